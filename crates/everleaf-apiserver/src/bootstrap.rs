@@ -1,0 +1,1 @@
+//! Objects every server installs: namespaces, RBAC bootstrap policy, kubeadm bindings.

@@ -1,0 +1,1 @@
+//! The walk of one request (engine: CRUD, patch, list, watch, discovery, reviews, health).

@@ -1,0 +1,1 @@
+//! Shell: TLS listener, limits, graceful stop.

@@ -1,0 +1,1 @@
+//! Group-commit writer over a Store: memory, embedded.

@@ -1,0 +1,1 @@
+//! Committed objects in memory, event ring, list and watch from it.
