@@ -14,6 +14,8 @@ pub struct Stored {
     pub name: String,
     /// Revision of its last change.
     pub revision: u64,
+    /// Revision of its creation.
+    pub created: u64,
     /// JSON-shaped object.
     pub object: Value,
     /// `k8s\0` envelope as stored.

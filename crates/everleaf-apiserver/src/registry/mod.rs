@@ -1,9 +1,49 @@
-//! A resource is one descriptor; the engine does the rest. One file per resource.
-use crate::user::User;
-use everleaf_api::{fields::FieldError, schema::Type, table::Column};
-use everleaf_pki::VerifiedRequest;
+//! What is served: one descriptor per resource; the engine ([`crate::handler`]) does the rest.
+//!
+//! A descriptor is data (names, scope, verbs, schema, table columns, selectable fields) plus a
+//! [`Strategy`] of pure functions. Nothing here sees a transport, a store or a clock. Adding a
+//! resource is one file and one line in [`DESCRIPTORS`].
+
+pub mod configmaps;
+pub mod csr;
+pub mod leases;
+pub mod names;
+pub mod namespaces;
+pub mod nodes;
+pub mod rbac;
+pub mod reviews;
+pub mod secrets;
+pub mod serviceaccounts;
+
+use everleaf_api::{fields::FieldError, meta, schema::Type, table::Column};
+use everleaf_pki::{RequestError, VerifiedRequest};
 use jiff::Timestamp;
 use serde_json::Value;
+
+use crate::user::User;
+
+/// Every stored resource, in the order in which discovery lists its groups.
+pub static DESCRIPTORS: &[&Descriptor] = &[
+    &configmaps::CONFIG_MAPS,
+    &namespaces::NAMESPACES,
+    &nodes::NODES,
+    &secrets::SECRETS,
+    &serviceaccounts::SERVICE_ACCOUNTS,
+    &csr::CERTIFICATE_SIGNING_REQUESTS,
+    &leases::LEASES,
+    &rbac::CLUSTER_ROLE_BINDINGS,
+    &rbac::CLUSTER_ROLES,
+    &rbac::ROLE_BINDINGS,
+    &rbac::ROLES,
+];
+
+/// The descriptor of a plural resource name; names are unique among those served.
+pub fn by_resource(resource: &str) -> Option<&'static Descriptor> {
+    DESCRIPTORS
+        .iter()
+        .find(|descriptor| descriptor.resource == resource)
+        .copied()
+}
 
 /// What a strategy may know of the request.
 pub struct Context<'a> {
@@ -13,8 +53,9 @@ pub struct Context<'a> {
     pub subresource: &'a str,
     /// Server time, read once per request.
     pub now: Timestamp,
-    /// A CSR's request, verified once on create (None: it does not parse; the error is validated below).
-    pub request: Option<&'a Result<VerifiedRequest, everleaf_pki::RequestError>>,
+    /// A CSR's `spec.request`, verified once: on create, and on an update that changes it.
+    /// None on other resources and on an update that leaves it as stored.
+    pub request: Option<&'a Result<VerifiedRequest, RequestError>>,
 }
 
 /// Per-resource rules: pure functions.
@@ -38,7 +79,12 @@ pub trait Strategy: Send + Sync {
     }
 }
 
-/// A served resource.
+/// The strategy without rules.
+pub struct Plain;
+impl Strategy for Plain {}
+
+/// A served resource. Write `Descriptor { columns: …, ..Descriptor::cluster(…) }` in a `static`.
+#[derive(Clone, Copy)]
 pub struct Descriptor {
     /// Type.
     pub r#type: &'static Type,
@@ -72,4 +118,110 @@ pub struct Descriptor {
     pub unconditional_update: bool,
     /// Name check: error text when bad.
     pub validate_name: fn(&str) -> Result<(), String>,
+    /// The account an object is counted under while it counts (a CSR: its requestor, until it is
+    /// signed). The engine limits how much one account may hold; None: not limited.
+    pub tally: Option<fn(&Value) -> Option<String>>,
+}
+
+impl Descriptor {
+    /// A cluster-scoped resource with every verb, the columns Name and Age, names as DNS-1123
+    /// subdomains, unconditional updates, and nothing else.
+    pub const fn cluster(
+        r#type: &'static Type,
+        resource: &'static str,
+        singular: &'static str,
+    ) -> Self {
+        Self {
+            r#type,
+            resource,
+            singular,
+            short_names: &[],
+            namespaced: false,
+            storage: resource,
+            verbs: ALL_VERBS,
+            subresources: &[],
+            strategy: &Plain,
+            columns: NAME_AND_AGE,
+            cells: name_and_age,
+            selectable: &[],
+            field: no_field,
+            create_on_update: false,
+            unconditional_update: true,
+            validate_name: names::subdomain,
+            tally: None,
+        }
+    }
+
+    /// The same for a namespaced resource.
+    pub const fn namespaced(
+        r#type: &'static Type,
+        resource: &'static str,
+        singular: &'static str,
+    ) -> Self {
+        Self {
+            namespaced: true,
+            ..Self::cluster(r#type, resource, singular)
+        }
+    }
+}
+
+/// Verbs of a resource that supports everything, sorted as discovery wants them.
+pub const ALL_VERBS: &[&str] = &[
+    "create",
+    "delete",
+    "deletecollection",
+    "get",
+    "list",
+    "patch",
+    "update",
+    "watch",
+];
+
+/// The column every table starts with.
+pub const NAME_COLUMN: Column = Column {
+    name: "Name",
+    kind: "string",
+    format: "name",
+    priority: 0,
+    doc: "Name must be unique within a namespace. It is primarily intended for creation idempotence and configuration definition.",
+};
+
+/// Time since creation, in Kubernetes' human form.
+pub const AGE_COLUMN: Column = Column {
+    name: "Age",
+    kind: "string",
+    format: "",
+    priority: 0,
+    doc: "Time since the object was created.",
+};
+
+/// Columns of a resource that has nothing better to show.
+pub const NAME_AND_AGE: &[Column] = &[NAME_COLUMN, AGE_COLUMN];
+
+/// A column of text.
+pub const fn text_column(name: &'static str, priority: i32, doc: &'static str) -> Column {
+    Column {
+        name,
+        kind: "string",
+        format: "",
+        priority,
+        doc,
+    }
+}
+
+/// Cells of [`NAME_AND_AGE`].
+pub fn name_and_age(object: &Value, now: Timestamp) -> Vec<Value> {
+    vec![meta::name(object).into(), age(object, now).into()]
+}
+
+/// The Age cell: human duration since creation, `<unknown>` when there is no creation time.
+pub fn age(object: &Value, now: Timestamp) -> String {
+    match meta::creation_timestamp(object) {
+        Some(created) => everleaf_api::duration::human(now.as_second() - created.as_second()),
+        None => "<unknown>".to_owned(),
+    }
+}
+
+fn no_field(_object: &Value, _field: &str) -> String {
+    String::new()
 }

@@ -1,0 +1,10 @@
+//! ServiceAccounts.
+use everleaf_api::types;
+
+use super::Descriptor;
+
+/// ServiceAccounts.
+pub static SERVICE_ACCOUNTS: Descriptor = Descriptor {
+    short_names: &["sa"],
+    ..Descriptor::namespaced(&types::SERVICE_ACCOUNT, "serviceaccounts", "serviceaccount")
+};
