@@ -1,2 +1,44 @@
-//! Placeholder.
-fn main() {}
+//! Developer tasks: the front door of the repository. A fresh machine has cargo and nothing else.
+//!
+//! Owns the checks no compiler makes (`tidy`), the installation of real peers and the run of the
+//! end-to-end suite (`e2e`), and the measuring program (`measure`). Refuses to know what the product
+//! does: it reads manifests and text, and starts programs.
+
+mod tidy;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+Usage: cargo xtask <task>
+
+Tasks:
+  tidy    Check dependency edges, licences, sources, banned crates, links, and the shape of files
+";
+
+fn main() -> ExitCode {
+    let mut args = std::env::args().skip(1);
+    let outcome = match args.next().as_deref() {
+        Some("tidy") => tidy::run(),
+        Some("help" | "--help" | "-h") => {
+            say(USAGE);
+            return ExitCode::SUCCESS;
+        }
+        other => {
+            eprintln!("cargo xtask: no task {:?}\n\n{USAGE}", other.unwrap_or(""));
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints a line for people.
+#[expect(clippy::print_stdout, reason = "a task's answer belongs on stdout")]
+fn say(line: &str) {
+    println!("{line}");
+}

@@ -1,0 +1,160 @@
+//! The shape of source files: length, module docs, length of functions, words that must not be committed,
+//! and the lint files that keep the pure crates pure.
+
+use anyhow::{Context, Result};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Lines a Rust file may have.
+const FILE_LINES_MAX: usize = 600;
+/// Lines a function may have, from `fn` to its closing brace.
+const FUNCTION_LINES_MAX: usize = 70;
+/// Crates that read no clock, environment or file; their own `clippy.toml` says so.
+const PURE: [&str; 3] = ["everleaf-pki", "everleaf-api", "everleaf-rotation"];
+/// Bans every pure crate's `clippy.toml` must contain (a crate's file replaces the root's).
+const PURE_BANS: [&str; 4] = [
+    "std::time::SystemTime::now",
+    "std::time::Instant::now",
+    "std::env::var",
+    "jiff::Timestamp::now",
+];
+
+/// Findings about files.
+pub(crate) fn check(root: &Path, files: &[PathBuf]) -> Result<Vec<String>> {
+    let mut findings = Vec::new();
+    for file in files {
+        let Ok(text) = fs::read_to_string(root.join(file)) else {
+            continue;
+        };
+        let name = file.display().to_string();
+        findings.extend(forbidden_words(&name, &text));
+        if file.extension().is_some_and(|extension| extension == "rs") {
+            findings.extend(rust_file(&name, &text));
+        }
+        if file.file_name().is_some_and(|name| name == "Cargo.toml") && name != "Cargo.toml" {
+            findings.extend(manifest(&name, &text));
+        }
+    }
+    for name in PURE {
+        let path = root.join("crates").join(name).join("clippy.toml");
+        match fs::read_to_string(&path) {
+            Err(_) => findings.push(format!("crates/{name}: no clippy.toml with the pure bans")),
+            Ok(text) => findings.extend(
+                PURE_BANS
+                    .iter()
+                    .filter(|ban| !text.contains(*ban))
+                    .map(|ban| format!("crates/{name}/clippy.toml: does not ban {ban}")),
+            ),
+        }
+    }
+    fs::metadata(root.join("LICENSE")).context("LICENSE is missing")?;
+    Ok(findings)
+}
+
+/// Paths of somebody's machine and marks of unfinished work.
+fn forbidden_words(name: &str, text: &str) -> Vec<String> {
+    // Written apart so that this file does not find itself.
+    let words = [
+        concat!("/wo", "rk/"),
+        concat!("/ro", "ot/"),
+        concat!("/ho", "me/"),
+        concat!("FIX", "ME"),
+        concat!("XX", "X:"),
+        concat!("TO", "DO"),
+        concat!("#[ig", "nore"),
+        concat!("<<<<", "<<< "),
+    ];
+    if name == "Cargo.lock" || name == "LICENSE" {
+        return Vec::new();
+    }
+    let mut findings = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        for word in words {
+            if line.contains(word) {
+                findings.push(format!("{name}:{}: contains {word:?}", index + 1));
+            }
+        }
+    }
+    findings
+}
+
+fn rust_file(name: &str, text: &str) -> Vec<String> {
+    let mut findings = Vec::new();
+    let lines: Vec<&str> = text.lines().collect();
+    if lines.len() > FILE_LINES_MAX {
+        findings.push(format!(
+            "{name}: {} lines; split by noun ({FILE_LINES_MAX})",
+            lines.len()
+        ));
+    }
+    if !lines.first().is_some_and(|line| line.starts_with("//!")) {
+        findings.push(format!("{name}:1: does not open with module docs (//!)"));
+    }
+    let mut open: Option<(usize, usize)> = None;
+    for (index, line) in lines.iter().enumerate() {
+        let indent = line.len() - line.trim_start().len();
+        if is_function(line.trim_start()) {
+            open = Some((index, indent));
+        }
+        if let Some((start, at)) = open
+            && indent == at
+            && line.trim_start().starts_with('}')
+        {
+            let length = index - start + 1;
+            if length > FUNCTION_LINES_MAX {
+                let line = start + 1;
+                findings.push(format!("{name}:{line}: a function of {length} lines"));
+            }
+            open = None;
+        }
+    }
+    findings
+}
+
+fn is_function(line: &str) -> bool {
+    let mut words = line
+        .split_whitespace()
+        .take_while(|word| !word.contains('='));
+    let modifier = |word: &str| {
+        word == "async" || word == "const" || word == "unsafe" || word.starts_with("pub")
+    };
+    words.find(|word| !modifier(word)) == Some("fn")
+}
+
+/// Every crate takes the workspace's lints and its licence.
+fn manifest(name: &str, text: &str) -> Vec<String> {
+    let mut findings = Vec::new();
+    if !text.contains("[lints]\nworkspace = true") {
+        findings.push(format!("{name}: does not inherit the workspace's lints"));
+    }
+    if !text.contains("license.workspace = true") {
+        findings.push(format!("{name}: does not inherit the workspace's licence"));
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_functions_and_missing_docs_are_found() {
+        let body = "    1;\n".repeat(FUNCTION_LINES_MAX);
+        let text = format!("//! Doc.\npub(crate) async fn long() {{\n{body}}}\nfn short() {{}}\n");
+        assert_eq!(
+            rust_file("a.rs", &text),
+            [format!(
+                "a.rs:2: a function of {} lines",
+                FUNCTION_LINES_MAX + 2
+            )]
+        );
+        assert_eq!(rust_file("a.rs", "fn f() {}\n").len(), 1);
+    }
+
+    #[test]
+    fn machine_paths_are_found() {
+        let text = format!("see {}x\n", concat!("/ho", "me/"));
+        assert_eq!(forbidden_words("a.md", &text).len(), 1);
+        assert!(forbidden_words("a.md", "fine\n").is_empty());
+    }
+}
