@@ -15,6 +15,19 @@ pub struct Installation {
 
 /// What must be written so that `objects` holds everything the server installs; empty when
 /// nothing is missing. Asked at start and once a minute.
-pub fn missing(_objects: &dyn Objects) -> Vec<Installation> {
+///
+/// `client_ca_pem` is published for whoever delegates authentication to this server
+/// ([`crate::authn::Authenticator::client_ca_pem`]).
+pub fn missing(_objects: &dyn Objects, _client_ca_pem: &str) -> Vec<Installation> {
     Vec::new()
+}
+
+/// The Secret behind the bootstrap token `id.secret` (kube-system/bootstrap-token-ID) that lets kubelets join.
+pub fn bootstrap_token_secret(
+    _id: &str,
+    _secret: &str,
+    _expires: Option<jiff::Timestamp>,
+    _description: &str,
+) -> Value {
+    unimplemented!()
 }

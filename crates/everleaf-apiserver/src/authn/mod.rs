@@ -1,5 +1,5 @@
 //! Who is this? x509, static tokens, bootstrap tokens, anonymous; then the group adder and impersonation.
-use crate::{objects::Objects, user::User};
+use crate::{authz::Authorizer, objects::Objects, user::User};
 use everleaf_api::Status;
 use jiff::Timestamp;
 
@@ -27,11 +27,45 @@ impl InProcessIdentity {
     }
 }
 
-/// Configured methods. (Owner: security.)
+/// What a server accepts as proof of identity.
+#[derive(Default)]
+pub struct Config {
+    /// PEM bundle of the authorities whose client certificates are believed; empty = x509 is off.
+    pub client_ca_pem: Vec<u8>,
+    /// Text of a `--token-auth-file`: `token,user,uid[,"group1,group2"]` per line; empty = none.
+    pub token_auth_csv: String,
+    /// `--enable-bootstrap-token-auth`.
+    pub bootstrap_tokens: bool,
+    /// `--anonymous-auth`: a request without any credential is `system:anonymous`.
+    pub anonymous: bool,
+}
+/// Why a configuration is refused at start.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(String);
+
+/// Configured methods.
 #[derive(Debug, Default)]
 pub struct Authenticator(());
 impl Authenticator {
-    /// The identity behind a request after impersonation. 401 for a presented but bad credential; 403 for refused impersonation.
+    /// Builds the methods.
+    pub fn new(_config: Config) -> Result<Self, ConfigError> {
+        unimplemented!()
+    }
+    /// Replaces the client CA bundle (renewal, reload); connections already open are judged by it from now on.
+    pub fn set_client_ca(&self, _pem: &[u8]) -> Result<(), ConfigError> {
+        unimplemented!()
+    }
+    /// The bundle in force, PEM; "" when x509 is off.
+    pub fn client_ca_pem(&self) -> String {
+        unimplemented!()
+    }
+    /// DER subjects of the client CAs, for the TLS CertificateRequest.
+    pub fn client_ca_subjects(&self) -> Vec<Vec<u8>> {
+        unimplemented!()
+    }
+    /// The real identity behind a request. 401 for a presented but bad credential, or for none when anonymous is off.
+    /// The caller then strips `Authorization`, and asks [`impersonate`] for the effective identity.
     pub fn authenticate(
         &self,
         _headers: &http::HeaderMap,
@@ -41,4 +75,23 @@ impl Authenticator {
     ) -> Result<User, Status> {
         unimplemented!()
     }
+    /// Judges a bearer token alone (TokenReview): None when no method knows it.
+    pub fn authenticate_token(
+        &self,
+        _token: &str,
+        _objects: &dyn Objects,
+        _now: Timestamp,
+    ) -> Option<User> {
+        unimplemented!()
+    }
+}
+/// The effective identity: `real` itself, or whom its `Impersonate-*` headers name, when `real` may. 400 for malformed
+/// headers, 403 when refused.
+pub fn impersonate(
+    _headers: &http::HeaderMap,
+    _real: User,
+    _authorizer: &Authorizer,
+    _objects: &dyn Objects,
+) -> Result<User, Status> {
+    unimplemented!()
 }
