@@ -1,0 +1,1 @@
+//! Placeholder: the load-state table.
