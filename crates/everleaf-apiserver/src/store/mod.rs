@@ -1,1 +1,163 @@
-//! Group-commit writer over a Store: memory, embedded.
+//! Where committed changes are kept: a revision log.
+//!
+//! A store owns durability and nothing else. It does not assign revisions, check preconditions or
+//! know what a resource means; the [writer](crate::writer) is its only caller and hands it whole
+//! batches, already numbered. Keys and values are those of kube-apiserver on etcd
+//! (`/registry/<resource>[/<namespace>]/<name>`, `k8s\0` protobuf), so that state can move.
+//!
+//! ```text
+//! revision   key                                      value      created  replaces
+//!        7   /registry/secrets/kube-system/a          k8s\0…           7         0
+//!        8   /registry/secrets/kube-system/a          k8s\0…           7         7
+//!        9   /registry/secrets/kube-system/a          (tombstone)      7         8
+//! ```
+
+#[cfg(test)]
+mod conformance;
+mod embedded;
+mod memory;
+
+use bytes::Bytes;
+
+pub use embedded::Embedded;
+pub use memory::Memory;
+
+/// The prefix of every key, as kube-apiserver's default `--etcd-prefix`.
+pub const KEY_PREFIX: &str = "/registry/";
+
+/// One line of the log: one change of one key. Each change has its own revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Position in the log; the object's resource version.
+    pub revision: u64,
+    /// Full key.
+    pub key: String,
+    /// New value; None deletes the key.
+    pub value: Option<Bytes>,
+    /// Revision at which this incarnation of the key was created.
+    pub created: u64,
+    /// Revision this change supersedes; 0 when the key was absent.
+    pub replaces: u64,
+}
+
+/// Where a log stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Position {
+    /// Revision of the last change ever committed; 0 for an empty log. Survives compaction.
+    pub revision: u64,
+    /// History is complete above this revision: every change after it is still in the log.
+    pub floor: u64,
+}
+
+/// Why a store cannot be opened, read or written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// Another process has the log open.
+    #[error(
+        "the data directory is in use: {path} is locked by another process; stop it, or choose another directory"
+    )]
+    InUse {
+        /// File.
+        path: String,
+    },
+    /// The file is something else.
+    #[error("{path} is not an Everleaf store ({found}); move it away, or choose another directory")]
+    Foreign {
+        /// File.
+        path: String,
+        /// What was found instead.
+        found: String,
+    },
+    /// The file was written by a later version.
+    #[error(
+        "{path} was written by a newer version (layout {found}, this one reads up to {known}); start that version, or restore a snapshot"
+    )]
+    Newer {
+        /// File.
+        path: String,
+        /// Layout number found.
+        found: i64,
+        /// Layout number known.
+        known: i64,
+    },
+    /// The file is damaged.
+    #[error("{path} is damaged: {what}; nothing was changed; restore a snapshot")]
+    Corrupt {
+        /// File.
+        path: String,
+        /// What is wrong.
+        what: String,
+    },
+    /// No space is left; nothing of the batch was written. Later batches may succeed.
+    #[error("no space is left for the store; nothing was written; free some space and try again")]
+    NoSpace,
+    /// The disk failed while writing; whether the batch reached it is unknown, so the store
+    /// refuses every further batch until it is opened again.
+    #[error("the store failed and takes no more writes until the server is restarted: {what}")]
+    Failed {
+        /// What happened.
+        what: String,
+    },
+    /// The directory or file cannot be opened.
+    #[error("cannot open the store at {path}: {what}")]
+    Unreachable {
+        /// File or directory.
+        path: String,
+        /// What happened.
+        what: String,
+    },
+}
+
+/// A durable revision log with one writer.
+pub trait Store: Send {
+    /// Where the log stands.
+    fn position(&self) -> Position;
+
+    /// Visits every change still in the log, in revision order: all of those after the floor, and
+    /// before it the last one of each key that was alive at the floor.
+    fn replay(&mut self, visit: &mut dyn FnMut(Change)) -> Result<(), StoreError>;
+
+    /// Appends a batch, all or nothing, durable when this returns. Revisions increase and are
+    /// greater than any before.
+    fn commit(&mut self, batch: &[Change]) -> Result<(), StoreError>;
+
+    /// Forgets superseded changes and tombstones up to `floor`, which becomes the new floor.
+    /// A floor not above the present one does nothing.
+    fn compact(&mut self, floor: u64) -> Result<(), StoreError>;
+}
+
+/// Which changes become garbage at which revision; both stores keep one, so that compaction needs
+/// no search.
+#[derive(Debug, Default)]
+struct Garbage {
+    /// (revision from which it is garbage, garbage revision), ascending by the first.
+    queue: std::collections::VecDeque<(u64, u64)>,
+}
+
+impl Garbage {
+    /// Notes what `change` makes superfluous: what it replaces and, when it is a tombstone, itself.
+    fn note(&mut self, change: &Change) {
+        if change.replaces > 0 {
+            self.queue.push_back((change.revision, change.replaces));
+        }
+        if change.value.is_none() {
+            self.queue.push_back((change.revision, change.revision));
+        }
+    }
+
+    /// Revisions that are garbage once history up to `floor` is given up.
+    fn up_to(&self, floor: u64) -> impl Iterator<Item = u64> {
+        self.queue
+            .iter()
+            .take_while(move |(since, _)| *since <= floor)
+            .map(|(_, revision)| *revision)
+    }
+
+    /// Drops what [`Garbage::up_to`] told.
+    fn clear_up_to(&mut self, floor: u64) {
+        while self.queue.front().is_some_and(|(since, _)| *since <= floor) {
+            self.queue.pop_front();
+        }
+    }
+}

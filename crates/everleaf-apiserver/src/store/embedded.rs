@@ -1,0 +1,314 @@
+//! The embedded store: one SQLite database laid out as a revision log.
+//!
+//! Keyed by revision, every insert lands at the end of the B-tree, and one transaction with one
+//! sync carries a whole batch. WAL with `synchronous=FULL`: a commit that returned survives power
+//! loss; one that did not is absent or whole, never half. The database is opened exclusively.
+
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use rusqlite::{Connection, ErrorCode, OpenFlags, params};
+
+use super::{Change, Garbage, Position, Store, StoreError};
+
+/// File name below the store's directory.
+const FILE_NAME: &str = "log.db";
+/// `PRAGMA application_id`: "evlf".
+const APPLICATION_ID: i64 = 0x6576_6c66;
+/// `PRAGMA user_version`: the layout below.
+const LAYOUT: i64 = 1;
+/// Pages after which SQLite folds the WAL into the database (16 MiB).
+const WAL_PAGES_MAX: i64 = 4096;
+/// Garbage rows deleted in one transaction, so that a compaction never holds up writers for long.
+const COMPACTION_ROWS_MAX: usize = 2048;
+/// How long to wait for a lock before calling the directory in use: a predecessor may be closing.
+const LOCK_PATIENCE: Duration = Duration::from_millis(500);
+
+const SCHEMA: &str = "
+    CREATE TABLE log (
+        revision INTEGER PRIMARY KEY,
+        key TEXT NOT NULL,
+        value BLOB,
+        created INTEGER NOT NULL,
+        replaces INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE position (
+        id INTEGER PRIMARY KEY CHECK (id = 0),
+        floor INTEGER NOT NULL,
+        revision INTEGER NOT NULL
+    ) STRICT;
+    INSERT INTO position VALUES (0, 0, 0);
+";
+
+/// The log in a SQLite database.
+#[derive(Debug)]
+pub struct Embedded {
+    connection: Connection,
+    path: PathBuf,
+    garbage: Garbage,
+    position: Position,
+    /// Set by a failure that leaves the state on disk unknown.
+    failed: Option<StoreError>,
+}
+
+impl Embedded {
+    /// Opens the log below `directory`, creating both when absent (directory 0700, file 0600).
+    ///
+    /// # Errors
+    /// In use by another process, not our file, written by a newer version, damaged, unreachable.
+    pub fn open(directory: &Path) -> Result<Self, StoreError> {
+        let path = directory.join(FILE_NAME);
+        create_private(directory, &path)?;
+        let connection = connect(&path).map_err(|error| explain_open(&error, &path))?;
+        prepare_layout(&connection, &path)?;
+        let position = connection
+            .query_row(
+                "SELECT floor, max(revision, (SELECT ifnull(max(revision), 0) FROM log))
+                 FROM position",
+                [],
+                |row| {
+                    Ok(Position {
+                        floor: unsigned(row.get(0)?),
+                        revision: unsigned(row.get(1)?),
+                    })
+                },
+            )
+            .map_err(|error| explain_open(&error, &path))?;
+        let mut store = Self {
+            connection,
+            path,
+            garbage: Garbage::default(),
+            position,
+            failed: None,
+        };
+        let mut garbage = Garbage::default();
+        store.replay_keys(&mut |change| garbage.note(change))?;
+        store.garbage = garbage;
+        Ok(store)
+    }
+
+    /// Reads every row without its value.
+    fn replay_keys(&self, visit: &mut dyn FnMut(&Change)) -> Result<(), StoreError> {
+        self.select(
+            "SELECT revision, key, CASE WHEN value IS NULL THEN NULL ELSE x'' END, created, replaces
+             FROM log ORDER BY revision",
+            &mut |change| visit(&change),
+        )
+    }
+
+    fn select(&self, sql: &str, visit: &mut dyn FnMut(Change)) -> Result<(), StoreError> {
+        let mut read = || -> rusqlite::Result<()> {
+            let mut statement = self.connection.prepare(sql)?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                visit(Change {
+                    revision: unsigned(row.get(0)?),
+                    key: row.get(1)?,
+                    value: row.get::<_, Option<Vec<u8>>>(2)?.map(Bytes::from),
+                    created: unsigned(row.get(3)?),
+                    replaces: unsigned(row.get(4)?),
+                });
+            }
+            Ok(())
+        };
+        read().map_err(|error| explain_open(&error, &self.path))
+    }
+
+    fn append(&mut self, batch: &[Change]) -> rusqlite::Result<()> {
+        let transaction = self.connection.transaction()?;
+        {
+            let mut insert =
+                transaction.prepare_cached("INSERT INTO log VALUES (?1, ?2, ?3, ?4, ?5)")?;
+            for change in batch {
+                insert.execute(params![
+                    signed(change.revision),
+                    change.key,
+                    change.value.as_deref(),
+                    signed(change.created),
+                    signed(change.replaces),
+                ])?;
+            }
+        }
+        transaction.commit()
+    }
+
+    fn delete_garbage(&mut self, revisions: &[u64], floor: u64) -> rusqlite::Result<()> {
+        let last = self.position.revision;
+        let transaction = self.connection.transaction()?;
+        {
+            let mut delete = transaction.prepare_cached("DELETE FROM log WHERE revision = ?1")?;
+            for revision in revisions {
+                delete.execute([signed(*revision)])?;
+            }
+            transaction.execute(
+                "UPDATE position SET floor = ?1, revision = ?2",
+                [signed(floor), signed(last)],
+            )?;
+        }
+        transaction.commit()
+    }
+
+    /// Makes the disk look full at `pages` pages.
+    #[cfg(test)]
+    pub(super) fn limit_pages(&self, pages: i64) {
+        self.connection
+            .pragma_update(None, "max_page_count", pages)
+            .unwrap();
+    }
+
+    /// Turns a failed write into an error, and remembers one after which nothing is certain.
+    fn explain_write(&mut self, error: &rusqlite::Error) -> StoreError {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => StoreError::NoSpace,
+            _ => {
+                let failure = StoreError::Failed {
+                    what: error.to_string(),
+                };
+                self.failed = Some(failure.clone());
+                failure
+            }
+        }
+    }
+}
+
+impl Store for Embedded {
+    fn position(&self) -> Position {
+        self.position
+    }
+
+    fn replay(&mut self, visit: &mut dyn FnMut(Change)) -> Result<(), StoreError> {
+        self.select(
+            "SELECT revision, key, value, created, replaces FROM log ORDER BY revision",
+            visit,
+        )
+    }
+
+    fn commit(&mut self, batch: &[Change]) -> Result<(), StoreError> {
+        if let Some(failure) = &self.failed {
+            return Err(failure.clone());
+        }
+        if let Err(error) = self.append(batch) {
+            return Err(self.explain_write(&error));
+        }
+        for change in batch {
+            self.garbage.note(change);
+            self.position.revision = change.revision;
+        }
+        Ok(())
+    }
+
+    fn compact(&mut self, floor: u64) -> Result<(), StoreError> {
+        let floor = floor.min(self.position.revision);
+        if floor <= self.position.floor || self.failed.is_some() {
+            return Ok(());
+        }
+        let garbage: Vec<u64> = self.garbage.up_to(floor).collect();
+        // The floor goes first: rows that linger below it after a crash are superseded or
+        // tombstones, noted again at the next start.
+        for rows in std::iter::once(&[][..]).chain(garbage.chunks(COMPACTION_ROWS_MAX)) {
+            if let Err(error) = self.delete_garbage(rows, floor) {
+                return Err(self.explain_write(&error));
+            }
+            self.position.floor = floor;
+        }
+        self.garbage.clear_up_to(floor);
+        Ok(())
+    }
+}
+
+fn create_private(directory: &Path, file: &Path) -> Result<(), StoreError> {
+    let unreachable = |path: &Path, error: &std::io::Error| StoreError::Unreachable {
+        path: path.display().to_string(),
+        what: error.to_string(),
+    };
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .map_err(|error| unreachable(directory, &error))?;
+    // SQLite gives its side files the mode of the main one.
+    fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(file)
+        .map_err(|error| unreachable(file, &error))?;
+    Ok(())
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(LOCK_PATIENCE)?;
+    // Exclusive before WAL: no shared-memory file, and nobody else gets in.
+    connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "wal_autocheckpoint", WAL_PAGES_MAX)?;
+    connection.execute_batch("BEGIN EXCLUSIVE; COMMIT")?;
+    Ok(connection)
+}
+
+fn prepare_layout(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    let pragma = |name: &str| -> Result<i64, StoreError> {
+        connection
+            .pragma_query_value(None, name, |row| row.get(0))
+            .map_err(|error| explain_open(&error, path))
+    };
+    let (application, layout) = (pragma("application_id")?, pragma("user_version")?);
+    let tables: i64 = connection
+        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+        .map_err(|error| explain_open(&error, path))?;
+    let path_text = || path.display().to_string();
+    match (application, layout) {
+        (0, 0) if tables == 0 => connection
+            .execute_batch(&format!(
+                "BEGIN; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {LAYOUT};
+                 {SCHEMA} COMMIT"
+            ))
+            .map_err(|error| explain_open(&error, path)),
+        (APPLICATION_ID, LAYOUT) => Ok(()),
+        (APPLICATION_ID, found) if found > LAYOUT => Err(StoreError::Newer {
+            path: path_text(),
+            found,
+            known: LAYOUT,
+        }),
+        _ => Err(StoreError::Foreign {
+            path: path_text(),
+            found: "a database of another application".to_owned(),
+        }),
+    }
+}
+
+fn explain_open(error: &rusqlite::Error, path: &Path) -> StoreError {
+    let path = path.display().to_string();
+    let what = error.to_string();
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::InUse { path },
+        Some(ErrorCode::NotADatabase) => StoreError::Foreign {
+            path,
+            found: "not a database at all".to_owned(),
+        },
+        Some(ErrorCode::DatabaseCorrupt) => StoreError::Corrupt { path, what },
+        Some(ErrorCode::DiskFull) => StoreError::Unreachable {
+            path,
+            what: "no space is left on the device".to_owned(),
+        },
+        Some(_) => StoreError::Unreachable { path, what },
+        // A row of an unexpected type or a negative number: not something we wrote.
+        None => StoreError::Corrupt { path, what },
+    }
+}
+
+/// SQLite integers are signed; revisions never come near the limit.
+fn signed(revision: u64) -> i64 {
+    i64::try_from(revision).expect("invariant: revisions stay below 2^63")
+}
+
+fn unsigned(column: i64) -> u64 {
+    u64::try_from(column).unwrap_or(0)
+}

@@ -1,1 +1,0 @@
-//! Committed objects in memory, event ring, list and watch from it.

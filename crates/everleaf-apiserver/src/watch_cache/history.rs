@@ -1,0 +1,155 @@
+//! Events, and a bounded ring of them per resource.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use everleaf_api::watch::{self, EventType};
+use serde_json::Value;
+
+use super::at_revision;
+use crate::objects::Stored;
+use crate::registry::Descriptor;
+
+/// Events kept per resource: how far back a watch can begin, and a list can look.
+pub(crate) const HISTORY_EVENTS_MAX: usize = 4096;
+/// Encoded bytes of the objects of those events; many more in memory, since trees are larger.
+pub(crate) const HISTORY_BYTES_MAX: usize = 8 << 20;
+
+/// One committed change, shared by everybody who hears of it.
+#[derive(Debug)]
+pub struct Event {
+    /// The object after the change; for a delete, its last state with the delete's revision.
+    pub object: Arc<Stored>,
+    /// The object before the change; None for a create.
+    pub previous: Option<Arc<Stored>>,
+    /// True for a delete.
+    pub deleted: bool,
+    frames: Frames,
+}
+
+/// JSON watch frames, rendered when first asked for; a thousand watchers share one buffer.
+#[derive(Debug, Default)]
+struct Frames {
+    added: OnceLock<Bytes>,
+    modified: OnceLock<Bytes>,
+    deleted: OnceLock<Bytes>,
+    /// The object a selector saw leave: previous content, this event's revision.
+    left: OnceLock<Arc<Stored>>,
+}
+
+/// What an event means to one watcher.
+#[derive(Debug, Clone)]
+pub struct Selected {
+    /// ADDED, MODIFIED or DELETED.
+    pub kind: EventType,
+    /// The object to show.
+    pub object: Arc<Stored>,
+}
+
+impl Event {
+    /// An event without renderings.
+    pub fn new(object: Arc<Stored>, previous: Option<Arc<Stored>>, deleted: bool) -> Self {
+        Self {
+            object,
+            previous,
+            deleted,
+            frames: Frames::default(),
+        }
+    }
+
+    /// Its revision.
+    pub fn revision(&self) -> u64 {
+        self.object.revision
+    }
+
+    /// What this means to somebody who only sees objects that match: entering the selection is
+    /// ADDED, leaving it is DELETED with the last matching content and this revision.
+    pub fn select(&self, matches: impl Fn(&Value) -> bool) -> Option<Selected> {
+        let before = self
+            .previous
+            .as_ref()
+            .is_some_and(|previous| matches(&previous.object));
+        if self.deleted {
+            return before.then(|| self.shown(EventType::Deleted));
+        }
+        match (before, matches(&self.object.object)) {
+            (false, true) => Some(self.shown(EventType::Added)),
+            (true, true) => Some(self.shown(EventType::Modified)),
+            (true, false) => Some(self.shown(EventType::Deleted)),
+            (false, false) => None,
+        }
+    }
+
+    fn shown(&self, kind: EventType) -> Selected {
+        let object = match (&kind, &self.previous, self.deleted) {
+            (EventType::Deleted, Some(previous), false) => Arc::clone(
+                self.frames
+                    .left
+                    .get_or_init(|| Arc::new(at_revision(previous, self.revision()))),
+            ),
+            _ => Arc::clone(&self.object),
+        };
+        Selected { kind, object }
+    }
+
+    /// The JSON line of `selected`, which this event gave.
+    pub fn json_frame(&self, selected: &Selected, descriptor: &Descriptor) -> Bytes {
+        let frame = match selected.kind {
+            EventType::Added => &self.frames.added,
+            EventType::Modified => &self.frames.modified,
+            EventType::Deleted | EventType::Bookmark | EventType::Error => &self.frames.deleted,
+        };
+        frame
+            .get_or_init(|| {
+                let json = descriptor.r#type.encode_json(&selected.object.object);
+                Bytes::from(watch::json_frame(selected.kind, &json))
+            })
+            .clone()
+    }
+}
+
+/// The ring.
+#[derive(Debug)]
+pub(super) struct History {
+    events: VecDeque<Arc<Event>>,
+    bytes: usize,
+    floor: u64,
+}
+
+impl History {
+    pub(super) fn new(floor: u64) -> Self {
+        Self {
+            events: VecDeque::new(),
+            bytes: 0,
+            floor,
+        }
+    }
+
+    /// Every event after this revision is here.
+    pub(super) fn floor(&self) -> u64 {
+        self.floor
+    }
+
+    pub(super) fn push(&mut self, event: Arc<Event>) {
+        self.bytes += event.object.bytes.len();
+        self.events.push_back(event);
+        while self.events.len() > HISTORY_EVENTS_MAX || self.bytes > HISTORY_BYTES_MAX {
+            let Some(oldest) = self.events.pop_front() else {
+                break;
+            };
+            self.bytes -= oldest.object.bytes.len();
+            self.floor = oldest.revision();
+        }
+    }
+
+    /// Events strictly after `revision`; None when some of them are forgotten.
+    pub(super) fn after(&self, revision: u64) -> Option<impl Iterator<Item = &Arc<Event>>> {
+        (revision >= self.floor).then(|| {
+            let first = self
+                .events
+                .partition_point(|event| event.revision() <= revision);
+            self.events.range(first..)
+        })
+    }
+}

@@ -1,0 +1,283 @@
+//! The committed state in memory, and the events that led to it.
+//!
+//! Immutable objects behind `Arc`, per resource and in key order; a bounded ring of past events per
+//! resource; the queues of those who watch. Only the [writer](crate::writer) changes it, through
+//! [`Cache::publish`], after the store has synced: nobody ever sees an unsynced write. It knows
+//! nothing of requests, selectors' origins or wire forms beyond one shared JSON rendering per event.
+
+mod feed;
+mod history;
+mod snapshot;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+
+use everleaf_api::meta;
+
+use crate::objects::{Objects, Stored};
+use crate::registry::Descriptor;
+
+pub use feed::{Feed, Next};
+pub use history::{Event, Selected};
+pub use snapshot::{Page, PageRequest, SnapshotError};
+
+use feed::Watchers;
+use history::History;
+
+/// Where a watch begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// Every existing object first, then changes.
+    State,
+    /// Changes from now on.
+    Now,
+    /// Changes strictly after a revision.
+    After(u64),
+}
+
+/// Narrows a watch before it reaches selectors, so that a fleet of watchers that wait for one name
+/// each costs a change nothing but its own few.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// Only this namespace.
+    pub namespace: Option<String>,
+    /// Only this name.
+    pub name: Option<String>,
+}
+
+impl Scope {
+    fn covers(&self, object: &Stored) -> bool {
+        let covers = |wanted: &Option<String>, found: &str| {
+            wanted.as_deref().is_none_or(|wanted| wanted == found)
+        };
+        covers(&self.namespace, &object.namespace) && covers(&self.name, &object.name)
+    }
+}
+
+/// Committed state, events, watchers.
+pub struct Cache {
+    state: RwLock<State>,
+    watchers: Mutex<Watchers>,
+}
+
+#[derive(Default)]
+struct State {
+    revision: u64,
+    collections: BTreeMap<&'static str, Collection>,
+}
+
+/// One resource.
+struct Collection {
+    descriptor: &'static Descriptor,
+    /// By `namespace/name`, or `name`: the order of the storage keys.
+    objects: BTreeMap<String, Arc<Stored>>,
+    history: History,
+    last_change: u64,
+    /// Objects per account, see [`Descriptor::tally`].
+    tally: BTreeMap<String, usize>,
+}
+
+impl Collection {
+    fn count(&mut self, object: &Stored, add: bool) {
+        let Some(account) = self.descriptor.tally.and_then(|of| of(&object.object)) else {
+            return;
+        };
+        let count = self.tally.entry(account.clone()).or_default();
+        *count = if add {
+            *count + 1
+        } else {
+            count.saturating_sub(1)
+        };
+        if *count == 0 {
+            self.tally.remove(&account);
+        }
+    }
+
+    /// Makes `event` part of the state.
+    fn apply(&mut self, event: &Arc<Event>) {
+        let key = key_of(&event.object.namespace, &event.object.name);
+        if let Some(previous) = &event.previous {
+            self.count(previous, false);
+        }
+        if event.deleted {
+            self.objects.remove(&key);
+        } else {
+            self.count(&event.object, true);
+            self.objects.insert(key, Arc::clone(&event.object));
+        }
+        self.last_change = event.revision();
+        self.history.push(Arc::clone(event));
+    }
+}
+
+/// Key within a resource.
+pub(crate) fn key_of(namespace: &str, name: &str) -> String {
+    if namespace.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{namespace}/{name}")
+    }
+}
+
+impl Cache {
+    /// An empty state of these resources, at `floor`: history before it is unknown.
+    pub fn new(descriptors: &[&'static Descriptor], floor: u64) -> Self {
+        let collections = descriptors
+            .iter()
+            .map(|descriptor| {
+                let collection = Collection {
+                    descriptor,
+                    objects: BTreeMap::new(),
+                    history: History::new(floor),
+                    last_change: 0,
+                    tally: BTreeMap::new(),
+                };
+                (descriptor.resource, collection)
+            })
+            .collect();
+        Self {
+            state: RwLock::new(State {
+                revision: floor,
+                collections,
+            }),
+            watchers: Mutex::new(Watchers::default()),
+        }
+    }
+
+    /// Revision of the last change that is visible.
+    pub fn revision(&self) -> u64 {
+        self.read().revision
+    }
+
+    /// How many objects of a resource count under `account` (see [`Descriptor::tally`]).
+    pub fn tally(&self, resource: &str, account: &str) -> usize {
+        self.read()
+            .collections
+            .get(resource)
+            .and_then(|collection| collection.tally.get(account).copied())
+            .unwrap_or(0)
+    }
+
+    /// Number of objects of each resource.
+    pub fn counts(&self) -> Vec<(&'static str, usize)> {
+        self.read()
+            .collections
+            .iter()
+            .map(|(resource, collection)| (*resource, collection.objects.len()))
+            .collect()
+    }
+
+    /// Number of open watches of each resource that has any.
+    pub fn watcher_counts(&self) -> Vec<(&'static str, usize)> {
+        self.lock_watchers().counts()
+    }
+
+    /// Number of open watches.
+    pub fn watcher_count(&self) -> usize {
+        self.lock_watchers().len()
+    }
+
+    /// Makes a committed batch visible, in order, and hands it to those who watch. `revision` is that
+    /// of the batch's last change.
+    pub fn publish(&self, events: &[Arc<Event>], revision: u64) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let mut watchers = self.lock_watchers();
+        for event in events {
+            if let Some(collection) = state.collections.get_mut(event.object.resource) {
+                collection.apply(event);
+            }
+            watchers.dispatch(event);
+        }
+        state.revision = revision;
+        drop(state);
+        watchers.wake_all();
+    }
+
+    /// Takes in one replayed event before anybody watches: in revision order, from the floor up.
+    /// `keep` puts it into history; what lies at or below the floor is state only.
+    pub(crate) fn restore(&self, event: Arc<Event>, keep: bool) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let revision = event.revision();
+        if let Some(collection) = state.collections.get_mut(event.object.resource) {
+            let floor = collection.history.floor();
+            collection.apply(&event);
+            if !keep {
+                collection.history = History::new(floor);
+            }
+        }
+        state.revision = state.revision.max(revision);
+    }
+
+    /// Moves the visible revision up to what the store says (its last change may be compacted away).
+    pub(crate) fn restored(&self, revision: u64) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        state.revision = state.revision.max(revision);
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_watchers(&self) -> MutexGuard<'_, Watchers> {
+        self.watchers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Objects for Cache {
+    fn get(&self, resource: &str, namespace: &str, name: &str) -> Option<Arc<Stored>> {
+        self.read()
+            .collections
+            .get(resource)?
+            .objects
+            .get(&key_of(namespace, name))
+            .cloned()
+    }
+
+    fn list(&self, resource: &str, namespace: Option<&str>) -> Vec<Arc<Stored>> {
+        let state = self.read();
+        let Some(collection) = state.collections.get(resource) else {
+            return Vec::new();
+        };
+        match namespace {
+            None => collection.objects.values().cloned().collect(),
+            Some(namespace) => collection
+                .objects
+                .range(format!("{namespace}/")..format!("{namespace}0"))
+                .map(|(_, object)| Arc::clone(object))
+                .collect(),
+        }
+    }
+
+    fn last_change(&self, resource: &str) -> u64 {
+        self.read()
+            .collections
+            .get(resource)
+            .map_or(0, |collection| collection.last_change)
+    }
+}
+
+impl std::fmt::Debug for Cache {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cache")
+            .field("revision", &self.revision())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The last state of `object` as a delete at `revision` shows it.
+pub(crate) fn at_revision(object: &Stored, revision: u64) -> Stored {
+    let mut value = object.object.clone();
+    meta::set(&mut value, "resourceVersion", &revision.to_string());
+    Stored {
+        resource: object.resource,
+        namespace: object.namespace.clone(),
+        name: object.name.clone(),
+        revision,
+        created: object.created,
+        object: value,
+        bytes: object.bytes.clone(),
+    }
+}

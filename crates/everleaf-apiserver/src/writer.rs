@@ -1,0 +1,447 @@
+//! One writer owns the order of all changes.
+//!
+//! Requests propose; the writer checks each proposal against the pending state (committed plus
+//! earlier in the same batch), numbers the accepted ones, commits them to the [store](crate::store)
+//! in one transaction with one sync, and only then, in revision order, makes them visible to
+//! readers, to those who watch, and answers. A failed commit fails its whole batch and leaves no
+//! trace. Nobody ever sees an unsynced write.
+//!
+//! With a thread, proposals that arrive during a sync form the next batch (group commit). Without
+//! one ([`Mode::Inline`]: tests, the simulator) the proposal is committed before
+//! [`Writer::propose`] returns, so that its answer is ready at the first poll.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use bytes::Bytes;
+use everleaf_api::meta;
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+use crate::objects::{Objects, Stored};
+use crate::registry::{DESCRIPTORS, Descriptor};
+use crate::store::{Change, KEY_PREFIX, Store, StoreError};
+use crate::watch_cache::{Cache, Event, at_revision, key_of};
+
+/// Proposals that may wait for the writer; beyond it a request is told to come back (429).
+pub const QUEUE_MAX: usize = 1024;
+/// Proposals in one transaction.
+const BATCH_MAX: usize = 256;
+/// Revisions of history kept in the store, so that watches resume after a restart.
+const HISTORY_REVISIONS: u64 = 8192;
+/// Compaction runs when history exceeds its bound by this much.
+const COMPACTION_STEP: u64 = 2048;
+
+/// What must hold for a proposal to be accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expected {
+    /// No such object.
+    Absent,
+    /// The object's last change has this revision.
+    Revision(u64),
+}
+
+/// What to do.
+#[derive(Debug, Clone)]
+pub enum Operation {
+    /// Write this object. `bytes` is its stored form, without resourceVersion.
+    Put {
+        /// The object; the writer sets its resourceVersion.
+        object: Value,
+        /// `k8s\0` envelope.
+        bytes: Bytes,
+    },
+    /// Remove it.
+    Delete,
+}
+
+/// A change somebody wants.
+#[derive(Clone)]
+pub struct Proposal {
+    /// Of what.
+    pub descriptor: &'static Descriptor,
+    /// Namespace or "".
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// Precondition.
+    pub expected: Expected,
+    /// Change.
+    pub operation: Operation,
+    /// How many objects the new one's account may hold, itself included
+    /// (see [`Descriptor::tally`]); None: any number.
+    pub tally_max: Option<usize>,
+}
+
+/// Why a proposal was not committed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Expected absent, but there is one.
+    #[error("already exists")]
+    Exists,
+    /// Changed or deleted since it was read.
+    #[error("changed meanwhile")]
+    Changed,
+    /// The account holds too many.
+    #[error("{account} has {max} already")]
+    TallyFull {
+        /// Account.
+        account: String,
+        /// The limit.
+        max: usize,
+    },
+    /// The queue is full.
+    #[error("the writer is busy")]
+    Busy,
+    /// The store refused; nothing of the batch was written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The writer has ended.
+    #[error("the server is stopping")]
+    Stopped,
+}
+
+/// The object as committed; of a delete, its last state with the delete's revision.
+pub type Outcome = Result<Arc<Stored>, Refusal>;
+
+/// How the writer runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// On a thread of its own, with group commit.
+    Thread,
+    /// In the caller, one proposal at a time.
+    Inline,
+}
+
+/// The one writer.
+pub struct Writer {
+    lane: Lane,
+}
+
+enum Lane {
+    Thread {
+        queue: Option<SyncSender<Queued>>,
+        thread: Option<JoinHandle<()>>,
+    },
+    Inline(Box<Mutex<Committer>>),
+}
+
+type Queued = (Proposal, oneshot::Sender<Outcome>);
+
+impl Writer {
+    /// Rebuilds the state from `store`, and starts.
+    ///
+    /// # Errors
+    /// The store cannot be read, or holds an object of ours that does not decode.
+    pub fn start(mut store: Box<dyn Store>, mode: Mode) -> Result<(Self, Arc<Cache>), StoreError> {
+        let cache = Arc::new(recover(store.as_mut())?);
+        let committer = Committer {
+            revision: store.position().revision,
+            store,
+            cache: Arc::clone(&cache),
+        };
+        let lane = match mode {
+            Mode::Inline => Lane::Inline(Box::new(Mutex::new(committer))),
+            Mode::Thread => {
+                let (sender, receiver) = sync_channel(QUEUE_MAX);
+                let thread = std::thread::Builder::new()
+                    .name("writer".to_owned())
+                    .spawn(move || committer.run(&receiver))
+                    .map_err(|error| StoreError::Failed {
+                        what: format!("cannot start the writer thread: {error}"),
+                    })?;
+                Lane::Thread {
+                    queue: Some(sender),
+                    thread: Some(thread),
+                }
+            }
+        };
+        Ok((Self { lane }, cache))
+    }
+
+    /// Proposes a change. The outcome comes when it is durable and visible, or refused.
+    pub async fn propose(&self, proposal: Proposal) -> Outcome {
+        let (answer, outcome) = oneshot::channel();
+        match &self.lane {
+            Lane::Inline(committer) => committer
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .commit(vec![(proposal, answer)]),
+            Lane::Thread { queue, .. } => {
+                let queue = queue.as_ref().ok_or(Refusal::Stopped)?;
+                queue
+                    .try_send((proposal, answer))
+                    .map_err(|error| match error {
+                        TrySendError::Full(_) => Refusal::Busy,
+                        TrySendError::Disconnected(_) => Refusal::Stopped,
+                    })?;
+            }
+        }
+        outcome.await.unwrap_or(Err(Refusal::Stopped))
+    }
+
+    /// False once the writer's thread has ended on its own: nothing can be written any more.
+    pub fn is_alive(&self) -> bool {
+        match &self.lane {
+            Lane::Inline(_) => true,
+            Lane::Thread { thread, .. } => thread.as_ref().is_some_and(|t| !t.is_finished()),
+        }
+    }
+}
+
+impl Drop for Writer {
+    /// Commits what is queued, then closes the store.
+    fn drop(&mut self) {
+        if let Lane::Thread { queue, thread } = &mut self.lane {
+            drop(queue.take());
+            if let Some(thread) = thread.take()
+                && thread.join().is_err()
+            {
+                tracing::error!("the writer thread had failed");
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Writer").finish_non_exhaustive()
+    }
+}
+
+/// The core: state and store, no thread.
+struct Committer {
+    store: Box<dyn Store>,
+    cache: Arc<Cache>,
+    revision: u64,
+}
+
+/// Committed state plus what the batch has accepted so far.
+#[derive(Default)]
+struct Pending {
+    objects: BTreeMap<String, Option<Arc<Stored>>>,
+    tally: BTreeMap<(&'static str, String), isize>,
+    changes: Vec<Change>,
+    events: Vec<Arc<Event>>,
+}
+
+impl Committer {
+    fn run(mut self, queue: &Receiver<Queued>) {
+        while let Ok(first) = queue.recv() {
+            let mut batch = vec![first];
+            batch.extend(queue.try_iter().take(BATCH_MAX - 1));
+            self.commit(batch);
+        }
+    }
+
+    fn commit(&mut self, batch: Vec<Queued>) {
+        let mut pending = Pending::default();
+        let mut answers = Vec::with_capacity(batch.len());
+        for (proposal, answer) in batch {
+            answers.push((answer, self.accept(proposal, &mut pending)));
+        }
+        if !pending.changes.is_empty() {
+            if let Err(error) = self.store.commit(&pending.changes) {
+                tracing::error!(changes = pending.changes.len(), %error, "a batch was not written");
+                for (answer, _) in answers {
+                    // Also those refused: what refused them may just have been dropped.
+                    let _ = answer.send(Err(Refusal::Store(error.clone())));
+                }
+                return;
+            }
+            self.revision += pending.changes.len() as u64;
+            self.cache.publish(&pending.events, self.revision);
+        }
+        for (answer, outcome) in answers {
+            // The one who asked may have gone away.
+            let _ = answer.send(outcome);
+        }
+        self.compact();
+    }
+
+    /// Checks one proposal against the pending state and makes it part of that.
+    fn accept(&self, proposal: Proposal, pending: &mut Pending) -> Outcome {
+        let descriptor = proposal.descriptor;
+        let key = storage_key(descriptor, &proposal.namespace, &proposal.name);
+        let present = match pending.objects.get(&key) {
+            Some(object) => object.clone(),
+            None => self
+                .cache
+                .get(descriptor.resource, &proposal.namespace, &proposal.name),
+        };
+        match (proposal.expected, &present) {
+            (Expected::Absent, None) => {}
+            (Expected::Absent, Some(_)) => return Err(Refusal::Exists),
+            (Expected::Revision(revision), Some(object)) if object.revision == revision => {}
+            (Expected::Revision(_), _) => return Err(Refusal::Changed),
+        }
+        let revision = self.revision + pending.changes.len() as u64 + 1;
+        let created = present.as_ref().map_or(revision, |object| object.created);
+        let (object, value) = match proposal.operation {
+            Operation::Put { mut object, bytes } => {
+                self.check_tally(descriptor, &object, proposal.tally_max, pending)?;
+                meta::set(&mut object, "resourceVersion", &revision.to_string());
+                let stored = Stored {
+                    resource: descriptor.resource,
+                    namespace: proposal.namespace,
+                    name: proposal.name,
+                    revision,
+                    created,
+                    object,
+                    bytes: bytes.clone(),
+                };
+                (Arc::new(stored), Some(bytes))
+            }
+            Operation::Delete => {
+                let present = present.as_ref().ok_or(Refusal::Changed)?;
+                (Arc::new(at_revision(present, revision)), None)
+            }
+        };
+        pending.count(descriptor, present.as_deref(), -1);
+        let deleted = value.is_none();
+        if !deleted {
+            pending.count(descriptor, Some(&object), 1);
+        }
+        pending.changes.push(Change {
+            revision,
+            key: key.clone(),
+            value,
+            created,
+            replaces: present.as_ref().map_or(0, |object| object.revision),
+        });
+        pending
+            .objects
+            .insert(key, (!deleted).then(|| Arc::clone(&object)));
+        pending
+            .events
+            .push(Arc::new(Event::new(Arc::clone(&object), present, deleted)));
+        Ok(object)
+    }
+
+    fn check_tally(
+        &self,
+        descriptor: &Descriptor,
+        object: &Value,
+        max: Option<usize>,
+        pending: &Pending,
+    ) -> Result<(), Refusal> {
+        let (Some(max), Some(account)) = (max, descriptor.tally.and_then(|of| of(object))) else {
+            return Ok(());
+        };
+        let committed = self.cache.tally(descriptor.resource, &account);
+        let key = (descriptor.resource, account);
+        let held = committed.saturating_add_signed(pending.tally.get(&key).copied().unwrap_or(0));
+        if held < max {
+            return Ok(());
+        }
+        let (_, account) = key;
+        Err(Refusal::TallyFull { account, max })
+    }
+
+    fn compact(&mut self) {
+        let floor = self.store.position().floor;
+        if self.revision > floor + HISTORY_REVISIONS + COMPACTION_STEP
+            && let Err(error) = self.store.compact(self.revision - HISTORY_REVISIONS)
+        {
+            tracing::warn!(%error, "history was not compacted; it will be tried again");
+        }
+    }
+}
+
+impl Pending {
+    fn count(&mut self, descriptor: &Descriptor, object: Option<&Stored>, by: isize) {
+        let account = object
+            .zip(descriptor.tally)
+            .and_then(|(object, of)| of(&object.object));
+        if let Some(account) = account {
+            *self
+                .tally
+                .entry((descriptor.resource, account))
+                .or_default() += by;
+        }
+    }
+}
+
+/// `/registry/<storage>[/<namespace>]/<name>`.
+fn storage_key(descriptor: &Descriptor, namespace: &str, name: &str) -> String {
+    format!(
+        "{KEY_PREFIX}{}/{}",
+        descriptor.storage,
+        key_of(namespace, name)
+    )
+}
+
+/// The descriptor, namespace and name behind a key; None when it is not one of ours.
+fn parse_key(key: &str) -> Option<(&'static Descriptor, &str, &str)> {
+    let rest = key.strip_prefix(KEY_PREFIX)?;
+    DESCRIPTORS.iter().find_map(|descriptor| {
+        let rest = rest.strip_prefix(descriptor.storage)?.strip_prefix('/')?;
+        let (namespace, name) = if descriptor.namespaced {
+            rest.split_once('/')?
+        } else {
+            ("", rest)
+        };
+        (!name.is_empty() && !name.contains('/')).then_some((*descriptor, namespace, name))
+    })
+}
+
+/// Replays a log into a cache. Keys of resources that this version does not serve stay in the store
+/// and are otherwise left alone.
+fn recover(store: &mut dyn Store) -> Result<Cache, StoreError> {
+    let position = store.position();
+    let cache = Cache::new(DESCRIPTORS, position.floor);
+    let mut failure = None;
+    store.replay(&mut |change| {
+        if failure.is_none()
+            && let Err(what) = replay_one(&cache, &change, position.floor)
+        {
+            failure = Some(StoreError::Corrupt {
+                path: change.key.clone(),
+                what,
+            });
+        }
+    })?;
+    cache.restored(position.revision);
+    match failure {
+        Some(failure) => Err(failure),
+        None => Ok(cache),
+    }
+}
+
+fn replay_one(cache: &Cache, change: &Change, floor: u64) -> Result<(), String> {
+    let Some((descriptor, namespace, name)) = parse_key(&change.key) else {
+        return Ok(());
+    };
+    let previous = cache.get(descriptor.resource, namespace, name);
+    let event = match (&change.value, &previous) {
+        // A tombstone whose object was collected before a crash.
+        (None, None) => return Ok(()),
+        (None, Some(last)) => {
+            Event::new(Arc::new(at_revision(last, change.revision)), previous, true)
+        }
+        (Some(bytes), _) => {
+            let mut object = descriptor
+                .r#type
+                .decode_protobuf(bytes)
+                .map_err(|error| format!("at revision {}: {error}", change.revision))?;
+            meta::set(&mut object, "resourceVersion", &change.revision.to_string());
+            let stored = Stored {
+                resource: descriptor.resource,
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+                revision: change.revision,
+                created: change.created,
+                object,
+                bytes: bytes.clone(),
+            };
+            Event::new(Arc::new(stored), previous, false)
+        }
+    };
+    cache.restore(Arc::new(event), change.revision > floor);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
