@@ -62,8 +62,14 @@ impl Embedded {
     pub fn open(directory: &Path) -> Result<Self, StoreError> {
         let path = directory.join(FILE_NAME);
         create_private(directory, &path)?;
-        let connection = connect(&path).map_err(|error| explain_open(&error, &path))?;
-        prepare_layout(&connection, &path)?;
+        let explain = |error| explain_open(&error, &path);
+        let connection = connect(&path).map_err(explain)?;
+        // Looked at before anything is changed: a foreign file stays as it is.
+        let is_new = identify(&connection, &path)?;
+        make_durable(&connection).map_err(explain)?;
+        if is_new {
+            create_layout(&connection).map_err(explain)?;
+        }
         let position = connection
             .query_row(
                 "SELECT floor, max(revision, (SELECT ifnull(max(revision), 0) FROM log))
@@ -76,7 +82,7 @@ impl Embedded {
                     })
                 },
             )
-            .map_err(|error| explain_open(&error, &path))?;
+            .map_err(explain)?;
         let mut store = Self {
             connection,
             path,
@@ -246,33 +252,38 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     connection.busy_timeout(LOCK_PATIENCE)?;
     // Exclusive before WAL: no shared-memory file, and nobody else gets in.
     connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "wal_autocheckpoint", WAL_PAGES_MAX)?;
-    connection.execute_batch("BEGIN EXCLUSIVE; COMMIT")?;
     Ok(connection)
 }
 
-fn prepare_layout(connection: &Connection, path: &Path) -> Result<(), StoreError> {
-    let pragma = |name: &str| -> Result<i64, StoreError> {
-        connection
-            .pragma_query_value(None, name, |row| row.get(0))
-            .map_err(|error| explain_open(&error, path))
+fn make_durable(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "wal_autocheckpoint", WAL_PAGES_MAX)?;
+    connection.execute_batch("BEGIN EXCLUSIVE; COMMIT")
+}
+
+fn create_layout(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch(&format!(
+        "BEGIN; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {LAYOUT};
+         {SCHEMA} COMMIT"
+    ))
+}
+
+/// True for a file that holds nothing yet, false for one of ours, else an error.
+fn identify(connection: &Connection, path: &Path) -> Result<bool, StoreError> {
+    let read = || -> rusqlite::Result<(i64, i64, i64)> {
+        let number = |sql: &str| connection.query_row(sql, [], |row| row.get(0));
+        Ok((
+            number("PRAGMA application_id")?,
+            number("PRAGMA user_version")?,
+            number("SELECT count(*) FROM sqlite_schema")?,
+        ))
     };
-    let (application, layout) = (pragma("application_id")?, pragma("user_version")?);
-    let tables: i64 = connection
-        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
-        .map_err(|error| explain_open(&error, path))?;
     let path_text = || path.display().to_string();
-    match (application, layout) {
-        (0, 0) if tables == 0 => connection
-            .execute_batch(&format!(
-                "BEGIN; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {LAYOUT};
-                 {SCHEMA} COMMIT"
-            ))
-            .map_err(|error| explain_open(&error, path)),
-        (APPLICATION_ID, LAYOUT) => Ok(()),
-        (APPLICATION_ID, found) if found > LAYOUT => Err(StoreError::Newer {
+    match read().map_err(|error| explain_open(&error, path))? {
+        (0, 0, 0) => Ok(true),
+        (APPLICATION_ID, LAYOUT, _) => Ok(false),
+        (APPLICATION_ID, found, _) if found > LAYOUT => Err(StoreError::Newer {
             path: path_text(),
             found,
             known: LAYOUT,
