@@ -1,1 +1,14 @@
-//! Placeholder.
+//! The node: everything that touches node, disk and network so that its certificates renew themselves.
+//!
+//! The decisions (when to rotate, what to persist, which credential to try) are `everleaf-rotation`'s; this crate reads
+//! the kubeconfigs, speaks to the API server, keeps the cert dir and performs what the machine asks for. It works against
+//! any conformant API server and knows no other part of Everleaf.
+
+pub mod clock;
+pub mod kubeconfig;
+mod secret;
+mod yaml;
+
+pub use clock::{Clock, OffsetClock, SystemClock};
+pub use kubeconfig::Kubeconfig;
+pub use secret::Secret;

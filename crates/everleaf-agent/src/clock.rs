@@ -1,0 +1,411 @@
+//! The node's two clocks, and how to sleep without trusting either.
+//!
+//! **Wall** time judges validity and deadlines; **monotonic** time measures backoff and naps. They are
+//! different types and never mixed. This module owns the only reads of the system clock in the crate;
+//! everything else receives `now`. It refuses to know what the time is used for.
+//!
+//! The wall clock is read through [`std::time::SystemTime`] only, never through a raw system call, so that tools
+//! which fake a process's clock reach it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::watch;
+
+/// Longest sleep before the wall clock is read again (spec/agent.md 5.10).
+pub const NAP_MAX: Duration = Duration::from_secs(60);
+
+/// A wall clock that moves this much more (or less) than the monotonic one has been stepped.
+pub const STEP_MIN: SignedDuration = SignedDuration::from_secs(5);
+
+/// An instant of a clock that only runs forward; its origin is arbitrary and differs between processes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Monotonic(Duration);
+
+impl Monotonic {
+    /// The instant `since_origin` after the clock's arbitrary origin.
+    pub fn from_origin(since_origin: Duration) -> Self {
+        Self(since_origin)
+    }
+
+    /// Time from `earlier` to `self`; zero if `earlier` is later.
+    pub fn since(self, earlier: Self) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+impl std::ops::Add<Duration> for Monotonic {
+    type Output = Self;
+
+    fn add(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(span))
+    }
+}
+
+/// Where an agent gets its time from.
+///
+/// [`SystemClock`] is what a node uses; [`OffsetClock`] serves embedders whose hardware clock is not to be trusted, and
+/// the demonstration.
+pub trait Clock: fmt::Debug + Send + Sync {
+    /// Wall time: what certificates are compared with.
+    fn wall(&self) -> Timestamp;
+
+    /// Monotonic time: what waits are measured with.
+    fn monotonic(&self) -> Monotonic;
+
+    /// Something to wait on that tells when the wall clock is set. Called inside a tokio runtime.
+    fn listen(&self) -> ClockListener;
+}
+
+/// The operating system's clocks.
+#[derive(Clone, Copy, Debug)]
+pub struct SystemClock {
+    origin: std::time::Instant,
+}
+
+impl SystemClock {
+    /// A clock whose monotonic origin is now.
+    #[expect(clippy::disallowed_methods, reason = "the agent's one monotonic clock")]
+    pub fn new() -> Self {
+        Self {
+            origin: std::time::Instant::now(),
+        }
+    }
+}
+
+impl Default for SystemClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "the agent's one wall clock")]
+    fn wall(&self) -> Timestamp {
+        // Out of jiff's range (year 9999) only with a clock that is broken beyond repair.
+        Timestamp::try_from(std::time::SystemTime::now()).unwrap_or(Timestamp::MAX)
+    }
+
+    fn monotonic(&self) -> Monotonic {
+        Monotonic(self.origin.elapsed())
+    }
+
+    fn listen(&self) -> ClockListener {
+        ClockListener {
+            offset: None,
+            set: set_listener::SetListener::new(),
+        }
+    }
+}
+
+/// A clock whose wall time is another clock's plus an offset that can be moved while an agent runs.
+#[derive(Debug)]
+pub struct OffsetClock {
+    base: Arc<dyn Clock>,
+    offset: watch::Sender<SignedDuration>,
+}
+
+impl OffsetClock {
+    /// A clock that agrees with `base` until it is moved.
+    pub fn new(base: Arc<dyn Clock>) -> Self {
+        Self {
+            base,
+            offset: watch::Sender::new(SignedDuration::ZERO),
+        }
+    }
+
+    /// Sets the offset from the base clock; whoever listens is woken.
+    pub fn set_offset(&self, offset: SignedDuration) {
+        self.offset.send_replace(offset);
+    }
+
+    /// Moves the clock so that it reads `instant` now.
+    pub fn set_wall(&self, instant: Timestamp) {
+        self.set_offset(instant.duration_since(self.base.wall()));
+    }
+
+    /// The present offset from the base clock.
+    pub fn offset(&self) -> SignedDuration {
+        *self.offset.borrow()
+    }
+}
+
+impl Clock for OffsetClock {
+    fn wall(&self) -> Timestamp {
+        let base = self.base.wall();
+        let offset = self.offset();
+        base.checked_add(offset).unwrap_or(if offset.is_negative() {
+            Timestamp::MIN
+        } else {
+            Timestamp::MAX
+        })
+    }
+
+    fn monotonic(&self) -> Monotonic {
+        self.base.monotonic()
+    }
+
+    fn listen(&self) -> ClockListener {
+        let mut listener = self.base.listen();
+        listener.offset = Some(self.offset.subscribe());
+        listener
+    }
+}
+
+/// Tells when a wall clock is set, where the clock can tell.
+#[derive(Debug)]
+pub struct ClockListener {
+    offset: Option<watch::Receiver<SignedDuration>>,
+    set: Option<set_listener::SetListener>,
+}
+
+impl ClockListener {
+    /// A listener that never hears anything: naps are then the only safety net.
+    pub fn deaf() -> Self {
+        Self {
+            offset: None,
+            set: None,
+        }
+    }
+
+    /// Returns when the clock was set; never, if it cannot tell. Cancel safe: nothing that happens between two calls is missed.
+    pub async fn changed(&mut self) {
+        let offset = async {
+            if let Some(receiver) = &mut self.offset
+                && receiver.changed().await.is_ok()
+            {
+                return;
+            }
+            // No offset to move, or nobody left who could move it.
+            std::future::pending().await
+        };
+        let set = async {
+            match &mut self.set {
+                Some(listener) => listener.changed().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = offset => {}
+            () = set => {}
+        }
+    }
+}
+
+/// Sleeps until `span` has passed (at most [`NAP_MAX`]), or the clock is set, whichever is first.
+pub async fn nap(span: Duration, listener: &mut ClockListener) {
+    tokio::select! {
+        () = tokio::time::sleep(span.min(NAP_MAX)) => {}
+        () = listener.changed() => {}
+    }
+}
+
+/// Notices that the wall clock was stepped, by comparing how far each clock moved between two looks.
+///
+/// A suspended machine looks the same: its monotonic clock stood still.
+#[derive(Clone, Copy, Debug)]
+pub struct StepDetector {
+    wall: Timestamp,
+    monotonic: Monotonic,
+}
+
+/// A wall clock that moved by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Where the clock would be, had it just run on.
+    pub expected: Timestamp,
+    /// What it reads.
+    pub found: Timestamp,
+}
+
+impl Step {
+    /// How far it went; negative for backwards.
+    pub fn by(&self) -> SignedDuration {
+        self.found.duration_since(self.expected)
+    }
+}
+
+impl StepDetector {
+    /// Starts from one reading of both clocks.
+    pub fn new(wall: Timestamp, monotonic: Monotonic) -> Self {
+        Self { wall, monotonic }
+    }
+
+    /// Takes the next reading; tells of a step of more than [`STEP_MIN`] since the last one.
+    pub fn observe(&mut self, wall: Timestamp, monotonic: Monotonic) -> Option<Step> {
+        let passed = SignedDuration::try_from(monotonic.since(self.monotonic)).ok()?;
+        let expected = self.wall.checked_add(passed).unwrap_or(Timestamp::MAX);
+        *self = Self { wall, monotonic };
+        let step = Step {
+            expected,
+            found: wall,
+        };
+        (step.by().abs() > STEP_MIN).then_some(step)
+    }
+}
+
+/// "The clock was set", as the kernel tells it.
+#[cfg(target_os = "linux")]
+mod set_listener {
+    use std::os::fd::OwnedFd;
+
+    use rustix::time::{
+        Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+        timerfd_settime,
+    };
+    use tokio::io::Interest;
+    use tokio::io::unix::AsyncFd;
+
+    /// Armed for this many seconds after 1970: late enough never to fire, within what a kernel can count in nanoseconds.
+    const NEVER_SECONDS: i64 = 1 << 33;
+
+    /// An absolute timer far in the future that the kernel cancels when the real-time clock is set.
+    #[derive(Debug)]
+    pub(super) struct SetListener(AsyncFd<OwnedFd>);
+
+    impl SetListener {
+        #[expect(
+            deprecated,
+            reason = "the concern is descriptors closed behind tokio's back; an OwnedFd owns its own, and the \
+                      replacement is unsafe"
+        )]
+        /// None where the kernel refuses (seccomp, no descriptors left): the bounded nap remains.
+        pub(super) fn new() -> Option<Self> {
+            let timer = timerfd_create(
+                TimerfdClockId::Realtime,
+                TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC,
+            )
+            .ok()?;
+            arm(&timer).ok()?;
+            // Outside a runtime there is nobody to wake.
+            tokio::runtime::Handle::try_current().ok()?;
+            AsyncFd::with_interest(timer, Interest::READABLE)
+                .ok()
+                .map(Self)
+        }
+
+        pub(super) async fn changed(&mut self) {
+            loop {
+                let Ok(mut ready) = self.0.readable().await else {
+                    return std::future::pending().await;
+                };
+                let mut ticks = [0; 8];
+                match rustix::io::read(self.0.get_ref(), &mut ticks) {
+                    Err(rustix::io::Errno::AGAIN) => ready.clear_ready(),
+                    // ECANCELED is the message: the clock was set. Anything else is read as the same.
+                    _ => {
+                        ready.clear_ready();
+                        return match arm(self.0.get_ref()) {
+                            Ok(()) => {}
+                            Err(_) => std::future::pending().await,
+                        };
+                    }
+                }
+            }
+        }
+    }
+
+    fn arm(timer: &OwnedFd) -> rustix::io::Result<()> {
+        let never = Itimerspec {
+            it_interval: Timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            },
+            it_value: Timespec {
+                tv_sec: NEVER_SECONDS,
+                tv_nsec: 0,
+            },
+        };
+        timerfd_settime(
+            timer,
+            TimerfdTimerFlags::ABSTIME | TimerfdTimerFlags::CANCEL_ON_SET,
+            &never,
+        )
+        .map(drop)
+    }
+}
+
+/// Elsewhere nobody tells; the bounded nap is what notices.
+#[cfg(not(target_os = "linux"))]
+mod set_listener {
+    #[derive(Debug)]
+    pub(super) struct SetListener;
+
+    impl SetListener {
+        pub(super) fn new() -> Option<Self> {
+            None
+        }
+
+        pub(super) async fn changed(&mut self) {
+            std::future::pending().await
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + seconds).unwrap()
+    }
+
+    fn mono(seconds: u64) -> Monotonic {
+        Monotonic::from_origin(Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn a_step_is_what_the_clocks_disagree_about() {
+        let cases = [
+            ("both run on", 60, 60, None),
+            ("within tolerance", 65, 60, None),
+            ("forward", 66, 60, Some(6)),
+            ("backward", -10, 60, Some(-70)),
+            ("one year on", 31_536_000, 1, Some(31_535_999)),
+            ("suspended: monotonic stood still", 3600, 0, Some(3600)),
+        ];
+        for (what, wall, monotonic, expected) in cases {
+            let mut detector = StepDetector::new(at(0), mono(100));
+            let step = detector.observe(at(wall), mono(100 + monotonic));
+            assert_eq!(step.map(|step| step.by().as_secs()), expected, "{what}");
+            assert_eq!(
+                detector.observe(at(wall + 5), mono(105 + monotonic)),
+                None,
+                "{what}: told once"
+            );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_nap_is_bounded() {
+        let before = tokio::time::Instant::now();
+        nap(Duration::from_secs(86_400), &mut ClockListener::deaf()).await;
+        assert_eq!(before.elapsed(), NAP_MAX);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn moving_an_offset_clock_wakes_a_nap_and_is_never_missed() {
+        let clock = OffsetClock::new(Arc::new(SystemClock::new()));
+        let mut listener = clock.listen();
+        clock.set_offset(SignedDuration::from_hours(24));
+        let before = tokio::time::Instant::now();
+        nap(NAP_MAX, &mut listener).await;
+        assert_eq!(before.elapsed(), Duration::ZERO);
+        nap(NAP_MAX, &mut listener).await;
+        assert_eq!(before.elapsed(), NAP_MAX);
+    }
+
+    #[test]
+    fn an_offset_clock_reads_what_it_was_set_to() {
+        let clock = OffsetClock::new(Arc::new(SystemClock::new()));
+        clock.set_wall(at(0));
+        let read = clock.wall().duration_since(at(0));
+        assert!(read >= SignedDuration::ZERO && read < SignedDuration::from_secs(30));
+        clock.set_offset(SignedDuration::MAX);
+        assert_eq!(clock.wall(), Timestamp::MAX);
+        clock.set_offset(SignedDuration::MIN);
+        assert_eq!(clock.wall(), Timestamp::MIN);
+    }
+}

@@ -1,0 +1,348 @@
+//! The YAML document as it stands in the file, and the walk from it to a checked [`Kubeconfig`].
+
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde::Deserialize;
+
+use super::{
+    ClientCertificate, Cluster, Kubeconfig, KubeconfigError, ProxyUrl, ServerUrl, Source, Token,
+    Trust, User,
+};
+use crate::secret::Secret;
+
+/// The members that matter here; the rest is ignored, as kubectl does.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Document {
+    #[serde(default)]
+    clusters: Option<Vec<NamedCluster>>,
+    #[serde(default)]
+    contexts: Option<Vec<NamedContext>>,
+    #[serde(default)]
+    users: Option<Vec<NamedUser>>,
+    #[serde(default)]
+    current_context: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct NamedCluster {
+    name: String,
+    #[serde(default)]
+    cluster: Option<ClusterStanza>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "kebab-case", default)]
+struct ClusterStanza {
+    server: Option<String>,
+    certificate_authority: Option<String>,
+    certificate_authority_data: Option<String>,
+    insecure_skip_tls_verify: Option<bool>,
+    tls_server_name: Option<String>,
+    proxy_url: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct NamedContext {
+    name: String,
+    #[serde(default)]
+    context: Option<ContextStanza>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct ContextStanza {
+    cluster: Option<String>,
+    user: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct NamedUser {
+    name: String,
+    #[serde(default)]
+    user: Option<UserStanza>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "kebab-case", default)]
+struct UserStanza {
+    token: Option<Secret>,
+    #[serde(rename = "tokenFile")]
+    token_file: Option<String>,
+    client_certificate: Option<String>,
+    client_certificate_data: Option<Secret>,
+    client_key: Option<String>,
+    client_key_data: Option<Secret>,
+    username: Option<Secret>,
+    password: Option<Secret>,
+    exec: Option<serde::de::IgnoredAny>,
+    auth_provider: Option<serde::de::IgnoredAny>,
+    #[serde(rename = "as")]
+    impersonate: Option<serde::de::IgnoredAny>,
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::new)
+    }
+}
+
+/// Kubeconfig's "absent or empty".
+fn given(text: Option<String>) -> Option<String> {
+    text.filter(|text| !text.is_empty())
+}
+
+fn given_secret(text: Option<Secret>) -> Option<Secret> {
+    text.filter(|text| !text.expose().is_empty())
+}
+
+pub(super) fn resolve(text: &str, origin: &Path) -> Result<Kubeconfig, KubeconfigError> {
+    let document = parse(text, origin)?;
+    let mut resolver = Resolver {
+        directory: directory_of(origin),
+        problems: Vec::new(),
+    };
+    let resolved = resolver.document(document);
+    match resolved {
+        Some(kubeconfig) if resolver.problems.is_empty() => Ok(kubeconfig),
+        _ => Err(KubeconfigError::Invalid {
+            path: origin.to_owned(),
+            problems: resolver.problems,
+        }),
+    }
+}
+
+fn parse(text: &str, origin: &Path) -> Result<Document, KubeconfigError> {
+    let malformed = |what: String| KubeconfigError::Malformed {
+        path: origin.to_owned(),
+        what,
+    };
+    if text.trim().is_empty() {
+        return Err(malformed("it is empty".to_owned()));
+    }
+    crate::yaml::from_str(text).map_err(malformed)
+}
+
+/// An absolute directory to resolve relative paths against.
+fn directory_of(origin: &Path) -> PathBuf {
+    let absolute = std::path::absolute(origin).unwrap_or_else(|_| origin.to_owned());
+    absolute
+        .parent()
+        .map_or_else(|| PathBuf::from("/"), Path::to_owned)
+}
+
+/// Walks the document, collecting problems instead of stopping at the first.
+struct Resolver {
+    directory: PathBuf,
+    problems: Vec<String>,
+}
+
+impl Resolver {
+    fn problem<T>(&mut self, what: impl Into<String>) -> Option<T> {
+        self.problems.push(what.into());
+        None
+    }
+
+    fn document(&mut self, document: Document) -> Option<Kubeconfig> {
+        let Some(current) = given(document.current_context) else {
+            return self.problem("current-context is not set");
+        };
+        let context = document
+            .contexts
+            .unwrap_or_default()
+            .into_iter()
+            .find(|entry| entry.name == current)
+            .map(|entry| entry.context.unwrap_or_default());
+        let Some(context) = context else {
+            return self.problem(format!(
+                "current-context is {current:?}, but there is no context of that name"
+            ));
+        };
+        let cluster = self.cluster(
+            &current,
+            given(context.cluster),
+            document.clusters.unwrap_or_default(),
+        );
+        let user = self.user(
+            &current,
+            given(context.user),
+            document.users.unwrap_or_default(),
+        );
+        Some(Kubeconfig {
+            cluster: cluster?,
+            user: user?,
+        })
+    }
+
+    fn cluster(
+        &mut self,
+        context: &str,
+        name: Option<String>,
+        clusters: Vec<NamedCluster>,
+    ) -> Option<Cluster> {
+        let Some(name) = name else {
+            return self.problem(format!("context {context:?} names no cluster"));
+        };
+        let Some(stanza) = clusters.into_iter().find(|entry| entry.name == name) else {
+            return self.problem(format!(
+                "context {context:?} names cluster {name:?}, which does not exist"
+            ));
+        };
+        let stanza = stanza.cluster.unwrap_or_default();
+        let server = match given(stanza.server) {
+            None => self.problem(format!("cluster {name:?} has no server")),
+            Some(text) => match ServerUrl::parse(&text) {
+                Ok(server) => Some(server),
+                Err(what) => self.problem(format!("cluster {name:?}: {what}")),
+            },
+        };
+        let bundle = self.source(
+            &format!("cluster {name:?}"),
+            "certificate-authority",
+            stanza.certificate_authority,
+            stanza.certificate_authority_data.map(Secret::new),
+        );
+        let insecure = stanza.insecure_skip_tls_verify.unwrap_or(false);
+        let trust = match (bundle, insecure) {
+            (Found::Source(_), true) => self.problem(format!(
+                "cluster {name:?} has both certificate-authority and insecure-skip-tls-verify; \
+                 remove one"
+            )),
+            (Found::Source(source), false) => Some(Trust::Bundle(source)),
+            (Found::Nothing, true) => Some(Trust::DangerouslyAnybody),
+            (Found::Nothing, false) => self.problem(format!(
+                "cluster {name:?} has no certificate-authority or certificate-authority-data: \
+                 nothing says whom to trust"
+            )),
+            (Found::Wrong, _) => None,
+        };
+        let proxy = match given(stanza.proxy_url).map(|text| ProxyUrl::parse(&text)) {
+            None => None,
+            Some(Ok(proxy)) => Some(proxy),
+            Some(Err(what)) => self.problem(format!("cluster {name:?}: {what}")),
+        };
+        Some(Cluster {
+            server: server?,
+            trust: trust?,
+            tls_server_name: given(stanza.tls_server_name),
+            proxy,
+        })
+    }
+
+    fn user(&mut self, context: &str, name: Option<String>, users: Vec<NamedUser>) -> Option<User> {
+        let Some(name) = name else {
+            return self.problem(format!("context {context:?} names no user"));
+        };
+        let Some(stanza) = users.into_iter().find(|entry| entry.name == name) else {
+            return self.problem(format!(
+                "context {context:?} names user {name:?}, which does not exist"
+            ));
+        };
+        let stanza = stanza.user.unwrap_or_default();
+        let who = format!("user {name:?}");
+        self.refuse_unsupported(&who, &stanza);
+        let certificate = self.source(
+            &who,
+            "client-certificate",
+            stanza.client_certificate,
+            stanza.client_certificate_data,
+        );
+        let key = self.source(
+            &who,
+            "client-key",
+            stanza.client_key,
+            stanza.client_key_data,
+        );
+        let client_certificate = match (certificate, key) {
+            (Found::Source(certificate), Found::Source(key)) => {
+                Some(ClientCertificate { certificate, key })
+            }
+            (Found::Source(_), Found::Nothing) => {
+                self.problem(format!("{who} has a client-certificate but no client-key"))
+            }
+            (Found::Nothing, Found::Source(_)) => {
+                self.problem(format!("{who} has a client-key but no client-certificate"))
+            }
+            _ => None,
+        };
+        let inline = given_secret(stanza.token);
+        let token = match given(stanza.token_file) {
+            // `token` beats `tokenFile` for the first value; the file is what is read again (client-go does the same).
+            Some(path) => Some(Token::File {
+                path: self.directory.join(path),
+                fallback: inline,
+            }),
+            None => inline.map(Token::Inline),
+        };
+        Some(User {
+            token,
+            client_certificate,
+        })
+    }
+
+    fn refuse_unsupported(&mut self, who: &str, stanza: &UserStanza) {
+        let unsupported = [
+            (stanza.exec.is_some(), "exec credential plugins are"),
+            (stanza.auth_provider.is_some(), "auth-provider is"),
+            (stanza.impersonate.is_some(), "impersonation (as) is"),
+            (
+                stanza.username.is_some() || stanza.password.is_some(),
+                "username and password are",
+            ),
+        ];
+        for (present, what) in unsupported {
+            if present {
+                self.problems.push(format!(
+                    "{who}: {what} not supported; use a token or a client certificate"
+                ));
+            }
+        }
+    }
+
+    fn source(
+        &mut self,
+        who: &str,
+        member: &str,
+        path: Option<String>,
+        data: Option<Secret>,
+    ) -> Found {
+        match (given(path), given_secret(data)) {
+            (None, None) => Found::Nothing,
+            (Some(path), None) => Found::Source(Source::File(self.directory.join(path))),
+            (None, Some(data)) => match decode(&data) {
+                Some(text) => Found::Source(Source::Inline(text)),
+                None => {
+                    self.problems
+                        .push(format!("{who}: {member}-data is not base64 of a PEM text"));
+                    Found::Wrong
+                }
+            },
+            (Some(_), Some(_)) => {
+                self.problems.push(format!(
+                    "{who} has both {member} and {member}-data; remove one"
+                ));
+                Found::Wrong
+            }
+        }
+    }
+}
+
+enum Found {
+    Source(Source),
+    Nothing,
+    Wrong,
+}
+
+fn decode(data: &Secret) -> Option<Secret> {
+    // A folded YAML scalar brings line breaks and blanks along.
+    let compact: zeroize::Zeroizing<String> = data
+        .expose()
+        .chars()
+        .filter(|c| !c.is_ascii_whitespace())
+        .collect::<String>()
+        .into();
+    let bytes = BASE64_STANDARD.decode(compact.as_bytes()).ok()?;
+    String::from_utf8(bytes).ok().map(Secret::new)
+}

@@ -1,0 +1,330 @@
+//! Kubeconfig files: how to reach an API server, and as whom (spec/agent.md 2).
+//!
+//! Owns reading one file (its current context only: no `$KUBECONFIG`, no home directory, no merging), resolving what it
+//! names, and writing one. It refuses to know certificates and clocks: whether what a kubeconfig names is still good is
+//! [`crate::bootstrap`]'s question.
+//!
+//! Parse errors never quote the file: it holds tokens and keys.
+
+mod document;
+mod write;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use http::Uri;
+
+use crate::secret::Secret;
+
+pub use write::{Names, write_private};
+
+/// Largest kubeconfig that is read.
+pub const KUBECONFIG_BYTES_MAX: u64 = 1 << 20;
+
+/// What the current context of a kubeconfig says, resolved and checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kubeconfig {
+    /// How to reach the API server.
+    pub cluster: Cluster,
+    /// As whom.
+    pub user: User,
+}
+
+/// How to reach an API server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cluster {
+    /// `https://host[:port][/prefix]`, as the file has it.
+    pub server: ServerUrl,
+    /// Whom to trust.
+    pub trust: Trust,
+    /// The name to verify in the server's certificate, if not the URL's host.
+    pub tls_server_name: Option<String>,
+    /// A proxy that understands HTTP CONNECT: `http://host:port`.
+    pub proxy: Option<ProxyUrl>,
+}
+
+/// Whom to trust to be the API server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// Certificates signed by an authority of this bundle (PEM).
+    Bundle(Source),
+    /// `insecure-skip-tls-verify`: anybody. Said aloud whenever it is used.
+    DangerouslyAnybody,
+}
+
+/// Bytes that a kubeconfig either names or holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// An absolute path.
+    File(PathBuf),
+    /// The text itself.
+    Inline(Secret),
+}
+
+impl Source {
+    /// Reads the text now; a file may have changed since the last time.
+    pub fn read(&self) -> std::io::Result<Secret> {
+        match self {
+            Self::File(path) => read_bounded(path).map(Secret::new),
+            Self::Inline(text) => Ok(text.clone()),
+        }
+    }
+}
+
+/// As whom to speak to an API server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct User {
+    /// A bearer token.
+    pub token: Option<Token>,
+    /// A client certificate and its key.
+    pub client_certificate: Option<ClientCertificate>,
+}
+
+/// A bearer token, in the file or beside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Token {
+    /// `token`.
+    Inline(Secret),
+    /// `tokenFile`: read again whenever it is used. `fallback` is the `token` given with it, which holds while the file
+    /// cannot be read.
+    File {
+        /// Absolute path.
+        path: PathBuf,
+        /// The inline token, if both were given.
+        fallback: Option<Secret>,
+    },
+}
+
+impl Token {
+    /// The token now.
+    pub fn read(&self) -> std::io::Result<Secret> {
+        match self {
+            Self::Inline(token) => Ok(token.clone()),
+            Self::File { path, fallback } => match (read_bounded(path), fallback) {
+                (Ok(text), _) if !text.trim().is_empty() => Ok(Secret::new(text.trim().to_owned())),
+                (_, Some(fallback)) => Ok(fallback.clone()),
+                (Ok(_), None) => Err(std::io::Error::other(format!(
+                    "token file {} is empty",
+                    path.display()
+                ))),
+                (Err(error), None) => Err(error),
+            },
+        }
+    }
+}
+
+/// Where a client certificate and its key are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// PEM, leaf first.
+    pub certificate: Source,
+    /// PEM private key; may be the same file.
+    pub key: Source,
+}
+
+/// A checked `https://` URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerUrl {
+    text: String,
+    host: String,
+    port: u16,
+    prefix: String,
+}
+
+impl ServerUrl {
+    /// Parses and checks; the error says what is wrong with the text.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let uri: Uri = text
+            .parse()
+            .map_err(|_| format!("server {text:?} is not a URL"))?;
+        match uri.scheme_str() {
+            Some("https") => {}
+            Some("http") => {
+                return Err(format!(
+                    "server {text:?} is plain http; credentials are only sent over https"
+                ));
+            }
+            _ => return Err(format!("server {text:?} must start with https://")),
+        }
+        let authority = uri
+            .authority()
+            .filter(|authority| !authority.host().is_empty() && !authority.as_str().contains('@'))
+            .ok_or_else(|| format!("server {text:?} names no host"))?;
+        let host = authority
+            .host()
+            .trim_start_matches('[')
+            .trim_end_matches(']');
+        Ok(Self {
+            host: host.to_owned(),
+            port: authority.port_u16().unwrap_or(443),
+            prefix: uri.path().trim_end_matches('/').to_owned(),
+            // Query and fragment are no part of an API server's address.
+            text: format!("https://{authority}{}", uri.path().trim_end_matches('/')),
+        })
+    }
+
+    /// Host name or IP address, without brackets.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// TCP port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Path before every API path; empty for most.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// `host:port`, as a `Host` header and a CONNECT request want it.
+    pub fn authority(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+}
+
+impl fmt::Display for ServerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// A checked `http://host[:port]` URL of a proxy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyUrl {
+    text: String,
+    host: String,
+    port: u16,
+}
+
+impl ProxyUrl {
+    /// Parses and checks; the error says what is wrong with the text.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let uri: Uri = text
+            .parse()
+            .map_err(|_| "proxy-url is not a URL".to_owned())?;
+        if uri.scheme_str() != Some("http") {
+            return Err(format!(
+                "proxy-url: only http:// proxies are supported, not {:?}",
+                uri.scheme_str().unwrap_or("")
+            ));
+        }
+        let authority = uri.authority().ok_or("proxy-url names no host")?;
+        if authority.as_str().contains('@') {
+            return Err("proxy-url with a user name is not supported".to_owned());
+        }
+        Ok(Self {
+            text: text.to_owned(),
+            host: authority
+                .host()
+                .trim_start_matches('[')
+                .trim_end_matches(']')
+                .to_owned(),
+            port: authority.port_u16().unwrap_or(80),
+        })
+    }
+
+    /// Host name or IP address, without brackets.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// TCP port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+impl fmt::Display for ProxyUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// Why a kubeconfig cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KubeconfigError {
+    /// The file cannot be read.
+    #[error("cannot read kubeconfig {}: {source}", path.display())]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The text is not YAML of the right shape.
+    #[error("kubeconfig {} is malformed: {what}", path.display())]
+    Malformed {
+        /// Which file.
+        path: PathBuf,
+        /// What, and in which line; never the text itself.
+        what: String,
+    },
+    /// Readable, but it does not say all that is needed.
+    #[error("kubeconfig {} cannot be used: {}", path.display(), problems.join("; "))]
+    Invalid {
+        /// Which file.
+        path: PathBuf,
+        /// Every problem found.
+        problems: Vec<String>,
+    },
+    /// The file cannot be written.
+    #[error("cannot write kubeconfig {}: {source}", path.display())]
+    Unwritable {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+impl KubeconfigError {
+    /// True when the file is simply not there.
+    pub fn is_absent(&self) -> bool {
+        matches!(self, Self::Unreadable { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
+    }
+}
+
+impl Kubeconfig {
+    /// Reads the current context of the file at `path`. All problems are reported together.
+    pub fn read(path: &Path) -> Result<Self, KubeconfigError> {
+        let text = read_bounded(path).map_err(|source| KubeconfigError::Unreadable {
+            path: path.to_owned(),
+            source,
+        })?;
+        let text = Secret::new(text);
+        Self::parse(text.expose(), path)
+    }
+
+    /// Reads the current context of a kubeconfig's text. Relative paths in it are resolved against the directory of
+    /// `origin`, which also names the kubeconfig in errors; it need not exist.
+    pub fn parse(text: &str, origin: &Path) -> Result<Self, KubeconfigError> {
+        document::resolve(text, origin)
+    }
+}
+
+fn read_bounded(path: &Path) -> std::io::Result<String> {
+    use std::io::Read;
+    let file = std::fs::File::open(path)?;
+    if file.metadata()?.is_dir() {
+        return Err(std::io::ErrorKind::IsADirectory.into());
+    }
+    let mut text = String::new();
+    file.take(KUBECONFIG_BYTES_MAX + 1)
+        .read_to_string(&mut text)?;
+    if text.len() as u64 > KUBECONFIG_BYTES_MAX {
+        return Err(std::io::Error::other(format!(
+            "larger than {KUBECONFIG_BYTES_MAX} bytes"
+        )));
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,275 @@
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use super::*;
+
+const TWO_CONTEXTS: &str = "
+apiVersion: v1
+kind: Config
+clusters:
+- name: cluster-a
+  cluster: {server: 'https://cluster-a.example:6443', certificate-authority-data: VEVTVA==}
+- name: cluster-b
+  cluster:
+    server: https://cluster-b.example/prefix/
+    certificate-authority: ca.crt
+    tls-server-name: kubernetes
+    proxy-url: http://proxy.example:3128
+contexts:
+- name: context-a
+  context: {cluster: cluster-a, namespace: ns, user: user-a}
+- name: context-b
+  context: {cluster: cluster-b, namespace: ns, user: user-b}
+current-context: CURRENT
+users:
+- name: user-a
+  user: {token: mytoken-a}
+- name: user-b
+  user: {client-certificate: pki/current.pem, client-key: /abs/current.pem}
+";
+
+fn parse(text: &str) -> Result<Kubeconfig, KubeconfigError> {
+    Kubeconfig::parse(text, Path::new("/etc/everleaf/kubelet.conf"))
+}
+
+/// Upstream case 93: only the current context counts; inline CA bytes and token come through.
+#[test]
+fn the_current_context_is_what_counts() {
+    let a = parse(&TWO_CONTEXTS.replace("CURRENT", "context-a")).unwrap();
+    assert_eq!(
+        a.cluster.server.to_string(),
+        "https://cluster-a.example:6443"
+    );
+    assert_eq!(a.cluster.server.authority(), "cluster-a.example:6443");
+    let Trust::Bundle(bundle) = &a.cluster.trust else {
+        panic!("no bundle");
+    };
+    assert_eq!(bundle.read().unwrap().expose(), "TEST");
+    let token = a.user.token.unwrap().read().unwrap();
+    assert_eq!(token.expose(), "mytoken-a");
+    assert_eq!(a.user.client_certificate, None);
+}
+
+#[test]
+fn relative_paths_are_beside_the_file() {
+    let b = parse(&TWO_CONTEXTS.replace("CURRENT", "context-b")).unwrap();
+    let file = |path: &str| Source::File(path.into());
+    assert_eq!(b.cluster.trust, Trust::Bundle(file("/etc/everleaf/ca.crt")));
+    let pair = b.user.client_certificate.unwrap();
+    assert_eq!(pair.certificate, file("/etc/everleaf/pki/current.pem"));
+    assert_eq!(pair.key, file("/abs/current.pem"));
+    assert_eq!(b.cluster.server.prefix(), "/prefix");
+    assert_eq!(b.cluster.server.port(), 443);
+    assert_eq!(b.cluster.tls_server_name.as_deref(), Some("kubernetes"));
+    assert_eq!(b.cluster.proxy.unwrap().host(), "proxy.example");
+}
+
+fn one(cluster: &str, user: &str) -> String {
+    format!(
+        "clusters: [{{name: c, cluster: {{{cluster}}}}}]\n\
+         users: [{{name: u, user: {{{user}}}}}]\n\
+         contexts: [{{name: x, context: {{cluster: c, user: u}}}}]\n\
+         current-context: x\n"
+    )
+}
+
+const SOUND: &str = "server: 'https://h', certificate-authority: /ca";
+
+#[test]
+fn what_is_wrong_is_said() {
+    let cases: &[(String, &[&str])] = &[
+        (String::new(), &["it is empty"]),
+        ("{}".into(), &["current-context is not set"]),
+        ("current-context: gone".into(), &["\"gone\"", "no context"]),
+        (
+            "contexts: [{name: x, context: {cluster: c, user: u}}]\ncurrent-context: x".into(),
+            &[
+                "cluster \"c\", which does not exist",
+                "user \"u\", which does not exist",
+            ],
+        ),
+        (
+            "contexts: [{name: x}]\ncurrent-context: x".into(),
+            &["names no cluster", "names no user"],
+        ),
+        (one("", ""), &["has no server", "whom to trust"]),
+        (
+            one("server: 'https://h'", ""),
+            &["certificate-authority", "whom to trust"],
+        ),
+        (
+            one("server: 'http://h', certificate-authority: /ca", ""),
+            &["plain http"],
+        ),
+        (
+            one("server: h, certificate-authority: /ca", ""),
+            &["must start with https://"],
+        ),
+        (
+            one(&format!("{SOUND}, insecure-skip-tls-verify: true"), ""),
+            &["both certificate-authority and insecure-skip-tls-verify"],
+        ),
+        (
+            one(
+                &format!("{SOUND}, certificate-authority-data: VEVTVA=="),
+                "",
+            ),
+            &["both certificate-authority and certificate-authority-data"],
+        ),
+        (
+            one("server: 'https://h', certificate-authority-data: '%%'", ""),
+            &["certificate-authority-data is not base64"],
+        ),
+        (
+            one(&format!("{SOUND}, proxy-url: 'socks5://p'"), ""),
+            &["only http://"],
+        ),
+        (one(SOUND, "client-certificate: a"), &["no client-key"]),
+        (one(SOUND, "client-key: a"), &["no client-certificate"]),
+        (
+            one(
+                SOUND,
+                "exec: {command: x}, auth-provider: {name: y}, as: z, username: q",
+            ),
+            &["exec", "auth-provider", "impersonation", "username"],
+        ),
+    ];
+    for (text, expected) in cases {
+        let error = parse(text).expect_err(text).to_string();
+        assert!(error.contains("/etc/everleaf/kubelet.conf"), "{error}");
+        for part in *expected {
+            assert!(error.contains(part), "{error:?} lacks {part:?} for\n{text}");
+        }
+    }
+}
+
+#[test]
+fn insecure_is_honoured_and_named_for_what_it_is() {
+    let text = one("server: 'https://h', insecure-skip-tls-verify: true", "");
+    assert_eq!(
+        parse(&text).unwrap().cluster.trust,
+        Trust::DangerouslyAnybody
+    );
+}
+
+#[test]
+fn a_parse_error_does_not_quote_secrets() {
+    let text = "current-context: x\nusers:\n- name: u\n  user:\n    token: s3cr3t\n   client-key-data: s3cr3t\n\t- {";
+    let error = parse(text).expect_err("malformed");
+    assert!(
+        matches!(error, KubeconfigError::Malformed { .. }),
+        "{error}"
+    );
+    assert!(!error.to_string().contains("s3cr3t"), "{error}");
+    let debug = format!("{:?}", parse(&one(SOUND, "token: s3cr3t")).unwrap());
+    assert!(!debug.contains("s3cr3t"), "{debug}");
+}
+
+#[test]
+fn a_missing_file_is_told_from_a_broken_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let absent = Kubeconfig::read(&dir.path().join("none")).unwrap_err();
+    assert!(absent.is_absent(), "{absent}");
+    assert!(!Kubeconfig::read(dir.path()).unwrap_err().is_absent());
+    let huge = dir.path().join("huge");
+    std::fs::write(&huge, vec![b' '; KUBECONFIG_BYTES_MAX as usize + 1]).unwrap();
+    let error = Kubeconfig::read(&huge).unwrap_err().to_string();
+    assert!(error.contains("larger than"), "{error}");
+}
+
+#[test]
+fn a_token_file_is_read_each_time_and_beats_a_stale_inline_token() {
+    let dir = tempfile::tempdir().unwrap();
+    let origin = dir.path().join("k.conf");
+    let text = one(SOUND, "tokenFile: token, token: inline");
+    let token = Kubeconfig::parse(&text, &origin)
+        .unwrap()
+        .user
+        .token
+        .unwrap();
+    assert_eq!(token.read().unwrap().expose(), "inline");
+    for content in ["one\n", "two"] {
+        std::fs::write(dir.path().join("token"), content).unwrap();
+        assert_eq!(token.read().unwrap().expose(), content.trim());
+    }
+}
+
+#[test]
+fn what_is_written_reads_back_equal() {
+    for (cluster, user) in [
+        (SOUND, "token: '0123456789'"),
+        (
+            "server: 'https://[::1]:6443/p', certificate-authority-data: VEVTVA==, tls-server-name: n, proxy-url: 'http://p:1'",
+            "client-certificate-data: VEVTVA==, client-key-data: VEVTVA==",
+        ),
+        (
+            "server: 'https://h', insecure-skip-tls-verify: true",
+            "client-certificate: '/with blank/: #x.pem', client-key: /k, tokenFile: /t",
+        ),
+    ] {
+        let kubeconfig = parse(&one(cluster, user)).unwrap();
+        let yaml = kubeconfig.to_yaml(&Names::BOOTSTRAP);
+        assert_eq!(parse(&yaml).unwrap(), kubeconfig, "{}", &*yaml);
+    }
+}
+
+#[test]
+fn the_document_has_the_shape_that_the_kubelet_writes() {
+    let mut kubeconfig = parse(&one(SOUND, "")).unwrap();
+    let current = Source::File("/d/kubelet-client-current.pem".into());
+    kubeconfig.user.client_certificate = Some(ClientCertificate {
+        certificate: current.clone(),
+        key: current,
+    });
+    insta::assert_snapshot!(&*kubeconfig.to_yaml(&Names::BOOTSTRAP), @r"
+    apiVersion: v1
+    kind: Config
+    clusters:
+    - name: default-cluster
+      cluster:
+        server: https://h
+        certificate-authority: /ca
+    contexts:
+    - name: default-context
+      context:
+        cluster: default-cluster
+        namespace: default
+        user: default-auth
+    current-context: default-context
+    users:
+    - name: default-auth
+      user:
+        client-certificate: /d/kubelet-client-current.pem
+        client-key: /d/kubelet-client-current.pem
+    ");
+}
+
+#[test]
+fn writing_replaces_the_whole_file_privately() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a/b/kubelet.conf");
+    let kubeconfig = parse(&one(SOUND, "token: t")).unwrap();
+    kubeconfig.write(&path, &Names::BOOTSTRAP).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    std::fs::write(path.with_file_name(".kubelet.conf.tmp"), "left over").unwrap();
+    kubeconfig.write(&path, &Names::BOOTSTRAP).unwrap();
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(Kubeconfig::read(&path).unwrap(), kubeconfig);
+    let names: Vec<_> = std::fs::read_dir(path.parent().unwrap())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(names, ["kubelet.conf"]);
+}
+
+#[test]
+fn a_failed_write_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("is-a-directory");
+    std::fs::create_dir(&path).unwrap();
+    let kubeconfig = parse(&one(SOUND, "token: t")).unwrap();
+    let error = kubeconfig.write(&path, &Names::BOOTSTRAP).unwrap_err();
+    assert!(error.to_string().contains("is-a-directory"), "{error}");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+}

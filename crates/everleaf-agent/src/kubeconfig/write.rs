@@ -1,0 +1,233 @@
+//! Kubeconfigs out: the document, and the file, which is whole or not there and readable by its owner only.
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use super::{Kubeconfig, KubeconfigError, Source, Token, Trust};
+use crate::secret::Secret;
+
+/// A secret on its way into the file, the one place where it is written out.
+#[derive(Default)]
+struct Shown(Zeroizing<String>);
+
+impl Serialize for Shown {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+/// The names inside a kubeconfig. They mean nothing to a server; people see them in `kubectl config`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Names<'a> {
+    /// Cluster entry.
+    pub cluster: &'a str,
+    /// User entry.
+    pub user: &'a str,
+    /// Context entry, made current.
+    pub context: &'a str,
+    /// The context's namespace.
+    pub namespace: &'a str,
+}
+
+impl Names<'static> {
+    /// The names the kubelet gives (`writeKubeconfigFromBootstrapping`).
+    pub const BOOTSTRAP: Self = Self {
+        cluster: "default-cluster",
+        user: "default-auth",
+        context: "default-context",
+        namespace: "default",
+    };
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Document<'a> {
+    api_version: &'static str,
+    kind: &'static str,
+    clusters: [NamedCluster<'a>; 1],
+    contexts: [NamedContext<'a>; 1],
+    #[serde(rename = "current-context")]
+    current_context: &'a str,
+    users: [NamedUser<'a>; 1],
+}
+
+#[derive(Serialize)]
+struct NamedCluster<'a> {
+    name: &'a str,
+    cluster: ClusterStanza,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct ClusterStanza {
+    server: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate_authority: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate_authority_data: Option<Shown>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    insecure_skip_tls_verify: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls_server_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proxy_url: Option<String>,
+}
+
+#[derive(Serialize)]
+struct NamedContext<'a> {
+    name: &'a str,
+    context: ContextStanza<'a>,
+}
+
+#[derive(Serialize)]
+struct ContextStanza<'a> {
+    cluster: &'a str,
+    namespace: &'a str,
+    user: &'a str,
+}
+
+#[derive(Serialize)]
+struct NamedUser<'a> {
+    name: &'a str,
+    user: UserStanza,
+}
+
+#[derive(Serialize, Default)]
+#[serde(rename_all = "kebab-case")]
+struct UserStanza {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_certificate: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_certificate_data: Option<Shown>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_key_data: Option<Shown>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<Shown>,
+    #[serde(rename = "tokenFile", skip_serializing_if = "Option::is_none")]
+    token_file: Option<String>,
+}
+
+impl Kubeconfig {
+    /// The YAML document. Paths are written as they are (absolute), inline texts as `…-data`.
+    pub fn to_yaml(&self, names: &Names<'_>) -> Zeroizing<String> {
+        let (certificate_authority, certificate_authority_data) = match &self.cluster.trust {
+            Trust::Bundle(source) => members(source),
+            Trust::DangerouslyAnybody => (None, None),
+        };
+        let mut user = UserStanza::default();
+        if let Some(pair) = &self.user.client_certificate {
+            (user.client_certificate, user.client_certificate_data) = members(&pair.certificate);
+            (user.client_key, user.client_key_data) = members(&pair.key);
+        }
+        let expose = |secret: &Secret| Shown(Zeroizing::new(secret.expose().to_owned()));
+        match &self.user.token {
+            None => {}
+            Some(Token::Inline(token)) => user.token = Some(expose(token)),
+            Some(Token::File { path, fallback }) => {
+                user.token = fallback.as_ref().map(expose);
+                user.token_file = Some(path.display().to_string());
+            }
+        }
+        let document = Document {
+            api_version: "v1",
+            kind: "Config",
+            clusters: [NamedCluster {
+                name: names.cluster,
+                cluster: ClusterStanza {
+                    server: self.cluster.server.to_string(),
+                    certificate_authority,
+                    certificate_authority_data,
+                    insecure_skip_tls_verify: self.cluster.trust == Trust::DangerouslyAnybody,
+                    tls_server_name: self.cluster.tls_server_name.clone(),
+                    proxy_url: self.cluster.proxy.as_ref().map(ToString::to_string),
+                },
+            }],
+            contexts: [NamedContext {
+                name: names.context,
+                context: ContextStanza {
+                    cluster: names.cluster,
+                    namespace: names.namespace,
+                    user: names.user,
+                },
+            }],
+            current_context: names.context,
+            users: [NamedUser {
+                name: names.user,
+                user,
+            }],
+        };
+        let text = serde_saphyr::to_string(&document)
+            .expect("invariant: a document of strings and booleans serializes");
+        Zeroizing::new(text)
+    }
+
+    /// Writes the document to `path`: parent directories 0755 when absent, the file 0600, replaced as a whole.
+    pub fn write(&self, path: &Path, names: &Names<'_>) -> Result<(), KubeconfigError> {
+        write_private(path, self.to_yaml(names).as_bytes()).map_err(|source| {
+            KubeconfigError::Unwritable {
+                path: path.to_owned(),
+                source,
+            }
+        })
+    }
+}
+
+fn members(source: &Source) -> (Option<String>, Option<Shown>) {
+    match source {
+        Source::File(path) => (Some(path.display().to_string()), None),
+        Source::Inline(text) => (
+            None,
+            Some(Shown(Zeroizing::new(BASE64_STANDARD.encode(text.expose())))),
+        ),
+    }
+}
+
+/// Replaces the file at `path` with `bytes`, mode 0600 whatever the umask or the old file's mode: a temporary file in the same
+/// directory, synced, renamed over it, and the directory synced. On failure the old file is as it was.
+pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(directory)?;
+    let name = path
+        .file_name()
+        .ok_or_else(|| io::Error::from(io::ErrorKind::IsADirectory))?;
+    let mut temporary_name = std::ffi::OsString::from(".");
+    temporary_name.push(name);
+    temporary_name.push(".tmp");
+    let temporary = directory.join(temporary_name);
+    // One left over by a crash is ours to remove; create_new below then refuses to follow a link put in its place.
+    match fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let written = (|| {
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&temporary)?;
+        file.set_permissions(fs::Permissions::from_mode(0o600))?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)?;
+        fs::File::open(directory)?.sync_all()
+    })();
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}
