@@ -11,38 +11,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use everleaf_rotation::{Monotonic, NAP_MAX, Now};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 
-/// Longest sleep before the wall clock is read again (spec/agent.md 5.10).
-pub const NAP_MAX: Duration = Duration::from_secs(60);
-
 /// A wall clock that moves this much more (or less) than the monotonic one has been stepped.
 pub const STEP_MIN: SignedDuration = SignedDuration::from_secs(5);
-
-/// An instant of a clock that only runs forward; its origin is arbitrary and differs between processes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Monotonic(Duration);
-
-impl Monotonic {
-    /// The instant `since_origin` after the clock's arbitrary origin.
-    pub fn from_origin(since_origin: Duration) -> Self {
-        Self(since_origin)
-    }
-
-    /// Time from `earlier` to `self`; zero if `earlier` is later.
-    pub fn since(self, earlier: Self) -> Duration {
-        self.0.saturating_sub(earlier.0)
-    }
-}
-
-impl std::ops::Add<Duration> for Monotonic {
-    type Output = Self;
-
-    fn add(self, span: Duration) -> Self {
-        Self(self.0.saturating_add(span))
-    }
-}
 
 /// Where an agent gets its time from.
 ///
@@ -54,6 +28,14 @@ pub trait Clock: fmt::Debug + Send + Sync {
 
     /// Monotonic time: what waits are measured with.
     fn monotonic(&self) -> Monotonic;
+
+    /// Both, read once for one turn.
+    fn now(&self) -> Now {
+        Now {
+            wall: self.wall(),
+            monotonic: self.monotonic(),
+        }
+    }
 
     /// Something to wait on that tells when the wall clock is set. Called inside a tokio runtime.
     fn listen(&self) -> ClockListener;
@@ -89,7 +71,7 @@ impl Clock for SystemClock {
     }
 
     fn monotonic(&self) -> Monotonic {
-        Monotonic(self.origin.elapsed())
+        Monotonic::from_origin(self.origin.elapsed())
     }
 
     fn listen(&self) -> ClockListener {
@@ -207,8 +189,7 @@ pub async fn nap(span: Duration, listener: &mut ClockListener) {
 /// A suspended machine looks the same: its monotonic clock stood still.
 #[derive(Clone, Copy, Debug)]
 pub struct StepDetector {
-    wall: Timestamp,
-    monotonic: Monotonic,
+    last: Now,
 }
 
 /// A wall clock that moved by itself.
@@ -229,18 +210,19 @@ impl Step {
 
 impl StepDetector {
     /// Starts from one reading of both clocks.
-    pub fn new(wall: Timestamp, monotonic: Monotonic) -> Self {
-        Self { wall, monotonic }
+    pub fn new(now: Now) -> Self {
+        Self { last: now }
     }
 
     /// Takes the next reading; tells of a step of more than [`STEP_MIN`] since the last one.
-    pub fn observe(&mut self, wall: Timestamp, monotonic: Monotonic) -> Option<Step> {
-        let passed = SignedDuration::try_from(monotonic.since(self.monotonic)).ok()?;
-        let expected = self.wall.checked_add(passed).unwrap_or(Timestamp::MAX);
-        *self = Self { wall, monotonic };
+    pub fn observe(&mut self, now: Now) -> Option<Step> {
+        let passed = now.monotonic.since(self.last.monotonic);
+        let passed = SignedDuration::try_from(passed).ok()?;
+        let expected = self.last.wall.checked_add(passed).unwrap_or(Timestamp::MAX);
+        self.last = now;
         let step = Step {
             expected,
-            found: wall,
+            found: now.wall,
         };
         (step.by().abs() > STEP_MIN).then_some(step)
     }
@@ -352,8 +334,11 @@ mod tests {
         Timestamp::from_second(1_800_000_000 + seconds).unwrap()
     }
 
-    fn mono(seconds: u64) -> Monotonic {
-        Monotonic::from_origin(Duration::from_secs(seconds))
+    fn now(wall: i64, monotonic: u64) -> Now {
+        Now {
+            wall: at(wall),
+            monotonic: Monotonic::from_origin(Duration::from_secs(monotonic)),
+        }
     }
 
     #[test]
@@ -367,11 +352,11 @@ mod tests {
             ("suspended: monotonic stood still", 3600, 0, Some(3600)),
         ];
         for (what, wall, monotonic, expected) in cases {
-            let mut detector = StepDetector::new(at(0), mono(100));
-            let step = detector.observe(at(wall), mono(100 + monotonic));
+            let mut detector = StepDetector::new(now(0, 100));
+            let step = detector.observe(now(wall, 100 + monotonic));
             assert_eq!(step.map(|step| step.by().as_secs()), expected, "{what}");
             assert_eq!(
-                detector.observe(at(wall + 5), mono(105 + monotonic)),
+                detector.observe(now(wall + 5, 105 + monotonic)),
                 None,
                 "{what}: told once"
             );

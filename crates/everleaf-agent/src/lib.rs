@@ -4,11 +4,17 @@
 //! the kubeconfigs, speaks to the API server, keeps the cert dir and performs what the machine asks for. It works against
 //! any conformant API server and knows no other part of Everleaf.
 
+pub mod client;
 pub mod clock;
+pub mod config;
+pub mod identity;
 pub mod kubeconfig;
+mod run;
 mod secret;
 mod yaml;
 
 pub use clock::{Clock, OffsetClock, SystemClock};
+pub use config::{Bootstrap, Config, Environment, Options, Problem};
 pub use kubeconfig::Kubeconfig;
+pub use run::{AgentError, Outcome, run, run_with};
 pub use secret::Secret;

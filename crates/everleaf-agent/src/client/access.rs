@@ -1,0 +1,149 @@
+//! Where a request goes and as whom: a cluster plus an identity.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use everleaf_pki::{Chain, Credential, Fingerprint, Leaf, PrivateKey};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::sign::CertifiedKey;
+
+use crate::kubeconfig::{ClientCertificate, Cluster, Kubeconfig, User};
+use crate::secret::Secret;
+
+/// A cluster to speak to, and the identity to speak as. Two that are equal may share connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// How to reach the API server.
+    pub cluster: Arc<Cluster>,
+    /// As whom.
+    pub identity: Identity,
+}
+
+impl Access {
+    /// Reads what `kubeconfig` names, now: tokens and certificates may have been replaced since.
+    /// The error says which file could not be used; `origin` names the kubeconfig in it.
+    pub fn from_kubeconfig(kubeconfig: &Kubeconfig, origin: &Path) -> Result<Self, String> {
+        let identity = Identity::from_user(&kubeconfig.user)
+            .map_err(|what| format!("kubeconfig {}: {what}", origin.display()))?;
+        Ok(Self {
+            cluster: Arc::new(kubeconfig.cluster.clone()),
+            identity,
+        })
+    }
+
+    /// The same server, spoken to as `identity`.
+    pub fn with_identity(&self, identity: Identity) -> Self {
+        Self {
+            cluster: Arc::clone(&self.cluster),
+            identity,
+        }
+    }
+}
+
+/// As whom a request is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// A client certificate, presented in the TLS handshake.
+    Certificate(Presentable),
+    /// A bearer token.
+    Token(Secret),
+    /// Nobody: the server decides what anonymous callers may do.
+    Anonymous,
+}
+
+impl Identity {
+    /// The identity of a kubeconfig's user stanza, read from disk where it names files. A client
+    /// certificate goes before a token, as API servers judge them.
+    pub fn from_user(user: &User) -> Result<Self, String> {
+        if let Some(pair) = &user.client_certificate {
+            let certificate = read_credential(pair).and_then(|pair| Presentable::new(&pair));
+            if certificate.is_ok() || user.token.is_none() {
+                return certificate.map(Self::Certificate);
+            }
+        }
+        match &user.token {
+            Some(token) => token
+                .read()
+                .map(Self::Token)
+                .map_err(|error| format!("cannot read the token: {error}")),
+            None => Ok(Self::Anonymous),
+        }
+    }
+}
+
+/// Reads and joins the certificate and the key that a kubeconfig names.
+pub fn read_credential(pair: &ClientCertificate) -> Result<Credential, String> {
+    let certificate = pair
+        .certificate
+        .read()
+        .map_err(|error| format!("cannot read the client certificate: {error}"))?;
+    let key = pair
+        .key
+        .read()
+        .map_err(|error| format!("cannot read the client key: {error}"))?;
+    let chain = Chain::from_pem(certificate.expose().as_bytes())
+        .map_err(|error| format!("client certificate: {error}"))?;
+    let key = PrivateKey::from_pem(key.expose()).map_err(|error| format!("client key: {error}"))?;
+    Credential::new(chain, key).map_err(|error| format!("client certificate and key: {error}"))
+}
+
+/// A credential in the form that the TLS stack presents. Cheap to clone.
+#[derive(Clone)]
+pub struct Presentable {
+    leaf: Leaf,
+    key: Arc<CertifiedKey>,
+}
+
+impl Presentable {
+    /// Prepares a credential; an error when the TLS stack cannot use its key.
+    pub fn new(credential: &Credential) -> Result<Self, String> {
+        let chain = credential
+            .chain()
+            .certificates()
+            .iter()
+            .map(|certificate| CertificateDer::from(certificate.der().to_vec()))
+            .collect();
+        let der = credential.key().to_pkcs8_der();
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(der.as_slice()));
+        let provider = rustls::crypto::aws_lc_rs::default_provider();
+        let key = provider
+            .key_provider
+            .load_private_key(key.clone_key())
+            .map_err(|error| format!("the private key cannot be used for TLS: {error}"))?;
+        Ok(Self {
+            leaf: credential.leaf().clone(),
+            key: Arc::new(CertifiedKey::new(chain, key)),
+        })
+    }
+
+    /// The end-entity certificate.
+    pub fn leaf(&self) -> &Leaf {
+        &self.leaf
+    }
+
+    /// SHA-256 of the end-entity certificate.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.leaf.fingerprint()
+    }
+
+    pub(super) fn certified_key(&self) -> Arc<CertifiedKey> {
+        Arc::clone(&self.key)
+    }
+}
+
+impl PartialEq for Presentable {
+    fn eq(&self, other: &Self) -> bool {
+        self.fingerprint() == other.fingerprint()
+    }
+}
+
+impl Eq for Presentable {}
+
+impl fmt::Debug for Presentable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Presentable")
+            .field(&self.fingerprint())
+            .finish()
+    }
+}

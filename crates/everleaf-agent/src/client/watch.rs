@@ -1,0 +1,75 @@
+//! One watch: events as they come, until the server or the caller ends it.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use everleaf_api::watch::{EventType, JsonEvents, WatchEvent};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
+
+use super::failure::Failure;
+
+/// Longest silence on a watch. Servers end one sooner (`timeoutSeconds`); beyond it the connection is
+/// taken for dead.
+const SILENCE_MAX: Duration = Duration::from_secs(10 * 60);
+
+/// An open watch. Dropping it closes its connection.
+#[derive(Debug)]
+pub struct Watch {
+    body: Incoming,
+    events: JsonEvents,
+    ready: VecDeque<WatchEvent>,
+    server_time: Option<Timestamp>,
+    started: Instant,
+}
+
+impl Watch {
+    pub(super) fn new(body: Incoming, server_time: Option<Timestamp>, started: Instant) -> Self {
+        Self {
+            body,
+            events: JsonEvents::default(),
+            ready: VecDeque::new(),
+            server_time,
+            started,
+        }
+    }
+
+    /// The next event; `None` when the stream ended, which is no failure. An ERROR event is returned
+    /// as the failure that it carries. Cancel safe.
+    pub async fn next(&mut self) -> Result<Option<WatchEvent>, Failure> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return match event.kind {
+                    EventType::Error => Err(Failure::from_watch_error(&event.object)),
+                    _ => Ok(Some(event)),
+                };
+            }
+            let Ok(frame) = tokio::time::timeout(SILENCE_MAX, self.body.frame()).await else {
+                return Ok(None);
+            };
+            let data = match frame {
+                None => return Ok(None),
+                Some(Err(error)) => {
+                    return Err(Failure::unreachable(format!("the watch broke: {error}")));
+                }
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => data,
+                    Err(_trailers) => continue,
+                },
+            };
+            let events = self
+                .events
+                .feed(&data)
+                .map_err(|what| Failure::unreachable(format!("the watch is garbled: {what}")))?;
+            self.ready.extend(events);
+        }
+    }
+
+    /// The server's clock now: what it said when the watch began, plus the time since.
+    pub fn server_time(&self) -> Option<Timestamp> {
+        let passed = SignedDuration::try_from(self.started.elapsed()).ok()?;
+        self.server_time?.checked_add(passed).ok()
+    }
+}

@@ -1,0 +1,343 @@
+//! The fields of a KubeletConfiguration file (`kubelet.config.k8s.io/v1beta1`) that concern
+//! certificates. The file is usually the kubelet's own, so that everything else in it is left alone,
+//! but a key that looks like a slip is told: nobody should wonder whether it was honoured.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use everleaf_pki::KeyAlgorithm;
+use serde_json::{Map, Value};
+
+use super::Resolver;
+use super::nearest::nearest;
+
+/// Largest file that is read.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// What the file says, with the kubelet's defaults.
+pub(super) struct KubeletConfiguration {
+    pub(super) rotate_certificates: bool,
+    pub(super) server_tls_bootstrap: bool,
+    pub(super) has_static_serving_pair: bool,
+    pub(super) feature_gates: BTreeMap<String, bool>,
+    pub(super) client_key: KeyAlgorithm,
+    pub(super) serving_key: KeyAlgorithm,
+}
+
+impl Default for KubeletConfiguration {
+    fn default() -> Self {
+        Self {
+            rotate_certificates: false,
+            server_tls_bootstrap: false,
+            has_static_serving_pair: false,
+            feature_gates: BTreeMap::new(),
+            client_key: KeyAlgorithm::EcdsaP256,
+            serving_key: KeyAlgorithm::EcdsaP256,
+        }
+    }
+}
+
+impl KubeletConfiguration {
+    /// Reads the file; what is wrong with it goes to `resolver`.
+    pub(super) fn read(path: &Path, resolver: &mut Resolver) -> Self {
+        let shown = path.display();
+        let text = match read_text(path) {
+            Ok(text) => text,
+            Err(error) => {
+                resolver.problem(format!("cannot read --config {shown}: {error}"));
+                return Self::default();
+            }
+        };
+        match crate::yaml::from_str::<Map<String, Value>>(&text) {
+            Ok(members) => Self::from_members(&shown.to_string(), &members, resolver),
+            Err(what) => {
+                resolver.problem(format!("--config {shown} is malformed: {what}"));
+                Self::default()
+            }
+        }
+    }
+
+    fn from_members(file: &str, members: &Map<String, Value>, resolver: &mut Resolver) -> Self {
+        let mut reader = Reader {
+            file,
+            members,
+            resolver,
+        };
+        reader.check_type();
+        reader.check_names();
+        Self {
+            rotate_certificates: reader.boolean("rotateCertificates"),
+            server_tls_bootstrap: reader.boolean("serverTLSBootstrap"),
+            has_static_serving_pair: reader.text("tlsCertFile").is_some()
+                || reader.text("tlsPrivateKeyFile").is_some(),
+            feature_gates: reader.gates(),
+            client_key: reader.key_algorithm("clientCertificateKeyAlgorithm"),
+            serving_key: reader.key_algorithm("serverCertificateKeyAlgorithm"),
+        }
+    }
+}
+
+fn read_text(path: &Path) -> std::io::Result<String> {
+    use std::io::Read;
+    let mut text = String::new();
+    std::fs::File::open(path)?
+        .take(FILE_BYTES_MAX + 1)
+        .read_to_string(&mut text)?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        return Err(std::io::Error::other(format!(
+            "larger than {FILE_BYTES_MAX} bytes"
+        )));
+    }
+    Ok(text)
+}
+
+struct Reader<'a> {
+    file: &'a str,
+    members: &'a Map<String, Value>,
+    resolver: &'a mut Resolver,
+}
+
+impl<'a> Reader<'a> {
+    fn problem(&mut self, text: &str) {
+        self.resolver
+            .problem(format!("--config {}: {text}", self.file));
+    }
+
+    fn check_type(&mut self) {
+        if self.text("kind") != Some("KubeletConfiguration") {
+            self.problem("kind must be KubeletConfiguration");
+        }
+        if self.text("apiVersion") != Some("kubelet.config.k8s.io/v1beta1") {
+            self.problem("apiVersion must be kubelet.config.k8s.io/v1beta1");
+        }
+    }
+
+    fn check_names(&mut self) {
+        for name in self.members.keys() {
+            if OURS.contains(&name.as_str()) || THE_KUBELETS.contains(&name.as_str()) {
+                continue;
+            }
+            if let Some((ours, edits)) = nearest(name, OURS)
+                && edits <= 2
+            {
+                self.problem(&format!("there is no field {name:?}; did you mean {ours}?"));
+                continue;
+            }
+            let hint = nearest(name, THE_KUBELETS)
+                .map(|(known, _)| format!("; did you mean {known}?"))
+                .unwrap_or_default();
+            self.resolver.warn(format!(
+                "--config {}: unknown field {name:?}{hint}",
+                self.file
+            ));
+        }
+    }
+
+    /// A member that is there and not null.
+    fn member(&self, name: &str) -> Option<&'a Value> {
+        self.members.get(name).filter(|value| !value.is_null())
+    }
+
+    fn boolean(&mut self, name: &str) -> bool {
+        match self.member(name) {
+            None => false,
+            Some(Value::Bool(value)) => *value,
+            Some(_) => {
+                self.problem(&format!("{name} must be true or false"));
+                false
+            }
+        }
+    }
+
+    fn text(&mut self, name: &str) -> Option<&'a str> {
+        match self.member(name)? {
+            Value::String(text) => Some(text.as_str()).filter(|text| !text.is_empty()),
+            _ => {
+                self.problem(&format!("{name} must be a text"));
+                None
+            }
+        }
+    }
+
+    fn gates(&mut self) -> BTreeMap<String, bool> {
+        let mut gates = BTreeMap::new();
+        match self.member("featureGates") {
+            None => {}
+            Some(Value::Object(members)) => {
+                for (name, value) in members {
+                    match value {
+                        Value::Bool(value) => {
+                            gates.insert(name.clone(), *value);
+                        }
+                        _ => self.problem(&format!("featureGates.{name} must be true or false")),
+                    }
+                }
+            }
+            Some(_) => self.problem("featureGates must be a map of names to true or false"),
+        }
+        gates
+    }
+
+    fn key_algorithm(&mut self, name: &str) -> KeyAlgorithm {
+        let Some(text) = self.text(name) else {
+            return KeyAlgorithm::EcdsaP256;
+        };
+        match text {
+            "ECDSA-P256" => KeyAlgorithm::EcdsaP256,
+            "ECDSA-P384" => KeyAlgorithm::EcdsaP384,
+            "RSA-2048" => KeyAlgorithm::Rsa(2048),
+            "RSA-3072" => KeyAlgorithm::Rsa(3072),
+            "RSA-4096" => KeyAlgorithm::Rsa(4096),
+            other => {
+                let reason = if other.starts_with("ML-DSA") {
+                    "the TLS stack cannot use ML-DSA certificates yet"
+                } else {
+                    "unknown algorithm"
+                };
+                self.problem(&format!(
+                    "{name}: {other}: {reason}; use ECDSA-P256, ECDSA-P384, RSA-2048, RSA-3072 or \
+                     RSA-4096"
+                ));
+                KeyAlgorithm::EcdsaP256
+            }
+        }
+    }
+}
+
+/// Fields that the agent reads.
+const OURS: &[&str] = &[
+    "apiVersion",
+    "clientCertificateKeyAlgorithm",
+    "featureGates",
+    "kind",
+    "rotateCertificates",
+    "serverCertificateKeyAlgorithm",
+    "serverTLSBootstrap",
+    "tlsCertFile",
+    "tlsPrivateKeyFile",
+];
+
+/// The other fields of the type, up to the 1.37 line: the kubelet's business.
+const THE_KUBELETS: &[&str] = &[
+    "address",
+    "allowedUnsafeSysctls",
+    "authentication",
+    "authorization",
+    "cgroupDriver",
+    "cgroupRoot",
+    "cgroupsPerQOS",
+    "clusterDNS",
+    "clusterDomain",
+    "configMapAndSecretChangeDetectionStrategy",
+    "configTrialDuration",
+    "containerLogMaxFiles",
+    "containerLogMaxSize",
+    "containerLogMaxWorkers",
+    "containerLogMonitorInterval",
+    "containerRuntimeEndpoint",
+    "contentType",
+    "cpuCFSQuota",
+    "cpuCFSQuotaPeriod",
+    "cpuManagerPolicy",
+    "cpuManagerPolicyOptions",
+    "cpuManagerReconcilePeriod",
+    "crashLoopBackOff",
+    "dynamicKubeletConfigDir",
+    "enableContentionProfiling",
+    "enableControllerAttachDetach",
+    "enableDebugFlagsHandler",
+    "enableDebuggingHandlers",
+    "enableProfilingHandler",
+    "enableServer",
+    "enableSystemLogHandler",
+    "enableSystemLogQuery",
+    "enforceNodeAllocatable",
+    "eventBurst",
+    "eventRecordQPS",
+    "evictionHard",
+    "evictionMaxPodGracePeriod",
+    "evictionMinimumReclaim",
+    "evictionPressureTransitionPeriod",
+    "evictionSoft",
+    "evictionSoftGracePeriod",
+    "failCgroupV1",
+    "failSwapOn",
+    "fileCheckFrequency",
+    "hairpinMode",
+    "healthzBindAddress",
+    "healthzPort",
+    "httpCheckFrequency",
+    "imageGCHighThresholdPercent",
+    "imageGCLowThresholdPercent",
+    "imageMaximumGCAge",
+    "imageMinimumGCAge",
+    "imagePullCredentialsVerificationPolicy",
+    "imageServiceEndpoint",
+    "iptablesDropBit",
+    "iptablesMasqueradeBit",
+    "kernelMemcgNotification",
+    "kubeAPIBurst",
+    "kubeAPIQPS",
+    "kubeReserved",
+    "kubeReservedCgroup",
+    "kubeletCgroups",
+    "localStorageCapacityIsolation",
+    "logging",
+    "makeIPTablesUtilChains",
+    "maxOpenFiles",
+    "maxParallelImagePulls",
+    "maxPods",
+    "memoryManagerPolicy",
+    "memorySwap",
+    "memoryThrottlingFactor",
+    "mergeDefaultEvictionSettings",
+    "nodeLeaseDurationSeconds",
+    "nodeStatusMaxImages",
+    "nodeStatusReportFrequency",
+    "nodeStatusUpdateFrequency",
+    "oomScoreAdj",
+    "podCIDR",
+    "podLogsDir",
+    "podPidsLimit",
+    "podsPerCore",
+    "port",
+    "preloadedImagesVerificationAllowlist",
+    "protectKernelDefaults",
+    "providerID",
+    "qosReserved",
+    "readOnlyPort",
+    "registerNode",
+    "registerWithTaints",
+    "registryBurst",
+    "registryPullQPS",
+    "reservedMemory",
+    "reservedSystemCPUs",
+    "resolvConf",
+    "runOnce",
+    "runtimeRequestTimeout",
+    "seccompDefault",
+    "serializeImagePulls",
+    "showHiddenMetricsForVersion",
+    "shutdownGracePeriod",
+    "shutdownGracePeriodByPodPriority",
+    "shutdownGracePeriodCriticalPods",
+    "singleProcessOOMKill",
+    "staticPodPath",
+    "staticPodURL",
+    "staticPodURLHeader",
+    "streamingConnectionIdleTimeout",
+    "syncFrequency",
+    "systemCgroups",
+    "systemReserved",
+    "systemReservedCgroup",
+    "tlsCipherSuites",
+    "tlsCurvePreferences",
+    "tlsMinVersion",
+    "topologyManagerPolicy",
+    "topologyManagerPolicyOptions",
+    "topologyManagerScope",
+    "tracing",
+    "userNamespaces",
+    "volumePluginDir",
+    "volumeStatsAggPeriod",
+];

@@ -1,0 +1,377 @@
+//! What an agent is to do, as plain data.
+//!
+//! [`Options`] is what a command line says; [`Options::resolve`] adds the KubeletConfiguration file and
+//! the facts of the host, checks everything at once and yields a [`Config`], which is all that
+//! [`run`](crate::run()) looks at. Flag names, field names and defaults are the kubelet's
+//! (spec/agent.md 1). Nothing here touches a certificate or a socket.
+
+mod gates;
+mod kubelet;
+mod nearest;
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use everleaf_pki::KeyAlgorithm;
+
+use crate::kubeconfig::Kubeconfig;
+use gates::Gates;
+use kubelet::KubeletConfiguration;
+
+/// The kubelet's default of `--cert-dir`.
+pub const CERT_DIR_DEFAULT: &str = "/var/lib/kubelet/pki";
+
+/// Shortest lifetime that API servers let a request ask for, in seconds.
+const REQUESTED_SECONDS_MIN: i32 = 600;
+
+/// What the command line says; `None` where it says nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// `--kubeconfig`
+    pub kubeconfig: Option<PathBuf>,
+    /// `--bootstrap-kubeconfig`
+    pub bootstrap_kubeconfig: Option<PathBuf>,
+    /// `--cert-dir`
+    pub cert_dir: Option<PathBuf>,
+    /// `--rotate-certificates`
+    pub rotate_certificates: Option<bool>,
+    /// `--rotate-server-certificates`
+    pub rotate_server_certificates: Option<bool>,
+    /// Each `--feature-gates`, as written: `A=true,B=false`.
+    pub feature_gates: Vec<String>,
+    /// `--hostname-override`
+    pub hostname_override: Option<String>,
+    /// `--node-ip`: one address, or an IPv4 and an IPv6 one.
+    pub node_ip: Option<String>,
+    /// `--config`: a KubeletConfiguration file.
+    pub config: Option<PathBuf>,
+    /// `--metrics-bind-address`: `IP:PORT`, empty or absent for none.
+    pub metrics_bind_address: Option<String>,
+    /// Lifetime to ask for, in seconds; absent leaves it to the signer, as a kubelet does.
+    pub requested_seconds: Option<i32>,
+    /// `--exit-on-expired-client-cert`
+    pub exit_on_expired_client_cert: bool,
+    /// `--once`
+    pub once: bool,
+}
+
+/// Facts about the host, read once by the binary.
+#[derive(Clone, Debug)]
+pub struct Environment {
+    /// As `uname -n` prints it.
+    pub hostname: String,
+    /// What relative paths on the command line start from.
+    pub working_directory: PathBuf,
+}
+
+impl Environment {
+    /// The facts of this host and process.
+    pub fn of_this_host() -> std::io::Result<Self> {
+        let hostname = rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned();
+        Ok(Self {
+            hostname,
+            working_directory: std::path::absolute(".")?,
+        })
+    }
+}
+
+/// Something in options or files that must be repaired before the agent can start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem(String);
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Problem {}
+
+/// Something worth a log line at start, but no obstacle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remark {
+    /// True for what was probably not intended.
+    pub is_warning: bool,
+    /// For people.
+    pub text: String,
+}
+
+/// What an agent is to do. All paths are absolute.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The node's name: lower case, a DNS name.
+    pub node_name: String,
+    /// The kubeconfig used, and written when bootstrapping.
+    pub kubeconfig: PathBuf,
+    /// The credential for the first certificate, if there is one.
+    pub bootstrap: Option<Bootstrap>,
+    /// Directory of credentials, kubelet layout.
+    pub cert_dir: PathBuf,
+    /// Keep the client certificate renewed.
+    pub client: bool,
+    /// Keep a serving certificate renewed.
+    pub serving: bool,
+    /// Kind of the client key.
+    pub client_key: KeyAlgorithm,
+    /// Kind of the serving key.
+    pub serving_key: KeyAlgorithm,
+    /// Addresses for the serving certificate while the Node object names none.
+    pub node_ips: Vec<IpAddr>,
+    /// Where `/metrics` and the health endpoints listen.
+    pub metrics_bind_address: Option<SocketAddr>,
+    /// `spec.expirationSeconds` of every request.
+    pub requested_seconds: Option<i32>,
+    /// Leave when no credential has worked for five minutes while the server answers.
+    pub exit_on_expired_client_cert: bool,
+    /// Do what is due, then leave.
+    pub once: bool,
+    /// To be logged at start.
+    pub remarks: Vec<Remark>,
+}
+
+/// Where the credential for the first certificate comes from.
+#[derive(Clone, Debug)]
+pub enum Bootstrap {
+    /// `--bootstrap-kubeconfig`: read again each time it is needed.
+    File(PathBuf),
+    /// A kubeconfig that is on no disk (the agent of `everleaf up`).
+    InMemory(Box<Kubeconfig>),
+}
+
+impl Bootstrap {
+    /// Reads it now.
+    pub fn read(&self) -> Result<Kubeconfig, crate::kubeconfig::KubeconfigError> {
+        match self {
+            Self::File(path) => Kubeconfig::read(path),
+            Self::InMemory(kubeconfig) => Ok((**kubeconfig).clone()),
+        }
+    }
+
+    /// What to call it in messages.
+    pub fn origin(&self) -> &Path {
+        match self {
+            Self::File(path) => path,
+            Self::InMemory(_) => Path::new("(bootstrap, in memory)"),
+        }
+    }
+}
+
+impl Config {
+    /// A config as `everleaf up` needs it for its own node: both certificates, everything else at its
+    /// default. `kubeconfig` and `cert_dir` must be absolute.
+    pub fn for_node(node_name: &str, kubeconfig: PathBuf, cert_dir: PathBuf) -> Self {
+        Self {
+            node_name: node_name.to_owned(),
+            kubeconfig,
+            bootstrap: None,
+            cert_dir,
+            client: true,
+            serving: true,
+            client_key: KeyAlgorithm::EcdsaP256,
+            serving_key: KeyAlgorithm::EcdsaP256,
+            node_ips: Vec::new(),
+            metrics_bind_address: None,
+            requested_seconds: None,
+            exit_on_expired_client_cert: false,
+            once: false,
+            remarks: Vec::new(),
+        }
+    }
+}
+
+impl Options {
+    /// Reads `--config`, applies the kubelet's defaults and rules, and checks everything. All problems
+    /// are reported together.
+    pub fn resolve(&self, environment: &Environment) -> Result<Config, Vec<Problem>> {
+        let mut resolver = Resolver::default();
+        let config = resolver.resolve(self, environment);
+        match config {
+            Some(config) if resolver.problems.is_empty() => Ok(config),
+            _ => Err(resolver.problems),
+        }
+    }
+}
+
+/// Collects problems and remarks on the way from options to config.
+#[derive(Default)]
+struct Resolver {
+    problems: Vec<Problem>,
+    remarks: Vec<Remark>,
+}
+
+impl Resolver {
+    fn problem(&mut self, text: impl Into<String>) {
+        self.problems.push(Problem(text.into()));
+    }
+
+    fn remark(&mut self, text: impl Into<String>) {
+        self.remarks.push(Remark {
+            is_warning: false,
+            text: text.into(),
+        });
+    }
+
+    fn warn(&mut self, text: impl Into<String>) {
+        self.remarks.push(Remark {
+            is_warning: true,
+            text: text.into(),
+        });
+    }
+
+    fn resolve(&mut self, options: &Options, environment: &Environment) -> Option<Config> {
+        let absolute = |path: &PathBuf| environment.working_directory.join(path);
+        let file = match &options.config {
+            Some(path) => KubeletConfiguration::read(&absolute(path), self),
+            None => KubeletConfiguration::default(),
+        };
+        let gates = Gates::resolve(&file.feature_gates, &options.feature_gates, self);
+        let client = options
+            .rotate_certificates
+            .unwrap_or(file.rotate_certificates);
+        let serving = options
+            .rotate_server_certificates
+            .unwrap_or(file.server_tls_bootstrap);
+        self.check_switches(options, client, serving, &gates);
+        if serving && file.has_static_serving_pair {
+            self.warn(
+                "tlsCertFile/tlsPrivateKeyFile are ignored: serverTLSBootstrap is on, the requested \
+                 serving certificate is used",
+            );
+        }
+        let kubeconfig = options
+            .kubeconfig
+            .as_ref()
+            .filter(|p| !p.as_os_str().is_empty());
+        if kubeconfig.is_none() {
+            self.problem(
+                "--kubeconfig is required: it names the API server, and is written when \
+                 bootstrapping",
+            );
+        }
+        let node_name = self.node_name(options, environment);
+        let node_ips = self.node_ips(options.node_ip.as_deref());
+        let metrics_bind_address = self.metrics(options.metrics_bind_address.as_deref());
+        let requested_seconds = options.requested_seconds;
+        if requested_seconds.is_some_and(|seconds| seconds < REQUESTED_SECONDS_MIN) {
+            self.problem(format!(
+                "the requested lifetime must be at least {REQUESTED_SECONDS_MIN} s; API servers \
+                 refuse less"
+            ));
+        }
+        let default_dir = PathBuf::from(CERT_DIR_DEFAULT);
+        Some(Config {
+            node_name: node_name?,
+            kubeconfig: absolute(kubeconfig?),
+            bootstrap: bootstrap_path(options).map(|path| Bootstrap::File(absolute(path))),
+            cert_dir: absolute(options.cert_dir.as_ref().unwrap_or(&default_dir)),
+            client,
+            serving,
+            client_key: file.client_key,
+            serving_key: file.serving_key,
+            node_ips,
+            metrics_bind_address,
+            requested_seconds,
+            exit_on_expired_client_cert: options.exit_on_expired_client_cert,
+            once: options.once,
+            remarks: std::mem::take(&mut self.remarks),
+        })
+    }
+
+    fn check_switches(&mut self, options: &Options, client: bool, serving: bool, gates: &Gates) {
+        if serving && !gates.rotate_kubelet_server_certificate {
+            self.problem(
+                "serverTLSBootstrap (--rotate-server-certificates) needs the feature gate \
+                 RotateKubeletServerCertificate, which is off: turn the gate on, or the field off",
+            );
+        }
+        if !client && bootstrap_path(options).is_some() {
+            self.problem(
+                "--bootstrap-kubeconfig needs --rotate-certificates (or rotateCertificates: true in \
+                 --config)",
+            );
+        } else if !client && !serving {
+            self.problem(
+                "nothing to do: give --rotate-certificates, --rotate-server-certificates, or a \
+                 --config with rotateCertificates or serverTLSBootstrap",
+            );
+        }
+    }
+
+    /// Trimmed, lower-cased, and what a Node can be named (pkg/util/node `GetHostname`).
+    fn node_name(&mut self, options: &Options, environment: &Environment) -> Option<String> {
+        let (what, text) = match &options.hostname_override {
+            Some(text) if !text.is_empty() => ("--hostname-override", text.as_str()),
+            _ => ("the host's name", environment.hostname.as_str()),
+        };
+        let name = text.trim().to_lowercase();
+        if name.is_empty() {
+            self.problem(format!("{what} is blank; a node needs a name"));
+            return None;
+        }
+        if !is_dns_subdomain(&name) {
+            self.problem(format!(
+                "{what} {name:?} cannot name a node: only lower-case letters, digits, '-' and '.', at \
+                 most 253, each part beginning and ending with a letter or digit"
+            ));
+            return None;
+        }
+        Some(name)
+    }
+
+    fn node_ips(&mut self, text: Option<&str>) -> Vec<IpAddr> {
+        let mut addresses = Vec::new();
+        for part in text.unwrap_or_default().split(',').map(str::trim) {
+            if part.is_empty() {
+                continue;
+            }
+            match crate::identity::parse_ip(part) {
+                Some(address) if address.is_unspecified() => self.remark(format!(
+                    "--node-ip {part} only says which family to prefer; no address is taken from it"
+                )),
+                Some(address) => addresses.push(address),
+                None => self.problem(format!("--node-ip: {part:?} is not an IP address")),
+            }
+        }
+        let families: Vec<_> = addresses.iter().map(IpAddr::is_ipv4).collect();
+        if addresses.len() > 2 || matches!(families[..], [a, b] if a == b) {
+            self.problem("--node-ip takes one address, or an IPv4 and an IPv6 one");
+        }
+        addresses
+    }
+
+    fn metrics(&mut self, text: Option<&str>) -> Option<SocketAddr> {
+        let text = text.filter(|text| !text.is_empty())?;
+        let address = text.parse().ok();
+        if address.is_none() {
+            self.problem(format!(
+                "--metrics-bind-address: {text:?} is not IP:PORT (such as 127.0.0.1:10355)"
+            ));
+        }
+        address
+    }
+}
+
+fn bootstrap_path(options: &Options) -> Option<&PathBuf> {
+    let path = options.bootstrap_kubeconfig.as_ref()?;
+    (!path.as_os_str().is_empty()).then_some(path)
+}
+
+/// RFC 1123 subdomain, as Kubernetes wants object names.
+fn is_dns_subdomain(name: &str) -> bool {
+    let is_edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+    name.len() <= 253
+        && name.split('.').all(|label| {
+            is_edge(label.chars().next())
+                && is_edge(label.chars().last())
+                && label
+                    .chars()
+                    .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+        })
+}
+
+#[cfg(test)]
+mod tests;
