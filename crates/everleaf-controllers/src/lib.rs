@@ -1,1 +1,39 @@
-//! Placeholder.
+//! The controllers of certificate signing requests: approver, signer, cleaner.
+//!
+//! They work against any Kubernetes API server from 1.19 on, as clients of its HTTP contract, and
+//! see nothing else of it. Every rule is a synchronous function of what it is given: [`approver`],
+//! [`signer`] and [`cleaner`] decide about one request, [`breaker`] sees renewal loops, [`queue`]
+//! says when to work on what. [`run`] is the shell around them: it lists and watches, calls, writes
+//! and tells ([`notice`]), and holds no policy.
+//!
+//! ```text
+//!            list+watch                 queue                 decide            perform
+//! API server ─────────▶ index ─ stage ─▶ approver ─▶ worker ─▶ Action ─▶ PUT …/approval
+//!                             │        └▶ signers  ─▶ worker ─▶ Action ─▶ PUT …/status
+//!                             └─ records, every hour ──────────▶ Action ─▶ DELETE
+//! ```
+
+pub mod approver;
+pub mod breaker;
+pub mod bucket;
+pub mod builtin;
+pub mod cleaner;
+pub mod config;
+pub mod index;
+mod log;
+pub mod metrics;
+pub mod notice;
+pub mod options;
+pub mod queue;
+pub mod record;
+mod run;
+pub mod signer;
+pub mod skew;
+pub mod telemetry;
+pub mod uptime;
+
+pub use builtin::{BuiltinSigner, UnknownSigner};
+pub use config::{ApiLimit, Clock, Config, IssuerSource, Loop, SerialSource};
+pub use options::{FilePair, Options, OptionsError, Validated};
+pub use run::{RunError, run};
+pub use telemetry::Telemetry;

@@ -1,0 +1,272 @@
+//! The loop breaker: a subject that renews again and again although nothing is due has to wait.
+//!
+//! A kubelet whose clock is far ahead of the signer's finds each new certificate old at birth and
+//! asks for the next one within a second, thousands of times an hour (spec 7.2, P2). The breaker
+//! sees it from the signer's side: an issuance is *early* when its predecessor for the same signer
+//! and CN still had 30 % of its life left. After three early ones within ten minutes, approval of
+//! the next waits 1 min, then 2, 4 … up to 1 h, until the subject is quiet for two hours or asks
+//! when it should. The first renewals are never delayed: a clock that was moved once deserves its
+//! certificate at once. Approval by hand is not affected, and no condition is written.
+
+use jiff::{SignedDuration, Timestamp};
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+/// Early issuances that are let through within [`WINDOW`].
+const EARLY_MAX: usize = 3;
+/// Time in which they are counted.
+const WINDOW: SignedDuration = SignedDuration::from_mins(10);
+/// Share of life left above which a renewal is early, in percent.
+const EARLY_LIFE_LEFT_PERCENT: i64 = 30;
+/// First delay, and the longest.
+const HOLD_MIN: Duration = Duration::from_secs(60);
+const HOLD_MAX: Duration = Duration::from_secs(3600);
+/// A subject without an issuance for this long is forgotten.
+const MEMORY: SignedDuration = SignedDuration::from_hours(2);
+/// Subjects remembered at most; the longest quiet ones go first.
+const SUBJECTS_MAX: usize = 100_000;
+
+/// Signer name and subject CN.
+type Subject = (String, String);
+
+/// Validity of an issued leaf.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validity {
+    /// `notBefore`.
+    pub not_before: Timestamp,
+    /// `notAfter`.
+    pub not_after: Timestamp,
+}
+
+impl Validity {
+    /// True while more than 30 % of the life is left.
+    fn is_fresh(self, now: Timestamp) -> bool {
+        let life = self.not_before.duration_until(self.not_after).as_secs();
+        let left = now.duration_until(self.not_after).as_secs();
+        left.saturating_mul(100) >= life.saturating_mul(EARLY_LIFE_LEFT_PERCENT)
+    }
+}
+
+#[derive(Clone, Debug)]
+struct History {
+    last: Validity,
+    last_at: Timestamp,
+    /// Instants of early issuances within the window, oldest first; at most `EARLY_MAX`.
+    early: VecDeque<Timestamp>,
+    /// Holds so far, without a renewal in time between them.
+    holds: u32,
+    /// End of the wait for the next issuance, once somebody asked for it.
+    held_until: Option<Timestamp>,
+}
+
+/// See the module documentation.
+#[derive(Clone, Debug, Default)]
+pub struct Breaker {
+    histories: BTreeMap<Subject, History>,
+    /// Every issuance in order, to find the quiet subjects without a search.
+    order: VecDeque<(Timestamp, Subject)>,
+}
+
+impl Breaker {
+    /// Notes that a certificate was issued at `now`.
+    pub fn issued(&mut self, signer: &str, common_name: &str, leaf: Validity, now: Timestamp) {
+        self.forget_quiet(now);
+        let subject = (signer.to_owned(), common_name.to_owned());
+        self.order.push_back((now, subject.clone()));
+        match self.histories.get_mut(&subject) {
+            None => {
+                let history = History {
+                    last: leaf,
+                    last_at: now,
+                    early: VecDeque::new(),
+                    holds: 0,
+                    held_until: None,
+                };
+                self.histories.insert(subject, history);
+            }
+            Some(history) => {
+                if history.last.is_fresh(now) {
+                    if history.early.len() == EARLY_MAX {
+                        history.early.pop_front();
+                    }
+                    history.early.push_back(now);
+                } else {
+                    history.early.clear();
+                    history.holds = 0;
+                }
+                history.last = leaf;
+                history.last_at = now;
+                history.held_until = None;
+            }
+        }
+    }
+
+    /// How long the approval of a request for this subject has to wait; `None`: not at all. One
+    /// wait precedes one issuance, however many requests the subject files meanwhile.
+    pub fn hold(&mut self, signer: &str, common_name: &str, now: Timestamp) -> Option<Duration> {
+        let subject = (signer.to_owned(), common_name.to_owned());
+        let history = self.histories.get_mut(&subject)?;
+        let quiet = history.last_at.duration_until(now);
+        if quiet > MEMORY || quiet < -WINDOW || !history.last.is_fresh(now) {
+            // Due, or long ago, or our own clock went back and the history means nothing.
+            return None;
+        }
+        if let Some(until) = history.held_until {
+            let left = Duration::try_from(now.duration_until(until)).unwrap_or_default();
+            return (!left.is_zero()).then(|| left.min(HOLD_MAX));
+        }
+        let recent = history
+            .early
+            .iter()
+            .filter(|at| at.duration_until(now) <= WINDOW)
+            .count();
+        if recent < EARLY_MAX && history.holds == 0 {
+            return None;
+        }
+        let factor = 1_u32.checked_shl(history.holds).unwrap_or(u32::MAX);
+        let delay = HOLD_MIN.saturating_mul(factor).min(HOLD_MAX);
+        history.holds = history.holds.saturating_add(1);
+        history.held_until = Some(now + delay);
+        Some(delay)
+    }
+
+    fn forget_quiet(&mut self, now: Timestamp) {
+        while let Some((at, subject)) = self.order.front() {
+            let over_limit = self.histories.len() >= SUBJECTS_MAX;
+            let quiet = at.duration_until(now);
+            if quiet.abs() <= MEMORY && !over_limit && self.order.len() < 2 * SUBJECTS_MAX {
+                return;
+            }
+            if self
+                .histories
+                .get(subject)
+                .is_some_and(|history| history.last_at == *at)
+            {
+                self.histories.remove(subject);
+            }
+            self.order.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIGNER: &str = "kubernetes.io/kube-apiserver-client-kubelet";
+    const NODE: &str = "system:node:n1";
+
+    fn start() -> Timestamp {
+        "2026-11-20T12:00:00Z".parse().unwrap()
+    }
+
+    /// A fresh one-year certificate.
+    fn year(now: Timestamp) -> Validity {
+        let minute = SignedDuration::from_mins(1);
+        let not_after = now + SignedDuration::from_hours(8760) - minute * 5;
+        Validity {
+            not_before: now - minute * 5,
+            not_after,
+        }
+    }
+
+    /// A subject that asks again one second after each issuance; returns each request's wait.
+    fn looping(requests: usize) -> Vec<u64> {
+        let mut breaker = Breaker::default();
+        let mut now = start();
+        let mut waits = Vec::new();
+        for _ in 0..requests {
+            let hold = breaker.hold(SIGNER, NODE, now).unwrap_or_default();
+            waits.push(hold.as_secs());
+            now += SignedDuration::try_from(hold).unwrap();
+            assert_eq!(breaker.hold(SIGNER, NODE, now), None, "the wait is over");
+            breaker.issued(SIGNER, NODE, year(now), now);
+            now += SignedDuration::from_secs(1);
+        }
+        waits
+    }
+
+    #[test]
+    fn a_loop_waits_longer_and_longer() {
+        // The first issuance, three early ones, then the holds.
+        assert_eq!(
+            looping(12),
+            [0, 0, 0, 0, 60, 120, 240, 480, 960, 1920, 3600, 3600]
+        );
+    }
+
+    #[test]
+    fn others_do_not_wait() {
+        let mut breaker = Breaker::default();
+        for _ in 0..5 {
+            breaker.issued(SIGNER, NODE, year(start()), start());
+        }
+        assert!(breaker.hold(SIGNER, NODE, start()).is_some());
+        assert_eq!(breaker.hold(SIGNER, "system:node:n2", start()), None);
+        assert_eq!(
+            breaker.hold("kubernetes.io/kubelet-serving", NODE, start()),
+            None
+        );
+    }
+
+    #[test]
+    fn renewals_in_time_are_never_held() {
+        let mut breaker = Breaker::default();
+        let mut now = start();
+        for _ in 0..50 {
+            // Twenty minutes of life, renewed after three quarters of it.
+            assert_eq!(breaker.hold(SIGNER, NODE, now), None);
+            let minute = SignedDuration::from_mins(1);
+            let leaf = Validity {
+                not_before: now - minute * 5,
+                not_after: now + minute * 20,
+            };
+            breaker.issued(SIGNER, NODE, leaf, now);
+            now += minute * 18;
+        }
+    }
+
+    #[test]
+    fn a_wait_counts_down_and_a_quiet_subject_is_forgotten() {
+        let mut breaker = Breaker::default();
+        let now = start();
+        for _ in 0..4 {
+            breaker.issued(SIGNER, NODE, year(now), now);
+        }
+        let second = SignedDuration::from_secs(1);
+        let hold = |breaker: &mut Breaker, at| breaker.hold(SIGNER, NODE, at);
+        assert_eq!(hold(&mut breaker, now).unwrap().as_secs(), 60);
+        assert_eq!(hold(&mut breaker, now + second * 20).unwrap().as_secs(), 40);
+        assert_eq!(breaker.hold(SIGNER, NODE, now + MEMORY + second), None);
+        breaker.issued(
+            SIGNER,
+            "system:node:n2",
+            year(now + MEMORY * 2),
+            now + MEMORY * 2,
+        );
+        assert_eq!(
+            breaker.histories.len(),
+            1,
+            "only the new subject is remembered"
+        );
+    }
+
+    #[test]
+    fn a_clock_set_back_frees_everyone() {
+        let mut breaker = Breaker::default();
+        for _ in 0..4 {
+            breaker.issued(SIGNER, NODE, year(start()), start());
+        }
+        let day = SignedDuration::from_hours(24);
+        assert_eq!(breaker.hold(SIGNER, NODE, start() - day), None);
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut breaker = Breaker::default();
+        for number in 0..SUBJECTS_MAX + 10 {
+            breaker.issued(SIGNER, &number.to_string(), year(start()), start());
+        }
+        assert_eq!(breaker.histories.len(), SUBJECTS_MAX);
+    }
+}

@@ -1,0 +1,207 @@
+//! What the loops need to run: checked settings, and the seams to time and randomness.
+//!
+//! A [`Config`] comes out of [`Options::validate`](crate::Options::validate) (flags) or is written
+//! by hand (`up`). It names files but has not read them: [`run`](crate::run) does.
+
+use crate::bucket::Rate;
+use crate::builtin::BuiltinSigner;
+use crate::cleaner::Ages;
+use crate::telemetry::Telemetry;
+use everleaf_pki::Issuer;
+use jiff::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Workers per loop. Upstream runs 5 (1 before 1.21); more helps when the API server is far.
+pub const WORKERS_DEFAULT: usize = 8;
+
+/// `--cluster-signing-duration` when it is not given: 8760h, as upstream.
+pub const SIGNING_DURATION_DEFAULT: Duration = Duration::from_secs(8760 * 3600);
+
+/// Wall time of this process: the signer's clock.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// Sixteen unpredictable bytes for the next serial number; `Err` says why there are none.
+pub type SerialSource = Arc<dyn Fn() -> Result<[u8; 16], String> + Send + Sync>;
+
+/// A group of loops that is switched on and off together by `--controllers`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Loop {
+    /// Approves kubelet client requests (`csrapproving`).
+    Approver,
+    /// Deletes old requests (`csrcleaner`).
+    Cleaner,
+    /// Signs approved requests, one loop per signer (`csrsigning`).
+    Signer,
+}
+
+impl Loop {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Approver, Self::Signer, Self::Cleaner];
+
+    /// The short name in `--controllers`, known to every version of kube-controller-manager.
+    pub const fn short_name(self) -> &'static str {
+        match self {
+            Self::Approver => "csrapproving",
+            Self::Cleaner => "csrcleaner",
+            Self::Signer => "csrsigning",
+        }
+    }
+
+    /// The long name in `--controllers`, since 1.27.
+    pub const fn long_name(self) -> &'static str {
+        match self {
+            Self::Approver => "certificatesigningrequest-approving-controller",
+            Self::Cleaner => "certificatesigningrequest-cleaner-controller",
+            Self::Signer => "certificatesigningrequest-signing-controller",
+        }
+    }
+}
+
+/// Where a signer's key and certificate come from.
+#[derive(Clone)]
+pub enum IssuerSource {
+    /// PEM files, read at start and looked at again every minute.
+    Files {
+        /// Exactly one CA certificate.
+        certificate: PathBuf,
+        /// Its private key: RSA, EC or PKCS#8.
+        key: PathBuf,
+    },
+    /// Already in memory (`up`, tests).
+    Memory(Arc<Issuer>),
+}
+
+impl fmt::Debug for IssuerSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Files { certificate, key } => f
+                .debug_struct("Files")
+                .field("certificate", certificate)
+                .field("key", key)
+                .finish(),
+            Self::Memory(_) => f.write_str("Memory(…)"),
+        }
+    }
+}
+
+/// How fast the loops may call the API server, over all of them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ApiLimit {
+    /// As the operator said (`--kube-api-qps`, `--kube-api-burst`).
+    Fixed(Rate),
+    /// No limit: the caller is in process, or the operator switched it off.
+    Off,
+    /// Until the server shows that it shares its capacity itself (API priority and fairness),
+    /// then none: a second limit here would only slow a recovery down.
+    UntilFairness(Rate),
+}
+
+impl Default for ApiLimit {
+    fn default() -> Self {
+        Self::UntilFairness(Rate {
+            per_second: 50.0,
+            burst: 100,
+        })
+    }
+}
+
+/// Settings of [`run`](crate::run). Fill it with [`Config::new`] and change what differs.
+#[derive(Clone)]
+pub struct Config {
+    /// Ages at which the cleaner deletes.
+    pub ages: Ages,
+    /// Client-side limit of API calls.
+    pub api_limit: ApiLimit,
+    /// Wall clock; the dates in certificates are its.
+    pub clock: Clock,
+    /// The signers to run and their issuers. Requests for other signers stay as they are.
+    pub issuers: BTreeMap<BuiltinSigner, IssuerSource>,
+    /// The loops to run.
+    pub loops: BTreeSet<Loop>,
+    /// Randomness of serial numbers.
+    pub serials: SerialSource,
+    /// Name of the API server in metrics, `host:port`.
+    pub server_host: String,
+    /// Longest validity that is granted (`--cluster-signing-duration`).
+    pub signing_duration: Duration,
+    /// Receives what happens: logs, metrics, readiness.
+    pub telemetry: Arc<Telemetry>,
+    /// Workers per loop; at least 1.
+    pub workers: usize,
+}
+
+impl Config {
+    /// Every loop, no issuer, defaults otherwise, real time and system entropy.
+    pub fn new() -> Self {
+        Self {
+            ages: Ages::default(),
+            api_limit: ApiLimit::default(),
+            clock: system_clock(),
+            issuers: BTreeMap::new(),
+            loops: BTreeSet::from(Loop::ALL),
+            serials: system_serials(),
+            server_host: String::new(),
+            signing_duration: SIGNING_DURATION_DEFAULT,
+            telemetry: Arc::new(Telemetry::default()),
+            workers: WORKERS_DEFAULT,
+        }
+    }
+
+    /// For a server in the same process (`up`): one CA in memory signs for every built-in signer,
+    /// and calls are not limited.
+    pub fn in_process(issuer: Arc<Issuer>) -> Self {
+        let issuers = BuiltinSigner::ALL
+            .into_iter()
+            .map(|signer| (signer, IssuerSource::Memory(Arc::clone(&issuer))))
+            .collect();
+        Self {
+            api_limit: ApiLimit::Off,
+            issuers,
+            server_host: "in-process".to_owned(),
+            ..Self::new()
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("ages", &self.ages)
+            .field("api_limit", &self.api_limit)
+            .field("issuers", &self.issuers)
+            .field("loops", &self.loops)
+            .field("signing_duration", &self.signing_duration)
+            .field("workers", &self.workers)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The machine's wall clock.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place of this crate that reads wall time"
+)]
+pub fn system_clock() -> Clock {
+    // Through `SystemTime` and nothing lower, so that clock-faking tools reach it.
+    Arc::new(|| Timestamp::try_from(std::time::SystemTime::now()).unwrap_or(Timestamp::MIN))
+}
+
+/// The system's entropy.
+pub fn system_serials() -> SerialSource {
+    Arc::new(|| {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes)
+            .map_err(|error| format!("the system gives no random bytes: {error}"))?;
+        Ok(bytes)
+    })
+}

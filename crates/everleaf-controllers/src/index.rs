@@ -1,0 +1,197 @@
+//! All signing requests, as the watch last told them.
+//!
+//! The index owns the answer to "what is the newest state of this request, and who may have work
+//! on it?" Watch events become plain calls ([`Index::apply`], [`Index::delete`], [`Index::reset`])
+//! that return the [`Stage`] of what changed; it refuses to know queues, clients and time.
+
+use crate::builtin::BuiltinSigner;
+use crate::record::Record;
+use everleaf_api::csr::{APPROVED, Csr, DENIED, FAILED};
+use everleaf_api::meta;
+use everleaf_pki::{RequestError, VerifiedRequest};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+
+/// How far a request has come, that is: whose turn it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Approved and waiting for this signer (`None`: a signer that is not built in).
+    Approved(Option<BuiltinSigner>),
+    /// Issued, denied or failed: only the cleaner will touch it.
+    Closed,
+    /// Waiting for an approver.
+    Undecided,
+}
+
+/// An object that somebody may still have to work on.
+#[derive(Debug)]
+pub struct OpenRequest {
+    object: Value,
+    /// The parsed and verified request, made on first use and shared by all versions of the
+    /// object: `spec` cannot change, and checking its signature costs more than all the rest.
+    request: Arc<OnceLock<Result<VerifiedRequest, RequestError>>>,
+}
+
+impl OpenRequest {
+    /// Wraps an object that does not come from the index (a live read).
+    pub fn new(object: Value) -> Self {
+        Self {
+            object,
+            request: Arc::default(),
+        }
+    }
+
+    /// The object.
+    pub fn object(&self) -> &Value {
+        &self.object
+    }
+
+    /// A view of the object.
+    pub fn csr(&self) -> Csr<'_> {
+        Csr(&self.object)
+    }
+
+    /// The parsed request with its signature checked, or why it is no such thing.
+    pub fn request(&self) -> Result<&VerifiedRequest, &RequestError> {
+        self.request
+            .get_or_init(|| VerifiedRequest::from_pem(&self.csr().request()))
+            .as_ref()
+    }
+
+    /// Takes over the verified request of `older`, if the two carry the same bytes.
+    fn inherit(&mut self, older: &Self) {
+        let bytes = |object: &Value| object.pointer("/spec/request").cloned();
+        if bytes(&self.object) == bytes(&older.object) {
+            self.request = Arc::clone(&older.request);
+        }
+    }
+}
+
+/// One request in the index.
+#[derive(Clone, Debug)]
+pub enum Entry {
+    /// Done with, but for its deletion.
+    Closed(Arc<Record>),
+    /// Still to be decided, or to be signed.
+    Open(Arc<OpenRequest>),
+}
+
+/// What a change amounted to.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// `metadata.name`.
+    pub name: String,
+    /// Where the request stands now.
+    pub stage: Stage,
+    /// Set when this change, and no earlier one, showed the request as closed.
+    pub closed: Option<Arc<Record>>,
+}
+
+/// See the module documentation.
+#[derive(Debug, Default)]
+pub struct Index {
+    entries: BTreeMap<String, Entry>,
+}
+
+impl Index {
+    /// Takes a new or changed object. `None` when it has no name, so it is not a request.
+    pub fn apply(&mut self, object: Value) -> Option<Change> {
+        let name = meta::name(&object).to_owned();
+        if name.is_empty() {
+            return None;
+        }
+        let csr = Csr(&object);
+        let stage = stage(csr);
+        if stage == Stage::Closed {
+            let record = Arc::new(Record::of(csr));
+            let known = matches!(
+                self.entries.get(&name),
+                Some(Entry::Closed(older)) if older.uid == record.uid
+            );
+            self.entries
+                .insert(name.clone(), Entry::Closed(Arc::clone(&record)));
+            return Some(Change {
+                name,
+                stage,
+                closed: (!known).then_some(record),
+            });
+        }
+        let mut open = OpenRequest::new(object);
+        if let Some(Entry::Open(older)) = self.entries.get(&name) {
+            open.inherit(older);
+        }
+        self.entries
+            .insert(name.clone(), Entry::Open(Arc::new(open)));
+        Some(Change {
+            name,
+            stage,
+            closed: None,
+        })
+    }
+
+    /// Forgets a deleted object.
+    pub fn delete(&mut self, name: &str) {
+        self.entries.remove(name);
+    }
+
+    /// Replaces everything with a fresh list; what is not in it was deleted unseen.
+    pub fn reset(&mut self, objects: Vec<Value>) -> Vec<Change> {
+        let mut older = std::mem::take(&mut self.entries);
+        let mut changes = Vec::with_capacity(objects.len());
+        for object in objects {
+            if let Some((name, entry)) = older.remove_entry(meta::name(&object)) {
+                self.entries.insert(name, entry);
+            }
+            changes.extend(self.apply(object));
+        }
+        changes
+    }
+
+    /// A request that somebody may still have to work on; `None` when it is gone or closed.
+    pub fn open(&self, name: &str) -> Option<Arc<OpenRequest>> {
+        match self.entries.get(name) {
+            Some(Entry::Open(open)) => Some(Arc::clone(open)),
+            Some(Entry::Closed(_)) | None => None,
+        }
+    }
+
+    /// All requests in order of their names.
+    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.values()
+    }
+
+    /// Number of requests.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// True when there are none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}
+
+/// Where a request stands. A condition counts by its presence, except that `Failed` must be `True`
+/// (or empty) to end a request (spec 2.1 and 4.1).
+pub fn stage(csr: Csr<'_>) -> Stage {
+    let has_certificate = csr
+        .0
+        .pointer("/status/certificate")
+        .and_then(Value::as_str)
+        .is_some_and(|pem| !pem.is_empty());
+    if has_certificate || csr.has_condition(DENIED) || is_failed(csr) {
+        Stage::Closed
+    } else if csr.has_condition(APPROVED) {
+        Stage::Approved(BuiltinSigner::parse(csr.signer_name()).ok())
+    } else {
+        Stage::Undecided
+    }
+}
+
+fn is_failed(csr: Csr<'_>) -> bool {
+    csr.has_condition(FAILED)
+        && csr.conditions().iter().any(|condition| {
+            condition.kind == FAILED && matches!(condition.status.as_str(), "True" | "")
+        })
+}

@@ -1,0 +1,253 @@
+//! Counters, gauges and histograms of the loops, and their Prometheus text.
+//!
+//! Owns the names, the help texts and the exposition format 0.0.4. Label values come from closed
+//! sets (signers, reasons, HTTP codes), never from an object.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// What a [`Metric`] measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Durations in seconds, counted in [`BUCKETS`].
+    Histogram,
+}
+
+impl Kind {
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+/// Name, type and meaning of a metric.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    /// Name, with its unit last.
+    pub name: &'static str,
+    /// Type.
+    pub kind: Kind,
+    /// One line for people.
+    pub help: &'static str,
+}
+
+/// Upper bounds of every histogram, in seconds.
+pub const BUCKETS: [f64; 12] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 10.0, 100.0, 1000.0,
+];
+
+macro_rules! metrics {
+    ($($constant:ident: $kind:ident $name:literal $help:literal;)*) => {
+        $(
+            #[doc = $help]
+            pub const $constant: Metric =
+                Metric { name: $name, kind: Kind::$kind, help: $help };
+        )*
+        /// Every metric, in the order of the exposition.
+        const ALL: &[Metric] = &[$($constant),*];
+    };
+}
+
+metrics! {
+    CA_EXPIRY: Gauge "everleaf_ca_expiry_timestamp_seconds" "End of the CA certificate that signs for a signer, Unix time.";
+    CA_RELOAD_SUCCESS: Gauge "everleaf_ca_reload_success" "1 when the CA files on disk are the ones in use, 0 when the last change was refused.";
+    CLOCK_OFFSET: Gauge "everleaf_clock_offset_seconds" "Clock of the peer minus our clock, median of its last answers.";
+    APPROVE_LATENCY: Histogram "everleaf_csr_approve_latency_seconds" "From seeing a request to its recorded approval.";
+    CLEANED: Counter "everleaf_csr_cleaned_total" "Requests deleted by age, by the state they were in.";
+    DECISIONS: Counter "everleaf_csr_decisions_total" "Decisions of the approver.";
+    FAILED: Counter "everleaf_csr_failed_total" "Approved requests that ended in a Failed condition.";
+    ISSUED: Counter "everleaf_csr_issued_total" "Certificates issued.";
+    PENDING: Gauge "everleaf_csr_pending" "Requests that are neither issued, denied nor failed.";
+    QUEUE_OLDEST: Gauge "everleaf_csr_queue_oldest_seconds" "Age of the oldest request that waits for a worker.";
+    SIGN_LATENCY: Histogram "everleaf_csr_sign_latency_seconds" "From seeing an approval to the recorded certificate.";
+    WRITE_CONFLICTS: Counter "everleaf_csr_write_conflicts_total" "Writes that met a newer version of the request.";
+    TRUNCATED: Counter "everleaf_sign_truncated_total" "Certificates that end with their CA, earlier than their signer's duration.";
+    REST_REQUESTS: Counter "rest_client_requests_total" "Number of HTTP requests, partitioned by status code, method, and host.";
+    REST_DURATION: Histogram "rest_client_request_duration_seconds" "Request latency in seconds, partitioned by verb and host.";
+    QUEUE_ADDS: Counter "workqueue_adds_total" "Total number of adds handled by workqueue";
+    QUEUE_DEPTH: Gauge "workqueue_depth" "Current depth of workqueue";
+    QUEUE_DURATION: Histogram "workqueue_queue_duration_seconds" "How long in seconds an item stays in workqueue before being requested.";
+    QUEUE_RETRIES: Counter "workqueue_retries_total" "Total number of retries handled by workqueue";
+    QUEUE_WORK: Histogram "workqueue_work_duration_seconds" "How long in seconds processing an item from workqueue takes.";
+}
+
+#[derive(Clone, Debug)]
+enum Sample {
+    Value(f64),
+    Histogram {
+        counts: [u64; BUCKETS.len()],
+        count: u64,
+        sum: f64,
+    },
+}
+
+/// All samples. Shared by every loop; each call holds the lock for well under a microsecond.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    samples: Mutex<BTreeMap<(&'static str, String), Sample>>,
+}
+
+impl Metrics {
+    /// Adds 1 to a counter.
+    pub fn count(&self, metric: Metric, labels: &[(&str, &str)]) {
+        self.with(metric, labels, |value| *value += 1.0);
+    }
+
+    /// Sets a gauge.
+    pub fn set(&self, metric: Metric, labels: &[(&str, &str)], new: f64) {
+        self.with(metric, labels, |value| *value = new);
+    }
+
+    /// Adds a duration to a histogram.
+    pub fn observe(&self, metric: Metric, labels: &[(&str, &str)], duration: Duration) {
+        let seconds = duration.as_secs_f64();
+        let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
+        let sample = samples
+            .entry((metric.name, render_labels(labels)))
+            .or_insert(Sample::Histogram {
+                counts: [0; BUCKETS.len()],
+                count: 0,
+                sum: 0.0,
+            });
+        if let Sample::Histogram { counts, count, sum } = sample {
+            for (bound, counter) in BUCKETS.iter().zip(counts) {
+                *counter += u64::from(seconds <= *bound);
+            }
+            *count += 1;
+            *sum += seconds;
+        }
+    }
+
+    /// The value of a counter or gauge; `None` when it was never touched.
+    pub fn value(&self, metric: Metric, labels: &[(&str, &str)]) -> Option<f64> {
+        let samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
+        match samples.get(&(metric.name, render_labels(labels)))? {
+            Sample::Value(value) => Some(*value),
+            Sample::Histogram { count, .. } => Some(*count as f64),
+        }
+    }
+
+    /// Everything in the Prometheus text format 0.0.4.
+    pub fn text(&self) -> String {
+        let samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut text = String::new();
+        for metric in ALL {
+            let mut of_metric = samples
+                .range((metric.name, String::new())..)
+                .take_while(|((name, _), _)| *name == metric.name)
+                .peekable();
+            if of_metric.peek().is_none() {
+                continue;
+            }
+            let (name, kind) = (metric.name, metric.kind.text());
+            let _ = writeln!(text, "# HELP {name} {}\n# TYPE {name} {kind}", metric.help);
+            for ((_, labels), sample) in of_metric {
+                write_sample(&mut text, name, labels, sample);
+            }
+        }
+        text
+    }
+
+    fn with(&self, metric: Metric, labels: &[(&str, &str)], change: impl FnOnce(&mut f64)) {
+        let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
+        let sample = samples
+            .entry((metric.name, render_labels(labels)))
+            .or_insert(Sample::Value(0.0));
+        if let Sample::Value(value) = sample {
+            change(value);
+        }
+    }
+}
+
+fn write_sample(text: &mut String, name: &str, labels: &str, sample: &Sample) {
+    let braced = |more: &str| match (labels, more) {
+        ("", "") => String::new(),
+        ("", more) => format!("{{{more}}}"),
+        (labels, "") => format!("{{{labels}}}"),
+        (labels, more) => format!("{{{labels},{more}}}"),
+    };
+    match sample {
+        Sample::Value(value) => {
+            let _ = writeln!(text, "{name}{} {value}", braced(""));
+        }
+        Sample::Histogram { counts, count, sum } => {
+            for (bound, counter) in BUCKETS.iter().zip(counts) {
+                let le = format!("le=\"{bound}\"");
+                let _ = writeln!(text, "{name}_bucket{} {counter}", braced(&le));
+            }
+            let _ = writeln!(text, "{name}_bucket{} {count}", braced("le=\"+Inf\""));
+            let _ = writeln!(text, "{name}_sum{} {sum}", braced(""));
+            let _ = writeln!(text, "{name}_count{} {count}", braced(""));
+        }
+    }
+}
+
+fn render_labels(labels: &[(&str, &str)]) -> String {
+    let mut text = String::new();
+    for (name, value) in labels {
+        if !text.is_empty() {
+            text.push(',');
+        }
+        text.push_str(name);
+        text.push_str("=\"");
+        for c in value.chars() {
+            match c {
+                '\\' => text.push_str("\\\\"),
+                '"' => text.push_str("\\\""),
+                '\n' => text.push_str("\\n"),
+                _ => text.push(c),
+            }
+        }
+        text.push('"');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exposition() {
+        let metrics = Metrics::default();
+        metrics.count(ISSUED, &[("signer", "b")]);
+        metrics.count(ISSUED, &[("signer", "a\"\\\n")]);
+        metrics.count(ISSUED, &[("signer", "b")]);
+        metrics.set(CLOCK_OFFSET, &[], -2.5);
+        metrics.observe(SIGN_LATENCY, &[], Duration::from_millis(30));
+        let text = metrics.text();
+        let expected_head = "\
+# HELP everleaf_clock_offset_seconds Clock of the peer minus our clock, median of its last answers.
+# TYPE everleaf_clock_offset_seconds gauge
+everleaf_clock_offset_seconds -2.5
+# HELP everleaf_csr_issued_total Certificates issued.
+# TYPE everleaf_csr_issued_total counter
+everleaf_csr_issued_total{signer=\"a\\\"\\\\\\n\"} 1
+everleaf_csr_issued_total{signer=\"b\"} 2
+# HELP everleaf_csr_sign_latency_seconds From seeing an approval to the recorded certificate.
+# TYPE everleaf_csr_sign_latency_seconds histogram
+everleaf_csr_sign_latency_seconds_bucket{le=\"0.001\"} 0
+";
+        assert!(text.starts_with(expected_head), "{text}");
+        assert!(text.contains("_bucket{le=\"0.05\"} 1\n"), "{text}");
+        assert!(text.ends_with("_bucket{le=\"+Inf\"} 1\neverleaf_csr_sign_latency_seconds_sum 0.03\neverleaf_csr_sign_latency_seconds_count 1\n"), "{text}");
+    }
+
+    #[test]
+    fn the_table_is_sorted_and_without_repeats_per_prefix() {
+        let mut names: Vec<&str> = ALL.iter().map(|metric| metric.name).collect();
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+}

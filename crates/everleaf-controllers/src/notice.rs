@@ -1,0 +1,280 @@
+//! What the loops tell: one vocabulary for logs, metrics, and whoever else listens.
+//!
+//! A core or shell says *what happened*, once, as a [`Notice`]; [`Notice::log`] gives it upstream's
+//! words (operators search for them, spec 8.3) and fields, [`Notice::record`] counts it. Kubernetes
+//! Events will be a third reading of the same list, through [`Telemetry`](crate::Telemetry)'s
+//! listener. No notice carries a key, a token or a request body.
+
+use crate::cleaner::Cause;
+use crate::metrics::{self, Metrics};
+use crate::record::Record;
+use everleaf_pki::SignerName;
+use jiff::{SignedDuration, Timestamp};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Which request a notice is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct About {
+    /// `metadata.name`.
+    pub csr: String,
+    /// `spec.signerName`.
+    pub signer: String,
+    /// `metadata.uid`.
+    pub uid: String,
+    /// `spec.username`.
+    pub username: String,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Notice {
+    /// The approver recorded an approval.
+    Approved {
+        /// Which.
+        about: About,
+        /// From seeing it to the recorded approval.
+        latency: Duration,
+        /// The recognizer that matched.
+        rule: &'static str,
+    },
+    /// A CA certificate ends soon (said once per threshold: 180, 90, 30, 14, 7, 3, 1 days).
+    CaExpiring {
+        /// Its signers.
+        signers: String,
+        /// Its end.
+        not_after: Timestamp,
+        /// Whole days left; negative once it has ended.
+        days: i64,
+    },
+    /// CA files were read and are in use.
+    CaLoaded {
+        /// Signers that use them.
+        signers: String,
+        /// The pair, as upstream names it.
+        pair: String,
+        /// End of the certificate.
+        not_after: Timestamp,
+    },
+    /// CA files changed on disk, but not to a usable pair: the old one stays in use.
+    CaReloadFailed {
+        /// Signers that use them.
+        signers: String,
+        /// The pair, as upstream names it.
+        pair: String,
+        /// What is wrong.
+        error: String,
+    },
+    /// The caches are filled; the loops work.
+    CachesSynced {
+        /// Requests seen.
+        requests: usize,
+    },
+    /// The cleaner is about to delete a request: the audit record.
+    Cleaning {
+        /// What it was.
+        record: Arc<Record>,
+        /// Why it goes.
+        cause: Cause,
+    },
+    /// A deletion failed; the next pass tries again.
+    CleaningFailed {
+        /// Which.
+        csr: String,
+        /// Why.
+        error: String,
+    },
+    /// The cleaner left out a pass, because its ages would be wrong.
+    CleaningSkipped {
+        /// Server clock minus ours, if known.
+        offset: Option<SignedDuration>,
+    },
+    /// An issued request whose certificate cannot be read, so it is never cleaned.
+    CleaningUnreadable {
+        /// Which.
+        csr: String,
+        /// Why.
+        error: String,
+    },
+    /// The clocks of server and controllers are apart by more than 5 minutes, or no longer.
+    ClockSkew {
+        /// Server clock minus ours.
+        offset: SignedDuration,
+        /// True when it just became too large, false when it is small again.
+        apart: bool,
+    },
+    /// Our wall clock was set, or the machine slept.
+    ClockStepped {
+        /// By how much.
+        step: SignedDuration,
+    },
+    /// A write met a newer version of the request; it is read again and decided again.
+    Conflict {
+        /// Which.
+        about: About,
+    },
+    /// The signer recorded a permanent failure.
+    Failed {
+        /// Which.
+        about: About,
+        /// Condition reason.
+        reason: &'static str,
+        /// Condition message.
+        message: String,
+    },
+    /// The loop breaker delays an approval.
+    Held {
+        /// Which.
+        about: About,
+        /// Subject CN.
+        common_name: String,
+        /// For how long.
+        delay: Duration,
+    },
+    /// A certificate was recorded.
+    Issued {
+        /// Which.
+        about: About,
+        /// Subject CN.
+        common_name: String,
+        /// SHA-256 of the leaf, lower hex.
+        fingerprint: String,
+        /// From seeing the approval to the recorded certificate.
+        latency: Duration,
+        /// Its end.
+        not_after: Timestamp,
+        /// Its beginning.
+        not_before: Timestamp,
+        /// Serial number, upper hex.
+        serial: String,
+        /// It ends with its CA, earlier than asked.
+        truncated: bool,
+    },
+    /// A recognized request, refused by the access review; it is tried again later.
+    NotPermitted {
+        /// Which.
+        about: About,
+        /// The permissions that were asked for, space separated.
+        permissions: String,
+    },
+    /// The API server does not answer, or answers again (said once per change).
+    ServerReachable {
+        /// What was tried.
+        what: &'static str,
+        /// Why not; `None` when it works again.
+        error: Option<String>,
+    },
+    /// The issuer of a signer cannot sign at present; requests wait.
+    SignerUnavailable {
+        /// Which.
+        about: About,
+        /// Why.
+        error: String,
+    },
+    /// No issuer is configured, so no signer runs.
+    SignersSkipped,
+    /// About to sign: said before the signature, so that none is without a trace.
+    Signing {
+        /// Which.
+        about: About,
+        /// Subject CN.
+        common_name: String,
+        /// How long it will be valid unless the CA ends before.
+        duration: Duration,
+    },
+    /// A loop starts.
+    Starting {
+        /// Upstream's name of the loop.
+        name: &'static str,
+    },
+    /// Work on a request failed and will be retried.
+    SyncFailed {
+        /// Which.
+        csr: String,
+        /// Why.
+        error: String,
+    },
+    /// The request is left to a human, since it can never be approved here.
+    Unfit {
+        /// Which.
+        about: About,
+        /// Label of the rule: `unreadable`, `weak_key`.
+        rule: &'static str,
+        /// Why.
+        error: String,
+    },
+    /// Nobody's rule recognizes the request, so it is someone else's to decide.
+    Unrecognized {
+        /// Which.
+        about: About,
+        /// Why not.
+        why: &'static str,
+    },
+    /// A loop waits for the first complete list.
+    WaitingForCaches {
+        /// Upstream's name of the loop.
+        name: &'static str,
+    },
+}
+
+/// A signer name as a label value: the built-in ones, or `other`.
+pub fn signer_label(name: &str) -> &'static str {
+    match name {
+        SignerName::KUBE_APISERVER_CLIENT => SignerName::KUBE_APISERVER_CLIENT,
+        SignerName::KUBE_APISERVER_CLIENT_KUBELET => SignerName::KUBE_APISERVER_CLIENT_KUBELET,
+        SignerName::KUBELET_SERVING => SignerName::KUBELET_SERVING,
+        SignerName::LEGACY_UNKNOWN => SignerName::LEGACY_UNKNOWN,
+        _ => "other",
+    }
+}
+
+impl Notice {
+    /// Counts the notice.
+    pub fn record(&self, metrics: &Metrics) {
+        let decision = |about: &About, decision: &str, rule: &str| {
+            let labels = [
+                ("signer", signer_label(&about.signer)),
+                ("decision", decision),
+                ("rule", rule),
+            ];
+            metrics.count(metrics::DECISIONS, &labels);
+        };
+        match self {
+            Self::Approved {
+                about,
+                latency,
+                rule,
+            } => {
+                decision(about, "approved", rule);
+                metrics.observe(metrics::APPROVE_LATENCY, &[], *latency);
+            }
+            Self::Cleaning { cause, .. } => {
+                metrics.count(metrics::CLEANED, &[("state", cause.state())]);
+            }
+            Self::Conflict { .. } => metrics.count(metrics::WRITE_CONFLICTS, &[]),
+            Self::Failed { about, reason, .. } => {
+                let labels = [("signer", signer_label(&about.signer)), ("reason", *reason)];
+                metrics.count(metrics::FAILED, &labels);
+            }
+            Self::Held { about, .. } => decision(about, "held", "rotation_loop"),
+            Self::Issued {
+                about,
+                latency,
+                truncated,
+                ..
+            } => {
+                let labels = [("signer", signer_label(&about.signer))];
+                metrics.count(metrics::ISSUED, &labels);
+                metrics.observe(metrics::SIGN_LATENCY, &[], *latency);
+                if *truncated {
+                    metrics.count(metrics::TRUNCATED, &labels);
+                }
+            }
+            Self::NotPermitted { about, .. } => decision(about, "left", "not_permitted"),
+            Self::Unfit { about, rule, .. } => decision(about, "left", rule),
+            Self::Unrecognized { about, .. } => decision(about, "left", "unrecognized"),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,427 @@
+//! Flags of `everleaf controllers`, as plain data, and their check.
+//!
+//! Owns upstream's rules for combining the flags (spec 4.6) and their words. Parsing text into
+//! [`Options`] is the binary's task, reading the named files is [`run`](crate::run)'s.
+
+use crate::bucket::Rate;
+use crate::builtin::BuiltinSigner;
+use crate::cleaner::Ages;
+use crate::config::{ApiLimit, Config, IssuerSource, Loop, SIGNING_DURATION_DEFAULT};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Shortest lifetime that Kubernetes signers grant; a shorter setting surprises.
+const SIGNING_DURATION_SHORT: Duration = Duration::from_secs(10 * 60);
+/// Longest lifetime without a warning: 398 days, the limit of public CAs.
+const SIGNING_DURATION_LONG: Duration = Duration::from_secs(398 * 24 * 3600);
+
+/// Loops of kube-controller-manager that a command line may name but that are not in this crate.
+const FOREIGN: [(&str, &str); 3] = [
+    ("bootstrapsigner", "bootstrap-signer-controller"),
+    (
+        "root-ca-cert-publisher",
+        "root-ca-certificate-publisher-controller",
+    ),
+    ("tokencleaner", "token-cleaner-controller"),
+];
+
+/// A pair of file flags; empty means "not given".
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FilePair {
+    /// `…-cert-file`
+    pub certificate: Option<PathBuf>,
+    /// `…-key-file`
+    pub key: Option<PathBuf>,
+}
+
+/// The flags, before anything was checked. `Default` is what no flags at all mean.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options {
+    /// `--controllers`: `*`, names, and `-name`, short or long spelling. Default `*`.
+    pub controllers: Vec<String>,
+    /// `--cluster-signing-cert-file`, `--cluster-signing-key-file`: one CA for every signer.
+    pub cluster_signing: FilePair,
+    /// `--cluster-signing-duration` and its alias `--experimental-cluster-signing-duration`
+    /// (the last one given wins). Default 8760h.
+    pub cluster_signing_duration: Duration,
+    /// `--csr-ttl-*`: ages at which the cleaner deletes.
+    pub csr_ttl: Ages,
+    /// `--kube-api-burst`. Not given: 100, or what `--kube-api-qps` needs.
+    pub kube_api_burst: Option<i32>,
+    /// `--kube-api-qps`. Not given: 50 until the server shares its capacity itself; 0 or less: off.
+    pub kube_api_qps: Option<f64>,
+    /// `--cluster-signing-<signer>-cert-file` and `-key-file`.
+    pub per_signer: BTreeMap<BuiltinSigner, FilePair>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            controllers: vec!["*".to_owned()],
+            cluster_signing: FilePair::default(),
+            cluster_signing_duration: SIGNING_DURATION_DEFAULT,
+            csr_ttl: Ages::default(),
+            kube_api_burst: None,
+            kube_api_qps: None,
+            per_signer: BTreeMap::new(),
+        }
+    }
+}
+
+/// A usable configuration and what the operator should hear about it.
+#[derive(Clone, Debug)]
+pub struct Validated {
+    /// Ready for [`run`](crate::run), apart from the seams that the caller wants to change.
+    pub config: Config,
+    /// One line each, for the log.
+    pub warnings: Vec<String>,
+}
+
+/// Everything that is wrong with the flags, one line each.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.join("\n"))]
+pub struct OptionsError(pub Vec<String>);
+
+impl Options {
+    /// Checks the flags against each other.
+    ///
+    /// # Errors
+    /// All findings at once, in upstream's words where it has any.
+    pub fn validate(&self) -> Result<Validated, OptionsError> {
+        let mut errors = Vec::new();
+        let mut warnings = Vec::new();
+        let loops = self.enabled_loops(&mut errors, &mut warnings);
+        let issuers = self.issuer_sources(&mut errors);
+        self.check_duration(&mut errors, &mut warnings);
+        let api_limit = self.api_limit(&mut errors);
+        if self.csr_ttl.any_zero() {
+            errors.push(
+                "--csr-ttl-*: an age of 0 would delete every request at once; give a positive \
+                 duration such as 24h"
+                    .to_owned(),
+            );
+        }
+        if !errors.is_empty() {
+            return Err(OptionsError(errors));
+        }
+        let config = Config {
+            ages: self.csr_ttl,
+            api_limit,
+            issuers,
+            loops,
+            signing_duration: self.cluster_signing_duration,
+            ..Config::new()
+        };
+        Ok(Validated { config, warnings })
+    }
+
+    /// Upstream's reading of `--controllers`: the first entry that names a loop decides, `*` stands
+    /// for those that are on by default (here: all).
+    fn enabled_loops(
+        &self,
+        errors: &mut Vec<String>,
+        warnings: &mut Vec<String>,
+    ) -> BTreeSet<Loop> {
+        for entry in self.controllers.iter().filter(|entry| *entry != "*") {
+            let name = entry.strip_prefix('-').unwrap_or(entry);
+            let known = Loop::ALL
+                .iter()
+                .any(|one| name == one.short_name() || name == one.long_name());
+            let foreign = FOREIGN
+                .iter()
+                .any(|(short, long)| name == *short || name == *long);
+            if known || (foreign && entry.starts_with('-')) {
+                continue;
+            }
+            if foreign {
+                warnings.push(format!(
+                    "--controllers: {name} is not part of everleaf yet; leave it running in \
+                     kube-controller-manager"
+                ));
+            } else {
+                errors.push(format!(
+                    "--controllers: {name:?} is not in the list of known controllers; known are \
+                     {}, each also under its long name, and * for all",
+                    Loop::ALL.map(Loop::short_name).join(", ")
+                ));
+            }
+        }
+        Loop::ALL
+            .into_iter()
+            .filter(|one| is_enabled(*one, &self.controllers))
+            .collect()
+    }
+
+    /// Which signer takes which files. Nothing given: no signer runs, as upstream.
+    fn issuer_sources(&self, errors: &mut Vec<String>) -> BTreeMap<BuiltinSigner, IssuerSource> {
+        let specific: Vec<_> = self
+            .per_signer
+            .iter()
+            .filter(|(_, pair)| pair.certificate.is_some() || pair.key.is_some())
+            .collect();
+        let general = &self.cluster_signing;
+        let general_given = general.certificate.is_some() || general.key.is_some();
+        if general_given && !specific.is_empty() {
+            errors.push(
+                "cannot specify --cluster-signing-{cert,key}-file and other \
+                 --cluster-signing-*-file flags at the same time"
+                    .to_owned(),
+            );
+        }
+        let mut sources = BTreeMap::new();
+        if let Some(source) = source(general, "cluster-signing", errors) {
+            sources.extend(BuiltinSigner::ALL.map(|signer| (signer, source.clone())));
+        }
+        for (signer, pair) in specific {
+            let label = format!("cluster-signing-{}", signer.flag_stem());
+            if let Some(source) = source(pair, &label, errors) {
+                sources.insert(*signer, source);
+            }
+        }
+        sources
+    }
+
+    fn check_duration(&self, errors: &mut Vec<String>, warnings: &mut Vec<String>) {
+        let duration = self.cluster_signing_duration;
+        let hours = duration.as_secs_f64() / 3600.0;
+        if duration.is_zero() {
+            errors.push(
+                "--cluster-signing-duration must be positive, for example 8760h0m0s".to_owned(),
+            );
+        } else if duration < SIGNING_DURATION_SHORT {
+            warnings.push(format!(
+                "--cluster-signing-duration is below 10 minutes ({} s): agents renew all the \
+                 time, and a pause of minutes ends in expired certificates",
+                duration.as_secs()
+            ));
+        } else if duration > SIGNING_DURATION_LONG {
+            warnings.push(format!(
+                "--cluster-signing-duration is above 398 days ({hours:.0}h): Kubernetes cannot \
+                 revoke a client certificate, so a stolen one stays good that long"
+            ));
+        }
+    }
+
+    fn api_limit(&self, errors: &mut Vec<String>) -> ApiLimit {
+        let burst = match self.kube_api_burst {
+            Some(burst) if burst > 0 => u32::try_from(burst).unwrap_or(u32::MAX),
+            Some(_) => return ApiLimit::Off,
+            None => 100,
+        };
+        match self.kube_api_qps {
+            Some(qps) if qps.is_nan() || qps == f64::INFINITY => {
+                errors.push(format!(
+                    "--kube-api-qps: {qps} is not a rate; 0 switches it off"
+                ));
+                ApiLimit::Off
+            }
+            Some(qps) if qps <= 0.0 => ApiLimit::Off,
+            Some(qps) => ApiLimit::Fixed(Rate {
+                per_second: qps,
+                burst,
+            }),
+            None if self.kube_api_burst.is_some() => ApiLimit::Fixed(Rate {
+                per_second: 50.0,
+                burst,
+            }),
+            None => ApiLimit::default(),
+        }
+    }
+}
+
+fn is_enabled(one: Loop, list: &[String]) -> bool {
+    for entry in list {
+        if entry == one.short_name() || entry == one.long_name() {
+            return true;
+        }
+        if let Some(name) = entry.strip_prefix('-')
+            && (name == one.short_name() || name == one.long_name())
+        {
+            return false;
+        }
+    }
+    list.iter().any(|entry| entry == "*")
+}
+
+fn source(pair: &FilePair, label: &str, errors: &mut Vec<String>) -> Option<IssuerSource> {
+    match (&pair.certificate, &pair.key) {
+        (Some(certificate), Some(key)) => Some(IssuerSource::Files {
+            certificate: certificate.clone(),
+            key: key.clone(),
+        }),
+        (Some(_), None) => {
+            errors.push(format!("{label}: cannot specify cert without key"));
+            None
+        }
+        (None, Some(_)) => {
+            errors.push(format!("{label}: cannot specify key without cert"));
+            None
+        }
+        (None, None) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair(certificate: &str, key: &str) -> FilePair {
+        let path = |text: &str| (!text.is_empty()).then(|| PathBuf::from(text));
+        FilePair {
+            certificate: path(certificate),
+            key: path(key),
+        }
+    }
+
+    fn with_controllers(list: &str) -> Options {
+        Options {
+            controllers: list.split(',').map(str::to_owned).collect(),
+            ..Options::default()
+        }
+    }
+
+    #[test]
+    fn controllers_lists() {
+        use Loop::{Approver, Cleaner, Signer};
+        let cases: &[(&str, &[Loop])] = &[
+            ("*", &[Approver, Cleaner, Signer]),
+            ("csrsigning", &[Signer]),
+            ("*,-csrcleaner", &[Approver, Signer]),
+            ("-csrcleaner,*", &[Approver, Signer]),
+            ("csrcleaner,-csrcleaner", &[Cleaner]),
+            ("-csrcleaner,csrcleaner", &[]),
+            (
+                "*,-certificatesigningrequest-approving-controller",
+                &[Cleaner, Signer],
+            ),
+            (
+                "certificatesigningrequest-signing-controller,csrcleaner",
+                &[Cleaner, Signer],
+            ),
+            ("*,-bootstrapsigner", &[Approver, Cleaner, Signer]),
+        ];
+        for (list, expected) in cases {
+            let validated = with_controllers(list).validate().unwrap();
+            assert_eq!(
+                validated.config.loops,
+                BTreeSet::from_iter(expected.iter().copied()),
+                "{list}"
+            );
+            assert!(validated.warnings.is_empty(), "{list}");
+        }
+    }
+
+    #[test]
+    fn foreign_and_unknown_controllers() {
+        let kubeadm = with_controllers("*,bootstrapsigner,tokencleaner")
+            .validate()
+            .unwrap();
+        assert_eq!(kubeadm.warnings.len(), 2);
+        assert_eq!(kubeadm.config.loops.len(), 3);
+        let error = with_controllers("*,csrsinging")
+            .validate()
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("\"csrsinging\" is not in the list of known controllers"),
+            "{error}"
+        );
+        assert!(
+            error.contains("csrapproving, csrsigning, csrcleaner"),
+            "{error}"
+        );
+    }
+
+    /// Upstream cases 69 to 71, and the empty one.
+    #[test]
+    fn signing_files() {
+        let check = |general: FilePair, kubelet_client: FilePair| {
+            let mut options = Options {
+                cluster_signing: general,
+                ..Options::default()
+            };
+            options
+                .per_signer
+                .insert(BuiltinSigner::KubeApiserverClientKubelet, kubelet_client);
+            options
+                .validate()
+                .map(|ok| ok.config.issuers.into_keys().collect::<Vec<_>>())
+        };
+        let none = FilePair::default();
+        let refused = |text: &str| Err(OptionsError(vec![text.to_owned()]));
+
+        assert_eq!(check(none.clone(), none.clone()).unwrap(), []);
+        assert_eq!(
+            check(pair("ca.crt", "ca.key"), none.clone()).unwrap().len(),
+            4
+        );
+        assert_eq!(
+            check(none.clone(), pair("kc.crt", "kc.key")).unwrap(),
+            [BuiltinSigner::KubeApiserverClientKubelet]
+        );
+        assert_eq!(
+            check(pair("ca.crt", "ca.key"), pair("kc.crt", "kc.key")),
+            refused(
+                "cannot specify --cluster-signing-{cert,key}-file and other \
+                 --cluster-signing-*-file flags at the same time"
+            )
+        );
+        assert_eq!(
+            check(none.clone(), pair("kc.crt", "")),
+            refused("cluster-signing-kubelet-client: cannot specify cert without key")
+        );
+        assert_eq!(
+            check(pair("", "ca.key"), none),
+            refused("cluster-signing: cannot specify key without cert")
+        );
+    }
+
+    #[test]
+    fn durations() {
+        let check = |secs| {
+            Options {
+                cluster_signing_duration: Duration::from_secs(secs),
+                ..Options::default()
+            }
+            .validate()
+            .map(|ok| ok.warnings.len())
+        };
+        assert!(check(0).is_err());
+        assert_eq!(check(599), Ok(1));
+        assert_eq!(check(600), Ok(0));
+        assert_eq!(check(398 * 86_400), Ok(0));
+        assert_eq!(check(87_600 * 3600), Ok(1));
+    }
+
+    #[test]
+    fn api_limits() {
+        let check = |qps, burst| {
+            Options {
+                kube_api_qps: qps,
+                kube_api_burst: burst,
+                ..Options::default()
+            }
+            .validate()
+            .map(|ok| ok.config.api_limit)
+        };
+        let rate = |per_second, burst| Rate { per_second, burst };
+        assert_eq!(
+            check(None, None),
+            Ok(ApiLimit::UntilFairness(rate(50.0, 100)))
+        );
+        assert_eq!(
+            check(Some(20.0), Some(30)),
+            Ok(ApiLimit::Fixed(rate(20.0, 30)))
+        );
+        assert_eq!(check(None, Some(30)), Ok(ApiLimit::Fixed(rate(50.0, 30))));
+        assert_eq!(
+            check(Some(20.0), None),
+            Ok(ApiLimit::Fixed(rate(20.0, 100)))
+        );
+        assert_eq!(check(Some(0.0), None), Ok(ApiLimit::Off));
+        assert_eq!(check(Some(-1.0), Some(30)), Ok(ApiLimit::Off));
+        assert_eq!(check(Some(5.0), Some(0)), Ok(ApiLimit::Off));
+        assert!(check(Some(f64::NAN), None).is_err());
+    }
+}

@@ -1,0 +1,96 @@
+//! Where notices go, and whether the controllers are ready.
+//!
+//! One [`Telemetry`] is shared by all loops and by the process that serves `/metrics` and
+//! `/readyz`; it owns no socket.
+
+use crate::metrics::Metrics;
+use crate::notice::Notice;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+
+/// Receives every notice, after it was logged and counted.
+type Listener = Box<dyn Fn(&Notice) + Send + Sync>;
+
+/// See the module documentation.
+pub struct Telemetry {
+    listener: Option<Listener>,
+    metrics: Metrics,
+    /// What keeps us from being ready: component → reason.
+    missing: Mutex<BTreeMap<&'static str, String>>,
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        let missing = BTreeMap::from([("controllers", "not started".to_owned())]);
+        Self {
+            listener: None,
+            metrics: Metrics::default(),
+            missing: Mutex::new(missing),
+        }
+    }
+}
+
+impl Telemetry {
+    /// Like `default`, with one more reader of the notices.
+    pub fn with_listener(listener: impl Fn(&Notice) + Send + Sync + 'static) -> Self {
+        Self {
+            listener: Some(Box::new(listener)),
+            ..Self::default()
+        }
+    }
+
+    /// Logs, counts and passes on.
+    pub fn tell(&self, notice: &Notice) {
+        notice.log();
+        notice.record(&self.metrics);
+        if let Some(listener) = &self.listener {
+            listener(notice);
+        }
+    }
+
+    /// The counters.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Body of `/metrics`, Prometheus text format 0.0.4.
+    pub fn metrics_text(&self) -> String {
+        self.metrics.text()
+    }
+
+    /// For `/readyz`: `Ok` when every loop works, else one line per obstacle.
+    ///
+    /// # Errors
+    /// `component: reason`, sorted by component.
+    pub fn ready(&self) -> Result<(), Vec<String>> {
+        let missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(missing
+            .iter()
+            .map(|(component, reason)| format!("{component}: {reason}"))
+            .collect())
+    }
+
+    /// Notes that `component` is not ready, and why; `None`: it is.
+    #[expect(dead_code, reason = "the shell follows")]
+    pub(crate) fn set_missing(&self, component: &'static str, reason: Option<String>) {
+        let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        match reason {
+            Some(reason) => {
+                missing.insert(component, reason);
+            }
+            None => {
+                missing.remove(component);
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Telemetry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Telemetry").finish_non_exhaustive()
+    }
+}
