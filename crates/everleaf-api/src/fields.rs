@@ -1,4 +1,8 @@
 //! Field errors: path, type, value, detail, rendered as Kubernetes renders them (spec/api.md 4.8).
+//!
+//! A validator returns a list of these; [`Status::invalid`](crate::Status::invalid) turns the list into one 422.
+
+use std::fmt::Display;
 
 /// One field error.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,33 +14,264 @@ pub struct FieldError {
     /// Rendering without the path: `Required value: …`.
     pub message: String,
 }
+
 impl FieldError {
     /// `Required value[: detail]`
-    pub fn required(_path: &str, _detail: &str) -> Self {
-        unimplemented!()
+    #[must_use]
+    pub fn required(path: &str, detail: &str) -> Self {
+        Self::new(path, "FieldValueRequired", "Required value", None, detail)
     }
-    /// `Invalid value: VALUE: detail`; `value` already rendered Go-style (use [`quote`] for strings).
-    pub fn invalid(_path: &str, _value: &str, _detail: &str) -> Self {
-        unimplemented!()
+
+    /// `Invalid value: VALUE[: detail]`; `value` already rendered Go-style: [`quote`] for strings, numbers bare.
+    #[must_use]
+    pub fn invalid(path: &str, value: &str, detail: &str) -> Self {
+        Self::new(
+            path,
+            "FieldValueInvalid",
+            "Invalid value",
+            Some(value),
+            detail,
+        )
     }
-    /// `Unsupported value: VALUE: supported values: …`
-    pub fn not_supported(_path: &str, _value: &str, _supported: &[&str]) -> Self {
-        unimplemented!()
+
+    /// `Invalid value: VALUE[: detail]` for a value of the wrong type; `value` already rendered Go-style.
+    #[must_use]
+    pub fn type_invalid(path: &str, value: &str, detail: &str) -> Self {
+        Self::new(
+            path,
+            "FieldValueTypeInvalid",
+            "Invalid value",
+            Some(value),
+            detail,
+        )
     }
-    /// `Duplicate value: VALUE`
-    pub fn duplicate(_path: &str, _value: &str) -> Self {
-        unimplemented!()
+
+    /// `Unsupported value: VALUE[: supported values: "a", "b"]`; `value` already rendered Go-style, `supported` bare.
+    #[must_use]
+    pub fn not_supported(path: &str, value: &str, supported: &[&str]) -> Self {
+        let quoted: Vec<_> = supported.iter().map(|value| quote(value)).collect();
+        let detail = if quoted.is_empty() {
+            String::new()
+        } else {
+            format!("supported values: {}", quoted.join(", "))
+        };
+        Self::new(
+            path,
+            "FieldValueNotSupported",
+            "Unsupported value",
+            Some(value),
+            &detail,
+        )
     }
+
+    /// `Duplicate value: VALUE`; `value` already rendered Go-style.
+    #[must_use]
+    pub fn duplicate(path: &str, value: &str) -> Self {
+        Self::new(
+            path,
+            "FieldValueDuplicate",
+            "Duplicate value",
+            Some(value),
+            "",
+        )
+    }
+
+    /// `Not found: VALUE`; `value` already rendered Go-style.
+    #[must_use]
+    pub fn not_found(path: &str, value: &str) -> Self {
+        Self::new(path, "FieldValueNotFound", "Not found", Some(value), "")
+    }
+
     /// `Forbidden: detail`
-    pub fn forbidden(_path: &str, _detail: &str) -> Self {
-        unimplemented!()
+    #[must_use]
+    pub fn forbidden(path: &str, detail: &str) -> Self {
+        Self::new(path, "FieldValueForbidden", "Forbidden", None, detail)
     }
-    /// `Too long: detail`
-    pub fn too_long(_path: &str, _max: usize) -> Self {
-        unimplemented!()
+
+    /// `Too long: may not be more than MAX bytes`
+    #[must_use]
+    pub fn too_long(path: &str, max: usize) -> Self {
+        let detail = format!(
+            "may not be more than {max} {}",
+            if max == 1 { "byte" } else { "bytes" }
+        );
+        Self::new(path, "FieldValueTooLong", "Too long", None, &detail)
+    }
+
+    /// `Too many: ACTUAL: must have at most MAX items`
+    #[must_use]
+    pub fn too_many(path: &str, actual: usize, max: usize) -> Self {
+        let detail = format!(
+            "must have at most {max} {}",
+            if max == 1 { "item" } else { "items" }
+        );
+        Self::new(
+            path,
+            "FieldValueTooMany",
+            "Too many",
+            Some(&actual.to_string()),
+            &detail,
+        )
+    }
+
+    /// `Internal error: detail`: the check itself failed.
+    #[must_use]
+    pub fn internal(path: &str, detail: impl Display) -> Self {
+        Self::new(
+            path,
+            "InternalError",
+            "Internal error",
+            None,
+            &detail.to_string(),
+        )
+    }
+
+    fn new(
+        path: &str,
+        reason: &'static str,
+        text: &str,
+        value: Option<&str>,
+        detail: &str,
+    ) -> Self {
+        let mut message = text.to_owned();
+        for part in value
+            .into_iter()
+            .chain(Some(detail).filter(|detail| !detail.is_empty()))
+        {
+            message.push_str(": ");
+            message.push_str(part);
+        }
+        Self {
+            path: path.to_owned(),
+            reason,
+            message,
+        }
     }
 }
+
+/// `<path>: <message>`, as it stands in the message of a 422.
+impl Display for FieldError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.path, self.message)
+    }
+}
+
+/// Several errors as one text: alone without brackets, else `[a, b]`, equal texts once.
+#[must_use]
+pub fn aggregate(errors: &[FieldError]) -> String {
+    let mut texts: Vec<String> = Vec::new();
+    for error in errors {
+        let text = error.to_string();
+        if !texts.contains(&text) {
+            texts.push(text);
+        }
+    }
+    match texts.as_slice() {
+        [one] => one.clone(),
+        many => format!("[{}]", many.join(", ")),
+    }
+}
+
 /// A string as Go's `%q` prints it.
-pub fn quote(_text: &str) -> String {
-    unimplemented!()
+#[must_use]
+pub fn quote(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => quoted.push_str("\\\""),
+            '\\' => quoted.push_str("\\\\"),
+            '\x07' => quoted.push_str("\\a"),
+            '\x08' => quoted.push_str("\\b"),
+            '\x0c' => quoted.push_str("\\f"),
+            '\n' => quoted.push_str("\\n"),
+            '\r' => quoted.push_str("\\r"),
+            '\t' => quoted.push_str("\\t"),
+            '\x0b' => quoted.push_str("\\v"),
+            ' '..='~' => quoted.push(c),
+            '\0'..='\x7f' => quoted.push_str(&format!("\\x{:02x}", u32::from(c))),
+            c if is_printable(c) => quoted.push(c),
+            c if u32::from(c) < 0x10000 => quoted.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => quoted.push_str(&format!("\\U{:08x}", u32::from(c))),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+/// Printable beyond ASCII, nearly as Go's `unicode.IsPrint`: the standard library knows the same tables, but only applies
+/// them in `escape_debug`, where a combining mark is spared unless it comes first.
+fn is_printable(c: char) -> bool {
+    !c.is_whitespace() && !format!("a{c}").escape_debug().to_string().contains('\\')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rendering() {
+        let check = |error: FieldError, text: &str| assert_eq!(error.to_string(), text);
+        check(
+            FieldError::required("spec.usages", ""),
+            "spec.usages: Required value",
+        );
+        check(FieldError::required("a", "why"), "a: Required value: why");
+        check(
+            FieldError::invalid("spec.signerName", &quote("x"), "must hold a slash"),
+            "spec.signerName: Invalid value: \"x\": must hold a slash",
+        );
+        check(
+            FieldError::not_supported("spec.usages[0]", &quote("fly"), &["any", "signing"]),
+            "spec.usages[0]: Unsupported value: \"fly\": supported values: \"any\", \"signing\"",
+        );
+        check(
+            FieldError::not_supported("a", "1", &[]),
+            "a: Unsupported value: 1",
+        );
+        check(
+            FieldError::duplicate("a[1]", &quote("b")),
+            "a[1]: Duplicate value: \"b\"",
+        );
+        check(FieldError::forbidden("a", "no"), "a: Forbidden: no");
+        check(
+            FieldError::too_long("a", 571),
+            "a: Too long: may not be more than 571 bytes",
+        );
+        check(
+            FieldError::too_many("a", 3, 1),
+            "a: Too many: 3: must have at most 1 item",
+        );
+        check(
+            FieldError::not_found("a", &quote("b")),
+            "a: Not found: \"b\"",
+        );
+        check(FieldError::internal("a", "oops"), "a: Internal error: oops");
+    }
+
+    #[test]
+    fn one_stands_alone_and_equal_texts_collapse() {
+        let (a, b) = (FieldError::required("a", ""), FieldError::required("b", ""));
+        assert_eq!(aggregate(std::slice::from_ref(&a)), "a: Required value");
+        assert_eq!(aggregate(&[a.clone(), a.clone()]), "a: Required value");
+        assert_eq!(
+            aggregate(&[a.clone(), b, a]),
+            "[a: Required value, b: Required value]"
+        );
+    }
+
+    #[test]
+    fn quoting_as_go() {
+        for (text, quoted) in [
+            ("plain", r#""plain""#),
+            ("a\"b\\c", r#""a\"b\\c""#),
+            ("\n\t\x07\x7f\0", r#""\n\t\a\x7f\x00""#),
+            ("ünïcode ☃", "\"ünïcode ☃\""),
+            ("e\u{301}", "\"e\u{301}\""),
+            ("\u{a0}\u{200b}\u{2028}", r#""\u00a0\u200b\u2028""#),
+            ("\u{e0001}", r#""\U000e0001""#),
+        ] {
+            assert_eq!(quote(text), quoted);
+        }
+    }
 }

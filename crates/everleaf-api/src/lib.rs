@@ -4,6 +4,7 @@
 //! type ([`types`]) drives every codec ([`schema`]): JSON and protobuf in and out, strict decoding with field
 //! warnings, pruning, defaulting. Nothing here opens a socket, reads a clock or knows a certificate.
 
+mod codec;
 pub mod csr;
 pub mod discovery;
 pub mod duration;

@@ -1,42 +1,149 @@
-//! ObjectMeta over a JSON-shaped object: typed reads and writes, no copies of the tree.
-use serde_json::Value;
+//! ObjectMeta over a JSON-shaped object: typed reads and writes, no copies of the tree. Also the two time formats.
+
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+use crate::codec::time::{self, Instant};
+
 /// `metadata.name`, or "".
-pub fn name(_object: &Value) -> &str {
-    unimplemented!()
+#[must_use]
+pub fn name(object: &Value) -> &str {
+    text(object, "name")
 }
+
+/// `metadata.generateName`, or "".
+#[must_use]
+pub fn generate_name(object: &Value) -> &str {
+    text(object, "generateName")
+}
+
 /// `metadata.namespace`, or "".
-pub fn namespace(_object: &Value) -> &str {
-    unimplemented!()
+#[must_use]
+pub fn namespace(object: &Value) -> &str {
+    text(object, "namespace")
 }
+
 /// `metadata.uid`, or "".
-pub fn uid(_object: &Value) -> &str {
-    unimplemented!()
+#[must_use]
+pub fn uid(object: &Value) -> &str {
+    text(object, "uid")
 }
+
 /// `metadata.resourceVersion`, or "".
-pub fn resource_version(_object: &Value) -> &str {
-    unimplemented!()
+#[must_use]
+pub fn resource_version(object: &Value) -> &str {
+    text(object, "resourceVersion")
 }
+
+fn text<'a>(object: &'a Value, member: &str) -> &'a str {
+    object["metadata"][member].as_str().unwrap_or_default()
+}
+
 /// Sets (or with "" removes) one string member of metadata.
-pub fn set(_object: &mut Value, _member: &str, _value: &str) {
-    unimplemented!()
+pub fn set(object: &mut Value, member: &str, value: &str) {
+    let metadata = metadata_mut(object);
+    if value.is_empty() {
+        metadata.remove(member);
+    } else {
+        metadata.insert(member.to_owned(), value.into());
+    }
 }
+
+/// `metadata` for writing; made when it is missing. What is not an object becomes one.
+pub fn metadata_mut(object: &mut Value) -> &mut Map<String, Value> {
+    let members = as_members(object);
+    as_members(
+        members
+            .entry("metadata")
+            .or_insert_with(|| Value::Object(Map::new())),
+    )
+}
+
+fn as_members(value: &mut Value) -> &mut Map<String, Value> {
+    if !value.is_object() {
+        *value = Value::Object(Map::new());
+    }
+    value
+        .as_object_mut()
+        .expect("invariant: made an object above")
+}
+
+/// `metadata.labels`.
+#[must_use]
+pub fn labels(object: &Value) -> Option<&Map<String, Value>> {
+    object["metadata"]["labels"].as_object()
+}
+
 /// One label.
-pub fn label<'a>(_object: &'a Value, _key: &str) -> Option<&'a str> {
-    unimplemented!()
+#[must_use]
+pub fn label<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
+    object["metadata"]["labels"][key].as_str()
 }
+
 /// One annotation.
-pub fn annotation<'a>(_object: &'a Value, _key: &str) -> Option<&'a str> {
-    unimplemented!()
+#[must_use]
+pub fn annotation<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
+    object["metadata"]["annotations"][key].as_str()
 }
+
+/// `metadata.finalizers`.
+pub fn finalizers(object: &Value) -> impl Iterator<Item = &str> {
+    object["metadata"]["finalizers"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+}
+
 /// `metadata.creationTimestamp` parsed.
-pub fn creation_timestamp(_object: &Value) -> Option<jiff::Timestamp> {
-    unimplemented!()
+#[must_use]
+pub fn creation_timestamp(object: &Value) -> Option<Timestamp> {
+    parse_time(text(object, "creationTimestamp"))
 }
+
+/// `metadata.deletionTimestamp` parsed.
+#[must_use]
+pub fn deletion_timestamp(object: &Value) -> Option<Timestamp> {
+    parse_time(text(object, "deletionTimestamp"))
+}
+
 /// RFC 3339, whole seconds, `Z`: metav1.Time.
-pub fn format_time(_instant: jiff::Timestamp) -> String {
-    unimplemented!()
+#[must_use]
+pub fn format_time(instant: Timestamp) -> String {
+    Instant::from_timestamp(instant).time_text()
 }
-/// Parses any RFC 3339 text.
-pub fn parse_time(_text: &str) -> Option<jiff::Timestamp> {
-    unimplemented!()
+
+/// RFC 3339, six digits of fraction, `Z`: metav1.MicroTime.
+#[must_use]
+pub fn format_micro_time(instant: Timestamp) -> String {
+    Instant::from_timestamp(instant).micro_time_text()
+}
+
+/// Parses RFC 3339 with any offset, with or without a fraction.
+#[must_use]
+pub fn parse_time(text: &str) -> Option<Timestamp> {
+    time::parse(text).map(|parsed| parsed.instant.to_timestamp())
+}
+
+/// The `metadata` of a list, for [`Type::encode_list_json`](crate::schema::Type::encode_list_json) and tables. An empty
+/// `continue_token` is left out.
+#[must_use]
+pub fn list_meta(
+    resource_version: &str,
+    continue_token: &str,
+    remaining_items: Option<u64>,
+) -> Value {
+    let mut metadata = Map::new();
+    for (member, value) in [
+        ("resourceVersion", resource_version),
+        ("continue", continue_token),
+    ] {
+        if !value.is_empty() {
+            metadata.insert(member.to_owned(), value.into());
+        }
+    }
+    if let Some(count) = remaining_items {
+        metadata.insert("remainingItemCount".to_owned(), count.into());
+    }
+    Value::Object(metadata)
 }

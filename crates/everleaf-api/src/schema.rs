@@ -1,6 +1,28 @@
-//! One table per type: JSON name, protobuf number, kind, presence, list kind, default, one line of documentation.
-use crate::status::Status;
+//! One table per type: JSON name, protobuf number, kind, presence, list kind and one line of documentation.
+//!
+//! Everything that reads or writes an object goes through these tables; nothing is written per type. This module owns
+//! what a table *is* and the entry points; the work happens in `codec`, the tables themselves are in [`types`](crate::types).
+//!
+//! An object in hand is a `serde_json::Value` in **canonical form**: exactly what a Kubernetes server of version 1.37
+//! would print for it, minus the `null`s. So a required string that was absent is `""`, an embedded struct that was
+//! absent is `{}`, an empty optional list is absent, times are whole seconds in UTC. Two objects that mean the same are
+//! equal trees.
+//!
+//! ```
+//! use everleaf_api::types;
+//!
+//! let body = br#"{"metadata":{"name":"web","colour":"red"},"spec":{"signerName":"example.com/web","request":"aGk="}}"#;
+//! let decoded = types::CERTIFICATE_SIGNING_REQUEST.decode_json(body)?;
+//! assert_eq!(decoded.warnings, [r#"unknown field "metadata.colour""#]);
+//! assert_eq!(decoded.object["kind"], "CertificateSigningRequest");
+//! # Ok::<(), everleaf_api::Status>(())
+//! ```
+
+use bytes::Bytes;
 use serde_json::Value;
+
+use crate::codec;
+use crate::status::Status;
 
 /// A message: an ordered table of fields (JSON is emitted in this order).
 #[derive(Debug)]
@@ -11,7 +33,12 @@ pub struct Message {
     pub doc: &'static str,
     /// The fields.
     pub fields: &'static [Field],
+    /// Positions in `fields`, by ascending protobuf number: the order on the wire.
+    by_number: [u8; FIELDS_MAX],
 }
+
+/// Most fields that one message may have.
+const FIELDS_MAX: usize = 32;
 
 /// One field.
 #[derive(Debug)]
@@ -28,7 +55,7 @@ pub struct Field {
     pub doc: &'static str,
 }
 
-/// Type of a field. Owner: everleaf-api may add variants.
+/// Type of a field.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Kind {
@@ -42,10 +69,16 @@ pub enum Kind {
     String,
     /// bytes, base64 in JSON
     Bytes,
-    /// metav1.Time
+    /// metav1.Time: RFC 3339 in whole seconds; `{seconds, nanos}` in protobuf
     Time,
-    /// metav1.MicroTime
+    /// metav1.MicroTime: RFC 3339 with six digits
     MicroTime,
+    /// resource.Quantity: a string such as `100Mi` (a bare number is accepted); `{string=1}` in protobuf
+    Quantity,
+    /// certificates' and authorization's ExtraValue: a list of strings; `{items=1}` in protobuf
+    ExtraValue,
+    /// metav1.FieldsV1: any JSON object, kept as it is; `{raw=1}` holding JSON text in protobuf
+    FieldsV1,
     /// nested message
     Message(&'static Message),
     /// list of
@@ -66,13 +99,14 @@ pub enum ListKind {
 }
 
 /// When a field is emitted, per Go's tags.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presence {
-    /// No omitempty: always.
+    /// Not omitted in JSON: zero is printed (`""`, `{}`, and `null` for times, bytes and lists). Every embedded struct is
+    /// of this sort.
     Always,
-    /// omitempty.
+    /// Omitted from JSON when zero, still written to protobuf.
     OmitEmpty,
-    /// Pointer: nil differs from zero.
+    /// Pointer: absent differs from zero, in both encodings.
     Pointer,
 }
 
@@ -89,17 +123,100 @@ pub struct Type {
     pub message: &'static Message,
 }
 
-/// A decoded body: the pruned, defaulted object, and what was wrong with its fields.
+/// A decoded body: the pruned, canonical object, and what was wrong with its fields.
 #[derive(Debug, Clone)]
 pub struct Decoded {
-    /// JSON-shaped object with apiVersion and kind set.
+    /// Canonical object with apiVersion and kind set.
     pub object: Value,
-    /// Strict-decoding findings such as `unknown field "spec.foo"`.
+    /// Strict-decoding findings such as `unknown field "spec.foo"`, in document order, each once, at most
+    /// [`WARNINGS_MAX`].
     pub warnings: Vec<String>,
 }
 
+/// Most findings reported for one body.
+pub const WARNINGS_MAX: usize = 100;
+
+/// One object's JSON text, ready to be sent alone, in a watch event or inside a list. Cloning shares the text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EncodedJson {
+    text: Bytes,
+    /// Where the member after `kind` and `apiVersion` begins.
+    body: usize,
+}
+
+impl Message {
+    /// A table. Evaluated at compile time: too many fields or a repeated number do not compile.
+    #[must_use]
+    pub const fn new(name: &'static str, doc: &'static str, fields: &'static [Field]) -> Self {
+        assert!(fields.len() <= FIELDS_MAX, "more fields than FIELDS_MAX");
+        let mut by_number = [0u8; FIELDS_MAX];
+        let mut placed = 0;
+        while placed < fields.len() {
+            // Insertion sort: the tables are short and this runs in the compiler.
+            let mut at = placed;
+            while at > 0 && fields[by_number[at - 1] as usize].number > fields[placed].number {
+                by_number[at] = by_number[at - 1];
+                at -= 1;
+            }
+            assert!(
+                at == 0 || fields[by_number[at - 1] as usize].number != fields[placed].number,
+                "two fields of one number"
+            );
+            by_number[at] = placed as u8;
+            placed += 1;
+        }
+        Self {
+            name,
+            doc,
+            fields,
+            by_number,
+        }
+    }
+
+    /// The field of that JSON name (case-sensitive).
+    #[must_use]
+    pub fn field(&self, json: &str) -> Option<&'static Field> {
+        self.fields.iter().find(|field| field.json == json)
+    }
+
+    /// The field of that protobuf number.
+    #[must_use]
+    pub fn field_by_number(&self, number: u32) -> Option<&'static Field> {
+        self.fields.iter().find(|field| field.number == number)
+    }
+
+    /// The fields in the order of their protobuf numbers.
+    pub fn fields_by_number(&self) -> impl Iterator<Item = &'static Field> + '_ {
+        self.by_number[..self.fields.len()]
+            .iter()
+            .map(|index| &self.fields[usize::from(*index)])
+    }
+}
+
+impl Field {
+    /// One line of a table.
+    #[must_use]
+    pub const fn new(
+        json: &'static str,
+        number: u32,
+        kind: Kind,
+        presence: Presence,
+        doc: &'static str,
+    ) -> Self {
+        Self {
+            json,
+            number,
+            kind,
+            presence,
+            doc,
+        }
+    }
+}
+
 impl Type {
-    /// `group/version`, or the version for core.
+    /// `group/version`, or the version for core. `meta.k8s.io` types other than Table and PartialObjectMetadata print the
+    /// version alone, as upstream does for Status.
+    #[must_use]
     pub fn api_version(&self) -> String {
         if self.group.is_empty() {
             self.version.into()
@@ -107,24 +224,94 @@ impl Type {
             format!("{}/{}", self.group, self.version)
         }
     }
-    /// Decodes a JSON body (also finds duplicate keys). Missing apiVersion/kind default to this type's; others: 400.
-    pub fn decode_json(&self, _body: &[u8]) -> Result<Decoded, Status> {
-        unimplemented!()
+
+    /// True when a body that names `api_version` and `kind` (either may be empty) is meant for this type. Options types
+    /// (`meta.k8s.io`) are registered in every group, so any version is theirs: client-go sends DeleteOptions under the
+    /// version of what it deletes.
+    #[must_use]
+    pub fn accepts(&self, api_version: &str, kind: &str) -> bool {
+        let version_fits = api_version.is_empty()
+            || self.group == "meta.k8s.io"
+            || match api_version.split_once('/') {
+                Some((group, version)) => group == self.group && version == self.version,
+                None => self.group.is_empty() && api_version == self.version,
+            };
+        version_fits && (kind.is_empty() || kind == self.kind)
     }
-    /// Same for an already parsed tree (YAML bodies, patched objects).
-    pub fn decode_value(&self, _value: Value) -> Result<Decoded, Status> {
-        unimplemented!()
+
+    /// Decodes a JSON body. Keys are matched case-sensitively, unknown and repeated ones are reported in
+    /// [`Decoded::warnings`] (the last of a repeated key wins). Missing apiVersion and kind default to this type's.
+    ///
+    /// # Errors
+    /// 400 for text that is not JSON (or nests deeper than 128), for another type's apiVersion or kind, and for a value
+    /// of the wrong type, naming the field.
+    pub fn decode_json(&self, body: &[u8]) -> Result<Decoded, Status> {
+        codec::json_read::from_slice(self, body)
     }
-    /// Decodes `k8s\0` + Unknown envelope.
-    pub fn decode_protobuf(&self, _body: &[u8]) -> Result<Value, Status> {
-        unimplemented!()
+
+    /// Same for an already parsed tree (YAML bodies, patched objects); repeated keys are gone by then.
+    ///
+    /// # Errors
+    /// As [`Type::decode_json`].
+    pub fn decode_value(&self, value: Value) -> Result<Decoded, Status> {
+        codec::json_read::from_value(self, value)
     }
-    /// JSON text in table order, apiVersion/kind first as Kubernetes prints (kind, apiVersion, metadata, …).
-    pub fn encode_json(&self, _object: &Value) -> Vec<u8> {
-        unimplemented!()
+
+    /// Decodes a protobuf body: `k8s\0`, then the `runtime.Unknown` envelope. Unknown fields are dropped.
+    ///
+    /// # Errors
+    /// 400 for a missing prefix, malformed or over-deep bytes, or another type in the envelope.
+    pub fn decode_protobuf(&self, body: &[u8]) -> Result<Value, Status> {
+        codec::proto_read::document(self, body)
     }
-    /// `k8s\0` + Unknown envelope; the stored form when resourceVersion is empty.
-    pub fn encode_protobuf(&self, _object: &Value) -> Vec<u8> {
-        unimplemented!()
+
+    /// JSON text in table order, kind and apiVersion first as Kubernetes prints it, no newline at the end. Members that
+    /// the table does not know or whose type does not fit are left out.
+    #[must_use]
+    pub fn encode_json(&self, object: &Value) -> Vec<u8> {
+        codec::json_write::document(self, object).0
+    }
+
+    /// The same text, able to serve as a list item too.
+    #[must_use]
+    pub fn encode(&self, object: &Value) -> EncodedJson {
+        let (text, body) = codec::json_write::document(self, object);
+        EncodedJson {
+            text: text.into(),
+            body,
+        }
+    }
+
+    /// `k8s\0` + `runtime.Unknown` envelope, byte for byte what Go's generated code writes. The stored form when
+    /// `metadata.resourceVersion` is empty.
+    #[must_use]
+    pub fn encode_protobuf(&self, object: &Value) -> Vec<u8> {
+        codec::proto_write::document(self, object)
+    }
+
+    /// A list document of this type's items: kind `…List`, then `metadata` (resourceVersion, continue,
+    /// remainingItemCount; see [`list_meta`](crate::meta::list_meta)) and the items, which upstream prints without kind and
+    /// apiVersion.
+    #[must_use]
+    pub fn encode_list_json<'a>(
+        &self,
+        list_meta: &Value,
+        items: impl IntoIterator<Item = &'a EncodedJson>,
+    ) -> Vec<u8> {
+        codec::json_write::list(self, list_meta, items.into_iter())
+    }
+}
+
+impl EncodedJson {
+    /// The whole document, with kind and apiVersion: for a single object or a watch event.
+    #[must_use]
+    pub fn document(&self) -> &Bytes {
+        &self.text
+    }
+
+    /// What follows the opening brace of a list item: the document without kind and apiVersion, closing brace included.
+    #[must_use]
+    pub fn item_body(&self) -> &[u8] {
+        &self.text[self.body..]
     }
 }

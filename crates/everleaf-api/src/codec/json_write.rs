@@ -1,0 +1,241 @@
+//! Canonical object → JSON text as Go writes it: table order, HTML-safe escapes, `null` where a required time, list or
+//! byte string is unset.
+
+use serde_json::{Map, Value};
+
+use super::{is_left_out, sorted_entries, zero};
+use crate::schema::{EncodedJson, Kind, Message, Presence, Type};
+
+/// The text, and where the member after `kind` and `apiVersion` begins.
+pub(crate) fn document(ty: &Type, object: &Value) -> (Vec<u8>, usize) {
+    let mut out = Vec::with_capacity(2048);
+    type_meta(&mut out, ty.kind, &ty.api_version());
+    let empty = Map::new();
+    let members = object.as_object().unwrap_or(&empty);
+    // The comma belongs to the document, not to the item form.
+    out.push(b',');
+    let body = out.len();
+    members_of(&mut out, ty.message, members);
+    if out.len() == body {
+        out.pop();
+        out.push(b'}');
+        return (out, body - 1);
+    }
+    out.push(b'}');
+    (out, body)
+}
+
+pub(crate) fn list<'a>(
+    ty: &Type,
+    list_meta: &Value,
+    items: impl Iterator<Item = &'a EncodedJson>,
+) -> Vec<u8> {
+    let mut out = Vec::with_capacity(4096);
+    type_meta(&mut out, &format!("{}List", ty.kind), &ty.api_version());
+    out.extend_from_slice(b",\"metadata\":");
+    message(&mut out, &crate::types::meta::LIST_META, list_meta);
+    out.extend_from_slice(b",\"items\":[");
+    for (index, item) in items.enumerate() {
+        out.extend_from_slice(if index == 0 { b"{" } else { b",{" });
+        out.extend_from_slice(item.item_body());
+    }
+    out.extend_from_slice(b"]}");
+    out
+}
+
+/// `{"kind":…,"apiVersion":…`
+fn type_meta(out: &mut Vec<u8>, kind: &str, api_version: &str) {
+    out.extend_from_slice(b"{\"kind\":");
+    string(out, kind);
+    out.extend_from_slice(b",\"apiVersion\":");
+    string(out, api_version);
+}
+
+fn message(out: &mut Vec<u8>, table: &Message, value: &Value) {
+    out.push(b'{');
+    if let Value::Object(members) = value {
+        members_of(out, table, members);
+    } else {
+        members_of(out, table, &Map::new());
+    }
+    out.push(b'}');
+}
+
+/// The members without braces, comma-separated.
+fn members_of(out: &mut Vec<u8>, table: &Message, members: &Map<String, Value>) {
+    let start = out.len();
+    for field in table.fields {
+        let present = members
+            .get(field.json)
+            .filter(|value| fits(&field.kind, value));
+        if present.is_none() && field.presence != Presence::Always {
+            continue;
+        }
+        let left_out = present.is_none_or(|value| is_left_out(field, value));
+        if left_out && field.presence != Presence::Always {
+            continue;
+        }
+        if out.len() > start {
+            out.push(b',');
+        }
+        string(out, field.json);
+        out.push(b':');
+        match present.filter(|_| !left_out) {
+            Some(value) => one(out, &field.kind, value),
+            None => match (&field.kind, zero(&field.kind)) {
+                (Kind::Message(table), _) => message(out, table, &Value::Null),
+                (kind, Some(value)) => one(out, kind, &value),
+                (_, None) => out.extend_from_slice(b"null"),
+            },
+        }
+    }
+}
+
+/// True when a value has the JSON sort that the kind asks for.
+fn fits(kind: &Kind, value: &Value) -> bool {
+    match kind {
+        Kind::Bool => value.is_boolean(),
+        Kind::Int32 | Kind::Int64 => value.is_i64(),
+        Kind::String | Kind::Bytes | Kind::Time | Kind::MicroTime | Kind::Quantity => {
+            value.is_string()
+        }
+        Kind::ExtraValue | Kind::List(..) => value.is_array(),
+        Kind::Message(_) | Kind::Map(_) | Kind::FieldsV1 => value.is_object(),
+    }
+}
+
+/// One value that is known to fit, or zero in its place.
+fn one(out: &mut Vec<u8>, kind: &Kind, value: &Value) {
+    match (kind, value) {
+        (Kind::Message(table), value) => message(out, table, value),
+        (Kind::List(item, _), Value::Array(items)) => array(out, item, items),
+        (Kind::ExtraValue, Value::Array(items)) => array(out, &Kind::String, items),
+        (Kind::Map(item), Value::Object(members)) => {
+            out.push(b'{');
+            for (index, (key, value)) in sorted_entries(members).into_iter().enumerate() {
+                if index > 0 {
+                    out.push(b',');
+                }
+                string(out, key);
+                out.push(b':');
+                item_or_zero(out, item, value);
+            }
+            out.push(b'}');
+        }
+        (_, value) => any(out, value),
+    }
+}
+
+fn array(out: &mut Vec<u8>, item: &Kind, items: &[Value]) {
+    out.push(b'[');
+    for (index, value) in items.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        item_or_zero(out, item, value);
+    }
+    out.push(b']');
+}
+
+fn item_or_zero(out: &mut Vec<u8>, item: &Kind, value: &Value) {
+    if fits(item, value) {
+        one(out, item, value);
+    } else {
+        one(out, item, &super::zero_item(item));
+    }
+}
+
+/// A free-form document (Table, discovery): kind, apiVersion and metadata first, then the other members by name.
+pub(crate) fn free_document(value: &Value) -> Vec<u8> {
+    let mut out = Vec::with_capacity(4096);
+    let Value::Object(members) = value else {
+        any(&mut out, value);
+        return out;
+    };
+    const FIRST: [&str; 3] = ["kind", "apiVersion", "metadata"];
+    let first = FIRST.iter().filter_map(|name| members.get_key_value(*name));
+    let rest = sorted_entries(members)
+        .into_iter()
+        .filter(|(key, _)| !FIRST.contains(&key.as_str()));
+    out.push(b'{');
+    for (index, (key, value)) in first.chain(rest).enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        string(&mut out, key);
+        out.push(b':');
+        any(&mut out, value);
+    }
+    out.push(b'}');
+    out
+}
+
+/// Any JSON, members by name.
+fn any(out: &mut Vec<u8>, value: &Value) {
+    match value {
+        Value::Null => out.extend_from_slice(b"null"),
+        Value::Bool(true) => out.extend_from_slice(b"true"),
+        Value::Bool(false) => out.extend_from_slice(b"false"),
+        Value::Number(number) => out.extend_from_slice(number.to_string().as_bytes()),
+        Value::String(text) => string(out, text),
+        Value::Array(items) => {
+            out.push(b'[');
+            for (index, item) in items.iter().enumerate() {
+                if index > 0 {
+                    out.push(b',');
+                }
+                any(out, item);
+            }
+            out.push(b']');
+        }
+        Value::Object(members) => {
+            out.push(b'{');
+            for (index, (key, value)) in sorted_entries(members).into_iter().enumerate() {
+                if index > 0 {
+                    out.push(b',');
+                }
+                string(out, key);
+                out.push(b':');
+                any(out, value);
+            }
+            out.push(b'}');
+        }
+    }
+}
+
+/// A string with Go's escapes: `<`, `>`, `&` and the two line separators of JavaScript are escaped as well.
+pub(crate) fn string(out: &mut Vec<u8>, text: &str) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let bytes = text.as_bytes();
+    out.push(b'"');
+    let mut copied = 0;
+    for (index, byte) in bytes.iter().enumerate() {
+        let escape: &[u8] = match byte {
+            b'"' => b"\\\"",
+            b'\\' => b"\\\\",
+            b'\n' => b"\\n",
+            b'\r' => b"\\r",
+            b'\t' => b"\\t",
+            0x08 => b"\\b",
+            0x0c => b"\\f",
+            b'<' | b'>' | b'&' | 0..0x20 => &[
+                b'\\',
+                b'u',
+                b'0',
+                b'0',
+                HEX[usize::from(byte >> 4)],
+                HEX[usize::from(byte & 15)],
+            ],
+            // U+2028 and U+2029 are E2 80 A8 and E2 80 A9.
+            0xa8 if bytes[..index].ends_with(&[0xe2, 0x80]) => b"\\u2028",
+            0xa9 if bytes[..index].ends_with(&[0xe2, 0x80]) => b"\\u2029",
+            _ => continue,
+        };
+        let end = if *byte >= 0x80 { index - 2 } else { index };
+        out.extend_from_slice(&bytes[copied..end]);
+        out.extend_from_slice(escape);
+        copied = index + 1;
+    }
+    out.extend_from_slice(&bytes[copied..]);
+    out.push(b'"');
+}

@@ -1,0 +1,327 @@
+//! Protobuf → canonical object.
+//!
+//! Recursion follows the tables, which do not recurse; groups of unknown fields are bounded by prost. Unknown fields are
+//! dropped: the tables hold every field that Kubernetes 1.37 knows, and an object here is a tree of those.
+
+use bytes::Buf;
+use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
+use serde::de::DeserializeSeed;
+use serde_json::{Map, Value};
+
+use super::budget::Budget;
+use super::json_read::{AnySeed, wrong_type};
+use super::time::Instant;
+use super::{fill, is_left_out, scalar, zero_item};
+use crate::schema::{Field, Kind, Message, Type};
+use crate::status::Status;
+
+/// What every protobuf document and every stored value begins with.
+pub(crate) const MAGIC: &[u8; 4] = b"k8s\0";
+
+pub(crate) fn document(ty: &Type, body: &[u8]) -> Result<Value, Status> {
+    let Some(envelope) = body.strip_prefix(MAGIC) else {
+        return Err(Status::bad_request(
+            "the body is not Kubernetes protobuf: it must begin with the bytes 6b 38 73 00 (\"k8s\\0\"); \
+             send application/json for JSON",
+        ));
+    };
+    let bad = |reason: String| {
+        Status::bad_request(format!(
+            "{} in version \"{}\" cannot be handled as a {}: protobuf: {reason}",
+            ty.kind, ty.version, ty.kind
+        ))
+    };
+    let envelope = Envelope::read(envelope).map_err(bad)?;
+    if !ty.accepts(&envelope.api_version, &envelope.kind) {
+        return Err(wrong_type(ty, &envelope.api_version, &envelope.kind));
+    }
+    let mut object = Map::new();
+    message(ty.message, envelope.raw, &mut object, &mut Budget::new()).map_err(bad)?;
+    object.insert("apiVersion".into(), Value::String(ty.api_version()));
+    object.insert("kind".into(), ty.kind.into());
+    Ok(Value::Object(object))
+}
+
+/// `runtime.Unknown`.
+#[derive(Default)]
+struct Envelope<'a> {
+    api_version: String,
+    kind: String,
+    raw: &'a [u8],
+}
+
+impl<'a> Envelope<'a> {
+    fn read(mut source: &'a [u8]) -> Result<Self, String> {
+        let mut envelope = Envelope::default();
+        while let Some((number, wire)) = next_key(&mut source)? {
+            match (number, wire) {
+                (1, WireType::LengthDelimited) => {
+                    let mut type_meta = take(&mut source)?;
+                    while let Some((number, wire)) = next_key(&mut type_meta)? {
+                        match (number, wire) {
+                            (1, WireType::LengthDelimited) => {
+                                envelope.api_version = text(take(&mut type_meta)?)?;
+                            }
+                            (2, WireType::LengthDelimited) => {
+                                envelope.kind = text(take(&mut type_meta)?)?;
+                            }
+                            _ => skip(number, wire, &mut type_meta)?,
+                        }
+                    }
+                }
+                (2, WireType::LengthDelimited) => envelope.raw = take(&mut source)?,
+                (3, WireType::LengthDelimited) => {
+                    if !take(&mut source)?.is_empty() {
+                        return Err("the envelope's contentEncoding is not supported".into());
+                    }
+                }
+                _ => skip(number, wire, &mut source)?,
+            }
+        }
+        Ok(envelope)
+    }
+}
+
+fn message(
+    table: &'static Message,
+    mut source: &[u8],
+    object: &mut Map<String, Value>,
+    budget: &mut Budget,
+) -> Result<(), String> {
+    budget.object()?;
+    while let Some((number, wire)) = next_key(&mut source)? {
+        let Some(field) = table.field_by_number(number) else {
+            skip(number, wire, &mut source)?;
+            continue;
+        };
+        budget.value()?;
+        value(field, wire, &mut source, object, budget)
+            .map_err(|reason| format!("{}.{}: {reason}", table.name, field.json))?;
+    }
+    fill(table, object);
+    Ok(())
+}
+
+/// One occurrence of a field: sets it, or adds to what earlier occurrences left.
+fn value(
+    field: &'static Field,
+    wire: WireType,
+    source: &mut &[u8],
+    object: &mut Map<String, Value>,
+    budget: &mut Budget,
+) -> Result<(), String> {
+    let wanted = match field.kind {
+        Kind::Bool | Kind::Int32 | Kind::Int64 => WireType::Varint,
+        _ => WireType::LengthDelimited,
+    };
+    if wire != wanted {
+        return Err(format!("wire type {wire:?}, expected {wanted:?}"));
+    }
+    match &field.kind {
+        Kind::Message(table) => {
+            let payload = take(source)?;
+            let slot = object
+                .entry(field.json)
+                .or_insert_with(|| Value::Object(Map::new()));
+            let Value::Object(inner) = slot else {
+                unreachable!("invariant: a message field only ever holds an object")
+            };
+            message(table, payload, inner, budget)
+        }
+        Kind::List(item, _) => {
+            let value = single(item, take(source)?, budget)?;
+            let slot = object
+                .entry(field.json)
+                .or_insert_with(|| Value::Array(Vec::new()));
+            let Value::Array(items) = slot else {
+                unreachable!("invariant: a list field only ever holds an array")
+            };
+            items.push(value.unwrap_or_else(|| zero_item(item)));
+            Ok(())
+        }
+        Kind::Map(item) => {
+            let (key, value) = entry(item, take(source)?, budget)?;
+            let slot = object
+                .entry(field.json)
+                .or_insert_with(|| Value::Object(Map::new()));
+            let Value::Object(members) = slot else {
+                unreachable!("invariant: a map field only ever holds an object")
+            };
+            members.insert(key, value);
+            Ok(())
+        }
+        kind => {
+            let value = match kind {
+                Kind::Bool => Some(Value::Bool(varint(source)? != 0)),
+                // Go keeps the low bits, as protobuf prescribes.
+                Kind::Int32 => Some(Value::from(varint(source)? as i32)),
+                Kind::Int64 => Some(Value::from(varint(source)? as i64)),
+                kind => single(kind, take(source)?, budget)?,
+            };
+            match value.filter(|value| !is_left_out(field, value)) {
+                Some(value) => object.insert(field.json.to_owned(), value),
+                None => object.remove(field.json),
+            };
+            Ok(())
+        }
+    }
+}
+
+/// A length-delimited value of any kind; None for an empty time.
+fn single(
+    kind: &'static Kind,
+    payload: &[u8],
+    budget: &mut Budget,
+) -> Result<Option<Value>, String> {
+    let value = match kind {
+        Kind::String => Value::String(text(payload)?),
+        Kind::Bytes => Value::String(scalar::base64_text(payload)),
+        Kind::Time | Kind::MicroTime => return time(kind, payload),
+        Kind::Quantity => {
+            let text = string_field(payload)?.unwrap_or_default();
+            if text.is_empty() {
+                return Ok(None);
+            }
+            if !scalar::is_quantity(&text) {
+                return Err("not a quantity".into());
+            }
+            Value::String(text)
+        }
+        Kind::ExtraValue => {
+            let mut source = payload;
+            let mut items = Vec::new();
+            while let Some((number, wire)) = next_key(&mut source)? {
+                if (number, wire) == (1, WireType::LengthDelimited) {
+                    budget.value()?;
+                    items.push(Value::String(text(take(&mut source)?)?));
+                } else {
+                    skip(number, wire, &mut source)?;
+                }
+            }
+            Value::Array(items)
+        }
+        Kind::FieldsV1 => {
+            let raw = bytes_field(payload)?.unwrap_or(b"{}");
+            let mut json = serde_json::Deserializer::from_slice(raw);
+            let value = AnySeed { budget }
+                .deserialize(&mut json)
+                .and_then(|value| json.end().map(|()| value))
+                .map_err(|error| format!("not JSON: {error}"))?;
+            if !value.is_object() {
+                return Err("not a JSON object".into());
+            }
+            value
+        }
+        Kind::Message(table) => {
+            let mut object = Map::new();
+            message(table, payload, &mut object, budget)?;
+            Value::Object(object)
+        }
+        Kind::Bool | Kind::Int32 | Kind::Int64 | Kind::List(..) | Kind::Map(_) => {
+            unreachable!("invariant: no table nests lists, or lists numbers")
+        }
+    };
+    Ok(Some(value))
+}
+
+/// `Timestamp{seconds=1, nanos=2}`; empty is unset.
+fn time(kind: &Kind, mut payload: &[u8]) -> Result<Option<Value>, String> {
+    if payload.is_empty() {
+        return Ok(None);
+    }
+    let (mut seconds, mut nanos) = (0i64, 0i32);
+    while let Some((number, wire)) = next_key(&mut payload)? {
+        match (number, wire) {
+            (1, WireType::Varint) => seconds = varint(&mut payload)? as i64,
+            (2, WireType::Varint) => nanos = varint(&mut payload)? as i32,
+            _ => skip(number, wire, &mut payload)?,
+        }
+    }
+    // metav1.Time ignores the nanoseconds of the wire.
+    let nanos = if matches!(kind, Kind::Time) { 0 } else { nanos };
+    let instant = u32::try_from(nanos)
+        .ok()
+        .and_then(|nanos| Instant::new(seconds, nanos))
+        .ok_or_else(|| format!("{seconds} s and {nanos} ns is no time of the years 0 to 9999"))?;
+    Ok(match kind {
+        _ if instant.is_go_zero() => None,
+        Kind::Time => Some(Value::String(instant.time_text())),
+        _ => Some(Value::String(instant.micro_time_text())),
+    })
+}
+
+/// A map entry: key = 1, value = 2.
+fn entry(
+    kind: &'static Kind,
+    mut payload: &[u8],
+    budget: &mut Budget,
+) -> Result<(String, Value), String> {
+    let mut key = String::new();
+    let mut value = None;
+    while let Some((number, wire)) = next_key(&mut payload)? {
+        match (number, wire) {
+            (1, WireType::LengthDelimited) => key = text(take(&mut payload)?)?,
+            (2, WireType::LengthDelimited) => value = single(kind, take(&mut payload)?, budget)?,
+            _ => skip(number, wire, &mut payload)?,
+        }
+    }
+    Ok((key, value.unwrap_or_else(|| zero_item(kind))))
+}
+
+/// Field 1 of a message of one string.
+fn string_field(payload: &[u8]) -> Result<Option<String>, String> {
+    bytes_field(payload)?.map(text).transpose()
+}
+
+fn bytes_field(mut payload: &[u8]) -> Result<Option<&[u8]>, String> {
+    let mut found = None;
+    while let Some((number, wire)) = next_key(&mut payload)? {
+        if (number, wire) == (1, WireType::LengthDelimited) {
+            found = Some(take(&mut payload)?);
+        } else {
+            skip(number, wire, &mut payload)?;
+        }
+    }
+    Ok(found)
+}
+
+// === The wire, over a slice ===
+
+/// The next field's number and wire type; None at the end.
+fn next_key(source: &mut &[u8]) -> Result<Option<(u32, WireType)>, String> {
+    if !source.has_remaining() {
+        return Ok(None);
+    }
+    decode_key(source)
+        .map(Some)
+        .map_err(|error| error.to_string())
+}
+
+fn varint(source: &mut &[u8]) -> Result<u64, String> {
+    decode_varint(source).map_err(|error| error.to_string())
+}
+
+/// A length-delimited payload, without copying.
+fn take<'a>(source: &mut &'a [u8]) -> Result<&'a [u8], String> {
+    let length = varint(source)?;
+    let length = usize::try_from(length)
+        .ok()
+        .filter(|length| *length <= source.len());
+    let Some(length) = length else {
+        return Err("truncated: a length reaches past the end".into());
+    };
+    let (payload, rest) = source.split_at(length);
+    *source = rest;
+    Ok(payload)
+}
+
+fn text(payload: &[u8]) -> Result<String, String> {
+    match std::str::from_utf8(payload) {
+        Ok(text) => Ok(text.to_owned()),
+        Err(_) => Err("not UTF-8".into()),
+    }
+}
+
+fn skip(number: u32, wire: WireType, source: &mut &[u8]) -> Result<(), String> {
+    skip_field(wire, number, source, DecodeContext::default()).map_err(|error| error.to_string())
+}

@@ -1,0 +1,186 @@
+//! `authorization.k8s.io`: reviews, answered and never stored.
+
+use super::table::*;
+
+const GROUP: &str = "authorization.k8s.io";
+
+/// SubjectAccessReview.
+pub static SUBJECT_ACCESS_REVIEW: Type = Type {
+    group: GROUP,
+    version: "v1",
+    kind: "SubjectAccessReview",
+    message: &Message::new(
+        "SubjectAccessReview",
+        "May this user do that?",
+        &[METADATA, SPEC, STATUS],
+    ),
+};
+
+/// LocalSubjectAccessReview.
+pub static LOCAL_SUBJECT_ACCESS_REVIEW: Type = Type {
+    group: GROUP,
+    version: "v1",
+    kind: "LocalSubjectAccessReview",
+    message: &Message::new(
+        "LocalSubjectAccessReview",
+        "May this user do that, in this namespace?",
+        &[METADATA, SPEC, STATUS],
+    ),
+};
+
+/// SelfSubjectAccessReview.
+pub static SELF_SUBJECT_ACCESS_REVIEW: Type = Type {
+    group: GROUP,
+    version: "v1",
+    kind: "SelfSubjectAccessReview",
+    message: &Message::new(
+        "SelfSubjectAccessReview",
+        "May I do that?",
+        &[
+            METADATA,
+            f("spec", 2, Nested(&SELF_SPEC), Always, "The question."),
+            STATUS,
+        ],
+    ),
+};
+
+/// SelfSubjectRulesReview.
+pub static SELF_SUBJECT_RULES_REVIEW: Type = Type {
+    group: GROUP,
+    version: "v1",
+    kind: "SelfSubjectRulesReview",
+    message: &Message::new(
+        "SelfSubjectRulesReview",
+        "What may I do in a namespace?",
+        &[
+            METADATA,
+            f("spec", 2, Nested(&RULES_SPEC), Always, "The question."),
+            f("status", 3, Nested(&RULES_STATUS), Always, "The answer."),
+        ],
+    ),
+};
+
+const SPEC: Field = f("spec", 2, Nested(&REVIEW_SPEC), Always, "The question.");
+const STATUS: Field = f("status", 3, Nested(&REVIEW_STATUS), Always, "The answer.");
+const RESOURCE: Field = f("resourceAttributes", 1, Nested(&RESOURCE_ATTRIBUTES), Pointer, "An action on a resource.");
+const NON_RESOURCE: Field = f("nonResourceAttributes", 2, Nested(&NON_RESOURCE_ATTRIBUTES), Pointer, "An action on a path.");
+
+static REVIEW_SPEC: Message = Message::new(
+    "SubjectAccessReviewSpec",
+    "Who wants to do what; exactly one of the two attributes is set.",
+    &[
+        RESOURCE,
+        NON_RESOURCE,
+        f("user", 3, String, OmitEmpty, "User."),
+        f("groups", 4, List(&String, Atomic), OmitEmpty, "The user's groups."),
+        f("extra", 5, Map(&ExtraValue), OmitEmpty, "The user's further attributes."),
+        f("uid", 6, String, OmitEmpty, "The user's UID."),
+    ],
+);
+
+static SELF_SPEC: Message = Message::new(
+    "SelfSubjectAccessReviewSpec",
+    "What the caller wants to do; exactly one is set.",
+    &[RESOURCE, NON_RESOURCE],
+);
+
+static REVIEW_STATUS: Message = Message::new(
+    "SubjectAccessReviewStatus",
+    "The answer.",
+    &[
+        f("allowed", 1, Bool, Always, "True when permitted."),
+        f("denied", 4, Bool, OmitEmpty, "True when an authorizer refused for good."),
+        f("reason", 2, String, OmitEmpty, "Why."),
+        f("evaluationError", 3, String, OmitEmpty, "What went wrong meanwhile; the answer stands."),
+    ],
+);
+
+static RESOURCE_ATTRIBUTES: Message = Message::new(
+    "ResourceAttributes",
+    "An action on a resource.",
+    &[
+        f("namespace", 1, String, OmitEmpty, "Namespace; empty is every one, or none."),
+        f("verb", 2, String, OmitEmpty, "Verb."),
+        f("group", 3, String, OmitEmpty, "Group."),
+        f("version", 4, String, OmitEmpty, "Version."),
+        f("resource", 5, String, OmitEmpty, "Resource."),
+        f("subresource", 6, String, OmitEmpty, "Subresource."),
+        f("name", 7, String, OmitEmpty, "Name of the object; empty is every one."),
+        f("fieldSelector", 8, Nested(&FIELD_SELECTOR), Pointer, "Field selector that limits the request."),
+        f("labelSelector", 9, Nested(&LABEL_SELECTOR), Pointer, "Label selector that limits the request."),
+    ],
+);
+
+static FIELD_SELECTOR: Message = Message::new(
+    "FieldSelectorAttributes",
+    "A field selector, raw or parsed.",
+    &[
+        f("rawSelector", 1, String, OmitEmpty, "As in a query."),
+        f("requirements", 2, List(&Nested(&FIELD_SELECTOR_REQUIREMENT), Atomic), OmitEmpty, "Parsed; all must hold."),
+    ],
+);
+
+static FIELD_SELECTOR_REQUIREMENT: Message = Message::new(
+    "FieldSelectorRequirement",
+    "One term of a field selector.",
+    &[
+        f("key", 1, String, Always, "Field the term is about."),
+        f("operator", 2, String, Always, "In, NotIn, Exists or DoesNotExist."),
+        f("values", 3, List(&String, Atomic), OmitEmpty, "Values, for In and NotIn."),
+    ],
+);
+
+static LABEL_SELECTOR: Message = Message::new(
+    "LabelSelectorAttributes",
+    "A label selector, raw or parsed.",
+    &[
+        f("rawSelector", 1, String, OmitEmpty, "As in a query."),
+        f("requirements", 2, List(&Nested(&super::meta::LABEL_SELECTOR_REQUIREMENT), Atomic), OmitEmpty, "Parsed; all must hold."),
+    ],
+);
+
+static NON_RESOURCE_ATTRIBUTES: Message = Message::new(
+    "NonResourceAttributes",
+    "An action on a path.",
+    &[
+        f("path", 1, String, OmitEmpty, "URL path."),
+        f("verb", 2, String, OmitEmpty, "HTTP method in lower case."),
+    ],
+);
+
+static RULES_SPEC: Message = Message::new(
+    "SelfSubjectRulesReviewSpec",
+    "Where the caller wants to act.",
+    &[f("namespace", 1, String, OmitEmpty, "Namespace; required.")],
+);
+
+static RULES_STATUS: Message = Message::new(
+    "SubjectRulesReviewStatus",
+    "What the caller may do, as far as it can be listed.",
+    &[
+        f("resourceRules", 1, List(&Nested(&RESOURCE_RULE), Atomic), Always, "On resources."),
+        f("nonResourceRules", 2, List(&Nested(&NON_RESOURCE_RULE), Atomic), Always, "On paths."),
+        f("incomplete", 3, Bool, Always, "True when some authorizer cannot list."),
+        f("evaluationError", 4, String, OmitEmpty, "What went wrong meanwhile."),
+    ],
+);
+
+static RESOURCE_RULE: Message = Message::new(
+    "ResourceRule",
+    "Verbs on resources.",
+    &[
+        f("verbs", 1, List(&String, Atomic), Always, "Verbs; * is every one."),
+        f("apiGroups", 2, List(&String, Atomic), OmitEmpty, "Groups; * is every one."),
+        f("resources", 3, List(&String, Atomic), OmitEmpty, "Resources; * is every one."),
+        f("resourceNames", 4, List(&String, Atomic), OmitEmpty, "Names it is limited to; empty is every one."),
+    ],
+);
+
+static NON_RESOURCE_RULE: Message = Message::new(
+    "NonResourceRule",
+    "Verbs on paths.",
+    &[
+        f("verbs", 1, List(&String, Atomic), Always, "Verbs; * is every one."),
+        f("nonResourceURLs", 2, List(&String, Atomic), OmitEmpty, "Paths; a * at the end matches what follows."),
+    ],
+);

@@ -1,0 +1,56 @@
+//! `certificates.k8s.io`.
+
+use super::table::*;
+
+/// CertificateSigningRequest.
+pub static CERTIFICATE_SIGNING_REQUEST: Type = Type {
+    group: "certificates.k8s.io",
+    version: "v1",
+    kind: "CertificateSigningRequest",
+    message: &Message::new(
+        "CertificateSigningRequest",
+        "Asks a signer for a certificate; approved or denied, then issued or failed.",
+        &[
+            METADATA,
+            f("spec", 2, Nested(&SPEC), Always, "What is asked for, and by whom; cannot change."),
+            f("status", 3, Nested(&STATUS), Always, "What was decided and issued."),
+        ],
+    ),
+};
+
+static SPEC: Message = Message::new(
+    "CertificateSigningRequestSpec",
+    "What is asked for, and by whom.",
+    &[
+        f("request", 1, Bytes, Always, "PKCS#10 request in a PEM block CERTIFICATE REQUEST."),
+        f("signerName", 7, String, Always, "Who shall sign, such as kubernetes.io/kubelet-serving."),
+        f("expirationSeconds", 8, Int32, Pointer, "Lifetime asked for, at least 600; the signer may give less."),
+        f("usages", 5, List(&String, Atomic), OmitEmpty, "Key usages asked for, such as client auth."),
+        f("username", 2, String, OmitEmpty, "Requestor; set by the server."),
+        f("uid", 3, String, OmitEmpty, "Requestor's UID; set by the server."),
+        f("groups", 4, List(&String, Atomic), OmitEmpty, "Requestor's groups; set by the server."),
+        f("extra", 6, Map(&ExtraValue), OmitEmpty, "Requestor's further attributes; set by the server."),
+    ],
+);
+
+static STATUS: Message = Message::new(
+    "CertificateSigningRequestStatus",
+    "What was decided and issued.",
+    &[
+        f("conditions", 1, List(&Nested(&CONDITION), Keyed(&["type"])), OmitEmpty, "Approved, Denied, Failed and others."),
+        f("certificate", 2, Bytes, OmitEmpty, "Issued chain as PEM, leaf first; set once by the signer."),
+    ],
+);
+
+static CONDITION: Message = Message::new(
+    "CertificateSigningRequestCondition",
+    "One thing that is true of the request.",
+    &[
+        f("type", 1, String, Always, "Approved, Denied, Failed or another name."),
+        f("status", 6, String, Always, "True, False or Unknown; the known types are always True."),
+        f("reason", 2, String, OmitEmpty, "One word for programs."),
+        f("message", 3, String, OmitEmpty, "For people."),
+        f("lastUpdateTime", 4, Time, Always, "When the condition was last written."),
+        f("lastTransitionTime", 5, Time, Always, "When its status last changed."),
+    ],
+);

@@ -1,0 +1,181 @@
+//! `meta.k8s.io`: what every object carries, options, Status. List and watch envelopes are built elsewhere.
+
+use super::table::*;
+
+/// ObjectMeta.
+pub static OBJECT_META: Message = Message::new(
+    "ObjectMeta",
+    "What every object carries, whatever its type.",
+    &[
+        f("name", 1, String, OmitEmpty, "Unique in its namespace and type; cannot change."),
+        f("generateName", 2, String, OmitEmpty, "Prefix for a name that the server completes; used when name is empty."),
+        f("namespace", 3, String, OmitEmpty, "Space within which the name is unique; empty for cluster-scoped types."),
+        f("selfLink", 4, String, OmitEmpty, "No longer filled."),
+        f("uid", 5, String, OmitEmpty, "Identity of this object for all time; set by the server."),
+        f("resourceVersion", 6, String, OmitEmpty, "Opaque version, changes with every write; set by the server."),
+        f("generation", 7, Int64, OmitEmpty, "Counts changes of the desired state; set by the server."),
+        f("creationTimestamp", 8, Time, OmitEmpty, "When the server created it."),
+        f("deletionTimestamp", 9, Time, Pointer, "When deletion was asked for; set while finalizers hold it."),
+        f("deletionGracePeriodSeconds", 10, Int64, Pointer, "Seconds it may take to end after deletionTimestamp is set."),
+        f("labels", 11, Map(&String), OmitEmpty, "Keys and values to select by."),
+        f("annotations", 12, Map(&String), OmitEmpty, "Keys and values for tools; not selectable."),
+        f("ownerReferences", 13, List(&Nested(&OWNER_REFERENCE), Keyed(&["uid"])), OmitEmpty, "Objects this one depends on."),
+        f("finalizers", 14, List(&String, Set), OmitEmpty, "Who must act before it may disappear."),
+        f("managedFields", 17, List(&Nested(&MANAGED_FIELDS_ENTRY), Atomic), OmitEmpty, "Which fields were set by whom."),
+    ],
+);
+
+static OWNER_REFERENCE: Message = Message::new(
+    "OwnerReference",
+    "Points at the object that owns this one.",
+    &[
+        f("apiVersion", 5, String, Always, "Group and version of the owner."),
+        f("kind", 1, String, Always, "Kind of the owner."),
+        f("name", 3, String, Always, "Name of the owner."),
+        f("uid", 4, String, Always, "UID of the owner."),
+        f("controller", 6, Bool, Pointer, "True when the owner manages this object."),
+        f("blockOwnerDeletion", 7, Bool, Pointer, "True when the owner may not disappear before this object."),
+    ],
+);
+
+static MANAGED_FIELDS_ENTRY: Message = Message::new(
+    "ManagedFieldsEntry",
+    "The set of fields one manager wrote.",
+    &[
+        f("manager", 1, String, OmitEmpty, "Who wrote."),
+        f("operation", 2, String, OmitEmpty, "Apply or Update."),
+        f("apiVersion", 3, String, OmitEmpty, "Version the field set is expressed in."),
+        f("time", 4, Time, Pointer, "When the set last changed."),
+        f("fieldsType", 6, String, OmitEmpty, "Format of the set: FieldsV1."),
+        f("fieldsV1", 7, FieldsV1, Pointer, "The set."),
+        f("subresource", 8, String, OmitEmpty, "Subresource the write went through."),
+    ],
+);
+
+/// ListMeta: the `metadata` of lists, tables and Status.
+pub static LIST_META: Message = Message::new(
+    "ListMeta",
+    "What every list carries.",
+    &[
+        f("selfLink", 1, String, OmitEmpty, "No longer filled."),
+        f("resourceVersion", 2, String, OmitEmpty, "State that the list shows; where a watch may begin."),
+        f("continue", 3, String, OmitEmpty, "Token that asks for the next page."),
+        f("remainingItemCount", 4, Int64, Pointer, "Items after this page, when known."),
+        f("shardInfo", 5, Nested(&SHARD_INFO), Pointer, "Set when the list shows one shard of a sharded request."),
+    ],
+);
+
+static SHARD_INFO: Message = Message::new(
+    "ShardInfo",
+    "The shard a list shows.",
+    &[f("selector", 1, String, Always, "Selector that was asked for.")],
+);
+
+static DELETE_OPTIONS_MESSAGE: Message = Message::new(
+    "DeleteOptions",
+    "How to delete.",
+    &[
+        f("gracePeriodSeconds", 1, Int64, Pointer, "Seconds before deletion; zero is at once."),
+        f("preconditions", 2, Nested(&PRECONDITIONS), Pointer, "What must hold, else 409."),
+        f("orphanDependents", 3, Bool, Pointer, "Deprecated; see propagationPolicy."),
+        f("propagationPolicy", 4, String, Pointer, "Orphan, Background or Foreground."),
+        f("dryRun", 5, List(&String, Atomic), OmitEmpty, "All: do everything but store."),
+        f("ignoreStoreReadErrorWithClusterBreakingPotential", 6, Bool, Pointer, "Delete even what cannot be read; refused here."),
+    ],
+);
+
+static PRECONDITIONS: Message = Message::new(
+    "Preconditions",
+    "What must hold before a write.",
+    &[
+        f("uid", 1, String, Pointer, "UID the object must have."),
+        f("resourceVersion", 2, String, Pointer, "Version the object must have."),
+    ],
+);
+
+/// Options of a delete; accepted under any group's version.
+pub static DELETE_OPTIONS: Type = Type {
+    group: "meta.k8s.io",
+    version: "v1",
+    kind: "DeleteOptions",
+    message: &DELETE_OPTIONS_MESSAGE,
+};
+
+static STATUS_MESSAGE: Message = Message::new(
+    "Status",
+    "The outcome of a request that returns no object.",
+    &[
+        f("metadata", 1, Nested(&LIST_META), Always, "Metadata of the list that failed, if any."),
+        f("status", 2, String, OmitEmpty, "Success or Failure."),
+        f("message", 3, String, OmitEmpty, "For people."),
+        f("reason", 4, String, OmitEmpty, "For programs."),
+        f("details", 5, Nested(&STATUS_DETAILS), Pointer, "What it is about."),
+        f("code", 6, Int32, OmitEmpty, "Suggested HTTP code."),
+    ],
+);
+
+static STATUS_DETAILS: Message = Message::new(
+    "StatusDetails",
+    "What a Status is about.",
+    &[
+        f("name", 1, String, OmitEmpty, "Name of the object."),
+        f("group", 2, String, OmitEmpty, "Group of the resource."),
+        f("kind", 3, String, OmitEmpty, "Resource, for Invalid the kind."),
+        f("uid", 6, String, OmitEmpty, "UID of the object."),
+        f("causes", 4, List(&Nested(&STATUS_CAUSE), Atomic), OmitEmpty, "One entry per fault."),
+        f("retryAfterSeconds", 5, Int32, OmitEmpty, "Seconds to wait before trying again."),
+    ],
+);
+
+static STATUS_CAUSE: Message = Message::new(
+    "StatusCause",
+    "One fault.",
+    &[
+        f("reason", 1, String, OmitEmpty, "For programs."),
+        f("message", 2, String, OmitEmpty, "For people."),
+        f("field", 3, String, OmitEmpty, "Path of the field."),
+    ],
+);
+
+/// The outcome of a request; `apiVersion: v1`, as upstream prints it.
+pub static STATUS: Type = Type {
+    group: "",
+    version: "v1",
+    kind: "Status",
+    message: &STATUS_MESSAGE,
+};
+
+static PARTIAL_OBJECT_METADATA_MESSAGE: Message = Message::new(
+    "PartialObjectMetadata",
+    "Any object, reduced to its metadata.",
+    &[METADATA],
+);
+
+/// Any object, reduced to its metadata.
+pub static PARTIAL_OBJECT_METADATA: Type = Type {
+    group: "meta.k8s.io",
+    version: "v1",
+    kind: "PartialObjectMetadata",
+    message: &PARTIAL_OBJECT_METADATA_MESSAGE,
+};
+
+/// LabelSelector, as it stands inside objects.
+pub static LABEL_SELECTOR: Message = Message::new(
+    "LabelSelector",
+    "Selects objects by their labels; all terms must hold.",
+    &[
+        f("matchLabels", 1, Map(&String), OmitEmpty, "Labels that must have these values."),
+        f("matchExpressions", 2, List(&Nested(&LABEL_SELECTOR_REQUIREMENT), Atomic), OmitEmpty, "Further terms."),
+    ],
+);
+
+/// One term of a label selector.
+pub static LABEL_SELECTOR_REQUIREMENT: Message = Message::new(
+    "LabelSelectorRequirement",
+    "One term of a label selector.",
+    &[
+        f("key", 1, String, Always, "Label the term is about."),
+        f("operator", 2, String, Always, "In, NotIn, Exists or DoesNotExist."),
+        f("values", 3, List(&String, Atomic), OmitEmpty, "Values, for In and NotIn."),
+    ],
+);
