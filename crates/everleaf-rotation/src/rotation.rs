@@ -1,17 +1,55 @@
 //! The rotation machine: one per certificate.
+//!
+//! It owns the phase of one certificate's rotation: what to do next, with which credential, and when.
+//! It refuses to know how anything is done. Each turn ends in one question to
+//! [`startup::first_step`](crate::startup::first_step), asked of what *is* (store, clock, server's
+//! answers), so that start, retry, wake-up and recovery are one path.
+//!
+//! ```text
+//!          Load ─▶ (nothing due) ─▶ Confirm ─▶ Accept ─▶ wait for the deadline
+//!           │                          ▲
+//!           └─▶ Prepare ─▶ Submit ─▶ Await ─▶ Install ─▶ Publish ─▶ DiscardPending
+//! ```
 
+mod advance;
+mod answers;
+mod replies;
+mod spacing;
+mod trust;
+mod verdict;
+
+#[cfg(test)]
+mod tests;
+
+use crate::backoff::Generator;
+use crate::deadline::rotation_deadline;
 use crate::effect::{CredentialChoice, Effect};
-use crate::event::Event;
-use crate::notice::Notice;
+use crate::event::{Event, Sources};
+use crate::notice::{Block, Cause, Notice, StuckReason};
 use crate::standing::Standing;
-use crate::time::{Now, Wake};
-use everleaf_pki::{Leaf, SignerName, Template, Usage};
+use crate::store::{PendingRequest, RequestName};
+use crate::time::{Monotonic, Now, Wake};
+use everleaf_pki::{Fingerprint, Leaf, SignerName, Template, Usage};
 use jiff::Timestamp;
+use spacing::Spacing;
+use std::collections::VecDeque;
 use std::time::Duration;
+use trust::Trust;
 
 /// How long one `Await` may last; afterwards the same request is awaited again
 /// (client-go `certificate_manager.go`, `certificateWaitTimeout`).
 pub const AWAIT_MAX: Duration = Duration::from_secs(15 * 60);
+
+/// How long a pending request is worth waiting for (spec/agent.md 5.9).
+pub const PENDING_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long a changed template must stay before a pending request is given up for it
+/// (spec/agent.md 5.6).
+pub const TEMPLATE_DEBOUNCE: Duration = Duration::from_secs(10);
+
+/// Wall and monotonic time may drift apart by this much between two turns before it counts as a step
+/// of the clock (spec/agent.md 5.10).
+pub const CLOCK_STEP_MIN: Duration = Duration::from_secs(5);
 
 /// What a certificate is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -91,43 +129,155 @@ impl std::fmt::Display for Phase {
     }
 }
 
+/// What the machine asked for and has no answer to yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Accepting,
+    Awaiting(CredentialChoice),
+    Confirming(CredentialChoice),
+    Discarding,
+    /// Nothing is outstanding.
+    Idle,
+    /// With the server's date at delivery.
+    Installing(Timestamp),
+    Loading,
+    Preparing,
+    Reverting,
+    Submitting(CredentialChoice),
+}
+
+/// What has been told already, so that it is told once.
+#[derive(Debug, Default)]
+struct Told {
+    block: Option<Block>,
+    not_yet_valid: Option<Fingerprint>,
+    short_lifetime: Option<Fingerprint>,
+    waiting: Option<Timestamp>,
+}
+
 /// The machine. Deterministic: the same seed and the same calls give the same effects and notices.
+///
+/// Drive it like this: call [`handle_timeout`](Self::handle_timeout) once; then, for ever, drain
+/// [`poll_notice`](Self::poll_notice) and [`poll_effect`](Self::poll_effect), and call
+/// [`handle_event`](Self::handle_event) for each answer, or `handle_timeout` when
+/// [`poll_timeout`](Self::poll_timeout) is reached.
 #[derive(Debug)]
 pub struct Rotation {
     config: Config,
+    jitter: Generator,
+    effects: VecDeque<Effect>,
+    notices: VecDeque<Notice>,
+    /// What is, as last read or as answers have changed it since.
+    current: Option<Leaf>,
+    last_accepted: Option<Leaf>,
+    pending: Option<PendingRequest>,
+    sources: Sources,
+    template: Option<Template>,
+    /// What is outstanding, and until when its answer is expected.
+    step: Step,
+    answer_by: Monotonic,
+    /// The store must be read before anything else.
+    must_load: bool,
+    /// Whether the store was ever read.
+    was_loaded: bool,
+    /// The store was read since the machine last rested.
+    is_fresh: bool,
+    /// After a failure: not before this.
+    retry_at: Option<Monotonic>,
+    stuck: Option<StuckReason>,
+    /// Failures, decisions against us, and rounds of being stuck, each in a row.
+    failures: u32,
+    decisions: u32,
+    stuck_rounds: u32,
+    /// When to mark the current credential as accepted, if that is to be done.
+    accept_at: Option<Monotonic>,
+    /// Until when a changed template is watched before it counts.
+    template_settles_at: Monotonic,
+    /// When the pending request of that name becomes too old.
+    pending_ends: Option<(RequestName, Monotonic)>,
+    /// When a pending key was last replaced because its object was of no use.
+    rekeyed_at: Option<Monotonic>,
+    /// Why the running attempt was begun.
+    attempt: Option<Cause>,
+    /// The server wants the long form of usages.
+    wants_long_usages: bool,
+    trust: Trust,
+    spacing: Spacing,
+    published: Option<Fingerprint>,
+    told: Told,
+    is_server_healthy: bool,
+    last_turn: Option<Now>,
+    wake: Wake,
 }
 
 impl Rotation {
     /// A machine that has not looked at anything yet. `seed` feeds its jitter. Call
     /// [`handle_timeout`](Self::handle_timeout) once to start it.
-    pub fn new(config: Config, _seed: u64) -> Self {
-        Self { config }
+    pub fn new(config: Config, seed: u64) -> Self {
+        Self {
+            jitter: Generator::from_seed(seed),
+            effects: VecDeque::new(),
+            notices: VecDeque::new(),
+            current: None,
+            last_accepted: None,
+            pending: None,
+            sources: Sources::default(),
+            template: config.template.clone(),
+            step: Step::Idle,
+            answer_by: Monotonic::default(),
+            must_load: true,
+            was_loaded: false,
+            is_fresh: false,
+            retry_at: None,
+            stuck: None,
+            failures: 0,
+            decisions: 0,
+            stuck_rounds: 0,
+            accept_at: None,
+            template_settles_at: Monotonic::default(),
+            pending_ends: None,
+            rekeyed_at: None,
+            attempt: None,
+            wants_long_usages: false,
+            trust: Trust::default(),
+            spacing: Spacing::default(),
+            published: None,
+            told: Told::default(),
+            is_server_healthy: false,
+            last_turn: None,
+            wake: Wake::default(),
+            config,
+        }
     }
 
     /// Takes in what happened, at `now`.
-    pub fn handle_event(&mut self, _now: Now, _event: Event) {
-        unimplemented!()
+    pub fn handle_event(&mut self, now: Now, event: Event) {
+        self.observe_clock(now);
+        self.take_in(now, event);
+        self.advance(now);
     }
 
     /// Looks at the time. To be called when [`poll_timeout`](Self::poll_timeout) is reached, and at
     /// least every [`NAP_MAX`](crate::NAP_MAX).
-    pub fn handle_timeout(&mut self, _now: Now) {
-        unimplemented!()
+    pub fn handle_timeout(&mut self, now: Now) {
+        self.observe_clock(now);
+        self.give_up_overdue(now);
+        self.advance(now);
     }
 
     /// The next thing to carry out, in order. Drain it after each `handle_…` call.
     pub fn poll_effect(&mut self) -> Option<Effect> {
-        unimplemented!()
+        self.effects.pop_front()
     }
 
     /// The next thing to tell, in order. Drain it after each `handle_…` call.
     pub fn poll_notice(&mut self) -> Option<Notice> {
-        unimplemented!()
+        self.notices.pop_front()
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout) next; `None` when only an event helps.
     pub fn poll_timeout(&self) -> Option<Wake> {
-        unimplemented!()
+        (self.wake != Wake::default()).then_some(self.wake)
     }
 
     /// What the certificate is for.
@@ -137,31 +287,48 @@ impl Rotation {
 
     /// What the machine is doing.
     pub fn phase(&self) -> Phase {
-        unimplemented!()
+        if self.stuck.is_some() {
+            return Phase::Stuck;
+        }
+        match self.step {
+            Step::Accepting | Step::Discarding | Step::Installing(_) | Step::Reverting => {
+                Phase::Installing
+            }
+            Step::Awaiting(_) => Phase::Awaiting,
+            Step::Loading | Step::Preparing => Phase::Preparing,
+            Step::Submitting(_) => Phase::Submitting,
+            Step::Idle if self.retry_at.is_some() => Phase::BackingOff,
+            Step::Idle | Step::Confirming(_) => Phase::Waiting,
+        }
     }
 
     /// Standing of the current credential at `now`.
-    pub fn standing(&self, _now: Timestamp) -> Standing {
-        unimplemented!()
+    pub fn standing(&self, now: Timestamp) -> Standing {
+        Standing::of(self.current.as_ref(), now)
     }
 
     /// Leaf of the current credential, expired or not.
     pub fn current(&self) -> Option<&Leaf> {
-        unimplemented!()
+        self.current.as_ref()
     }
 
     /// Rotation deadline of the current credential.
     pub fn deadline(&self) -> Option<Timestamp> {
-        unimplemented!()
+        self.current.as_ref().map(rotation_deadline)
     }
 
-    /// The credential that the embedder's own requests should use now: `Current` if there is one.
-    pub fn credential(&self) -> Option<CredentialChoice> {
-        unimplemented!()
+    /// The request that the machine is waiting for.
+    pub fn pending(&self) -> Option<&PendingRequest> {
+        self.pending.as_ref()
+    }
+
+    /// Whether the server accepted the current credential since this machine was made.
+    pub fn is_confirmed(&self) -> bool {
+        self.current.is_some() && self.trust.is_confirmed
     }
 
     /// Whether the last request showed a working API server; `false` before the first one.
     pub fn is_server_healthy(&self) -> bool {
-        unimplemented!()
+        self.is_server_healthy
     }
 }

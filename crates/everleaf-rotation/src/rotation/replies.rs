@@ -1,0 +1,359 @@
+//! Taking in what the server said: to a submission, a wait, and a question about a credential.
+
+use super::trust::REFUSALS_MAX;
+use super::verdict::{Verdict, judge};
+use super::{Kind, Rotation, Step};
+use crate::backoff::Schedule;
+use crate::effect::{CredentialChoice, Effect};
+use crate::event::{
+    AwaitOutcome, ConfirmOutcome, ExistingRequest, Refusal, RefusalClass, SubmitOutcome,
+};
+use crate::notice::{FailedStep, LeafSummary, Notice};
+use crate::store::{PendingRequest, RequestUid};
+use crate::time::Now;
+use everleaf_pki::Chain;
+use jiff::Timestamp;
+use std::time::Duration;
+
+/// A useless pending key is replaced at most this often (spec/agent.md 4.8).
+const REKEY_SPACING: Duration = Duration::from_secs(5 * 60);
+/// The longest wait for a certificate that begins in the future, or that `Retry-After` can ask for.
+const PATIENCE_MAX: Duration = Duration::from_secs(60 * 60);
+
+impl Rotation {
+    pub(super) fn take_submitted(
+        &mut self,
+        now: Now,
+        credential: CredentialChoice,
+        outcome: SubmitOutcome,
+    ) {
+        match outcome {
+            SubmitOutcome::Created { uid, .. } => self.take_handle(now, credential, uid),
+            SubmitOutcome::AlreadyExists(existing) => match unusable(&existing, now.wall) {
+                None => self.take_handle(now, credential, existing.uid),
+                Some(reason) => self.rekey(now, reason),
+            },
+            SubmitOutcome::Refused(refusal) => self.take_submit_refusal(now, credential, refusal),
+        }
+    }
+
+    /// The object exists on the server, under this UID.
+    fn take_handle(&mut self, now: Now, credential: CredentialChoice, uid: RequestUid) {
+        self.is_server_healthy = true;
+        self.stuck = None;
+        self.accepted_as(now, credential);
+        let Some(pending) = &mut self.pending else {
+            return;
+        };
+        pending.uid = Some(uid.clone());
+        let name = pending.name.clone();
+        self.effects
+            .push_back(Effect::RecordPending(pending.clone()));
+        self.tell(Notice::RequestSubmitted {
+            name,
+            uid,
+            credential,
+        });
+    }
+
+    /// A request authenticated by `credential` was let in.
+    pub(super) fn accepted_as(&mut self, now: Now, credential: CredentialChoice) {
+        if credential == CredentialChoice::Current && !self.trust.is_confirmed {
+            self.trust.confirm();
+            if let Some(leaf) = &self.current {
+                self.notices.push_back(Notice::Confirmed {
+                    leaf: LeafSummary::of(leaf),
+                });
+            }
+            self.accept_at = Some(now.monotonic);
+        }
+    }
+
+    /// Gives up a pending key whose object is of no use, and makes another; not too often.
+    fn rekey(&mut self, now: Now, reason: &'static str) {
+        if let Some(last) = self.rekeyed_at {
+            let until = last.plus(REKEY_SPACING);
+            if now.monotonic < until {
+                self.retry_at = Some(until);
+            }
+        }
+        self.rekeyed_at = Some(now.monotonic);
+        self.discard(now, reason);
+    }
+
+    fn take_submit_refusal(&mut self, now: Now, credential: CredentialChoice, refusal: Refusal) {
+        self.is_server_healthy = refusal.class.is_server_healthy();
+        match refusal.class {
+            RefusalClass::Unauthorized => {
+                self.take_unauthorized(now, FailedStep::Submit, credential, refusal);
+            }
+            RefusalClass::UsagesRejected
+                if !self.wants_long_usages && !self.config.usages_long.is_empty() =>
+            {
+                self.wants_long_usages = true;
+                self.attempt = None;
+                self.discard(now, "the server wants the long form of usages");
+            }
+            RefusalClass::UsagesRejected
+            | RefusalClass::Forbidden { .. }
+            | RefusalClass::NotServed
+            | RefusalClass::Other
+            | RefusalClass::RateLimited { .. }
+            | RefusalClass::Unexpected
+            | RefusalClass::Unreachable => self.fail_refused(now, FailedStep::Submit, refusal),
+        }
+    }
+
+    /// 401: the next credential is tried at once; a serving machine has only one.
+    fn take_unauthorized(
+        &mut self,
+        now: Now,
+        step: FailedStep,
+        credential: CredentialChoice,
+        refusal: Refusal,
+    ) {
+        if self.config.kind == Kind::Serving {
+            return self.fail_refused(now, step, refusal);
+        }
+        self.trust.refuse(credential);
+        self.tell(Notice::CredentialRefused {
+            credential,
+            times: 1,
+        });
+    }
+
+    pub(super) fn take_awaited(
+        &mut self,
+        now: Now,
+        credential: CredentialChoice,
+        outcome: AwaitOutcome,
+    ) {
+        let Some(pending) = self.pending.clone() else {
+            return;
+        };
+        match outcome {
+            AwaitOutcome::Issued { chain, server_date } => {
+                self.take_issued(now, &pending, chain, server_date.unwrap_or(now.wall));
+                self.accepted_as(now, credential);
+            }
+            AwaitOutcome::Denied { reason, message } => {
+                self.take_decision(now, "Denied", reason, message);
+            }
+            AwaitOutcome::Failed { reason, message } => {
+                self.take_decision(now, "Failed", reason, message);
+            }
+            AwaitOutcome::Unreadable { message } => {
+                let reason = "UnreadableCertificate".to_owned();
+                self.take_decision(now, "Issued", reason, message);
+            }
+            AwaitOutcome::Gone => {
+                self.tell(Notice::RequestGone {
+                    name: pending.name.clone(),
+                });
+                let message = "the request was deleted or replaced on the server".to_owned();
+                self.fail(now, FailedStep::Await, Schedule::Attempt, None, message);
+                self.discard(now, "it is gone from the server");
+            }
+            AwaitOutcome::Refused(refusal) => {
+                self.is_server_healthy = refusal.class.is_server_healthy();
+                if refusal.class == RefusalClass::Unauthorized {
+                    self.take_unauthorized(now, FailedStep::Await, credential, refusal);
+                } else {
+                    self.fail_refused(now, FailedStep::Await, refusal);
+                }
+            }
+            AwaitOutcome::TimedOut => {
+                self.tell(Notice::RequestUndecided {
+                    name: pending.name.clone(),
+                });
+                let message =
+                    "nobody approved or denied the request, or nobody signed it".to_owned();
+                self.fail(now, FailedStep::Await, Schedule::Attempt, None, message);
+            }
+        }
+    }
+
+    fn take_issued(
+        &mut self,
+        now: Now,
+        pending: &PendingRequest,
+        chain: Chain,
+        server_date: Timestamp,
+    ) {
+        let leaf = LeafSummary::of(chain.leaf());
+        self.is_server_healthy = true;
+        self.tell(Notice::Issued {
+            name: pending.name.clone(),
+            leaf: leaf.clone(),
+            after: now.wall.duration_since(pending.created),
+        });
+        match judge(pending, chain.leaf(), self.config.kind, server_date) {
+            Verdict::Install(differences) => {
+                for difference in differences {
+                    self.tell(Notice::LeafDiffers {
+                        leaf: leaf.clone(),
+                        difference,
+                    });
+                }
+                self.ask(
+                    now,
+                    Step::Installing(server_date),
+                    Effect::Install { chain },
+                );
+            }
+            Verdict::Reject(reason) => {
+                self.tell(Notice::LeafRejected { leaf, reason });
+                self.wait_after_decision(now);
+                self.discard(now, "its certificate cannot be used");
+            }
+            Verdict::TooEarly(wait) => {
+                let reason = format!(
+                    "it begins at {}, after the server's date {server_date}; it is asked for again then",
+                    leaf.not_before
+                );
+                self.tell(Notice::LeafRejected { leaf, reason });
+                let wait = wait
+                    .saturating_add(Duration::from_secs(1))
+                    .min(PATIENCE_MAX);
+                self.retry_at = Some(now.monotonic.plus(wait));
+            }
+        }
+    }
+
+    fn take_decision(
+        &mut self,
+        now: Now,
+        condition: &'static str,
+        reason: String,
+        message: String,
+    ) {
+        let wait = self.wait_after_decision(now);
+        if let Some(pending) = &self.pending {
+            let name = pending.name.clone();
+            self.tell(Notice::RequestDecided {
+                name,
+                condition,
+                reason,
+                message,
+                wait,
+            });
+        }
+        self.discard(now, "it was decided against");
+    }
+
+    pub(super) fn wait_after_decision(&mut self, now: Now) -> Duration {
+        self.decisions = self.decisions.saturating_add(1);
+        let wait = Schedule::Decided.wait(self.decisions, &mut self.jitter);
+        self.retry_at = Some(now.monotonic.plus(wait));
+        wait
+    }
+
+    pub(super) fn take_confirmation(
+        &mut self,
+        now: Now,
+        credential: CredentialChoice,
+        outcome: ConfirmOutcome,
+    ) {
+        let refusal = match outcome {
+            ConfirmOutcome::Confirmed { .. } => {
+                self.is_server_healthy = true;
+                return self.take_confirmed(now, credential);
+            }
+            ConfirmOutcome::Refused(refusal) => refusal,
+        };
+        self.is_server_healthy = refusal.class.is_server_healthy();
+        if refusal.class != RefusalClass::Unauthorized {
+            return self.confirm_later(now, refusal);
+        }
+        if credential != CredentialChoice::Current {
+            self.tell(Notice::CredentialRefused {
+                credential,
+                times: 1,
+            });
+            self.trust.refuse(credential);
+            return self.trust.refuse(CredentialChoice::Current);
+        }
+        self.trust.refusals = self.trust.refusals.saturating_add(1);
+        let times = self.trust.refusals;
+        self.tell(Notice::CredentialRefused { credential, times });
+        if times < REFUSALS_MAX {
+            let wait = Schedule::Confirm.wait(times, &mut self.jitter);
+            self.trust.confirm_at = now.monotonic.plus(wait);
+        } else if self.has_other_accepted()
+            && !self.trust.is_refused(CredentialChoice::LastAccepted)
+        {
+            let credential = CredentialChoice::LastAccepted;
+            self.ask(
+                now,
+                Step::Confirming(credential),
+                Effect::Confirm { credential },
+            );
+        } else {
+            self.trust.refuse(CredentialChoice::Current);
+        }
+    }
+
+    fn take_confirmed(&mut self, now: Now, credential: CredentialChoice) {
+        self.stuck = None;
+        self.failures = 0;
+        if credential == CredentialChoice::Current {
+            self.accepted_as(now, credential);
+        } else {
+            // The server knows the earlier credential and refuses the current one: go back to it.
+            self.ask(now, Step::Reverting, Effect::Revert);
+        }
+    }
+
+    fn confirm_later(&mut self, now: Now, refusal: Refusal) {
+        self.trust.confirm_failures = self.trust.confirm_failures.saturating_add(1);
+        let failures = self.trust.confirm_failures;
+        let wait = Schedule::Confirm.wait(failures, &mut self.jitter);
+        self.trust.confirm_at = now.monotonic.plus(wait);
+        self.tell(Notice::Failed {
+            step: FailedStep::Confirm,
+            class: Some(refusal.class),
+            message: refusal.message,
+            failures,
+            wait,
+        });
+    }
+
+    pub(super) fn fail_refused(&mut self, now: Now, step: FailedStep, refusal: Refusal) {
+        let (schedule, floor) = match refusal.class {
+            RefusalClass::RateLimited { retry_after } => (Schedule::Attempt, retry_after),
+            RefusalClass::Forbidden { .. }
+            | RefusalClass::NotServed
+            | RefusalClass::UsagesRejected => (Schedule::Patient, None),
+            RefusalClass::Other
+            | RefusalClass::Unauthorized
+            | RefusalClass::Unexpected
+            | RefusalClass::Unreachable => (Schedule::Attempt, None),
+        };
+        self.stuck = None;
+        self.fail(now, step, schedule, Some(refusal.class), refusal.message);
+        if let Some(floor) = floor {
+            let until = now.monotonic.plus(floor.min(PATIENCE_MAX));
+            self.retry_at = self.retry_at.max(Some(until));
+        }
+    }
+}
+
+/// Why an object found under our name cannot be taken for our request, if it cannot.
+fn unusable(existing: &ExistingRequest, now: Timestamp) -> Option<&'static str> {
+    if !existing.has_same_key {
+        Some("an object of its name has another key")
+    } else if !existing.has_same_subject {
+        Some("an object of its name has another subject")
+    } else if !existing.has_same_signer {
+        Some("an object of its name asks another signer")
+    } else if existing.is_refused {
+        Some("it was denied or failed before")
+    } else if existing
+        .certificate_not_after
+        .is_some_and(|end| end < existing.server_date.unwrap_or(now))
+    {
+        Some("its certificate has expired")
+    } else {
+        None
+    }
+}

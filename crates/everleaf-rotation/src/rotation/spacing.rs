@@ -1,0 +1,188 @@
+//! How soon a success may be followed by another rotation, and how many requests an hour may see.
+//!
+//! The signer dates certificates by its clock, the node judges them by its own. When only one of the
+//! two was moved, a new certificate can be in its rotation window, or expired, at birth, and a machine
+//! that believes its clock asks again at once, for ever (spec/controllers.md 7.2, P2, P3, P6). Two
+//! bounds prevent that without ever letting the certificate lapse on the server's clock.
+
+use crate::notice::Cause;
+use crate::standing::Standing;
+use crate::time::Monotonic;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// Shortest time between two rotations.
+const SPACING_MIN: Duration = Duration::from_secs(10);
+/// Doubling ends here, unless 5 % of the certificate's life is longer.
+const SPACING_DOUBLED_MAX: Duration = Duration::from_secs(60 * 60);
+/// Requests are counted over this long.
+const REQUEST_WINDOW: Duration = Duration::from_secs(60 * 60);
+/// Requests that any machine may make in that time.
+const REQUESTS_MIN: u64 = 5;
+
+/// What is remembered of the last installed certificate, in this process.
+#[derive(Clone, Debug)]
+struct Birth {
+    at: Monotonic,
+    /// What remained of it by the server's clock.
+    life: Duration,
+    /// Standing by our clock.
+    standing: Standing,
+    /// Wait before a rotation for the deadline's sake.
+    spacing: Duration,
+    /// The clock was stepped since, and that changed the standing: waiting protects nothing now.
+    is_released: bool,
+    /// The clock was stepped since.
+    is_clock_stepped: bool,
+}
+
+/// Spacing of rotations and the limit on requests.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Spacing {
+    birth: Option<Birth>,
+    /// Certificates in a row that were due or expired at birth.
+    born_due: u32,
+    /// Certificates in a row that lacked something wanted at birth.
+    born_lacking: u32,
+    /// When requests were prepared, oldest first.
+    prepared: VecDeque<Monotonic>,
+}
+
+/// Why a new request has to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gate {
+    /// The last rotation was a moment ago.
+    Spaced(Monotonic),
+    /// The limit of requests is reached.
+    Limited(Monotonic),
+}
+
+impl Spacing {
+    /// Takes in a newly installed certificate; returns the wait before it may be rotated again.
+    pub(super) fn installed(
+        &mut self,
+        at: Monotonic,
+        standing: Standing,
+        life: Duration,
+        lacks_wanted: bool,
+    ) -> Duration {
+        let is_due = matches!(standing, Standing::Due | Standing::Expired);
+        self.born_due = if is_due {
+            self.born_due.saturating_add(1)
+        } else {
+            0
+        };
+        self.born_lacking = if lacks_wanted {
+            self.born_lacking.saturating_add(1)
+        } else {
+            0
+        };
+        let spacing = spacing(life, self.born_due);
+        self.birth = Some(Birth {
+            at,
+            life,
+            standing,
+            spacing,
+            is_released: false,
+            is_clock_stepped: false,
+        });
+        spacing
+    }
+
+    /// The current credential is another one than the one last installed.
+    pub(super) fn forget(&mut self) {
+        self.birth = None;
+        self.born_due = 0;
+        self.born_lacking = 0;
+    }
+
+    /// The clock was stepped; `standing` is by the new clock.
+    pub(super) fn clock_stepped(&mut self, standing: Standing) {
+        if let Some(birth) = &mut self.birth {
+            birth.is_clock_stepped = true;
+            birth.is_released |= standing != birth.standing;
+        }
+    }
+
+    /// A request was prepared.
+    pub(super) fn prepared(&mut self, at: Monotonic) {
+        self.prepared.push_back(at);
+    }
+
+    /// Why a request for `cause` has to wait, if it has to. `lifetime` is the current leaf's.
+    pub(super) fn gate(
+        &mut self,
+        now: Monotonic,
+        cause: Cause,
+        lifetime: Option<Duration>,
+    ) -> Option<Gate> {
+        if let Some(birth) = &self.birth {
+            let until = birth.at.plus(self.spacing_for(birth, cause));
+            if now < until {
+                return Some(Gate::Spaced(until));
+            }
+        }
+        while self
+            .prepared
+            .front()
+            .is_some_and(|at| now.since(*at) >= REQUEST_WINDOW)
+        {
+            self.prepared.pop_front();
+        }
+        let limit = requests_max(self.birth.as_ref().map(|birth| birth.life).or(lifetime));
+        if (self.prepared.len() as u64) < limit || self.is_harmless(now, cause) {
+            return None;
+        }
+        let oldest = self.prepared.front().copied().unwrap_or(now);
+        Some(Gate::Limited(oldest.plus(REQUEST_WINDOW)))
+    }
+
+    fn spacing_for(&self, birth: &Birth, cause: Cause) -> Duration {
+        match cause {
+            Cause::Deadline | Cause::Expired if !birth.is_released => birth.spacing,
+            Cause::Template => doubled(SPACING_MIN, self.born_lacking).min(SPACING_DOUBLED_MAX),
+            Cause::Absent | Cause::Refused => Duration::ZERO,
+            Cause::Deadline | Cause::Expired => SPACING_MIN,
+        }
+    }
+
+    /// Rotations that bound themselves are not held up by the limit, lest a certificate lapse: those
+    /// of a certificate that was fresh at birth and came of age, and those late in its life.
+    fn is_harmless(&self, now: Monotonic, cause: Cause) -> bool {
+        let Some(birth) = &self.birth else {
+            return false;
+        };
+        if !matches!(cause, Cause::Deadline | Cause::Expired) {
+            return false;
+        }
+        let came_of_age = birth.standing == Standing::Fresh && !birth.is_clock_stepped;
+        came_of_age || now.since(birth.at) >= late(birth.life)
+    }
+}
+
+/// Requests that may be made per hour: `max(5, 2 h / life)`.
+fn requests_max(life: Option<Duration>) -> u64 {
+    let life = life.map_or(REQUEST_WINDOW, |life| life.max(SPACING_MIN));
+    (2 * REQUEST_WINDOW.as_secs() / life.as_secs().max(1)).max(REQUESTS_MIN)
+}
+
+/// `max(10 s, 5 % of life)`; doubled for each certificate in a row that was due at birth, up to 1 h
+/// and from the third on at once; never past four fifths of its life.
+fn spacing(life: Duration, born_due: u32) -> Duration {
+    let base = (life / 20).max(SPACING_MIN);
+    let ceiling = base.max(SPACING_DOUBLED_MAX);
+    let wait = match born_due {
+        0..=2 => doubled(base, born_due).min(ceiling),
+        _ => ceiling,
+    };
+    wait.min(late(life)).max(SPACING_MIN)
+}
+
+/// Four fifths of a life: late enough to be seldom, early enough for a renewal to succeed.
+fn late(life: Duration) -> Duration {
+    life / 5 * 4
+}
+
+fn doubled(wait: Duration, times: u32) -> Duration {
+    wait.saturating_mul(1 << times.min(16))
+}
