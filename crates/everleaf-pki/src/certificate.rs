@@ -1,16 +1,63 @@
 //! Certificates, chains, credentials (chain + key).
-use crate::key::{PrivateKey, PublicKey};
-use crate::request::Subject;
+//!
+//! A [`Leaf`] is a certificate that was read, with the fields that Everleaf and Kubernetes act
+//! on; a [`Chain`] is a leaf and its intermediates; a [`Credential`] a chain and the key that
+//! fits it. Whether a certificate is valid *now* is not known here: callers compare dates.
+//!
+//! ```
+//! use everleaf_pki::{Issuer, KeyAlgorithm, PrivateKey};
+//! use jiff::Timestamp;
+//!
+//! let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256)?;
+//! let (from, to) = (Timestamp::from_second(1_700_000_000)?, Timestamp::from_second(1_800_000_000)?);
+//! let issuer = Issuer::self_signed("example-ca", key, [7; 16], from, to)?;
+//! let leaf = issuer.certificate();
+//! assert_eq!(leaf.subject().common_name, "example-ca");
+//! assert_eq!(leaf.not_after(), to);
+//! assert_eq!(leaf.lifetime().seconds, 100_000_000);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod chain;
+mod credential;
+mod read;
+
+pub(crate) use chain::CERTIFICATE_LABEL;
+pub use chain::Chain;
+pub use credential::Credential;
+
+use crate::asn1::oid;
+use crate::key::{KeyError, PublicKey};
+use crate::request::{Subject, Template};
+use crate::{name, signature};
+use aws_lc_rs::digest;
 use jiff::Timestamp;
+use read::{Outer, TbsView};
 use std::net::IpAddr;
-use zeroize::Zeroizing;
+use std::sync::Arc;
+
+pub(crate) use read::TbsView as CertificateBody;
 
 /// SHA-256 of a certificate's DER. `Display` is lower hex.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint(pub [u8; 32]);
+
+impl std::fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
 /// Serial number, big-endian, minimal. `Display` is upper hex as openssl prints it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Serial(pub Vec<u8>);
+
+impl std::fmt::Display for Serial {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02X}"))
+    }
+}
+
 /// `notAfter − notBefore`, whole seconds, always positive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Lifetime {
@@ -19,140 +66,277 @@ pub struct Lifetime {
 }
 
 /// Why a certificate, chain or credential cannot be used.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CertificateError {
-    /// placeholder
-    #[error("{0}")]
+    /// The bytes are not an X.509 certificate.
+    #[error("malformed certificate: {0}")]
     Malformed(String),
+    /// The text holds no certificate.
+    #[error("no certificate found: expected a PEM block `CERTIFICATE`")]
+    NotFound,
+    /// A CA file must hold exactly one certificate; upstream's message.
+    #[error("expected 1 certificate, found {0}")]
+    Count(usize),
+    /// `notAfter` is not after `notBefore`.
+    #[error("the certificate is never valid: notBefore {not_before}, notAfter {not_after}")]
+    NeverValid {
+        /// `notBefore`.
+        not_before: Timestamp,
+        /// `notAfter`.
+        not_after: Timestamp,
+    },
+    /// The certificate cannot be used to issue others.
+    #[error("the certificate {subject} cannot sign others: {reason}")]
+    NotAnIssuer {
+        /// Its subject.
+        subject: String,
+        /// What it lacks.
+        reason: &'static str,
+    },
+    /// The private key belongs to another certificate.
+    #[error("the private key does not match the certificate {subject}")]
+    KeyMismatch {
+        /// Subject of the certificate.
+        subject: String,
+    },
+    /// The private key is unusable.
+    #[error("private key: {0}")]
+    Key(#[from] KeyError),
+    /// A certificate that was to be made would not be sound.
+    #[error("refusing to sign: {0}")]
+    Unsound(String),
 }
 
 /// A parsed end-entity (or CA) certificate whose `notAfter` is after its `notBefore`. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Leaf(());
+#[derive(Clone)]
+pub struct Leaf {
+    parts: Arc<Parts>,
+}
+
+/// What was read from a certificate, owned.
+struct Parts {
+    der: Vec<u8>,
+    body: TbsView,
+    outer: Outer,
+    serial: Serial,
+    fingerprint: Fingerprint,
+}
+
 impl Leaf {
     /// Parses DER.
-    pub fn from_der(_der: &[u8]) -> Result<Self, CertificateError> {
-        unimplemented!()
+    ///
+    /// # Errors
+    /// Malformed or trailing bytes, a negative serial number, dates out of order, repeated extensions.
+    pub fn from_der(der: &[u8]) -> Result<Self, CertificateError> {
+        let (leaf, rest) = Self::read_first(der)?;
+        if !rest.is_empty() {
+            return Err(CertificateError::Malformed("trailing bytes".into()));
+        }
+        Ok(leaf)
     }
+
+    /// Parses the certificate at the start of `der`; answers the bytes after it.
+    fn read_first(der: &[u8]) -> Result<(Self, &[u8]), CertificateError> {
+        let (outer, whole, rest) = Outer::read(der)?;
+        let body = TbsView::read(&whole[outer.tbs.clone()])?;
+        let parts = Parts {
+            serial: Serial(body.serial.clone()),
+            fingerprint: fingerprint(whole),
+            der: whole.to_vec(),
+            body,
+            outer,
+        };
+        Ok((
+            Self {
+                parts: Arc::new(parts),
+            },
+            rest,
+        ))
+    }
+
     /// DER bytes.
     pub fn der(&self) -> &[u8] {
-        unimplemented!()
+        &self.parts.der
     }
+
     /// `notBefore`.
     pub fn not_before(&self) -> Timestamp {
-        unimplemented!()
+        self.parts.body.not_before
     }
+
     /// `notAfter`.
     pub fn not_after(&self) -> Timestamp {
-        unimplemented!()
+        self.parts.body.not_after
     }
+
     /// `notAfter − notBefore`.
     pub fn lifetime(&self) -> Lifetime {
-        unimplemented!()
+        let seconds = self.not_after().as_second() - self.not_before().as_second();
+        Lifetime { seconds }
     }
+
     /// SHA-256 of the DER.
     pub fn fingerprint(&self) -> Fingerprint {
-        unimplemented!()
+        self.parts.fingerprint
     }
+
     /// Serial number.
     pub fn serial(&self) -> &Serial {
-        unimplemented!()
+        &self.parts.serial
     }
+
     /// Subject as Go reads it.
     pub fn subject(&self) -> &Subject {
-        unimplemented!()
+        &self.parts.body.subject.subject
     }
+
+    /// Subject, for people: `CN=…,O=…` (RFC 4514-like).
+    pub fn subject_text(&self) -> String {
+        name::text_of(&self.parts.body.subject_der)
+    }
+
     /// Issuer, for people: `CN=…,O=…` (RFC 4514-like).
     pub fn issuer_text(&self) -> String {
-        unimplemented!()
+        name::text_of(&self.parts.body.issuer_der)
     }
+
     /// DNS SANs.
     pub fn dns_names(&self) -> &[String] {
-        unimplemented!()
+        &self.parts.body.names.dns_names
     }
-    /// IP SANs.
+
+    /// IP SANs; IPv4-mapped IPv6 addresses as IPv4.
     pub fn ip_addresses(&self) -> &[IpAddr] {
-        unimplemented!()
+        &self.parts.body.names.ip_addresses
     }
+
     /// Public key.
     pub fn public_key(&self) -> &PublicKey {
-        unimplemented!()
+        &self.parts.body.public_key
     }
+
     /// basicConstraints CA.
     pub fn is_ca(&self) -> bool {
-        unimplemented!()
+        self.parts.body.is_ca
     }
-    /// Extended key usage holds clientAuth (or any).
+
+    /// Extended key usage holds clientAuth (or any), or is absent and so not limited
+    /// (RFC 5280 4.2.1.12; Go's verifier says the same).
     pub fn allows_client_auth(&self) -> bool {
-        unimplemented!()
+        self.allows(oid::CLIENT_AUTH)
     }
-    /// Extended key usage holds serverAuth (or any).
+
+    /// Extended key usage holds serverAuth (or any), or is absent and so not limited.
     pub fn allows_server_auth(&self) -> bool {
-        unimplemented!()
+        self.allows(oid::SERVER_AUTH)
     }
-    /// True when `issuer`'s key made this certificate's signature and the names chain.
-    pub fn is_signed_by(&self, _issuer: &Leaf) -> bool {
-        unimplemented!()
+
+    /// True when `issuer`'s key made this certificate's signature and the names chain. Dates and
+    /// constraints are not looked at. SHA-1 signatures do not count.
+    pub fn is_signed_by(&self, issuer: &Self) -> bool {
+        self.body().issuer_der == issuer.body().subject_der
+            && self.verify_signature(issuer.public_key()).is_ok()
     }
+
+    /// Checks that `key` made this certificate's signature.
+    ///
+    /// # Errors
+    /// The signature does not fit, or its algorithm is unknown or broken (SHA-1, MD5).
+    pub fn verify_signature(&self, key: &PublicKey) -> Result<(), CertificateError> {
+        let outer = &self.parts.outer;
+        let malformed = |text: String| CertificateError::Malformed(text);
+        let algorithm = outer
+            .algorithm
+            .clone()
+            .map_err(|error| malformed(error.to_string()))?;
+        if algorithm.is_sha1() {
+            return Err(malformed(
+                "signature algorithm SHA-1 is broken and refused".into(),
+            ));
+        }
+        let der = &self.parts.der;
+        signature::verify(
+            key,
+            algorithm,
+            &der[outer.tbs.clone()],
+            &der[outer.signature.clone()],
+        )
+        .map_err(|error| malformed(error.to_string()))
+    }
+
     /// "Satisfies the template" (spec/agent.md 5.5): CN equal, wanted DNS names, IPs and Os present.
-    pub fn satisfies(&self, _template: &crate::request::Template) -> Result<(), String> {
-        unimplemented!()
+    /// More names than wanted are fine; usages, issuer and key are not compared.
+    ///
+    /// # Errors
+    /// What is missing, for a log line.
+    pub fn satisfies(&self, template: &Template) -> Result<(), String> {
+        let subject = self.subject();
+        let wanted = &template.subject;
+        if subject.common_name != wanted.common_name {
+            return Err(format!(
+                "common name is {:?}, wanted {:?}",
+                subject.common_name, wanted.common_name
+            ));
+        }
+        let missing =
+            |kind: &str, name: &dyn std::fmt::Display| format!("{kind} {name} is missing");
+        for name in &template.dns_names {
+            if !self.dns_names().contains(name) {
+                return Err(missing("DNS name", name));
+            }
+        }
+        for address in &template.ip_addresses {
+            if !self.ip_addresses().contains(&address.to_canonical()) {
+                return Err(missing("IP address", address));
+            }
+        }
+        for organization in &wanted.organizations {
+            if !subject.organizations.contains(organization) {
+                return Err(missing("organization", organization));
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything read from the certificate.
+    pub(crate) fn body(&self) -> &CertificateBody {
+        &self.parts.body
+    }
+
+    fn allows(&self, purpose: der::asn1::ObjectIdentifier) -> bool {
+        self.parts.body.purposes.as_ref().is_none_or(|purposes| {
+            purposes.contains(&purpose) || purposes.contains(&oid::ANY_EXTENDED_KEY_USAGE)
+        })
     }
 }
 
-/// Leaf plus intermediates, in order.
-#[derive(Clone, Debug)]
-pub struct Chain(());
-impl Chain {
-    /// Every CERTIFICATE block of a PEM text; at least one.
-    pub fn from_pem(_pem: &[u8]) -> Result<Self, CertificateError> {
-        unimplemented!()
-    }
-    /// The end-entity certificate.
-    pub fn leaf(&self) -> &Leaf {
-        unimplemented!()
-    }
-    /// All certificates, leaf first.
-    pub fn certificates(&self) -> &[Leaf] {
-        unimplemented!()
-    }
-    /// Canonical PEM, leaf first.
-    pub fn to_pem(&self) -> String {
-        unimplemented!()
+impl PartialEq for Leaf {
+    fn eq(&self, other: &Self) -> bool {
+        self.der() == other.der()
     }
 }
 
-/// A chain plus its private key, as one unit; the key is known to match the leaf.
-pub struct Credential(());
-impl Credential {
-    /// Joins a chain and its key; an error when they do not match.
-    pub fn new(_chain: Chain, _key: PrivateKey) -> Result<Self, CertificateError> {
-        unimplemented!()
-    }
-    /// Reads one PEM text holding certificates and a key, in either order.
-    pub fn from_pem(_pem: &[u8]) -> Result<Self, CertificateError> {
-        unimplemented!()
-    }
-    /// Kubelet layout: certificates, leaf first, then exactly one key block (spec/agent.md 3.2).
-    pub fn to_pem(&self) -> Zeroizing<String> {
-        unimplemented!()
-    }
-    /// The chain.
-    pub fn chain(&self) -> &Chain {
-        unimplemented!()
-    }
-    /// The end-entity certificate.
-    pub fn leaf(&self) -> &Leaf {
-        self.chain().leaf()
-    }
-    /// The private key.
-    pub fn key(&self) -> &PrivateKey {
-        unimplemented!()
-    }
-}
-impl std::fmt::Debug for Credential {
+impl Eq for Leaf {}
+
+impl std::fmt::Debug for Leaf {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Credential(…)")
+        write!(
+            f,
+            "Leaf({}, serial {}, {}..{})",
+            self.subject_text(),
+            self.serial(),
+            self.not_before(),
+            self.not_after()
+        )
     }
+}
+
+fn fingerprint(der: &[u8]) -> Fingerprint {
+    let hash = digest::digest(&digest::SHA256, der);
+    Fingerprint(
+        hash.as_ref()
+            .try_into()
+            .expect("invariant: SHA-256 has 32 bytes"),
+    )
 }

@@ -1,19 +1,36 @@
 //! From an approved request to a chain: policy, field by field as the Kubernetes signer, lint, then sign.
+//!
+//! What a certificate says follows spec/controllers.md 4.4 and is the same, byte for byte, as
+//! what kube-controller-manager would write for the request (but for serial number, signature and
+//! the listed improvements: no weak keys, no repeated names, serial numbers that are never short).
+//! The certificate is linted before the CA key is used, and its signature is verified before
+//! anybody sees it. Who may have a certificate was decided before: an [`ApprovedRequest`] says so.
+
+mod build;
+mod lint;
+
 use crate::certificate::{CertificateError, Chain, Leaf};
-use crate::key::{KeyError, PrivateKey};
-use crate::request::{Template, VerifiedRequest};
-use crate::signer::{SignerName, Usage};
+use crate::extension::{self, AltNames, KeyUsageBits};
+use crate::key::{KeyError, PrivateKey, PublicKey};
+use crate::name::Name;
+use crate::pem;
+use crate::request::{Subject, Template, VerifiedRequest};
+use crate::signer::{self, SignerName, Usage};
+use crate::usage::{UnknownUsages, x509_usages};
+use aws_lc_rs::digest;
+use build::Content;
 use jiff::Timestamp;
+use lint::Finding;
 use std::time::Duration;
 
 /// Why nothing was issued.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum IssueError {
     /// The request breaks the signer's rule: permanent; the text goes into the Failed condition with its reason.
     #[error("{message}")]
     Policy {
-        /// Condition reason: SignerValidationFailure, UnsupportedKey, UnknownUsage, …
+        /// Condition reason: `SignerValidationFailure`, `UnsupportedKey`, `UnknownUsage`, `PolicyViolation`.
         reason: &'static str,
         /// Condition message.
         message: String,
@@ -26,26 +43,142 @@ pub enum IssueError {
     Key(#[from] KeyError),
 }
 
-/// Witness: the request was Approved and neither Denied nor Failed. Made only by the signer's decision.
+impl IssueError {
+    /// True when the same request may be issued later: keep it approved and try again.
+    pub fn is_transient(&self) -> bool {
+        !matches!(self, Self::Policy { .. })
+    }
+
+    fn policy(reason: &'static str, message: impl Into<String>) -> Self {
+        Self::Policy {
+            reason,
+            message: message.into(),
+        }
+    }
+}
+
+impl From<UnknownUsages> for IssueError {
+    fn from(unknown: UnknownUsages) -> Self {
+        Self::policy("UnknownUsage", unknown.to_string())
+    }
+}
+
+impl From<Finding> for IssueError {
+    fn from(finding: Finding) -> Self {
+        match finding {
+            Finding::Request(text) => Self::policy("PolicyViolation", text),
+            Finding::Issuer(text) => Self::Issuer(format!("refusing to sign: {text}")),
+        }
+    }
+}
+
+/// Why a request may not be signed: it is not approved, or it was denied, or it already failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotApproved {
+    /// No `Approved` condition.
+    #[error("the request is not approved")]
+    Pending,
+    /// A `Denied` condition; it outweighs `Approved`.
+    #[error("the request is denied")]
+    Denied,
+    /// A `Failed` condition: a signer gave up on it.
+    #[error("the request has failed")]
+    Failed,
+}
+
+/// Witness: the request was Approved and neither Denied nor Failed. The only thing
+/// [`Issuer::issue`] accepts, and [`ApprovedRequest::new`] is the only way to make one: a signer
+/// hands in the condition types it read from the object, in the same turn in which it signs.
+///
+/// ```compile_fail
+/// # fn forge(request: everleaf_pki::VerifiedRequest) {
+/// // The fields are private: approval cannot be asserted without stating the conditions.
+/// let forged = everleaf_pki::ApprovedRequest {
+///     request,
+///     signer_name: everleaf_pki::SignerName::new("kubernetes.io/kubelet-serving"),
+///     usages: vec![],
+///     expiration_seconds: None,
+/// };
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct ApprovedRequest {
+    request: VerifiedRequest,
+    signer_name: SignerName,
+    usages: Vec<Usage>,
+    expiration_seconds: Option<i32>,
+}
+
+impl ApprovedRequest {
+    /// Joins a request with the facts that allow signing it. `conditions` are the types of the
+    /// object's conditions; the presence of `Approved` and `Denied` counts whatever their status,
+    /// as upstream has it, and a `Failed` condition whose status is `False` is to be left out.
+    ///
+    /// # Errors
+    /// [`NotApproved`].
+    pub fn new(
+        request: VerifiedRequest,
+        signer_name: SignerName,
+        usages: Vec<Usage>,
+        expiration_seconds: Option<i32>,
+        conditions: &[&str],
+    ) -> Result<Self, NotApproved> {
+        if conditions.contains(&"Denied") {
+            return Err(NotApproved::Denied);
+        }
+        if !conditions.contains(&"Approved") {
+            return Err(NotApproved::Pending);
+        }
+        if conditions.contains(&"Failed") {
+            return Err(NotApproved::Failed);
+        }
+        Ok(Self {
+            request,
+            signer_name,
+            usages,
+            expiration_seconds,
+        })
+    }
+
     /// The verified request.
-    pub request: VerifiedRequest,
+    pub fn request(&self) -> &VerifiedRequest {
+        &self.request
+    }
+
     /// Who should sign.
-    pub signer_name: SignerName,
+    pub fn signer_name(&self) -> &SignerName {
+        &self.signer_name
+    }
+
     /// Usages as requested.
-    pub usages: Vec<Usage>,
+    pub fn usages(&self) -> &[Usage] {
+        &self.usages
+    }
+
     /// `spec.expirationSeconds`.
-    pub expiration_seconds: Option<i32>,
+    pub fn expiration_seconds(&self) -> Option<i32> {
+        self.expiration_seconds
+    }
 }
 
 /// How a signer issues.
 #[derive(Clone, Debug)]
 pub struct Profile {
-    /// `--cluster-signing-duration`.
+    /// `--cluster-signing-duration`: the longest lifetime granted.
     pub duration: Duration,
     /// Backdating of notBefore; 5 min.
     pub backdate: Duration,
+}
+
+impl Default for Profile {
+    /// Upstream's: 8760 h, backdated by 5 min.
+    fn default() -> Self {
+        Self {
+            duration: Duration::from_secs(8760 * 3600),
+            backdate: Duration::from_secs(300),
+        }
+    }
 }
 
 /// A signed chain and what an operator should hear about it.
@@ -55,58 +188,291 @@ pub struct Issued {
     pub chain: Chain,
     /// True when notAfter was capped by the CA's.
     pub truncated: bool,
+    /// Lint warnings: sound, but worth knowing.
+    pub warnings: Vec<String>,
 }
 
 /// The key and certificate that actually sign.
-pub struct Issuer(());
+pub struct Issuer {
+    certificate: Leaf,
+    key: PrivateKey,
+}
+
+/// Lifetimes shorter than this are not shortened by the backdate at their end (Kubernetes 1.22+).
+const SHORT_LIFETIME: Duration = Duration::from_secs(8 * 3600);
+
 impl Issuer {
     /// Loads and checks a CA: exactly one certificate, CA:TRUE, keyCertSign, key matches.
-    pub fn from_pem(_certificate_pem: &[u8], _key_pem: &str) -> Result<Self, CertificateError> {
-        unimplemented!()
+    /// Upstream takes a certificate that is no CA; we refuse it.
+    ///
+    /// # Errors
+    /// `expected 1 certificate, found N`, or what is missing.
+    pub fn from_pem(certificate_pem: &[u8], key_pem: &str) -> Result<Self, CertificateError> {
+        let chain = match Chain::from_pem(certificate_pem) {
+            Err(CertificateError::NotFound) => return Err(CertificateError::Count(0)),
+            other => other?,
+        };
+        let [certificate] = chain.certificates() else {
+            return Err(CertificateError::Count(chain.certificates().len()));
+        };
+        Self::new(certificate.clone(), PrivateKey::from_pem(key_pem)?)
     }
-    /// A new self-signed CA named `common_name`, valid `not_before … not_after`, SKI present.
+
+    /// Joins a CA certificate and its key, with the checks of [`Self::from_pem`].
+    ///
+    /// # Errors
+    /// [`CertificateError::NotAnIssuer`] or [`CertificateError::KeyMismatch`].
+    pub fn new(certificate: Leaf, key: PrivateKey) -> Result<Self, CertificateError> {
+        let refuse = |reason| CertificateError::NotAnIssuer {
+            subject: certificate.subject_text(),
+            reason,
+        };
+        if !certificate.is_ca() {
+            return Err(refuse(
+                "it is no CA certificate (basicConstraints CA is not set)",
+            ));
+        }
+        let key_usage = certificate.body().key_usage;
+        if key_usage.is_some_and(|bits| !bits.contains(KeyUsageBits::CERT_SIGN)) {
+            return Err(refuse("its key usage lacks keyCertSign"));
+        }
+        if certificate.public_key() != key.public_key() {
+            return Err(CertificateError::KeyMismatch {
+                subject: certificate.subject_text(),
+            });
+        }
+        Ok(Self { certificate, key })
+    }
+
+    /// A new self-signed CA named `common_name`, valid `not_before … not_after` (whole seconds),
+    /// SKI present. `serial` is 16 random bytes, shaped as in [`Self::issue`].
+    ///
+    /// # Errors
+    /// When the dates are out of order or out of range, or signing fails.
     pub fn self_signed(
-        _common_name: &str,
-        _key: PrivateKey,
-        _serial: [u8; 16],
-        _not_before: Timestamp,
-        _not_after: Timestamp,
+        common_name: &str,
+        key: PrivateKey,
+        serial: [u8; 16],
+        not_before: Timestamp,
+        not_after: Timestamp,
     ) -> Result<Self, CertificateError> {
-        unimplemented!()
+        let subject = Name::from(Subject {
+            common_name: common_name.into(),
+            organizations: Vec::new(),
+        })
+        .to_der();
+        let usage = KeyUsageBits(
+            KeyUsageBits::DIGITAL_SIGNATURE | KeyUsageBits::CERT_SIGN | KeyUsageBits::CRL_SIGN,
+        );
+        let key_id = key_identifier(key.public_key());
+        let content = Content {
+            serial: shape_serial(serial),
+            issuer_der: &subject,
+            not_before,
+            not_after,
+            subject_der: subject.clone(),
+            public_key: key.public_key().clone(),
+            extensions: vec![
+                usage.to_extension(),
+                extension::basic_constraints(true),
+                extension::subject_key_identifier(&key_id),
+            ],
+        };
+        let tbs = content.to_tbs(&key).map_err(CertificateError::Unsound)?;
+        let certificate = build::sign(&tbs, &key)?;
+        Self::new(certificate, key)
     }
+
     /// The CA certificate.
     pub fn certificate(&self) -> &Leaf {
-        unimplemented!()
+        &self.certificate
     }
+
     /// PEM of the CA certificate.
     pub fn certificate_pem(&self) -> String {
-        unimplemented!()
+        pem::encode(
+            crate::certificate::CERTIFICATE_LABEL,
+            self.certificate.der(),
+        )
     }
+
     /// The CA key (to be written to disk by `up`).
     pub fn key(&self) -> &PrivateKey {
-        unimplemented!()
+        &self.key
     }
+
     /// Field by field as spec/controllers.md 4.4: policy, build, lint, sign, verify own signature.
     /// `serial` is 16 random bytes; the issuer shapes them into [2^64, 2^127).
+    ///
+    /// # Errors
+    /// [`IssueError::Policy`] when the request can never be issued, else a transient error.
     pub fn issue(
         &self,
-        _approved: &ApprovedRequest,
-        _profile: &Profile,
-        _serial: [u8; 16],
-        _now: Timestamp,
+        approved: &ApprovedRequest,
+        profile: &Profile,
+        serial: [u8; 16],
+        now: Timestamp,
     ) -> Result<Issued, IssueError> {
-        unimplemented!()
+        let request = &approved.request;
+        let usages: Vec<String> = approved
+            .usages
+            .iter()
+            .map(|usage| usage.as_str().to_owned())
+            .collect();
+        signer::check_signer_policy(approved.signer_name.as_str(), request, &usages)
+            .map_err(|message| IssueError::policy("SignerValidationFailure", message))?;
+        request
+            .public_key()
+            .check_strength()
+            .map_err(|error| IssueError::policy("UnsupportedKey", error.to_string()))?;
+        let duration = signer::granted_duration(profile.duration, approved.expiration_seconds);
+        let validity = self.validity(duration, profile.backdate, now)?;
+        let (leaf, warnings) = self.issue_leaf(
+            request.name().to_der(),
+            request.public_key(),
+            request.alt_names(),
+            &approved.usages,
+            serial,
+            validity.not_before,
+            validity.not_after,
+        )?;
+        Ok(Issued {
+            chain: leaf.into(),
+            truncated: validity.truncated,
+            warnings,
+        })
     }
-    /// A certificate the process makes for itself, without a CSR: the API server's serving certificate, admin.conf's client certificate.
+
+    /// A certificate the process makes for itself, without a CSR: the API server's serving
+    /// certificate, admin.conf's client certificate. The dates are whole seconds.
+    ///
+    /// # Errors
+    /// When it would outlive the CA, or a name or the key is unsound.
     pub fn issue_own(
         &self,
-        _template: &Template,
-        _public_key: &crate::key::PublicKey,
-        _usages: &[Usage],
-        _serial: [u8; 16],
-        _not_before: Timestamp,
-        _not_after: Timestamp,
+        template: &Template,
+        public_key: &PublicKey,
+        usages: &[Usage],
+        serial: [u8; 16],
+        not_before: Timestamp,
+        not_after: Timestamp,
     ) -> Result<Chain, IssueError> {
-        unimplemented!()
+        public_key.check_strength()?;
+        let (leaf, _) = self.issue_leaf(
+            Name::from(template.subject.clone()).to_der(),
+            public_key,
+            &template.alt_names(),
+            usages,
+            serial,
+            not_before,
+            not_after,
+        )?;
+        Ok(leaf.into())
     }
+
+    /// notBefore and notAfter (spec/controllers.md 4.4), and whether the CA's end cut them.
+    fn validity(
+        &self,
+        duration: Duration,
+        backdate: Duration,
+        now: Timestamp,
+    ) -> Result<ValidityPeriod, IssueError> {
+        let ca_not_after = self.certificate.not_after();
+        let out_of_range =
+            |_| IssueError::Issuer(format!("the lifetime {duration:?} is out of range"));
+        let not_before = now.checked_sub(backdate).map_err(out_of_range)?;
+        if not_before >= ca_not_after {
+            return Err(IssueError::Issuer(format!(
+                "the signer has expired: NotAfter={ca_not_after}"
+            )));
+        }
+        if now >= ca_not_after {
+            return Err(IssueError::Issuer(format!(
+                "refusing to sign a certificate that expired in the past: NotAfter={ca_not_after}"
+            )));
+        }
+        let start = if duration < SHORT_LIFETIME {
+            now
+        } else {
+            not_before
+        };
+        let wanted = start.checked_add(duration).map_err(out_of_range)?;
+        Ok(ValidityPeriod {
+            not_before,
+            not_after: wanted.min(ca_not_after),
+            truncated: wanted > ca_not_after,
+        })
+    }
+
+    /// Builds, lints, signs and verifies; answers the leaf and the lint's warnings.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the fields of a certificate, each used once"
+    )]
+    fn issue_leaf(
+        &self,
+        subject_der: Vec<u8>,
+        public_key: &PublicKey,
+        names: &AltNames,
+        usages: &[Usage],
+        serial: [u8; 16],
+        not_before: Timestamp,
+        not_after: Timestamp,
+    ) -> Result<(Leaf, Vec<String>), IssueError> {
+        let issuer = self.certificate.body();
+        // Go omits the identifier when subject and issuer are the same.
+        let authority_key_id = issuer
+            .subject_key_id
+            .as_deref()
+            .filter(|_| subject_der != issuer.subject_der);
+        let extensions =
+            build::leaf_extensions(x509_usages(usages), names, &subject_der, authority_key_id);
+        let content = Content {
+            serial: shape_serial(serial),
+            issuer_der: &issuer.subject_der,
+            not_before,
+            not_after,
+            subject_der,
+            public_key: public_key.clone(),
+            extensions,
+        };
+        let tbs = content.to_tbs(&self.key).map_err(IssueError::Issuer)?;
+        let warnings = lint::check(&tbs, issuer)?;
+        let leaf =
+            build::sign(&tbs, &self.key).map_err(|error| IssueError::Issuer(error.to_string()))?;
+        if !leaf.is_signed_by(&self.certificate) {
+            return Err(IssueError::Issuer(
+                "the signature made does not fit the CA certificate; nothing was issued".into(),
+            ));
+        }
+        Ok((leaf, warnings))
+    }
+}
+
+impl std::fmt::Debug for Issuer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Issuer({:?})", self.certificate)
+    }
+}
+
+struct ValidityPeriod {
+    not_before: Timestamp,
+    not_after: Timestamp,
+    truncated: bool,
+}
+
+/// Shapes random bytes into [2^64, 2^127): positive, 9 to 16 bytes of DER content, at least 64
+/// random bits.
+fn shape_serial(mut bytes: [u8; 16]) -> [u8; 16] {
+    bytes[0] &= 0x7f;
+    let number = u128::from_be_bytes(bytes);
+    const MIN: u128 = 1 << 64;
+    // One chance in 2^63, and then the low 64 bits are the random ones.
+    let shaped = if number < MIN { number | MIN } else { number };
+    shaped.to_be_bytes()
+}
+
+/// RFC 7093 method 1: the leftmost 160 bits of SHA-256 of the key, as Go makes since 1.25.
+fn key_identifier(public_key: &PublicKey) -> Vec<u8> {
+    digest::digest(&digest::SHA256, public_key.key_bytes()).as_ref()[..20].to_vec()
 }

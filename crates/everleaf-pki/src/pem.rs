@@ -1,4 +1,22 @@
 //! PEM as Go's `encoding/pem` reads it (leading text skipped), written canonically (64 columns).
+//!
+//! Kubernetes reads every certificate, request and key through Go's decoder, so what counts as
+//! a block is what that decoder finds: text around and between blocks is ignored, a malformed
+//! block is text, headers are tolerated. A request that kube-apiserver would read differently
+//! from us must not exist. This module knows labels and bytes, not what they mean.
+//!
+//! ```
+//! use everleaf_pki::pem;
+//!
+//! let text = pem::encode("CERTIFICATE", &[1, 2, 3]);
+//! let block = pem::blocks(text.as_bytes()).next().expect("one block");
+//! assert_eq!(block.label, "CERTIFICATE");
+//! assert_eq!(block.der, [1, 2, 3]);
+//! ```
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use zeroize::{Zeroize, Zeroizing};
 
 /// One decoded block.
 #[derive(Clone, PartialEq, Eq)]
@@ -10,11 +28,205 @@ pub struct Block {
     /// Decoded body.
     pub der: Vec<u8>,
 }
-/// All well-formed blocks in order; malformed text is skipped, as Go does.
-pub fn blocks(_text: &[u8]) -> impl Iterator<Item = Block> {
-    std::iter::empty()
+
+impl std::fmt::Debug for Block {
+    /// Prints the label only: the body may be a private key.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Block({}, {} bytes)", self.label, self.der.len())
+    }
 }
+
+/// All well-formed blocks in order; malformed text is skipped, as Go does.
+pub fn blocks(text: &[u8]) -> impl Iterator<Item = Block> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let (block, after) = next_block(rest)?;
+        rest = after;
+        Some(block)
+    })
+}
+
 /// Canonical PEM, 64 columns, trailing newline.
-pub fn encode(_label: &str, _der: &[u8]) -> String {
-    unimplemented!()
+pub fn encode(label: &str, der: &[u8]) -> String {
+    let mut text = String::new();
+    encode_into(&mut text, label, der);
+    text
+}
+
+/// [`encode`] for secrets: the text is wiped on drop and no copy of it is left behind.
+pub(crate) fn encode_secret(label: &str, der: &[u8]) -> Zeroizing<String> {
+    let mut text = Zeroizing::new(String::new());
+    encode_into(&mut text, label, der);
+    text
+}
+
+/// Appends a block. Reserves all room first, so that a secret is never left in a freed buffer.
+pub(crate) fn encode_into(text: &mut String, label: &str, der: &[u8]) {
+    /// 48 bytes become one line of 64 columns.
+    const LINE_BYTES: usize = 48;
+    text.reserve_exact(encoded_len(label, der.len()));
+    text.push_str("-----BEGIN ");
+    text.push_str(label);
+    text.push_str("-----\n");
+    let mut line = [0u8; LINE_BYTES / 3 * 4];
+    for chunk in der.chunks(LINE_BYTES) {
+        let length = STANDARD
+            .encode_slice(chunk, &mut line)
+            .expect("invariant: 48 bytes encode to 64 characters");
+        text.push_str(std::str::from_utf8(&line[..length]).expect("invariant: base64 is ASCII"));
+        text.push('\n');
+    }
+    line.zeroize();
+    text.push_str("-----END ");
+    text.push_str(label);
+    text.push_str("-----\n");
+}
+
+/// Bytes that [`encode_into`] appends.
+pub(crate) fn encoded_len(label: &str, der_len: usize) -> usize {
+    let base64 = der_len.div_ceil(3) * 4;
+    let frame = "-----BEGIN -----\n".len() + "-----END -----\n".len();
+    base64 + base64.div_ceil(64) + 2 * label.len() + frame
+}
+
+const BEGIN: &[u8] = b"-----BEGIN ";
+const END: &[u8] = b"\n-----END ";
+const DASHES: &[u8] = b"-----";
+
+/// Finds the first well-formed block; answers it and the text after its END line.
+fn next_block(text: &[u8]) -> Option<(Block, &[u8])> {
+    let mut rest = text;
+    loop {
+        // The first END line decides; its BEGIN is the last one before it. So a BEGIN line
+        // without an END is skipped.
+        let end = find(rest, END)?;
+        let after_end = end + END.len();
+        let begin =
+            rfind(&rest[..end], BEGIN).filter(|&begin| begin == 0 || rest[begin - 1] == b'\n');
+        if let Some(begin) = begin {
+            match read_block(rest, begin + BEGIN.len(), end) {
+                Attempt::Block(block, after) => return Some((block, after)),
+                Attempt::Text => {}
+                Attempt::Nothing => return None,
+            }
+        }
+        rest = &rest[after_end..];
+    }
+}
+
+/// What came of one BEGIN/END pair.
+enum Attempt<'a> {
+    Block(Block, &'a [u8]),
+    /// Malformed: it counts as text, the search goes on after its END.
+    Text,
+    /// Go gives up on the whole input here.
+    Nothing,
+}
+
+/// Reads the block whose label starts at `label_start` and whose body ends at `end` (the
+/// newline before `-----END `).
+fn read_block(text: &[u8], label_start: usize, end: usize) -> Attempt<'_> {
+    let (label_line, mut body_start) = line_at(text, label_start);
+    let Some(label) = label_line.strip_suffix(DASHES) else {
+        return Attempt::Text;
+    };
+    let mut has_headers = false;
+    loop {
+        if body_start == text.len() {
+            return Attempt::Nothing;
+        }
+        let (line, next) = line_at(text, body_start);
+        if !line.contains(&b':') {
+            break;
+        }
+        has_headers = true;
+        body_start = next;
+    }
+    // Headers that swallowed the END line leave no body.
+    if has_headers && body_start > end {
+        // Beyond the END line's own dashes, Go's cursor is past its mark and it stops searching.
+        return if body_start > end + END.len() {
+            Attempt::Nothing
+        } else {
+            Attempt::Text
+        };
+    }
+    // The END line repeats the label and holds nothing else.
+    let trailer = &text[end + END.len()..];
+    let Some(after_label) = trailer
+        .strip_prefix(label)
+        .and_then(|rest| rest.strip_prefix(DASHES))
+    else {
+        return Attempt::Text;
+    };
+    let (rest_of_line, after) = line_at(after_label, 0);
+    if !rest_of_line.is_empty() {
+        return Attempt::Text;
+    }
+    // An empty block has its END line where the body would start.
+    let body = if body_start < end {
+        &text[body_start..end]
+    } else {
+        &[]
+    };
+    let Some(der) = decode_base64(body) else {
+        return Attempt::Text;
+    };
+    let block = Block {
+        label: String::from_utf8_lossy(label).into_owned(),
+        has_headers,
+        der,
+    };
+    Attempt::Block(block, &after_label[after..])
+}
+
+/// The line at `start` without line ending and trailing blanks, and where the next one starts.
+fn line_at(text: &[u8], start: usize) -> (&[u8], usize) {
+    let tail = &text[start..];
+    let (line, next) = match tail.iter().position(|&byte| byte == b'\n') {
+        Some(newline) => {
+            let line = &tail[..newline];
+            (
+                line.strip_suffix(b"\r").unwrap_or(line),
+                start + newline + 1,
+            )
+        }
+        None => (tail, text.len()),
+    };
+    let blanks = line
+        .iter()
+        .rev()
+        .take_while(|byte| matches!(byte, b' ' | b'\t'))
+        .count();
+    (&line[..line.len() - blanks], next)
+}
+
+/// Standard base64 with padding; blanks and line ends are ignored, trailing bits are not judged.
+fn decode_base64(text: &[u8]) -> Option<Vec<u8>> {
+    use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+    const LENIENT_BITS: GeneralPurpose = GeneralPurpose::new(
+        &base64::alphabet::STANDARD,
+        GeneralPurposeConfig::new()
+            .with_decode_allow_trailing_bits(true)
+            .with_decode_padding_mode(DecodePaddingMode::RequireCanonical),
+    );
+    let mut dense = Zeroizing::new(Vec::with_capacity(text.len()));
+    dense.extend(
+        text.iter()
+            .copied()
+            .filter(|byte| !matches!(byte, b' ' | b'\t' | b'\r' | b'\n')),
+    );
+    LENIENT_BITS.decode(&*dense).ok()
+}
+
+fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    haystack
+        .windows(needle.len())
+        .position(|window| window == needle)
+}
+
+fn rfind(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    haystack
+        .windows(needle.len())
+        .rposition(|window| window == needle)
 }

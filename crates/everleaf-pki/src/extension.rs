@@ -1,0 +1,349 @@
+//! X.509 extensions that Everleaf writes and reads: names, usages, constraints, key identifiers.
+
+use crate::asn1::{self, SEQUENCE, oid};
+use der::asn1::{BitStringRef, ObjectIdentifier, OctetString};
+use der::{Decode, Encode, Reader, SliceReader, Tag};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use x509_cert::ext::Extension;
+
+/// An extension as read: identifier, critical flag, value bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RawExtension<'a> {
+    pub(crate) id: ObjectIdentifier,
+    pub(crate) critical: bool,
+    pub(crate) value: &'a [u8],
+}
+
+/// Why a list of extensions or one of them cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ExtensionError {
+    #[error("malformed extensions: {0}")]
+    Malformed(der::Error),
+    #[error("extension {0} is repeated")]
+    Repeated(ObjectIdentifier),
+    #[error("subject alternative name: {0}")]
+    AltName(String),
+}
+
+impl From<der::Error> for ExtensionError {
+    fn from(error: der::Error) -> Self {
+        Self::Malformed(error)
+    }
+}
+
+/// Reads `SEQUENCE OF Extension`; `seen` refuses an identifier that came before.
+pub(crate) fn read_extensions<'a>(
+    reader: &mut SliceReader<'a>,
+    seen: &mut Vec<RawExtension<'a>>,
+) -> Result<(), ExtensionError> {
+    let mut list = SliceReader::new(asn1::read_content(reader, Tag::Sequence)?)?;
+    while !list.is_finished() {
+        let extension = read_extension(&mut list)?;
+        seen.push(extension);
+        if seen.len() > EXTENSIONS_MAX {
+            return Err(ExtensionError::AltName(format!(
+                "more than {EXTENSIONS_MAX} extensions"
+            )));
+        }
+    }
+    let mut ids: Vec<_> = seen.iter().map(|extension| extension.id).collect();
+    ids.sort();
+    match ids.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => Err(ExtensionError::Repeated(pair[0])),
+        None => Ok(()),
+    }
+}
+
+/// More extensions than this in one request or certificate are refused.
+const EXTENSIONS_MAX: usize = 1_000;
+
+fn read_extension<'a>(list: &mut SliceReader<'a>) -> der::Result<RawExtension<'a>> {
+    let mut body = SliceReader::new(asn1::read_content(list, Tag::Sequence)?)?;
+    let id = ObjectIdentifier::decode(&mut body)?;
+    let critical = if Tag::peek(&body)? == Tag::Boolean {
+        bool::decode(&mut body)?
+    } else {
+        false
+    };
+    let value = asn1::read_content(&mut body, Tag::OctetString)?;
+    body.finish()?;
+    Ok(RawExtension {
+        id,
+        critical,
+        value,
+    })
+}
+
+/// Subject alternative names, sorted by kind, each kind in its order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct AltNames {
+    pub(crate) dns_names: Vec<String>,
+    pub(crate) email_addresses: Vec<String>,
+    pub(crate) ip_addresses: Vec<IpAddr>,
+    pub(crate) uris: Vec<String>,
+    /// Names of kinds that Go does not see.
+    pub(crate) other_count: usize,
+}
+
+const EMAIL: u8 = 0x81;
+const DNS: u8 = 0x82;
+const URI: u8 = 0x86;
+const IP: u8 = 0x87;
+
+impl AltNames {
+    /// Reads the extension's value as Go's `parseSANExtension`: IA5 text, addresses of 4 or 16
+    /// octets; other kinds of names are only counted. IPv4-mapped IPv6 addresses become IPv4,
+    /// which is how Go compares, prints and writes them.
+    pub(crate) fn from_der(value: &[u8]) -> Result<Self, ExtensionError> {
+        let mut names = Self::default();
+        let mut reader = SliceReader::new(value)?;
+        let mut list = SliceReader::new(asn1::read_content(&mut reader, Tag::Sequence)?)?;
+        reader.finish()?;
+        while !list.is_finished() {
+            let name = asn1::read_element(&mut list)?;
+            match name.identifier {
+                EMAIL => names.email_addresses.push(ia5("rfc822Name", name.content)?),
+                DNS => names.dns_names.push(ia5("dNSName", name.content)?),
+                URI => names.uris.push(uri(name.content)?),
+                IP => names.ip_addresses.push(ip(name.content)?),
+                _ => names.other_count += 1,
+            }
+        }
+        Ok(names)
+    }
+
+    /// True when nothing would be written.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.dns_names.is_empty()
+            && self.email_addresses.is_empty()
+            && self.ip_addresses.is_empty()
+            && self.uris.is_empty()
+    }
+
+    /// The extension as Go's `marshalSANs` writes it: DNS, email, IP, URI; critical when the
+    /// subject is empty.
+    pub(crate) fn to_extension(&self, critical: bool) -> Extension {
+        let mut list = Vec::new();
+        for name in &self.dns_names {
+            asn1::write_element(&mut list, DNS, name.as_bytes());
+        }
+        for address in &self.email_addresses {
+            asn1::write_element(&mut list, EMAIL, address.as_bytes());
+        }
+        for address in &self.ip_addresses {
+            match address.to_canonical() {
+                IpAddr::V4(address) => asn1::write_element(&mut list, IP, &address.octets()),
+                IpAddr::V6(address) => asn1::write_element(&mut list, IP, &address.octets()),
+            }
+        }
+        for uri in &self.uris {
+            asn1::write_element(&mut list, URI, uri.as_bytes());
+        }
+        extension(
+            oid::SUBJECT_ALT_NAME,
+            critical,
+            asn1::element(SEQUENCE, &list),
+        )
+    }
+
+    /// The names without repeats, order kept.
+    pub(crate) fn without_repeats(&self) -> Self {
+        Self {
+            dns_names: distinct(&self.dns_names),
+            email_addresses: distinct(&self.email_addresses),
+            ip_addresses: distinct(&self.ip_addresses),
+            uris: distinct(&self.uris),
+            other_count: self.other_count,
+        }
+    }
+}
+
+fn distinct<T: Clone + Ord>(items: &[T]) -> Vec<T> {
+    let mut seen = std::collections::BTreeSet::new();
+    items
+        .iter()
+        .filter(|item| seen.insert(*item))
+        .cloned()
+        .collect()
+}
+
+fn ia5(kind: &str, content: &[u8]) -> Result<String, ExtensionError> {
+    match std::str::from_utf8(content) {
+        Ok(text) if text.is_ascii() => Ok(text.to_owned()),
+        _ => Err(ExtensionError::AltName(format!("{kind} is not ASCII"))),
+    }
+}
+
+/// Go parses URIs; the part of its grammar that matters here is that control characters are refused.
+fn uri(content: &[u8]) -> Result<String, ExtensionError> {
+    let text = ia5("URI", content)?;
+    if text
+        .bytes()
+        .any(|byte| byte.is_ascii_control() || byte == b' ')
+    {
+        return Err(ExtensionError::AltName(
+            "URI holds blanks or control characters".into(),
+        ));
+    }
+    Ok(text)
+}
+
+fn ip(content: &[u8]) -> Result<IpAddr, ExtensionError> {
+    if let Ok(octets) = <[u8; 4]>::try_from(content) {
+        return Ok(Ipv4Addr::from(octets).into());
+    }
+    if let Ok(octets) = <[u8; 16]>::try_from(content) {
+        return Ok(IpAddr::from(Ipv6Addr::from(octets)).to_canonical());
+    }
+    Err(ExtensionError::AltName(format!(
+        "an IP address has 4 or 16 octets, not {}",
+        content.len()
+    )))
+}
+
+/// Wraps a value.
+pub(crate) fn extension(id: ObjectIdentifier, critical: bool, value: Vec<u8>) -> Extension {
+    let extn_value =
+        OctetString::new(value).expect("invariant: extension values stay below 256 MiB");
+    Extension {
+        extn_id: id,
+        critical,
+        extn_value,
+    }
+}
+
+/// Key usage bits, numbered as in RFC 5280 4.2.1.3 (bit 0 is digitalSignature).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct KeyUsageBits(pub(crate) u16);
+
+impl KeyUsageBits {
+    pub(crate) const DIGITAL_SIGNATURE: u16 = 1 << 0;
+    pub(crate) const CONTENT_COMMITMENT: u16 = 1 << 1;
+    pub(crate) const KEY_ENCIPHERMENT: u16 = 1 << 2;
+    pub(crate) const DATA_ENCIPHERMENT: u16 = 1 << 3;
+    pub(crate) const KEY_AGREEMENT: u16 = 1 << 4;
+    pub(crate) const CERT_SIGN: u16 = 1 << 5;
+    pub(crate) const CRL_SIGN: u16 = 1 << 6;
+    pub(crate) const ENCIPHER_ONLY: u16 = 1 << 7;
+    pub(crate) const DECIPHER_ONLY: u16 = 1 << 8;
+
+    pub(crate) fn contains(self, bit: u16) -> bool {
+        self.0 & bit != 0
+    }
+
+    pub(crate) fn from_der(value: &[u8]) -> der::Result<Self> {
+        let bits = BitStringRef::from_der(value)?;
+        let set = (0..9).filter(|&index| bits.get(index) == Some(true));
+        Ok(Self(set.fold(0, |sum, index| sum | 1 << index)))
+    }
+
+    /// As a critical extension; the bit string is cut after its last set bit (X.690 11.2.2).
+    pub(crate) fn to_extension(self) -> Extension {
+        let bytes = [
+            (self.0 as u8).reverse_bits(),
+            ((self.0 >> 8) as u8).reverse_bits(),
+        ];
+        let used = if bytes[1] != 0 {
+            &bytes[..]
+        } else {
+            &bytes[..1]
+        };
+        let unused = used.last().map_or(0, |last| last.trailing_zeros().min(7));
+        let value = BitStringRef::new(unused as u8, used)
+            .and_then(|bits| bits.to_der())
+            .expect("invariant: at most nine bits");
+        extension(oid::KEY_USAGE, true, value)
+    }
+}
+
+/// `SEQUENCE OF` key purpose identifiers.
+pub(crate) fn extended_key_usage(purposes: &[ObjectIdentifier]) -> Extension {
+    let list: Vec<u8> = purposes
+        .iter()
+        .flat_map(|purpose| {
+            purpose
+                .to_der()
+                .expect("invariant: purposes are short constants")
+        })
+        .collect();
+    extension(
+        oid::EXTENDED_KEY_USAGE,
+        false,
+        asn1::element(SEQUENCE, &list),
+    )
+}
+
+pub(crate) fn read_extended_key_usage(value: &[u8]) -> der::Result<Vec<ObjectIdentifier>> {
+    let mut reader = SliceReader::new(value)?;
+    let mut list = SliceReader::new(asn1::read_content(&mut reader, Tag::Sequence)?)?;
+    reader.finish()?;
+    let mut purposes = Vec::new();
+    while !list.is_finished() {
+        purposes.push(ObjectIdentifier::decode(&mut list)?);
+    }
+    Ok(purposes)
+}
+
+/// Critical; an empty sequence for end entities, as Go writes it.
+pub(crate) fn basic_constraints(is_ca: bool) -> Extension {
+    const TRUE: &[u8] = &[0x01, 0x01, 0xff];
+    let body = if is_ca { TRUE } else { &[] };
+    extension(oid::BASIC_CONSTRAINTS, true, asn1::element(SEQUENCE, body))
+}
+
+/// CA flag and path length.
+pub(crate) fn read_basic_constraints(value: &[u8]) -> der::Result<(bool, Option<u32>)> {
+    let mut reader = SliceReader::new(value)?;
+    let mut body = SliceReader::new(asn1::read_content(&mut reader, Tag::Sequence)?)?;
+    reader.finish()?;
+    let is_ca = if body.peek_byte() == Some(0x01) {
+        bool::decode(&mut body)?
+    } else {
+        false
+    };
+    let path_len = if body.is_finished() {
+        None
+    } else {
+        Some(u32::decode(&mut body)?)
+    };
+    body.finish()?;
+    Ok((is_ca, path_len))
+}
+
+pub(crate) fn subject_key_identifier(id: &[u8]) -> Extension {
+    const OCTET_STRING: u8 = 0x04;
+    extension(
+        oid::SUBJECT_KEY_IDENTIFIER,
+        false,
+        asn1::element(OCTET_STRING, id),
+    )
+}
+
+pub(crate) fn read_subject_key_identifier(value: &[u8]) -> der::Result<&[u8]> {
+    let mut reader = SliceReader::new(value)?;
+    let id = asn1::read_content(&mut reader, Tag::OctetString)?;
+    reader.finish()?;
+    Ok(id)
+}
+
+const KEY_IDENTIFIER: u8 = 0x80;
+
+pub(crate) fn authority_key_identifier(id: &[u8]) -> Extension {
+    let body = asn1::element(KEY_IDENTIFIER, id);
+    extension(
+        oid::AUTHORITY_KEY_IDENTIFIER,
+        false,
+        asn1::element(SEQUENCE, &body),
+    )
+}
+
+/// The `keyIdentifier`, when there is one.
+pub(crate) fn read_authority_key_identifier(value: &[u8]) -> der::Result<Option<&[u8]>> {
+    let mut reader = SliceReader::new(value)?;
+    let mut body = SliceReader::new(asn1::read_content(&mut reader, Tag::Sequence)?)?;
+    reader.finish()?;
+    if body.peek_byte() != Some(KEY_IDENTIFIER) {
+        return Ok(None);
+    }
+    asn1::read_element(&mut body).map(|element| Some(element.content))
+}

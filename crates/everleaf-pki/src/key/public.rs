@@ -1,0 +1,312 @@
+//! Public keys: reading SubjectPublicKeyInfo as Go does, and the strength rule.
+
+use super::{KeyError, RSA_BITS_MAX, RSA_BITS_MIN};
+use crate::asn1::oid;
+use crate::signature;
+use aws_lc_rs::signature::ParsedPublicKey;
+use der::asn1::{BitStringRef, ObjectIdentifier};
+use der::{Decode, Reader, SliceReader, Tag};
+use std::sync::Arc;
+
+/// A public key as SubjectPublicKeyInfo DER. Cheap to clone.
+#[derive(Clone)]
+pub struct PublicKey {
+    parts: Arc<Parts>,
+}
+
+struct Parts {
+    spki_der: Vec<u8>,
+    kind: PublicKeyKind,
+    /// Content of the `subjectPublicKey` bit string: a curve point, 32 bytes, or `RSAPublicKey`.
+    key_bytes: Vec<u8>,
+}
+
+/// What kind of key a public key is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PublicKeyKind {
+    /// NIST P-224: read, as Go reads it, but nothing here can verify with it.
+    EcdsaP224,
+    /// NIST P-256.
+    EcdsaP256,
+    /// NIST P-384.
+    EcdsaP384,
+    /// NIST P-521.
+    EcdsaP521,
+    /// Ed25519.
+    Ed25519,
+    /// RSA.
+    Rsa {
+        /// Length of the modulus.
+        bits: u32,
+    },
+    /// Anything else: readable in a certificate, not usable.
+    Other {
+        /// The algorithm's object identifier.
+        algorithm: ObjectIdentifier,
+    },
+}
+
+impl std::fmt::Display for PublicKeyKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::EcdsaP224 => f.write_str("ECDSA P-224"),
+            Self::EcdsaP256 => f.write_str("ECDSA P-256"),
+            Self::EcdsaP384 => f.write_str("ECDSA P-384"),
+            Self::EcdsaP521 => f.write_str("ECDSA P-521"),
+            Self::Ed25519 => f.write_str("Ed25519"),
+            Self::Rsa { bits } => write!(f, "RSA {bits}"),
+            Self::Other { algorithm } => write!(f, "algorithm {algorithm}"),
+        }
+    }
+}
+
+impl PublicKey {
+    /// Reads SubjectPublicKeyInfo DER (RFC 5280 4.1.2.7) with the rules of Go's `crypto/x509`:
+    /// RSA parameters must be NULL, Ed25519 has none, curves are named, points uncompressed.
+    /// Algorithms that Go does not know are kept as [`PublicKeyKind::Other`].
+    ///
+    /// # Errors
+    /// [`KeyError::Malformed`].
+    pub fn from_spki_der(der: &[u8]) -> Result<Self, KeyError> {
+        let (algorithm, parameters, key_bytes) =
+            read_spki(der).map_err(|error| KeyError::malformed_public(error.to_string()))?;
+        let kind = match algorithm {
+            oid::RSA_ENCRYPTION => rsa_kind(parameters, key_bytes)?,
+            oid::EC_PUBLIC_KEY => ec_kind(parameters, key_bytes)?,
+            oid::ED25519 => ed25519_kind(parameters, key_bytes)?,
+            other => PublicKeyKind::Other { algorithm: other },
+        };
+        Ok(Self {
+            parts: Arc::new(Parts {
+                spki_der: der.to_vec(),
+                kind,
+                key_bytes: key_bytes.to_vec(),
+            }),
+        })
+    }
+
+    /// SubjectPublicKeyInfo, DER.
+    pub fn spki_der(&self) -> &[u8] {
+        &self.parts.spki_der
+    }
+
+    /// What kind of key it is.
+    pub fn kind(&self) -> &PublicKeyKind {
+        &self.parts.kind
+    }
+
+    /// The key inside the SubjectPublicKeyInfo, without its algorithm.
+    pub(crate) fn key_bytes(&self) -> &[u8] {
+        &self.parts.key_bytes
+    }
+
+    /// Refuses weak keys: rule S4 of the approval policy. RSA needs 2048 to 8192 bits, an odd
+    /// modulus without the ROCA pattern (CVE-2017-15361) and an odd exponent from 65537 to 2^31-1;
+    /// EC must be a valid point of P-256, P-384 or P-521; Ed25519 must not be a point of small
+    /// order, for which one signature fits every message. Upstream checks none of this.
+    ///
+    /// # Errors
+    /// [`KeyError::Weak`], [`KeyError::Unsupported`] for other kinds.
+    pub fn check_strength(&self) -> Result<(), KeyError> {
+        match self.kind() {
+            PublicKeyKind::Rsa { bits } => self.check_rsa(*bits),
+            PublicKeyKind::Ed25519 => self.check_ed25519(),
+            PublicKeyKind::EcdsaP256 | PublicKeyKind::EcdsaP384 | PublicKeyKind::EcdsaP521 => {
+                let verification = signature::ecdsa_for_curve(self.kind())
+                    .expect("invariant: the three curves have a verification algorithm");
+                ParsedPublicKey::new(verification, self.key_bytes())
+                    .map(drop)
+                    .map_err(|_| KeyError::Weak("the EC point is not on its curve".into()))
+            }
+            PublicKeyKind::EcdsaP224 => Err(KeyError::Weak(
+                "ECDSA P-224: use P-256, P-384, P-521, Ed25519 or RSA 2048".into(),
+            )),
+            PublicKeyKind::Other { .. } => Err(KeyError::Unsupported(self.kind().to_string())),
+        }
+    }
+
+    fn check_rsa(&self, bits: u32) -> Result<(), KeyError> {
+        let weak = |text: String| Err(KeyError::Weak(text));
+        if !(RSA_BITS_MIN..=RSA_BITS_MAX).contains(&bits) {
+            return weak(format!(
+                "RSA {bits}: {RSA_BITS_MIN} to {RSA_BITS_MAX} bits are accepted"
+            ));
+        }
+        let (modulus, exponent) = read_rsa(self.key_bytes())?;
+        if modulus.last().is_none_or(|last| last & 1 == 0) {
+            return weak("the RSA modulus is even".into());
+        }
+        if exponent & 1 == 0 || !(65_537..=i32::MAX as u64).contains(&exponent) {
+            return weak(format!(
+                "RSA exponent {exponent}: an odd number from 65537 to 2147483647 is accepted"
+            ));
+        }
+        if has_roca_pattern(modulus) {
+            return weak("the RSA modulus has the pattern of CVE-2017-15361 (ROCA)".into());
+        }
+        Ok(())
+    }
+
+    fn check_ed25519(&self) -> Result<(), KeyError> {
+        let mut point: [u8; 32] = self
+            .key_bytes()
+            .try_into()
+            .expect("invariant: Ed25519 keys were read with 32 bytes");
+        // The sign of x does not matter for the order.
+        point[31] &= 0x7f;
+        if ED25519_SMALL_ORDER.contains(&point) {
+            return Err(KeyError::Weak("the Ed25519 point has small order".into()));
+        }
+        Ok(())
+    }
+}
+
+impl PartialEq for PublicKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.parts.spki_der == other.parts.spki_der
+    }
+}
+
+impl Eq for PublicKey {}
+
+impl std::fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "PublicKey({})", self.kind())
+    }
+}
+
+/// Algorithm, raw parameters (empty when absent), key bytes.
+fn read_spki(der: &[u8]) -> der::Result<(ObjectIdentifier, &[u8], &[u8])> {
+    let mut reader = SliceReader::new(der)?;
+    let parts = reader.sequence(|reader| {
+        let (algorithm, parameters) = reader.sequence(|reader| {
+            let algorithm = ObjectIdentifier::decode(reader)?;
+            let rest = reader.remaining_len();
+            Ok::<_, der::Error>((algorithm, reader.read_slice(rest)?))
+        })?;
+        let bits = BitStringRef::decode(reader)?;
+        let bytes = bits
+            .as_bytes()
+            .ok_or_else(|| reader.error(Tag::BitString.value_error()))?;
+        Ok::<_, der::Error>((algorithm, parameters, bytes))
+    })?;
+    reader.finish()?;
+    Ok(parts)
+}
+
+fn rsa_kind(parameters: &[u8], key: &[u8]) -> Result<PublicKeyKind, KeyError> {
+    const NULL: &[u8] = &[0x05, 0x00];
+    if parameters != NULL {
+        return Err(KeyError::malformed_public(
+            "an RSA key needs NULL parameters",
+        ));
+    }
+    let (modulus, _) = read_rsa(key)?;
+    let bits = modulus.first().map_or(0, |first| {
+        8 * u32::try_from(modulus.len()).unwrap_or(u32::MAX / 8) - first.leading_zeros()
+    });
+    Ok(PublicKeyKind::Rsa { bits })
+}
+
+/// Modulus (big-endian, without leading zeros) and exponent of an `RSAPublicKey` (RFC 8017 A.1.1).
+fn read_rsa(key: &[u8]) -> Result<(&[u8], u64), KeyError> {
+    let read = || -> der::Result<_> {
+        let mut reader = SliceReader::new(key)?;
+        let parts = reader.sequence(|reader| {
+            let modulus = der::asn1::UintRef::decode(reader)?;
+            let exponent = u64::decode(reader)?;
+            Ok::<_, der::Error>((modulus, exponent))
+        })?;
+        reader.finish()?;
+        Ok(parts)
+    };
+    let (modulus, exponent) =
+        read().map_err(|error| KeyError::malformed_public(format!("RSA key: {error}")))?;
+    if modulus.as_bytes().iter().all(|&byte| byte == 0) || exponent == 0 {
+        return Err(KeyError::malformed_public(
+            "RSA modulus or exponent is zero",
+        ));
+    }
+    Ok((modulus.as_bytes(), exponent))
+}
+
+fn ec_kind(parameters: &[u8], point: &[u8]) -> Result<PublicKeyKind, KeyError> {
+    let curve = ObjectIdentifier::from_der(parameters)
+        .map_err(|_| KeyError::malformed_public("an EC key must name its curve"))?;
+    let (kind, field_len) = match curve {
+        oid::SECP224R1 => (PublicKeyKind::EcdsaP224, 28),
+        oid::SECP256R1 => (PublicKeyKind::EcdsaP256, 32),
+        oid::SECP384R1 => (PublicKeyKind::EcdsaP384, 48),
+        oid::SECP521R1 => (PublicKeyKind::EcdsaP521, 66),
+        other => {
+            return Err(KeyError::Unsupported(format!("elliptic curve {other}")));
+        }
+    };
+    const UNCOMPRESSED: u8 = 4;
+    if point.len() != 1 + 2 * field_len || point.first() != Some(&UNCOMPRESSED) {
+        return Err(KeyError::malformed_public(
+            "the EC point is not an uncompressed point of its curve",
+        ));
+    }
+    Ok(kind)
+}
+
+fn ed25519_kind(parameters: &[u8], key: &[u8]) -> Result<PublicKeyKind, KeyError> {
+    if !parameters.is_empty() {
+        return Err(KeyError::malformed_public(
+            "an Ed25519 key has no parameters",
+        ));
+    }
+    if key.len() != 32 {
+        return Err(KeyError::malformed_public("an Ed25519 key has 32 bytes"));
+    }
+    Ok(PublicKeyKind::Ed25519)
+}
+
+/// Keys of the ROCA generator are powers of 65537 modulo each of these primes; a sound modulus
+/// has about one chance in 2^27 to look so. (Nemec et al., "The Return of Coppersmith's Attack".)
+const ROCA_PRIMES: [u32; 17] = [
+    11, 13, 17, 19, 37, 53, 61, 71, 73, 79, 97, 103, 107, 109, 127, 151, 157,
+];
+
+fn has_roca_pattern(modulus: &[u8]) -> bool {
+    ROCA_PRIMES.iter().all(|&prime| {
+        let residue = modulus
+            .iter()
+            .fold(0, |rest, &byte| (rest * 256 + u32::from(byte)) % prime);
+        let mut power = 1;
+        (0..prime).any(|_| {
+            power = power * 65_537 % prime;
+            power == residue
+        })
+    })
+}
+
+/// y coordinates (little-endian) of the points of order 1, 2, 4 and 8, with their
+/// non-canonical forms.
+const ED25519_SMALL_ORDER: [[u8; 32]; 7] = {
+    const fn filled(first: u8, middle: u8, last: u8) -> [u8; 32] {
+        let mut bytes = [middle; 32];
+        bytes[0] = first;
+        bytes[31] = last;
+        bytes
+    }
+    [
+        filled(0, 0, 0),
+        filled(1, 0, 0),
+        filled(0xec, 0xff, 0x7f),
+        filled(0xed, 0xff, 0x7f),
+        filled(0xee, 0xff, 0x7f),
+        [
+            0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef,
+            0x98, 0xf0, 0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88,
+            0x6d, 0x53, 0xfc, 0x05,
+        ],
+        [
+            0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10,
+            0x67, 0x0f, 0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77,
+            0x92, 0xac, 0x03, 0x7a,
+        ],
+    ]
+};
