@@ -93,12 +93,23 @@ pub fn decide(request: &OpenRequest, signer: BuiltinSigner) -> Action {
             message,
         };
     }
-    Action::Sign(Box::new(ApprovedRequest {
-        request: verified.clone(),
-        signer_name: SignerName::new(signer.name()),
+    let conditions = csr.conditions();
+    // A Failed condition that does not hold is no end of the request (spec 4.1).
+    let standing: Vec<&str> = conditions
+        .iter()
+        .filter(|condition| {
+            condition.kind != "Failed" || matches!(condition.status.as_str(), "True" | "")
+        })
+        .map(|condition| condition.kind.as_str())
+        .collect();
+    let approved = ApprovedRequest::new(
+        verified.clone(),
+        SignerName::new(signer.name()),
         usages,
-        expiration_seconds: csr.expiration_seconds(),
-    }))
+        csr.expiration_seconds(),
+        &standing,
+    );
+    approved.map_or(Action::Leave, |approved| Action::Sign(Box::new(approved)))
 }
 
 /// Has `issuer` sign. `now` is the signer's clock; all dates follow it. `serial` is 16 random bytes.
