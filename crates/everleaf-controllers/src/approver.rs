@@ -8,7 +8,7 @@
 
 use crate::index::OpenRequest;
 use everleaf_api::csr::{APPROVED, Csr, DENIED, FAILED};
-use everleaf_pki::{VerifiedRequest, signer};
+use everleaf_pki::{SignerName, VerifiedRequest, signer};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ pub enum Leave {
     Unreadable(String),
     /// No recognizer matches: someone else's request.
     Unrecognized(&'static str),
-    /// Recognized, but its key is too weak to sign.
+    /// A kubelet's request whose key is too weak to sign.
     WeakKey(String),
 }
 
@@ -107,9 +107,6 @@ pub fn decide(request: &OpenRequest, reviews: &[Review], hold: Option<Duration>)
             continue;
         }
         recognized = true;
-        if let Err(error) = verified.public_key().check_strength() {
-            return Action::Leave(Leave::WeakKey(error.to_string()));
-        }
         if let Some(delay) = hold {
             return Action::Hold(delay);
         }
@@ -130,10 +127,14 @@ pub fn decide(request: &OpenRequest, reviews: &[Review], hold: Option<Duration>)
             }
         }
     }
-    Action::Leave(if recognized {
-        Leave::NotPermitted
-    } else {
-        Leave::Unrecognized(why)
+    if recognized {
+        return Action::Leave(Leave::NotPermitted);
+    }
+    let is_kubelets = csr.signer_name() == SignerName::KUBE_APISERVER_CLIENT_KUBELET;
+    Action::Leave(match verified.public_key().check_strength() {
+        // Would be approved upstream; whoever waits for it should find out why it is not.
+        Err(error) if is_kubelets => Leave::WeakKey(error.to_string()),
+        _ => Leave::Unrecognized(why),
     })
 }
 

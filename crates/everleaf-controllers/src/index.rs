@@ -5,8 +5,9 @@
 //! that return the [`Stage`] of what changed; it refuses to know queues, clients and time.
 
 use crate::builtin::BuiltinSigner;
+use crate::notice::signer_label;
 use crate::record::Record;
-use everleaf_api::csr::{APPROVED, Csr, DENIED, FAILED};
+use everleaf_api::csr::{APPROVED, Condition, Csr, DENIED, FAILED};
 use everleaf_api::meta;
 use everleaf_pki::{RequestError, VerifiedRequest};
 use serde_json::Value;
@@ -75,6 +76,16 @@ pub enum Entry {
     Closed(Arc<Record>),
     /// Still to be decided, or to be signed.
     Open(Arc<OpenRequest>),
+}
+
+impl Entry {
+    /// The facts that age.
+    pub fn record(&self) -> Arc<Record> {
+        match self {
+            Self::Closed(record) => Arc::clone(record),
+            Self::Open(open) => Arc::new(Record::of(open.csr())),
+        }
+    }
 }
 
 /// What a change amounted to.
@@ -161,6 +172,23 @@ impl Index {
         self.entries.values()
     }
 
+    /// Requests that are not closed, by signer as metrics name it; every name appears.
+    pub fn open_counts(&self) -> BTreeMap<&'static str, usize> {
+        let names = BuiltinSigner::ALL
+            .map(BuiltinSigner::name)
+            .into_iter()
+            .chain(["other"]);
+        let mut counts: BTreeMap<_, _> = names.map(|name| (name, 0)).collect();
+        for entry in self.entries.values() {
+            if let Entry::Open(open) = entry {
+                *counts
+                    .entry(signer_label(open.csr().signer_name()))
+                    .or_default() += 1;
+            }
+        }
+        counts
+    }
+
     /// Number of requests.
     pub fn len(&self) -> usize {
         self.entries.len()
@@ -189,9 +217,15 @@ pub fn stage(csr: Csr<'_>) -> Stage {
     }
 }
 
+/// Whether a condition's status says that it is so; empty counts, from before statuses existed.
+pub fn holds(condition: &Condition) -> bool {
+    matches!(condition.status.as_str(), "True" | "")
+}
+
 fn is_failed(csr: Csr<'_>) -> bool {
     csr.has_condition(FAILED)
-        && csr.conditions().iter().any(|condition| {
-            condition.kind == FAILED && matches!(condition.status.as_str(), "True" | "")
-        })
+        && csr
+            .conditions()
+            .iter()
+            .any(|condition| condition.kind == FAILED && holds(condition))
 }

@@ -129,20 +129,10 @@ fn certificate(pem: &[u8]) -> Certificate {
             let leaf = chain.leaf();
             Certificate::Present(LeafFacts {
                 common_name: leaf.subject().common_name.clone(),
-                fingerprint: leaf
-                    .fingerprint()
-                    .0
-                    .iter()
-                    .map(|byte| format!("{byte:02x}"))
-                    .collect(),
+                fingerprint: leaf.fingerprint().to_string(),
                 not_after: leaf.not_after(),
                 not_before: leaf.not_before(),
-                serial: leaf
-                    .serial()
-                    .0
-                    .iter()
-                    .map(|byte| format!("{byte:02X}"))
-                    .collect(),
+                serial: leaf.serial().to_string(),
             })
         }
         Err(error) => Certificate::Unreadable(error.to_string()),

@@ -1,20 +1,45 @@
-//! The shell (in progress).
+//! The shell: starts the follower, the workers, the cleaner and the housekeeping, and stops them.
+//!
+//! `run` is one future without background left-overs: when it returns, nothing runs any more.
+//! Whoever wants only one replica to act (leader election) starts it on winning and completes
+//! `shutdown` on losing; no loop writes after that.
 
-use crate::config::Config;
+use crate::bucket::{Rate, TokenBucket};
+use crate::cleaner::{self, DELETES_PER_SECOND, PASS_INTERVAL};
+use crate::config::{Config, Loop};
+use crate::follow::follow;
+use crate::issuers::{IssuerError, Issuers};
+use crate::notice::Notice;
+use crate::perform::{self, STOP_PATIENCE, Task, work};
+use crate::record::Certificate;
+use crate::skew::SKEW_TOLERATED;
+use crate::workplace::Workplace;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+
+/// Time between two looks at CA files, clocks and gauges.
+const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Why the controllers could not start, or stopped.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {
-    /// A signer's CA files cannot be used; one line per pair.
-    #[error("{0}")]
-    Issuer(String),
-    /// A loop ended by a bug.
-    #[error("the loop {0} ended unexpectedly: {1}")]
-    LoopDied(&'static str, String),
+    /// CA files of a signer cannot be used.
+    #[error(transparent)]
+    Issuer(#[from] IssuerError),
+    /// A loop ended by a bug; the process should end, too, and be started again.
+    #[error("a controller loop ended unexpectedly: {0}")]
+    LoopDied(String),
 }
 
-/// Runs the configured loops until `shutdown` completes.
+/// Runs the configured loops until `shutdown` completes, then finishes what is in hand.
+///
+/// `client` may reach a server over TLS or in the same process. When it is built from a
+/// `kube::Config`, set `default_retry = false`: the loops have their own queue and backoff.
 ///
 /// # Errors
 /// At start, when CA files cannot be used. Later only when a loop dies of a bug: an API server that
@@ -24,7 +49,177 @@ pub async fn run(
     config: Config,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), RunError> {
-    let _ = (client, config);
-    shutdown.await;
-    unimplemented!()
+    let sources = match config.loops.contains(&Loop::Signer) {
+        true => config.issuers.clone(),
+        false => BTreeMap::new(),
+    };
+    let (issuers, notices) = Issuers::load(&sources)?;
+    for notice in &notices {
+        config.telemetry.tell(notice);
+    }
+    if config.loops.contains(&Loop::Signer) && sources.is_empty() {
+        config.telemetry.tell(&Notice::SignersSkipped);
+    }
+    let workplace = Arc::new(Workplace::new(client, &config, issuers));
+    let (stop, stopped) = watch::channel(false);
+    let mut loops = start(&workplace, &config, &stopped);
+    let outcome = tokio::select! {
+        () = shutdown => Ok(()),
+        Some(ended) = loops.join_next() => Err(died(ended)),
+    };
+    config
+        .telemetry
+        .set_missing("controllers", Some("stopping".to_owned()));
+    // Receivers outlive this: `loops` holds them.
+    let _ = stop.send(true);
+    let finished = async { while loops.join_next().await.is_some() {} };
+    if tokio::time::timeout(STOP_PATIENCE, finished).await.is_err() {
+        loops.shutdown().await;
+    }
+    outcome
+}
+
+fn died(ended: Result<(), tokio::task::JoinError>) -> RunError {
+    RunError::LoopDied(match ended {
+        Ok(()) => "it returned".to_owned(),
+        Err(error) => error.to_string(),
+    })
+}
+
+fn start(
+    workplace: &Arc<Workplace>,
+    config: &Config,
+    stopped: &watch::Receiver<bool>,
+) -> JoinSet<()> {
+    let mut loops = JoinSet::new();
+    let (synced_sender, synced) = watch::channel(false);
+    let mut tasks: Vec<(&'static str, Task)> = Vec::new();
+    if config.loops.contains(&Loop::Approver) {
+        tasks.push(("csrapproving", Task::Approve));
+    }
+    tasks.extend(
+        workplace
+            .signing
+            .keys()
+            .map(|signer| (signer.loop_name(), Task::Sign(*signer))),
+    );
+    for (name, task) in tasks {
+        workplace.telemetry.tell(&Notice::Starting { name });
+        workplace.telemetry.tell(&Notice::WaitingForCaches { name });
+        for _ in 0..config.workers.max(1) {
+            loops.spawn(work(Arc::clone(workplace), task, stopped.clone()));
+        }
+    }
+    if config.loops.contains(&Loop::Cleaner) {
+        let cleaning = clean(Arc::clone(workplace), config.ages, synced);
+        loops.spawn(until_stopped(stopped.clone(), cleaning));
+    }
+    let following = {
+        let workplace = Arc::clone(workplace);
+        async move {
+            follow(&workplace, &synced_sender).await;
+        }
+    };
+    loops.spawn(until_stopped(stopped.clone(), following));
+    loops.spawn(until_stopped(
+        stopped.clone(),
+        keep_house(Arc::clone(workplace)),
+    ));
+    loops
+}
+
+async fn until_stopped(mut stopped: watch::Receiver<bool>, task: impl Future<Output = ()>) {
+    tokio::select! {
+        // An error means that `run` was dropped, which stops everything as well.
+        _ = stopped.wait_for(|stopped| *stopped) => {}
+        () = task => {}
+    }
+}
+
+/// One pass over all requests after the first list, then one per hour.
+async fn clean(workplace: Arc<Workplace>, ages: cleaner::Ages, mut synced: watch::Receiver<bool>) {
+    if synced.wait_for(|synced| *synced).await.is_err() {
+        return;
+    }
+    loop {
+        clean_once(&workplace, &ages).await;
+        tokio::time::sleep(PASS_INTERVAL).await;
+    }
+}
+
+async fn clean_once(workplace: &Workplace, ages: &cleaner::Ages) {
+    let stepped = workplace.check_step(true);
+    let offset = workplace.api.clock_offset();
+    if !cleaner::may_judge_ages(offset, stepped) {
+        let offset = if stepped { None } else { offset };
+        workplace
+            .telemetry
+            .tell(&Notice::CleaningSkipped { offset });
+        return;
+    }
+    let rate = Rate {
+        per_second: f64::from(DELETES_PER_SECOND),
+        burst: DELETES_PER_SECOND,
+    };
+    let mut bucket = TokenBucket::new(rate);
+    let now = workplace.server_now();
+    for record in workplace.records() {
+        let cause = match cleaner::decide(&record, now, ages) {
+            cleaner::Action::Delete(cause) => cause,
+            cleaner::Action::Keep => continue,
+            cleaner::Action::Unreadable => {
+                if let Certificate::Unreadable(error) = &record.certificate {
+                    let (csr, error) = (record.name.clone(), error.clone());
+                    workplace
+                        .telemetry
+                        .tell(&Notice::CleaningUnreadable { csr, error });
+                }
+                continue;
+            }
+        };
+        tokio::time::sleep(bucket.reserve(workplace.api.uptime())).await;
+        workplace.telemetry.tell(&Notice::Cleaning {
+            record: Arc::clone(&record),
+            cause,
+        });
+        if let Err(error) = perform::delete(workplace, &record).await {
+            let (csr, error) = (record.name.clone(), error.to_string());
+            workplace
+                .telemetry
+                .tell(&Notice::CleaningFailed { csr, error });
+        }
+    }
+}
+
+/// Looks at CA files, clocks and gauges every minute, the first time at once.
+async fn keep_house(workplace: Arc<Workplace>) {
+    let mut ticks = tokio::time::interval(HOUSEKEEPING_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut clocks_apart = false;
+    loop {
+        ticks.tick().await;
+        workplace.check_step(false);
+        if let Some(offset) = workplace.api.clock_offset() {
+            let apart = offset.abs() > SKEW_TOLERATED;
+            if apart != clocks_apart {
+                clocks_apart = apart;
+                workplace
+                    .telemetry
+                    .tell(&Notice::ClockSkew { offset, apart });
+            }
+        }
+        let now = workplace.now();
+        let looking = {
+            let workplace = Arc::clone(&workplace);
+            // The disk may be slow, or a network file system.
+            tokio::task::spawn_blocking(move || workplace.issuers.reload(now))
+        };
+        for notice in looking.await.unwrap_or_default() {
+            workplace.telemetry.tell(&notice);
+        }
+        for notice in workplace.issuers.expiring(now) {
+            workplace.telemetry.tell(&notice);
+        }
+        workplace.set_gauges();
+    }
 }

@@ -6,7 +6,8 @@
 //! the certificate are everleaf-pki's; this module refuses to know them.
 
 use crate::builtin::BuiltinSigner;
-use crate::index::{OpenRequest, Stage, stage};
+use crate::index::{OpenRequest, Stage, holds, stage};
+use everleaf_api::csr::FAILED;
 use everleaf_pki::{
     ApprovedRequest, IssueError, Issued, Issuer, Profile, SignerName, Usage, signer,
 };
@@ -20,8 +21,6 @@ const BACKDATE: Duration = Duration::from_secs(5 * 60);
 pub const REASON_POLICY: &str = "SignerValidationFailure";
 /// The request is no readable certification request.
 pub const REASON_UNPARSEABLE: &str = "RequestUnparseable";
-/// The request's key is too weak, or of an unknown kind.
-pub const REASON_KEY: &str = "UnsupportedKey";
 /// A usage that no certificate can express.
 pub const REASON_USAGE: &str = "UnknownUsage";
 
@@ -72,6 +71,7 @@ pub fn decide(request: &OpenRequest, signer: BuiltinSigner) -> Action {
             };
         }
     };
+    // Usages are judged as texts first: the rule's own message comes before "unknown usage".
     let texts = csr.usages();
     if let Err(message) = signer::check_signer_policy(signer.name(), verified, &texts) {
         return Action::Fail {
@@ -79,27 +79,20 @@ pub fn decide(request: &OpenRequest, signer: BuiltinSigner) -> Action {
             message,
         };
     }
-    if let Err(error) = verified.public_key().check_strength() {
-        return Action::Fail {
-            reason: REASON_KEY,
-            message: error.to_string(),
-        };
-    }
-    let (usages, unknown) = parse_usages(&texts);
-    if !unknown.is_empty() {
-        let message = format!("unrecognized usage values: [{}]", unknown.join(" "));
-        return Action::Fail {
-            reason: REASON_USAGE,
-            message,
-        };
-    }
+    let usages = match Usage::parse_all(&texts) {
+        Ok(usages) => usages,
+        Err(unknown) => {
+            return Action::Fail {
+                reason: REASON_USAGE,
+                message: unknown.to_string(),
+            };
+        }
+    };
     let conditions = csr.conditions();
     // A Failed condition that does not hold is no end of the request (spec 4.1).
     let standing: Vec<&str> = conditions
         .iter()
-        .filter(|condition| {
-            condition.kind != "Failed" || matches!(condition.status.as_str(), "True" | "")
-        })
+        .filter(|condition| condition.kind != FAILED || holds(condition))
         .map(|condition| condition.kind.as_str())
         .collect();
     let approved = ApprovedRequest::new(
@@ -129,17 +122,4 @@ pub fn issue(
         Err(IssueError::Policy { reason, message }) => Issuance::Failed { reason, message },
         Err(error) => Issuance::Unavailable(error.to_string()),
     }
-}
-
-/// The known usages in order, and the unknown texts, quoted.
-fn parse_usages(texts: &[String]) -> (Vec<Usage>, Vec<String>) {
-    let mut usages = Vec::with_capacity(texts.len());
-    let mut unknown = Vec::new();
-    for text in texts {
-        match Usage::parse(text) {
-            Some(usage) => usages.push(usage),
-            None => unknown.push(everleaf_api::fields::quote(text)),
-        }
-    }
-    (usages, unknown)
 }

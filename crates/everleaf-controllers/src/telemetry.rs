@@ -75,7 +75,6 @@ impl Telemetry {
     }
 
     /// Notes that `component` is not ready, and why; `None`: it is.
-    #[expect(dead_code, reason = "the shell follows")]
     pub(crate) fn set_missing(&self, component: &'static str, reason: Option<String>) {
         let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
         match reason {

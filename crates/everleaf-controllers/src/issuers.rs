@@ -1,0 +1,335 @@
+//! The issuers of the configured signers: loading their CA files, and noticing new ones.
+//!
+//! A CA is rotated by replacing its files. They are compared byte by byte on every look, so no
+//! file system event can be missed, and a pair is used only when it is complete and valid: a
+//! certificate whose key has not arrived yet, an emptied file, two certificates, a pair that
+//! has expired all leave the old CA signing (spec 4.7, cases 63 to 68). Who looks, and when, is the
+//! shell's affair.
+
+use crate::builtin::BuiltinSigner;
+use crate::config::IssuerSource;
+use crate::notice::Notice;
+use everleaf_pki::Issuer;
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use zeroize::Zeroizing;
+
+/// Largest CA file that is read; a chain of ten with long names has a tenth of it.
+const CA_FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// Days of remaining life at which people are told.
+const EXPIRY_DAYS: [i64; 7] = [180, 90, 30, 14, 7, 3, 1];
+
+/// The CA files of some signers cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("the signing CA {certificate} with key {key} cannot be used: {reason}")]
+pub struct IssuerError {
+    certificate: String,
+    key: String,
+    reason: String,
+}
+
+/// A CA that may be replaced while it signs.
+#[derive(Clone)]
+pub struct SharedIssuer(Arc<RwLock<Arc<Issuer>>>);
+
+impl SharedIssuer {
+    fn new(issuer: Arc<Issuer>) -> Self {
+        Self(Arc::new(RwLock::new(issuer)))
+    }
+
+    /// The CA that signs now.
+    pub fn current(&self) -> Arc<Issuer> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn replace(&self, issuer: Issuer) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(issuer);
+    }
+}
+
+/// Bytes of a pair of files.
+#[derive(Clone, PartialEq, Eq)]
+struct PairBytes {
+    certificate: Vec<u8>,
+    key: Zeroizing<Vec<u8>>,
+}
+
+/// Where an issuer came from, and what is remembered about that place.
+struct Origin {
+    certificate: PathBuf,
+    key: PathBuf,
+    /// The files as they were when the present issuer was made of them.
+    loaded: PairBytes,
+    /// The last trouble that was told, so that it is told once.
+    refused: Option<String>,
+}
+
+/// One CA and the signers that it serves.
+struct Authority {
+    issuer: SharedIssuer,
+    /// `None`: in memory, nothing to look at.
+    origin: Option<Origin>,
+    signers: Vec<BuiltinSigner>,
+    /// The smallest threshold of [`EXPIRY_DAYS`] that was told, or -1 for "expired".
+    told_days: Option<i64>,
+}
+
+/// See the module documentation.
+pub struct Issuers {
+    authorities: Mutex<Vec<Authority>>,
+    by_signer: BTreeMap<BuiltinSigner, SharedIssuer>,
+}
+
+impl Issuers {
+    /// Loads every source; signers that name the same files share one CA.
+    ///
+    /// # Errors
+    /// For the first pair that is missing, empty, not exactly one CA certificate, or not a match.
+    pub fn load(
+        sources: &BTreeMap<BuiltinSigner, IssuerSource>,
+    ) -> Result<(Self, Vec<Notice>), IssuerError> {
+        let mut authorities: Vec<Authority> = Vec::new();
+        let mut notices = Vec::new();
+        for (signer, source) in sources {
+            let same = authorities
+                .iter_mut()
+                .find(|authority| authority.is_from(source));
+            if let Some(authority) = same {
+                authority.signers.push(*signer);
+                continue;
+            }
+            let mut authority = match source {
+                IssuerSource::Memory(issuer) => Authority {
+                    issuer: SharedIssuer::new(Arc::clone(issuer)),
+                    origin: None,
+                    signers: Vec::new(),
+                    told_days: None,
+                },
+                IssuerSource::Files { certificate, key } => {
+                    Authority::from_files(certificate, key)?
+                }
+            };
+            authority.signers.push(*signer);
+            authorities.push(authority);
+        }
+        let mut by_signer = BTreeMap::new();
+        for authority in &authorities {
+            notices.extend(authority.loaded_notice());
+            for signer in &authority.signers {
+                by_signer.insert(*signer, authority.issuer.clone());
+            }
+        }
+        Ok((
+            Self {
+                authorities: Mutex::new(authorities),
+                by_signer,
+            },
+            notices,
+        ))
+    }
+
+    /// The CA of each signer that runs.
+    pub fn by_signer(&self) -> &BTreeMap<BuiltinSigner, SharedIssuer> {
+        &self.by_signer
+    }
+
+    /// Looks at all files again and swaps what changed to something valid. Blocks on the disk.
+    pub fn reload(&self, now: Timestamp) -> Vec<Notice> {
+        let mut authorities = self
+            .authorities
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        authorities
+            .iter_mut()
+            .filter_map(|authority| authority.reload(now))
+            .collect()
+    }
+
+    /// What should be told about CAs that end soon; each threshold once.
+    pub fn expiring(&self, now: Timestamp) -> Vec<Notice> {
+        let mut authorities = self
+            .authorities
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        authorities
+            .iter_mut()
+            .filter_map(|authority| authority.expiring(now))
+            .collect()
+    }
+
+    /// For each signer: the end of its CA, and whether the files on disk are the ones in use.
+    pub fn standings(&self) -> Vec<(BuiltinSigner, Timestamp, bool)> {
+        let authorities = self
+            .authorities
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let of = |authority: &Authority| {
+            let not_after = authority.issuer.current().certificate().not_after();
+            let in_use = authority
+                .origin
+                .as_ref()
+                .is_none_or(|origin| origin.refused.is_none());
+            authority
+                .signers
+                .iter()
+                .map(move |signer| (*signer, not_after, in_use))
+                .collect::<Vec<_>>()
+        };
+        authorities.iter().flat_map(of).collect()
+    }
+}
+
+impl Authority {
+    fn from_files(certificate: &Path, key: &Path) -> Result<Self, IssuerError> {
+        let fail = |reason| IssuerError {
+            certificate: certificate.display().to_string(),
+            key: key.display().to_string(),
+            reason,
+        };
+        let loaded = read_pair(certificate, key).map_err(fail)?;
+        let issuer = parse(&loaded).map_err(fail)?;
+        Ok(Self {
+            issuer: SharedIssuer::new(Arc::new(issuer)),
+            origin: Some(Origin {
+                certificate: certificate.to_owned(),
+                key: key.to_owned(),
+                loaded,
+                refused: None,
+            }),
+            signers: Vec::new(),
+            told_days: None,
+        })
+    }
+
+    fn is_from(&self, source: &IssuerSource) -> bool {
+        match (source, &self.origin) {
+            (IssuerSource::Files { certificate, key }, Some(origin)) => {
+                *certificate == origin.certificate && *key == origin.key
+            }
+            (IssuerSource::Memory(issuer), None) => Arc::ptr_eq(issuer, &self.issuer.current()),
+            _ => false,
+        }
+    }
+
+    fn reload(&mut self, now: Timestamp) -> Option<Notice> {
+        let origin = self.origin.as_mut()?;
+        let outcome = read_pair(&origin.certificate, &origin.key).and_then(|found| {
+            if found == origin.loaded {
+                return Ok(None);
+            }
+            let issuer = parse(&found)?;
+            let not_after = issuer.certificate().not_after();
+            if not_after <= now {
+                return Err(format!("the new CA certificate has expired at {not_after}"));
+            }
+            Ok(Some((found, issuer)))
+        });
+        match outcome {
+            Ok(None) => {
+                origin.refused = None;
+                None
+            }
+            Ok(Some((found, issuer))) => {
+                origin.loaded = found;
+                origin.refused = None;
+                self.issuer.replace(issuer);
+                self.told_days = None;
+                self.loaded_notice()
+            }
+            Err(error) if origin.refused.as_ref() == Some(&error) => None,
+            Err(error) => {
+                origin.refused = Some(error.clone());
+                let pair = origin.pair_text();
+                Some(Notice::CaReloadFailed {
+                    signers: self.signers_text(),
+                    pair,
+                    error,
+                })
+            }
+        }
+    }
+
+    fn expiring(&mut self, now: Timestamp) -> Option<Notice> {
+        let not_after = self.issuer.current().certificate().not_after();
+        let left = now.duration_until(not_after);
+        let days = if left.is_negative() {
+            -1
+        } else {
+            left.as_hours() / 24
+        };
+        let threshold = if days < 0 {
+            Some(-1)
+        } else {
+            EXPIRY_DAYS.into_iter().rfind(|limit| days <= *limit)
+        };
+        if threshold.is_none() || threshold == self.told_days {
+            return None;
+        }
+        self.told_days = threshold;
+        Some(Notice::CaExpiring {
+            signers: self.signers_text(),
+            not_after,
+            days,
+        })
+    }
+
+    fn loaded_notice(&self) -> Option<Notice> {
+        let pair = self.origin.as_ref()?.pair_text();
+        let not_after = self.issuer.current().certificate().not_after();
+        Some(Notice::CaLoaded {
+            signers: self.signers_text(),
+            pair,
+            not_after,
+        })
+    }
+
+    fn signers_text(&self) -> String {
+        self.signers
+            .iter()
+            .map(|signer| signer.name())
+            .collect::<Vec<_>>()
+            .join(",")
+    }
+}
+
+impl Origin {
+    /// The pair as upstream's log names it.
+    fn pair_text(&self) -> String {
+        format!(
+            "csr-controller::{}::{}",
+            self.certificate.display(),
+            self.key.display()
+        )
+    }
+}
+
+fn parse(pair: &PairBytes) -> Result<Issuer, String> {
+    let key = std::str::from_utf8(&pair.key).map_err(|_| "the key file is not PEM".to_owned())?;
+    Issuer::from_pem(&pair.certificate, key).map_err(|error| error.to_string())
+}
+
+fn read_pair(certificate: &Path, key: &Path) -> Result<PairBytes, String> {
+    Ok(PairBytes {
+        certificate: read(certificate)?,
+        key: Zeroizing::new(read(key)?),
+    })
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    let fail = |error: std::io::Error| format!("cannot read {}: {error}", path.display());
+    let length = std::fs::metadata(path).map_err(fail)?.len();
+    if length > CA_FILE_BYTES_MAX {
+        return Err(format!(
+            "{} is too large for a CA file ({length} bytes)",
+            path.display()
+        ));
+    }
+    let bytes = std::fs::read(path).map_err(fail)?;
+    if bytes.is_empty() {
+        return Err(format!("{} is empty", path.display()));
+    }
+    Ok(bytes)
+}
