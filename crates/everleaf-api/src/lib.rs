@@ -12,6 +12,7 @@ pub mod fields;
 pub mod meta;
 pub mod negotiate;
 pub mod patch;
+pub mod review;
 pub mod schema;
 pub mod selector;
 pub mod status;

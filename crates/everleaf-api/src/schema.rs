@@ -315,3 +315,10 @@ impl EncodedJson {
         &self.text[self.body..]
     }
 }
+
+/// A document that has no table (Table, discovery) as JSON text: kind, apiVersion and metadata first, the other members
+/// by name.
+#[must_use]
+pub fn encode_document(document: &Value) -> Vec<u8> {
+    codec::json_write::free_document(document)
+}

@@ -171,7 +171,7 @@ pub(crate) fn free_document(value: &Value) -> Vec<u8> {
 }
 
 /// Any JSON, members by name.
-fn any(out: &mut Vec<u8>, value: &Value) {
+pub(crate) fn any(out: &mut Vec<u8>, value: &Value) {
     match value {
         Value::Null => out.extend_from_slice(b"null"),
         Value::Bool(true) => out.extend_from_slice(b"true"),
