@@ -8,8 +8,11 @@ pub mod admission;
 pub mod authn;
 pub mod authz;
 pub mod bootstrap;
+#[cfg(test)]
+mod fixture;
 pub mod handler;
 pub mod objects;
+mod read;
 pub mod registry;
 pub mod serve;
 pub mod store;

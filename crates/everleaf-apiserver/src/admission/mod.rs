@@ -1,8 +1,21 @@
-//! Admission: NodeRestriction, CertificateApproval, CertificateSigning, CertificateSubjectRestriction, NamespaceLifecycle, TaintNodesByCondition.
-use crate::{authz::Authorizer, objects::Objects, user::User};
-use everleaf_api::Status;
+//! The last word on a write that is authorized and well-formed: rules that need the body, the stored object and more of
+//! the state than one object.
+//!
+//! Mutating phase, in order: NamespaceLifecycle, NodeRestriction, TaintNodesByCondition. Validating phase, after field
+//! validation: CertificateApproval, CertificateSigning, CertificateSubjectRestriction, and the write-time rules of RBAC
+//! (which upstream keeps in the registry). Each is a function of its own; this file only says who is asked when.
+
+mod csr;
+mod namespace;
+mod node_restriction;
+mod rbac;
+mod taint;
+
+use everleaf_api::{Status, status::GroupResource};
 use everleaf_pki::VerifiedRequest;
 use serde_json::Value;
+
+use crate::{authz::Authorizer, objects::Objects, user::User};
 
 /// Verb of an admitted write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +27,7 @@ pub enum Operation {
     /// delete
     Delete,
 }
+
 /// What admission looks at.
 pub struct Attributes<'a> {
     /// Operation.
@@ -35,20 +49,54 @@ pub struct Attributes<'a> {
     /// A CSR's request, verified once on create.
     pub request: Option<&'a VerifiedRequest>,
 }
-/// Mutating phase (before validation of fields).
-pub fn mutate(
-    _attributes: &Attributes<'_>,
-    _object: Option<&mut Value>,
-    _objects: &dyn Objects,
-) -> Result<(), Status> {
-    unimplemented!()
+
+impl Attributes<'_> {
+    /// 403 `R "name" is forbidden: text`.
+    fn forbidden(&self, text: &str) -> Status {
+        Status::forbidden(self.about(), self.name, text)
+    }
+
+    fn about(&self) -> GroupResource<'_> {
+        GroupResource {
+            group: self.group,
+            resource: self.resource,
+        }
+    }
+
+    fn is(&self, operation: Operation, resource: &str, subresource: &str) -> bool {
+        self.operation == operation && self.resource == resource && self.subresource == subresource
+    }
 }
+
+/// Mutating phase (before validation of fields). `object` is the new object of a create or update.
+pub fn mutate(
+    attributes: &Attributes<'_>,
+    object: Option<&mut Value>,
+    objects: &dyn Objects,
+) -> Result<(), Status> {
+    namespace::lifecycle(attributes, objects)?;
+    node_restriction::admit(attributes, object.as_deref())?;
+    if let Some(object) = object {
+        taint::not_ready(attributes, object);
+    }
+    Ok(())
+}
+
 /// Validating phase (after).
 pub fn validate(
-    _attributes: &Attributes<'_>,
-    _object: Option<&Value>,
-    _objects: &dyn Objects,
-    _authorizer: &Authorizer,
+    attributes: &Attributes<'_>,
+    object: Option<&Value>,
+    objects: &dyn Objects,
+    authorizer: &Authorizer,
 ) -> Result<(), Status> {
-    unimplemented!()
+    csr::approval(attributes, objects, authorizer)?;
+    if let Some(object) = object {
+        csr::signing(attributes, object, objects, authorizer)?;
+        csr::subject_restriction(attributes, object)?;
+        rbac::escalation(attributes, object, objects, authorizer)?;
+    }
+    Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,21 +1,42 @@
-//! Who is this? x509, static tokens, bootstrap tokens, anonymous; then the group adder and impersonation.
-use crate::{authz::Authorizer, objects::Objects, user::User};
+//! Who is this? Client certificates, static tokens, bootstrap tokens, and anonymous as the last resort; then, as a step of
+//! its own, impersonation.
+//!
+//! The methods form a union: an error of one does not stop another from accepting. When nobody accepts, a credential that
+//! was shown and found bad is 401; it never becomes anonymous (`apiserver/pkg/authentication/request/union`). This module
+//! refuses to know what anybody may do, except that impersonation asks.
+
+mod bootstrap_token;
+mod impersonation;
+mod static_token;
+mod subject_uid;
+mod x509;
+
+use std::{fmt, sync::Arc};
+
+use arc_swap::ArcSwapOption;
 use everleaf_api::Status;
+use http::{HeaderMap, header::AUTHORIZATION};
 use jiff::Timestamp;
+
+pub use self::impersonation::impersonate;
+use self::{static_token::StaticTokens, x509::ClientCa};
+use crate::{objects::Objects, user::User};
 
 /// What the transport knows about the other side.
 #[derive(Debug, Clone, Default)]
 pub struct Peer {
     /// Certificates the client presented (leaf first, DER); possession of the key was checked by TLS, nothing else.
-    pub certificates: std::sync::Arc<Vec<Vec<u8>>>,
+    pub certificates: Arc<Vec<Vec<u8>>>,
     /// A caller inside this process. Private constructor: no header can make one.
     pub in_process: Option<InProcessIdentity>,
 }
+
 /// Identity of an in-process caller.
 #[derive(Debug, Clone)]
 pub struct InProcessIdentity {
     user: User,
 }
+
 impl InProcessIdentity {
     /// Only the server's in-process door makes one.
     pub(crate) fn new(user: User) -> Self {
@@ -39,59 +60,197 @@ pub struct Config {
     /// `--anonymous-auth`: a request without any credential is `system:anonymous`.
     pub anonymous: bool,
 }
-/// Why a configuration is refused at start.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct ConfigError(String);
+
+/// Says which methods are on; never a token.
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("x509", &!self.client_ca_pem.is_empty())
+            .field("static_tokens", &!self.token_auth_csv.is_empty())
+            .field("bootstrap_tokens", &self.bootstrap_tokens)
+            .field("anonymous", &self.anonymous)
+            .finish()
+    }
+}
+
+/// Why a configuration is refused.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A certificate of the client CA bundle cannot serve as a trust anchor.
+    #[error("client CA bundle: certificate {position} cannot be used: {reason}")]
+    BadClientCa {
+        /// Which, counted from 1.
+        position: usize,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The client CA bundle is not empty but holds no certificate.
+    #[error("client CA bundle: no PEM block labelled CERTIFICATE in it")]
+    NoClientCa,
+    /// A line of the token file.
+    #[error("token file: line {line}: {reason}")]
+    BadTokenLine {
+        /// Which, counted from 1.
+        line: usize,
+        /// What is wrong.
+        reason: &'static str,
+    },
+}
 
 /// Configured methods.
-#[derive(Debug, Default)]
-pub struct Authenticator(());
+#[derive(Default)]
+pub struct Authenticator {
+    client_ca: ArcSwapOption<ClientCa>,
+    static_tokens: StaticTokens,
+    bootstrap_tokens: bool,
+    anonymous: bool,
+}
+
+impl fmt::Debug for Authenticator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authenticator")
+            .field("x509", &self.client_ca.load().is_some())
+            .field("static_tokens", &!self.static_tokens.is_empty())
+            .field("bootstrap_tokens", &self.bootstrap_tokens)
+            .field("anonymous", &self.anonymous)
+            .finish()
+    }
+}
+
 impl Authenticator {
     /// Builds the methods.
-    pub fn new(_config: Config) -> Result<Self, ConfigError> {
-        unimplemented!()
+    pub fn new(config: Config) -> Result<Self, ConfigError> {
+        let authenticator = Self {
+            client_ca: ArcSwapOption::empty(),
+            static_tokens: StaticTokens::from_csv(&config.token_auth_csv)?,
+            bootstrap_tokens: config.bootstrap_tokens,
+            anonymous: config.anonymous,
+        };
+        authenticator.set_client_ca(&config.client_ca_pem)?;
+        Ok(authenticator)
     }
-    /// Replaces the client CA bundle (renewal, reload); connections already open are judged by it from now on.
-    pub fn set_client_ca(&self, _pem: &[u8]) -> Result<(), ConfigError> {
-        unimplemented!()
+
+    /// Replaces the client CA bundle (renewal, reload); connections already open are judged by it from now on. On error
+    /// the old bundle stays.
+    pub fn set_client_ca(&self, pem: &[u8]) -> Result<(), ConfigError> {
+        let client_ca = match pem {
+            [] => None,
+            pem => Some(Arc::new(ClientCa::from_pem(pem)?)),
+        };
+        self.client_ca.store(client_ca);
+        Ok(())
     }
+
     /// The bundle in force, PEM; "" when x509 is off.
     pub fn client_ca_pem(&self) -> String {
-        unimplemented!()
+        self.client_ca
+            .load()
+            .as_ref()
+            .map_or_else(String::new, |ca| ca.pem())
     }
-    /// DER subjects of the client CAs, for the TLS CertificateRequest.
-    pub fn client_ca_subjects(&self) -> Vec<Vec<u8>> {
-        unimplemented!()
+
+    /// Subjects of the client CAs, for the TLS CertificateRequest: Go clients pick their certificate by it.
+    pub fn client_ca_subjects(&self) -> Vec<rustls::DistinguishedName> {
+        self.client_ca
+            .load()
+            .as_ref()
+            .map_or_else(Vec::new, |ca| ca.subjects())
     }
+
     /// The real identity behind a request. 401 for a presented but bad credential, or for none when anonymous is off.
     /// The caller then strips `Authorization`, and asks [`impersonate`] for the effective identity.
     pub fn authenticate(
         &self,
-        _headers: &http::HeaderMap,
-        _peer: &Peer,
-        _objects: &dyn Objects,
-        _now: Timestamp,
+        headers: &HeaderMap,
+        peer: &Peer,
+        objects: &dyn Objects,
+        now: Timestamp,
     ) -> Result<User, Status> {
-        unimplemented!()
+        if let Some(identity) = &peer.in_process {
+            return Ok(identity.user.clone().into_authenticated());
+        }
+        let mut refused = false;
+        if let (Some(ca), Some((leaf, intermediates))) =
+            (self.client_ca.load_full(), peer.certificates.split_first())
+        {
+            match ca.authenticate(leaf, intermediates, now) {
+                Ok(Some(user)) => return Ok(user.into_authenticated()),
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::debug!(%error, "client certificate refused");
+                    refused = true;
+                }
+            }
+        }
+        match bearer_token(headers) {
+            Bearer::None => {}
+            Bearer::Unreadable => refused = true,
+            Bearer::Token(token) => match self.authenticate_token(token, objects, now) {
+                Some(user) => return Ok(user),
+                None => refused = true,
+            },
+        }
+        if !refused && self.anonymous {
+            return Ok(User::anonymous());
+        }
+        Err(Status::unauthorized())
     }
-    /// Judges a bearer token alone (TokenReview): None when no method knows it.
+
+    /// Judges a bearer token alone (TokenReview): None when no method accepts it.
     pub fn authenticate_token(
         &self,
-        _token: &str,
-        _objects: &dyn Objects,
-        _now: Timestamp,
+        token: &str,
+        objects: &dyn Objects,
+        now: Timestamp,
     ) -> Option<User> {
-        unimplemented!()
+        self.static_tokens
+            .user(token)
+            .or_else(|| {
+                if !self.bootstrap_tokens {
+                    return None;
+                }
+                match bootstrap_token::authenticate(token, objects, now) {
+                    Ok(user) => Some(user),
+                    Err(refusal) => {
+                        tracing::debug!(%refusal, "bootstrap token refused");
+                        None
+                    }
+                }
+            })
+            .map(User::into_authenticated)
     }
 }
-/// The effective identity: `real` itself, or whom its `Impersonate-*` headers name, when `real` may. 400 for malformed
-/// headers, 403 when refused.
-pub fn impersonate(
-    _headers: &http::HeaderMap,
-    _real: User,
-    _authorizer: &Authorizer,
-    _objects: &dyn Objects,
-) -> Result<User, Status> {
-    unimplemented!()
+
+enum Bearer<'a> {
+    /// No header, another scheme, or an empty token: no credential at all.
+    None,
+    /// A header that no method can read.
+    Unreadable,
+    Token(&'a str),
 }
+
+/// The bearer token of the first `Authorization` header. The scheme word is case-insensitive; what follows a blank after
+/// the token is ignored (`apiserver/pkg/authentication/request/bearertoken`).
+fn bearer_token(headers: &HeaderMap) -> Bearer<'_> {
+    let Some(value) = headers.get(AUTHORIZATION) else {
+        return Bearer::None;
+    };
+    let bytes = value.as_bytes().trim_ascii();
+    let (scheme, rest) = match bytes.iter().position(|&byte| byte == b' ') {
+        Some(blank) => (&bytes[..blank], &bytes[blank + 1..]),
+        None => return Bearer::None,
+    };
+    if !scheme.eq_ignore_ascii_case(b"bearer") {
+        return Bearer::None;
+    }
+    let token = rest.split(|&byte| byte == b' ').next().unwrap_or_default();
+    match std::str::from_utf8(token) {
+        Ok("") => Bearer::None,
+        Ok(token) => Bearer::Token(token),
+        Err(_) => Bearer::Unreadable,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,431 @@
+//! Roles of the RBAC bootstrap policy, as data
+//! (`plugin/pkg/auth/authorizer/rbac/bootstrappolicy/{policy,controller_policy,namespace_policy}.go`,
+//! `cmd/kubeadm/app/phases/bootstraptoken/node/tlsbootstrap.go`). Of upstream's controllers only those are here that
+//! deal with certificates or joining nodes.
+
+use crate::authz::rule::Rule;
+
+/// A role to install: name, rules, and the place of a Role (None: a ClusterRole).
+pub(super) struct Role {
+    pub(super) name: &'static str,
+    pub(super) namespace: Option<&'static str>,
+    pub(super) rules: Vec<Rule>,
+    /// Labels besides the policy's own.
+    pub(super) labels: &'static [(&'static str, &'static str)],
+    /// Label of the ClusterRoles whose rules this one gathers.
+    pub(super) gathers: Option<&'static str>,
+}
+
+const READ: &[&str] = &["get", "list", "watch"];
+const WRITE: &[&str] = &["create", "delete", "deletecollection", "patch", "update"];
+const CERTIFICATES: &[&str] = &["certificates.k8s.io"];
+const CORE: &[&str] = &[""];
+const LEASES: &[&str] = &["coordination.k8s.io"];
+const RBAC: &[&str] = &["rbac.authorization.k8s.io"];
+const AUTHENTICATION: &[&str] = &["authentication.k8s.io"];
+const AUTHORIZATION: &[&str] = &["authorization.k8s.io"];
+
+const HEALTH_PATHS: [&str; 5] = ["/livez", "/readyz", "/healthz", "/version", "/version/"];
+
+fn role(name: &'static str, rules: Vec<Rule>) -> Role {
+    Role {
+        name,
+        namespace: None,
+        rules,
+        labels: &[],
+        gathers: None,
+    }
+}
+
+fn local_role(namespace: &'static str, name: &'static str, rules: Vec<Rule>) -> Role {
+    Role {
+        namespace: Some(namespace),
+        ..role(name, rules)
+    }
+}
+
+fn events() -> Rule {
+    Rule::on(
+        &["create", "patch", "update"],
+        &["", "events.k8s.io"],
+        &["events"],
+    )
+}
+
+/// Roles anybody or any client component relies on.
+pub(super) fn cluster_roles() -> Vec<Role> {
+    let mut discovery = HEALTH_PATHS.to_vec();
+    discovery.extend([
+        "/openapi",
+        "/openapi/*",
+        "/api",
+        "/api/*",
+        "/apis",
+        "/apis/*",
+    ]);
+    let mut roles = vec![
+        role(
+            "cluster-admin",
+            vec![
+                Rule::on(&["*"], &["*"], &["*"]),
+                Rule::on_paths(&["*"], &["*"]),
+            ],
+        ),
+        role(
+            "system:discovery",
+            vec![Rule::on_paths(&["get"], &discovery)],
+        ),
+        role(
+            "system:monitoring",
+            vec![Rule::on_paths(
+                &["get"],
+                &[
+                    "/metrics",
+                    "/metrics/*",
+                    "/livez",
+                    "/livez/*",
+                    "/readyz",
+                    "/readyz/*",
+                    "/healthz",
+                    "/healthz/*",
+                ],
+            )],
+        ),
+        role(
+            "system:public-info-viewer",
+            vec![Rule::on_paths(&["get"], &HEALTH_PATHS)],
+        ),
+        role(
+            "system:basic-user",
+            vec![
+                Rule::on(
+                    &["create"],
+                    AUTHORIZATION,
+                    &["selfsubjectaccessreviews", "selfsubjectrulesreviews"],
+                ),
+                Rule::on(&["create"], AUTHENTICATION, &["selfsubjectreviews"]),
+            ],
+        ),
+        role(
+            "system:auth-delegator",
+            vec![
+                Rule::on(&["create"], AUTHENTICATION, &["tokenreviews"]),
+                Rule::on(&["create"], AUTHORIZATION, &["subjectaccessreviews"]),
+            ],
+        ),
+        role(
+            "system:service-account-issuer-discovery",
+            vec![Rule::on_paths(
+                &["get"],
+                &[
+                    "/.well-known/openid-configuration",
+                    "/.well-known/openid-configuration/",
+                    "/openid/v1/jwks",
+                    "/openid/v1/jwks/",
+                ],
+            )],
+        ),
+    ];
+    roles.extend(certificate_roles());
+    roles.extend(node_roles());
+    roles.extend(controller_roles());
+    roles.extend(user_roles());
+    roles
+}
+
+fn certificate_roles() -> Vec<Role> {
+    let requests = |subresource: &str| {
+        let resource = format!("certificatesigningrequests/{subresource}");
+        vec![Rule::on(&["create"], CERTIFICATES, &[&resource])]
+    };
+    let approve =
+        |signer: &str| vec![Rule::on(&["approve"], CERTIFICATES, &["signers"]).named(&[signer])];
+    vec![
+        role(
+            "system:certificates.k8s.io:certificatesigningrequests:nodeclient",
+            requests("nodeclient"),
+        ),
+        role(
+            "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient",
+            requests("selfnodeclient"),
+        ),
+        role(
+            "system:certificates.k8s.io:kube-apiserver-client-approver",
+            approve("kubernetes.io/kube-apiserver-client"),
+        ),
+        role(
+            "system:certificates.k8s.io:kube-apiserver-client-kubelet-approver",
+            approve("kubernetes.io/kube-apiserver-client-kubelet"),
+        ),
+        role(
+            "system:certificates.k8s.io:kubelet-serving-approver",
+            approve("kubernetes.io/kubelet-serving"),
+        ),
+        role(
+            "system:certificates.k8s.io:legacy-unknown-approver",
+            approve("kubernetes.io/legacy-unknown"),
+        ),
+    ]
+}
+
+fn node_roles() -> Vec<Role> {
+    vec![
+        role(
+            "system:node-bootstrapper",
+            vec![Rule::on(
+                &["create", "get", "list", "watch"],
+                CERTIFICATES,
+                &["certificatesigningrequests"],
+            )],
+        ),
+        role("system:node", node_rules()),
+        role(
+            "system:kubelet-api-admin",
+            vec![
+                Rule::on(READ, CORE, &["nodes"]),
+                Rule::on(&["proxy"], CORE, &["nodes"]),
+                Rule::on(
+                    &["*"],
+                    CORE,
+                    &[
+                        "nodes/proxy",
+                        "nodes/metrics",
+                        "nodes/spec",
+                        "nodes/stats",
+                        "nodes/log",
+                        "nodes/configz",
+                        "nodes/healthz",
+                        "nodes/pods",
+                    ],
+                ),
+            ],
+        ),
+        role(
+            "kubeadm:get-nodes",
+            vec![Rule::on(&["get"], CORE, &["nodes"])],
+        ),
+    ]
+}
+
+/// What a node may do by the Node authorizer's static rules. The same rules make the ClusterRole `system:node`, which
+/// is installed for clusters that bind it themselves; its binding here has no subjects.
+pub(crate) fn node_rules() -> Vec<Rule> {
+    vec![
+        Rule::on(&["create"], AUTHENTICATION, &["tokenreviews"]),
+        Rule::on(
+            &["create"],
+            AUTHORIZATION,
+            &["subjectaccessreviews", "localsubjectaccessreviews"],
+        ),
+        Rule::on(READ, CORE, &["services"]),
+        Rule::on(
+            &["create", "get", "list", "watch", "update", "patch"],
+            CORE,
+            &["nodes"],
+        ),
+        Rule::on(&["update", "patch"], CORE, &["nodes/status"]),
+        Rule::on(&["create", "update", "patch"], CORE, &["events"]),
+        Rule::on(
+            &["get", "list", "watch", "create", "delete"],
+            CORE,
+            &["pods"],
+        ),
+        Rule::on(&["update", "patch"], CORE, &["pods/status"]),
+        Rule::on(&["create"], CORE, &["pods/eviction"]),
+        Rule::on(READ, CORE, &["secrets", "configmaps"]),
+        Rule::on(
+            &["get"],
+            CORE,
+            &["persistentvolumeclaims", "persistentvolumes"],
+        ),
+        Rule::on(&["create"], CORE, &["serviceaccounts/token"]),
+        Rule::on(
+            &["create", "get", "list", "watch"],
+            CERTIFICATES,
+            &["certificatesigningrequests"],
+        ),
+        Rule::on(
+            &["get", "create", "update", "patch", "delete"],
+            LEASES,
+            &["leases"],
+        ),
+        Rule::on(&["get"], &["storage.k8s.io"], &["volumeattachments"]),
+        Rule::on(READ, &["storage.k8s.io"], &["csidrivers"]),
+        Rule::on(
+            &["get", "create", "update", "patch", "delete"],
+            &["storage.k8s.io"],
+            &["csinodes"],
+        ),
+        Rule::on(READ, &["node.k8s.io"], &["runtimeclasses"]),
+    ]
+}
+
+fn controller_roles() -> Vec<Role> {
+    vec![
+        role(
+            "system:kube-controller-manager",
+            vec![
+                events(),
+                Rule::on(&["create"], LEASES, &["leases"]),
+                Rule::on(&["get", "update"], LEASES, &["leases"])
+                    .named(&["kube-controller-manager"]),
+                Rule::on(
+                    &["create", "get", "update"],
+                    CORE,
+                    &["secrets", "serviceaccounts"],
+                ),
+                Rule::on(&["delete"], CORE, &["secrets"]),
+                Rule::on(&["get"], CORE, &["namespaces", "configmaps"]),
+                Rule::on(&["create"], CORE, &["serviceaccounts/token"]),
+                Rule::on(&["create"], AUTHENTICATION, &["tokenreviews"]),
+                Rule::on(&["create"], AUTHORIZATION, &["subjectaccessreviews"]),
+                Rule::on(&["list", "watch"], &["*"], &["*"]),
+            ],
+        ),
+        role(
+            "system:controller:certificate-controller",
+            vec![
+                Rule::on(
+                    &["get", "list", "watch", "delete"],
+                    CERTIFICATES,
+                    &["certificatesigningrequests"],
+                ),
+                Rule::on(
+                    &["update"],
+                    CERTIFICATES,
+                    &[
+                        "certificatesigningrequests/status",
+                        "certificatesigningrequests/approval",
+                    ],
+                ),
+                Rule::on(&["approve"], CERTIFICATES, &["signers"])
+                    .named(&["kubernetes.io/kube-apiserver-client-kubelet"]),
+                Rule::on(&["sign"], CERTIFICATES, &["signers"]).named(&[
+                    "kubernetes.io/legacy-unknown",
+                    "kubernetes.io/kube-apiserver-client",
+                    "kubernetes.io/kube-apiserver-client-kubelet",
+                    "kubernetes.io/kubelet-serving",
+                ]),
+                Rule::on(&["create"], AUTHORIZATION, &["subjectaccessreviews"]),
+                events(),
+            ],
+        ),
+        role(
+            "system:controller:root-ca-cert-publisher",
+            vec![
+                Rule::on(&["create", "update"], CORE, &["configmaps"]),
+                events(),
+            ],
+        ),
+    ]
+}
+
+/// Label by which `view`, `edit` and `admin` find the ClusterRoles whose rules they gather.
+const TO_VIEW: (&str, &str) = ("rbac.authorization.k8s.io/aggregate-to-view", "true");
+const TO_EDIT: (&str, &str) = ("rbac.authorization.k8s.io/aggregate-to-edit", "true");
+const TO_ADMIN: (&str, &str) = ("rbac.authorization.k8s.io/aggregate-to-admin", "true");
+
+/// Roles for people in a namespace. Upstream leaves the gathering to a controller; here the three are written out over
+/// the resources this server has.
+fn user_roles() -> Vec<Role> {
+    let view = || {
+        vec![
+            Rule::on(
+                READ,
+                CORE,
+                &["configmaps", "events", "namespaces", "serviceaccounts"],
+            ),
+            Rule::on(READ, LEASES, &["leases"]),
+        ]
+    };
+    let edit = || {
+        vec![
+            Rule::on(READ, CORE, &["secrets"]),
+            Rule::on(WRITE, CORE, &["configmaps", "secrets", "serviceaccounts"]),
+            Rule::on(&["impersonate"], CORE, &["serviceaccounts"]),
+            Rule::on(WRITE, CORE, &["events"]),
+            Rule::on(WRITE, LEASES, &["leases"]),
+        ]
+    };
+    let admin = || {
+        vec![
+            Rule::on(&["create"], AUTHORIZATION, &["localsubjectaccessreviews"]),
+            Rule::on(READ, RBAC, &["roles", "rolebindings"]),
+            Rule::on(WRITE, RBAC, &["roles", "rolebindings"]),
+        ]
+    };
+    let part = |name, rules, labels| Role {
+        labels,
+        ..role(name, rules)
+    };
+    let whole = |name, rules, labels, (gathers, _)| Role {
+        labels,
+        gathers: Some(gathers),
+        ..role(name, rules)
+    };
+    vec![
+        part("system:aggregate-to-view", view(), &[TO_VIEW]),
+        part("system:aggregate-to-edit", edit(), &[TO_EDIT]),
+        part("system:aggregate-to-admin", admin(), &[TO_ADMIN]),
+        whole("view", view(), &[TO_EDIT], TO_VIEW),
+        whole("edit", [edit(), view()].concat(), &[TO_ADMIN], TO_EDIT),
+        whole("admin", [admin(), edit(), view()].concat(), &[], TO_ADMIN),
+    ]
+}
+
+/// Roles inside the system namespaces.
+pub(super) fn local_roles() -> Vec<Role> {
+    let leader = |name| {
+        vec![
+            Rule::on(&["watch"], CORE, &["configmaps"]),
+            Rule::on(&["get", "update"], CORE, &["configmaps"]).named(&[name]),
+            Rule::on(
+                &["get", "list", "watch", "create", "update"],
+                LEASES,
+                &["leases"],
+            ),
+        ]
+    };
+    vec![
+        local_role(
+            "kube-system",
+            "extension-apiserver-authentication-reader",
+            vec![
+                Rule::on(READ, CORE, &["configmaps"])
+                    .named(&[super::EXTENSION_APISERVER_AUTHENTICATION]),
+            ],
+        ),
+        local_role(
+            "kube-system",
+            "system::leader-locking-kube-controller-manager",
+            leader("kube-controller-manager"),
+        ),
+        local_role(
+            "kube-system",
+            "system:controller:bootstrap-signer",
+            vec![Rule::on(READ, CORE, &["secrets"])],
+        ),
+        local_role(
+            "kube-system",
+            "system:controller:token-cleaner",
+            vec![
+                Rule::on(&["get", "list", "watch", "delete"], CORE, &["secrets"]),
+                events(),
+            ],
+        ),
+        local_role(
+            "kube-public",
+            "system:controller:bootstrap-signer",
+            vec![
+                Rule::on(READ, CORE, &["configmaps"]),
+                Rule::on(&["update"], CORE, &["configmaps"]).named(&["cluster-info"]),
+                events(),
+            ],
+        ),
+        local_role(
+            "kube-public",
+            "kubeadm:bootstrap-signer-clusterinfo",
+            vec![Rule::on(&["get"], CORE, &["configmaps"]).named(&["cluster-info"])],
+        ),
+    ]
+}

@@ -1,0 +1,137 @@
+//! What this crate's tests share: a committed state in memory, identities, and a small certificate authority.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use crate::{
+    objects::{Objects, Stored},
+    user::User,
+};
+
+/// Committed state as a map.
+#[derive(Default)]
+pub(crate) struct Shelf {
+    objects: Mutex<BTreeMap<(String, String, String), Arc<Stored>>>,
+    changes: Mutex<BTreeMap<String, u64>>,
+    revision: AtomicU64,
+    /// How often something was read; proves caches.
+    pub(crate) reads: AtomicU64,
+}
+
+impl Shelf {
+    /// A state holding what every server installs.
+    pub(crate) fn installed() -> Self {
+        let shelf = Self::default();
+        for installation in crate::bootstrap::missing(&shelf, "ca") {
+            shelf.put(installation.resource, installation.object);
+        }
+        shelf
+    }
+
+    /// Creates or replaces.
+    pub(crate) fn put(&self, resource: &'static str, object: Value) {
+        let revision = self.revision.fetch_add(1, Ordering::Relaxed) + 1;
+        let namespace = crate::read::text(&object, "/metadata/namespace").to_owned();
+        let name = crate::read::text(&object, "/metadata/name").to_owned();
+        let stored = Stored {
+            resource,
+            namespace: namespace.clone(),
+            name: name.clone(),
+            revision,
+            created: revision,
+            object,
+            bytes: Bytes::new(),
+        };
+        let key = (resource.to_owned(), namespace, name);
+        self.objects
+            .lock()
+            .expect("not poisoned")
+            .insert(key, Arc::new(stored));
+        self.changes
+            .lock()
+            .expect("not poisoned")
+            .insert(resource.to_owned(), revision);
+    }
+
+    /// Removes.
+    pub(crate) fn remove(&self, resource: &str, namespace: &str, name: &str) {
+        let revision = self.revision.fetch_add(1, Ordering::Relaxed) + 1;
+        let key = (resource.to_owned(), namespace.to_owned(), name.to_owned());
+        self.objects.lock().expect("not poisoned").remove(&key);
+        self.changes
+            .lock()
+            .expect("not poisoned")
+            .insert(resource.to_owned(), revision);
+    }
+}
+
+impl Objects for Shelf {
+    fn get(&self, resource: &str, namespace: &str, name: &str) -> Option<Arc<Stored>> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        let key = (resource.to_owned(), namespace.to_owned(), name.to_owned());
+        self.objects
+            .lock()
+            .expect("not poisoned")
+            .get(&key)
+            .cloned()
+    }
+    fn list(&self, resource: &str, namespace: Option<&str>) -> Vec<Arc<Stored>> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        self.objects
+            .lock()
+            .expect("not poisoned")
+            .values()
+            .filter(|stored| stored.resource == resource)
+            .filter(|stored| namespace.is_none_or(|wanted| stored.namespace == wanted))
+            .cloned()
+            .collect()
+    }
+    fn last_change(&self, resource: &str) -> u64 {
+        self.changes
+            .lock()
+            .expect("not poisoned")
+            .get(resource)
+            .copied()
+            .unwrap_or(0)
+    }
+}
+
+/// An authenticated user with these groups (and `system:authenticated`).
+pub(crate) fn user(name: &str, groups: &[&str]) -> User {
+    let mut groups: Vec<String> = groups.iter().map(|&group| group.to_owned()).collect();
+    groups.push("system:authenticated".to_owned());
+    User {
+        name: name.to_owned(),
+        groups,
+        ..User::default()
+    }
+}
+
+/// The identity of node `name`.
+pub(crate) fn node(name: &str) -> User {
+    user(&format!("system:node:{name}"), &["system:nodes"])
+}
+
+/// A cluster-admin.
+pub(crate) fn admin() -> User {
+    user("kubernetes-admin", &["system:masters"])
+}
+
+/// A ClusterRole with these rules.
+pub(crate) fn cluster_role(name: &str, rules: Value) -> Value {
+    json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": name}, "rules": rules})
+}
+
+/// A ClusterRoleBinding of a ClusterRole to these subjects.
+pub(crate) fn cluster_role_binding(name: &str, role: &str, subjects: Value) -> Value {
+    json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": name},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role}, "subjects": subjects})
+}

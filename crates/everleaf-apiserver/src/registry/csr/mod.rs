@@ -1,0 +1,51 @@
+//! CertificateSigningRequests: what the server stamps, what each endpoint may change, which requests are well-formed
+//! (spec/api.md 1; `pkg/registry/certificates/certificates/strategy.go`,
+//! `pkg/apis/certificates/validation/validation.go`).
+//!
+//! Who may approve or sign is admission's question, and whether a request deserves it is the controllers'.
+
+pub(crate) mod conditions;
+mod strategy;
+mod table;
+mod validate;
+
+use everleaf_api::types;
+use serde_json::Value;
+
+use self::strategy::CsrStrategy;
+use super::{Descriptor, names};
+use crate::read;
+
+/// CertificateSigningRequests.
+pub static CERTIFICATE_SIGNING_REQUESTS: Descriptor = Descriptor {
+    short_names: &["csr"],
+    subresources: &["approval", "status"],
+    strategy: &CsrStrategy,
+    columns: table::COLUMNS,
+    cells: table::cells,
+    selectable: &["spec.signerName"],
+    field: selectable_field,
+    validate_name: names::path_segment,
+    tally: Some(requestor_until_signed),
+    ..Descriptor::cluster(
+        &types::CERTIFICATE_SIGNING_REQUEST,
+        "certificatesigningrequests",
+        "certificatesigningrequest",
+    )
+};
+
+fn selectable_field(object: &Value, field: &str) -> String {
+    match field {
+        "spec.signerName" => read::text(object, "/spec/signerName").to_owned(),
+        _ => String::new(),
+    }
+}
+
+fn requestor_until_signed(object: &Value) -> Option<String> {
+    read::text(object, "/status/certificate")
+        .is_empty()
+        .then(|| read::text(object, "/spec/username").to_owned())
+}
+
+#[cfg(test)]
+mod tests;

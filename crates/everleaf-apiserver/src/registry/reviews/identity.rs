@@ -1,0 +1,29 @@
+//! Who am I, and who is behind this token?
+
+use everleaf_api::Status;
+use serde_json::{Value, json};
+
+use super::{Bench, user_value};
+use crate::read;
+
+/// SelfSubjectReview (`kubectl auth whoami`): the effective user.
+pub(super) fn who_am_i(bench: &Bench<'_>) -> Value {
+    json!({"userInfo": user_value(bench.user)})
+}
+
+/// TokenReview: a token nobody knows is an answer, not an error; no token is an error.
+pub(super) fn token(object: &Value, bench: &Bench<'_>) -> Result<Value, Status> {
+    let token = read::text(object, "/spec/token");
+    if token.is_empty() {
+        return Err(Status::bad_request(
+            "token is required for TokenReview in authentication",
+        ));
+    }
+    let authenticator = bench.authenticator;
+    Ok(
+        match authenticator.authenticate_token(token, bench.objects, bench.now) {
+            Some(user) => json!({"authenticated": true, "user": user_value(&user)}),
+            None => json!({"user": {}, "error": "invalid bearer token"}),
+        },
+    )
+}

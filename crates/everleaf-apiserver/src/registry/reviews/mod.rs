@@ -1,0 +1,174 @@
+//! Review APIs: create-only, answered at once, never stored (spec/api.md 6.9;
+//! `pkg/registry/{authentication,authorization}/*/rest.go`, `pkg/apis/authorization/validation/validation.go`).
+//!
+//! An access review runs the whole authorization chain on attributes that nobody sent, also for subresources that no
+//! endpoint serves: the approver asks about `certificatesigningrequests/selfnodeclient`.
+
+mod access;
+mod identity;
+
+use everleaf_api::{Status, fields::FieldError, schema::Type, types};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::{authn::Authenticator, authz::Authorizer, objects::Objects, read, user::User};
+
+/// A review endpoint: `POST …/<resource>`.
+pub struct Review {
+    /// Type.
+    pub r#type: &'static Type,
+    /// Plural.
+    pub resource: &'static str,
+    /// Singular.
+    pub singular: &'static str,
+    /// Namespaced? (LocalSubjectAccessReview only.)
+    pub namespaced: bool,
+}
+
+const fn review(
+    r#type: &'static Type,
+    resource: &'static str,
+    singular: &'static str,
+    namespaced: bool,
+) -> Review {
+    Review {
+        r#type,
+        resource,
+        singular,
+        namespaced,
+    }
+}
+
+/// Every review served; discovery and routing read this.
+pub static REVIEWS: &[Review] = &[
+    review(
+        &types::SELF_SUBJECT_REVIEW,
+        "selfsubjectreviews",
+        "selfsubjectreview",
+        false,
+    ),
+    review(&types::TOKEN_REVIEW, "tokenreviews", "tokenreview", false),
+    review(
+        &types::LOCAL_SUBJECT_ACCESS_REVIEW,
+        "localsubjectaccessreviews",
+        "localsubjectaccessreview",
+        true,
+    ),
+    review(
+        &types::SELF_SUBJECT_ACCESS_REVIEW,
+        "selfsubjectaccessreviews",
+        "selfsubjectaccessreview",
+        false,
+    ),
+    review(
+        &types::SELF_SUBJECT_RULES_REVIEW,
+        "selfsubjectrulesreviews",
+        "selfsubjectrulesreview",
+        false,
+    ),
+    review(
+        &types::SUBJECT_ACCESS_REVIEW,
+        "subjectaccessreviews",
+        "subjectaccessreview",
+        false,
+    ),
+];
+
+/// What a review may look at.
+pub struct Bench<'a> {
+    /// Effective user who asks.
+    pub user: &'a User,
+    /// Namespace of the request, or "".
+    pub namespace: &'a str,
+    /// For TokenReview.
+    pub authenticator: &'a Authenticator,
+    /// For the access reviews.
+    pub authorizer: &'a Authorizer,
+    /// Committed state.
+    pub objects: &'a dyn Objects,
+    /// Server time.
+    pub now: Timestamp,
+}
+
+/// Answers a review: the decoded object with its status filled (201), or the error (400, 404, 422). `object` is the body
+/// as sent, before the server fills any metadata.
+pub fn handle(resource: &str, mut object: Value, bench: &Bench<'_>) -> Result<Value, Status> {
+    let Some(review) = REVIEWS.iter().find(|review| review.resource == resource) else {
+        return Err(Status::no_such_resource());
+    };
+    let mut errors = Vec::new();
+    metadata_rules(review, &object, &mut errors);
+    let answer = match resource {
+        "selfsubjectreviews" => Ok(identity::who_am_i(bench)),
+        "tokenreviews" => identity::token(&object, bench),
+        "localsubjectaccessreviews" => {
+            access::in_place_rules(&object, bench, &mut errors);
+            Ok(access::of_subject(&object, bench, &mut errors))
+        }
+        "subjectaccessreviews" => Ok(access::of_subject(&object, bench, &mut errors)),
+        "selfsubjectaccessreviews" => Ok(access::of_self(&object, bench, &mut errors)),
+        _ => access::rules(&object, bench),
+    };
+    if !errors.is_empty() {
+        return Err(Status::invalid(
+            review.r#type.group,
+            review.r#type.kind,
+            "",
+            &errors,
+        ));
+    }
+    let status = answer?;
+    if let Some(members) = object.as_object_mut() {
+        let metadata = match bench.namespace {
+            namespace if review.namespaced && !namespace.is_empty() => {
+                json!({"namespace": namespace})
+            }
+            _ => json!({}),
+        };
+        members.insert("metadata".to_owned(), metadata);
+        members.insert("status".to_owned(), status);
+    }
+    Ok(object)
+}
+
+/// A review has no metadata, except that a local one may repeat its namespace.
+fn metadata_rules(review: &Review, object: &Value, errors: &mut Vec<FieldError>) {
+    let Some(metadata) = object.get("metadata").and_then(Value::as_object) else {
+        return;
+    };
+    let something = metadata.iter().any(|(member, value)| {
+        !(read::is_empty(Some(value))
+            || member == "managedFields"
+            || (review.namespaced && member == "namespace"))
+    });
+    if something {
+        errors.push(FieldError::invalid(
+            "metadata",
+            &Value::Object(metadata.clone()).to_string(),
+            if review.namespaced {
+                "must be empty except for namespace"
+            } else {
+                "must be empty"
+            },
+        ));
+    }
+}
+
+/// `UserInfo` of a user.
+fn user_value(user: &User) -> Value {
+    let mut value = json!({});
+    for (member, empty, shown) in [
+        ("username", user.name.is_empty(), json!(user.name)),
+        ("uid", user.uid.is_empty(), json!(user.uid)),
+        ("groups", user.groups.is_empty(), json!(user.groups)),
+        ("extra", user.extra.is_empty(), json!(user.extra)),
+    ] {
+        if !empty {
+            value[member] = shown;
+        }
+    }
+    value
+}
+
+#[cfg(test)]
+mod tests;
