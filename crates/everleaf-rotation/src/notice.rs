@@ -374,7 +374,7 @@ impl Notice {
             ) => Severity::Warning,
             Self::LeafRejected { .. }
             | Self::RequestDecided { .. }
-            | Self::StoreRecovered(Finding::Quarantined { .. })
+            | Self::StoreRecovered(Finding::NotRepaired { .. } | Finding::Quarantined { .. })
             | Self::Stuck { .. } => Severity::Error,
         }
     }

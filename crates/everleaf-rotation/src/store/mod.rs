@@ -6,8 +6,14 @@
 
 pub mod conformance;
 pub mod dir;
+mod disk;
+mod layout;
 pub mod memory;
 pub mod pending;
+mod recovery;
+
+#[cfg(test)]
+mod tests;
 
 use crate::event::{Loaded, Sources};
 use everleaf_pki::{Chain, Credential, PrivateKey};
@@ -92,6 +98,13 @@ pub enum Finding {
         /// The file now current.
         target: PathBuf,
     },
+    /// A file cannot be used, and could not be set aside or replaced either.
+    NotRepaired {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The current file could not be used; it was set aside.
     Quarantined {
         /// What was wrong with it.
@@ -143,6 +156,12 @@ pub enum StoreError {
         path: PathBuf,
         /// Who holds it, when it says so.
         pid: Option<u32>,
+    },
+    /// A relative directory: links and kubeconfigs need absolute paths.
+    #[error("{} is not an absolute path", .path.display())]
+    NotAbsolute {
+        /// The directory as given.
+        path: PathBuf,
     },
     /// There is no last accepted credential to go back to.
     #[error("there is no earlier accepted credential to go back to")]

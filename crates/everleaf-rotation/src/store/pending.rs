@@ -1,8 +1,12 @@
 //! The pending request: key and handle, persisted before submission, removed after install.
 
 use crate::effect::Order;
-use everleaf_pki::{PublicKey, SignerName, Template, Usage};
+use everleaf_pki::{
+    KeyError, PrivateKey, PublicKey, SignerName, Subject, Template, Usage, VerifiedRequest,
+};
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 
 /// Name of a request object on the server.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -93,4 +97,103 @@ impl PendingRequest {
             created,
         }
     }
+}
+
+/// The record on disk. Kept apart from the domain type, and versioned, so that either can change.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Record {
+    version: u32,
+    name: String,
+    uid: Option<String>,
+    common_name: String,
+    organizations: Vec<String>,
+    dns_names: Vec<String>,
+    ip_addresses: Vec<IpAddr>,
+    signer_name: String,
+    usages: Vec<String>,
+    expiration_seconds: Option<i32>,
+    request: String,
+    created: String,
+}
+
+/// The version this code writes, and the only one it reads.
+const RECORD_VERSION: u32 = 1;
+
+/// The record as JSON.
+pub(super) fn encode(pending: &PendingRequest) -> String {
+    let template = &pending.template;
+    let record = Record {
+        version: RECORD_VERSION,
+        name: pending.name.as_str().to_owned(),
+        uid: pending.uid.as_ref().map(|uid| uid.as_str().to_owned()),
+        common_name: template.subject.common_name.clone(),
+        organizations: template.subject.organizations.clone(),
+        dns_names: template.dns_names.clone(),
+        ip_addresses: template.ip_addresses.clone(),
+        signer_name: pending.signer_name.as_str().to_owned(),
+        usages: pending
+            .usages
+            .iter()
+            .map(|usage| usage.as_str().to_owned())
+            .collect(),
+        expiration_seconds: pending.expiration_seconds,
+        request: pending.request_pem.clone(),
+        created: pending.created.to_string(),
+    };
+    serde_json::to_string_pretty(&record)
+        .expect("invariant: a record of strings and numbers encodes")
+}
+
+/// The request and its key from what lies on disk; a text that says why not.
+pub(super) fn decode(
+    record: &[u8],
+    key_pem: &[u8],
+) -> Result<(PendingRequest, PrivateKey), String> {
+    let record: Record = serde_json::from_slice(record)
+        .map_err(|error| format!("its record is no record: {error}"))?;
+    if record.version != RECORD_VERSION {
+        return Err(format!(
+            "its record has the unknown version {}",
+            record.version
+        ));
+    }
+    let key = read_key(key_pem).map_err(|error| format!("its key cannot be used: {error}"))?;
+    let request = VerifiedRequest::from_pem(record.request.as_bytes())
+        .map_err(|error| format!("its request cannot be used: {error}"))?;
+    if request.public_key() != key.public_key() {
+        return Err("its key is not that of its request".to_owned());
+    }
+    let usages: Option<Vec<Usage>> = record
+        .usages
+        .iter()
+        .map(|text| Usage::parse(text))
+        .collect();
+    let pending = PendingRequest {
+        name: RequestName::new(record.name),
+        uid: record.uid.map(RequestUid::new),
+        template: Template {
+            subject: Subject {
+                common_name: record.common_name,
+                organizations: record.organizations,
+            },
+            dns_names: record.dns_names,
+            ip_addresses: record.ip_addresses,
+        },
+        signer_name: SignerName::new(record.signer_name),
+        usages: usages.ok_or("it names an unknown usage")?,
+        expiration_seconds: record.expiration_seconds,
+        request_pem: record.request,
+        public_key: key.public_key().clone(),
+        created: record
+            .created
+            .parse()
+            .map_err(|error| format!("its date is no date: {error}"))?,
+    };
+    Ok((pending, key))
+}
+
+/// A private key from the bytes of a file.
+pub(super) fn read_key(pem: &[u8]) -> Result<PrivateKey, KeyError> {
+    PrivateKey::from_pem(std::str::from_utf8(pem).unwrap_or_default())
 }
