@@ -92,10 +92,11 @@ fn number_and_unit(text: &str) -> Result<(u128, &str), String> {
     let whole = whole.bytes().fold(0u128, |sum, b| {
         (sum * 10 + u128::from(b - b'0')).min(NANOS_MAX + 1)
     });
-    // Floating point, because Go does: 0.333333333333333333h is 20m there. Digits past the eighteenth change nothing.
+    // Floating point, because Go does: 0.333333333333333333h is 20m there. Digits past the nineteenth are
+    // ignored, as there.
     let (part, scale) = fraction
         .bytes()
-        .take(18)
+        .take(19)
         .fold((0u128, 1u128), |(sum, scale), b| {
             (sum * 10 + u128::from(b - b'0'), scale * 10)
         });

@@ -37,7 +37,7 @@ pub(crate) fn from_value(ty: &Type, value: Value) -> Result<Decoded, Status> {
 }
 
 /// Runs the visitor and turns what it found into the answer.
-fn read<'r>(
+fn read(
     ty: &Type,
     run: impl FnOnce(DocumentSeed<'_>) -> Result<Envelope, serde_json::Error>,
 ) -> Result<Decoded, Status> {
