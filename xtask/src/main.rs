@@ -4,7 +4,9 @@
 //! end-to-end suite (`e2e`), and the measuring program (`measure`). Refuses to know what the product
 //! does: it reads manifests and text, and starts programs.
 
+mod e2e;
 mod tidy;
+mod tools;
 
 use std::process::ExitCode;
 
@@ -13,12 +15,15 @@ Usage: cargo xtask <task>
 
 Tasks:
   tidy    Check dependency edges, licences, sources, banned crates, links, and the shape of files
+  e2e     Install kubectl, openssl and faketime into a cache, build the release binary, run the end-to-end suite;
+          arguments select tests by parts of their names; --list shows them; --ci makes every skip a failure
 ";
 
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
     let outcome = match args.next().as_deref() {
         Some("tidy") => tidy::run(),
+        Some("e2e") => e2e::run(&args.collect::<Vec<_>>()),
         Some("help" | "--help" | "-h") => {
             say(USAGE);
             return ExitCode::SUCCESS;

@@ -1,0 +1,65 @@
+//! Flags of `everleaf apiserver`: kube-apiserver's.
+
+use super::value;
+use clap::Args;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// Flags of `apiserver`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  everleaf apiserver --data-dir /var/lib/everleaf        # the store and certificates that `up` made\n  everleaf apiserver --data-dir ./store --client-ca-file ca.crt \\\n      --tls-cert-file server.crt --tls-private-key-file server.key --token-auth-file tokens.csv"
+)]
+pub(crate) struct ApiserverArgs {
+    /// Directory of the store; `up` may open the same one, at another time
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: PathBuf,
+    /// Address to listen on
+    #[arg(long, value_name = "IP", default_value = "0.0.0.0")]
+    pub(crate) bind_address: IpAddr,
+    /// Port to listen on; 0 takes a free one
+    #[arg(long, value_name = "PORT", default_value_t = 6443)]
+    pub(crate) secure_port: u16,
+    /// Serving certificate, leaf first [default: DATA-DIR/pki/apiserver.crt]
+    #[arg(long, value_name = "FILE", requires = "tls_private_key_file")]
+    pub(crate) tls_cert_file: Option<PathBuf>,
+    /// Key of the serving certificate [default: DATA-DIR/pki/apiserver.key]
+    #[arg(long, value_name = "FILE", requires = "tls_cert_file")]
+    pub(crate) tls_private_key_file: Option<PathBuf>,
+    /// CA bundle that client certificates must chain to [default: DATA-DIR/pki/ca.crt]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) client_ca_file: Option<PathBuf>,
+    /// Static tokens: lines of token,user,uid[,"group,group"]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_auth_file: Option<PathBuf>,
+    /// Accept bootstrap tokens kept as Secrets in kube-system
+    #[arg(
+        long,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        default_value = "false",
+        value_parser = value::boolean,
+        value_name = "BOOL"
+    )]
+    pub(crate) enable_bootstrap_token_auth: bool,
+    /// Let requests without a credential in as system:anonymous
+    #[arg(
+        long,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        default_value = "true",
+        value_parser = value::boolean,
+        value_name = "BOOL"
+    )]
+    pub(crate) anonymous_auth: bool,
+    /// Authorizers in order: Node and RBAC, or one of them
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        default_value = "Node,RBAC"
+    )]
+    pub(crate) authorization_mode: Vec<String>,
+}

@@ -1,0 +1,67 @@
+//! Flags of `everleaf controllers`: kube-controller-manager's.
+
+use super::signing::SigningDuration;
+use clap::Args;
+use std::path::PathBuf;
+
+/// Flags of `controllers`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  everleaf controllers --kubeconfig controllers.conf \\\n      --cluster-signing-cert-file ca.crt --cluster-signing-key-file ca.key\n  everleaf controllers --kubeconfig controllers.conf --controllers=csrapproving,csrcleaner\n\nBeside a kube-controller-manager, switch its own off: --controllers=*,-csrsigning,-csrapproving,-csrcleaner"
+)]
+pub(crate) struct ControllersArgs {
+    /// Kubeconfig of the API server to serve
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubeconfig: PathBuf,
+    /// Controllers to run: '*' all, 'name' one, '-name' not this one; csrapproving, csrsigning, csrcleaner and their long names
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        default_value = "*",
+        allow_hyphen_values = true
+    )]
+    pub(crate) controllers: Vec<String>,
+    /// CA certificate for every signer
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cluster_signing_cert_file: Option<PathBuf>,
+    /// CA key for every signer
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cluster_signing_key_file: Option<PathBuf>,
+    /// CA certificate for kubernetes.io/kubelet-serving; not together with the general pair
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cluster_signing_kubelet_serving_cert_file: Option<PathBuf>,
+    /// CA key for kubernetes.io/kubelet-serving
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cluster_signing_kubelet_serving_key_file: Option<PathBuf>,
+    /// CA certificate for kubernetes.io/kube-apiserver-client-kubelet; not together with the general pair
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cluster_signing_kubelet_client_cert_file: Option<PathBuf>,
+    /// CA key for kubernetes.io/kube-apiserver-client-kubelet
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cluster_signing_kubelet_client_key_file: Option<PathBuf>,
+    /// CA certificate for kubernetes.io/kube-apiserver-client; not together with the general pair
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cluster_signing_kube_apiserver_client_cert_file: Option<PathBuf>,
+    /// CA key for kubernetes.io/kube-apiserver-client
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cluster_signing_kube_apiserver_client_key_file: Option<PathBuf>,
+    /// CA certificate for kubernetes.io/legacy-unknown; not together with the general pair
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cluster_signing_legacy_unknown_cert_file: Option<PathBuf>,
+    /// CA key for kubernetes.io/legacy-unknown
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cluster_signing_legacy_unknown_key_file: Option<PathBuf>,
+    /// Lifetime of what is signed.
+    #[command(flatten)]
+    pub(crate) signing: SigningDuration,
+    /// Requests per second to the API server; 0 for no limit [default: 50, until the server shares its capacity itself]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub(crate) kube_api_qps: Option<f64>,
+    /// Requests that may be made at once before --kube-api-qps holds [default: 100]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub(crate) kube_api_burst: Option<i32>,
+    /// Address for /metrics, /livez and /readyz [default: none]
+    #[arg(long, value_name = "IP:PORT")]
+    pub(crate) metrics_bind_address: Option<std::net::SocketAddr>,
+}

@@ -1,0 +1,188 @@
+//! The command line: plain data, nothing resolved. Flags that exist in kubelet, kube-apiserver or
+//! kube-controller-manager keep their name, value syntax and default.
+//!
+//! Owns names, syntax and help. Refuses to know the disk, the environment and what the values lead to: that is
+//! [`crate::config`].
+
+pub(crate) mod agent;
+pub(crate) mod apiserver;
+pub(crate) mod controllers;
+mod ignored;
+pub(crate) mod signing;
+pub(crate) mod up;
+pub(crate) mod value;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Certificates that renew themselves, for every node of a fleet.
+#[derive(Debug, Parser)]
+#[command(
+    name = "everleaf",
+    version,
+    args_override_self = true,
+    propagate_version = true,
+    disable_help_subcommand = true,
+    max_term_width = 110,
+    after_help = "Start here:\n  everleaf up      a certificate authority, its API server and this host's certificate, in one process\n  everleaf demo    watch a certificate renew although the node's clock is wrong"
+)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// Logging, accepted by every command.
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the whole system in one process: API server, controllers, and an agent for this host
+    Up(up::UpArgs),
+    /// Keep a node's certificates: bootstrap, renew, write its kubeconfig (the kubelet's flags)
+    Agent(Box<agent::AgentArgs>),
+    /// Approve, sign and clean certificate signing requests of any Kubernetes API server
+    Controllers(Box<controllers::ControllersArgs>),
+    /// Run the API server alone
+    Apiserver(Box<apiserver::ApiserverArgs>),
+    /// See a certificate renew on the real stack while the node's clock is moved; exit 0 only if all holds
+    Demo(DemoArgs),
+    /// Show what is in a cert dir, a kubeconfig or a PEM file
+    Certs(CertsArgs),
+    /// Print a shell's completion script
+    Completion(CompletionArgs),
+    /// Print the version
+    Version(VersionArgs),
+}
+
+/// Where log lines go and how many.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct LogArgs {
+    /// Form of the log lines on stderr
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
+    pub(crate) log_format: LogFormat,
+    /// Log more: -v for details, -vv (or -v=4) for everything
+    #[arg(
+        short = 'v',
+        long = "v",
+        global = true,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "2",
+        action = clap::ArgAction::Append,
+        value_name = "LEVEL"
+    )]
+    pub(crate) verbosity: Vec<u8>,
+}
+
+/// Forms of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// One line for people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// Flags of `demo`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  everleaf demo\n  everleaf demo --cluster-signing-duration 8760h\n  everleaf demo --data-dir ./demo    # keep the files and look at them"
+)]
+pub(crate) struct DemoArgs {
+    /// Directory for the demo's files, which must not exist yet or be empty [default: a temporary one, removed at the end]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Lifetime of the certificates in the story
+    #[arg(long, value_name = "DURATION", value_parser = value::duration, default_value = "87600h0m0s")]
+    pub(crate) cluster_signing_duration: std::time::Duration,
+}
+
+/// Flags of `certs`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  everleaf certs                                   # this host's usual places\n  everleaf certs /var/lib/kubelet/pki\n  everleaf certs --ca ca.crt admin.conf node.pem -o wide\n  everleaf certs -o json /var/lib/kubelet/pki"
+)]
+pub(crate) struct CertsArgs {
+    /// Cert dirs, kubeconfigs or PEM files [default: what `up`, the agent and the kubelet keep on this host]
+    #[arg(value_name = "DIR|FILE")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Form of the answer
+    #[arg(short, long, value_enum, value_name = "FORMAT")]
+    pub(crate) output: Option<OutputFormat>,
+    /// CA bundle that the certificates should chain to [default: what a kubeconfig names]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+}
+
+/// Forms of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OutputFormat {
+    /// A table with more columns.
+    Wide,
+    /// JSON.
+    Json,
+    /// YAML.
+    Yaml,
+}
+
+/// Flags of `completion`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  source <(everleaf completion bash)\n  everleaf completion zsh > \"${fpath[1]}/_everleaf\""
+)]
+pub(crate) struct CompletionArgs {
+    /// The shell
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// Flags of `version`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  everleaf version\n  everleaf version -o json")]
+pub(crate) struct VersionArgs {
+    /// Form of the answer
+    #[arg(short, long, value_enum, value_name = "FORMAT")]
+    pub(crate) output: Option<OutputFormat>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_take_the_syntax_of_their_originals() {
+        let parse = |line: &str| Cli::try_parse_from(line.split_whitespace());
+        for line in [
+            "everleaf agent --rotate-certificates --rotate-server-certificates=false --kubeconfig k",
+            "everleaf agent --rotate-certificates=true --feature-gates=A=true,B=false --fail-swap-on=false",
+            "everleaf agent --v=2 --kubeconfig=k --container-runtime-endpoint unix:///run/x.sock",
+            "everleaf controllers --kubeconfig k --controllers=*,-csrcleaner --kube-api-qps=20",
+            "everleaf controllers --kubeconfig k --controllers -csrcleaner,*",
+            "everleaf apiserver --data-dir d --anonymous-auth=false --enable-bootstrap-token-auth",
+            "everleaf up --listen 127.0.0.1:0 --listen 127.0.0.1:1 --tls-san a,b -vv",
+        ] {
+            if let Err(error) = parse(line) {
+                panic!("{line}: {error}");
+            }
+        }
+        for line in [
+            "everleaf agent --rotate-certificates=maybe",
+            "everleaf agent --rotate-certificates false",
+            "everleaf up --listen nowhere",
+            "everleaf apiserver --data-dir d --tls-cert-file c",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+        let unknown = parse("everleaf agent --rotate-certficates")
+            .unwrap_err()
+            .to_string();
+        assert!(unknown.contains("'--rotate-certificates'"), "{unknown}");
+    }
+}

@@ -1,0 +1,32 @@
+//! Flags of `everleaf up`.
+
+use super::signing::SigningDuration;
+use clap::Args;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Flags of `up`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  everleaf up                                             # everything, for this host\n  everleaf up --data-dir ./data --cluster-signing-duration 87600h0m0s\n  everleaf up --listen 0.0.0.0:6443 --tls-san ca.example.org,10.0.0.5 --no-node\n\nFirst start makes the certificate authority, keys, access rules and a bootstrap token.\nStop with Ctrl-C or SIGTERM; start again with the same --data-dir to go on."
+)]
+pub(crate) struct UpArgs {
+    /// Directory of everything that is kept [default: /var/lib/everleaf for root, else $XDG_DATA_HOME/everleaf]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Address of the API server; port 0 takes a free one
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:6443")]
+    pub(crate) listen: SocketAddr,
+    /// Further names and addresses for the API server's certificate; the first is written into kubeconfigs
+    #[arg(long, value_name = "NAME|IP", value_delimiter = ',')]
+    pub(crate) tls_san: Vec<String>,
+    /// Name of this host's node [default: the host name, lower-cased]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) node_name: Option<String>,
+    /// Run no agent for this host
+    #[arg(long)]
+    pub(crate) no_node: bool,
+    /// Lifetime of what is signed.
+    #[command(flatten)]
+    pub(crate) signing: SigningDuration,
+}

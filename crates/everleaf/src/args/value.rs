@@ -1,0 +1,40 @@
+//! Syntax of flag values that Kubernetes shares among its programs.
+
+use std::time::Duration;
+
+/// A positive duration in Go's syntax (`87600h0m0s`), `d` for days allowed.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let duration = everleaf_api::duration::parse_go(text)
+        .map_err(|why| format!("{why}; write it like 8760h, 1h30m or 87600h0m0s"))?;
+    if duration.is_zero() {
+        return Err("it must be more than zero".into());
+    }
+    Ok(duration)
+}
+
+/// A boolean as Go's flag package reads it.
+pub(crate) fn boolean(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err("write true or false".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn booleans_are_read_as_go_reads_them() {
+        for text in ["1", "t", "T", "true", "TRUE", "True"] {
+            assert_eq!(boolean(text), Ok(true), "{text}");
+        }
+        for text in ["0", "f", "F", "false", "FALSE", "False"] {
+            assert_eq!(boolean(text), Ok(false), "{text}");
+        }
+        for text in ["", "yes", "tRUE", "2"] {
+            assert!(boolean(text).is_err(), "{text}");
+        }
+    }
+}

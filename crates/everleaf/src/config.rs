@@ -1,0 +1,130 @@
+//! From the command line to the libraries' options: paths made absolute, defaults of the host filled in.
+
+use crate::args::agent::AgentArgs;
+use crate::args::controllers::ControllersArgs;
+use crate::failure::UsageError;
+use anyhow::{Context, Result};
+use everleaf_agent::{Config as AgentConfig, Environment, Options as AgentOptions};
+use everleaf_controllers::builtin::BuiltinSigner;
+use everleaf_controllers::options::{FilePair, Options as ControllersOptions, Validated};
+use std::path::PathBuf;
+
+/// Gates that say the same as the two rotation flags.
+const CLIENT_GATE: &str = "RotateKubeletClientCertificate";
+/// The serving certificate's.
+const SERVING_GATE: &str = "RotateKubeletServerCertificate";
+
+/// What the agent is to do.
+pub(crate) fn agent(args: &AgentArgs) -> Result<AgentConfig> {
+    let environment = Environment::of_this_host().context("cannot look at this host")?;
+    // A kubelet's gates only allow what the flags turn on. An agent that is given gates and nothing else would have nothing
+    // to do, so here a gate that is turned on by hand also turns the rotation on.
+    let by_gate = |gate| {
+        args.config
+            .is_none()
+            .then(|| gate_is_on(&args.feature_gates, gate))
+            .filter(|on| *on)
+    };
+    let options = AgentOptions {
+        kubeconfig: args.kubeconfig.clone(),
+        bootstrap_kubeconfig: args.bootstrap_kubeconfig.clone(),
+        cert_dir: Some(args.cert_dir.clone()),
+        rotate_certificates: args.rotate_certificates.or(by_gate(CLIENT_GATE)),
+        rotate_server_certificates: args.rotate_server_certificates.or(by_gate(SERVING_GATE)),
+        feature_gates: args.feature_gates.clone(),
+        hostname_override: args.hostname_override.clone(),
+        node_ip: args.node_ip.clone(),
+        config: args.config.clone(),
+        metrics_bind_address: args.metrics_bind_address.clone(),
+        requested_seconds: None,
+        exit_on_expired_client_cert: args.exit_on_expired_client_cert,
+        once: args.once,
+    };
+    options.resolve(&environment).map_err(|problems| {
+        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        UsageError(lines.join("\n          ")).into()
+    })
+}
+
+/// The last word of the flags about a gate is "on".
+fn gate_is_on(flags: &[String], gate: &str) -> bool {
+    flags
+        .iter()
+        .flat_map(|flag| flag.split(','))
+        .filter_map(|pair| pair.split_once('='))
+        .filter(|(name, _)| name.trim() == gate)
+        .next_back()
+        .is_some_and(|(_, value)| crate::args::value::boolean(value.trim()) == Ok(true))
+}
+
+/// What the controllers are to do.
+pub(crate) fn controllers(args: &ControllersArgs) -> Result<Validated> {
+    let pair = |certificate: &Option<PathBuf>, key: &Option<PathBuf>| FilePair {
+        certificate: certificate.clone(),
+        key: key.clone(),
+    };
+    let per_signer = [
+        (
+            BuiltinSigner::KubeletServing,
+            pair(
+                &args.cluster_signing_kubelet_serving_cert_file,
+                &args.cluster_signing_kubelet_serving_key_file,
+            ),
+        ),
+        (
+            BuiltinSigner::KubeApiserverClientKubelet,
+            pair(
+                &args.cluster_signing_kubelet_client_cert_file,
+                &args.cluster_signing_kubelet_client_key_file,
+            ),
+        ),
+        (
+            BuiltinSigner::KubeApiserverClient,
+            pair(
+                &args.cluster_signing_kube_apiserver_client_cert_file,
+                &args.cluster_signing_kube_apiserver_client_key_file,
+            ),
+        ),
+        (
+            BuiltinSigner::LegacyUnknown,
+            pair(
+                &args.cluster_signing_legacy_unknown_cert_file,
+                &args.cluster_signing_legacy_unknown_key_file,
+            ),
+        ),
+    ];
+    let options = ControllersOptions {
+        controllers: args.controllers.clone(),
+        cluster_signing: pair(
+            &args.cluster_signing_cert_file,
+            &args.cluster_signing_key_file,
+        ),
+        cluster_signing_duration: args.signing.duration,
+        kube_api_burst: args.kube_api_burst,
+        kube_api_qps: args.kube_api_qps,
+        per_signer: per_signer.into_iter().collect(),
+        ..ControllersOptions::default()
+    };
+    options
+        .validate()
+        .map_err(|error| UsageError(error.to_string()).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_word_about_a_gate_counts() {
+        let flags = |texts: &[&str]| texts.iter().map(ToString::to_string).collect::<Vec<_>>();
+        for (texts, expected) in [
+            (vec!["A=true,B=true"], true),
+            (vec!["B=true"], false),
+            (vec!["A=true", "A=false"], false),
+            (vec!["A=false,A=1"], true),
+            (vec!["A"], false),
+        ] {
+            assert_eq!(gate_is_on(&flags(&texts), "A"), expected, "{texts:?}");
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! The certificate authority of a data directory and the certificates that `up` issues to itself.
+//!
+//! Owns when each of them is made again. [`ensure`] is level-triggered: it looks at what is on disk and makes what is
+//! missing or no longer right, so a start that was killed anywhere is completed by the next one. Keys are written before the
+//! certificates that need them.
+
+use super::data_dir::DataDir;
+use super::entropy;
+use anyhow::{Context, Result, anyhow};
+use everleaf_pki::{
+    Chain, Credential, Issuer, KeyAlgorithm, Leaf, PrivateKey, Subject, Template, Usage,
+};
+use jiff::{SignedDuration, Timestamp};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Files, named as kubeadm names them.
+pub(crate) const CA_CERTIFICATE: &str = "pki/ca.crt";
+/// The authority's key.
+pub(crate) const CA_KEY: &str = "pki/ca.key";
+/// The API server's certificate.
+pub(crate) const SERVER_CERTIFICATE: &str = "pki/apiserver.crt";
+/// The API server's key.
+pub(crate) const SERVER_KEY: &str = "pki/apiserver.key";
+/// Key that will sign service-account tokens.
+const SERVICE_ACCOUNT_KEY: &str = "pki/sa.key";
+/// Its public half.
+const SERVICE_ACCOUNT_PUBLIC_KEY: &str = "pki/sa.pub";
+
+/// Subject of an authority that we made; only such a one is renewed by us.
+const CA_NAME: &str = "everleaf-ca";
+/// Shortest validity of an authority.
+const CA_LIFETIME_MIN: SignedDuration = SignedDuration::from_hours(30 * 365 * 24);
+/// No authority outlives the century: X.509 programs that count in 32 or 33 bits end about then.
+const CA_NOT_AFTER_MAX: &str = "2100-01-01T00:00:00Z";
+/// How far the authority's and the server's notBefore lie back, so that a node whose clock is behind still connects.
+const BACKDATE: SignedDuration = SignedDuration::from_hours(10 * 365 * 24);
+/// Backdating of ordinary certificates, as every Kubernetes signer does.
+const LEAF_BACKDATE: SignedDuration = SignedDuration::from_mins(5);
+/// Validity of `admin.conf`.
+const ADMIN_LIFETIME: SignedDuration = SignedDuration::from_hours(365 * 24);
+/// A gain smaller than this is not worth a new authority certificate.
+const CA_GAIN_MIN: SignedDuration = SignedDuration::from_hours(24);
+
+/// The authority and what it issued to this process.
+pub(crate) struct Authority {
+    /// Signs for nodes.
+    pub(crate) issuer: Arc<Issuer>,
+    /// `ca.crt`.
+    pub(crate) ca_pem: String,
+    /// The API server's chain and key.
+    pub(crate) server: Credential,
+    /// What an operator should hear, such as an authority that ends too soon.
+    pub(crate) remarks: Vec<String>,
+}
+
+/// What the certificates should say.
+pub(crate) struct Wanted {
+    /// Longest lifetime of what will be signed.
+    pub(crate) signing_duration: Duration,
+    /// DNS names of the API server.
+    pub(crate) dns_names: Vec<String>,
+    /// Addresses of the API server.
+    pub(crate) ip_addresses: Vec<IpAddr>,
+}
+
+/// Makes what is missing or no longer right; returns what is in force.
+pub(crate) fn ensure(dir: &DataDir, wanted: &Wanted, now: Timestamp) -> Result<Authority> {
+    let mut remarks = Vec::new();
+    let issuer = ensure_ca(dir, wanted.signing_duration, now, &mut remarks)?;
+    let server = ensure_server(dir, &issuer, wanted, now)?;
+    ensure_service_account_key(dir)?;
+    Ok(Authority {
+        ca_pem: issuer.certificate_pem(),
+        issuer: Arc::new(issuer),
+        server,
+        remarks,
+    })
+}
+
+/// When an authority made now should end.
+fn ca_not_after(signing_duration: Duration, now: Timestamp) -> Timestamp {
+    let latest: Timestamp = CA_NOT_AFTER_MAX
+        .parse()
+        .expect("invariant: the constant is a well-formed instant");
+    let twice = SignedDuration::try_from(signing_duration.saturating_mul(2));
+    let lifetime = twice.unwrap_or(SignedDuration::MAX).max(CA_LIFETIME_MIN);
+    now.checked_add(lifetime).unwrap_or(latest).min(latest)
+}
+
+fn ensure_ca(
+    dir: &DataDir,
+    signing_duration: Duration,
+    now: Timestamp,
+    remarks: &mut Vec<String>,
+) -> Result<Issuer> {
+    let key = dir.read(CA_KEY)?;
+    let certificate = dir.read(CA_CERTIFICATE)?;
+    let key = match (key, &certificate) {
+        (Some(key), _) => key,
+        (None, Some(_)) => {
+            return Err(anyhow!(
+                "{} is there but {} is missing; put the key back, or remove the certificate to make a new authority \
+                 (every node then has to bootstrap again)",
+                dir.path(CA_CERTIFICATE).display(),
+                dir.path(CA_KEY).display()
+            ));
+        }
+        (None, None) => {
+            let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256)?.to_pem();
+            dir.write(CA_KEY, &key)?;
+            key
+        }
+    };
+    let Some(certificate) = certificate else {
+        return make_ca(dir, &key, signing_duration, now);
+    };
+    let issuer = Issuer::from_pem(certificate.as_bytes(), &key).with_context(|| {
+        format!(
+            "the certificate authority {} is not usable",
+            dir.path(CA_CERTIFICATE).display()
+        )
+    })?;
+    if ends_too_soon(issuer.certificate(), signing_duration, now) {
+        let ca = issuer.certificate();
+        let gain = ca_not_after(signing_duration, now).duration_since(ca.not_after());
+        if ca.subject().common_name == CA_NAME && gain > CA_GAIN_MIN {
+            remarks.push("the certificate authority is renewed with the same key".to_owned());
+            return make_ca(dir, &key, signing_duration, now);
+        }
+        remarks.push(format!(
+            "the certificate authority ends at {}: certificates end with it, before the {} asked for",
+            ca.not_after(),
+            everleaf_api::duration::human(
+                i64::try_from(signing_duration.as_secs()).unwrap_or(i64::MAX)
+            )
+        ));
+    }
+    Ok(issuer)
+}
+
+/// Whether what is signed now, or soon, would be cut short.
+fn ends_too_soon(ca: &Leaf, signing_duration: Duration, now: Timestamp) -> bool {
+    let left = ca.not_after().duration_since(now);
+    SignedDuration::try_from(signing_duration).map_or(true, |wanted| left < wanted)
+}
+
+fn make_ca(dir: &DataDir, key: &str, signing_duration: Duration, now: Timestamp) -> Result<Issuer> {
+    let key = PrivateKey::from_pem(key)
+        .with_context(|| format!("{} is not usable", dir.path(CA_KEY).display()))?;
+    let not_before = now.checked_sub(BACKDATE).unwrap_or(Timestamp::UNIX_EPOCH);
+    let not_after = ca_not_after(signing_duration, now);
+    let issuer = Issuer::self_signed(CA_NAME, key, entropy::bytes()?, not_before, not_after)?;
+    dir.write(CA_CERTIFICATE, &issuer.certificate_pem())?;
+    Ok(issuer)
+}
+
+/// The API server's certificate ends when the authority ends: its key lies beside the authority's, so a shorter life would
+/// protect nothing, and a node with a wrong clock must still connect.
+fn ensure_server(
+    dir: &DataDir,
+    issuer: &Issuer,
+    wanted: &Wanted,
+    now: Timestamp,
+) -> Result<Credential> {
+    let template = Template {
+        subject: Subject {
+            common_name: "kube-apiserver".into(),
+            organizations: Vec::new(),
+        },
+        dns_names: wanted.dns_names.clone(),
+        ip_addresses: wanted.ip_addresses.clone(),
+    };
+    let ca = issuer.certificate();
+    let key = dir
+        .read(SERVER_KEY)?
+        .and_then(|pem| PrivateKey::from_pem(&pem).ok());
+    let chain = dir
+        .read(SERVER_CERTIFICATE)?
+        .and_then(|pem| Chain::from_pem(pem.as_bytes()).ok());
+    if let (Some(key), Some(chain)) = (key, chain)
+        && let Ok(present) = Credential::new(chain, key)
+    {
+        let leaf = present.leaf();
+        let same_names = leaf.satisfies(&template).is_ok()
+            && leaf.dns_names().len() == template.dns_names.len()
+            && leaf.ip_addresses().len() == template.ip_addresses.len();
+        if same_names && leaf.not_after() >= ca.not_after() && leaf.is_signed_by(ca) {
+            return Ok(present);
+        }
+    }
+    let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256)?;
+    let not_before = now.checked_sub(BACKDATE).unwrap_or(Timestamp::UNIX_EPOCH);
+    let chain = issuer.issue_own(
+        &template,
+        key.public_key(),
+        &[
+            Usage::DigitalSignature,
+            Usage::KeyEncipherment,
+            Usage::ServerAuth,
+        ],
+        entropy::bytes()?,
+        not_before,
+        ca.not_after(),
+    )?;
+    dir.write(SERVER_KEY, &key.to_pem())?;
+    dir.write(SERVER_CERTIFICATE, &chain.to_pem())?;
+    Ok(Credential::new(chain, key)?)
+}
+
+/// A client certificate of the group that may do everything.
+///
+/// kubeadm gives `admin.conf` the group `kubeadm:cluster-admins` since 1.29, so that it can be taken away by removing a
+/// binding. Here the file lies beside the authority's key, which can make any group: `system:masters` is honest, and works even
+/// when the access rules are broken.
+pub(crate) fn issue_admin(issuer: &Issuer, now: Timestamp) -> Result<Credential> {
+    let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256)?;
+    let template = Template {
+        subject: Subject {
+            common_name: "kubernetes-admin".into(),
+            organizations: vec!["system:masters".into()],
+        },
+        ..Template::default()
+    };
+    let not_after = now
+        .checked_add(ADMIN_LIFETIME)
+        .unwrap_or(Timestamp::MAX)
+        .min(issuer.certificate().not_after());
+    let chain = issuer.issue_own(
+        &template,
+        key.public_key(),
+        &[
+            Usage::DigitalSignature,
+            Usage::KeyEncipherment,
+            Usage::ClientAuth,
+        ],
+        entropy::bytes()?,
+        now.checked_sub(LEAF_BACKDATE).unwrap_or(now),
+        not_after,
+    )?;
+    Ok(Credential::new(chain, key)?)
+}
+
+/// Whether 30 % or less of a certificate's life is left, or it is not this authority's.
+pub(crate) fn is_worn(leaf: &Leaf, issuer: &Issuer, now: Timestamp) -> bool {
+    let left = leaf.not_after().duration_since(now).as_secs();
+    left.saturating_mul(10) <= leaf.lifetime().seconds.saturating_mul(3)
+        || !leaf.is_signed_by(issuer.certificate())
+}
+
+fn ensure_service_account_key(dir: &DataDir) -> Result<()> {
+    let key = match dir.read(SERVICE_ACCOUNT_KEY)? {
+        Some(pem) => PrivateKey::from_pem(&pem).with_context(|| {
+            format!("{} is not usable", dir.path(SERVICE_ACCOUNT_KEY).display())
+        })?,
+        None => {
+            let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256)?;
+            dir.write(SERVICE_ACCOUNT_KEY, &key.to_pem())?;
+            key
+        }
+    };
+    let public = everleaf_pki::pem::encode("PUBLIC KEY", key.public_key().spki_der());
+    dir.write_if_changed(SERVICE_ACCOUNT_PUBLIC_KEY, &public)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_authority_outlives_what_it_signs_until_the_century_ends() {
+        let now: Timestamp = "2030-01-01T00:00:00Z".parse().unwrap();
+        let years = |years: u64| Duration::from_secs(years * 365 * 86_400);
+        for (signing, expected) in [
+            (years(1), "2059-12-25T00:00:00Z"),
+            (years(10), "2059-12-25T00:00:00Z"),
+            (years(20), "2069-12-22T00:00:00Z"),
+            (years(100), "2100-01-01T00:00:00Z"),
+            (Duration::MAX, "2100-01-01T00:00:00Z"),
+        ] {
+            assert_eq!(ca_not_after(signing, now).to_string(), expected);
+        }
+    }
+}

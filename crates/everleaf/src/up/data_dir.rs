@@ -1,0 +1,220 @@
+//! The data directory: who holds it, its modes, and how files in it are replaced.
+//!
+//! Owns the layout of names, the lock and atomic writes. Refuses to know what the files mean.
+
+use anyhow::{Context, Result, bail};
+use everleaf_agent::kubeconfig::write_private;
+use rustix::fs::FlockOperation;
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// The file whose lock says that a process holds the directory; it contains the holder's pid.
+const LOCK: &str = "lock";
+/// Mode of the directory and of those below it: its owner only.
+const DIRECTORY_MODE: u32 = 0o700;
+/// Bits that let others in.
+const OTHERS: u32 = 0o077;
+
+/// A data directory held by this process.
+#[derive(Debug)]
+pub(crate) struct DataDir {
+    root: PathBuf,
+    /// Released by the kernel when the process ends, however it ends.
+    _lock: fs::File,
+}
+
+impl DataDir {
+    /// Makes the directory when absent (0700), takes its lock, and sets umask 077 for the process, so that nothing which is
+    /// made from here on is readable by others for an instant.
+    pub(crate) fn open(root: &Path) -> Result<Self> {
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(OTHERS));
+        let root =
+            std::path::absolute(root).with_context(|| format!("--data-dir {}", root.display()))?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(DIRECTORY_MODE)
+            .create(&root)
+            .with_context(|| format!("cannot make the data directory {}", root.display()))?;
+        tighten(&root)?;
+        let lock = lock(&root)?;
+        Ok(Self { root, _lock: lock })
+    }
+
+    /// A file or folder in it, absolute.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    /// The directory itself, absolute.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The text of a file; none when it does not exist.
+    pub(crate) fn read(&self, name: &str) -> Result<Option<zeroize::Zeroizing<String>>> {
+        let path = self.path(name);
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok(Some(zeroize::Zeroizing::new(text))),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+        }
+    }
+
+    /// Replaces a file as a whole, mode 0600: a reader sees the old text or the new one, also after a crash.
+    pub(crate) fn write(&self, name: &str, text: &str) -> Result<()> {
+        let path = self.path(name);
+        write_private(&path, text.as_bytes())
+            .with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// Like [`write`](Self::write), but leaves a file that already says so alone.
+    pub(crate) fn write_if_changed(&self, name: &str, text: &str) -> Result<()> {
+        let same = self
+            .read(name)?
+            .is_some_and(|present| present.as_str() == text);
+        if same { Ok(()) } else { self.write(name, text) }
+    }
+}
+
+/// Closes the directory to others when it is ours to close: new, empty, or a data directory already.
+fn tighten(root: &Path) -> Result<()> {
+    let unreadable = || format!("cannot look into the data directory {}", root.display());
+    let meta = fs::metadata(root).with_context(unreadable)?;
+    if !meta.is_dir() {
+        bail!("--data-dir {}: not a directory", root.display());
+    }
+    if meta.mode() & OTHERS == 0 {
+        return Ok(());
+    }
+    let is_empty = fs::read_dir(root)
+        .with_context(unreadable)?
+        .next()
+        .is_none();
+    let is_ours = root.join(LOCK).exists() || root.join("pki").exists();
+    if is_empty || is_ours {
+        fs::set_permissions(root, fs::Permissions::from_mode(DIRECTORY_MODE)).with_context(
+            || {
+                format!(
+                    "cannot set the mode of the data directory {} to 0700",
+                    root.display()
+                )
+            },
+        )?;
+        return Ok(());
+    }
+    let shared = rustix::fs::Mode::from_raw_mode(meta.mode());
+    if shared.intersects(rustix::fs::Mode::WGRP | rustix::fs::Mode::WOTH) {
+        bail!(
+            "--data-dir {}: others may write into it (mode {:o}) and it holds other files; choose a directory of its own",
+            root.display(),
+            meta.mode() & 0o7777
+        );
+    }
+    Ok(())
+}
+
+/// Takes the lock, or says who has it.
+fn lock(root: &Path) -> Result<fs::File> {
+    let path = root.join(LOCK);
+    let mut file = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .with_context(|| format!("cannot open the lock file {}", path.display()))?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let mut holder = String::new();
+            let _ = Read::by_ref(&mut file).take(64).read_to_string(&mut holder);
+            let holder = match holder.trim() {
+                "" => "another process".to_owned(),
+                pid => format!("process {pid}"),
+            };
+            bail!(
+                "the data directory {} is in use by {holder}; stop it, or choose another --data-dir",
+                root.display()
+            );
+        }
+        Err(error) => {
+            return Err(error).with_context(|| format!("cannot lock {}", path.display()));
+        }
+    }
+    file.set_len(0)
+        .and_then(|()| writeln!(file, "{}", std::process::id()))
+        .with_context(|| {
+            format!(
+                "cannot write the lock file {} (is the disk full?)",
+                path.display()
+            )
+        })?;
+    Ok(file)
+}
+
+/// Where `up` keeps its files when no `--data-dir` is given.
+pub(crate) fn default_root() -> Result<PathBuf> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(PathBuf::from("/var/lib/everleaf"));
+    }
+    let absolute = |name: &str| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    absolute("XDG_DATA_HOME")
+        .or_else(|| Some(absolute("HOME")?.join(".local/share")))
+        .map(|base| base.join("everleaf"))
+        .context("neither XDG_DATA_HOME nor HOME is set; say where with --data-dir")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().mode() & 0o777
+    }
+
+    #[test]
+    fn a_directory_is_held_by_one() {
+        let temporary = tempfile::tempdir().unwrap();
+        let root = temporary.path().join("a/b");
+        let held = DataDir::open(&root).unwrap();
+        assert_eq!(mode(&root), 0o700);
+        let refused = DataDir::open(&root).unwrap_err().to_string();
+        assert!(
+            refused.contains(&format!("in use by process {}", std::process::id())),
+            "{refused}"
+        );
+        drop(held);
+        DataDir::open(&root).unwrap();
+    }
+
+    #[test]
+    fn files_are_replaced_as_a_whole_and_private() {
+        let temporary = tempfile::tempdir().unwrap();
+        let dir = DataDir::open(temporary.path()).unwrap();
+        assert_eq!(dir.read("pki/x").unwrap(), None);
+        dir.write("pki/x", "one").unwrap();
+        dir.write_if_changed("pki/x", "two").unwrap();
+        assert_eq!(dir.read("pki/x").unwrap().unwrap().as_str(), "two");
+        assert_eq!(mode(&dir.path("pki/x")), 0o600);
+        assert_eq!(mode(&dir.path("pki")), 0o700);
+    }
+
+    #[test]
+    fn a_shared_directory_with_other_files_is_refused() {
+        let temporary = tempfile::tempdir().unwrap();
+        fs::write(temporary.path().join("theirs"), "").unwrap();
+        fs::set_permissions(temporary.path(), fs::Permissions::from_mode(0o1777)).unwrap();
+        let refused = DataDir::open(temporary.path()).unwrap_err().to_string();
+        assert!(refused.contains("others may write"), "{refused}");
+        fs::set_permissions(temporary.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        DataDir::open(temporary.path()).unwrap();
+        assert_eq!(mode(temporary.path()), 0o755);
+    }
+}

@@ -1,0 +1,209 @@
+//! Processes: run to the end with a limit, or kept until dropped.
+
+use crate::runner::now;
+use anyhow::{Context, Result, bail};
+use std::fs;
+use std::io::Read;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+/// Longest that a command of a test may take.
+const COMMAND_SECONDS_MAX: u64 = 60;
+
+/// What a finished command said.
+#[derive(Debug, Clone)]
+pub(crate) struct Answer {
+    /// Exit code; none when killed.
+    pub(crate) code: Option<i32>,
+    /// Standard output.
+    pub(crate) stdout: String,
+    /// Standard error.
+    pub(crate) stderr: String,
+    what: String,
+}
+
+impl Answer {
+    /// Its standard output, if it exited with 0.
+    pub(crate) fn ok(self) -> Result<String> {
+        if self.code == Some(0) {
+            return Ok(self.stdout);
+        }
+        bail!(
+            "{} exited with {:?}: {}{}",
+            self.what,
+            self.code,
+            self.stdout,
+            self.stderr
+        )
+    }
+
+    /// Its standard error, if it exited with `code`.
+    pub(crate) fn failed_with(self, code: i32) -> Result<String> {
+        if self.code == Some(code) {
+            return Ok(self.stderr);
+        }
+        bail!(
+            "{} exited with {:?}, not {code}: {}{}",
+            self.what,
+            self.code,
+            self.stdout,
+            self.stderr
+        )
+    }
+}
+
+/// Runs a command to its end.
+pub(crate) fn run(command: &mut Command) -> Result<Answer> {
+    let what = describe(command);
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("{what} did not start"))?;
+    let stdout = reader(child.stdout.take());
+    let stderr = reader(child.stderr.take());
+    let code = wait(&mut child, Duration::from_secs(COMMAND_SECONDS_MAX));
+    if code.is_none() {
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    let stdout = stdout.join().unwrap_or_default();
+    let stderr = stderr.join().unwrap_or_default();
+    let Some(status) = code else {
+        bail!("{what} did not end within {COMMAND_SECONDS_MAX} s: {stdout}{stderr}");
+    };
+    Ok(Answer {
+        code: status.code(),
+        stdout,
+        stderr,
+        what,
+    })
+}
+
+fn reader(pipe: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(mut pipe) = pipe {
+            let _ = pipe.read_to_end(&mut bytes);
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
+}
+
+fn describe(command: &Command) -> String {
+    let program = std::path::Path::new(command.get_program());
+    let mut text = program
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    for argument in command.get_args() {
+        text.push(' ');
+        text.push_str(&argument.to_string_lossy());
+    }
+    text
+}
+
+fn wait(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
+    let started = now();
+    loop {
+        if let Ok(Some(status)) = child.try_wait() {
+            return Some(status);
+        }
+        if started.elapsed() > limit {
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(3));
+    }
+}
+
+/// A process in the background: its output goes to files, and it is killed when dropped.
+pub(crate) struct Process {
+    child: Child,
+    what: String,
+    stdout: PathBuf,
+    stderr: PathBuf,
+}
+
+impl Process {
+    /// Starts it; `log` is the files' name without extension.
+    pub(crate) fn start(command: &mut Command, log: PathBuf) -> Result<Self> {
+        let what = describe(command);
+        let (stdout, stderr) = (log.with_extension("out"), log.with_extension("err"));
+        let open = |path: &PathBuf| fs::File::options().create(true).append(true).open(path);
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(open(&stdout)?)
+            .stderr(open(&stderr)?)
+            .process_group(0)
+            .spawn()
+            .with_context(|| format!("{what} did not start"))?;
+        Ok(Self {
+            child,
+            what,
+            stdout,
+            stderr,
+        })
+    }
+
+    /// What it wrote to stdout so far.
+    pub(crate) fn stdout(&self) -> String {
+        fs::read_to_string(&self.stdout).unwrap_or_default()
+    }
+
+    /// What it wrote to stderr so far.
+    pub(crate) fn stderr(&self) -> String {
+        fs::read_to_string(&self.stderr).unwrap_or_default()
+    }
+
+    /// Still there?
+    pub(crate) fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// `kill -9`, and the end waited for.
+    pub(crate) fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// SIGTERM, and the exit code within ten seconds.
+    pub(crate) fn stop(&mut self) -> Result<i32> {
+        let pid = i32::try_from(self.child.id())
+            .ok()
+            .and_then(rustix::process::Pid::from_raw);
+        rustix::process::kill_process(
+            pid.context("no such process")?,
+            rustix::process::Signal::TERM,
+        )?;
+        self.exit_code(Duration::from_secs(10))
+    }
+
+    /// The exit code, if it ends within the limit.
+    pub(crate) fn exit_code(&mut self, limit: Duration) -> Result<i32> {
+        match wait(&mut self.child, limit) {
+            Some(status) => status
+                .code()
+                .with_context(|| format!("{} was killed", self.what)),
+            None => bail!(
+                "{} did not end within {limit:?}: {}",
+                self.what,
+                self.stderr()
+            ),
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}

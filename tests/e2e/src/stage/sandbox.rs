@@ -1,0 +1,162 @@
+//! A test's own directory, and the tools.
+
+use super::process::{Answer, Process, run};
+use crate::runner::now;
+use anyhow::{Context, Result, bail};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// Lines of each log that a failed test shows.
+const EVIDENCE_LINES: usize = 25;
+
+/// The programs under test and those of a user; `cargo xtask e2e` installs them and sets the variables.
+pub(crate) struct Tools {
+    /// `EVERLEAF`
+    pub(crate) everleaf: PathBuf,
+    /// `KUBECTL`, 1.37
+    pub(crate) kubectl: PathBuf,
+    /// `KUBECTL_OLD`, 1.20
+    pub(crate) kubectl_old: PathBuf,
+    /// `OPENSSL`
+    pub(crate) openssl: PathBuf,
+    /// `LIBFAKETIME`: the shared object
+    pub(crate) libfaketime: PathBuf,
+}
+
+impl Tools {
+    /// Reads the variables; an error names the missing one.
+    pub(crate) fn from_environment() -> Result<Self> {
+        let tool = |name: &str| {
+            let path = PathBuf::from(
+                std::env::var_os(name).with_context(|| format!("{name} is not set"))?,
+            );
+            if !path.is_file() {
+                bail!("{name}: no file {}", path.display());
+            }
+            Ok(path)
+        };
+        Ok(Self {
+            everleaf: tool("EVERLEAF")?,
+            kubectl: tool("KUBECTL")?,
+            kubectl_old: tool("KUBECTL_OLD")?,
+            openssl: tool("OPENSSL")?,
+            libfaketime: tool("LIBFAKETIME")?,
+        })
+    }
+}
+
+/// A directory for one test.
+pub(crate) struct Sandbox {
+    directory: tempfile::TempDir,
+    /// The programs.
+    pub(crate) tools: Arc<Tools>,
+    logs: AtomicUsize,
+}
+
+impl Sandbox {
+    /// Makes the directory.
+    pub(crate) fn new(name: &str, tools: Arc<Tools>) -> Result<Self> {
+        let short: String = name.chars().take(24).collect();
+        let directory = tempfile::Builder::new()
+            .prefix(&format!("everleaf-{short}-"))
+            .tempdir()?;
+        fs::create_dir(directory.path().join("home"))?;
+        fs::create_dir(directory.path().join("logs"))?;
+        Ok(Self {
+            directory,
+            tools,
+            logs: AtomicUsize::new(0),
+        })
+    }
+
+    /// A path in it.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Writes a file in it.
+    pub(crate) fn write(&self, name: &str, text: &str) -> Result<PathBuf> {
+        let path = self.path(name);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+        Ok(path)
+    }
+
+    /// A program with this sandbox as its home and nothing of the caller's environment that could leak in.
+    pub(crate) fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.path("home"))
+            .env("TZ", "UTC")
+            .env("LC_ALL", "C")
+            .current_dir(self.directory.path());
+        command
+    }
+
+    /// The binary under test with these arguments.
+    pub(crate) fn everleaf(&self, args: &[&str]) -> Command {
+        let mut command = self.command(&self.tools.everleaf);
+        command.args(args);
+        command
+    }
+
+    /// openssl with these arguments, run to its end.
+    pub(crate) fn openssl(&self, args: &[&str]) -> Result<Answer> {
+        run(self.command(&self.tools.openssl).args(args))
+    }
+
+    /// Starts a process in the background.
+    pub(crate) fn start(&self, name: &str, command: &mut Command) -> Result<Process> {
+        let number = self.logs.fetch_add(1, Ordering::Relaxed);
+        Process::start(command, self.path(&format!("logs/{number:02}-{name}")))
+    }
+
+    /// The ends of all logs, for a failed test.
+    pub(crate) fn evidence(&self) -> String {
+        let mut files: Vec<PathBuf> = fs::read_dir(self.path("logs"))
+            .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
+            .unwrap_or_default();
+        files.sort();
+        let mut text = String::new();
+        for file in files {
+            let log = fs::read_to_string(&file).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            if lines.is_empty() {
+                continue;
+            }
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            text.push_str(&format!("--- {name}\n"));
+            for line in &lines[lines.len().saturating_sub(EVIDENCE_LINES)..] {
+                text.push_str(line);
+                text.push('\n');
+            }
+        }
+        text
+    }
+}
+
+/// Asks again and again until it holds; the last reason why not, if it never does.
+pub(crate) fn eventually<T>(
+    what: &str,
+    seconds_max: u64,
+    mut attempt: impl FnMut() -> Result<T>,
+) -> Result<T> {
+    let started = now();
+    loop {
+        match attempt() {
+            Ok(value) => return Ok(value),
+            Err(error) if started.elapsed() > Duration::from_secs(seconds_max) => {
+                return Err(error.context(format!("{what}: not within {seconds_max} s")));
+            }
+            Err(_) => std::thread::sleep(Duration::from_millis(30)),
+        }
+    }
+}

@@ -1,0 +1,512 @@
+//! Bad input gets an error that says what, where and what next, and changes nothing.
+
+use super::second_node::{CLIENT_USAGES, KUBELET_CLIENT};
+use super::{ensure_that, same};
+use crate::runner::{Test, Verdict};
+use crate::stage::{
+    Agent, HOST, Sandbox, Up, arg, eventually, run, signing_request, write_request,
+};
+use anyhow::Result;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+use std::time::Duration;
+
+pub(super) const TESTS: &[Test] = &[
+    Test {
+        name: "wrong_flags_are_named_with_what_was_meant",
+        long: false,
+        run: flags,
+    },
+    Test {
+        name: "wrong_files_are_named",
+        long: false,
+        run: files,
+    },
+    Test {
+        name: "a_wrong_token_is_told_once_and_nothing_is_written",
+        long: false,
+        run: wrong_token,
+    },
+    Test {
+        name: "bad_requests_are_refused_with_the_field",
+        long: false,
+        run: requests,
+    },
+    Test {
+        name: "a_forbidden_subject_is_refused",
+        long: false,
+        run: subjects,
+    },
+    Test {
+        name: "a_corrupt_pem_is_set_aside_and_replaced",
+        long: false,
+        run: corrupt_pem,
+    },
+    Test {
+        name: "an_unwritable_cert_dir_is_named",
+        long: false,
+        run: unwritable,
+    },
+    Test {
+        name: "a_data_directory_in_use_names_its_holder",
+        long: false,
+        run: in_use,
+    },
+    Test {
+        name: "a_full_disk_is_an_error_and_no_damage",
+        long: false,
+        run: full_disk,
+    },
+];
+
+fn flags(sandbox: &Sandbox) -> Result<Verdict> {
+    for (args, words) in [
+        (
+            vec!["agent", "--rotate-certficates"],
+            vec!["--rotate-certficates", "--rotate-certificates"],
+        ),
+        (
+            vec!["up", "--cluster-signing-durration=1h"],
+            vec!["--cluster-signing-duration"],
+        ),
+        (
+            vec!["up", "--cluster-signing-duration", "ten years"],
+            vec!["ten years", "--cluster-signing-duration", "8760h"],
+        ),
+        (
+            vec!["up", "--cluster-signing-duration", "0s"],
+            vec!["more than zero"],
+        ),
+        (vec!["up", "--listen", "localhost"], vec!["--listen"]),
+        (vec!["upp"], vec!["upp", "up"]),
+        (
+            vec![
+                "controllers",
+                "--kubeconfig",
+                "x",
+                "--controllers",
+                "csrsinging",
+            ],
+            vec!["csrsinging", "csrsigning"],
+        ),
+        (
+            vec![
+                "controllers",
+                "--kubeconfig",
+                "x",
+                "--cluster-signing-cert-file",
+                "ca.crt",
+            ],
+            vec!["cannot specify cert without key"],
+        ),
+        (
+            vec![
+                "apiserver",
+                "--data-dir",
+                "x",
+                "--authorization-mode",
+                "AlwaysAllow",
+            ],
+            vec!["AlwaysAllow", "Node", "RBAC"],
+        ),
+        (
+            vec!["agent", "--kubeconfig", "x", "--cert-dir", "pki"],
+            vec!["--rotate-certificates"],
+        ),
+    ] {
+        let said = run(&mut sandbox.everleaf(&args))?.failed_with(2)?;
+        for word in words {
+            ensure_that!(said.contains(word), "{args:?}: no {word:?} in {said}");
+        }
+    }
+    ensure_that!(
+        !sandbox.path("x").exists() && !sandbox.path("pki").exists(),
+        "files were made"
+    );
+    Ok(Verdict::Passed)
+}
+
+fn files(sandbox: &Sandbox) -> Result<Verdict> {
+    let up = Up::start(sandbox, &["--no-node"])?;
+    let no_ca: String = fs::read_to_string(up.path("admin.conf"))?
+        .lines()
+        .filter(|line| !line.contains("certificate-authority-data"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    sandbox.write("no-ca.conf", &no_ca)?;
+    sandbox.write("broken.conf", "clusters: [}\n")?;
+    sandbox.write("broken.yaml", "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nRotateCertificates: true\n")?;
+    let agent = |kubeconfig: &'static str| {
+        vec![
+            "agent",
+            "--rotate-certificates",
+            "--cert-dir",
+            "pki",
+            "--kubeconfig",
+            kubeconfig,
+        ]
+    };
+    for (args, code, words) in [
+        (agent("missing.conf"), 1, vec!["missing.conf"]),
+        (agent("broken.conf"), 1, vec!["broken.conf"]),
+        (
+            vec!["controllers", "--kubeconfig", "missing.conf"],
+            1,
+            vec!["missing.conf"],
+        ),
+        (
+            vec!["agent", "--kubeconfig", "k", "--config", "broken.yaml"],
+            2,
+            vec!["RotateCertificates", "rotateCertificates"],
+        ),
+        (
+            vec![
+                "controllers",
+                "--kubeconfig",
+                "data/admin.conf",
+                "--cluster-signing-cert-file",
+                "data/pki/ca.crt",
+                "--cluster-signing-key-file",
+                "missing.key",
+            ],
+            1,
+            vec!["missing.key"],
+        ),
+    ] {
+        let said = run(&mut sandbox.everleaf(&args))?.failed_with(code)?;
+        for word in words {
+            ensure_that!(said.contains(word), "{args:?}: no {word:?} in {said}");
+        }
+    }
+    // Without a CA the host's own authorities are asked, and they do not know ours: said, and tried again.
+    let mut agent = sandbox.start("no-ca", &mut sandbox.everleaf(&agent("no-ca.conf")))?;
+    eventually("it says what is wrong with the CA", 15, || {
+        let log = agent.stderr().to_lowercase();
+        ensure_that!(
+            log.contains("certificate-authority")
+                || log.contains("unknownissuer")
+                || log.contains("unknown issuer")
+                || log.contains("authority"),
+            "{log}"
+        );
+        Ok(())
+    })?;
+    let _ = agent.is_running();
+    Ok(Verdict::Passed)
+}
+
+fn wrong_token(sandbox: &Sandbox) -> Result<Verdict> {
+    let up = Up::start(sandbox, &["--no-node"])?;
+    let text = fs::read_to_string(up.path("bootstrap-kubelet.conf"))?;
+    let wrong: String = text
+        .lines()
+        .map(|line| match line.split_once("token:") {
+            Some((before, _)) => format!("{before}token: abcdef.0123456789abcdef\n"),
+            None => format!("{line}\n"),
+        })
+        .collect();
+    let wrong = sandbox.write("wrong.conf", &wrong)?;
+    let mut command = sandbox.everleaf(&[
+        "agent",
+        "--rotate-certificates",
+        "--hostname-override",
+        "n2",
+        "--kubeconfig",
+        "n2.conf",
+        "--cert-dir",
+        "pki",
+        "--bootstrap-kubeconfig",
+        arg(&wrong),
+    ]);
+    let mut agent = sandbox.start("agent", &mut command)?;
+    eventually("it says 401", 15, || {
+        let log = agent.stderr();
+        ensure_that!(log.contains("401") || log.contains("Unauthorized"), "{log}");
+        ensure_that!(!log.contains("0123456789abcdef"), "the token is in the log");
+        Ok(())
+    })?;
+    std::thread::sleep(Duration::from_secs(2));
+    ensure_that!(agent.is_running(), "the agent gave up: {}", agent.stderr());
+    ensure_that!(
+        !sandbox.path("pki/kubelet-client-current.pem").exists(),
+        "a certificate from nowhere"
+    );
+    same(
+        "requests",
+        up.admin().run(&["get", "csr"])?.stderr.trim(),
+        "No resources found",
+    )?;
+    Ok(Verdict::Passed)
+}
+
+fn requests(sandbox: &Sandbox) -> Result<Verdict> {
+    let up = Up::start(sandbox, &["--no-node"])?;
+    let admin = up.admin();
+    signing_request(
+        sandbox,
+        "good",
+        "/CN=x",
+        "kubernetes.io/kube-apiserver-client",
+        CLIENT_USAGES,
+    )?;
+    let pem = fs::read_to_string(sandbox.path("good.csr"))?;
+    let broken = flip_signature(&pem)?;
+    let client = "kubernetes.io/kube-apiserver-client";
+    for (name, request, signer, usages, words) in [
+        (
+            "text",
+            "not a PEM".to_owned(),
+            client,
+            CLIENT_USAGES,
+            "spec.request",
+        ),
+        (
+            "label",
+            pem.replace("CERTIFICATE REQUEST", "CERTIFICATE"),
+            client,
+            CLIENT_USAGES,
+            "spec.request",
+        ),
+        ("signature", broken, client, CLIENT_USAGES, "spec.request"),
+        (
+            "signer",
+            pem.clone(),
+            "nonsense",
+            CLIENT_USAGES,
+            "spec.signerName",
+        ),
+        (
+            "usage",
+            pem.clone(),
+            client,
+            &["client auth", "flying"][..],
+            "spec.usages",
+        ),
+        ("none", pem.clone(), client, &[][..], "spec.usages"),
+    ] {
+        let path = write_request(sandbox, name, request.as_bytes(), signer, usages)?;
+        let said = admin
+            .run(&["create", "--validate=false", "-f", arg(&path)])?
+            .failed_with(1)?;
+        ensure_that!(
+            said.contains("is invalid") && said.contains(words),
+            "{name}: {said}"
+        );
+    }
+    // Wrong usages for the signer: accepted by the API, never issued, and the reason is on the object.
+    let path = write_request(sandbox, "server", pem.as_bytes(), client, &["server auth"])?;
+    admin.quiet(&["create", "--validate=false", "-f", arg(&path)])?;
+    admin.quiet(&["certificate", "approve", "server"])?;
+    eventually("it is marked as failed", 10, || {
+        let row = admin.quiet(&["get", "csr", "server", "--no-headers"])?;
+        ensure_that!(row.ends_with("Approved,Failed"), "{row}");
+        Ok(())
+    })?;
+    let yaml = admin.quiet(&["get", "csr", "server", "-o", "yaml"])?;
+    ensure_that!(yaml.contains("SignerValidationFailure"), "{yaml}");
+    same(
+        "requests",
+        admin.quiet(&["get", "csr", "-o", "name"])?.lines().count(),
+        1,
+    )?;
+    Ok(Verdict::Passed)
+}
+
+/// Changes the last byte of a PEM's DER.
+fn flip_signature(pem: &str) -> Result<String> {
+    use base64::Engine;
+    let engine = base64::engine::general_purpose::STANDARD;
+    let body: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+    let mut der = engine.decode(body)?;
+    if let Some(last) = der.last_mut() {
+        *last ^= 1;
+    }
+    Ok(format!(
+        "-----BEGIN CERTIFICATE REQUEST-----\n{}\n-----END CERTIFICATE REQUEST-----\n",
+        engine.encode(der)
+    ))
+}
+
+fn subjects(sandbox: &Sandbox) -> Result<Verdict> {
+    let up = Up::start(sandbox, &["--no-node"])?;
+    let masters = signing_request(
+        sandbox,
+        "masters",
+        "/O=system:masters/CN=root",
+        "kubernetes.io/kube-apiserver-client",
+        CLIENT_USAGES,
+    )?;
+    let said = up
+        .admin()
+        .run(&["create", "--validate=false", "-f", arg(&masters)])?
+        .failed_with(1)?;
+    ensure_that!(
+        said.contains("forbidden") && said.contains("system:masters"),
+        "{said}"
+    );
+    // A bootstrap token may ask for anything; only a node identity is approved by itself.
+    let other = signing_request(
+        sandbox,
+        "other",
+        "/O=system:nodes/CN=admin",
+        KUBELET_CLIENT,
+        CLIENT_USAGES,
+    )?;
+    up.bootstrapper()
+        .run(&["create", "--validate=false", "-f", arg(&other)])?;
+    std::thread::sleep(Duration::from_secs(1));
+    let row = up.admin().run(&["get", "csr", "other", "--no-headers"])?;
+    ensure_that!(!row.stdout.contains("Approved"), "{row:?}");
+    Ok(Verdict::Passed)
+}
+
+fn corrupt_pem(sandbox: &Sandbox) -> Result<Verdict> {
+    let up = Up::start(sandbox, &[])?;
+    let mut agent = Agent::new(sandbox, &up, "n2");
+    agent.start()?;
+    agent.certificate()?;
+    agent.stop()?;
+    let target = fs::read_link(agent.path("pki/kubelet-client-current.pem"))?;
+    fs::write(&target, "-----BEGIN CERTIFICATE-----\nnonsense\n")?;
+    agent.start()?;
+    agent.certificate()?;
+    let set_aside = fs::read_dir(agent.path("pki"))?
+        .flatten()
+        .any(|entry| entry.file_name().to_string_lossy().contains(".corrupt-"));
+    ensure_that!(set_aside, "the corrupt file is not kept");
+    ensure_that!(
+        agent.log().contains("corrupt"),
+        "nothing said: {}",
+        agent.log()
+    );
+    agent.kubectl().quiet(&["get", "csr"])?;
+    agent.stop()?;
+    Ok(Verdict::Passed)
+}
+
+fn unwritable(sandbox: &Sandbox) -> Result<Verdict> {
+    let up = Up::start(sandbox, &["--no-node"])?;
+    // A file where the directory should be is unwritable for root, too.
+    sandbox.write("blocked", "a file")?;
+    let bootstrap = up.path("bootstrap-kubelet.conf");
+    let mut command = sandbox.everleaf(&[
+        "agent",
+        "--rotate-certificates",
+        "--hostname-override",
+        "n2",
+        "--kubeconfig",
+        "n2.conf",
+        "--cert-dir",
+        "blocked/pki",
+        "--bootstrap-kubeconfig",
+        arg(&bootstrap),
+    ]);
+    let mut agent = sandbox.start("agent", &mut command)?;
+    eventually("it names the directory", 10, || {
+        let log = agent.stderr();
+        ensure_that!(
+            log.contains("blocked/pki") || log.contains("blocked"),
+            "{log}"
+        );
+        Ok(())
+    })?;
+    agent.kill();
+    same(
+        "the file",
+        fs::read_to_string(sandbox.path("blocked"))?.as_str(),
+        "a file",
+    )?;
+    Ok(Verdict::Passed)
+}
+
+fn in_use(sandbox: &Sandbox) -> Result<Verdict> {
+    let up = Up::start(sandbox, &["--no-node"])?;
+    for command in ["up", "apiserver"] {
+        let mut args = vec![command, "--data-dir", "data"];
+        if command == "up" {
+            args.extend(["--listen", "127.0.0.1:0", "--node-name", HOST]);
+        } else {
+            args.extend(["--secure-port", "0"]);
+        }
+        let said = run(&mut sandbox.everleaf(&args))?.failed_with(1)?;
+        let pid = up.process.id().to_string();
+        ensure_that!(
+            said.contains(&pid) && said.contains("in use"),
+            "{command}: {said}"
+        );
+    }
+    up.admin().quiet(&["get", "--raw", "/readyz"])?;
+    Ok(Verdict::Passed)
+}
+
+/// A tmpfs of one MiB: the start fails with the reason, and with room the next one completes.
+fn full_disk(sandbox: &Sandbox) -> Result<Verdict> {
+    let directory = sandbox.path("small");
+    fs::create_dir(&directory)?;
+    let mounted = run(Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
+        .arg(&directory));
+    let mounted = mounted.is_ok_and(|answer| answer.code == Some(0));
+    if !mounted {
+        return Ok(Verdict::Skipped(
+            "mount -t tmpfs is refused here (it needs root)".into(),
+        ));
+    }
+    let outcome = on_small_disk(sandbox, &directory);
+    let _ = run(Command::new("umount").arg("-l").arg(&directory));
+    outcome
+}
+
+fn on_small_disk(sandbox: &Sandbox, directory: &std::path::Path) -> Result<Verdict> {
+    fs::set_permissions(directory, fs::Permissions::from_mode(0o700))?;
+    let filler = directory.join("filler");
+    let mut room = fs::File::create(&filler)?;
+    let _ = std::io::copy(
+        &mut std::io::Read::take(std::io::repeat(0), 2 << 20),
+        &mut room,
+    );
+    let args = [
+        "up",
+        "--data-dir",
+        "small",
+        "--listen",
+        "127.0.0.1:0",
+        "--node-name",
+        HOST,
+    ];
+    let said = run(&mut sandbox.everleaf(&args))?.failed_with(1)?;
+    ensure_that!(
+        said.contains("small") && said.to_lowercase().contains("space"),
+        "{said}"
+    );
+    fs::remove_file(&filler)?;
+    // Now it starts; then the disk fills while it runs: writes are refused, and what was acknowledged stays.
+    let mut process = sandbox.start("up", &mut sandbox.everleaf(&args))?;
+    let admin = crate::stage::Kubectl::new(sandbox, directory.join("admin.conf"));
+    eventually("ready", 15, || admin.quiet(&["get", "--raw", "/readyz"]))?;
+    let blob = "x".repeat(100_000);
+    let mut kept = Vec::new();
+    let mut refused = None;
+    for number in 0..30 {
+        let name = format!("blob-{number}");
+        let literal = format!("--from-literal=blob={blob}");
+        let answer = admin.run(&["create", "configmap", &name, &literal, "--validate=false"])?;
+        if answer.code == Some(0) {
+            kept.push(name);
+        } else {
+            refused = Some(answer.stderr);
+            break;
+        }
+    }
+    ensure_that!(refused.is_some(), "three megabytes fit on a disk of one");
+    ensure_that!(
+        process.is_running(),
+        "the server died: {}",
+        process.stderr()
+    );
+    for name in &kept {
+        admin.quiet(&["get", "configmap", name, "-o", "name"])?;
+    }
+    Ok(Verdict::Passed)
+}

@@ -1,0 +1,322 @@
+//! An empty directory becomes an authority with a first certificate, in a moment; a second start goes on with it.
+
+use super::{ensure_that, same};
+use crate::runner::{Test, Verdict, now};
+use crate::stage::{Certificate, HOST, Kubectl, Sandbox, Up, eventually, run};
+use anyhow::Result;
+use jiff::SignedDuration;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::time::Duration;
+
+pub(super) const TESTS: &[Test] = &[
+    Test {
+        name: "an_empty_directory_has_an_issued_request_within_two_seconds",
+        long: false,
+        run: two_seconds,
+    },
+    Test {
+        name: "files_are_named_as_kubeadm_names_them_and_private",
+        long: false,
+        run: files,
+    },
+    Test {
+        name: "a_second_start_goes_on_with_what_is_there",
+        long: false,
+        run: second_start,
+    },
+    Test {
+        name: "ten_years_under_both_flag_names",
+        long: false,
+        run: ten_years,
+    },
+    Test {
+        name: "another_san_reissues_the_server_certificate",
+        long: false,
+        run: sans,
+    },
+    Test {
+        name: "without_a_node_nothing_is_requested",
+        long: false,
+        run: no_node,
+    },
+    Test {
+        name: "a_killed_first_start_is_completed_by_the_next",
+        long: false,
+        run: killed_first_start,
+    },
+];
+
+fn two_seconds(sandbox: &Sandbox) -> Result<Verdict> {
+    let started = now();
+    let up = Up::launch(sandbox, &[])?;
+    let row = eventually("a row Approved,Issued", 5, || {
+        ensure_that!(up.path("admin.conf").exists(), "no admin.conf yet");
+        let table = up.admin().quiet(&["get", "csr"])?;
+        let row = table.lines().nth(1).unwrap_or_default().to_owned();
+        ensure_that!(row.ends_with("Approved,Issued"), "{table}");
+        Ok((table, row))
+    })?;
+    let took = started.elapsed();
+    ensure_that!(took < Duration::from_secs(2), "it took {took:?}");
+    let heading: Vec<&str> = row
+        .0
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .collect();
+    let columns = [
+        "NAME",
+        "AGE",
+        "SIGNERNAME",
+        "REQUESTOR",
+        "REQUESTEDDURATION",
+        "CONDITION",
+    ];
+    same("columns", heading, columns.to_vec())?;
+    let cells: Vec<&str> = row.1.split_whitespace().collect();
+    ensure_that!(cells[0].starts_with("csr-"), "name {}", cells[0]);
+    same(
+        "signer",
+        cells[2],
+        "kubernetes.io/kube-apiserver-client-kubelet",
+    )?;
+    ensure_that!(
+        cells[3].starts_with("system:bootstrap:"),
+        "requestor {}",
+        cells[3]
+    );
+    same("requested duration", cells[4], "<none>")?;
+    Ok(Verdict::Passed)
+}
+
+fn mode(path: &Path) -> Result<u32> {
+    Ok(fs::symlink_metadata(path)?.mode() & 0o777)
+}
+
+fn files(sandbox: &Sandbox) -> Result<Verdict> {
+    let up = Up::start(sandbox, &[])?;
+    up.node_certificate()?;
+    same("mode of the data directory", mode(&up.path(""))?, 0o700)?;
+    for name in [
+        "admin.conf",
+        "bootstrap-kubelet.conf",
+        "kubelet.conf",
+        "pki/ca.crt",
+        "pki/ca.key",
+        "pki/apiserver.crt",
+        "pki/apiserver.key",
+        "pki/sa.key",
+        "pki/sa.pub",
+    ] {
+        same(name, mode(&up.path(name))?, 0o600)?;
+    }
+    ensure_that!(up.path("store").is_dir(), "no store");
+    let current = up.path("node/pki/kubelet-client-current.pem");
+    ensure_that!(
+        fs::symlink_metadata(&current)?.is_symlink(),
+        "current is no symlink"
+    );
+    let target = fs::read_link(&current)?;
+    ensure_that!(
+        target.is_absolute(),
+        "the link's target {target:?} is not absolute"
+    );
+    same("mode of the certificate", mode(&target)?, 0o600)?;
+    let lock = fs::read_to_string(up.path("lock"))?;
+    same(
+        "pid in the lock",
+        lock.trim().parse::<u32>().ok(),
+        Some(up.process.id()),
+    )?;
+    let kubelet = fs::read_to_string(up.path("kubelet.conf"))?;
+    ensure_that!(
+        kubelet.contains("kubelet-client-current.pem"),
+        "kubelet.conf: {kubelet}"
+    );
+    for text in [up.process.stdout(), up.process.stderr()] {
+        for token in tokens(&up.path("bootstrap-kubelet.conf"))? {
+            ensure_that!(!text.contains(&token), "a token was printed");
+        }
+    }
+    for words in ["admin.conf", "bootstrap-kubelet.conf", "kubectl"] {
+        ensure_that!(
+            up.process.stdout().contains(words),
+            "stdout does not name {words}"
+        );
+    }
+    Ok(Verdict::Passed)
+}
+
+fn tokens(kubeconfig: &Path) -> Result<Vec<String>> {
+    let text = fs::read_to_string(kubeconfig)?;
+    let tokens: Vec<String> = text
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("token:"))
+        .map(|token| token.trim().trim_matches('"').to_owned())
+        .collect();
+    ensure_that!(
+        tokens.len() == 1,
+        "{} tokens in {}",
+        tokens.len(),
+        kubeconfig.display()
+    );
+    let secret = tokens[0]
+        .split('.')
+        .next_back()
+        .unwrap_or_default()
+        .to_owned();
+    Ok(vec![secret])
+}
+
+fn second_start(sandbox: &Sandbox) -> Result<Verdict> {
+    let mut up = Up::start(sandbox, &[])?;
+    let before = up.node_certificate()?;
+    let ca = fs::read(up.path("pki/ca.crt"))?;
+    let names = up.admin().quiet(&["get", "csr", "-o", "name"])?;
+    let revision = resource_version(&up.admin())?;
+    same("exit code on SIGTERM", up.process.stop()?, 0)?;
+    up.restart()?;
+    same(
+        "the host's certificate",
+        up.node_certificate()?.serial,
+        before.serial,
+    )?;
+    ensure_that!(fs::read(up.path("pki/ca.crt"))? == ca, "another authority");
+    same(
+        "requests",
+        up.admin().quiet(&["get", "csr", "-o", "name"])?,
+        names,
+    )?;
+    let after = resource_version(&up.admin())?;
+    ensure_that!(
+        after >= revision,
+        "resource version {after} after {revision}"
+    );
+    Ok(Verdict::Passed)
+}
+
+/// `metadata.resourceVersion` of the list of requests.
+pub(super) fn resource_version(kubectl: &Kubectl<'_>) -> Result<u64> {
+    let list = kubectl.quiet(&["get", "--raw", super::second_node::REQUESTS])?;
+    let list: serde_json::Value = serde_json::from_str(&list)?;
+    Ok(list["metadata"]["resourceVersion"]
+        .as_str()
+        .unwrap_or_default()
+        .parse()?)
+}
+
+fn ten_years(sandbox: &Sandbox) -> Result<Verdict> {
+    let ten_years = SignedDuration::from_hours(87_600);
+    for (flags, wanted, deprecations) in [
+        (
+            vec!["--cluster-signing-duration", "87600h0m0s"],
+            ten_years,
+            0,
+        ),
+        (
+            vec!["--experimental-cluster-signing-duration=87600h0m0s"],
+            ten_years,
+            1,
+        ),
+        (
+            vec![
+                "--experimental-cluster-signing-duration=1h",
+                "--cluster-signing-duration=87600h",
+            ],
+            ten_years,
+            1,
+        ),
+        (
+            vec![
+                "--cluster-signing-duration=87600h",
+                "--experimental-cluster-signing-duration=2h",
+            ],
+            SignedDuration::from_hours(2),
+            1,
+        ),
+    ] {
+        let mut up = Up::start(sandbox, &flags)?;
+        let certificate = up.node_certificate()?;
+        same("lifetime", certificate.lifetime(), wanted)?;
+        same(
+            "subject",
+            certificate.subject,
+            format!("O = system:nodes, CN = system:node:{HOST}"),
+        )?;
+        let (ca, leaf) = (
+            up.path("pki/ca.crt"),
+            up.path("node/pki/kubelet-client-current.pem"),
+        );
+        let (ca_arg, leaf) = (ca.to_string_lossy(), leaf.to_string_lossy());
+        let verified =
+            sandbox.openssl(&["verify", "-purpose", "sslclient", "-CAfile", &ca_arg, &leaf])?;
+        ensure_that!(
+            verified.ok()?.trim().ends_with(": OK"),
+            "openssl does not verify it"
+        );
+        let ca = Certificate::read(sandbox, &ca)?;
+        ensure_that!(
+            ca.not_after > certificate.not_after,
+            "the authority ends first"
+        );
+        let said = up.process.stderr().matches("has been deprecated").count();
+        same("deprecation lines", said, deprecations)?;
+        same("exit code", up.process.stop()?, 0)?;
+        fs::remove_dir_all(up.path(""))?;
+    }
+    Ok(Verdict::Passed)
+}
+
+fn sans(sandbox: &Sandbox) -> Result<Verdict> {
+    let mut up = Up::start(sandbox, &[])?;
+    let path = up.path("pki/apiserver.crt");
+    let before = Certificate::read(sandbox, &path)?;
+    for name in ["DNS:localhost", "IP Address:127.0.0.1", "DNS:kubernetes"] {
+        ensure_that!(before.names.contains(name), "no {name} in {}", before.names);
+    }
+    up.process.stop()?;
+    up.restart()?;
+    same(
+        "the server's certificate",
+        Certificate::read(sandbox, &path)?.serial,
+        before.serial,
+    )?;
+    up.process.stop()?;
+    up.restart_with(&["--tls-san", "ca.example.org,192.0.2.7"])?;
+    let after = Certificate::read(sandbox, &path)?;
+    for name in ["DNS:ca.example.org", "IP Address:192.0.2.7"] {
+        ensure_that!(after.names.contains(name), "no {name} in {}", after.names);
+    }
+    Ok(Verdict::Passed)
+}
+
+fn no_node(sandbox: &Sandbox) -> Result<Verdict> {
+    let mut up = Up::start(sandbox, &["--no-node"])?;
+    same(
+        "requests",
+        up.admin().run(&["get", "csr"])?.stderr.trim(),
+        "No resources found",
+    )?;
+    ensure_that!(!up.path("node").exists(), "there is a node directory");
+    same("exit code", up.process.stop()?, 0)?;
+    Ok(Verdict::Passed)
+}
+
+/// Kills the first start after 0, 10, 20 … ms; the next start must always come up and issue.
+fn killed_first_start(sandbox: &Sandbox) -> Result<Verdict> {
+    for delay in (0..300).step_by(15) {
+        let mut up = Up::launch(sandbox, &[])?;
+        std::thread::sleep(Duration::from_millis(delay));
+        up.process.kill();
+        up.restart()?;
+        up.node_certificate()?;
+        up.process.kill();
+        fs::set_permissions(up.path(""), fs::Permissions::from_mode(0o700))?;
+        fs::remove_dir_all(up.path(""))?;
+    }
+    run(&mut sandbox.everleaf(&["version"]))?.ok()?;
+    Ok(Verdict::Passed)
+}

@@ -1,0 +1,63 @@
+//! `cargo xtask e2e`: installs a user's tools, builds the release binary, runs the suite.
+
+use crate::tools::Tools;
+use crate::{say, tidy::workspace_root};
+use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Arguments go to the suite: parts of test names, `--ci`, `--list`.
+pub(crate) fn run(args: &[String]) -> Result<()> {
+    let tools = Tools::install()?;
+    tools.report();
+    let everleaf = build_release("everleaf", "everleaf")?;
+    let suite = build_release("everleaf-e2e", "everleaf-e2e")?;
+    let status = Command::new(suite)
+        .args(args)
+        .env("EVERLEAF", everleaf)
+        .env("KUBECTL", &tools.kubectl)
+        .env("KUBECTL_OLD", &tools.kubectl_old)
+        .env("OPENSSL", &tools.openssl)
+        .env("LIBFAKETIME", &tools.libfaketime)
+        .status()
+        .context("the suite did not start")?;
+    if status.success() {
+        Ok(())
+    } else {
+        bail!("the end-to-end suite failed")
+    }
+}
+
+/// Builds a package's binary with the release profile; returns its path.
+pub(crate) fn build_release(package: &str, binary: &str) -> Result<PathBuf> {
+    say(&format!("building {package} (release)"));
+    let status = Command::new(env!("CARGO"))
+        .current_dir(workspace_root())
+        .args([
+            "build",
+            "--release",
+            "--locked",
+            "--quiet",
+            "--package",
+            package,
+        ])
+        .status()
+        .context("cargo did not start")?;
+    if !status.success() {
+        bail!("cargo build --release -p {package} failed");
+    }
+    let path = target_directory()?.join("release").join(binary);
+    if path.is_file() {
+        Ok(path)
+    } else {
+        bail!("cargo built no {}", path.display())
+    }
+}
+
+fn target_directory() -> Result<PathBuf> {
+    let metadata = cargo_metadata::MetadataCommand::new()
+        .manifest_path(workspace_root().join("Cargo.toml"))
+        .no_deps()
+        .exec()?;
+    Ok(Path::new(metadata.target_directory.as_str()).to_path_buf())
+}
