@@ -2,7 +2,8 @@
 //!
 //! **Wall** time judges validity and deadlines; **monotonic** time measures backoff and naps. They are
 //! different types and never mixed. This module owns the only reads of the system clock in the crate;
-//! everything else receives `now`. It refuses to know what the time is used for.
+//! everything else receives `now`. It refuses to know what the time is used for; that a clock was stepped
+//! is concluded in `everleaf-rotation`, from two readings of both clocks.
 //!
 //! The wall clock is read through [`std::time::SystemTime`] only, never through a raw system call, so that tools
 //! which fake a process's clock reach it.
@@ -14,9 +15,6 @@ use std::time::Duration;
 use everleaf_rotation::{Monotonic, NAP_MAX, Now};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
-
-/// A wall clock that moves this much more (or less) than the monotonic one has been stepped.
-pub const STEP_MIN: SignedDuration = SignedDuration::from_secs(5);
 
 /// Where an agent gets its time from.
 ///
@@ -184,50 +182,6 @@ pub async fn nap(span: Duration, listener: &mut ClockListener) {
     }
 }
 
-/// Notices that the wall clock was stepped, by comparing how far each clock moved between two looks.
-///
-/// A suspended machine looks the same: its monotonic clock stood still.
-#[derive(Clone, Copy, Debug)]
-pub struct StepDetector {
-    last: Now,
-}
-
-/// A wall clock that moved by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Step {
-    /// Where the clock would be, had it just run on.
-    pub expected: Timestamp,
-    /// What it reads.
-    pub found: Timestamp,
-}
-
-impl Step {
-    /// How far it went; negative for backwards.
-    pub fn by(&self) -> SignedDuration {
-        self.found.duration_since(self.expected)
-    }
-}
-
-impl StepDetector {
-    /// Starts from one reading of both clocks.
-    pub fn new(now: Now) -> Self {
-        Self { last: now }
-    }
-
-    /// Takes the next reading; tells of a step of more than [`STEP_MIN`] since the last one.
-    pub fn observe(&mut self, now: Now) -> Option<Step> {
-        let passed = now.monotonic.since(self.last.monotonic);
-        let passed = SignedDuration::try_from(passed).ok()?;
-        let expected = self.last.wall.checked_add(passed).unwrap_or(Timestamp::MAX);
-        self.last = now;
-        let step = Step {
-            expected,
-            found: now.wall,
-        };
-        (step.by().abs() > STEP_MIN).then_some(step)
-    }
-}
-
 /// "The clock was set", as the kernel tells it.
 #[cfg(target_os = "linux")]
 mod set_listener {
@@ -332,35 +286,6 @@ mod tests {
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_second(1_800_000_000 + seconds).unwrap()
-    }
-
-    fn now(wall: i64, monotonic: u64) -> Now {
-        Now {
-            wall: at(wall),
-            monotonic: Monotonic::from_origin(Duration::from_secs(monotonic)),
-        }
-    }
-
-    #[test]
-    fn a_step_is_what_the_clocks_disagree_about() {
-        let cases = [
-            ("both run on", 60, 60, None),
-            ("within tolerance", 65, 60, None),
-            ("forward", 66, 60, Some(6)),
-            ("backward", -10, 60, Some(-70)),
-            ("one year on", 31_536_000, 1, Some(31_535_999)),
-            ("suspended: monotonic stood still", 3600, 0, Some(3600)),
-        ];
-        for (what, wall, monotonic, expected) in cases {
-            let mut detector = StepDetector::new(now(0, 100));
-            let step = detector.observe(now(wall, 100 + monotonic));
-            assert_eq!(step.map(|step| step.by().as_secs()), expected, "{what}");
-            assert_eq!(
-                detector.observe(now(wall + 5, 105 + monotonic)),
-                None,
-                "{what}: told once"
-            );
-        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -10,23 +10,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use everleaf_pki::{Subject, Template};
 use serde_json::Value;
 
-/// The organization of every node.
-pub const NODES_ORGANIZATION: &str = "system:nodes";
-/// What a node's user name begins with.
-pub const NODE_USER_PREFIX: &str = "system:node:";
-
-/// The subject of a node's certificates: `O=system:nodes, CN=system:node:<name>`.
-pub fn subject(node_name: &str) -> Subject {
-    Subject {
-        common_name: format!("{NODE_USER_PREFIX}{node_name}"),
-        organizations: vec![NODES_ORGANIZATION.to_owned()],
-    }
-}
-
 /// What the client certificate should say: the subject alone; the signer refuses SANs.
 pub fn client_template(node_name: &str) -> Template {
     Template {
-        subject: subject(node_name),
+        subject: Subject::node(node_name),
         ..Template::default()
     }
 }
@@ -121,7 +108,7 @@ pub fn serving_template(
         (true, true) => Err(NoTemplate::NoAddress),
         (false, true) => Err(NoTemplate::NoIp),
         _ => Ok(Template {
-            subject: subject(node_name),
+            subject: Subject::node(node_name),
             dns_names: names.into_iter().collect(),
             ip_addresses: ips.into_iter().map(|(_, ip)| ip).collect(),
         }),
@@ -171,7 +158,7 @@ mod tests {
             .collect();
         assert_eq!(template.dns_names, names, "{list:?}");
         assert_eq!(found, ips, "{list:?}");
-        assert_eq!(template.subject, subject("n1"));
+        assert_eq!(template.subject, Subject::node("n1"));
     }
 
     /// Upstream cases 73 to 78 of `TestAddressesToHostnamesAndIPs`, with an IP where one is needed.

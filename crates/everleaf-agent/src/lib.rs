@@ -4,13 +4,22 @@
 //! the kubeconfigs, speaks to the API server, keeps the cert dir and performs what the machine asks for. It works against
 //! any conformant API server and knows no other part of Everleaf.
 
+mod addresses;
+mod bootstrap;
 pub mod client;
 pub mod clock;
 pub mod config;
+mod csr_api;
 pub mod identity;
 pub mod kubeconfig;
+mod metrics;
+mod node;
+mod perform;
 mod run;
 mod secret;
+mod tell;
+#[cfg(test)]
+mod testing;
 mod yaml;
 
 pub use clock::{Clock, OffsetClock, SystemClock};

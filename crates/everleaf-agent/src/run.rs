@@ -1,11 +1,18 @@
-//! One task, one loop, one select. (Sketch; the loop follows.)
+//! One task, one loop, one select.
+//!
+//! Waits for whichever comes first: an answer, the time for something, a clock that was set, or the
+//! wish to stop. Everything else is in [`crate::node`].
 
 use std::sync::Arc;
 
 use everleaf_rotation::{Kind, Notice};
+use futures_util::StreamExt;
+use tokio::net::TcpListener;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, nap};
 use crate::config::Config;
+use crate::metrics::serve::serve;
+use crate::node::Node;
 
 /// Why an agent ended in good order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,16 +38,28 @@ pub enum AgentError {
     #[error(transparent)]
     Store(#[from] everleaf_rotation::StoreError),
     /// The metrics address cannot be bound.
-    #[error("cannot listen on {address} (--metrics-bind-address): {source}")]
+    #[error("cannot listen on {address} (--metrics-bind-address)")]
     Metrics {
         /// Where.
         address: std::net::SocketAddr,
         /// Why not.
         source: std::io::Error,
     },
+    /// `--once`: what was due could not be done.
+    #[error("the {kind} certificate could not be renewed: {reason}")]
+    NotDone {
+        /// `client` or `serving`.
+        kind: &'static str,
+        /// The last failure.
+        reason: String,
+    },
 }
 
 /// Keeps the node's certificates renewed until `shutdown` resolves. Runs inside a tokio runtime.
+///
+/// # Errors
+/// When it cannot start: no usable kubeconfig, a cert dir that cannot be written or is another's. Once
+/// started, trouble with the server or the disk is told and retried, not returned.
 pub async fn run(
     config: Config,
     clock: Arc<dyn Clock>,
@@ -50,11 +69,56 @@ pub async fn run(
 }
 
 /// Like [`run()`], and tells `observer` every notice of either machine, after it was logged.
+///
+/// # Errors
+/// As [`run()`].
 pub async fn run_with(
-    _config: Config,
-    _clock: Arc<dyn Clock>,
-    _shutdown: impl Future<Output = ()> + Send,
-    _observer: impl FnMut(Kind, &Notice) + Send,
+    config: Config,
+    clock: Arc<dyn Clock>,
+    shutdown: impl Future<Output = ()> + Send,
+    observer: impl FnMut(Kind, &Notice) + Send + 'static,
 ) -> Result<Outcome, AgentError> {
-    unimplemented!()
+    let listener = match config.metrics_bind_address {
+        None => None,
+        Some(address) => Some(
+            TcpListener::bind(address)
+                .await
+                .map_err(|source| AgentError::Metrics { address, source })?,
+        ),
+    };
+    let mut node = Node::start(config, Arc::clone(&clock), Box::new(observer))?;
+    let metrics = Arc::clone(&node.metrics);
+    let mut clock_set = clock.listen();
+    let scrapes = async {
+        match listener {
+            Some(listener) => serve(listener, metrics, clock).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::pin!(shutdown, scrapes);
+    node.turn();
+    loop {
+        if let Some(outcome) = node.outcome()? {
+            return Ok(outcome);
+        }
+        let span = node.nap();
+        let Node {
+            answers, addresses, ..
+        } = &mut node;
+        tokio::select! {
+            () = &mut shutdown => {
+                tracing::info!("stopping; requests under way are taken up again at the next start");
+                return Ok(Outcome::Stopped);
+            }
+            Some(answer) = answers.next(), if !answers.is_empty() => {
+                if let Some((kind, event)) = answer {
+                    node.deliver(kind, event);
+                }
+            }
+            looked = addresses.looked() => node.take_addresses(looked),
+            () = nap(span, &mut clock_set) => {}
+            () = &mut scrapes => {}
+        }
+        node.turn();
+    }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use everleaf_api::Status;
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
+use serde_json::Value;
 
 /// A request that did not succeed.
 #[derive(Clone, Debug, PartialEq)]
@@ -132,19 +133,14 @@ impl Failure {
     }
 
     /// Reads the Status inside an ERROR event of a watch.
-    pub(super) fn from_watch_error(object: &serde_json::Value) -> Self {
-        let code = object
-            .get("code")
-            .and_then(serde_json::Value::as_u64)
-            .and_then(|code| StatusCode::from_u16(u16::try_from(code).ok()?).ok())
-            .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let text = |member: &str| {
-            let value = object.get(member).and_then(serde_json::Value::as_str);
-            value.unwrap_or_default().to_owned()
+    pub(super) fn from_watch_error(object: &Value) -> Self {
+        let Some(status) = Status::from_value(object) else {
+            return Self::unreachable("the watch ended with an error that is no Status");
         };
+        let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         Self {
-            class: classify(code, &text("reason")),
-            message: text("message"),
+            class: classify(code, status.reason),
+            message: status.message,
             retry_after: None,
             server_time: None,
         }

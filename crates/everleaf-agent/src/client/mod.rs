@@ -82,6 +82,11 @@ impl ApiClient {
         }
     }
 
+    /// A client that shares no connection with this one: its first request opens a new one.
+    pub fn fresh(&self) -> Self {
+        Self::new(Arc::clone(&self.clock))
+    }
+
     /// `GET path`: one object, or a list. `path` starts with a slash and may have a query.
     pub async fn get(&self, access: &Access, path: &str) -> Result<Answer, Failure> {
         self.call(access, Method::GET, path, None).await

@@ -1,1 +1,366 @@
+use std::sync::Arc;
 
+use everleaf_pki::{Credential, Template, Usage};
+use http::StatusCode;
+use jiff::SignedDuration;
+use serde_json::json;
+
+use super::access::{Access, Identity, Presentable};
+use super::*;
+use crate::clock::{OffsetClock, SystemClock};
+use crate::kubeconfig::{Cluster, ProxyUrl, Source, Trust};
+use crate::secret::Secret;
+use crate::testing::{self, Answerer, Ca, Server, failure, hours, in_turn, now};
+
+fn ok() -> Answerer {
+    Arc::new(|_| testing::json(StatusCode::OK, &json!({"kind": "Thing"})))
+}
+
+async fn serve(ca: &Ca, answerer: Answerer) -> Server {
+    let credential = ca.server(now() - hours(1), now() + hours(1));
+    Server::start(&credential, answerer).await
+}
+
+fn client() -> ApiClient {
+    ApiClient::new(Arc::new(SystemClock::new()))
+}
+
+fn access(cluster: Cluster, identity: Identity) -> Access {
+    Access {
+        cluster: Arc::new(cluster),
+        identity,
+    }
+}
+
+fn presenting(credential: &Credential) -> Identity {
+    Identity::Certificate(Presentable::new(credential).unwrap())
+}
+
+fn serials(server: &Server) -> Vec<(usize, Option<String>)> {
+    let serial = |seen: testing::Seen| {
+        let serial = seen.leaf.map(|leaf| leaf.serial().to_string());
+        (seen.connection, serial)
+    };
+    server.requests().into_iter().map(serial).collect()
+}
+
+/// Upstream case 92: after the swap a new connection presents the second certificate.
+#[tokio::test]
+async fn a_swapped_certificate_means_a_new_connection() {
+    let ca = Ca::new("ca");
+    let server = serve(&ca, ok()).await;
+    let client = client();
+    let (first, second) = (ca.node("n1", 1), ca.node("n1", 1));
+    let old = access(server.cluster(&ca), presenting(&first));
+    let new = old.with_identity(presenting(&second));
+    for _ in 0..2 {
+        client.get(&old, "/x").await.unwrap();
+    }
+    assert_eq!(client.close_others(&new), 1);
+    client.get(&new, "/x").await.unwrap();
+    let serial = |credential: &Credential| Some(credential.leaf().serial().to_string());
+    assert_eq!(
+        serials(&server),
+        [
+            (0, serial(&first)),
+            (0, serial(&first)),
+            (1, serial(&second))
+        ]
+    );
+    assert_eq!(client.close_others(&new), 0, "the new one stays open");
+}
+
+#[tokio::test]
+async fn identities_never_share_a_connection() {
+    let ca = Ca::new("ca");
+    let server = serve(&ca, ok()).await;
+    let client = client();
+    let cluster = server.cluster(&ca);
+    let token = |text: &str| Identity::Token(Secret::new(text.to_owned()));
+    for identity in [
+        Identity::Anonymous,
+        token("a"),
+        token("b"),
+        presenting(&ca.node("n1", 1)),
+        token("a"),
+    ] {
+        let access = access(cluster.clone(), identity);
+        client.get(&access, "/x").await.unwrap();
+    }
+    let seen: Vec<_> = server
+        .requests()
+        .into_iter()
+        .map(|seen| (seen.connection, seen.token, seen.leaf.is_some()))
+        .collect();
+    let token = |text: &str| Some(text.to_owned());
+    assert_eq!(
+        seen,
+        [
+            (0, None, false),
+            (1, token("a"), false),
+            (2, token("b"), false),
+            (3, None, true),
+            (1, token("a"), false),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_fresh_client_opens_a_new_connection() {
+    let ca = Ca::new("ca");
+    let server = serve(&ca, ok()).await;
+    let client = client();
+    let access = access(server.cluster(&ca), Identity::Anonymous);
+    client.get(&access, "/x").await.unwrap();
+    client.fresh().get(&access, "/x").await.unwrap();
+    let connections: Vec<_> = server.requests().iter().map(|s| s.connection).collect();
+    assert_eq!(connections, [0, 1]);
+}
+
+#[tokio::test]
+async fn objects_go_out_with_their_content_type_and_come_back() {
+    let ca = Ca::new("ca");
+    let server = serve(&ca, ok()).await;
+    let mut cluster = server.cluster(&ca);
+    let url = format!("https://{}/prefix/", server.address);
+    cluster.server = crate::kubeconfig::ServerUrl::parse(&url).unwrap();
+    let access = access(cluster, Identity::Anonymous);
+    let client = client();
+    let answer = client
+        .create(&access, "/a", &json!({"x": 1}))
+        .await
+        .unwrap();
+    assert_eq!(answer.object, json!({"kind": "Thing"}));
+    let date = answer.server_time.expect("hyper sends a Date");
+    assert!(now().duration_since(date).abs() < SignedDuration::from_mins(1));
+    client
+        .merge_patch(&access, "/b?c=d", &json!({}))
+        .await
+        .unwrap();
+    let seen: Vec<_> = server
+        .requests()
+        .into_iter()
+        .map(|seen| format!("{} {} {}", seen.method, seen.path, seen.body))
+        .collect();
+    assert_eq!(
+        seen,
+        [r#"POST /prefix/a {"x":1}"#, "PATCH /prefix/b?c=d {}"]
+    );
+}
+
+async fn failure_of(answer: fn() -> Response<testing::Body>) -> Failure {
+    let ca = Ca::new("ca");
+    let server = serve(&ca, in_turn([answer])).await;
+    let access = access(server.cluster(&ca), Identity::Anonymous);
+    client().get(&access, "/x").await.unwrap_err()
+}
+
+#[tokio::test]
+async fn an_answer_that_is_no_api_answer_is_told_apart() {
+    let html = || {
+        let mut response = testing::json(StatusCode::OK, &json!({}));
+        *response.body_mut() = Full::from("<html>").boxed();
+        response
+    };
+    assert_eq!(failure_of(html).await.class, FailureClass::NotAnApi);
+    let unauthorized = || failure(401, "Unauthorized", "Unauthorized");
+    let answer = failure_of(unauthorized).await;
+    assert_eq!(answer.class, FailureClass::Unauthorized);
+    assert!(answer.server_time.is_some());
+    let huge = || {
+        let text = format!("\"{}\"", "x".repeat(ANSWER_BYTES_MAX));
+        let mut response = testing::json(StatusCode::OK, &json!({}));
+        *response.body_mut() = Full::from(text).boxed();
+        response
+    };
+    assert_eq!(failure_of(huge).await.class, FailureClass::Unreachable);
+}
+
+#[tokio::test]
+async fn nobody_there_is_said_with_the_address() {
+    let ca = Ca::new("ca");
+    let server = serve(&ca, ok()).await;
+    let cluster = server.cluster(&ca);
+    let address = server.address;
+    drop(server);
+    // The listener is closed once its task has ended.
+    tokio::task::yield_now().await;
+    let access = access(cluster, Identity::Anonymous);
+    let failure = client().get(&access, "/x").await.unwrap_err();
+    assert_eq!(failure.class, FailureClass::Unreachable);
+    assert!(failure.message.contains(&address.to_string()), "{failure}");
+}
+
+#[tokio::test]
+async fn a_server_of_another_ca_or_name_is_not_spoken_to() {
+    let (ca, other) = (Ca::new("ca"), Ca::new("other"));
+    let server = serve(&ca, ok()).await;
+    let stranger = access(server.cluster(&other), Identity::Anonymous);
+    let failure = client().get(&stranger, "/x").await.unwrap_err();
+    assert!(
+        failure.message.contains("certificate-authority"),
+        "{failure}"
+    );
+    let mut cluster = server.cluster(&ca);
+    cluster.tls_server_name = Some("else.example".to_owned());
+    let failure = client()
+        .get(&access(cluster.clone(), Identity::Anonymous), "/x")
+        .await
+        .unwrap_err();
+    assert!(failure.message.contains("not acceptable"), "{failure}");
+    cluster.tls_server_name = Some("localhost".to_owned());
+    let named = access(cluster, Identity::Anonymous);
+    client().get(&named, "/x").await.unwrap();
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn insecure_skips_the_authority_but_not_the_key() {
+    let ca = Ca::new("ca");
+    let server = serve(&ca, ok()).await;
+    let mut cluster = server.cluster(&ca);
+    cluster.trust = Trust::DangerouslyAnybody;
+    cluster.tls_server_name = Some("else.example".to_owned());
+    let access = access(cluster, Identity::Anonymous);
+    client().get(&access, "/x").await.unwrap();
+}
+
+/// The agent's own clock judges the server's certificate; both dates are named, nothing is skipped.
+#[tokio::test]
+async fn a_server_certificate_out_of_date_names_both_dates() {
+    let ca = Ca::new("ca");
+    let (begin, end) = (now() - hours(1), now() + hours(1));
+    let credential = ca.server(begin, end);
+    let server = Server::start(&credential, ok()).await;
+    let access = access(server.cluster(&ca), Identity::Anonymous);
+    let clock = Arc::new(OffsetClock::new(Arc::new(SystemClock::new())));
+    let client = ApiClient::new(Arc::clone(&clock) as Arc<dyn Clock>);
+    for (offset, date) in [
+        (48, credential.leaf().not_after()),
+        (-48, credential.leaf().not_before()),
+    ] {
+        clock.set_offset(hours(offset));
+        let failure = client.get(&access, "/x").await.unwrap_err();
+        assert_eq!(failure.class, FailureClass::ServerCertificateDates);
+        let message = failure.message;
+        assert!(
+            message.contains(&date.to_string()),
+            "{message} lacks {date}"
+        );
+        let day = clock.wall().to_string();
+        assert!(message.contains(&day[..10]), "{message} lacks {day}");
+    }
+    clock.set_offset(SignedDuration::ZERO);
+    client.get(&access, "/x").await.unwrap();
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn a_replaced_ca_file_needs_no_restart() {
+    let (ca, other) = (Ca::new("ca"), Ca::new("other"));
+    let server = serve(&ca, ok()).await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("ca.crt");
+    let mut cluster = server.cluster(&ca);
+    cluster.trust = Trust::Bundle(Source::File(file.clone()));
+    let access = access(cluster, Identity::Anonymous);
+    let client = client();
+    let missing = client.get(&access, "/x").await.unwrap_err();
+    assert!(
+        missing.message.contains("certificate-authority"),
+        "{missing}"
+    );
+    std::fs::write(&file, "no certificate").unwrap();
+    let empty = client.get(&access, "/x").await.unwrap_err();
+    assert!(empty.message.contains("no certificate"), "{empty}");
+    std::fs::write(&file, other.issuer.certificate_pem()).unwrap();
+    client.get(&access, "/x").await.unwrap_err();
+    std::fs::write(&file, ca.issuer.certificate_pem()).unwrap();
+    client.get(&access, "/x").await.unwrap();
+}
+
+/// A proxy that answers CONNECT, then passes bytes on; or refuses.
+async fn proxy(answer: &'static str) -> std::net::SocketAddr {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut near, _) = listener.accept().await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(near.read_u8().await.unwrap());
+        }
+        let head = String::from_utf8(head).unwrap();
+        let target = head.split(' ').nth(1).unwrap().to_owned();
+        near.write_all(answer.as_bytes()).await.unwrap();
+        if answer.contains("200") {
+            let mut far = tokio::net::TcpStream::connect(target).await.unwrap();
+            let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_proxy_is_asked_for_a_tunnel() {
+    let ca = Ca::new("ca");
+    let server = serve(&ca, ok()).await;
+    for (answer, expected) in [
+        ("HTTP/1.1 200 Connection established\r\n\r\n", None),
+        (
+            "HTTP/1.1 407 Proxy Authentication Required\r\n\r\n",
+            Some("407"),
+        ),
+        ("nonsense\r\n\r\n", Some("nonsense")),
+    ] {
+        let mut cluster = server.cluster(&ca);
+        let url = format!("http://{}", proxy(answer).await);
+        cluster.proxy = Some(ProxyUrl::parse(&url).unwrap());
+        let access = access(cluster, Identity::Anonymous);
+        let failure = client().get(&access, "/x").await.err();
+        match (&failure, expected) {
+            (None, None) => {}
+            (Some(failure), Some(part)) => {
+                assert!(failure.message.contains(part), "{failure}");
+                assert!(failure.message.contains("proxy"), "{failure}");
+            }
+            _ => panic!("{answer:?} gave {failure:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_died_idle_is_replaced() {
+    let ca = Ca::new("ca");
+    let closing = || {
+        let mut response = testing::json(StatusCode::OK, &json!({}));
+        response
+            .headers_mut()
+            .insert("connection", "close".parse().unwrap());
+        response
+    };
+    let server = serve(&ca, in_turn([closing as fn() -> _])).await;
+    let access = access(server.cluster(&ca), Identity::Anonymous);
+    let client = client();
+    for _ in 0..3 {
+        client.get(&access, "/x").await.unwrap();
+    }
+    let connections: Vec<_> = server.requests().iter().map(|s| s.connection).collect();
+    assert_eq!(connections, [0, 1, 2]);
+}
+
+#[test]
+fn a_key_of_any_kind_can_be_presented() {
+    let ca = Ca::new("ca");
+    let template = Template::default();
+    let credential = ca.credential(
+        &template,
+        Usage::ClientAuth,
+        now() - hours(1),
+        now() + hours(1),
+    );
+    let presentable = Presentable::new(&credential).unwrap();
+    assert_eq!(presentable.fingerprint(), credential.leaf().fingerprint());
+    let debug = format!("{presentable:?}");
+    assert!(debug.starts_with("Presentable(Fingerprint("), "{debug}");
+}

@@ -14,6 +14,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use everleaf_pki::KeyAlgorithm;
+use everleaf_pki::signer::is_dns1123_subdomain;
 
 use crate::kubeconfig::Kubeconfig;
 use gates::Gates;
@@ -312,7 +313,7 @@ impl Resolver {
             self.problem(format!("{what} is blank; a node needs a name"));
             return None;
         }
-        if !is_dns_subdomain(&name) {
+        if !is_dns1123_subdomain(&name) {
             self.problem(format!(
                 "{what} {name:?} cannot name a node: only lower-case letters, digits, '-' and '.', at \
                  most 253, each part beginning and ending with a letter or digit"
@@ -358,19 +359,6 @@ impl Resolver {
 fn bootstrap_path(options: &Options) -> Option<&PathBuf> {
     let path = options.bootstrap_kubeconfig.as_ref()?;
     (!path.as_os_str().is_empty()).then_some(path)
-}
-
-/// RFC 1123 subdomain, as Kubernetes wants object names.
-fn is_dns_subdomain(name: &str) -> bool {
-    let is_edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
-    name.len() <= 253
-        && name.split('.').all(|label| {
-            is_edge(label.chars().next())
-                && is_edge(label.chars().last())
-                && label
-                    .chars()
-                    .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
-        })
 }
 
 #[cfg(test)]

@@ -1,0 +1,339 @@
+//! Signing requests on an API server: create one, find an existing one, wait for the verdict.
+//!
+//! Owns the paths, and the translation of objects and failures into rotation's outcomes. It refuses to
+//! know when to ask and what to do with an answer.
+
+use std::time::Duration;
+
+use everleaf_api::csr::{self, Csr};
+use everleaf_api::meta;
+use everleaf_api::watch::EventType;
+use everleaf_pki::{Chain, VerifiedRequest};
+use everleaf_rotation::rotation::AWAIT_MAX;
+use everleaf_rotation::{
+    AwaitOutcome, ConfirmOutcome, ExistingRequest, PendingRequest, Refusal, RefusalClass,
+    RequestUid, SubmitOutcome,
+};
+use jiff::Timestamp;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::client::access::{Access, Identity};
+use crate::client::{Answer, ApiClient, Failure, FailureClass, Watch};
+
+const REQUESTS: &str = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+const SELF_REVIEW: &str = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+const RESOURCE: &str = "certificatesigningrequests";
+
+/// First and longest pause before a broken wait lists again.
+const PAUSE_MIN: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// Longest single watch; then the server ends it and the wait lists again.
+const WATCH_SECONDS_MAX: u64 = 300;
+
+/// Creates the request object under its own name. "Already exists" is looked at, not judged.
+pub(crate) async fn submit(
+    client: &ApiClient,
+    access: &Access,
+    pending: &PendingRequest,
+) -> SubmitOutcome {
+    let usages: Vec<_> = pending.usages.iter().map(|usage| usage.as_str()).collect();
+    let object = csr::build(
+        pending.name.as_str(),
+        "",
+        &pending.request_pem,
+        pending.signer_name.as_str(),
+        &usages,
+        pending.expiration_seconds,
+    );
+    match client.create(access, REQUESTS, &object).await {
+        Ok(Answer {
+            object,
+            server_time,
+        }) => SubmitOutcome::Created {
+            uid: RequestUid::new(meta::uid(&object)),
+            server_date: server_time,
+        },
+        Err(failure) if failure.class == FailureClass::AlreadyExists => {
+            existing(client, access, pending).await
+        }
+        Err(failure) => SubmitOutcome::Refused(refusal("create", RESOURCE, failure)),
+    }
+}
+
+async fn existing(client: &ApiClient, access: &Access, pending: &PendingRequest) -> SubmitOutcome {
+    let path = format!("{REQUESTS}/{}", encoded(pending.name.as_str()));
+    match client.get(access, &path).await {
+        Ok(answer) => SubmitOutcome::AlreadyExists(facts(&answer, pending)),
+        Err(failure) => SubmitOutcome::Refused(refusal("get", RESOURCE, failure)),
+    }
+}
+
+/// What `ensureCompatible` looks at (client-go util/certificate/csr), without a judgement.
+fn facts(answer: &Answer, pending: &PendingRequest) -> ExistingRequest {
+    let csr = Csr(&answer.object);
+    let request = VerifiedRequest::from_pem(&csr.request()).ok();
+    let signer = csr.signer_name();
+    let chain = Chain::from_pem(&csr.certificate()).ok();
+    ExistingRequest {
+        uid: RequestUid::new(csr.uid()),
+        has_same_key: request
+            .as_ref()
+            .is_some_and(|request| *request.public_key() == pending.public_key),
+        has_same_subject: request
+            .as_ref()
+            .is_some_and(|request| *request.subject() == pending.template.subject),
+        has_same_signer: signer.is_empty()
+            || pending.signer_name.as_str().is_empty()
+            || signer == pending.signer_name.as_str(),
+        is_refused: csr.has_condition(csr::DENIED) || csr.has_condition(csr::FAILED),
+        certificate_not_after: chain
+            .and_then(|chain| chain.certificates().iter().map(|c| c.not_after()).min()),
+        server_date: answer.server_time,
+    }
+}
+
+/// With what to wait: fixed, or whatever the client machine holds by then.
+#[derive(Clone, Debug)]
+pub(crate) enum Waiter {
+    /// One access throughout.
+    Fixed(Access),
+    /// Follows the client certificate: after a rotation the wait goes on over a new connection.
+    Following(watch::Receiver<Option<Access>>),
+}
+
+impl Waiter {
+    fn access(&mut self) -> Option<Access> {
+        match self {
+            Self::Fixed(access) => Some(access.clone()),
+            Self::Following(current) => current.borrow_and_update().clone(),
+        }
+    }
+
+    async fn changed(&mut self) {
+        match self {
+            Self::Following(current) if current.has_changed().is_ok() => {
+                if current.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+            _ => std::future::pending().await,
+        }
+    }
+}
+
+/// Waits for the verdict on a request, at most [`AWAIT_MAX`].
+pub(crate) async fn await_verdict(
+    client: &ApiClient,
+    mut waiter: Waiter,
+    pending: &PendingRequest,
+) -> AwaitOutcome {
+    let deadline = Instant::now() + AWAIT_MAX;
+    let mut pause = PAUSE_MIN;
+    let wait = async {
+        loop {
+            let Some(access) = waiter.access() else {
+                waiter.changed().await;
+                continue;
+            };
+            let round = tokio::select! {
+                round = list_then_watch(client, &access, pending, deadline) => round,
+                () = waiter.changed() => continue,
+            };
+            match round {
+                Ok(Some(outcome)) => return outcome,
+                // The stream ended, or the resource version was too old: list again.
+                Ok(None) => pause = PAUSE_MIN,
+                Err(failure) if failure.class == FailureClass::Gone => pause = PAUSE_MIN,
+                Err(failure) if failure.class == FailureClass::Unauthorized => {
+                    return AwaitOutcome::Refused(refusal("list", RESOURCE, failure));
+                }
+                Err(failure) => {
+                    tracing::debug!(csr = pending.name.as_str(), error = %failure, "waiting for a verdict: will list again");
+                    pause = (pause * 2).min(PAUSE_MAX);
+                    if let Some(after) = failure.retry_after {
+                        pause = after.clamp(PAUSE_MIN, PAUSE_MAX);
+                    }
+                }
+            }
+            tokio::time::sleep(pause).await;
+        }
+    };
+    tokio::time::timeout_at(deadline, wait)
+        .await
+        .unwrap_or(AwaitOutcome::TimedOut)
+}
+
+async fn list_then_watch(
+    client: &ApiClient,
+    access: &Access,
+    pending: &PendingRequest,
+    deadline: Instant,
+) -> Result<Option<AwaitOutcome>, Failure> {
+    let selector = format!(
+        "?fieldSelector={}",
+        encoded(&format!("metadata.name={}", pending.name))
+    );
+    let list = client.get(access, &format!("{REQUESTS}{selector}")).await?;
+    let items = list.object.get("items").and_then(Value::as_array);
+    match items.and_then(|items| items.first()) {
+        None => return Ok(Some(AwaitOutcome::Gone)),
+        Some(object) => {
+            if let Some(outcome) = verdict(object, pending, list.server_time) {
+                return Ok(Some(outcome));
+            }
+        }
+    }
+    let left = deadline.saturating_duration_since(Instant::now()).as_secs();
+    let path = format!(
+        "{REQUESTS}{selector}&watch=true&allowWatchBookmarks=true&resourceVersion={}&timeoutSeconds={}",
+        encoded(meta::resource_version(&list.object)),
+        left.clamp(1, WATCH_SECONDS_MAX)
+    );
+    let mut watch: Watch = client.watch(access, &path).await?;
+    while let Some(event) = watch.next().await? {
+        let outcome = match event.kind {
+            EventType::Added | EventType::Modified => {
+                verdict(&event.object, pending, watch.server_time())
+            }
+            EventType::Deleted => Some(AwaitOutcome::Gone),
+            EventType::Bookmark | EventType::Error => None,
+        };
+        if outcome.is_some() {
+            return Ok(outcome);
+        }
+    }
+    Ok(None)
+}
+
+/// What an object says about its request (client-go `WaitForCertificate`); `None`: wait on.
+fn verdict(
+    object: &Value,
+    pending: &PendingRequest,
+    server_date: Option<Timestamp>,
+) -> Option<AwaitOutcome> {
+    let csr = Csr(object);
+    let is_other = |uid: &RequestUid| uid.as_str() != csr.uid();
+    if pending.uid.as_ref().is_some_and(is_other) {
+        return Some(AwaitOutcome::Gone);
+    }
+    let mut is_approved = false;
+    for condition in csr.conditions() {
+        let (reason, message) = (condition.reason, condition.message);
+        match condition.kind.as_str() {
+            csr::DENIED => return Some(AwaitOutcome::Denied { reason, message }),
+            csr::FAILED => return Some(AwaitOutcome::Failed { reason, message }),
+            csr::APPROVED => is_approved = true,
+            _ => {}
+        }
+    }
+    let certificate = csr.certificate();
+    if !is_approved || certificate.is_empty() {
+        return None;
+    }
+    Some(match Chain::from_pem(&certificate) {
+        Ok(chain) => AwaitOutcome::Issued { chain, server_date },
+        Err(error) => AwaitOutcome::Unreadable {
+            message: error.to_string(),
+        },
+    })
+}
+
+/// Asks the server who we are, on a connection of its own, and believes nothing but the answer.
+///
+/// A 403 to this question came after authentication and proves as much as a review, unless the server
+/// says that it took us for anonymous. A server before 1.28 may not know the question; it is then asked
+/// for something that nodes may list and anonymous callers may not.
+pub(crate) async fn confirm(client: &ApiClient, access: &Access) -> ConfirmOutcome {
+    let client = client.fresh();
+    let question = json!({
+        "apiVersion": "authentication.k8s.io/v1",
+        "kind": "SelfSubjectReview",
+    });
+    let failure = match client.create(access, SELF_REVIEW, &question).await {
+        Ok(answer) => return judge_review(&answer, access),
+        Err(failure) => failure,
+    };
+    match failure.class {
+        FailureClass::NotFound | FailureClass::NotAnApi | FailureClass::Rejected => {
+            match client.get(access, &format!("{REQUESTS}?limit=1")).await {
+                Ok(answer) => ConfirmOutcome::Confirmed {
+                    server_date: answer.server_time,
+                },
+                Err(failure) => judge_refusal("list", RESOURCE, failure),
+            }
+        }
+        _ => judge_refusal("create", "selfsubjectreviews", failure),
+    }
+}
+
+fn judge_review(answer: &Answer, access: &Access) -> ConfirmOutcome {
+    let name = answer.object.pointer("/status/userInfo/username");
+    match (name.and_then(Value::as_str), &access.identity) {
+        (Some(name), Identity::Certificate(presented))
+            if name != presented.leaf().subject().common_name =>
+        {
+            taken_for(name, answer.server_time)
+        }
+        _ => ConfirmOutcome::Confirmed {
+            server_date: answer.server_time,
+        },
+    }
+}
+
+fn judge_refusal(verb: &'static str, resource: &'static str, failure: Failure) -> ConfirmOutcome {
+    match failure.class {
+        FailureClass::Forbidden if failure.message.contains("system:anonymous") => {
+            taken_for("system:anonymous", failure.server_time)
+        }
+        FailureClass::Forbidden => ConfirmOutcome::Confirmed {
+            server_date: failure.server_time,
+        },
+        _ => ConfirmOutcome::Refused(refusal(verb, resource, failure)),
+    }
+}
+
+fn taken_for(name: &str, server_date: Option<Timestamp>) -> ConfirmOutcome {
+    ConfirmOutcome::Refused(Refusal {
+        class: RefusalClass::Unauthorized,
+        message: format!(
+            "the server took us for {name:?}: the client certificate did not reach it (a proxy that ends \
+             TLS?)"
+        ),
+        server_date,
+    })
+}
+
+/// Sorts a failure by what helps.
+pub(crate) fn refusal(verb: &'static str, resource: &'static str, failure: Failure) -> Refusal {
+    let class = match failure.class {
+        FailureClass::Unauthorized => RefusalClass::Unauthorized,
+        FailureClass::Forbidden => RefusalClass::Forbidden { verb, resource },
+        FailureClass::NotFound => RefusalClass::NotServed,
+        FailureClass::TooManyRequests => RefusalClass::RateLimited {
+            retry_after: failure.retry_after,
+        },
+        FailureClass::ServerError if failure.retry_after.is_some() => RefusalClass::RateLimited {
+            retry_after: failure.retry_after,
+        },
+        FailureClass::Invalid if failure.message.contains("spec.usages") => {
+            RefusalClass::UsagesRejected
+        }
+        FailureClass::NotAnApi => RefusalClass::Unexpected,
+        FailureClass::Unreachable | FailureClass::ServerCertificateDates => {
+            RefusalClass::Unreachable
+        }
+        _ => RefusalClass::Other,
+    };
+    Refusal {
+        class,
+        message: failure.message,
+        server_date: failure.server_time,
+    }
+}
+
+fn encoded(text: &str) -> String {
+    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
+}

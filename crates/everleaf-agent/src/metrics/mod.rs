@@ -1,0 +1,367 @@
+//! What the agent counts, and the text form in which Prometheus reads it.
+//!
+//! The five names of the kubelet are kept, with types and buckets, and are always there
+//! (spec/agent.md 6). Two differences are on purpose: the TTL goes negative after expiry, as the
+//! kubelet's own help text promises, so that an alert fires when it matters; and the client has rotation
+//! counters too. Ours begin with `everleaf_agent_`. Labels are bounded: never the name of an object.
+
+pub(crate) mod serve;
+mod text;
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use everleaf_rotation::notice::LeafSummary;
+use everleaf_rotation::{Kind, Notice, RefusalClass};
+use jiff::{SignedDuration, Timestamp};
+
+use text::{Histogram, Text};
+
+/// Ages at replacement, in seconds: a minute to four years (the kubelet's buckets).
+const ROTATION_SECONDS: &[f64] = &[
+    60., 3600., 14400., 86400., 604800., 2592000., 7776000., 15552000., 31104000., 124416000.,
+];
+/// Waits for a verdict, in seconds.
+const WAIT_SECONDS: &[f64] = &[0.1, 0.5, 1., 5., 15., 60., 300., 900., 3600., 86400.];
+
+/// Counts of both machines, written by the loop and read by scrapes.
+#[derive(Debug)]
+pub(crate) struct Metrics(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    client: Certificate,
+    serving: Certificate,
+    clock_steps: u64,
+    connections_closed: BTreeMap<&'static str, u64>,
+}
+
+/// What is known of one certificate.
+#[derive(Debug)]
+struct Certificate {
+    leaf: Option<Dates>,
+    rotation_seconds: Histogram,
+    wait_seconds: Histogram,
+    failures: u64,
+    rotations: BTreeMap<&'static str, u64>,
+    errors: BTreeMap<(&'static str, &'static str), u64>,
+    blocked: BTreeMap<&'static str, bool>,
+    is_server_healthy: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Dates {
+    not_after: Timestamp,
+    deadline: Timestamp,
+}
+
+impl Default for Certificate {
+    fn default() -> Self {
+        Self {
+            leaf: None,
+            rotation_seconds: Histogram::new(ROTATION_SECONDS),
+            wait_seconds: Histogram::new(WAIT_SECONDS),
+            failures: 0,
+            rotations: BTreeMap::new(),
+            errors: BTreeMap::new(),
+            blocked: BTreeMap::new(),
+            is_server_healthy: false,
+        }
+    }
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        Self(Mutex::new(State {
+            client: Certificate::default(),
+            serving: Certificate::default(),
+            clock_steps: 0,
+            connections_closed: BTreeMap::new(),
+        }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Numbers are whole whatever panicked.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts what a machine told.
+    pub(crate) fn record(&self, kind: Kind, notice: &Notice) {
+        self.lock().certificate(kind).record(notice);
+    }
+
+    /// Counts a step of the wall clock.
+    pub(crate) fn record_clock_step(&self) {
+        self.lock().clock_steps += 1;
+    }
+
+    /// Counts connections that were closed, and why.
+    pub(crate) fn record_closed(&self, cause: &'static str, connections: usize) {
+        let connections = u64::try_from(connections).unwrap_or(u64::MAX);
+        *self.lock().connections_closed.entry(cause).or_default() += connections;
+    }
+
+    /// Whether the last request of a machine showed a working API server.
+    pub(crate) fn set_server_healthy(&self, kind: Kind, is_healthy: bool) {
+        self.lock().certificate(kind).is_server_healthy = is_healthy;
+    }
+
+    /// Whether there is a client certificate that has not expired by `now`; else what is wrong.
+    pub(crate) fn check_ready(&self, now: Timestamp) -> Result<(), &'static str> {
+        match self.lock().client.leaf {
+            None => Err("no client certificate yet"),
+            Some(dates) if dates.not_after < now => Err("the client certificate has expired"),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Everything in the Prometheus text format (0.0.4), as of `now`.
+    pub(crate) fn render(&self, now: Timestamp) -> String {
+        let state = self.lock();
+        let mut text = Text::default();
+        kubelet_names(&mut text, &state, now);
+        everleaf_names(&mut text, &state);
+        text.finish()
+    }
+}
+
+impl State {
+    fn certificate(&mut self, kind: Kind) -> &mut Certificate {
+        match kind {
+            Kind::Client => &mut self.client,
+            Kind::Serving => &mut self.serving,
+        }
+    }
+
+    fn each(&self) -> [(&'static str, &Certificate); 2] {
+        [("client", &self.client), ("serving", &self.serving)]
+    }
+}
+
+impl Certificate {
+    fn record(&mut self, notice: &Notice) {
+        match notice {
+            Notice::Loaded { leaf, .. } => self.leaf = leaf.as_ref().map(Dates::of),
+            Notice::Reverted { leaf } => self.leaf = Some(Dates::of(leaf)),
+            Notice::Installed { replaced, leaf } => {
+                self.leaf = Some(Dates::of(leaf));
+                *self.rotations.entry("installed").or_default() += 1;
+                if let Some((_, age)) = replaced {
+                    self.rotation_seconds.observe(age.as_secs_f64());
+                }
+            }
+            Notice::Issued { after, .. } => self.wait_seconds.observe(after.as_secs_f64()),
+            Notice::Failed { step, class, .. } => {
+                self.failures += 1;
+                let reason = class.as_ref().map_or("local", reason);
+                *self.errors.entry((step.as_str(), reason)).or_default() += 1;
+            }
+            Notice::RequestDecided { condition, .. } => {
+                self.failures += 1;
+                let result = if *condition == "Denied" {
+                    "denied"
+                } else {
+                    "failed"
+                };
+                *self.rotations.entry(result).or_default() += 1;
+            }
+            Notice::LeafRejected { .. } => {
+                self.failures += 1;
+                *self.rotations.entry("rejected").or_default() += 1;
+            }
+            Notice::RequestUndecided { .. } => {
+                self.failures += 1;
+                self.blocked.insert("unapproved", true);
+            }
+            Notice::Blocked { block, .. } => {
+                self.blocked.insert(block.as_str(), true);
+            }
+            Notice::Unblocked { block } => {
+                self.blocked.insert(block.as_str(), false);
+            }
+            _ => {}
+        }
+        if matches!(
+            notice,
+            Notice::Issued { .. } | Notice::RequestDecided { .. } | Notice::RequestGone { .. }
+        ) && let Some(unapproved) = self.blocked.get_mut("unapproved")
+        {
+            *unapproved = false;
+        }
+    }
+
+    /// Seconds to expiry, truncated toward zero, negative afterwards; +Inf if there is no certificate.
+    fn ttl_seconds(&self, now: Timestamp) -> f64 {
+        match self.leaf {
+            None => f64::INFINITY,
+            Some(dates) => whole_seconds(dates.not_after.duration_since(now)),
+        }
+    }
+}
+
+impl Dates {
+    fn of(leaf: &LeafSummary) -> Self {
+        Self {
+            not_after: leaf.not_after,
+            deadline: leaf.deadline,
+        }
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "seconds of the calendar are far below 2^53"
+)]
+fn whole_seconds(span: SignedDuration) -> f64 {
+    span.as_secs() as f64
+}
+
+fn reason(class: &RefusalClass) -> &'static str {
+    match class {
+        RefusalClass::Forbidden { .. } => "forbidden",
+        RefusalClass::NotServed => "not_served",
+        RefusalClass::Other => "other",
+        RefusalClass::RateLimited { .. } => "rate_limited",
+        RefusalClass::Unauthorized => "unauthorized",
+        RefusalClass::Unexpected => "unexpected",
+        RefusalClass::Unreachable => "unreachable",
+        RefusalClass::UsagesRejected => "usages_rejected",
+        _ => "unknown",
+    }
+}
+
+fn kubelet_names(text: &mut Text, state: &State, now: Timestamp) {
+    for (name, what, certificate) in [
+        (
+            "kubelet_certificate_manager_client_ttl_seconds",
+            "client",
+            &state.client,
+        ),
+        (
+            "kubelet_certificate_manager_server_ttl_seconds",
+            "serving",
+            &state.serving,
+        ),
+    ] {
+        text.family(
+            name,
+            "gauge",
+            &format!(
+                "Seconds until the {what} certificate expires; negative after that, +Inf without one."
+            ),
+        );
+        text.sample(name, &[], certificate.ttl_seconds(now));
+    }
+    for (name, what, certificate) in [
+        (
+            "kubelet_certificate_manager_client_expiration_renew_errors",
+            "client",
+            &state.client,
+        ),
+        (
+            "kubelet_server_expiration_renew_errors",
+            "serving",
+            &state.serving,
+        ),
+    ] {
+        let help = format!("Attempts to rotate the {what} certificate that failed.");
+        text.family(name, "counter", &help);
+        text.count(name, &[], certificate.failures);
+    }
+    let name = "kubelet_certificate_manager_server_rotation_seconds";
+    text.family(
+        name,
+        "histogram",
+        "Age of a serving certificate when it was replaced.",
+    );
+    text.histogram(name, &[], &state.serving.rotation_seconds);
+}
+
+fn everleaf_names(text: &mut Text, state: &State) {
+    let dates: [(&str, &str, fn(Dates) -> Timestamp); 2] = [
+        (
+            "everleaf_agent_certificate_expiry_timestamp_seconds",
+            "When the certificate expires.",
+            |dates| dates.not_after,
+        ),
+        (
+            "everleaf_agent_rotation_deadline_timestamp_seconds",
+            "When the certificate becomes due for rotation.",
+            |dates| dates.deadline,
+        ),
+    ];
+    for (name, help, date) in dates {
+        text.family(name, "gauge", help);
+        for (kind, certificate) in state.each() {
+            if let Some(dates) = certificate.leaf {
+                let since_epoch = date(dates).duration_since(Timestamp::UNIX_EPOCH);
+                text.sample(name, &[("kind", kind)], whole_seconds(since_epoch));
+            }
+        }
+    }
+    let name = "everleaf_agent_certificate_rotations_total";
+    text.family(name, "counter", "Rotations by how they ended.");
+    for (kind, certificate) in state.each() {
+        for result in ["installed", "denied", "failed", "rejected"] {
+            let count = certificate.rotations.get(result).copied().unwrap_or(0);
+            text.count(name, &[("kind", kind), ("result", result)], count);
+        }
+    }
+    let name = "everleaf_agent_rotation_attempt_errors_total";
+    text.family(name, "counter", "Failed attempts by step and reason.");
+    for (kind, certificate) in state.each() {
+        for ((step, reason), count) in &certificate.errors {
+            let labels = [("kind", kind), ("step", *step), ("reason", *reason)];
+            text.count(name, &labels, *count);
+        }
+    }
+    let name = "everleaf_agent_csr_wait_seconds";
+    text.family(
+        name,
+        "histogram",
+        "From preparing a request to its certificate.",
+    );
+    for (kind, certificate) in state.each() {
+        text.histogram(name, &[("kind", kind)], &certificate.wait_seconds);
+    }
+    let name = "everleaf_agent_request_blocked";
+    text.family(
+        name,
+        "gauge",
+        "1 while this reason keeps a certificate from being requested or issued.",
+    );
+    for (kind, certificate) in state.each() {
+        for (reason, is_blocked) in &certificate.blocked {
+            let labels = [("kind", kind), ("reason", *reason)];
+            text.count(name, &labels, u64::from(*is_blocked));
+        }
+    }
+    let name = "everleaf_agent_server_healthy";
+    text.family(
+        name,
+        "gauge",
+        "1 if the last request showed a working API server.",
+    );
+    for (kind, certificate) in state.each() {
+        text.count(
+            name,
+            &[("kind", kind)],
+            u64::from(certificate.is_server_healthy),
+        );
+    }
+    let name = "everleaf_agent_clock_steps_total";
+    text.family(
+        name,
+        "counter",
+        "Times the wall clock was found to have been set.",
+    );
+    text.count(name, &[], state.clock_steps);
+    let name = "everleaf_agent_connections_closed_total";
+    text.family(name, "counter", "Connections closed by cause.");
+    for (cause, count) in &state.connections_closed {
+        text.count(name, &[("cause", *cause)], *count);
+    }
+}
+
+#[cfg(test)]
+mod tests;

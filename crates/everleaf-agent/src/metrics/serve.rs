@@ -1,0 +1,97 @@
+//! The small HTTP listener behind `--metrics-bind-address`: `/metrics`, `/healthz`, `/livez`,
+//! `/readyz`. Plain HTTP, no authentication: bind it where only those may reach it who may know.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+use super::Metrics;
+use crate::clock::Clock;
+
+/// Connections served at once; more wait in the kernel's queue.
+const CONNECTIONS_MAX: usize = 16;
+/// Longest wait for a request's head.
+const HEAD_MAX: Duration = Duration::from_secs(10);
+/// Pause after a failed accept (no descriptors left, for one).
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// Serves until dropped.
+pub(crate) async fn serve(listener: TcpListener, metrics: Arc<Metrics>, clock: Arc<dyn Clock>) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut connections = tokio::task::JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+            return;
+        };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let (metrics, clock) = (Arc::clone(&metrics), Arc::clone(&clock));
+                connections.spawn(async move {
+                    converse(stream, metrics, clock).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the metrics listener cannot accept");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn converse(stream: TcpStream, metrics: Arc<Metrics>, clock: Arc<dyn Clock>) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let response = answer(request.method(), request.uri().path(), &metrics, &*clock);
+        async move { Ok::<_, Infallible>(response) }
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_MAX)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(%error, "a connection to the metrics listener broke");
+    }
+}
+
+fn answer(
+    method: &Method,
+    path: &str,
+    metrics: &Metrics,
+    clock: &dyn Clock,
+) -> Response<Full<Bytes>> {
+    let ok = "ok".to_owned();
+    let (code, text) = match (method, path) {
+        (&Method::GET, "/metrics") => (StatusCode::OK, metrics.render(clock.wall())),
+        (&Method::GET, "/healthz" | "/livez") => (StatusCode::OK, ok),
+        (&Method::GET, "/readyz") => match metrics.check_ready(clock.wall()) {
+            Ok(()) => (StatusCode::OK, ok),
+            Err(reason) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!("not ready: {reason}\n"),
+            ),
+        },
+        (&Method::GET, _) => (
+            StatusCode::NOT_FOUND,
+            "try /metrics, /healthz, /livez or /readyz\n".to_owned(),
+        ),
+        _ => (StatusCode::METHOD_NOT_ALLOWED, "GET only\n".to_owned()),
+    };
+    let mut response = Response::new(Full::new(text.into()));
+    *response.status_mut() = code;
+    let content_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    response
+}

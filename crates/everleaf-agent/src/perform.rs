@@ -1,0 +1,332 @@
+//! Effect → I/O → event: what the rotation machines ask for, carried out.
+//!
+//! Disk work is done at once (a few small files); requests become futures whose answers the loop
+//! collects. Holds no policy: which credential, whether to retry and when were decided by the machine.
+
+use std::sync::Arc;
+
+use everleaf_pki::request::digest_name;
+use everleaf_pki::{Credential, KeySource};
+use everleaf_rotation::{
+    AwaitOutcome, ConfirmOutcome, CredentialChoice, Effect, Event, Kind, Order, PendingRequest,
+    Refusal, RefusalClass, RequestName, Sources, StoreError, SubmitOutcome,
+};
+use futures_util::future::{BoxFuture, FutureExt, abortable};
+
+use crate::bootstrap;
+use crate::client::access::{Access, Identity, Presentable};
+use crate::csr_api::{self, Waiter};
+use crate::kubeconfig::Kubeconfig;
+use crate::node::{Machine, Node};
+
+/// An answer on its way to the machine of that kind; `None` when the wait was cancelled.
+pub(crate) type Answering = BoxFuture<'static, Option<(Kind, Event)>>;
+
+impl Node {
+    /// Carries out one effect of the machine of `kind`. Returns the answer if it is there already.
+    pub(crate) fn perform(&mut self, kind: Kind, effect: Effect) -> Option<Event> {
+        match effect {
+            Effect::Accept => Some(self.store_event(kind, |machine| {
+                let deleted = machine.store.accept()?;
+                Ok(Event::Accepted { deleted })
+            })),
+            Effect::Await {
+                pending,
+                credential,
+            } => self.await_verdict(kind, pending, credential),
+            Effect::CancelAwait => {
+                self.machine(kind).stop_waiting();
+                None
+            }
+            Effect::Confirm { credential } => self.confirm(kind, credential),
+            Effect::DiscardPending => Some(self.store_event(kind, |machine| {
+                machine.store.discard_pending()?;
+                Ok(Event::Discarded)
+            })),
+            Effect::Install { chain } => {
+                let local = self.local_time();
+                Some(self.store_event(kind, |machine| {
+                    let credential = machine.store.install(&chain, local)?;
+                    let leaf = credential.leaf().clone();
+                    machine.current = Some(credential);
+                    Ok(Event::Installed { leaf })
+                }))
+            }
+            Effect::Load => Some(self.load(kind)),
+            Effect::Prepare(order) => Some(self.prepare(kind, order)),
+            Effect::Publish { .. } => {
+                self.publish(kind);
+                None
+            }
+            Effect::RecordPending(pending) => {
+                if let Err(error) = self.machine(kind).store.update_pending(&pending) {
+                    // The name finds the object again.
+                    tracing::debug!(manager = kind.as_str(), %error, "the UID of the request was not recorded");
+                }
+                None
+            }
+            Effect::Revert => Some(self.store_event(kind, |machine| {
+                let credential = machine.store.revert()?;
+                let leaf = credential.leaf().clone();
+                machine.current = Some(Arc::clone(&credential));
+                machine.last_accepted = Some(credential);
+                Ok(Event::Reverted { leaf })
+            })),
+            Effect::Submit {
+                pending,
+                credential,
+            } => self.submit(kind, pending, credential),
+            other => {
+                tracing::error!(manager = kind.as_str(), effect = ?other, "an effect that this agent does not know");
+                None
+            }
+        }
+    }
+
+    fn store_event(
+        &mut self,
+        kind: Kind,
+        act: impl FnOnce(&mut Machine) -> Result<Event, StoreError>,
+    ) -> Event {
+        act(self.machine(kind)).unwrap_or_else(Event::StoreFailed)
+    }
+
+    fn load(&mut self, kind: Kind) -> Event {
+        self.refresh_cluster();
+        let now = self.clock.wall();
+        let sources = self.sources(kind);
+        self.store_event(kind, |machine| {
+            let opened = machine.store.load(now)?;
+            let loaded = opened.loaded(sources);
+            machine.current = opened.current;
+            machine.last_accepted = opened.last_accepted;
+            Ok(Event::Loaded(loaded))
+        })
+    }
+
+    /// Makes a key and a request, and persists both before anything leaves the node.
+    fn prepare(&mut self, kind: Kind, order: Order) -> Event {
+        let created = self.clock.wall();
+        self.store_event(kind, |machine| {
+            let key = machine.keys.generate().map_err(StoreError::Key)?;
+            let request_pem = order
+                .template
+                .to_request_pem(&key)
+                .map_err(StoreError::Key)?;
+            let usages: Vec<_> = order.usages.iter().map(|usage| usage.as_str()).collect();
+            let name = digest_name(
+                key.public_key().spki_der(),
+                &order.template.subject.common_name,
+                &order.template.subject.organizations,
+                &usages,
+            );
+            let pending = PendingRequest::new(
+                order,
+                RequestName::new(name),
+                request_pem,
+                key.public_key().clone(),
+                created,
+            );
+            machine.store.put_pending(&pending, &key)?;
+            Ok(Event::Prepared(pending))
+        })
+    }
+
+    fn submit(
+        &mut self,
+        kind: Kind,
+        pending: PendingRequest,
+        credential: CredentialChoice,
+    ) -> Option<Event> {
+        let name = pending.name.clone();
+        let access = match self.access(kind, credential) {
+            Ok(access) => access,
+            Err(refusal) => {
+                let outcome = SubmitOutcome::Refused(refusal);
+                return Some(Event::Submitted { name, outcome });
+            }
+        };
+        let client = self.client.clone();
+        self.answer_later(kind, async move {
+            let outcome = csr_api::submit(&client, &access, &pending).await;
+            Event::Submitted { name, outcome }
+        })
+    }
+
+    fn confirm(&mut self, kind: Kind, credential: CredentialChoice) -> Option<Event> {
+        let access = match self.access(kind, credential) {
+            Ok(access) => access,
+            Err(refusal) => {
+                let outcome = ConfirmOutcome::Refused(refusal);
+                return Some(Event::ConfirmAnswered {
+                    credential,
+                    outcome,
+                });
+            }
+        };
+        let client = self.client.clone();
+        self.answer_later(kind, async move {
+            let outcome = csr_api::confirm(&client, &access).await;
+            Event::ConfirmAnswered {
+                credential,
+                outcome,
+            }
+        })
+    }
+
+    fn await_verdict(
+        &mut self,
+        kind: Kind,
+        pending: PendingRequest,
+        credential: CredentialChoice,
+    ) -> Option<Event> {
+        let name = pending.name.clone();
+        let waiter = if credential == CredentialChoice::ClientCredential {
+            Waiter::Following(self.client_access.subscribe())
+        } else {
+            match self.access(kind, credential) {
+                Ok(access) => Waiter::Fixed(access),
+                Err(refusal) => {
+                    let outcome = AwaitOutcome::Refused(refusal);
+                    return Some(Event::Awaited { name, outcome });
+                }
+            }
+        };
+        let client = self.client.clone();
+        let (wait, handle) = abortable(async move {
+            let outcome = csr_api::await_verdict(&client, waiter, &pending).await;
+            Event::Awaited { name, outcome }
+        });
+        let machine = self.machine(kind);
+        machine.stop_waiting();
+        machine.waiting = Some(handle);
+        self.answers
+            .push(wait.map(move |event| Some((kind, event.ok()?))).boxed());
+        None
+    }
+
+    fn answer_later(
+        &mut self,
+        kind: Kind,
+        answer: impl Future<Output = Event> + Send + 'static,
+    ) -> Option<Event> {
+        self.answers
+            .push(answer.map(move |event| Some((kind, event))).boxed());
+        None
+    }
+
+    /// Hands the current credential to whoever uses it.
+    fn publish(&mut self, kind: Kind) {
+        if kind == Kind::Serving {
+            // Nothing in this process serves with it; the symlink is what others read.
+            return;
+        }
+        let access = match self.access(kind, CredentialChoice::Current) {
+            Ok(access) => access,
+            Err(refusal) => {
+                tracing::error!(manager = kind.as_str(), error = %refusal.message, "the new client certificate cannot be used");
+                return;
+            }
+        };
+        let closed = self.client.close_others(&access);
+        self.metrics.record_closed("rotation", closed);
+        self.client_access.send_replace(Some(access));
+        match bootstrap::adopt_current(&self.config) {
+            Ok(None) => {}
+            Ok(Some(copy)) => tracing::info!(
+                kubeconfig = %self.config.kubeconfig.display(),
+                copy = %copy.display(),
+                "the kubeconfig held a certificate that would go stale; it now names the current one"
+            ),
+            Err(error) => {
+                tracing::warn!(%error, "the kubeconfig still holds a certificate that goes stale")
+            }
+        }
+    }
+
+    /// Server and identity for a choice. A credential that cannot be read is as good as refused: the
+    /// machine then tries the next.
+    fn access(&mut self, kind: Kind, choice: CredentialChoice) -> Result<Access, Refusal> {
+        self.find_access(kind, choice).map_err(|what| {
+            tracing::warn!(manager = kind.as_str(), credential = choice.as_str(), error = %what, "a credential cannot be used");
+            Refusal {
+                class: RefusalClass::Unauthorized,
+                message: what,
+                server_date: None,
+            }
+        })
+    }
+
+    fn find_access(&mut self, kind: Kind, choice: CredentialChoice) -> Result<Access, String> {
+        match choice {
+            CredentialChoice::Current => {
+                let credential = self.machine(kind).current.clone();
+                self.presenting(credential)
+            }
+            CredentialChoice::LastAccepted => {
+                let credential = self.machine(kind).last_accepted.clone();
+                self.presenting(credential)
+            }
+            CredentialChoice::Kubeconfig => self.kubeconfig_access(),
+            CredentialChoice::Bootstrap => self.bootstrap_access(),
+            CredentialChoice::ClientCredential => self
+                .client_access
+                .borrow()
+                .clone()
+                .ok_or_else(|| "there is no client certificate yet".to_owned()),
+        }
+    }
+
+    fn presenting(&self, credential: Option<Arc<Credential>>) -> Result<Access, String> {
+        let credential = credential.ok_or("the cert dir no longer holds it")?;
+        Ok(Access {
+            cluster: Arc::clone(&self.cluster),
+            identity: Identity::Certificate(Presentable::new(&credential)?),
+        })
+    }
+
+    /// The credential that the kubeconfig itself holds, read now.
+    pub(crate) fn kubeconfig_access(&self) -> Result<Access, String> {
+        let path = &self.config.kubeconfig;
+        let kubeconfig = Kubeconfig::read(path).map_err(|error| error.to_string())?;
+        if bootstrap::own_user(&kubeconfig, &self.config.cert_dir).is_none() {
+            return Err(format!(
+                "kubeconfig {} holds no credential of its own",
+                path.display()
+            ));
+        }
+        Access::from_kubeconfig(&kubeconfig, path)
+    }
+
+    fn bootstrap_access(&self) -> Result<Access, String> {
+        let bootstrap = self
+            .config
+            .bootstrap
+            .as_ref()
+            .ok_or("no bootstrap kubeconfig was given")?;
+        let kubeconfig = bootstrap.read().map_err(|error| error.to_string())?;
+        let access = Access::from_kubeconfig(&kubeconfig, bootstrap.origin())?;
+        match access.identity {
+            Identity::Anonymous => Err(format!(
+                "kubeconfig {} holds no credential",
+                bootstrap.origin().display()
+            )),
+            Identity::Certificate(_) | Identity::Token(_) => Ok(access),
+        }
+    }
+
+    /// Which credentials exist outside the store of that machine.
+    pub(crate) fn sources(&self, kind: Kind) -> Sources {
+        match kind {
+            Kind::Client => Sources {
+                kubeconfig: self.kubeconfig_access().is_ok(),
+                bootstrap: self.bootstrap_access().is_ok(),
+                client: false,
+            },
+            Kind::Serving => Sources {
+                client: self.client_access.borrow().is_some(),
+                ..Sources::default()
+            },
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! For tests only: a certificate authority, and a TLS server that answers as an API server would.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use everleaf_pki::{
+    Chain, Credential, Issuer, KeyAlgorithm, Leaf, PrivateKey, Subject, Template, Usage,
+};
+use http::{Request, Response, StatusCode};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use jiff::{SignedDuration, Timestamp};
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+use crate::clock::{Clock, SystemClock};
+use crate::kubeconfig::{
+    ClientCertificate, Cluster, Kubeconfig, ServerUrl, Source, Token, Trust, User,
+};
+use crate::secret::Secret;
+
+pub(crate) fn now() -> Timestamp {
+    SystemClock::new().wall()
+}
+
+pub(crate) fn hours(count: i64) -> SignedDuration {
+    SignedDuration::from_hours(count)
+}
+
+/// A certificate authority that signs whatever a test asks for.
+pub(crate) struct Ca {
+    pub(crate) issuer: Issuer,
+    serial: Mutex<u8>,
+}
+
+impl Ca {
+    pub(crate) fn new(name: &str) -> Self {
+        let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
+        let (begin, end) = (now() - hours(100_000), now() + hours(500_000));
+        Self {
+            issuer: Issuer::self_signed(name, key, [1; 16], begin, end).unwrap(),
+            serial: Mutex::new(1),
+        }
+    }
+
+    /// 16 bytes that differ from call to call.
+    pub(crate) fn serial(&self) -> [u8; 16] {
+        let mut serial = self.serial.lock().unwrap();
+        *serial += 1;
+        [*serial; 16]
+    }
+
+    pub(crate) fn credential(
+        &self,
+        template: &Template,
+        usage: Usage,
+        not_before: Timestamp,
+        not_after: Timestamp,
+    ) -> Credential {
+        let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
+        let usages = [Usage::DigitalSignature, usage];
+        let chain = self
+            .issuer
+            .issue_own(
+                template,
+                key.public_key(),
+                &usages,
+                self.serial(),
+                not_before,
+                not_after,
+            )
+            .unwrap();
+        Credential::new(chain, key).unwrap()
+    }
+
+    /// A node's client credential, valid from an hour ago for `hours_left` from now.
+    pub(crate) fn node(&self, name: &str, hours_left: i64) -> Credential {
+        let template = Template {
+            subject: Subject::node(name),
+            ..Template::default()
+        };
+        let begin = now() - hours(1) + hours(hours_left.min(0));
+        self.credential(
+            &template,
+            Usage::ClientAuth,
+            begin,
+            now() + hours(hours_left),
+        )
+    }
+
+    /// A serving credential for 127.0.0.1 and localhost.
+    pub(crate) fn server(&self, not_before: Timestamp, not_after: Timestamp) -> Credential {
+        let template = Template {
+            subject: Subject {
+                common_name: "kube-apiserver".to_owned(),
+                organizations: vec![],
+            },
+            dns_names: vec!["localhost".to_owned()],
+            ip_addresses: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
+        };
+        self.credential(&template, Usage::ServerAuth, not_before, not_after)
+    }
+
+    pub(crate) fn trust(&self) -> Trust {
+        Trust::Bundle(Source::Inline(Secret::new(self.issuer.certificate_pem())))
+    }
+}
+
+/// One request that the server saw.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) method: String,
+    /// Path and query.
+    pub(crate) path: String,
+    pub(crate) body: String,
+    /// Serial of the client certificate presented on this connection.
+    pub(crate) leaf: Option<Leaf>,
+    pub(crate) token: Option<String>,
+    /// Which connection, counted from 0.
+    pub(crate) connection: usize,
+}
+
+pub(crate) type Body = BoxBody<Bytes, Infallible>;
+
+/// What answers a request.
+pub(crate) type Answerer = Arc<dyn Fn(&Seen) -> Response<Body> + Send + Sync>;
+
+/// A running TLS server.
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    pub(crate) seen: Arc<Mutex<Vec<Seen>>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Server {
+    /// Serves `answerer` on a port of its own. Client certificates are asked for, taken as they come,
+    /// and told to `answerer`, as API servers do.
+    pub(crate) async fn start(credential: &Credential, answerer: Answerer) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
+        let acceptor = TlsAcceptor::from(Arc::new(server_config(credential)));
+        let log = Arc::clone(&seen);
+        let task = tokio::spawn(async move {
+            let mut connections = tokio::task::JoinSet::new();
+            for connection in 0.. {
+                let (stream, _) = listener.accept().await.unwrap();
+                let (acceptor, log, answerer) =
+                    (acceptor.clone(), Arc::clone(&log), Arc::clone(&answerer));
+                connections.spawn(async move {
+                    let Ok(tls) = acceptor.accept(stream).await else {
+                        return;
+                    };
+                    let certificates = tls.get_ref().1.peer_certificates();
+                    let leaf = certificates
+                        .and_then(|chain| chain.first())
+                        .map(|der| Leaf::from_der(der).unwrap());
+                    let service = service_fn(|request| {
+                        converse(request, leaf.clone(), connection, &log, &answerer)
+                    });
+                    let _ = hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(tls), service)
+                        .await;
+                });
+            }
+        });
+        Self {
+            address,
+            seen,
+            task,
+        }
+    }
+
+    pub(crate) fn cluster(&self, ca: &Ca) -> Cluster {
+        Cluster {
+            server: ServerUrl::parse(&format!("https://{}", self.address)).unwrap(),
+            trust: ca.trust(),
+            tls_server_name: None,
+            proxy: None,
+        }
+    }
+
+    pub(crate) fn requests(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().clone()
+    }
+}
+
+async fn converse(
+    request: Request<Incoming>,
+    leaf: Option<Leaf>,
+    connection: usize,
+    log: &Mutex<Vec<Seen>>,
+    answerer: &Answerer,
+) -> Result<Response<Body>, Infallible> {
+    let (head, body) = request.into_parts();
+    let body = body
+        .collect()
+        .await
+        .map(|b| b.to_bytes())
+        .unwrap_or_default();
+    let token = head.headers.get("authorization").map(|value| {
+        let text = value.to_str().unwrap();
+        text.trim_start_matches("Bearer ").to_owned()
+    });
+    let seen = Seen {
+        method: head.method.to_string(),
+        path: head.uri.to_string(),
+        body: String::from_utf8(body.to_vec()).unwrap(),
+        leaf,
+        token,
+        connection,
+    };
+    log.lock().unwrap().push(seen.clone());
+    Ok(answerer(&seen))
+}
+
+pub(crate) fn json(code: StatusCode, value: &serde_json::Value) -> Response<Body> {
+    Response::builder()
+        .status(code)
+        .header("content-type", "application/json")
+        .body(Full::from(value.to_string()).boxed())
+        .unwrap()
+}
+
+pub(crate) fn failure(code: u16, reason: &str, message: &str) -> Response<Body> {
+    let status = serde_json::json!({
+        "kind": "Status", "apiVersion": "v1", "status": "Failure",
+        "code": code, "reason": reason, "message": message,
+    });
+    json(StatusCode::from_u16(code).unwrap(), &status)
+}
+
+fn server_config(credential: &Credential) -> ServerConfig {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let algorithms = provider.signature_verification_algorithms;
+    let chain: Vec<_> = chain_der(credential.chain());
+    let key = PrivatePkcs8KeyDer::from(credential.key().to_pkcs8_der().to_vec());
+    ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_client_cert_verifier(Arc::new(AskOnly(algorithms)))
+        .with_single_cert(chain, PrivateKeyDer::Pkcs8(key))
+        .unwrap()
+}
+
+fn chain_der(chain: &Chain) -> Vec<CertificateDer<'static>> {
+    chain
+        .certificates()
+        .iter()
+        .map(|certificate| CertificateDer::from(certificate.der().to_vec()))
+        .collect()
+}
+
+/// Asks for a client certificate and checks possession only.
+#[derive(Debug)]
+struct AskOnly(rustls::crypto::WebPkiSupportedAlgorithms);
+
+impl ClientCertVerifier for AskOnly {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    fn verify_client_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(message, cert, dss, &self.0)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, cert, dss, &self.0)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
+        self.0.supported_schemes()
+    }
+}
+
+/// Answers one after another, then the last one for ever.
+pub(crate) fn in_turn(answers: impl IntoIterator<Item = fn() -> Response<Body>>) -> Answerer {
+    let answers: Mutex<VecDeque<_>> = Mutex::new(answers.into_iter().collect());
+    Arc::new(move |_| {
+        let mut answers = answers.lock().unwrap();
+        let answer = answers.front().copied().unwrap();
+        if answers.len() > 1 {
+            answers.pop_front();
+        }
+        answer()
+    })
+}
+
+pub(crate) fn with_token(cluster: Cluster, token: &str) -> Kubeconfig {
+    Kubeconfig {
+        cluster,
+        user: User {
+            token: Some(Token::Inline(Secret::new(token.to_owned()))),
+            client_certificate: None,
+        },
+    }
+}
+
+pub(crate) fn with_inline(cluster: Cluster, credential: &Credential) -> Kubeconfig {
+    let pem = credential.to_pem();
+    let source = Source::Inline(Secret::new(pem.to_string()));
+    Kubeconfig {
+        cluster,
+        user: User {
+            token: None,
+            client_certificate: Some(ClientCertificate {
+                certificate: source.clone(),
+                key: source,
+            }),
+        },
+    }
+}
+
+pub(crate) fn with_file(cluster: Cluster, path: &Path) -> Kubeconfig {
+    let source = Source::File(path.to_owned());
+    Kubeconfig {
+        cluster,
+        user: User {
+            token: None,
+            client_certificate: Some(ClientCertificate {
+                certificate: source.clone(),
+                key: source,
+            }),
+        },
+    }
+}
