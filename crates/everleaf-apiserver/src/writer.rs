@@ -98,6 +98,9 @@ pub enum Refusal {
     /// The store refused; nothing of the batch was written.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The object does not survive its own encoding.
+    #[error("the object cannot be stored: {0}")]
+    Unstorable(String),
     /// The writer has ended.
     #[error("the server is stopping")]
     Stopped,

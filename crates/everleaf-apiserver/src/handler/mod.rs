@@ -1,1 +1,389 @@
-//! The walk of one request.
+//! The walk of one request, as a plain function over (server, request, peer, now).
+//!
+//! A request walks through once, top to bottom: authentication → authorization → (404, 405) →
+//! negotiation → decode → admission → strategy → validation → store → encode. TLS, sockets and the
+//! runtime wrap it ([`crate::serve`]); the controllers of `up` come in by [`in_process`]; the simulator
+//! polls it with virtual time. Nothing here reads a clock or draws randomness of its own.
+
+mod body;
+mod create;
+mod delete;
+mod discovery;
+mod health;
+mod in_process;
+mod issuance;
+mod limits;
+mod metrics;
+mod namespace_deletion;
+mod object_meta;
+mod patch;
+mod query;
+mod read;
+mod respond;
+mod route;
+mod select;
+mod server;
+mod update;
+mod version;
+mod watch;
+
+#[cfg(test)]
+mod tests;
+
+use bytes::Bytes;
+use everleaf_api::Status;
+use everleaf_api::selector::{FieldSelector, LabelSelector};
+use everleaf_api::status::GroupResource;
+use http::header::DATE;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use jiff::Timestamp;
+
+use crate::authn::{self, Peer};
+use crate::authz::{Attributes, Authorizer};
+use crate::registry::Descriptor;
+use crate::registry::reviews::{self, Review};
+use crate::user::User;
+
+pub use body::Body;
+pub use in_process::{Clock, InProcess};
+pub use limits::Limits;
+pub use metrics::RequestLabels;
+pub use server::{Config, RandomSource, Server, StartError};
+pub use version::Version;
+pub use watch::WatchStream;
+
+use limits::Slot;
+use query::Query;
+use respond::{Form, Occasion, TEXT, error, response};
+use route::{Resolved, ResourcePath, Target, Unserved};
+
+/// A request that is known and allowed, before its body has been read.
+pub(crate) struct Admitted {
+    method: Method,
+    path: String,
+    headers: HeaderMap,
+    query: Query,
+    target: Target,
+    user: User,
+    now: Timestamp,
+    /// Held until the answer is ready.
+    _slot: Option<Slot>,
+}
+
+/// Why a body could not be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BodyError {
+    /// Longer than [`Limits::body_bytes_max`].
+    TooLarge,
+    /// The client went away or broke the protocol.
+    Broken,
+}
+
+/// One request to a stored resource, as its step functions see it.
+pub(crate) struct Call<'a> {
+    descriptor: &'static Descriptor,
+    namespace: &'a str,
+    name: &'a str,
+    subresource: &'a str,
+    headers: &'a HeaderMap,
+    query: &'a Query,
+    body: &'a [u8],
+    user: &'a User,
+    now: Timestamp,
+}
+
+impl Call<'_> {
+    /// What errors of this request are about.
+    fn about(&self) -> GroupResource<'static> {
+        GroupResource {
+            group: self.descriptor.r#type.group,
+            resource: self.descriptor.resource,
+        }
+    }
+
+    /// The namespace to list or watch; None for all.
+    fn namespace_filter(&self) -> Option<&str> {
+        (!self.namespace.is_empty()).then_some(self.namespace)
+    }
+}
+
+impl Server {
+    /// Answers one request: `peer` is what the transport knows of the other side, `now` the server's
+    /// time. With the inline writer the future is ready at its first poll.
+    pub async fn handle(
+        &self,
+        request: Request<Bytes>,
+        peer: &Peer,
+        now: Timestamp,
+    ) -> Response<Body> {
+        let (parts, body) = request.into_parts();
+        match self.admit(parts, peer, now) {
+            Err(refused) => *refused,
+            Ok(_) if body.len() > self.limits.body_bytes_max => self.too_large(),
+            Ok(admitted) => self.answer(admitted, Ok(body)).await,
+        }
+    }
+
+    /// First half: who is it, and may they? Needs no body, so that a stranger's is never read.
+    pub(crate) fn admit(
+        &self,
+        parts: http::request::Parts,
+        peer: &Peer,
+        now: Timestamp,
+    ) -> Result<Admitted, Box<Response<Body>>> {
+        self.metrics.observe_peer(peer, now);
+        let query = Query::parse(parts.uri.query().unwrap_or(""));
+        let target = Target::parse(
+            &parts.method,
+            parts.uri.path(),
+            query.as_ref().unwrap_or(&Query::default()),
+        );
+        let labels = RequestLabels::new(&target, &parts.method, query.as_ref().ok());
+        self.admit_target(parts, peer, now, query, target)
+            .map_err(|status| Box::new(self.finish(error(&status), labels, now)))
+    }
+
+    fn admit_target(
+        &self,
+        mut parts: http::request::Parts,
+        peer: &Peer,
+        now: Timestamp,
+        query: Result<Query, Status>,
+        target: Target,
+    ) -> Result<Admitted, Status> {
+        let objects = self.cache.as_ref();
+        let real = self
+            .authenticator
+            .authenticate(&parts.headers, peer, objects, now)?;
+        parts.headers.remove(http::header::AUTHORIZATION);
+        let is_exempt = peer.in_process.is_some() || real.in_group("system:masters");
+        let user = authn::impersonate(&parts.headers, real, &self.authorizer, objects)?;
+        let query = query?;
+        self.authorize(&user, &target, &parts.method, parts.uri.path(), &query)?;
+        let slot = if is_exempt || target.is_long_running() {
+            None
+        } else {
+            Some(self.inflight.enter(target.is_mutating(), &self.limits)?)
+        };
+        Ok(Admitted {
+            path: parts.uri.path().to_owned(),
+            method: parts.method,
+            headers: parts.headers,
+            query,
+            target,
+            user,
+            now,
+            _slot: slot,
+        })
+    }
+
+    fn authorize(
+        &self,
+        user: &User,
+        target: &Target,
+        method: &Method,
+        path: &str,
+        query: &Query,
+    ) -> Result<(), Status> {
+        let verb = method.as_str().to_ascii_lowercase();
+        let (fields, labels) = selectors(target, query);
+        let attributes = match target {
+            Target::Resource(target) => Attributes {
+                user,
+                verb: target.verb,
+                group: &target.group,
+                version: &target.version,
+                resource: &target.resource,
+                subresource: &target.subresource,
+                namespace: &target.namespace,
+                name: &target.name,
+                path: "",
+                field_selector: fields.as_ref(),
+                label_selector: labels.as_ref(),
+            },
+            Target::Path => Attributes {
+                user,
+                verb: &verb,
+                group: "",
+                version: "",
+                resource: "",
+                subresource: "",
+                namespace: "",
+                name: "",
+                path,
+                field_selector: None,
+                label_selector: None,
+            },
+        };
+        let decision = self.authorizer.authorize(&attributes, self.cache.as_ref());
+        if decision.allowed {
+            return Ok(());
+        }
+        let text = Authorizer::denial_text(&attributes, &decision);
+        Err(match target {
+            Target::Resource(target) => {
+                let about = GroupResource {
+                    group: &target.group,
+                    resource: &target.resource,
+                };
+                Status::forbidden(about, &target.name, &text)
+            }
+            Target::Path => Status::forbidden_path(&text),
+        })
+    }
+
+    /// Second half: does what is asked.
+    pub(crate) async fn answer(
+        &self,
+        admitted: Admitted,
+        body: Result<Bytes, BodyError>,
+    ) -> Response<Body> {
+        let labels = RequestLabels::new(&admitted.target, &admitted.method, Some(&admitted.query));
+        let now = admitted.now;
+        let response = match body {
+            Err(BodyError::TooLarge) => error(&Status::too_large(self.limits.body_bytes_max)),
+            Err(BodyError::Broken) => {
+                error(&Status::bad_request("the request body could not be read"))
+            }
+            Ok(body) => match &admitted.target {
+                Target::Path => self.path(&admitted),
+                Target::Resource(path) => self
+                    .resource(&admitted, path, &body)
+                    .await
+                    .unwrap_or_else(|status| error(&status)),
+            },
+        };
+        self.finish(response, labels, now)
+    }
+
+    /// 413, for whoever sees a body's length before its bytes.
+    pub(crate) fn too_large(&self) -> Response<Body> {
+        error(&Status::too_large(self.limits.body_bytes_max))
+    }
+
+    /// 500, for whoever catches a panic.
+    pub(crate) fn panicked() -> Response<Body> {
+        error(&Status::internal(
+            "this request hit a defect of the server; the log says more",
+        ))
+    }
+
+    fn finish(
+        &self,
+        mut response: Response<Body>,
+        labels: RequestLabels,
+        now: Timestamp,
+    ) -> Response<Body> {
+        let date = now.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        if let Ok(date) = HeaderValue::from_str(&date) {
+            response.headers_mut().insert(DATE, date);
+        }
+        self.metrics.count(&labels, response.status());
+        response.extensions_mut().insert(labels);
+        response
+    }
+
+    async fn resource(
+        &self,
+        admitted: &Admitted,
+        path: &ResourcePath,
+        body: &[u8],
+    ) -> Result<Response<Body>, Status> {
+        let resolved = match path.resolve() {
+            Ok(resolved) => resolved,
+            Err(Unserved::Status(status)) => return Err(status),
+            Err(Unserved::Page) => return Ok(page_not_found()),
+        };
+        path.check_method(resolved, &admitted.method)?;
+        let descriptor = match resolved {
+            Resolved::Stored(descriptor) => descriptor,
+            Resolved::Review(review) => return self.review(admitted, path, review, body),
+        };
+        let call = Call {
+            descriptor,
+            namespace: if descriptor.namespaced {
+                &path.namespace
+            } else {
+                ""
+            },
+            name: &path.name,
+            subresource: &path.subresource,
+            headers: &admitted.headers,
+            query: &admitted.query,
+            body,
+            user: &admitted.user,
+            now: admitted.now,
+        };
+        match path.verb {
+            "get" => self.get(&call),
+            "list" => self.list(&call),
+            "watch" => self.watch(&call),
+            "create" => self.create(&call).await,
+            "update" => self.update(&call).await,
+            "patch" => self.patch(&call).await,
+            "delete" => self.delete(&call).await,
+            _ => self.delete_collection(&call).await,
+        }
+    }
+
+    fn review(
+        &self,
+        admitted: &Admitted,
+        path: &ResourcePath,
+        review: &'static Review,
+        body: &[u8],
+    ) -> Result<Response<Body>, Status> {
+        let form = Form::negotiate(&admitted.headers, &admitted.query, Occasion::Document)?;
+        let object = create::decode(review.r#type, &admitted.headers, body)?.object;
+        let bench = reviews::Bench {
+            user: &admitted.user,
+            namespace: &path.namespace,
+            authenticator: &self.authenticator,
+            authorizer: &self.authorizer,
+            objects: self.cache.as_ref(),
+            now: admitted.now,
+        };
+        let answer = reviews::handle(review.resource, object, &bench)?;
+        Ok(form.document(StatusCode::CREATED, review.r#type.encode_json(&answer)))
+    }
+
+    /// Everything that is not a resource.
+    fn path(&self, admitted: &Admitted) -> Response<Body> {
+        if !matches!(admitted.method, Method::GET | Method::HEAD) {
+            return error(&Status::method_not_allowed(
+                "the server does not allow this method on the requested resource",
+            ));
+        }
+        let path = admitted.path.trim_end_matches('/');
+        match path {
+            "/version" => self.version_document(admitted),
+            "/metrics" => response(StatusCode::OK, metrics::CONTENT_TYPE, self.metrics_text()),
+            _ => self
+                .health(path, &admitted.query)
+                .or_else(|| Self::discovery(path, admitted))
+                .unwrap_or_else(Self::no_such_path),
+        }
+    }
+}
+
+/// `404 page not found`, as Go's mux says it.
+fn page_not_found() -> Response<Body> {
+    response(StatusCode::NOT_FOUND, TEXT, "404 page not found\n")
+}
+
+/// Selectors of a list, watch or deletecollection, for those authorizers that look at them.
+fn selectors(target: &Target, query: &Query) -> (Option<FieldSelector>, Option<LabelSelector>) {
+    let Target::Resource(target) = target else {
+        return (None, None);
+    };
+    if !matches!(target.verb, "list" | "watch" | "deletecollection") {
+        return (None, None);
+    }
+    let field = query
+        .value("fieldSelector")
+        .and_then(|text| FieldSelector::parse(text).ok());
+    let label = query
+        .value("labelSelector")
+        .and_then(|text| LabelSelector::parse(text).ok());
+    (field, label)
+}

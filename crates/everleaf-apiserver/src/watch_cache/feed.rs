@@ -25,6 +25,8 @@ pub enum Next {
     Event(Arc<Event>),
     /// The watcher fell behind; nothing comes after this.
     Overflow,
+    /// The server stops; nothing comes after this.
+    Closed,
 }
 
 /// One open watch.
@@ -50,6 +52,7 @@ struct Queue {
 struct QueueState {
     events: VecDeque<Arc<Event>>,
     overflowed: bool,
+    closed: bool,
     waker: Option<Waker>,
 }
 
@@ -83,6 +86,7 @@ impl Queue {
 #[derive(Default)]
 pub(super) struct Watchers {
     next_id: u64,
+    closed: bool,
     by_resource: BTreeMap<&'static str, ResourceWatchers>,
     /// Queues that got something since they were last woken.
     touched: Vec<Arc<Queue>>,
@@ -113,6 +117,9 @@ impl Watchers {
 
     fn add(&mut self, resource: &'static str, name: Option<&str>, queue: &Arc<Queue>) -> u64 {
         self.next_id += 1;
+        if self.closed {
+            queue.with(|state| state.closed = true);
+        }
         let watchers = self.by_resource.entry(resource).or_default();
         let queues = match name {
             None => &mut watchers.any,
@@ -149,6 +156,19 @@ impl Watchers {
         for queue in watchers.any.iter().chain(named).map(|(_, queue)| queue) {
             queue.push(event);
             self.touched.push(Arc::clone(queue));
+        }
+    }
+
+    /// Ends every watch, and those that are opened from now on.
+    pub(super) fn close_all(&mut self) {
+        self.closed = true;
+        let queues = self.by_resource.values().flat_map(|watchers| {
+            let named = watchers.named.values().flat_map(BTreeMap::values);
+            watchers.any.values().chain(named)
+        });
+        for queue in queues {
+            queue.with(|state| state.closed = true);
+            queue.wake();
         }
     }
 
@@ -252,6 +272,9 @@ impl Feed {
             let next = self.queue.with(|state| {
                 if state.overflowed {
                     return Some(Next::Overflow);
+                }
+                if state.closed {
+                    return Some(Next::Closed);
                 }
                 let event = state.events.pop_front().map(Next::Event);
                 if event.is_none() {

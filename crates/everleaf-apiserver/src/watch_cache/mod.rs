@@ -196,6 +196,11 @@ impl Cache {
         watchers.wake_all();
     }
 
+    /// Ends every watch, cleanly, and those that are opened from now on.
+    pub fn close_feeds(&self) {
+        self.lock_watchers().close_all();
+    }
+
     /// Takes in one replayed event before anybody watches: in revision order, from the floor up.
     /// `keep` puts it into history; what lies at or below the floor is state only.
     pub(crate) fn restore(&self, event: Arc<Event>, keep: bool) {

@@ -12,6 +12,8 @@ use crate::objects::Stored;
 pub struct PageRequest<'a> {
     /// Only this namespace.
     pub namespace: Option<&'a str>,
+    /// Only this name; saves the walk over all others where it can.
+    pub name: Option<&'a str>,
     /// At this revision; None: now.
     pub revision: Option<u64>,
     /// First key (relative to the resource), inclusive; "" for the beginning.
@@ -70,7 +72,7 @@ impl Cache {
             collection,
             overlay: collection.overlay(revision)?,
         };
-        let (from, to) = range(request);
+        let (from, to) = range(request, collection.descriptor.namespaced);
         for (key, object) in view.range(&from, to.as_deref()) {
             if request.limit > 0 && page.objects.len() == request.limit {
                 page.next.get_or_insert_with(|| key.to_owned());
@@ -86,15 +88,17 @@ impl Cache {
 }
 
 /// Keys from (inclusive) and to (exclusive).
-fn range(request: &PageRequest<'_>) -> (String, Option<String>) {
-    match request.namespace {
-        None => (request.start.to_owned(), None),
-        Some(namespace) => {
-            let first = format!("{namespace}/");
-            let from = first.max(request.start.to_owned());
-            (from, Some(format!("{namespace}0")))
+fn range(request: &PageRequest<'_>, namespaced: bool) -> (String, Option<String>) {
+    let (first, last) = match (request.namespace, request.name) {
+        (Some(namespace), Some(name)) => {
+            let key = super::key_of(namespace, name);
+            (key.clone(), Some(key + "\0"))
         }
-    }
+        (None, Some(name)) if !namespaced => (name.to_owned(), Some(format!("{name}\0"))),
+        (None, _) => (String::new(), None),
+        (Some(namespace), None) => (format!("{namespace}/"), Some(format!("{namespace}0"))),
+    };
+    (first.max(request.start.to_owned()), last)
 }
 
 impl Collection {

@@ -1,0 +1,227 @@
+//! delete and deletecollection (spec/api.md 1.6).
+//!
+//! There is no garbage collector and no grace period: an object without finalizers goes at once,
+//! whatever propagation was asked for. One with finalizers is marked, and goes with the last of them.
+
+use std::sync::Arc;
+
+use everleaf_api::fields::FieldError;
+use everleaf_api::status::GroupResource;
+use everleaf_api::{Status, meta, types};
+use http::{Response, StatusCode};
+use serde_json::{Value, json};
+
+use super::create::decode;
+use super::query::{ListOptions, check_dry_run};
+use super::respond::{Form, Occasion, success};
+use super::select::Selection;
+use super::update::{ATTEMPTS_MAX, MODIFIED};
+use super::{Body, Call, Server};
+use crate::admission::{self, Attributes, Operation};
+use crate::objects::{Objects, Stored};
+use crate::registry::namespaces::NAMESPACES;
+use crate::watch_cache::PageRequest;
+use crate::writer::{Expected, Refusal};
+
+/// What a delete was asked to do.
+#[derive(Debug, Default)]
+struct DeleteOptions {
+    uid: Option<String>,
+    resource_version: Option<String>,
+    dry_run: bool,
+}
+
+/// How a delete ended.
+enum Deleted {
+    /// The object is gone (or would be); its last state.
+    Gone(Arc<Stored>),
+    /// It waits for its finalizers; its present state.
+    Marked(Value),
+}
+
+impl Server {
+    pub(super) async fn delete(&self, call: &Call<'_>) -> Result<Response<Body>, Status> {
+        let form = Form::negotiate(call.headers, call.query, Occasion::Object)?;
+        let options = DeleteOptions::parse(call)?;
+        let deleted = self.delete_one(call, call.namespace, call.name, &options);
+        match deleted.await? {
+            Deleted::Marked(object) => {
+                Ok(form.object(StatusCode::OK, call.descriptor, &object, call.now))
+            }
+            Deleted::Gone(stored) => {
+                let about = call.about();
+                let mut details = json!({
+                    "name": stored.name,
+                    "kind": about.resource,
+                    "uid": meta::uid(&stored.object),
+                });
+                if !about.group.is_empty() {
+                    details["group"] = about.group.into();
+                }
+                Ok(success(&form, details))
+            }
+        }
+    }
+
+    pub(super) async fn delete_collection(
+        &self,
+        call: &Call<'_>,
+    ) -> Result<Response<Body>, Status> {
+        let form = Form::negotiate(call.headers, call.query, Occasion::List)?;
+        let options = DeleteOptions::parse(call)?;
+        let list = ListOptions::parse(call.query, false)?;
+        let selection = Selection::new(call.descriptor, &list)?;
+        let request = PageRequest {
+            namespace: call.namespace_filter(),
+            name: selection.name(),
+            limit: list.limit,
+            ..PageRequest::default()
+        };
+        let page = self
+            .cache
+            .page(call.descriptor.resource, &request, &|object| {
+                selection.matches(&object.object)
+            })
+            .map_err(|_| Status::internal("the present state cannot be read"))?;
+        let mut deleted = Vec::new();
+        for stored in &page.objects {
+            match self
+                .delete_one(call, &stored.namespace, &stored.name, &options)
+                .await
+            {
+                Ok(_) => deleted.push(&stored.object),
+                // Somebody else was faster.
+                Err(status) if status.code == StatusCode::NOT_FOUND.as_u16() => {}
+                Err(status) => return Err(status),
+            }
+        }
+        let list_meta = meta::list_meta(&page.revision.to_string(), "", None);
+        Ok(form.list(call.descriptor, &list_meta, &deleted, call.now))
+    }
+
+    async fn delete_one(
+        &self,
+        call: &Call<'_>,
+        namespace: &str,
+        name: &str,
+        options: &DeleteOptions,
+    ) -> Result<Deleted, Status> {
+        let descriptor = call.descriptor;
+        for _ in 0..ATTEMPTS_MAX {
+            let current = self
+                .cache
+                .get(descriptor.resource, namespace, name)
+                .ok_or_else(|| Status::not_found(call.about(), name))?;
+            options.check(call, &current)?;
+            let attributes = Attributes {
+                operation: Operation::Delete,
+                resource: descriptor.resource,
+                group: descriptor.r#type.group,
+                subresource: "",
+                namespace,
+                name,
+                user: call.user,
+                old: Some(&current.object),
+                request: None,
+            };
+            admission::mutate(&attributes, None, self.cache.as_ref())?;
+            admission::validate(&attributes, None, self.cache.as_ref(), &self.authorizer)?;
+            if options.dry_run {
+                return Ok(Deleted::Gone(current));
+            }
+            let outcome = if meta::finalizers(&current.object).next().is_some() {
+                self.mark(call, &current).await
+            } else if descriptor.resource == NAMESPACES.resource {
+                self.delete_namespace(&current, call.now).await?;
+                return Ok(Deleted::Gone(current));
+            } else {
+                let gone = self.propose_delete(descriptor, &current).await;
+                gone.map(|_| Deleted::Gone(current))
+            };
+            match outcome {
+                Ok(deleted) => return Ok(deleted),
+                Err(Refusal::Changed | Refusal::Exists) => {}
+                Err(refusal) => return Err(self.refused(refusal)),
+            }
+        }
+        Err(Status::conflict(call.about(), name, MODIFIED))
+    }
+
+    /// Sets the deletion timestamp of an object that has finalizers.
+    async fn mark(&self, call: &Call<'_>, current: &Stored) -> Result<Deleted, Refusal> {
+        if meta::deletion_timestamp(&current.object).is_some() {
+            return Ok(Deleted::Marked(current.object.clone()));
+        }
+        let mut object = current.object.clone();
+        mark_deleted(&mut object, &meta::format_time(call.now));
+        let expected = Expected::Revision(current.revision);
+        let marked = self
+            .propose_put(call.descriptor, object, expected, None)
+            .await?;
+        Ok(Deleted::Marked(marked.object.clone()))
+    }
+}
+
+/// Writes what says that an object is on its way out.
+pub(super) fn mark_deleted(object: &mut Value, now: &str) {
+    let metadata = meta::metadata_mut(object);
+    metadata.insert("deletionTimestamp".to_owned(), now.into());
+    metadata.insert("deletionGracePeriodSeconds".to_owned(), 0.into());
+}
+
+impl DeleteOptions {
+    /// From the body, if there is one, and the query.
+    fn parse(call: &Call<'_>) -> Result<Self, Status> {
+        let mut options = Self::default();
+        let body = if call.body.is_empty() {
+            Value::Null
+        } else {
+            decode(&types::DELETE_OPTIONS, call.headers, call.body)?.object
+        };
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        options.uid = text(&body["preconditions"]["uid"]);
+        options.resource_version = text(&body["preconditions"]["resourceVersion"]);
+        let of_body = body["dryRun"].as_array().into_iter().flatten();
+        let dry_runs: Vec<&str> = of_body
+            .filter_map(Value::as_str)
+            .chain(call.query.values("dryRun"))
+            .filter(|value| !value.is_empty())
+            .collect();
+        let mut errors: Vec<FieldError> = Vec::new();
+        check_dry_run(&dry_runs, &mut errors);
+        if !errors.is_empty() {
+            return Err(Status::invalid(
+                "meta.k8s.io",
+                "DeleteOptions",
+                "",
+                &errors,
+            ));
+        }
+        options.dry_run = !dry_runs.is_empty();
+        Ok(options)
+    }
+
+    /// 409 when a precondition does not hold. Upstream names the kind here, not the resource.
+    fn check(&self, call: &Call<'_>, current: &Stored) -> Result<(), Status> {
+        let version = current.revision.to_string();
+        let conditions = [
+            ("UID", &self.uid, meta::uid(&current.object)),
+            ("ResourceVersion", &self.resource_version, version.as_str()),
+        ];
+        for (what, wanted, found) in conditions {
+            let Some(wanted) = wanted else { continue };
+            if wanted != found {
+                let about = GroupResource {
+                    group: call.descriptor.r#type.group,
+                    resource: call.descriptor.r#type.kind,
+                };
+                let text = format!(
+                    "Precondition failed: {what} in precondition: {wanted}, {what} in object \
+                     meta: {found}"
+                );
+                return Err(Status::conflict(about, &current.name, &text));
+            }
+        }
+        Ok(())
+    }
+}

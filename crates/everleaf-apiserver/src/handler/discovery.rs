@@ -1,0 +1,180 @@
+//! What is served, told to clients: plain and aggregated documents (spec/api.md 3.1).
+
+use std::fmt::Write as _;
+
+use everleaf_api::discovery::{self, Resource};
+use everleaf_api::negotiate::{self, Encoding, Shape};
+use everleaf_api::Status;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use serde_json::{Value, json};
+
+use super::query::Query;
+use super::respond::{
+    Form, JSON, Occasion, accept_header, error, response, to_json,
+};
+use super::route::is_served_group;
+use super::{Admitted, Body, Server, page_not_found};
+use crate::registry::DESCRIPTORS;
+use crate::registry::reviews::REVIEWS;
+
+/// `Content-Type` of the aggregated form; clients decide by it.
+const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+/// Verbs of every subresource.
+const SUBRESOURCE_VERBS: &[&str] = &["get", "patch", "update"];
+/// Paths that `/` names besides the API's own.
+const OTHER_PATHS: [&str; 7] = [
+    "/healthz",
+    "/healthz/ping",
+    "/livez",
+    "/livez/ping",
+    "/metrics",
+    "/readyz",
+    "/version",
+];
+
+/// Everything served, in the order of the registry.
+fn resources() -> Vec<Resource> {
+    let mut resources = Vec::new();
+    for descriptor in DESCRIPTORS {
+        let main = Resource {
+            group: descriptor.r#type.group,
+            version: descriptor.r#type.version,
+            name: descriptor.resource.into(),
+            singular: descriptor.singular,
+            namespaced: descriptor.namespaced,
+            kind: descriptor.r#type.kind,
+            verbs: descriptor.verbs,
+            short_names: descriptor.short_names,
+        };
+        let of = |subresource: &&str| Resource {
+            name: format!("{}/{subresource}", descriptor.resource).into(),
+            singular: "",
+            verbs: SUBRESOURCE_VERBS,
+            short_names: &[],
+            ..main.clone()
+        };
+        let subresources: Vec<Resource> = descriptor.subresources.iter().map(of).collect();
+        resources.push(main);
+        resources.extend(subresources);
+    }
+    resources.extend(REVIEWS.iter().map(|review| Resource {
+        group: review.r#type.group,
+        version: review.r#type.version,
+        name: review.resource.into(),
+        singular: review.singular,
+        namespaced: review.namespaced,
+        kind: review.r#type.kind,
+        verbs: &["create"],
+        short_names: &[],
+    }));
+    resources
+}
+
+impl Server {
+    /// The discovery document of a path; None when it is none.
+    pub(super) fn discovery(path: &str, admitted: &Admitted) -> Option<Response<Body>> {
+        let (headers, query) = (&admitted.headers, &admitted.query);
+        let resources = resources();
+        let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+        let document = match parts[..] {
+            [""] => Some(json!({ "paths": paths(&resources) })),
+            ["api"] => return Some(root(headers, query, &resources, true)),
+            ["apis"] => return Some(root(headers, query, &resources, false)),
+            ["api", version] => discovery::resource_list(&resources, "", version),
+            ["apis", group] | ["apis", group, _] if !is_served_group(group) => {
+                return Some(page_not_found());
+            }
+            ["apis", ""] => None,
+            ["apis", group] => discovery::group(&resources, group),
+            ["apis", group, version] => discovery::resource_list(&resources, group, version),
+            ["openapi", ..] => None,
+            _ => return None,
+        };
+        Some(match document {
+            Some(document) => plain(headers, query, &document),
+            None => error(&Status::no_such_resource()),
+        })
+    }
+
+    /// 404 that says what there is instead.
+    pub(super) fn no_such_path() -> Response<Body> {
+        let document = json!({ "paths": paths(&resources()) });
+        response(StatusCode::NOT_FOUND, JSON, to_json(&document))
+    }
+}
+
+fn paths(resources: &[Resource]) -> Vec<String> {
+    let mut paths: Vec<String> = OTHER_PATHS.iter().map(|path| (*path).to_owned()).collect();
+    paths.extend(["/api", "/api/v1", "/apis"].map(str::to_owned));
+    for resource in resources.iter().filter(|r| !r.group.is_empty()) {
+        let group = format!("/apis/{}", resource.group);
+        paths.extend([format!("{group}/{}", resource.version), group]);
+    }
+    paths.sort();
+    paths.dedup();
+    paths
+}
+
+fn plain(headers: &HeaderMap, query: &Query, document: &Value) -> Response<Body> {
+    match Form::negotiate(headers, query, Occasion::Document) {
+        Ok(form) => form.document(StatusCode::OK, to_json(document)),
+        Err(status) => error(&status),
+    }
+}
+
+/// `/api` and `/apis`: the one or the other form, by `Accept`.
+fn root(
+    headers: &HeaderMap,
+    query: &Query,
+    resources: &[Resource],
+    core: bool,
+) -> Response<Body> {
+    let can = |answer: negotiate::Answer| match answer.shape {
+        Shape::GroupDiscovery => answer.encoding == Encoding::Json,
+        Shape::Object => answer.encoding != Encoding::Protobuf,
+        Shape::Table { .. } | Shape::PartialObjectMetadata | Shape::PartialObjectMetadataList => {
+            false
+        }
+    };
+    let wants_aggregated = match negotiate::accept(accept_header(headers).as_deref(), &can) {
+        Ok(answer) => answer.shape == Shape::GroupDiscovery,
+        Err(status) => return error(&status),
+    };
+    let mut response = if wants_aggregated {
+        aggregated(headers, &to_json(&discovery::aggregated(resources, core)))
+    } else if core {
+        plain(headers, query, &discovery::api_versions())
+    } else {
+        plain(headers, query, &discovery::group_list(resources))
+    };
+    response
+        .headers_mut()
+        .insert(VARY, HeaderValue::from_static("Accept"));
+    response
+}
+
+fn aggregated(headers: &HeaderMap, json: &[u8]) -> Response<Body> {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA512, json);
+    let mut tag = String::from("\"");
+    for byte in digest.as_ref() {
+        // Writing to a String cannot fail.
+        let _ = write!(tag, "{byte:02X}");
+    }
+    tag.push('"');
+    let known = headers
+        .get(IF_NONE_MATCH)
+        .is_some_and(|value| value.as_bytes() == tag.as_bytes());
+    let mut response = if known {
+        response(StatusCode::NOT_MODIFIED, AGGREGATED, Vec::new())
+    } else {
+        response(StatusCode::OK, AGGREGATED, json.to_vec())
+    };
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(AGGREGATED));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("public"));
+    if let Ok(tag) = HeaderValue::from_str(&tag) {
+        headers.insert(ETAG, tag);
+    }
+    response
+}

@@ -1,0 +1,116 @@
+//! The door for callers inside this process: a tower service that speaks HTTP without a socket.
+//!
+//! The same authorization, admission and limits of state as for anyone; only the identity is given
+//! instead of proven. No header can make it: [`InProcessIdentity`] has a private constructor, and this
+//! is its only use.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::FutureExt as _;
+use http::{Request, Response};
+use http_body::Body as HttpBody;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use jiff::Timestamp;
+use tower::Service;
+
+use super::{Body, BodyError, Server};
+use crate::authn::{InProcessIdentity, Peer};
+use crate::user::User;
+
+/// Reads the wall clock; a shell's, or the simulator's.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// A client's view of the server, under one identity.
+#[derive(Clone)]
+pub struct InProcess {
+    server: Arc<Server>,
+    peer: Peer,
+    clock: Clock,
+}
+
+impl Server {
+    /// A service that acts as `identity`. Groups are those given: include `system:authenticated`.
+    pub fn in_process(self: &Arc<Self>, identity: User, clock: Clock) -> InProcess {
+        InProcess {
+            server: Arc::clone(self),
+            peer: Peer {
+                in_process: Some(InProcessIdentity::new(identity)),
+                ..Peer::default()
+            },
+            clock,
+        }
+    }
+
+    /// Serves one request of a transport: judged first, read afterwards. A panic becomes a 500.
+    pub(crate) async fn serve<B>(
+        &self,
+        request: Request<B>,
+        peer: &Peer,
+        now: Timestamp,
+    ) -> Response<Body>
+    where
+        B: HttpBody,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let walk = AssertUnwindSafe(self.walk(request, peer, now));
+        walk.catch_unwind().await.unwrap_or_else(|_| {
+            tracing::error!("a request hit a defect; it was answered 500");
+            Self::panicked()
+        })
+    }
+
+    async fn walk<B>(&self, request: Request<B>, peer: &Peer, now: Timestamp) -> Response<Body>
+    where
+        B: HttpBody,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let (parts, body) = request.into_parts();
+        let admitted = match self.admit(parts, peer, now) {
+            Ok(admitted) => admitted,
+            Err(refused) => return *refused,
+        };
+        let limited = Limited::new(body, self.limits.body_bytes_max);
+        let body = match Box::pin(limited).collect().await {
+            Ok(collected) => Ok(collected.to_bytes()),
+            Err(error) if error.is::<LengthLimitError>() => Err(BodyError::TooLarge),
+            Err(_) => Err(BodyError::Broken),
+        };
+        self.answer(admitted, body).await
+    }
+}
+
+impl<B> Service<Request<B>> for InProcess
+where
+    B: HttpBody + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let this = self.clone();
+        Box::pin(async move {
+            let now = (this.clock)();
+            Ok(this.server.serve(request, &this.peer, now).await)
+        })
+    }
+}
+
+impl std::fmt::Debug for InProcess {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("InProcess")
+            .field("identity", &self.peer.in_process)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,107 @@
+//! A namespace goes with everything in it.
+//!
+//! Upstream leaves that to a controller. Here the delete itself does it: the namespace becomes
+//! Terminating, so that admission lets nothing new in; what is in it is deleted object by object; then the
+//! namespace goes. If the server stops in between, the namespace stays Terminating, and deleting it
+//! again goes on. Objects with finalizers are not waited for: the delete is refused before it begins.
+
+use std::sync::Arc;
+
+use everleaf_api::status::GroupResource;
+use everleaf_api::{Status, meta};
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::Server;
+use super::delete::mark_deleted;
+use crate::objects::{Objects, Stored};
+use crate::registry::namespaces::NAMESPACES;
+use crate::registry::{DESCRIPTORS, Descriptor};
+use crate::writer::{Expected, Refusal};
+
+/// Times the contents are listed again because something was still on its way in.
+const SWEEPS_MAX: usize = 10;
+
+const ABOUT: GroupResource<'static> = GroupResource {
+    group: "",
+    resource: "namespaces",
+};
+
+impl Server {
+    pub(super) async fn delete_namespace(
+        &self,
+        namespace: &Stored,
+        now: Timestamp,
+    ) -> Result<(), Status> {
+        let name = &namespace.name;
+        self.check_no_finalizers(name)?;
+        let mut current = self.terminate(namespace, now).await?;
+        for _ in 0..SWEEPS_MAX {
+            let contents = self.contents(name);
+            for (descriptor, object) in &contents {
+                match self.propose_delete(descriptor, object).await {
+                    // Changed or gone: the next sweep sees it as it is now.
+                    Ok(_) | Err(Refusal::Changed | Refusal::Exists) => {}
+                    Err(refusal) => return Err(self.refused(refusal)),
+                }
+            }
+            if !contents.is_empty() {
+                continue;
+            }
+            match self.propose_delete(&NAMESPACES, &current).await {
+                Ok(_) => return Ok(()),
+                Err(Refusal::Changed) => match self.cache.get(NAMESPACES.resource, "", name) {
+                    Some(changed) => current = changed,
+                    None => return Ok(()),
+                },
+                Err(refusal) => return Err(self.refused(refusal)),
+            }
+        }
+        let text = "objects keep being written to it; it stays Terminating, delete it again";
+        Err(Status::conflict(ABOUT, name, text))
+    }
+
+    fn check_no_finalizers(&self, namespace: &str) -> Result<(), Status> {
+        let held = self
+            .contents(namespace)
+            .into_iter()
+            .find(|(_, object)| meta::finalizers(&object.object).next().is_some());
+        match held {
+            None => Ok(()),
+            Some((descriptor, object)) => {
+                let text = format!(
+                    "{} {:?} in it has finalizers; remove them first",
+                    descriptor.resource, object.name
+                );
+                Err(Status::conflict(ABOUT, namespace, &text))
+            }
+        }
+    }
+
+    async fn terminate(
+        &self,
+        namespace: &Stored,
+        now: Timestamp,
+    ) -> Result<Arc<Stored>, Status> {
+        let mut object = namespace.object.clone();
+        if meta::deletion_timestamp(&object).is_none() {
+            mark_deleted(&mut object, &meta::format_time(now));
+        }
+        object["status"] = json!({"phase": "Terminating"});
+        let expected = Expected::Revision(namespace.revision);
+        self.propose_put(&NAMESPACES, object, expected, None)
+            .await
+            .map_err(|refusal| self.refused(refusal))
+    }
+
+    fn contents(&self, namespace: &str) -> Vec<(&'static Descriptor, Arc<Stored>)> {
+        DESCRIPTORS
+            .iter()
+            .filter(|descriptor| descriptor.namespaced)
+            .flat_map(|descriptor| {
+                let objects = self.cache.list(descriptor.resource, Some(namespace));
+                objects.into_iter().map(|object| (*descriptor, object))
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,280 @@
+//! Query parameters, as far as they mean anything to us. Unknown ones are ignored, as upstream.
+
+use everleaf_api::Status;
+use everleaf_api::fields::FieldError;
+use everleaf_api::selector::{FieldSelector, LabelSelector};
+use percent_encoding::percent_decode_str;
+
+/// Parameters of one request, by name; the first of several counts.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Query {
+    pairs: Vec<(String, String)>,
+}
+
+/// Pairs looked at; more is nobody's honest request.
+const PAIRS_MAX: usize = 128;
+/// Longest `fieldManager`, in bytes.
+const FIELD_MANAGER_BYTES_MAX: usize = 128;
+
+impl Query {
+    /// Splits and decodes.
+    pub(super) fn parse(text: &str) -> Result<Self, Status> {
+        let decode = |part: &str| -> Result<String, Status> {
+            let spaced = part.replace('+', " ");
+            match percent_decode_str(&spaced).decode_utf8() {
+                Ok(text) => Ok(text.into_owned()),
+                Err(_) => Err(Status::bad_request("the query is not valid UTF-8")),
+            }
+        };
+        let mut pairs = Vec::new();
+        for pair in text.split('&').filter(|pair| !pair.is_empty()) {
+            if pairs.len() == PAIRS_MAX {
+                return Err(Status::bad_request(format!(
+                    "the query has more than {PAIRS_MAX} parameters"
+                )));
+            }
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            pairs.push((decode(name)?, decode(value)?));
+        }
+        Ok(Self { pairs })
+    }
+
+    /// Value of a parameter; None when absent.
+    pub(super) fn value(&self, name: &str) -> Option<&str> {
+        self.pairs
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// Every value of a parameter.
+    pub(super) fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.pairs
+            .iter()
+            .filter(move |(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// A parameter that is present and not empty.
+    fn text(&self, name: &str) -> &str {
+        self.value(name).unwrap_or("")
+    }
+
+    /// Go's `strconv.ParseBool`, and true for a bare name; Err: 400.
+    fn flag(&self, name: &str) -> Result<Option<bool>, Status> {
+        match self.value(name) {
+            None => Ok(None),
+            Some("" | "1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(Some(true)),
+            Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(Some(false)),
+            Some(other) => Err(Status::bad_request(format!(
+                "invalid value {other:?} of the query parameter {name}: it must be true or false"
+            ))),
+        }
+    }
+
+    fn number(&self, name: &str) -> Result<Option<i64>, Status> {
+        match self.text(name) {
+            "" => Ok(None),
+            text => text.parse().map(Some).map_err(|_| {
+                Status::bad_request(format!(
+                    "invalid value {text:?} of the query parameter {name}: it must be a number"
+                ))
+            }),
+        }
+    }
+
+    /// True when `watch` is set (a bad value is told later, by [`ListOptions`]).
+    pub(super) fn is_watch(&self) -> bool {
+        self.flag("watch").ok().flatten().unwrap_or(false)
+    }
+
+    /// The name that a `metadata.name` field selector demands, or "".
+    pub(super) fn selected_name(&self) -> String {
+        FieldSelector::parse(self.text("fieldSelector"))
+            .ok()
+            .and_then(|selector| selector.required("metadata.name").map(str::to_owned))
+            .unwrap_or_default()
+    }
+
+    /// True when indented JSON is wanted.
+    pub(super) fn is_pretty(&self) -> bool {
+        matches!(self.value("pretty"), Some("" | "1" | "true"))
+    }
+}
+
+/// `resourceVersionMatch`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Match {
+    Exact,
+    NotOlderThan,
+}
+
+/// Parameters of list, watch and deletecollection (`meta/internalversion/validation`).
+#[derive(Debug, Clone, Default)]
+pub(super) struct ListOptions {
+    pub(super) labels: LabelSelector,
+    pub(super) fields: FieldSelector,
+    /// 0 for all.
+    pub(super) limit: usize,
+    pub(super) continues: String,
+    /// None when unset.
+    pub(super) resource_version: Option<u64>,
+    pub(super) matching: Option<Match>,
+    pub(super) timeout_seconds: Option<u64>,
+    pub(super) bookmarks: bool,
+    pub(super) send_initial_events: Option<bool>,
+}
+
+impl ListOptions {
+    /// Reads and validates; `watch` says for which verb.
+    pub(super) fn parse(query: &Query, watch: bool) -> Result<Self, Status> {
+        query.flag("watch")?;
+        let selector = |what: &str, error: String| {
+            Status::bad_request(format!("unable to parse the {what} selector: {error}"))
+        };
+        let options = Self {
+            labels: LabelSelector::parse(query.text("labelSelector"))
+                .map_err(|error| selector("label", error))?,
+            fields: FieldSelector::parse(query.text("fieldSelector"))
+                .map_err(|error| selector("field", error))?,
+            limit: query.number("limit")?.map_or(0, |limit| {
+                usize::try_from(limit.max(0)).unwrap_or(usize::MAX)
+            }),
+            continues: query.text("continue").to_owned(),
+            resource_version: resource_version(query.text("resourceVersion"))?,
+            matching: None,
+            timeout_seconds: query
+                .number("timeoutSeconds")?
+                .and_then(|seconds| u64::try_from(seconds).ok())
+                .filter(|seconds| *seconds > 0),
+            bookmarks: query.flag("allowWatchBookmarks")?.unwrap_or(false),
+            send_initial_events: query.flag("sendInitialEvents")?,
+        };
+        options.validate(query, watch)
+    }
+
+    fn validate(mut self, query: &Query, watch: bool) -> Result<Self, Status> {
+        let (mut errors, mode) = (Vec::new(), query.text("resourceVersionMatch"));
+        let forbidden = |detail: &str| FieldError::forbidden("resourceVersionMatch", detail);
+        if self.send_initial_events.is_some() {
+            if !watch {
+                errors.push(FieldError::forbidden(
+                    "sendInitialEvents",
+                    "sendInitialEvents is forbidden for list",
+                ));
+            } else if mode != "NotOlderThan" {
+                errors.push(forbidden(
+                    "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+                ));
+            }
+        } else if !mode.is_empty() {
+            if watch {
+                errors.push(forbidden("resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"));
+            } else if self.resource_version.is_none() {
+                errors.push(forbidden(
+                    "resourceVersionMatch is forbidden unless resourceVersion is provided",
+                ));
+            } else if !self.continues.is_empty() {
+                errors.push(forbidden("resourceVersionMatch is forbidden when continue is provided"));
+            } else if mode == "Exact" && self.resource_version == Some(0) {
+                errors.push(forbidden(
+                    "resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\"",
+                ));
+            }
+        }
+        match mode {
+            "" => {}
+            "Exact" if !watch => self.matching = Some(Match::Exact),
+            "NotOlderThan" => self.matching = Some(Match::NotOlderThan),
+            other => errors.push(FieldError::not_supported(
+                "resourceVersionMatch",
+                other,
+                &["Exact", "NotOlderThan"],
+            )),
+        }
+        if errors.is_empty() {
+            return Ok(self);
+        }
+        Err(Status::invalid("meta.k8s.io", "ListOptions", "", &errors))
+    }
+}
+
+/// A resource version in a query: None when empty.
+pub(super) fn resource_version(text: &str) -> Result<Option<u64>, Status> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|_| {
+        Status::bad_request(format!(
+            "resourceVersion: Invalid value: {text:?}: it must be a number that this server gave"
+        ))
+    })
+}
+
+/// What a client wants done with unknown or repeated fields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum FieldValidation {
+    Ignore,
+    #[default]
+    Warn,
+    Strict,
+}
+
+/// Parameters of create, update and patch.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct WriteOptions {
+    pub(super) dry_run: bool,
+    pub(super) field_validation: FieldValidation,
+}
+
+impl WriteOptions {
+    /// Reads and validates; `kind` is the options type an error names (`CreateOptions`, …).
+    pub(super) fn parse(query: &Query, kind: &str) -> Result<Self, Status> {
+        let mut errors = Vec::new();
+        let dry_runs: Vec<&str> = query
+            .values("dryRun")
+            .filter(|value| !value.is_empty())
+            .collect();
+        check_dry_run(&dry_runs, &mut errors);
+        let field_validation = match query.text("fieldValidation") {
+            "" | "Warn" => FieldValidation::Warn,
+            "Ignore" => FieldValidation::Ignore,
+            "Strict" => FieldValidation::Strict,
+            other => {
+                errors.push(FieldError::not_supported(
+                    "fieldValidation",
+                    other,
+                    &["Ignore", "Strict", "Warn"],
+                ));
+                FieldValidation::Warn
+            }
+        };
+        let manager = query.text("fieldManager");
+        if manager.len() > FIELD_MANAGER_BYTES_MAX {
+            errors.push(FieldError::too_long("fieldManager", FIELD_MANAGER_BYTES_MAX));
+        } else if manager.chars().any(char::is_control) {
+            errors.push(FieldError::invalid(
+                "fieldManager",
+                &everleaf_api::fields::quote(manager),
+                "should only contain printable characters",
+            ));
+        }
+        if query.value("force").is_some() {
+            errors.push(FieldError::forbidden("force", "may not be specified for non-apply patch"));
+        }
+        if !errors.is_empty() {
+            return Err(Status::invalid("meta.k8s.io", kind, "", &errors));
+        }
+        Ok(Self {
+            dry_run: !dry_runs.is_empty(),
+            field_validation,
+        })
+    }
+}
+
+/// `dryRun` may only be `All`.
+pub(super) fn check_dry_run(values: &[&str], errors: &mut Vec<FieldError>) {
+    for value in values.iter().filter(|value| **value != "All") {
+        errors.push(FieldError::not_supported("dryRun", value, &["All"]));
+    }
+}

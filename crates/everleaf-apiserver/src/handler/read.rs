@@ -1,0 +1,245 @@
+//! get, list and the opening of a watch.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use everleaf_api::{Status, meta};
+use http::{Response, StatusCode};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::query::{ListOptions, Match, resource_version};
+use super::respond::{Form, JSON, Occasion, with_body};
+use super::select::Selection;
+use super::watch::{WatchOrder, WatchStream};
+use super::{Body, Call, Server};
+use crate::objects::Objects;
+use crate::watch_cache::{PageRequest, Scope, SnapshotError, Start};
+
+/// A watch without `timeoutSeconds` ends at random in this range (upstream's `--min-request-timeout`),
+/// so that a fleet does not come back at once.
+const WATCH_SECONDS: std::ops::Range<u64> = 1800..3600;
+/// Longest watch a client may ask for.
+const WATCH_SECONDS_MAX: u64 = 24 * 3600;
+
+impl Server {
+    pub(super) fn get(&self, call: &Call<'_>) -> Result<Response<Body>, Status> {
+        let form = Form::negotiate(call.headers, call.query, Occasion::Object)?;
+        if let Some(revision) =
+            resource_version(call.query.value("resourceVersion").unwrap_or(""))?
+        {
+            self.check_not_future(revision)?;
+        }
+        let stored = self
+            .cache
+            .get(call.descriptor.resource, call.namespace, call.name)
+            .ok_or_else(|| Status::not_found(call.about(), call.name))?;
+        Ok(form.object(StatusCode::OK, call.descriptor, &stored.object, call.now))
+    }
+
+    pub(super) fn list(&self, call: &Call<'_>) -> Result<Response<Body>, Status> {
+        let form = Form::negotiate(call.headers, call.query, Occasion::List)?;
+        let options = ListOptions::parse(call.query, false)?;
+        let selection = Selection::new(call.descriptor, &options)?;
+        let place = self.place_of(&options)?;
+        let request = PageRequest {
+            namespace: call.namespace_filter(),
+            name: selection.name(),
+            revision: place.revision,
+            start: &place.start,
+            limit: options.limit,
+        };
+        let page = self
+            .cache
+            .page(call.descriptor.resource, &request, &|object| {
+                selection.matches(&object.object)
+            })
+            .map_err(|SnapshotError::Expired { oldest }| expired(&place, oldest))?;
+        let token = page.next.as_ref().map_or(String::new(), |next| {
+            Token::new(page.revision, next).encode()
+        });
+        let remaining = (page.next.is_some() && selection.is_everything())
+            .then_some(page.remaining as u64);
+        let list_meta = meta::list_meta(&page.revision.to_string(), &token, remaining);
+        let objects: Vec<&Value> = page.objects.iter().map(|stored| &stored.object).collect();
+        Ok(form.list(call.descriptor, &list_meta, &objects, call.now))
+    }
+
+    pub(super) fn watch(&self, call: &Call<'_>) -> Result<Response<Body>, Status> {
+        let form = Form::negotiate(call.headers, call.query, Occasion::Watch)?;
+        let mut options = ListOptions::parse(call.query, true)?;
+        if !call.name.is_empty() && selects_no_name(&options) {
+            // The deprecated `/watch/…/name` path.
+            let term = ("metadata.name".to_owned(), false, call.name.to_owned());
+            options.fields.terms.push(term);
+        }
+        let selection = Selection::new(call.descriptor, &options)?;
+        if self.cache.watcher_count() >= self.limits.watches_max {
+            return Err(Status::too_many_requests(
+                format!("too many watches are open (limit {})", self.limits.watches_max),
+                self.limits.retry_after_seconds,
+            ));
+        }
+        let scope = Scope {
+            namespace: call.namespace_filter().map(str::to_owned),
+            name: selection.name().map(str::to_owned),
+        };
+        let wants_state = options.send_initial_events == Some(true);
+        let start = match options.resource_version.filter(|revision| *revision > 0) {
+            Some(revision) => {
+                self.check_not_future(revision)?;
+                if wants_state {
+                    Start::State
+                } else {
+                    Start::After(revision)
+                }
+            }
+            None if options.send_initial_events == Some(false) => Start::Now,
+            None => Start::State,
+        };
+        let feed = self
+            .cache
+            .watch(call.descriptor.resource, scope, start)
+            .map_err(|oldest| {
+                Status::expired(format!(
+                    "too old resource version: {} ({oldest})",
+                    options.resource_version.unwrap_or(0)
+                ))
+            })?;
+        let seconds = match options.timeout_seconds {
+            Some(seconds) => seconds.min(WATCH_SECONDS_MAX),
+            None => self.random_in(WATCH_SECONDS),
+        };
+        let order = WatchOrder {
+            descriptor: call.descriptor,
+            selection,
+            form,
+            bookmarks: options.bookmarks,
+            mark_initial_events_end: wants_state,
+            timeout: Duration::from_secs(seconds),
+            opened: call.now,
+        };
+        let stream = WatchStream::new(order, feed);
+        Ok(with_body(StatusCode::OK, JSON, Body::watch(stream)))
+    }
+
+    /// 504 for a resource version that this server has not given yet.
+    fn check_not_future(&self, revision: u64) -> Result<(), Status> {
+        let current = self.cache.revision();
+        if revision <= current {
+            return Ok(());
+        }
+        let mut status = Status::timeout(
+            format!("Too large resource version: {revision}, current: {current}"),
+            self.limits.retry_after_seconds,
+        );
+        status.details = Some(json!({
+            "causes": [{
+                "reason": "ResourceVersionTooLarge",
+                "message": "Too large resource version",
+            }],
+            "retryAfterSeconds": self.limits.retry_after_seconds,
+        }));
+        Err(status)
+    }
+
+    /// Where a list begins, and at which revision.
+    fn place_of(&self, options: &ListOptions) -> Result<Place, Status> {
+        if !options.continues.is_empty() {
+            if options.resource_version.is_some_and(|revision| revision > 0) {
+                return Err(Status::bad_request(
+                    "specifying resource version is not allowed when using continue",
+                ));
+            }
+            return Token::decode(&options.continues);
+        }
+        let revision = options.resource_version.filter(|revision| *revision > 0);
+        if let Some(revision) = revision {
+            self.check_not_future(revision)?;
+        }
+        let exact = match options.matching {
+            Some(Match::Exact) => true,
+            Some(Match::NotOlderThan) => false,
+            None => options.limit > 0,
+        };
+        Ok(Place {
+            revision: revision.filter(|_| exact),
+            start: String::new(),
+        })
+    }
+}
+
+fn selects_no_name(options: &ListOptions) -> bool {
+    options.fields.required("metadata.name").is_none()
+}
+
+/// Where a list goes on.
+struct Place {
+    revision: Option<u64>,
+    start: String,
+}
+
+/// The body of a continue token, as upstream's (`apiserver/pkg/storage/continue.go`).
+#[derive(Serialize, Deserialize)]
+struct Token {
+    v: String,
+    /// -1: whatever is now.
+    rv: i64,
+    start: String,
+}
+
+const TOKEN_VERSION: &str = "meta.k8s.io/v1";
+
+impl Token {
+    /// `next` is the first key of the next page. Upstream's `start` is the last key of this page
+    /// plus a zero byte; both name the same place.
+    fn new(revision: u64, next: &str) -> Self {
+        Self {
+            v: TOKEN_VERSION.to_owned(),
+            rv: i64::try_from(revision).unwrap_or(-1),
+            start: next.to_owned(),
+        }
+    }
+
+    fn encode(&self) -> String {
+        let json = json!({"v": self.v, "rv": self.rv, "start": self.start});
+        URL_SAFE_NO_PAD.encode(json.to_string())
+    }
+
+    fn decode(text: &str) -> Result<Place, Status> {
+        let bad = |what: &str| Status::bad_request(format!("continue key is not valid: {what}"));
+        let bytes = URL_SAFE_NO_PAD
+            .decode(text.trim_end_matches('='))
+            .map_err(|_| bad("it is not base64"))?;
+        let token: Self =
+            serde_json::from_slice(&bytes).map_err(|_| bad("it is none that a server gave"))?;
+        if token.v != TOKEN_VERSION || token.rv == 0 || token.start.is_empty() {
+            return Err(bad("it is of an unknown version"));
+        }
+        Ok(Place {
+            revision: u64::try_from(token.rv).ok(),
+            start: token.start,
+        })
+    }
+}
+
+/// 410, with a token that goes on at the same place in the present state.
+fn expired(place: &Place, oldest: u64) -> Status {
+    if place.start.is_empty() {
+        let asked = place.revision.unwrap_or(0);
+        return Status::expired(format!("too old resource version: {asked} ({oldest})"));
+    }
+    let message =
+        "The provided continue parameter is too old to display a consistent list result. You can \
+         start a new list without the continue parameter, or use the continue token in this \
+         response to retrieve the remainder of the results. Continuing with the provided token \
+         results in an inconsistent list - objects that were created, modified, or deleted \
+         between the time the first chunk was returned and now may show up in the list.";
+    let token = Token {
+        v: TOKEN_VERSION.to_owned(),
+        rv: -1,
+        start: place.start.clone(),
+    };
+    Status::expired_list(message, token.encode())
+}

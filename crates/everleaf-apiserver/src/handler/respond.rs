@@ -1,0 +1,350 @@
+//! Objects, lists and errors → responses.
+
+use bytes::Bytes;
+use everleaf_api::negotiate::{self, Answer, Encoding, Shape};
+use everleaf_api::schema::EncodedJson;
+use everleaf_api::table::{self, IncludeObject};
+use everleaf_api::{Status, meta};
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WARNING};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::body::Body;
+use super::query::Query;
+use crate::registry::Descriptor;
+
+/// `Content-Type` of JSON answers.
+pub(super) const JSON: &str = "application/json";
+const YAML: &str = "application/yaml";
+/// Of the health endpoints and the rare plain error.
+pub(super) const TEXT: &str = "text/plain; charset=utf-8";
+/// Longest text of one warning, in bytes (`apimachinery/pkg/util/net` truncates likewise).
+const WARNING_BYTES_MAX: usize = 4096;
+
+/// What kind of answer an endpoint gives: which shapes it can take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Occasion {
+    /// One object.
+    Object,
+    /// A list.
+    List,
+    /// Events.
+    Watch,
+    /// A document without other forms: discovery, reviews.
+    Document,
+}
+
+/// The answer that was agreed on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Form {
+    pub(super) answer: Answer,
+    pub(super) include: IncludeObject,
+    pretty: bool,
+}
+
+impl Form {
+    /// Agrees with the client; 406 when nothing fits, 400 for a bad `includeObject`.
+    pub(super) fn negotiate(
+        headers: &HeaderMap,
+        query: &Query,
+        occasion: Occasion,
+    ) -> Result<Self, Status> {
+        let can = |answer: Answer| {
+            let encoding = match answer.encoding {
+                Encoding::Json => true,
+                Encoding::Yaml => occasion != Occasion::Watch,
+                Encoding::Protobuf => false,
+            };
+            let shape = match answer.shape {
+                Shape::Object => true,
+                Shape::Table { .. } => occasion != Occasion::Document,
+                Shape::PartialObjectMetadata => {
+                    matches!(occasion, Occasion::Object | Occasion::Watch)
+                }
+                Shape::PartialObjectMetadataList => occasion == Occasion::List,
+                Shape::GroupDiscovery => false,
+            };
+            encoding && shape
+        };
+        let answer = negotiate::accept(accept_header(headers).as_deref(), &can)?;
+        let include = match query.value("includeObject") {
+            None | Some("" | "Metadata") => IncludeObject::Metadata,
+            Some("None") => IncludeObject::None,
+            Some("Object") => IncludeObject::Object,
+            Some(other) => {
+                return Err(Status::bad_request(format!(
+                    "unrecognized includeObject value: {other:?}"
+                )));
+            }
+        };
+        Ok(Self {
+            answer,
+            include,
+            pretty: query.is_pretty(),
+        })
+    }
+
+    /// A response with one object of a resource, in the agreed form.
+    pub(super) fn object(
+        &self,
+        code: StatusCode,
+        descriptor: &Descriptor,
+        object: &Value,
+        now: Timestamp,
+    ) -> Response<Body> {
+        let json = match self.answer.shape {
+            Shape::Table { v1 } => to_json(&table_of(
+                v1,
+                json!({"resourceVersion": meta::resource_version(object)}),
+                descriptor,
+                &[object],
+                self.include,
+                true,
+                now,
+            )),
+            Shape::PartialObjectMetadata => to_json(&table::partial_object_metadata(object, true)),
+            Shape::Object | Shape::PartialObjectMetadataList | Shape::GroupDiscovery => {
+                descriptor.r#type.encode_json(object)
+            }
+        };
+        self.document(code, json)
+    }
+
+    /// A response with a list of a resource.
+    pub(super) fn list(
+        &self,
+        descriptor: &Descriptor,
+        list_meta: &Value,
+        objects: &[&Value],
+        now: Timestamp,
+    ) -> Response<Body> {
+        let json = match self.answer.shape {
+            Shape::Table { v1 } => to_json(&table_of(
+                v1,
+                list_meta.clone(),
+                descriptor,
+                objects,
+                self.include,
+                true,
+                now,
+            )),
+            Shape::PartialObjectMetadataList => {
+                let items: Vec<Value> = objects
+                    .iter()
+                    .map(|object| table::partial_object_metadata(object, true))
+                    .collect();
+                to_json(&json!({
+                    "kind": "PartialObjectMetadataList",
+                    "apiVersion": "meta.k8s.io/v1",
+                    "metadata": list_meta,
+                    "items": items,
+                }))
+            }
+            Shape::Object | Shape::PartialObjectMetadata | Shape::GroupDiscovery => {
+                let items: Vec<EncodedJson> = objects
+                    .iter()
+                    .map(|object| descriptor.r#type.encode(object))
+                    .collect();
+                descriptor.r#type.encode_list_json(list_meta, &items)
+            }
+        };
+        self.document(StatusCode::OK, json)
+    }
+
+    /// A response with a JSON document, in the agreed encoding.
+    pub(super) fn document(&self, code: StatusCode, json: Vec<u8>) -> Response<Body> {
+        match self.answer.encoding {
+            Encoding::Yaml => match yaml(&json) {
+                Ok(text) => response(code, YAML, text),
+                Err(status) => error(&status),
+            },
+            Encoding::Json | Encoding::Protobuf if self.pretty => {
+                response(code, JSON, indent(&json))
+            }
+            Encoding::Json | Encoding::Protobuf => response(code, JSON, json),
+        }
+    }
+}
+
+/// Every `Accept` header as one.
+pub(super) fn accept_header(headers: &HeaderMap) -> Option<String> {
+    let all: Vec<&str> = headers
+        .get_all(ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .collect();
+    (!all.is_empty()).then(|| all.join(","))
+}
+
+/// A Table with a row per object; columns only `with_columns`.
+pub(super) fn table_of(
+    v1: bool,
+    list_meta: Value,
+    descriptor: &Descriptor,
+    objects: &[&Value],
+    include: IncludeObject,
+    with_columns: bool,
+    now: Timestamp,
+) -> Value {
+    let rows = objects
+        .iter()
+        .map(|object| ((descriptor.cells)(object, now), *object))
+        .collect();
+    let columns = with_columns.then_some(descriptor.columns);
+    table::table(v1, list_meta, columns, rows, include)
+}
+
+/// A response with the usual headers.
+pub(super) fn response(
+    code: StatusCode,
+    content_type: &'static str,
+    body: impl Into<Bytes>,
+) -> Response<Body> {
+    with_body(code, content_type, Body::full(body))
+}
+
+/// The same with any body.
+pub(super) fn with_body(
+    code: StatusCode,
+    content_type: &'static str,
+    body: Body,
+) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = code;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(
+        CACHE_CONTROL,
+        HeaderValue::from_static("no-cache, private"),
+    );
+    response
+}
+
+/// A Status error. Always JSON: every client reads it, whatever it asked for.
+pub(super) fn error(status: &Status) -> Response<Body> {
+    let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = response(code, JSON, to_json(&status.to_value()));
+    let headers = response.headers_mut();
+    headers.insert(
+        HeaderName::from_static("x-content-type-options"),
+        HeaderValue::from_static("nosniff"),
+    );
+    if let Some(seconds) = status.retry_after_seconds {
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+/// A success Status, as deletes answer.
+pub(super) fn success(form: &Form, details: Value) -> Response<Body> {
+    let status = json!({
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Success",
+        "details": details,
+    });
+    form.document(StatusCode::OK, to_json(&status))
+}
+
+/// Adds a `Warning: 299 - "text"` header.
+pub(super) fn warn(headers: &mut HeaderMap, text: &str) {
+    let mut quoted = String::from("299 - \"");
+    for character in text.chars() {
+        if quoted.len() > WARNING_BYTES_MAX {
+            break;
+        }
+        match character {
+            '"' | '\\' => quoted.extend(['\\', character]),
+            ' '..='~' => quoted.push(character),
+            _ => quoted.push('?'),
+        }
+    }
+    quoted.push('"');
+    if let Ok(value) = HeaderValue::from_str(&quoted) {
+        headers.append(WARNING, value);
+    }
+}
+
+/// JSON text of a tree.
+pub(super) fn to_json(value: &Value) -> Vec<u8> {
+    value.to_string().into_bytes()
+}
+
+fn yaml(json: &[u8]) -> Result<String, Status> {
+    let tree: Value = serde_json::from_slice(json)
+        .map_err(|error| Status::internal(format!("the answer is not JSON: {error}")))?;
+    serde_saphyr::to_string(&tree)
+        .map_err(|error| Status::internal(format!("the answer cannot be written as YAML: {error}")))
+}
+
+/// The same JSON, two spaces per level, as `pretty=true` wants it. Works on the text, so that members
+/// keep their order.
+fn indent(json: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(json.len() * 2);
+    let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
+    let newline = |out: &mut Vec<u8>, depth: usize| {
+        out.push(b'\n');
+        out.extend(std::iter::repeat_n(b' ', depth * 2));
+    };
+    for (index, &byte) in json.iter().enumerate() {
+        if in_string {
+            out.push(byte);
+            in_string = escaped || byte != b'"';
+            escaped = byte == b'\\' && !escaped;
+            continue;
+        }
+        let closes_next = matches!(json.get(index + 1), Some(b'}' | b']'));
+        match byte {
+            b'{' | b'[' => {
+                out.push(byte);
+                depth += 1;
+                if !closes_next {
+                    newline(&mut out, depth);
+                }
+            }
+            b'}' | b']' => {
+                depth = depth.saturating_sub(1);
+                if !matches!(json.get(index.wrapping_sub(1)), Some(b'{' | b'[')) {
+                    newline(&mut out, depth);
+                }
+                out.push(byte);
+            }
+            b',' => {
+                out.push(byte);
+                newline(&mut out, depth);
+            }
+            b':' => out.extend_from_slice(b": "),
+            b'"' => {
+                in_string = true;
+                out.push(byte);
+            }
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn indentation_keeps_order_and_meaning() {
+        let json = br#"{"b":[1,{"a":"x,\"{}:"}],"a":{},"c":[]}"#;
+        let pretty = String::from_utf8(indent(json)).unwrap();
+        let expected = "{\n  \"b\": [\n    1,\n    {\n      \"a\": \"x,\\\"{}:\"\n    }\n  ],\n  \"a\": {},\n  \"c\": []\n}";
+        assert_eq!(pretty, expected);
+    }
+
+    #[test]
+    fn warnings_are_safe_in_a_header() {
+        let mut headers = HeaderMap::new();
+        warn(&mut headers, "unknown field \"spec.ü\"\r\nX: y");
+        assert_eq!(
+            headers[WARNING],
+            "299 - \"unknown field \\\"spec.?\\\"??X: y\""
+        );
+    }
+}

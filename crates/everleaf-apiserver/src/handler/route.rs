@@ -1,0 +1,337 @@
+//! Method and path → what is asked (`apiserver/pkg/endpoints/request/requestinfo.go`).
+//!
+//! Routing comes in two steps, because authorization lies between them: [`Target::parse`] reads the
+//! path alone, whatever is served; [`Target::resolve`] finds the descriptor or says 404.
+
+use everleaf_api::Status;
+use http::Method;
+use percent_encoding::percent_decode_str;
+
+use super::query::Query;
+use crate::registry::reviews::{REVIEWS, Review};
+use crate::registry::{DESCRIPTORS, Descriptor};
+
+/// What a path asks for, served or not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Target {
+    /// Below `/api/<version>/` or `/apis/<group>/<version>/`.
+    Resource(ResourcePath),
+    /// Everything else: discovery, health, version, metrics.
+    Path,
+}
+
+/// A path to a resource, split.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct ResourcePath {
+    pub(super) verb: &'static str,
+    pub(super) group: String,
+    pub(super) version: String,
+    pub(super) namespace: String,
+    pub(super) resource: String,
+    pub(super) name: String,
+    pub(super) subresource: String,
+    /// The path itself carries a name (a selector may have given `name`).
+    pub(super) has_name: bool,
+    /// Anything below the subresource: nothing of ours has it.
+    pub(super) has_more: bool,
+}
+
+/// What serves a resource path.
+#[derive(Clone, Copy)]
+pub(super) enum Resolved {
+    /// A stored resource.
+    Stored(&'static Descriptor),
+    /// A review.
+    Review(&'static Review),
+}
+
+/// Why nothing serves a path.
+#[derive(Debug, PartialEq)]
+pub(super) enum Unserved {
+    /// `404 page not found`, as text: the whole group is unknown.
+    Page,
+    /// A Status.
+    Status(Status),
+}
+
+impl Target {
+    /// Reads method and path. `query` decides between list and watch.
+    pub(super) fn parse(method: &Method, path: &str, query: &Query) -> Self {
+        let mut parts: Vec<String> = path
+            .trim_matches('/')
+            .split('/')
+            .map(|part| percent_decode_str(part).decode_utf8_lossy().into_owned())
+            .collect();
+        let (group, taken) = match parts.first().map(String::as_str) {
+            Some("api") => (String::new(), 1),
+            Some("apis") if parts.len() > 1 => (parts[1].clone(), 2),
+            _ => return Self::Path,
+        };
+        if parts.len() < taken + 2 {
+            return Self::Path;
+        }
+        let version = parts[taken].clone();
+        parts.drain(..=taken);
+        let is_watch_prefix = parts[0] == "watch" && parts.len() > 1;
+        if is_watch_prefix {
+            parts.remove(0);
+        }
+        let mut namespace = String::new();
+        if parts[0] == "namespaces" && parts.len() > 1 {
+            namespace.clone_from(&parts[1]);
+            let of_the_namespace = matches!(parts.get(2).map(String::as_str), Some("status" | "finalize"));
+            if parts.len() > 2 && !of_the_namespace {
+                parts.drain(..2);
+            }
+        }
+        let mut parts = parts.into_iter();
+        let mut next = || parts.next().unwrap_or_default();
+        let (resource, name, subresource) = (next(), next(), next());
+        let verb = verb(method, &name, is_watch_prefix || query.is_watch());
+        Self::Resource(ResourcePath {
+            has_name: !name.is_empty(),
+            verb,
+            group,
+            version,
+            namespace,
+            name: match verb {
+                "list" | "watch" | "deletecollection" if name.is_empty() => query.selected_name(),
+                _ => name,
+            },
+            resource,
+            subresource,
+            has_more: parts.next().is_some(),
+        })
+    }
+}
+
+fn verb(method: &Method, name: &str, watch: bool) -> &'static str {
+    match *method {
+        Method::GET | Method::HEAD if watch => "watch",
+        Method::GET | Method::HEAD if name.is_empty() => "list",
+        Method::GET | Method::HEAD => "get",
+        Method::POST => "create",
+        Method::PUT => "update",
+        Method::PATCH => "patch",
+        Method::DELETE if name.is_empty() => "deletecollection",
+        Method::DELETE => "delete",
+        _ => "",
+    }
+}
+
+impl Target {
+    /// A watch: not bounded by the in-flight limits.
+    pub(super) fn is_long_running(&self) -> bool {
+        matches!(self, Self::Resource(path) if path.verb == "watch")
+    }
+
+    /// Changes something.
+    pub(super) fn is_mutating(&self) -> bool {
+        matches!(self, Self::Resource(path) if !matches!(path.verb, "get" | "list" | "watch"))
+    }
+}
+
+impl ResourcePath {
+    /// Finds what serves this path.
+    pub(super) fn resolve(&self) -> Result<Resolved, Unserved> {
+        let stored = DESCRIPTORS.iter().find(|descriptor| {
+            descriptor.resource == self.resource
+                && (descriptor.r#type.group, descriptor.r#type.version)
+                    == (self.group.as_str(), self.version.as_str())
+        });
+        let review = REVIEWS.iter().find(|review| {
+            review.resource == self.resource
+                && (review.r#type.group, review.r#type.version)
+                    == (self.group.as_str(), self.version.as_str())
+        });
+        let (resolved, namespaced) = match (stored, review) {
+            (Some(descriptor), _) => (Resolved::Stored(descriptor), descriptor.namespaced),
+            (None, Some(review)) => (Resolved::Review(review), review.namespaced),
+            (None, None) if is_served_group(&self.group) => {
+                return Err(Unserved::Status(Status::no_such_resource()));
+            }
+            (None, None) => return Err(Unserved::Page),
+        };
+        let subresource_known = self.subresource.is_empty()
+            || matches!(resolved, Resolved::Stored(descriptor)
+                if descriptor.subresources.contains(&self.subresource.as_str()));
+        // A namespace's own path carries its name as namespace too.
+        let namespace_fits =
+            namespaced || self.namespace.is_empty() || self.resource == "namespaces";
+        let lacks_namespace = namespaced && self.namespace.is_empty() && self.has_name;
+        let named_review = matches!(resolved, Resolved::Review(_)) && self.has_name;
+        if self.has_more
+            || !subresource_known
+            || !namespace_fits
+            || named_review
+            || lacks_namespace
+        {
+            return Err(Unserved::Status(Status::no_such_resource()));
+        }
+        Ok(resolved)
+    }
+
+    /// 405 when the method is none of this endpoint's.
+    pub(super) fn check_method(&self, resolved: Resolved, method: &Method) -> Result<(), Status> {
+        let allowed = match resolved {
+            _ if method == Method::HEAD => false,
+            Resolved::Review(review) => {
+                self.verb == "create" && (!review.namespaced || !self.namespace.is_empty())
+            }
+            Resolved::Stored(_) if !self.subresource.is_empty() => {
+                matches!(self.verb, "get" | "update" | "patch")
+            }
+            Resolved::Stored(descriptor) => {
+                let fits = match self.verb {
+                    "create" => !self.has_name,
+                    "update" | "patch" | "get" | "delete" => self.has_name,
+                    _ => true,
+                };
+                // Across all namespaces one can only read.
+                let placed = !descriptor.namespaced
+                    || !self.namespace.is_empty()
+                    || matches!(self.verb, "list" | "watch");
+                fits && placed && descriptor.verbs.contains(&self.verb)
+            }
+        };
+        if allowed {
+            return Ok(());
+        }
+        Err(Status::method_not_allowed(
+            "the server does not allow this method on the requested resource",
+        ))
+    }
+}
+
+/// True when a stored resource or a review belongs to this group.
+pub(super) fn is_served_group(group: &str) -> bool {
+    DESCRIPTORS
+        .iter()
+        .map(|descriptor| descriptor.r#type.group)
+        .chain(REVIEWS.iter().map(|review| review.r#type.group))
+        .any(|served| served == group)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(method: Method, uri: &str) -> Target {
+        let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
+        Target::parse(&method, path, &Query::parse(query).unwrap())
+    }
+
+    #[test]
+    fn paths() {
+        // verb group/version namespace resource name subresource
+        let check = |method: Method, uri: &str, expected: &str| {
+            let found = match parse(method, uri) {
+                Target::Path => "path".to_owned(),
+                Target::Resource(found) => format!(
+                    "{} {}/{} [{}] {} [{}] [{}]{}",
+                    found.verb,
+                    found.group,
+                    found.version,
+                    found.namespace,
+                    found.resource,
+                    found.name,
+                    found.subresource,
+                    if found.has_more { " …" } else { "" }
+                ),
+            };
+            assert_eq!(found, expected, "{uri}");
+        };
+        let csrs = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+        let get = || Method::GET;
+        check(get(), "/", "path");
+        check(get(), "/healthz", "path");
+        check(get(), "/api", "path");
+        check(get(), "/api/v1", "path");
+        check(get(), "/api/v1/", "path");
+        check(get(), "/apis/g/v1", "path");
+        check(get(), "/apis", "path");
+        check(get(), "/apix/v1/secrets", "path");
+        check(get(), csrs, "list certificates.k8s.io/v1 [] certificatesigningrequests [] []");
+        check(
+            get(),
+            &format!("{csrs}?watch=true"),
+            "watch certificates.k8s.io/v1 [] certificatesigningrequests [] []",
+        );
+        check(
+            get(),
+            &format!("{csrs}?watch=1&fieldSelector=metadata.name%3Dx"),
+            "watch certificates.k8s.io/v1 [] certificatesigningrequests [x] []",
+        );
+        check(
+            get(),
+            &format!("{csrs}?fieldSelector=metadata.name!%3Dx"),
+            "list certificates.k8s.io/v1 [] certificatesigningrequests [] []",
+        );
+        check(
+            Method::PUT,
+            &format!("{csrs}/a%20b%3Ac/approval"),
+            "update certificates.k8s.io/v1 [] certificatesigningrequests [a b:c] [approval]",
+        );
+        check(
+            get(),
+            &format!("{csrs}/a/approval/more"),
+            "get certificates.k8s.io/v1 [] certificatesigningrequests [a] [approval] …",
+        );
+        check(
+            Method::DELETE,
+            "/api/v1/namespaces/ns/secrets",
+            "deletecollection /v1 [ns] secrets [] []",
+        );
+        check(
+            Method::DELETE,
+            "/api/v1/namespaces/ns/secrets/s",
+            "delete /v1 [ns] secrets [s] []",
+        );
+        check(
+            Method::PATCH,
+            "/api/v1/namespaces/ns",
+            "patch /v1 [ns] namespaces [ns] []",
+        );
+        check(
+            Method::PUT,
+            "/api/v1/namespaces/ns/status",
+            "update /v1 [ns] namespaces [ns] [status]",
+        );
+        check(Method::POST, "/api/v1/namespaces", "create /v1 [] namespaces [] []");
+        check(
+            get(),
+            "/api/v1/watch/namespaces/ns/secrets/s",
+            "watch /v1 [ns] secrets [s] []",
+        );
+        check(Method::OPTIONS, "/api/v1/secrets", " /v1 [] secrets [] []");
+    }
+
+    #[test]
+    fn resolution() {
+        let outcome = |uri: &str| {
+            let Target::Resource(path) = parse(Method::GET, uri) else {
+                panic!("{uri} is no resource path")
+            };
+            path.resolve().map(|_| ()).map_err(|error| match error {
+                Unserved::Page => 0,
+                Unserved::Status(status) => status.code,
+            })
+        };
+        assert_eq!(outcome("/api/v1/secrets"), Ok(()));
+        assert_eq!(outcome("/api/v1/namespaces/a/secrets/b"), Ok(()));
+        assert_eq!(outcome("/api/v1/namespaces/a"), Ok(()));
+        assert_eq!(outcome("/apis/example.com/v1/things"), Err(0));
+        for missing in [
+            "/api/v1/things",
+            "/api/v2/secrets",
+            "/api/v1/namespaces/a/secrets/b/status",
+            "/api/v1/namespaces/a/secrets/b/x/y",
+            "/api/v1/secrets/b",
+            "/apis/certificates.k8s.io/v1beta1/certificatesigningrequests",
+            "/apis/certificates.k8s.io/v1/namespaces/a/certificatesigningrequests",
+            "/apis/certificates.k8s.io/v1/certificatesigningrequests/a/nodeclient",
+        ] {
+            assert_eq!(outcome(missing), Err(404), "{missing}");
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Which objects of a resource a request means: label and field selectors, checked once.
+
+use everleaf_api::selector::{FieldSelector, LabelSelector};
+use everleaf_api::{Status, meta};
+use serde_json::Value;
+
+use super::query::ListOptions;
+use crate::registry::Descriptor;
+
+/// A selection of one resource.
+#[derive(Clone)]
+pub(super) struct Selection {
+    descriptor: &'static Descriptor,
+    labels: LabelSelector,
+    fields: FieldSelector,
+}
+
+impl Selection {
+    /// 400 for a field that cannot be selected by.
+    pub(super) fn new(
+        descriptor: &'static Descriptor,
+        options: &ListOptions,
+    ) -> Result<Self, Status> {
+        for (field, _, _) in &options.fields.terms {
+            let known = match field.as_str() {
+                "metadata.name" => true,
+                "metadata.namespace" => descriptor.namespaced,
+                other => descriptor.selectable.contains(&other),
+            };
+            if !known {
+                return Err(Status::bad_request(format!(
+                    "field label not supported: {field}"
+                )));
+            }
+        }
+        Ok(Self {
+            descriptor,
+            labels: options.labels.clone(),
+            fields: options.fields.clone(),
+        })
+    }
+
+    /// True when everything is meant.
+    pub(super) fn is_everything(&self) -> bool {
+        self.labels.is_empty() && self.fields.terms.is_empty()
+    }
+
+    /// True when `object` is meant.
+    pub(super) fn matches(&self, object: &Value) -> bool {
+        self.labels.matches(object)
+            && self.fields.terms.iter().all(|(field, negated, wanted)| {
+                let equal = match field.as_str() {
+                    "metadata.name" => meta::name(object) == wanted,
+                    "metadata.namespace" => meta::namespace(object) == wanted,
+                    other => (self.descriptor.field)(object, other) == *wanted,
+                };
+                equal != *negated
+            })
+    }
+
+    /// The one name that is meant, if so.
+    pub(super) fn name(&self) -> Option<&str> {
+        self.fields.required("metadata.name")
+    }
+}

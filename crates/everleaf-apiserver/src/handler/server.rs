@@ -1,0 +1,355 @@
+//! The server as a value: state, writer, judges, limits; and the objects it installs itself.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use everleaf_api::{Status, meta};
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::create::fill_metadata;
+use super::limits::{Inflight, Limits};
+use super::metrics::Metrics;
+use super::version::Version;
+use crate::authn::Authenticator;
+use crate::authz::Authorizer;
+use crate::bootstrap::{self, Installation};
+use crate::objects::{Objects, Stored};
+use crate::registry::{self, Context, Descriptor};
+use crate::store::{Store, StoreError};
+use crate::user::User;
+use crate::watch_cache::Cache;
+use crate::writer::{Expected, Mode, Operation, Proposal, Refusal, Writer};
+
+/// Fills a buffer with randomness: for uids, generated names and watch timeouts. System entropy in
+/// production, a seeded generator in the simulator.
+pub type RandomSource = Box<dyn FnMut(&mut [u8]) + Send>;
+
+/// Suffix alphabet of generated names (`apimachinery/pkg/util/rand`): no vowels, no look-alikes.
+const NAME_ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+/// Length of that suffix.
+const NAME_SUFFIX_LENGTH: usize = 5;
+/// Longest base of a generated name (63 minus the suffix).
+const NAME_BASE_BYTES_MAX: usize = 58;
+
+/// What a server is made of.
+pub struct Config {
+    /// Who is this?
+    pub authenticator: Authenticator,
+    /// May they?
+    pub authorizer: Authorizer,
+    /// What `/version` says.
+    pub version: Version,
+    /// Randomness.
+    pub random: RandomSource,
+    /// How much it takes on.
+    pub limits: Limits,
+    /// `host:port` under which clients reach it, for discovery; may be empty.
+    pub address: String,
+    /// How the writer runs.
+    pub writer: Mode,
+}
+
+/// Why a server does not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The store cannot be opened or read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// An object of the server's own cannot be written.
+    #[error("cannot install {resource}/{name}: {what}")]
+    Install {
+        /// Resource.
+        resource: &'static str,
+        /// Name.
+        name: String,
+        /// Why.
+        what: String,
+    },
+}
+
+/// A Kubernetes-compatible API server, without its sockets.
+pub struct Server {
+    pub(super) cache: Arc<Cache>,
+    pub(super) writer: Writer,
+    pub(super) authenticator: Authenticator,
+    pub(super) authorizer: Authorizer,
+    pub(super) version: Version,
+    pub(super) limits: Limits,
+    pub(super) address: String,
+    pub(super) metrics: Metrics,
+    pub(super) inflight: Inflight,
+    random: Mutex<RandomSource>,
+    installed: AtomicBool,
+    stopping: AtomicBool,
+}
+
+impl Server {
+    /// Rebuilds the state from `store`. Call [`Server::install`] before serving.
+    pub fn new(config: Config, store: Box<dyn Store>) -> Result<Self, StartError> {
+        let (writer, cache) = Writer::start(store, config.writer)?;
+        Ok(Self {
+            cache,
+            writer,
+            authenticator: config.authenticator,
+            authorizer: config.authorizer,
+            version: config.version,
+            limits: config.limits,
+            address: config.address,
+            metrics: Metrics::default(),
+            inflight: Inflight::default(),
+            random: Mutex::new(config.random),
+            installed: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+        })
+    }
+
+    /// Committed state, for those who serve beside the API (kubeconfigs, the dashboard's own process is a
+    /// client).
+    pub fn objects(&self) -> &dyn Objects {
+        self.cache.as_ref()
+    }
+
+    /// Who judges credentials; `up` hands it a renewed CA.
+    pub fn authenticator(&self) -> &Authenticator {
+        &self.authenticator
+    }
+
+    /// Its limits.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Writes what the server's own objects lack (namespaces, RBAC policy). To be called before
+    /// serving and once a minute; `/readyz` fails until the first call succeeded.
+    pub async fn install(&self, now: Timestamp) -> Result<(), StartError> {
+        let ca = self.authenticator.client_ca_pem();
+        for Installation { resource, object } in bootstrap::missing(self.cache.as_ref(), &ca) {
+            let name = meta::name(&object).to_owned();
+            self.put(resource, object, now)
+                .await
+                .map_err(|what| StartError::Install {
+                    resource,
+                    name,
+                    what,
+                })?;
+        }
+        self.installed.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Writes one object of the server's own (a bootstrap token Secret, …): created, or replaced when
+    /// it exists. No authorization, no admission; validated all the same.
+    ///
+    /// # Errors
+    /// Text that says why not.
+    pub async fn put(
+        &self,
+        resource: &'static str,
+        object: Value,
+        now: Timestamp,
+    ) -> Result<Arc<Stored>, String> {
+        let descriptor = registry::by_resource(resource)
+            .ok_or_else(|| format!("{resource} is not a resource of this server"))?;
+        let mut object = descriptor
+            .r#type
+            .decode_value(object)
+            .map_err(|status| status.message)?
+            .object;
+        let namespace = meta::namespace(&object).to_owned();
+        let name = meta::name(&object).to_owned();
+        let present = self.cache.get(resource, &namespace, &name);
+        let user = User::default();
+        let context = Context {
+            user: &user,
+            subresource: "",
+            now,
+            request: None,
+        };
+        let (expected, errors) = match &present {
+            None => {
+                fill_metadata(&mut object, &self.new_uid(), now);
+                descriptor.strategy.prepare_create(&mut object, &context);
+                let errors = descriptor.strategy.validate_create(&object, &context);
+                (Expected::Absent, errors)
+            }
+            Some(stored) => {
+                for member in ["uid", "creationTimestamp"] {
+                    let kept = stored.object["metadata"][member].as_str().unwrap_or("");
+                    meta::set(&mut object, member, kept);
+                }
+                let old = &stored.object;
+                descriptor
+                    .strategy
+                    .prepare_update(&mut object, old, &context);
+                let errors = descriptor.strategy.validate_update(&object, old, &context);
+                (Expected::Revision(stored.revision), errors)
+            }
+        };
+        if let Some(error) = errors.first() {
+            return Err(format!("{}: {}", error.path, error.message));
+        }
+        self.propose_put(descriptor, object, expected, None)
+            .await
+            .map_err(|refusal| refusal.to_string())
+    }
+
+    /// Removes one object of the server's own; true when it was there.
+    ///
+    /// # Errors
+    /// Text that says why not.
+    pub async fn remove(
+        &self,
+        resource: &str,
+        namespace: &str,
+        name: &str,
+    ) -> Result<bool, String> {
+        let descriptor = registry::by_resource(resource)
+            .ok_or_else(|| format!("{resource} is not a resource of this server"))?;
+        let Some(stored) = self.cache.get(resource, namespace, name) else {
+            return Ok(false);
+        };
+        match self.propose_delete(descriptor, &stored).await {
+            Ok(_) => Ok(true),
+            Err(refusal) => Err(refusal.to_string()),
+        }
+    }
+
+    /// Ends all watches and fails `/readyz`: clients go elsewhere, or come back later.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.cache.close_feeds();
+    }
+
+    pub(super) fn is_installed(&self) -> bool {
+        self.installed.load(Ordering::Acquire)
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Proposes an object as it should be stored.
+    pub(super) async fn propose_put(
+        &self,
+        descriptor: &'static Descriptor,
+        mut object: Value,
+        expected: Expected,
+        tally_max: Option<usize>,
+    ) -> Result<Arc<Stored>, Refusal> {
+        meta::set(&mut object, "resourceVersion", "");
+        let bytes: Bytes = descriptor.r#type.encode_protobuf(&object).into();
+        // What is in memory is what a restart would read.
+        let object = descriptor
+            .r#type
+            .decode_protobuf(&bytes)
+            .map_err(|status| Refusal::Unstorable(status.message))?;
+        let proposal = Proposal {
+            descriptor,
+            namespace: meta::namespace(&object).to_owned(),
+            name: meta::name(&object).to_owned(),
+            expected,
+            operation: Operation::Put { object, bytes },
+            tally_max,
+        };
+        self.writer.propose(proposal).await
+    }
+
+    /// Proposes the removal of an object as it was read.
+    pub(super) async fn propose_delete(
+        &self,
+        descriptor: &'static Descriptor,
+        stored: &Stored,
+    ) -> Result<Arc<Stored>, Refusal> {
+        let proposal = Proposal {
+            descriptor,
+            namespace: stored.namespace.clone(),
+            name: stored.name.clone(),
+            expected: Expected::Revision(stored.revision),
+            operation: Operation::Delete,
+            tally_max: None,
+        };
+        self.writer.propose(proposal).await
+    }
+
+    /// The Status of a refusal that has nothing to do with the object itself.
+    pub(super) fn refused(&self, refusal: Refusal) -> Status {
+        let retry = self.limits.retry_after_seconds;
+        match refusal {
+            Refusal::Busy => Status::too_many_requests(
+                "Too many requests, please try again later.",
+                retry,
+            ),
+            Refusal::TallyFull { account, max } => Status::too_many_requests(
+                format!(
+                    "{account:?} has {max} unsigned certificate signing requests, the most it may \
+                     have at once; have some approved, or delete them"
+                ),
+                retry,
+            ),
+            Refusal::Stopped => Status::unavailable("the server is stopping"),
+            Refusal::Store(error) => Status::internal(error.to_string()),
+            Refusal::Unstorable(what) => Status::internal(what),
+            Refusal::Exists | Refusal::Changed => {
+                Status::internal("the object keeps changing; please try again")
+            }
+        }
+    }
+
+    // --- Randomness ---------------------------------------------------------------------------
+
+    fn random_bytes<const N: usize>(&self) -> [u8; N] {
+        let mut bytes = [0; N];
+        let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
+        random(&mut bytes);
+        bytes
+    }
+
+    /// A random (version 4) UUID.
+    pub(super) fn new_uid(&self) -> String {
+        let mut bytes: [u8; 16] = self.random_bytes();
+        bytes[6] = (bytes[6] & 0x0f) | 0x40;
+        bytes[8] = (bytes[8] & 0x3f) | 0x80;
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        [
+            &hex[..8],
+            &hex[8..12],
+            &hex[12..16],
+            &hex[16..20],
+            &hex[20..],
+        ]
+        .join("-")
+    }
+
+    /// `base` (cut to fit) plus five random characters.
+    pub(super) fn generated_name(&self, base: &str) -> String {
+        let mut end = base.len().min(NAME_BASE_BYTES_MAX);
+        while !base.is_char_boundary(end) {
+            end -= 1;
+        }
+        let mut name = base[..end].to_owned();
+        let bytes: [u8; NAME_SUFFIX_LENGTH] = self.random_bytes();
+        name.extend(
+            bytes
+                .iter()
+                .map(|byte| char::from(NAME_ALPHABET[usize::from(*byte) % NAME_ALPHABET.len()])),
+        );
+        name
+    }
+
+    /// A number of the range; the tiny bias does not matter for what this is used for.
+    pub(super) fn random_in(&self, range: Range<u64>) -> u64 {
+        range.start + u64::from_le_bytes(self.random_bytes()) % (range.end - range.start)
+    }
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server")
+            .field("cache", &self.cache)
+            .finish_non_exhaustive()
+    }
+}
