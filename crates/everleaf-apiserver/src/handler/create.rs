@@ -115,7 +115,11 @@ impl Server {
         base: &str,
         dry_run: bool,
     ) -> Result<Value, Status> {
-        let attempts = if base.is_empty() { 1 } else { GENERATED_NAMES_MAX };
+        let attempts = if base.is_empty() {
+            1
+        } else {
+            GENERATED_NAMES_MAX
+        };
         let tally_max = self.unsigned_requests_max(call.descriptor, call.user);
         for attempt in 0..attempts {
             if attempt > 0 {
@@ -123,7 +127,11 @@ impl Server {
             }
             let exists = self
                 .cache
-                .get(call.descriptor.resource, call.namespace, meta::name(&object))
+                .get(
+                    call.descriptor.resource,
+                    call.namespace,
+                    meta::name(&object),
+                )
                 .is_some();
             if exists {
                 continue;
@@ -140,17 +148,12 @@ impl Server {
                 Err(refusal) => return Err(self.refused(refusal)),
             }
         }
-        let mut status = Status::already_exists(call.about(), meta::name(&object));
-        if !base.is_empty() {
-            status.message.push_str(
-                ", the server was not able to generate a unique name for the object",
-            );
-            status.retry_after_seconds = Some(self.limits.retry_after_seconds);
-            if let Some(details) = &mut status.details {
-                details["retryAfterSeconds"] = self.limits.retry_after_seconds.into();
-            }
-        }
-        Err(status)
+        let name = meta::name(&object);
+        Err(if base.is_empty() {
+            Status::already_exists(call.about(), name)
+        } else {
+            Status::generate_name_conflict(call.about(), name)
+        })
     }
 }
 

@@ -9,11 +9,11 @@ use everleaf_api::fields::FieldError;
 use everleaf_api::status::GroupResource;
 use everleaf_api::{Status, meta, types};
 use http::{Response, StatusCode};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::create::decode;
 use super::query::{ListOptions, check_dry_run};
-use super::respond::{Form, Occasion, success};
+use super::respond::{Form, Occasion};
 use super::select::Selection;
 use super::update::{ATTEMPTS_MAX, MODIFIED};
 use super::{Body, Call, Server};
@@ -49,16 +49,9 @@ impl Server {
                 Ok(form.object(StatusCode::OK, call.descriptor, &object, call.now))
             }
             Deleted::Gone(stored) => {
-                let about = call.about();
-                let mut details = json!({
-                    "name": stored.name,
-                    "kind": about.resource,
-                    "uid": meta::uid(&stored.object),
-                });
-                if !about.group.is_empty() {
-                    details["group"] = about.group.into();
-                }
-                Ok(success(&form, details))
+                let uid = meta::uid(&stored.object);
+                let status = Status::deleted(call.about(), &stored.name, uid);
+                Ok(form.document(StatusCode::OK, status.to_json()))
             }
         }
     }
@@ -190,12 +183,7 @@ impl DeleteOptions {
         let mut errors: Vec<FieldError> = Vec::new();
         check_dry_run(&dry_runs, &mut errors);
         if !errors.is_empty() {
-            return Err(Status::invalid(
-                "meta.k8s.io",
-                "DeleteOptions",
-                "",
-                &errors,
-            ));
+            return Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", &errors));
         }
         options.dry_run = !dry_runs.is_empty();
         Ok(options)

@@ -1,18 +1,17 @@
 //! What is served, told to clients: plain and aggregated documents (spec/api.md 3.1).
 
 use std::fmt::Write as _;
+use std::sync::LazyLock;
 
+use everleaf_api::Status;
 use everleaf_api::discovery::{self, Resource};
 use everleaf_api::negotiate::{self, Encoding, Shape};
-use everleaf_api::Status;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::query::Query;
-use super::respond::{
-    Form, JSON, Occasion, accept_header, error, response, to_json,
-};
+use super::respond::{Form, JSON, Occasion, accept_header, error, response, to_json};
 use super::route::is_served_group;
 use super::{Admitted, Body, Server, page_not_found};
 use crate::registry::DESCRIPTORS;
@@ -33,14 +32,16 @@ const OTHER_PATHS: [&str; 7] = [
     "/version",
 ];
 
-/// Everything served, in the order of the registry.
+/// Everything served, in the order of the registry. Made once: the names of subresources are leaked.
+static RESOURCES: LazyLock<Vec<Resource>> = LazyLock::new(resources);
+
 fn resources() -> Vec<Resource> {
     let mut resources = Vec::new();
     for descriptor in DESCRIPTORS {
         let main = Resource {
             group: descriptor.r#type.group,
             version: descriptor.r#type.version,
-            name: descriptor.resource.into(),
+            name: descriptor.resource,
             singular: descriptor.singular,
             namespaced: descriptor.namespaced,
             kind: descriptor.r#type.kind,
@@ -48,7 +49,7 @@ fn resources() -> Vec<Resource> {
             short_names: descriptor.short_names,
         };
         let of = |subresource: &&str| Resource {
-            name: format!("{}/{subresource}", descriptor.resource).into(),
+            name: format!("{}/{subresource}", descriptor.resource).leak(),
             singular: "",
             verbs: SUBRESOURCE_VERBS,
             short_names: &[],
@@ -61,7 +62,7 @@ fn resources() -> Vec<Resource> {
     resources.extend(REVIEWS.iter().map(|review| Resource {
         group: review.r#type.group,
         version: review.r#type.version,
-        name: review.resource.into(),
+        name: review.resource,
         singular: review.singular,
         namespaced: review.namespaced,
         kind: review.r#type.kind,
@@ -73,21 +74,21 @@ fn resources() -> Vec<Resource> {
 
 impl Server {
     /// The discovery document of a path; None when it is none.
-    pub(super) fn discovery(path: &str, admitted: &Admitted) -> Option<Response<Body>> {
+    pub(super) fn discovery(&self, path: &str, admitted: &Admitted) -> Option<Response<Body>> {
         let (headers, query) = (&admitted.headers, &admitted.query);
-        let resources = resources();
+        let resources = RESOURCES.as_slice();
         let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
         let document = match parts[..] {
-            [""] => Some(json!({ "paths": paths(&resources) })),
-            ["api"] => return Some(root(headers, query, &resources, true)),
-            ["apis"] => return Some(root(headers, query, &resources, false)),
-            ["api", version] => discovery::resource_list(&resources, "", version),
+            [""] => Some(json!({ "paths": paths(resources) })),
+            ["api"] => return Some(root(headers, query, resources, Some(&self.address))),
+            ["apis"] => return Some(root(headers, query, resources, None)),
+            ["api", version] => discovery::resource_list(resources, "", version),
             ["apis", group] | ["apis", group, _] if !is_served_group(group) => {
                 return Some(page_not_found());
             }
             ["apis", ""] => None,
-            ["apis", group] => discovery::group(&resources, group),
-            ["apis", group, version] => discovery::resource_list(&resources, group, version),
+            ["apis", group] => discovery::group(resources, group),
+            ["apis", group, version] => discovery::resource_list(resources, group, version),
             ["openapi", ..] => None,
             _ => return None,
         };
@@ -99,7 +100,7 @@ impl Server {
 
     /// 404 that says what there is instead.
     pub(super) fn no_such_path() -> Response<Body> {
-        let document = json!({ "paths": paths(&resources()) });
+        let document = json!({ "paths": paths(&RESOURCES) });
         response(StatusCode::NOT_FOUND, JSON, to_json(&document))
     }
 }
@@ -123,12 +124,12 @@ fn plain(headers: &HeaderMap, query: &Query, document: &Value) -> Response<Body>
     }
 }
 
-/// `/api` and `/apis`: the one or the other form, by `Accept`.
+/// `/api` (of the server at `address`) and `/apis` (None): the one or the other form, by `Accept`.
 fn root(
     headers: &HeaderMap,
     query: &Query,
     resources: &[Resource],
-    core: bool,
+    address: Option<&str>,
 ) -> Response<Body> {
     let can = |answer: negotiate::Answer| match answer.shape {
         Shape::GroupDiscovery => answer.encoding == Encoding::Json,
@@ -142,9 +143,12 @@ fn root(
         Err(status) => return error(&status),
     };
     let mut response = if wants_aggregated {
-        aggregated(headers, &to_json(&discovery::aggregated(resources, core)))
-    } else if core {
-        plain(headers, query, &discovery::api_versions())
+        aggregated(
+            headers,
+            &to_json(&discovery::aggregated(resources, address.is_some())),
+        )
+    } else if let Some(address) = address {
+        plain(headers, query, &discovery::api_versions(resources, address))
     } else {
         plain(headers, query, &discovery::group_list(resources))
     };

@@ -61,7 +61,9 @@ impl Server {
         if check.is_empty() {
             return Some(self.report(endpoint, checks, query));
         }
-        let mut one = checks.filter(|candidate| candidate.name == check).peekable();
+        let mut one = checks
+            .filter(|candidate| candidate.name == check)
+            .peekable();
         one.peek()?;
         Some(self.report(check, one, query))
     }

@@ -7,17 +7,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use everleaf_api::Status;
 
 /// Largest request body: 3 MiB, as kube-apiserver.
-pub const BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
+pub(super) const BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
 /// Reads served at once (`--max-requests-inflight`).
-pub const READS_INFLIGHT_MAX: usize = 400;
+pub(super) const READS_INFLIGHT_MAX: usize = 400;
 /// Writes served at once (`--max-mutating-requests-inflight`).
-pub const WRITES_INFLIGHT_MAX: usize = 200;
+pub(super) const WRITES_INFLIGHT_MAX: usize = 200;
 /// Watches open at once.
-pub const WATCHES_MAX: usize = 250_000;
+pub(super) const WATCHES_MAX: usize = 250_000;
 /// Unsigned requests that one node identity may have.
-pub const UNSIGNED_REQUESTS_PER_NODE_MAX: usize = 16;
+pub(super) const UNSIGNED_REQUESTS_PER_NODE_MAX: usize = 16;
 /// Unsigned requests that one bootstrap token may have made.
-pub const UNSIGNED_REQUESTS_PER_TOKEN_MAX: usize = 200_000;
+pub(super) const UNSIGNED_REQUESTS_PER_TOKEN_MAX: usize = 200_000;
 
 /// The limits of one server; the defaults are the constants above.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -360,7 +360,7 @@ impl Server {
             "/metrics" => response(StatusCode::OK, metrics::CONTENT_TYPE, self.metrics_text()),
             _ => self
                 .health(path, &admitted.query)
-                .or_else(|| Self::discovery(path, admitted))
+                .or_else(|| self.discovery(path, admitted))
                 .unwrap_or_else(Self::no_such_path),
         }
     }

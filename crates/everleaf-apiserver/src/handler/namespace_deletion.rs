@@ -78,11 +78,7 @@ impl Server {
         }
     }
 
-    async fn terminate(
-        &self,
-        namespace: &Stored,
-        now: Timestamp,
-    ) -> Result<Arc<Stored>, Status> {
+    async fn terminate(&self, namespace: &Stored, now: Timestamp) -> Result<Arc<Stored>, Status> {
         let mut object = namespace.object.clone();
         if meta::deletion_timestamp(&object).is_none() {
             mark_deleted(&mut object, &meta::format_time(now));

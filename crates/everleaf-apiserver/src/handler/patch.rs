@@ -29,9 +29,9 @@ impl Server {
         let apply = |current: &Stored| self.apply(call, &patch, current);
         // Findings are judged once, against the object as it is at the start.
         let mut warnings = Vec::new();
-        if let Some(current) =
-            self.cache
-                .get(call.descriptor.resource, call.namespace, call.name)
+        if let Some(current) = self
+            .cache
+            .get(call.descriptor.resource, call.namespace, call.name)
         {
             warnings = judge_warnings(&mut apply(&current)?, options)?;
         }

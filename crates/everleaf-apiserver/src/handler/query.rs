@@ -175,7 +175,9 @@ impl ListOptions {
                     "resourceVersionMatch is forbidden unless resourceVersion is provided",
                 ));
             } else if !self.continues.is_empty() {
-                errors.push(forbidden("resourceVersionMatch is forbidden when continue is provided"));
+                errors.push(forbidden(
+                    "resourceVersionMatch is forbidden when continue is provided",
+                ));
             } else if mode == "Exact" && self.resource_version == Some(0) {
                 errors.push(forbidden(
                     "resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\"",
@@ -251,7 +253,10 @@ impl WriteOptions {
         };
         let manager = query.text("fieldManager");
         if manager.len() > FIELD_MANAGER_BYTES_MAX {
-            errors.push(FieldError::too_long("fieldManager", FIELD_MANAGER_BYTES_MAX));
+            errors.push(FieldError::too_long(
+                "fieldManager",
+                FIELD_MANAGER_BYTES_MAX,
+            ));
         } else if manager.chars().any(char::is_control) {
             errors.push(FieldError::invalid(
                 "fieldManager",
@@ -260,7 +265,10 @@ impl WriteOptions {
             ));
         }
         if query.value("force").is_some() {
-            errors.push(FieldError::forbidden("force", "may not be specified for non-apply patch"));
+            errors.push(FieldError::forbidden(
+                "force",
+                "may not be specified for non-apply patch",
+            ));
         }
         if !errors.is_empty() {
             return Err(Status::invalid("meta.k8s.io", kind, "", &errors));

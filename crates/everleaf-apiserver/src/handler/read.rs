@@ -26,8 +26,7 @@ const WATCH_SECONDS_MAX: u64 = 24 * 3600;
 impl Server {
     pub(super) fn get(&self, call: &Call<'_>) -> Result<Response<Body>, Status> {
         let form = Form::negotiate(call.headers, call.query, Occasion::Object)?;
-        if let Some(revision) =
-            resource_version(call.query.value("resourceVersion").unwrap_or(""))?
+        if let Some(revision) = resource_version(call.query.value("resourceVersion").unwrap_or(""))?
         {
             self.check_not_future(revision)?;
         }
@@ -59,8 +58,8 @@ impl Server {
         let token = page.next.as_ref().map_or(String::new(), |next| {
             Token::new(page.revision, next).encode()
         });
-        let remaining = (page.next.is_some() && selection.is_everything())
-            .then_some(page.remaining as u64);
+        let remaining =
+            (page.next.is_some() && selection.is_everything()).then_some(page.remaining as u64);
         let list_meta = meta::list_meta(&page.revision.to_string(), &token, remaining);
         let objects: Vec<&Value> = page.objects.iter().map(|stored| &stored.object).collect();
         Ok(form.list(call.descriptor, &list_meta, &objects, call.now))
@@ -77,7 +76,10 @@ impl Server {
         let selection = Selection::new(call.descriptor, &options)?;
         if self.cache.watcher_count() >= self.limits.watches_max {
             return Err(Status::too_many_requests(
-                format!("too many watches are open (limit {})", self.limits.watches_max),
+                format!(
+                    "too many watches are open (limit {})",
+                    self.limits.watches_max
+                ),
                 self.limits.retry_after_seconds,
             ));
         }
@@ -130,24 +132,16 @@ impl Server {
         if revision <= current {
             return Ok(());
         }
-        let mut status = Status::timeout(
-            format!("Too large resource version: {revision}, current: {current}"),
-            self.limits.retry_after_seconds,
-        );
-        status.details = Some(json!({
-            "causes": [{
-                "reason": "ResourceVersionTooLarge",
-                "message": "Too large resource version",
-            }],
-            "retryAfterSeconds": self.limits.retry_after_seconds,
-        }));
-        Err(status)
+        Err(Status::too_large_resource_version(revision, current))
     }
 
     /// Where a list begins, and at which revision.
     fn place_of(&self, options: &ListOptions) -> Result<Place, Status> {
         if !options.continues.is_empty() {
-            if options.resource_version.is_some_and(|revision| revision > 0) {
+            if options
+                .resource_version
+                .is_some_and(|revision| revision > 0)
+            {
                 return Err(Status::bad_request(
                     "specifying resource version is not allowed when using continue",
                 ));
@@ -230,8 +224,7 @@ fn expired(place: &Place, oldest: u64) -> Status {
         let asked = place.revision.unwrap_or(0);
         return Status::expired(format!("too old resource version: {asked} ({oldest})"));
     }
-    let message =
-        "The provided continue parameter is too old to display a consistent list result. You can \
+    let message = "The provided continue parameter is too old to display a consistent list result. You can \
          start a new list without the continue parameter, or use the continue token in this \
          response to retrieve the remainder of the results. Continuing with the provided token \
          results in an inconsistent list - objects that were created, modified, or deleted \

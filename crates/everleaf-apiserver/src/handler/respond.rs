@@ -8,7 +8,7 @@ use everleaf_api::{Status, meta};
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WARNING};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::body::Body;
 use super::query::Query;
@@ -68,16 +68,8 @@ impl Form {
             encoding && shape
         };
         let answer = negotiate::accept(accept_header(headers).as_deref(), &can)?;
-        let include = match query.value("includeObject") {
-            None | Some("" | "Metadata") => IncludeObject::Metadata,
-            Some("None") => IncludeObject::None,
-            Some("Object") => IncludeObject::Object,
-            Some(other) => {
-                return Err(Status::bad_request(format!(
-                    "unrecognized includeObject value: {other:?}"
-                )));
-            }
-        };
+        let include =
+            IncludeObject::parse(query.value("includeObject")).map_err(Status::bad_request)?;
         Ok(Self {
             answer,
             include,
@@ -94,16 +86,11 @@ impl Form {
         now: Timestamp,
     ) -> Response<Body> {
         let json = match self.answer.shape {
-            Shape::Table { v1 } => to_json(&table_of(
-                v1,
-                json!({"resourceVersion": meta::resource_version(object)}),
-                descriptor,
-                &[object],
-                self.include,
-                true,
-                now,
-            )),
-            Shape::PartialObjectMetadata => to_json(&table::partial_object_metadata(object, true)),
+            Shape::Table { v1 } => {
+                let meta = meta::list_meta(meta::resource_version(object), "", None);
+                table_of(v1, &meta, descriptor, &[object], self.include, true, now)
+            }
+            Shape::PartialObjectMetadata => table::encode_partial_object_metadata(object, true),
             Shape::Object | Shape::PartialObjectMetadataList | Shape::GroupDiscovery => {
                 descriptor.r#type.encode_json(object)
             }
@@ -120,26 +107,11 @@ impl Form {
         now: Timestamp,
     ) -> Response<Body> {
         let json = match self.answer.shape {
-            Shape::Table { v1 } => to_json(&table_of(
-                v1,
-                list_meta.clone(),
-                descriptor,
-                objects,
-                self.include,
-                true,
-                now,
-            )),
+            Shape::Table { v1 } => {
+                table_of(v1, list_meta, descriptor, objects, self.include, true, now)
+            }
             Shape::PartialObjectMetadataList => {
-                let items: Vec<Value> = objects
-                    .iter()
-                    .map(|object| table::partial_object_metadata(object, true))
-                    .collect();
-                to_json(&json!({
-                    "kind": "PartialObjectMetadataList",
-                    "apiVersion": "meta.k8s.io/v1",
-                    "metadata": list_meta,
-                    "items": items,
-                }))
+                table::encode_partial_object_metadata_list(list_meta, objects.iter().copied())
             }
             Shape::Object | Shape::PartialObjectMetadata | Shape::GroupDiscovery => {
                 let items: Vec<EncodedJson> = objects
@@ -180,19 +152,22 @@ pub(super) fn accept_header(headers: &HeaderMap) -> Option<String> {
 /// A Table with a row per object; columns only `with_columns`.
 pub(super) fn table_of(
     v1: bool,
-    list_meta: Value,
+    list_meta: &Value,
     descriptor: &Descriptor,
     objects: &[&Value],
     include: IncludeObject,
     with_columns: bool,
     now: Timestamp,
-) -> Value {
-    let rows = objects
+) -> Vec<u8> {
+    let rows: Vec<Vec<u8>> = objects
         .iter()
-        .map(|object| ((descriptor.cells)(object, now), *object))
+        .map(|object| {
+            let cells = (descriptor.cells)(object, now);
+            table::encode_row(descriptor.r#type, &cells, object, v1, include)
+        })
         .collect();
     let columns = with_columns.then_some(descriptor.columns);
-    table::table(v1, list_meta, columns, rows, include)
+    table::encode(v1, list_meta, columns, rows.iter().map(Vec::as_slice))
 }
 
 /// A response with the usual headers.
@@ -214,17 +189,14 @@ pub(super) fn with_body(
     *response.status_mut() = code;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(
-        CACHE_CONTROL,
-        HeaderValue::from_static("no-cache, private"),
-    );
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
     response
 }
 
 /// A Status error. Always JSON: every client reads it, whatever it asked for.
 pub(super) fn error(status: &Status) -> Response<Body> {
     let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = response(code, JSON, to_json(&status.to_value()));
+    let mut response = response(code, JSON, status.to_json());
     let headers = response.headers_mut();
     headers.insert(
         HeaderName::from_static("x-content-type-options"),
@@ -234,18 +206,6 @@ pub(super) fn error(status: &Status) -> Response<Body> {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
-}
-
-/// A success Status, as deletes answer.
-pub(super) fn success(form: &Form, details: Value) -> Response<Body> {
-    let status = json!({
-        "kind": "Status",
-        "apiVersion": "v1",
-        "metadata": {},
-        "status": "Success",
-        "details": details,
-    });
-    form.document(StatusCode::OK, to_json(&status))
 }
 
 /// Adds a `Warning: 299 - "text"` header.

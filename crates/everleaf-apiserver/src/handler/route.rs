@@ -79,7 +79,10 @@ impl Target {
         let mut namespace = String::new();
         if parts[0] == "namespaces" && parts.len() > 1 {
             namespace.clone_from(&parts[1]);
-            let of_the_namespace = matches!(parts.get(2).map(String::as_str), Some("status" | "finalize"));
+            let of_the_namespace = matches!(
+                parts.get(2).map(String::as_str),
+                Some("status" | "finalize")
+            );
             if parts.len() > 2 && !of_the_namespace {
                 parts.drain(..2);
             }
@@ -160,11 +163,7 @@ impl ResourcePath {
             namespaced || self.namespace.is_empty() || self.resource == "namespaces";
         let lacks_namespace = namespaced && self.namespace.is_empty() && self.has_name;
         let named_review = matches!(resolved, Resolved::Review(_)) && self.has_name;
-        if self.has_more
-            || !subresource_known
-            || !namespace_fits
-            || named_review
-            || lacks_namespace
+        if self.has_more || !subresource_known || !namespace_fits || named_review || lacks_namespace
         {
             return Err(Unserved::Status(Status::no_such_resource()));
         }
@@ -251,7 +250,11 @@ mod tests {
         check(get(), "/apis/g/v1", "path");
         check(get(), "/apis", "path");
         check(get(), "/apix/v1/secrets", "path");
-        check(get(), csrs, "list certificates.k8s.io/v1 [] certificatesigningrequests [] []");
+        check(
+            get(),
+            csrs,
+            "list certificates.k8s.io/v1 [] certificatesigningrequests [] []",
+        );
         check(
             get(),
             &format!("{csrs}?watch=true"),
@@ -297,7 +300,11 @@ mod tests {
             "/api/v1/namespaces/ns/status",
             "update /v1 [ns] namespaces [ns] [status]",
         );
-        check(Method::POST, "/api/v1/namespaces", "create /v1 [] namespaces [] []");
+        check(
+            Method::POST,
+            "/api/v1/namespaces",
+            "create /v1 [] namespaces [] []",
+        );
         check(
             get(),
             "/api/v1/watch/namespaces/ns/secrets/s",

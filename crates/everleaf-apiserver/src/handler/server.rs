@@ -279,10 +279,9 @@ impl Server {
     pub(super) fn refused(&self, refusal: Refusal) -> Status {
         let retry = self.limits.retry_after_seconds;
         match refusal {
-            Refusal::Busy => Status::too_many_requests(
-                "Too many requests, please try again later.",
-                retry,
-            ),
+            Refusal::Busy => {
+                Status::too_many_requests("Too many requests, please try again later.", retry)
+            }
             Refusal::TallyFull { account, max } => Status::too_many_requests(
                 format!(
                     "{account:?} has {max} unsigned certificate signing requests, the most it may \

@@ -125,7 +125,12 @@ impl Server {
         errors.extend(descriptor.strategy.validate_update(&object, old, &context));
         if !errors.is_empty() {
             let r#type = descriptor.r#type;
-            return Err(Status::invalid(r#type.group, r#type.kind, call.name, &errors));
+            return Err(Status::invalid(
+                r#type.group,
+                r#type.kind,
+                call.name,
+                &errors,
+            ));
         }
         admission::validate(
             &attributes,
@@ -207,11 +212,7 @@ fn uid_conflict(call: &Call<'_>, wanted: &str, found: &str) -> Status {
 }
 
 /// The body's resourceVersion is a precondition; some resources demand one.
-fn check_resource_version(
-    call: &Call<'_>,
-    object: &Value,
-    current: &Stored,
-) -> Result<(), Status> {
+fn check_resource_version(call: &Call<'_>, object: &Value, current: &Stored) -> Result<(), Status> {
     match resource_version(meta::resource_version(object))? {
         Some(revision) if revision == current.revision => Ok(()),
         None | Some(0) if call.descriptor.unconditional_update => Ok(()),

@@ -22,7 +22,7 @@ pub struct Version {
 }
 
 /// The Kubernetes minor version whose API this crate implements.
-pub const KUBERNETES_MINOR: u32 = 37;
+const KUBERNETES_MINOR: u32 = 37;
 
 impl Version {
     /// The version of an Everleaf release, e.g. `0.1.0`; commit and date may be "".

@@ -16,7 +16,7 @@ use everleaf_api::{Status, meta};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::respond::{Form, table_of, to_json};
+use super::respond::{Form, table_of};
 use super::select::Selection;
 use crate::objects::Stored;
 use crate::registry::Descriptor;
@@ -172,7 +172,7 @@ impl WatchStream {
     }
 
     fn end_with(&mut self, status: &Status) {
-        let json = to_json(&status.to_value());
+        let json = status.to_json();
         self.ready
             .push_back(json_frame(EventType::Error, &json).into());
         self.feed = None;
@@ -188,20 +188,21 @@ impl WatchStream {
         match order.form.answer.shape {
             Shape::Table { v1 } => {
                 let now = order.opened.saturating_add(elapsed).unwrap_or(order.opened);
-                let meta = json!({"resourceVersion": meta::resource_version(object)});
-                let table = table_of(
+                let meta = meta::list_meta(meta::resource_version(object), "", None);
+                let with_columns = !self.columns_sent;
+                self.columns_sent = true;
+                let include = order.form.include;
+                table_of(
                     v1,
-                    meta,
+                    &meta,
                     order.descriptor,
                     &[object],
-                    order.form.include,
-                    !self.columns_sent,
+                    include,
+                    with_columns,
                     now,
-                );
-                self.columns_sent = true;
-                to_json(&table)
+                )
             }
-            Shape::PartialObjectMetadata => to_json(&table::partial_object_metadata(object, true)),
+            Shape::PartialObjectMetadata => table::encode_partial_object_metadata(object, true),
             Shape::Object | Shape::PartialObjectMetadataList | Shape::GroupDiscovery => {
                 order.descriptor.r#type.encode_json(object)
             }

@@ -15,7 +15,10 @@ pub mod reviews;
 pub mod secrets;
 pub mod serviceaccounts;
 
-use everleaf_api::{fields::FieldError, meta, schema::Type, table::Column};
+use everleaf_api::fields::FieldError;
+use everleaf_api::meta;
+use everleaf_api::schema::Type;
+use everleaf_api::table::Column;
 use everleaf_pki::{RequestError, VerifiedRequest};
 use jiff::Timestamp;
 use serde_json::Value;

@@ -1,0 +1,4 @@
+//! The walk, end to end over the memory store: one poll per request.
+
+mod crud;
+pub(crate) mod fixture;
