@@ -1,5 +1,7 @@
 //! Our codec against what Kubernetes' own Go types wrote (`testdata/`), byte for byte.
 
+#![expect(clippy::disallowed_methods, reason = "the recordings are files")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -2,7 +2,9 @@
 //! conventions (what is printed when empty, how gogo writes fields, how times look) and no type in particular.
 
 mod budget;
+mod json_any;
 pub(crate) mod json_read;
+mod json_value;
 pub(crate) mod json_write;
 pub(crate) mod proto_read;
 pub(crate) mod proto_write;

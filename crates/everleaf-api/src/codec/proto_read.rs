@@ -9,7 +9,8 @@ use serde::de::DeserializeSeed;
 use serde_json::{Map, Value};
 
 use super::budget::Budget;
-use super::json_read::{AnySeed, wrong_type};
+use super::json_any::AnySeed;
+use super::json_read::wrong_type;
 use super::time::Instant;
 use super::{fill, is_left_out, scalar, zero_item};
 use crate::schema::{Field, Kind, Message, Type};
