@@ -8,8 +8,9 @@
 
 use crate::index::OpenRequest;
 use everleaf_api::csr::{APPROVED, Csr, DENIED, FAILED};
+use everleaf_api::review::{ResourceAttributes, Subject, access_review};
 use everleaf_pki::{SignerName, VerifiedRequest, signer};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::time::Duration;
 
 /// Reason of the condition; operators and tests match on it.
@@ -141,22 +142,14 @@ pub fn decide(request: &OpenRequest, reviews: &[Review], hold: Option<Duration>)
 /// The SubjectAccessReview that asks whether the requestor may create `permission`: its identity
 /// as the API server stamped it, nothing else (spec 2.3).
 pub fn review_body(csr: Csr<'_>, permission: &str) -> Value {
-    let stamped = |member: &str| csr.0.pointer(&format!("/spec/{member}")).cloned();
-    let mut spec = json!({
-        "resourceAttributes": {
-            "group": "certificates.k8s.io",
-            "resource": "certificatesigningrequests",
-            "verb": "create",
-            "subresource": permission,
-        },
-        "user": csr.username(),
-    });
-    for member in ["uid", "groups", "extra"] {
-        if let (Some(value), Some(spec)) = (stamped(member), spec.as_object_mut()) {
-            spec.insert(member.to_owned(), value);
-        }
-    }
-    json!({ "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": spec })
+    let action = ResourceAttributes {
+        verb: "create",
+        group: "certificates.k8s.io",
+        resource: "certificatesigningrequests",
+        subresource: permission,
+        ..ResourceAttributes::default()
+    };
+    access_review(&Subject::requestor_of(csr.0), &action)
 }
 
 /// The permissions that were asked about, as the log names them: `selfnodeclient nodeclient`.
@@ -189,5 +182,207 @@ fn is_self_node_client(csr: Csr<'_>, request: &VerifiedRequest) -> Result<(), &'
         Ok(())
     } else {
         Err("the requestor is not the subject")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{Fixture, kubelet_client};
+
+    const CLIENT_USAGES: [&str; 3] = ["digital signature", "key encipherment", "client auth"];
+
+    /// What `decide` says, shortened to what a case is about: the rule that approves, what it asks
+    /// for next, or why it leaves the request.
+    fn outcome(request: &OpenRequest, reviews: &[Review]) -> String {
+        match decide(request, reviews, None) {
+            Action::Approve { rule, .. } => format!("approve {rule}"),
+            Action::Hold(delay) => format!("hold {}", delay.as_secs()),
+            Action::Leave(Leave::Unreadable(_)) => "leave unreadable".to_owned(),
+            Action::Leave(Leave::Unrecognized(_)) => "leave unrecognized".to_owned(),
+            Action::Leave(leave) => format!("leave {leave:?}"),
+            Action::Review { permission } => format!("review {permission}"),
+        }
+    }
+
+    fn check(request: Fixture, reviews: &[Review], expected: &str) {
+        let request = request.open();
+        assert_eq!(
+            outcome(&request, reviews),
+            expected,
+            "{:#}",
+            request.object()
+        );
+    }
+
+    const SELF_YES: Review = Review {
+        permission: "selfnodeclient",
+        allowed: true,
+    };
+    const SELF_NO: Review = Review {
+        permission: "selfnodeclient",
+        allowed: false,
+    };
+    const NODE_YES: Review = Review {
+        permission: "nodeclient",
+        allowed: true,
+    };
+    const NODE_NO: Review = Review {
+        permission: "nodeclient",
+        allowed: false,
+    };
+
+    /// Upstream cases 8, 9 and 20, 21: recognized, then as the reviews say.
+    #[test]
+    fn reviews() {
+        let own = || kubelet_client("n1");
+        let other = || kubelet_client("n1").by("system:bootstrap:abcdef");
+        check(own(), &[], "review selfnodeclient");
+        check(own(), &[SELF_YES], "approve self_node_client");
+        check(own(), &[SELF_NO], "review nodeclient");
+        check(own(), &[SELF_NO, NODE_YES], "approve node_client");
+        check(own(), &[SELF_NO, NODE_NO], "leave NotPermitted");
+        check(other(), &[], "review nodeclient");
+        check(other(), &[SELF_YES], "review nodeclient");
+        check(other(), &[NODE_YES], "approve node_client");
+        check(other(), &[NODE_NO], "leave NotPermitted");
+    }
+
+    /// Upstream cases 6, 7 and 10 to 19, 22, 23: what each recognizer matches.
+    #[test]
+    fn recognizers() {
+        let good = || kubelet_client("n1");
+        let ask_self = "review selfnodeclient";
+        let ask_node = "review nodeclient";
+        let no = "leave unrecognized";
+        check(good(), &[], ask_self);
+        check(
+            good().usages(&["client auth", "digital signature"]),
+            &[],
+            ask_self,
+        );
+        check(
+            good().usages(&["key encipherment", "client auth", "digital signature"]),
+            &[],
+            ask_self,
+        );
+        check(good().by("joe"), &[], ask_node);
+        check(good().by("system:node:n2"), &[], ask_node);
+        check(good().common_name("mike"), &[], no);
+        check(good().organizations(&[]), &[], no);
+        check(good().organizations(&["system:master"]), &[], no);
+        check(good().organizations(&["system:notnodes"]), &[], no);
+        check(
+            good().organizations(&["system:nodes", "system:masters"]),
+            &[],
+            no,
+        );
+        check(
+            good().usages(&[&CLIENT_USAGES[..], &["server auth"]].concat()),
+            &[],
+            no,
+        );
+        check(
+            good().usages(&["signing", "key encipherment", "client auth"]),
+            &[],
+            no,
+        );
+        check(good().usages(&["client auth"]), &[], no);
+        check(good().usages(&[]), &[], no);
+        check(good().for_signer("example.com/not-correct"), &[], no);
+        check(good().for_signer("kubernetes.io/kubelet-serving"), &[], no);
+        check(
+            good().for_signer("kubernetes.io/kube-apiserver-client"),
+            &[],
+            no,
+        );
+        check(good().dns("n1"), &[], no);
+    }
+
+    /// Stricter than upstream, where each of these was approved and issued (spec 2.2).
+    #[test]
+    fn stricter_names() {
+        for name in [
+            "",
+            "N1",
+            "n1 ",
+            "n1\n",
+            "n\u{f6}",
+            "n1_",
+            "-n1",
+            &"n".repeat(254),
+        ] {
+            let request = kubelet_client("n1").common_name(&format!("system:node:{name}"));
+            check(request, &[SELF_YES, NODE_YES], "leave unrecognized");
+        }
+    }
+
+    #[test]
+    fn decided_requests_are_left() {
+        let yes = [SELF_YES, NODE_YES];
+        let decided = "leave Decided";
+        check(kubelet_client("n1").approved(), &yes, decided);
+        check(
+            kubelet_client("n1").condition("Denied", "True"),
+            &yes,
+            decided,
+        );
+        check(
+            kubelet_client("n1").condition("Denied", "False"),
+            &yes,
+            decided,
+        );
+        check(
+            kubelet_client("n1").condition("Failed", "True"),
+            &yes,
+            decided,
+        );
+        check(kubelet_client("n1").certificate("x"), &yes, decided);
+        check(
+            kubelet_client("n1").condition("example.com/Seen", "True"),
+            &yes,
+            "approve self_node_client",
+        );
+    }
+
+    #[test]
+    fn unreadable_requests_are_left() {
+        for text in [
+            "",
+            "no PEM",
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+        ] {
+            check(
+                kubelet_client("n1").request(text),
+                &[SELF_YES],
+                "leave unreadable",
+            );
+        }
+    }
+
+    #[test]
+    fn the_loop_breaker_holds_only_what_would_be_approved() {
+        let minute = Some(Duration::from_secs(60));
+        let decide = |request: Fixture| decide(&request.open(), &[SELF_YES], minute);
+        assert_eq!(
+            decide(kubelet_client("n1")),
+            Action::Hold(Duration::from_secs(60))
+        );
+        assert!(matches!(
+            decide(kubelet_client("n1").dns("n1")),
+            Action::Leave(_)
+        ));
+        assert_eq!(
+            decide(kubelet_client("n1").approved()),
+            Action::Leave(Leave::Decided)
+        );
+    }
+
+    #[test]
+    fn review_bodies_carry_the_stamped_identity_and_nothing_else() {
+        let request = kubelet_client("n1").request("-").open();
+        insta::assert_snapshot!(
+            serde_json::to_string_pretty(&review_body(request.csr(), "selfnodeclient")).unwrap()
+        );
     }
 }

@@ -229,3 +229,117 @@ fn is_failed(csr: Csr<'_>) -> bool {
             .iter()
             .any(|condition| condition.kind == FAILED && holds(condition))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{authority, kubelet_client, kubelet_serving};
+    use jiff::SignedDuration;
+
+    fn named(mut object: Value, name: &str) -> Value {
+        object["metadata"]["name"] = name.into();
+        object
+    }
+
+    fn names(index: &Index) -> Vec<&str> {
+        index.entries.keys().map(String::as_str).collect()
+    }
+
+    #[test]
+    fn stages() {
+        let stage_of = |object: Value| stage(Csr(&object));
+        let serving = BuiltinSigner::KubeletServing;
+        let request = || kubelet_serving("n1").request("-");
+        assert_eq!(stage_of(request().object()), Stage::Undecided);
+        assert_eq!(
+            stage_of(request().approved().object()),
+            Stage::Approved(Some(serving))
+        );
+        assert_eq!(
+            stage_of(request().for_signer("example.com/x").approved().object()),
+            Stage::Approved(None)
+        );
+        assert_eq!(
+            stage_of(request().approved().condition("Denied", "True").object()),
+            Stage::Closed
+        );
+        assert_eq!(
+            stage_of(request().approved().condition("Failed", "").object()),
+            Stage::Closed
+        );
+        assert_eq!(
+            stage_of(request().approved().condition("Failed", "False").object()),
+            Stage::Approved(Some(serving))
+        );
+        assert_eq!(
+            stage_of(request().approved().certificate("x").object()),
+            Stage::Closed
+        );
+        assert_eq!(
+            stage_of(Value::Null),
+            Stage::Undecided,
+            "hostile, but no panic"
+        );
+    }
+
+    #[test]
+    fn a_request_is_verified_once_for_all_versions_of_its_object() {
+        let mut index = Index::default();
+        let object = kubelet_client("n1").object();
+        index.apply(object.clone());
+        let first = index.open("csr-abcde").unwrap();
+        let verified: *const VerifiedRequest = first.request().unwrap();
+        let mut approved = object.clone();
+        approved["status"]["conditions"] = serde_json::json!([{ "type": "Approved" }]);
+        index.apply(approved);
+        let second = index.open("csr-abcde").unwrap();
+        assert_eq!(second.request().unwrap() as *const _, verified);
+        // Deleted and created again under the same name, with other bytes.
+        index.apply(kubelet_client("n2").object());
+        let third = index.open("csr-abcde").unwrap();
+        assert_eq!(
+            third.request().unwrap().subject().common_name,
+            "system:node:n2"
+        );
+    }
+
+    #[test]
+    fn closing_is_seen_once_and_leaves_a_record() {
+        let mut index = Index::default();
+        let ca = authority(SignedDuration::from_hours(1)).certificate_pem();
+        let issued = kubelet_client("n1")
+            .approved()
+            .certificate(&ca)
+            .request("-")
+            .object();
+        index.apply(kubelet_client("n1").request("-").object());
+        let record = index.apply(issued.clone()).unwrap().closed.unwrap();
+        assert_eq!(record.leaf().unwrap().common_name, "test-ca");
+        assert_eq!(record.uid, "11111111-2222-3333-4444-555555555555");
+        assert!(index.open("csr-abcde").is_none());
+        assert!(
+            index.apply(issued.clone()).unwrap().closed.is_none(),
+            "a resync"
+        );
+        assert!(index.reset(vec![issued])[0].closed.is_none(), "a relist");
+        assert!(index.open_counts().values().all(|count| *count == 0));
+    }
+
+    #[test]
+    fn a_relist_replaces_everything() {
+        let mut index = Index::default();
+        let object = kubelet_client("n1").request("-").object();
+        index.apply(named(object.clone(), "a"));
+        index.apply(named(object.clone(), "b"));
+        let changes = index.reset(vec![named(object.clone(), "b"), named(object.clone(), "c")]);
+        assert_eq!(changes.len(), 2);
+        assert_eq!(names(&index), ["b", "c"]);
+        assert_eq!(
+            index.open_counts()["kubernetes.io/kube-apiserver-client-kubelet"],
+            2
+        );
+        index.delete("b");
+        assert_eq!(names(&index), ["c"]);
+        assert!(index.apply(Value::Null).is_none());
+    }
+}

@@ -333,3 +333,180 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
     }
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{authority, now};
+    use jiff::SignedDuration;
+
+    /// A directory with `ca.crt` and `ca.key`, and the sources that name them.
+    struct Disk(tempfile::TempDir);
+
+    impl Disk {
+        fn new() -> Self {
+            Self(tempfile::tempdir().unwrap())
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.0.path().join(name)
+        }
+
+        fn write(&self, name: &str, text: &str) {
+            std::fs::write(self.path(name), text).unwrap();
+        }
+
+        fn write_pair(&self, issuer: &Issuer) {
+            self.write("ca.crt", &issuer.certificate_pem());
+            self.write("ca.key", &issuer.key().to_pem());
+        }
+
+        fn sources(&self) -> BTreeMap<BuiltinSigner, IssuerSource> {
+            let source = IssuerSource::Files {
+                certificate: self.path("ca.crt"),
+                key: self.path("ca.key"),
+            };
+            BuiltinSigner::ALL
+                .map(|signer| (signer, source.clone()))
+                .into()
+        }
+
+        fn load(&self) -> Result<Issuers, IssuerError> {
+            Issuers::load(&self.sources()).map(|(issuers, _)| issuers)
+        }
+    }
+
+    fn days(count: i64) -> SignedDuration {
+        SignedDuration::from_hours(24 * count)
+    }
+
+    fn serial(issuers: &Issuers) -> String {
+        let issuer = issuers.by_signer()[&BuiltinSigner::KubeletServing].current();
+        issuer.certificate().fingerprint().to_string()
+    }
+
+    fn fingerprint(issuer: &Issuer) -> String {
+        issuer.certificate().fingerprint().to_string()
+    }
+
+    /// Upstream cases 63 and 64, and that four signers with the same files share one CA.
+    #[test]
+    fn a_new_pair_replaces_the_old_one() {
+        let disk = Disk::new();
+        disk.write_pair(&authority(days(10)));
+        let (issuers, notices) = Issuers::load(&disk.sources()).unwrap();
+        assert_eq!(notices.len(), 1, "one CA, told once: {notices:?}");
+        let before = issuers.by_signer()[&BuiltinSigner::KubeletServing].current();
+        assert_eq!(issuers.reload(now()), []);
+        let same = issuers.by_signer()[&BuiltinSigner::KubeletServing].current();
+        assert!(
+            Arc::ptr_eq(&before, &same),
+            "the same bytes, the same object"
+        );
+
+        let new = authority(days(20));
+        disk.write_pair(&new);
+        assert!(matches!(
+            issuers.reload(now())[..],
+            [Notice::CaLoaded { .. }]
+        ));
+        assert_eq!(serial(&issuers), fingerprint(&new));
+    }
+
+    /// Upstream cases 65, 66 and 68, and three more: the old CA keeps signing, said once.
+    #[test]
+    fn a_pair_that_cannot_be_used_changes_nothing() {
+        let old = authority(days(10));
+        let other = authority(days(20));
+        let both = format!("{}{}", old.certificate_pem(), other.certificate_pem());
+        let expired = authority(days(0) - SignedDuration::from_hours(1));
+        let cases: [(&str, &str, String); 6] = [
+            ("does not match", "ca.crt", other.certificate_pem()),
+            ("is empty", "ca.crt", String::new()),
+            ("is empty", "ca.key", String::new()),
+            ("expected 1 certificate, found 2", "ca.crt", both),
+            ("private key", "ca.key", "no key".to_owned()),
+            ("has expired", "", expired.certificate_pem()),
+        ];
+        for (expected, file, text) in cases {
+            let disk = Disk::new();
+            disk.write_pair(&old);
+            let issuers = disk.load().unwrap();
+            if file.is_empty() {
+                disk.write_pair(&expired);
+            } else {
+                disk.write(file, &text);
+            }
+            match &issuers.reload(now())[..] {
+                [Notice::CaReloadFailed { error, .. }] => {
+                    assert!(error.contains(expected), "{expected}: {error}");
+                }
+                other => panic!("{expected}: {other:?}"),
+            }
+            assert_eq!(issuers.reload(now()), [], "{expected}: told once");
+            assert_eq!(serial(&issuers), fingerprint(&old), "{expected}");
+            assert!(
+                issuers.standings().iter().all(|(_, _, in_use)| !in_use),
+                "{expected}"
+            );
+            disk.write_pair(&other);
+            assert_eq!(issuers.reload(now()).len(), 1, "{expected}: mended");
+            assert_eq!(serial(&issuers), fingerprint(&other), "{expected}");
+        }
+    }
+
+    #[test]
+    fn a_removed_file_changes_nothing() {
+        let disk = Disk::new();
+        let old = authority(days(10));
+        disk.write_pair(&old);
+        let issuers = disk.load().unwrap();
+        std::fs::remove_file(disk.path("ca.key")).unwrap();
+        assert!(matches!(
+            issuers.reload(now())[..],
+            [Notice::CaReloadFailed { .. }]
+        ));
+        assert_eq!(serial(&issuers), fingerprint(&old));
+        disk.write_pair(&old);
+        assert_eq!(issuers.reload(now()), []);
+        assert!(
+            issuers.standings().iter().all(|(_, _, in_use)| *in_use),
+            "it is back"
+        );
+    }
+
+    /// Upstream case 67, and a missing file: the error names both files and the fault.
+    #[test]
+    fn errors_at_start() {
+        let disk = Disk::new();
+        let missing = disk.load().err().unwrap().to_string();
+        assert!(
+            missing.contains("ca.crt") && missing.contains("ca.key"),
+            "{missing}"
+        );
+        assert!(missing.contains("No such file"), "{missing}");
+        let issuer = authority(days(10));
+        disk.write_pair(&issuer);
+        disk.write("ca.crt", &issuer.certificate_pem().repeat(2));
+        let twice = disk.load().err().unwrap().to_string();
+        assert!(twice.contains("expected 1 certificate, found 2"), "{twice}");
+        disk.write("ca.crt", &"x".repeat(2 << 20));
+        assert!(disk.load().err().unwrap().to_string().contains("too large"));
+    }
+
+    #[test]
+    fn the_end_is_announced_once_per_threshold() {
+        let issuer = Arc::new(authority(days(40)));
+        let sources = [(BuiltinSigner::KubeletServing, IssuerSource::Memory(issuer))].into();
+        let (issuers, notices) = Issuers::load(&sources).unwrap();
+        assert_eq!(notices, [], "nothing was read from disk");
+        let told: Vec<i64> = (0..43)
+            .flat_map(|day| issuers.expiring(now() + days(day) + SignedDuration::from_secs(1)))
+            .map(|notice| match notice {
+                Notice::CaExpiring { days, .. } => days,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(told, [39, 30, 14, 7, 3, 1, -1]);
+    }
+}

@@ -20,6 +20,8 @@ pub mod builtin;
 pub mod cleaner;
 mod client;
 pub mod config;
+#[cfg(test)]
+mod fixture;
 mod follow;
 pub mod index;
 pub mod issuers;

@@ -5,60 +5,39 @@
 use crate::notice::{About, Notice};
 use tracing::{debug, info, warn};
 
+/// A line about one request, with the fields that all of them carry.
+macro_rules! line {
+    ($level:ident, $about:expr, $($rest:tt)*) => {{
+        let About { csr, signer, uid, username } = $about;
+        $level!(csr, uid, signer, username, $($rest)*)
+    }};
+}
+
 impl Notice {
     /// Writes the notice to the log.
     pub fn log(&self) {
-        if !(self.log_request() || self.log_cleaning() || self.log_issuer()) {
+        if !(self.log_approval() || self.log_signing() || self.log_cleaning() || self.log_issuer())
+        {
             self.log_surroundings();
         }
     }
 
-    /// Notices about one request. Returns false for the others.
-    fn log_request(&self) -> bool {
+    /// What the approver did. Returns false for other notices.
+    fn log_approval(&self) -> bool {
         match self {
             Self::Approved {
                 about,
                 latency,
                 rule,
             } => {
-                let About {
-                    csr,
-                    signer,
-                    uid,
-                    username,
-                } = about;
                 let ms = latency.as_millis();
-                info!(
-                    csr,
-                    uid,
-                    signer,
-                    username,
+                line!(
+                    info,
+                    about,
                     rule,
                     latency_ms = ms,
-                    "approved csr {csr:?}"
-                );
-            }
-            Self::Conflict { about } => {
-                debug!(
-                    csr = about.csr,
-                    uid = about.uid,
-                    "csr changed meanwhile, reading it again"
-                );
-            }
-            Self::Failed {
-                about,
-                reason,
-                message,
-            } => {
-                let About {
-                    csr,
-                    signer,
-                    uid,
-                    username,
-                } = about;
-                warn!(
-                    csr,
-                    uid, signer, username, reason, "csr {csr:?} failed: {message}"
+                    "approved csr {:?}",
+                    about.csr
                 );
             }
             Self::Held {
@@ -66,118 +45,102 @@ impl Notice {
                 common_name,
                 delay,
             } => {
-                let About {
-                    csr,
-                    signer,
-                    uid,
-                    username,
-                } = about;
                 let seconds = delay.as_secs();
-                warn!(
-                    csr,
-                    uid,
-                    signer,
-                    username,
+                line!(
+                    warn,
+                    about,
                     cn = common_name,
                     delay_seconds = seconds,
                     "{common_name} asks for certificates again and again although its last one \
                      has most of its life left: approval waits {seconds} s; check that node's \
-                     clock (kubectl certificate approve {csr} overrides)"
+                     clock (kubectl certificate approve {} overrides)",
+                    about.csr
                 );
             }
-            Self::Issued { .. } | Self::Signing { .. } => self.log_issuance(),
-            Self::NotPermitted { about, permissions } => {
-                let csr = &about.csr;
-                debug!(
-                    csr,
-                    uid = about.uid,
-                    username = about.username,
-                    "recognized csr {csr:?} as [{permissions}] but subject access review was not \
-                     approved"
-                );
-            }
-            Self::SyncFailed { csr, error } => warn!(csr, "Sync {csr} failed with : {error}"),
+            Self::NotPermitted { about, permissions } => line!(
+                debug,
+                about,
+                "recognized csr {:?} as [{permissions}] but subject access review was not approved",
+                about.csr
+            ),
             Self::Unfit { about, rule, error } => {
-                let About {
-                    csr,
-                    signer,
-                    uid,
-                    username,
-                } = about;
-                warn!(
-                    csr,
-                    uid, signer, username, rule, "csr {csr:?} stays pending: {error}"
+                line!(
+                    warn,
+                    about,
+                    rule,
+                    "csr {:?} stays pending: {error}",
+                    about.csr
                 );
             }
             Self::Unrecognized { about, why } => {
-                debug!(
-                    csr = about.csr,
-                    uid = about.uid,
-                    signer = about.signer,
-                    "not ours: {why}"
-                );
+                line!(debug, about, "csr {:?} is not recognized: {why}", about.csr);
             }
             _ => return false,
         }
         true
     }
 
-    fn log_issuance(&self) {
+    /// What a signer did, and what may happen to any write.
+    fn log_signing(&self) -> bool {
         match self {
+            Self::Conflict { about } => {
+                line!(
+                    debug,
+                    about,
+                    "csr {:?} changed meanwhile, reading it again",
+                    about.csr
+                );
+            }
+            Self::Failed {
+                about,
+                reason,
+                message,
+            } => {
+                line!(warn, about, reason, "csr {:?} failed: {message}", about.csr);
+            }
             Self::Issued {
                 about,
-                common_name,
-                fingerprint,
+                leaf,
                 latency,
-                not_after,
-                not_before,
-                serial,
                 truncated,
             } => {
-                let About {
-                    csr,
-                    signer,
-                    uid,
-                    username,
-                } = about;
                 let ms = latency.as_millis();
-                info!(
-                    csr, uid, signer, username, cn = common_name, serial, sha256 = fingerprint,
-                    notBefore = %not_before, notAfter = %not_after, latency_ms = ms,
-                    "issued certificate for csr {csr:?}"
+                line!(
+                    info, about, cn = leaf.common_name, serial = leaf.serial,
+                    sha256 = leaf.fingerprint, notBefore = %leaf.not_before,
+                    notAfter = %leaf.not_after, latency_ms = ms,
+                    "issued certificate for csr {:?}", about.csr
                 );
                 if *truncated {
-                    warn!(
-                        csr, signer, notAfter = %not_after,
+                    line!(
+                        warn, about, notAfter = %leaf.not_after,
                         "the certificate ends with its CA, earlier than --cluster-signing-duration \
                          asks: renew the CA to get the full lifetime"
                     );
                 }
+            }
+            Self::SignerUnavailable { about, error } => {
+                line!(warn, about, "error auto signing csr: {error}");
             }
             Self::Signing {
                 about,
                 common_name,
                 duration,
             } => {
-                let About {
-                    csr,
-                    signer,
-                    uid,
-                    username,
-                } = about;
                 let seconds = duration.as_secs();
-                debug!(
-                    csr,
-                    uid,
-                    signer,
-                    username,
+                line!(
+                    debug,
+                    about,
                     cn = common_name,
                     duration_seconds = seconds,
-                    "signing csr {csr:?}"
+                    "signing csr {:?}",
+                    about.csr
                 );
             }
-            _ => {}
+            Self::SyncFailed { csr, error } => warn!(csr, "Sync {csr} failed with : {error}"),
+            _ => return false,
         }
+        true
     }
 
     fn log_cleaning(&self) -> bool {
@@ -254,18 +217,6 @@ impl Notice {
                 signers,
                 "the changed CA files {pair:?} are not used, the old CA keeps signing: {error}"
             ),
-            Self::SignerUnavailable { about, error } => {
-                let About {
-                    csr,
-                    signer,
-                    uid,
-                    username,
-                } = about;
-                warn!(
-                    csr,
-                    uid, signer, username, "error auto signing csr: {error}"
-                );
-            }
             Self::SignersSkipped => info!(
                 "skipping CSR signer controller because no csr cert/key was specified: approved \
                  requests stay without a certificate"

@@ -7,7 +7,7 @@
 
 use crate::cleaner::Cause;
 use crate::metrics::{self, Metrics};
-use crate::record::Record;
+use crate::record::{LeafFacts, Record};
 use everleaf_pki::SignerName;
 use jiff::{SignedDuration, Timestamp};
 use std::sync::Arc;
@@ -136,18 +136,10 @@ pub enum Notice {
     Issued {
         /// Which.
         about: About,
-        /// Subject CN.
-        common_name: String,
-        /// SHA-256 of the leaf, lower hex.
-        fingerprint: String,
         /// From seeing the approval to the recorded certificate.
         latency: Duration,
-        /// Its end.
-        not_after: Timestamp,
-        /// Its beginning.
-        not_before: Timestamp,
-        /// Serial number, upper hex.
-        serial: String,
+        /// What was issued.
+        leaf: LeafFacts,
         /// It ends with its CA, earlier than asked.
         truncated: bool,
     },

@@ -10,11 +10,12 @@ use crate::client::{ApiError, OBJECT_BYTES_MAX, segment};
 use crate::index::OpenRequest;
 use crate::notice::Notice;
 use crate::queue::Outcome;
-use crate::record::Record;
+use crate::record::{LeafFacts, Record};
 use crate::signer::{self, Issuance};
 use crate::workplace::{Workplace, about};
 use everleaf_api::csr::{self, APPROVED, Csr, FAILED};
-use everleaf_pki::{ApprovedRequest, Issued};
+use everleaf_api::review::Verdict;
+use everleaf_pki::ApprovedRequest;
 use http::Method;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -193,23 +194,14 @@ impl Job<'_> {
                 let mut object = writable(request);
                 csr::set_certificate(&mut object, &issued.chain.to_pem());
                 self.write("status", &object).await?;
-                self.tell(self.issued_notice(request, &issued));
+                self.tell(Notice::Issued {
+                    about,
+                    latency: self.ready_at.elapsed(),
+                    leaf: LeafFacts::of(issued.chain.leaf()),
+                    truncated: issued.truncated,
+                });
                 Ok(Outcome::Finished)
             }
-        }
-    }
-
-    fn issued_notice(&self, request: &OpenRequest, issued: &Issued) -> Notice {
-        let leaf = issued.chain.leaf();
-        Notice::Issued {
-            about: about(request.csr()),
-            common_name: leaf.subject().common_name.clone(),
-            fingerprint: leaf.fingerprint().to_string(),
-            latency: self.ready_at.elapsed(),
-            not_after: leaf.not_after(),
-            not_before: leaf.not_before(),
-            serial: leaf.serial().to_string(),
-            truncated: issued.truncated,
         }
     }
 
@@ -238,10 +230,7 @@ impl Job<'_> {
         let answer = api
             .call(Method::POST, REVIEWS, Some(&body), OBJECT_BYTES_MAX)
             .await?;
-        Ok(parse(&answer)?
-            .pointer("/status/allowed")
-            .and_then(Value::as_bool)
-            .unwrap_or(false))
+        Ok(Verdict::of(&parse(&answer)?).allowed)
     }
 
     async fn write(&self, subresource: &str, object: &Value) -> Result<(), ApiError> {

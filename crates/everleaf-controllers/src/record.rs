@@ -6,7 +6,7 @@
 
 use everleaf_api::csr::{APPROVED, Csr, DENIED, FAILED};
 use everleaf_api::meta;
-use everleaf_pki::Chain;
+use everleaf_pki::{Chain, Leaf};
 use jiff::Timestamp;
 
 /// A condition of one type: absent, or present with its `lastUpdateTime`, which may be missing.
@@ -44,6 +44,19 @@ pub struct LeafFacts {
     pub not_before: Timestamp,
     /// Serial number, upper hex.
     pub serial: String,
+}
+
+impl LeafFacts {
+    /// Reads a certificate.
+    pub fn of(leaf: &Leaf) -> Self {
+        Self {
+            common_name: leaf.subject().common_name.clone(),
+            fingerprint: leaf.fingerprint().to_string(),
+            not_after: leaf.not_after(),
+            not_before: leaf.not_before(),
+            serial: leaf.serial().to_string(),
+        }
+    }
 }
 
 impl Default for LeafFacts {
@@ -125,16 +138,7 @@ fn certificate(pem: &[u8]) -> Certificate {
         return Certificate::Absent;
     }
     match Chain::from_pem(pem) {
-        Ok(chain) => {
-            let leaf = chain.leaf();
-            Certificate::Present(LeafFacts {
-                common_name: leaf.subject().common_name.clone(),
-                fingerprint: leaf.fingerprint().to_string(),
-                not_after: leaf.not_after(),
-                not_before: leaf.not_before(),
-                serial: leaf.serial().to_string(),
-            })
-        }
+        Ok(chain) => Certificate::Present(LeafFacts::of(chain.leaf())),
         Err(error) => Certificate::Unreadable(error.to_string()),
     }
 }
