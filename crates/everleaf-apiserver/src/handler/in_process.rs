@@ -11,6 +11,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use everleaf_api::Status;
 use futures_util::FutureExt as _;
 use http::{Request, Response};
 use http_body::Body as HttpBody;
@@ -60,7 +61,9 @@ impl Server {
         let walk = AssertUnwindSafe(self.walk(request, peer, now));
         walk.catch_unwind().await.unwrap_or_else(|_| {
             tracing::error!("a request hit a defect; it was answered 500");
-            Self::panicked()
+            Self::failed(&Status::internal(
+                "this request hit a defect of the server; the log says more",
+            ))
         })
     }
 
@@ -74,6 +77,9 @@ impl Server {
             Ok(admitted) => admitted,
             Err(refused) => return *refused,
         };
+        if body.size_hint().lower() > self.limits.body_bytes_max as u64 {
+            return self.answer(admitted, Err(BodyError::TooLarge)).await;
+        }
         let limited = Limited::new(body, self.limits.body_bytes_max);
         let body = match Box::pin(limited).collect().await {
             Ok(collected) => Ok(collected.to_bytes()),

@@ -119,7 +119,9 @@ impl Server {
         let (parts, body) = request.into_parts();
         match self.admit(parts, peer, now) {
             Err(refused) => *refused,
-            Ok(_) if body.len() > self.limits.body_bytes_max => self.too_large(),
+            Ok(admitted) if body.len() > self.limits.body_bytes_max => {
+                self.answer(admitted, Err(BodyError::TooLarge)).await
+            }
             Ok(admitted) => self.answer(admitted, Ok(body)).await,
         }
     }
@@ -256,16 +258,9 @@ impl Server {
         self.finish(response, labels, now)
     }
 
-    /// 413, for whoever sees a body's length before its bytes.
-    pub(crate) fn too_large(&self) -> Response<Body> {
-        error(&Status::too_large(self.limits.body_bytes_max))
-    }
-
-    /// 500, for whoever catches a panic.
-    pub(crate) fn panicked() -> Response<Body> {
-        error(&Status::internal(
-            "this request hit a defect of the server; the log says more",
-        ))
+    /// An error that comes from around the walk: a timeout, a panic.
+    pub(crate) fn failed(status: &Status) -> Response<Body> {
+        error(status)
     }
 
     fn finish(

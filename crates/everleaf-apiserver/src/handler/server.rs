@@ -118,6 +118,11 @@ impl Server {
         &self.authenticator
     }
 
+    /// What it counts.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
     /// Its limits.
     pub fn limits(&self) -> &Limits {
         &self.limits

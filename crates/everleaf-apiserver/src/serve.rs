@@ -1,1 +1,0 @@
-//! Shell: TLS listener, limits, graceful stop.

@@ -1,0 +1,238 @@
+//! Shell: sockets, TLS, timeouts and graceful stop around [`Server`]. It holds no policy of the API.
+//!
+//! The caller binds the socket, owns the clock and decides when to stop. Every wait has an end: the
+//! handshake, a request's head, the request as a whole, the stop.
+
+mod tls;
+
+#[cfg(test)]
+mod tests;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use everleaf_api::Status;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout};
+use tokio_rustls::server::TlsStream;
+use tokio_rustls::{LazyConfigAcceptor, rustls};
+
+use crate::authn::Peer;
+use crate::handler::{Body, Clock, RequestLabels, Server};
+
+pub use tls::{ServingCertificate, TlsError};
+
+/// Open connections. Beyond it nobody is accepted until somebody leaves: they wait in the kernel's queue.
+pub const CONNECTIONS_MAX: usize = 60_000;
+/// Handshakes past the client's hello at once. It keeps a storm from thrashing: those who wait are
+/// served in turn instead of all timing out together.
+pub const HANDSHAKES_MAX: usize = 512;
+/// From accept to the end of the handshake.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// From the wish for a request to its complete head; also how long an idle HTTP/1.1 connection lives.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(90);
+/// From a request's head to its answer's. Watches answer at once and stream on.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a stop waits for requests to finish.
+pub const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often the server's own objects are put back when something is missing.
+pub const INSTALL_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Header lines, and bytes, of one HTTP/1.1 request.
+const HTTP1_HEADERS_MAX: usize = 100;
+const HTTP1_HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Decoded header bytes of one HTTP/2 request.
+const HTTP2_HEAD_BYTES_MAX: u32 = 64 * 1024;
+const HTTP2_STREAMS_MAX: u32 = 250;
+const HTTP2_STREAM_WINDOW_BYTES: u32 = 1 << 20;
+const HTTP2_CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(30);
+const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pause after a failed accept (no file descriptors left, mostly).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves `server` on `listener` until `shutdown` resolves; then lets requests finish, ends watches
+/// cleanly, and returns.
+///
+/// `clock` is read once per request. The server's own objects ([`Server::install`]) are looked after once
+/// a minute; the first time is the caller's.
+///
+/// # Errors
+/// TLS cannot be set up. Later failures end one connection, not the server.
+pub async fn run(
+    listener: TcpListener,
+    server: Arc<Server>,
+    certificate: Arc<ServingCertificate>,
+    clock: Clock,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), TlsError> {
+    let hints = server.authenticator().client_ca_subjects();
+    let shared = Arc::new(Shared {
+        tls: Arc::new(certificate.server_config(hints)?),
+        handshakes: Semaphore::new(HANDSHAKES_MAX),
+        connection: connection_builder(),
+        server,
+        clock,
+    });
+    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let graceful = GracefulShutdown::new();
+    let caretaker = tokio::spawn(take_care(Arc::clone(&shared)));
+    let mut shutdown = pin!(shutdown);
+    loop {
+        let (stream, permit) = tokio::select! {
+            () = &mut shutdown => break,
+            accepted = accept(&listener, &connections) => match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            },
+        };
+        tokio::spawn(serve_connection(
+            Arc::clone(&shared),
+            stream,
+            graceful.watcher(),
+            permit,
+        ));
+    }
+    drop(listener);
+    caretaker.abort();
+    shared.server.stop();
+    if timeout(STOP_TIMEOUT, graceful.shutdown()).await.is_err() {
+        tracing::warn!("some connections did not finish in time and were cut");
+    }
+    Ok(())
+}
+
+/// What every connection needs.
+struct Shared {
+    server: Arc<Server>,
+    tls: Arc<rustls::ServerConfig>,
+    handshakes: Semaphore,
+    connection: auto::Builder<TokioExecutor>,
+    clock: Clock,
+}
+
+async fn accept(
+    listener: &TcpListener,
+    connections: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+    let permit = Arc::clone(connections)
+        .acquire_owned()
+        .await
+        .map_err(io::Error::other)?;
+    let (stream, _) = listener.accept().await?;
+    stream.set_nodelay(true)?;
+    Ok((stream, permit))
+}
+
+async fn serve_connection(
+    shared: Arc<Shared>,
+    stream: TcpStream,
+    watcher: Watcher,
+    _permit: OwnedSemaphorePermit,
+) {
+    let stream = match timeout(HANDSHAKE_TIMEOUT, handshake(&shared, stream)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            shared.server.metrics().count_handshake_error();
+            tracing::debug!(%error, "a TLS handshake failed");
+            return;
+        }
+        Err(_) => {
+            shared.server.metrics().count_handshake_error();
+            tracing::debug!("a TLS handshake took too long");
+            return;
+        }
+    };
+    let (_, session) = stream.get_ref();
+    let certificates = session.peer_certificates().unwrap_or_default();
+    let peer = Peer {
+        certificates: Arc::new(certificates.iter().map(|der| der.to_vec()).collect()),
+        in_process: None,
+    };
+    let builder = shared.connection.clone();
+    let builder = match session.alpn_protocol() {
+        Some(b"h2") => builder.http2_only(),
+        _ => builder.http1_only(),
+    };
+    let service = service_fn(move |request| {
+        let (shared, peer) = (Arc::clone(&shared), peer.clone());
+        async move { Ok::<_, Infallible>(serve_request(&shared, &peer, request).await) }
+    });
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = watcher.watch(connection).await {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+/// The client's hello costs nothing to wait for; what follows is bounded.
+async fn handshake(shared: &Shared, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    let acceptor = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream);
+    let hello = acceptor.await?;
+    let _permit = shared
+        .handshakes
+        .acquire()
+        .await
+        .map_err(io::Error::other)?;
+    hello.into_stream(Arc::clone(&shared.tls)).await
+}
+
+async fn serve_request(shared: &Shared, peer: &Peer, request: Request<Incoming>) -> Response<Body> {
+    let began = Instant::now();
+    let now = (shared.clock)();
+    let answer = shared.server.serve(request, peer, now);
+    let response = timeout(REQUEST_TIMEOUT, answer).await.unwrap_or_else(|_| {
+        Server::failed(&Status::timeout(
+            "request did not complete within the allotted timeout",
+            shared.server.limits().retry_after_seconds,
+        ))
+    });
+    if let Some(labels) = response.extensions().get::<RequestLabels>() {
+        let metrics = shared.server.metrics();
+        metrics.observe_duration(*labels, began.elapsed());
+    }
+    response
+}
+
+fn connection_builder() -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_headers(HTTP1_HEADERS_MAX)
+        .max_buf_size(HTTP1_HEAD_BYTES_MAX);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(HTTP2_STREAMS_MAX)
+        .initial_stream_window_size(HTTP2_STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(HTTP2_CONNECTION_WINDOW_BYTES)
+        .max_header_list_size(HTTP2_HEAD_BYTES_MAX)
+        .keep_alive_interval(HTTP2_PING_INTERVAL)
+        .keep_alive_timeout(HTTP2_PING_TIMEOUT);
+    builder
+}
+
+async fn take_care(shared: Arc<Shared>) {
+    loop {
+        tokio::time::sleep(INSTALL_INTERVAL).await;
+        if let Err(error) = shared.server.install((shared.clock)()).await {
+            tracing::warn!(%error, "an object of the server's own is missing and could not be written");
+        }
+    }
+}
