@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use everleaf_api::{Status, status::GroupResource};
+use everleaf_api::Status;
 use http::{HeaderMap, HeaderName};
 use percent_encoding::percent_decode_str;
 
@@ -35,12 +35,7 @@ pub fn impersonate(
         if decision.allowed {
             return Ok(());
         }
-        let about = GroupResource {
-            group: attributes.group,
-            resource: attributes.resource,
-        };
-        let text = Authorizer::denial_text(attributes, &decision);
-        Err(Status::forbidden(about, attributes.name, &text))
+        Err(Authorizer::denied(attributes, &decision))
     };
     let question = Attributes {
         verb: "impersonate",

@@ -15,8 +15,9 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use everleaf_api::{
-    fields::quote,
+    Status,
     selector::{FieldSelector, LabelSelector},
+    status::{Denial, DeniedTarget, GroupResource},
 };
 
 use self::{rbac::Index, rule::Rule};
@@ -133,36 +134,35 @@ impl Authorizer {
         }
     }
 
-    /// The 403 text: `User "U" cannot VERB resource … [: reason]`, with `& < >` escaped as upstream does
-    /// (`apiserver/pkg/endpoints/handlers/responsewriters/errors.go`).
-    pub fn denial_text(attributes: &Attributes<'_>, decision: &Decision) -> String {
-        let user = quote(&attributes.user.name);
-        let verb = attributes.verb;
-        let what = if attributes.resource.is_empty() {
-            format!("User {user} cannot {verb} path {}", quote(attributes.path))
+    /// The 403 of a refused request, in upstream's words.
+    pub fn denied(attributes: &Attributes<'_>, decision: &Decision) -> Status {
+        let target = if attributes.resource.is_empty() {
+            DeniedTarget::Path(attributes.path)
         } else {
-            let resource = match attributes.subresource {
-                "" => attributes.resource.to_owned(),
-                subresource => format!("{}/{subresource}", attributes.resource),
-            };
-            let place = match attributes.namespace {
-                "" => "at the cluster scope".to_owned(),
-                namespace => format!("in the namespace {}", quote(namespace)),
-            };
-            format!(
-                "User {user} cannot {verb} resource {} in API group {} {place}",
-                quote(&resource),
-                quote(attributes.group)
-            )
+            DeniedTarget::Resource {
+                about: GroupResource {
+                    group: attributes.group,
+                    resource: attributes.resource,
+                },
+                subresource: attributes.subresource,
+                namespace: attributes.namespace,
+                name: attributes.name,
+            }
         };
-        let what = what
-            .replace('&', "&amp;")
-            .replace('<', "&lt;")
-            .replace('>', "&gt;");
-        if decision.reason.is_empty() {
-            what
-        } else {
-            format!("{what}: {}", decision.reason)
+        Status::denied(Denial {
+            user: &attributes.user.name,
+            verb: attributes.verb,
+            target,
+            reason: &decision.reason,
+        })
+    }
+
+    /// The text of [`Self::denied`] without what it is about: `User "U" cannot VERB resource … [: reason]`.
+    pub fn denial_text(attributes: &Attributes<'_>, decision: &Decision) -> String {
+        let message = Self::denied(attributes, decision).message;
+        match message.split_once("forbidden: ") {
+            Some((_, text)) => text.to_owned(),
+            None => message,
         }
     }
 

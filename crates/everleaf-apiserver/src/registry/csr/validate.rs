@@ -159,7 +159,11 @@ fn usage_rules(object: &Value, tolerance: &Tolerance, errors: &mut Vec<FieldErro
         for (index, usage) in usages.iter().enumerate() {
             if Usage::parse(usage).is_none() {
                 let vocabulary = Usage::vocabulary();
-                errors.push(FieldError::not_supported(&path(index), usage, vocabulary));
+                errors.push(FieldError::not_supported(
+                    &path(index),
+                    &quote(usage),
+                    vocabulary,
+                ));
             }
         }
     }
@@ -243,7 +247,7 @@ fn condition_rules(object: &Value, tolerance: &Tolerance, errors: &mut Vec<Field
         } else if !supported.contains(&status) {
             errors.push(FieldError::not_supported(
                 &path("status"),
-                status,
+                &quote(status),
                 supported,
             ));
         }

@@ -125,7 +125,7 @@ impl BindingStrategy {
         if group != GROUP {
             errors.push(FieldError::not_supported(
                 "roleRef.apiGroup",
-                group,
+                &quote(group),
                 &[GROUP],
             ));
         }
@@ -136,7 +136,11 @@ impl BindingStrategy {
         };
         let kind = read::text(object, "/roleRef/kind");
         if !kinds.contains(&kind) {
-            errors.push(FieldError::not_supported("roleRef.kind", kind, kinds));
+            errors.push(FieldError::not_supported(
+                "roleRef.kind",
+                &quote(kind),
+                kinds,
+            ));
         }
         let name = read::text(object, "/roleRef/name");
         if name.is_empty() {
@@ -163,7 +167,7 @@ impl BindingStrategy {
                     errors.push(FieldError::invalid(&name_path, &quote(name), &detail));
                 }
                 if !group.is_empty() {
-                    errors.push(FieldError::not_supported(&group_path, group, &[""]));
+                    errors.push(FieldError::not_supported(&group_path, &quote(group), &[""]));
                 }
                 if !self.namespaced && read::text(subject, "/namespace").is_empty() {
                     errors.push(FieldError::required(&format!("{path}.namespace"), ""));
@@ -171,12 +175,16 @@ impl BindingStrategy {
             }
             "User" | "Group" => {
                 if group != GROUP {
-                    errors.push(FieldError::not_supported(&group_path, group, &[GROUP]));
+                    errors.push(FieldError::not_supported(
+                        &group_path,
+                        &quote(group),
+                        &[GROUP],
+                    ));
                 }
             }
             _ => errors.push(FieldError::not_supported(
                 &format!("{path}.kind"),
-                kind,
+                &quote(kind),
                 &["ServiceAccount", "User", "Group"],
             )),
         }
