@@ -1,1 +1,488 @@
+//! The authorization table: identities × requests on a freshly installed server, and the rules behind it.
 
+use std::sync::atomic::Ordering;
+
+use serde_json::json;
+
+use super::*;
+use crate::fixture::{self, Shelf, cluster_role, cluster_role_binding};
+
+/// One request as `verb group/resource[/subresource] [namespace/]name` or `verb /path`.
+fn ask(shelf: &Shelf, user: &User, request: &str) -> Decision {
+    let selector;
+    let mut words = request.split(' ');
+    let verb = words.next().expect("a verb");
+    let what = words.next().expect("a resource or path");
+    let mut attributes = Attributes {
+        verb,
+        ..Attributes::of(user)
+    };
+    if what.starts_with('/') {
+        attributes.path = what;
+        return Authorizer::default().authorize(&attributes, shelf);
+    }
+    let (group, resource) = what.split_once('/').expect("group/resource");
+    let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
+    attributes.group = if group == "core" { "" } else { group };
+    attributes.resource = resource;
+    attributes.subresource = subresource;
+    for word in words {
+        if let Some(text) = word.strip_prefix('?') {
+            selector = FieldSelector::parse(text).expect("a field selector");
+            attributes.field_selector = Some(&selector);
+            break;
+        }
+        let (namespace, name) = word.split_once(':').unwrap_or(("", word));
+        attributes.namespace = namespace;
+        attributes.name = name;
+    }
+    Authorizer::default().authorize(&attributes, shelf)
+}
+
+const CSRS: &str = "certificates.k8s.io/certificatesigningrequests";
+
+#[test]
+fn who_may_do_what_on_a_fresh_server() {
+    let shelf = Shelf::installed();
+    let token = fixture::user(
+        "system:bootstrap:abcdef",
+        &[
+            "system:bootstrappers",
+            "system:bootstrappers:kubeadm:default-node-token",
+        ],
+    );
+    let controller = User::service_account("kube-system", "certificate-controller");
+    let manager = fixture::user("system:kube-controller-manager", &[]);
+    let bob = fixture::user("bob", &["dev"]);
+    let node = fixture::node("n1");
+    let stranger = User::anonymous();
+    // Columns: admin, node, bootstrap token, certificate-controller, controller-manager, bob, anonymous.
+    let users = [
+        &fixture::admin(),
+        &node,
+        &token,
+        &controller,
+        &manager,
+        &bob,
+        &stranger,
+    ];
+    let mut wrong = Vec::new();
+    let own_lease = "get coordination.k8s.io/leases kube-node-lease:n1";
+    let other_lease = "get coordination.k8s.io/leases kube-node-lease:n2";
+    for (request, expected) in [
+        (format!("create {CSRS}"), "yyy----"),
+        (format!("get {CSRS} x"), "yyyyy--"),
+        (format!("list {CSRS}"), "yyyyy--"),
+        (format!("watch {CSRS}"), "yyyyy--"),
+        (format!("delete {CSRS} x"), "y--yy--"),
+        (format!("update {CSRS}/approval x"), "y--yy--"),
+        (format!("patch {CSRS}/approval x"), "y------"),
+        (format!("update {CSRS}/status x"), "y--yy--"),
+        (format!("patch {CSRS}/status x"), "y------"),
+        (format!("update {CSRS} x"), "y------"),
+        (format!("deletecollection {CSRS}"), "y------"),
+        (format!("create {CSRS}/nodeclient"), "y-y----"),
+        (format!("create {CSRS}/selfnodeclient"), "yy-----"),
+        (
+            "approve certificates.k8s.io/signers kubernetes.io/kube-apiserver-client-kubelet"
+                .into(),
+            "y--yy--",
+        ),
+        (
+            "approve certificates.k8s.io/signers kubernetes.io/kube-apiserver-client".into(),
+            "y------",
+        ),
+        (
+            "approve certificates.k8s.io/signers kubernetes.io/*".into(),
+            "y------",
+        ),
+        (
+            "sign certificates.k8s.io/signers kubernetes.io/kubelet-serving".into(),
+            "y--yy--",
+        ),
+        (
+            "sign certificates.k8s.io/signers example.com/x".into(),
+            "y------",
+        ),
+        ("create core/nodes".into(), "yy-----"),
+        ("get core/nodes n1".into(), "yyy----"),
+        ("get core/nodes n2".into(), "y-y----"),
+        ("list core/nodes".into(), "y---y--"),
+        ("watch core/nodes n1".into(), "yy--y--"),
+        ("delete core/nodes n1".into(), "y------"),
+        ("patch core/nodes/status n1".into(), "yy-----"),
+        (
+            "get core/secrets kube-system:bootstrap-token-abcdef".into(),
+            "y---y--",
+        ),
+        ("list core/secrets".into(), "y---y--"),
+        (
+            "get core/configmaps kube-public:cluster-info".into(),
+            "y---y-y",
+        ),
+        (
+            "get core/configmaps kube-system:extension-apiserver-authentication".into(),
+            "y---y--",
+        ),
+        (own_lease.into(), "yy-----"),
+        (other_lease.into(), "y------"),
+        (
+            "create coordination.k8s.io/leases kube-node-lease:".into(),
+            "yy--y--",
+        ),
+        (
+            "list coordination.k8s.io/leases kube-node-lease:".into(),
+            "y---y--",
+        ),
+        (
+            "update coordination.k8s.io/leases kube-system:kube-controller-manager".into(),
+            "y---y--",
+        ),
+        ("create core/events default:".into(), "yy-yy--"),
+        (
+            "create authorization.k8s.io/subjectaccessreviews".into(),
+            "yy-yy--",
+        ),
+        (
+            "create authorization.k8s.io/selfsubjectaccessreviews".into(),
+            "yyyyyy-",
+        ),
+        (
+            "create authentication.k8s.io/selfsubjectreviews".into(),
+            "yyyyyy-",
+        ),
+        (
+            "create authentication.k8s.io/tokenreviews".into(),
+            "yy--y--",
+        ),
+        (
+            "create rbac.authorization.k8s.io/clusterrolebindings".into(),
+            "y------",
+        ),
+        ("impersonate core/users bob".into(), "y------"),
+        ("get /healthz".into(), "yyyyyyy"),
+        ("get /version".into(), "yyyyyyy"),
+        ("get /apis/certificates.k8s.io/v1".into(), "yyyyyy-"),
+        ("get /openapi/v3".into(), "yyyyyy-"),
+        ("get /metrics".into(), "y------"),
+        ("post /healthz".into(), "y------"),
+    ] {
+        let answers: String = users
+            .iter()
+            .map(|user| {
+                if ask(&shelf, user, &request).allowed {
+                    'y'
+                } else {
+                    '-'
+                }
+            })
+            .collect();
+        if answers != expected {
+            wrong.push(format!("{request}: {answers}, not {expected}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn node_reasons() {
+    let shelf = Shelf::installed();
+    let unknown = fixture::user("system:node:", &["system:nodes"]);
+    let group_only = fixture::user("n1", &["system:nodes"]);
+    let node = fixture::node("n1");
+    for (user, request, expected) in [
+        (
+            &node,
+            "get core/secrets default:x",
+            "no relationship found between node 'n1' and this object",
+        ),
+        (&node, "list core/secrets default:", "No Object name found"),
+        (
+            &node,
+            "list core/configmaps",
+            "can only read namespaced object of this type",
+        ),
+        (
+            &node,
+            "create core/secrets default:",
+            "can only read resources of this type",
+        ),
+        (
+            &node,
+            "get core/secrets/status default:x",
+            "cannot read subresource",
+        ),
+        (
+            &node,
+            "list core/nodes",
+            "node 'n1' cannot read all nodes, only its own Node object",
+        ),
+        (
+            &node,
+            "get core/nodes n2",
+            "node 'n1' cannot read 'n2', only its own Node object",
+        ),
+        (
+            &node,
+            "list core/pods",
+            "can only list/watch pods with spec.nodeName field selector",
+        ),
+        (
+            &node,
+            "list core/pods ?spec.nodeName=n2",
+            "can only list/watch pods with spec.nodeName field selector",
+        ),
+        (
+            &node,
+            "list core/pods ?spec.nodeName!=n1",
+            "can only list/watch pods with spec.nodeName field selector",
+        ),
+        (
+            &node,
+            "get coordination.k8s.io/leases default:n1",
+            "can only access leases in the \"kube-node-lease\" system namespace",
+        ),
+        (
+            &node,
+            "create core/serviceaccounts/token default:x",
+            "no relationship found between node 'n1' and this object",
+        ),
+        (
+            &node,
+            "get storage.k8s.io/csinodes n2",
+            "can only access CSINode with the same name as the requesting node",
+        ),
+        (
+            &unknown,
+            &format!("create {CSRS}"),
+            "unknown node for user \"system:node:\"",
+        ),
+        (&group_only, &format!("create {CSRS}"), ""),
+    ] {
+        let decision = ask(&shelf, user, request);
+        assert!(!decision.allowed, "{request}");
+        assert_eq!(decision.reason, expected, "{request}");
+    }
+    for request in [
+        "list core/pods ?spec.nodeName=n1",
+        "get storage.k8s.io/csinodes n1",
+        "list node.k8s.io/runtimeclasses",
+    ] {
+        assert!(ask(&shelf, &node, request).allowed, "{request}");
+    }
+}
+
+/// A state with one ClusterRole `r` of these rules, bound to user bob.
+fn bound(rules: serde_json::Value) -> Shelf {
+    let shelf = Shelf::default();
+    shelf.put("clusterroles", cluster_role("r", rules));
+    let bob = json!([{"kind": "User", "name": "bob"}]);
+    shelf.put("clusterrolebindings", cluster_role_binding("b", "r", bob));
+    shelf
+}
+
+#[test]
+fn resource_names_need_a_name() {
+    let shelf = bound(
+        json!([{"verbs": ["*"], "apiGroups": [""], "resources": ["secrets"], "resourceNames": ["x"]}]),
+    );
+    let bob = fixture::user("bob", &[]);
+    for (request, expected) in [
+        ("get core/secrets ns:x", true),
+        ("get core/secrets ns:y", false),
+        ("list core/secrets ns:", false),
+        ("list core/secrets ns:x", true),
+        ("create core/secrets ns:", false),
+        ("deletecollection core/secrets ns:", false),
+        ("update core/secrets ns:x", true),
+    ] {
+        assert_eq!(ask(&shelf, &bob, request).allowed, expected, "{request}");
+    }
+}
+
+#[test]
+fn role_bindings_reach_their_namespace_only() {
+    let shelf = bound(json!([]));
+    shelf.put("roles", json!({"metadata": {"name": "local", "namespace": "a"}, "rules": [{"verbs": ["get"], "apiGroups": [""], "resources": ["secrets"]}]}));
+    shelf.put(
+        "clusterroles",
+        cluster_role(
+            "wide",
+            json!([
+                {"verbs": ["get"], "apiGroups": [""], "resources": ["configmaps"]},
+                {"verbs": ["get"], "nonResourceURLs": ["/secret-path"]},
+            ]),
+        ),
+    );
+    for (name, kind, role) in [("one", "Role", "local"), ("two", "ClusterRole", "wide")] {
+        shelf.put("rolebindings", json!({"metadata": {"name": name, "namespace": "a"},
+            "roleRef": {"kind": kind, "name": role},
+            "subjects": [{"kind": "Group", "name": "dev"}, {"kind": "ServiceAccount", "name": "robot"}, {"kind": "ServiceAccount", "name": "robot", "namespace": "z"}]}));
+    }
+    let dev = fixture::user("eve", &["dev"]);
+    for (request, expected) in [
+        ("get core/secrets a:x", true),
+        ("get core/configmaps a:x", true),
+        ("get core/secrets b:x", false),
+        ("get core/secrets", false),
+        ("get /secret-path", false),
+    ] {
+        assert_eq!(ask(&shelf, &dev, request).allowed, expected, "{request}");
+    }
+    for (namespace, expected) in [("a", true), ("z", true), ("b", false)] {
+        let robot = User::service_account(namespace, "robot");
+        assert_eq!(
+            ask(&shelf, &robot, "get core/secrets a:x").allowed,
+            expected,
+            "{namespace}"
+        );
+    }
+    let all = Authorizer::default().enumerate(&dev, "a", &shelf);
+    assert_eq!(all.rules.len(), 2, "{all:?}");
+    let allowed = ask(&shelf, &dev, "get core/secrets a:x");
+    assert_eq!(
+        allowed.reason,
+        r#"RBAC: allowed by RoleBinding "one/a" of Role "local" to Group "dev""#
+    );
+}
+
+#[test]
+fn missing_roles_are_told_when_nothing_else_allows() {
+    let shelf = bound(json!([{"verbs": ["get"], "apiGroups": [""], "resources": ["secrets"]}]));
+    let bob = json!([{"kind": "User", "name": "bob"}]);
+    shelf.put(
+        "clusterrolebindings",
+        cluster_role_binding("a", "gone", bob.clone()),
+    );
+    let user = fixture::user("bob", &[]);
+    assert!(ask(&shelf, &user, "get core/secrets a:x").allowed);
+    let decision = ask(&shelf, &user, "list core/secrets a:");
+    assert_eq!(
+        decision.reason,
+        r#"RBAC: clusterrole.rbac.authorization.k8s.io "gone" not found"#
+    );
+    shelf.put("rolebindings", json!({"metadata": {"name": "c", "namespace": "a"}, "roleRef": {"kind": "Role", "name": "lost"}, "subjects": bob}));
+    let decision = ask(&shelf, &user, "list core/secrets a:");
+    assert_eq!(
+        decision.reason,
+        r#"RBAC: [clusterrole.rbac.authorization.k8s.io "gone" not found, role.rbac.authorization.k8s.io "lost" not found]"#
+    );
+    assert_eq!(
+        ask(&shelf, &fixture::user("eve", &[]), "list core/secrets a:").reason,
+        ""
+    );
+}
+
+#[test]
+fn policy_is_compiled_once_per_change() {
+    let shelf = bound(json!([]));
+    let authorizer = Authorizer::default();
+    let bob = fixture::user("bob", &[]);
+    let attributes = Attributes {
+        verb: "get",
+        resource: "secrets",
+        namespace: "a",
+        name: "x",
+        ..Attributes::of(&bob)
+    };
+    assert!(!authorizer.authorize(&attributes, &shelf).allowed);
+    let reads = shelf.reads.load(Ordering::Relaxed);
+    for _ in 0..100 {
+        assert!(!authorizer.authorize(&attributes, &shelf).allowed);
+    }
+    assert_eq!(shelf.reads.load(Ordering::Relaxed), reads);
+    shelf.put(
+        "secrets",
+        json!({"metadata": {"name": "x", "namespace": "a"}}),
+    );
+    authorizer.authorize(&attributes, &shelf);
+    assert_eq!(
+        shelf.reads.load(Ordering::Relaxed),
+        reads,
+        "a Secret is no policy"
+    );
+    shelf.put(
+        "clusterroles",
+        cluster_role(
+            "r",
+            json!([{"verbs": ["get"], "apiGroups": [""], "resources": ["secrets"]}]),
+        ),
+    );
+    assert!(authorizer.authorize(&attributes, &shelf).allowed);
+    shelf.remove("clusterrolebindings", "", "b");
+    assert!(!authorizer.authorize(&attributes, &shelf).allowed);
+}
+
+#[test]
+fn masters_need_no_policy() {
+    let shelf = Shelf::default();
+    for request in [
+        "get core/secrets a:x",
+        "bind rbac.authorization.k8s.io/clusterroles x",
+        "get /anything",
+    ] {
+        assert!(ask(&shelf, &fixture::admin(), request).allowed, "{request}");
+    }
+    let all = Authorizer::default().enumerate(&fixture::admin(), "a", &shelf);
+    assert!(!all.incomplete && all.rules.len() == 2);
+    assert!(
+        Authorizer::default()
+            .enumerate(&fixture::node("n1"), "a", &shelf)
+            .incomplete
+    );
+}
+
+#[test]
+fn denial_texts() {
+    let check = |user: &User, attributes: Attributes<'_>, reason: &str| {
+        let decision = Decision {
+            allowed: false,
+            reason: reason.to_owned(),
+        };
+        let attributes = Attributes { user, ..attributes };
+        let status = Authorizer::denied(&attributes, &decision);
+        let text = Authorizer::denial_text(&attributes, &decision);
+        assert!(
+            status.message.ends_with(&text),
+            "{} / {text}",
+            status.message
+        );
+        status.message
+    };
+    let bob = fixture::user("bob", &[]);
+    let get = Attributes {
+        verb: "get",
+        ..Attributes::of(&bob)
+    };
+    assert_eq!(
+        check(
+            &bob,
+            Attributes {
+                resource: "nodes",
+                name: "n2",
+                ..get.clone()
+            },
+            ""
+        ),
+        r#"nodes "n2" is forbidden: User "bob" cannot get resource "nodes" in API group "" at the cluster scope"#
+    );
+    assert_eq!(
+        check(
+            &bob,
+            Attributes {
+                group: "certificates.k8s.io",
+                resource: "certificatesigningrequests",
+                subresource: "approval",
+                namespace: "a",
+                ..get.clone()
+            },
+            "why"
+        ),
+        r#"certificatesigningrequests.certificates.k8s.io is forbidden: User "bob" cannot get resource "certificatesigningrequests/approval" in API group "certificates.k8s.io" in the namespace "a": why"#
+    );
+    let odd = fixture::user("<b>&\"\n\0", &[]);
+    assert_eq!(
+        check(&odd, Attributes { path: "/x", ..get }, ""),
+        r#"forbidden: User "&lt;b&gt;&amp;\"\n\x00" cannot get path "/x""#
+    );
+}

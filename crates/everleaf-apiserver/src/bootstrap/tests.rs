@@ -1,1 +1,175 @@
+//! What is installed, and what is put back.
 
+use serde_json::json;
+
+use super::*;
+use crate::fixture::Shelf;
+
+fn stored(shelf: &Shelf, resource: &str, namespace: &str, name: &str) -> Value {
+    shelf
+        .get(resource, namespace, name)
+        .unwrap_or_else(|| panic!("{resource} {namespace}/{name} is installed"))
+        .object
+        .clone()
+}
+
+fn install(shelf: &Shelf) -> usize {
+    let missing = missing(shelf, "ca");
+    let count = missing.len();
+    for installation in missing {
+        shelf.put(installation.resource, installation.object);
+    }
+    count
+}
+
+#[test]
+fn installed_once() {
+    let shelf = Shelf::default();
+    assert!(install(&shelf) > 50);
+    assert_eq!(missing(&shelf, "ca"), []);
+    for name in SYSTEM_NAMESPACES {
+        let namespace = stored(&shelf, "namespaces", "", name);
+        assert_eq!(namespace["status"]["phase"], "Active");
+    }
+    let node = stored(&shelf, "clusterrolebindings", "", "system:node");
+    assert_eq!(node.get("subjects"), None, "exists, and binds nobody");
+    let admin = stored(&shelf, "clusterroles", "", "cluster-admin");
+    assert_eq!(
+        admin["metadata"]["labels"]["kubernetes.io/bootstrapping"],
+        "rbac-defaults"
+    );
+    assert_eq!(admin["metadata"]["annotations"][AUTOUPDATE], "true");
+}
+
+#[test]
+fn every_binding_has_its_role_and_no_name_comes_twice() {
+    let shelf = Shelf::installed();
+    let wanted = wanted("ca");
+    let mut seen = std::collections::BTreeSet::new();
+    for installation in &wanted {
+        let object = &installation.object;
+        let key = (
+            installation.resource,
+            meta::namespace(object),
+            meta::name(object),
+        );
+        assert!(seen.insert(key), "{key:?} twice");
+        if let Some(role) = object.get("roleRef") {
+            let (resource, namespace) = match read::text(role, "/kind") {
+                "Role" => ("roles", meta::namespace(object)),
+                _ => ("clusterroles", ""),
+            };
+            stored(&shelf, resource, namespace, read::text(role, "/name"));
+        }
+    }
+}
+
+#[test]
+fn what_was_taken_away_comes_back_and_what_was_added_stays() {
+    let shelf = Shelf::installed();
+    let mut role = stored(&shelf, "clusterroles", "", "system:node-bootstrapper");
+    role["metadata"]["uid"] = "u1".into();
+    role["metadata"]["labels"] = json!({"mine": "x"});
+    role["rules"] = json!([{"verbs": ["create"], "apiGroups": ["certificates.k8s.io"], "resources": ["certificatesigningrequests"]},
+        {"verbs": ["get"], "apiGroups": ["mine"], "resources": ["things"]}]);
+    shelf.put("clusterroles", role);
+    let mut binding = stored(&shelf, "clusterrolebindings", "", "cluster-admin");
+    binding["subjects"] =
+        json!([{"kind": "User", "name": "mine", "apiGroup": "rbac.authorization.k8s.io"}]);
+    shelf.put("clusterrolebindings", binding);
+    shelf.remove("namespaces", "", "kube-public");
+    assert_eq!(install(&shelf), 3);
+    assert_eq!(install(&shelf), 0, "stable");
+    let role = stored(&shelf, "clusterroles", "", "system:node-bootstrapper");
+    assert_eq!(role["metadata"]["uid"], "u1");
+    assert_eq!(
+        role["metadata"]["labels"],
+        json!({"mine": "x", "kubernetes.io/bootstrapping": "rbac-defaults"})
+    );
+    let verbs: Vec<String> = read::items(&role, "/rules")
+        .iter()
+        .flat_map(|rule| read::texts(rule, "/verbs"))
+        .collect();
+    assert_eq!(verbs, ["create", "get", "get", "list", "watch"]);
+    let binding = stored(&shelf, "clusterrolebindings", "", "cluster-admin");
+    let names: Vec<&str> = read::items(&binding, "/subjects")
+        .iter()
+        .map(|subject| read::text(subject, "/name"))
+        .collect();
+    assert_eq!(names, ["mine", "system:masters"]);
+}
+
+#[test]
+fn a_binding_is_pointed_back_to_its_role() {
+    let shelf = Shelf::installed();
+    let mut binding = stored(&shelf, "clusterrolebindings", "", "system:basic-user");
+    binding["roleRef"]["name"] = "cluster-admin".into();
+    shelf.put("clusterrolebindings", binding);
+    assert_eq!(install(&shelf), 1);
+    let binding = stored(&shelf, "clusterrolebindings", "", "system:basic-user");
+    assert_eq!(binding["roleRef"]["name"], "system:basic-user");
+}
+
+#[test]
+fn autoupdate_false_is_left_alone() {
+    let shelf = Shelf::installed();
+    let mut role = stored(&shelf, "clusterroles", "", "system:discovery");
+    role["metadata"]["annotations"][AUTOUPDATE] = "false".into();
+    role["rules"] = Value::Null;
+    shelf.put("clusterroles", role);
+    assert_eq!(install(&shelf), 0);
+    shelf.remove("clusterroles", "", "system:discovery");
+    assert_eq!(install(&shelf), 1, "but a missing one is created");
+}
+
+#[test]
+fn the_client_ca_is_published_and_follows() {
+    let shelf = Shelf::installed();
+    let name = EXTENSION_APISERVER_AUTHENTICATION;
+    let mut published = stored(&shelf, "configmaps", "kube-system", name);
+    assert_eq!(published["data"], json!({"client-ca-file": "ca"}));
+    published["data"]["mine"] = "x".into();
+    shelf.put("configmaps", published);
+    assert_eq!(missing(&shelf, "ca"), []);
+    let [update] = &missing(&shelf, "new ca")[..] else {
+        panic!("one object to write");
+    };
+    assert_eq!(
+        update.object["data"],
+        json!({"client-ca-file": "new ca", "mine": "x"})
+    );
+}
+
+#[test]
+fn token_secret() {
+    let expires = meta::parse_time("2030-01-01T00:00:00Z");
+    let secret = bootstrap_token_secret("abcdef", "0123456789abcdef", expires, "for n2");
+    assert_eq!(meta::name(&secret), "bootstrap-token-abcdef");
+    assert_eq!(meta::namespace(&secret), "kube-system");
+    let data: Vec<(String, String)> = secret["data"]
+        .as_object()
+        .expect("data")
+        .iter()
+        .map(|(key, value)| {
+            let text = STANDARD
+                .decode(value.as_str().expect("base64"))
+                .expect("base64");
+            (key.clone(), String::from_utf8(text).expect("text"))
+        })
+        .collect();
+    let expected = [
+        (
+            "auth-extra-groups",
+            "system:bootstrappers:kubeadm:default-node-token",
+        ),
+        ("description", "for n2"),
+        ("expiration", "2030-01-01T00:00:00Z"),
+        ("token-id", "abcdef"),
+        ("token-secret", "0123456789abcdef"),
+        ("usage-bootstrap-authentication", "true"),
+    ];
+    assert_eq!(
+        data,
+        expected.map(|(key, value)| (key.to_owned(), value.to_owned()))
+    );
+}
