@@ -135,3 +135,31 @@ pub(crate) fn cluster_role_binding(name: &str, role: &str, subjects: Value) -> V
     json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": name},
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role}, "subjects": subjects})
 }
+
+/// PEM of a request with this common name and these organizations, signed with a fixed key.
+pub(crate) fn request_pem(common_name: &str, organizations: &[&str]) -> String {
+    let key = everleaf_pki::PrivateKey::from_ed25519_seed(&[7; 32]).expect("a seed makes a key");
+    let template = everleaf_pki::Template {
+        subject: everleaf_pki::Subject {
+            common_name: common_name.to_owned(),
+            organizations: organizations.iter().map(|&o| o.to_owned()).collect(),
+        },
+        ..everleaf_pki::Template::default()
+    };
+    template.to_request_pem(&key).expect("a request")
+}
+
+/// PEM of a self-signed certificate.
+pub(crate) fn certificate_pem() -> String {
+    let key = everleaf_pki::PrivateKey::from_ed25519_seed(&[8; 32]).expect("a seed makes a key");
+    let time = |seconds| jiff::Timestamp::from_second(seconds).expect("a time");
+    everleaf_pki::Issuer::self_signed("test", key, [1; 16], time(0), time(2_000_000_000))
+        .expect("a certificate")
+        .certificate_pem()
+}
+
+/// A CSR object as a client sends it.
+pub(crate) fn csr(signer: &str, request_pem: &str) -> Value {
+    let usages = ["digital signature", "client auth"];
+    everleaf_api::csr::build("csr1", "", request_pem, signer, &usages, None)
+}
