@@ -239,3 +239,6 @@ fn is_this_nodes(user: &User, node_name: &str) -> bool {
     let wanted = Subject::node(node_name).common_name;
     credential.is_some_and(|credential| credential.leaf().subject().common_name == wanted)
 }
+
+#[cfg(test)]
+mod tests;

@@ -122,3 +122,6 @@ pub async fn run_with(
         node.turn();
     }
 }
+
+#[cfg(test)]
+mod tests;

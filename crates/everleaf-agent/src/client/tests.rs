@@ -159,7 +159,7 @@ async fn failure_of(answer: fn() -> Response<testing::Body>) -> Failure {
 async fn an_answer_that_is_no_api_answer_is_told_apart() {
     let html = || {
         let mut response = testing::json(StatusCode::OK, &json!({}));
-        *response.body_mut() = Full::from("<html>").boxed();
+        *response.body_mut() = Full::from("<html>").boxed_unsync();
         response
     };
     assert_eq!(failure_of(html).await.class, FailureClass::NotAnApi);
@@ -170,7 +170,7 @@ async fn an_answer_that_is_no_api_answer_is_told_apart() {
     let huge = || {
         let text = format!("\"{}\"", "x".repeat(ANSWER_BYTES_MAX));
         let mut response = testing::json(StatusCode::OK, &json!({}));
-        *response.body_mut() = Full::from(text).boxed();
+        *response.body_mut() = Full::from(text).boxed_unsync();
         response
     };
     assert_eq!(failure_of(huge).await.class, FailureClass::Unreachable);

@@ -1,1 +1,300 @@
+use super::*;
 
+const KUBELET: &str = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n";
+
+fn environment() -> Environment {
+    Environment {
+        hostname: "Host.Example".to_owned(),
+        working_directory: PathBuf::from("/work"),
+    }
+}
+
+/// The least that is accepted.
+fn options() -> Options {
+    Options {
+        kubeconfig: Some("kubelet.conf".into()),
+        rotate_certificates: Some(true),
+        ..Options::default()
+    }
+}
+
+fn resolve(options: &Options) -> Result<Config, Vec<String>> {
+    let problems = |list: Vec<Problem>| list.iter().map(ToString::to_string).collect();
+    options.resolve(&environment()).map_err(problems)
+}
+
+/// Options with a `--config` file of this text (after kind and version).
+fn with_file(text: &str, options: Options) -> Result<Config, Vec<String>> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("kubelet.yaml");
+    std::fs::write(&path, format!("{KUBELET}{text}")).unwrap();
+    resolve(&Options {
+        config: Some(path),
+        ..options
+    })
+}
+
+fn rejected(result: Result<Config, Vec<String>>, parts: &[&str]) {
+    let problems = result.expect_err("should be rejected");
+    let text = problems.join("\n");
+    for part in parts {
+        assert!(text.contains(part), "{text:?} lacks {part:?}");
+    }
+}
+
+fn remarks(config: &Config) -> String {
+    let lines = config.remarks.iter().map(|remark| remark.text.as_str());
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn defaults_are_the_kubelets() {
+    let config = resolve(&options()).unwrap();
+    assert_eq!(config.kubeconfig, Path::new("/work/kubelet.conf"));
+    assert_eq!(config.cert_dir, Path::new("/var/lib/kubelet/pki"));
+    assert_eq!(config.node_name, "host.example");
+    assert!(config.client && !config.serving);
+    assert!(config.bootstrap.is_none() && config.node_ips.is_empty());
+    assert_eq!(config.client_key, KeyAlgorithm::EcdsaP256);
+    assert!(config.remarks.is_empty(), "{:?}", config.remarks);
+}
+
+#[test]
+fn paths_become_absolute() {
+    let config = resolve(&Options {
+        cert_dir: Some("n/pki".into()),
+        bootstrap_kubeconfig: Some("b.conf".into()),
+        ..options()
+    })
+    .unwrap();
+    assert_eq!(config.cert_dir, Path::new("/work/n/pki"));
+    assert_eq!(
+        config.bootstrap.unwrap().origin(),
+        Path::new("/work/b.conf")
+    );
+}
+
+#[test]
+fn all_problems_are_reported_together() {
+    rejected(
+        resolve(&Options {
+            hostname_override: Some("   ".to_owned()),
+            node_ip: Some("1.2.3".to_owned()),
+            metrics_bind_address: Some("everywhere".to_owned()),
+            feature_gates: vec!["nonsense".to_owned()],
+            requested_seconds: Some(59),
+            ..Options::default()
+        }),
+        &[
+            "--kubeconfig is required",
+            "nothing to do",
+            "--hostname-override is blank",
+            "\"1.2.3\" is not an IP address",
+            "\"everywhere\" is not IP:PORT",
+            "\"nonsense\" is not NAME=true",
+            "at least 600 s",
+        ],
+    );
+}
+
+#[test]
+fn node_names_are_trimmed_lowered_and_checked() {
+    for (text, expected) in [
+        ("  N2 ", Some("n2")),
+        ("a.b-c.9", Some("a.b-c.9")),
+        ("", Some("host.example")),
+        (" ", None),
+        ("a_b", None),
+        ("-a", None),
+        ("a..b", None),
+    ] {
+        let options = Options {
+            hostname_override: Some(text.to_owned()),
+            ..options()
+        };
+        let found = resolve(&options).ok().map(|config| config.node_name);
+        assert_eq!(found.as_deref(), expected, "{text:?}");
+    }
+}
+
+#[test]
+fn node_ips_are_one_or_a_pair() {
+    for (text, expected) in [
+        ("127.0.0.1", Some("127.0.0.1")),
+        ("10.0.0.1, fd00::1", Some("10.0.0.1 fd00::1")),
+        ("fd00::1,10.0.0.1", Some("fd00::1 10.0.0.1")),
+        ("0.0.0.0", Some("")),
+        ("10.0.0.1,10.0.0.2", None),
+        ("10.0.0.1,fd00::1,10.0.0.2", None),
+        ("ten", None),
+    ] {
+        let options = Options {
+            node_ip: Some(text.to_owned()),
+            ..options()
+        };
+        let found = resolve(&options).ok().map(|config| {
+            let ips = config.node_ips.iter().map(ToString::to_string);
+            ips.collect::<Vec<_>>().join(" ")
+        });
+        assert_eq!(found.as_deref(), expected, "{text:?}");
+    }
+}
+
+#[test]
+fn the_file_switches_both_certificates_on_and_flags_win() {
+    let both = "rotateCertificates: true\nserverTLSBootstrap: true\n";
+    let base = Options {
+        kubeconfig: Some("k".into()),
+        ..Options::default()
+    };
+    let config = with_file(both, base.clone()).unwrap();
+    assert!(config.client && config.serving);
+    let flags = Options {
+        rotate_server_certificates: Some(false),
+        ..base.clone()
+    };
+    let config = with_file(both, flags).unwrap();
+    assert!(config.client && !config.serving);
+    rejected(with_file("", base), &["nothing to do"]);
+}
+
+/// Upstream case 89a: the message names field and gate.
+#[test]
+fn the_server_gate_is_needed_for_a_serving_certificate() {
+    let gate_off = "featureGates: {RotateKubeletServerCertificate: false}\n";
+    let expected = ["serverTLSBootstrap", "RotateKubeletServerCertificate"];
+    rejected(
+        with_file(&format!("{gate_off}serverTLSBootstrap: true\n"), options()),
+        &expected,
+    );
+    let flags = Options {
+        rotate_server_certificates: Some(true),
+        feature_gates: vec!["RotateKubeletServerCertificate=false".to_owned()],
+        ..options()
+    };
+    rejected(resolve(&flags), &expected);
+    let flags = Options {
+        feature_gates: vec!["RotateKubeletServerCertificate=true".to_owned()],
+        rotate_server_certificates: Some(true),
+        ..options()
+    };
+    assert!(with_file(gate_off, flags).unwrap().serving, "the flag wins");
+}
+
+#[test]
+fn the_client_gate_is_a_no_op_or_an_error() {
+    let with = |value: &str| Options {
+        feature_gates: vec![format!(
+            "RotateKubeletServerCertificate=true,RotateKubeletClientCertificate={value}"
+        )],
+        ..options()
+    };
+    let config = resolve(&with("true")).unwrap();
+    assert_eq!(config.remarks.len(), 1);
+    assert!(!config.remarks[0].is_warning);
+    assert!(remarks(&config).contains("has no effect"));
+    rejected(
+        resolve(&with("false")),
+        &["RotateKubeletClientCertificate=false"],
+    );
+}
+
+#[test]
+fn gates_of_others_are_let_be_and_slips_are_not() {
+    let with = |gates: &str| {
+        resolve(&Options {
+            feature_gates: vec![gates.to_owned()],
+            ..options()
+        })
+    };
+    assert!(remarks(&with("SomethingElse=true").unwrap()).contains("SomethingElse"));
+    rejected(
+        with("RotateKubeletServerCertificates=true"),
+        &["did you mean RotateKubeletServerCertificate?"],
+    );
+    assert!(with("AllAlpha=false,").is_ok());
+    rejected(with("AllAlpha=maybe"), &["AllAlpha=maybe"]);
+}
+
+#[test]
+fn misspelt_fields_are_named_with_the_nearest() {
+    rejected(
+        with_file("RotateCertificates: true\n", options()),
+        &["\"RotateCertificates\"", "did you mean rotateCertificates?"],
+    );
+    rejected(
+        with_file("serverTlsBootstrap: true\n", options()),
+        &["did you mean serverTLSBootstrap?"],
+    );
+    let config = with_file("evictionHart: {}\nbrandNew: 1\nclusterDNS: []\n", options()).unwrap();
+    let text = remarks(&config);
+    assert!(
+        text.contains("\"evictionHart\"; did you mean evictionHard?"),
+        "{text}"
+    );
+    assert!(text.contains("\"brandNew\""), "{text}");
+    assert!(!text.contains("clusterDNS"), "{text}");
+}
+
+#[test]
+fn wrong_types_and_wrong_files_are_said() {
+    rejected(
+        with_file(
+            "rotateCertificates: 'yes'\nfeatureGates: {A: 1}\ntlsCertFile: 5\n",
+            options(),
+        ),
+        &[
+            "rotateCertificates must be true or false",
+            "featureGates.A must be true or false",
+            "tlsCertFile must be a text",
+        ],
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("c.yaml");
+    let from_file = || {
+        resolve(&Options {
+            config: Some(path.clone()),
+            ..options()
+        })
+    };
+    rejected(from_file(), &["cannot read --config", "c.yaml"]);
+    std::fs::write(&path, "kind: Pod\napiVersion: v1\n").unwrap();
+    rejected(from_file(), &["kind must be", "apiVersion must be"]);
+    std::fs::write(&path, "a: [").unwrap();
+    rejected(from_file(), &["is malformed"]);
+}
+
+#[test]
+fn key_algorithms_are_those_of_the_kubelet() {
+    let file =
+        "clientCertificateKeyAlgorithm: RSA-3072\nserverCertificateKeyAlgorithm: ECDSA-P384\n";
+    let config = with_file(file, options()).unwrap();
+    assert_eq!(config.client_key, KeyAlgorithm::Rsa(3072));
+    assert_eq!(config.serving_key, KeyAlgorithm::EcdsaP384);
+    rejected(
+        with_file("clientCertificateKeyAlgorithm: ML-DSA-65\n", options()),
+        &["ML-DSA-65", "yet"],
+    );
+    rejected(
+        with_file("clientCertificateKeyAlgorithm: DSA\n", options()),
+        &["unknown algorithm", "ECDSA-P256"],
+    );
+}
+
+#[test]
+fn what_does_not_go_together_is_said() {
+    let alone = Options {
+        rotate_certificates: Some(false),
+        rotate_server_certificates: Some(true),
+        bootstrap_kubeconfig: Some("b".into()),
+        ..options()
+    };
+    rejected(
+        resolve(&alone),
+        &["--bootstrap-kubeconfig needs --rotate-certificates"],
+    );
+    let file = "serverTLSBootstrap: true\ntlsCertFile: /c\ntlsPrivateKeyFile: /k\n";
+    let config = with_file(file, options()).unwrap();
+    assert!(config.remarks.iter().any(|remark| remark.is_warning));
+    assert!(remarks(&config).contains("tlsCertFile"));
+}

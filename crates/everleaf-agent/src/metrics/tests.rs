@@ -1,1 +1,214 @@
+use everleaf_pki::{Fingerprint, Serial};
+use everleaf_rotation::notice::{Block, FailedStep};
+use everleaf_rotation::{RequestName, RequestUid};
 
+use super::*;
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + seconds).unwrap()
+}
+
+fn leaf(not_before: i64, not_after: i64) -> LeafSummary {
+    LeafSummary {
+        serial: Serial(vec![1]),
+        fingerprint: Fingerprint([0; 32]),
+        not_before: at(not_before),
+        not_after: at(not_after),
+        deadline: at(not_after - 10),
+    }
+}
+
+fn installed(replaced_age: Option<i64>) -> Notice {
+    Notice::Installed {
+        replaced: replaced_age.map(|age| (leaf(0, 100), SignedDuration::from_secs(age))),
+        leaf: leaf(0, 100),
+    }
+}
+
+fn value(metrics: &Metrics, now: Timestamp, series: &str) -> Option<String> {
+    let text = metrics.render(now);
+    let line = text.lines().find_map(|line| line.strip_prefix(series))?;
+    line.strip_prefix(' ').map(ToOwned::to_owned)
+}
+
+/// Before, at and after expiry (E13), and before there is anything.
+#[test]
+fn the_ttl_is_infinite_then_counts_down_and_goes_on() {
+    let metrics = Metrics::new();
+    let ttl = |now| {
+        value(
+            &metrics,
+            now,
+            "kubelet_certificate_manager_client_ttl_seconds",
+        )
+    };
+    assert_eq!(ttl(at(0)).as_deref(), Some("+Inf"));
+    metrics.record(Kind::Client, &installed(None));
+    for (now, expected) in [(0, "100"), (99, "1"), (100, "0"), (130, "-30")] {
+        assert_eq!(ttl(at(now)).as_deref(), Some(expected), "at {now}");
+    }
+    let half = at(99) + SignedDuration::from_millis(500);
+    assert_eq!(ttl(half).as_deref(), Some("0"), "truncated toward zero");
+    let server = "kubelet_certificate_manager_server_ttl_seconds";
+    assert_eq!(value(&metrics, at(0), server).as_deref(), Some("+Inf"));
+}
+
+#[test]
+fn failed_attempts_count_under_the_kubelets_names_and_ours() {
+    let metrics = Metrics::new();
+    let failed = |class| Notice::Failed {
+        step: FailedStep::Submit,
+        class,
+        message: String::new(),
+        failures: 1,
+        wait: std::time::Duration::ZERO,
+    };
+    metrics.record(Kind::Client, &failed(Some(RefusalClass::Unreachable)));
+    metrics.record(Kind::Client, &failed(None));
+    metrics.record(Kind::Serving, &failed(None));
+    let count = |series: &str| value(&metrics, at(0), series).unwrap();
+    assert_eq!(
+        count("kubelet_certificate_manager_client_expiration_renew_errors"),
+        "2"
+    );
+    assert_eq!(count("kubelet_server_expiration_renew_errors"), "1");
+    let name = "everleaf_agent_rotation_attempt_errors_total";
+    for (labels, expected) in [
+        (r#"{kind="client",step="submit",reason="unreachable"}"#, "1"),
+        (r#"{kind="client",step="submit",reason="local"}"#, "1"),
+    ] {
+        assert_eq!(count(&format!("{name}{labels}")), expected);
+    }
+}
+
+/// Upstream case 44: the age of what was replaced, once per replacement, never for the first.
+#[test]
+fn replaced_serving_certificates_are_aged() {
+    let metrics = Metrics::new();
+    let name = "kubelet_certificate_manager_server_rotation_seconds";
+    let count = |series: &str| value(&metrics, at(0), &format!("{name}{series}")).unwrap();
+    metrics.record(Kind::Serving, &installed(None));
+    assert_eq!(count("_count"), "0");
+    metrics.record(Kind::Serving, &installed(Some(60)));
+    metrics.record(Kind::Serving, &installed(Some(90_000)));
+    metrics.record(Kind::Serving, &installed(Some(200_000_000)));
+    metrics.record(Kind::Client, &installed(Some(60)));
+    for (series, expected) in [
+        (r#"_bucket{le="60"}"#, "1"),
+        (r#"_bucket{le="86400"}"#, "1"),
+        (r#"_bucket{le="604800"}"#, "2"),
+        (r#"_bucket{le="124416000"}"#, "2"),
+        (r#"_bucket{le="+Inf"}"#, "3"),
+        ("_sum", "200090060"),
+        ("_count", "3"),
+    ] {
+        assert_eq!(count(series), expected, "{series}");
+    }
+}
+
+#[test]
+fn what_blocks_a_request_is_visible_while_it_does() {
+    let metrics = Metrics::new();
+    let series = |reason: &str| {
+        let labels = format!(r#"{{kind="serving",reason="{reason}"}}"#);
+        value(
+            &metrics,
+            at(0),
+            &format!("everleaf_agent_request_blocked{labels}"),
+        )
+    };
+    assert_eq!(series("no_template"), None);
+    let block = Block::NoTemplate;
+    metrics.record(Kind::Serving, &Notice::Blocked { block, wait: None });
+    assert_eq!(series("no_template").as_deref(), Some("1"));
+    metrics.record(Kind::Serving, &Notice::Unblocked { block });
+    assert_eq!(series("no_template").as_deref(), Some("0"));
+    let name = RequestName::new("r");
+    metrics.record(
+        Kind::Serving,
+        &Notice::RequestUndecided { name: name.clone() },
+    );
+    assert_eq!(series("unapproved").as_deref(), Some("1"));
+    let after = SignedDuration::from_secs(3);
+    let leaf = leaf(0, 100);
+    metrics.record(Kind::Serving, &Notice::Issued { name, leaf, after });
+    assert_eq!(series("unapproved").as_deref(), Some("0"));
+}
+
+#[test]
+fn readiness_follows_the_client_certificate() {
+    let metrics = Metrics::new();
+    assert!(metrics.check_ready(at(0)).is_err());
+    metrics.record(Kind::Client, &installed(None));
+    assert_eq!(metrics.check_ready(at(100)), Ok(()));
+    assert!(metrics.check_ready(at(101)).is_err());
+}
+
+#[test]
+fn the_text_has_one_type_per_family_and_no_object_names() {
+    let metrics = Metrics::new();
+    metrics.record(Kind::Client, &installed(Some(60)));
+    metrics.record(
+        Kind::Client,
+        &Notice::RequestSubmitted {
+            name: RequestName::new("node-csr-secretive"),
+            uid: RequestUid::new("uid"),
+            credential: everleaf_rotation::CredentialChoice::Current,
+        },
+    );
+    metrics.record_clock_step();
+    metrics.record_closed("rotation", 2);
+    let text = metrics.render(at(0));
+    assert!(!text.contains("secretive"), "{text}");
+    let mut types: Vec<_> = text
+        .lines()
+        .filter(|line| line.starts_with("# TYPE"))
+        .collect();
+    let count = types.len();
+    types.sort_unstable();
+    types.dedup();
+    assert_eq!(types.len(), count);
+    for line in [
+        "# TYPE kubelet_certificate_manager_client_ttl_seconds gauge",
+        "# TYPE kubelet_certificate_manager_server_ttl_seconds gauge",
+        "# TYPE kubelet_certificate_manager_client_expiration_renew_errors counter",
+        "# TYPE kubelet_server_expiration_renew_errors counter",
+        "# TYPE kubelet_certificate_manager_server_rotation_seconds histogram",
+        "everleaf_agent_clock_steps_total 1",
+        r#"everleaf_agent_connections_closed_total{cause="rotation"} 2"#,
+        r#"everleaf_agent_certificate_rotations_total{kind="client",result="installed"} 1"#,
+    ] {
+        assert!(text.lines().any(|l| l == line), "{text}\nlacks {line}");
+    }
+}
+
+#[tokio::test]
+async fn the_listener_answers_each_path() {
+    use crate::clock::SystemClock;
+    use std::sync::Arc;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let metrics = Arc::new(Metrics::new());
+    let clock = Arc::new(SystemClock::new());
+    let server = tokio::spawn(serve::serve(listener, metrics, clock));
+    for (request, expected) in [
+        ("GET /metrics", "200 OK"),
+        ("GET /healthz", "200 OK"),
+        ("GET /livez?verbose", "200 OK"),
+        ("GET /readyz", "503 Service Unavailable"),
+        ("GET /", "404 Not Found"),
+        ("POST /metrics", "405 Method Not Allowed"),
+    ] {
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let head = format!("{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {expected}")),
+            "{request}: {answer}"
+        );
+    }
+    server.abort();
+}

@@ -1,17 +1,21 @@
 //! For tests only: a certificate authority, and a TLS server that answers as an API server would.
 
+pub(crate) mod api;
+
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use everleaf_pki::{
     Chain, Credential, Issuer, KeyAlgorithm, Leaf, PrivateKey, Subject, Template, Usage,
 };
+use everleaf_rotation::Monotonic;
 use http::{Request, Response, StatusCode};
-use http_body_util::combinators::BoxBody;
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -24,7 +28,7 @@ use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, ClockListener, OffsetClock, SystemClock};
 use crate::kubeconfig::{
     ClientCertificate, Cluster, Kubeconfig, ServerUrl, Source, Token, Trust, User,
 };
@@ -131,7 +135,7 @@ pub(crate) struct Seen {
     pub(crate) connection: usize,
 }
 
-pub(crate) type Body = BoxBody<Bytes, Infallible>;
+pub(crate) type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 /// What answers a request.
 pub(crate) type Answerer = Arc<dyn Fn(&Seen) -> Response<Body> + Send + Sync>;
@@ -235,7 +239,7 @@ pub(crate) fn json(code: StatusCode, value: &serde_json::Value) -> Response<Body
     Response::builder()
         .status(code)
         .header("content-type", "application/json")
-        .body(Full::from(value.to_string()).boxed())
+        .body(Full::from(value.to_string()).boxed_unsync())
         .unwrap()
 }
 
@@ -324,6 +328,68 @@ pub(crate) fn in_turn(answers: impl IntoIterator<Item = fn() -> Response<Body>>)
         }
         answer()
     })
+}
+
+/// A clock whose both hands a test moves: time passes by jumps, nobody waits.
+#[derive(Debug)]
+pub(crate) struct TestClock {
+    base: Arc<Shifted>,
+    wall: OffsetClock,
+}
+
+/// The system's clocks, the monotonic one moved on.
+#[derive(Debug, Default)]
+struct Shifted {
+    system: SystemClock,
+    shift: Mutex<Duration>,
+}
+
+impl TestClock {
+    pub(crate) fn new() -> Arc<Self> {
+        let base = Arc::<Shifted>::default();
+        let wall = OffsetClock::new(Arc::clone(&base) as Arc<dyn Clock>);
+        Arc::new(Self { base, wall })
+    }
+
+    /// The wall clock is set; no time passes.
+    pub(crate) fn set_wall(&self, instant: Timestamp) {
+        self.wall.set_wall(instant);
+    }
+
+    /// Time passes, on both clocks.
+    pub(crate) fn pass(&self, span: Duration) {
+        *self.base.shift.lock().unwrap() += span;
+        let span = SignedDuration::try_from(span).unwrap();
+        self.wall.set_offset(self.wall.offset() + span);
+    }
+}
+
+impl Clock for TestClock {
+    fn wall(&self) -> Timestamp {
+        self.wall.wall()
+    }
+
+    fn monotonic(&self) -> Monotonic {
+        self.wall.monotonic()
+    }
+
+    fn listen(&self) -> ClockListener {
+        self.wall.listen()
+    }
+}
+
+impl Clock for Shifted {
+    fn wall(&self) -> Timestamp {
+        self.system.wall()
+    }
+
+    fn monotonic(&self) -> Monotonic {
+        self.system.monotonic().plus(*self.shift.lock().unwrap())
+    }
+
+    fn listen(&self) -> ClockListener {
+        ClockListener::deaf()
+    }
 }
 
 pub(crate) fn with_token(cluster: Cluster, token: &str) -> Kubeconfig {
