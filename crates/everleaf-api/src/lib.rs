@@ -1,8 +1,20 @@
 //! The Kubernetes wire contract that Everleaf speaks, as data and pure functions.
 //!
-//! An object in hand is a `serde_json::Value` tree in the JSON shape of its type. One schema table per
-//! type ([`types`]) drives every codec ([`schema`]): JSON and protobuf in and out, strict decoding with field
-//! warnings, pruning, defaulting. Nothing here opens a socket, reads a clock or knows a certificate.
+//! An object in hand is a `serde_json::Value` tree in canonical form (see [`schema`]). One table per type drives every
+//! codec:
+//!
+//! ```text
+//!   JSON ──┐                        ┌── JSON (one text serves object, list item, watch event)
+//!   YAML ──┼─► canonical tree ──────┼── protobuf (byte for byte as Go writes it; the stored form)
+//! protobuf ┘   + findings           └── Table row, PartialObjectMetadata
+//! ```
+//!
+//! - [`schema`], [`types`]: the tables and their entry points; [`meta`], [`csr`], [`review`]: typed views over the trees.
+//! - [`status`], [`fields`]: errors, in upstream's words.
+//! - [`negotiate`], [`table`], [`watch`], [`discovery`], [`patch`], [`selector`], [`duration`]: the rest of the contract.
+//!
+//! Nothing here opens a socket, reads a clock or knows what a certificate is. Input is hostile: no bytes panic, nesting
+//! and memory are bounded. Unknown JSON fields are reported and pruned, unknown protobuf fields are dropped.
 
 mod codec;
 pub mod csr;

@@ -214,8 +214,7 @@ impl Field {
 }
 
 impl Type {
-    /// `group/version`, or the version for core. `meta.k8s.io` types other than Table and PartialObjectMetadata print the
-    /// version alone, as upstream does for Status.
+    /// `group/version`, or the version for core.
     #[must_use]
     pub fn api_version(&self) -> String {
         if self.group.is_empty() {

@@ -1,6 +1,7 @@
 //! Our codec against what Kubernetes' own Go types wrote (`testdata/`), byte for byte.
 
 #![expect(clippy::disallowed_methods, reason = "the recordings are files")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

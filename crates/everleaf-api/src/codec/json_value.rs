@@ -133,8 +133,8 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
     fn visit_str<E: Error>(self, value: &str) -> Result<Self::Value, E> {
         match self.kind {
             Kind::String => Ok(Some(value.into())),
-            Kind::Bytes => match scalar::base64_bytes(value) {
-                Some(bytes) => Ok(Some(Value::String(scalar::base64_text(&bytes)))),
+            Kind::Bytes => match scalar::base64_canonical(value) {
+                Some(text) => Ok(Some(Value::String(text))),
                 None => Err(self.malformed(value, "base64 (standard alphabet, with padding)")),
             },
             Kind::Time => match time::parse(value) {

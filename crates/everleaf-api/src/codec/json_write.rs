@@ -203,6 +203,18 @@ pub(crate) fn any(out: &mut Vec<u8>, value: &Value) {
     }
 }
 
+/// Bytes that may need an escape: most need none, and this loop is where encoding spends its time.
+static NEEDS_A_LOOK: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] =
+            byte < 0x20 || matches!(byte as u8, b'"' | b'\\' | b'<' | b'>' | b'&' | 0xa8 | 0xa9);
+        byte += 1;
+    }
+    table
+};
+
 /// A string with Go's escapes: `<`, `>`, `&` and the two line separators of JavaScript are escaped as well.
 pub(crate) fn string(out: &mut Vec<u8>, text: &str) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
@@ -210,6 +222,9 @@ pub(crate) fn string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     let mut copied = 0;
     for (index, byte) in bytes.iter().enumerate() {
+        if !NEEDS_A_LOOK[usize::from(*byte)] {
+            continue;
+        }
         let escape: &[u8] = match byte {
             b'"' => b"\\\"",
             b'\\' => b"\\\\",
