@@ -254,3 +254,25 @@ pub(crate) fn string(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(&bytes[copied..]);
     out.push(b'"');
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strings_are_escaped_as_go_does() {
+        for (text, escaped) in [
+            ("plain ünïcode ☃ 𝄞", r#""plain ünïcode ☃ 𝄞""#),
+            ("\"\\\n\r\t\u{8}\u{c}", r#""\"\\\n\r\t\b\f""#),
+            ("\0\u{1f}\u{7f}", "\"\\u0000\\u001f\u{7f}\""),
+            ("<a href='&'>", r#""\u003ca href='\u0026'\u003e""#),
+            ("\u{2028}a\u{2029}", r#""\u2028a\u2029""#),
+            // The same last bytes in other characters.
+            ("\u{a8}\u{a9}\u{2068}", "\"\u{a8}\u{a9}\u{2068}\""),
+        ] {
+            let mut out = Vec::new();
+            string(&mut out, text);
+            assert_eq!(String::from_utf8(out).unwrap(), escaped);
+        }
+    }
+}
