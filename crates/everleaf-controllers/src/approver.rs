@@ -188,7 +188,7 @@ fn is_self_node_client(csr: Csr<'_>, request: &VerifiedRequest) -> Result<(), &'
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixture::{Fixture, kubelet_client};
+    use crate::fixture::{Fixture, WEAK_REQUEST, kubelet_client};
 
     const CLIENT_USAGES: [&str; 3] = ["digital signature", "key encipherment", "client auth"];
 
@@ -358,6 +358,21 @@ mod tests {
                 "leave unreadable",
             );
         }
+    }
+
+    #[test]
+    fn weak_keys_are_left_with_a_reason() {
+        let request = kubelet_client("n1").request(WEAK_REQUEST).open();
+        let Action::Leave(Leave::WeakKey(error)) = decide(&request, &[SELF_YES], None) else {
+            panic!("{}", outcome(&request, &[SELF_YES]));
+        };
+        assert!(error.contains("1024"), "{error}");
+        let other = kubelet_client("n1").request(WEAK_REQUEST);
+        check(
+            other.for_signer("example.com/x"),
+            &[SELF_YES],
+            "leave unrecognized",
+        );
     }
 
     #[test]

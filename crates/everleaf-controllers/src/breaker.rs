@@ -5,15 +5,15 @@
 //! sees it from the signer's side: an issuance is *early* when its predecessor for the same signer
 //! and CN still had 30 % of its life left. After three early ones within ten minutes, approval of
 //! the next waits 1 min, then 2, 4 … up to 1 h, until the subject is quiet for two hours or asks
-//! when it should. The first renewals are never delayed: a clock that was moved once deserves its
+//! when it should, and never so long that its present certificate runs out. The first renewals are never delayed: a clock that was moved once deserves its
 //! certificate at once. Approval by hand is not affected, and no condition is written.
 
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-/// Early issuances that are let through within [`WINDOW`].
-const EARLY_MAX: usize = 3;
+/// Early issuances that are let through within [`WINDOW`], unless configured otherwise.
+pub const EARLY_RENEWALS_DEFAULT: usize = 3;
 /// Time in which they are counted.
 const WINDOW: SignedDuration = SignedDuration::from_mins(10);
 /// Share of life left above which a renewal is early, in percent.
@@ -51,7 +51,7 @@ impl Validity {
 struct History {
     last: Validity,
     last_at: Timestamp,
-    /// Instants of early issuances within the window, oldest first; at most `EARLY_MAX`.
+    /// Instants of the last early issuances, oldest first; at most `early_max`.
     early: VecDeque<Timestamp>,
     /// Holds so far, without a renewal in time between them.
     holds: u32,
@@ -60,14 +60,31 @@ struct History {
 }
 
 /// See the module documentation.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Breaker {
+    /// Early issuances that are let through within the window.
+    early_max: usize,
     histories: BTreeMap<Subject, History>,
     /// Every issuance in order, to find the quiet subjects without a search.
     order: VecDeque<(Timestamp, Subject)>,
 }
 
+impl Default for Breaker {
+    fn default() -> Self {
+        Self::new(EARLY_RENEWALS_DEFAULT)
+    }
+}
+
 impl Breaker {
+    /// Lets `early_max` early issuances through within ten minutes, then holds.
+    pub fn new(early_max: usize) -> Self {
+        Self {
+            early_max,
+            histories: BTreeMap::new(),
+            order: VecDeque::new(),
+        }
+    }
+
     /// Notes that a certificate was issued at `now`.
     pub fn issued(&mut self, signer: &str, common_name: &str, leaf: Validity, now: Timestamp) {
         self.forget_quiet(now);
@@ -86,10 +103,10 @@ impl Breaker {
             }
             Some(history) => {
                 if history.last.is_fresh(now) {
-                    if history.early.len() == EARLY_MAX {
+                    history.early.push_back(now);
+                    if history.early.len() > self.early_max {
                         history.early.pop_front();
                     }
-                    history.early.push_back(now);
                 } else {
                     history.early.clear();
                     history.holds = 0;
@@ -120,11 +137,14 @@ impl Breaker {
             .iter()
             .filter(|at| at.duration_until(now) <= WINDOW)
             .count();
-        if recent < EARLY_MAX && history.holds == 0 {
+        if recent < self.early_max && history.holds == 0 {
             return None;
         }
         let factor = 1_u32.checked_shl(history.holds).unwrap_or(u32::MAX);
         let delay = HOLD_MIN.saturating_mul(factor).min(HOLD_MAX);
+        // Never so long that the subject's present certificate runs out over it.
+        let left = Duration::try_from(now.duration_until(history.last.not_after));
+        let delay = delay.min(left.unwrap_or_default() / 2);
         history.holds = history.holds.saturating_add(1);
         history.held_until = Some(now + delay);
         Some(delay)
@@ -249,6 +269,37 @@ mod tests {
             1,
             "only the new subject is remembered"
         );
+    }
+
+    /// Lifetimes of minutes and a clock that is minutes off: slowed down, but never into expiry.
+    #[test]
+    fn a_wait_ends_before_the_present_certificate_does() {
+        let mut breaker = Breaker::default();
+        let minute = SignedDuration::from_mins(1);
+        let mut now = start();
+        for _ in 0..20 {
+            let leaf = Validity {
+                not_before: now - minute * 5,
+                not_after: now + minute * 10,
+            };
+            breaker.issued(SIGNER, NODE, leaf, now);
+            now += minute * 2;
+            let hold = breaker.hold(SIGNER, NODE, now).unwrap_or_default();
+            now += SignedDuration::try_from(hold).unwrap();
+            assert!(now < leaf.not_after - minute * 3, "held for {hold:?}");
+        }
+    }
+
+    #[test]
+    fn the_allowance_can_be_configured() {
+        let mut breaker = Breaker::new(0);
+        breaker.issued(SIGNER, NODE, year(start()), start());
+        assert!(breaker.hold(SIGNER, NODE, start()).is_some());
+        let mut breaker = Breaker::new(100);
+        for _ in 0..100 {
+            breaker.issued(SIGNER, NODE, year(start()), start());
+        }
+        assert_eq!(breaker.hold(SIGNER, NODE, start()), None);
     }
 
     #[test]

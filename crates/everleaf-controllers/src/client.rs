@@ -204,7 +204,7 @@ impl Api {
             .as_ref()
             .map_or(0, |response| response.status().as_u16());
         self.count_call(method, code, begun.elapsed());
-        let response = result.map_err(|error| ApiError::Unreachable(chain_text(&error)))?;
+        let response = result.map_err(|error| ApiError::Unreachable(transport_text(&error)))?;
         self.read_headers(response.headers());
         Ok(response)
     }
@@ -321,13 +321,23 @@ async fn read_answer(response: Response<Body>, bytes_max: usize) -> Result<Bytes
         .headers
         .get(RETRY_AFTER)
         .and_then(|value| value.to_str().ok()?.parse().ok());
-    let retry_after = header
-        .map_or(Duration::ZERO, Duration::from_secs)
-        .min(RETRY_AFTER_MAX);
+    let seconds = header
+        .or(status.retry_after_seconds.map(u64::from))
+        .unwrap_or(0);
+    let retry_after = Duration::from_secs(seconds).min(RETRY_AFTER_MAX);
     Err(ApiError::Refused {
         status: Box::new(status),
         retry_after,
     })
+}
+
+/// What went wrong, without the names of the layers that passed it on.
+fn transport_text(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Service(cause) => chain_text(&**cause),
+        kube::Error::HyperError(cause) => chain_text(cause),
+        other => chain_text(other),
+    }
 }
 
 /// An error and its causes, each once.

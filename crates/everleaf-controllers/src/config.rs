@@ -3,6 +3,7 @@
 //! A [`Config`] comes out of [`Options::validate`](crate::Options::validate) (flags) or is written
 //! by hand (`up`). It names files but has not read them: [`run`](crate::run) does.
 
+use crate::breaker::EARLY_RENEWALS_DEFAULT;
 use crate::bucket::Rate;
 use crate::builtin::BuiltinSigner;
 use crate::cleaner::Ages;
@@ -118,6 +119,9 @@ pub struct Config {
     pub api_limit: ApiLimit,
     /// Wall clock; the dates in certificates are its.
     pub clock: Clock,
+    /// Renewals of one subject within ten minutes that nothing required, before the loop breaker
+    /// delays further ones.
+    pub early_renewals: usize,
     /// The signers to run and their issuers. Requests for other signers stay as they are.
     pub issuers: BTreeMap<BuiltinSigner, IssuerSource>,
     /// The loops to run.
@@ -141,6 +145,7 @@ impl Config {
             ages: Ages::default(),
             api_limit: ApiLimit::default(),
             clock: system_clock(),
+            early_renewals: EARLY_RENEWALS_DEFAULT,
             issuers: BTreeMap::new(),
             loops: BTreeSet::from(Loop::ALL),
             serials: system_serials(),

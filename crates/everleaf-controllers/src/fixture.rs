@@ -177,3 +177,17 @@ pub(crate) fn authority(left: SignedDuration) -> Issuer {
 pub(crate) fn now() -> Timestamp {
     "2026-11-20T12:00:00Z".parse().unwrap()
 }
+
+/// A kubelet's request for node n1 with an RSA key of 1024 bits.
+pub(crate) const WEAK_REQUEST: &str = "\
+-----BEGIN CERTIFICATE REQUEST-----
+MIIBbzCB2QIBADAwMRUwEwYDVQQKDAxzeXN0ZW06bm9kZXMxFzAVBgNVBAMMDnN5
+c3RlbTpub2RlOm4xMIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQCtGgZXtMSU
+o6/33TwVGqkGu++dZifB8h8wo0USGulZNeoCT+OdxoAs/1JBpscmTcADBu1xFf+0
+YQoH46h5fzA+PQBVbCHSMIO1Jhc7uIZR1UME0VNGFQkf+yCktPvPVBffKVdfO7gf
++JnXucd8yrBt7UlPk1knxLrsSEwiK5B04wIDAQABoAAwDQYJKoZIhvcNAQELBQAD
+gYEATPET8nkDhMRciYjERSXSCjPo6YEIRtxV8IrXawbcZQBsijxEMvTkOm6j5LbR
+cAfc0tVSUrUfbzL9XmndvfO5VYm8hBnoEmwCNx8Vlb0TD2PpFKtK/dCbUJ573yeV
+90+SnUL26wtz+QZ9ja1qd7ZjC83lcrx3YVDJ0FfaroFyGfw=
+-----END CERTIFICATE REQUEST-----
+";

@@ -5,7 +5,7 @@
 //! comes back with growing pauses, and says so once per change. It never gives up and never skips:
 //! an API that is missing today may be there tomorrow.
 
-use crate::client::{ApiError, OBJECT_BYTES_MAX};
+use crate::client::{ApiError, OBJECT_BYTES_MAX, segment};
 use crate::notice::Notice;
 use crate::perform::{CSRS, parse};
 use crate::workplace::Workplace;
@@ -14,6 +14,7 @@ use everleaf_api::meta;
 use everleaf_api::watch::{EventType, JsonEvents, WatchEvent};
 use http::Method;
 use http_body_util::BodyExt;
+use kube::client::Body;
 use serde_json::Value;
 use std::convert::Infallible;
 use std::time::Duration;
@@ -36,6 +37,11 @@ const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// A watch that ends sooner than this, without an event, counts as a failure.
 const WATCH_LIFE_MIN: Duration = Duration::from_secs(1);
 
+/// What the follower does, as notices name it.
+const DISCOVER: &str = "find certificates.k8s.io/v1";
+const LIST: &str = "list certificatesigningrequests";
+const WATCH: &str = "watch certificatesigningrequests";
+
 /// How a watch ended.
 enum WatchEnd {
     /// Resume from the last resource version.
@@ -50,20 +56,14 @@ pub(crate) async fn follow(workplace: &Workplace, synced: &watch::Sender<bool>) 
     loop {
         match discover(workplace).await {
             Ok(()) => break,
-            Err(error) => {
-                pause
-                    .after(workplace, "find certificates.k8s.io/v1", &error)
-                    .await
-            }
+            Err(error) => pause.after(workplace, DISCOVER, &error).await,
         }
     }
     loop {
         let mut version = match list(workplace).await {
             Ok(version) => version,
             Err(error) => {
-                pause
-                    .after(workplace, "list certificatesigningrequests", &error)
-                    .await;
+                pause.after(workplace, LIST, &error).await;
                 continue;
             }
         };
@@ -72,25 +72,7 @@ pub(crate) async fn follow(workplace: &Workplace, synced: &watch::Sender<bool>) 
             let requests = workplace.request_count();
             workplace.telemetry.tell(&Notice::CachesSynced { requests });
         }
-        loop {
-            let begun = Instant::now();
-            let before = version.clone();
-            let end = watch(workplace, &mut version).await;
-            let was_useful = version != before || begun.elapsed() >= WATCH_LIFE_MIN;
-            if was_useful {
-                pause.reset(workplace);
-            }
-            match end {
-                Ok(WatchEnd::Gone) => break,
-                Ok(WatchEnd::Closed) if was_useful => {}
-                Ok(WatchEnd::Closed) => pause.quietly().await,
-                Err(error) => {
-                    pause
-                        .after(workplace, "watch certificatesigningrequests", &error)
-                        .await;
-                }
-            }
-        }
+        while let WatchEnd::Closed = watch(workplace, &mut version, &mut pause).await {}
     }
 }
 
@@ -172,10 +154,7 @@ async fn list(workplace: &Workplace) -> Result<String, ApiError> {
         let path = if token.is_empty() {
             format!("{CSRS}?limit={page_items}")
         } else {
-            format!(
-                "{CSRS}?limit={page_items}&continue={}",
-                crate::client::segment(&token)
-            )
+            format!("{CSRS}?limit={page_items}&continue={}", segment(&token))
         };
         let bytes = match workplace
             .api
@@ -208,17 +187,62 @@ async fn list(workplace: &Workplace) -> Result<String, ApiError> {
     )))
 }
 
-/// Watches from `version` on, keeping it current, until the stream ends.
-async fn watch(workplace: &Workplace, version: &mut String) -> Result<WatchEnd, ApiError> {
+/// Watches once from `version` on, keeping it current, and pauses when it brought nothing.
+async fn watch(workplace: &Workplace, version: &mut String, pause: &mut Pause) -> WatchEnd {
+    let body = match open(workplace, version).await {
+        Ok(body) => body,
+        Err(error) if error.code() == 410 => {
+            pause.quietly().await;
+            return WatchEnd::Gone;
+        }
+        Err(error) => {
+            pause.after(workplace, WATCH, &error).await;
+            return WatchEnd::Closed;
+        }
+    };
+    workplace.telemetry.set_missing("controllers", None);
+    let begun = Instant::now();
+    let mut seen = 0_u64;
+    let reading = read_events(body, |event| {
+        seen += 1;
+        if seen == 1 {
+            pause.reset(workplace);
+        }
+        take(workplace, event, version)
+    });
+    let end = reading.await;
+    let was_useful = seen > 0 || begun.elapsed() >= WATCH_LIFE_MIN;
+    if was_useful {
+        pause.reset(workplace);
+    }
+    match end {
+        Ok(end) => {
+            if !was_useful {
+                pause.quietly().await;
+            }
+            end
+        }
+        Err(error) => {
+            pause.after(workplace, WATCH, &error).await;
+            WatchEnd::Closed
+        }
+    }
+}
+
+async fn open(workplace: &Workplace, version: &str) -> Result<Body, ApiError> {
     let path = format!(
         "{CSRS}?watch=true&allowWatchBookmarks=true&timeoutSeconds={WATCH_SECONDS}\
          &resourceVersion={}",
-        crate::client::segment(version)
+        segment(version)
     );
-    let mut body = match workplace.api.open(&path).await {
-        Err(error) if error.code() == 410 => return Ok(WatchEnd::Gone),
-        other => other?,
-    };
+    workplace.api.open(&path).await
+}
+
+/// Reads events until the stream ends or `take` says that it has.
+async fn read_events(
+    mut body: Body,
+    mut take: impl FnMut(WatchEvent) -> Result<Option<WatchEnd>, ApiError>,
+) -> Result<WatchEnd, ApiError> {
     let mut events = JsonEvents::default();
     loop {
         let Ok(frame) = tokio::time::timeout(WATCH_SILENCE_MAX, body.frame()).await else {
@@ -232,7 +256,7 @@ async fn watch(workplace: &Workplace, version: &mut String) -> Result<WatchEnd, 
             continue;
         };
         for event in events.feed(&bytes).map_err(ApiError::Malformed)? {
-            if let Some(end) = take(workplace, event, version)? {
+            if let Some(end) = take(event)? {
                 return Ok(end);
             }
         }

@@ -108,16 +108,9 @@ impl Notice {
                 line!(
                     info, about, cn = leaf.common_name, serial = leaf.serial,
                     sha256 = leaf.fingerprint, notBefore = %leaf.not_before,
-                    notAfter = %leaf.not_after, latency_ms = ms,
+                    notAfter = %leaf.not_after, latency_ms = ms, truncated,
                     "issued certificate for csr {:?}", about.csr
                 );
-                if *truncated {
-                    line!(
-                        warn, about, notAfter = %leaf.not_after,
-                        "the certificate ends with its CA, earlier than --cluster-signing-duration \
-                         asks: renew the CA to get the full lifetime"
-                    );
-                }
             }
             Self::SignerUnavailable { about, error } => {
                 line!(warn, about, "error auto signing csr: {error}");
@@ -217,6 +210,11 @@ impl Notice {
                 signers,
                 "the changed CA files {pair:?} are not used, the old CA keeps signing: {error}"
             ),
+            Self::Truncated { signer, not_after } => warn!(
+                signer = signer.name(), notAfter = %not_after,
+                "certificates of {signer} end with their CA, earlier than \
+                 --cluster-signing-duration asks: renew the CA to get the full lifetime"
+            ),
             Self::SignersSkipped => info!(
                 "skipping CSR signer controller because no csr cert/key was specified: approved \
                  requests stay without a certificate"
@@ -265,6 +263,148 @@ impl Notice {
                 info!("Waiting for caches to sync for certificate-{name}");
             }
             _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::builtin::BuiltinSigner;
+    use crate::cleaner::Cause;
+    use crate::record::{LeafFacts, Record};
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    /// Collects what a subscriber writes.
+    #[derive(Clone, Default)]
+    struct Paper(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Paper {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn text(notice: &Notice) -> String {
+        let paper = Paper::default();
+        let writer = paper.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::DEBUG)
+            .with_ansi(false)
+            .without_time()
+            .with_writer(move || writer.clone())
+            .finish();
+        tracing::subscriber::with_default(subscriber, || notice.log());
+        let bytes = paper.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    fn about() -> About {
+        About {
+            csr: "csr-abcde".to_owned(),
+            signer: BuiltinSigner::KubeletServing.name().to_owned(),
+            uid: "u-1".to_owned(),
+            username: "system:node:n1".to_owned(),
+        }
+    }
+
+    /// Texts that operators of kube-controller-manager search for (spec 8.3).
+    #[test]
+    fn upstreams_texts() {
+        let csr = || "csr-abcde".to_owned();
+        let record = Arc::new(Record {
+            name: csr(),
+            ..Record::default()
+        });
+        let cause = Cause::Pending(Duration::from_secs(24 * 3600));
+        let cases = [
+            (
+                Notice::Starting {
+                    name: "csrsigning-kubelet-client",
+                },
+                "Starting certificate controller \"csrsigning-kubelet-client\"",
+            ),
+            (
+                Notice::WaitingForCaches {
+                    name: "csrapproving",
+                },
+                "Waiting for caches to sync for certificate-csrapproving",
+            ),
+            (
+                Notice::SyncFailed {
+                    csr: csr(),
+                    error: "boom".to_owned(),
+                },
+                "Sync csr-abcde failed with : boom",
+            ),
+            (
+                Notice::NotPermitted {
+                    about: about(),
+                    permissions: "selfnodeclient nodeclient".to_owned(),
+                },
+                "recognized csr \"csr-abcde\" as [selfnodeclient nodeclient] but subject access \
+                 review was not approved",
+            ),
+            (
+                Notice::SignerUnavailable {
+                    about: about(),
+                    error: "the signer has expired: NotAfter=2026-01-01T00:00:00Z".to_owned(),
+                },
+                "error auto signing csr: the signer has expired: NotAfter=",
+            ),
+            (
+                Notice::SignersSkipped,
+                "skipping CSR signer controller because no csr cert/key was specified",
+            ),
+            (
+                Notice::CaLoaded {
+                    signers: String::new(),
+                    pair: "csr-controller::/path/ca.crt::/path/ca.key".to_owned(),
+                    not_after: crate::fixture::now(),
+                },
+                "Loaded a new cert/key pair for \"csr-controller::/path/ca.crt::/path/ca.key\"",
+            ),
+            (
+                Notice::Cleaning { record, cause },
+                "Cleaning CSR \"csr-abcde\" as it is more than 24h0m0s old and unhandled.",
+            ),
+        ];
+        for (notice, expected) in cases {
+            let text = text(&notice);
+            assert!(text.contains(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_issuance_is_traceable() {
+        let leaf = LeafFacts {
+            serial: "0A0B".to_owned(),
+            ..LeafFacts::default()
+        };
+        let latency = Duration::from_millis(12);
+        let text = text(&Notice::Issued {
+            about: about(),
+            latency,
+            leaf,
+            truncated: false,
+        });
+        for field in [
+            "issued certificate for csr \"csr-abcde\"",
+            "uid=\"u-1\"",
+            "signer=\"kubernetes.io/kubelet-serving\"",
+            "username=\"system:node:n1\"",
+            "serial=\"0A0B\"",
+            "notAfter=1970-01-01T00:00:00Z",
+            "latency_ms=12",
+        ] {
+            assert!(text.contains(field), "{field}: {text}");
         }
     }
 }

@@ -5,6 +5,7 @@
 //! Events will be a third reading of the same list, through [`Telemetry`](crate::Telemetry)'s
 //! listener. No notice carries a key, a token or a request body.
 
+use crate::builtin::BuiltinSigner;
 use crate::cleaner::Cause;
 use crate::metrics::{self, Metrics};
 use crate::record::{LeafFacts, Record};
@@ -186,6 +187,13 @@ pub enum Notice {
         csr: String,
         /// Why.
         error: String,
+    },
+    /// Certificates of a signer end with its CA, earlier than configured (said once per CA).
+    Truncated {
+        /// The signer.
+        signer: BuiltinSigner,
+        /// End of the CA, and of the certificates.
+        not_after: Timestamp,
     },
     /// The request is left to a human, since it can never be approved here.
     Unfit {

@@ -194,6 +194,10 @@ impl Job<'_> {
                 let mut object = writable(request);
                 csr::set_certificate(&mut object, &issued.chain.to_pem());
                 self.write("status", &object).await?;
+                if issued.truncated {
+                    self.workplace
+                        .tell_truncated(signer, issued.chain.leaf().not_after());
+                }
                 self.tell(Notice::Issued {
                     about,
                     latency: self.ready_at.elapsed(),

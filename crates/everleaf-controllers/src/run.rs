@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
-/// Time between two looks at CA files, clocks and gauges.
+/// Time between two looks at CA files and clocks.
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Why the controllers could not start, or stopped.
@@ -61,6 +61,12 @@ pub async fn run(
         config.telemetry.tell(&Notice::SignersSkipped);
     }
     let workplace = Arc::new(Workplace::new(client, &config, issuers));
+    let observed = Arc::downgrade(&workplace);
+    config.telemetry.on_exposition(move || {
+        if let Some(workplace) = observed.upgrade() {
+            workplace.set_gauges();
+        }
+    });
     let (stop, stopped) = watch::channel(false);
     let mut loops = start(&workplace, &config, &stopped);
     let outcome = tokio::select! {
@@ -191,7 +197,7 @@ async fn clean_once(workplace: &Workplace, ages: &cleaner::Ages) {
     }
 }
 
-/// Looks at CA files, clocks and gauges every minute, the first time at once.
+/// Looks at CA files and clocks every minute, the first time at once.
 async fn keep_house(workplace: Arc<Workplace>) {
     let mut ticks = tokio::time::interval(HOUSEKEEPING_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -220,6 +226,5 @@ async fn keep_house(workplace: Arc<Workplace>) {
         for notice in workplace.issuers.expiring(now) {
             workplace.telemetry.tell(&notice);
         }
-        workplace.set_gauges();
     }
 }

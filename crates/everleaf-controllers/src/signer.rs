@@ -127,7 +127,9 @@ pub fn issue(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixture::{Fixture, api_client, authority, kubelet_client, kubelet_serving, now};
+    use crate::fixture::{
+        Fixture, WEAK_REQUEST, api_client, authority, kubelet_client, kubelet_serving, now,
+    };
     use jiff::SignedDuration;
 
     const HOUR: Duration = Duration::from_secs(3600);
@@ -240,6 +242,12 @@ mod tests {
             let text = outcome(kubelet_client("n1").approved().request(text));
             assert!(text.starts_with(REASON_UNPARSEABLE), "{text}");
         }
+    }
+
+    #[test]
+    fn weak_keys_fail() {
+        let text = outcome(kubelet_client("n1").approved().request(WEAK_REQUEST));
+        assert!(text.starts_with("UnsupportedKey: "), "{text}");
     }
 
     /// Upstream cases 36 to 42 (24 h here: below 8 h the end is not backdated) and 58 to 60.

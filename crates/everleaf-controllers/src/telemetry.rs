@@ -12,12 +12,17 @@ use std::sync::{Mutex, PoisonError};
 /// Receives every notice, after it was logged and counted.
 type Listener = Box<dyn Fn(&Notice) + Send + Sync>;
 
+/// Sets gauges.
+type Refresh = Box<dyn Fn() + Send>;
+
 /// See the module documentation.
 pub struct Telemetry {
     listener: Option<Listener>,
     metrics: Metrics,
     /// What keeps us from being ready: component → reason.
     missing: Mutex<BTreeMap<&'static str, String>>,
+    /// Brings the gauges up to date before somebody reads them.
+    refresh: Mutex<Option<Refresh>>,
 }
 
 impl Default for Telemetry {
@@ -27,6 +32,7 @@ impl Default for Telemetry {
             listener: None,
             metrics: Metrics::default(),
             missing: Mutex::new(missing),
+            refresh: Mutex::default(),
         }
     }
 }
@@ -56,6 +62,11 @@ impl Telemetry {
 
     /// Body of `/metrics`, Prometheus text format 0.0.4.
     pub fn metrics_text(&self) -> String {
+        let refresh = self.refresh.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(refresh) = &*refresh {
+            refresh();
+        }
+        drop(refresh);
         self.metrics.text()
     }
 
@@ -72,6 +83,12 @@ impl Telemetry {
             .iter()
             .map(|(component, reason)| format!("{component}: {reason}"))
             .collect())
+    }
+
+    /// Has `refresh` called before each exposition.
+    pub(crate) fn on_exposition(&self, refresh: impl Fn() + Send + 'static) {
+        let mut slot = self.refresh.lock().unwrap_or_else(PoisonError::into_inner);
+        *slot = Some(Box::new(refresh));
     }
 
     /// Notes that `component` is not ready, and why; `None`: it is.

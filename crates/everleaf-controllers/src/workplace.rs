@@ -48,6 +48,8 @@ pub(crate) struct Workplace {
     steps: Mutex<StepDetector>,
     stepped: AtomicBool,
     pub(crate) telemetry: Arc<Telemetry>,
+    /// The CA ends for which "certificates end with their CA" was said.
+    told_truncated: Mutex<BTreeMap<BuiltinSigner, Timestamp>>,
 }
 
 impl Workplace {
@@ -69,7 +71,7 @@ impl Workplace {
         Self {
             api,
             approvals: WorkQueue::default(),
-            breaker: Mutex::default(),
+            breaker: Mutex::new(Breaker::new(config.early_renewals)),
             clock: Arc::clone(&config.clock),
             index: Mutex::default(),
             is_approving: config.loops.contains(&Loop::Approver),
@@ -80,6 +82,7 @@ impl Workplace {
             steps: Mutex::new(steps),
             stepped: AtomicBool::new(false),
             telemetry,
+            told_truncated: Mutex::default(),
         }
     }
 
@@ -136,6 +139,15 @@ impl Workplace {
         lock(&self.breaker).hold(request.csr().signer_name(), common_name, self.now())
     }
 
+    /// Tells, once per CA, that its certificates are shorter than configured.
+    pub(crate) fn tell_truncated(&self, signer: BuiltinSigner, not_after: Timestamp) {
+        let told = lock(&self.told_truncated).insert(signer, not_after);
+        if told != Some(not_after) {
+            self.telemetry
+                .tell(&Notice::Truncated { signer, not_after });
+        }
+    }
+
     /// True when our clock was set since the last call with `forget`, as far as anyone noticed.
     pub(crate) fn check_step(&self, forget: bool) -> bool {
         let step = lock(&self.steps).observe(self.now(), self.api.uptime());
@@ -181,18 +193,18 @@ impl Workplace {
         for (signer, count) in lock(&self.index).open_counts() {
             metrics.set(metrics::PENDING, &[("signer", signer)], count as f64);
         }
-        let queues = self
+        let mut depth = 0;
+        let signing = self
             .signing
             .iter()
             .map(|(signer, queue)| (signer.loop_name(), queue));
-        for (name, queue) in queues.chain([("csrapproving", &self.approvals)]) {
-            let oldest = lock(&queue.queue).oldest(self.api.uptime());
-            metrics.set(
-                metrics::QUEUE_OLDEST,
-                &[("loop", name)],
-                oldest.as_secs_f64(),
-            );
+        for (name, queue) in signing.chain([("csrapproving", &self.approvals)]) {
+            let core = lock(&queue.queue);
+            depth += core.depth();
+            let oldest = core.oldest(self.api.uptime()).as_secs_f64();
+            metrics.set(metrics::QUEUE_OLDEST, &[("loop", name)], oldest);
         }
+        metrics.set(metrics::QUEUE_DEPTH, &QUEUE_NAME, depth as f64);
     }
 
     fn route(&self, change: Change) {
@@ -224,15 +236,11 @@ impl Workplace {
     fn add(&self, queue: &WorkQueue, name: String) {
         let mut core = lock(&queue.queue);
         let is_new = core.add(name, self.api.uptime());
-        let depth = core.depth();
         drop(core);
         if is_new {
             self.telemetry
                 .metrics()
                 .count(metrics::QUEUE_ADDS, &QUEUE_NAME);
-            self.telemetry
-                .metrics()
-                .set(metrics::QUEUE_DEPTH, &QUEUE_NAME, depth as f64);
             queue.changed.notify_one();
         }
     }
@@ -242,14 +250,16 @@ impl Workplace {
     pub(crate) async fn next(&self, queue: &WorkQueue) -> (String, Duration) {
         loop {
             let changed = queue.changed.notified();
-            let next = lock(&queue.queue).next(self.api.uptime());
+            let (next, depth) = {
+                let mut core = lock(&queue.queue);
+                (core.next(self.api.uptime()), core.depth())
+            };
             match next {
                 Next::Ready { key, waited } => {
                     let metrics = self.telemetry.metrics();
                     metrics.observe(metrics::QUEUE_DURATION, &QUEUE_NAME, waited);
-                    let depth = lock(&queue.queue).depth();
-                    metrics.set(metrics::QUEUE_DEPTH, &QUEUE_NAME, depth as f64);
                     if depth > 0 {
+                        // Several keys may have become due together, with one worker woken.
                         queue.changed.notify_one();
                     }
                     return (key, waited);
