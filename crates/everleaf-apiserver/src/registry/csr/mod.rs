@@ -10,6 +10,7 @@ mod table;
 mod validate;
 
 use everleaf_api::types;
+use everleaf_pki::SignerName;
 use serde_json::Value;
 
 use self::strategy::CsrStrategy;
@@ -41,10 +42,18 @@ fn selectable_field(object: &Value, field: &str) -> String {
     }
 }
 
+/// A request counts for its requestor until it is signed. Requests for kubelet client certificates have an account of
+/// their own: a node whose serving requests nobody approves files one after the other, and must still be able to renew
+/// the certificate it lives by.
 fn requestor_until_signed(object: &Value) -> Option<String> {
-    read::text(object, "/status/certificate")
-        .is_empty()
-        .then(|| read::text(object, "/spec/username").to_owned())
+    if !read::text(object, "/status/certificate").is_empty() {
+        return None;
+    }
+    let requestor = read::text(object, "/spec/username");
+    Some(match read::text(object, "/spec/signerName") {
+        SignerName::KUBE_APISERVER_CLIENT_KUBELET => format!("{requestor} (client certificates)"),
+        _ => requestor.to_owned(),
+    })
 }
 
 #[cfg(test)]
