@@ -206,30 +206,6 @@ fn aggregated_resources(resources: &[Resource], group: &str, version: &str) -> V
         .collect()
 }
 
-/// `GET /version`: `release` is the Kubernetes release whose contract we keep (such as `1.37`), `own` our version.
-/// kubectl compares the first with its own, kubeadm parses `gitVersion` as a semantic version.
-///
-/// Commit, build date and toolchain are not told: nobody needs them to talk to us.
-#[must_use]
-pub fn version(release: &str, own: &str, platform: &str) -> Value {
-    let (major, minor) = release.split_once('.').unwrap_or((release, "0"));
-    json!({
-        "major": major,
-        "minor": minor,
-        "emulationMajor": major,
-        "emulationMinor": minor,
-        "minCompatibilityMajor": major,
-        "minCompatibilityMinor": minor,
-        "gitVersion": format!("v{major}.{minor}.0+everleaf.{own}"),
-        "gitCommit": "",
-        "gitTreeState": "clean",
-        "buildDate": "1970-01-01T00:00:00Z",
-        "goVersion": "none (Rust)",
-        "compiler": "rustc",
-        "platform": platform,
-    })
-}
-
 /// Group and version of the kind; an empty group is kept, so that clients do not fall back to another.
 fn response_kind(resource: &Resource) -> Value {
     json!({"group": resource.group, "version": resource.version, "kind": resource.kind})

@@ -85,16 +85,59 @@ fn watch_frame() {
     assert_eq!(protobuf_frame(EventType::Modified, &object), recorded);
 }
 
+const CSRS: GroupResource<'static> = GroupResource {
+    group: "certificates.k8s.io",
+    resource: "certificatesigningrequests",
+};
+const SECRETS: GroupResource<'static> = GroupResource {
+    group: "",
+    resource: "secrets",
+};
+
 #[test]
 fn statuses_in_upstreams_words() {
-    let csrs = GroupResource {
-        group: "certificates.k8s.io",
-        resource: "certificatesigningrequests",
-    };
-    let secrets = GroupResource {
-        group: "",
-        resource: "secrets",
-    };
+    let ours = [
+        ("badRequest", Status::bad_request("no <good>")),
+        ("unauthorized", Status::unauthorized()),
+        ("forbiddenNamed", Status::forbidden(CSRS, "x", "text")),
+        ("forbiddenUnnamed", Status::forbidden(SECRETS, "", "text")),
+        ("forbiddenPath", Status::forbidden_path("text")),
+        ("notFound", Status::not_found(CSRS, "x")),
+        ("notFoundCore", Status::not_found(SECRETS, "a\"b")),
+        ("noSuchResource", Status::no_such_resource()),
+        ("methodNotAllowed", Status::method_not_allowed("")),
+        ("alreadyExists", Status::already_exists(CSRS, "x")),
+        (
+            "generateNameConflict",
+            Status::generate_name_conflict(CSRS, "x"),
+        ),
+        ("conflict", Status::conflict(CSRS, "x", "text")),
+        (
+            "expired",
+            Status::expired("too old resource version: 5 (900)"),
+        ),
+        ("tooLarge", Status::too_large(3_145_728)),
+        (
+            "tooManyRequests",
+            Status::too_many_requests("Too many requests, please try again later.", 1),
+        ),
+        ("internal", Status::internal("boom & <bang>")),
+        ("unavailable", Status::unavailable("stopping")),
+        ("timeout", Status::timeout("slow", 2)),
+    ];
+    let invalid = invalid_statuses();
+    let texts = texts();
+    let recorded = texts["statuses"].as_object().unwrap();
+    assert_eq!(recorded.len(), ours.len() + invalid.len());
+    for (name, status) in ours.into_iter().chain(invalid) {
+        let text: Value = serde_json::from_slice(&status.to_json()).unwrap();
+        assert_eq!(text, recorded[name], "{name}");
+        assert_eq!(status.to_value(), recorded[name], "{name}");
+        assert_eq!(Status::from_json(&status.to_json()), Some(status), "{name}");
+    }
+}
+
+fn invalid_statuses() -> [(&'static str, Status); 4] {
     let invalid = |name: &str, errors: &[FieldError]| {
         Status::invalid(
             "certificates.k8s.io",
@@ -125,48 +168,12 @@ fn statuses_in_upstreams_words() {
         FieldError::required(usages, ""),
         FieldError::required(usages, ""),
     ];
-    let ours = [
-        ("badRequest", Status::bad_request("no <good>")),
-        ("unauthorized", Status::unauthorized()),
-        ("forbiddenNamed", Status::forbidden(csrs, "x", "text")),
-        ("forbiddenUnnamed", Status::forbidden(secrets, "", "text")),
-        ("forbiddenPath", Status::forbidden_path("text")),
-        ("notFound", Status::not_found(csrs, "x")),
-        ("notFoundCore", Status::not_found(secrets, "a\"b")),
-        ("noSuchResource", Status::no_such_resource()),
-        ("methodNotAllowed", Status::method_not_allowed("")),
-        ("alreadyExists", Status::already_exists(csrs, "x")),
-        (
-            "generateNameConflict",
-            Status::generate_name_conflict(csrs, "x"),
-        ),
-        ("conflict", Status::conflict(csrs, "x", "text")),
-        (
-            "expired",
-            Status::expired("too old resource version: 5 (900)"),
-        ),
-        ("tooLarge", Status::too_large(3_145_728)),
+    [
         ("invalidTwo", invalid("x", &two)),
         ("invalidMany", invalid("x", &many)),
         ("invalidSame", invalid("", &same)),
         ("invalidNone", invalid("x", &[])),
-        (
-            "tooManyRequests",
-            Status::too_many_requests("Too many requests, please try again later.", 1),
-        ),
-        ("internal", Status::internal("boom & <bang>")),
-        ("unavailable", Status::unavailable("stopping")),
-        ("timeout", Status::timeout("slow", 2)),
-    ];
-    let texts = texts();
-    let recorded = texts["statuses"].as_object().unwrap();
-    assert_eq!(recorded.len(), ours.len());
-    for (name, status) in ours {
-        let text: Value = serde_json::from_slice(&status.to_json()).unwrap();
-        assert_eq!(text, recorded[name], "{name}");
-        assert_eq!(status.to_value(), recorded[name], "{name}");
-        assert_eq!(Status::from_json(&status.to_json()), Some(status), "{name}");
-    }
+    ]
 }
 
 #[test]

@@ -184,5 +184,4 @@ fn discovery_documents() {
     assert_eq!(discovery::group(&resources, ""), None);
     assert_eq!(discovery::group(&resources, "nope"), None);
     assert_eq!(discovery::resource_list(&resources, "", "v2"), None);
-    assert_snapshot!(document(&discovery::version("1.37", "0.1.0", "linux/amd64")), @r#"{"buildDate":"1970-01-01T00:00:00Z","compiler":"rustc","emulationMajor":"1","emulationMinor":"37","gitCommit":"","gitTreeState":"clean","gitVersion":"v1.37.0+everleaf.0.1.0","goVersion":"none (Rust)","major":"1","minCompatibilityMajor":"1","minCompatibilityMinor":"37","minor":"37","platform":"linux/amd64"}"#);
 }
