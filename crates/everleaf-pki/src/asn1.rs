@@ -4,7 +4,7 @@
 //! type for: elements of tags it does not know (a subject may hold any), and values that are
 //! plain bytes under a context tag (the names of a subject alternative name).
 
-use der::asn1::ObjectIdentifier;
+use der::asn1::{BitStringRef, ObjectIdentifier};
 use der::{Decode, Encode, Header, Length, Reader, SliceReader};
 
 /// One element: its identifier octet and its content.
@@ -56,6 +56,17 @@ pub(crate) fn element(identifier: u8, content: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(content.len() + 6);
     write_element(&mut out, identifier, content);
     out
+}
+
+/// DER of a value that we made ourselves.
+pub(crate) fn encoded(value: &impl Encode) -> Vec<u8> {
+    value
+        .to_der()
+        .expect("invariant: values of our own making are encodable")
+}
+
+pub(crate) fn bit_string(bytes: &[u8]) -> BitStringRef<'_> {
+    BitStringRef::from_bytes(bytes).expect("invariant: signatures are short")
 }
 
 pub(crate) const SEQUENCE: u8 = 0x30;

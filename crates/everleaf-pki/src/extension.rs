@@ -347,3 +347,67 @@ pub(crate) fn read_authority_key_identifier(value: &[u8]) -> der::Result<Option<
     }
     asn1::read_element(&mut body).map(|element| Some(element.content))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn key_usage_is_cut_after_its_last_bit() {
+        let value = |bits: u16| {
+            KeyUsageBits(bits)
+                .to_extension()
+                .extn_value
+                .as_bytes()
+                .to_vec()
+        };
+        assert_eq!(value(1), [0x03, 2, 7, 0x80]);
+        assert_eq!(value(0b101), [0x03, 2, 5, 0xa0]);
+        assert_eq!(value(1 << 7), [0x03, 2, 0, 0x01]);
+        assert_eq!(value(1 << 8), [0x03, 3, 7, 0x00, 0x80]);
+        for bits in 1..0x200 {
+            assert_eq!(KeyUsageBits::from_der(&value(bits)), Ok(KeyUsageBits(bits)));
+        }
+    }
+
+    #[test]
+    fn alternative_names_must_have_the_form_go_wants() {
+        let read = |name: &[u8]| AltNames::from_der(&asn1::element(SEQUENCE, name));
+        assert!(read(&[DNS, 1, b'a']).is_ok());
+        assert!(read(&[DNS, 1, 0x80]).is_err(), "not ASCII");
+        assert!(read(&[EMAIL, 1, 0x80]).is_err(), "not ASCII");
+        assert!(read(&[URI, 1, b'\n']).is_err(), "control character");
+        for length in 0..=20 {
+            let octets = asn1::element(IP, &vec![1; length]);
+            assert_eq!(
+                read(&octets).is_ok(),
+                length == 4 || length == 16,
+                "{length}"
+            );
+        }
+        assert_eq!(
+            read(&[0xa0, 0, 0xa4, 0, 0x88, 0]).map(|names| names.other_count),
+            Ok(3)
+        );
+        assert!(AltNames::from_der(&[0x30, 0, 0]).is_err(), "trailing byte");
+        assert!(AltNames::from_der(&[]).is_err());
+    }
+
+    #[test]
+    fn constraints_read_back() {
+        let read = |is_ca| {
+            let extension = basic_constraints(is_ca);
+            read_basic_constraints(extension.extn_value.as_bytes())
+        };
+        assert_eq!(read(true), Ok((true, None)));
+        assert_eq!(read(false), Ok((false, None)));
+        assert_eq!(
+            read_basic_constraints(&[0x30, 6, 1, 1, 0xff, 2, 1, 3]),
+            Ok((true, Some(3)))
+        );
+        assert!(
+            read_basic_constraints(&[0x30, 3, 1, 1, 1]).is_err(),
+            "BER truth"
+        );
+    }
+}

@@ -20,10 +20,12 @@ mod public;
 
 pub use public::{PublicKey, PublicKeyKind};
 
-use crate::asn1::{self, oid};
+use crate::asn1::{self, SEQUENCE, bit_string, encoded, oid};
 use crate::pem;
 use crate::signature::SignatureAlgorithm;
-use aws_lc_rs::encoding::{AsDer, EcPrivateKeyRfc5915Der, Pkcs8V1Der};
+use aws_lc_rs::encoding::{
+    AsBigEndian, AsDer, EcPrivateKeyBin, EcPrivateKeyRfc5915Der, Pkcs8V1Der,
+};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa;
 use aws_lc_rs::signature::{
@@ -164,10 +166,14 @@ impl PrivateKey {
             .find(|block| is_private_key_label(&block.label))
             .ok_or(KeyError::NotFound)?;
         let der = Zeroizing::new(std::mem::take(&mut block.der));
-        if block.label == "ENCRYPTED PRIVATE KEY" || block.has_headers {
+        if block.label == "ENCRYPTED PRIVATE KEY" {
             return Err(KeyError::Encrypted);
         }
-        Self::from_der(&der)
+        // The old encryption (RFC 1421) keeps the label and announces itself in headers.
+        Self::from_der(&der).map_err(|error| match error {
+            KeyError::Malformed { .. } if block.has_headers => KeyError::Encrypted,
+            other => other,
+        })
     }
 
     /// A private key in PKCS#8, PKCS#1 or SEC1 DER.
@@ -204,11 +210,7 @@ impl PrivateKey {
     pub fn to_pkcs8_der(&self) -> Zeroizing<Vec<u8>> {
         const ENCODES: &str = "invariant: a key that was accepted can be encoded";
         match &self.pair {
-            Pair::Ecdsa(pair) => {
-                // The document is not wiped by its library: move the bytes out and wipe them here.
-                let document = pair.to_pkcs8v1().expect(ENCODES);
-                Zeroizing::new(document.as_ref().to_vec())
-            }
+            Pair::Ecdsa(pair) => self.ec_pkcs8_der(pair),
             Pair::Ed25519(pair) => {
                 let der: Pkcs8V1Der<'_> = pair.as_der().expect(ENCODES);
                 Zeroizing::new(der.as_ref().to_vec())
@@ -274,6 +276,36 @@ impl PrivateKey {
                 ("RSA PRIVATE KEY", Zeroizing::new(inner.to_vec()))
             }
         }
+    }
+
+    /// `PrivateKeyInfo` around an `ECPrivateKey` that does not repeat the curve, as Go and OpenSSL
+    /// write it. AWS-LC's own document would not be wiped.
+    fn ec_pkcs8_der(&self, pair: &EcdsaKeyPair) -> Zeroizing<Vec<u8>> {
+        const VERSION_0: &[u8] = &[0x02, 0x01, 0x00];
+        const VERSION_1: &[u8] = &[0x02, 0x01, 0x01];
+        const PUBLIC_KEY: u8 = 0xa1;
+        const OCTET_STRING: u8 = 0x04;
+        /// More than the longest of these keys (P-521) needs, so that no buffer is moved.
+        const BYTES_MAX: usize = 512;
+        let buffer = || Zeroizing::new(Vec::with_capacity(BYTES_MAX));
+        let scalar: EcPrivateKeyBin<'_> = pair
+            .private_key()
+            .as_be_bytes()
+            .expect("invariant: a key that was accepted can be encoded");
+        let mut parts = buffer();
+        parts.extend_from_slice(VERSION_1);
+        asn1::write_element(&mut parts, OCTET_STRING, scalar.as_ref());
+        let point = encoded(&bit_string(self.public_key.key_bytes()));
+        asn1::write_element(&mut parts, PUBLIC_KEY, &point);
+        let mut ec_key = buffer();
+        asn1::write_element(&mut ec_key, SEQUENCE, &parts);
+        let mut info = buffer();
+        info.extend_from_slice(VERSION_0);
+        info.extend_from_slice(self.public_key.algorithm_der());
+        asn1::write_element(&mut info, OCTET_STRING, &ec_key);
+        let mut der = buffer();
+        asn1::write_element(&mut der, SEQUENCE, &info);
+        der
     }
 
     fn from_pair(pair: Pair) -> Result<Self, KeyError> {

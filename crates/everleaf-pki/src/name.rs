@@ -71,16 +71,16 @@ impl Name {
         };
         let mut sets = Vec::new();
         write_set(&mut sets, oid::COUNTRY, &self.country);
+        write_set(&mut sets, oid::PROVINCE, &self.province);
+        write_set(&mut sets, oid::LOCALITY, &self.locality);
+        write_set(&mut sets, oid::STREET_ADDRESS, &self.street_address);
+        write_set(&mut sets, oid::POSTAL_CODE, &self.postal_code);
         write_set(&mut sets, oid::ORGANIZATION, &self.subject.organizations);
         write_set(
             &mut sets,
             oid::ORGANIZATIONAL_UNIT,
             &self.organizational_unit,
         );
-        write_set(&mut sets, oid::LOCALITY, &self.locality);
-        write_set(&mut sets, oid::PROVINCE, &self.province);
-        write_set(&mut sets, oid::STREET_ADDRESS, &self.street_address);
-        write_set(&mut sets, oid::POSTAL_CODE, &self.postal_code);
         write_set(&mut sets, oid::COMMON_NAME, &one(&self.subject.common_name));
         write_set(&mut sets, oid::SERIAL_NUMBER, &one(&self.serial_number));
         asn1::element(SEQUENCE, &sets)
@@ -283,4 +283,131 @@ fn escape(text: &str) -> String {
 fn hex(byte: u8) -> [char; 2] {
     let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('0');
     [digit(byte >> 4), digit(byte & 0xf)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(hex: &str) -> Vec<u8> {
+        let digit = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+        (0..hex.len()).step_by(2).map(digit).collect()
+    }
+
+    fn subject(common_name: &str, organizations: &[&str]) -> Name {
+        Name::from(Subject {
+            common_name: common_name.into(),
+            organizations: organizations.iter().map(|&text| text.to_owned()).collect(),
+        })
+    }
+
+    /// Names as Go marshals them (testdata/README.md).
+    #[test]
+    fn names_are_written_as_go_does() {
+        let go = include_str!("../testdata/go/names.txt");
+        let mut expected = go.lines().map(|line| line.split_once('\t').unwrap());
+        for (label, name) in [
+            ("empty", subject("", &[])),
+            ("node", subject("system:node:n1", &["system:nodes"])),
+            (
+                "sorted set",
+                subject("x", &["zeta", "alpha", "alpha", "beta-longer", "Ω", ""]),
+            ),
+            (
+                "utf8",
+                subject("pr'()+,-./:=? 09", &["a*b", "a&b", "a@b", "a_b", "ü"]),
+            ),
+            ("nul", subject("a\0b\n", &[])),
+            ("long", subject(&"a".repeat(300), &[])),
+        ] {
+            let (go_label, hex) = expected.next().unwrap();
+            assert_eq!(go_label, label);
+            assert_eq!(name.to_der(), bytes(hex), "{label}");
+        }
+        assert_eq!(expected.next(), None);
+    }
+
+    /// Subjects as Go reads and rewrites them: each string type, repeats, attributes that it drops.
+    #[test]
+    fn subjects_are_read_as_go_does() {
+        for line in include_str!("../testdata/go/subjects.txt").lines() {
+            let fields: Vec<&str> = line.split('\t').collect();
+            let name = Name::from_der(&bytes(fields[1]));
+            // Go ignores what follows inside a SEQUENCE; no decent encoder writes it.
+            if fields[0] == "trailing in attribute" {
+                assert!(name.is_err());
+                continue;
+            }
+            let [label, _, common_name, organizations, rewritten] = fields[..] else {
+                assert!(name.is_err(), "{}: {name:?}", fields[0]);
+                continue;
+            };
+            let name = name.unwrap();
+            assert_eq!(
+                name.subject.common_name.as_bytes(),
+                bytes(common_name),
+                "{label}"
+            );
+            let joined: Vec<String> = name
+                .subject
+                .organizations
+                .iter()
+                .map(|text| text.bytes().flat_map(hex).collect())
+                .collect();
+            assert_eq!(joined.join(","), organizations, "{label}");
+            assert_eq!(name.to_der(), bytes(rewritten), "{label}");
+        }
+    }
+
+    #[test]
+    fn what_a_node_would_not_write_is_unusual() {
+        let usual = [
+            "utf8",
+            "two organizations",
+            "multi valued",
+            "t61",
+            "bmp",
+            "ia5",
+        ];
+        let unusual = [
+            "videotex",
+            "graphic",
+            "visible",
+            "general",
+            "universal",
+            "integer",
+            "octets",
+            "null",
+            "sequence",
+            "context",
+            "two common names",
+            "email dropped",
+            "kept attributes",
+            "no attributes",
+        ];
+        let mut seen = 0;
+        for line in include_str!("../testdata/go/subjects.txt").lines() {
+            let fields: Vec<&str> = line.split('\t').collect();
+            let expected = match fields[0] {
+                label if usual.contains(&label) => false,
+                label if unusual.contains(&label) => true,
+                _ => continue,
+            };
+            seen += 1;
+            let name = Name::from_der(&bytes(fields[1])).unwrap();
+            assert_eq!(name.is_unusual(), expected, "{}", fields[0]);
+        }
+        assert_eq!(seen, usual.len() + unusual.len());
+    }
+
+    #[test]
+    fn names_for_people_cannot_forge_lines() {
+        let text = |name: Name| text_of(&name.to_der());
+        assert_eq!(text(subject("n1", &["a", "b"])), "CN=n1,O=b,O=a");
+        assert_eq!(text(subject("a,b+c=\"d\"", &[])), "CN=a\\,b\\+c=\\\"d\\\"");
+        assert_eq!(text(subject(" #x ", &[])), "CN=\\ #x\\ ");
+        assert_eq!(text(subject("#x", &[])), "CN=\\#x");
+        assert_eq!(text(subject("a\nb\0", &[])), "CN=a\\0ab\\00");
+        assert_eq!(text(Name::default()), "");
+    }
 }

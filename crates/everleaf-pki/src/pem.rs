@@ -230,3 +230,80 @@ fn rfind(haystack: &[u8], needle: &[u8]) -> Option<usize> {
         .windows(needle.len())
         .rposition(|window| window == needle)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(hex: &str) -> Vec<u8> {
+        let digit = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+        (0..hex.len()).step_by(2).map(digit).collect()
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Good, broken and mutilated texts, with the blocks that Go finds in them.
+    #[test]
+    fn blocks_are_found_as_go_does() {
+        for line in include_str!("../testdata/go/pem.txt").lines() {
+            let (input, expected) = line.split_once('\t').unwrap();
+            let input = bytes(input);
+            let found: Vec<String> = blocks(&input)
+                .map(|block| {
+                    let label = hex(block.label.as_bytes());
+                    format!("{label},{},{}", block.has_headers, hex(&block.der))
+                })
+                .collect();
+            assert_eq!(
+                found.join(";"),
+                expected,
+                "{:?}",
+                String::from_utf8_lossy(&input)
+            );
+        }
+    }
+
+    #[test]
+    fn encoding_reads_back_and_reserves_exactly() {
+        for length in [0, 1, 2, 3, 47, 48, 49, 96, 1000] {
+            let der: Vec<u8> = (0..length).map(|byte| byte as u8).collect();
+            let text = encode("X Y", &der);
+            assert_eq!(text.len(), encoded_len("X Y", der.len()), "{length}");
+            let found: Vec<Block> = blocks(text.as_bytes()).collect();
+            let expected = Block {
+                label: "X Y".into(),
+                has_headers: false,
+                der,
+            };
+            assert_eq!(found, [expected]);
+            assert!(text.lines().all(|line| line.len() <= 64));
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_body() {
+        let block = Block {
+            label: "PRIVATE KEY".into(),
+            has_headers: false,
+            der: vec![42; 3],
+        };
+        assert_eq!(format!("{block:?}"), "Block(PRIVATE KEY, 3 bytes)");
+    }
+
+    /// Each of these made a quadratic reader slow; a linear one finishes at once.
+    #[test]
+    fn long_hostile_texts_are_read_once() {
+        const REPEATS: usize = 100_000;
+        for piece in [
+            "-----BEGIN A-----\n",
+            "\n-----END A-----",
+            "-----BEGIN A-----\n\n-----END B-----\n",
+            "a:b\n",
+        ] {
+            let text = format!("-----BEGIN A-----\n{}", piece.repeat(REPEATS));
+            assert!(blocks(text.as_bytes()).count() <= 1, "{piece:?}");
+        }
+    }
+}

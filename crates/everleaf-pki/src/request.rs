@@ -16,7 +16,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-use crate::asn1::{self, SEQUENCE, SET, oid};
+use crate::asn1::{self, SEQUENCE, SET, bit_string, encoded, oid};
 use crate::extension::{self, AltNames, ExtensionError, RawExtension};
 use crate::key::{KeyError, PrivateKey, PublicKey};
 use crate::name::Name;
@@ -26,7 +26,7 @@ use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use der::asn1::{BitStringRef, ObjectIdentifier};
-use der::{Decode, Encode, Reader, SliceReader, Tag};
+use der::{Decode, Reader, SliceReader, Tag};
 use std::net::IpAddr;
 use std::sync::Arc;
 use x509_cert::spki::AlgorithmIdentifierRef;
@@ -393,15 +393,4 @@ fn read_alt_names(attributes: &[u8]) -> Result<AltNames, RequestError> {
 
 fn extension_error(error: ExtensionError) -> RequestError {
     RequestError::Malformed(error.to_string())
-}
-
-/// DER of a value that we made ourselves.
-pub(crate) fn encoded(value: &impl Encode) -> Vec<u8> {
-    value
-        .to_der()
-        .expect("invariant: values of our own making are encodable")
-}
-
-pub(crate) fn bit_string(bytes: &[u8]) -> BitStringRef<'_> {
-    BitStringRef::from_bytes(bytes).expect("invariant: signatures are short")
 }

@@ -283,3 +283,80 @@ impl Purpose {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_vocabulary_is_all_usages_sorted() {
+        let mut texts = Usage::ALL.map(Usage::as_str);
+        texts.sort_unstable();
+        assert_eq!(texts, Usage::vocabulary());
+        assert!(
+            Usage::ALL
+                .iter()
+                .all(|usage| Usage::parse(usage.as_str()) == Some(*usage))
+        );
+        assert_eq!(Usage::parse(""), None);
+    }
+
+    /// Cases 52 to 56 of spec/controllers.md 10.3, and each usage alone.
+    #[test]
+    fn usages_map_to_bits_and_purposes() {
+        let check = |texts: &[&str], bits: u16, purposes: &[ObjectIdentifier]| {
+            let usages = Usage::parse_all(texts).unwrap();
+            assert_eq!(
+                x509_usages(&usages),
+                (KeyUsageBits(bits), purposes.to_vec()),
+                "{texts:?}"
+            );
+        };
+        check(&["signing"], 1, &[]);
+        check(&["signing", "digital signature"], 1, &[]);
+        check(&["client auth"], 0, &[oid::CLIENT_AUTH]);
+        check(&["client auth", "client auth"], 0, &[oid::CLIENT_AUTH]);
+        check(&["cert sign", "encipher only"], 1 << 5 | 1 << 7, &[]);
+        check(
+            &["ocsp signing", "crl sign", "s/mime", "content commitment"],
+            1 << 6 | 1 << 1,
+            &[oid::EMAIL_PROTECTION, oid::OCSP_SIGNING],
+        );
+        check(&["s/mime", "email protection"], 0, &[oid::EMAIL_PROTECTION]);
+        check(&["key encipherment"], 1 << 2, &[]);
+        check(&["data encipherment"], 1 << 3, &[]);
+        check(&["key agreement"], 1 << 4, &[]);
+        check(&["decipher only"], 1 << 8, &[]);
+        let purposes = [
+            ("any", oid::ANY_EXTENDED_KEY_USAGE),
+            ("server auth", oid::SERVER_AUTH),
+            ("client auth", oid::CLIENT_AUTH),
+            ("code signing", oid::CODE_SIGNING),
+            ("email protection", oid::EMAIL_PROTECTION),
+            ("ipsec end system", oid::IPSEC_END_SYSTEM),
+            ("ipsec tunnel", oid::IPSEC_TUNNEL),
+            ("ipsec user", oid::IPSEC_USER),
+            ("timestamping", oid::TIME_STAMPING),
+            ("ocsp signing", oid::OCSP_SIGNING),
+            ("microsoft sgc", oid::MICROSOFT_SGC),
+            ("netscape sgc", oid::NETSCAPE_SGC),
+        ];
+        for (text, purpose) in purposes {
+            check(&[text], 0, &[purpose]);
+        }
+        // Whatever the order asked, Go's order is written.
+        let mut reversed = purposes.map(|(text, _)| text);
+        reversed.reverse();
+        check(&reversed, 0, &purposes.map(|(_, purpose)| purpose));
+    }
+
+    /// Case 57.
+    #[test]
+    fn unknown_usages_are_named() {
+        let error = Usage::parse_all(&["client auth", "bad", "Signing"]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            r#"unrecognized usage values: ["bad" "Signing"]"#
+        );
+    }
+}

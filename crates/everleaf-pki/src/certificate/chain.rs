@@ -11,14 +11,16 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// Every CERTIFICATE block of a PEM text; at least one. Other blocks and text are skipped; a
-    /// block may hold several certificates in a row, as the API allows.
+    /// Every CERTIFICATE block of a PEM text; at least one. Other blocks, blocks
+    /// with headers and text are skipped, as client-go does; a block may hold several certificates in a row, as the API allows.
     ///
     /// # Errors
     /// [`CertificateError::NotFound`], or the first certificate that cannot be read.
     pub fn from_pem(text: &[u8]) -> Result<Self, CertificateError> {
         let mut certificates = Vec::new();
-        for block in pem::blocks(text).filter(|block| block.label == CERTIFICATE_LABEL) {
+        let is_certificate =
+            |block: &pem::Block| block.label == CERTIFICATE_LABEL && !block.has_headers;
+        for block in pem::blocks(text).filter(is_certificate) {
             let mut rest = &block.der[..];
             loop {
                 let (leaf, after) = Leaf::read_first(rest)?;

@@ -1,9 +1,10 @@
 //! Writing a certificate (RFC 5280 4.1).
 
+use crate::asn1::{bit_string, encoded};
 use crate::certificate::{CertificateError, Leaf};
 use crate::extension::{self, AltNames, KeyUsageBits};
 use crate::key::{PrivateKey, PublicKey};
-use crate::request::{EMPTY_NAME, bit_string, encoded};
+use crate::request::EMPTY_NAME;
 use crate::signature::SignatureAlgorithm;
 use der::asn1::{AnyRef, BitStringRef, ObjectIdentifier, UintRef};
 use der::{DateTime, Decode, Sequence};

@@ -1,7 +1,7 @@
 //! Public keys: reading SubjectPublicKeyInfo as Go does, and the strength rule.
 
 use super::{KeyError, RSA_BITS_MAX, RSA_BITS_MIN};
-use crate::asn1::oid;
+use crate::asn1::{self, oid};
 use crate::signature;
 use aws_lc_rs::signature::ParsedPublicKey;
 use der::asn1::{BitStringRef, ObjectIdentifier};
@@ -94,6 +94,15 @@ impl PublicKey {
     /// What kind of key it is.
     pub fn kind(&self) -> &PublicKeyKind {
         &self.parts.kind
+    }
+
+    /// The AlgorithmIdentifier inside the SubjectPublicKeyInfo.
+    pub(crate) fn algorithm_der(&self) -> &[u8] {
+        let read = || {
+            let mut reader = SliceReader::new(self.spki_der())?;
+            SliceReader::new(asn1::read_content(&mut reader, Tag::Sequence)?)?.tlv_bytes()
+        };
+        read().expect("invariant: the SubjectPublicKeyInfo was read before")
     }
 
     /// The key inside the SubjectPublicKeyInfo, without its algorithm.
@@ -310,3 +319,147 @@ const ED25519_SMALL_ORDER: [[u8; 32]; 7] = {
         ],
     ]
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::asn1::{SEQUENCE, bit_string, element, encoded};
+    use crate::key::{KeyAlgorithm, PrivateKey};
+
+    fn spki(algorithm: &[u8], key: &[u8]) -> Vec<u8> {
+        let body = [element(SEQUENCE, algorithm), encoded(&bit_string(key))].concat();
+        element(SEQUENCE, &body)
+    }
+
+    fn rsa(modulus: &[u8], exponent: u64) -> PublicKey {
+        let modulus = encoded(&der::asn1::UintRef::new(modulus).unwrap());
+        let key = element(SEQUENCE, &[modulus, encoded(&exponent)].concat());
+        let algorithm = [encoded(&oid::RSA_ENCRYPTION), vec![5, 0]].concat();
+        PublicKey::from_spki_der(&spki(&algorithm, &key)).unwrap()
+    }
+
+    fn ed25519(point: [u8; 32]) -> PublicKey {
+        PublicKey::from_spki_der(&spki(&encoded(&oid::ED25519), &point)).unwrap()
+    }
+
+    /// An odd modulus of `bytes` bytes with its top bit set.
+    fn modulus(bytes: usize) -> Vec<u8> {
+        let mut modulus: Vec<u8> = (0..bytes).map(|byte| (byte * 7 + 3) as u8).collect();
+        modulus[0] |= 0x80;
+        modulus[bytes - 1] |= 1;
+        modulus
+    }
+
+    #[track_caller]
+    fn check_weak(key: &PublicKey, expected: &str) {
+        let error = key.check_strength().unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+
+    #[test]
+    fn keys_of_ours_are_strong() {
+        for algorithm in [
+            KeyAlgorithm::EcdsaP256,
+            KeyAlgorithm::EcdsaP384,
+            KeyAlgorithm::EcdsaP521,
+            KeyAlgorithm::Ed25519,
+            KeyAlgorithm::Rsa(2048),
+        ] {
+            let key = PrivateKey::generate(algorithm).unwrap();
+            assert_eq!(key.public_key().check_strength(), Ok(()), "{algorithm}");
+        }
+    }
+
+    #[test]
+    fn weak_rsa_is_refused() {
+        assert_eq!(rsa(&modulus(256), 65_537).check_strength(), Ok(()));
+        assert_eq!(rsa(&modulus(1024), 65_539).check_strength(), Ok(()));
+        assert_eq!(rsa(&modulus(256), 2_147_483_647).check_strength(), Ok(()));
+        check_weak(&rsa(&modulus(64), 65_537), "RSA 512");
+        check_weak(&rsa(&modulus(255), 65_537), "RSA 2040");
+        check_weak(&rsa(&modulus(1025), 65_537), "RSA 8200");
+        for exponent in [1, 2, 3, 17, 65_535, 65_538, 2_147_483_649, u64::MAX] {
+            check_weak(
+                &rsa(&modulus(256), exponent),
+                &format!("RSA exponent {exponent}"),
+            );
+        }
+        let mut even = modulus(256);
+        even[255] = 2;
+        check_weak(&rsa(&even, 65_537), "even");
+    }
+
+    /// 65537^128 is a power of 65537 modulo every prime, as moduli of the flawed generator are.
+    #[test]
+    fn the_roca_pattern_is_refused() {
+        let mut power = vec![1_u8];
+        for _ in 0..128 {
+            // Times 65537: the number plus itself shifted by two bytes.
+            let mut sum = vec![0_u8; power.len() + 3];
+            let mut carry = 0;
+            for (index, byte) in sum.iter_mut().enumerate() {
+                let low = power.get(index).copied().unwrap_or(0);
+                let high = index
+                    .checked_sub(2)
+                    .and_then(|index| power.get(index))
+                    .copied();
+                let total = u16::from(low) + u16::from(high.unwrap_or(0)) + carry;
+                *byte = total as u8;
+                carry = total >> 8;
+            }
+            while sum.last() == Some(&0) {
+                sum.pop();
+            }
+            power = sum;
+        }
+        power.reverse();
+        check_weak(&rsa(&power, 65_537), "ROCA");
+    }
+
+    #[test]
+    fn small_ed25519_points_are_refused() {
+        for point in ED25519_SMALL_ORDER {
+            check_weak(&ed25519(point), "small order");
+            let mut negative = point;
+            negative[31] |= 0x80;
+            check_weak(&ed25519(negative), "small order");
+        }
+        let mut other = ED25519_SMALL_ORDER[5];
+        other[0] ^= 1;
+        assert_eq!(ed25519(other).check_strength(), Ok(()));
+    }
+
+    #[test]
+    fn points_off_the_curve_are_refused() {
+        let curve = [encoded(&oid::EC_PUBLIC_KEY), encoded(&oid::SECP256R1)].concat();
+        let mut point = [1; 65];
+        point[0] = 4;
+        let key = PublicKey::from_spki_der(&spki(&curve, &point)).unwrap();
+        check_weak(&key, "not on its curve");
+        let off_224 = [encoded(&oid::EC_PUBLIC_KEY), encoded(&oid::SECP224R1)].concat();
+        let key = PublicKey::from_spki_der(&spki(&off_224, &[4; 57])).unwrap();
+        check_weak(&key, "P-224");
+        for length in [0, 33, 64, 66] {
+            assert!(PublicKey::from_spki_der(&spki(&curve, &vec![4; length])).is_err());
+        }
+        let compressed = [&[2][..], &[1; 32]].concat();
+        assert!(PublicKey::from_spki_der(&spki(&curve, &compressed)).is_err());
+    }
+
+    #[test]
+    fn parameters_must_be_those_of_the_algorithm() {
+        let key = PrivateKey::generate(KeyAlgorithm::Rsa(2048)).unwrap();
+        let bytes = key.public_key().key_bytes();
+        let bare = encoded(&oid::RSA_ENCRYPTION);
+        assert!(PublicKey::from_spki_der(&spki(&bare, bytes)).is_err());
+        let ed25519 = [encoded(&oid::ED25519), vec![5, 0]].concat();
+        assert!(PublicKey::from_spki_der(&spki(&ed25519, &[2; 32])).is_err());
+        assert!(PublicKey::from_spki_der(&spki(&encoded(&oid::ED25519), &[2; 31])).is_err());
+        let unknown = PublicKey::from_spki_der(&spki(&encoded(&oid::SHA256), &[1])).unwrap();
+        assert!(matches!(unknown.kind(), PublicKeyKind::Other { .. }));
+        assert!(matches!(
+            unknown.check_strength(),
+            Err(KeyError::Unsupported(_))
+        ));
+    }
+}
