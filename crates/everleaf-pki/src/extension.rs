@@ -174,18 +174,52 @@ fn ia5(kind: &str, content: &[u8]) -> Result<String, ExtensionError> {
     }
 }
 
-/// Go parses URIs; the part of its grammar that matters here is that control characters are refused.
+/// An absolute URI by its characters (RFC 3986 2 and 3.1, RFC 5280 4.2.1.6). Go parses URIs, too;
+/// it takes a little more (blanks, relative ones), and writes them differently from how they came.
 fn uri(content: &[u8]) -> Result<String, ExtensionError> {
     let text = ia5("URI", content)?;
-    if text
-        .bytes()
-        .any(|byte| byte.is_ascii_control() || byte == b' ')
-    {
-        return Err(ExtensionError::AltName(
-            "URI holds blanks or control characters".into(),
-        ));
+    let refused = || ExtensionError::AltName(format!("{text:?} is not an absolute URI"));
+    let (scheme, rest) = text.split_once(':').ok_or_else(refused)?;
+    let is_scheme = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+        && scheme
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+    let is_allowed =
+        |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/?#[]@!$&'()*+,;=%".contains(&byte);
+    let escapes_are_hex = rest.split('%').skip(1).all(|after| {
+        after
+            .as_bytes()
+            .get(..2)
+            .is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit))
+    });
+    if is_scheme && rest.bytes().all(is_allowed) && escapes_are_hex && has_sound_host(rest) {
+        Ok(text)
+    } else {
+        Err(refused())
     }
-    Ok(text)
+}
+
+/// Brackets stand around an IPv6 address in the host, and nowhere else.
+fn has_sound_host(after_scheme: &str) -> bool {
+    let has_bracket = |text: &str| text.contains(['[', ']']);
+    let Some(authority_on) = after_scheme.strip_prefix("//") else {
+        return !has_bracket(after_scheme);
+    };
+    let end = authority_on
+        .find(['/', '?', '#'])
+        .unwrap_or(authority_on.len());
+    let (authority, path) = authority_on.split_at(end);
+    let host = authority.rsplit('@').next().unwrap_or(authority);
+    if !has_bracket(authority) {
+        return !has_bracket(path);
+    }
+    let is_literal = host
+        .strip_prefix('[')
+        .and_then(|rest| rest.split_once(']'))
+        .is_some_and(|(address, port)| {
+            address.parse::<Ipv6Addr>().is_ok() && (port.is_empty() || port.starts_with(':'))
+        });
+    is_literal && !has_bracket(path)
 }
 
 fn ip(content: &[u8]) -> Result<IpAddr, ExtensionError> {
@@ -376,7 +410,34 @@ mod tests {
         assert!(read(&[DNS, 1, b'a']).is_ok());
         assert!(read(&[DNS, 1, 0x80]).is_err(), "not ASCII");
         assert!(read(&[EMAIL, 1, 0x80]).is_err(), "not ASCII");
-        assert!(read(&[URI, 1, b'\n']).is_err(), "control character");
+        let read_uri = |text: &str| read(&asn1::element(URI, text.as_bytes())).is_ok();
+        for good in [
+            "spiffe://example/n1",
+            "https://u@[fd00::1]:8443/a%20b?c#d",
+            "urn:uuid:0",
+            "a:",
+        ] {
+            assert!(read_uri(good), "{good}");
+        }
+        for bad in [
+            "",
+            "n1",
+            ":x",
+            "1a:b",
+            "a b:c",
+            "a:b c",
+            "a:\n",
+            "a:\0",
+            "a:%zz",
+            "a:%2",
+            "a:|",
+            "http://[::1",
+            "http://[n1]/",
+            "http://a/[b]",
+            "a:[b]",
+        ] {
+            assert!(!read_uri(bad), "{bad:?}");
+        }
         for length in 0..=20 {
             let octets = asn1::element(IP, &vec![1; length]);
             assert_eq!(

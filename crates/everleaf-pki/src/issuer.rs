@@ -66,6 +66,7 @@ impl From<UnknownUsages> for IssueError {
 impl From<Finding> for IssueError {
     fn from(finding: Finding) -> Self {
         match finding {
+            Finding::Key(error) => Self::policy("UnsupportedKey", error.to_string()),
             Finding::Request(text) => Self::policy("PolicyViolation", text),
             Finding::Issuer(text) => Self::Issuer(format!("refusing to sign: {text}")),
         }
@@ -321,10 +322,6 @@ impl Issuer {
             .collect();
         signer::check_signer_policy(approved.signer_name.as_str(), request, &usages)
             .map_err(|message| IssueError::policy("SignerValidationFailure", message))?;
-        request
-            .public_key()
-            .check_strength()
-            .map_err(|error| IssueError::policy("UnsupportedKey", error.to_string()))?;
         let duration = signer::granted_duration(profile.duration, approved.expiration_seconds);
         let validity = self.validity(duration, profile.backdate, now)?;
         let (leaf, warnings) = self.issue_leaf(
@@ -357,7 +354,6 @@ impl Issuer {
         not_before: Timestamp,
         not_after: Timestamp,
     ) -> Result<Chain, IssueError> {
-        public_key.check_strength()?;
         let (leaf, _) = self.issue_leaf(
             Name::from(template.subject.clone()).to_der(),
             public_key,

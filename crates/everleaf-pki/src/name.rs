@@ -6,7 +6,7 @@
 
 use crate::asn1::{self, Element, SEQUENCE, SET, oid};
 use crate::request::Subject;
-use der::asn1::ObjectIdentifier;
+use der::asn1::{BitStringRef, GeneralizedTime, ObjectIdentifier, UtcTime};
 use der::{Decode, Encode, Reader, SliceReader, Tag};
 
 /// The attributes of a name that Go knows.
@@ -190,7 +190,22 @@ fn read_string(value: &Element<'_>) -> der::Result<Option<String>> {
         0x14 => Ok(Some(bytes.iter().map(|&byte| char::from(byte)).collect())),
         0x16 => ascii(|byte| byte.is_ascii(), Tag::Ia5String),
         0x1e => read_bmp(bytes).map_or_else(|| refused(Tag::BmpString), |text| Ok(Some(text))),
-        _ => Ok(None),
+        _ => check_other(value).map(|()| None),
+    }
+}
+
+/// Values that are no strings are skipped, but Go refuses the whole name when one of a type it
+/// knows is malformed, and so do we.
+fn check_other(value: &Element<'_>) -> der::Result<()> {
+    let whole = asn1::element(value.identifier, value.content);
+    match value.identifier {
+        0x01 => bool::from_der(&whole).map(drop),
+        0x02 => i64::from_der(&whole).map(drop),
+        0x03 => BitStringRef::from_der(&whole).map(drop),
+        0x06 => <ObjectIdentifier>::from_der(&whole).map(drop),
+        0x17 => UtcTime::from_der(&whole).map(drop),
+        0x18 => GeneralizedTime::from_der(&whole).map(drop),
+        _ => Ok(()),
     }
 }
 

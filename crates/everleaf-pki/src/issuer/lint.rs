@@ -6,13 +6,15 @@
 use crate::asn1::oid;
 use crate::certificate::CertificateBody;
 use crate::extension::{AltNames, KeyUsageBits};
-use crate::key::PublicKeyKind;
+use crate::key::{KeyError, PublicKeyKind};
 use crate::request::EMPTY_NAME;
 use std::collections::BTreeSet;
 
 /// Why a certificate must not be signed, by who is at fault.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Finding {
+    /// The requestor's key is weak or of a kind that nobody can check.
+    Key(KeyError),
     /// The request asks for it: trying again does not help.
     Request(String),
     /// We built it so.
@@ -28,9 +30,7 @@ pub(super) fn check(tbs: &[u8], issuer: &CertificateBody) -> Result<Vec<String>,
     check_frame(&body, issuer)?;
     check_usages(&body)?;
     check_names(&body)?;
-    body.public_key
-        .check_strength()
-        .map_err(|error| Finding::Request(error.to_string()))?;
+    body.public_key.check_strength().map_err(Finding::Key)?;
     Ok(warnings(&body))
 }
 

@@ -137,7 +137,8 @@ impl RawRequest {
 
     /// One more subject attribute.
     pub(crate) fn also(mut self, kind: &[u8], tag: u8, value: &[u8]) -> Self {
-        let (_, content) = self.subject.split_at(2);
+        let (header, content) = self.subject.split_at(2);
+        assert!(header[1] < 0x80, "only short subjects are extended");
         let mut content = content.to_vec();
         content.extend(tlv(0x31, &attribute(kind, tag, value)));
         self.subject = tlv(0x30, &content);

@@ -7,7 +7,7 @@ use crate::fixture::{
 use everleaf_pki::issuer::NotApproved;
 use everleaf_pki::{
     ApprovedRequest, CertificateError, Credential, IssueError, Issuer, KeyAlgorithm, Leaf,
-    PrivateKey, Profile, SignerName, Subject, Template, Usage,
+    PrivateKey, Profile, SignerName, Subject, Template, Usage, VerifiedRequest,
 };
 use jiff::Timestamp;
 use x509_parser::prelude::{FromDer, ParsedExtension, X509Certificate};
@@ -400,6 +400,29 @@ fn what_can_never_be_issued_says_why() {
             format!("usage {usage:?} is not for end-entity certificates")
         );
     }
+}
+
+/// S4 of spec/controllers.md 3.2: refused for good, with a reason of its own.
+#[test]
+fn weak_keys_get_no_certificate() {
+    let text = include_str!("../../testdata/openssl/request-rsa-1024.pem");
+    let weak = VerifiedRequest::from_pem(text.as_bytes()).unwrap();
+    let error = case(weak.clone(), &CLIENT_USAGES).issue(&ca()).unwrap_err();
+    let expected = IssueError::Policy {
+        reason: "UnsupportedKey",
+        message: "weak key: RSA 1024: 2048 to 8192 bits are accepted".into(),
+    };
+    assert_eq!(error, expected);
+    assert!(!error.is_transient());
+    let own = ca().issue_own(
+        &node_template("n1"),
+        weak.public_key(),
+        &[],
+        [1; 16],
+        now(),
+        at(NOW_S + 9),
+    );
+    assert_eq!(own.unwrap_err(), expected);
 }
 
 /// [2^64, 2^127): never short, never negative, whatever the random bytes are.
