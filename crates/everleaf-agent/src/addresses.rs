@@ -1,4 +1,5 @@
-//! What the node is called and where it is reached, as its Node object says: looked up now and then.
+//! What the node is called and where it is reached, as its Node object says: looked up now and
+//! then.
 //!
 //! Owns when to look and what follows from what was seen. A server that does not answer changes
 //! nothing: the last known addresses stay.

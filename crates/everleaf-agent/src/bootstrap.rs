@@ -1,9 +1,9 @@
-//! With which kubeconfig an agent works, and when it writes one (mode A of the kubelet; spec/agent.md
-//! 2.2 to 2.5).
+//! With which kubeconfig an agent works, and when it writes one (mode A of the kubelet;
+//! spec/agent.md 2.2 to 2.5).
 //!
 //! Owns the choice between the kubeconfig K and the bootstrap kubeconfig B at start, the judgement
-//! whether K still holds a usable credential, and the kubeconfig that names the store's `current`. It
-//! refuses to know how a certificate is asked for: that is rotation's.
+//! whether K still holds a usable credential, and the kubeconfig that names the store's `current`.
+//! It refuses to know how a certificate is asked for: that is rotation's.
 
 use std::path::{Path, PathBuf};
 
@@ -34,8 +34,8 @@ pub(crate) enum Told {
     Warning(String),
 }
 
-/// Chooses, and writes K when it is missing or useless and B can replace it. `current` is the leaf of
-/// the store's current credential, which must already have been opened and recovered.
+/// Chooses, and writes K when it is missing or useless and B can replace it. `current` is the leaf
+/// of the store's current credential, which must already have been opened and recovered.
 pub(crate) fn choose(
     config: &Config,
     current: Option<&Leaf>,
@@ -52,8 +52,8 @@ pub(crate) fn choose(
                 )],
             }),
             Err(error) => Err(format!(
-                "unable to load kubeconfig: {error}; give a kubeconfig of this node, or a bootstrap \
-                 kubeconfig (--bootstrap-kubeconfig) to make one"
+                "unable to load kubeconfig: {error}; give a kubeconfig of this node, or a \
+                 bootstrap kubeconfig (--bootstrap-kubeconfig) to make one"
             )),
         };
     };
@@ -108,8 +108,8 @@ fn without_bootstrap(
         (Some(kubeconfig), Some(leaf)) => Ok(Choice {
             cluster: kubeconfig.cluster,
             told: vec![Told::Warning(format!(
-                "{}; unable to load bootstrap kubeconfig: {error}; going on with the certificate in \
-                 the cert dir, valid until {}",
+                "{}; unable to load bootstrap kubeconfig: {error}; going on with the certificate \
+                 in the cert dir, valid until {}",
                 reason.unwrap_or_else(|| "the kubeconfig is not usable".to_owned()),
                 leaf.not_after()
             ))],
@@ -184,8 +184,8 @@ pub(crate) fn own_user<'a>(kubeconfig: &'a Kubeconfig, cert_dir: &Path) -> Optio
     (holds_something && !names_current).then_some(user)
 }
 
-/// The certificate and key files that K names, if it names files: where a kubelet looks when its cert
-/// dir has no `current` (spec/agent.md 3.3).
+/// The certificate and key files that K names, if it names files: where a kubelet looks when its
+/// cert dir has no `current` (spec/agent.md 3.3).
 pub(crate) fn named_files(path: &Path) -> Option<(PathBuf, PathBuf)> {
     let pair = Kubeconfig::read(path).ok()?.user.client_certificate?;
     match (pair.certificate, pair.key) {

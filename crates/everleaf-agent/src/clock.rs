@@ -1,12 +1,12 @@
 //! The node's two clocks, and how to sleep without trusting either.
 //!
-//! **Wall** time judges validity and deadlines; **monotonic** time measures backoff and naps. They are
-//! different types and never mixed. This module owns the only reads of the system clock in the crate;
-//! everything else receives `now`. It refuses to know what the time is used for; that a clock was stepped
-//! is concluded in `everleaf-rotation`, from two readings of both clocks.
+//! **Wall** time judges validity and deadlines; **monotonic** time measures backoff and naps. They
+//! are different types and never mixed. This module owns the only reads of the system clock in the
+//! crate; everything else receives `now`. It refuses to know what the time is used for; that a
+//! clock was stepped is concluded in `everleaf-rotation`, from two readings of both clocks.
 //!
-//! The wall clock is read through [`std::time::SystemTime`] only, never through a raw system call, so that tools
-//! which fake a process's clock reach it.
+//! The wall clock is read through [`std::time::SystemTime`] only, never through a raw system call,
+//! so that tools which fake a process's clock reach it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,8 +18,8 @@ use tokio::sync::watch;
 
 /// Where an agent gets its time from.
 ///
-/// [`SystemClock`] is what a node uses; [`OffsetClock`] serves embedders whose hardware clock is not to be trusted, and
-/// the demonstration.
+/// [`SystemClock`] is what a node uses; [`OffsetClock`] serves embedders whose hardware clock is
+/// not to be trusted, and the demonstration.
 pub trait Clock: fmt::Debug + Send + Sync {
     /// Wall time: what certificates are compared with.
     fn wall(&self) -> Timestamp;
@@ -150,7 +150,8 @@ impl ClockListener {
         }
     }
 
-    /// Returns when the clock was set; never, if it cannot tell. Cancel safe: nothing that happens between two calls is missed.
+    /// Returns when the clock was set; never, if it cannot tell. Cancel safe: nothing that happens
+    /// between two calls is missed.
     pub async fn changed(&mut self) {
         let offset = async {
             if let Some(receiver) = &mut self.offset
@@ -194,7 +195,8 @@ mod set_listener {
     use tokio::io::Interest;
     use tokio::io::unix::AsyncFd;
 
-    /// Armed for this many seconds after 1970: late enough never to fire, within what a kernel can count in nanoseconds.
+    /// Armed for this many seconds after 1970: late enough never to fire, within what a kernel can
+    /// count in nanoseconds.
     const NEVER_SECONDS: i64 = 1 << 33;
 
     /// An absolute timer far in the future that the kernel cancels when the real-time clock is set.
@@ -204,8 +206,8 @@ mod set_listener {
     impl SetListener {
         #[expect(
             deprecated,
-            reason = "the concern is descriptors closed behind tokio's back; an OwnedFd owns its own, and the \
-                      replacement is unsafe"
+            reason = "the concern is descriptors closed behind tokio's back; an OwnedFd owns its \
+            own, and the replacement is unsafe"
         )]
         /// None where the kernel refuses (seccomp, no descriptors left): the bounded nap remains.
         pub(super) fn new() -> Option<Self> {
@@ -230,7 +232,8 @@ mod set_listener {
                 let mut ticks = [0; 8];
                 match rustix::io::read(self.0.get_ref(), &mut ticks) {
                     Err(rustix::io::Errno::AGAIN) => ready.clear_ready(),
-                    // ECANCELED is the message: the clock was set. Anything else is read as the same.
+                    // ECANCELED is the message: the clock was set. Anything else is read as the
+                    // same.
                     _ => {
                         ready.clear_ready();
                         return match arm(self.0.get_ref()) {

@@ -1,7 +1,7 @@
 //! Signing requests on an API server: create one, find an existing one, wait for the verdict.
 //!
-//! Owns the paths, and the translation of objects and failures into rotation's outcomes. It refuses to
-//! know when to ask and what to do with an answer.
+//! Owns the paths, and the translation of objects and failures into rotation's outcomes. It refuses
+//! to know when to ask and what to do with an answer.
 
 use std::time::Duration;
 
@@ -132,6 +132,7 @@ pub(crate) async fn await_verdict(
 ) -> AwaitOutcome {
     let deadline = Instant::now() + AWAIT_MAX;
     let mut pause = PAUSE_MIN;
+    let mut trouble = Trouble::default();
     let wait = async {
         loop {
             let Some(access) = waiter.access() else {
@@ -139,7 +140,7 @@ pub(crate) async fn await_verdict(
                 continue;
             };
             let round = tokio::select! {
-                round = list_then_watch(client, &access, pending, deadline) => round,
+                round = list_then_watch(client, &access, pending, deadline, &mut trouble) => round,
                 () = waiter.changed() => continue,
             };
             match round {
@@ -151,7 +152,7 @@ pub(crate) async fn await_verdict(
                     return AwaitOutcome::Refused(refusal("list", RESOURCE, failure));
                 }
                 Err(failure) => {
-                    tracing::debug!(csr = pending.name.as_str(), error = %failure, "waiting for a verdict: will list again");
+                    trouble.met(pending, &failure);
                     pause = (pause * 2).min(PAUSE_MAX);
                     if let Some(after) = failure.retry_after {
                         pause = after.clamp(PAUSE_MIN, PAUSE_MAX);
@@ -166,17 +167,42 @@ pub(crate) async fn await_verdict(
         .unwrap_or(AwaitOutcome::TimedOut)
 }
 
+/// Whether a wait is disturbed; told once when it begins and once when it ends.
+#[derive(Debug, Default)]
+struct Trouble(Option<FailureClass>);
+
+impl Trouble {
+    fn met(&mut self, pending: &PendingRequest, failure: &Failure) {
+        if self.0.replace(failure.class) != Some(failure.class) {
+            tracing::warn!(
+                csr = pending.name.as_str(),
+                error = %failure,
+                "waiting for the certificate is disturbed; trying again"
+            );
+        }
+    }
+
+    fn ended(&mut self, pending: &PendingRequest) {
+        if self.0.take().is_some() {
+            let csr = pending.name.as_str();
+            tracing::info!(csr, "waiting for the certificate goes on");
+        }
+    }
+}
+
 async fn list_then_watch(
     client: &ApiClient,
     access: &Access,
     pending: &PendingRequest,
     deadline: Instant,
+    trouble: &mut Trouble,
 ) -> Result<Option<AwaitOutcome>, Failure> {
     let selector = format!(
         "?fieldSelector={}",
         encoded(&format!("metadata.name={}", pending.name))
     );
     let list = client.get(access, &format!("{REQUESTS}{selector}")).await?;
+    trouble.ended(pending);
     let items = list.object.get("items").and_then(Value::as_array);
     match items.and_then(|items| items.first()) {
         None => return Ok(Some(AwaitOutcome::Gone)),
@@ -188,7 +214,8 @@ async fn list_then_watch(
     }
     let left = deadline.saturating_duration_since(Instant::now()).as_secs();
     let path = format!(
-        "{REQUESTS}{selector}&watch=true&allowWatchBookmarks=true&resourceVersion={}&timeoutSeconds={}",
+        "{REQUESTS}{selector}&watch=true&allowWatchBookmarks=true&resourceVersion={}\
+         &timeoutSeconds={}",
         encoded(meta::resource_version(&list.object)),
         left.clamp(1, WATCH_SECONDS_MAX)
     );
@@ -243,9 +270,9 @@ fn verdict(
 
 /// Asks the server who we are, on a connection of its own, and believes nothing but the answer.
 ///
-/// A 403 to this question came after authentication and proves as much as a review, unless the server
-/// says that it took us for anonymous. A server before 1.28 may not know the question; it is then asked
-/// for something that nodes may list and anonymous callers may not.
+/// A 403 to this question came after authentication and proves as much as a review, unless the
+/// server says that it took us for anonymous. A server before 1.28 may not know the question; it is
+/// then asked for something that nodes may list and anonymous callers may not.
 pub(crate) async fn confirm(client: &ApiClient, access: &Access) -> ConfirmOutcome {
     let client = client.fresh();
     let question = json!({
@@ -299,8 +326,8 @@ fn taken_for(name: &str, server_date: Option<Timestamp>) -> ConfirmOutcome {
     ConfirmOutcome::Refused(Refusal {
         class: RefusalClass::Unauthorized,
         message: format!(
-            "the server took us for {name:?}: the client certificate did not reach it (a proxy that ends \
-             TLS?)"
+            "the server took us for {name:?}: the client certificate did not reach it (a proxy \
+             that ends TLS?)"
         ),
         server_date,
     })

@@ -1,8 +1,8 @@
 //! Who the node is: the subject of its certificates, and the names and addresses of its serving
 //! certificate (spec/agent.md 4.2 to 4.4).
 //!
-//! Owns the rules that turn a Node object's addresses into SANs. It refuses to know where the object
-//! comes from and when to look again.
+//! Owns the rules that turn a Node object's addresses into SANs. It refuses to know where the
+//! object comes from and when to look again.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -80,9 +80,9 @@ pub enum NoTemplate {
 
 /// What the serving certificate should say.
 ///
-/// Names and addresses are de-duplicated and sorted, names by their bytes and addresses by their text
-/// (`addressesToHostnamesAndIPs` of pkg/kubelet/certificate), so that the same node always asks for
-/// the same thing.
+/// Names and addresses are de-duplicated and sorted, names by their bytes and addresses by their
+/// text (`addressesToHostnamesAndIPs` of pkg/kubelet/certificate), so that the same node always
+/// asks for the same thing.
 pub fn serving_template(
     node_name: &str,
     addresses: &[NodeAddress],
@@ -115,8 +115,8 @@ pub fn serving_template(
     }
 }
 
-/// Parses an IP address as Kubernetes does: IPv4 parts may have leading zeros and are decimal all the
-/// same (`netutils.ParseIPSloppy`); an IPv4 address in IPv6 form is the IPv4 address.
+/// Parses an IP address as Kubernetes does: IPv4 parts may have leading zeros and are decimal all
+/// the same (`netutils.ParseIPSloppy`); an IPv4 address in IPv6 form is the IPv4 address.
 pub fn parse_ip(text: &str) -> Option<IpAddr> {
     if let Ok(ip) = text.parse::<IpAddr>() {
         return Some(ip.to_canonical());

@@ -1,8 +1,10 @@
-//! The node: everything that touches node, disk and network so that its certificates renew themselves.
+//! The node: everything that touches node, disk and network so that its certificates renew
+//! themselves.
 //!
-//! The decisions (when to rotate, what to persist, which credential to try) are `everleaf-rotation`'s; this crate reads
-//! the kubeconfigs, speaks to the API server, keeps the cert dir and performs what the machine asks for. It works against
-//! any conformant API server and knows no other part of Everleaf.
+//! The decisions (when to rotate, what to persist, which credential to try) are
+//! `everleaf-rotation`'s; this crate reads the kubeconfigs, speaks to the API server, keeps the
+//! cert dir and performs what the machine asks for. It works against any conformant API server and
+//! knows no other part of Everleaf.
 
 mod addresses;
 mod bootstrap;

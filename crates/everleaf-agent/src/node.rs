@@ -1,7 +1,7 @@
 //! The state of a running agent: its machines, and everything that their effects need.
 //!
-//! Owns the turn: notices told, effects performed, answers delivered, until nothing is left to do at
-//! this instant. It never waits; [`crate::run()`] does.
+//! Owns the turn: notices told, effects performed, answers delivered, until nothing is left to do
+//! at this instant. It never waits; [`crate::run()`] does.
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, Hasher};
@@ -121,7 +121,7 @@ impl Node {
         if choice.cluster.trust == Trust::DangerouslyAnybody {
             tracing::warn!(
                 server = %choice.cluster.server,
-                "insecure-skip-tls-verify: anybody can pose as the API server and take this node's credentials"
+                "insecure-skip-tls-verify: anybody can pose as the API server"
             );
         }
         let metrics = Arc::new(Metrics::new());
@@ -178,8 +178,8 @@ impl Node {
         self.settle(kind);
     }
 
-    /// Tells notices and performs effects until the machine wants nothing more at this instant; then
-    /// lets the other machine know if the client certificate changed.
+    /// Tells notices and performs effects until the machine wants nothing more at this instant;
+    /// then lets the other machine know if the client certificate changed.
     fn settle(&mut self, kind: Kind) {
         let mut unsettled = VecDeque::from([kind]);
         while let Some(kind) = unsettled.pop_front() {
@@ -246,8 +246,8 @@ impl Node {
         let now = self.clock.now();
         if self.config.exit_on_expired_client_cert && self.is_given_up(now) {
             tracing::error!(
-                "no credential has worked for 5 minutes since a valid client cert was found, and the server \
-                 answers: exiting"
+                "no credential has worked for 5 minutes since a valid client cert was found, and \
+                 the server answers: exiting"
             );
             return Ok(Some(Outcome::CredentialExpired));
         }

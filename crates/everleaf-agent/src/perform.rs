@@ -1,7 +1,8 @@
 //! Effect → I/O → event: what the rotation machines ask for, carried out.
 //!
 //! Disk work is done at once (a few small files); requests become futures whose answers the loop
-//! collects. Holds no policy: which credential, whether to retry and when were decided by the machine.
+//! collects. Holds no policy: which credential, whether to retry and when were decided by the
+//! machine.
 
 use std::sync::Arc;
 
@@ -61,7 +62,11 @@ impl Node {
             Effect::RecordPending(pending) => {
                 if let Err(error) = self.machine(kind).store.update_pending(&pending) {
                     // The name finds the object again.
-                    tracing::debug!(manager = kind.as_str(), %error, "the UID of the request was not recorded");
+                    tracing::debug!(
+                        manager = kind.as_str(),
+                        %error,
+                        "the UID of the request was not recorded"
+                    );
                 }
                 None
             }
@@ -77,7 +82,11 @@ impl Node {
                 credential,
             } => self.submit(kind, pending, credential),
             other => {
-                tracing::error!(manager = kind.as_str(), effect = ?other, "an effect that this agent does not know");
+                tracing::error!(
+                    manager = kind.as_str(),
+                    effect = ?other,
+                    "an effect that this agent does not know"
+                );
                 None
             }
         }
@@ -224,7 +233,11 @@ impl Node {
         let access = match self.access(kind, CredentialChoice::Current) {
             Ok(access) => access,
             Err(refusal) => {
-                tracing::error!(manager = kind.as_str(), error = %refusal.message, "the new client certificate cannot be used");
+                tracing::error!(
+                    manager = kind.as_str(),
+                    error = %refusal.message,
+                    "the new client certificate cannot be used"
+                );
                 return;
             }
         };
@@ -236,7 +249,7 @@ impl Node {
             Ok(Some(copy)) => tracing::info!(
                 kubeconfig = %self.config.kubeconfig.display(),
                 copy = %copy.display(),
-                "the kubeconfig held a certificate that would go stale; it now names the current one"
+                "the kubeconfig held a certificate of its own; it now names the current one"
             ),
             Err(error) => {
                 tracing::warn!(%error, "the kubeconfig still holds a certificate that goes stale")
@@ -244,11 +257,16 @@ impl Node {
         }
     }
 
-    /// Server and identity for a choice. A credential that cannot be read is as good as refused: the
-    /// machine then tries the next.
+    /// Server and identity for a choice. A credential that cannot be read is as good as refused:
+    /// the machine then tries the next.
     fn access(&mut self, kind: Kind, choice: CredentialChoice) -> Result<Access, Refusal> {
         self.find_access(kind, choice).map_err(|what| {
-            tracing::warn!(manager = kind.as_str(), credential = choice.as_str(), error = %what, "a credential cannot be used");
+            tracing::warn!(
+                manager = kind.as_str(),
+                credential = choice.as_str(),
+                error = %what,
+                "a credential cannot be used"
+            );
             Refusal {
                 class: RefusalClass::Unauthorized,
                 message: what,

@@ -58,8 +58,8 @@ pub enum AgentError {
 /// Keeps the node's certificates renewed until `shutdown` resolves. Runs inside a tokio runtime.
 ///
 /// # Errors
-/// When it cannot start: no usable kubeconfig, a cert dir that cannot be written or is another's. Once
-/// started, trouble with the server or the disk is told and retried, not returned.
+/// When it cannot start: no usable kubeconfig, a cert dir that cannot be written or is another's.
+/// Once started, trouble with the server or the disk is told and retried, not returned.
 pub async fn run(
     config: Config,
     clock: Arc<dyn Clock>,

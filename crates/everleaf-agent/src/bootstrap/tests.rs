@@ -224,7 +224,8 @@ fn a_kubeconfig_that_names_current_holds_nothing_of_its_own() {
     }
 }
 
-/// Only a certificate of this very node goes stale by rotation; an admin's kubeconfig is left alone.
+/// Only a certificate of this very node goes stale by rotation; an admin's kubeconfig is left
+/// alone.
 #[test]
 fn a_kubeconfig_of_somebody_else_is_never_rewritten() {
     let fixture = Fixture::new();

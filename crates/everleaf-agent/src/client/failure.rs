@@ -109,8 +109,8 @@ impl Failure {
             return Self {
                 class: FailureClass::NotAnApi,
                 message: format!(
-                    "the answer ({code}) does not come from an API server; check the server URL and \
-                     any proxy in between"
+                    "the answer ({code}) does not come from an API server; check the server URL \
+                     and any proxy in between"
                 ),
                 retry_after,
                 server_time,

@@ -2,7 +2,8 @@
 //!
 //! Owns connections, timeouts and the classes of failure. Whoever calls names an [`Access`] (server
 //! and identity) for each request; a connection is only ever reused for an equal one, so that a
-//! swapped credential means new connections. It refuses to know what is asked and when to ask again.
+//! swapped credential means new connections. It refuses to know what is asked and when to ask
+//! again.
 //!
 //! Small on purpose: between renewals an agent holds no connection and no buffer.
 
@@ -126,8 +127,8 @@ impl ApiClient {
         Err(self.failed(access, response).await)
     }
 
-    /// Closes every idle connection that presents another client certificate than `access` does, and
-    /// returns how many. Those in use end with their request.
+    /// Closes every idle connection that presents another client certificate than `access` does,
+    /// and returns how many. Those in use end with their request.
     pub fn close_others(&self, access: &Access) -> usize {
         let mut idle = self.lock();
         let before = idle.len();
@@ -183,8 +184,8 @@ impl ApiClient {
         if let Some(mut sender) = self.take(access) {
             match sender.send_request(request.clone()).await {
                 Ok(response) => return Ok((sender, response)),
-                // The server had closed it meanwhile. All our requests are idempotent (a create names
-                // its object), so that a second try does no harm.
+                // The server had closed it meanwhile. All our requests are idempotent (a create
+                // names its object), so that a second try does no harm.
                 Err(error) if error.is_canceled() || error.is_closed() => {}
                 Err(error) if error.is_incomplete_message() => {}
                 Err(error) => return Err(broken(access, &error)),

@@ -11,8 +11,8 @@ use tokio::time::Instant;
 
 use super::failure::Failure;
 
-/// Longest silence on a watch. Servers end one sooner (`timeoutSeconds`); beyond it the connection is
-/// taken for dead.
+/// Longest silence on a watch. Servers end one sooner (`timeoutSeconds`); beyond it the connection
+/// is taken for dead.
 const SILENCE_MAX: Duration = Duration::from_secs(10 * 60);
 
 /// An open watch. Dropping it closes its connection.
@@ -36,8 +36,8 @@ impl Watch {
         }
     }
 
-    /// The next event; `None` when the stream ended, which is no failure. An ERROR event is returned
-    /// as the failure that it carries. Cancel safe.
+    /// The next event; `None` when the stream ended, which is no failure. An ERROR event is
+    /// returned as the failure that it carries. Cancel safe.
     pub async fn next(&mut self) -> Result<Option<WatchEvent>, Failure> {
         loop {
             if let Some(event) = self.ready.pop_front() {

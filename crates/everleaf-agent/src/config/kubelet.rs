@@ -1,6 +1,6 @@
 //! The fields of a KubeletConfiguration file (`kubelet.config.k8s.io/v1beta1`) that concern
-//! certificates. The file is usually the kubelet's own, so that everything else in it is left alone,
-//! but a key that looks like a slip is told: nobody should wonder whether it was honoured.
+//! certificates. The file is usually the kubelet's own, so that everything else in it is left
+//! alone, but a key that looks like a slip is told: nobody should wonder whether it was honoured.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! What an agent is to do, as plain data.
 //!
-//! [`Options`] is what a command line says; [`Options::resolve`] adds the KubeletConfiguration file and
-//! the facts of the host, checks everything at once and yields a [`Config`], which is all that
+//! [`Options`] is what a command line says; [`Options::resolve`] adds the KubeletConfiguration file
+//! and the facts of the host, checks everything at once and yields a [`Config`], which is all that
 //! [`run`](crate::run()) looks at. Flag names, field names and defaults are the kubelet's
 //! (spec/agent.md 1). Nothing here touches a certificate or a socket.
 
@@ -162,8 +162,8 @@ impl Bootstrap {
 }
 
 impl Config {
-    /// A config as `everleaf up` needs it for its own node: both certificates, everything else at its
-    /// default. `kubeconfig` and `cert_dir` must be absolute.
+    /// A config as `everleaf up` needs it for its own node: both certificates, everything else at
+    /// its default. `kubeconfig` and `cert_dir` must be absolute.
     pub fn for_node(node_name: &str, kubeconfig: PathBuf, cert_dir: PathBuf) -> Self {
         Self {
             node_name: node_name.to_owned(),
@@ -185,8 +185,8 @@ impl Config {
 }
 
 impl Options {
-    /// Reads `--config`, applies the kubelet's defaults and rules, and checks everything. All problems
-    /// are reported together.
+    /// Reads `--config`, applies the kubelet's defaults and rules, and checks everything. All
+    /// problems are reported together.
     pub fn resolve(&self, environment: &Environment) -> Result<Config, Vec<Problem>> {
         let mut resolver = Resolver::default();
         let config = resolver.resolve(self, environment);
@@ -239,8 +239,8 @@ impl Resolver {
         self.check_switches(options, client, serving, &gates);
         if serving && file.has_static_serving_pair {
             self.warn(
-                "tlsCertFile/tlsPrivateKeyFile are ignored: serverTLSBootstrap is on, the requested \
-                 serving certificate is used",
+                "tlsCertFile/tlsPrivateKeyFile are ignored: serverTLSBootstrap is on, the \
+                 requested serving certificate is used",
             );
         }
         let kubeconfig = options
@@ -291,8 +291,8 @@ impl Resolver {
         }
         if !client && bootstrap_path(options).is_some() {
             self.problem(
-                "--bootstrap-kubeconfig needs --rotate-certificates (or rotateCertificates: true in \
-                 --config)",
+                "--bootstrap-kubeconfig needs --rotate-certificates (or rotateCertificates: true \
+                 in --config)",
             );
         } else if !client && !serving {
             self.problem(
@@ -315,8 +315,8 @@ impl Resolver {
         }
         if !is_dns1123_subdomain(&name) {
             self.problem(format!(
-                "{what} {name:?} cannot name a node: only lower-case letters, digits, '-' and '.', at \
-                 most 253, each part beginning and ending with a letter or digit"
+                "{what} {name:?} cannot name a node: only lower-case letters, digits, '-' and \
+                 '.', at most 253, each part beginning and ending with a letter or digit"
             ));
             return None;
         }

@@ -269,7 +269,8 @@ impl Resolver {
         };
         let inline = given_secret(stanza.token);
         let token = match given(stanza.token_file) {
-            // `token` beats `tokenFile` for the first value; the file is what is read again (client-go does the same).
+            // `token` beats `tokenFile` for the first value; the file is what is read again
+            // (client-go does the same).
             Some(path) => Some(Token::File {
                 path: self.directory.join(path),
                 fallback: inline,

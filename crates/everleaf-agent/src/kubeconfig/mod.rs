@@ -1,8 +1,8 @@
 //! Kubeconfig files: how to reach an API server, and as whom (spec/agent.md 2).
 //!
-//! Owns reading one file (its current context only: no `$KUBECONFIG`, no home directory, no merging), resolving what it
-//! names, and writing one. It refuses to know certificates and clocks: whether what a kubeconfig names is still good is
-//! [`crate::bootstrap`]'s question.
+//! Owns reading one file (its current context only: no `$KUBECONFIG`, no home directory, no
+//! merging), resolving what it names, and writing one. It refuses to know certificates and clocks:
+//! whether what a kubeconfig names is still good is [`crate::bootstrap`]'s question.
 //!
 //! Parse errors never quote the file: it holds tokens and keys.
 
@@ -85,8 +85,8 @@ pub struct User {
 pub enum Token {
     /// `token`.
     Inline(Secret),
-    /// `tokenFile`: read again whenever it is used. `fallback` is the `token` given with it, which holds while the file
-    /// cannot be read.
+    /// `tokenFile`: read again whenever it is used. `fallback` is the `token` given with it, which
+    /// holds while the file cannot be read.
     File {
         /// Absolute path.
         path: PathBuf,
@@ -302,8 +302,8 @@ impl Kubeconfig {
         Self::parse(text.expose(), path)
     }
 
-    /// Reads the current context of a kubeconfig's text. Relative paths in it are resolved against the directory of
-    /// `origin`, which also names the kubeconfig in errors; it need not exist.
+    /// Reads the current context of a kubeconfig's text. Relative paths in it are resolved against
+    /// the directory of `origin`, which also names the kubeconfig in errors; it need not exist.
     pub fn parse(text: &str, origin: &Path) -> Result<Self, KubeconfigError> {
         document::resolve(text, origin)
     }

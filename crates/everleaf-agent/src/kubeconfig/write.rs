@@ -1,4 +1,5 @@
-//! Kubeconfigs out: the document, and the file, which is whole or not there and readable by its owner only.
+//! Kubeconfigs out: the document, and the file, which is whole or not there and readable by its
+//! owner only.
 
 use std::fs;
 use std::io::{self, Write};
@@ -23,7 +24,8 @@ impl Serialize for Shown {
     }
 }
 
-/// The names inside a kubeconfig. They mean nothing to a server; people see them in `kubectl config`.
+/// The names inside a kubeconfig. They mean nothing to a server; people see them in `kubectl
+/// config`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Names<'a> {
     /// Cluster entry.
@@ -170,7 +172,8 @@ impl Kubeconfig {
         Zeroizing::new(text)
     }
 
-    /// Writes the document to `path`: parent directories 0755 when absent, the file 0600, replaced as a whole.
+    /// Writes the document to `path`: parent directories 0755 when absent, the file 0600, replaced
+    /// as a whole.
     pub fn write(&self, path: &Path, names: &Names<'_>) -> Result<(), KubeconfigError> {
         write_private(path, self.to_yaml(names).as_bytes()).map_err(|source| {
             KubeconfigError::Unwritable {
@@ -191,8 +194,9 @@ fn members(source: &Source) -> (Option<String>, Option<Shown>) {
     }
 }
 
-/// Replaces the file at `path` with `bytes`, mode 0600 whatever the umask or the old file's mode: a temporary file in the same
-/// directory, synced, renamed over it, and the directory synced. On failure the old file is as it was.
+/// Replaces the file at `path` with `bytes`, mode 0600 whatever the umask or the old file's mode: a
+/// temporary file in the same directory, synced, renamed over it, and the directory synced. On
+/// failure the old file is as it was.
 pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -209,7 +213,8 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     temporary_name.push(name);
     temporary_name.push(".tmp");
     let temporary = directory.join(temporary_name);
-    // One left over by a crash is ours to remove; create_new below then refuses to follow a link put in its place.
+    // One left over by a crash is ours to remove; create_new below then refuses to follow a link
+    // put in its place.
     match fs::remove_file(&temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}

@@ -2,8 +2,9 @@
 //!
 //! The five names of the kubelet are kept, with types and buckets, and are always there
 //! (spec/agent.md 6). Two differences are on purpose: the TTL goes negative after expiry, as the
-//! kubelet's own help text promises, so that an alert fires when it matters; and the client has rotation
-//! counters too. Ours begin with `everleaf_agent_`. Labels are bounded: never the name of an object.
+//! kubelet's own help text promises, so that an alert fires when it matters; and the client has
+//! rotation counters too. Ours begin with `everleaf_agent_`. Labels are bounded: never the name of
+//! an object.
 
 pub(crate) mod serve;
 mod text;
@@ -120,7 +121,10 @@ impl Metrics {
         let state = self.lock();
         let mut text = Text::default();
         kubelet_names(&mut text, &state, now);
-        everleaf_names(&mut text, &state);
+        dates(&mut text, &state);
+        rotations(&mut text, &state);
+        conditions(&mut text, &state);
+        process(&mut text, &state);
         text.finish()
     }
 }
@@ -190,7 +194,8 @@ impl Certificate {
         }
     }
 
-    /// Seconds to expiry, truncated toward zero, negative afterwards; +Inf if there is no certificate.
+    /// Seconds to expiry, truncated toward zero, negative afterwards; +Inf if there is no
+    /// certificate.
     fn ttl_seconds(&self, now: Timestamp) -> f64 {
         match self.leaf {
             None => f64::INFINITY,
@@ -277,20 +282,19 @@ fn kubelet_names(text: &mut Text, state: &State, now: Timestamp) {
     text.histogram(name, &[], &state.serving.rotation_seconds);
 }
 
-fn everleaf_names(text: &mut Text, state: &State) {
-    let dates: [(&str, &str, fn(Dates) -> Timestamp); 2] = [
+fn dates(text: &mut Text, state: &State) {
+    for (name, help, date) in [
         (
             "everleaf_agent_certificate_expiry_timestamp_seconds",
             "When the certificate expires.",
-            |dates| dates.not_after,
+            (|dates| dates.not_after) as fn(Dates) -> Timestamp,
         ),
         (
             "everleaf_agent_rotation_deadline_timestamp_seconds",
             "When the certificate becomes due for rotation.",
             |dates| dates.deadline,
         ),
-    ];
-    for (name, help, date) in dates {
+    ] {
         text.family(name, "gauge", help);
         for (kind, certificate) in state.each() {
             if let Some(dates) = certificate.leaf {
@@ -299,6 +303,9 @@ fn everleaf_names(text: &mut Text, state: &State) {
             }
         }
     }
+}
+
+fn rotations(text: &mut Text, state: &State) {
     let name = "everleaf_agent_certificate_rotations_total";
     text.family(name, "counter", "Rotations by how they ended.");
     for (kind, certificate) in state.each() {
@@ -324,6 +331,9 @@ fn everleaf_names(text: &mut Text, state: &State) {
     for (kind, certificate) in state.each() {
         text.histogram(name, &[("kind", kind)], &certificate.wait_seconds);
     }
+}
+
+fn conditions(text: &mut Text, state: &State) {
     let name = "everleaf_agent_request_blocked";
     text.family(
         name,
@@ -349,6 +359,9 @@ fn everleaf_names(text: &mut Text, state: &State) {
             u64::from(certificate.is_server_healthy),
         );
     }
+}
+
+fn process(text: &mut Text, state: &State) {
     let name = "everleaf_agent_clock_steps_total";
     text.family(
         name,

@@ -58,7 +58,8 @@ impl Api {
             }),
             changed: watch::Sender::new(1),
         });
-        // Its own certificate lasts, as that of `everleaf up`: a node's wrong clock must not matter.
+        // Its own certificate lasts, as that of `everleaf up`: a node's wrong clock must not
+        // matter.
         let credential = api.ca.server(now() - hours(90_000), now() + hours(400_000));
         let answerer: Answerer = {
             let api = Arc::clone(&api);

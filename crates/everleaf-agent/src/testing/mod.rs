@@ -154,8 +154,8 @@ impl Drop for Server {
 }
 
 impl Server {
-    /// Serves `answerer` on a port of its own. Client certificates are asked for, taken as they come,
-    /// and told to `answerer`, as API servers do.
+    /// Serves `answerer` on a port of its own. Client certificates are asked for, taken as they
+    /// come, and told to `answerer`, as API servers do.
     pub(crate) async fn start(credential: &Credential, answerer: Answerer) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -1,0 +1,387 @@
+//! The words for each notice: an operator's, and those of the kubelet's log where people search for
+//! them (spec/agent.md 7).
+
+use std::time::Duration;
+
+use everleaf_api::meta::format_time;
+use everleaf_rotation::notice::{Block, FailedStep, LeafSummary, StuckReason};
+use everleaf_rotation::{Finding, Kind, Notice, RequestName};
+use jiff::SignedDuration;
+
+/// One line: what to say, and the fields that go with it.
+#[derive(Debug, Default)]
+pub(super) struct Line<'a> {
+    pub(super) text: String,
+    pub(super) csr: Option<&'a str>,
+    pub(super) uid: Option<&'a str>,
+    pub(super) leaf: Option<&'a LeafSummary>,
+}
+
+impl<'a> Line<'a> {
+    fn plain(text: impl Into<String>) -> Self {
+        Self {
+            text: text.into(),
+            ..Self::default()
+        }
+    }
+
+    fn with_leaf(leaf: &'a LeafSummary, text: impl Into<String>) -> Self {
+        Self {
+            leaf: Some(leaf),
+            ..Self::plain(text)
+        }
+    }
+
+    fn with_request(name: &'a RequestName, text: impl Into<String>) -> Self {
+        Self {
+            csr: Some(name.as_str()),
+            ..Self::plain(text)
+        }
+    }
+}
+
+/// The line for a notice of the machine of `kind`.
+pub(super) fn of(kind: Kind, notice: &Notice) -> Line<'_> {
+    about_request(notice)
+        .or_else(|| about_leaf(kind, notice))
+        .or_else(|| about_clock(notice))
+        .unwrap_or_else(|| about_work(notice))
+}
+
+fn about_request(notice: &Notice) -> Option<Line<'_>> {
+    Some(match notice {
+        Notice::Issued { name, leaf, after } => {
+            let text = format!(
+                "certificate signing request is issued, after {:#}",
+                whole(*after)
+            );
+            Line {
+                leaf: Some(leaf),
+                ..Line::with_request(name, text)
+            }
+        }
+        Notice::RequestSubmitted {
+            name,
+            uid,
+            credential,
+        } => Line {
+            uid: Some(uid.as_str()),
+            ..Line::with_request(
+                name,
+                format!("certificate signing request created, authenticated by the {credential}"),
+            )
+        },
+        Notice::RequestPrepared { name } => Line::with_request(name, "key and request are on disk"),
+        Notice::RequestResumed { name } => Line::with_request(
+            name,
+            "certificate signing request already exists, reusing it",
+        ),
+        Notice::RequestDecided {
+            name,
+            condition,
+            reason,
+            message,
+            wait,
+        } => Line::with_request(
+            name,
+            format!(
+                "certificate signing request is {}, reason: {reason:?}, message: {message:?}; a \
+                 new one may be made in {}",
+                condition.to_lowercase(),
+                span(*wait)
+            ),
+        ),
+        Notice::RequestGone { name } => {
+            Line::with_request(name, "certificate signing request was deleted or replaced")
+        }
+        Notice::RequestUndecided { name } => Line::with_request(
+            name,
+            "certificate request was not signed: timed out waiting; the same request stays \
+             pending (is an approver running? kubectl certificate approve)",
+        ),
+        Notice::PendingDiscarded { name, reason } => {
+            Line::with_request(name, format!("the pending request was given up: {reason}"))
+        }
+        _ => return None,
+    })
+}
+
+fn about_leaf(kind: Kind, notice: &Notice) -> Option<Line<'_>> {
+    Some(match notice {
+        Notice::Confirmed { leaf } => Line::with_leaf(leaf, "the server accepts the certificate"),
+        Notice::Installed { replaced, leaf } => {
+            Line::with_leaf(leaf, installed(kind, replaced.is_some(), leaf))
+        }
+        Notice::LeafDiffers { leaf, difference } => Line::with_leaf(
+            leaf,
+            format!("the issued certificate is not quite what was asked: {difference}"),
+        ),
+        Notice::LeafRejected { leaf, reason } => Line::with_leaf(
+            leaf,
+            format!("the issued certificate is not installed: {reason}"),
+        ),
+        Notice::Loaded { standing, leaf, .. } => Line {
+            leaf: leaf.as_ref(),
+            ..Line::plain(format!(
+                "Loading cert/key pair: the certificate in the cert dir is {standing}"
+            ))
+        },
+        Notice::Reverted { leaf } => Line::with_leaf(
+            leaf,
+            "went back to the last certificate that the server accepted",
+        ),
+        Notice::ShortLifetime { leaf } => Line::with_leaf(
+            leaf,
+            "the lifetime granted is so short that rotation can hardly keep up; let the signer \
+             grant 10 minutes or more (--cluster-signing-duration)",
+        ),
+        Notice::Stuck { reason, leaf, wait } => Line {
+            leaf: leaf.as_ref(),
+            ..Line::plain(format!(
+                "{}; trying again in {}",
+                stuck(*reason),
+                span(*wait)
+            ))
+        },
+        Notice::Waiting { deadline } => Line::plain(match deadline {
+            Some(deadline) => format!("rotation deadline {}", format_time(*deadline)),
+            None => "waiting".to_owned(),
+        }),
+        _ => return None,
+    })
+}
+
+fn about_clock(notice: &Notice) -> Option<Line<'_>> {
+    Some(match notice {
+        Notice::ClockSkew {
+            node,
+            server,
+            leaf,
+            wait,
+        } => Line::with_leaf(
+            leaf,
+            format!(
+                "clock skew: this node's clock reads {}, the server's {}; the certificate is good \
+                 by the server's clock and stays in use; the next rotation comes no sooner than \
+                 in {}: set this node's clock",
+                format_time(*node),
+                format_time(*server),
+                span(*wait)
+            ),
+        ),
+        Notice::ClockStepped { by, now } => Line::plain(format!(
+            "the clock was set (or the machine slept): moved by {:#}, now {}; looking at \
+             everything again",
+            whole(*by),
+            format_time(*now)
+        )),
+        Notice::NotYetValid { leaf, node } => Line::with_leaf(
+            leaf,
+            format!(
+                "clock skew: this node's clock reads {}, before the certificate begins; it stays \
+                 in use, the server's clock decides: set this node's clock",
+                format_time(*node)
+            ),
+        ),
+        _ => return None,
+    })
+}
+
+fn about_work(notice: &Notice) -> Line<'_> {
+    Line::plain(match notice {
+        Notice::AttemptBegan { cause } => format!("Rotating certificates: {}", cause.as_str()),
+        Notice::Blocked { block, wait } => match wait {
+            Some(wait) => format!(
+                "no request is made: {}, for {}",
+                blocked(*block),
+                span(*wait)
+            ),
+            None => format!("no request is made: {}", blocked(*block)),
+        },
+        Notice::Unblocked { block } => format!("no longer so: {}", blocked(*block)),
+        Notice::CredentialRefused { credential, times } => {
+            format!("the server refuses the {credential} (401), {times} in a row")
+        }
+        Notice::Failed {
+            step,
+            message,
+            failures,
+            wait,
+            ..
+        } => format!(
+            "{}: {message}; failure {failures} in a row, next attempt in {}",
+            failed(*step),
+            span(*wait)
+        ),
+        Notice::Pruned { deleted } => format!("deleted {deleted} old certificate files"),
+        Notice::StoreRecovered(finding) => recovered(finding),
+        // A notice of a later version: better shown raw than not at all.
+        other => format!("{other:?}"),
+    })
+}
+
+fn installed(kind: Kind, is_replacement: bool, leaf: &LeafSummary) -> String {
+    let what = match (kind, is_replacement) {
+        (Kind::Client, true) => {
+            "certificate rotation detected, shutting down client connections to use the new \
+             certificate"
+        }
+        (Kind::Client, false) => "the first client certificate is in use",
+        (Kind::Serving, true) => "the serving certificate was rotated",
+        (Kind::Serving, false) => "the first serving certificate is in place",
+    };
+    format!("{what}; rotation deadline {}", format_time(leaf.deadline))
+}
+
+fn failed(step: FailedStep) -> &'static str {
+    match step {
+        FailedStep::Await => "Failed while waiting for the certificate",
+        FailedStep::Confirm => "Failed to confirm that the server accepts the certificate",
+        FailedStep::Install => "Unable to store the new cert/key pair",
+        FailedStep::Load => "Failed to read the cert dir",
+        FailedStep::Prepare => "Failed to prepare a certificate signing request",
+        FailedStep::Store => "Failed to write the cert dir",
+        FailedStep::Submit => "Failed while requesting a signed certificate from the control plane",
+    }
+}
+
+fn blocked(block: Block) -> &'static str {
+    match block {
+        Block::NoClientCredential => "the client certificate comes first",
+        Block::NoTemplate => "the node's addresses are not known yet",
+        Block::TooManyRequests => "too many new requests in the last hour",
+    }
+}
+
+fn stuck(reason: StuckReason) -> &'static str {
+    match reason {
+        StuckReason::AllRefused => {
+            "every credential of this node is refused by the server: give the node a new bootstrap \
+             kubeconfig (--bootstrap-kubeconfig), and check that the kubeconfig names the right \
+             cluster; nothing is deleted meanwhile"
+        }
+        StuckReason::NoCredential => {
+            "this node holds no credential to ask with: give it a bootstrap kubeconfig \
+             (--bootstrap-kubeconfig), or a kubeconfig with a credential"
+        }
+    }
+}
+
+fn recovered(finding: &Finding) -> String {
+    match finding {
+        Finding::FinishedSwap { target } => format!(
+            "an interrupted update of the cert dir was finished: current is {}",
+            target.display()
+        ),
+        Finding::Quarantined { reason, moved_to } => format!(
+            "a certificate file could not be used ({reason}) and was moved to {}",
+            moved_to.display()
+        ),
+        Finding::Relinked { target } => format!(
+            "the link to the current certificate led nowhere; it now leads to {}",
+            target.display()
+        ),
+        Finding::UnusablePending { reason } => {
+            format!("the record of a pending request could not be used ({reason}); starting over")
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+/// Whole seconds: nobody reads more in a log.
+fn whole(span: SignedDuration) -> SignedDuration {
+    SignedDuration::from_secs(span.as_secs())
+}
+
+fn span(span: Duration) -> String {
+    let rounded = span.saturating_add(Duration::from_millis(500));
+    let seconds = i64::try_from(rounded.as_secs()).unwrap_or(i64::MAX);
+    format!("{:#}", SignedDuration::from_secs(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use everleaf_pki::{Fingerprint, Serial};
+    use everleaf_rotation::notice::Cause;
+    use everleaf_rotation::{CredentialChoice, RequestUid, Standing};
+    use jiff::Timestamp;
+
+    use super::*;
+
+    /// What people search for in a kubelet's log is found in ours (spec/agent.md 7).
+    #[test]
+    fn the_kubelets_search_words_are_there() {
+        let at = |seconds| Timestamp::from_second(seconds).unwrap();
+        let leaf = LeafSummary {
+            serial: Serial(vec![1]),
+            fingerprint: Fingerprint([0; 32]),
+            not_before: at(0),
+            not_after: at(100),
+            deadline: at(80),
+        };
+        let name = RequestName::new("node-csr-x");
+        let cases = [
+            (
+                Notice::AttemptBegan {
+                    cause: Cause::Deadline,
+                },
+                "Rotating certificates",
+            ),
+            (
+                Notice::RequestSubmitted {
+                    name: name.clone(),
+                    uid: RequestUid::new("u"),
+                    credential: CredentialChoice::Bootstrap,
+                },
+                "request created",
+            ),
+            (
+                Notice::Issued {
+                    name: name.clone(),
+                    leaf: leaf.clone(),
+                    after: SignedDuration::from_millis(61_500),
+                },
+                "is issued, after 1m 1s",
+            ),
+            (
+                Notice::RequestUndecided { name: name.clone() },
+                "was not signed: timed out waiting",
+            ),
+            (
+                Notice::RequestDecided {
+                    name,
+                    condition: "Denied",
+                    reason: "R".to_owned(),
+                    message: "no".to_owned(),
+                    wait: Duration::from_secs(300),
+                },
+                "is denied, reason: \"R\", message: \"no\"; a new one may be made in 5m",
+            ),
+            (
+                Notice::Installed {
+                    replaced: Some((leaf.clone(), SignedDuration::ZERO)),
+                    leaf: leaf.clone(),
+                },
+                "rotation detected, shutting down client connections",
+            ),
+            (
+                Notice::Loaded {
+                    standing: Standing::Fresh,
+                    leaf: Some(leaf),
+                    pending: None,
+                },
+                "Loading cert/key pair",
+            ),
+            (
+                Notice::Waiting {
+                    deadline: Some(at(80)),
+                },
+                "rotation deadline 1970-01-01T00:01:20Z",
+            ),
+        ];
+        for (notice, words) in cases {
+            let text = of(Kind::Client, &notice).text;
+            assert!(text.contains(words), "{text:?} lacks {words:?}");
+        }
+    }
+}
