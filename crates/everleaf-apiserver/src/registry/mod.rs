@@ -10,6 +10,7 @@ pub mod leases;
 pub mod names;
 pub mod namespaces;
 pub mod nodes;
+mod payload;
 pub mod rbac;
 pub mod reviews;
 pub mod secrets;

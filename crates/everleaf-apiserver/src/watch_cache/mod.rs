@@ -20,7 +20,11 @@ use everleaf_api::meta;
 use crate::objects::{Objects, Stored};
 use crate::registry::Descriptor;
 
+#[cfg(test)]
+pub(crate) use feed::WATCH_BUFFER_EVENTS_MAX;
 pub use feed::{Feed, Next};
+#[cfg(test)]
+pub(crate) use history::HISTORY_EVENTS_MAX;
 pub use history::{Event, Selected};
 pub use snapshot::{Page, PageRequest, SnapshotError};
 

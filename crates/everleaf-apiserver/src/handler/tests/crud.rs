@@ -1,6 +1,6 @@
 //! create, get, update, patch, delete of a plain resource.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::fixture::{MAPS, World, config_map};
 
@@ -25,10 +25,12 @@ fn an_object_lives_and_dies() {
     let read = world.get(&path).expect(200);
     assert_eq!(read.json, created.json);
     assert_eq!(read.headers["date"], "Fri, 02 Jan 2026 03:04:05 GMT");
+    assert_eq!(read.headers["cache-control"], "no-cache, private");
 
     world.pass(60);
     let mut body = read.json.clone();
     body["data"]["key"] = json!("2");
+    body["metadata"]["creationTimestamp"] = json!("2001-01-01T00:00:00Z");
     let updated = world.put(&path, &body).expect(200);
     assert_eq!(updated.version(), created.version() + 1);
     assert_eq!(updated.json["metadata"]["uid"], uid.as_str());
@@ -42,6 +44,10 @@ fn an_object_lives_and_dies() {
     assert!(conflict.message().contains(
         "the object has been modified; please apply your changes to the latest version and try again"
     ));
+    assert_eq!(
+        conflict.json["details"],
+        json!({"name": "a", "kind": "configmaps"})
+    );
 
     let patched = world
         .patch(&path, &json!({"data": {"key": null, "other": "3"}}))
@@ -57,4 +63,367 @@ fn an_object_lives_and_dies() {
     let missing = world.get(&path).expect(404);
     assert_eq!(missing.json["reason"], "NotFound");
     assert_eq!(missing.message(), "configmaps \"a\" not found");
+}
+
+#[test]
+fn what_clients_may_not_say_on_create() {
+    let world = World::new();
+    let mut body = config_map("a", "1");
+    body["metadata"]["uid"] = json!("mine");
+    body["metadata"]["generation"] = json!(7);
+    body["metadata"]["managedFields"] = json!([{"manager": "x"}]);
+    body["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    let created = world.post(MAPS, &body).expect(201);
+    let metadata = created.json["metadata"].as_object().unwrap();
+    assert_ne!(metadata["uid"], "mine");
+    let mut members: Vec<&str> = metadata.keys().map(String::as_str).collect();
+    members.sort_unstable();
+    assert_eq!(
+        members,
+        [
+            "creationTimestamp",
+            "name",
+            "namespace",
+            "resourceVersion",
+            "uid"
+        ]
+    );
+
+    let taken = world.post(MAPS, &config_map("a", "1")).expect(409);
+    assert_eq!(taken.json["reason"], "AlreadyExists");
+    assert_eq!(taken.message(), "configmaps \"a\" already exists");
+    body["metadata"]["resourceVersion"] = json!("5");
+    world.post(MAPS, &body).expect(400);
+    let mut elsewhere = config_map("b", "1");
+    elsewhere["metadata"]["namespace"] = json!("kube-system");
+    world.post(MAPS, &elsewhere).expect(400);
+    let other_kind = json!({"kind": "Secret", "apiVersion": "v1", "metadata": {"name": "b"}});
+    world.post(MAPS, &other_kind).expect(400);
+    let nameless = world.post(MAPS, &json!({"data": {}})).expect(422);
+    assert_eq!(
+        nameless.json["details"]["causes"][0]["field"],
+        "metadata.name"
+    );
+    let bad = world.post(MAPS, &config_map("Not_A_Name", "1")).expect(422);
+    assert!(
+        bad.message()
+            .starts_with("ConfigMap \"Not_A_Name\" is invalid: metadata.name: Invalid value")
+    );
+    world.send("POST", MAPS, &[], "{").expect(400);
+    world.send("POST", MAPS, &[], "").expect(400);
+}
+
+#[test]
+fn generated_names() {
+    let world = World::new();
+    let body = json!({"metadata": {"generateName": "g-"}});
+    let mut names: Vec<String> = (0..50)
+        .map(|_| {
+            let created = world.post(MAPS, &body).expect(201);
+            created.json["metadata"]["name"]
+                .as_str()
+                .unwrap()
+                .to_owned()
+        })
+        .collect();
+    for name in &names {
+        let suffix = name.strip_prefix("g-").unwrap();
+        assert_eq!(suffix.len(), 5);
+        assert!(
+            suffix
+                .bytes()
+                .all(|byte| b"bcdfghjklmnpqrstvwxz2456789".contains(&byte)),
+            "{name}"
+        );
+    }
+    names.sort();
+    names.dedup();
+    assert_eq!(names.len(), 50);
+    let long = json!({"metadata": {"generateName": "x".repeat(80)}});
+    let created = world.post(MAPS, &long).expect(201);
+    assert_eq!(created.json["metadata"]["name"].as_str().unwrap().len(), 63);
+    // A name beats a base.
+    let both = json!({"metadata": {"name": "n", "generateName": "g-"}});
+    assert_eq!(
+        world.post(MAPS, &both).expect(201).json["metadata"]["name"],
+        "n"
+    );
+}
+
+#[test]
+fn dry_runs_change_nothing() {
+    let world = World::new();
+    let before = world.get(MAPS).version();
+    let path = format!("{MAPS}/a?dryRun=All");
+    let tried = world
+        .post(&format!("{MAPS}?dryRun=All"), &config_map("a", "1"))
+        .expect(201);
+    assert!(tried.json["metadata"]["uid"].is_string());
+    world.get(&format!("{MAPS}/a")).expect(404);
+    let created = world.post(MAPS, &config_map("a", "1")).expect(201);
+    world
+        .post(&format!("{MAPS}?dryRun=All"), &config_map("a", "1"))
+        .expect(409);
+    let updated = world.put(&path, &config_map("a", "2")).expect(200);
+    assert_eq!(updated.json["data"]["key"], "2");
+    world
+        .patch(&path, &json!({"data": {"key": "3"}}))
+        .expect(200);
+    world.delete(&path).expect(200);
+    world.delete(&format!("{MAPS}?dryRun=All")).expect(200);
+    let options = json!({"dryRun": ["All"]});
+    world
+        .send("DELETE", &format!("{MAPS}/a"), &[], options.to_string())
+        .expect(200);
+    assert_eq!(
+        world.get(&format!("{MAPS}/a")).expect(200).json,
+        created.json
+    );
+    assert_eq!(world.get(MAPS).version(), before + 1);
+    let refused = world
+        .post(&format!("{MAPS}?dryRun=Some"), &config_map("b", "1"))
+        .expect(422);
+    assert_eq!(refused.json["details"]["causes"][0]["field"], "dryRun");
+    world.delete(&format!("{MAPS}/a?dryRun=Some")).expect(422);
+}
+
+#[test]
+fn unknown_fields_warn_fail_or_are_ignored() {
+    let world = World::new();
+    let body = |name: &str| {
+        format!(r#"{{"metadata":{{"name":"{name}"}},"colour":"red","data":{{"a":"1","a":"2"}}}}"#)
+    };
+    let post =
+        |query: &str, name: &str| world.send("POST", &format!("{MAPS}{query}"), &[], body(name));
+    let warned = post("", "a").expect(201);
+    let warnings: Vec<&str> = warned
+        .headers
+        .get_all("warning")
+        .iter()
+        .map(|value| value.to_str().unwrap())
+        .collect();
+    assert_eq!(
+        warnings,
+        [
+            r#"299 - "unknown field \"colour\"""#,
+            r#"299 - "duplicate field \"data.a\"""#
+        ]
+    );
+    assert_eq!(warned.json["colour"], Value::Null);
+    let silent = post("?fieldValidation=Ignore", "b").expect(201);
+    assert!(silent.headers.get("warning").is_none());
+    let strict = post("?fieldValidation=Strict", "c").expect(400);
+    assert!(
+        strict
+            .message()
+            .contains(r#"strict decoding error: unknown field "colour", duplicate field "data.a""#),
+        "{}",
+        strict.message()
+    );
+    post("?fieldValidation=Maybe", "c").expect(422);
+
+    let path = format!("{MAPS}/a");
+    let patch = json!({"colour": "red"});
+    let warned = world.patch(&path, &patch).expect(200);
+    assert_eq!(
+        warned.headers["warning"],
+        r#"299 - "unknown field \"colour\"""#
+    );
+    world
+        .patch(&format!("{path}?fieldValidation=Strict"), &patch)
+        .expect(400);
+}
+
+#[test]
+fn bodies_in_other_encodings() {
+    let world = World::new();
+    let yaml = "metadata:\n  name: yam\ndata:\n  key: '1'\n";
+    let headers = [("Content-Type", "application/yaml")];
+    world.send("POST", MAPS, &headers, yaml).expect(201);
+    world.send("POST", MAPS, &headers, "a: [").expect(400);
+    let bomb = "a: &a [x,x]\nb: &b [*a,*a]\nc: &c [*b,*b]\nd: [*c,*c]\nmetadata: {name: z}\n";
+    world.send("POST", MAPS, &headers, bomb);
+
+    let object = config_map("p", "1");
+    let bytes = everleaf_api::types::CONFIG_MAP.encode_protobuf(&object);
+    let headers = [("Content-Type", "application/vnd.kubernetes.protobuf")];
+    let created = world.send("POST", MAPS, &headers, bytes).expect(201);
+    assert_eq!(created.json["data"]["key"], "1");
+    world
+        .send("POST", MAPS, &headers, "not protobuf")
+        .expect(400);
+    world
+        .send("POST", MAPS, &[("Content-Type", "text/plain")], "x")
+        .expect(415);
+}
+
+#[test]
+fn writes_that_change_nothing_are_not_written() {
+    let world = World::new();
+    let created = world.post(MAPS, &config_map("a", "1")).expect(201);
+    let mut watch = world.watch(&format!(
+        "{MAPS}?watch=true&resourceVersion={}",
+        created.version()
+    ));
+    let path = format!("{MAPS}/a");
+    assert_eq!(
+        world.put(&path, &created.json).expect(200).version(),
+        created.version()
+    );
+    assert_eq!(
+        world.patch(&path, &json!({})).expect(200).version(),
+        created.version()
+    );
+    assert_eq!(
+        world
+            .put(&path, &config_map("a", "1"))
+            .expect(200)
+            .version(),
+        created.version()
+    );
+    assert_eq!(watch.story(), [""; 0]);
+}
+
+#[test]
+fn what_a_put_must_say() {
+    let world = World::new();
+    let path = format!("{MAPS}/a");
+    let missing = world.put(&path, &config_map("a", "1")).expect(404);
+    assert_eq!(missing.json["reason"], "NotFound");
+    let created = world.post(MAPS, &config_map("a", "1")).expect(201);
+    // Without a version it overwrites whatever is there.
+    world.put(&path, &config_map("a", "2")).expect(200);
+    world.put(&path, &config_map("b", "2")).expect(400);
+    world.put(&path, &json!({"data": {}})).expect(400);
+    let mut other = config_map("a", "3");
+    other["metadata"]["uid"] = json!("00000000-0000-4000-8000-000000000000");
+    let refused = world.put(&path, &other).expect(409);
+    assert!(
+        refused.message().contains("UID in precondition"),
+        "{}",
+        refused.message()
+    );
+    let mut versioned = config_map("a", "3");
+    versioned["metadata"]["resourceVersion"] = json!("abc");
+    world.put(&path, &versioned).expect(400);
+
+    world.delete(&path).expect(200);
+    let refused = world.put(&path, &created.json).expect(409);
+    assert!(refused.message().contains("UID in precondition"));
+    // Nothing but a subresource that exists takes a PUT.
+    world
+        .put(&format!("{path}/status"), &config_map("a", "1"))
+        .expect(404);
+}
+
+#[test]
+fn what_a_patch_must_be() {
+    let world = World::new();
+    world.post(MAPS, &config_map("a", "1")).expect(201);
+    let path = format!("{MAPS}/a");
+    for content_type in [
+        "application/json",
+        "application/json-patch+json",
+        "application/strategic-merge-patch+json",
+        "application/apply-patch+yaml",
+    ] {
+        let refused = world.send("PATCH", &path, &[("Content-Type", content_type)], "{}");
+        assert_eq!(refused.expect(415).json["reason"], "UnsupportedMediaType");
+    }
+    world.send("PATCH", &path, &[], "{}").expect(415);
+    let charset = [(
+        "Content-Type",
+        "application/merge-patch+json; charset=utf-8",
+    )];
+    world.send("PATCH", &path, &charset, "{}").expect(200);
+    world.send("PATCH", &path, &charset, "{").expect(400);
+    for patch in [json!([]), json!({"data": 5}), json!({"kind": "Secret"})] {
+        let refused = world.patch(&path, &patch).expect(422);
+        assert_eq!(refused.json["details"]["causes"][0]["field"], "patch");
+    }
+    world
+        .patch(&path, &json!({"metadata": {"name": "b"}}))
+        .expect(400);
+    let uid = json!({"metadata": {"uid": "00000000-0000-4000-8000-000000000000"}});
+    let refused = world.patch(&path, &uid).expect(422);
+    assert_eq!(
+        refused.json["details"]["causes"][0]["field"],
+        "metadata.uid"
+    );
+    let stale = json!({"metadata": {"resourceVersion": "1"}, "data": {"key": "2"}});
+    world.patch(&path, &stale).expect(409);
+    world.patch(&format!("{MAPS}/none"), &json!({})).expect(404);
+    let version = world.get(&path).version().to_string();
+    let fresh = json!({"metadata": {"resourceVersion": version}, "data": {"key": "2"}});
+    world.patch(&path, &fresh).expect(200);
+}
+
+#[test]
+fn finalizers_delay_a_delete() {
+    let mut world = World::new();
+    let mut body = config_map("a", "1");
+    body["metadata"]["finalizers"] = json!(["example.com/one"]);
+    world.post(MAPS, &body).expect(201);
+    let mut watch = world.watch(&format!("{MAPS}?watch=true"));
+    assert_eq!(watch.story(), ["ADDED a"]);
+    world.pass(10);
+    let path = format!("{MAPS}/a");
+    let marked = world.delete(&path).expect(200);
+    assert_eq!(marked.json["kind"], "ConfigMap");
+    assert_eq!(
+        marked.json["metadata"]["deletionTimestamp"],
+        "2026-01-02T03:04:15Z"
+    );
+    assert_eq!(marked.json["metadata"]["deletionGracePeriodSeconds"], 0);
+    let again = world.delete(&path).expect(200);
+    assert_eq!(again.version(), marked.version());
+    let more = json!({"metadata": {"finalizers": ["example.com/one", "example.com/two"]}});
+    let refused = world.patch(&path, &more).expect(422);
+    assert_eq!(
+        refused.json["details"]["causes"][0]["reason"],
+        "FieldValueForbidden"
+    );
+    let undo = json!({"metadata": {"deletionTimestamp": "2027-01-01T00:00:00Z"}});
+    world.patch(&path, &undo).expect(422);
+    let last = world
+        .patch(&path, &json!({"metadata": {"finalizers": null}}))
+        .expect(200);
+    assert_eq!(last.json["metadata"]["name"], "a");
+    world.get(&path).expect(404);
+    assert_eq!(watch.story(), ["MODIFIED a", "DELETED a"]);
+}
+
+#[test]
+fn delete_preconditions() {
+    let world = World::new();
+    let created = world.post(MAPS, &config_map("a", "1")).expect(201);
+    let path = format!("{MAPS}/a");
+    let delete = |options: Value| world.send("DELETE", &path, &[], options.to_string());
+    let wrong = json!({"kind": "DeleteOptions", "apiVersion": "v1",
+        "preconditions": {"uid": "00000000-0000-4000-8000-000000000000"}});
+    let refused = delete(wrong).expect(409);
+    assert!(refused.message().starts_with(
+        "Operation cannot be fulfilled on ConfigMap \"a\": Precondition failed: UID in precondition"
+    ), "{}", refused.message());
+    delete(json!({"preconditions": {"resourceVersion": "1"}})).expect(409);
+    delete(json!({"kind": "Secret"})).expect(400);
+    let right = json!({"propagationPolicy": "Background", "preconditions": {
+        "uid": created.json["metadata"]["uid"],
+        "resourceVersion": created.json["metadata"]["resourceVersion"]}});
+    delete(right).expect(200);
+    world.delete(&path).expect(404);
+}
+
+#[test]
+fn collections_are_deleted_by_selection() {
+    let world = World::new();
+    for name in ["a", "b", "c"] {
+        world.post(MAPS, &config_map(name, "1")).expect(201);
+    }
+    let deleted = world
+        .delete(&format!("{MAPS}?fieldSelector=metadata.name!%3Db"))
+        .expect(200);
+    assert_eq!(deleted.json["kind"], "ConfigMapList");
+    assert_eq!(deleted.names(), ["a", "c"]);
+    assert_eq!(world.get(MAPS).names(), ["b"]);
 }

@@ -1,4 +1,9 @@
 //! The walk, end to end over the memory store: one poll per request.
 
+mod conformance;
 mod crud;
+mod doors;
 pub(crate) mod fixture;
+mod listing;
+mod resources;
+mod watching;

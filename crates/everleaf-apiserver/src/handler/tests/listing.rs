@@ -1,0 +1,213 @@
+//! Lists: versions, pages, selectors, forms (spec/api.md 4.2).
+
+use serde_json::{Value, json};
+
+use super::fixture::{MAPS, World, config_map};
+use crate::watch_cache::HISTORY_EVENTS_MAX;
+
+fn world_with(names: &[&str]) -> World {
+    let world = World::new();
+    for name in names {
+        world.post(MAPS, &config_map(name, "1")).expect(201);
+    }
+    world
+}
+
+#[test]
+fn a_list_is_sorted_and_carries_the_state_s_version() {
+    let world = world_with(&["b", "a", "c"]);
+    let last = world.delete(&format!("{MAPS}/c")).expect(200);
+    assert_eq!(last.json["status"], "Success");
+    let list = world.get(MAPS).expect(200);
+    assert_eq!(list.names(), ["a", "b"]);
+    // The delete counts too: it is the snapshot's version, not the newest item's.
+    let newest = list.json["items"][1]["metadata"]["resourceVersion"]
+        .as_str()
+        .unwrap();
+    assert_ne!(list.version().to_string(), newest);
+    assert!(
+        list.text
+            .starts_with(r#"{"kind":"ConfigMapList","apiVersion":"v1","metadata":"#)
+    );
+    assert_eq!(
+        list.json["items"][0]["kind"],
+        Value::Null,
+        "items do not repeat their kind"
+    );
+    let empty = world
+        .get("/api/v1/namespaces/kube-public/secrets")
+        .expect(200);
+    assert_eq!(empty.json["items"], json!([]));
+}
+
+#[test]
+fn pages_show_one_state() {
+    let world = world_with(&["a", "b", "c", "d", "e"]);
+    let first = world.get(&format!("{MAPS}?limit=2")).expect(200);
+    assert_eq!(first.names(), ["a", "b"]);
+    assert_eq!(first.json["metadata"]["remainingItemCount"], 3);
+    let token = first.json["metadata"]["continue"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+
+    world.delete(&format!("{MAPS}/d")).expect(200);
+    world.post(MAPS, &config_map("cc", "1")).expect(201);
+    world
+        .patch(&format!("{MAPS}/c"), &json!({"data": {"key": "2"}}))
+        .expect(200);
+
+    let second = world
+        .get(&format!("{MAPS}?limit=2&continue={token}"))
+        .expect(200);
+    assert_eq!(second.names(), ["c", "d"]);
+    assert_eq!(second.json["items"][0]["data"]["key"], "1", "as it was");
+    assert_eq!(second.version(), first.version());
+    let token = second.json["metadata"]["continue"].as_str().unwrap();
+    let third = world
+        .get(&format!("{MAPS}?limit=2&continue={token}"))
+        .expect(200);
+    assert_eq!(third.names(), ["e"]);
+    assert_eq!(third.json["metadata"]["continue"], Value::Null);
+    assert_eq!(world.get(MAPS).names(), ["a", "b", "c", "cc", "e"]);
+
+    world
+        .get(&format!("{MAPS}?continue={token}&resourceVersion=5"))
+        .expect(400);
+    world.get(&format!("{MAPS}?continue=nonsense")).expect(400);
+}
+
+#[test]
+fn a_token_outlives_history_as_an_inconsistent_continuation() {
+    let world = world_with(&["a", "b", "c"]);
+    let first = world.get(&format!("{MAPS}?limit=1")).expect(200);
+    let token = first.json["metadata"]["continue"].as_str().unwrap();
+    for round in 0..=HISTORY_EVENTS_MAX {
+        let patch = json!({"data": {"key": round.to_string()}});
+        world.patch(&format!("{MAPS}/a"), &patch).expect(200);
+    }
+    let expired = world
+        .get(&format!("{MAPS}?limit=1&continue={token}"))
+        .expect(410);
+    assert_eq!(expired.json["reason"], "Expired");
+    let token = expired.json["metadata"]["continue"].as_str().unwrap();
+    let rest = world.get(&format!("{MAPS}?continue={token}")).expect(200);
+    assert_eq!(rest.names(), ["b", "c"]);
+    let old = format!("{MAPS}?resourceVersion=1&resourceVersionMatch=Exact");
+    assert_eq!(world.get(&old).expect(410).json["reason"], "Expired");
+}
+
+#[test]
+fn versions() {
+    let world = world_with(&["a"]);
+    let at_one = world.get(MAPS).version();
+    world.post(MAPS, &config_map("b", "1")).expect(201);
+    let list = |query: &str| world.get(&format!("{MAPS}?{query}"));
+    assert_eq!(list("resourceVersion=0").expect(200).names(), ["a", "b"]);
+    assert_eq!(
+        list(&format!("resourceVersion={at_one}")).names(),
+        ["a", "b"]
+    );
+    let exact = list(&format!(
+        "resourceVersion={at_one}&resourceVersionMatch=Exact"
+    ));
+    assert_eq!(exact.names(), ["a"]);
+    assert_eq!(exact.version(), at_one);
+    // With a limit and no match, a version means exactly that one.
+    assert_eq!(
+        list(&format!("resourceVersion={at_one}&limit=5")).names(),
+        ["a"]
+    );
+    let newer = format!("resourceVersion={at_one}&limit=5&resourceVersionMatch=NotOlderThan");
+    assert_eq!(list(&newer).names(), ["a", "b"]);
+
+    let future = list("resourceVersion=999999").expect(504);
+    assert_eq!(future.json["reason"], "Timeout");
+    let cause = &future.json["details"]["causes"][0];
+    assert_eq!(cause["reason"], "ResourceVersionTooLarge");
+    assert_eq!(future.headers["retry-after"], "1");
+    world
+        .get(&format!("{MAPS}/a?resourceVersion=999999"))
+        .expect(504);
+
+    for (query, code) in [
+        ("resourceVersion=abc", 400),
+        ("limit=abc", 400),
+        ("resourceVersionMatch=Exact", 422),
+        ("resourceVersion=0&resourceVersionMatch=Exact", 422),
+        ("resourceVersion=1&resourceVersionMatch=Nearly", 422),
+        ("sendInitialEvents=true", 422),
+        ("fieldSelector=spec.nothing%3Da", 400),
+        ("labelSelector=a%3D%3D%3Db", 400),
+        ("includeObject=Everything", 400),
+    ] {
+        list(query).expect(code);
+    }
+}
+
+#[test]
+fn selectors() {
+    let world = World::new();
+    for (name, label) in [("a", "x"), ("b", "y"), ("c", "x")] {
+        let mut map = config_map(name, "1");
+        map["metadata"]["labels"] = json!({"l": label});
+        world.post(MAPS, &map).expect(201);
+    }
+    let names = |query: &str| world.get(&format!("{MAPS}?{query}")).expect(200).names();
+    assert_eq!(names("labelSelector=l%3Dx"), ["a", "c"]);
+    assert_eq!(names("labelSelector=l%20in%20(y,z)"), ["b"]);
+    assert_eq!(names("fieldSelector=metadata.name%3Db"), ["b"]);
+    assert_eq!(names("fieldSelector=metadata.name!%3Db"), ["a", "c"]);
+    assert_eq!(
+        names("fieldSelector=metadata.name%3Db,metadata.name!%3Db"),
+        [""; 0]
+    );
+    // A limit counts what is shown.
+    let page = world
+        .get(&format!("{MAPS}?labelSelector=l%3Dx&limit=1"))
+        .expect(200);
+    assert_eq!(page.names(), ["a"]);
+    assert_eq!(page.json["metadata"]["remainingItemCount"], Value::Null);
+    let everywhere = world.get("/api/v1/configmaps?fieldSelector=metadata.namespace%3Ddefault");
+    assert_eq!(everywhere.expect(200).names(), ["a", "b", "c"]);
+}
+
+#[test]
+fn forms() {
+    let world = world_with(&["a"]);
+    let ask = |path: &str, accept: &str| world.send("GET", path, &[("Accept", accept)], "");
+    let table = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
+    let listed = ask(MAPS, table).expect(200);
+    assert_eq!(listed.json["kind"], "Table");
+    assert_eq!(listed.json["rows"][0]["cells"], json!(["a", 1, "0s"]));
+    assert_eq!(
+        listed.json["rows"][0]["object"]["kind"],
+        "PartialObjectMetadata"
+    );
+    assert_eq!(listed.version(), world.get(MAPS).version());
+    let none = ask(&format!("{MAPS}?includeObject=None"), table).expect(200);
+    assert_eq!(none.json["rows"][0]["object"], Value::Null);
+    let full = ask(&format!("{MAPS}?includeObject=Object"), table).expect(200);
+    assert_eq!(full.json["rows"][0]["object"]["data"]["key"], "1");
+
+    let partial = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
+    let list = ask(MAPS, partial).expect(200);
+    assert_eq!(list.json["kind"], "PartialObjectMetadataList");
+    assert_eq!(list.json["items"][0]["metadata"]["name"], "a");
+    ask(&format!("{MAPS}/a"), partial).expect(406);
+
+    let yaml = ask(&format!("{MAPS}/a"), "application/yaml").expect(200);
+    assert!(yaml.text.contains("kind: ConfigMap\n"), "{}", yaml.text);
+    assert_eq!(yaml.headers["content-type"], "application/yaml");
+    let protobuf = "application/vnd.kubernetes.protobuf";
+    ask(MAPS, protobuf).expect(406);
+    ask(MAPS, &format!("{protobuf},application/json")).expect(200);
+    ask(MAPS, "text/html").expect(406);
+    ask(MAPS, "*/*").expect(200);
+    let pretty = ask(&format!("{MAPS}/a?pretty=true"), "*/*").expect(200);
+    assert!(
+        pretty.text.starts_with("{\n  \"kind\": \"ConfigMap\",\n"),
+        "{}",
+        pretty.text
+    );
+}

@@ -1,0 +1,207 @@
+//! The rules of the generic resources, through the front door.
+
+use serde_json::{Value, json};
+
+use super::fixture::{MAPS, World, config_map};
+
+const SECRETS: &str = "/api/v1/namespaces/default/secrets";
+const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/default/leases";
+const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io";
+
+fn causes(answer: &super::fixture::Answer) -> Vec<String> {
+    let causes = answer.json["details"]["causes"].as_array().unwrap();
+    let text = |cause: &Value| {
+        format!(
+            "{} {}",
+            cause["field"].as_str().unwrap(),
+            cause["reason"].as_str().unwrap()
+        )
+    };
+    causes.iter().map(text).collect()
+}
+
+#[test]
+fn secrets() {
+    let world = World::new();
+    let secret = json!({"metadata": {"name": "s"}, "data": {"a": "MQ=="},
+        "stringData": {"a": "x", "b": "y"}});
+    let created = world.post(SECRETS, &secret).expect(201);
+    assert_eq!(created.json["type"], "Opaque");
+    assert_eq!(created.json["data"], json!({"a": "eA==", "b": "eQ=="}));
+    assert_eq!(created.json["stringData"], Value::Null);
+
+    let path = format!("{SECRETS}/s");
+    let refused = world.patch(&path, &json!({"type": "other"})).expect(422);
+    assert_eq!(causes(&refused), ["type FieldValueInvalid"]);
+    assert_eq!(refused.json["details"]["kind"], "Secret");
+
+    let bad = json!({"metadata": {"name": "t"}, "data": {"no spaces": ""}});
+    let refused = world.post(SECRETS, &bad).expect(422);
+    assert_eq!(causes(&refused), ["data[no spaces] FieldValueInvalid"]);
+
+    let big = json!({"metadata": {"name": "t"}, "stringData": {"a": "x".repeat((1 << 20) + 1)}});
+    let refused = world.post(SECRETS, &big).expect(422);
+    assert_eq!(causes(&refused), ["data FieldValueTooLong"]);
+
+    world.patch(&path, &json!({"immutable": true})).expect(200);
+    let refused = world
+        .patch(&path, &json!({"immutable": null, "stringData": {"a": "z"}}))
+        .expect(422);
+    assert_eq!(
+        causes(&refused),
+        ["immutable FieldValueForbidden", "data FieldValueForbidden"]
+    );
+    let labelled = json!({"metadata": {"labels": {"still": "fine"}}});
+    world.patch(&path, &labelled).expect(200);
+
+    let selected = world.get("/api/v1/secrets?fieldSelector=type%3DOpaque");
+    assert_eq!(selected.expect(200).names(), ["s"]);
+}
+
+#[test]
+fn config_maps() {
+    let world = World::new();
+    let both = json!({"metadata": {"name": "c"}, "data": {"k": "v"}, "binaryData": {"k": "AA=="}});
+    let refused = world.post(MAPS, &both).expect(422);
+    assert_eq!(causes(&refused), ["data[k] FieldValueInvalid"]);
+    let mut frozen = config_map("c", "1");
+    frozen["immutable"] = json!(true);
+    world.post(MAPS, &frozen).expect(201);
+    let refused = world.patch(&format!("{MAPS}/c"), &json!({"data": {"key": "2"}}));
+    assert_eq!(causes(&refused.expect(422)), ["data FieldValueForbidden"]);
+}
+
+#[test]
+fn namespaces() {
+    let mut world = World::new();
+    let created = world
+        .post("/api/v1/namespaces", &json!({"metadata": {"name": "team"}}))
+        .expect(201);
+    assert_eq!(created.json["status"], json!({"phase": "Active"}));
+    assert_eq!(created.json["spec"], json!({"finalizers": ["kubernetes"]}));
+    assert_eq!(
+        created.json["metadata"]["labels"],
+        json!({"kubernetes.io/metadata.name": "team"})
+    );
+    let bad = json!({"metadata": {"name": "not.a.label"}});
+    world.post("/api/v1/namespaces", &bad).expect(422);
+
+    let inside = "/api/v1/namespaces/team/configmaps";
+    world.post(inside, &config_map("a", "1")).expect(201);
+    world
+        .post(
+            "/api/v1/namespaces/team/secrets",
+            &json!({"metadata": {"name": "b"}}),
+        )
+        .expect(201);
+    let missing = world.post("/api/v1/namespaces/none/configmaps", &config_map("a", "1"));
+    assert_eq!(
+        missing.expect(404).message(),
+        "namespaces \"none\" not found"
+    );
+
+    world.delete("/api/v1/namespaces/kube-system").expect(403);
+    let mut watch = world
+        .watch("/api/v1/configmaps?watch=true&resourceVersion=0&fieldSelector=metadata.name%3Da");
+    assert_eq!(watch.story(), ["ADDED a"]);
+    world.pass(5);
+    let deleted = world.delete("/api/v1/namespaces/team").expect(200);
+    assert_eq!(deleted.json["status"], "Success");
+    assert_eq!(watch.story(), ["DELETED a"]);
+    world.get("/api/v1/namespaces/team").expect(404);
+    assert_eq!(
+        world.get("/api/v1/namespaces/team/secrets").names(),
+        [""; 0]
+    );
+}
+
+#[test]
+fn a_namespace_with_something_held_is_not_begun_to_delete() {
+    let world = World::new();
+    world
+        .post("/api/v1/namespaces", &json!({"metadata": {"name": "team"}}))
+        .expect(201);
+    let held = json!({"metadata": {"name": "a", "finalizers": ["example.com/hold"]}});
+    world
+        .post("/api/v1/namespaces/team/configmaps", &held)
+        .expect(201);
+    let refused = world.delete("/api/v1/namespaces/team").expect(409);
+    assert!(
+        refused
+            .message()
+            .contains("configmaps \"a\" in it has finalizers")
+    );
+    let namespace = world.get("/api/v1/namespaces/team").expect(200);
+    assert_eq!(namespace.json["status"]["phase"], "Active");
+}
+
+#[test]
+fn leases() {
+    let world = World::new();
+    let path = format!("{LEASES}/l1");
+    let lease = json!({"metadata": {"name": "l1"}, "spec": {"holderIdentity": "a",
+        "leaseDurationSeconds": 15, "renewTime": "2026-01-02T03:04:05.000000Z"}});
+    // PUT creates.
+    let created = world.put(&path, &lease).expect(201);
+    assert_eq!(
+        created.json["spec"]["renewTime"],
+        "2026-01-02T03:04:05.000000Z"
+    );
+    // A PUT must say what it replaces.
+    let refused = world.put(&path, &lease).expect(422);
+    assert_eq!(
+        refused.message(),
+        "leases.coordination.k8s.io \"l1\" is invalid: metadata.resourceVersion: Invalid value: \
+         0x0: must be specified for an update"
+    );
+    let mut next = created.json.clone();
+    next["spec"]["holderIdentity"] = json!("b");
+    world.put(&path, &next).expect(200);
+    world.put(&path, &next).expect(409);
+    let refused = world.patch(&path, &json!({"spec": {"leaseDurationSeconds": 0}}));
+    assert_eq!(
+        causes(&refused.expect(422)),
+        ["spec.leaseDurationSeconds FieldValueInvalid"]
+    );
+    let table = world
+        .send("GET", LEASES, &[("Accept", TABLE)], "")
+        .expect(200);
+    assert_eq!(table.json["rows"][0]["cells"], json!(["l1", "b", "0s"]));
+}
+
+#[test]
+fn nodes() {
+    let mut world = World::new();
+    let path = "/api/v1/nodes/n1";
+    let other = json!({"metadata": {"name": "n2"}, "spec": {"unschedulable": true}});
+    world.post("/api/v1/nodes", &other).expect(201);
+    world.be("node");
+    let node = json!({"metadata": {"name": "n1"}, "status": {"addresses": [
+        {"type": "InternalIP", "address": "10.0.0.1"}]}});
+    let created = world.post("/api/v1/nodes", &node).expect(201);
+    assert_eq!(
+        created.json["status"]["addresses"][0]["address"],
+        "10.0.0.1"
+    );
+    // The main endpoint keeps status, the subresource keeps spec.
+    let both = json!({"spec": {"podCIDR": "10.1.0.0/24"}, "status": {"addresses": null}});
+    let main = world.patch(path, &both).expect(200);
+    assert_eq!(main.json["spec"]["podCIDR"], "10.1.0.0/24");
+    assert_eq!(main.json["status"]["addresses"][0]["address"], "10.0.0.1");
+    let ready = json!({"spec": {"podCIDR": "other"},
+        "status": {"conditions": [{"type": "Ready", "status": "True"}]}});
+    let status = world.patch(&format!("{path}/status"), &ready).expect(200);
+    assert_eq!(status.json["spec"]["podCIDR"], "10.1.0.0/24");
+    // Another node's object is not its own.
+    world.patch("/api/v1/nodes/n2", &json!({})).expect(403);
+    world.be("admin");
+    let table = world
+        .send("GET", path, &[("Accept", TABLE)], "")
+        .expect(200);
+    let cells = &table.json["rows"][0]["cells"];
+    assert_eq!(cells[0], "n1");
+    assert_eq!(cells[1], "Ready");
+    assert_eq!(table.json["columnDefinitions"][5]["priority"], 1);
+    let names = world.get("/api/v1/nodes?fieldSelector=spec.unschedulable%3Dfalse");
+    assert_eq!(names.expect(200).names(), ["n1"]);
+}
