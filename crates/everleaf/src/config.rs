@@ -2,17 +2,69 @@
 
 use crate::args::agent::AgentArgs;
 use crate::args::controllers::ControllersArgs;
+use crate::args::up::UpArgs;
 use crate::failure::UsageError;
+use crate::up::system::Settings;
 use anyhow::{Context, Result};
 use everleaf_agent::{Config as AgentConfig, Environment, Options as AgentOptions};
 use everleaf_controllers::builtin::BuiltinSigner;
 use everleaf_controllers::options::{FilePair, Options as ControllersOptions, Validated};
 use std::path::PathBuf;
+use std::time::Duration;
 
+/// Below this, certificates are half over when they are issued: every signer backdates by five minutes.
+const SIGNING_DURATION_SHORT: Duration = Duration::from_secs(600);
 /// Gates that say the same as the two rotation flags.
 const CLIENT_GATE: &str = "RotateKubeletClientCertificate";
 /// The serving certificate's.
 const SERVING_GATE: &str = "RotateKubeletServerCertificate";
+
+/// What `up` is to run.
+pub(crate) fn up(args: &UpArgs) -> Result<Settings> {
+    let environment = Environment::of_this_host().context("cannot look at this host")?;
+    let host_name = environment.hostname.trim().to_lowercase();
+    let node_name = if args.no_node {
+        None
+    } else {
+        Some(node_name(args, &environment)?)
+    };
+    if args.signing.duration < SIGNING_DURATION_SHORT {
+        tracing::warn!(
+            "--cluster-signing-duration is below 10 minutes: certificates are renewed all the time, and a pause of minutes \
+             ends in expired ones"
+        );
+    }
+    Ok(Settings {
+        listen: args.listen,
+        sans: args
+            .tls_san
+            .iter()
+            .map(|san| san.trim().to_owned())
+            .filter(|san| !san.is_empty())
+            .collect(),
+        signing_duration: args.signing.duration,
+        host_name: node_name.clone().unwrap_or(host_name),
+        node_name,
+    })
+}
+
+/// The name that an agent of this host would take.
+fn node_name(args: &UpArgs, environment: &Environment) -> Result<String> {
+    let options = AgentOptions {
+        kubeconfig: Some(PathBuf::from("unused")),
+        rotate_certificates: Some(true),
+        hostname_override: args.node_name.clone(),
+        ..AgentOptions::default()
+    };
+    let config = options.resolve(environment).map_err(|problems| {
+        let text: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        UsageError(
+            text.join("; ")
+                .replace("--hostname-override", "--node-name"),
+        )
+    })?;
+    Ok(config.node_name)
+}
 
 /// What the agent is to do.
 pub(crate) fn agent(args: &AgentArgs) -> Result<AgentConfig> {

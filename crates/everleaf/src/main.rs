@@ -8,7 +8,10 @@ mod cmd;
 mod config;
 mod failure;
 mod log;
+mod observe;
 mod print;
+mod server;
+mod shutdown;
 mod up;
 
 use args::{Cli, Command};
@@ -18,8 +21,19 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     log::start(&cli.log);
+    if rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .is_err()
+    {
+        unreachable!("invariant: nothing before main installs a crypto provider");
+    }
     let outcome = match cli.command {
+        Command::Agent(args) => cmd::agent::run(&args),
+        Command::Apiserver(args) => cmd::apiserver::run(&args),
+        Command::Up(args) => cmd::up::run(&args),
+        Command::Certs(args) => cmd::certs::run(&args),
         Command::Completion(args) => cmd::completion::run(&args, &mut Cli::command()),
+        Command::Controllers(args) => cmd::controllers::run(&args),
         Command::Version(args) => cmd::version::run(&args),
         _ => Ok(ExitCode::SUCCESS),
     };

@@ -29,12 +29,7 @@ const WITH_VALUE: [&str; 22] = [
     "system-reserved",
 ];
 /// Switches.
-const SWITCHES: [&str; 4] = [
-    "fail-swap-on",
-    "logtostderr",
-    "register-node",
-    "runtime-cgroups",
-];
+const SWITCHES: [&str; 3] = ["fail-swap-on", "logtostderr", "register-node"];
 
 /// The ones that were given, in the order of the lists above.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -239,7 +239,7 @@ fn watched(sandbox: &Sandbox) -> Result<Verdict> {
         let text = watch.stdout();
         let conditions: Vec<String> = text
             .lines()
-            .filter(|line| line.starts_with("csr-"))
+            .filter(|line| line.starts_with("node-csr-"))
             .filter_map(|line| line.split_whitespace().next_back())
             .map(str::to_owned)
             .collect();

@@ -1,0 +1,35 @@
+//! `everleaf agent`: a node's certificates.
+
+use crate::args::agent::AgentArgs;
+use crate::config;
+use crate::shutdown::Shutdown;
+use anyhow::{Context, Result};
+use everleaf_agent::{Outcome, SystemClock};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Exit code of an agent whose credential has expired and that was told to give up.
+const CREDENTIAL_EXPIRED: u8 = 3;
+
+/// Runs until a signal, or until everything due is done (`--once`).
+pub(crate) fn run(args: &AgentArgs) -> Result<ExitCode> {
+    let config = config::agent(args)?;
+    if !args.ignored.0.is_empty() {
+        tracing::info!(
+            flags = args.ignored.0.join(","),
+            "these kubelet flags have no effect here: the agent keeps certificates and nothing else"
+        );
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(async {
+        let shutdown = Shutdown::on_signals()?;
+        let clock = Arc::new(SystemClock::new());
+        match everleaf_agent::run(config, clock, shutdown.asked()).await? {
+            Outcome::CredentialExpired => Ok(ExitCode::from(CREDENTIAL_EXPIRED)),
+            _ => Ok(ExitCode::SUCCESS),
+        }
+    })
+}

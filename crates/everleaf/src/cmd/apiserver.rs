@@ -1,0 +1,121 @@
+//! `everleaf apiserver`: the API server alone.
+
+use crate::args::apiserver::ApiserverArgs;
+use crate::failure::UsageError;
+use crate::print;
+use crate::server;
+use crate::shutdown::Shutdown;
+use crate::up::authority::{CA_CERTIFICATE, SERVER_CERTIFICATE, SERVER_KEY};
+use crate::up::data_dir::DataDir;
+use crate::up::system::wall_clock;
+use anyhow::{Context, Result};
+use everleaf_apiserver::authn::Config as AuthenticatorConfig;
+use everleaf_apiserver::serve::{self, ServingCertificate};
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use tokio::net::TcpListener;
+
+/// Runs until a signal.
+pub(crate) fn run(args: &ApiserverArgs) -> Result<ExitCode> {
+    check_authorization_mode(&args.authorization_mode)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(async {
+        let shutdown = Shutdown::on_signals()?;
+        serve(args, shutdown).await?;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+async fn serve(args: &ApiserverArgs, shutdown: Shutdown) -> Result<()> {
+    let dir = DataDir::open(&args.data_dir)?;
+    let file = |given: &Option<PathBuf>, own: &str| given.clone().unwrap_or_else(|| dir.path(own));
+    let chain = read(
+        &file(&args.tls_cert_file, SERVER_CERTIFICATE),
+        "--tls-cert-file",
+    )?;
+    let key = read(
+        &file(&args.tls_private_key_file, SERVER_KEY),
+        "--tls-private-key-file",
+    )?;
+    let client_ca = read(
+        &file(&args.client_ca_file, CA_CERTIFICATE),
+        "--client-ca-file",
+    )?;
+    let tokens = match &args.token_auth_file {
+        Some(path) => String::from_utf8(read(path, "--token-auth-file")?)
+            .with_context(|| format!("--token-auth-file {}: not text", path.display()))?,
+        None => String::new(),
+    };
+    let certificate = ServingCertificate::from_pem(&chain, &key)?;
+    let listen = SocketAddr::new(args.bind_address, args.secure_port);
+    let listener = TcpListener::bind(listen).await.with_context(|| {
+        format!(
+            "cannot listen on {listen} (--bind-address, --secure-port); is another server running?"
+        )
+    })?;
+    let listen = listener
+        .local_addr()
+        .context("cannot see where the server listens")?;
+    let authenticator = AuthenticatorConfig {
+        client_ca_pem: client_ca,
+        token_auth_csv: tokens,
+        bootstrap_tokens: args.enable_bootstrap_token_auth,
+        anonymous: args.anonymous_auth,
+    };
+    let server = server::open(&dir.path("store"), authenticator, listen.to_string())?;
+    let clock = wall_clock();
+    server.install(clock()).await?;
+    print::line(&format!(
+        "Everleaf API server {} listens on {listen}.",
+        env!("CARGO_PKG_VERSION")
+    ));
+    serve::run(listener, server, certificate, clock, shutdown.asked()).await?;
+    Ok(())
+}
+
+fn read(path: &Path, flag: &str) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| {
+        format!(
+            "cannot read {} ({flag}); `everleaf up` makes these files, or name your own",
+            path.display()
+        )
+    })
+}
+
+fn check_authorization_mode(modes: &[String]) -> Result<(), UsageError> {
+    let given: BTreeSet<&str> = modes.iter().map(|mode| mode.trim()).collect();
+    if given == BTreeSet::from(["Node", "RBAC"]) {
+        return Ok(());
+    }
+    Err(UsageError(format!(
+        "--authorization-mode {}: only Node,RBAC is supported (in either order): without Node a node could act for \
+         others, without RBAC nobody else could do anything",
+        modes.join(",")
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_safe_authorization_modes_are_taken() {
+        for (modes, good) in [
+            ("Node,RBAC", true),
+            ("RBAC,Node", true),
+            ("RBAC", false),
+            ("Node", false),
+            ("AlwaysAllow", false),
+            ("Node,RBAC,Webhook", false),
+        ] {
+            let modes: Vec<String> = modes.split(',').map(str::to_owned).collect();
+            assert_eq!(check_authorization_mode(&modes).is_ok(), good, "{modes:?}");
+        }
+    }
+}

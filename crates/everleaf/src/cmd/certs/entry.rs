@@ -1,0 +1,273 @@
+//! One certificate as people and programs read it, and what is wrong with it.
+
+use super::survey::Found;
+use everleaf_pki::{Chain, Leaf};
+use everleaf_rotation::{Standing, rotation_deadline};
+use jiff::Timestamp;
+use serde::Serialize;
+
+/// One certificate; members that make no sense for it are absent.
+#[derive(Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Entry {
+    file: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    link_to: Option<String>,
+    subject: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    dns_names: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    ip_addresses: Vec<String>,
+    serial_number: String,
+    sha256: String,
+    issuer: String,
+    is_certificate_authority: bool,
+    chain_length: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_before: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_after: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    life_used_percent: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rotation_deadline: Option<String>,
+    standing: &'static str,
+    problems: Vec<String>,
+    #[serde(skip)]
+    left: String,
+}
+
+impl Entry {
+    /// What was found, judged at `now`.
+    pub(super) fn of(found: &Found, now: Timestamp) -> Self {
+        let mut entry = Self {
+            file: found.file.clone(),
+            link_to: found.link_to.clone(),
+            ..Self::default()
+        };
+        match &found.content {
+            Ok(chain) => entry.describe(chain, found, now),
+            Err(why) => {
+                entry.standing = Standing::Absent.as_str();
+                entry.problems.push(why.clone());
+            }
+        }
+        if found.key_is_readable_by_others {
+            entry
+                .problems
+                .push("others may read the key: chmod 0600".to_owned());
+        }
+        entry
+    }
+
+    fn describe(&mut self, chain: &Chain, found: &Found, now: Timestamp) {
+        let leaf = chain.leaf();
+        self.subject = leaf.subject_text();
+        self.dns_names = leaf.dns_names().to_vec();
+        self.ip_addresses = leaf
+            .ip_addresses()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        self.serial_number = leaf.serial().to_string();
+        self.sha256 = leaf.fingerprint().to_string();
+        self.issuer = leaf.issuer_text();
+        self.is_certificate_authority = leaf.is_ca();
+        self.chain_length = chain.certificates().len();
+        self.not_before = Some(leaf.not_before().to_string());
+        self.not_after = Some(leaf.not_after().to_string());
+        let age = now.duration_since(leaf.not_before()).as_secs();
+        self.life_used_percent = Some(age.saturating_mul(100) / leaf.lifetime().seconds.max(1));
+        let left = leaf.not_after().duration_since(now).as_secs();
+        self.left = if left < 0 {
+            "none".to_owned()
+        } else {
+            everleaf_api::duration::human(left)
+        };
+        let standing = Standing::of(Some(leaf), now);
+        self.standing = standing.as_str();
+        if leaf.is_ca() {
+            // Nobody renews an authority at a deadline.
+            if standing == Standing::Due {
+                self.standing = Standing::Fresh.as_str();
+            }
+        } else {
+            self.rotation_deadline = Some(rotation_deadline(leaf).to_string());
+        }
+        self.judge(leaf, chain, found, now);
+    }
+
+    fn judge(&mut self, leaf: &Leaf, chain: &Chain, found: &Found, now: Timestamp) {
+        if now > leaf.not_after() {
+            self.problems
+                .push("expired by this host's clock".to_owned());
+        }
+        if now < leaf.not_before() {
+            self.problems
+                .push("not yet valid by this host's clock".to_owned());
+        }
+        if let Some(Err(why)) = &found.key {
+            self.problems.push(format!("key: {why}"));
+        }
+        let Some(anchors) = &found.anchors else {
+            return;
+        };
+        if leaf.is_ca() {
+            return;
+        }
+        let last = chain.certificates().last().unwrap_or(leaf);
+        match anchors.iter().find(|anchor| last.is_signed_by(anchor)) {
+            None => self
+                .problems
+                .push("not signed by the certificate authority".to_owned()),
+            Some(anchor) if anchor.not_after() < leaf.not_after() => {
+                self.problems.push(format!(
+                    "its authority ends first, at {}",
+                    anchor.not_after()
+                ));
+            }
+            Some(anchor) if anchor.not_after() == leaf.not_after() => {
+                self.problems.push("ends with its authority".to_owned());
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// Cells of the table.
+    pub(super) fn row(&self, wide: bool) -> Vec<String> {
+        let or_dash = |text: Option<String>| {
+            text.filter(|text| !text.is_empty())
+                .unwrap_or_else(|| "-".into())
+        };
+        let file = match &self.link_to {
+            Some(target) => format!("{} → {target}", self.file),
+            None => self.file.clone(),
+        };
+        let mut row = vec![
+            file,
+            or_dash(Some(self.subject.clone())),
+            or_dash(self.not_after.clone()),
+            or_dash(Some(self.left.clone())),
+            or_dash(self.life_used_percent.map(|percent| format!("{percent}%"))),
+            or_dash(self.rotation_deadline.clone()),
+            self.standing.to_owned(),
+        ];
+        if wide {
+            let sans: Vec<String> = self
+                .dns_names
+                .iter()
+                .chain(&self.ip_addresses)
+                .cloned()
+                .collect();
+            row.extend([
+                or_dash(Some(sans.join(","))),
+                or_dash(Some(self.serial_number.clone())),
+                or_dash(self.not_before.clone()),
+                or_dash(Some(self.issuer.clone())),
+                self.chain_length.to_string(),
+            ]);
+        }
+        row.push(or_dash(Some(self.problems.join("; "))));
+        row
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use everleaf_pki::{Credential, Issuer, KeyAlgorithm, PrivateKey, Subject, Template, Usage};
+    use std::sync::Arc;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn authority(not_after: &str) -> Issuer {
+        let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
+        Issuer::self_signed(
+            "ca",
+            key,
+            [1; 16],
+            at("2030-01-01T00:00:00Z"),
+            at(not_after),
+        )
+        .unwrap()
+    }
+
+    fn node(issuer: &Issuer) -> Found {
+        let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
+        let template = Template {
+            subject: Subject {
+                common_name: "system:node:n".into(),
+                organizations: vec!["system:nodes".into()],
+            },
+            ..Template::default()
+        };
+        let chain = issuer
+            .issue_own(
+                &template,
+                key.public_key(),
+                &[Usage::ClientAuth],
+                [2; 16],
+                at("2031-01-01T00:00:00Z"),
+                at("2032-01-01T00:00:00Z"),
+            )
+            .unwrap();
+        let credential = Credential::new(chain.clone(), key)
+            .map(drop)
+            .map_err(|e| e.to_string());
+        Found {
+            file: "n.pem".into(),
+            content: Ok(chain),
+            key: Some(credential),
+            anchors: Some(Arc::from([issuer.certificate().clone()])),
+            link_to: None,
+            key_is_readable_by_others: false,
+        }
+    }
+
+    #[test]
+    fn a_healthy_certificate_has_no_problem() {
+        let entry = Entry::of(
+            &node(&authority("2040-01-01T00:00:00Z")),
+            at("2031-07-02T12:00:00Z"),
+        );
+        assert_eq!(entry.problems, Vec::<String>::new());
+        assert_eq!(
+            (entry.standing, entry.life_used_percent),
+            ("fresh", Some(50))
+        );
+        assert_eq!(entry.row(false).len() + 5, entry.row(true).len());
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let issuer = authority("2040-01-01T00:00:00Z");
+        let now = at("2032-06-01T00:00:00Z");
+        let expired = Entry::of(&node(&issuer), now);
+        assert_eq!(expired.problems, ["expired by this host's clock"]);
+        assert_eq!(expired.left, "none");
+
+        let early = Entry::of(&node(&issuer), at("2030-06-01T00:00:00Z"));
+        assert_eq!(early.problems, ["not yet valid by this host's clock"]);
+
+        let mut stranger = node(&issuer);
+        stranger.anchors = Some(Arc::from([authority("2040-01-01T00:00:00Z")
+            .certificate()
+            .clone()]));
+        let stranger = Entry::of(&stranger, at("2031-07-01T00:00:00Z"));
+        assert_eq!(
+            stranger.problems,
+            ["not signed by the certificate authority"]
+        );
+
+        let mut corrupt = node(&issuer);
+        corrupt.content = Err("no certificate".into());
+        corrupt.key_is_readable_by_others = true;
+        let corrupt = Entry::of(&corrupt, now);
+        assert_eq!(
+            corrupt.problems,
+            ["no certificate", "others may read the key: chmod 0600"]
+        );
+    }
+}

@@ -1,0 +1,57 @@
+//! `everleaf controllers`: approver, signer and cleaner against any API server.
+
+use crate::args::controllers::ControllersArgs;
+use crate::args::signing::SigningDuration;
+use crate::shutdown::Shutdown;
+use crate::{config, observe};
+use anyhow::{Context, Result};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Runs until a signal.
+pub(crate) fn run(args: &ControllersArgs) -> Result<ExitCode> {
+    if args.signing.deprecated_name_used {
+        tracing::warn!("{}", SigningDuration::DEPRECATION);
+    }
+    let validated = config::controllers(args)?;
+    for warning in &validated.warnings {
+        tracing::warn!("{warning}");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(async {
+        let shutdown = Shutdown::on_signals()?;
+        let mut config = validated.config;
+        let client_config = client_config(&args.kubeconfig).await?;
+        config.server_host = client_config
+            .cluster_url
+            .authority()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        tracing::info!(server = config.server_host, "controllers start");
+        let client = kube::Client::try_from(client_config)
+            .with_context(|| format!("kubeconfig {} cannot be used", args.kubeconfig.display()))?;
+        if let Some(address) = args.metrics_bind_address {
+            observe::start(address, Arc::clone(&config.telemetry)).await?;
+        }
+        everleaf_controllers::run(client, config, shutdown.asked()).await?;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+async fn client_config(path: &Path) -> Result<kube::Config> {
+    let shown = path.display();
+    let kubeconfig =
+        Kubeconfig::read_from(path).with_context(|| format!("cannot use kubeconfig {shown}"))?;
+    let mut config =
+        kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+            .await
+            .with_context(|| format!("kubeconfig {shown} cannot be used"))?;
+    // The loops have their own queue and back-off.
+    config.default_retry = false;
+    Ok(config)
+}

@@ -1,0 +1,151 @@
+//! The kubeconfigs of a data directory: the admin's, the new nodes', and this host's node's.
+
+use super::authority::{is_worn, issue_admin};
+use super::data_dir::DataDir;
+use super::token::{self, BootstrapToken};
+use anyhow::{Result, anyhow};
+use everleaf_agent::kubeconfig::{
+    ClientCertificate, Cluster, Names, ServerUrl, Source, Token, Trust, User,
+};
+use everleaf_agent::{Kubeconfig, Secret};
+use everleaf_apiserver::handler::Server;
+use everleaf_pki::{Credential, Issuer};
+use jiff::{SignedDuration, Timestamp};
+
+/// Can do everything.
+pub(crate) const ADMIN: &str = "admin.conf";
+/// Can file a first request.
+pub(crate) const BOOTSTRAP: &str = "bootstrap-kubelet.conf";
+/// Is this host's node.
+pub(crate) const NODE: &str = "kubelet.conf";
+/// This host's node's cert dir.
+pub(crate) const NODE_CERT_DIR: &str = "node/pki";
+
+/// Life of the token in `bootstrap-kubelet.conf`.
+const BOOTSTRAP_HOURS: i64 = 24;
+/// A start with less left than this replaces it.
+const BOOTSTRAP_LEFT_MIN: SignedDuration = SignedDuration::from_hours(1);
+
+/// Names in `admin.conf`, as kubeadm gives them.
+const ADMIN_NAMES: Names<'static> = Names {
+    cluster: "everleaf",
+    user: "kubernetes-admin",
+    context: "kubernetes-admin@everleaf",
+    namespace: "default",
+};
+
+/// How to reach the server at `url`.
+pub(crate) fn cluster(url: &str, ca_pem: &str) -> Result<Cluster> {
+    Ok(Cluster {
+        server: ServerUrl::parse(url).map_err(|why| anyhow!(why))?,
+        trust: Trust::Bundle(Source::Inline(Secret::new(ca_pem.to_owned()))),
+        tls_server_name: None,
+        proxy: None,
+    })
+}
+
+/// Writes `admin.conf` when it is missing, worn, of another authority, or leads elsewhere.
+pub(crate) fn ensure_admin(
+    dir: &DataDir,
+    issuer: &Issuer,
+    url: &str,
+    now: Timestamp,
+) -> Result<()> {
+    let wanted = cluster(url, &issuer.certificate_pem())?;
+    let path = dir.path(ADMIN);
+    if let Ok(present) = Kubeconfig::read(&path)
+        && present.cluster == wanted
+        && let Some(credential) = inline_credential(&present.user)
+        && !is_worn(credential.leaf(), issuer, now)
+    {
+        return Ok(());
+    }
+    let credential = issue_admin(issuer, now)?;
+    let user = User {
+        token: None,
+        client_certificate: Some(ClientCertificate {
+            certificate: Source::Inline(Secret::new(credential.chain().to_pem())),
+            key: Source::Inline(Secret::new(credential.key().to_pem().to_string())),
+        }),
+    };
+    Ok(Kubeconfig {
+        cluster: wanted,
+        user,
+    }
+    .write(&path, &ADMIN_NAMES)?)
+}
+
+fn inline_credential(user: &User) -> Option<Credential> {
+    let pair = user.client_certificate.as_ref()?;
+    let certificate = pair.certificate.read().ok()?;
+    let key = pair.key.read().ok()?;
+    let both = Secret::new(format!("{}\n{}", certificate.expose(), key.expose()));
+    Credential::from_pem(both.expose().as_bytes()).ok()
+}
+
+/// Writes `bootstrap-kubelet.conf`, with its token when that is still good, with a new one otherwise. Returns until when the
+/// token is good.
+pub(crate) async fn ensure_bootstrap(
+    dir: &DataDir,
+    server: &Server,
+    cluster: Cluster,
+    now: Timestamp,
+) -> Result<Timestamp> {
+    let path = dir.path(BOOTSTRAP);
+    let written_down = Kubeconfig::read(&path)
+        .ok()
+        .and_then(|present| match present.user.token {
+            Some(Token::Inline(text)) => BootstrapToken::parse(text.expose()),
+            _ => None,
+        });
+    let still_good = written_down.and_then(|token| {
+        let until = token.accepted_until(server)?;
+        (until.duration_since(now) >= BOOTSTRAP_LEFT_MIN).then_some((token, until))
+    });
+    let (token, until) = match still_good {
+        Some(good) => good,
+        None => {
+            let token = BootstrapToken::generate()?;
+            let until = token::lasting(BOOTSTRAP_HOURS, now);
+            token
+                .grant(
+                    server,
+                    until,
+                    "for new nodes, in bootstrap-kubelet.conf",
+                    now,
+                )
+                .await?;
+            (token, until)
+        }
+    };
+    dir.write_if_changed(
+        BOOTSTRAP,
+        &with_token(cluster, &token).to_yaml(&Names::BOOTSTRAP),
+    )?;
+    Ok(until)
+}
+
+/// A kubeconfig that authenticates with a bootstrap token.
+pub(crate) fn with_token(cluster: Cluster, token: &BootstrapToken) -> Kubeconfig {
+    let user = User {
+        token: Some(Token::Inline(token.bearer())),
+        client_certificate: None,
+    };
+    Kubeconfig { cluster, user }
+}
+
+/// Writes `kubelet.conf`, which names the current credential of this host's node, there or not yet.
+pub(crate) fn ensure_node(dir: &DataDir, cluster: Cluster) -> Result<()> {
+    let current = dir.path(NODE_CERT_DIR).join("kubelet-client-current.pem");
+    let user = User {
+        token: None,
+        client_certificate: Some(ClientCertificate {
+            certificate: Source::File(current.clone()),
+            key: Source::File(current),
+        }),
+    };
+    dir.write_if_changed(
+        NODE,
+        &Kubeconfig { cluster, user }.to_yaml(&Names::BOOTSTRAP),
+    )
+}

@@ -1,0 +1,132 @@
+//! This host's node inside `up`: an ordinary agent over TLS, and the token it joins with.
+//!
+//! The token is in memory only. The server accepts it for an hour at a time, from when the node needs it until its certificate
+//! is installed.
+
+use super::authority::Authority;
+use super::data_dir::DataDir;
+use super::kubeconfigs::{self, NODE, NODE_CERT_DIR};
+use super::token::{self, BootstrapToken};
+use crate::shutdown::Shutdown;
+use anyhow::Result;
+use everleaf_agent::kubeconfig::Cluster;
+use everleaf_agent::{Bootstrap, Clock, Config, SystemClock};
+use everleaf_apiserver::handler::Server;
+use everleaf_pki::Credential;
+use everleaf_rotation::{Kind, Notice};
+use jiff::Timestamp;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// Hours for which the token is good each time.
+const TOKEN_HOURS: i64 = 1;
+
+/// What the agent's notices mean for the token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TokenChange {
+    Grant,
+    Revoke,
+}
+
+/// The node, ready to run.
+pub(crate) struct Node {
+    config: Config,
+    server: Arc<Server>,
+    token: BootstrapToken,
+}
+
+impl Node {
+    /// Writes its kubeconfig, and lets its token in if it has no certificate yet.
+    pub(crate) async fn prepare(
+        dir: &DataDir,
+        server: Arc<Server>,
+        name: &str,
+        cluster: Cluster,
+        authority: &Authority,
+        now: Timestamp,
+    ) -> Result<Self> {
+        kubeconfigs::ensure_node(dir, cluster.clone())?;
+        let token = BootstrapToken::generate()?;
+        let mut config = Config::for_node(name, dir.path(NODE), dir.path(NODE_CERT_DIR));
+        // A serving certificate waits for a person's approval, and nothing on this host serves with it.
+        config.serving = false;
+        config.bootstrap = Some(Bootstrap::InMemory(Box::new(kubeconfigs::with_token(
+            cluster, &token,
+        ))));
+        if !has_usable_certificate(dir, authority, now) {
+            grant(&token, &server, now).await?;
+        }
+        Ok(Self {
+            config,
+            server,
+            token,
+        })
+    }
+
+    /// Runs the agent, and lets the token in and out as it needs it.
+    pub(crate) async fn run(self, shutdown: Shutdown) -> Result<()> {
+        let Self {
+            config,
+            server,
+            token,
+        } = self;
+        let clock = Arc::new(SystemClock::new());
+        let (sender, mut changes) = mpsc::unbounded_channel();
+        let watcher = tokio::spawn(async move {
+            let clock = SystemClock::new();
+            while let Some(change) = changes.recv().await {
+                let done = match change {
+                    TokenChange::Grant => grant(&token, &server, clock.wall()).await,
+                    TokenChange::Revoke => token.revoke(&server).await,
+                };
+                if let Err(error) = done {
+                    tracing::warn!("{}", crate::failure::chain(&error));
+                }
+            }
+        });
+        let observe = move |kind: Kind, notice: &Notice| {
+            if let Some(change) = token_change(kind, notice) {
+                // Nobody listens only when the process ends.
+                let _ = sender.send(change);
+            }
+        };
+        let outcome = everleaf_agent::run_with(config, clock, shutdown.asked(), observe).await;
+        watcher.await?;
+        outcome?;
+        Ok(())
+    }
+}
+
+fn token_change(kind: Kind, notice: &Notice) -> Option<TokenChange> {
+    match notice {
+        Notice::Installed { .. } if kind == Kind::Client => Some(TokenChange::Revoke),
+        // Every credential was refused, as after a sleep past the end of a short certificate: let it join again.
+        Notice::Stuck { .. } if kind == Kind::Client => Some(TokenChange::Grant),
+        _ => None,
+    }
+}
+
+async fn grant(token: &BootstrapToken, server: &Server, now: Timestamp) -> Result<()> {
+    token
+        .grant(
+            server,
+            token::lasting(TOKEN_HOURS, now),
+            "for this host's node",
+            now,
+        )
+        .await
+}
+
+/// A certificate on disk that this server will accept. The server's clock is this process's.
+fn has_usable_certificate(dir: &DataDir, authority: &Authority, now: Timestamp) -> bool {
+    let name = format!("{NODE_CERT_DIR}/kubelet-client-current.pem");
+    let Ok(Some(pem)) = dir.read(&name) else {
+        return false;
+    };
+    Credential::from_pem(pem.as_bytes()).is_ok_and(|credential| {
+        credential.leaf().not_after() > now
+            && credential
+                .leaf()
+                .is_signed_by(authority.issuer.certificate())
+    })
+}

@@ -1,0 +1,275 @@
+//! The running system: server, controllers, and this host's node, started in order and stopped in the opposite one.
+
+use super::address::{self, Addresses};
+use super::authority::{self, Authority, Wanted};
+use super::data_dir::DataDir;
+use super::kubeconfigs;
+use super::node::Node;
+use crate::server;
+use crate::shutdown::Shutdown;
+use anyhow::{Context, Result, anyhow};
+use everleaf_agent::{Clock, SystemClock};
+use everleaf_apiserver::authn::Config as AuthenticatorConfig;
+use everleaf_apiserver::handler::{Clock as ServerClock, Server};
+use everleaf_apiserver::serve::{self, ServingCertificate};
+use everleaf_apiserver::user::User;
+use everleaf_controllers::Config as ControllersConfig;
+use everleaf_pki::Issuer;
+use jiff::Timestamp;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// How often the certificates that we issue to ourselves are looked at.
+const CARE_INTERVAL: Duration = Duration::from_secs(3600);
+/// Longest wait for the controllers and the node to finish what is in hand.
+const STOP_PATIENCE: Duration = Duration::from_secs(8);
+
+/// What `up` was asked to run.
+pub(crate) struct Settings {
+    /// Where to listen.
+    pub(crate) listen: SocketAddr,
+    /// `--tls-san`
+    pub(crate) sans: Vec<String>,
+    /// Longest lifetime of certificates.
+    pub(crate) signing_duration: Duration,
+    /// Name of this host's node; none for no node.
+    pub(crate) node_name: Option<String>,
+    /// Name of the host, for the server's certificate.
+    pub(crate) host_name: String,
+}
+
+/// A part that runs in the background.
+struct Part {
+    name: &'static str,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<Result<()>>,
+}
+
+/// The running system.
+pub(crate) struct System {
+    /// The API server.
+    pub(crate) server: Arc<Server>,
+    /// URL for this host.
+    pub(crate) local_url: String,
+    /// End of the authority.
+    pub(crate) ca_not_after: Timestamp,
+    /// End of the token in `bootstrap-kubelet.conf`.
+    pub(crate) bootstrap_until: Timestamp,
+    /// In the order of their start.
+    parts: Vec<Part>,
+    care: JoinHandle<()>,
+}
+
+impl System {
+    /// Makes what is missing, starts everything, and returns when the API server answers.
+    pub(crate) async fn start(dir: &Arc<DataDir>, settings: &Settings) -> Result<Self> {
+        let clock = Arc::new(SystemClock::new());
+        let now = clock.wall();
+        let listener = TcpListener::bind(settings.listen).await.with_context(|| {
+            format!(
+                "cannot listen on {} (--listen); is another server running?",
+                settings.listen
+            )
+        })?;
+        let listen = listener
+            .local_addr()
+            .context("cannot see where the server listens")?;
+        let addresses = Addresses::new(
+            listen,
+            &settings.host_name,
+            &settings.sans,
+            address::primary,
+        );
+        let wanted = Wanted {
+            signing_duration: settings.signing_duration,
+            dns_names: addresses.dns_names.clone(),
+            ip_addresses: addresses.ip_addresses.clone(),
+        };
+        let authority = authority::ensure(dir, &wanted, now)?;
+        for remark in &authority.remarks {
+            tracing::warn!("{remark}");
+        }
+        let server = open_server(dir, &authority, &addresses)?;
+        server.install(now).await?;
+        kubeconfigs::ensure_admin(dir, &authority.issuer, &addresses.local_url, now)?;
+        super::token::remove_expired(&server, now).await?;
+        let public = kubeconfigs::cluster(&addresses.public_url, &authority.ca_pem)?;
+        let bootstrap_until = kubeconfigs::ensure_bootstrap(dir, &server, public, now).await?;
+        let mut system = Self {
+            local_url: addresses.local_url.clone(),
+            ca_not_after: authority.issuer.certificate().not_after(),
+            bootstrap_until,
+            parts: Vec::new(),
+            care: tokio::spawn(care(
+                Arc::clone(dir),
+                Arc::clone(&authority.issuer),
+                addresses.local_url,
+            )),
+            server,
+        };
+        system.start_server(listener, &authority)?;
+        system.start_controllers(&authority, settings.signing_duration);
+        if let Some(name) = &settings.node_name {
+            system.start_node(dir, name, &authority, now).await?;
+        }
+        Ok(system)
+    }
+
+    fn start_server(&mut self, listener: TcpListener, authority: &Authority) -> Result<()> {
+        let chain = authority.server.chain().to_pem();
+        let key = authority.server.key().to_pem();
+        let certificate = ServingCertificate::from_pem(chain.as_bytes(), key.as_bytes())?;
+        let server = Arc::clone(&self.server);
+        self.start_part("API server", |shutdown| async move {
+            serve::run(
+                listener,
+                server,
+                certificate,
+                wall_clock(),
+                shutdown.asked(),
+            )
+            .await?;
+            Ok(())
+        });
+        Ok(())
+    }
+
+    fn start_controllers(&mut self, authority: &Authority, signing_duration: Duration) {
+        let mut config = ControllersConfig::in_process(Arc::clone(&authority.issuer));
+        config.signing_duration = signing_duration;
+        let door = self
+            .server
+            .in_process(certificate_controller(), wall_clock());
+        let client = kube::Client::new(door, "default");
+        self.start_part("controllers", |shutdown| async move {
+            everleaf_controllers::run(client, config, shutdown.asked()).await?;
+            Ok(())
+        });
+    }
+
+    async fn start_node(
+        &mut self,
+        dir: &Arc<DataDir>,
+        name: &str,
+        authority: &Authority,
+        now: Timestamp,
+    ) -> Result<()> {
+        let cluster = kubeconfigs::cluster(&self.local_url, &authority.ca_pem)?;
+        let server = Arc::clone(&self.server);
+        let node = Node::prepare(dir, server, name, cluster, authority, now).await?;
+        self.start_part("node", |shutdown| node.run(shutdown));
+        Ok(())
+    }
+
+    fn start_part<F>(&mut self, name: &'static str, run: impl FnOnce(Shutdown) -> F)
+    where
+        F: Future<Output = Result<()>> + Send + 'static,
+    {
+        let (stop, shutdown) = Shutdown::by_hand();
+        let task = tokio::spawn(run(shutdown));
+        self.parts.push(Part { name, stop, task });
+    }
+
+    /// Runs until `shutdown`, or until a part ends that should not; then stops everything in order.
+    pub(crate) async fn run(mut self, shutdown: Shutdown) -> Result<()> {
+        let outcome = tokio::select! {
+            () = shutdown.asked() => Ok(()),
+            ended = first_to_end(&mut self.parts) => Err(ended),
+        };
+        self.stop().await;
+        outcome
+    }
+
+    /// Stops the last part first: the node and the controllers still need the server.
+    pub(crate) async fn stop(self) {
+        self.care.abort();
+        for part in self.parts.into_iter().rev() {
+            part.stop.send_replace(true);
+            if part.task.is_finished() {
+                continue;
+            }
+            let abort = part.task.abort_handle();
+            match tokio::time::timeout(STOP_PATIENCE + serve::STOP_TIMEOUT, part.task).await {
+                Ok(Ok(Ok(()))) => {}
+                Ok(Ok(Err(error))) => {
+                    tracing::warn!(
+                        "{} stopped with: {}",
+                        part.name,
+                        crate::failure::chain(&error)
+                    );
+                }
+                Ok(Err(error)) => tracing::warn!("{} stopped with: {error}", part.name),
+                Err(_) => {
+                    tracing::warn!("{} does not stop and is cut off", part.name);
+                    abort.abort();
+                }
+            }
+        }
+    }
+}
+
+/// Returns why, once any part has ended.
+async fn first_to_end(parts: &mut [Part]) -> anyhow::Error {
+    let waits = parts.iter_mut().map(|part| {
+        Box::pin(async move {
+            match (&mut part.task).await {
+                Ok(Ok(())) => anyhow!("the {} ended unexpectedly", part.name),
+                Ok(Err(error)) => error.context(format!("the {} ended", part.name)),
+                Err(error) => anyhow!("the {} ended by a defect: {error}", part.name),
+            }
+        })
+    });
+    futures_util::future::select_all(waits).await.0
+}
+
+fn open_server(dir: &DataDir, authority: &Authority, addresses: &Addresses) -> Result<Arc<Server>> {
+    let authenticator = AuthenticatorConfig {
+        client_ca_pem: authority.ca_pem.clone().into_bytes(),
+        token_auth_csv: String::new(),
+        bootstrap_tokens: true,
+        anonymous: true,
+    };
+    let address = addresses
+        .public_url
+        .trim_start_matches("https://")
+        .to_owned();
+    server::open(&dir.path("store"), authenticator, address)
+}
+
+/// The server's clock.
+pub(crate) fn wall_clock() -> ServerClock {
+    let clock = SystemClock::new();
+    Arc::new(move || clock.wall())
+}
+
+/// Whom the controllers act as: the service account that Kubernetes gives them.
+fn certificate_controller() -> User {
+    let groups = [
+        "system:serviceaccounts",
+        "system:serviceaccounts:kube-system",
+        "system:authenticated",
+    ];
+    User {
+        name: "system:serviceaccount:kube-system:certificate-controller".into(),
+        groups: groups.map(str::to_owned).to_vec(),
+        ..User::default()
+    }
+}
+
+/// Renews `admin.conf` in time, however long the process runs.
+async fn care(dir: Arc<DataDir>, issuer: Arc<Issuer>, url: String) {
+    let clock = SystemClock::new();
+    loop {
+        tokio::time::sleep(CARE_INTERVAL).await;
+        if let Err(error) = kubeconfigs::ensure_admin(&dir, &issuer, &url, clock.wall()) {
+            tracing::warn!(
+                "admin.conf cannot be renewed: {}",
+                crate::failure::chain(&error)
+            );
+        }
+    }
+}
