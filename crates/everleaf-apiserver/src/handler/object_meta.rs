@@ -179,7 +179,7 @@ fn owners(owners: &Value, errors: &mut Vec<FieldError>) {
 fn qualified_name(text: &str) -> Result<(), String> {
     match text.split_once('/') {
         None => name_part(text),
-        Some((prefix, _)) if prefix.is_empty() => Err("prefix part must be non-empty".to_owned()),
+        Some(("", _)) => Err("prefix part must be non-empty".to_owned()),
         Some((prefix, name)) => {
             names::subdomain(prefix).map_err(|text| format!("prefix part {text}"))?;
             name_part(name)

@@ -22,6 +22,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
@@ -57,6 +58,8 @@ const HTTP2_HEAD_BYTES_MAX: u32 = 64 * 1024;
 const HTTP2_STREAMS_MAX: u32 = 250;
 const HTTP2_STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const HTTP2_CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+/// What one slow stream may hold back.
+const HTTP2_SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
 const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(30);
 const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause after a failed accept (no file descriptors left, mostly).
@@ -65,7 +68,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Serves `server` on `listener` until `shutdown` resolves; then lets requests finish, ends watches
 /// cleanly, and returns.
 ///
-/// `clock` is read once per request. The server's own objects ([`Server::install`]) are looked after once
+/// `clock` is read once per request. Clients are told the client CA's subjects as they are at the start; a CA that
+/// is renewed keeps its subject. The server's own objects ([`Server::install`]) are looked after once
 /// a minute; the first time is the caller's.
 ///
 /// # Errors
@@ -77,14 +81,7 @@ pub async fn run(
     clock: Clock,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), TlsError> {
-    let hints = server.authenticator().client_ca_subjects();
-    let shared = Arc::new(Shared {
-        tls: Arc::new(certificate.server_config(hints)?),
-        handshakes: Semaphore::new(HANDSHAKES_MAX),
-        connection: connection_builder(),
-        server,
-        clock,
-    });
+    let shared = Arc::new(Shared::new(server, &certificate, clock)?);
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let graceful = GracefulShutdown::new();
     let caretaker = tokio::spawn(take_care(Arc::clone(&shared)));
@@ -126,6 +123,23 @@ struct Shared {
     clock: Clock,
 }
 
+impl Shared {
+    fn new(
+        server: Arc<Server>,
+        certificate: &Arc<ServingCertificate>,
+        clock: Clock,
+    ) -> Result<Self, TlsError> {
+        let hints = server.authenticator().client_ca_subjects();
+        Ok(Self {
+            tls: Arc::new(certificate.server_config(hints)?),
+            handshakes: Semaphore::new(HANDSHAKES_MAX),
+            connection: connection_builder(),
+            server,
+            clock,
+        })
+    }
+}
+
 async fn accept(
     listener: &TcpListener,
     connections: &Arc<Semaphore>,
@@ -139,12 +153,14 @@ async fn accept(
     Ok((stream, permit))
 }
 
-async fn serve_connection(
+async fn serve_connection<S>(
     shared: Arc<Shared>,
-    stream: TcpStream,
+    stream: S,
     watcher: Watcher,
     _permit: OwnedSemaphorePermit,
-) {
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let stream = match timeout(HANDSHAKE_TIMEOUT, handshake(&shared, stream)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
@@ -180,7 +196,10 @@ async fn serve_connection(
 }
 
 /// The client's hello costs nothing to wait for; what follows is bounded.
-async fn handshake(shared: &Shared, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+async fn handshake<S>(shared: &Shared, stream: S) -> io::Result<TlsStream<S>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let acceptor = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream);
     let hello = acceptor.await?;
     let _permit = shared
@@ -223,6 +242,7 @@ fn connection_builder() -> auto::Builder<TokioExecutor> {
         .initial_stream_window_size(HTTP2_STREAM_WINDOW_BYTES)
         .initial_connection_window_size(HTTP2_CONNECTION_WINDOW_BYTES)
         .max_header_list_size(HTTP2_HEAD_BYTES_MAX)
+        .max_send_buf_size(HTTP2_SEND_BUFFER_BYTES_MAX)
         .keep_alive_interval(HTTP2_PING_INTERVAL)
         .keep_alive_timeout(HTTP2_PING_TIMEOUT);
     builder

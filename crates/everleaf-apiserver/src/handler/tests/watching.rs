@@ -211,7 +211,7 @@ fn one_who_sleeps_is_told_to_list_again() {
     assert_eq!(last["object"]["code"], 410);
     assert_eq!(last["object"]["reason"], "Expired");
     // What is too old to begin with hears it at once.
-    assert!(HISTORY_EVENTS_MAX <= WATCH_BUFFER_EVENTS_MAX);
+    const { assert!(HISTORY_EVENTS_MAX <= WATCH_BUFFER_EVENTS_MAX) };
     let old = world
         .get(&format!("{MAPS}?watch=true&resourceVersion=1"))
         .expect(410);
