@@ -283,11 +283,29 @@ mod tests {
                 not_after: now + minute * 10,
             };
             breaker.issued(SIGNER, NODE, leaf, now);
-            now += minute * 2;
+            now += minute;
             let hold = breaker.hold(SIGNER, NODE, now).unwrap_or_default();
             now += SignedDuration::try_from(hold).unwrap();
             assert!(now < leaf.not_after - minute * 3, "held for {hold:?}");
         }
+    }
+
+    #[test]
+    fn a_renewal_in_time_makes_good() {
+        let mut breaker = Breaker::default();
+        let minute = SignedDuration::from_mins(1);
+        let hour_long = |now| Validity {
+            not_before: now - minute * 5,
+            not_after: now + minute * 60,
+        };
+        let mut now = start();
+        for _ in 0..4 {
+            breaker.issued(SIGNER, NODE, hour_long(now), now);
+        }
+        assert!(breaker.hold(SIGNER, NODE, now).is_some());
+        now += minute * 50;
+        breaker.issued(SIGNER, NODE, hour_long(now), now);
+        assert_eq!(breaker.hold(SIGNER, NODE, now + minute), None);
     }
 
     #[test]

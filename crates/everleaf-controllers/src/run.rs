@@ -24,6 +24,9 @@ use tokio::time::MissedTickBehavior;
 /// Time between two looks at CA files and clocks.
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(60);
 
+/// What is missing for readiness once `shutdown` has completed.
+const STOPPING: &str = "shutdown";
+
 /// Why the controllers could not start, or stopped.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -53,6 +56,7 @@ pub async fn run(
         true => config.issuers.clone(),
         false => BTreeMap::new(),
     };
+    config.telemetry.set_missing(STOPPING, None);
     let (issuers, notices) = Issuers::load(&sources)?;
     for notice in &notices {
         config.telemetry.tell(notice);
@@ -75,7 +79,7 @@ pub async fn run(
     };
     config
         .telemetry
-        .set_missing("controllers", Some("stopping".to_owned()));
+        .set_missing(STOPPING, Some("the controllers stop".to_owned()));
     // Receivers outlive this: `loops` holds them.
     let _ = stop.send(true);
     let finished = async { while loops.join_next().await.is_some() {} };

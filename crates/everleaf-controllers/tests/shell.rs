@@ -470,6 +470,28 @@ async fn old_requests_are_deleted_with_preconditions() {
     world.stop().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn deletions_are_spread() {
+    let server = Server::default();
+    for number in 0..100 {
+        let mut old = node_request(&format!("csr-{number}"), "n1");
+        old["metadata"]["creationTimestamp"] = json!("2026-11-01T00:00:00Z");
+        server.put(old);
+    }
+    let world = World::start_with(&server, |config| {
+        config.loops = BTreeSet::from([Loop::Cleaner])
+    });
+    world.pass(1).await;
+    let deleted = server.count("DELETE");
+    assert!(
+        (20..=45).contains(&deleted),
+        "20 at once, 20 per second: {deleted}"
+    );
+    world.pass(5).await;
+    assert_eq!(server.count("DELETE"), 100);
+    world.stop().await;
+}
+
 /// The server's clock is an hour off: ages mean nothing, so nothing is deleted, and it is said.
 #[tokio::test(start_paused = true)]
 async fn nothing_is_deleted_while_the_clocks_disagree() {
