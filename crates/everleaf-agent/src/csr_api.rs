@@ -27,9 +27,34 @@ const REQUESTS: &str = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
 const SELF_REVIEW: &str = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
 const RESOURCE: &str = "certificatesigningrequests";
 
-/// First and longest pause before a broken wait lists again.
-const PAUSE_MIN: Duration = Duration::from_secs(1);
-const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// How long to wait for a verdict, and how long to pause when the wait is disturbed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// First pause before a broken wait lists again.
+    pause_min: Duration,
+    /// Longest such pause.
+    pause_max: Duration,
+    /// The whole wait.
+    limit: Duration,
+}
+
+impl Patience {
+    /// As client-go has it, with a back-off.
+    pub(crate) const USUAL: Self = Self {
+        pause_min: Duration::from_secs(1),
+        pause_max: Duration::from_secs(30),
+        limit: AWAIT_MAX,
+    };
+
+    /// The pause after `failure`, which follows one of `last`.
+    fn after(&self, failure: &Failure, last: Duration) -> Duration {
+        failure
+            .retry_after
+            .unwrap_or(last * 2)
+            .clamp(self.pause_min, self.pause_max)
+    }
+}
+
 /// Longest single watch; then the server ends it and the wait lists again.
 const WATCH_SECONDS_MAX: u64 = 300;
 
@@ -124,14 +149,15 @@ impl Waiter {
     }
 }
 
-/// Waits for the verdict on a request, at most [`AWAIT_MAX`].
+/// Waits for the verdict on a request, at most as long as `patience` says.
 pub(crate) async fn await_verdict(
     client: &ApiClient,
     mut waiter: Waiter,
     pending: &PendingRequest,
+    patience: &Patience,
 ) -> AwaitOutcome {
-    let deadline = Instant::now() + AWAIT_MAX;
-    let mut pause = PAUSE_MIN;
+    let deadline = Instant::now() + patience.limit;
+    let mut pause = patience.pause_min;
     let mut trouble = Trouble::default();
     let wait = async {
         loop {
@@ -146,17 +172,14 @@ pub(crate) async fn await_verdict(
             match round {
                 Ok(Some(outcome)) => return outcome,
                 // The stream ended, or the resource version was too old: list again.
-                Ok(None) => pause = PAUSE_MIN,
-                Err(failure) if failure.class == FailureClass::Gone => pause = PAUSE_MIN,
+                Ok(None) => pause = patience.pause_min,
+                Err(failure) if failure.class == FailureClass::Gone => pause = patience.pause_min,
                 Err(failure) if failure.class == FailureClass::Unauthorized => {
                     return AwaitOutcome::Refused(refusal("list", RESOURCE, failure));
                 }
                 Err(failure) => {
                     trouble.met(pending, &failure);
-                    pause = (pause * 2).min(PAUSE_MAX);
-                    if let Some(after) = failure.retry_after {
-                        pause = after.clamp(PAUSE_MIN, PAUSE_MAX);
-                    }
+                    pause = patience.after(&failure, pause);
                 }
             }
             tokio::time::sleep(pause).await;
@@ -364,3 +387,6 @@ pub(crate) fn refusal(verb: &'static str, resource: &'static str, failure: Failu
 fn encoded(text: &str) -> String {
     utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }
+
+#[cfg(test)]
+mod tests;

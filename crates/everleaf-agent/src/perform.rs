@@ -16,7 +16,7 @@ use futures_util::future::{BoxFuture, FutureExt, abortable};
 
 use crate::bootstrap;
 use crate::client::access::{Access, Identity, Presentable};
-use crate::csr_api::{self, Waiter};
+use crate::csr_api::{self, Patience, Waiter};
 use crate::kubeconfig::Kubeconfig;
 use crate::node::{Machine, Node};
 
@@ -203,7 +203,7 @@ impl Node {
         };
         let client = self.client.clone();
         let (wait, handle) = abortable(async move {
-            let outcome = csr_api::await_verdict(&client, waiter, &pending).await;
+            let outcome = csr_api::await_verdict(&client, waiter, &pending, &Patience::USUAL).await;
             Event::Awaited { name, outcome }
         });
         let machine = self.machine(kind);

@@ -1,0 +1,519 @@
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use everleaf_pki::{KeyAlgorithm, PrivateKey, SignerName, Subject, Template, Usage};
+use everleaf_rotation::{Order, RequestName};
+use http::{Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+
+use super::*;
+use crate::client::access::Presentable;
+use crate::clock::SystemClock;
+use crate::testing::{self, Answerer, Body, Ca, Server, failure, hours, now};
+
+/// Real pauses, but short ones; a limit that only a lost wait reaches.
+const HASTE: Patience = Patience {
+    pause_min: Duration::from_millis(1),
+    pause_max: Duration::from_millis(4),
+    limit: Duration::from_secs(60),
+};
+
+const SIGNER: &str = SignerName::KUBE_APISERVER_CLIENT_KUBELET;
+
+fn pending(uid: Option<&str>) -> PendingRequest {
+    let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
+    let order = Order {
+        template: Template {
+            subject: Subject::node("n1"),
+            ..Template::default()
+        },
+        signer_name: SignerName::new(SIGNER),
+        usages: vec![Usage::DigitalSignature, Usage::ClientAuth],
+        expiration_seconds: None,
+    };
+    let pem = order.template.to_request_pem(&key).unwrap();
+    let name = RequestName::new("node-csr-x_y");
+    let mut pending = PendingRequest::new(order, name, pem, key.public_key().clone(), now());
+    pending.uid = uid.map(RequestUid::new);
+    pending
+}
+
+/// The object of a request, with these conditions and this certificate.
+fn object(pending: &PendingRequest, uid: &str, conditions: &[&str], pem: &str) -> Value {
+    let usages: Vec<_> = pending.usages.iter().map(|usage| usage.as_str()).collect();
+    let name = pending.name.as_str();
+    let mut object = csr::build(name, "", &pending.request_pem, SIGNER, &usages, None);
+    meta::set(&mut object, "uid", uid);
+    for condition in conditions {
+        csr::push_condition(&mut object, condition, "R", "M", None);
+    }
+    if !pem.is_empty() {
+        csr::set_certificate(&mut object, pem);
+    }
+    object
+}
+
+/// What an outcome is, in a word.
+fn word(outcome: Option<&AwaitOutcome>) -> &'static str {
+    match outcome {
+        None => "wait",
+        Some(AwaitOutcome::Issued { .. }) => "issued",
+        Some(AwaitOutcome::Denied { .. }) => "denied",
+        Some(AwaitOutcome::Failed { .. }) => "failed",
+        Some(AwaitOutcome::Gone) => "gone",
+        Some(AwaitOutcome::Refused(_)) => "refused",
+        Some(AwaitOutcome::TimedOut) => "timed out",
+        Some(AwaitOutcome::Unreadable { .. }) => "unreadable",
+        Some(_) => "unknown",
+    }
+}
+
+/// The verdicts of client-go's `WaitForCertificate`.
+#[test]
+fn an_object_says_one_thing() {
+    let ca = Ca::new("ca");
+    let pem = ca.node("n1", 1).chain().to_pem();
+    let (approved, denied, failed) = (csr::APPROVED, csr::DENIED, csr::FAILED);
+    let cases: &[(&str, &[&str], &str, &str)] = &[
+        ("u", &[], "", "wait"),
+        ("u", &[approved], "", "wait"),
+        ("u", &[approved], &pem, "issued"),
+        ("u", &[], &pem, "wait"),
+        ("u", &["Other"], &pem, "wait"),
+        ("u", &[approved], "no certificate", "unreadable"),
+        ("u", &[denied], "", "denied"),
+        ("u", &[approved, failed], "", "failed"),
+        ("u", &[approved, denied], &pem, "denied"),
+        ("other", &[approved], &pem, "gone"),
+    ];
+    for (uid, conditions, pem, expected) in cases {
+        let pending = pending(Some("u"));
+        let object = object(&pending, uid, conditions, pem);
+        let outcome = verdict(&object, &pending, None);
+        assert_eq!(word(outcome.as_ref()), *expected, "{uid} {conditions:?}");
+    }
+    let pending = pending(None);
+    let object = object(&pending, "any", &[approved], &pem);
+    assert_eq!(word(verdict(&object, &pending, None).as_ref()), "issued");
+}
+
+#[test]
+fn nonsense_objects_are_waited_on() {
+    let pending = pending(None);
+    for nonsense in [
+        json!(null),
+        json!([]),
+        json!({"status": 5}),
+        json!({"metadata": "x"}),
+    ] {
+        assert_eq!(word(verdict(&nonsense, &pending, None).as_ref()), "wait");
+    }
+}
+
+/// Upstream cases 69 to 72 and the rest of `ensureCompatible`: facts only, no judgement.
+#[test]
+fn the_facts_about_an_existing_request() {
+    let ca = Ca::new("ca");
+    let ours = pending(None);
+    let facts_of = |object: Value| {
+        let answer = Answer {
+            object,
+            server_time: None,
+        };
+        facts(&answer, &ours)
+    };
+    let same = facts_of(object(&ours, "u", &[], ""));
+    assert!(same.has_same_key && same.has_same_subject && same.has_same_signer);
+    assert!(!same.is_refused);
+    assert_eq!((same.uid.as_str(), same.certificate_not_after), ("u", None));
+
+    let theirs = facts_of(object(&pending(None), "u", &[csr::DENIED], ""));
+    assert!(!theirs.has_same_key && theirs.has_same_subject && theirs.is_refused);
+
+    let mut other_signer = object(&ours, "u", &[], "");
+    other_signer["spec"]["signerName"] = json!("example.com/other");
+    assert!(!facts_of(other_signer).has_same_signer);
+    let mut no_signer = object(&ours, "u", &[], "");
+    no_signer["spec"]["signerName"] = json!("");
+    assert!(facts_of(no_signer).has_same_signer);
+
+    let credential = ca.node("n1", 1);
+    let pem = credential.chain().to_pem();
+    let issued = facts_of(object(&ours, "u", &[csr::APPROVED], &pem));
+    assert_eq!(
+        issued.certificate_not_after,
+        Some(credential.leaf().not_after())
+    );
+
+    let nonsense = facts_of(json!({}));
+    assert!(!nonsense.has_same_key && !nonsense.has_same_subject);
+}
+
+#[test]
+fn failures_become_the_classes_that_rotation_acts_on() {
+    let of = |class, message: &str, retry_after: Option<u64>| {
+        let failure = Failure {
+            class,
+            message: message.to_owned(),
+            retry_after: retry_after.map(Duration::from_secs),
+            server_time: None,
+        };
+        refusal("create", RESOURCE, failure).class
+    };
+    let limited = |seconds: Option<u64>| RefusalClass::RateLimited {
+        retry_after: seconds.map(Duration::from_secs),
+    };
+    let forbidden = RefusalClass::Forbidden {
+        verb: "create",
+        resource: "certificatesigningrequests",
+    };
+    for (class, message, retry_after, expected) in [
+        (
+            FailureClass::Unauthorized,
+            "",
+            None,
+            RefusalClass::Unauthorized,
+        ),
+        (FailureClass::Forbidden, "", None, forbidden),
+        (FailureClass::NotFound, "", None, RefusalClass::NotServed),
+        (FailureClass::TooManyRequests, "", Some(7), limited(Some(7))),
+        (FailureClass::TooManyRequests, "", None, limited(None)),
+        (FailureClass::ServerError, "", Some(7), limited(Some(7))),
+        (FailureClass::ServerError, "", None, RefusalClass::Other),
+        (FailureClass::Conflict, "", None, RefusalClass::Other),
+        (FailureClass::Invalid, "x", None, RefusalClass::Other),
+        (
+            FailureClass::Invalid,
+            "spec.usages: Unsupported value",
+            None,
+            RefusalClass::UsagesRejected,
+        ),
+        (FailureClass::NotAnApi, "", None, RefusalClass::Unexpected),
+        (
+            FailureClass::Unreachable,
+            "",
+            None,
+            RefusalClass::Unreachable,
+        ),
+        (
+            FailureClass::ServerCertificateDates,
+            "",
+            None,
+            RefusalClass::Unreachable,
+        ),
+    ] {
+        assert_eq!(
+            of(class, message, retry_after),
+            expected,
+            "{class:?} {message}"
+        );
+    }
+}
+
+/// A server that answers as `script` says, told how many requests of each kind came before; and a
+/// client certificate to speak to it with.
+struct Stage {
+    server: Server,
+    access: Access,
+    client: ApiClient,
+    ca: Ca,
+}
+
+/// What a request is, and how many of its kind came before it.
+type Script = Box<dyn Fn(&str, usize) -> Response<Body> + Send + Sync>;
+
+impl Stage {
+    async fn new(script: Script) -> Self {
+        let ca = Ca::new("ca");
+        let counts: Mutex<BTreeMap<&str, usize>> = Mutex::default();
+        let answerer: Answerer = Arc::new(move |seen| {
+            let kind = match (seen.method.as_str(), seen.path.contains("watch=true")) {
+                ("GET", true) => "watch",
+                ("GET", false) => "list",
+                _ => "create",
+            };
+            let mut counts = counts.lock().unwrap();
+            let count = counts.entry(kind).or_default();
+            *count += 1;
+            script(kind, *count - 1)
+        });
+        let serving = ca.server(now() - hours(1), now() + hours(1));
+        let server = Server::start(&serving, answerer).await;
+        let presentable = Presentable::new(&ca.node("n1", 1)).unwrap();
+        Self {
+            access: Access {
+                cluster: Arc::new(server.cluster(&ca)),
+                identity: Identity::Certificate(presentable),
+            },
+            client: ApiClient::new(Arc::new(SystemClock::new())),
+            server,
+            ca,
+        }
+    }
+
+    async fn wait(&self, pending: &PendingRequest) -> &'static str {
+        let waiter = Waiter::Fixed(self.access.clone());
+        word(Some(
+            &await_verdict(&self.client, waiter, pending, &HASTE).await,
+        ))
+    }
+
+    fn count(&self, part: &str) -> usize {
+        let requests = self.server.requests();
+        requests
+            .iter()
+            .filter(|seen| seen.path.contains(part))
+            .count()
+    }
+}
+
+fn list(items: &[Value]) -> Response<Body> {
+    let list = json!({"metadata": {"resourceVersion": "7"}, "items": items});
+    testing::json(StatusCode::OK, &list)
+}
+
+fn text(text: String) -> Response<Body> {
+    let mut response = testing::json(StatusCode::OK, &json!({}));
+    *response.body_mut() = Full::from(text).boxed_unsync();
+    response
+}
+
+fn frame(kind: EventType, object: &Value) -> String {
+    let bytes = everleaf_api::watch::json_frame(kind, object.to_string().as_bytes());
+    String::from_utf8(bytes).unwrap()
+}
+
+/// Never ends, never says anything.
+fn silence() -> Response<Body> {
+    let mut response = testing::json(StatusCode::OK, &json!({}));
+    let nothing = futures_util::stream::pending();
+    *response.body_mut() = http_body_util::StreamBody::new(nothing).boxed_unsync();
+    response
+}
+
+/// A request, and its object undecided and issued.
+fn story() -> (PendingRequest, Value, Value) {
+    let pending = pending(Some("u"));
+    let pem = Ca::new("ca").node("n1", 1).chain().to_pem();
+    let undecided = object(&pending, "u", &[], "");
+    let issued = object(&pending, "u", &[csr::APPROVED], &pem);
+    (pending, undecided, issued)
+}
+
+#[tokio::test]
+async fn a_verdict_comes_by_list_or_by_watch() {
+    let (pending, undecided, issued) = story();
+    let at_once = issued.clone();
+    let stage = Stage::new(Box::new(move |_, _| list(&[at_once.clone()]))).await;
+    assert_eq!(stage.wait(&pending).await, "issued");
+    assert_eq!(stage.count("watch"), 0);
+    let stage = Stage::new(Box::new(move |kind, _| match kind {
+        "watch" => text(
+            frame(EventType::Bookmark, &json!({"metadata": {}}))
+                + &frame(EventType::Modified, &undecided)
+                + &frame(EventType::Modified, &issued),
+        ),
+        _ => list(&[undecided.clone()]),
+    }))
+    .await;
+    assert_eq!(stage.wait(&pending).await, "issued");
+    let path = &stage.server.requests()[1].path;
+    for part in [
+        "fieldSelector=metadata%2Ename%3Dnode%2Dcsr%2Dx%5Fy",
+        "resourceVersion=7",
+        "timeoutSeconds=",
+    ] {
+        assert!(path.contains(part), "{path} lacks {part}");
+    }
+}
+
+#[tokio::test]
+async fn deleted_or_absent_is_gone() {
+    let (pending, undecided, _) = story();
+    let stage = Stage::new(Box::new(|_, _| list(&[]))).await;
+    assert_eq!(stage.wait(&pending).await, "gone");
+    let stage = Stage::new(Box::new(move |kind, _| match kind {
+        "watch" => text(frame(EventType::Deleted, &undecided)),
+        _ => list(&[undecided.clone()]),
+    }))
+    .await;
+    assert_eq!(stage.wait(&pending).await, "gone");
+}
+
+/// E8: whatever happens to a watch, the wait lists again and goes on.
+#[tokio::test]
+async fn a_disturbed_wait_goes_on() {
+    let expired = json!({"kind": "Status", "code": 410, "reason": "Expired", "message": "old"});
+    let disturbances: Vec<(&str, Response<Body>)> = vec![
+        ("closed", text(String::new())),
+        ("410", text(frame(EventType::Error, &expired))),
+        ("garbled", text("{\"type\":\n".to_owned())),
+        ("no Status", text(frame(EventType::Error, &json!(5)))),
+        ("forbidden", failure(403, "Forbidden", "not yet")),
+        ("busy", failure(429, "TooManyRequests", "later")),
+        ("broken", failure(500, "InternalError", "oh")),
+    ];
+    for (what, disturbance) in disturbances {
+        let (pending, undecided, issued) = story();
+        let disturbance = Mutex::new(Some(disturbance));
+        let stage = Stage::new(Box::new(move |kind, count| match (kind, count) {
+            ("watch", 0) => disturbance.lock().unwrap().take().unwrap(),
+            ("watch", _) => text(frame(EventType::Modified, &issued)),
+            _ => list(&[undecided.clone()]),
+        }))
+        .await;
+        assert_eq!(stage.wait(&pending).await, "issued", "{what}");
+        assert_eq!(stage.count("watch"), 2, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_list_is_tried_for_minutes() {
+    let (pending, _, issued) = story();
+    let stage = Stage::new(Box::new(move |_, count| match count {
+        0..20 => failure(403, "Forbidden", "roles are not there yet"),
+        _ => list(&[issued.clone()]),
+    }))
+    .await;
+    assert_eq!(stage.wait(&pending).await, "issued");
+    assert_eq!(stage.count("fieldSelector"), 21);
+}
+
+#[test]
+fn pauses_double_up_to_a_limit_and_the_server_may_ask_for_more() {
+    let mut failure = Failure {
+        class: FailureClass::ServerError,
+        message: String::new(),
+        retry_after: None,
+        server_time: None,
+    };
+    let mut pause = Patience::USUAL.pause_min;
+    let mut pauses = Vec::new();
+    for _ in 0..7 {
+        pause = Patience::USUAL.after(&failure, pause);
+        pauses.push(pause.as_secs());
+    }
+    assert_eq!(pauses, [2, 4, 8, 16, 30, 30, 30]);
+    for (asked, expected) in [(0, 1), (17, 17), (9000, 30)] {
+        failure.retry_after = Some(Duration::from_secs(asked));
+        assert_eq!(Patience::USUAL.after(&failure, pause).as_secs(), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_401_ends_the_wait_and_silence_too() {
+    let (pending, undecided, _) = story();
+    let stage = Stage::new(Box::new(|_, _| failure(401, "Unauthorized", "no"))).await;
+    assert_eq!(stage.wait(&pending).await, "refused");
+    let stage = Stage::new(Box::new(move |kind, _| match kind {
+        "watch" => silence(),
+        _ => list(&[undecided.clone()]),
+    }))
+    .await;
+    let impatient = Patience {
+        limit: Duration::from_millis(50),
+        ..HASTE
+    };
+    let waiter = Waiter::Fixed(stage.access.clone());
+    let outcome = await_verdict(&stage.client, waiter, &pending, &impatient).await;
+    assert_eq!(word(Some(&outcome)), "timed out");
+}
+
+/// The client certificate is rotated while a serving request waits: the wait goes on with the new one.
+#[tokio::test]
+async fn a_wait_follows_the_client_certificate() {
+    let (pending, undecided, issued) = story();
+    let (watching, mut is_watching) = watch::channel(());
+    let stage = Stage::new(Box::new(move |kind, count| match (kind, count) {
+        ("watch", 0) => {
+            watching.send_replace(());
+            silence()
+        }
+        ("watch", _) => text(frame(EventType::Modified, &issued)),
+        _ => list(&[undecided.clone()]),
+    }))
+    .await;
+    let (swap, current) = watch::channel(Some(stage.access.clone()));
+    let second = stage.ca.node("n1", 1);
+    let identity = Identity::Certificate(Presentable::new(&second).unwrap());
+    let rotated = stage.access.with_identity(identity);
+    let wait = await_verdict(&stage.client, Waiter::Following(current), &pending, &HASTE);
+    let rotate = async {
+        is_watching.changed().await.unwrap();
+        swap.send_replace(Some(rotated));
+    };
+    let (outcome, ()) = tokio::join!(wait, rotate);
+    assert_eq!(word(Some(&outcome)), "issued");
+    let last = stage.server.requests().pop().unwrap();
+    let serial = last.leaf.map(|leaf| leaf.serial().clone());
+    assert_eq!(serial.as_ref(), Some(second.leaf().serial()));
+}
+
+fn review(name: &'static str) -> impl Fn() -> Response<Body> {
+    move || {
+        let review = json!({"status": {"userInfo": {"username": name}}});
+        testing::json(StatusCode::CREATED, &review)
+    }
+}
+
+#[tokio::test]
+async fn only_an_answer_to_us_confirms() {
+    type Answer = Box<dyn Fn() -> Response<Body> + Send + Sync>;
+    let status = |code, reason: &'static str, message: &'static str| -> Answer {
+        Box::new(move || failure(code, reason, message))
+    };
+    let page = || -> Answer { Box::new(|| text("<html>".to_owned())) };
+    let empty = || -> Answer { Box::new(|| list(&[])) };
+    let anonymous = "User \"system:anonymous\" cannot create";
+    let unused = empty;
+    let cases: Vec<(&str, Answer, Answer, Option<RefusalClass>)> = vec![
+        ("us", Box::new(review("system:node:n1")), unused(), None),
+        (
+            "another",
+            Box::new(review("system:anonymous")),
+            unused(),
+            Some(RefusalClass::Unauthorized),
+        ),
+        ("forbidden", status(403, "Forbidden", "no"), unused(), None),
+        (
+            "forbidden to anonymous",
+            status(403, "Forbidden", anonymous),
+            unused(),
+            Some(RefusalClass::Unauthorized),
+        ),
+        (
+            "refused",
+            status(401, "Unauthorized", "no"),
+            unused(),
+            Some(RefusalClass::Unauthorized),
+        ),
+        (
+            "an old server",
+            status(404, "NotFound", "no"),
+            empty(),
+            None,
+        ),
+        ("an old server's page", page(), empty(), None),
+        ("a proxy", page(), page(), Some(RefusalClass::Unexpected)),
+        (
+            "down",
+            status(503, "ServiceUnavailable", "no"),
+            unused(),
+            Some(RefusalClass::Other),
+        ),
+    ];
+    for (what, to_review, to_list, expected) in cases {
+        let stage = Stage::new(Box::new(move |kind, _| match kind {
+            "create" => to_review(),
+            _ => to_list(),
+        }))
+        .await;
+        let outcome = confirm(&stage.client, &stage.access).await;
+        let class = match outcome {
+            ConfirmOutcome::Confirmed { .. } => None,
+            ConfirmOutcome::Refused(refusal) => Some(refusal.class),
+            _ => unreachable!(),
+        };
+        assert_eq!(class, expected, "{what}");
+    }
+}
