@@ -6,8 +6,8 @@ use crate::fixture::{
 };
 use everleaf_pki::issuer::NotApproved;
 use everleaf_pki::{
-    ApprovedRequest, CertificateError, Credential, IssueError, Issuer, KeyAlgorithm, Leaf,
-    PrivateKey, Profile, SignerName, Subject, Template, Usage, VerifiedRequest,
+    ApprovedRequest, IssueError, Issuer, KeyAlgorithm, Leaf, PrivateKey, Profile, SignerName,
+    VerifiedRequest,
 };
 use jiff::Timestamp;
 use x509_parser::prelude::{FromDer, ParsedExtension, X509Certificate};
@@ -484,117 +484,4 @@ fn warnings_name_what_is_worth_knowing() {
     );
     let both = ["client auth", "server auth", "any"];
     assert_eq!(warnings(case(node_request().verified(), &both)).len(), 2);
-}
-
-#[test]
-fn issuers_are_checked_when_loaded() {
-    let issuer = ca();
-    let key = issuer.key().to_pem();
-    let pem = issuer.certificate_pem();
-    let load = |certificate: &str, key: &str| Issuer::from_pem(certificate.as_bytes(), key);
-    assert!(load(&pem, &key).is_ok());
-    for (text, count) in [(String::new(), 0), (format!("{pem}{pem}"), 2)] {
-        let message = load(&text, &key).unwrap_err().to_string();
-        assert_eq!(message, format!("expected 1 certificate, found {count}"));
-    }
-    let other = PrivateKey::generate(KeyAlgorithm::EcdsaP256)
-        .unwrap()
-        .to_pem();
-    assert!(matches!(
-        load(&pem, &other),
-        Err(CertificateError::KeyMismatch { .. })
-    ));
-
-    let leaf_key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
-    let leaf = issuer
-        .issue_own(
-            &node_template("n1"),
-            leaf_key.public_key(),
-            &[],
-            [1; 16],
-            now(),
-            at(NOW_S + 9),
-        )
-        .unwrap();
-    let error = load(&leaf.to_pem(), &leaf_key.to_pem()).unwrap_err();
-    assert!(
-        error.to_string().contains("it is no CA certificate"),
-        "{error}"
-    );
-}
-
-#[test]
-fn a_ca_without_key_cert_sign_is_refused() {
-    use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, KeyUsagePurpose};
-    let key = KeyPair::generate().unwrap();
-    let load = |usages: &[KeyUsagePurpose]| {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = usages.to_vec();
-        let certificate = params.self_signed(&key).unwrap();
-        Issuer::from_pem(certificate.pem().as_bytes(), &key.serialize_pem())
-    };
-    assert!(load(&[KeyUsagePurpose::KeyCertSign]).is_ok());
-    assert!(
-        load(&[]).is_ok(),
-        "without the extension every usage is allowed"
-    );
-    let error = load(&[KeyUsagePurpose::CrlSign]).unwrap_err().to_string();
-    assert!(
-        error.ends_with("its key usage lacks keyCertSign"),
-        "{error}"
-    );
-}
-
-#[test]
-fn certificates_of_ones_own_must_be_sound() {
-    let issuer = ca_until(at(NOW_S + 100));
-    let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
-    let own = |template: &Template, to_s: i64| {
-        issuer.issue_own(
-            template,
-            key.public_key(),
-            &[Usage::ServerAuth],
-            [5; 16],
-            now(),
-            at(to_s),
-        )
-    };
-    let template = Template {
-        subject: Subject {
-            common_name: "kube-apiserver".into(),
-            organizations: vec![],
-        },
-        dns_names: strings(&["localhost"]),
-        ip_addresses: vec!["127.0.0.1".parse().unwrap(), "::1".parse().unwrap()],
-    };
-    let chain = own(&template, NOW_S + 100).unwrap();
-    assert_eq!(chain.leaf().ip_addresses(), template.ip_addresses);
-    assert!(chain.leaf().satisfies(&template).is_ok());
-    assert!(Credential::new(chain, key_again(&key)).is_ok());
-    let error = own(&template, NOW_S + 101).unwrap_err().to_string();
-    assert_eq!(
-        error,
-        "refusing to sign: the certificate would outlive the CA certificate"
-    );
-    assert!(own(&template, NOW_S).is_err(), "never valid");
-    let odd = Template {
-        dns_names: strings(&["a b"]),
-        ..template
-    };
-    assert!(own(&odd, NOW_S + 100).is_err());
-}
-
-fn key_again(key: &PrivateKey) -> PrivateKey {
-    PrivateKey::from_pem(&key.to_pem()).unwrap()
-}
-
-#[test]
-fn self_signed_needs_dates_in_order() {
-    let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
-    let error = Issuer::self_signed("ca", key, [1; 16], now(), now()).unwrap_err();
-    assert!(
-        matches!(error, CertificateError::NeverValid { .. }),
-        "{error}"
-    );
 }

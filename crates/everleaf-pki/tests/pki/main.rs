@@ -12,5 +12,6 @@ mod fixture;
 mod golden;
 mod hostile;
 mod issue;
+mod issuer;
 mod policy;
 mod request;
