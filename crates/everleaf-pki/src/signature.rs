@@ -245,3 +245,103 @@ fn read_pss(parameters: Option<AnyRef<'_>>) -> Result<Hash, SignatureError> {
         _ => Err(SignatureError::Malformed),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::asn1::{SEQUENCE, element, encoded};
+
+    /// spec/agent.md 4.1 for requests, spec/controllers.md 4.4 for certificates.
+    #[test]
+    fn the_key_decides_the_algorithm() {
+        use KeyAlgorithm::{EcdsaP256, EcdsaP384, EcdsaP521, Ed25519, Rsa};
+        for (key, certificate, request) in [
+            (EcdsaP256, SignatureAlgorithm::Ecdsa(Hash::Sha256), None),
+            (EcdsaP384, SignatureAlgorithm::Ecdsa(Hash::Sha384), None),
+            (EcdsaP521, SignatureAlgorithm::Ecdsa(Hash::Sha512), None),
+            (Ed25519, SignatureAlgorithm::Ed25519, None),
+            (Rsa(2048), SignatureAlgorithm::RsaPkcs1(Hash::Sha256), None),
+            (Rsa(3071), SignatureAlgorithm::RsaPkcs1(Hash::Sha256), None),
+            (
+                Rsa(3072),
+                SignatureAlgorithm::RsaPkcs1(Hash::Sha256),
+                Some(Hash::Sha384),
+            ),
+            (
+                Rsa(4095),
+                SignatureAlgorithm::RsaPkcs1(Hash::Sha256),
+                Some(Hash::Sha384),
+            ),
+            (
+                Rsa(4096),
+                SignatureAlgorithm::RsaPkcs1(Hash::Sha256),
+                Some(Hash::Sha512),
+            ),
+        ] {
+            assert_eq!(
+                SignatureAlgorithm::for_certificate(key),
+                certificate,
+                "{key}"
+            );
+            let request = request.map_or(certificate, SignatureAlgorithm::RsaPkcs1);
+            assert_eq!(SignatureAlgorithm::for_request(key), request, "{key}");
+            let identifier = request.identifier();
+            assert_eq!(
+                SignatureAlgorithm::from_identifier(&identifier),
+                Ok(request),
+                "{key}"
+            );
+        }
+    }
+
+    fn hash_identifier(hash: ObjectIdentifier) -> Vec<u8> {
+        element(SEQUENCE, &[encoded(&hash), vec![5, 0]].concat())
+    }
+
+    /// The parts of RSASSA-PSS-params, each under its context tag.
+    fn pss(parts: &[(u8, Vec<u8>)]) -> Result<Hash, SignatureError> {
+        let body: Vec<u8> = parts
+            .iter()
+            .flat_map(|(tag, part)| element(*tag, part))
+            .collect();
+        let der = element(SEQUENCE, &body);
+        read_pss(Some(AnyRef::from_der(&der).unwrap()))
+    }
+
+    #[test]
+    fn pss_must_use_one_hash_throughout() {
+        let mask = |hash| {
+            element(
+                SEQUENCE,
+                &[encoded(&oid::MGF1), hash_identifier(hash)].concat(),
+            )
+        };
+        let good = [
+            (0xa0, hash_identifier(oid::SHA256)),
+            (0xa1, mask(oid::SHA256)),
+            (0xa2, encoded(&32_u32)),
+        ];
+        assert_eq!(pss(&good), Ok(Hash::Sha256));
+        let changed = |index: usize, part: Vec<u8>| {
+            let mut parts = good.clone();
+            parts[index].1 = part;
+            pss(&parts)
+        };
+        assert!(
+            changed(0, hash_identifier(oid::SHA384)).is_err(),
+            "other hash"
+        );
+        assert!(changed(1, mask(oid::SHA384)).is_err(), "other mask hash");
+        assert!(changed(1, hash_identifier(oid::SHA256)).is_err(), "no MGF1");
+        assert!(changed(2, encoded(&20_u32)).is_err(), "short salt");
+        for missing in 0..3 {
+            let mut parts = good.to_vec();
+            parts.remove(missing);
+            assert!(pss(&parts).is_err(), "without part {missing}");
+        }
+        assert!(read_pss(None).is_err());
+        let trailer = |value: u32| pss(&[&good[..], &[(0xa3, encoded(&value))]].concat());
+        assert_eq!(trailer(1), Ok(Hash::Sha256));
+        assert!(trailer(2).is_err());
+    }
+}

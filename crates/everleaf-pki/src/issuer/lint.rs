@@ -164,3 +164,33 @@ fn warnings(body: &CertificateBody) -> Vec<String> {
     }
     warnings
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_letters_digits_and_dashes() {
+        let label = "a".repeat(63);
+        let longest = format!("{label}.{label}.{label}.{}", "a".repeat(61));
+        for good in ["a", "A-1", "n1.example.com", "1.2.3.4", &label, &longest] {
+            assert!(is_ldh_name(good), "{good}");
+        }
+        let long_label = "a".repeat(64);
+        let long_name = format!("{longest}a");
+        for bad in [
+            "",
+            ".",
+            "a.",
+            "-a",
+            "a-",
+            "a_b",
+            "*.a",
+            "ä",
+            &long_label,
+            &long_name,
+        ] {
+            assert!(!is_ldh_name(bad), "{bad}");
+        }
+    }
+}

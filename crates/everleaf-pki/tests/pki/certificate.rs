@@ -224,3 +224,61 @@ fn requests_are_cheap_to_clone() {
     let leaf = ca().certificate().clone();
     assert!(std::ptr::eq(leaf.der(), leaf.clone().der()));
 }
+
+#[test]
+fn sha1_signatures_do_not_count() {
+    let text = include_str!("../../testdata/openssl/certificate-sha1.pem");
+    let chain = Chain::from_pem(text.as_bytes()).unwrap();
+    let leaf = chain.leaf();
+    assert!(!leaf.is_signed_by(leaf));
+    let error = leaf
+        .verify_signature(leaf.public_key())
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("SHA-1 is broken"), "{error}");
+}
+
+/// Replaces the last `from` in a certificate by `to`, of the same length.
+fn with_last(der: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    let at = der
+        .windows(from.len())
+        .rposition(|bytes| bytes == from)
+        .unwrap();
+    let mut altered = der.to_vec();
+    altered[at..at + to.len()].copy_from_slice(to);
+    altered
+}
+
+#[test]
+fn contradictions_are_malformed() {
+    let node = node();
+    let der = node.chain.leaf().der();
+    let refusal = |der: &[u8]| Leaf::from_der(der).unwrap_err().to_string();
+    // ecdsa-with-SHA256 becomes ecdsa-with-SHA384, outside the signed part only.
+    let algorithm = |hash: u8| [0x06, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, hash];
+    let outer = with_last(der, &algorithm(2), &algorithm(3));
+    assert!(refusal(&outer).contains("inner and outer signature algorithm differ"));
+    // Version 1 and 2 have no extensions.
+    for version in [0, 1] {
+        let old = with_last(der, &[0xa0, 3, 2, 1, 2], &[0xa0, 3, 2, 1, version]);
+        assert!(
+            refusal(&old).starts_with("malformed certificate"),
+            "{version}"
+        );
+    }
+    let unknown = with_last(der, &[0xa0, 3, 2, 1, 2], &[0xa0, 3, 2, 1, 3]);
+    assert!(Leaf::from_der(&unknown).is_err());
+    // A negative serial number.
+    let serial = node.chain.leaf().serial().0.clone();
+    let mut negative = serial.clone();
+    negative[0] |= 0x80;
+    assert!(refusal(&with_last(der, &serial, &negative)).contains("serial number is negative"));
+}
+
+#[test]
+fn credentials_and_issuers_may_cross_threads() {
+    fn shareable<T: Send + Sync>() {}
+    shareable::<Credential>();
+    shareable::<Issuer>();
+    shareable::<everleaf_pki::VerifiedRequest>();
+}
