@@ -220,11 +220,88 @@ mod tests {
         Target::parse(&method, path, &Query::parse(query).unwrap())
     }
 
+    /// Method, path (`{csrs}` for where requests are), and: verb group/version [namespace] resource [name] [subresource].
+    const PATHS: &[(&str, &str, &str)] = &[
+        ("GET", "/", "path"),
+        ("GET", "/healthz", "path"),
+        ("GET", "/api", "path"),
+        ("GET", "/api/v1", "path"),
+        ("GET", "/api/v1/", "path"),
+        ("GET", "/apis/g/v1", "path"),
+        ("GET", "/apis", "path"),
+        ("GET", "/apix/v1/secrets", "path"),
+        (
+            "GET",
+            "{csrs}",
+            "list certificates.k8s.io/v1 [] certificatesigningrequests [] []",
+        ),
+        (
+            "GET",
+            "{csrs}?watch=true",
+            "watch certificates.k8s.io/v1 [] certificatesigningrequests [] []",
+        ),
+        (
+            "GET",
+            "{csrs}?watch=1&fieldSelector=metadata.name%3Dx",
+            "watch certificates.k8s.io/v1 [] certificatesigningrequests [x] []",
+        ),
+        (
+            "GET",
+            "{csrs}?fieldSelector=metadata.name!%3Dx",
+            "list certificates.k8s.io/v1 [] certificatesigningrequests [] []",
+        ),
+        (
+            "PUT",
+            "{csrs}/a%20b%3Ac/approval",
+            "update certificates.k8s.io/v1 [] certificatesigningrequests [a b:c] [approval]",
+        ),
+        (
+            "GET",
+            "{csrs}/a/approval/more",
+            "get certificates.k8s.io/v1 [] certificatesigningrequests [a] [approval] …",
+        ),
+        (
+            "DELETE",
+            "/api/v1/namespaces/ns/secrets",
+            "deletecollection /v1 [ns] secrets [] []",
+        ),
+        (
+            "DELETE",
+            "/api/v1/namespaces/ns/secrets/s",
+            "delete /v1 [ns] secrets [s] []",
+        ),
+        (
+            "PATCH",
+            "/api/v1/namespaces/ns",
+            "patch /v1 [ns] namespaces [ns] []",
+        ),
+        (
+            "PUT",
+            "/api/v1/namespaces/ns/status",
+            "update /v1 [ns] namespaces [ns] [status]",
+        ),
+        (
+            "POST",
+            "/api/v1/namespaces",
+            "create /v1 [] namespaces [] []",
+        ),
+        (
+            "GET",
+            "/api/v1/watch/namespaces/ns/secrets/s",
+            "watch /v1 [ns] secrets [s] []",
+        ),
+        ("OPTIONS", "/api/v1/secrets", " /v1 [] secrets [] []"),
+    ];
+
     #[test]
     fn paths() {
-        // verb group/version namespace resource name subresource
-        let check = |method: Method, uri: &str, expected: &str| {
-            let found = match parse(method, uri) {
+        for (method, path, expected) in PATHS {
+            let path = path.replace(
+                "{csrs}",
+                "/apis/certificates.k8s.io/v1/certificatesigningrequests",
+            );
+            let method = Method::from_bytes(method.as_bytes()).unwrap();
+            let found = match parse(method, &path) {
                 Target::Path => "path".to_owned(),
                 Target::Resource(found) => format!(
                     "{} {}/{} [{}] {} [{}] [{}]{}",
@@ -238,79 +315,8 @@ mod tests {
                     if found.has_more { " …" } else { "" }
                 ),
             };
-            assert_eq!(found, expected, "{uri}");
-        };
-        let csrs = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
-        let get = || Method::GET;
-        check(get(), "/", "path");
-        check(get(), "/healthz", "path");
-        check(get(), "/api", "path");
-        check(get(), "/api/v1", "path");
-        check(get(), "/api/v1/", "path");
-        check(get(), "/apis/g/v1", "path");
-        check(get(), "/apis", "path");
-        check(get(), "/apix/v1/secrets", "path");
-        check(
-            get(),
-            csrs,
-            "list certificates.k8s.io/v1 [] certificatesigningrequests [] []",
-        );
-        check(
-            get(),
-            &format!("{csrs}?watch=true"),
-            "watch certificates.k8s.io/v1 [] certificatesigningrequests [] []",
-        );
-        check(
-            get(),
-            &format!("{csrs}?watch=1&fieldSelector=metadata.name%3Dx"),
-            "watch certificates.k8s.io/v1 [] certificatesigningrequests [x] []",
-        );
-        check(
-            get(),
-            &format!("{csrs}?fieldSelector=metadata.name!%3Dx"),
-            "list certificates.k8s.io/v1 [] certificatesigningrequests [] []",
-        );
-        check(
-            Method::PUT,
-            &format!("{csrs}/a%20b%3Ac/approval"),
-            "update certificates.k8s.io/v1 [] certificatesigningrequests [a b:c] [approval]",
-        );
-        check(
-            get(),
-            &format!("{csrs}/a/approval/more"),
-            "get certificates.k8s.io/v1 [] certificatesigningrequests [a] [approval] …",
-        );
-        check(
-            Method::DELETE,
-            "/api/v1/namespaces/ns/secrets",
-            "deletecollection /v1 [ns] secrets [] []",
-        );
-        check(
-            Method::DELETE,
-            "/api/v1/namespaces/ns/secrets/s",
-            "delete /v1 [ns] secrets [s] []",
-        );
-        check(
-            Method::PATCH,
-            "/api/v1/namespaces/ns",
-            "patch /v1 [ns] namespaces [ns] []",
-        );
-        check(
-            Method::PUT,
-            "/api/v1/namespaces/ns/status",
-            "update /v1 [ns] namespaces [ns] [status]",
-        );
-        check(
-            Method::POST,
-            "/api/v1/namespaces",
-            "create /v1 [] namespaces [] []",
-        );
-        check(
-            get(),
-            "/api/v1/watch/namespaces/ns/secrets/s",
-            "watch /v1 [ns] secrets [s] []",
-        );
-        check(Method::OPTIONS, "/api/v1/secrets", " /v1 [] secrets [] []");
+            assert_eq!(found, *expected, "{path}");
+        }
     }
 
     #[test]

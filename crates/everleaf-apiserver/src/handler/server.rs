@@ -289,7 +289,7 @@ impl Server {
             }
             Refusal::TallyFull { account, max } => Status::too_many_requests(
                 format!(
-                    "{account:?} has {max} unsigned certificate signing requests, the most it may \
+                    "{account} has {max} unsigned certificate signing requests, the most it may \
                      have at once; have some approved, or delete them"
                 ),
                 retry,

@@ -322,7 +322,7 @@ fn unsigned_requests_are_limited_per_identity() {
     assert!(
         refused
             .message()
-            .contains("\"system:node:n1\" has 2 unsigned"),
+            .contains("system:node:n1 (client certificates) has 2 unsigned"),
         "{}",
         refused.message()
     );

@@ -1,0 +1,168 @@
+//! Client certificates: what counts, what does not, and that a worthless one is never an alert.
+
+use std::sync::Arc;
+
+use everleaf_pki::Usage;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::client::ResolvesClientCert;
+use rustls::crypto::aws_lc_rs;
+use rustls::sign::CertifiedKey;
+use rustls::{HandshakeKind, SignatureScheme};
+use serde_json::json;
+
+use super::house::{
+    ENDS, House, TLS_VERSIONS, ask_whoami, authority, credential, parts, read, time, whoami_request,
+};
+
+#[tokio::test(start_paused = true)]
+async fn a_client_certificate_is_an_identity() {
+    let house = House::new();
+    let alice = credential(&house.client_ca, "alice", Usage::ClientAuth, ENDS);
+    for version in TLS_VERSIONS {
+        let config = house.client_of(Some(&alice), "http/1.1", &[version]);
+        let (code, body) = house.whoami(config).await;
+        assert_eq!(code, 201, "{body}");
+        assert_eq!(body["status"]["userInfo"]["username"], "alice");
+        let groups = &body["status"]["userInfo"]["groups"];
+        assert_eq!(*groups, json!(["testers", "system:authenticated"]));
+    }
+}
+
+/// The recovery of agents and kubelets depends on it: a 401 they can act on, never an alert.
+#[tokio::test(start_paused = true)]
+async fn a_worthless_certificate_is_a_401_and_no_alert() {
+    let house = House::new();
+    let stranger = authority("stranger-ca");
+    let worthless = [
+        credential(&stranger, "mallory", Usage::ClientAuth, ENDS),
+        credential(
+            &house.client_ca,
+            "expired",
+            Usage::ClientAuth,
+            "2021-01-01T00:00:00Z",
+        ),
+        credential(&house.client_ca, "server", Usage::ServerAuth, ENDS),
+    ];
+    for identity in &worthless {
+        for version in TLS_VERSIONS {
+            // It presents the certificate whatever issuers the server hints at.
+            let mut config = house.client_of(None, "http/1.1", &[version]);
+            let (chain, key) = parts(identity);
+            let provider = aws_lc_rs::default_provider();
+            let key = CertifiedKey::from_der(chain, key, &provider).unwrap();
+            config.client_auth_cert_resolver = Arc::new(Always(Arc::new(key)));
+            let (code, body) = house.whoami(config).await;
+            assert_eq!(code, 401, "{body}");
+            assert_eq!(body["reason"], "Unauthorized");
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Always(Arc<CertifiedKey>);
+
+impl ResolvesClientCert for Always {
+    fn resolve(&self, _hints: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0))
+    }
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_certificate_without_its_key_does_not_get_in() {
+    let house = House::new();
+    let alice = credential(&house.client_ca, "alice", Usage::ClientAuth, ENDS);
+    let mallory = credential(&house.client_ca, "mallory", Usage::ClientAuth, ENDS);
+    let provider = aws_lc_rs::default_provider();
+    let key = provider
+        .key_provider
+        .load_private_key(parts(&mallory).1)
+        .unwrap();
+    let forged = CertifiedKey::new(parts(&alice).0, key);
+    for version in TLS_VERSIONS {
+        let mut config = house.client_of(None, "http/1.1", &[version]);
+        config.client_auth_cert_resolver = Arc::new(Always(Arc::new(forged.clone())));
+        let outcome = async {
+            let stream = house.connect(&Arc::new(config)).await.ok()?;
+            // TLS 1.3 clients hear of it with the first answer.
+            let (mut sender, connection) =
+                hyper::client::conn::http1::handshake(TokioIo::new(stream))
+                    .await
+                    .ok()?;
+            tokio::spawn(connection);
+            sender.send_request(whoami_request()).await.ok()
+        };
+        assert!(outcome.await.is_none(), "{version:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_certificate_that_expires_on_an_open_connection_is_refused_from_then_on() {
+    let house = House::new();
+    let alice = credential(
+        &house.client_ca,
+        "alice",
+        Usage::ClientAuth,
+        "2026-06-01T00:00:00Z",
+    );
+    let config = Arc::new(house.client(Some(&alice), "h2"));
+    let stream = house.connect(&config).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+    tokio::spawn(connection);
+    let request = || {
+        let mut request = whoami_request();
+        request.headers_mut().remove("Host");
+        *request.uri_mut() =
+            "https://everleaf.test/apis/authentication.k8s.io/v1/selfsubjectreviews"
+                .parse()
+                .unwrap();
+        request
+    };
+    let (code, _) = read(sender.send_request(request()).await.unwrap()).await;
+    assert_eq!(code, 201);
+    *house.clock.lock().unwrap() = time("2026-06-01T00:00:01Z");
+    let (code, _) = read(sender.send_request(request()).await.unwrap()).await;
+    assert_eq!(code, 401);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resumed_session_is_judged_like_any_other() {
+    for version in TLS_VERSIONS {
+        let house = House::new();
+        let alice = credential(
+            &house.client_ca,
+            "alice",
+            Usage::ClientAuth,
+            "2026-06-01T00:00:00Z",
+        );
+        let config = Arc::new(house.client_of(Some(&alice), "http/1.1", &[version]));
+        let first = house.connect(&config).await.unwrap();
+        assert_eq!(
+            first.get_ref().1.handshake_kind(),
+            Some(HandshakeKind::Full)
+        );
+        assert_eq!(ask_whoami(first).await.0, 201);
+
+        let again = house.connect(&config).await.unwrap();
+        assert_eq!(
+            again.get_ref().1.handshake_kind(),
+            Some(HandshakeKind::Resumed)
+        );
+        let (code, body) = ask_whoami(again).await;
+        assert_eq!(code, 201);
+        assert_eq!(body["status"]["userInfo"]["username"], "alice");
+
+        *house.clock.lock().unwrap() = time("2026-06-01T00:00:01Z");
+        let late = house.connect(&config).await.unwrap();
+        assert_eq!(
+            late.get_ref().1.handshake_kind(),
+            Some(HandshakeKind::Resumed)
+        );
+        assert_eq!(ask_whoami(late).await.0, 401);
+    }
+}

@@ -1,0 +1,273 @@
+//! The life of connections: swaps, streams, limits, the end.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use everleaf_pki::Usage;
+use http::Request;
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
+use tokio_rustls::TlsConnector;
+use tower::ServiceExt as _;
+
+use super::super::{HANDSHAKE_TIMEOUT, HEAD_TIMEOUT, REQUEST_TIMEOUT, TlsError, run};
+use super::house::{ENDS, House, NOW, credential, read, time, whoami_request};
+use crate::handler::{Clock, Server};
+use crate::store::Memory;
+use crate::user::User;
+
+#[tokio::test(start_paused = true)]
+async fn the_serving_certificate_is_swapped_under_way() {
+    let house = House::new();
+    let config = Arc::new(house.client(None, "http/1.1"));
+    let seen = async |config: &Arc<ClientConfig>| {
+        let stream = house.connect(config).await.unwrap();
+        stream.get_ref().1.peer_certificates().unwrap()[0].to_vec()
+    };
+    let before = seen(&config).await;
+    assert!(house.certificate.replace(b"nonsense", b"nonsense").is_err());
+    assert_eq!(seen(&config).await, before);
+    let next = credential(&house.serving_ca, "next", Usage::ServerAuth, ENDS);
+    let other = credential(&house.serving_ca, "other", Usage::ServerAuth, ENDS);
+    let mismatch = house.certificate.replace(
+        next.chain().to_pem().as_bytes(),
+        other.key().to_pem().as_bytes(),
+    );
+    assert!(matches!(mismatch, Err(TlsError::Key(_))), "{mismatch:?}");
+    let pem = next.to_pem();
+    house
+        .certificate
+        .replace(pem.as_bytes(), pem.as_bytes())
+        .unwrap();
+    // A client without a ticket of the old one.
+    let fresh = Arc::new(house.client(None, "http/1.1"));
+    assert_eq!(seen(&fresh).await, next.leaf().der());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_streams_and_ends_with_the_server() {
+    let house = House::new();
+    let config = Arc::new(house.client(None, "h2"));
+    let stream = house.connect(&config).await.unwrap();
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(b"h2".as_slice()));
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+    let connection = tokio::spawn(connection);
+    let request = |method: &str, path: &str, body: String| {
+        Request::builder()
+            .method(method)
+            .uri(format!("https://everleaf.test{path}"))
+            .header("Authorization", "Bearer t")
+            .body(Full::<Bytes>::from(body))
+            .unwrap()
+    };
+    let maps = "/api/v1/namespaces/default/configmaps";
+    let watch = request("GET", &format!("{maps}?watch=true"), String::new());
+    let mut events = sender.send_request(watch).await.unwrap().into_body();
+    let body = json!({"metadata": {"name": "a"}}).to_string();
+    let created = sender
+        .send_request(request("POST", maps, body))
+        .await
+        .unwrap();
+    assert_eq!(read(created).await.0, 201);
+    let frame = events.frame().await.unwrap().unwrap().into_data().unwrap();
+    let event: Value = serde_json::from_slice(&frame).unwrap();
+    assert_eq!(event["object"]["metadata"]["name"], "a");
+
+    house.server.stop();
+    let rest = events.collect().await.expect("the stream ends cleanly");
+    assert_eq!(rest.to_bytes(), "");
+    house.graceful.shutdown().await;
+    connection.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_ends_at_its_timeout() {
+    let house = House::new();
+    let began = Instant::now();
+    let stream = house
+        .connect(&Arc::new(house.client(None, "http/1.1")))
+        .await
+        .unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let watch = Request::get("/api/v1/namespaces/default/configmaps?watch=true&timeoutSeconds=500")
+        .header("Host", "everleaf.test")
+        .header("Authorization", "Bearer t")
+        .body(Full::<Bytes>::default())
+        .unwrap();
+    let response = sender.send_request(watch).await.unwrap();
+    assert_eq!(read(response).await.0, 200);
+    assert_eq!(
+        began.elapsed().as_secs(),
+        500,
+        "longer than a request may take"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_dawdles_is_let_go() {
+    let house = House::new();
+    // Says nothing at all.
+    let began = Instant::now();
+    let mut silent = house.accept();
+    let mut rest = Vec::new();
+    silent.read_to_end(&mut rest).await.unwrap();
+    assert_eq!(began.elapsed(), HANDSHAKE_TIMEOUT);
+
+    // Finishes the handshake, then never a request.
+    let began = Instant::now();
+    let config = Arc::new(house.client(None, "http/1.1"));
+    let mut idle = house.connect(&config).await.unwrap();
+    let _ = idle.read_to_end(&mut rest).await;
+    assert_eq!(began.elapsed(), HEAD_TIMEOUT);
+
+    // Promises a body and does not send it.
+    let began = Instant::now();
+    let mut slow = house.connect(&config).await.unwrap();
+    let head = "POST /api/v1/namespaces/default/configmaps HTTP/1.1\r\nHost: e\r\n\
+                Authorization: Bearer t\r\nContent-Length: 10\r\n\r\n{";
+    slow.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    slow.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 504");
+    assert_eq!(began.elapsed(), REQUEST_TIMEOUT);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_is_announced_too_long_is_refused_unread() {
+    let house = House::new();
+    let config = Arc::new(house.client(None, "http/1.1"));
+    let mut stream = house.connect(&config).await.unwrap();
+    let head = "POST /api/v1/namespaces/default/configmaps HTTP/1.1\r\nHost: e\r\n\
+                Authorization: Bearer t\r\nContent-Length: 4000000\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 413");
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_in_this_process_need_no_socket_and_get_no_shortcut() {
+    let house = House::new();
+    let service = |name: &str| {
+        let identity = User {
+            name: name.to_owned(),
+            groups: vec!["system:authenticated".to_owned()],
+            ..User::default()
+        };
+        house.server.in_process(identity, Arc::new(|| time(NOW)))
+    };
+    let controller = service("system:serviceaccount:kube-system:certificate-controller");
+    let response = controller.clone().oneshot(whoami_request()).await.unwrap();
+    assert_eq!(response.status(), 201);
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    let body: Value = serde_json::from_slice(&body).unwrap();
+    let user = &body["status"]["userInfo"]["username"];
+    assert_eq!(
+        *user,
+        "system:serviceaccount:kube-system:certificate-controller"
+    );
+
+    let get = |path: &str| Request::get(path).body(Full::<Bytes>::default()).unwrap();
+    let allowed = get("/apis/certificates.k8s.io/v1/certificatesigningrequests");
+    assert_eq!(
+        controller.clone().oneshot(allowed).await.unwrap().status(),
+        200
+    );
+    let refused = controller.oneshot(get("/api/v1/secrets")).await.unwrap();
+    assert_eq!(refused.status(), 403);
+    let stranger = service("nobody in particular")
+        .oneshot(get("/api/v1/secrets"))
+        .await;
+    assert_eq!(stranger.unwrap().status(), 403);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_defect_costs_one_request_and_not_the_server() {
+    let house = House::new();
+    // The random source is where a test can make a request panic.
+    let mut config = House::config(&house.client_ca);
+    let mut uids = 0;
+    config.random = Box::new(move |bytes| {
+        uids += 1;
+        assert!(uids != 40, "the fortieth draw is the defect");
+        bytes.fill(uids);
+    });
+    let server = Arc::new(Server::new(config, Box::new(Memory::new())).unwrap());
+    let identity = User {
+        name: "admin".to_owned(),
+        groups: vec!["system:masters".to_owned()],
+        ..User::default()
+    };
+    let service = server.in_process(identity, Arc::new(|| time(NOW)));
+    let mut codes = Vec::new();
+    for index in 0..42 {
+        let body = json!({"metadata": {"name": format!("r{index}")}, "rules": []});
+        let request = Request::post("/apis/rbac.authorization.k8s.io/v1/clusterroles")
+            .body(Full::<Bytes>::from(body.to_string()))
+            .unwrap();
+        codes.push(
+            service
+                .clone()
+                .oneshot(request)
+                .await
+                .unwrap()
+                .status()
+                .as_u16(),
+        );
+    }
+    let expected: Vec<u16> = (0..42)
+        .map(|index| if index == 39 { 500 } else { 201 })
+        .collect();
+    assert_eq!(codes, expected);
+}
+
+#[tokio::test]
+async fn the_listener_serves_and_stops() {
+    let house = House::new();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let clock: Clock = Arc::new(|| time(NOW));
+    let certificate = Arc::clone(&house.certificate);
+    let running = tokio::spawn(run(
+        listener,
+        Arc::clone(&house.server),
+        certificate,
+        clock,
+        async {
+            let _ = stopped.await;
+        },
+    ));
+    let stream = TcpStream::connect(address).await.unwrap();
+    let name = ServerName::try_from("everleaf.test").unwrap();
+    let config = Arc::new(house.client(None, "http/1.1"));
+    let stream = TlsConnector::from(config)
+        .connect(name, stream)
+        .await
+        .unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let request = Request::get("/readyz")
+        .header("Host", "everleaf.test")
+        .body(Full::<Bytes>::default())
+        .unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    assert_eq!(response.status(), 200);
+    stop.send(()).unwrap();
+    running.await.unwrap().unwrap();
+    assert!(TcpStream::connect(address).await.is_err());
+}

@@ -1,0 +1,6 @@
+//! A real rustls client against the connection code, over an in-memory pipe in paused time; the
+//! listener itself once over a socket.
+
+mod house;
+mod identity;
+mod life;
