@@ -9,6 +9,7 @@ use crate::up::authority::{CA_CERTIFICATE, SERVER_CERTIFICATE, SERVER_KEY};
 use crate::up::data_dir::DataDir;
 use crate::up::system::wall_clock;
 use anyhow::{Context, Result};
+use everleaf_agent::{Clock, SystemClock};
 use everleaf_apiserver::authn::Config as AuthenticatorConfig;
 use everleaf_apiserver::serve::{self, ServingCertificate};
 use std::collections::BTreeSet;
@@ -16,6 +17,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use tokio::net::TcpListener;
 
 /// Runs until a signal.
@@ -69,7 +71,8 @@ async fn serve(args: &ApiserverArgs, shutdown: Shutdown) -> Result<()> {
         anonymous: args.anonymous_auth,
     };
     let server = server::open(&dir.path("store"), authenticator, listen.to_string())?;
-    let clock = wall_clock();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let clock = wall_clock(&clock);
     server.install(clock()).await?;
     print::line(&format!(
         "Everleaf API server {} listens on {listen}.",

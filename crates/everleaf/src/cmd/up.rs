@@ -9,6 +9,7 @@ use crate::up::data_dir::{DataDir, default_root};
 use crate::up::kubeconfigs::{ADMIN, BOOTSTRAP, NODE_CERT_DIR};
 use crate::up::system::{Settings, System};
 use anyhow::{Context, Result};
+use everleaf_agent::SystemClock;
 use everleaf_api::duration;
 use std::fmt::Write;
 use std::process::ExitCode;
@@ -31,7 +32,7 @@ pub(crate) fn run(args: &UpArgs) -> Result<ExitCode> {
     runtime.block_on(async {
         let shutdown = Shutdown::on_signals()?;
         let dir = Arc::new(DataDir::open(&root)?);
-        let system = System::start(&dir, &settings).await?;
+        let system = System::start(&dir, &settings, Arc::new(SystemClock::new())).await?;
         print::line(&welcome(&dir, &settings, &system));
         system.run(shutdown).await?;
         Ok(ExitCode::SUCCESS)

@@ -12,3 +12,6 @@ pub(crate) mod kubeconfigs;
 pub(crate) mod node;
 pub(crate) mod system;
 pub(crate) mod token;
+
+#[cfg(test)]
+mod tests;

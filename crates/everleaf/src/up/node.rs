@@ -10,7 +10,7 @@ use super::token::{self, BootstrapToken};
 use crate::shutdown::Shutdown;
 use anyhow::Result;
 use everleaf_agent::kubeconfig::Cluster;
-use everleaf_agent::{Bootstrap, Clock, Config, SystemClock};
+use everleaf_agent::{Bootstrap, Clock, Config};
 use everleaf_apiserver::handler::Server;
 use everleaf_pki::Credential;
 use everleaf_rotation::{Kind, Notice};
@@ -64,19 +64,18 @@ impl Node {
     }
 
     /// Runs the agent, and lets the token in and out as it needs it.
-    pub(crate) async fn run(self, shutdown: Shutdown) -> Result<()> {
+    pub(crate) async fn run(self, clock: Arc<dyn Clock>, shutdown: Shutdown) -> Result<()> {
         let Self {
             config,
             server,
             token,
         } = self;
-        let clock = Arc::new(SystemClock::new());
+        let token_clock = Arc::clone(&clock);
         let (sender, mut changes) = mpsc::unbounded_channel();
         let watcher = tokio::spawn(async move {
-            let clock = SystemClock::new();
             while let Some(change) = changes.recv().await {
                 let done = match change {
-                    TokenChange::Grant => grant(&token, &server, clock.wall()).await,
+                    TokenChange::Grant => grant(&token, &server, token_clock.wall()).await,
                     TokenChange::Revoke => token.revoke(&server).await,
                 };
                 if let Err(error) = done {

@@ -8,7 +8,7 @@ use super::node::Node;
 use crate::server;
 use crate::shutdown::Shutdown;
 use anyhow::{Context, Result, anyhow};
-use everleaf_agent::{Clock, SystemClock};
+use everleaf_agent::Clock;
 use everleaf_apiserver::authn::Config as AuthenticatorConfig;
 use everleaf_apiserver::handler::{Clock as ServerClock, Server};
 use everleaf_apiserver::serve::{self, ServingCertificate};
@@ -59,6 +59,7 @@ pub(crate) struct System {
     pub(crate) ca_not_after: Timestamp,
     /// End of the token in `bootstrap-kubelet.conf`.
     pub(crate) bootstrap_until: Timestamp,
+    clock: Arc<dyn Clock>,
     /// In the order of their start.
     parts: Vec<Part>,
     care: JoinHandle<()>,
@@ -66,8 +67,11 @@ pub(crate) struct System {
 
 impl System {
     /// Makes what is missing, starts everything, and returns when the API server answers.
-    pub(crate) async fn start(dir: &Arc<DataDir>, settings: &Settings) -> Result<Self> {
-        let clock = Arc::new(SystemClock::new());
+    pub(crate) async fn start(
+        dir: &Arc<DataDir>,
+        settings: &Settings,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self> {
         let now = clock.wall();
         let listener = TcpListener::bind(settings.listen).await.with_context(|| {
             format!(
@@ -108,8 +112,10 @@ impl System {
                 Arc::clone(dir),
                 Arc::clone(&authority.issuer),
                 addresses.local_url,
+                Arc::clone(&clock),
             )),
             server,
+            clock,
         };
         system.start_server(listener, &authority)?;
         system.start_controllers(&authority, settings.signing_duration);
@@ -124,15 +130,9 @@ impl System {
         let key = authority.server.key().to_pem();
         let certificate = ServingCertificate::from_pem(chain.as_bytes(), key.as_bytes())?;
         let server = Arc::clone(&self.server);
+        let clock = wall_clock(&self.clock);
         self.start_part("API server", |shutdown| async move {
-            serve::run(
-                listener,
-                server,
-                certificate,
-                wall_clock(),
-                shutdown.asked(),
-            )
-            .await?;
+            serve::run(listener, server, certificate, clock, shutdown.asked()).await?;
             Ok(())
         });
         Ok(())
@@ -141,9 +141,10 @@ impl System {
     fn start_controllers(&mut self, authority: &Authority, signing_duration: Duration) {
         let mut config = ControllersConfig::in_process(Arc::clone(&authority.issuer));
         config.signing_duration = signing_duration;
+        config.clock = wall_clock(&self.clock);
         let door = self
             .server
-            .in_process(certificate_controller(), wall_clock());
+            .in_process(certificate_controller(), wall_clock(&self.clock));
         let client = kube::Client::new(door, "default");
         self.start_part("controllers", |shutdown| async move {
             everleaf_controllers::run(client, config, shutdown.asked()).await?;
@@ -161,7 +162,8 @@ impl System {
         let cluster = kubeconfigs::cluster(&self.local_url, &authority.ca_pem)?;
         let server = Arc::clone(&self.server);
         let node = Node::prepare(dir, server, name, cluster, authority, now).await?;
-        self.start_part("node", |shutdown| node.run(shutdown));
+        let clock = Arc::clone(&self.clock);
+        self.start_part("node", |shutdown| node.run(clock, shutdown));
         Ok(())
     }
 
@@ -240,9 +242,9 @@ fn open_server(dir: &DataDir, authority: &Authority, addresses: &Addresses) -> R
     server::open(&dir.path("store"), authenticator, address)
 }
 
-/// The server's clock.
-pub(crate) fn wall_clock() -> ServerClock {
-    let clock = SystemClock::new();
+/// A clock as the server and the controllers want it.
+pub(crate) fn wall_clock(clock: &Arc<dyn Clock>) -> ServerClock {
+    let clock = Arc::clone(clock);
     Arc::new(move || clock.wall())
 }
 
@@ -261,8 +263,7 @@ fn certificate_controller() -> User {
 }
 
 /// Renews `admin.conf` in time, however long the process runs.
-async fn care(dir: Arc<DataDir>, issuer: Arc<Issuer>, url: String) {
-    let clock = SystemClock::new();
+async fn care(dir: Arc<DataDir>, issuer: Arc<Issuer>, url: String, clock: Arc<dyn Clock>) {
     loop {
         tokio::time::sleep(CARE_INTERVAL).await;
         if let Err(error) = kubeconfigs::ensure_admin(&dir, &issuer, &url, clock.wall()) {

@@ -5,6 +5,7 @@ use super::{ensure_that, same};
 use crate::runner::{Test, Verdict};
 use crate::stage::{Kubectl, Sandbox, Up, arg, eventually, run, signing_request};
 use anyhow::Result;
+use base64::Engine;
 use std::fs;
 
 /// A signer that nobody approves for.
@@ -177,7 +178,7 @@ fn reads_and_decides(sandbox: &Sandbox, admin: &Kubectl<'_>) -> Result<()> {
     same("not found", gone.trim(), words)?;
     let certificate =
         admin.quiet(&["get", "csr", "one", "-o", "jsonpath={.status.certificate}"])?;
-    let pem = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, certificate)?;
+    let pem = base64::engine::general_purpose::STANDARD.decode(certificate)?;
     let path = sandbox.path("one.crt");
     fs::write(&path, pem)?;
     let subject = sandbox
@@ -272,23 +273,14 @@ fn person(sandbox: &Sandbox) -> Result<Verdict> {
     decided(&admin, "jane", "Approved,Issued")?;
     let certificate =
         admin.quiet(&["get", "csr", "jane", "-o", "jsonpath={.status.certificate}"])?;
-    let text = fs::read_to_string(up.path("admin.conf"))?;
     let key = fs::read(sandbox.path("jane.key"))?;
-    let key = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, key);
-    let jane: String = text
-        .lines()
-        .map(|line| {
-            let indent = &line[..line.len() - line.trim_start().len()];
-            match line.trim_start().split_once(':') {
-                Some(("client-certificate-data", _)) => {
-                    format!("{indent}client-certificate-data: {certificate}\n")
-                }
-                Some(("client-key-data", _)) => format!("{indent}client-key-data: {key}\n"),
-                _ => format!("{line}\n"),
-            }
-        })
-        .collect();
-    let kubeconfig = sandbox.write("jane.conf", &jane)?;
+    let mut jane: serde_json::Value =
+        serde_json::from_str(&admin.quiet(&["config", "view", "--raw", "-o", "json"])?)?;
+    jane["users"][0]["user"] = serde_json::json!({
+        "client-certificate-data": certificate,
+        "client-key-data": base64::engine::general_purpose::STANDARD.encode(key),
+    });
+    let kubeconfig = sandbox.write("jane.conf", &jane.to_string())?;
     let jane = Kubectl::new(sandbox, kubeconfig);
     same(
         "whoami",

@@ -290,16 +290,14 @@ fn node_rights(sandbox: &Sandbox) -> Result<Verdict> {
         .run(&["get", "secrets", "-n", "kube-system"])?
         .failed_with(1)?;
     ensure_that!(refused.contains("is forbidden"), "{refused}");
-    let name = up
-        .admin()
-        .quiet(&["get", "csr", "-o", "name"])?
-        .lines()
-        .next()
-        .unwrap_or_default()
-        .to_owned();
-    let name = name.rsplit('/').next().unwrap_or_default();
-    let refused = node.run(&["certificate", "deny", name])?.failed_with(1)?;
-    ensure_that!(refused.contains("orbidden"), "{refused}");
+    let signer = "kubernetes.io/kube-apiserver-client";
+    let open = signing_request(sandbox, "open", "/CN=somebody", signer, CLIENT_USAGES)?;
+    up.admin()
+        .quiet(&["create", "--validate=false", "-f", arg(&open)])?;
+    for verb in ["approve", "deny"] {
+        let refused = node.run(&["certificate", verb, "open"])?.failed_with(1)?;
+        ensure_that!(refused.contains("orbidden"), "{refused}");
+    }
     let own = request_of(sandbox, "own", "n2")?;
     node.quiet(&["create", "--validate=false", "-f", &own])?;
     let other = request_of(sandbox, "other", "n3")?;

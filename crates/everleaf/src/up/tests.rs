@@ -1,0 +1,173 @@
+//! The whole system in one process under a movable clock.
+
+use super::authority::{self, Wanted};
+use super::data_dir::DataDir;
+use super::kubeconfigs::NODE_CERT_DIR;
+use super::system::{Settings, System};
+use everleaf_agent::clock::ClockListener;
+use everleaf_agent::{Clock, OffsetClock, SystemClock};
+use everleaf_pki::{Credential, Leaf};
+use everleaf_rotation::{Monotonic, rotation_deadline};
+use jiff::{SignedDuration, Timestamp};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Time that passes when it is told to: both clocks move together, as if one had waited.
+#[derive(Debug)]
+struct TravelClock(OffsetClock);
+
+impl TravelClock {
+    fn new() -> Arc<Self> {
+        Arc::new(Self(OffsetClock::new(Arc::new(SystemClock::new()))))
+    }
+
+    /// Lets time pass until `instant`.
+    fn travel_to(&self, instant: Timestamp) {
+        self.0.set_wall(instant);
+    }
+}
+
+impl Clock for TravelClock {
+    fn wall(&self) -> Timestamp {
+        self.0.wall()
+    }
+
+    fn monotonic(&self) -> Monotonic {
+        self.0.monotonic().plus(self.0.offset().unsigned_abs())
+    }
+
+    fn listen(&self) -> ClockListener {
+        self.0.listen()
+    }
+}
+
+fn settings(signing_duration: Duration) -> Settings {
+    Settings {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        sans: Vec::new(),
+        signing_duration,
+        node_name: Some("host1".into()),
+        host_name: "host1".into(),
+    }
+}
+
+fn leaf_at(path: &Path) -> Option<Leaf> {
+    let pem = std::fs::read(path).ok()?;
+    Some(Credential::from_pem(&pem).unwrap().leaf().clone())
+}
+
+fn current(root: &Path) -> Option<Leaf> {
+    leaf_at(&root.join(NODE_CERT_DIR).join("kubelet-client-current.pem"))
+}
+
+/// Waits for a certificate other than `old` that the server has accepted; what never comes ends the test by its limit.
+async fn next(root: &Path, old: Option<&Leaf>) -> Leaf {
+    let accepted = root
+        .join(NODE_CERT_DIR)
+        .join(".kubelet-client-accepted.pem");
+    let wait = async {
+        loop {
+            if let Some(leaf) = leaf_at(&accepted)
+                && old.is_none_or(|old| old.serial() != leaf.serial())
+            {
+                return leaf;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), wait)
+        .await
+        .expect("a new certificate in time")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fifty_renewals_each_between_70_and_90_percent() {
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let _ = provider.install_default();
+    let temporary = tempfile::tempdir().unwrap();
+    let dir = Arc::new(DataDir::open(temporary.path()).unwrap());
+    let clock = TravelClock::new();
+    let settings = settings(Duration::from_secs(20 * 60));
+    let system = System::start(&dir, &settings, clock.clone()).await.unwrap();
+    let mut leaf = next(dir.root(), None).await;
+    for round in 0..50 {
+        let deadline = rotation_deadline(&leaf);
+        let life = leaf.lifetime().seconds;
+        let share =
+            |instant: Timestamp| instant.duration_since(leaf.not_before()).as_secs() * 100 / life;
+        assert!(
+            (70..90).contains(&share(deadline)),
+            "round {round}: due at {} %",
+            share(deadline)
+        );
+        // A moment before the deadline nothing happens; what did happen would show as a renewal that is too early.
+        clock.travel_to(deadline - SignedDuration::from_secs(2));
+        tokio::task::yield_now().await;
+        let early = current(dir.root()).unwrap();
+        assert_eq!(
+            early.serial(),
+            leaf.serial(),
+            "round {round}: renewed before the deadline"
+        );
+        clock.travel_to(deadline + SignedDuration::from_secs(1));
+        let renewed = next(dir.root(), Some(&leaf)).await;
+        // Issued now, by a clock that stands where ours stands; dated five minutes back.
+        let issued = renewed.not_before() + SignedDuration::from_mins(5);
+        let at = share(issued);
+        assert!(
+            issued >= deadline && (70..=90).contains(&at),
+            "round {round}: renewed at {at} %"
+        );
+        leaf = renewed;
+    }
+    system.stop().await;
+}
+
+#[test]
+fn what_is_missing_is_made_and_what_is_there_stays() {
+    let temporary = tempfile::tempdir().unwrap();
+    let dir = DataDir::open(temporary.path()).unwrap();
+    let now: Timestamp = "2030-01-01T00:00:00Z".parse().unwrap();
+    let wanted = |name: &str| Wanted {
+        signing_duration: Duration::from_secs(3600),
+        dns_names: vec![name.into()],
+        ip_addresses: vec![[127, 0, 0, 1].into()],
+    };
+    let serials = |name: &str, now| {
+        let made = authority::ensure(&dir, &wanted(name), now).unwrap();
+        let ca = made.issuer.certificate().clone();
+        assert!(made.server.leaf().is_signed_by(&ca));
+        assert_eq!(made.server.leaf().not_after(), ca.not_after());
+        (ca.serial().clone(), made.server.leaf().serial().clone())
+    };
+    let first = serials("a", now);
+    assert_eq!(serials("a", now), first, "a second start changes nothing");
+
+    // A start that was killed between two files.
+    std::fs::remove_file(dir.path(authority::SERVER_CERTIFICATE)).unwrap();
+    std::fs::remove_file(dir.path("pki/sa.pub")).unwrap();
+    let second = serials("a", now);
+    assert_eq!(second.0, first.0);
+    assert_ne!(second.1, first.1);
+    assert!(dir.path("pki/sa.pub").exists());
+
+    let third = serials("b", now);
+    assert_eq!(third.0, first.0, "another name needs no other authority");
+    assert_ne!(third.1, second.1);
+
+    // Near its end the authority is renewed with its key: what it signed stays good.
+    let key = dir.read(authority::CA_KEY).unwrap();
+    let late: Timestamp = "2059-12-24T23:30:00Z".parse().unwrap();
+    let fourth = serials("b", late);
+    assert_ne!(fourth.0, first.0);
+    assert_eq!(dir.read(authority::CA_KEY).unwrap(), key);
+
+    // Without the key of a certificate that is there, nothing can be guessed.
+    std::fs::remove_file(dir.path(authority::CA_KEY)).unwrap();
+    let refused = authority::ensure(&dir, &wanted("b"), now)
+        .map(drop)
+        .unwrap_err()
+        .to_string();
+    assert!(refused.contains("put the key back"), "{refused}");
+}
