@@ -235,6 +235,7 @@ mod tests {
     use super::*;
     use crate::fixture::{authority, kubelet_client, kubelet_serving};
     use jiff::SignedDuration;
+    use proptest::prelude::*;
 
     fn named(mut object: Value, name: &str) -> Value {
         object["metadata"]["name"] = name.into();
@@ -341,5 +342,82 @@ mod tests {
         index.delete("b");
         assert_eq!(names(&index), ["c"]);
         assert!(index.apply(Value::Null).is_none());
+    }
+
+    #[derive(Clone, Debug)]
+    enum Event {
+        Put(u8, u8),
+        Delete(u8),
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        prop_oneof![
+            3 => (0..4_u8, 0..4_u8).prop_map(|(name, state)| Event::Put(name, state)),
+            1 => (0..4_u8).prop_map(Event::Delete),
+        ]
+    }
+
+    fn in_state(name: u8, state: u8) -> Value {
+        let request = kubelet_client("n1").request("-");
+        let request = match state {
+            0 => request,
+            1 => request.approved(),
+            2 => request.condition("Denied", "True"),
+            _ => request.approved().certificate("-"),
+        };
+        named(request.object(), &name.to_string())
+    }
+
+    fn shape(index: &Index) -> Vec<(&String, Option<Stage>)> {
+        let stage_of = |entry: &Entry| match entry {
+            Entry::Closed(_) => None,
+            Entry::Open(open) => Some(stage(open.csr())),
+        };
+        index
+            .entries
+            .iter()
+            .map(|(name, entry)| (name, stage_of(entry)))
+            .collect()
+    }
+
+    proptest! {
+        /// A watch is a list plus events: wherever a relist falls, the index ends up the same.
+        #[test]
+        fn events_and_lists_agree(
+            events in proptest::collection::vec(event(), 0..30),
+            relist_after in 0..30_usize,
+        ) {
+            let mut objects: BTreeMap<String, Value> = BTreeMap::new();
+            let (mut watched, mut relisted) = (Index::default(), Index::default());
+            let was_relisted = relist_after < events.len();
+            for (number, event) in events.into_iter().enumerate() {
+                match event {
+                    Event::Put(name, state) => {
+                        let object = in_state(name, state);
+                        objects.insert(name.to_string(), object.clone());
+                        watched.apply(object.clone());
+                        if number > relist_after {
+                            relisted.apply(object);
+                        }
+                    }
+                    Event::Delete(name) => {
+                        objects.remove(&name.to_string());
+                        watched.delete(&name.to_string());
+                        if number > relist_after {
+                            relisted.delete(&name.to_string());
+                        }
+                    }
+                }
+                if number == relist_after {
+                    relisted.reset(objects.values().cloned().collect());
+                }
+            }
+            let mut listed = Index::default();
+            listed.reset(objects.into_values().collect());
+            prop_assert_eq!(shape(&watched), shape(&listed));
+            if was_relisted {
+                prop_assert_eq!(shape(&relisted), shape(&listed));
+            }
+        }
     }
 }

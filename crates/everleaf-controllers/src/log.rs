@@ -3,7 +3,11 @@
 //! Upstream's texts stand in the message (spec 8.3); everything a machine wants is in the fields.
 
 use crate::notice::{About, Notice};
-use tracing::{debug, info, warn};
+
+/// The tracing macros under the name of the crate: which file writes the lines concerns nobody.
+macro_rules! debug { ($($rest:tt)*) => { tracing::debug!(target: "everleaf_controllers", $($rest)*) } }
+macro_rules! info { ($($rest:tt)*) => { tracing::info!(target: "everleaf_controllers", $($rest)*) } }
+macro_rules! warn { ($($rest:tt)*) => { tracing::warn!(target: "everleaf_controllers", $($rest)*) } }
 
 /// A line about one request, with the fields that all of them carry.
 macro_rules! line {
