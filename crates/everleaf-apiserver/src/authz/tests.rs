@@ -329,6 +329,14 @@ fn role_bindings_reach_their_namespace_only() {
     ] {
         assert_eq!(ask(&shelf, &dev, request).allowed, expected, "{request}");
     }
+    let path_in_a_namespace = Attributes {
+        verb: "get",
+        path: "/secret-path",
+        namespace: "a",
+        ..Attributes::of(&dev)
+    };
+    let decision = Authorizer::default().authorize(&path_in_a_namespace, &shelf);
+    assert!(!decision.allowed, "a path lies in no namespace");
     for (namespace, expected) in [("a", true), ("z", true), ("b", false)] {
         let robot = User::service_account(namespace, "robot");
         assert_eq!(

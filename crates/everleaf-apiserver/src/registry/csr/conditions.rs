@@ -37,18 +37,14 @@ pub(crate) fn are_same(a: &[Value], b: &[Value]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| is_same(a, b))
 }
 
-/// Puts the stored Approved and Denied conditions over those of the request, instance by instance, where their number
-/// agrees; where it does not, validation refuses the write.
+/// Puts the stored Approved and Denied conditions over those of the request, instance by instance. Where their number
+/// differs the write is refused by validation, whatever this leaves.
 pub(super) fn restore_decisions(new: &mut [Value], old: &[Value]) {
     for decision in [APPROVED, DENIED] {
-        let stored = of_kind(old, decision);
-        if of_kind(new, decision).len() != stored.len() {
-            continue;
-        }
         let places = new
             .iter_mut()
             .filter(|condition| kind(condition) == decision);
-        for (place, stored) in places.zip(stored) {
+        for (place, stored) in places.zip(of_kind(old, decision)) {
             place.clone_from(stored);
         }
     }

@@ -290,6 +290,13 @@ fn case_44_certificates() {
         assert_eq!(errors, expected, "{what}");
         assert_eq!(put("status", &object, &object).0, NONE, "{what}, unchanged");
     }
+    let stored_bad = with(&[], "not PEM");
+    let forbidden = ["status.certificate Forbidden"];
+    assert_eq!(
+        put("status", &with(&[], "nor this"), &stored_bad).0,
+        forbidden,
+        "only that it changes is told"
+    );
     let mut raw = good();
     raw["status"]["certificate"] = "!not base64!".into();
     assert_eq!(
