@@ -172,7 +172,9 @@ fn a_failed_batch_leaves_no_trace() {
 #[test]
 fn accounts_are_limited_within_a_batch_too() {
     let csr = |name: &str, user: &str, max: usize| {
-        let object = json!({"metadata": {"name": name}, "spec": {"username": user}});
+        let signer = "kubernetes.io/kube-apiserver-client-kubelet";
+        let spec = json!({"username": user, "signerName": signer});
+        let object = json!({"metadata": {"name": name}, "spec": spec});
         Proposal {
             descriptor: &CERTIFICATE_SIGNING_REQUESTS,
             namespace: String::new(),

@@ -42,17 +42,17 @@ fn selectable_field(object: &Value, field: &str) -> String {
     }
 }
 
-/// A request counts for its requestor until it is signed. Requests for kubelet client certificates have an account of
-/// their own: a node whose serving requests nobody approves files one after the other, and must still be able to renew
-/// the certificate it lives by.
+/// A request counts for its requestor until it is signed. Requests to other signers than that of kubelets' client
+/// certificates have an account of their own: a node whose serving requests nobody approves files one after the other,
+/// and must still be able to renew the certificate it lives by.
 fn requestor_until_signed(object: &Value) -> Option<String> {
     if !read::text(object, "/status/certificate").is_empty() {
         return None;
     }
     let requestor = read::text(object, "/spec/username");
     Some(match read::text(object, "/spec/signerName") {
-        SignerName::KUBE_APISERVER_CLIENT_KUBELET => format!("{requestor} (client certificates)"),
-        _ => requestor.to_owned(),
+        SignerName::KUBE_APISERVER_CLIENT_KUBELET => requestor.to_owned(),
+        _ => format!("{requestor} (other signers)"),
     })
 }
 

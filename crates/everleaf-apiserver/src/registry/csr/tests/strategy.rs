@@ -170,7 +170,7 @@ fn descriptor() {
     let tally = CSRS.tally.expect("counted");
     let mut pending = good();
     pending["spec"]["username"] = "bob".into();
-    assert_eq!(tally(&pending), Some("bob".to_owned()));
+    assert_eq!(tally(&pending), Some("bob (other signers)".to_owned()));
     let mut client = pending.clone();
     client["spec"]["signerName"] = "kubernetes.io/kube-apiserver-client-kubelet".into();
     assert_ne!(

@@ -290,6 +290,10 @@ fn case_44_certificates() {
         assert_eq!(errors, expected, "{what}");
         assert_eq!(put("status", &object, &object).0, NONE, "{what}, unchanged");
     }
+}
+
+#[test]
+fn certificates_that_were_bad_when_stored() {
     let stored_bad = with(&[], "not PEM");
     let forbidden = ["status.certificate Forbidden"];
     assert_eq!(
