@@ -157,15 +157,6 @@ impl Authorizer {
         })
     }
 
-    /// The text of [`Self::denied`] without what it is about: `User "U" cannot VERB resource … [: reason]`.
-    pub fn denial_text(attributes: &Attributes<'_>, decision: &Decision) -> String {
-        let message = Self::denied(attributes, decision).message;
-        match message.split_once("forbidden: ") {
-            Some((_, text)) => text.to_owned(),
-            None => message,
-        }
-    }
-
     /// What `user` may do in `namespace`.
     pub(crate) fn enumerate(
         &self,

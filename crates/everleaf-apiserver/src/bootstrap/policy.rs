@@ -52,49 +52,65 @@ fn events() -> Rule {
     )
 }
 
-/// Roles anybody or any client component relies on.
+/// Every ClusterRole.
 pub(super) fn cluster_roles() -> Vec<Role> {
-    let mut discovery = HEALTH_PATHS.to_vec();
-    discovery.extend([
+    let mut roles = vec![role(
+        "cluster-admin",
+        vec![
+            Rule::on(&["*"], &["*"], &["*"]),
+            Rule::on_paths(&["*"], &["*"]),
+        ],
+    )];
+    roles.extend(path_roles());
+    roles.extend(review_roles());
+    roles.extend(certificate_roles());
+    roles.extend(node_roles());
+    roles.extend(controller_roles());
+    roles.extend(user_roles());
+    roles
+}
+
+/// Roles about the server itself: what it is, whether it is well.
+fn path_roles() -> Vec<Role> {
+    const DISCOVERY: [&str; 6] = [
         "/openapi",
         "/openapi/*",
         "/api",
         "/api/*",
         "/apis",
         "/apis/*",
-    ]);
-    let mut roles = vec![
-        role(
-            "cluster-admin",
-            vec![
-                Rule::on(&["*"], &["*"], &["*"]),
-                Rule::on_paths(&["*"], &["*"]),
-            ],
-        ),
-        role(
+    ];
+    const MONITORING: [&str; 8] = [
+        "/metrics",
+        "/metrics/*",
+        "/livez",
+        "/livez/*",
+        "/readyz",
+        "/readyz/*",
+        "/healthz",
+        "/healthz/*",
+    ];
+    const ISSUER_DISCOVERY: [&str; 4] = [
+        "/.well-known/openid-configuration",
+        "/.well-known/openid-configuration/",
+        "/openid/v1/jwks",
+        "/openid/v1/jwks/",
+    ];
+    let get = |name, paths: &[&str]| role(name, vec![Rule::on_paths(&["get"], paths)]);
+    vec![
+        get(
             "system:discovery",
-            vec![Rule::on_paths(&["get"], &discovery)],
+            &[&HEALTH_PATHS[..], &DISCOVERY[..]].concat(),
         ),
-        role(
-            "system:monitoring",
-            vec![Rule::on_paths(
-                &["get"],
-                &[
-                    "/metrics",
-                    "/metrics/*",
-                    "/livez",
-                    "/livez/*",
-                    "/readyz",
-                    "/readyz/*",
-                    "/healthz",
-                    "/healthz/*",
-                ],
-            )],
-        ),
-        role(
-            "system:public-info-viewer",
-            vec![Rule::on_paths(&["get"], &HEALTH_PATHS)],
-        ),
+        get("system:monitoring", &MONITORING),
+        get("system:public-info-viewer", &HEALTH_PATHS),
+        get("system:service-account-issuer-discovery", &ISSUER_DISCOVERY),
+    ]
+}
+
+/// Roles that ask about identities and rights.
+fn review_roles() -> Vec<Role> {
+    vec![
         role(
             "system:basic-user",
             vec![
@@ -113,24 +129,7 @@ pub(super) fn cluster_roles() -> Vec<Role> {
                 Rule::on(&["create"], AUTHORIZATION, &["subjectaccessreviews"]),
             ],
         ),
-        role(
-            "system:service-account-issuer-discovery",
-            vec![Rule::on_paths(
-                &["get"],
-                &[
-                    "/.well-known/openid-configuration",
-                    "/.well-known/openid-configuration/",
-                    "/openid/v1/jwks",
-                    "/openid/v1/jwks/",
-                ],
-            )],
-        ),
-    ];
-    roles.extend(certificate_roles());
-    roles.extend(node_roles());
-    roles.extend(controller_roles());
-    roles.extend(user_roles());
-    roles
+    ]
 }
 
 fn certificate_roles() -> Vec<Role> {

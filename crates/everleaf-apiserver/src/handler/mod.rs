@@ -221,17 +221,7 @@ impl Server {
         if decision.allowed {
             return Ok(());
         }
-        let text = Authorizer::denial_text(&attributes, &decision);
-        Err(match target {
-            Target::Resource(target) => {
-                let about = GroupResource {
-                    group: &target.group,
-                    resource: &target.resource,
-                };
-                Status::forbidden(about, &target.name, &text)
-            }
-            Target::Path => Status::forbidden_path(&text),
-        })
+        Err(Authorizer::denied(&attributes, &decision))
     }
 
     /// Second half: does what is asked.

@@ -10,6 +10,7 @@ use super::query::{WriteOptions, resource_version};
 use super::respond::{Form, Occasion, warn};
 use super::{Body, Call, Server, object_meta};
 use crate::admission::{self, Attributes, Operation};
+use crate::authz::{self, Authorizer};
 use crate::objects::{Objects, Stored};
 use crate::registry::Context;
 use crate::writer::{Expected, Refusal};
@@ -48,6 +49,7 @@ impl Server {
             if !call.descriptor.create_on_update || !call.subresource.is_empty() {
                 return Err(Status::not_found(call.about(), call.name));
             }
+            self.authorize_create(call)?;
             let created = self.create_object(call, object, options).await?;
             (StatusCode::CREATED, created)
         } else {
@@ -64,6 +66,25 @@ impl Server {
             warn(response.headers_mut(), warning);
         }
         Ok(response)
+    }
+
+    /// The verb of the request is update; who creates by it needs the right to create as well
+    /// (`apiserver/pkg/endpoints/handlers/update.go`: `withAuthorization`).
+    fn authorize_create(&self, call: &Call<'_>) -> Result<(), Status> {
+        let question = authz::Attributes {
+            verb: "create",
+            group: call.descriptor.r#type.group,
+            version: call.descriptor.r#type.version,
+            resource: call.descriptor.resource,
+            namespace: call.namespace,
+            name: call.name,
+            ..authz::Attributes::of(call.user)
+        };
+        let decision = self.authorizer.authorize(&question, self.cache.as_ref());
+        if decision.allowed {
+            return Ok(());
+        }
+        Err(Authorizer::denied(&question, &decision))
     }
 
     /// Reads, lets `change` make the new object, writes; again when somebody else was faster. The

@@ -6,4 +6,5 @@ mod doors;
 pub(crate) mod fixture;
 mod listing;
 mod resources;
+mod security;
 mod watching;
