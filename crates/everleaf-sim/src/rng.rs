@@ -1,0 +1,81 @@
+//! A tree of random generators from one seed.
+//!
+//! Each purpose takes its own branch, so that one more draw here does not reshuffle everything there.
+//! The generator is SplitMix64: small, well mixed, and not for secrets.
+
+/// A generator, and the root of a subtree of generators.
+#[derive(Clone, Debug)]
+pub struct Rng {
+    seed: u64,
+    state: u64,
+}
+
+impl Rng {
+    /// The root of the tree that `seed` names.
+    pub fn new(seed: u64) -> Self {
+        Self { seed, state: seed }
+    }
+
+    /// The branch named `name`. It depends on this node's seed and the name only, not on how much has
+    /// been drawn.
+    pub fn branch(&self, name: &str) -> Self {
+        // FNV-1a over the name, then one mixing step with the parent's seed.
+        let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
+        let mut child = Self::new(self.seed ^ hash);
+        let seed = child.next();
+        Self::new(seed)
+    }
+
+    /// The next 64 bits.
+    pub fn next(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.state;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number below `bound`; zero when `bound` is zero.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        let wide = u128::from(self.next()) * u128::from(bound);
+        u64::try_from(wide >> 64).unwrap_or(u64::MAX)
+    }
+
+    /// True `per_mille` times in a thousand.
+    pub fn chance(&mut self, per_mille: u32) -> bool {
+        self.below(1000) < u64::from(per_mille)
+    }
+
+    /// `N` bytes.
+    pub fn bytes<const N: usize>(&mut self) -> [u8; N] {
+        let mut bytes = [0; N];
+        for chunk in bytes.chunks_mut(8) {
+            let word = self.next().to_le_bytes();
+            chunk.copy_from_slice(&word[..chunk.len()]);
+        }
+        bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Rng;
+
+    #[test]
+    fn branches_do_not_depend_on_draws() {
+        let mut root = Rng::new(7);
+        let before = root.branch("network").next();
+        root.next();
+        assert_eq!(root.branch("network").next(), before);
+        assert_ne!(root.branch("disk").next(), before);
+    }
+
+    #[test]
+    fn below_stays_below() {
+        let mut rng = Rng::new(1);
+        assert!((0..10_000).all(|_| rng.below(7) < 7));
+        assert_eq!(rng.below(0), 0);
+    }
+}
