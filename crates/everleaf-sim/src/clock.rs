@@ -50,11 +50,15 @@ impl HostClock {
         let micros = i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX);
         let drift = SignedDuration::from_micros(micros.saturating_mul(self.drift_ppm));
         let true_elapsed = SignedDuration::try_from(elapsed).unwrap_or(SignedDuration::MAX);
-        let shown = true_elapsed.saturating_add(drift).saturating_add(self.offset);
+        let shown = true_elapsed
+            .saturating_add(drift)
+            .saturating_add(self.offset);
         Now {
             wall: self.origin.saturating_add(shown).unwrap_or(Timestamp::MAX),
             monotonic: Monotonic::from_origin(
-                elapsed.saturating_sub(self.boot).saturating_sub(self.suspended),
+                elapsed
+                    .saturating_sub(self.boot)
+                    .saturating_sub(self.suspended),
             ),
         }
     }

@@ -33,7 +33,11 @@ pub struct Network {
 impl Network {
     /// A network that loses requests and answers with these probabilities, in thousandths.
     pub fn new(rng: Rng, request_loss_per_mille: u32, response_loss_per_mille: u32) -> Self {
-        Self { rng, request_loss_per_mille, response_loss_per_mille }
+        Self {
+            rng,
+            request_loss_per_mille,
+            response_loss_per_mille,
+        }
     }
 
     /// Ends the faults: from now on everything is delivered.
