@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-/// Early issuances that are let through within [`WINDOW`], unless configured otherwise.
+/// Early issuances that are let through within ten minutes, unless configured otherwise.
 pub const EARLY_RENEWALS_DEFAULT: usize = 3;
 /// Time in which they are counted.
 const WINDOW: SignedDuration = SignedDuration::from_mins(10);
