@@ -320,9 +320,7 @@ fn unsigned_requests_are_limited_per_identity() {
     let refused = world.post(CSRS, &kubelet_csr("n1")).expect(429);
     assert_eq!(refused.headers["retry-after"], "1");
     assert!(
-        refused
-            .message()
-            .contains("system:node:n1 (client certificates) has 2 unsigned"),
+        refused.message().contains("system:node:n1 has 2 unsigned"),
         "{}",
         refused.message()
     );
