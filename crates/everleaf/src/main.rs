@@ -20,7 +20,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    log::start(&cli.log);
+    log::start(&cli.log, matches!(cli.command, Command::Demo(_)));
     if rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
         .is_err()
@@ -34,8 +34,8 @@ fn main() -> ExitCode {
         Command::Certs(args) => cmd::certs::run(&args),
         Command::Completion(args) => cmd::completion::run(&args, &mut Cli::command()),
         Command::Controllers(args) => cmd::controllers::run(&args),
+        Command::Demo(args) => cmd::demo::run(&args),
         Command::Version(args) => cmd::version::run(&args),
-        _ => Ok(ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| failure::report(&error))
 }

@@ -5,5 +5,6 @@ pub(crate) mod apiserver;
 pub(crate) mod certs;
 pub(crate) mod completion;
 pub(crate) mod controllers;
+pub(crate) mod demo;
 pub(crate) mod up;
 pub(crate) mod version;

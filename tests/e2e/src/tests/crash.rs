@@ -1,7 +1,7 @@
 //! `kill -9` at bad moments.
 
 use super::first_start::resource_version;
-use super::second_node::{CLIENT_USAGES, REQUESTS};
+use super::second_node::{CLIENT, CLIENT_USAGES, REQUESTS};
 use super::{ensure_that, same};
 use crate::runner::{Test, Verdict};
 use crate::stage::{Agent, Process, Sandbox, Up, arg, eventually, object, signing_request};
@@ -33,56 +33,47 @@ pub(super) const TESTS: &[Test] = &[
     },
 ];
 
+/// Clients that file a thousand requests, each printing the name of what was acknowledged.
+fn load(sandbox: &Sandbox, up: &Up<'_>) -> Result<Vec<Process>> {
+    signing_request(sandbox, "model", "/CN=load", CLIENT, CLIENT_USAGES)?;
+    let pem = fs::read(sandbox.path("model.csr"))?;
+    let client = |client: usize| {
+        let name = |number| format!("load-{client}-{number}");
+        let items: Vec<_> = (0..REQUESTS_MADE / CLIENTS)
+            .map(|number| object(&name(number), &pem, CLIENT, CLIENT_USAGES))
+            .collect();
+        let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": items});
+        let file = sandbox.write(&format!("list-{client}.json"), &list.to_string())?;
+        let args = ["create", "--validate=false", "-f", arg(&file)];
+        up.admin().start(&format!("client-{client}"), &args)
+    };
+    (0..CLIENTS).map(client).collect()
+}
+
+fn acknowledged(clients: &[Process]) -> BTreeSet<String> {
+    let said: String = clients.iter().map(Process::stdout).collect();
+    let names = said
+        .lines()
+        .filter_map(|line| line.strip_suffix(" created"));
+    names.map(str::to_owned).collect()
+}
+
 fn kill_up(sandbox: &Sandbox) -> Result<Verdict> {
     let mut up = Up::start(sandbox, &["--no-node"])?;
-    signing_request(
-        sandbox,
-        "model",
-        "/CN=load",
-        "kubernetes.io/kube-apiserver-client",
-        CLIENT_USAGES,
-    )?;
-    let pem = fs::read(sandbox.path("model.csr"))?;
     let before = resource_version(&up.admin())?;
-    let clients: Vec<Process> = (0..CLIENTS)
-        .map(|client| {
-            let items: Vec<_> = (0..REQUESTS_MADE / CLIENTS)
-                .map(|number| {
-                    object(
-                        &format!("load-{client}-{number}"),
-                        &pem,
-                        "kubernetes.io/kube-apiserver-client",
-                        CLIENT_USAGES,
-                    )
-                })
-                .collect();
-            let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": items});
-            let file = sandbox.write(&format!("list-{client}.json"), &list.to_string())?;
-            up.admin().start(
-                &format!("client-{client}"),
-                &["create", "--validate=false", "-f", arg(&file)],
-            )
-        })
-        .collect::<Result<_>>()?;
-    let acknowledged = || -> BTreeSet<String> {
-        let lines = clients.iter().map(Process::stdout).collect::<String>();
-        lines
-            .lines()
-            .filter_map(|line| line.strip_suffix(" created"))
-            .map(str::to_owned)
-            .collect()
-    };
+    let clients = load(sandbox, &up)?;
     eventually("hundreds of requests", 40, || {
-        let so_far = acknowledged().len();
+        let so_far = acknowledged(&clients).len();
         ensure_that!(so_far >= REQUESTS_MADE / 3, "{so_far} so far");
         Ok(())
     })?;
     let middle = resource_version(&up.admin())?;
     up.process.kill();
     std::thread::sleep(Duration::from_millis(300));
-    let acknowledged = acknowledged();
+    let acknowledged = acknowledged(&clients);
+    let count = acknowledged.len();
     ensure_that!(
-        acknowledged.len() < REQUESTS_MADE,
+        count < REQUESTS_MADE,
         "the run ended before it was interrupted"
     );
     up.restart()?;
@@ -91,21 +82,19 @@ fn kill_up(sandbox: &Sandbox) -> Result<Verdict> {
     let missing: Vec<&String> = acknowledged.difference(&present).collect();
     ensure_that!(
         missing.is_empty(),
-        "{} of {} are gone: {missing:?}",
-        missing.len(),
-        acknowledged.len()
+        "{} of {count} are gone: {missing:?}",
+        missing.len()
     );
     let after = resource_version(&up.admin())?;
-    ensure_that!(
-        before < middle && middle <= after,
-        "resource versions {before}, {middle}, {after}"
-    );
+    let goes_on = before < middle && middle <= after;
+    ensure_that!(goes_on, "resource versions {before}, {middle}, {after}");
     // A watch from before the crash goes on where it was.
     let watch = format!("{REQUESTS}?watch=true&resourceVersion={before}&timeoutSeconds=1");
     let events = up.admin().quiet(&["get", "--raw", &watch])?;
+    let resumed = events.matches("\"ADDED\"").count();
     ensure_that!(
-        events.matches("\"ADDED\"").count() >= acknowledged.len(),
-        "the watch does not resume"
+        resumed >= count,
+        "the watch shows {resumed} of {count} requests"
     );
     same("exit code", up.process.stop()?, 0)?;
     Ok(Verdict::Passed)

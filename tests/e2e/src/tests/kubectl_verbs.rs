@@ -1,15 +1,12 @@
 //! What a person does with kubectl, new and old, and what it says.
 
-use super::second_node::{CLIENT_USAGES, KUBELET_CLIENT, REQUESTS};
+use super::second_node::{CLIENT, CLIENT_USAGES, KUBELET_CLIENT, REQUESTS};
 use super::{ensure_that, same};
 use crate::runner::{Test, Verdict};
 use crate::stage::{Kubectl, Sandbox, Up, arg, eventually, run, signing_request};
 use anyhow::Result;
 use base64::Engine;
 use std::fs;
-
-/// A signer that nobody approves for.
-const CLIENT: &str = "kubernetes.io/kube-apiserver-client";
 
 pub(super) const TESTS: &[Test] = &[
     Test {
@@ -116,152 +113,101 @@ fn old_kubectl(sandbox: &Sandbox) -> Result<Verdict> {
 
 /// get, describe, approve, deny, delete: the words are kubectl's own.
 fn reads_and_decides(sandbox: &Sandbox, admin: &Kubectl<'_>) -> Result<()> {
-    let said = |verb: &str, name: &str| {
-        format!("certificatesigningrequest.certificates.k8s.io/{name} {verb}")
-    };
     let table = admin.quiet(&["get", "csr"])?;
     let rows: Vec<&str> = table.lines().collect();
     same("rows", rows.len(), 4)?;
-    for column in ["NAME", "AGE", "SIGNERNAME", "REQUESTOR", "CONDITION"] {
-        ensure_that!(
-            rows[0].contains(column),
-            "no column {column} in {}",
-            rows[0]
-        );
-    }
-    ensure_that!(
-        rows[1].contains("kubernetes-admin") && rows[1].ends_with("Pending"),
-        "{table}"
-    );
+    shows(rows[0], "NAME AGE SIGNERNAME REQUESTOR CONDITION")?;
+    shows(rows[1], "kubernetes-admin Pending")?;
     let described = admin.quiet(&["describe", "csr", "one"])?;
-    for words in [
-        "Name:",
-        "Requesting User:",
-        "kubernetes-admin",
-        "Signer:",
-        CLIENT,
-        "Status:",
-        "Pending",
-        "jane",
-        "Events:",
-    ] {
-        ensure_that!(
-            described.contains(words),
-            "describe shows no {words:?}:\n{described}"
-        );
-    }
-    same(
-        "approve",
-        admin.quiet(&["certificate", "approve", "one"])?,
-        said("approved", "one"),
+    shows(
+        &described,
+        "Name: Requesting kubernetes-admin Signer: Status: Pending jane Events:",
     )?;
+    shows(&described, CLIENT)?;
+    let said = |verb: &str, name: &str| {
+        format!("certificatesigningrequest.certificates.k8s.io/{name} {verb}")
+    };
+    let approved = admin.quiet(&["certificate", "approve", "one"])?;
+    same("approve", approved, said("approved", "one"))?;
     decided(admin, "one", "Approved,Issued")?;
-    same(
-        "deny",
-        admin.quiet(&["certificate", "deny", "two"])?,
-        said("denied", "two"),
-    )?;
+    let denied = admin.quiet(&["certificate", "deny", "two"])?;
+    same("deny", denied, said("denied", "two"))?;
     decided(admin, "two", "Denied")?;
     let again = admin.run(&["certificate", "approve", "two"])?;
     ensure_that!(
         again.code == Some(1),
         "a denied request was approved: {again:?}"
     );
-    let removed = admin.quiet(&["delete", "csr", "three"])?;
+    let removed = admin.quiet(&["delete", "csr", "three"])?.replace('"', "");
     same(
         "delete",
-        removed.replace('"', ""),
-        "certificatesigningrequest.certificates.k8s.io three deleted".to_owned(),
+        removed.as_str(),
+        "certificatesigningrequest.certificates.k8s.io three deleted",
     )?;
     let gone = admin.run(&["get", "csr", "three"])?.failed_with(1)?;
     let words = r#"Error from server (NotFound): certificatesigningrequests.certificates.k8s.io "three" not found"#;
     same("not found", gone.trim(), words)?;
-    let certificate =
-        admin.quiet(&["get", "csr", "one", "-o", "jsonpath={.status.certificate}"])?;
-    let pem = base64::engine::general_purpose::STANDARD.decode(certificate)?;
+    let json = admin.json(&["get", "csr", "one"])?;
+    let certificate = json["status"]["certificate"].as_str().unwrap_or_default();
     let path = sandbox.path("one.crt");
-    fs::write(&path, pem)?;
+    fs::write(
+        &path,
+        base64::engine::general_purpose::STANDARD.decode(certificate)?,
+    )?;
     let subject = sandbox
         .openssl(&["x509", "-in", arg(&path), "-noout", "-subject"])?
         .ok()?;
     same("subject", subject.trim(), "subject=O = staff, CN = jane")
 }
 
+/// Every word is in the text.
+fn shows(text: &str, words: &str) -> Result<()> {
+    for word in words.split_whitespace() {
+        ensure_that!(text.contains(word), "no {word:?} in\n{text}");
+    }
+    Ok(())
+}
+
 fn about(sandbox: &Sandbox) -> Result<Verdict> {
     let up = Up::start(sandbox, &["--no-node"])?;
     let admin = up.admin();
     let resources = admin.quiet(&["api-resources", "--no-headers"])?;
-    for name in [
-        "certificatesigningrequests",
-        "nodes",
-        "secrets",
-        "configmaps",
-        "namespaces",
-        "leases",
-        "clusterroles",
-        "rolebindings",
-        "selfsubjectreviews",
-    ] {
-        ensure_that!(
-            resources.lines().any(|line| line.starts_with(name)),
-            "no {name} in\n{resources}"
-        );
+    shows(
+        &resources,
+        "certificatesigningrequests csr nodes secrets configmaps namespaces leases",
+    )?;
+    shows(
+        &resources,
+        "clusterroles rolebindings selfsubjectreviews subjectaccessreviews",
+    )?;
+    shows(&admin.quiet(&["api-versions"])?, "certificates.k8s.io/v1")?;
+    shows(&admin.run(&["version"])?.ok()?, "Server Version: v1.")?;
+    for path in ["/readyz", "/livez", "/healthz"] {
+        same(path, admin.quiet(&["get", "--raw", path])?.as_str(), "ok")?;
     }
-    ensure_that!(
-        admin
-            .quiet(&["api-versions"])?
-            .contains("certificates.k8s.io/v1"),
-        "api-versions"
-    );
-    let version = admin.run(&["version"])?.ok()?;
-    ensure_that!(version.contains("Server Version: v1."), "{version}");
-    same(
-        "readyz",
-        admin.quiet(&["get", "--raw", "/readyz"])?.as_str(),
-        "ok",
-    )?;
-    same(
-        "livez",
-        admin.quiet(&["get", "--raw", "/livez"])?.as_str(),
-        "ok",
-    )?;
+    shows(&admin.quiet(&["get", "--raw", "/metrics"])?, "# TYPE")?;
     ensure_that!(
         admin.can_i(&["create", "csr"])?,
         "the admin cannot create requests"
     );
-    ensure_that!(
-        !admin.can_i(&["create", "csr", "--as=nobody"])?,
-        "nobody can create requests"
-    );
-    ensure_that!(
-        admin.can_i(&[
-            "get",
-            "csr",
-            "--as=system:node:x",
-            "--as-group=system:nodes"
-        ])?,
-        "a node cannot read requests"
-    );
+    let nobody = admin.can_i(&["create", "csr", "--as=nobody"])?;
+    ensure_that!(!nobody, "nobody can create requests");
+    let node = [
+        "get",
+        "csr",
+        "--as=system:node:x",
+        "--as-group=system:nodes",
+    ];
+    ensure_that!(admin.can_i(&node)?, "a node cannot read requests");
     same(
         "whoami",
-        super::second_node::whoami(&admin)?,
-        "kubernetes-admin".to_owned(),
+        super::second_node::whoami(&admin)?.as_str(),
+        "kubernetes-admin",
     )?;
-    for resource in [
-        "namespaces",
-        "nodes",
-        "secrets",
-        "configmaps",
-        "clusterroles",
-        "clusterrolebindings",
-        "roles",
-        "rolebindings",
-        "leases",
-    ] {
-        admin.run(&["get", resource, "-A"])?.ok()?;
+    let kinds = "namespaces nodes secrets configmaps leases clusterroles roles rolebindings";
+    for kind in kinds.split(' ') {
+        admin.run(&["get", kind, "-A"])?.ok()?;
     }
-    let metrics = admin.quiet(&["get", "--raw", "/metrics"])?;
-    ensure_that!(metrics.contains("# TYPE"), "no metrics");
     Ok(Verdict::Passed)
 }
 

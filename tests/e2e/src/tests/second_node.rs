@@ -11,6 +11,8 @@ use std::os::unix::fs::MetadataExt;
 pub(super) const REQUESTS: &str = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
 /// The signer of node identities.
 pub(super) const KUBELET_CLIENT: &str = "kubernetes.io/kube-apiserver-client-kubelet";
+/// A signer that nobody approves for by itself.
+pub(super) const CLIENT: &str = "kubernetes.io/kube-apiserver-client";
 /// Usages of a node's client certificate.
 pub(super) const CLIENT_USAGES: &[&str] = &["digital signature", "key encipherment", "client auth"];
 
@@ -220,12 +222,11 @@ fn watched(sandbox: &Sandbox) -> Result<Verdict> {
         .admin()
         .start("watch", &["get", "csr", "-w", "--no-headers"])?;
     // A request that nobody decides shows that the watch is open.
-    let signer = "kubernetes.io/kube-apiserver-client";
     let mut number = 0;
     eventually("the watch is open", 10, || {
         number += 1;
         let name = format!("probe-{number}");
-        let probe = signing_request(sandbox, &name, "/CN=somebody", signer, CLIENT_USAGES)?;
+        let probe = signing_request(sandbox, &name, "/CN=somebody", CLIENT, CLIENT_USAGES)?;
         up.admin()
             .quiet(&["create", "--validate=false", "-f", arg(&probe)])?;
         std::thread::sleep(std::time::Duration::from_millis(200));
@@ -290,8 +291,7 @@ fn node_rights(sandbox: &Sandbox) -> Result<Verdict> {
         .run(&["get", "secrets", "-n", "kube-system"])?
         .failed_with(1)?;
     ensure_that!(refused.contains("is forbidden"), "{refused}");
-    let signer = "kubernetes.io/kube-apiserver-client";
-    let open = signing_request(sandbox, "open", "/CN=somebody", signer, CLIENT_USAGES)?;
+    let open = signing_request(sandbox, "open", "/CN=somebody", CLIENT, CLIENT_USAGES)?;
     up.admin()
         .quiet(&["create", "--validate=false", "-f", arg(&open)])?;
     for verb in ["approve", "deny"] {
