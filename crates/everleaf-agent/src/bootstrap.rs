@@ -75,7 +75,15 @@ pub(crate) fn choose(
         Err(error @ KubeconfigError::Unreadable { .. }) => return Err(error.to_string()),
         Err(error) => Some(error.to_string()),
     };
-    let mut told: Vec<Told> = reason.iter().cloned().map(Told::Warning).collect();
+    // A kubeconfig that only awaits its first certificate is in order.
+    let awaits_first = current.is_none()
+        && found
+            .as_ref()
+            .is_ok_and(|kubeconfig| names_current(&kubeconfig.user, &config.cert_dir));
+    let mut told = Vec::new();
+    if let Some(reason) = reason.clone().filter(|_| !awaits_first) {
+        told.push(Told::Warning(reason));
+    }
     match bootstrap.read() {
         Ok(source) => {
             let written = pointing_at_current(source.cluster, &config.cert_dir);
@@ -177,11 +185,15 @@ fn pointing_at_current(cluster: Cluster, cert_dir: &Path) -> Kubeconfig {
 /// The credential that K holds by itself, if it does: not one that names the store's `current`.
 pub(crate) fn own_user<'a>(kubeconfig: &'a Kubeconfig, cert_dir: &Path) -> Option<&'a User> {
     let user = &kubeconfig.user;
-    let names_current = user.client_certificate.as_ref().is_some_and(|pair| {
-        matches!(&pair.certificate, Source::File(path) if is_same_place(path, &client_current(cert_dir)))
-    });
     let holds_something = user.client_certificate.is_some() || user.token.is_some();
-    (holds_something && !names_current).then_some(user)
+    (holds_something && !names_current(user, cert_dir)).then_some(user)
+}
+
+fn names_current(user: &User, cert_dir: &Path) -> bool {
+    let current = client_current(cert_dir);
+    user.client_certificate.as_ref().is_some_and(
+        |pair| matches!(&pair.certificate, Source::File(path) if is_same_place(path, &current)),
+    )
 }
 
 /// The certificate and key files that K names, if it names files: where a kubelet looks when its

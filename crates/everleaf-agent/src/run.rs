@@ -107,7 +107,7 @@ pub async fn run_with(
         } = &mut node;
         tokio::select! {
             () = &mut shutdown => {
-                tracing::info!("stopping; requests under way are taken up again at the next start");
+                tracing::debug!("requests under way are taken up again at the next start");
                 return Ok(Outcome::Stopped);
             }
             Some(answer) = answers.next(), if !answers.is_empty() => {

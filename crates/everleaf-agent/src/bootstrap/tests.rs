@@ -166,6 +166,9 @@ fn the_first_kubeconfig_is_written_before_any_certificate_exists() {
         "no complaint about its absence: {told}"
     );
     assert_eq!(fixture.written(), fixture.expected());
+    // As `everleaf up` prepares it: written, and still without a certificate.
+    let (_, told) = fixture.choose(true).unwrap();
+    assert!(!told.contains("cannot read"), "{told}");
 }
 
 /// The classic crash loop of others: B is gone, K is expired, but the cert dir is fine (#99645).

@@ -267,8 +267,8 @@ impl Stage {
     }
 }
 
-fn list(items: &[Value]) -> Response<Body> {
-    let list = json!({"metadata": {"resourceVersion": "7"}, "items": items});
+fn list(item: Option<&Value>) -> Response<Body> {
+    let list = json!({"metadata": {"resourceVersion": "7"}, "items": item.into_iter().collect::<Vec<_>>()});
     testing::json(StatusCode::OK, &list)
 }
 
@@ -304,7 +304,7 @@ fn story() -> (PendingRequest, Value, Value) {
 async fn a_verdict_comes_by_list_or_by_watch() {
     let (pending, undecided, issued) = story();
     let at_once = issued.clone();
-    let stage = Stage::new(Box::new(move |_, _| list(&[at_once.clone()]))).await;
+    let stage = Stage::new(Box::new(move |_, _| list(Some(&at_once)))).await;
     assert_eq!(stage.wait(&pending).await, "issued");
     assert_eq!(stage.count("watch"), 0);
     let stage = Stage::new(Box::new(move |kind, _| match kind {
@@ -313,7 +313,7 @@ async fn a_verdict_comes_by_list_or_by_watch() {
                 + &frame(EventType::Modified, &undecided)
                 + &frame(EventType::Modified, &issued),
         ),
-        _ => list(&[undecided.clone()]),
+        _ => list(Some(&undecided)),
     }))
     .await;
     assert_eq!(stage.wait(&pending).await, "issued");
@@ -330,11 +330,11 @@ async fn a_verdict_comes_by_list_or_by_watch() {
 #[tokio::test]
 async fn deleted_or_absent_is_gone() {
     let (pending, undecided, _) = story();
-    let stage = Stage::new(Box::new(|_, _| list(&[]))).await;
+    let stage = Stage::new(Box::new(|_, _| list(None))).await;
     assert_eq!(stage.wait(&pending).await, "gone");
     let stage = Stage::new(Box::new(move |kind, _| match kind {
         "watch" => text(frame(EventType::Deleted, &undecided)),
-        _ => list(&[undecided.clone()]),
+        _ => list(Some(&undecided)),
     }))
     .await;
     assert_eq!(stage.wait(&pending).await, "gone");
@@ -359,7 +359,7 @@ async fn a_disturbed_wait_goes_on() {
         let stage = Stage::new(Box::new(move |kind, count| match (kind, count) {
             ("watch", 0) => disturbance.lock().unwrap().take().unwrap(),
             ("watch", _) => text(frame(EventType::Modified, &issued)),
-            _ => list(&[undecided.clone()]),
+            _ => list(Some(&undecided)),
         }))
         .await;
         assert_eq!(stage.wait(&pending).await, "issued", "{what}");
@@ -372,7 +372,7 @@ async fn a_refused_list_is_tried_for_minutes() {
     let (pending, _, issued) = story();
     let stage = Stage::new(Box::new(move |_, count| match count {
         0..20 => failure(403, "Forbidden", "roles are not there yet"),
-        _ => list(&[issued.clone()]),
+        _ => list(Some(&issued)),
     }))
     .await;
     assert_eq!(stage.wait(&pending).await, "issued");
@@ -407,7 +407,7 @@ async fn a_401_ends_the_wait_and_silence_too() {
     assert_eq!(stage.wait(&pending).await, "refused");
     let stage = Stage::new(Box::new(move |kind, _| match kind {
         "watch" => silence(),
-        _ => list(&[undecided.clone()]),
+        _ => list(Some(&undecided)),
     }))
     .await;
     let impatient = Patience {
@@ -430,7 +430,7 @@ async fn a_wait_follows_the_client_certificate() {
             silence()
         }
         ("watch", _) => text(frame(EventType::Modified, &issued)),
-        _ => list(&[undecided.clone()]),
+        _ => list(Some(&undecided)),
     }))
     .await;
     let (swap, current) = watch::channel(Some(stage.access.clone()));
@@ -463,7 +463,7 @@ async fn only_an_answer_to_us_confirms() {
         Box::new(move || failure(code, reason, message))
     };
     let page = || -> Answer { Box::new(|| text("<html>".to_owned())) };
-    let empty = || -> Answer { Box::new(|| list(&[])) };
+    let empty = || -> Answer { Box::new(|| list(None)) };
     let anonymous = "User \"system:anonymous\" cannot create";
     let unused = empty;
     let cases: Vec<(&str, Answer, Answer, Option<RefusalClass>)> = vec![

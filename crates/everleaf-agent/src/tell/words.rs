@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
+use everleaf_api::duration::human;
 use everleaf_api::meta::format_time;
 use everleaf_rotation::notice::{Block, FailedStep, LeafSummary, StuckReason};
 use everleaf_rotation::{Finding, Kind, Notice, RequestName};
-use jiff::SignedDuration;
 
 /// One line: what to say, and the fields that go with it.
 #[derive(Debug, Default)]
@@ -52,8 +52,8 @@ fn about_request(notice: &Notice) -> Option<Line<'_>> {
     Some(match notice {
         Notice::Issued { name, leaf, after } => {
             let text = format!(
-                "certificate signing request is issued, after {:#}",
-                whole(*after)
+                "certificate signing request is issued, after {}",
+                span(after.unsigned_abs())
             );
             Line {
                 leaf: Some(leaf),
@@ -170,9 +170,10 @@ fn about_clock(notice: &Notice) -> Option<Line<'_>> {
             ),
         ),
         Notice::ClockStepped { by, now } => Line::plain(format!(
-            "the clock was set (or the machine slept): moved by {:#}, now {}; looking at \
-             everything again",
-            whole(*by),
+            "the clock was set (or the machine slept): it went {} by {}, and reads {}; looking \
+             at everything again",
+            if by.is_negative() { "back" } else { "on" },
+            span(by.unsigned_abs()),
             format_time(*now)
         )),
         Notice::NotYetValid { leaf, node } => Line::with_leaf(
@@ -288,15 +289,13 @@ fn recovered(finding: &Finding) -> String {
     }
 }
 
-/// Whole seconds: nobody reads more in a log.
-fn whole(span: SignedDuration) -> SignedDuration {
-    SignedDuration::from_secs(span.as_secs())
-}
-
+/// As kubectl shows ages: `2s`, `5m`, `182d`; below a second in milliseconds.
 fn span(span: Duration) -> String {
+    if span < Duration::from_secs(1) {
+        return format!("{}ms", span.as_millis());
+    }
     let rounded = span.saturating_add(Duration::from_millis(500));
-    let seconds = i64::try_from(rounded.as_secs()).unwrap_or(i64::MAX);
-    format!("{:#}", SignedDuration::from_secs(seconds))
+    human(i64::try_from(rounded.as_secs()).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]
@@ -304,7 +303,7 @@ mod tests {
     use everleaf_pki::{Fingerprint, Serial};
     use everleaf_rotation::notice::Cause;
     use everleaf_rotation::{CredentialChoice, RequestUid, Standing};
-    use jiff::Timestamp;
+    use jiff::{SignedDuration, Timestamp};
 
     use super::*;
 
@@ -341,7 +340,7 @@ mod tests {
                     leaf: leaf.clone(),
                     after: SignedDuration::from_millis(61_500),
                 },
-                "is issued, after 1m 1s",
+                "is issued, after 62s",
             ),
             (
                 Notice::RequestUndecided { name: name.clone() },
