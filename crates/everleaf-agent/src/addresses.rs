@@ -149,3 +149,120 @@ impl AddressBook {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn config() -> Config {
+        let mut config = Config::for_node("n1", "/k".into(), "/d".into());
+        config.node_ips = vec!["10.0.0.1".parse().expect("an address")];
+        config
+    }
+
+    fn seconds(count: u64) -> Monotonic {
+        Monotonic::from_origin(Duration::from_secs(count))
+    }
+
+    fn node(addresses: Value) -> Looked {
+        Ok(Answer {
+            object: json!({"status": {"addresses": addresses}}),
+            server_time: None,
+        })
+    }
+
+    fn failed(class: FailureClass) -> Looked {
+        Err(Failure {
+            class,
+            message: String::new(),
+            retry_after: None,
+            server_time: None,
+        })
+    }
+
+    /// The names and addresses of a template, in a line; `none`, and `same` for no news.
+    fn shown(news: News) -> String {
+        match news.template {
+            None => "same".to_owned(),
+            Some(None) => "none".to_owned(),
+            Some(Some(template)) => {
+                let ips = template.ip_addresses.iter().map(ToString::to_string);
+                let all: Vec<_> = template.dns_names.iter().cloned().chain(ips).collect();
+                all.join(" ")
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_server_says_about_the_node_decides() {
+        let seven = json!([{"type": "InternalIP", "address": "10.0.0.7"}]);
+        let cloudy = Ok(Answer {
+            object: json!({
+                "spec": {"taints": [{"key": "node.cloudprovider.kubernetes.io/uninitialized"}]},
+                "status": {"addresses": seven.clone()},
+            }),
+            server_time: None,
+        });
+        let mut book = AddressBook::new(seconds(0));
+        for (what, looked, expected) in [
+            ("unknown so far", failed(FailureClass::Unreachable), "same"),
+            ("no Node", failed(FailureClass::NotFound), "n1 10.0.0.1"),
+            ("none we may see", failed(FailureClass::Forbidden), "same"),
+            ("a Node without addresses", node(json!([])), "same"),
+            ("a Node", node(seven.clone()), "10.0.0.7"),
+            ("the same", node(seven.clone()), "same"),
+            ("server away", failed(FailureClass::Unreachable), "same"),
+            ("server broken", failed(FailureClass::ServerError), "same"),
+            ("cloud provider at work", cloudy, "none"),
+            ("a Node again", node(seven), "10.0.0.7"),
+            (
+                "a name alone",
+                node(json!([{"type": "Hostname", "address": "h"}])),
+                "none",
+            ),
+        ] {
+            let news = book.take(looked, &config(), seconds(5));
+            assert!(!news.is_refused, "{what}");
+            assert_eq!(shown(news), expected, "{what}");
+        }
+        let news = book.take(failed(FailureClass::Unauthorized), &config(), seconds(5));
+        assert!(news.is_refused);
+    }
+
+    #[tokio::test]
+    async fn it_looks_once_a_minute_and_sooner_after_a_failure() {
+        use crate::testing::{TestClock, with_token};
+        let ca = crate::testing::Ca::new("ca");
+        let cluster = crate::kubeconfig::Cluster {
+            server: crate::kubeconfig::ServerUrl::parse("https://127.0.0.1:1").expect("a URL"),
+            trust: ca.trust(),
+            tls_server_name: None,
+            proxy: None,
+        };
+        let kubeconfig = with_token(cluster, "t");
+        let access = Access::from_kubeconfig(&kubeconfig, std::path::Path::new("k")).ok();
+        let client = ApiClient::new(TestClock::new());
+        let mut book = AddressBook::new(seconds(0));
+        book.look(&client, None, "n1", seconds(0));
+        assert!(!book.is_looking(), "nobody to look as");
+        assert_eq!(book.nap(seconds(0)), Duration::ZERO);
+        book.look(&client, access.clone(), "n1", seconds(0));
+        assert!(book.is_looking());
+        assert_eq!(book.nap(seconds(0)), NAP_MAX);
+        let looked = book.looked().await;
+        assert!(!book.is_looking());
+        book.take(looked, &config(), seconds(1));
+        assert_eq!(book.nap(seconds(1)), LOOK_RETRY);
+        book.look(&client, access.clone(), "n1", seconds(5));
+        assert!(!book.is_looking(), "not yet");
+        book.look(&client, access, "n1", seconds(11));
+        assert!(book.is_looking());
+        drop(book.looked().await);
+        book.take(node(json!([])), &config(), seconds(12));
+        assert_eq!(book.nap(seconds(12)), Duration::from_secs(59));
+        book.look_soon();
+        assert_eq!(book.nap(seconds(12)), Duration::ZERO);
+    }
+}

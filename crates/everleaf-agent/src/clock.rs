@@ -299,6 +299,15 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_clock_that_nobody_sets_wakes_nobody() {
+        let mut listener = SystemClock::new().listen();
+        assert_eq!(listener.set.is_some(), cfg!(target_os = "linux"));
+        let before = tokio::time::Instant::now();
+        nap(Duration::from_secs(7), &mut listener).await;
+        assert_eq!(before.elapsed(), Duration::from_secs(7));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn moving_an_offset_clock_wakes_a_nap_and_is_never_missed() {
         let clock = OffsetClock::new(Arc::new(SystemClock::new()));
         let mut listener = clock.listen();

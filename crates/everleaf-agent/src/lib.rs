@@ -3,8 +3,34 @@
 //!
 //! The decisions (when to rotate, what to persist, which credential to try) are
 //! `everleaf-rotation`'s; this crate reads the kubeconfigs, speaks to the API server, keeps the
-//! cert dir and performs what the machine asks for. It works against any conformant API server and
+//! cert dir and performs what the machines ask for. It works against any conformant API server and
 //! knows no other part of Everleaf.
+//!
+//! ```text
+//! Options ──resolve──▶ Config ──▶ run ── one loop over ──▶ node (two machines, one turn at a time)
+//!                                                            │ effects
+//!                       bootstrap (kubeconfigs) ◀── perform ─┼─▶ csr_api ──▶ client ──▶ API server
+//!                                                            └─▶ cert dir
+//! ```
+//!
+//! ```no_run
+//! use everleaf_agent::{Environment, Options, SystemClock};
+//! use std::sync::Arc;
+//!
+//! # async fn example(ctrl_c: impl Future<Output = ()> + Send) -> Result<(), Box<dyn std::error::Error>> {
+//! let options = Options {
+//!     bootstrap_kubeconfig: Some("bootstrap-kubelet.conf".into()),
+//!     kubeconfig: Some("kubelet.conf".into()),
+//!     rotate_certificates: Some(true),
+//!     ..Options::default()
+//! };
+//! let config = options
+//!     .resolve(&Environment::of_this_host()?)
+//!     .map_err(|problems| problems[0].to_string())?;
+//! everleaf_agent::run(config, Arc::new(SystemClock::new()), ctrl_c).await?;
+//! # Ok(())
+//! # }
+//! ```
 
 mod addresses;
 mod bootstrap;

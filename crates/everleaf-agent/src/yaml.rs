@@ -5,5 +5,31 @@ use serde::de::DeserializeOwned;
 /// Parses one document; the error says what and where, not the text.
 pub(crate) fn from_str<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     let options = serde_saphyr::options! { with_snippet: false };
-    serde_saphyr::from_str_with_options(text, options).map_err(|error| error.to_string())
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+        // Advice to programmers, not to whoever wrote the file.
+        error
+            .to_string()
+            .replace(", set DuplicateKeyPolicy in Options if acceptable", "")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn hostile_documents_are_refused_in_good_order() {
+        let flow = "[".repeat(500_000);
+        let block: String = (0..2000).map(|depth| " ".repeat(depth) + "a:\n").collect();
+        let laughs = "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a]\n\
+                      c: &c [*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c]\n\
+                      e: &e [*d,*d,*d,*d,*d,*d,*d,*d]\nf: &f [*e,*e,*e,*e,*e,*e,*e,*e]\n\
+                      g: [*f,*f,*f,*f,*f,*f,*f,*f]\nh: [*f,*f,*f,*f,*f,*f,*f,*f]\n";
+        for text in [flow.as_str(), &block, laughs, "a: *a", "\t- x: {", "\u{0}"] {
+            let parsed = from_str::<Value>(text);
+            assert!(parsed.is_err(), "{}", &text[..text.len().min(20)]);
+        }
+    }
 }

@@ -419,7 +419,8 @@ async fn a_401_ends_the_wait_and_silence_too() {
     assert_eq!(word(Some(&outcome)), "timed out");
 }
 
-/// The client certificate is rotated while a serving request waits: the wait goes on with the new one.
+/// The client certificate is rotated while a serving request waits: the wait goes on with the new
+/// one.
 #[tokio::test]
 async fn a_wait_follows_the_client_certificate() {
     let (pending, undecided, issued) = story();

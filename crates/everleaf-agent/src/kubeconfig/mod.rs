@@ -134,22 +134,23 @@ pub struct ServerUrl {
 impl ServerUrl {
     /// Parses and checks; the error says what is wrong with the text.
     pub fn parse(text: &str) -> Result<Self, String> {
+        let shown = quoted(text);
         let uri: Uri = text
             .parse()
-            .map_err(|_| format!("server {text:?} is not a URL"))?;
+            .map_err(|_| format!("server {shown} is not a URL"))?;
         match uri.scheme_str() {
             Some("https") => {}
             Some("http") => {
                 return Err(format!(
-                    "server {text:?} is plain http; credentials are only sent over https"
+                    "server {shown} is plain http; credentials are only sent over https"
                 ));
             }
-            _ => return Err(format!("server {text:?} must start with https://")),
+            _ => return Err(format!("server {shown} must start with https://")),
         }
         let authority = uri
             .authority()
             .filter(|authority| !authority.host().is_empty() && !authority.as_str().contains('@'))
-            .ok_or_else(|| format!("server {text:?} names no host"))?;
+            .ok_or_else(|| format!("server {shown} names no host"))?;
         let host = authority
             .host()
             .trim_start_matches('[')
@@ -306,6 +307,19 @@ impl Kubeconfig {
     /// the directory of `origin`, which also names the kubeconfig in errors; it need not exist.
     pub fn parse(text: &str, origin: &Path) -> Result<Self, KubeconfigError> {
         document::resolve(text, origin)
+    }
+}
+
+/// A short piece of a kubeconfig for an error. Wrong indentation folds whole lines, and what they
+/// hold, into a value: only its first word is shown.
+fn quoted(text: &str) -> String {
+    const SHOWN_MAX: usize = 80;
+    let word = text.split_whitespace().next().unwrap_or_default();
+    let shown: String = word.chars().take(SHOWN_MAX).collect();
+    if shown.len() == text.len() {
+        format!("{shown:?}")
+    } else {
+        format!("{shown:?}…")
     }
 }
 

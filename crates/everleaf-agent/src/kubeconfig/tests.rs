@@ -161,6 +161,11 @@ fn a_parse_error_does_not_quote_secrets() {
         "{error}"
     );
     assert!(!error.to_string().contains("s3cr3t"), "{error}");
+    let folded = "clusters:\n- name: c\n  cluster:\n    server: https://h\n      s3cr3t\n\
+                  contexts: [{name: x, context: {cluster: c}}]\ncurrent-context: x";
+    let error = parse(folded).expect_err("folded").to_string();
+    assert!(error.contains("\"https://h\"…"), "{error}");
+    assert!(!error.contains("s3cr3t"), "{error}");
     let debug = format!("{:?}", parse(&one(SOUND, "token: s3cr3t")).unwrap());
     assert!(!debug.contains("s3cr3t"), "{debug}");
 }

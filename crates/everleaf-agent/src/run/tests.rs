@@ -269,6 +269,8 @@ async fn a_clock_moved_while_running_needs_no_restart() {
     let mut agent = world.start(world.config());
     agent.until_accepted().await;
     let first = world.current();
+    // Renewals are spaced; a moment has passed since the first.
+    world.clock.pass(Duration::from_secs(20));
     world
         .clock
         .set_wall(first.leaf().not_after() - hours(8 * 24));
