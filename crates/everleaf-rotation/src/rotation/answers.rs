@@ -1,6 +1,7 @@
 //! Taking in events: each changes what is known, none decides what comes next.
 //! What the server said is taken in by `replies`.
 
+use super::spacing::Born;
 use super::{Kind, Rotation, Step};
 use crate::backoff::Schedule;
 use crate::event::{Event, Loaded, RefusalClass, Sources};
@@ -191,13 +192,16 @@ impl Rotation {
         });
         let standing = Standing::of(Some(&leaf), now.wall);
         let life = Duration::try_from(leaf.not_after().duration_since(server_date));
-        let life = life.unwrap_or(Duration::ZERO);
-        let lacks_wanted = self.lacks_wanted();
-        let wait = self
-            .spacing
-            .installed(now.monotonic, standing, life, lacks_wanted);
-        let skew = now.wall.duration_since(server_date).unsigned_abs();
-        if standing != Standing::Fresh && skew > SKEW_MIN {
+        let is_skewed = now.wall.duration_since(server_date).unsigned_abs() > SKEW_MIN;
+        let born = Born {
+            life: life.unwrap_or(Duration::ZERO),
+            standing,
+            due_in: summary.deadline.duration_since(now.wall),
+            is_skewed,
+            lacks_wanted: self.lacks_wanted(),
+        };
+        let wait = self.spacing.installed(now.monotonic, born);
+        if standing != Standing::Fresh && is_skewed {
             let (node, server) = (now.wall, server_date);
             self.tell(Notice::ClockSkew {
                 node,

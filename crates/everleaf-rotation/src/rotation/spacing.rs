@@ -8,6 +8,7 @@
 use crate::notice::Cause;
 use crate::standing::Standing;
 use crate::time::Monotonic;
+use jiff::SignedDuration;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -19,6 +20,21 @@ const SPACING_DOUBLED_MAX: Duration = Duration::from_secs(60 * 60);
 const REQUEST_WINDOW: Duration = Duration::from_secs(60 * 60);
 /// Requests that any machine may make in that time.
 const REQUESTS_MIN: u64 = 5;
+
+/// What a newly installed certificate looks like.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Born {
+    /// What remains of it by the server's clock.
+    pub(super) life: Duration,
+    /// Standing by our clock.
+    pub(super) standing: Standing,
+    /// Until its rotation deadline, by our clock.
+    pub(super) due_in: SignedDuration,
+    /// Our clock and the server's differ.
+    pub(super) is_skewed: bool,
+    /// It lacks something that the template wants.
+    pub(super) lacks_wanted: bool,
+}
 
 /// What is remembered of the last installed certificate, in this process.
 #[derive(Clone, Debug)]
@@ -40,7 +56,7 @@ struct Birth {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Spacing {
     birth: Option<Birth>,
-    /// Certificates in a row that were due or expired at birth.
+    /// Certificates in a row that were due at birth, or became so too soon because of skew.
     born_due: u32,
     /// Certificates in a row that lacked something wanted at birth.
     born_lacking: u32,
@@ -59,29 +75,17 @@ pub(super) enum Gate {
 
 impl Spacing {
     /// Takes in a newly installed certificate; returns the wait before it may be rotated again.
-    pub(super) fn installed(
-        &mut self,
-        at: Monotonic,
-        standing: Standing,
-        life: Duration,
-        lacks_wanted: bool,
-    ) -> Duration {
-        let is_due = matches!(standing, Standing::Due | Standing::Expired);
-        self.born_due = if is_due {
-            self.born_due.saturating_add(1)
-        } else {
-            0
-        };
-        self.born_lacking = if lacks_wanted {
-            self.born_lacking.saturating_add(1)
-        } else {
-            0
-        };
-        let spacing = spacing(life, self.born_due);
+    pub(super) fn installed(&mut self, at: Monotonic, born: Born) -> Duration {
+        let half = SignedDuration::try_from(born.life / 2).unwrap_or_default();
+        let is_due = born.due_in <= SignedDuration::ZERO || (born.is_skewed && born.due_in < half);
+        let count = |times: u32, again: bool| if again { times.saturating_add(1) } else { 0 };
+        self.born_due = count(self.born_due, is_due);
+        self.born_lacking = count(self.born_lacking, born.lacks_wanted);
+        let spacing = spacing(born.life, self.born_due);
         self.birth = Some(Birth {
             at,
-            life,
-            standing,
+            life: born.life,
+            standing: born.standing,
             spacing,
             is_released: false,
             is_clock_stepped: false,
@@ -134,7 +138,12 @@ impl Spacing {
             return None;
         }
         let oldest = self.prepared.front().copied().unwrap_or(now);
-        Some(Gate::Limited(oldest.plus(REQUEST_WINDOW)))
+        let until = oldest.plus(REQUEST_WINDOW);
+        let late = self
+            .birth
+            .as_ref()
+            .map(|birth| birth.at.plus(late(birth.life)));
+        Some(Gate::Limited(late.map_or(until, |late| late.min(until))))
     }
 
     fn spacing_for(&self, birth: &Birth, cause: Cause) -> Duration {
@@ -147,7 +156,7 @@ impl Spacing {
     }
 
     /// Rotations that bound themselves are not held up by the limit, lest a certificate lapse: those
-    /// of a certificate that was fresh at birth and came of age, and those late in its life.
+    /// of a certificate that came of age, and those late in its life.
     fn is_harmless(&self, now: Monotonic, cause: Cause) -> bool {
         let Some(birth) = &self.birth else {
             return false;
@@ -155,8 +164,9 @@ impl Spacing {
         if !matches!(cause, Cause::Deadline | Cause::Expired) {
             return false;
         }
-        let came_of_age = birth.standing == Standing::Fresh && !birth.is_clock_stepped;
-        came_of_age || now.since(birth.at) >= late(birth.life)
+        let age = now.since(birth.at);
+        let came_of_age = self.born_due == 0 && !birth.is_clock_stepped;
+        (came_of_age && age >= birth.life / 2) || age >= late(birth.life)
     }
 }
 
@@ -167,12 +177,12 @@ fn requests_max(life: Option<Duration>) -> u64 {
 }
 
 /// `max(10 s, 5 % of life)`; doubled for each certificate in a row that was due at birth, up to 1 h
-/// and from the third on at once; never past four fifths of its life.
+/// and from the second on at once; never past four fifths of its life.
 fn spacing(life: Duration, born_due: u32) -> Duration {
     let base = (life / 20).max(SPACING_MIN);
     let ceiling = base.max(SPACING_DOUBLED_MAX);
     let wait = match born_due {
-        0..=2 => doubled(base, born_due).min(ceiling),
+        0 | 1 => doubled(base, born_due).min(ceiling),
         _ => ceiling,
     };
     wait.min(late(life)).max(SPACING_MIN)

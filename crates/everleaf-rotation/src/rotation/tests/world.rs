@@ -1,0 +1,522 @@
+//! A node, a server, and three clocks.
+
+use crate::effect::{CredentialChoice, Effect};
+use crate::event::*;
+use crate::notice::Notice;
+use crate::rotation::{AWAIT_MAX, Config, Kind, Phase, Rotation};
+use crate::store::conformance::{Authority, at, client_order, prepare};
+use crate::store::memory::MemoryStore;
+use crate::store::{CertStore, PendingRequest, RequestName, RequestUid};
+use crate::time::{Monotonic, NAP_MAX, Now};
+use everleaf_pki::{Chain, Leaf, SignerName, Subject, Template, Usage};
+use jiff::{SignedDuration, Timestamp};
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+pub(super) const START: &str = "2026-08-01T10:00:00Z";
+
+pub(super) fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+pub(super) fn minutes(minutes: u64) -> Duration {
+    Duration::from_secs(60 * minutes)
+}
+
+pub(super) fn hours(hours: u64) -> Duration {
+    Duration::from_secs(3600 * hours)
+}
+
+pub(super) fn days(days: u64) -> Duration {
+    hours(24 * days)
+}
+
+/// A request object on the server.
+pub(super) struct Object {
+    pub(super) uid: RequestUid,
+    pub(super) pending: PendingRequest,
+    pub(super) condition: Option<(&'static str, &'static str)>,
+    pub(super) chain: Option<Chain>,
+}
+
+/// The API server and the signer, with one clock.
+pub(super) struct Server {
+    pub(super) authority: Authority,
+    pub(super) ca_not_after: Timestamp,
+    pub(super) ttl: Duration,
+    pub(super) approves: bool,
+    pub(super) objects: BTreeMap<RequestName, Object>,
+    /// When each object was created, and what remained at birth of the certificate it got.
+    pub(super) created: Vec<(Timestamp, Option<Duration>)>,
+    pub(super) is_reachable: bool,
+    pub(super) accepts_bootstrap: bool,
+    pub(super) accepts_kubeconfig: bool,
+    /// Certificates refused although they are valid.
+    pub(super) distrusted: Vec<Leaf>,
+    /// Answers to the next submissions, in place of the ordinary ones.
+    pub(super) submit_script: VecDeque<RefusalClass>,
+    /// The next create is carried out, but its answer is lost.
+    pub(super) loses_answers: u32,
+    /// Fixed dates for the next certificates, in place of the signer's.
+    pub(super) dates: Option<(Timestamp, Timestamp)>,
+    uids: u32,
+}
+
+impl Server {
+    fn accepts(&self, leaf: Option<&Leaf>, now: Timestamp) -> bool {
+        leaf.is_some_and(|leaf| {
+            leaf.is_signed_by(self.authority.issuer().certificate())
+                && leaf.not_before() <= now
+                && now <= leaf.not_after()
+                && now <= self.ca_not_after
+                && !self
+                    .distrusted
+                    .iter()
+                    .any(|other| other.fingerprint() == leaf.fingerprint())
+        })
+    }
+
+    fn create(&mut self, pending: &PendingRequest, now: Timestamp) -> RequestUid {
+        self.uids += 1;
+        let uid = RequestUid::new(format!("uid-{}", self.uids));
+        self.created.push((now, None));
+        let object = Object {
+            uid: uid.clone(),
+            pending: pending.clone(),
+            condition: None,
+            chain: None,
+        };
+        self.objects.insert(pending.name.clone(), object);
+        if self.approves {
+            self.approve(&pending.name, now);
+        }
+        uid
+    }
+
+    /// Approves and signs, if the authority still lives.
+    pub(super) fn approve(&mut self, name: &RequestName, now: Timestamp) {
+        let object = self.objects.get_mut(name).expect("the object exists");
+        object.condition = Some(("Approved", "AutoApproved"));
+        if now >= self.ca_not_after {
+            return;
+        }
+        let (not_before, not_after) = self.dates.unwrap_or_else(|| {
+            let start = now - SignedDuration::from_mins(5);
+            // Upstream counts short lifetimes from now, others from notBefore.
+            let from = if self.ttl < hours(8) { now } else { start };
+            let end = from + SignedDuration::try_from(self.ttl).unwrap();
+            (start, end.min(self.ca_not_after))
+        });
+        let round = |time: Timestamp| Timestamp::from_second(time.as_second()).unwrap();
+        let chain = self
+            .authority
+            .issue(&object.pending, round(not_before), round(not_after));
+        let life = Duration::try_from(not_after.duration_since(now)).unwrap_or_default();
+        object.chain = Some(chain);
+        if let Some(last) = self.created.last_mut() {
+            last.1 = Some(life);
+        }
+    }
+}
+
+/// The whole world.
+pub(super) struct World {
+    pub(super) machine: Rotation,
+    pub(super) store: MemoryStore,
+    pub(super) server: Server,
+    /// The server's clock.
+    pub(super) time: Timestamp,
+    /// The node's wall clock minus the server's.
+    pub(super) offset: SignedDuration,
+    pub(super) monotonic: Monotonic,
+    pub(super) sources: Sources,
+    pub(super) nap_max: Duration,
+    pub(super) notices: Vec<Notice>,
+    pub(super) published: Option<Leaf>,
+    awaiting: Option<(PendingRequest, CredentialChoice, Monotonic)>,
+    config: Config,
+    keys: u64,
+}
+
+pub(super) fn client_config() -> Config {
+    let order = client_order();
+    Config {
+        kind: Kind::Client,
+        signer_name: order.signer_name,
+        template: Some(order.template),
+        usages: order.usages,
+        usages_long: vec![
+            Usage::DigitalSignature,
+            Usage::KeyEncipherment,
+            Usage::ClientAuth,
+        ],
+        expiration_seconds: None,
+    }
+}
+
+pub(super) fn serving_template(addresses: &[&str]) -> Template {
+    Template {
+        subject: Subject::node("n1"),
+        dns_names: vec!["n1".to_owned()],
+        ip_addresses: addresses
+            .iter()
+            .map(|address| address.parse().unwrap())
+            .collect(),
+    }
+}
+
+pub(super) fn serving_config() -> Config {
+    Config {
+        kind: Kind::Serving,
+        signer_name: SignerName::new(SignerName::KUBELET_SERVING),
+        template: Some(serving_template(&["10.0.0.1"])),
+        usages: vec![Usage::DigitalSignature, Usage::ServerAuth],
+        usages_long: vec![],
+        expiration_seconds: None,
+    }
+}
+
+impl World {
+    /// A node with a bootstrap credential (or, when serving, a client credential) and nothing else, and
+    /// a server that approves and grants a year.
+    pub(super) fn new(config: Config) -> Self {
+        let server = Server {
+            authority: Authority::new(),
+            ca_not_after: at("2199-01-01T00:00:00Z"),
+            ttl: days(365),
+            approves: true,
+            objects: BTreeMap::new(),
+            created: Vec::new(),
+            is_reachable: true,
+            accepts_bootstrap: true,
+            accepts_kubeconfig: true,
+            distrusted: Vec::new(),
+            submit_script: VecDeque::new(),
+            loses_answers: 0,
+            dates: None,
+            uids: 0,
+        };
+        let is_client = config.kind == Kind::Client;
+        Self {
+            machine: Rotation::new(config.clone(), 1),
+            store: MemoryStore::new("kubelet-client"),
+            server,
+            time: at(START),
+            offset: SignedDuration::ZERO,
+            monotonic: Monotonic::from_origin(seconds(1000)),
+            sources: Sources {
+                kubeconfig: false,
+                bootstrap: is_client,
+                client: !is_client,
+            },
+            nap_max: NAP_MAX,
+            notices: Vec::new(),
+            published: None,
+            awaiting: None,
+            config,
+            keys: 0,
+        }
+    }
+
+    /// A client that has bootstrapped and lost its bootstrap credential.
+    pub(super) fn settled() -> Self {
+        Self::settled_for(days(365))
+    }
+
+    /// The same, with this lifetime.
+    pub(super) fn settled_for(ttl: Duration) -> Self {
+        let mut world = Self::new(client_config());
+        world.server.ttl = ttl;
+        world.run_for(seconds(30));
+        assert!(world.machine.is_confirmed(), "{:#?}", world.notices);
+        world.sources.bootstrap = false;
+        world.notices.clear();
+        world
+    }
+
+    pub(super) fn now(&self) -> Now {
+        Now {
+            wall: self.time + self.offset,
+            monotonic: self.monotonic,
+        }
+    }
+
+    pub(super) fn leaf(&self) -> &Leaf {
+        self.machine.current().expect("there is a current leaf")
+    }
+
+    pub(super) fn csrs(&self) -> usize {
+        self.server.created.len()
+    }
+
+    pub(super) fn has(&self, wanted: impl Fn(&Notice) -> bool) -> bool {
+        self.notices.iter().any(wanted)
+    }
+
+    /// How many notices there are of that kind.
+    pub(super) fn count(&self, wanted: impl Fn(&Notice) -> bool) -> usize {
+        self.notices.iter().filter(|notice| wanted(notice)).count()
+    }
+
+    /// The process ends and another begins; the disk stays.
+    pub(super) fn restart(&mut self) {
+        self.machine = Rotation::new(self.config.clone(), 2);
+        self.awaiting = None;
+        self.published = None;
+        self.monotonic = Monotonic::from_origin(seconds(1));
+    }
+
+    /// Tells the machine something, and carries out what it wants.
+    pub(super) fn tell(&mut self, event: Event) {
+        let now = self.now();
+        self.machine.handle_event(now, event);
+        self.settle();
+    }
+
+    /// Lets the world go on for `span` of true time.
+    pub(super) fn run_for(&mut self, span: Duration) {
+        let end = self.time + SignedDuration::try_from(span).unwrap();
+        self.turn();
+        while self.time < end {
+            let wake = self
+                .machine
+                .poll_timeout()
+                .expect("the machine always has a plan");
+            let nap = wake
+                .nap(self.now(), self.nap_max)
+                .max(Duration::from_millis(1));
+            let left = Duration::try_from(end.duration_since(self.time)).unwrap();
+            let awaiting = self.awaiting.is_some().then_some(seconds(1));
+            self.pass(nap.min(left).min(awaiting.unwrap_or(nap)));
+            self.turn();
+        }
+    }
+
+    /// Lets true time pass, and nothing happen.
+    pub(super) fn pass(&mut self, span: Duration) {
+        self.time += SignedDuration::try_from(span).unwrap();
+        self.monotonic = self.monotonic.plus(span);
+    }
+
+    /// One turn: a verdict if there is one, the timeout, and all effects.
+    pub(super) fn turn(&mut self) {
+        if let Some((pending, credential, end)) = self.awaiting.clone() {
+            if let Some(outcome) = self.verdict(&pending, credential, end) {
+                self.awaiting = None;
+                self.tell(Event::Awaited {
+                    name: pending.name,
+                    outcome,
+                });
+            }
+        }
+        self.machine.handle_timeout(self.now());
+        self.settle();
+    }
+
+    fn settle(&mut self) {
+        for _ in 0..100 {
+            while let Some(notice) = self.machine.poll_notice() {
+                self.notices.push(notice);
+            }
+            let Some(effect) = self.machine.poll_effect() else {
+                return;
+            };
+            if let Some(event) = self.perform(effect) {
+                self.machine.handle_event(self.now(), event);
+            }
+        }
+        panic!("the machine spins: {:#?}", self.notices);
+    }
+
+    fn perform(&mut self, effect: Effect) -> Option<Event> {
+        let now = self.now();
+        let stored = match effect {
+            Effect::Accept => self
+                .store
+                .accept()
+                .map(|deleted| Event::Accepted { deleted }),
+            Effect::Await {
+                pending,
+                credential,
+            } => {
+                let end = now.monotonic.plus(AWAIT_MAX);
+                if let Some(outcome) = self.verdict(&pending, credential, end) {
+                    return Some(Event::Awaited {
+                        name: pending.name,
+                        outcome,
+                    });
+                }
+                self.awaiting = Some((pending, credential, end));
+                return None;
+            }
+            Effect::CancelAwait => {
+                self.awaiting = None;
+                return None;
+            }
+            Effect::Confirm { credential } => {
+                let outcome = match self.refusal(credential) {
+                    Some(refusal) => ConfirmOutcome::Refused(refusal),
+                    None => ConfirmOutcome::Confirmed {
+                        server_date: Some(self.time),
+                    },
+                };
+                return Some(Event::ConfirmAnswered {
+                    credential,
+                    outcome,
+                });
+            }
+            Effect::DiscardPending => self.store.discard_pending().map(|()| Event::Discarded),
+            Effect::Install { chain } => {
+                let local = now.wall.to_zoned(jiff::tz::TimeZone::UTC).datetime();
+                let accepted = self.server.accepts(self.machine.current(), self.time);
+                let is_good = self.server.accepts(Some(chain.leaf()), self.time);
+                assert!(
+                    is_good || !accepted,
+                    "a working credential is being replaced by none"
+                );
+                self.store
+                    .install(&chain, local)
+                    .map(|credential| Event::Installed {
+                        leaf: credential.leaf().clone(),
+                    })
+            }
+            Effect::Load => self
+                .store
+                .load(now.wall)
+                .map(|opened| Event::Loaded(opened.loaded(self.sources))),
+            Effect::Prepare(order) => {
+                self.keys += 1;
+                let (pending, key) = prepare(order, self.keys, now.wall);
+                self.store
+                    .put_pending(&pending, &key)
+                    .map(|()| Event::Prepared(pending))
+            }
+            Effect::Publish { leaf } => {
+                self.published = Some(leaf);
+                return None;
+            }
+            Effect::RecordPending(pending) => {
+                let _ = self.store.update_pending(&pending);
+                return None;
+            }
+            Effect::Revert => self.store.revert().map(|credential| Event::Reverted {
+                leaf: credential.leaf().clone(),
+            }),
+            Effect::Submit {
+                pending,
+                credential,
+            } => return self.submit(&pending, credential),
+        };
+        Some(stored.unwrap_or_else(Event::StoreFailed))
+    }
+
+    fn submit(&mut self, pending: &PendingRequest, credential: CredentialChoice) -> Option<Event> {
+        let name = pending.name.clone();
+        let outcome = if let Some(class) = self.server.submit_script.pop_front() {
+            SubmitOutcome::Refused(self.refused(class))
+        } else if let Some(refusal) = self.refusal(credential) {
+            SubmitOutcome::Refused(refusal)
+        } else if let Some(object) = self.server.objects.get(&name) {
+            let is_refused = object.condition.is_some_and(|(kind, _)| kind != "Approved");
+            SubmitOutcome::AlreadyExists(ExistingRequest {
+                uid: object.uid.clone(),
+                has_same_key: object.pending.public_key == pending.public_key,
+                has_same_subject: object.pending.template.subject == pending.template.subject,
+                has_same_signer: object.pending.signer_name == pending.signer_name,
+                is_refused,
+                certificate_not_after: object.chain.as_ref().map(Chain::not_after_earliest),
+                server_date: Some(self.time),
+            })
+        } else {
+            let uid = self.server.create(pending, self.time);
+            if self.server.loses_answers > 0 {
+                self.server.loses_answers -= 1;
+                return None;
+            }
+            SubmitOutcome::Created {
+                uid,
+                server_date: Some(self.time),
+            }
+        };
+        Some(Event::Submitted { name, outcome })
+    }
+
+    fn refused(&self, class: RefusalClass) -> Refusal {
+        let message = format!("{class:?}");
+        Refusal {
+            class,
+            message,
+            server_date: Some(self.time),
+        }
+    }
+
+    /// Why the server does not answer a request with this credential, if it does not.
+    fn refusal(&mut self, credential: CredentialChoice) -> Option<Refusal> {
+        if !self.server.is_reachable {
+            return Some(self.refused(RefusalClass::Unreachable));
+        }
+        let is_accepted = match credential {
+            CredentialChoice::Current => self.server.accepts(self.machine.current(), self.time),
+            CredentialChoice::LastAccepted => {
+                let opened = self.store.load(self.now().wall).expect("the store loads");
+                let leaf = opened
+                    .last_accepted
+                    .map(|credential| credential.leaf().clone());
+                self.server.accepts(leaf.as_ref(), self.time)
+            }
+            CredentialChoice::Kubeconfig => {
+                self.sources.kubeconfig && self.server.accepts_kubeconfig
+            }
+            CredentialChoice::Bootstrap => self.sources.bootstrap && self.server.accepts_bootstrap,
+            CredentialChoice::ClientCredential => self.sources.client,
+        };
+        (!is_accepted).then(|| self.refused(RefusalClass::Unauthorized))
+    }
+
+    fn verdict(
+        &mut self,
+        pending: &PendingRequest,
+        credential: CredentialChoice,
+        end: Monotonic,
+    ) -> Option<AwaitOutcome> {
+        if let Some(refusal) = self.refusal(credential) {
+            if refusal.class == RefusalClass::Unauthorized {
+                return Some(AwaitOutcome::Refused(refusal));
+            }
+            return (end <= self.monotonic).then_some(AwaitOutcome::TimedOut);
+        }
+        let object = self.server.objects.get(&pending.name);
+        let Some(object) = object.filter(|object| Some(&object.uid) == pending.uid.as_ref()) else {
+            return Some(AwaitOutcome::Gone);
+        };
+        let words = ("TestReason".to_owned(), "test message".to_owned());
+        match (object.condition, &object.chain) {
+            (Some(("Denied", _)), _) => Some(AwaitOutcome::Denied {
+                reason: words.0,
+                message: words.1,
+            }),
+            (Some(("Failed", _)), _) => Some(AwaitOutcome::Failed {
+                reason: words.0,
+                message: words.1,
+            }),
+            (Some(("Approved", _)), Some(chain)) => {
+                let server_date = Some(self.time);
+                Some(AwaitOutcome::Issued {
+                    chain: chain.clone(),
+                    server_date,
+                })
+            }
+            _ => (end <= self.monotonic).then_some(AwaitOutcome::TimedOut),
+        }
+    }
+
+    /// What every world must hold to when it is at rest.
+    pub(super) fn assert_at_rest(&self) {
+        assert_eq!(self.machine.phase(), Phase::Waiting, "{:#?}", self.notices);
+        assert!(self.machine.pending().is_none());
+        assert_eq!(
+            self.published.as_ref().map(Leaf::fingerprint),
+            self.machine.current().map(Leaf::fingerprint)
+        );
+    }
+}
