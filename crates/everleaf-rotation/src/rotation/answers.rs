@@ -66,7 +66,7 @@ impl Rotation {
             }
             (Step::Installing(server_date), Event::Installed { leaf }) => {
                 self.step = Step::Idle;
-                self.take_installed(now, server_date, leaf);
+                self.take_installed(now, Some(server_date), leaf);
             }
             (Step::Loading, Event::Loaded(loaded)) => {
                 self.step = Step::Idle;
@@ -143,7 +143,7 @@ impl Rotation {
         self.last_accepted = loaded.last_accepted;
         let seen = loaded.current.as_ref().map(Leaf::fingerprint);
         let is_other = seen != self.current.as_ref().map(Leaf::fingerprint);
-        self.current = loaded.current;
+        let replaced = std::mem::replace(&mut self.current, loaded.current);
         if is_first || is_other {
             self.trust.renew(now.monotonic);
             self.spacing.forget();
@@ -154,10 +154,17 @@ impl Rotation {
                 pending: self.pending.as_ref().map(|pending| pending.name.clone()),
             });
         }
-        if let Some(pending) = self.pending.as_ref().filter(|_| is_first) {
-            self.tell(Notice::RequestResumed {
-                name: pending.name.clone(),
-            });
+        match (self.current.clone(), &self.pending) {
+            // An install that was carried out, and whose answer was lost.
+            (Some(leaf), Some(pending)) if is_other && *leaf.public_key() == pending.public_key => {
+                self.current = replaced;
+                self.take_installed(now, None, leaf);
+            }
+            (_, Some(pending)) if is_first => {
+                let name = pending.name.clone();
+                self.tell(Notice::RequestResumed { name });
+            }
+            _ => {}
         }
         self.must_load = false;
         self.is_fresh = true;
@@ -171,7 +178,7 @@ impl Rotation {
         }
     }
 
-    fn take_installed(&mut self, now: Now, server_date: Timestamp, leaf: Leaf) {
+    fn take_installed(&mut self, now: Now, server_date: Option<Timestamp>, leaf: Leaf) {
         let summary = LeafSummary::of(&leaf);
         let replaced = self.current.as_ref().map(|old| {
             (
@@ -191,27 +198,29 @@ impl Rotation {
             leaf: summary.clone(),
         });
         let standing = Standing::of(Some(&leaf), now.wall);
-        let life = Duration::try_from(leaf.not_after().duration_since(server_date));
-        let is_skewed = now.wall.duration_since(server_date).unsigned_abs() > SKEW_MIN;
+        let seen_from = server_date.unwrap_or(leaf.not_before());
+        let life = Duration::try_from(leaf.not_after().duration_since(seen_from));
         let born = Born {
             life: life.unwrap_or(Duration::ZERO),
             standing,
             due_in: summary.deadline.duration_since(now.wall),
-            is_skewed,
             lacks_wanted: self.lacks_wanted(),
         };
         let wait = self.spacing.installed(now.monotonic, born);
-        if standing != Standing::Fresh && is_skewed {
-            let (node, server) = (now.wall, server_date);
+        let skewed_from = server_date
+            .filter(|server| now.wall.duration_since(*server).unsigned_abs() > SKEW_MIN)
+            .filter(|_| standing != Standing::Fresh);
+        if let Some(server) = skewed_from {
+            let node = now.wall;
             self.tell(Notice::ClockSkew {
                 node,
                 server,
                 leaf: summary,
                 wait,
             });
-            if standing == Standing::NotYetValid {
-                self.told.not_yet_valid = Some(leaf.fingerprint());
-            }
+        }
+        if standing == Standing::NotYetValid && skewed_from.is_some() {
+            self.told.not_yet_valid = Some(leaf.fingerprint());
         }
         // Nobody can tell whether peers accept a serving certificate; its signer vouches for it.
         self.accept_at = (self.config.kind == Kind::Serving).then_some(now.monotonic);

@@ -30,8 +30,6 @@ pub(super) struct Born {
     pub(super) standing: Standing,
     /// Until its rotation deadline, by our clock.
     pub(super) due_in: SignedDuration,
-    /// Our clock and the server's differ.
-    pub(super) is_skewed: bool,
     /// It lacks something that the template wants.
     pub(super) lacks_wanted: bool,
 }
@@ -56,7 +54,7 @@ struct Birth {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Spacing {
     birth: Option<Birth>,
-    /// Certificates in a row that were due at birth, or became so too soon because of skew.
+    /// Certificates in a row that were due at birth, or in the first half of what remained of them.
     born_due: u32,
     /// Certificates in a row that lacked something wanted at birth.
     born_lacking: u32,
@@ -77,7 +75,7 @@ impl Spacing {
     /// Takes in a newly installed certificate; returns the wait before it may be rotated again.
     pub(super) fn installed(&mut self, at: Monotonic, born: Born) -> Duration {
         let half = SignedDuration::try_from(born.life / 2).unwrap_or_default();
-        let is_due = born.due_in <= SignedDuration::ZERO || (born.is_skewed && born.due_in < half);
+        let is_due = born.due_in < half;
         let count = |times: u32, again: bool| if again { times.saturating_add(1) } else { 0 };
         self.born_due = count(self.born_due, is_due);
         self.born_lacking = count(self.born_lacking, born.lacks_wanted);

@@ -65,9 +65,9 @@ fn check(offset: i64, lifetime: u64, left: u64, restarts: bool) {
     }
     let life = lifetime.min(left);
     world.nap_max = if life > 86_400 { hours(12) } else { minutes(1) };
-    let mut left = hours(3).max(seconds(life * 2)).min(days(900));
+    let mut left = hours(3).max(seconds(life * 2)).min(days(400));
     while left > Duration::ZERO && world.machine.phase() != Phase::Stuck {
-        let span = left.min(hours(1).max(seconds(life / 16)));
+        let span = left.min(days(1));
         world.run_for(span);
         left -= span;
     }
@@ -110,7 +110,7 @@ fn requests_are_bounded_when_the_clock_moves_while_running() {
 fn requests_are_bounded_when_the_clock_moves_before_a_restart() {
     for offset in OFFSETS {
         for lifetime in LIFETIMES {
-            for left in AUTHORITY_LEFT {
+            for left in [AUTHORITY_LEFT[0], AUTHORITY_LEFT[3]] {
                 check(offset, lifetime, left, true);
             }
         }

@@ -59,6 +59,10 @@ pub(super) struct Server {
     pub(super) loses_answers: u32,
     /// Fixed dates for the next certificates, in place of the signer's.
     pub(super) dates: Option<(Timestamp, Timestamp)>,
+    /// Every certificate issued from now on is refused.
+    pub(super) distrusts_new: bool,
+    /// IP addresses are left out of certificates.
+    pub(super) drops_addresses: bool,
     uids: u32,
 }
 
@@ -108,9 +112,16 @@ impl Server {
             (start, end.min(self.ca_not_after))
         });
         let round = |time: Timestamp| Timestamp::from_second(time.as_second()).unwrap();
+        let mut asked = object.pending.clone();
+        if self.drops_addresses {
+            asked.template.ip_addresses.clear();
+        }
         let chain = self
             .authority
-            .issue(&object.pending, round(not_before), round(not_after));
+            .issue(&asked, round(not_before), round(not_after));
+        if self.distrusts_new {
+            self.distrusted.push(chain.leaf().clone());
+        }
         let life = Duration::try_from(not_after.duration_since(now)).unwrap_or_default();
         object.chain = Some(chain);
         if let Some(last) = self.created.last_mut() {
@@ -194,6 +205,8 @@ impl World {
             submit_script: VecDeque::new(),
             loses_answers: 0,
             dates: None,
+            distrusts_new: false,
+            drops_addresses: false,
             uids: 0,
         };
         let is_client = config.kind == Kind::Client;
@@ -278,10 +291,7 @@ impl World {
         let end = self.time + SignedDuration::try_from(span).unwrap();
         self.turn();
         while self.time < end {
-            let wake = self
-                .machine
-                .poll_timeout()
-                .expect("the machine always has a plan");
+            let wake = self.machine.poll_timeout().unwrap_or_default();
             let nap = wake
                 .nap(self.now(), self.nap_max)
                 .max(Duration::from_millis(1));
@@ -314,13 +324,32 @@ impl World {
     }
 
     fn settle(&mut self) {
-        for _ in 0..100 {
+        self.settle_with(usize::MAX, |_| {});
+    }
+
+    /// Starts the machine and carries out its first `count` effects; the next one is dropped. Says
+    /// whether there was a next one before the machine came to rest.
+    pub(super) fn run_effects(&mut self, count: usize) -> bool {
+        self.run_effects_with(count, |_| {})
+    }
+
+    pub(super) fn run_effects_with(&mut self, count: usize, see: impl FnMut(&Effect)) -> bool {
+        self.machine.handle_timeout(self.now());
+        self.settle_with(count, see)
+    }
+
+    fn settle_with(&mut self, count: usize, mut see: impl FnMut(&Effect)) -> bool {
+        for index in 0..100 {
             while let Some(notice) = self.machine.poll_notice() {
                 self.notices.push(notice);
             }
             let Some(effect) = self.machine.poll_effect() else {
-                return;
+                return false;
             };
+            if index == count {
+                return true;
+            }
+            see(&effect);
             if let Some(event) = self.perform(effect) {
                 self.machine.handle_event(self.now(), event);
             }
@@ -371,7 +400,7 @@ impl World {
                 let accepted = self.server.accepts(self.machine.current(), self.time);
                 let is_good = self.server.accepts(Some(chain.leaf()), self.time);
                 assert!(
-                    is_good || !accepted,
+                    is_good || !accepted || self.server.distrusts_new,
                     "a working credential is being replaced by none"
                 );
                 self.store
