@@ -12,8 +12,10 @@ use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-/// Early issuances that are let through within ten minutes, unless configured otherwise.
-pub const EARLY_RENEWALS_DEFAULT: usize = 3;
+/// Early issuances that are let through within ten minutes, unless configured otherwise: as many as a
+/// healthy agent may ask for in an hour, so that an operator who tries out clocks is not held up, while a
+/// kubelet that asks every second is.
+pub const EARLY_RENEWALS_DEFAULT: usize = 5;
 /// Time in which they are counted.
 const WINDOW: SignedDuration = SignedDuration::from_mins(10);
 /// Share of life left above which a renewal is early, in percent.
@@ -192,7 +194,7 @@ mod tests {
 
     /// A subject that asks again one second after each issuance; returns each request's wait.
     fn looping(requests: usize) -> Vec<u64> {
-        let mut breaker = Breaker::default();
+        let mut breaker = Breaker::new(3);
         let mut now = start();
         let mut waits = Vec::new();
         for _ in 0..requests {
@@ -217,7 +219,7 @@ mod tests {
 
     #[test]
     fn others_do_not_wait() {
-        let mut breaker = Breaker::default();
+        let mut breaker = Breaker::new(3);
         for _ in 0..5 {
             breaker.issued(SIGNER, NODE, year(start()), start());
         }
@@ -231,7 +233,7 @@ mod tests {
 
     #[test]
     fn renewals_in_time_are_never_held() {
-        let mut breaker = Breaker::default();
+        let mut breaker = Breaker::new(3);
         let mut now = start();
         for _ in 0..50 {
             // Twenty minutes of life, renewed after three quarters of it.
@@ -248,7 +250,7 @@ mod tests {
 
     #[test]
     fn a_wait_counts_down_and_a_quiet_subject_is_forgotten() {
-        let mut breaker = Breaker::default();
+        let mut breaker = Breaker::new(3);
         let now = start();
         for _ in 0..4 {
             breaker.issued(SIGNER, NODE, year(now), now);
@@ -274,7 +276,7 @@ mod tests {
     /// Lifetimes of minutes and a clock that is minutes off: slowed down, but never into expiry.
     #[test]
     fn a_wait_ends_before_the_present_certificate_does() {
-        let mut breaker = Breaker::default();
+        let mut breaker = Breaker::new(3);
         let minute = SignedDuration::from_mins(1);
         let mut now = start();
         for _ in 0..20 {
@@ -292,7 +294,7 @@ mod tests {
 
     #[test]
     fn a_renewal_in_time_makes_good() {
-        let mut breaker = Breaker::default();
+        let mut breaker = Breaker::new(3);
         let minute = SignedDuration::from_mins(1);
         let hour_long = |now| Validity {
             not_before: now - minute * 5,
@@ -322,7 +324,7 @@ mod tests {
 
     #[test]
     fn a_clock_set_back_frees_everyone() {
-        let mut breaker = Breaker::default();
+        let mut breaker = Breaker::new(3);
         for _ in 0..4 {
             breaker.issued(SIGNER, NODE, year(start()), start());
         }
@@ -332,7 +334,7 @@ mod tests {
 
     #[test]
     fn memory_is_bounded() {
-        let mut breaker = Breaker::default();
+        let mut breaker = Breaker::new(3);
         for number in 0..SUBJECTS_MAX + 10 {
             breaker.issued(SIGNER, &number.to_string(), year(start()), start());
         }

@@ -112,7 +112,9 @@ pub(super) fn of_apiserver() -> Vec<Binding> {
     ]
 }
 
-/// Bindings kubeadm adds so that nodes can join and renew.
+/// Bindings kubeadm adds so that nodes can join and renew. Its `kubeadm:get-nodes`, which lets a token look at Node
+/// objects, is left out: it serves the checks of `kubeadm join`, and a bootstrap token should do requests and nothing
+/// else.
 pub(super) fn of_kubeadm() -> Vec<Binding> {
     let joining = || vec![group(NODE_TOKEN_GROUP)];
     vec![
@@ -131,7 +133,6 @@ pub(super) fn of_kubeadm() -> Vec<Binding> {
             "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient",
             vec![group(NODES)],
         ),
-        cluster("kubeadm:get-nodes", "kubeadm:get-nodes", joining()),
         local(
             "kube-public",
             "kubeadm:bootstrap-signer-clusterinfo",

@@ -199,10 +199,6 @@ fn node_roles() -> Vec<Role> {
                 ),
             ],
         ),
-        role(
-            "kubeadm:get-nodes",
-            vec![Rule::on(&["get"], CORE, &["nodes"])],
-        ),
     ]
 }
 
