@@ -28,6 +28,22 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     }
 }
 
+/// Arguments go to the measuring program.
+pub(crate) fn measure(args: &[String]) -> Result<()> {
+    let everleaf = build_release("everleaf", "everleaf")?;
+    let program = build_release("everleaf-e2e", "everleaf-measure")?;
+    let status = Command::new(program)
+        .args(args)
+        .env("EVERLEAF", everleaf)
+        .status();
+    let status = status.context("the measuring program did not start")?;
+    if status.success() {
+        Ok(())
+    } else {
+        bail!("the measuring program failed")
+    }
+}
+
 /// Builds a package's binary with the release profile; returns its path.
 pub(crate) fn build_release(package: &str, binary: &str) -> Result<PathBuf> {
     say(&format!("building {package} (release)"));

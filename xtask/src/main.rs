@@ -17,6 +17,8 @@ Tasks:
   tidy    Check dependency edges, licences, sources, banned crates, links, and the shape of files
   e2e     Install kubectl, openssl and faketime into a cache, build the release binary, run the end-to-end suite;
           arguments select tests by parts of their names; --list shows them; --ci makes every skip a failure
+  measure Build the release binary and print the table of docs/performance.md; an argument sets the number
+          of certificates
 ";
 
 fn main() -> ExitCode {
@@ -24,6 +26,7 @@ fn main() -> ExitCode {
     let outcome = match args.next().as_deref() {
         Some("tidy") => tidy::run(),
         Some("e2e") => e2e::run(&args.collect::<Vec<_>>()),
+        Some("measure") => e2e::measure(&args.collect::<Vec<_>>()),
         Some("help" | "--help" | "-h") => {
             say(USAGE);
             return ExitCode::SUCCESS;

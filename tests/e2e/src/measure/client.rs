@@ -1,0 +1,109 @@
+//! A small HTTP/2 client for the load: shared connections, one bearer token.
+
+use anyhow::{Context, Result, anyhow};
+use base64::Engine;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, ServerName};
+use std::path::Path;
+use std::sync::Arc;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+/// How to reach the server, and as whom.
+pub(crate) struct Target {
+    address: String,
+    tls: Arc<ClientConfig>,
+    authorization: String,
+}
+
+impl Target {
+    /// From the bootstrap kubeconfig.
+    pub(crate) fn from_kubeconfig(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path)?;
+        let document: serde_json::Value = serde_saphyr::from_str(&text)
+            .map_err(|error| anyhow!("{}: {error}", path.display()))?;
+        let cluster = &document["clusters"][0]["cluster"];
+        let server = cluster["server"].as_str().context("no server")?;
+        let ca = cluster["certificate-authority-data"]
+            .as_str()
+            .context("no CA")?;
+        let ca = base64::engine::general_purpose::STANDARD.decode(ca)?;
+        let token = document["users"][0]["user"]["token"]
+            .as_str()
+            .context("no token")?;
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(&ca) {
+            roots.add(certificate?)?;
+        }
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut tls = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        tls.alpn_protocols = vec![b"h2".to_vec()];
+        Ok(Self {
+            address: server.trim_start_matches("https://").to_owned(),
+            tls: Arc::new(tls),
+            authorization: format!("Bearer {token}"),
+        })
+    }
+
+    /// Opens a connection.
+    pub(crate) async fn connect(&self) -> Result<Connection> {
+        let stream = TcpStream::connect(&self.address).await?;
+        stream.set_nodelay(true)?;
+        let host = self
+            .address
+            .rsplit_once(':')
+            .context("no port")?
+            .0
+            .to_owned();
+        let name = ServerName::try_from(host)?;
+        let stream = TlsConnector::from(Arc::clone(&self.tls))
+            .connect(name, stream)
+            .await?;
+        let (sender, connection) =
+            http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        Ok(Connection {
+            sender,
+            origin: format!("https://{}", self.address),
+            authorization: self.authorization.clone(),
+        })
+    }
+}
+
+/// One connection; clones share it.
+#[derive(Clone)]
+pub(crate) struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    origin: String,
+    authorization: String,
+}
+
+impl Connection {
+    /// Sends one request.
+    pub(crate) async fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Response<Incoming>> {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.origin))
+            .header(http::header::AUTHORIZATION, &self.authorization)
+            .header(http::header::CONTENT_TYPE, "application/json")
+            .header(http::header::ACCEPT, "application/json")
+            .body(Full::new(body))?;
+        self.sender.ready().await?;
+        Ok(self.sender.send_request(request).await?)
+    }
+}

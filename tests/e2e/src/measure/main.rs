@@ -1,0 +1,139 @@
+//! Measures the release binary as a user runs it; `cargo xtask measure` builds it and starts this program.
+//!
+//! Figures go into docs/performance.md with the machine they were taken on. Processor time and memory are what the kernel counted
+//! for the server's process (`/proc/PID`), so other work on the machine blurs durations only.
+
+mod client;
+mod issuance;
+mod process;
+
+use anyhow::{Context, Result};
+use process::Server;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Starts that are timed; the median counts.
+const STARTS: usize = 9;
+/// Certificates of the issuance run, unless an argument says otherwise.
+const CERTIFICATES: usize = 10_000;
+/// How long an agent is left alone before its memory is read.
+const SETTLE: Duration = Duration::from_secs(10);
+
+fn main() -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("measure: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("measure: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<()> {
+    let everleaf = PathBuf::from(std::env::var_os("EVERLEAF").context("run: cargo xtask measure")?);
+    let count = match std::env::args().nth(1) {
+        Some(text) => text
+            .parse()
+            .context("the argument is a number of certificates")?,
+        None => CERTIFICATES,
+    };
+    let scratch = tempfile::Builder::new()
+        .prefix("everleaf-measure-")
+        .tempdir()?;
+    let bytes = std::fs::metadata(&everleaf)?.len();
+    row("what", "figure");
+    row("---", "---");
+    row("binary, stripped", &format!("{:.1} MiB", mebibytes(bytes)));
+    first_certificate(&everleaf, scratch.path())?;
+    idle_agent(&everleaf, scratch.path()).await?;
+    let dir = scratch.path().join("issuance");
+    let server = Server::start(&everleaf, &dir, &["--no-node"])?;
+    let idle = server.memory("VmRSS")?;
+    let figures = issuance::run(&dir, &server, count).await?;
+    row(
+        "server's memory before the run",
+        &format!("{:.1} MiB", mebibytes(idle)),
+    );
+    row(
+        &format!("{count} certificates: processor time each"),
+        &format!("{:.3} ms", figures.cpu_ms),
+    );
+    row(
+        &format!("{count} certificates: rate"),
+        &format!("{:.0} per second", figures.per_second),
+    );
+    row(
+        "request to certificate, median",
+        &format!("{:.1} ms", figures.latency_median_ms),
+    );
+    row(
+        "request to certificate, 99th of 100",
+        &format!("{:.1} ms", figures.latency_p99_ms),
+    );
+    row(
+        "server's peak memory",
+        &format!("{:.1} MiB", mebibytes(server.memory("VmHWM")?)),
+    );
+    Ok(())
+}
+
+/// `up` on an empty directory to the first certificate on disk.
+fn first_certificate(everleaf: &Path, scratch: &Path) -> Result<()> {
+    let mut took = Vec::new();
+    for number in 0..STARTS {
+        let dir = scratch.join(format!("start-{number}"));
+        let server = Server::start(everleaf, &dir, &[])?;
+        took.push(server.wait_for(&dir.join("node/pki/kubelet-client-current.pem"))?);
+    }
+    took.sort();
+    let median = took[took.len() / 2];
+    row(
+        "start on an empty directory to the first certificate, median",
+        &format!("{:.0} ms", median.as_secs_f64() * 1e3),
+    );
+    row(
+        "the same, slowest",
+        &format!("{:.0} ms", took[took.len() - 1].as_secs_f64() * 1e3),
+    );
+    Ok(())
+}
+
+async fn idle_agent(everleaf: &Path, scratch: &Path) -> Result<()> {
+    let dir = scratch.join("agent");
+    let _server = Server::start(everleaf, &dir, &["--no-node"])?;
+    let agent = Server::agent(everleaf, &dir, &dir.join("bootstrap-kubelet.conf"))?;
+    agent.wait_for(&dir.join("n/pki/kubelet-client-current.pem"))?;
+    tokio::time::sleep(SETTLE).await;
+    row(
+        "agent, idle: resident memory",
+        &format!("{:.1} MiB", mebibytes(agent.memory("VmRSS")?)),
+    );
+    row(
+        "of it its own (anonymous)",
+        &format!("{:.1} MiB", mebibytes(agent.memory("RssAnon")?)),
+    );
+    Ok(())
+}
+
+fn mebibytes(bytes: u64) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+    let bytes = bytes as f64;
+    bytes / 1024.0 / 1024.0
+}
+
+/// One row of a Markdown table.
+#[expect(clippy::print_stdout, reason = "the table is this program's answer")]
+fn row(what: &str, figure: &str) {
+    println!("| {what} | {figure} |");
+}

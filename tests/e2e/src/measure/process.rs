@@ -1,0 +1,115 @@
+//! A process under measurement, and what the kernel says of it.
+
+use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Longest wait for a file.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running `everleaf`; killed when dropped.
+pub(crate) struct Server {
+    child: Child,
+    started: Instant,
+}
+
+impl Server {
+    /// `everleaf up` on `dir`, ready when `admin.conf` is there and the port answers: the callers wait for what they need.
+    pub(crate) fn start(everleaf: &Path, dir: &Path, args: &[&str]) -> Result<Self> {
+        let server = spawn(
+            Command::new(everleaf)
+                .args([
+                    "up",
+                    "--listen",
+                    "127.0.0.1:0",
+                    "--node-name",
+                    "host1",
+                    "--data-dir",
+                ])
+                .arg(dir)
+                .args(args),
+        )?;
+        server.wait_for(&dir.join("bootstrap-kubelet.conf"))?;
+        Ok(server)
+    }
+
+    /// `everleaf agent` with its files in `dir/n`.
+    pub(crate) fn agent(everleaf: &Path, dir: &Path, bootstrap: &Path) -> Result<Self> {
+        spawn(
+            Command::new(everleaf)
+                .args(["agent", "--rotate-certificates", "--hostname-override", "n"])
+                .arg("--bootstrap-kubeconfig")
+                .arg(bootstrap)
+                .arg("--kubeconfig")
+                .arg(dir.join("n/kubelet.conf"))
+                .arg("--cert-dir")
+                .arg(dir.join("n/pki")),
+        )
+    }
+
+    /// Time from the start until the file is there.
+    pub(crate) fn wait_for(&self, file: &Path) -> Result<Duration> {
+        while !file.exists() {
+            if self.started.elapsed() > PATIENCE {
+                bail!("no {} after {PATIENCE:?}", file.display());
+            }
+            std::thread::sleep(Duration::from_micros(500));
+        }
+        Ok(self.started.elapsed())
+    }
+
+    fn proc(&self, name: &str) -> PathBuf {
+        Path::new("/proc")
+            .join(self.child.id().to_string())
+            .join(name)
+    }
+
+    /// A field of `/proc/PID/status`, in bytes.
+    pub(crate) fn memory(&self, field: &str) -> Result<u64> {
+        let status = std::fs::read_to_string(self.proc("status"))?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))
+            .with_context(|| format!("/proc shows no {field}"))?;
+        let kibibytes: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
+        Ok(kibibytes * 1024)
+    }
+
+    /// Processor time used so far, user and system.
+    pub(crate) fn cpu(&self) -> Result<Duration> {
+        let stat = std::fs::read_to_string(self.proc("stat"))?;
+        // Fields are counted from after the command, which may contain anything (proc(5)).
+        let after = stat
+            .rsplit_once(')')
+            .context("/proc/PID/stat is malformed")?
+            .1;
+        let fields: Vec<&str> = after.split_whitespace().collect();
+        let ticks: u64 = fields.get(11).context("no utime")?.parse::<u64>()?
+            + fields.get(12).context("no stime")?.parse::<u64>()?;
+        let per_second = rustix::param::clock_ticks_per_second();
+        Ok(Duration::from_millis(ticks * 1000 / per_second.max(1)))
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a measuring program reads the clock"
+)]
+fn spawn(command: &mut Command) -> Result<Server> {
+    let started = Instant::now();
+    let child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .context("everleaf did not start")?;
+    Ok(Server { child, started })
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
