@@ -5,7 +5,7 @@ use crate::args::controllers::ControllersArgs;
 use crate::args::up::UpArgs;
 use crate::failure::UsageError;
 use crate::up::system::Settings;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use everleaf_agent::{Config as AgentConfig, Environment, Options as AgentOptions};
 use everleaf_controllers::builtin::BuiltinSigner;
 use everleaf_controllers::options::{FilePair, Options as ControllersOptions, Validated};
@@ -94,7 +94,14 @@ pub(crate) fn agent(args: &AgentArgs) -> Result<AgentConfig> {
     };
     options.resolve(&environment).map_err(|problems| {
         let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        UsageError(lines.join("\n          ")).into()
+        let text = lines.join("\n          ");
+        // A file that cannot be read is no misuse of flags.
+        let is_usage = lines.iter().any(|line| !line.starts_with("cannot read"));
+        if is_usage {
+            UsageError(text).into()
+        } else {
+            anyhow!(text)
+        }
     })
 }
 
@@ -104,8 +111,7 @@ fn gate_is_on(flags: &[String], gate: &str) -> bool {
         .iter()
         .flat_map(|flag| flag.split(','))
         .filter_map(|pair| pair.split_once('='))
-        .filter(|(name, _)| name.trim() == gate)
-        .next_back()
+        .rfind(|(name, _)| name.trim() == gate)
         .is_some_and(|(_, value)| crate::args::value::boolean(value.trim()) == Ok(true))
 }
 

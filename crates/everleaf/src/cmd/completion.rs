@@ -1,10 +1,13 @@
 //! `everleaf completion`: a shell's completion script.
 
 use crate::args::CompletionArgs;
+use crate::print;
 use std::process::ExitCode;
 
 /// Writes the script to stdout.
 pub(crate) fn run(args: &CompletionArgs, command: &mut clap::Command) -> anyhow::Result<ExitCode> {
-    clap_complete::generate(args.shell, command, "everleaf", &mut std::io::stdout());
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, command, "everleaf", &mut script);
+    print::line(String::from_utf8_lossy(&script).trim_end());
     Ok(ExitCode::SUCCESS)
 }

@@ -33,6 +33,11 @@ pub(super) const TESTS: &[Test] = &[
         run: by_config,
     },
     Test {
+        name: "the_serving_certificate_names_the_addresses_of_the_node_object",
+        long: false,
+        run: node_addresses,
+    },
+    Test {
         name: "a_watcher_sees_pending_then_approved_then_issued",
         long: false,
         run: watched,
@@ -213,6 +218,45 @@ pub(super) fn whoami(kubectl: &Kubectl<'_>) -> Result<String> {
         .as_str()
         .unwrap_or_default()
         .to_owned())
+}
+
+fn node_addresses(sandbox: &Sandbox) -> Result<Verdict> {
+    let up = Up::start(sandbox, &["--no-node"])?;
+    let node = r#"{"apiVersion":"v1","kind":"Node","metadata":{"name":"n2"}}"#;
+    let node = sandbox.write("node.json", node)?;
+    up.admin()
+        .quiet(&["create", "--validate=false", "-f", arg(&node)])?;
+    let addresses = r#"{"status":{"addresses":[{"type":"InternalIP","address":"10.1.2.3"},
+        {"type":"Hostname","address":"n2.example.org"}]}}"#;
+    let patch = [
+        "patch",
+        "node",
+        "n2",
+        "--subresource=status",
+        "--type=merge",
+        "-p",
+        addresses,
+    ];
+    up.admin().quiet(&patch)?;
+    let mut agent = Agent::new(sandbox, &up, "n2");
+    agent.args.extend(strings(&[
+        "--rotate-server-certificates",
+        "--node-ip",
+        "127.0.0.1",
+    ]));
+    agent.start()?;
+    let serving = serving_request(&up.admin(), "n2")?;
+    up.admin().quiet(&["certificate", "approve", &serving])?;
+    let path = agent.path("pki/kubelet-server-current.pem");
+    let certificate = eventually("the serving certificate", 15, || {
+        Certificate::read(sandbox, &path)
+    })?;
+    same(
+        "SANs",
+        certificate.names.as_str(),
+        "DNS:n2.example.org, IP Address:10.1.2.3",
+    )?;
+    Ok(Verdict::Passed)
 }
 
 /// However fast the approval comes, a watcher sees each step, because each is a write.

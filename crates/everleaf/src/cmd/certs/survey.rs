@@ -86,7 +86,7 @@ fn pem(path: &Path, anchors: Option<Arc<[Leaf]>>) -> Found {
     let text = read(path);
     let content = text
         .as_ref()
-        .map_err(|error| crate::failure::chain(error))
+        .map_err(crate::failure::chain)
         .and_then(|text| Chain::from_pem(text.as_bytes()).map_err(|error| error.to_string()));
     let key = text.ok().and_then(|text| beside(path, &text));
     let is_readable = fs::metadata(path).is_ok_and(|meta| meta.mode() & 0o044 != 0);
