@@ -47,3 +47,121 @@ fn deadline_at(not_before: Timestamp, not_after: Timestamp, place: u64) -> Times
     assert!(deadline < not_after, "a deadline lies before expiry");
     deadline
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::conformance::{Authority, at, client_order, prepare};
+    use proptest::prelude::*;
+
+    const MINUTE: i64 = 60;
+    const HOUR: i64 = 3600;
+    const DAY: i64 = 24 * HOUR;
+
+    /// With the place pinned to the opening of the window (client-go `certificate_manager_test.go`,
+    /// `TestSetRotationDeadline`): age and what remains, and where the deadline lies, seen from now.
+    #[track_caller]
+    fn check(age: i64, left: i64, expected_minutes: i64) {
+        let now = at("2026-08-01T00:00:00Z");
+        let not_before = now - SignedDuration::from_secs(age);
+        let not_after = now + SignedDuration::from_secs(left);
+        let deadline = deadline_at(not_before, not_after, 0);
+        assert_eq!(deadline, now + SignedDuration::from_mins(expected_minutes));
+    }
+
+    #[test]
+    fn the_window_opens_at_seven_tenths() {
+        check(HOUR, 99 * HOUR, 69 * 60);
+        check(24 * HOUR, 24 * HOUR, 9 * 60 + 36);
+        check(69 * HOUR, 31 * HOUR, 60);
+        check(91 * HOUR, 9 * HOUR, -21 * 60);
+        check(99 * HOUR, HOUR, -29 * 60);
+        check(10 * HOUR, -HOUR, -(3 * 60 + 42));
+        check(180 * DAY, 180 * DAY, 72 * 24 * 60);
+        check(5 * MINUTE, 5 * MINUTE, 2);
+    }
+
+    #[test]
+    fn thirty_seconds_on_either_side_are_due_in_twelve() {
+        let now = at("2026-08-01T00:00:00Z");
+        let half = SignedDuration::from_secs(30);
+        assert_eq!(
+            deadline_at(now - half, now + half, 0),
+            now + SignedDuration::from_secs(12)
+        );
+    }
+
+    #[test]
+    fn the_smallest_lifetimes_have_a_deadline_inside() {
+        let start = at("2026-08-01T00:00:00Z");
+        for seconds in [1, 2, 10, 600] {
+            let end = start + SignedDuration::from_secs(seconds);
+            for place in [0, 1, u64::MAX / 2, u64::MAX] {
+                let deadline = deadline_at(start, end, place);
+                assert!(start < deadline && deadline < end);
+            }
+        }
+    }
+
+    #[test]
+    fn a_fleet_spreads_evenly() {
+        // 10,000 fingerprints: each tenth of the window holds its share within four sigma.
+        let start = at("2026-08-01T00:00:00Z");
+        let end = start + SignedDuration::from_hours(8760);
+        let mut tenths = [0_u32; 10];
+        let mut generator = crate::backoff::Generator::from_seed(2026);
+        for _ in 0..10_000 {
+            let mut bytes = [0; 32];
+            for part in bytes.chunks_mut(8) {
+                part.copy_from_slice(&generator.next_u64().to_be_bytes());
+            }
+            let deadline = deadline_at(start, end, place(&Fingerprint(bytes)));
+            let share = deadline.duration_since(start).as_secs_f64()
+                / end.duration_since(start).as_secs_f64();
+            assert!((0.7..0.9).contains(&share));
+            tenths[((share - 0.7) * 50.0) as usize] += 1;
+        }
+        assert!(
+            tenths.iter().all(|count| (880..=1120).contains(count)),
+            "{tenths:?}"
+        );
+    }
+
+    #[test]
+    fn real_leaves_of_a_fleet_differ_and_each_stays_the_same() {
+        let mut authority = Authority::new();
+        let (start, end) = (at("2026-08-01T00:00:00Z"), at("2027-08-01T00:00:00Z"));
+        let (pending, _) = prepare(client_order(), 1, start);
+        let mut deadlines = std::collections::BTreeSet::new();
+        for _ in 0..200 {
+            let chain = authority.issue(&pending, start, end);
+            let again = Leaf::from_der(chain.leaf().der()).unwrap();
+            assert_eq!(rotation_deadline(chain.leaf()), rotation_deadline(&again));
+            deadlines.insert(rotation_deadline(&again));
+        }
+        assert_eq!(deadlines.len(), 200);
+        let half = start + SignedDuration::from_hours(8760 * 8 / 10);
+        let early = deadlines
+            .iter()
+            .filter(|deadline| **deadline < half)
+            .count();
+        assert!((60..=140).contains(&early), "{early}");
+    }
+
+    proptest! {
+        #[test]
+        fn every_deadline_lies_in_the_window(
+            start in 0_i64..4_000_000_000,
+            lifetime in 1_i64..250_000_000_000,
+            place: u64,
+        ) {
+            let not_before = Timestamp::from_second(start).unwrap();
+            let not_after = Timestamp::from_second(start + lifetime).unwrap();
+            let deadline = deadline_at(not_before, not_after, place);
+            let offset_ms = deadline.duration_since(not_before).as_millis();
+            let lifetime_ms = i128::from(lifetime) * 1000;
+            prop_assert!(offset_ms * 10 >= lifetime_ms * 7 - 10);
+            prop_assert!(offset_ms * 10 < lifetime_ms * 9);
+        }
+    }
+}

@@ -330,7 +330,8 @@ pub enum Notice {
     StoreRecovered(Finding),
     /// Nothing is due; the machine waits.
     Waiting {
-        /// For this deadline, if there is a leaf.
+        /// For this deadline; none when it has passed, and spacing (told with `ClockSkew`) holds the
+        /// next rotation back.
         deadline: Option<Timestamp>,
     },
 }

@@ -152,7 +152,7 @@ struct Told {
     block: Option<Block>,
     not_yet_valid: Option<Fingerprint>,
     short_lifetime: Option<Fingerprint>,
-    waiting: Option<Timestamp>,
+    waiting: Option<Option<Timestamp>>,
 }
 
 /// The machine. Deterministic: the same seed and the same calls give the same effects and notices.

@@ -57,3 +57,33 @@ impl std::fmt::Display for Standing {
         f.write_str(self.as_str())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::conformance::{Authority, at, client_order, prepare};
+    use jiff::SignedDuration;
+
+    #[test]
+    fn the_five_standings_meet_at_the_second() {
+        let (start, end) = (at("2026-08-01T00:00:00Z"), at("2026-08-02T00:00:00Z"));
+        let (pending, _) = prepare(client_order(), 1, start);
+        let chain = Authority::new().issue(&pending, start, end);
+        let leaf = Some(chain.leaf());
+        let due = rotation_deadline(chain.leaf());
+        let instant = SignedDuration::from_millis(1);
+        assert_eq!(Standing::of(None, start), Standing::Absent);
+        for (now, expected) in [
+            (Timestamp::MIN, Standing::NotYetValid),
+            (start - instant, Standing::NotYetValid),
+            (start, Standing::Fresh),
+            (due - instant, Standing::Fresh),
+            (due, Standing::Due),
+            (end, Standing::Due),
+            (end + instant, Standing::Expired),
+            (Timestamp::MAX, Standing::Expired),
+        ] {
+            assert_eq!(Standing::of(leaf, now), expected, "{now}");
+        }
+    }
+}

@@ -109,3 +109,211 @@ fn cause(situation: &Situation) -> Option<Cause> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use CredentialChoice::{Bootstrap, ClientCredential, Current, Kubeconfig};
+    use Standing::{Absent, Due, Expired, Fresh, NotYetValid};
+
+    /// A client that holds a fresh certificate and nothing else.
+    const SETTLED: Situation = Situation {
+        kind: Kind::Client,
+        standing: Fresh,
+        lacks_wanted: false,
+        is_refused: false,
+        has_template: true,
+        pending: PendingState::Absent,
+        credential: Some(Current),
+        any_credential: true,
+    };
+
+    /// A client with nothing but a bootstrap credential.
+    const NEW: Situation = Situation {
+        standing: Absent,
+        credential: Some(Bootstrap),
+        ..SETTLED
+    };
+
+    #[track_caller]
+    fn check(situation: Situation, expected: FirstStep) {
+        assert_eq!(first_step(&situation), expected, "{situation:?}");
+    }
+
+    fn standing(standing: Standing) -> Situation {
+        Situation {
+            standing,
+            ..SETTLED
+        }
+    }
+
+    fn pending(standing: Standing, pending: PendingState) -> Situation {
+        Situation {
+            standing,
+            pending,
+            ..SETTLED
+        }
+    }
+
+    #[test]
+    fn without_a_pending_request_the_standing_decides() {
+        check(standing(Fresh), FirstStep::Wait);
+        check(standing(NotYetValid), FirstStep::Wait);
+        check(standing(Due), FirstStep::Prepare(Cause::Deadline));
+        check(standing(Expired), FirstStep::Prepare(Cause::Expired));
+        check(NEW, FirstStep::Prepare(Cause::Absent));
+    }
+
+    #[test]
+    fn rows_of_the_start_up_table() {
+        // Nothing, an inline credential in the kubeconfig: it asks for the first certificate.
+        let inline = Situation {
+            credential: Some(Kubeconfig),
+            ..NEW
+        };
+        check(inline, FirstStep::Prepare(Cause::Absent));
+        // Expired, refused by the server, and a bootstrap credential: recovers.
+        let lapsed = Situation {
+            credential: Some(Bootstrap),
+            is_refused: true,
+            ..SETTLED
+        };
+        check(
+            Situation {
+                standing: Expired,
+                ..lapsed
+            },
+            FirstStep::Prepare(Cause::Refused),
+        );
+        check(lapsed, FirstStep::Prepare(Cause::Refused));
+        // The same without any: only a person can help.
+        let lost = Situation {
+            credential: None,
+            is_refused: true,
+            ..SETTLED
+        };
+        check(
+            Situation {
+                standing: Expired,
+                ..lost
+            },
+            FirstStep::Stuck(StuckReason::AllRefused),
+        );
+        // Nothing at all.
+        let empty = Situation {
+            credential: None,
+            any_credential: false,
+            ..NEW
+        };
+        check(empty, FirstStep::Stuck(StuckReason::NoCredential));
+    }
+
+    #[test]
+    fn a_pending_request_is_resumed() {
+        for standing in [Fresh, NotYetValid, Due, Expired, Absent] {
+            check(
+                pending(standing, PendingState::Submitted),
+                FirstStep::Await(Current),
+            );
+        }
+        for standing in [Due, Expired, Absent] {
+            check(
+                pending(standing, PendingState::Prepared),
+                FirstStep::Submit(Current),
+            );
+        }
+        // With what there is: after a 401 the next one.
+        let next = pending(Due, PendingState::Submitted);
+        check(
+            Situation {
+                credential: Some(Bootstrap),
+                ..next
+            },
+            FirstStep::Await(Bootstrap),
+        );
+        // Even when the template is not known yet: it asks for what was wanted.
+        check(
+            Situation {
+                has_template: false,
+                ..pending(Absent, PendingState::Submitted)
+            },
+            FirstStep::Await(Current),
+        );
+    }
+
+    #[test]
+    fn a_pending_request_that_is_of_no_use_goes_first() {
+        for standing in [Fresh, Due, Expired, Absent] {
+            check(
+                pending(standing, PendingState::Outdated("why")),
+                FirstStep::Discard("why"),
+            );
+            check(
+                pending(standing, PendingState::Installed),
+                FirstStep::Discard("its certificate is installed"),
+            );
+        }
+        check(
+            pending(Fresh, PendingState::Prepared),
+            FirstStep::Discard("it is no longer needed"),
+        );
+    }
+
+    #[test]
+    fn a_template_that_is_not_satisfied_rotates_a_fresh_certificate() {
+        let lacking = Situation {
+            lacks_wanted: true,
+            ..SETTLED
+        };
+        check(lacking, FirstStep::Prepare(Cause::Template));
+        check(
+            Situation {
+                standing: NotYetValid,
+                ..lacking
+            },
+            FirstStep::Prepare(Cause::Template),
+        );
+        check(
+            Situation {
+                standing: Due,
+                ..lacking
+            },
+            FirstStep::Prepare(Cause::Deadline),
+        );
+    }
+
+    #[test]
+    fn without_a_template_nothing_is_asked() {
+        let unknown = Situation {
+            has_template: false,
+            ..NEW
+        };
+        check(unknown, FirstStep::Block(Block::NoTemplate));
+        check(
+            Situation {
+                has_template: false,
+                ..SETTLED
+            },
+            FirstStep::Wait,
+        );
+    }
+
+    #[test]
+    fn a_serving_machine_waits_for_the_client_certificate() {
+        let serving = Situation {
+            kind: Kind::Serving,
+            credential: None,
+            ..NEW
+        };
+        let serving = Situation {
+            any_credential: false,
+            ..serving
+        };
+        check(serving, FirstStep::Block(Block::NoClientCredential));
+        let ready = Situation {
+            credential: Some(ClientCredential),
+            ..serving
+        };
+        check(ready, FirstStep::Prepare(Cause::Absent));
+    }
+}

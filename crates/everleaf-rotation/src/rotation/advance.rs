@@ -95,10 +95,10 @@ impl Rotation {
         if let FirstStep::Block(block) = step {
             return self.rest(now, Some((block, None)));
         }
-        if let FirstStep::Prepare(cause) = step {
-            if let Some(gate) = self.gate(now, cause) {
-                return self.rest_at_gate(now, gate);
-            }
+        if let FirstStep::Prepare(cause) = step
+            && let Some(gate) = self.gate(now, cause)
+        {
+            return self.rest_at_gate(now, gate);
         }
         if !self.is_fresh {
             return self.ask(now, Step::Loading, Effect::Load);
@@ -301,9 +301,9 @@ impl Rotation {
                 leaf: LeafSummary::of(&leaf),
             });
         }
-        let deadline = Some(rotation_deadline(&leaf));
-        if self.told.waiting != deadline {
-            self.told.waiting = deadline;
+        let deadline = Some(rotation_deadline(&leaf)).filter(|deadline| *deadline > now.wall);
+        if self.told.waiting != Some(deadline) {
+            self.told.waiting = Some(deadline);
             self.tell(Notice::Waiting { deadline });
         }
     }

@@ -49,6 +49,7 @@ impl Authority {
         Self::ending(at("2199-01-01T00:00:00Z"))
     }
 
+    #[cfg(test)]
     pub(crate) fn issuer(&self) -> &Issuer {
         &self.issuer
     }

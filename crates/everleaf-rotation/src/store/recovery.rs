@@ -217,10 +217,10 @@ impl<D: Disk> Layout<D> {
         now: Timestamp,
         current: Option<&Path>,
     ) -> Result<Option<Dated>, StoreError> {
-        if let Some(path) = self.target(&self.accepted_link())? {
-            if let Ok(Ok(credential)) = self.read(&path).map(|bytes| Credential::from_pem(&bytes)) {
-                return Ok(Some(Dated { path, credential }));
-            }
+        if let Some(path) = self.target(&self.accepted_link())?
+            && let Ok(Ok(credential)) = self.read(&path).map(|bytes| Credential::from_pem(&bytes))
+        {
+            return Ok(Some(Dated { path, credential }));
         }
         let others = self.usable_newest_first()?.into_iter();
         let mut others = others.filter(|dated| Some(dated.path.as_path()) != current);

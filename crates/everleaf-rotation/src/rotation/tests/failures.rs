@@ -91,7 +91,7 @@ fn waits_suit_the_refusal() {
 
 #[test]
 fn rejected_usages_are_asked_again_once_in_the_long_form() {
-    let mut world = after_refusal(RefusalClass::UsagesRejected);
+    let world = after_refusal(RefusalClass::UsagesRejected);
     assert_eq!(world.csrs(), 2);
     let newest = world.server.objects.values().last().unwrap();
     assert_eq!(newest.pending.usages, client_config().usages_long);

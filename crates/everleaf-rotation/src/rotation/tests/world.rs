@@ -310,14 +310,14 @@ impl World {
 
     /// One turn: a verdict if there is one, the timeout, and all effects.
     pub(super) fn turn(&mut self) {
-        if let Some((pending, credential, end)) = self.awaiting.clone() {
-            if let Some(outcome) = self.verdict(&pending, credential, end) {
-                self.awaiting = None;
-                self.tell(Event::Awaited {
-                    name: pending.name,
-                    outcome,
-                });
-            }
+        if let Some((pending, credential, end)) = self.awaiting.clone()
+            && let Some(outcome) = self.verdict(&pending, credential, end)
+        {
+            self.awaiting = None;
+            self.tell(Event::Awaited {
+                name: pending.name,
+                outcome,
+            });
         }
         self.machine.handle_timeout(self.now());
         self.settle();
