@@ -5,7 +5,7 @@ const KUBELET: &str = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletC
 fn environment() -> Environment {
     Environment {
         hostname: "Host.Example".to_owned(),
-        working_directory: PathBuf::from("/work"),
+        working_directory: PathBuf::from("/start"),
     }
 }
 
@@ -50,7 +50,7 @@ fn remarks(config: &Config) -> String {
 #[test]
 fn defaults_are_the_kubelets() {
     let config = resolve(&options()).unwrap();
-    assert_eq!(config.kubeconfig, Path::new("/work/kubelet.conf"));
+    assert_eq!(config.kubeconfig, Path::new("/start/kubelet.conf"));
     assert_eq!(config.cert_dir, Path::new("/var/lib/kubelet/pki"));
     assert_eq!(config.node_name, "host.example");
     assert!(config.client && !config.serving);
@@ -67,10 +67,10 @@ fn paths_become_absolute() {
         ..options()
     })
     .unwrap();
-    assert_eq!(config.cert_dir, Path::new("/work/n/pki"));
+    assert_eq!(config.cert_dir, Path::new("/start/n/pki"));
     assert_eq!(
         config.bootstrap.unwrap().origin(),
-        Path::new("/work/b.conf")
+        Path::new("/start/b.conf")
     );
 }
 

@@ -307,17 +307,24 @@ mod tests {
 
     use super::*;
 
-    /// What people search for in a kubelet's log is found in ours (spec/agent.md 7).
-    #[test]
-    fn the_kubelets_search_words_are_there() {
-        let at = |seconds| Timestamp::from_second(seconds).unwrap();
-        let leaf = LeafSummary {
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(seconds).unwrap()
+    }
+
+    fn leaf() -> LeafSummary {
+        LeafSummary {
             serial: Serial(vec![1]),
             fingerprint: Fingerprint([0; 32]),
             not_before: at(0),
             not_after: at(100),
             deadline: at(80),
-        };
+        }
+    }
+
+    /// What people search for in a kubelet's log is found in ours (spec/agent.md 7).
+    #[test]
+    fn the_kubelets_search_words_are_there() {
+        let leaf = leaf();
         let name = RequestName::new("node-csr-x");
         let cases = [
             (
