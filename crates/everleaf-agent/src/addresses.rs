@@ -36,6 +36,8 @@ pub(crate) struct News {
 pub(crate) struct AddressBook {
     look_at: Monotonic,
     looking: Option<BoxFuture<'static, Looked>>,
+    /// With what the last look was made.
+    looked_as: Option<Access>,
     known: Option<Result<Template, NoTemplate>>,
 }
 
@@ -44,16 +46,12 @@ impl AddressBook {
         Self {
             look_at: now,
             looking: None,
+            looked_as: None,
             known: None,
         }
     }
 
-    /// The next turn looks, whenever the last look was.
-    pub(crate) fn look_soon(&mut self) {
-        self.look_at = Monotonic::default();
-    }
-
-    /// Begins a look if it is time and there is a credential to look with.
+    /// Begins a look if it is time, or at once with a credential that has not looked yet.
     pub(crate) fn look(
         &mut self,
         client: &ApiClient,
@@ -61,10 +59,12 @@ impl AddressBook {
         node_name: &str,
         now: Monotonic,
     ) {
+        let is_new = self.looked_as != access;
+        self.looked_as.clone_from(&access);
         let Some(access) = access else {
             return;
         };
-        if self.looking.is_some() || now < self.look_at {
+        if self.looking.is_some() || (now < self.look_at && !is_new) {
             return;
         }
         self.look_at = now.plus(LOOK_INTERVAL);
@@ -233,6 +233,7 @@ mod tests {
 
     #[tokio::test]
     async fn it_looks_once_a_minute_and_sooner_after_a_failure() {
+        use crate::client::access::Identity;
         use crate::testing::{TestClock, with_token};
         let ca = crate::testing::Ca::new("ca");
         let cluster = crate::kubeconfig::Cluster {
@@ -257,12 +258,13 @@ mod tests {
         assert_eq!(book.nap(seconds(1)), LOOK_RETRY);
         book.look(&client, access.clone(), "n1", seconds(5));
         assert!(!book.is_looking(), "not yet");
-        book.look(&client, access, "n1", seconds(11));
+        book.look(&client, access.clone(), "n1", seconds(11));
         assert!(book.is_looking());
         drop(book.looked().await);
         book.take(node(json!([])), &config(), seconds(12));
         assert_eq!(book.nap(seconds(12)), Duration::from_secs(59));
-        book.look_soon();
-        assert_eq!(book.nap(seconds(12)), Duration::ZERO);
+        let other = access.map(|access| access.with_identity(Identity::Anonymous));
+        book.look(&client, other, "n1", seconds(12));
+        assert!(book.is_looking(), "a new credential looks at once");
     }
 }

@@ -3,7 +3,6 @@
 //! Owns the turn: notices told, effects performed, answers delivered, until nothing is left to do
 //! at this instant. It never waits; [`crate::run()`] does.
 
-use std::collections::VecDeque;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
@@ -178,25 +177,8 @@ impl Node {
         self.settle(kind);
     }
 
-    /// Tells notices and performs effects until the machine wants nothing more at this instant;
-    /// then lets the other machine know if the client certificate changed.
+    /// Tells notices and performs effects until the machine wants nothing more at this instant.
     fn settle(&mut self, kind: Kind) {
-        let mut unsettled = VecDeque::from([kind]);
-        while let Some(kind) = unsettled.pop_front() {
-            let before = self.client_access.borrow().clone();
-            self.drain(kind);
-            if *self.client_access.borrow() != before && self.has(Kind::Serving) {
-                let sources = self.sources(Kind::Serving);
-                let now = self.clock.now();
-                let serving = &mut self.machine(Kind::Serving).rotation;
-                serving.handle_event(now, Event::SourcesChanged(sources));
-                unsettled.push_back(Kind::Serving);
-                self.addresses.look_soon();
-            }
-        }
-    }
-
-    fn drain(&mut self, kind: Kind) {
         loop {
             while let Some(notice) = self.machine(kind).rotation.poll_notice() {
                 self.tell(kind, &notice);

@@ -146,7 +146,7 @@ impl rustls::time_provider::TimeProvider for TlsTime {
 }
 
 /// A configuration for one connection. The trust bundle is read each time: a replaced CA file
-/// needs no restart. Sessions are not resumed: they would carry the old client certificate along.
+/// needs no restart, and no session is resumed that would carry an old client certificate along.
 fn tls_config(access: &Access, clock: &Arc<dyn Clock>) -> Result<ClientConfig, Failure> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let algorithms = provider.signature_verification_algorithms;

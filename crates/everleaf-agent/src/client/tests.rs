@@ -349,6 +349,52 @@ async fn a_connection_that_died_idle_is_replaced() {
     assert_eq!(connections, [0, 1, 2]);
 }
 
+/// A certificate goes before a token, and a token before nothing; what cannot be read is said.
+#[test]
+fn an_identity_is_what_the_user_stanza_holds() {
+    use crate::kubeconfig::{ClientCertificate, Token, User};
+    let ca = Ca::new("ca");
+    let inline = |text: &str| Source::Inline(Secret::new(text.to_owned()));
+    let pem = inline(&ca.node("n1", 1).to_pem());
+    let pair = |certificate: &Source, key: &Source| {
+        Some(ClientCertificate {
+            certificate: certificate.clone(),
+            key: key.clone(),
+        })
+    };
+    let other = inline(&ca.node("n1", 1).to_pem());
+    let missing = Source::File("/nonexistent/x.pem".into());
+    let token = Some(Token::Inline(Secret::new("t".to_owned())));
+    for (client_certificate, token, expected) in [
+        (pair(&pem, &pem), token.clone(), "certificate"),
+        (pair(&pem, &pem), None, "certificate"),
+        (pair(&missing, &missing), token.clone(), "token"),
+        (None, token, "token"),
+        (None, None, "anonymous"),
+        (
+            pair(&missing, &pem),
+            None,
+            "cannot read the client certificate",
+        ),
+        (pair(&pem, &missing), None, "cannot read the client key"),
+        (pair(&pem, &other), None, "client certificate and key"),
+        (pair(&inline("x"), &pem), None, "client certificate:"),
+        (pair(&pem, &inline("x")), None, "client key:"),
+    ] {
+        let user = User {
+            token,
+            client_certificate,
+        };
+        let found = match Identity::from_user(&user) {
+            Ok(Identity::Certificate(_)) => "certificate".to_owned(),
+            Ok(Identity::Token(_)) => "token".to_owned(),
+            Ok(Identity::Anonymous) => "anonymous".to_owned(),
+            Err(error) => error,
+        };
+        assert!(found.starts_with(expected), "{found:?} is not {expected:?}");
+    }
+}
+
 #[test]
 fn a_key_of_any_kind_can_be_presented() {
     let ca = Ca::new("ca");

@@ -49,6 +49,12 @@ fn the_ttl_is_infinite_then_counts_down_and_goes_on() {
     }
     let half = at(99) + SignedDuration::from_millis(500);
     assert_eq!(ttl(half).as_deref(), Some("0"), "truncated toward zero");
+    metrics.record(Kind::Client, &Notice::Reverted { leaf: leaf(0, 50) });
+    assert_eq!(
+        ttl(at(0)).as_deref(),
+        Some("50"),
+        "that of the certificate in use"
+    );
     let server = "kubelet_certificate_manager_server_ttl_seconds";
     assert_eq!(value(&metrics, at(0), server).as_deref(), Some("+Inf"));
 }

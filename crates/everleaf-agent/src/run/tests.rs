@@ -284,6 +284,10 @@ async fn a_clock_moved_while_running_needs_no_restart() {
         world.current().leaf().fingerprint(),
         first.leaf().fingerprint()
     );
+    // Closed by the swap: an unused connection would stay open for longer.
+    let closed = world.server.until_unused(first.leaf());
+    let soon = Duration::from_secs(15);
+    tokio::time::timeout(soon, closed).await.expect("closed");
     agent.stop().await;
 }
 
@@ -470,6 +474,26 @@ async fn an_inline_certificate_is_renewed_and_the_kubeconfig_follows() {
     let cluster = world.server.cluster(&world.api.ca);
     let expected = with_file(cluster, &client_current(&world.pki()));
     assert_eq!(Kubeconfig::read(&world.kubeconfig()).unwrap(), expected);
+}
+
+/// A certificate in files of its own that the kubeconfig names is used until it is due.
+#[tokio::test]
+async fn a_certificate_that_the_kubeconfig_names_is_used() {
+    let world = World::new().await;
+    let credential = world.api.ca.node("n1", 100);
+    let file = world.home.path().join("own.pem");
+    std::fs::write(&file, credential.to_pem().as_bytes()).unwrap();
+    with_file(world.server.cluster(&world.api.ca), &file)
+        .write(&world.kubeconfig(), &Names::BOOTSTRAP)
+        .unwrap();
+    let mut config = world.config();
+    config.bootstrap = None;
+    let mut agent = world.start(config);
+    agent.until_accepted().await;
+    agent.stop().await;
+    assert_eq!(world.creates().len(), 0, "nothing was due");
+    let serial = credential.leaf().serial().to_string();
+    assert_eq!(world.serials_of_reviews(), [serial]);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 pub(crate) mod api;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -144,6 +144,8 @@ pub(crate) type Answerer = Arc<dyn Fn(&Seen) -> Response<Body> + Send + Sync>;
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) seen: Arc<Mutex<Vec<Seen>>>,
+    /// Open connections, and the leaf presented on each.
+    open: tokio::sync::watch::Receiver<BTreeMap<usize, Leaf>>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -162,12 +164,15 @@ impl Server {
         let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
         let acceptor = TlsAcceptor::from(Arc::new(server_config(credential)));
         let log = Arc::clone(&seen);
+        let (tell_open, open) = tokio::sync::watch::channel(BTreeMap::new());
+        let tell_open = Arc::new(tell_open);
         let task = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
             for connection in 0.. {
                 let (stream, _) = listener.accept().await.unwrap();
                 let (acceptor, log, answerer) =
                     (acceptor.clone(), Arc::clone(&log), Arc::clone(&answerer));
+                let tell_open = Arc::clone(&tell_open);
                 connections.spawn(async move {
                     let Ok(tls) = acceptor.accept(stream).await else {
                         return;
@@ -176,20 +181,33 @@ impl Server {
                     let leaf = certificates
                         .and_then(|chain| chain.first())
                         .map(|der| Leaf::from_der(der).unwrap());
+                    if let Some(leaf) = leaf.clone() {
+                        tell_open.send_modify(|open| drop(open.insert(connection, leaf)));
+                    }
                     let service = service_fn(|request| {
                         converse(request, leaf.clone(), connection, &log, &answerer)
                     });
                     let _ = hyper::server::conn::http1::Builder::new()
                         .serve_connection(TokioIo::new(tls), service)
                         .await;
+                    tell_open.send_modify(|open| drop(open.remove(&connection)));
                 });
             }
         });
         Self {
             address,
             seen,
+            open,
             task,
         }
+    }
+
+    /// Waits until no connection presents this leaf any more.
+    pub(crate) async fn until_unused(&self, leaf: &Leaf) {
+        let leaf = leaf.fingerprint();
+        let is_unused =
+            |open: &BTreeMap<usize, Leaf>| open.values().all(|l| l.fingerprint() != leaf);
+        self.open.clone().wait_for(is_unused).await.unwrap();
     }
 
     pub(crate) fn cluster(&self, ca: &Ca) -> Cluster {
