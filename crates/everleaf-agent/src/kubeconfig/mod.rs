@@ -2,7 +2,7 @@
 //!
 //! Owns reading one file (its current context only: no `$KUBECONFIG`, no home directory, no
 //! merging), resolving what it names, and writing one. It refuses to know certificates and clocks:
-//! whether what a kubeconfig names is still good is [`crate::bootstrap`]'s question.
+//! whether what a kubeconfig names is still good is `crate::bootstrap`'s question.
 //!
 //! Parse errors never quote the file: it holds tokens and keys.
 
