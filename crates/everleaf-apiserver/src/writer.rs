@@ -144,6 +144,7 @@ impl Writer {
             revision: store.position().revision,
             store,
             cache: Arc::clone(&cache),
+            failure: None,
         };
         let lane = match mode {
             Mode::Inline => Lane::Inline(Box::new(Mutex::new(committer))),
@@ -219,6 +220,8 @@ struct Committer {
     store: Box<dyn Store>,
     cache: Arc<Cache>,
     revision: u64,
+    /// What the store said last, when it refused.
+    failure: Option<StoreError>,
 }
 
 /// Committed state plus what the batch has accepted so far.
@@ -247,13 +250,14 @@ impl Committer {
         }
         if !pending.changes.is_empty() {
             if let Err(error) = self.store.commit(&pending.changes) {
-                tracing::error!(changes = pending.changes.len(), %error, "a batch was not written");
+                self.tell(Some(&error));
                 for (answer, _) in answers {
                     // Also those refused: what refused them may just have been dropped.
                     let _ = answer.send(Err(Refusal::Store(error.clone())));
                 }
                 return;
             }
+            self.tell(None);
             self.revision += pending.changes.len() as u64;
             self.cache.publish(&pending.events, self.revision);
         }
@@ -262,6 +266,18 @@ impl Committer {
             let _ = answer.send(outcome);
         }
         self.compact();
+    }
+
+    /// Says so, once per change, when the store fails and when it works again.
+    fn tell(&mut self, failure: Option<&StoreError>) {
+        if self.failure.as_ref() == failure {
+            return;
+        }
+        match failure {
+            Some(error) => tracing::error!(%error, "the store refuses writes; reads go on"),
+            None => tracing::info!("the store takes writes again"),
+        }
+        self.failure = failure.cloned();
     }
 
     /// Checks one proposal against the pending state and makes it part of that.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use everleaf_api::{Status, meta};
+use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -132,16 +133,18 @@ impl Server {
     /// serving and once a minute; `/readyz` fails until the first call succeeded.
     pub async fn install(&self, now: Timestamp) -> Result<(), StartError> {
         let ca = self.authenticator.client_ca_pem();
-        for Installation { resource, object } in bootstrap::missing(self.cache.as_ref(), &ca) {
+        let write = async |Installation { resource, object }| {
             let name = meta::name(&object).to_owned();
-            self.put(resource, object, now)
-                .await
-                .map_err(|what| StartError::Install {
-                    resource,
-                    name,
-                    what,
-                })?;
-        }
+            let put = self.put(resource, object, now).await;
+            put.map_err(|what| StartError::Install {
+                resource,
+                name,
+                what,
+            })
+        };
+        // All at once, so that they share a sync.
+        let missing = bootstrap::missing(self.cache.as_ref(), &ca);
+        try_join_all(missing.into_iter().map(write)).await?;
         self.installed.store(true, Ordering::Release);
         Ok(())
     }

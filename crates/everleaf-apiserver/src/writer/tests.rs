@@ -51,6 +51,7 @@ fn committer(store: impl Store + 'static) -> (Committer, Arc<Cache>) {
         revision: store.position().revision,
         store,
         cache: Arc::clone(&cache),
+        failure: None,
     };
     (committer, cache)
 }

@@ -170,6 +170,33 @@ fn leases() {
 }
 
 #[test]
+fn a_put_that_creates_needs_to_be_allowed_to_create() {
+    let mut world = World::new();
+    let rbac = "/apis/rbac.authorization.k8s.io/v1";
+    let role = json!({"metadata": {"name": "updater"}, "rules": [
+        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["update"]}]});
+    world
+        .post(&format!("{rbac}/clusterroles"), &role)
+        .expect(201);
+    let binding = json!({"metadata": {"name": "updater"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "updater"},
+        "subjects": [{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": "eve"}]});
+    world
+        .post(&format!("{rbac}/clusterrolebindings"), &binding)
+        .expect(201);
+    let lease = json!({"metadata": {"name": "l1"}});
+    let path = format!("{LEASES}/l1");
+    let refused = world.be("eve").put(&path, &lease).expect(403);
+    assert!(
+        refused
+            .message()
+            .contains("cannot create resource \"leases\"")
+    );
+    let created = world.be("admin").put(&path, &lease).expect(201);
+    world.be("eve").put(&path, &created.json).expect(200);
+}
+
+#[test]
 fn nodes() {
     let mut world = World::new();
     let path = "/api/v1/nodes/n1";
