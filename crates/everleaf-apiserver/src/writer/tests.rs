@@ -353,13 +353,15 @@ impl Store for Gate {
 #[test]
 fn what_arrives_during_a_sync_is_one_batch_and_the_queue_is_bounded() {
     let (sizes, seen) = channel();
-    let (open, gate) = channel();
+    let (key, gate) = channel();
     let store = Gate {
         inner: Memory::new(),
         sizes,
         open: gate,
     };
     let (writer, cache) = Writer::start(Box::new(store), Mode::Thread).unwrap();
+    // Dropped before the writer, so that a failing assertion does not leave it waiting.
+    let open = key;
     let mut waiting = Vec::new();
     let mut ask = |name: String| {
         let mut outcome = Box::pin(writer.propose(put(&name, "1", Expected::Absent)));
