@@ -1,8 +1,9 @@
 //! create, get, update, patch, delete of a plain resource.
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use super::fixture::{MAPS, World, config_map};
+use super::fixture::{Answer, MAPS, World, block_on, config_map};
 
 #[test]
 fn an_object_lives_and_dies() {
@@ -426,4 +427,47 @@ fn collections_are_deleted_by_selection() {
     assert_eq!(deleted.json["kind"], "ConfigMapList");
     assert_eq!(deleted.names(), ["a", "c"]);
     assert_eq!(world.get(MAPS).names(), ["b"]);
+}
+
+/// All of them are proposed before any is committed: the later ones are overtaken and start over.
+#[test]
+fn those_who_are_overtaken_start_over_or_hear_of_a_conflict() {
+    let world = World::threaded();
+    let path = format!("{MAPS}/a");
+    let answers = |requests: Vec<(&'static str, Value)>| -> Vec<Answer> {
+        let headers = [("Content-Type", "application/merge-patch+json")];
+        let send = async |(method, body): (&'static str, Value)| {
+            let headers = if method == "PATCH" { &headers[..] } else { &[] };
+            let path = if method == "POST" { MAPS } else { &path };
+            Answer::of(world.begin(method, path, headers, body.to_string()).await)
+        };
+        block_on(join_all(requests.into_iter().map(send)))
+    };
+    let codes = |answers: &[Answer]| {
+        let mut codes: Vec<u16> = answers.iter().map(|answer| answer.code).collect();
+        codes.sort_unstable();
+        codes
+    };
+    let created = answers(vec![("POST", config_map("a", "1")); 5]);
+    assert_eq!(codes(&created), [201, 409, 409, 409, 409]);
+
+    let add = |key: &str| ("PATCH", json!({"data": {key: "1"}}));
+    let patched = answers(["b", "c", "d", "e"].map(add).to_vec());
+    assert_eq!(codes(&patched), [200, 200, 200, 200]);
+    let now = answers(vec![add("key")]).remove(0);
+    assert_eq!(
+        now.json["data"].as_object().unwrap().len(),
+        5,
+        "{}",
+        now.text
+    );
+
+    let mut body = now.json.clone();
+    body["data"]["key"] = json!("2");
+    let mut other = now.json.clone();
+    other["data"]["key"] = json!("3");
+    let put = answers(vec![("PUT", body), ("PUT", other)]);
+    assert_eq!(codes(&put), [200, 409]);
+    let deleted = answers(vec![("DELETE", json!({})); 3]);
+    assert_eq!(codes(&deleted), [200, 404, 404]);
 }

@@ -45,7 +45,16 @@ impl World {
         Self::with(Box::new(Memory::new()), limits)
     }
 
+    /// With the writer on its own thread; needs a runtime to wait for it.
+    pub(crate) fn threaded() -> Self {
+        Self::build(Box::new(Memory::new()), Limits::default(), Mode::Thread)
+    }
+
     pub(crate) fn with(store: Box<dyn Store>, limits: Limits) -> Self {
+        Self::build(store, limits, Mode::Inline)
+    }
+
+    fn build(store: Box<dyn Store>, limits: Limits, writer: Mode) -> Self {
         let mut counter = 0u64;
         let config = Config {
             authenticator: Authenticator::new(authn::Config {
@@ -67,19 +76,19 @@ impl World {
             }),
             limits,
             address: "127.0.0.1:6443".to_owned(),
-            writer: Mode::Inline,
+            writer,
         };
         let world = Self {
             server: Server::new(config, store).unwrap(),
             now: "2026-01-02T03:04:05Z".parse().unwrap(),
             user: "admin",
         };
-        world
-            .server
-            .install(world.now)
-            .now_or_never()
-            .expect("one poll is enough")
-            .unwrap();
+        let install = world.server.install(world.now);
+        match writer {
+            Mode::Inline => install.now_or_never().expect("one poll is enough"),
+            Mode::Thread => block_on(install),
+        }
+        .unwrap();
         world
     }
 
@@ -100,6 +109,19 @@ impl World {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> http::Response<Body> {
+        self.begin(method, path, headers, body)
+            .now_or_never()
+            .expect("with the inline writer one poll is enough")
+    }
+
+    /// The same as a future.
+    pub(crate) async fn begin(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> http::Response<Body> {
         let mut request = Request::builder()
             .method(Method::from_bytes(method.as_bytes()).unwrap())
             .uri(path);
@@ -110,10 +132,8 @@ impl World {
             request = request.header(*name, *value);
         }
         let request = request.body(body.into()).unwrap();
-        self.server
-            .handle(request, &Peer::default(), self.now)
-            .now_or_never()
-            .expect("with the inline writer one poll is enough")
+        let peer = Peer::default();
+        self.server.handle(request, &peer, self.now).await
     }
 
     pub(crate) fn send(
@@ -124,14 +144,7 @@ impl World {
         body: impl Into<Bytes>,
     ) -> Answer {
         let response = self.raw(method, path, headers, body);
-        let (parts, body) = response.into_parts();
-        let bytes = body.as_bytes().expect("not a watch").clone();
-        Answer {
-            code: parts.status.as_u16(),
-            headers: parts.headers,
-            json: serde_json::from_slice(&bytes).unwrap_or(Value::Null),
-            text: String::from_utf8(bytes.to_vec()).unwrap(),
-        }
+        Answer::of(response)
     }
 
     pub(crate) fn get(&self, path: &str) -> Answer {
@@ -172,7 +185,27 @@ impl World {
     }
 }
 
+/// Waits for a future that needs nothing of a runtime but its waker.
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap()
+        .block_on(future)
+}
+
 impl Answer {
+    /// Reads a complete response.
+    pub(crate) fn of(response: http::Response<Body>) -> Self {
+        let (parts, body) = response.into_parts();
+        let bytes = body.as_bytes().expect("not a watch").clone();
+        Self {
+            code: parts.status.as_u16(),
+            headers: parts.headers,
+            json: serde_json::from_slice(&bytes).unwrap_or(Value::Null),
+            text: String::from_utf8(bytes.to_vec()).unwrap(),
+        }
+    }
+
     /// Asserts the code, shows the body when it is another.
     #[track_caller]
     pub(crate) fn expect(self, code: u16) -> Self {
