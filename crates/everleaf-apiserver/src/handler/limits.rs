@@ -6,49 +6,40 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use everleaf_api::Status;
 
-/// Largest request body: 3 MiB, as kube-apiserver.
-pub(super) const BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
-/// Reads served at once (`--max-requests-inflight`).
-pub(super) const READS_INFLIGHT_MAX: usize = 400;
-/// Writes served at once (`--max-mutating-requests-inflight`).
-pub(super) const WRITES_INFLIGHT_MAX: usize = 200;
-/// Watches open at once.
-pub(super) const WATCHES_MAX: usize = 250_000;
-/// Unsigned requests that one node identity may have.
-pub(super) const UNSIGNED_REQUESTS_PER_NODE_MAX: usize = 16;
-/// Unsigned requests that one bootstrap token may have made.
-pub(super) const UNSIGNED_REQUESTS_PER_TOKEN_MAX: usize = 200_000;
+/// `Default` of [`Limits`]: the body limit and the in-flight limits are kube-apiserver's.
+const DEFAULT: Limits = Limits {
+    body_bytes_max: 3 * 1024 * 1024,
+    reads_inflight_max: 400,
+    writes_inflight_max: 200,
+    watches_max: 250_000,
+    unsigned_requests_per_node_max: 16,
+    unsigned_requests_per_token_max: 200_000,
+    retry_after_seconds: 1,
+};
 
-/// The limits of one server; the defaults are the constants above.
+/// The limits of one server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// See [`BODY_BYTES_MAX`].
+    /// Largest request body, in bytes: 3 MiB.
     pub body_bytes_max: usize,
-    /// See [`READS_INFLIGHT_MAX`].
+    /// Reads served at once (`--max-requests-inflight`): 400.
     pub reads_inflight_max: usize,
-    /// See [`WRITES_INFLIGHT_MAX`].
+    /// Writes served at once (`--max-mutating-requests-inflight`): 200.
     pub writes_inflight_max: usize,
-    /// See [`WATCHES_MAX`].
+    /// Watches open at once: 250,000.
     pub watches_max: usize,
-    /// See [`UNSIGNED_REQUESTS_PER_NODE_MAX`].
+    /// Unsigned requests that one node identity may have, client and other certificates counted
+    /// apart: 16.
     pub unsigned_requests_per_node_max: usize,
-    /// See [`UNSIGNED_REQUESTS_PER_TOKEN_MAX`].
+    /// Unsigned requests that one bootstrap token may have made: 200,000.
     pub unsigned_requests_per_token_max: usize,
-    /// `Retry-After` of a request that was turned away.
+    /// `Retry-After` of a request that was turned away: 1.
     pub retry_after_seconds: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            body_bytes_max: BODY_BYTES_MAX,
-            reads_inflight_max: READS_INFLIGHT_MAX,
-            writes_inflight_max: WRITES_INFLIGHT_MAX,
-            watches_max: WATCHES_MAX,
-            unsigned_requests_per_node_max: UNSIGNED_REQUESTS_PER_NODE_MAX,
-            unsigned_requests_per_token_max: UNSIGNED_REQUESTS_PER_TOKEN_MAX,
-            retry_after_seconds: 1,
-        }
+        DEFAULT
     }
 }
 

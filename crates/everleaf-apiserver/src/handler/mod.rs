@@ -2,8 +2,8 @@
 //!
 //! A request walks through once, top to bottom: authentication → authorization → (404, 405) →
 //! negotiation → decode → admission → strategy → validation → store → encode. TLS, sockets and the
-//! runtime wrap it ([`crate::serve`]); the controllers of `up` come in by [`in_process`]; the simulator
-//! polls it with virtual time. Nothing here reads a clock or draws randomness of its own.
+//! runtime wrap it ([`crate::serve`]); the controllers of `up` come in by [`Server::in_process`]; the
+//! simulator polls it with virtual time. Nothing here reads a clock or draws randomness of its own.
 
 mod body;
 mod create;
