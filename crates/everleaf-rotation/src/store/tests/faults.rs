@@ -1,0 +1,236 @@
+//! Disks that fail and power that is lost, after every operation (E1, E2).
+
+use super::{LOCAL, install, is_current, now};
+use crate::store::conformance::{Authority, client_order, prepare};
+use crate::store::dir::RealDisk;
+use crate::store::disk::{Disk, Node};
+use crate::store::layout::Layout;
+use crate::store::memory::MemoryStore;
+use crate::store::{CertStore, Finding, StoreError};
+use everleaf_pki::{Chain, Credential, Leaf};
+use jiff::SignedDuration;
+use std::ffi::OsString;
+use std::io;
+use std::path::Path;
+use zeroize::Zeroizing;
+
+/// A real disk that fails at the `fails_at`-th changing operation, and, when power is lost, ever after.
+#[derive(Debug)]
+struct Stopping {
+    operations: usize,
+    fails_at: usize,
+    loses_power: bool,
+    kind: io::ErrorKind,
+}
+
+impl Stopping {
+    fn step(&mut self) -> io::Result<()> {
+        self.operations += 1;
+        let fails = self.operations == self.fails_at
+            || (self.loses_power && self.operations > self.fails_at);
+        if fails { Err(self.kind.into()) } else { Ok(()) }
+    }
+}
+
+impl Disk for Stopping {
+    fn create(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        if let Err(error) = self.step() {
+            // Half of it was written when the disk was full or power went.
+            let _ = RealDisk.create(path, &bytes[..bytes.len() / 2]);
+            return Err(error);
+        }
+        RealDisk.create(path, bytes)
+    }
+    fn sync_file(&mut self, path: &Path) -> io::Result<()> {
+        self.step().and_then(|()| RealDisk.sync_file(path))
+    }
+    fn sync_dir(&mut self, dir: &Path) -> io::Result<()> {
+        self.step().and_then(|()| RealDisk.sync_dir(dir))
+    }
+    fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        self.step().and_then(|()| RealDisk.rename(from, to))
+    }
+    fn symlink(&mut self, target: &Path, link: &Path) -> io::Result<()> {
+        self.step().and_then(|()| RealDisk.symlink(target, link))
+    }
+    fn remove(&mut self, path: &Path) -> io::Result<()> {
+        self.step().and_then(|()| RealDisk.remove(path))
+    }
+    fn read(&self, path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+        RealDisk.read(path)
+    }
+    fn node(&self, path: &Path) -> io::Result<Option<Node>> {
+        RealDisk.node(path)
+    }
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        RealDisk.exists(path)
+    }
+    fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
+        RealDisk.list(dir)
+    }
+}
+
+/// Three rotations, each accepted, and a way back; stops at the first error. Collects what was
+/// installed: from the moment that `install` returns, it is a promise.
+fn rotate(store: &mut dyn CertStore, installs: &mut Vec<Chain>) -> Result<(), StoreError> {
+    let mut authority = Authority::new();
+    for seed in 1..=3_u64 {
+        let (pending, key) = prepare(client_order(), seed, now());
+        store.put_pending(&pending, &key)?;
+        let start = now() + SignedDuration::from_hours(seed.cast_signed());
+        let chain = authority.issue(&pending, start, start + SignedDuration::from_hours(8760));
+        store.install(&chain, LOCAL)?;
+        installs.push(chain);
+        store.discard_pending()?;
+        store.accept()?;
+        store.load(now())?;
+    }
+    match store.revert() {
+        Ok(_) | Err(StoreError::NothingToRevert) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whatever was interrupted: what had been installed is still usable, and work can go on.
+#[track_caller]
+fn assert_recovers(store: &mut dyn CertStore, installs: &[Chain], case: &str) {
+    let opened = store.load(now()).unwrap();
+    assert!(opened.current.is_some() || installs.is_empty(), "{case}");
+    if let (Some(last), Some(current)) = (installs.last(), &opened.current) {
+        let begin = current.leaf().not_before();
+        assert!(
+            begin >= last.leaf().not_before(),
+            "{case}: an older one came back"
+        );
+    }
+    assert!(
+        !opened
+            .findings
+            .iter()
+            .any(|finding| matches!(finding, Finding::Quarantined { .. })),
+        "{case}: a torn file was current: {:?}",
+        opened.findings
+    );
+    assert_eq!(
+        store.load(now()).unwrap().findings,
+        [],
+        "{case}: recovery is done once"
+    );
+    let next = install(store, 9).unwrap();
+    assert!(is_current(&store.load(now()).unwrap(), &next), "{case}");
+}
+
+/// Before any recovery: a kubectl that reads the link at this moment finds a whole credential; and,
+/// unless power was lost, no dated file lies about that nobody was told of, except the current one.
+#[track_caller]
+fn assert_never_absent(dir: &Path, installs: &[Chain], case: &str) {
+    if installs.is_empty() {
+        return;
+    }
+    let current = RealDisk.read(&dir.join("kubelet-client-current.pem"));
+    let current = current.unwrap_or_else(|error| panic!("{case}: no current: {error}"));
+    let current = Credential::from_pem(&current).unwrap();
+    let is_known = |leaf: &Leaf| {
+        leaf.fingerprint() == current.leaf().fingerprint()
+            || installs
+                .iter()
+                .any(|chain| chain.leaf().fingerprint() == leaf.fingerprint())
+    };
+    for name in RealDisk.list(dir).unwrap() {
+        if name.to_string_lossy().starts_with("kubelet-client-2026") {
+            let credential = Credential::from_pem(&RealDisk.read(&dir.join(&name)).unwrap());
+            let is_lost = case.contains("power");
+            assert!(
+                is_lost || is_known(credential.unwrap().leaf()),
+                "{case}: {name:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn power_lost_after_any_operation_leaves_a_usable_credential_on_disk() {
+    for loses_power in [true, false] {
+        for fails_at in 1.. {
+            let home = tempfile::tempdir().unwrap();
+            let dir = home.path().to_owned();
+            let kind = io::ErrorKind::StorageFull;
+            let disk = Stopping {
+                operations: 0,
+                fails_at,
+                loses_power,
+                kind,
+            };
+            let mut store = Layout::new(disk, dir.clone(), "kubelet-client".to_owned());
+            let mut installs = Vec::new();
+            let result = rotate(&mut store, &mut installs);
+            let how = if loses_power {
+                "power lost"
+            } else {
+                "disk full"
+            };
+            assert_never_absent(&dir, &installs, &format!("{how} at {fails_at}"));
+            let mut reopened = Layout::new(RealDisk, dir.clone(), "kubelet-client".to_owned());
+            assert_recovers(&mut reopened, &installs, &format!("stopped at {fails_at}"));
+            let left = RealDisk.list(&dir).unwrap();
+            let is_temporary = |name: &OsString| name.to_string_lossy().ends_with(".tmp");
+            assert!(
+                !left.iter().any(is_temporary),
+                "stopped at {fails_at}: {left:?}"
+            );
+            if result.is_ok() && store.disk.operations < fails_at {
+                assert!(fails_at > 40, "only {fails_at} operations");
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn power_lost_with_unsynced_names_and_bytes_leaves_a_usable_credential() {
+    let mut whole = MemoryStore::new("kubelet-client");
+    rotate(&mut whole, &mut Vec::new()).unwrap();
+    for stop in 0..whole.operations() {
+        for kept_names in [0, 1, 2, 3, usize::MAX] {
+            let mut store = MemoryStore::new("kubelet-client");
+            store.lose_power_after(stop);
+            let mut installs = Vec::new();
+            rotate(&mut store, &mut installs).unwrap_err();
+            store.restart(kept_names);
+            assert_recovers(
+                &mut store,
+                &installs,
+                &format!("stop {stop}, kept {kept_names}"),
+            );
+        }
+    }
+}
+
+#[test]
+fn a_refusing_disk_is_explained_and_changes_nothing() {
+    for (kind, advice) in [
+        (io::ErrorKind::StorageFull, "free some space"),
+        (io::ErrorKind::ReadOnlyFilesystem, "must be writable"),
+        (io::ErrorKind::PermissionDenied, "owner of the cert dir"),
+    ] {
+        let mut store = MemoryStore::new("kubelet-client");
+        let first = install(&mut store, 1).unwrap();
+        let mut failed = 0;
+        for operation in 0..40 {
+            store.fail_after(operation, kind);
+            match install(&mut store, 2 + operation) {
+                Err(error) => {
+                    failed += 1;
+                    let text = error.to_string();
+                    assert!(text.contains("/cert-dir"), "{text}");
+                    assert!(text.contains(advice), "{text}");
+                }
+                Ok(_) => break,
+            }
+            assert!(store.load(now()).unwrap().current.is_some());
+        }
+        assert!(failed > 10, "only {failed} operations could fail");
+        let current = store.load(now()).unwrap().current.unwrap();
+        assert!(current.leaf().not_before() >= first.leaf().not_before());
+    }
+}
