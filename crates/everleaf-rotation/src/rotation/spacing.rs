@@ -194,3 +194,118 @@ fn late(life: Duration) -> Duration {
 fn doubled(wait: Duration, times: u32) -> Duration {
     wait.saturating_mul(1 << times.min(16))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn at(minutes: u64) -> Monotonic {
+        Monotonic::from_origin(Duration::from_secs(60 * minutes))
+    }
+
+    fn born(life: Duration, due_in_minutes: i64) -> Born {
+        let due_in = SignedDuration::from_mins(due_in_minutes);
+        let standing = if due_in_minutes > 0 {
+            Standing::Fresh
+        } else {
+            Standing::Due
+        };
+        Born {
+            life,
+            standing,
+            due_in,
+            lacks_wanted: false,
+        }
+    }
+
+    #[test]
+    fn the_wait_is_a_twentieth_of_life_doubled_once_then_the_ceiling() {
+        for (life_minutes, born_due, seconds) in [
+            (1, 0, 10),
+            (20, 0, 60),
+            (20, 1, 120),
+            (20, 2, 16 * 60),
+            (20, 9, 16 * 60),
+            (600, 0, 1800),
+            (600, 1, 3600),
+            (600, 2, 3600),
+            // A year: a twentieth is longer than the ceiling of doubling.
+            (365 * 1440, 1, 365 * 86400 / 20),
+            (365 * 1440, 5, 365 * 86400 / 20),
+            (0, 3, 10),
+        ] {
+            let life = Duration::from_secs(60 * life_minutes);
+            let wait = spacing(life, born_due);
+            assert_eq!(
+                wait,
+                Duration::from_secs(seconds),
+                "{life_minutes} min, {born_due}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_limit_is_five_an_hour_or_twice_per_life() {
+        assert_eq!(requests_max(None), 5);
+        assert_eq!(requests_max(Some(HOUR)), 5);
+        assert_eq!(requests_max(Some(HOUR / 6)), 12);
+        assert_eq!(requests_max(Some(Duration::ZERO)), 720);
+    }
+
+    #[test]
+    fn the_limit_never_makes_a_certificate_lapse() {
+        // Five requests in the first minute; the last brought a certificate of 30 minutes.
+        let mut spacing = Spacing::default();
+        for _ in 0..5 {
+            spacing.prepared(at(0));
+        }
+        spacing.installed(at(1), born(HOUR / 2, 20));
+        spacing.clock_stepped(Standing::Due);
+        let gate = |spacing: &mut Spacing, minute| spacing.gate(at(minute), Cause::Deadline, None);
+        assert_eq!(
+            gate(&mut spacing, 16),
+            Some(Gate::Limited(at(25))),
+            "set clock, early"
+        );
+        assert_eq!(
+            gate(&mut spacing, 25),
+            None,
+            "four fifths of its life are over"
+        );
+        let mut spacing = Spacing::default();
+        for _ in 0..5 {
+            spacing.prepared(at(0));
+        }
+        spacing.installed(at(1), born(HOUR / 2, 20));
+        assert_eq!(
+            gate(&mut spacing, 15),
+            Some(Gate::Limited(at(25))),
+            "in its first half"
+        );
+        assert_eq!(gate(&mut spacing, 16), None, "it came of age");
+        assert_eq!(
+            spacing.gate(at(24), Cause::Refused, None),
+            Some(Gate::Limited(at(25)))
+        );
+        assert_eq!(
+            spacing.gate(at(60), Cause::Refused, None),
+            None,
+            "an hour later"
+        );
+    }
+
+    #[test]
+    fn a_step_that_changes_the_standing_leaves_ten_seconds() {
+        let mut spacing = Spacing::default();
+        spacing.installed(at(0), born(24 * HOUR, 0));
+        let gate = |spacing: &mut Spacing| spacing.gate(at(1), Cause::Deadline, None);
+        spacing.clock_stepped(Standing::Due);
+        assert!(gate(&mut spacing).is_some(), "as due as before");
+        spacing.clock_stepped(Standing::Expired);
+        assert_eq!(gate(&mut spacing), None);
+        let now = Monotonic::from_origin(Duration::from_secs(9));
+        assert!(spacing.gate(now, Cause::Deadline, None).is_some());
+    }
+}

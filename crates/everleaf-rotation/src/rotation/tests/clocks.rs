@@ -5,6 +5,7 @@ use crate::event::Event;
 use crate::notice::{Cause, Notice};
 use crate::rotation::Phase;
 use crate::standing::Standing;
+use crate::store::CertStore as _;
 use jiff::SignedDuration;
 
 fn began(cause: Cause) -> impl Fn(&Notice) -> bool {
@@ -163,5 +164,25 @@ fn when_certificate_and_server_agree_that_it_expired_the_machine_is_stuck_and_go
     world.run_for(minutes(6));
     assert_eq!(world.csrs(), 2);
     assert_eq!(world.machine.standing(world.now().wall), Standing::Fresh);
+    world.assert_at_rest();
+}
+
+#[test]
+fn a_step_reads_the_store_again() {
+    let mut world = World::settled();
+    let order = crate::store::conformance::client_order();
+    let (pending, key) = crate::store::conformance::prepare(order, 77, world.time);
+    let end = world.time + SignedDuration::from_hours(8760);
+    let chain = world.server.authority.issue(&pending, world.time, end);
+    let local = jiff::civil::date(2026, 8, 2).at(0, 0, 0, 0);
+    world.store.put_pending(&pending, &key).unwrap();
+    world.store.install(&chain, local).unwrap();
+    world.store.discard_pending().unwrap();
+    world.run_for(minutes(10));
+    assert_ne!(world.leaf().fingerprint(), chain.leaf().fingerprint());
+    world.offset = SignedDuration::from_secs(10);
+    world.run_for(minutes(2));
+    assert_eq!(world.leaf().fingerprint(), chain.leaf().fingerprint());
+    assert_eq!(world.csrs(), 1);
     world.assert_at_rest();
 }

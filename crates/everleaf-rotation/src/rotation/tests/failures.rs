@@ -372,6 +372,7 @@ fn flapping_addresses_abandon_nothing_and_settled_ones_make_one_request() {
     let mut world = World::new(serving_config());
     world.server.approves = false;
     world.run_for(minutes(1));
+    let name = world.machine.pending().unwrap().name.clone();
     for _ in 0..20 {
         world.tell(Event::TemplateChanged(Some(serving_template(&[
             "10.0.0.2",
@@ -382,6 +383,12 @@ fn flapping_addresses_abandon_nothing_and_settled_ones_make_one_request() {
         ]))));
         world.run_for(seconds(4));
     }
+    world.run_for(seconds(30));
+    assert_eq!(
+        world.machine.pending().unwrap().name,
+        name,
+        "it was not abandoned"
+    );
     assert_eq!(world.csrs(), 1);
     world.tell(Event::TemplateChanged(Some(serving_template(&[
         "10.0.0.1", "10.0.0.2",
