@@ -6,7 +6,7 @@ use crate::notice::Notice;
 use crate::rotation::{AWAIT_MAX, Config, Kind, Phase, Rotation};
 use crate::store::conformance::{Authority, at, client_order, prepare};
 use crate::store::memory::MemoryStore;
-use crate::store::{CertStore, PendingRequest, RequestName, RequestUid};
+use crate::store::{CertStore, PendingRequest, RequestName, RequestUid, StoreError};
 use crate::time::{Monotonic, NAP_MAX, Now};
 use everleaf_pki::{Chain, Leaf, SignerName, Subject, Template, Usage};
 use jiff::{SignedDuration, Timestamp};
@@ -358,17 +358,12 @@ impl World {
     }
 
     fn perform(&mut self, effect: Effect) -> Option<Event> {
-        let now = self.now();
-        let stored = match effect {
-            Effect::Accept => self
-                .store
-                .accept()
-                .map(|deleted| Event::Accepted { deleted }),
+        match effect {
             Effect::Await {
                 pending,
                 credential,
             } => {
-                let end = now.monotonic.plus(AWAIT_MAX);
+                let end = self.monotonic.plus(AWAIT_MAX);
                 if let Some(outcome) = self.verdict(&pending, credential, end) {
                     return Some(Event::Awaited {
                         name: pending.name,
@@ -376,11 +371,11 @@ impl World {
                     });
                 }
                 self.awaiting = Some((pending, credential, end));
-                return None;
+                None
             }
             Effect::CancelAwait => {
                 self.awaiting = None;
-                return None;
+                None
             }
             Effect::Confirm { credential } => {
                 let outcome = match self.refusal(credential) {
@@ -389,54 +384,68 @@ impl World {
                         server_date: Some(self.time),
                     },
                 };
-                return Some(Event::ConfirmAnswered {
+                Some(Event::ConfirmAnswered {
                     credential,
                     outcome,
-                });
+                })
             }
-            Effect::DiscardPending => self.store.discard_pending().map(|()| Event::Discarded),
+            Effect::Publish { leaf } => {
+                self.published = Some(leaf);
+                None
+            }
+            Effect::RecordPending(pending) => {
+                let _ = self.store.update_pending(&pending);
+                None
+            }
+            Effect::Submit {
+                pending,
+                credential,
+            } => self.submit(&pending, credential),
+            stored => Some(
+                self.perform_on_store(stored)
+                    .unwrap_or_else(Event::StoreFailed),
+            ),
+        }
+    }
+
+    fn perform_on_store(&mut self, effect: Effect) -> Result<Event, StoreError> {
+        let wall = self.now().wall;
+        Ok(match effect {
+            Effect::Accept => Event::Accepted {
+                deleted: self.store.accept()?,
+            },
+            Effect::DiscardPending => {
+                self.store.discard_pending()?;
+                Event::Discarded
+            }
             Effect::Install { chain } => {
-                let local = now.wall.to_zoned(jiff::tz::TimeZone::UTC).datetime();
+                let local = wall.to_zoned(jiff::tz::TimeZone::UTC).datetime();
                 let accepted = self.server.accepts(self.machine.current(), self.time);
                 let is_good = self.server.accepts(Some(chain.leaf()), self.time);
                 assert!(
                     is_good || !accepted || self.server.distrusts_new,
                     "a working credential is being replaced by none"
                 );
-                self.store
-                    .install(&chain, local)
-                    .map(|credential| Event::Installed {
-                        leaf: credential.leaf().clone(),
-                    })
+                let credential = self.store.install(&chain, local)?;
+                Event::Installed {
+                    leaf: credential.leaf().clone(),
+                }
             }
-            Effect::Load => self
-                .store
-                .load(now.wall)
-                .map(|opened| Event::Loaded(opened.loaded(self.sources))),
+            Effect::Load => Event::Loaded(self.store.load(wall)?.loaded(self.sources)),
             Effect::Prepare(order) => {
                 self.keys += 1;
-                let (pending, key) = prepare(order, self.keys, now.wall);
-                self.store
-                    .put_pending(&pending, &key)
-                    .map(|()| Event::Prepared(pending))
+                let (pending, key) = prepare(order, self.keys, wall);
+                self.store.put_pending(&pending, &key)?;
+                Event::Prepared(pending)
             }
-            Effect::Publish { leaf } => {
-                self.published = Some(leaf);
-                return None;
+            Effect::Revert => {
+                let credential = self.store.revert()?;
+                Event::Reverted {
+                    leaf: credential.leaf().clone(),
+                }
             }
-            Effect::RecordPending(pending) => {
-                let _ = self.store.update_pending(&pending);
-                return None;
-            }
-            Effect::Revert => self.store.revert().map(|credential| Event::Reverted {
-                leaf: credential.leaf().clone(),
-            }),
-            Effect::Submit {
-                pending,
-                credential,
-            } => return self.submit(&pending, credential),
-        };
-        Some(stored.unwrap_or_else(Event::StoreFailed))
+            other => unreachable!("no effect on a store: {other:?}"),
+        })
     }
 
     fn submit(&mut self, pending: &PendingRequest, credential: CredentialChoice) -> Option<Event> {
