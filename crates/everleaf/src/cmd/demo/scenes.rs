@@ -32,7 +32,9 @@ pub(super) async fn joins_and_renews(stage: &Stage) -> Told {
     );
     let mut node = stage.node("restarted");
     let outcome = async {
-        let (conditions, old) = tokio::join!(stage.watch_conditions("restarted"), join(&mut node));
+        let from = stage.resource_version().await?;
+        let watched = stage.watch_conditions("restarted", &from);
+        let (conditions, old) = tokio::join!(watched, join(&mut node));
         let (conditions, old) = (conditions?, old?);
         let path = conditions.join(" → ");
         scene.check(

@@ -93,11 +93,21 @@ impl Stage {
             .count())
     }
 
-    /// The conditions that a watcher of new requests sees for a node's identity, in order, until one is issued.
-    pub(super) async fn watch_conditions(&self, node: &str) -> Result<Vec<String>> {
+    /// The state of all requests now, as a point from which to watch.
+    pub(super) async fn resource_version(&self) -> Result<String> {
+        let request = http::Request::get(format!("{REQUESTS}?limit=1")).body(Vec::new())?;
+        let list: Value = self.admin.request(request).await?;
+        let version = list["metadata"]["resourceVersion"].as_str();
+        Ok(version
+            .context("a list without a resource version")?
+            .to_owned())
+    }
+
+    /// The conditions that a watcher sees of the requests of a node since `from`, in order, until one is issued.
+    pub(super) async fn watch_conditions(&self, node: &str, from: &str) -> Result<Vec<String>> {
         use futures_util::TryStreamExt;
         let wanted = format!("system:node:{node}");
-        let path = format!("{REQUESTS}?watch=true&resourceVersion=0");
+        let path = format!("{REQUESTS}?watch=true&resourceVersion={from}");
         let events = self
             .admin
             .request_events::<Value>(http::Request::get(path).body(Vec::new())?);
