@@ -56,6 +56,8 @@ pub(crate) fn build_release(package: &str, binary: &str) -> Result<PathBuf> {
             "--quiet",
             "--package",
             package,
+            "--bin",
+            binary,
         ])
         .status()
         .context("cargo did not start")?;
