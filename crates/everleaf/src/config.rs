@@ -10,10 +10,7 @@ use everleaf_agent::{Config as AgentConfig, Environment, Options as AgentOptions
 use everleaf_controllers::builtin::BuiltinSigner;
 use everleaf_controllers::options::{FilePair, Options as ControllersOptions, Validated};
 use std::path::PathBuf;
-use std::time::Duration;
 
-/// Below this, certificates are half over when they are issued: every signer backdates by five minutes.
-const SIGNING_DURATION_SHORT: Duration = Duration::from_secs(600);
 /// Gates that say the same as the two rotation flags.
 const CLIENT_GATE: &str = "RotateKubeletClientCertificate";
 /// The serving certificate's.
@@ -28,11 +25,15 @@ pub(crate) fn up(args: &UpArgs) -> Result<Settings> {
     } else {
         Some(node_name(args, &environment)?)
     };
-    if args.signing.duration < SIGNING_DURATION_SHORT {
-        tracing::warn!(
-            "--cluster-signing-duration is below 10 minutes: certificates are renewed all the time, and a pause of minutes \
-             ends in expired ones"
-        );
+    let options = ControllersOptions {
+        cluster_signing_duration: args.signing.duration,
+        ..ControllersOptions::default()
+    };
+    let validated = options
+        .validate()
+        .map_err(|error| UsageError(error.to_string()))?;
+    for warning in &validated.warnings {
+        tracing::warn!("{warning}");
     }
     Ok(Settings {
         listen: args.listen,

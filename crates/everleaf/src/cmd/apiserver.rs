@@ -11,6 +11,7 @@ use crate::up::system::wall_clock;
 use anyhow::{Context, Result};
 use everleaf_agent::{Clock, SystemClock};
 use everleaf_apiserver::authn::Config as AuthenticatorConfig;
+use everleaf_apiserver::handler::Server;
 use everleaf_apiserver::serve::{self, ServingCertificate};
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,7 +19,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
+use zeroize::Zeroizing;
+
+/// How often files are looked at for changes, as kube-apiserver does.
+const RELOAD_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Runs until a signal.
 pub(crate) fn run(args: &ApiserverArgs) -> Result<ExitCode> {
@@ -37,24 +43,18 @@ pub(crate) fn run(args: &ApiserverArgs) -> Result<ExitCode> {
 async fn serve(args: &ApiserverArgs, shutdown: Shutdown) -> Result<()> {
     let dir = DataDir::open(&args.data_dir)?;
     let file = |given: &Option<PathBuf>, own: &str| given.clone().unwrap_or_else(|| dir.path(own));
-    let chain = read(
-        &file(&args.tls_cert_file, SERVER_CERTIFICATE),
-        "--tls-cert-file",
-    )?;
-    let key = read(
-        &file(&args.tls_private_key_file, SERVER_KEY),
-        "--tls-private-key-file",
-    )?;
-    let client_ca = read(
-        &file(&args.client_ca_file, CA_CERTIFICATE),
-        "--client-ca-file",
-    )?;
+    let files = Files {
+        chain: file(&args.tls_cert_file, SERVER_CERTIFICATE),
+        key: file(&args.tls_private_key_file, SERVER_KEY),
+        client_ca: file(&args.client_ca_file, CA_CERTIFICATE),
+    };
+    let contents = files.read()?;
     let tokens = match &args.token_auth_file {
         Some(path) => String::from_utf8(read(path, "--token-auth-file")?)
             .with_context(|| format!("--token-auth-file {}: not text", path.display()))?,
         None => String::new(),
     };
-    let certificate = ServingCertificate::from_pem(&chain, &key)?;
+    let certificate = ServingCertificate::from_pem(&contents.chain, &contents.key)?;
     let listen = SocketAddr::new(args.bind_address, args.secure_port);
     let listener = TcpListener::bind(listen).await.with_context(|| {
         format!(
@@ -65,7 +65,7 @@ async fn serve(args: &ApiserverArgs, shutdown: Shutdown) -> Result<()> {
         .local_addr()
         .context("cannot see where the server listens")?;
     let authenticator = AuthenticatorConfig {
-        client_ca_pem: client_ca,
+        client_ca_pem: contents.client_ca.clone(),
         token_auth_csv: tokens,
         bootstrap_tokens: args.enable_bootstrap_token_auth,
         anonymous: args.anonymous_auth,
@@ -74,12 +74,75 @@ async fn serve(args: &ApiserverArgs, shutdown: Shutdown) -> Result<()> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let clock = wall_clock(&clock);
     server.install(clock()).await?;
+    let reloader = tokio::spawn(reload(
+        files,
+        contents,
+        Arc::clone(&certificate),
+        Arc::clone(&server),
+    ));
     print::line(&format!(
         "Everleaf API server {} listens on {listen}.",
         env!("CARGO_PKG_VERSION")
     ));
-    serve::run(listener, server, certificate, clock, shutdown.asked()).await?;
-    Ok(())
+    let served = serve::run(listener, server, certificate, clock, shutdown.asked()).await;
+    reloader.abort();
+    Ok(served?)
+}
+
+/// Files that may be replaced while the server runs.
+struct Files {
+    chain: PathBuf,
+    key: PathBuf,
+    client_ca: PathBuf,
+}
+
+/// What was in them.
+#[derive(PartialEq)]
+struct Contents {
+    chain: Vec<u8>,
+    key: Zeroizing<Vec<u8>>,
+    client_ca: Vec<u8>,
+}
+
+impl Files {
+    fn read(&self) -> Result<Contents> {
+        Ok(Contents {
+            chain: read(&self.chain, "--tls-cert-file")?,
+            key: Zeroizing::new(read(&self.key, "--tls-private-key-file")?),
+            client_ca: read(&self.client_ca, "--client-ca-file")?,
+        })
+    }
+}
+
+/// Looks at the files again and again. What cannot be used is told once, and the old one stays in use.
+async fn reload(
+    files: Files,
+    mut known: Contents,
+    certificate: Arc<ServingCertificate>,
+    server: Arc<Server>,
+) {
+    loop {
+        tokio::time::sleep(RELOAD_INTERVAL).await;
+        let contents = match files.read() {
+            Ok(contents) if contents != known => contents,
+            Ok(_) => continue,
+            Err(error) => {
+                tracing::warn!(
+                    "{}; what was read before stays in use",
+                    crate::failure::chain(&error)
+                );
+                continue;
+            }
+        };
+        if let Err(error) = certificate.replace(&contents.chain, &contents.key) {
+            tracing::warn!("{error}; the old serving certificate stays in use");
+        } else if let Err(error) = server.authenticator().set_client_ca(&contents.client_ca) {
+            tracing::warn!("{error}; the old client CA stays in use");
+        } else {
+            tracing::info!("serving certificate and client CA were read again");
+        }
+        known = contents;
+    }
 }
 
 fn read(path: &Path, flag: &str) -> Result<Vec<u8>> {
