@@ -42,6 +42,7 @@ pub mod identity;
 pub mod kubeconfig;
 mod metrics;
 mod node;
+pub mod observe;
 mod perform;
 mod run;
 mod secret;

@@ -11,8 +11,9 @@ use tokio::net::TcpListener;
 
 use crate::clock::{Clock, nap};
 use crate::config::Config;
-use crate::metrics::serve::serve;
+use crate::metrics::Scraped;
 use crate::node::Node;
+use crate::observe;
 
 /// Why an agent ended in good order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +92,7 @@ pub async fn run_with(
     let mut clock_set = clock.listen();
     let scrapes = async {
         match listener {
-            Some(listener) => serve(listener, metrics, clock).await,
+            Some(listener) => observe::serve(listener, Arc::new(Scraped { metrics, clock })).await,
             None => std::future::pending().await,
         }
     };

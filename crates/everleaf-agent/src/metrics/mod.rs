@@ -6,16 +6,17 @@
 //! rotation counters too. Ours begin with `everleaf_agent_`. Labels are bounded: never the name of
 //! an object.
 
-pub(crate) mod serve;
 mod text;
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use everleaf_rotation::notice::LeafSummary;
 use everleaf_rotation::{Kind, Notice, RefusalClass};
 use jiff::{SignedDuration, Timestamp};
 
+use crate::clock::Clock;
+use crate::observe::Observed;
 use text::{Histogram, Text};
 
 /// Ages at replacement, in seconds: a minute to four years (the kubelet's buckets).
@@ -24,6 +25,26 @@ const ROTATION_SECONDS: &[f64] = &[
 ];
 /// Waits for a verdict, in seconds.
 const WAIT_SECONDS: &[f64] = &[0.1, 0.5, 1., 5., 15., 60., 300., 900., 3600., 86400.];
+
+/// The counts, read at the present of the node's clock.
+pub(crate) struct Scraped {
+    /// The counts.
+    pub(crate) metrics: Arc<Metrics>,
+    /// The node's clock.
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl Observed for Scraped {
+    fn metrics_text(&self) -> String {
+        self.metrics.render(self.clock.wall())
+    }
+
+    fn check_ready(&self) -> Result<(), String> {
+        self.metrics
+            .check_ready(self.clock.wall())
+            .map_err(str::to_owned)
+    }
+}
 
 /// Counts of both machines, written by the loop and read by scrapes.
 #[derive(Debug)]

@@ -197,7 +197,10 @@ async fn the_listener_answers_each_path() {
     let address = listener.local_addr().unwrap();
     let metrics = Arc::new(Metrics::new());
     let clock = Arc::new(SystemClock::new());
-    let server = tokio::spawn(serve::serve(listener, metrics, clock));
+    let server = tokio::spawn(crate::observe::serve(
+        listener,
+        Arc::new(Scraped { metrics, clock }),
+    ));
     for (request, expected) in [
         ("GET /metrics", "200 OK"),
         ("GET /healthz", "200 OK"),

@@ -5,7 +5,6 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
@@ -16,8 +15,17 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-use super::Metrics;
-use crate::clock::Clock;
+/// What a process tells about itself.
+pub trait Observed: Send + Sync + 'static {
+    /// Body of `/metrics`: Prometheus text format 0.0.4.
+    fn metrics_text(&self) -> String;
+
+    /// Whether it does its work.
+    ///
+    /// # Errors
+    /// Why not, for people.
+    fn check_ready(&self) -> Result<(), String>;
+}
 
 /// Connections served at once; more wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 16;
@@ -27,7 +35,7 @@ const HEAD_MAX: Duration = Duration::from_secs(10);
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// Serves until dropped.
-pub(crate) async fn serve(listener: TcpListener, metrics: Arc<Metrics>, clock: Arc<dyn Clock>) {
+pub async fn serve(listener: TcpListener, observed: Arc<impl Observed>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = tokio::task::JoinSet::new();
     loop {
@@ -37,9 +45,9 @@ pub(crate) async fn serve(listener: TcpListener, metrics: Arc<Metrics>, clock: A
         };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let (metrics, clock) = (Arc::clone(&metrics), Arc::clone(&clock));
+                let observed = Arc::clone(&observed);
                 connections.spawn(async move {
-                    converse(stream, metrics, clock).await;
+                    converse(stream, observed).await;
                     drop(place);
                 });
             }
@@ -51,9 +59,9 @@ pub(crate) async fn serve(listener: TcpListener, metrics: Arc<Metrics>, clock: A
     }
 }
 
-async fn converse(stream: TcpStream, metrics: Arc<Metrics>, clock: Arc<dyn Clock>) {
+async fn converse(stream: TcpStream, observed: Arc<impl Observed>) {
     let service = service_fn(move |request: Request<Incoming>| {
-        let response = answer(request.method(), request.uri().path(), &metrics, &*clock);
+        let response = answer(request.method(), request.uri().path(), &*observed);
         async move { Ok::<_, Infallible>(response) }
     });
     let served = http1::Builder::new()
@@ -66,17 +74,12 @@ async fn converse(stream: TcpStream, metrics: Arc<Metrics>, clock: Arc<dyn Clock
     }
 }
 
-fn answer(
-    method: &Method,
-    path: &str,
-    metrics: &Metrics,
-    clock: &dyn Clock,
-) -> Response<Full<Bytes>> {
+fn answer(method: &Method, path: &str, observed: &impl Observed) -> Response<Full<bytes::Bytes>> {
     let ok = "ok".to_owned();
     let (code, text) = match (method, path) {
-        (&Method::GET, "/metrics") => (StatusCode::OK, metrics.render(clock.wall())),
+        (&Method::GET, "/metrics") => (StatusCode::OK, observed.metrics_text()),
         (&Method::GET, "/healthz" | "/livez") => (StatusCode::OK, ok),
-        (&Method::GET, "/readyz") => match metrics.check_ready(clock.wall()) {
+        (&Method::GET, "/readyz") => match observed.check_ready() {
             Ok(()) => (StatusCode::OK, ok),
             Err(reason) => (
                 StatusCode::SERVICE_UNAVAILABLE,
