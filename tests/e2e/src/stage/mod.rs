@@ -9,5 +9,5 @@ mod sandbox;
 pub(crate) use certificate::Certificate;
 pub(crate) use cluster::{Agent, FakeClock, HOST, Up, free_port};
 pub(crate) use kubectl::{Kubectl, arg, object, signing_request, write_request};
-pub(crate) use process::{Process, run};
+pub(crate) use process::{Process, http_get, run};
 pub(crate) use sandbox::{Sandbox, Tools, eventually};

@@ -83,6 +83,23 @@ pub(crate) fn run(command: &mut Command) -> Result<Answer> {
     })
 }
 
+/// The answer to a plain HTTP GET, if it is 200.
+pub(crate) fn http_get(address: &str, path: &str) -> Result<String> {
+    use std::io::Write;
+    let mut stream = std::net::TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    if !answer.starts_with("HTTP/1.1 200 ") {
+        bail!("GET {path}: {answer}");
+    }
+    Ok(answer)
+}
+
 fn reader(pipe: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle<String> {
     std::thread::spawn(move || {
         let mut bytes = Vec::new();

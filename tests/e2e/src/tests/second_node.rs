@@ -2,7 +2,9 @@
 
 use super::{ensure_that, same};
 use crate::runner::{Test, Verdict};
-use crate::stage::{Agent, Certificate, Kubectl, Sandbox, Up, arg, eventually, signing_request};
+use crate::stage::{
+    Agent, Certificate, Kubectl, Sandbox, Up, arg, eventually, free_port, http_get, signing_request,
+};
 use anyhow::Result;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -36,6 +38,11 @@ pub(super) const TESTS: &[Test] = &[
         name: "the_serving_certificate_names_the_addresses_of_the_node_object",
         long: false,
         run: node_addresses,
+    },
+    Test {
+        name: "an_agent_tells_its_metrics_under_the_kubelets_names",
+        long: false,
+        run: metrics,
     },
     Test {
         name: "a_watcher_sees_pending_then_approved_then_issued",
@@ -256,6 +263,38 @@ fn node_addresses(sandbox: &Sandbox) -> Result<Verdict> {
         certificate.names.as_str(),
         "DNS:n2.example.org, IP Address:10.1.2.3",
     )?;
+    Ok(Verdict::Passed)
+}
+
+fn metrics(sandbox: &Sandbox) -> Result<Verdict> {
+    let up = Up::start(sandbox, &["--no-node"])?;
+    let mut agent = Agent::new(sandbox, &up, "n2");
+    let address = format!("127.0.0.1:{}", free_port()?);
+    agent.args.extend(strings(&[
+        "--rotate-server-certificates",
+        "--metrics-bind-address",
+        &address,
+    ]));
+    agent.start()?;
+    agent.certificate()?;
+    let text = eventually("a scrape", 10, || http_get(&address, "/metrics"))?;
+    for name in [
+        "kubelet_certificate_manager_client_ttl_seconds",
+        "kubelet_certificate_manager_server_ttl_seconds",
+        "kubelet_certificate_manager_client_expiration_renew_errors",
+        "kubelet_server_expiration_renew_errors",
+        "kubelet_certificate_manager_server_rotation_seconds",
+        "everleaf_agent_certificate_rotations_total",
+    ] {
+        ensure_that!(
+            text.contains(&format!("# TYPE {name} ")),
+            "no {name} in\n{text}"
+        );
+    }
+    ensure_that!(
+        http_get(&address, "/readyz")?.ends_with("ok"),
+        "the agent is not ready"
+    );
     Ok(Verdict::Passed)
 }
 
