@@ -68,11 +68,7 @@ impl Server {
     pub(super) fn watch(&self, call: &Call<'_>) -> Result<Response<Body>, Status> {
         let form = Form::negotiate(call.headers, call.query, Occasion::Watch)?;
         let mut options = ListOptions::parse(call.query, true)?;
-        if !call.name.is_empty() && selects_no_name(&options) {
-            // The deprecated `/watch/…/name` path.
-            let term = ("metadata.name".to_owned(), false, call.name.to_owned());
-            options.fields.terms.push(term);
-        }
+        select_name(call.name, &mut options)?;
         let selection = Selection::new(call.descriptor, &options)?;
         if self.cache.watcher_count() >= self.limits.watches_max {
             return Err(Status::too_many_requests(
@@ -164,8 +160,20 @@ impl Server {
     }
 }
 
-fn selects_no_name(options: &ListOptions) -> bool {
-    options.fields.required("metadata.name").is_none()
+/// The deprecated `/watch/…/name` path selects by that name, and it is what was authorized: a selector
+/// beside it may only repeat it (`apiserver/pkg/endpoints/handlers/get.go`, `ListResource`).
+fn select_name(name: &str, options: &mut ListOptions) -> Result<(), Status> {
+    if name.is_empty() || options.fields.required("metadata.name") == Some(name) {
+        return Ok(());
+    }
+    if !options.fields.terms.is_empty() {
+        return Err(Status::bad_request(
+            "both a name and a field selector provided; please provide one or the other.",
+        ));
+    }
+    let term = ("metadata.name".to_owned(), false, name.to_owned());
+    options.fields.terms.push(term);
+    Ok(())
 }
 
 /// Where a list goes on.

@@ -90,7 +90,9 @@ impl Target {
         let mut parts = parts.into_iter();
         let mut next = || parts.next().unwrap_or_default();
         let (resource, name, subresource) = (next(), next(), next());
-        let verb = verb(method, &name, is_watch_prefix || query.is_watch());
+        // A name makes it a get, whatever the query says.
+        let is_watch = is_watch_prefix || (name.is_empty() && query.is_watch());
+        let verb = verb(method, &name, is_watch);
         Self::Resource(ResourcePath {
             has_name: !name.is_empty(),
             verb,
@@ -284,6 +286,11 @@ mod tests {
             "POST",
             "/api/v1/namespaces",
             "create /v1 [] namespaces [] []",
+        ),
+        (
+            "GET",
+            "/api/v1/namespaces/ns/secrets/s?watch=true",
+            "get /v1 [ns] secrets [s] []",
         ),
         (
             "GET",

@@ -234,3 +234,29 @@ fn hostile_names_and_headers() {
     world.post(CSRS, &csr).expect(422);
     world.post(MAPS, &config_map("n\u{0}l", "x")).expect(422);
 }
+
+/// Who may see one object by its name does not see another by a selector beside it.
+#[test]
+fn a_selector_does_not_reach_past_the_name_in_the_path() {
+    let mut world = World::new();
+    for name in ["n1", "n2"] {
+        let node = json!({"metadata": {"name": name}});
+        world.post("/api/v1/nodes", &node).expect(201);
+    }
+    world.be("node");
+    for query in ["watch=true", "watch=true&fieldSelector=metadata.name%3Dn2"] {
+        // A name makes it a get, whatever else is asked.
+        let own = world.get(&format!("/api/v1/nodes/n1?{query}")).expect(200);
+        assert_eq!(own.json["metadata"]["name"], "n1");
+    }
+    let path = "/api/v1/watch/nodes/n1";
+    for query in ["", "?fieldSelector=metadata.name%3Dn1"] {
+        let mut watch = world.watch(&format!("{path}{query}"));
+        assert_eq!(watch.story(), ["ADDED n1"]);
+    }
+    for selector in ["metadata.name%3Dn2", "spec.unschedulable%3Dfalse"] {
+        world
+            .get(&format!("{path}?fieldSelector={selector}"))
+            .expect(400);
+    }
+}
