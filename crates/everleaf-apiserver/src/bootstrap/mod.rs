@@ -40,6 +40,8 @@ pub struct Installation {
     /// The whole object, `metadata.name` (and namespace) set. When it exists already it is replaced
     /// (uid, creationTimestamp and unnamed metadata kept by whoever built it from the stored one).
     pub object: Value,
+    /// The stored object differs in what no update may change: it is deleted first.
+    pub recreate: bool,
 }
 
 /// What must be written so that `objects` holds everything the server installs; empty when
@@ -53,14 +55,10 @@ pub fn missing(objects: &dyn Objects, client_ca_pem: &str) -> Vec<Installation> 
         .filter_map(|wanted| {
             let namespace = meta::namespace(&wanted.object);
             let stored = objects.get(wanted.resource, namespace, meta::name(&wanted.object));
-            let object = match stored {
-                None => wanted.object,
-                Some(stored) => repaired(&stored.object, &wanted)?,
-            };
-            Some(Installation {
-                resource: wanted.resource,
-                object,
-            })
+            match stored {
+                None => Some(wanted),
+                Some(stored) => repaired(&stored.object, wanted),
+            }
         })
         .collect()
 }
@@ -70,6 +68,7 @@ fn wanted(client_ca_pem: &str) -> Vec<Installation> {
     let namespaces = SYSTEM_NAMESPACES.iter().map(|name| Installation {
         resource: "namespaces",
         object: namespace(name),
+        recreate: false,
     });
     let roles = policy::cluster_roles()
         .into_iter()
@@ -87,6 +86,7 @@ fn wanted(client_ca_pem: &str) -> Vec<Installation> {
             "metadata": {"name": EXTENSION_APISERVER_AUTHENTICATION, "namespace": "kube-system"},
             "data": {"client-ca-file": client_ca_pem},
         }),
+        recreate: false,
     };
     namespaces
         .chain(roles)
@@ -137,7 +137,11 @@ impl Installation {
             object["aggregationRule"] =
                 json!({"clusterRoleSelectors": [{"matchLabels": {label: "true"}}]});
         }
-        Self { resource, object }
+        Self {
+            resource,
+            object,
+            recreate: false,
+        }
     }
 
     fn of_binding(binding: Binding) -> Self {
@@ -153,12 +157,16 @@ impl Installation {
         if !binding.subjects.is_empty() {
             object["subjects"] = binding.subjects.into();
         }
-        Self { resource, object }
+        Self {
+            resource,
+            object,
+            recreate: false,
+        }
     }
 }
 
 /// `stored` with what it lacks of `wanted`; None when it lacks nothing or is not to be touched.
-fn repaired(stored: &Value, wanted: &Installation) -> Option<Value> {
+fn repaired(stored: &Value, wanted: Installation) -> Option<Installation> {
     let mut repaired = stored.clone();
     match wanted.resource {
         "configmaps" => {
@@ -167,6 +175,13 @@ fn repaired(stored: &Value, wanted: &Installation) -> Option<Value> {
         "clusterroles" | "roles" | "clusterrolebindings" | "rolebindings" => {
             if meta::annotation(stored, AUTOUPDATE) == Some("false") {
                 return None;
+            }
+            // Whoever was given another role by this name must not be given the server's.
+            if stored.get("roleRef") != wanted.object.get("roleRef") {
+                return Some(Installation {
+                    recreate: true,
+                    ..wanted
+                });
             }
             add_metadata(&mut repaired, &wanted.object);
             if wanted.resource.ends_with("roles") {
@@ -177,7 +192,12 @@ fn repaired(stored: &Value, wanted: &Installation) -> Option<Value> {
         }
         _ => {}
     }
-    (repaired != *stored).then_some(repaired)
+    let is_immutable = stored.get("immutable") == Some(&Value::Bool(true));
+    (repaired != *stored).then_some(Installation {
+        object: repaired,
+        recreate: is_immutable,
+        ..wanted
+    })
 }
 
 /// Adds the members of `wanted`'s map `member` to `object`'s; `force` also corrects values that differ.
@@ -217,12 +237,8 @@ fn add_rules(object: &mut Value, wanted: &Value) {
     }
 }
 
-/// Adds missing subjects. A binding that points to another role is pointed back: who could change it could as well have
-/// deleted it, and the policy is what the server promises.
+/// Adds missing subjects.
 fn add_subjects(object: &mut Value, wanted: &Value) {
-    if object.get("roleRef") != wanted.get("roleRef") {
-        object["roleRef"] = wanted["roleRef"].clone();
-    }
     let same = |a: &Value, b: &Value| {
         ["/kind", "/name", "/namespace"]
             .iter()

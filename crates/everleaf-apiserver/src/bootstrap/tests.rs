@@ -103,11 +103,29 @@ fn what_was_taken_away_comes_back_and_what_was_added_stays() {
 fn a_binding_is_pointed_back_to_its_role() {
     let shelf = Shelf::installed();
     let mut binding = stored(&shelf, "clusterrolebindings", "", "system:basic-user");
+    let original = binding.clone();
     binding["roleRef"]["name"] = "cluster-admin".into();
+    binding["subjects"] = json!([{"kind": "User", "name": "mine"}]);
     shelf.put("clusterrolebindings", binding);
-    assert_eq!(install(&shelf), 1);
-    let binding = stored(&shelf, "clusterrolebindings", "", "system:basic-user");
-    assert_eq!(binding["roleRef"]["name"], "system:basic-user");
+    let [back] = &missing(&shelf, "ca")[..] else {
+        panic!("one to put back");
+    };
+    assert!(back.recreate, "no update may change it");
+    assert_eq!(back.object, original, "without who was added meanwhile");
+}
+
+#[test]
+fn what_was_made_immutable_is_made_anew() {
+    let shelf = Shelf::installed();
+    let name = EXTENSION_APISERVER_AUTHENTICATION;
+    let mut map = stored(&shelf, "configmaps", "kube-system", name);
+    map["immutable"] = true.into();
+    shelf.put("configmaps", map);
+    let [back] = &missing(&shelf, "another ca")[..] else {
+        panic!("one to put back");
+    };
+    assert!(back.recreate);
+    assert_eq!(back.object["data"]["client-ca-file"], "another ca");
 }
 
 #[test]

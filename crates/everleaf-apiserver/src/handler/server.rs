@@ -133,9 +133,10 @@ impl Server {
     /// serving and once a minute; `/readyz` fails until the first call succeeded.
     pub async fn install(&self, now: Timestamp) -> Result<(), StartError> {
         let ca = self.authenticator.client_ca_pem();
-        let write = async |Installation { resource, object }| {
-            let name = meta::name(&object).to_owned();
-            let put = self.put(resource, object, now).await;
+        let write = async |installation: Installation| {
+            let resource = installation.resource;
+            let name = meta::name(&installation.object).to_owned();
+            let put = self.install_one(installation, now).await;
             put.map_err(|what| StartError::Install {
                 resource,
                 name,
@@ -147,6 +148,19 @@ impl Server {
         try_join_all(missing.into_iter().map(write)).await?;
         self.installed.store(true, Ordering::Release);
         Ok(())
+    }
+
+    async fn install_one(&self, installation: Installation, now: Timestamp) -> Result<(), String> {
+        let Installation {
+            resource,
+            object,
+            recreate,
+        } = installation;
+        if recreate {
+            self.remove(resource, meta::namespace(&object), meta::name(&object))
+                .await?;
+        }
+        self.put(resource, object, now).await.map(drop)
     }
 
     /// Writes one object of the server's own (a bootstrap token Secret, …): created, or replaced when

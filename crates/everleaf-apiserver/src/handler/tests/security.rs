@@ -1,5 +1,6 @@
 //! What a node and a bootstrap token can and cannot do, through the whole walk.
 
+use futures_util::FutureExt as _;
 use serde_json::{Value, json};
 
 use super::fixture::{CSRS, MAPS, World, config_map};
@@ -259,4 +260,23 @@ fn a_selector_does_not_reach_past_the_name_in_the_path() {
             .get(&format!("{path}?fieldSelector={selector}"))
             .expect(400);
     }
+}
+
+/// A role reference cannot be changed, only deleted and made anew; so does the server with its own.
+#[test]
+fn a_binding_of_the_server_that_was_replaced_is_put_back_as_it_was() {
+    let world = World::new();
+    let path = format!("{BINDINGS}/cluster-admin");
+    world.delete(&path).expect(200);
+    let devs = json!({"metadata": {"name": "cluster-admin"},
+        "roleRef": {"kind": "ClusterRole", "name": "system:basic-user"},
+        "subjects": [{"kind": "Group", "name": "devs"}]});
+    world.post(BINDINGS, &devs).expect(201);
+    let install = world.server.install(world.now);
+    install.now_or_never().expect("one poll").expect("put back");
+    let binding = world.get(&path).expect(200).json;
+    assert_eq!(binding["roleRef"]["name"], "cluster-admin");
+    let subjects = &binding["subjects"];
+    assert_eq!(subjects.as_array().map(Vec::len), Some(1), "{subjects}");
+    assert_eq!(subjects[0]["name"], "system:masters");
 }
