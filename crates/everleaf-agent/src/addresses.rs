@@ -36,7 +36,7 @@ pub(crate) struct News {
 pub(crate) struct AddressBook {
     look_at: Monotonic,
     looking: Option<BoxFuture<'static, Looked>>,
-    /// With what the last look was made.
+    /// With what the last look was made; `None` while there is nobody to look as.
     looked_as: Option<Access>,
     known: Option<Result<Template, NoTemplate>>,
 }
@@ -91,9 +91,9 @@ impl AddressBook {
         }
     }
 
-    /// How long until the next look.
+    /// How long until the next look; as long as may be when something else must happen first.
     pub(crate) fn nap(&self, now: Monotonic) -> Duration {
-        if self.looking.is_some() {
+        if self.looking.is_some() || self.looked_as.is_none() {
             return NAP_MAX;
         }
         self.look_at.since(now)
@@ -248,7 +248,11 @@ mod tests {
         let mut book = AddressBook::new(seconds(0));
         book.look(&client, None, "n1", seconds(0));
         assert!(!book.is_looking(), "nobody to look as");
-        assert_eq!(book.nap(seconds(0)), Duration::ZERO);
+        assert_eq!(
+            book.nap(seconds(0)),
+            NAP_MAX,
+            "the time alone changes nothing"
+        );
         book.look(&client, access.clone(), "n1", seconds(0));
         assert!(book.is_looking());
         assert_eq!(book.nap(seconds(0)), NAP_MAX);
