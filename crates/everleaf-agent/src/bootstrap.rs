@@ -34,7 +34,8 @@ pub(crate) enum Told {
     Warning(String),
 }
 
-/// Chooses, and writes K when it is missing or useless and B can replace it. `current` is the leaf
+/// Chooses, and writes K when it is missing or useless and B can replace it; a credential or a text
+/// that it held is kept beside it. `current` is the leaf
 /// of the store's current credential, which must already have been opened and recovered.
 pub(crate) fn choose(
     config: &Config,
@@ -86,6 +87,11 @@ pub(crate) fn choose(
     }
     match bootstrap.read() {
         Ok(source) => {
+            if is_worth_a_copy(&found, &config.cert_dir) {
+                let copy = keep_copy(path)?;
+                let text = format!("what it held is kept in {}", copy.display());
+                told.push(Told::Info(text));
+            }
             let written = pointing_at_current(source.cluster, &config.cert_dir);
             written
                 .write(path, &Names::BOOTSTRAP)
@@ -229,18 +235,33 @@ pub(crate) fn adopt_current(config: &Config) -> Result<Option<PathBuf>, String> 
     if !is_this_nodes(user, &config.node_name) {
         return Ok(None);
     }
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".bak");
-    let copy = path.with_file_name(name);
-    let old = Source::File(path.clone())
-        .read()
-        .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-    write_private(&copy, old.expose().as_bytes())
-        .map_err(|error| format!("cannot write {}: {error}", copy.display()))?;
+    let copy = keep_copy(path)?;
     pointing_at_current(kubeconfig.cluster, &config.cert_dir)
         .write(path, &Names::BOOTSTRAP)
         .map_err(|error| error.to_string())?;
     Ok(Some(copy))
+}
+
+/// Whether K, about to be replaced, holds what is nowhere else: a credential of its own, useless only
+/// as far as we know, or what somebody has mistyped.
+fn is_worth_a_copy(found: &Result<Kubeconfig, KubeconfigError>, cert_dir: &Path) -> bool {
+    match found {
+        Ok(kubeconfig) => own_user(kubeconfig, cert_dir).is_some(),
+        Err(error) => !error.is_absent(),
+    }
+}
+
+/// Keeps the file at `path` beside it, as `.bak`; returns where.
+fn keep_copy(path: &Path) -> Result<PathBuf, String> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".bak");
+    let copy = path.with_file_name(name);
+    let old = Source::File(path.to_owned())
+        .read()
+        .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    write_private(&copy, old.expose().as_bytes())
+        .map_err(|error| format!("cannot write {}: {error}", copy.display()))?;
+    Ok(copy)
 }
 
 fn is_this_nodes(user: &User, node_name: &str) -> bool {

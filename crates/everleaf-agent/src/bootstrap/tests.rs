@@ -74,6 +74,10 @@ impl Fixture {
         Kubeconfig::read(&self.path("kubelet.conf")).unwrap()
     }
 
+    fn kept(&self) -> Kubeconfig {
+        Kubeconfig::read(&self.path("kubelet.conf.bak")).unwrap()
+    }
+
     /// K as bootstrap writes it: B's cluster, both files the store's `current`.
     fn expected(&self) -> Kubeconfig {
         with_file(
@@ -149,10 +153,19 @@ fn a_useless_kubeconfig_is_replaced() {
         assert!(told.contains(reason), "{told:?} lacks {reason:?}");
         assert!(told.contains("Use the bootstrap credentials"), "{told}");
         assert_eq!(fixture.written(), fixture.expected(), "{reason}");
+        // Our clock may be the wrong one, and what was in it the last credential.
+        assert!(told.contains("kubelet.conf.bak"), "{told}");
+        assert_eq!(fixture.kept(), kubeconfig, "{reason}");
     }
     std::fs::write(fixture.path("kubelet.conf"), "{").unwrap();
     assert_eq!(fixture.choose(true).unwrap().0, "b.example");
     assert_eq!(fixture.written(), fixture.expected());
+    let kept = std::fs::read_to_string(fixture.path("kubelet.conf.bak"));
+    assert_eq!(kept.unwrap(), "{");
+    // What only names the cert dir's certificate is worth no copy.
+    std::fs::remove_file(fixture.path("kubelet.conf.bak")).unwrap();
+    fixture.choose(true).unwrap();
+    assert!(!fixture.path("kubelet.conf.bak").exists());
 }
 
 #[test]
