@@ -1,6 +1,6 @@
 //! patch: JSON merge patch (RFC 7386). Other patch types are answered 415 until they are served.
 
-use everleaf_api::fields::FieldError;
+use everleaf_api::fields::{FieldError, quote};
 use everleaf_api::schema::Decoded;
 use everleaf_api::{Status, meta, patch};
 use http::header::CONTENT_TYPE;
@@ -57,11 +57,7 @@ impl Server {
         place(call, &mut decoded.object)?;
         let uid = meta::uid(&decoded.object);
         if !uid.is_empty() && uid != meta::uid(&current.object) {
-            let error = FieldError::invalid(
-                "metadata.uid",
-                &everleaf_api::fields::quote(uid),
-                "field is immutable",
-            );
+            let error = FieldError::invalid("metadata.uid", &quote(uid), "field is immutable");
             let r#type = call.descriptor.r#type;
             return Err(Status::invalid(
                 r#type.group,
@@ -84,7 +80,7 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Status> {
     if media_type.eq_ignore_ascii_case(MERGE_PATCH) {
         Ok(())
     } else {
-        Err(Status::unsupported_media_type())
+        Err(Status::unsupported_media_type_listing(&[MERGE_PATCH]))
     }
 }
 

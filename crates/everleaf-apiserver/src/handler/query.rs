@@ -1,7 +1,7 @@
 //! Query parameters, as far as they mean anything to us. Unknown ones are ignored, as upstream.
 
 use everleaf_api::Status;
-use everleaf_api::fields::FieldError;
+use everleaf_api::fields::{FieldError, quote};
 use everleaf_api::selector::{FieldSelector, LabelSelector};
 use percent_encoding::percent_decode_str;
 
@@ -190,7 +190,7 @@ impl ListOptions {
             "NotOlderThan" => self.matching = Some(Match::NotOlderThan),
             other => errors.push(FieldError::not_supported(
                 "resourceVersionMatch",
-                other,
+                &quote(other),
                 &["Exact", "NotOlderThan"],
             )),
         }
@@ -245,7 +245,7 @@ impl WriteOptions {
             other => {
                 errors.push(FieldError::not_supported(
                     "fieldValidation",
-                    other,
+                    &quote(other),
                     &["Ignore", "Strict", "Warn"],
                 ));
                 FieldValidation::Warn
@@ -260,7 +260,7 @@ impl WriteOptions {
         } else if manager.chars().any(char::is_control) {
             errors.push(FieldError::invalid(
                 "fieldManager",
-                &everleaf_api::fields::quote(manager),
+                &quote(manager),
                 "should only contain printable characters",
             ));
         }
@@ -283,6 +283,6 @@ impl WriteOptions {
 /// `dryRun` may only be `All`.
 pub(super) fn check_dry_run(values: &[&str], errors: &mut Vec<FieldError>) {
     for value in values.iter().filter(|value| **value != "All") {
-        errors.push(FieldError::not_supported("dryRun", value, &["All"]));
+        errors.push(FieldError::not_supported("dryRun", &quote(value), &["All"]));
     }
 }

@@ -142,7 +142,11 @@ impl Server {
                     "specifying resource version is not allowed when using continue",
                 ));
             }
-            return Token::decode(&options.continues);
+            let place = Token::decode(&options.continues)?;
+            if let Some(revision) = place.revision {
+                self.check_not_future(revision)?;
+            }
+            return Ok(place);
         }
         let revision = options.resource_version.filter(|revision| *revision > 0);
         if let Some(revision) = revision {

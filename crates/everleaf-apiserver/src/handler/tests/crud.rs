@@ -329,7 +329,13 @@ fn what_a_patch_must_be() {
         "application/apply-patch+yaml",
     ] {
         let refused = world.send("PATCH", &path, &[("Content-Type", content_type)], "{}");
-        assert_eq!(refused.expect(415).json["reason"], "UnsupportedMediaType");
+        let refused = refused.expect(415);
+        assert_eq!(refused.json["reason"], "UnsupportedMediaType");
+        assert!(
+            refused
+                .message()
+                .ends_with("include: application/merge-patch+json")
+        );
     }
     world.send("PATCH", &path, &[], "{}").expect(415);
     let charset = [(

@@ -75,6 +75,19 @@ fn pages_show_one_state() {
         .get(&format!("{MAPS}?continue={token}&resourceVersion=5"))
         .expect(400);
     world.get(&format!("{MAPS}?continue=nonsense")).expect(400);
+    // {"v":"meta.k8s.io/v1","rv":4611686018427387904,"start":"a"}: no server gave that.
+    let future = "eyJ2IjoibWV0YS5rOHMuaW8vdjEiLCJydiI6NDYxMTY4NjAxODQyNzM4NzkwNCwic3RhcnQiOiJhIn0";
+    world.get(&format!("{MAPS}?continue={future}")).expect(504);
+    let bad_match = world
+        .get(&format!(
+            "{MAPS}?resourceVersion=1&resourceVersionMatch=Never"
+        ))
+        .expect(422);
+    assert!(
+        bad_match
+            .message()
+            .contains("Unsupported value: \"Never\": supported values: \"Exact\"")
+    );
 }
 
 #[test]
