@@ -201,6 +201,7 @@ impl Rotation {
         let seen_from = server_date.unwrap_or(leaf.not_before());
         let life = Duration::try_from(leaf.not_after().duration_since(seen_from));
         let born = Born {
+            server: seen_from,
             life: life.unwrap_or(Duration::ZERO),
             standing,
             due_in: summary.deadline.duration_since(now.wall),

@@ -8,7 +8,7 @@
 use crate::notice::Cause;
 use crate::standing::Standing;
 use crate::time::Monotonic;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -16,7 +16,8 @@ use std::time::Duration;
 const SPACING_MIN: Duration = Duration::from_secs(10);
 /// Doubling ends here, unless 5 % of the certificate's life is longer.
 const SPACING_DOUBLED_MAX: Duration = Duration::from_secs(60 * 60);
-/// Requests are counted over this long.
+/// Requests are counted over this long: an hour of this process, or of the server if its clock went on
+/// faster, as when the machine slept or both clocks were moved.
 const REQUEST_WINDOW: Duration = Duration::from_secs(60 * 60);
 /// Requests that any machine may make in that time.
 const REQUESTS_MIN: u64 = 5;
@@ -24,6 +25,8 @@ const REQUESTS_MIN: u64 = 5;
 /// What a newly installed certificate looks like.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Born {
+    /// The server's clock when it was delivered, as near as is known.
+    pub(super) server: Timestamp,
     /// What remains of it by the server's clock.
     pub(super) life: Duration,
     /// Standing by our clock.
@@ -58,8 +61,24 @@ pub(super) struct Spacing {
     born_due: u32,
     /// Certificates in a row that lacked something wanted at birth.
     born_lacking: u32,
-    /// When requests were prepared, oldest first.
-    prepared: VecDeque<Monotonic>,
+    /// Requests that were prepared, oldest first.
+    prepared: VecDeque<Prepared>,
+    /// Both clocks when a certificate was last installed.
+    last_delivery: Option<(Monotonic, Timestamp)>,
+}
+
+/// A request that was prepared.
+#[derive(Clone, Copy, Debug)]
+struct Prepared {
+    at: Monotonic,
+    /// How much more the server's clock has gone on since.
+    surplus: Duration,
+}
+
+impl Prepared {
+    fn age(self, now: Monotonic) -> Duration {
+        now.since(self.at).saturating_add(self.surplus)
+    }
 }
 
 /// Why a new request has to wait.
@@ -74,6 +93,7 @@ pub(super) enum Gate {
 impl Spacing {
     /// Takes in a newly installed certificate; returns the wait before it may be rotated again.
     pub(super) fn installed(&mut self, at: Monotonic, born: Born) -> Duration {
+        self.age_requests(at, born.server);
         let half = SignedDuration::try_from(born.life / 2).unwrap_or_default();
         let is_due = born.due_in < half;
         let count = |times: u32, again: bool| if again { times.saturating_add(1) } else { 0 };
@@ -89,6 +109,17 @@ impl Spacing {
             is_clock_stepped: false,
         });
         spacing
+    }
+
+    /// The server's clock may go on faster than ours: then the requests so far are as old as it says.
+    fn age_requests(&mut self, at: Monotonic, server: Timestamp) {
+        if let Some((then, server_then)) = self.last_delivery.replace((at, server)) {
+            let there = Duration::try_from(server.duration_since(server_then)).unwrap_or_default();
+            let surplus = there.saturating_sub(at.since(then));
+            for request in &mut self.prepared {
+                request.surplus = request.surplus.saturating_add(surplus);
+            }
+        }
     }
 
     /// The current credential is another one than the one last installed.
@@ -108,7 +139,8 @@ impl Spacing {
 
     /// A request was prepared.
     pub(super) fn prepared(&mut self, at: Monotonic) {
-        self.prepared.push_back(at);
+        let surplus = Duration::ZERO;
+        self.prepared.push_back(Prepared { at, surplus });
     }
 
     /// Why a request for `cause` has to wait, if it has to. `lifetime` is the current leaf's.
@@ -127,7 +159,7 @@ impl Spacing {
         while self
             .prepared
             .front()
-            .is_some_and(|at| now.since(*at) >= REQUEST_WINDOW)
+            .is_some_and(|request| request.age(now) >= REQUEST_WINDOW)
         {
             self.prepared.pop_front();
         }
@@ -135,8 +167,8 @@ impl Spacing {
         if (self.prepared.len() as u64) < limit || self.is_harmless(now, cause) {
             return None;
         }
-        let oldest = self.prepared.front().copied().unwrap_or(now);
-        let until = oldest.plus(REQUEST_WINDOW);
+        let oldest = self.prepared.front().map(|request| request.age(now));
+        let until = now.plus(REQUEST_WINDOW.saturating_sub(oldest.unwrap_or_default()));
         let late = self
             .birth
             .as_ref()
@@ -213,6 +245,7 @@ mod tests {
             Standing::Due
         };
         Born {
+            server: Timestamp::UNIX_EPOCH,
             life,
             standing,
             due_in,
@@ -252,6 +285,28 @@ mod tests {
         assert_eq!(requests_max(Some(HOUR)), 5);
         assert_eq!(requests_max(Some(HOUR / 6)), 12);
         assert_eq!(requests_max(Some(Duration::ZERO)), 720);
+    }
+
+    #[test]
+    fn an_hour_of_the_server_counts_as_an_hour() {
+        // The server's clock goes on by 18 minutes per minute: no more than four requests an hour.
+        let mut spacing = Spacing::default();
+        for minute in 0..50 {
+            let gate = spacing.gate(at(minute), Cause::Refused, None);
+            assert_eq!(gate, None, "{minute}");
+            spacing.prepared(at(minute));
+            let mut born = born(HOUR / 3, 10);
+            born.server += SignedDuration::from_mins(18 * minute.cast_signed());
+            spacing.installed(at(minute), born);
+        }
+        // One that stands still takes none away.
+        let mut spacing = Spacing::default();
+        for minute in 0..6 {
+            spacing.prepared(at(minute));
+            spacing.installed(at(minute), born(HOUR / 3, 10));
+        }
+        let gate = spacing.gate(at(7), Cause::Refused, None);
+        assert!(matches!(gate, Some(Gate::Limited(_))), "{gate:?}");
     }
 
     #[test]

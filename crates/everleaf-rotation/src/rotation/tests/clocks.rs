@@ -29,6 +29,22 @@ fn renewals_fall_into_the_window_and_follow_the_leaf() {
 }
 
 #[test]
+fn renewals_go_on_when_both_wall_clocks_are_moved_on_and_on() {
+    // The monotonic clock sees a minute or two of each 18: it is not too many requests an hour.
+    let mut world = World::settled_for(minutes(20));
+    for round in 0..50 {
+        let leaf = world.leaf().clone();
+        let monotonic = world.monotonic;
+        world.pass(minutes(18));
+        world.monotonic = monotonic;
+        world.run_for(seconds(65));
+        assert_ne!(world.leaf().fingerprint(), leaf.fingerprint(), "{round}");
+    }
+    assert_eq!(world.csrs(), 51);
+    world.assert_at_rest();
+}
+
+#[test]
 fn a_clock_set_before_expiry_while_running_renews_within_a_nap() {
     let mut world = World::settled_for(days(3650));
     let old = world.leaf().clone();
