@@ -92,22 +92,33 @@ pub(crate) fn choose(
                 let text = format!("what it held is kept in {}", copy.display());
                 told.push(Told::Info(text));
             }
-            let written = pointing_at_current(source.cluster, &config.cert_dir);
-            written
-                .write(path, &Names::BOOTSTRAP)
-                .map_err(|error| error.to_string())?;
-            told.push(Told::Info(format!(
-                "Use the bootstrap credentials of {}; wrote kubeconfig {}",
-                bootstrap.origin().display(),
-                path.display()
-            )));
-            Ok(Choice {
-                cluster: written.cluster,
-                told,
-            })
+            replaced_by(config, bootstrap, source.cluster, told)
         }
         Err(error) => without_bootstrap(found.ok(), current, bootstrap, reason, &error),
     }
+}
+
+/// K leads where B leads from now on, and names the store's current credential, there or not yet.
+fn replaced_by(
+    config: &Config,
+    bootstrap: &Bootstrap,
+    cluster: Cluster,
+    mut told: Vec<Told>,
+) -> Result<Choice, String> {
+    let path = &config.kubeconfig;
+    let written = pointing_at_current(cluster, &config.cert_dir);
+    written
+        .write(path, &Names::BOOTSTRAP)
+        .map_err(|error| error.to_string())?;
+    told.push(Told::Info(format!(
+        "Use the bootstrap credentials of {}; wrote kubeconfig {}",
+        bootstrap.origin().display(),
+        path.display()
+    )));
+    Ok(Choice {
+        cluster: written.cluster,
+        told,
+    })
 }
 
 /// B is of no use. A certificate in the store is all that is needed, if K still tells the server.

@@ -100,8 +100,8 @@ impl ControlPlane {
         let server = Arc::new(server(rng, &issuer)?);
         let token =
             bootstrap_token_secret(token.0, token.1, Some(token_expires), "simulated fleet");
-        ready(server.install(now)).and_then(|result| built(result))?;
-        ready(server.put("secrets", token, now)).and_then(|result| built(result))?;
+        ready(server.install(now)).and_then(built)?;
+        ready(server.put("secrets", token, now)).and_then(built)?;
         let shown = Arc::clone(&clock);
         let controllers = server.in_process(
             certificate_controller(),
@@ -371,7 +371,7 @@ fn server(rng: &Rng, issuer: &Issuer) -> Result<Server, BuildError> {
         version: Version::of_release(env!("CARGO_PKG_VERSION"), "", ""),
         random: Box::new(move |buffer| {
             for chunk in buffer.chunks_mut(8) {
-                let word = random.next().to_le_bytes();
+                let word = random.next_word().to_le_bytes();
                 chunk.copy_from_slice(&word[..chunk.len()]);
             }
         }),

@@ -35,7 +35,7 @@ impl KeySource for SeededKeys {
 #[derive(Debug)]
 pub enum Deed {
     /// A call to the API server.
-    Call(Call, CredentialChoice),
+    Call(Box<Call>, CredentialChoice),
     /// Stop looking at the pending request.
     StopLooking,
     /// Nothing outside the node.
@@ -111,7 +111,7 @@ impl Node {
             ],
             expiration_seconds: None,
         };
-        self.machine = Some(Rotation::new(config, self.seeds.next()));
+        self.machine = Some(Rotation::new(config, self.seeds.next_word()));
     }
 
     /// Loses power: memory is gone, and of the disk what was not synced.
@@ -170,13 +170,15 @@ impl Node {
             Effect::Await {
                 pending,
                 credential,
-            } => Deed::Call(Call::Look(pending), credential),
+            } => Deed::Call(Box::new(Call::Look(pending)), credential),
             Effect::CancelAwait => Deed::StopLooking,
-            Effect::Confirm { credential } => Deed::Call(Call::Confirm(credential), credential),
+            Effect::Confirm { credential } => {
+                Deed::Call(Box::new(Call::Confirm(credential)), credential)
+            }
             Effect::Submit {
                 pending,
                 credential,
-            } => Deed::Call(Call::Create(pending), credential),
+            } => Deed::Call(Box::new(Call::Create(pending)), credential),
             other => {
                 if let Some(event) = self.perform_on_disk(now, other) {
                     self.tell(now, event);

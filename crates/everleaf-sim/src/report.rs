@@ -25,16 +25,16 @@ impl Report {
     ///
     /// # Errors
     /// The violations, the last lines of the trace, and the scenario that replays the run.
-    pub fn verdict(&self, scenario: &Scenario) -> Result<(), Failure> {
+    pub fn verdict(&self, scenario: &Scenario) -> Result<(), Box<Failure>> {
         if self.violations.is_empty() {
             return Ok(());
         }
         let from = self.trace.len().saturating_sub(40);
-        Err(Failure {
+        Err(Box::new(Failure {
             violations: self.violations.clone(),
             trace_tail: self.trace[from..].to_vec(),
             scenario: scenario.clone(),
-        })
+        }))
     }
 }
 

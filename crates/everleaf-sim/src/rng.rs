@@ -24,12 +24,12 @@ impl Rng {
             (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
         });
         let mut child = Self::new(self.seed ^ hash);
-        let seed = child.next();
+        let seed = child.next_word();
         Self::new(seed)
     }
 
     /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn next_word(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.state;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -39,7 +39,7 @@ impl Rng {
 
     /// A number below `bound`; zero when `bound` is zero.
     pub fn below(&mut self, bound: u64) -> u64 {
-        let wide = u128::from(self.next()) * u128::from(bound);
+        let wide = u128::from(self.next_word()) * u128::from(bound);
         u64::try_from(wide >> 64).unwrap_or(u64::MAX)
     }
 
@@ -52,7 +52,7 @@ impl Rng {
     pub fn bytes<const N: usize>(&mut self) -> [u8; N] {
         let mut bytes = [0; N];
         for chunk in bytes.chunks_mut(8) {
-            let word = self.next().to_le_bytes();
+            let word = self.next_word().to_le_bytes();
             chunk.copy_from_slice(&word[..chunk.len()]);
         }
         bytes
@@ -66,10 +66,10 @@ mod tests {
     #[test]
     fn branches_do_not_depend_on_draws() {
         let mut root = Rng::new(7);
-        let before = root.branch("network").next();
-        root.next();
-        assert_eq!(root.branch("network").next(), before);
-        assert_ne!(root.branch("disk").next(), before);
+        let before = root.branch("network").next_word();
+        root.next_word();
+        assert_eq!(root.branch("network").next_word(), before);
+        assert_ne!(root.branch("disk").next_word(), before);
     }
 
     #[test]

@@ -197,10 +197,10 @@ impl World {
             };
             match deed {
                 Deed::Call(call, credential) => {
-                    if matches!(call, Call::Look(_)) {
+                    if matches!(*call, Call::Look(_)) {
                         self.looks[node] += 1;
                     }
-                    self.send(node, call, credential);
+                    self.send(node, *call, credential);
                 }
                 Deed::StopLooking => self.looks[node] += 1,
                 Deed::Done => {}
