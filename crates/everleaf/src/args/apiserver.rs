@@ -54,7 +54,7 @@ pub(crate) struct ApiserverArgs {
         value_name = "BOOL"
     )]
     pub(crate) anonymous_auth: bool,
-    /// Authorizers in order: Node and RBAC, or one of them
+    /// Authorizers; only Node and RBAC together are supported
     #[arg(
         long,
         value_name = "LIST",

@@ -6,7 +6,7 @@ use crate::print;
 use crate::server;
 use crate::shutdown::Shutdown;
 use crate::up::authority::{CA_CERTIFICATE, SERVER_CERTIFICATE, SERVER_KEY};
-use crate::up::data_dir::DataDir;
+use crate::up::data_dir::{DataDir, STORE};
 use crate::up::system::wall_clock;
 use anyhow::{Context, Result};
 use everleaf_agent::{Clock, SystemClock};
@@ -70,7 +70,7 @@ async fn serve(args: &ApiserverArgs, shutdown: Shutdown) -> Result<()> {
         bootstrap_tokens: args.enable_bootstrap_token_auth,
         anonymous: args.anonymous_auth,
     };
-    let server = server::open(&dir.path("store"), authenticator, listen.to_string())?;
+    let server = server::open(&dir.path(STORE), authenticator, listen.to_string())?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let clock = wall_clock(&clock);
     server.install(clock()).await?;

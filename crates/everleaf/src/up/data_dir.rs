@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 
 /// The file whose lock says that a process holds the directory; it contains the holder's pid.
 const LOCK: &str = "lock";
+/// The API server's store.
+pub(crate) const STORE: &str = "store";
 /// Mode of the directory and of those below it: its owner only.
 const DIRECTORY_MODE: u32 = 0o700;
 /// Bits that let others in.
@@ -92,7 +94,7 @@ fn tighten(root: &Path) -> Result<()> {
         .with_context(unreadable)?
         .next()
         .is_none();
-    let is_ours = root.join(LOCK).exists() || root.join("pki").exists();
+    let is_ours = root.join(LOCK).exists() && root.join(STORE).exists();
     if is_empty || is_ours {
         fs::set_permissions(root, fs::Permissions::from_mode(DIRECTORY_MODE)).with_context(
             || {
@@ -204,6 +206,20 @@ mod tests {
         assert_eq!(dir.read("pki/x").unwrap().unwrap().as_str(), "two");
         assert_eq!(mode(&dir.path("pki/x")), 0o600);
         assert_eq!(mode(&dir.path("pki")), 0o700);
+    }
+
+    /// `--data-dir /etc` where there is an /etc/pki must not close /etc to everybody.
+    #[test]
+    fn somebody_elses_directory_keeps_its_mode() {
+        let temporary = tempfile::tempdir().unwrap();
+        fs::create_dir(temporary.path().join("pki")).unwrap();
+        fs::write(temporary.path().join(LOCK), "").unwrap();
+        fs::set_permissions(temporary.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        drop(DataDir::open(temporary.path()).unwrap());
+        assert_eq!(mode(temporary.path()), 0o755);
+        fs::create_dir(temporary.path().join(STORE)).unwrap();
+        DataDir::open(temporary.path()).unwrap();
+        assert_eq!(mode(temporary.path()), 0o700);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::address::{self, Addresses};
 use super::authority::{self, Authority, Wanted};
-use super::data_dir::DataDir;
+use super::data_dir::{DataDir, STORE};
 use super::kubeconfigs;
 use super::node::Node;
 use crate::server;
@@ -239,7 +239,7 @@ fn open_server(dir: &DataDir, authority: &Authority, addresses: &Addresses) -> R
         .public_url
         .trim_start_matches("https://")
         .to_owned();
-    server::open(&dir.path("store"), authenticator, address)
+    server::open(&dir.path(STORE), authenticator, address)
 }
 
 /// A clock as the server and the controllers want it.
