@@ -16,10 +16,13 @@ use everleaf_pki::Credential;
 use everleaf_rotation::{Kind, Notice};
 use jiff::Timestamp;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// Hours for which the token is good each time.
 const TOKEN_HOURS: i64 = 1;
+/// Until a change that failed is tried again.
+const RETRY_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What the agent's notices mean for the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,19 +73,19 @@ impl Node {
             server,
             token,
         } = self;
+        let token = Arc::new(token);
+        let (sender, changes) = mpsc::unbounded_channel();
         let token_clock = Arc::clone(&clock);
-        let (sender, mut changes) = mpsc::unbounded_channel();
-        let watcher = tokio::spawn(async move {
-            while let Some(change) = changes.recv().await {
-                let done = match change {
-                    TokenChange::Grant => grant(&token, &server, token_clock.wall()).await,
+        let watcher = tokio::spawn(follow(changes, move |change| {
+            let (token, server) = (Arc::clone(&token), Arc::clone(&server));
+            let now = token_clock.wall();
+            async move {
+                match change {
+                    TokenChange::Grant => grant(&token, &server, now).await,
                     TokenChange::Revoke => token.revoke(&server).await,
-                };
-                if let Err(error) = done {
-                    tracing::warn!("{}", crate::failure::chain(&error));
                 }
             }
-        });
+        }));
         let observe = move |kind: Kind, notice: &Notice| {
             if let Some(change) = token_change(kind, notice) {
                 // Nobody listens only when the process ends.
@@ -93,6 +96,29 @@ impl Node {
         watcher.await?;
         outcome?;
         Ok(())
+    }
+}
+
+/// Carries out the last change that was asked for, until it succeeds: the agent tells only once that it is stuck, and a full
+/// disk must not keep the node out for good. Ends with the sender.
+async fn follow<F: Future<Output = Result<()>>>(
+    mut changes: mpsc::UnboundedReceiver<TokenChange>,
+    carry_out: impl Fn(TokenChange) -> F,
+) {
+    let mut owed = None;
+    loop {
+        let change = match owed {
+            None => changes.recv().await,
+            Some(failed) => tokio::time::timeout(RETRY_INTERVAL, changes.recv())
+                .await
+                .unwrap_or(Some(failed)),
+        };
+        let Some(change) = change else { return };
+        owed = None;
+        if let Err(error) = carry_out(change).await {
+            tracing::warn!("{}; trying again", crate::failure::chain(&error));
+            owed = Some(change);
+        }
     }
 }
 
@@ -128,4 +154,43 @@ fn has_usable_certificate(dir: &DataDir, authority: &Authority, now: Timestamp) 
                 .leaf()
                 .is_signed_by(authority.issuer.certificate())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_change_that_fails_is_tried_again_until_another_is_asked_for() {
+        let (sender, changes) = mpsc::unbounded_channel();
+        let tried = Mutex::new(Vec::new());
+        let carry_out = |change| {
+            let mut tried = tried.lock().unwrap();
+            tried.push(change);
+            let full = || Err(anyhow::anyhow!("no space is left"));
+            std::future::ready(match (change, tried.len()) {
+                (TokenChange::Grant, ..3) => full(),
+                (TokenChange::Grant, 3) | (TokenChange::Revoke, _) => Ok(()),
+                (TokenChange::Grant, _) => {
+                    let _ = sender.send(TokenChange::Revoke);
+                    full()
+                }
+            })
+        };
+        sender.send(TokenChange::Grant).unwrap();
+        let following = follow(changes, carry_out);
+        let asked = async {
+            tokio::time::sleep(RETRY_INTERVAL * 10).await;
+            assert_eq!(*tried.lock().unwrap(), [TokenChange::Grant; 3]);
+            sender.send(TokenChange::Grant).unwrap();
+            tokio::time::sleep(RETRY_INTERVAL * 10).await;
+        };
+        tokio::select! {
+            () = following => {}
+            () = asked => {}
+        }
+        let all = tried.into_inner().unwrap();
+        assert_eq!(all[3..], [TokenChange::Grant, TokenChange::Revoke]);
+    }
 }
