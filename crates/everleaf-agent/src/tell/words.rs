@@ -274,6 +274,10 @@ fn recovered(finding: &Finding) -> String {
             "an interrupted update of the cert dir was finished: current is {}",
             target.display()
         ),
+        Finding::NotRepaired { path, reason } => format!(
+            "{} cannot be used, and was left as it is: {reason}",
+            path.display()
+        ),
         Finding::Quarantined { reason, moved_to } => format!(
             "a certificate file could not be used ({reason}) and was moved to {}",
             moved_to.display()
