@@ -13,7 +13,7 @@ use everleaf_pki::Issuer;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use zeroize::Zeroizing;
 
 /// Largest CA file that is read; a chain of ten with long names has a tenth of it.
@@ -138,11 +138,7 @@ impl Issuers {
 
     /// Looks at all files again and swaps what changed to something valid. Blocks on the disk.
     pub fn reload(&self, now: Timestamp) -> Vec<Notice> {
-        let mut authorities = self
-            .authorities
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        authorities
+        self.authorities()
             .iter_mut()
             .filter_map(|authority| authority.reload(now))
             .collect()
@@ -150,11 +146,7 @@ impl Issuers {
 
     /// What should be told about CAs that end soon; each threshold once.
     pub fn expiring(&self, now: Timestamp) -> Vec<Notice> {
-        let mut authorities = self
-            .authorities
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        authorities
+        self.authorities()
             .iter_mut()
             .filter_map(|authority| authority.expiring(now))
             .collect()
@@ -162,10 +154,6 @@ impl Issuers {
 
     /// For each signer: the end of its CA, and whether the files on disk are the ones in use.
     pub fn standings(&self) -> Vec<(BuiltinSigner, Timestamp, bool)> {
-        let authorities = self
-            .authorities
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
         let of = |authority: &Authority| {
             let not_after = authority.issuer.current().certificate().not_after();
             let in_use = authority
@@ -178,7 +166,13 @@ impl Issuers {
                 .map(move |signer| (*signer, not_after, in_use))
                 .collect::<Vec<_>>()
         };
-        authorities.iter().flat_map(of).collect()
+        self.authorities().iter().flat_map(of).collect()
+    }
+
+    fn authorities(&self) -> MutexGuard<'_, Vec<Authority>> {
+        self.authorities
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -30,13 +30,7 @@ pub fn impersonate(
     let Some(wanted) = wanted(headers)? else {
         return Ok(real);
     };
-    let may = |attributes: &Attributes<'_>| {
-        let decision = authorizer.authorize(attributes, objects);
-        if decision.allowed {
-            return Ok(());
-        }
-        Err(Authorizer::denied(attributes, &decision))
-    };
+    let may = |attributes: &Attributes<'_>| authorizer.check(attributes, objects);
     let question = Attributes {
         verb: "impersonate",
         version: "v1",

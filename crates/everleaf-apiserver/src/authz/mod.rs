@@ -134,8 +134,17 @@ impl Authorizer {
         }
     }
 
+    /// Decides; a refusal is the 403 to answer.
+    pub fn check(&self, attributes: &Attributes<'_>, objects: &dyn Objects) -> Result<(), Status> {
+        let decision = self.authorize(attributes, objects);
+        if decision.allowed {
+            return Ok(());
+        }
+        Err(Self::denied(attributes, &decision))
+    }
+
     /// The 403 of a refused request, in upstream's words.
-    pub fn denied(attributes: &Attributes<'_>, decision: &Decision) -> Status {
+    fn denied(attributes: &Attributes<'_>, decision: &Decision) -> Status {
         let target = if attributes.resource.is_empty() {
             DeniedTarget::Path(attributes.path)
         } else {

@@ -94,9 +94,7 @@ impl Server {
         let mut errors = object_meta::validate(descriptor, &object);
         errors.extend(descriptor.strategy.validate_create(&object, &context));
         if !errors.is_empty() {
-            let r#type = descriptor.r#type;
-            let name = meta::name(&object);
-            return Err(Status::invalid(r#type.group, r#type.kind, name, &errors));
+            return Err(call.invalid(meta::name(&object), &errors));
         }
         admission::validate(
             &attributes,

@@ -32,6 +32,7 @@ mod tests;
 
 use bytes::Bytes;
 use everleaf_api::Status;
+use everleaf_api::fields::FieldError;
 use everleaf_api::selector::{FieldSelector, LabelSelector};
 use everleaf_api::status::GroupResource;
 use http::header::DATE;
@@ -39,7 +40,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use jiff::Timestamp;
 
 use crate::authn::{self, Peer};
-use crate::authz::{Attributes, Authorizer};
+use crate::authz::Attributes;
 use crate::registry::Descriptor;
 use crate::registry::reviews::{self, Review};
 use crate::user::User;
@@ -99,6 +100,12 @@ impl Call<'_> {
             group: self.descriptor.r#type.group,
             resource: self.descriptor.resource,
         }
+    }
+
+    /// 422 for an object of this resource that breaks rules.
+    fn invalid(&self, name: &str, errors: &[FieldError]) -> Status {
+        let r#type = self.descriptor.r#type;
+        Status::invalid(r#type.group, r#type.kind, name, errors)
     }
 
     /// The namespace to list or watch; None for all.
@@ -204,24 +211,12 @@ impl Server {
                 label_selector: labels.as_ref(),
             },
             Target::Path => Attributes {
-                user,
                 verb: &verb,
-                group: "",
-                version: "",
-                resource: "",
-                subresource: "",
-                namespace: "",
-                name: "",
                 path,
-                field_selector: None,
-                label_selector: None,
+                ..Attributes::of(user)
             },
         };
-        let decision = self.authorizer.authorize(&attributes, self.cache.as_ref());
-        if decision.allowed {
-            return Ok(());
-        }
-        Err(Authorizer::denied(&attributes, &decision))
+        self.authorizer.check(&attributes, self.cache.as_ref())
     }
 
     /// Second half: does what is asked.

@@ -58,13 +58,7 @@ impl Server {
         let uid = meta::uid(&decoded.object);
         if !uid.is_empty() && uid != meta::uid(&current.object) {
             let error = FieldError::invalid("metadata.uid", &quote(uid), "field is immutable");
-            let r#type = call.descriptor.r#type;
-            return Err(Status::invalid(
-                r#type.group,
-                r#type.kind,
-                call.name,
-                &[error],
-            ));
+            return Err(call.invalid(call.name, &[error]));
         }
         Ok(decoded)
     }

@@ -10,7 +10,7 @@ use super::query::{WriteOptions, resource_version};
 use super::respond::{Form, Occasion, warn};
 use super::{Body, Call, Server, object_meta};
 use crate::admission::{self, Attributes, Operation};
-use crate::authz::{self, Authorizer};
+use crate::authz;
 use crate::objects::{Objects, Stored};
 use crate::registry::Context;
 use crate::writer::{Expected, Refusal};
@@ -80,11 +80,7 @@ impl Server {
             name: call.name,
             ..authz::Attributes::of(call.user)
         };
-        let decision = self.authorizer.authorize(&question, self.cache.as_ref());
-        if decision.allowed {
-            return Ok(());
-        }
-        Err(Authorizer::denied(&question, &decision))
+        self.authorizer.check(&question, self.cache.as_ref())
     }
 
     /// Reads, lets `change` make the new object, writes; again when somebody else was faster. The
@@ -145,13 +141,7 @@ impl Server {
         errors.extend(object_meta::validate_update(&object, old));
         errors.extend(descriptor.strategy.validate_update(&object, old, &context));
         if !errors.is_empty() {
-            let r#type = descriptor.r#type;
-            return Err(Status::invalid(
-                r#type.group,
-                r#type.kind,
-                call.name,
-                &errors,
-            ));
+            return Err(call.invalid(call.name, &errors));
         }
         admission::validate(
             &attributes,

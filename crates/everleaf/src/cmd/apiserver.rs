@@ -29,11 +29,7 @@ const RELOAD_INTERVAL: Duration = Duration::from_secs(60);
 /// Runs until a signal.
 pub(crate) fn run(args: &ApiserverArgs) -> Result<ExitCode> {
     check_authorization_mode(&args.authorization_mode)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
-    runtime.block_on(async {
+    super::runtime()?.block_on(async {
         let shutdown = Shutdown::on_signals()?;
         serve(args, shutdown).await?;
         Ok(ExitCode::SUCCESS)

@@ -19,11 +19,7 @@ pub(crate) fn run(args: &ControllersArgs) -> Result<ExitCode> {
     for warning in &validated.warnings {
         tracing::warn!("{warning}");
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
-    runtime.block_on(async {
+    super::runtime()?.block_on(async {
         let shutdown = Shutdown::on_signals()?;
         let mut config = validated.config;
         let client_config = client_config(&args.kubeconfig).await?;

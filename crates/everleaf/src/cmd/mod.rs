@@ -8,3 +8,14 @@ pub(crate) mod controllers;
 pub(crate) mod demo;
 pub(crate) mod up;
 pub(crate) mod version;
+
+use anyhow::{Context, Result};
+use tokio::runtime::{Builder, Runtime};
+
+/// A runtime with a thread per core; the agent, which is to be small, makes do with one thread.
+fn runtime() -> Result<Runtime> {
+    Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")
+}

@@ -8,7 +8,7 @@ use crate::shutdown::Shutdown;
 use crate::up::data_dir::{DataDir, default_root};
 use crate::up::kubeconfigs::{ADMIN, BOOTSTRAP, NODE_CERT_DIR};
 use crate::up::system::{Settings, System};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use everleaf_agent::SystemClock;
 use everleaf_api::duration;
 use std::fmt::Write;
@@ -25,11 +25,7 @@ pub(crate) fn run(args: &UpArgs) -> Result<ExitCode> {
         Some(root) => root.clone(),
         None => default_root()?,
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
-    runtime.block_on(async {
+    super::runtime()?.block_on(async {
         let shutdown = Shutdown::on_signals()?;
         let dir = Arc::new(DataDir::open(&root)?);
         let system = System::start(&dir, &settings, Arc::new(SystemClock::new())).await?;

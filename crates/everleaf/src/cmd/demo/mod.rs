@@ -11,7 +11,7 @@ mod stage;
 
 use crate::args::DemoArgs;
 use crate::print;
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use report::Scene;
@@ -34,10 +34,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode> {
         );
     }
     let place = Place::new(args.data_dir.as_deref())?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
+    let runtime = super::runtime()?;
     let held = runtime.block_on(tell(&place.root, args.cluster_signing_duration));
     runtime.shutdown_timeout(Duration::from_secs(1));
     place.remove();
