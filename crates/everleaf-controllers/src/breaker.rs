@@ -3,19 +3,19 @@
 //! A kubelet whose clock is far ahead of the signer's finds each new certificate old at birth and
 //! asks for the next one within a second, thousands of times an hour (spec 7.2, P2). The breaker
 //! sees it from the signer's side: an issuance is *early* when its predecessor for the same signer
-//! and CN still had 30 % of its life left. After three early ones within ten minutes, approval of
+//! and CN still had 30 % of its life left. After a dozen early ones within ten minutes, approval of
 //! the next waits 1 min, then 2, 4 … up to 1 h, until the subject is quiet for two hours or asks
-//! when it should, and never so long that its present certificate runs out. The first renewals are never delayed: a clock that was moved once deserves its
-//! certificate at once. Approval by hand is not affected, and no condition is written.
+//! when it should, and never so long that its present certificate runs out. The first renewals are
+//! never delayed: a clock that was moved deserves its certificate at once. Approval by hand is not affected, and no condition is written.
 
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-/// Early issuances that are let through within ten minutes, unless configured otherwise: as many as a
-/// healthy agent may ask for in an hour, so that an operator who tries out clocks is not held up, while a
-/// kubelet that asks every second is.
-pub const EARLY_RENEWALS_DEFAULT: usize = 5;
+/// Early issuances that are let through within ten minutes, unless configured otherwise: an operator who
+/// tries out clocks or joins a node again and again is not held up, a kubelet that asks every second is,
+/// within seconds.
+pub const EARLY_RENEWALS_DEFAULT: usize = 12;
 /// Time in which they are counted.
 const WINDOW: SignedDuration = SignedDuration::from_mins(10);
 /// Share of life left above which a renewal is early, in percent.
