@@ -34,6 +34,32 @@ pub(crate) enum Told {
     Warning(String),
 }
 
+/// What [`choose`] would say of a new node that no kubeconfig helps, before a cert dir is made for it.
+pub(crate) fn check(config: &Config) -> Result<(), String> {
+    if config.cert_dir.exists() {
+        return Ok(());
+    }
+    let Err(error) = Kubeconfig::read(&config.kubeconfig) else {
+        return Ok(());
+    };
+    let Some(bootstrap) = &config.bootstrap else {
+        return Err(no_kubeconfig(&error));
+    };
+    let reason = (!error.is_absent()).then(|| error.to_string());
+    match bootstrap.read() {
+        Ok(_) => Ok(()),
+        Err(error) => without_bootstrap(None, None, bootstrap, reason, &error).map(|_| ()),
+    }
+}
+
+/// K is all there could be, and it is of no use.
+fn no_kubeconfig(error: &KubeconfigError) -> String {
+    format!(
+        "unable to load kubeconfig: {error}; give a kubeconfig of this node, or a bootstrap \
+         kubeconfig (--bootstrap-kubeconfig) to make one"
+    )
+}
+
 /// Chooses, and writes K when it is missing or useless and B can replace it; a credential or a text
 /// that it held is kept beside it. `current` is the leaf
 /// of the store's current credential, which must already have been opened and recovered.
@@ -52,10 +78,7 @@ pub(crate) fn choose(
                     "No bootstrapping requested: the kubeconfig is used as it is".to_owned(),
                 )],
             }),
-            Err(error) => Err(format!(
-                "unable to load kubeconfig: {error}; give a kubeconfig of this node, or a \
-                 bootstrap kubeconfig (--bootstrap-kubeconfig) to make one"
-            )),
+            Err(error) => Err(no_kubeconfig(&error)),
         };
     };
     let reason = match &found {

@@ -96,6 +96,7 @@ impl Node {
                 tracing::info!("{}", remark.text);
             }
         }
+        bootstrap::check(&config).map_err(AgentError::Kubeconfig)?;
         let mut machines = open_machines(&config)?;
         let now = clock.wall();
         let mut current = None;

@@ -106,6 +106,24 @@ fn without_bootstrap_the_kubeconfig_is_used_as_it_is() {
 
 /// Upstream case 98: a valid K wins, and B is not even opened.
 #[test]
+fn a_new_node_without_any_kubeconfig_is_told_before_anything_is_made() {
+    let f = Fixture::new();
+    for (has_bootstrap, wanted) in [
+        (false, "(--bootstrap-kubeconfig) to make one"),
+        (true, "give the node a new bootstrap kubeconfig"),
+    ] {
+        let refused = check(&f.config(has_bootstrap)).unwrap_err();
+        assert!(refused.contains(wanted), "{refused}");
+        assert_eq!(refused, f.choose(has_bootstrap).unwrap_err());
+    }
+    f.write_bootstrap();
+    assert_eq!(check(&f.config(true)), Ok(()));
+    // Once there is a cert dir, what it holds may be enough.
+    std::fs::create_dir(f.path("pki")).unwrap();
+    assert_eq!(check(&f.config(false)), Ok(()));
+}
+
+#[test]
 fn a_valid_kubeconfig_wins() {
     let fixture = Fixture::new();
     let credential = fixture.ca.node("n1", 1);

@@ -213,10 +213,13 @@ fn tls_failure(cluster: &Cluster, error: &std::io::Error) -> Failure {
             shown(*not_before),
             shown(*time)
         )),
-        CertificateError::UnknownIssuer => Failure::unreachable(format!(
-            "{server}: its certificate is not signed by an authority of this kubeconfig; check \
+        // A bad signature is what another authority of the same name gives.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            Failure::unreachable(format!(
+                "{server}: its certificate is not signed by an authority of this kubeconfig; check \
              certificate-authority"
-        )),
+            ))
+        }
         other => Failure::unreachable(format!(
             "{server}: its certificate is not acceptable: {other}"
         )),

@@ -529,7 +529,7 @@ async fn a_start_without_anything_to_work_with_says_what_is_missing() {
     config.bootstrap = Some(Bootstrap::File(world.home.path().join("none.conf")));
     let error = world.start(config).end().await.unwrap_err().to_string();
     assert!(error.contains("none.conf"), "{error}");
-    assert!(!path.exists(), "nothing was written");
+    assert!(!path.exists() && !world.pki().exists(), "nothing was made");
 }
 
 #[tokio::test]
