@@ -9,6 +9,8 @@ use anyhow::{Context, Result, anyhow};
 use everleaf_agent::{Config as AgentConfig, Environment, Options as AgentOptions};
 use everleaf_controllers::builtin::BuiltinSigner;
 use everleaf_controllers::options::{FilePair, Options as ControllersOptions, Validated};
+use everleaf_pki::signer::is_dns1123_subdomain;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 /// Gates that say the same as the two rotation flags.
@@ -37,16 +39,30 @@ pub(crate) fn up(args: &UpArgs) -> Result<Settings> {
     }
     Ok(Settings {
         listen: args.listen,
-        sans: args
-            .tls_san
-            .iter()
-            .map(|san| san.trim().to_owned())
-            .filter(|san| !san.is_empty())
-            .collect(),
+        sans: sans(&args.tls_san)?,
         signing_duration: args.signing.duration,
         host_name: node_name.clone().unwrap_or(host_name),
         node_name,
     })
+}
+
+/// Names and addresses of `--tls-san`, before anything is made with them.
+fn sans(given: &[String]) -> Result<Vec<String>, UsageError> {
+    let sans = given.iter().map(|san| san.trim());
+    sans.filter(|san| !san.is_empty())
+        .map(|san| {
+            let name = san.to_lowercase();
+            let is_name =
+                is_dns1123_subdomain(&name) && name.split('.').all(|label| label.len() <= 63);
+            if is_name || san.parse::<IpAddr>().is_ok() {
+                Ok(san.to_owned())
+            } else {
+                Err(UsageError(format!(
+                    "--tls-san {san:?} is neither an IP address nor a DNS name; write it like ca.example.org or 10.0.0.5"
+                )))
+            }
+        })
+        .collect()
 }
 
 /// The name that an agent of this host would take.
@@ -172,6 +188,29 @@ pub(crate) fn controllers(args: &ControllersArgs) -> Result<Validated> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn alternative_names_are_judged_before_anything_is_made() {
+        let sans_of = |san: &str| sans(&[san.to_owned()]);
+        for good in ["ca.example.org", "CA", "10.0.0.5", "fd00::1", " 10.0.0.5 "] {
+            assert_eq!(sans_of(good).unwrap(), [good.trim()], "{good:?}");
+        }
+        assert!(sans_of("").unwrap().is_empty());
+        for bad in [
+            "foo bar",
+            "-a",
+            "*.example.org",
+            "a..b",
+            "10.0.0.5/8",
+            &"a".repeat(64),
+        ] {
+            let error = sans_of(bad).unwrap_err().to_string();
+            assert!(
+                error.contains("--tls-san") && error.contains(bad),
+                "{error}"
+            );
+        }
+    }
 
     #[test]
     fn the_last_word_about_a_gate_counts() {

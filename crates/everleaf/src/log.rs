@@ -19,8 +19,14 @@ pub(crate) fn start(args: &LogArgs, quiet: bool) {
         (true, 0) => (LevelFilter::OFF, LevelFilter::OFF),
         _ => levels(verbosity),
     };
+    // The client library cries at each failed attempt; we say once what changed.
+    let client = match verbosity {
+        VERBOSITY_TRACE.. => others,
+        _ => LevelFilter::OFF,
+    };
     let targets = Targets::new()
         .with_default(others)
+        .with_target("kube_client", client)
         .with_target("everleaf", ours);
     let registry = tracing_subscriber::registry().with(targets);
     match args.log_format {

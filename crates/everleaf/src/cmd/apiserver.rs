@@ -46,11 +46,18 @@ async fn serve(args: &ApiserverArgs, shutdown: Shutdown) -> Result<()> {
     };
     let contents = files.read()?;
     let tokens = match &args.token_auth_file {
-        Some(path) => String::from_utf8(read(path, "--token-auth-file")?)
-            .with_context(|| format!("--token-auth-file {}: not text", path.display()))?,
+        Some(path) => fs::read_to_string(path)
+            .with_context(|| format!("cannot read --token-auth-file {}", path.display()))?,
         None => String::new(),
     };
-    let certificate = ServingCertificate::from_pem(&contents.chain, &contents.key)?;
+    let certificate =
+        ServingCertificate::from_pem(&contents.chain, &contents.key).with_context(|| {
+            format!(
+                "cannot serve with {} (--tls-cert-file) and {} (--tls-private-key-file)",
+                files.chain.display(),
+                files.key.display()
+            )
+        })?;
     let listen = SocketAddr::new(args.bind_address, args.secure_port);
     let listener = TcpListener::bind(listen).await.with_context(|| {
         format!(

@@ -41,6 +41,10 @@ pub(crate) fn run(args: &ControllersArgs) -> Result<ExitCode> {
 
 async fn client_config(path: &Path) -> Result<kube::Config> {
     let shown = path.display();
+    // Its own words for a missing file would be the library's.
+    std::fs::File::open(path).with_context(|| {
+        format!("cannot read kubeconfig {shown}; give one that names the API server (--kubeconfig)")
+    })?;
     let kubeconfig =
         Kubeconfig::read_from(path).with_context(|| format!("cannot use kubeconfig {shown}"))?;
     let mut config =

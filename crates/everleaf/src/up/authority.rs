@@ -242,10 +242,12 @@ pub(crate) fn issue_admin(issuer: &Issuer, now: Timestamp) -> Result<Credential>
     Ok(Credential::new(chain, key)?)
 }
 
-/// Whether 30 % or less of a certificate's life is left, or it is not this authority's.
+/// Whether 30 % or less of a certificate's life is left, it has not begun (the clock was ahead when it was made, and is
+/// not any more), or it is not this authority's.
 pub(crate) fn is_worn(leaf: &Leaf, issuer: &Issuer, now: Timestamp) -> bool {
     let left = leaf.not_after().duration_since(now).as_secs();
     left.saturating_mul(10) <= leaf.lifetime().seconds.saturating_mul(3)
+        || now < leaf.not_before()
         || !leaf.is_signed_by(issuer.certificate())
 }
 
@@ -280,6 +282,25 @@ mod tests {
             (Duration::MAX, "2100-01-01T00:00:00Z"),
         ] {
             assert_eq!(ca_not_after(signing, now).to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn a_certificate_is_worn_late_in_its_life_and_before_it_begins() {
+        let now: Timestamp = "2030-01-01T00:00:00Z".parse().unwrap();
+        let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
+        let end = ca_not_after(Duration::ZERO, now);
+        let issuer = Issuer::self_signed(CA_NAME, key, [1; 16], now - BACKDATE, end).unwrap();
+        let admin = issue_admin(&issuer, now).unwrap();
+        let days = |days: i64| now + SignedDuration::from_hours(24 * days);
+        for (day, worn) in [
+            (-1, true),
+            (0, false),
+            (255, false),
+            (256, true),
+            (400, true),
+        ] {
+            assert_eq!(is_worn(admin.leaf(), &issuer, days(day)), worn, "day {day}");
         }
     }
 }

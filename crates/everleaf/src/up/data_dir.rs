@@ -34,11 +34,22 @@ impl DataDir {
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(OTHERS));
         let root =
             std::path::absolute(root).with_context(|| format!("--data-dir {}", root.display()))?;
+        if root.exists() && !root.is_dir() {
+            bail!(
+                "--data-dir {}: not a directory; choose another one",
+                root.display()
+            );
+        }
         fs::DirBuilder::new()
             .recursive(true)
             .mode(DIRECTORY_MODE)
             .create(&root)
-            .with_context(|| format!("cannot make the data directory {}", root.display()))?;
+            .with_context(|| {
+                format!(
+                    "cannot make the data directory {}; make its parent writable, or choose another --data-dir",
+                    root.display()
+                )
+            })?;
         tighten(&root)?;
         let lock = lock(&root)?;
         Ok(Self { root, _lock: lock })
@@ -84,9 +95,6 @@ impl DataDir {
 fn tighten(root: &Path) -> Result<()> {
     let unreadable = || format!("cannot look into the data directory {}", root.display());
     let meta = fs::metadata(root).with_context(unreadable)?;
-    if !meta.is_dir() {
-        bail!("--data-dir {}: not a directory", root.display());
-    }
     if meta.mode() & OTHERS == 0 {
         return Ok(());
     }
@@ -194,6 +202,18 @@ mod tests {
         );
         drop(held);
         DataDir::open(&root).unwrap();
+    }
+
+    #[test]
+    fn what_cannot_be_a_directory_is_refused_with_a_way_out() {
+        let temporary = tempfile::tempdir().unwrap();
+        let file = temporary.path().join("file");
+        fs::write(&file, "theirs").unwrap();
+        for root in [file.clone(), file.join("below")] {
+            let refused = DataDir::open(&root).unwrap_err().to_string();
+            assert!(refused.contains("choose another"), "{refused}");
+        }
+        assert_eq!(fs::read_to_string(&file).unwrap(), "theirs");
     }
 
     #[test]

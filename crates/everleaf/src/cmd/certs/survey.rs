@@ -61,6 +61,9 @@ fn directory(path: &Path, given: Option<Arc<[Leaf]>>) -> Result<Vec<Found>> {
             .is_some_and(|name| name.to_string_lossy().starts_with('.'));
         is_certificate && !is_hidden && !file.is_dir()
     });
+    if files.is_empty() {
+        return below(path, given.as_deref());
+    }
     files.sort();
     let own_ca = path.join("ca.crt");
     let anchors = given.or_else(|| anchors(&own_ca).ok().map(Arc::from));
@@ -68,6 +71,24 @@ fn directory(path: &Path, given: Option<Arc<[Leaf]>>) -> Result<Vec<Found>> {
         .iter()
         .map(|file| pem(file, anchors.clone()))
         .collect())
+}
+
+/// What is kept below a directory that holds no certificate itself: the data directory of `up`, a node's directory.
+fn below(path: &Path, anchors: Option<&[Leaf]>) -> Result<Vec<Found>> {
+    let mut found = Vec::new();
+    for name in ["pki", "admin.conf", "kubelet.conf", "node/pki"] {
+        let place = path.join(name);
+        if place.exists() {
+            found.extend(survey(&place, anchors)?);
+        }
+    }
+    if found.is_empty() {
+        bail!(
+            "{} holds no certificates; name a cert dir, a kubeconfig or a PEM file",
+            path.display()
+        );
+    }
+    Ok(found)
 }
 
 fn file(path: &Path, given: Option<Arc<[Leaf]>>) -> Result<Vec<Found>> {
@@ -183,4 +204,27 @@ fn read(path: &Path) -> Result<zeroize::Zeroizing<String>> {
     Ok(zeroize::Zeroizing::new(
         String::from_utf8_lossy(&bytes).into_owned(),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use everleaf_pki::{Issuer, KeyAlgorithm, PrivateKey};
+
+    #[test]
+    fn a_directory_of_directories_is_looked_into() {
+        let temporary = tempfile::tempdir().unwrap();
+        let root = temporary.path();
+        let refused = survey(root, None).err().unwrap().to_string();
+        assert!(refused.contains("holds no certificates"), "{refused}");
+        fs::create_dir_all(root.join("pki")).unwrap();
+        let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
+        let (from, to) = ("2030-01-01T00:00:00Z", "2060-01-01T00:00:00Z");
+        let (from, to) = (from.parse().unwrap(), to.parse().unwrap());
+        let issuer = Issuer::self_signed("ca", key, [1; 16], from, to).unwrap();
+        fs::write(root.join("pki/ca.crt"), issuer.certificate_pem()).unwrap();
+        let found = survey(root, None).unwrap();
+        assert_eq!(found.len(), 1);
+        assert!(found[0].file.ends_with("pki/ca.crt"), "{}", found[0].file);
+    }
 }
