@@ -8,7 +8,7 @@ use crate::fields::quote;
 const NANOS_MAX: u128 = i64::MAX as u128;
 
 /// Units, longest names first so that `ms` is not read as `m`.
-const UNITS: [(&str, u128); 8] = [
+const UNITS: [(&str, u128); 9] = [
     ("ns", 1),
     ("us", 1_000),
     ("\u{b5}s", 1_000),
@@ -17,10 +17,10 @@ const UNITS: [(&str, u128); 8] = [
     ("s", 1_000_000_000),
     ("m", 60_000_000_000),
     ("h", 3_600_000_000_000),
+    ("d", 86_400_000_000_000),
 ];
 
-/// Parses Go's syntax, no more and no less: numbers with units (`ns us ms s m h`, fractions allowed). A value that works here
-/// must work for the kubelet and kube-controller-manager too, so a day is `24h`.
+/// Parses Go's syntax: numbers with units (`ns us ms s m h`, fractions allowed), and `d` for days besides.
 ///
 /// ```
 /// # use everleaf_api::duration::parse_go;
@@ -81,16 +81,11 @@ fn number_and_unit(text: &str) -> Result<(u128, &str), String> {
     let (unit, rest) = after.split_at(unit_end);
     if unit.is_empty() {
         let number = &text[..text.len() - after.len()];
-        return Err(format!("{number} lacks a unit (h, m, s, ms, us or ns)"));
+        return Err(format!("{number} lacks a unit (h, m, s, ms, us, ns or d)"));
     }
     let Some((_, size)) = UNITS.iter().find(|(name, _)| *name == unit) else {
-        let hint = match unit {
-            "d" => "; a day is 24h",
-            "y" => "; a year is 8760h",
-            _ => "",
-        };
         return Err(format!(
-            "unknown unit {} (use h, m, s, ms, us or ns{hint})",
+            "unknown unit {} (use h, m, s, ms, us, ns or d)",
             quote(unit)
         ));
     };
@@ -185,6 +180,7 @@ mod tests {
             ("0.100000000000000000000h", 360_000_000_000),
             ("9223372036854775807ns", i64::MAX as u64),
             ("87600h0m0s", 315_360_000_000_000_000),
+            ("1d", 86_400_000_000_000),
         ] {
             assert_eq!(parse_go(text), Ok(Duration::from_nanos(nanos)), "{text}");
         }
@@ -204,7 +200,6 @@ mod tests {
             ("9223372036854775808ns", "292 years"),
             ("99999999999999999999999999999999999999999999h", "292 years"),
             ("1y", "unknown unit \"y\""),
-            ("3650d", "a day is 24h"),
             ("10 m", "unknown unit \" m\""),
             ("-1h", "negative"),
             ("1e3s", "unknown unit \"e\""),
