@@ -169,9 +169,11 @@ impl Spacing {
         }
         let oldest = self.prepared.front().map(|request| request.age(now));
         let until = now.plus(REQUEST_WINDOW.saturating_sub(oldest.unwrap_or_default()));
+        let is_renewal = matches!(cause, Cause::Deadline | Cause::Expired);
         let late = self
             .birth
             .as_ref()
+            .filter(|_| is_renewal)
             .map(|birth| birth.at.plus(late(birth.life)));
         Some(Gate::Limited(late.map_or(until, |late| late.min(until))))
     }
@@ -340,10 +342,13 @@ mod tests {
             "in its first half"
         );
         assert_eq!(gate(&mut spacing, 16), None, "it came of age");
-        assert_eq!(
-            spacing.gate(at(24), Cause::Refused, None),
-            Some(Gate::Limited(at(25)))
-        );
+        // Being late lets nothing but a renewal through: a gate that opened then would be asked for ever.
+        for minute in [24, 30] {
+            assert_eq!(
+                spacing.gate(at(minute), Cause::Refused, None),
+                Some(Gate::Limited(at(60)))
+            );
+        }
         assert_eq!(
             spacing.gate(at(60), Cause::Refused, None),
             None,
