@@ -292,9 +292,11 @@ impl World {
         self.turn();
         while self.time < end {
             let wake = self.machine.poll_timeout().unwrap_or_default();
-            let nap = wake
-                .nap(self.now(), self.nap_max)
-                .max(Duration::from_millis(1));
+            let nap = wake.nap(self.now(), self.nap_max);
+            assert!(
+                !nap.is_zero(),
+                "after a turn there is nothing left to do at once"
+            );
             let left = Duration::try_from(end.duration_since(self.time)).unwrap();
             let awaiting = self.awaiting.is_some().then_some(seconds(1));
             self.pass(nap.min(left).min(awaiting.unwrap_or(nap)));
