@@ -263,7 +263,8 @@ impl Api {
     /// Tells once when the server is lost, and once when it is back.
     fn note_reachable<T>(&self, outcome: &Result<T, ApiError>) {
         let error = match outcome {
-            Err(ApiError::Unreachable(error)) => Some(error.clone()),
+            Err(ApiError::Unreachable(error)) if self.host.is_empty() => Some(error.clone()),
+            Err(ApiError::Unreachable(error)) => Some(format!("{}: {error}", self.host)),
             _ => None,
         };
         let is_reachable = error.is_none();

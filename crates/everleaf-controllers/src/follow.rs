@@ -88,6 +88,9 @@ impl Pause {
     async fn after(&mut self, workplace: &Workplace, what: &'static str, error: &ApiError) {
         let text = match (what, error.code()) {
             (_, 404) => format!("{error} (the server must be Kubernetes 1.19 or newer)"),
+            (_, 401) => format!(
+                "{error} (the server does not know the credential of the kubeconfig: renew it there)"
+            ),
             (_, 403) => format!("{error} (see the RBAC rules of the controllers)"),
             _ => error.to_string(),
         };

@@ -424,18 +424,18 @@ async fn a_renewal_loop_is_slowed_down() {
     let server = Server::default();
     server.allow("selfnodeclient");
     let world = World::start(&server);
-    for number in 0..6 {
+    for number in 0..13 {
         server.put(node_request(&format!("loop-{number}"), "n1"));
         world.pass(1).await;
         assert!(world.is_issued(&format!("loop-{number}")), "{number}");
     }
-    server.put(node_request("loop-6", "n1"));
+    server.put(node_request("loop-13", "n1"));
     server.put(node_request("calm-0", "n2"));
     world.pass(50).await;
-    assert!(world.is_issued("calm-0") && !world.is_issued("loop-6"));
+    assert!(world.is_issued("calm-0") && !world.is_issued("loop-13"));
     assert!(world.story().contains(&"Held".to_owned()));
     world.pass(20).await;
-    assert!(world.is_issued("loop-6"));
+    assert!(world.is_issued("loop-13"));
     world.stop().await;
 }
 

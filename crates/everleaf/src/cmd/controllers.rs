@@ -51,6 +51,13 @@ async fn client_config(path: &Path) -> Result<kube::Config> {
         kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
             .await
             .with_context(|| format!("kubeconfig {shown} cannot be used"))?;
+    let is_https = config.cluster_url.scheme_str() == Some("https");
+    if is_https && config.root_cert.is_none() && !config.accept_invalid_certs {
+        tracing::warn!(
+            "kubeconfig {shown} names no certificate-authority: the server's certificate must be signed by an authority \
+             that this host trusts anyway; name the cluster's in certificate-authority-data"
+        );
+    }
     // The loops have their own queue and back-off.
     config.default_retry = false;
     Ok(config)
