@@ -39,6 +39,8 @@ pub const CONNECTIONS_MAX: usize = 60_000;
 /// Handshakes past the client's hello at once. It keeps a storm from thrashing: those who wait are
 /// served in turn instead of all timing out together.
 pub const HANDSHAKES_MAX: usize = 512;
+/// How long one of them counts: a client that takes longer goes on, and does not keep others waiting.
+pub const HANDSHAKE_TURN: Duration = Duration::from_secs(1);
 /// From accept to the end of the handshake.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// From the wish for a request to its complete head; also how long an idle HTTP/1.1 connection lives.
@@ -202,12 +204,17 @@ where
 {
     let acceptor = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream);
     let hello = acceptor.await?;
-    let _permit = shared
+    let permit = shared
         .handshakes
         .acquire()
         .await
         .map_err(io::Error::other)?;
-    hello.into_stream(Arc::clone(&shared.tls)).await
+    let mut rest = pin!(hello.into_stream(Arc::clone(&shared.tls)));
+    if let Ok(done) = timeout(HANDSHAKE_TURN, &mut rest).await {
+        return done;
+    }
+    drop(permit);
+    rest.await
 }
 
 async fn serve_request(shared: &Shared, peer: &Peer, request: Request<Incoming>) -> Response<Body> {

@@ -16,7 +16,9 @@ use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tower::ServiceExt as _;
 
-use super::super::{HANDSHAKE_TIMEOUT, HEAD_TIMEOUT, REQUEST_TIMEOUT, TlsError, run};
+use super::super::{
+    HANDSHAKE_TIMEOUT, HANDSHAKE_TURN, HANDSHAKES_MAX, HEAD_TIMEOUT, REQUEST_TIMEOUT, TlsError, run,
+};
 use super::house::{ENDS, House, NOW, credential, read, time, whoami_request};
 use crate::handler::{Clock, Server};
 use crate::store::Memory;
@@ -113,6 +115,28 @@ async fn a_watch_ends_at_its_timeout() {
         500,
         "longer than a request may take"
     );
+}
+
+/// Whoever says hello and then nothing costs others a moment, not their handshake.
+#[tokio::test(start_paused = true)]
+async fn those_who_stall_in_the_handshake_do_not_keep_others_out() {
+    let house = House::new();
+    let config = Arc::new(house.client(None, "http/1.1"));
+    let name = ServerName::try_from("everleaf.test").unwrap();
+    let mut hello = Vec::new();
+    rustls::ClientConnection::new(Arc::clone(&config), name)
+        .unwrap()
+        .write_tls(&mut hello)
+        .unwrap();
+    let mut stalled = Vec::new();
+    for _ in 0..HANDSHAKES_MAX {
+        let mut stream = house.accept();
+        stream.write_all(&hello).await.unwrap();
+        stalled.push(stream);
+    }
+    let began = Instant::now();
+    house.connect(&config).await.unwrap();
+    assert!(began.elapsed() <= HANDSHAKE_TURN, "{:?}", began.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
