@@ -376,6 +376,24 @@ async fn errors_inside_the_stream() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_refused_credential_says_where_to_renew_it() {
+    let server = Server::default();
+    server.allow("selfnodeclient");
+    let path = "GET /apis/certificates.k8s.io/v1";
+    server.fault(path, 5, || status(401, "Unauthorized"));
+    let world = World::start(&server);
+    world.pass(1).await;
+    let missing = world.telemetry.ready().unwrap_err().join("\n");
+    assert!(
+        missing.contains("credential of the kubeconfig"),
+        "{missing}"
+    );
+    world.pass(30).await;
+    assert_eq!(world.telemetry.ready(), Ok(()));
+    world.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_server_without_the_api_is_waited_for() {
     let server = Server::default();
     server.allow("selfnodeclient");

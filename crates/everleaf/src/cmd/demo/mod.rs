@@ -10,6 +10,7 @@ mod scenes;
 mod stage;
 
 use crate::args::DemoArgs;
+use crate::failure::UsageError;
 use crate::print;
 use anyhow::{Result, bail};
 use futures_util::StreamExt;
@@ -28,10 +29,9 @@ const SIGNING_DURATION_MIN: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Tells the story; success only if every check held.
 pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode> {
     if args.cluster_signing_duration < SIGNING_DURATION_MIN {
-        bail!(
-            "--cluster-signing-duration: the story moves clocks by days; take 720h or more (shorter lifetimes work, \
-             but not in this story)"
-        );
+        let text = "--cluster-signing-duration: the story moves clocks by days; take 720h or more (shorter lifetimes \
+                    work, but not in this story)";
+        return Err(UsageError(text.to_owned()).into());
     }
     let place = Place::new(args.data_dir.as_deref())?;
     let runtime = super::runtime()?;
