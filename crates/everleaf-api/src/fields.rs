@@ -2,7 +2,12 @@
 //!
 //! A validator returns a list of these; [`Status::invalid`](crate::Status::invalid) turns the list into one 422.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
+
+/// Most errors that one answer tells: a body of 3 MiB can hold a million faults, and an answer is not to be larger
+/// than what it answers. A validator may stop once it has found more.
+pub const ERRORS_SHOWN_MAX: usize = 256;
 
 /// One field error.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -159,12 +164,16 @@ impl Display for FieldError {
 /// Several errors as one text: alone without brackets, else `[a, b]`, equal texts once.
 #[must_use]
 pub fn aggregate(errors: &[FieldError]) -> String {
+    let mut seen = BTreeSet::new();
     let mut texts: Vec<String> = Vec::new();
-    for error in errors {
+    for error in &errors[..errors.len().min(ERRORS_SHOWN_MAX)] {
         let text = error.to_string();
-        if !texts.contains(&text) {
+        if seen.insert(text.clone()) {
             texts.push(text);
         }
+    }
+    if errors.len() > ERRORS_SHOWN_MAX {
+        texts.push("… and more".to_owned());
     }
     match texts.as_slice() {
         [one] => one.clone(),
@@ -258,6 +267,22 @@ mod tests {
             aggregate(&[a.clone(), b, a]),
             "[a: Required value, b: Required value]"
         );
+    }
+
+    #[test]
+    fn a_million_faults_are_told_in_a_few() {
+        let path = |index: usize| format!("spec.usages[{index}]");
+        let errors: Vec<FieldError> = (0..1_000_000)
+            .map(|index| FieldError::duplicate(&path(index), "x"))
+            .collect();
+        let text = aggregate(&errors);
+        assert!(text.contains(&path(ERRORS_SHOWN_MAX - 1)));
+        assert!(!text.contains(&path(ERRORS_SHOWN_MAX)));
+        assert!(text.ends_with(", … and more]"));
+        let status = crate::Status::invalid("g", "K", "n", &errors);
+        let json: serde_json::Value = serde_json::from_slice(&status.to_json()).expect("JSON");
+        let causes = json["details"]["causes"].as_array().expect("causes");
+        assert_eq!(causes.len(), ERRORS_SHOWN_MAX);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::fields::{FieldError, aggregate, quote};
+use crate::fields::{ERRORS_SHOWN_MAX, FieldError, aggregate, quote};
 use crate::types;
 
 /// The `message` of a 404 for what no object stands behind.
@@ -326,7 +326,8 @@ impl Status {
         Self::new(415, "UnsupportedMediaType", message)
     }
 
-    /// 422 `Kind.group "name" is invalid: …` with one cause per error; equal texts are told once in the message.
+    /// 422 `Kind.group "name" is invalid: …` with one cause per error, at most [`ERRORS_SHOWN_MAX`]; equal texts are
+    /// told once in the message.
     #[must_use]
     pub fn invalid(group: &str, kind: &str, name: &str, errors: &[FieldError]) -> Self {
         let about = GroupResource {
@@ -339,6 +340,7 @@ impl Status {
         }
         let causes: Vec<_> = errors
             .iter()
+            .take(ERRORS_SHOWN_MAX)
             .map(|e| json!({"reason": e.reason, "message": e.message, "field": e.path}))
             .collect();
         let mut details = about.details(name);

@@ -163,3 +163,39 @@ pub(crate) fn csr(signer: &str, request_pem: &str) -> Value {
     let usages = ["digital signature", "client auth"];
     everleaf_api::csr::build("csr1", "", request_pem, signer, &usages, None)
 }
+
+/// An authority, and a certificate of version 1 that it signed for `jane` of `dev`, good from 2026-11-24 to 2109: what
+/// `openssl x509 -req` makes without an extension file. No library here makes one.
+pub(crate) const VERSION_1_CA_PEM: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBhjCCAS2gAwIBAgIUOzszOe6VcggORfYz2yzOZwtPO2gwCgYIKoZIzj0EAwIw
+GDEWMBQGA1UEAwwNb2xkLWZhc2hpb25lZDAgFw0yNjExMjQwODIyNDNaGA8yMTI2
+MTAzMTA4MjI0M1owGDEWMBQGA1UEAwwNb2xkLWZhc2hpb25lZDBZMBMGByqGSM49
+AgEGCCqGSM49AwEHA0IABI5thB7mm4xzjVqKbFC0T7vV01SYyslSBWjDPa0JnrdD
+I4ExN8UjoJnRRP9DdEVmb6pCS1yB0iQoaQLfUpGwVkCjUzBRMB0GA1UdDgQWBBSg
+gPUx+WQvyST8LGm2QkCxAxtWVDAfBgNVHSMEGDAWgBSggPUx+WQvyST8LGm2QkCx
+AxtWVDAPBgNVHRMBAf8EBTADAQH/MAoGCCqGSM49BAMCA0cAMEQCIEfzr0ICvMGP
+1AHK3qLRYj/JxXBmMWYLL9bHsi9cCyBiAiA10U5pIlveqyWyFPfknRMEpqa8h+By
+4gMf38khOyNARQ==
+-----END CERTIFICATE-----
+";
+/// See [`VERSION_1_CA_PEM`].
+pub(crate) const VERSION_1_PEM: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBHzCBxQIBAjAKBggqhkjOPQQDAjAYMRYwFAYDVQQDDA1vbGQtZmFzaGlvbmVk
+MCAXDTI2MTEyNDA4MjI0NFoYDzIxMDkwMTEzMDgyMjQ0WjAdMQwwCgYDVQQKDANk
+ZXYxDTALBgNVBAMMBGphbmUwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAAQelv+q
+2d+MNwuffoj/gDesAk0sfHfChp8s8b/hdGdMQesfk3AizXuNP116/04RdOr1Rcok
+P/jMkTbm8cT+NIS4MAoGCCqGSM49BAMCA0kAMEYCIQC+ySD0ib1YeMYTnxOJ1DdT
+DZAxa3fa/2RWB5vD3Unm1wIhAM5qe8JQorp/Wt2Nsaq/KDWJqtOz+3VhubEdT3Ot
+wzbT
+-----END CERTIFICATE-----
+";
+/// The key of [`VERSION_1_PEM`]; of tests only.
+pub(crate) const VERSION_1_KEY_PEM: &str = "\
+-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgpbjUja/3/e0akH9y
+af4rIKNTifArgHlUquDcQCuJxOihRANCAAQelv+q2d+MNwuffoj/gDesAk0sfHfC
+hp8s8b/hdGdMQesfk3AizXuNP116/04RdOr1RcokP/jMkTbm8cT+NIS4
+-----END PRIVATE KEY-----
+";

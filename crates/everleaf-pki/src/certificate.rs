@@ -191,6 +191,11 @@ impl Leaf {
         &self.parts.body.subject.subject
     }
 
+    /// Subject as it stands in the certificate: a DER Name.
+    pub fn subject_der(&self) -> &[u8] {
+        &self.parts.body.subject_der
+    }
+
     /// Subject, for people: `CN=…,O=…` (RFC 4514-like).
     pub fn subject_text(&self) -> String {
         name::text_of(&self.parts.body.subject_der)

@@ -11,12 +11,15 @@ const IA5_STRING: u8 = 0x16;
 const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
 
-/// The UID in the content of a Name (without its outer SEQUENCE header): "" when there is none. Err = why the
+/// The UID in a Name, DER: "" when there is none. Err = why the
 /// certificate is refused: several, empty, or not readable as text.
 pub(super) fn subject_uid(name: &[u8]) -> Result<String, &'static str> {
     const MALFORMED: &str = "its subject is not DER";
     let mut uid = None;
-    let mut rdns = name;
+    let (mut rdns, rest) = element(name, SEQUENCE).ok_or(MALFORMED)?;
+    if !rest.is_empty() {
+        return Err(MALFORMED);
+    }
     while !rdns.is_empty() {
         let (mut attributes, rest) = element(rdns, SET).ok_or(MALFORMED)?;
         rdns = rest;
@@ -73,7 +76,7 @@ fn length(der: &[u8]) -> Option<(usize, &[u8])> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::*;
+    use super::{OBJECT_IDENTIFIER, PRINTABLE_STRING, SEQUENCE, SET, UID_OID, UTF8_STRING};
 
     fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
         let mut der = vec![tag];
@@ -93,6 +96,9 @@ mod tests {
     fn rdn(oid: &[u8], tag: u8, text: &[u8]) -> Vec<u8> {
         let attribute = [tlv(OBJECT_IDENTIFIER, oid), tlv(tag, text)].concat();
         tlv(SET, &tlv(SEQUENCE, &attribute))
+    }
+    fn subject_uid(rdns: &[u8]) -> Result<String, &'static str> {
+        super::subject_uid(&tlv(SEQUENCE, rdns))
     }
     const CN: &[u8] = &[0x55, 0x04, 0x03];
 
@@ -126,6 +132,7 @@ mod tests {
         #[test]
         fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
             let _ = subject_uid(&bytes);
+            let _ = super::subject_uid(&bytes);
         }
     }
 }

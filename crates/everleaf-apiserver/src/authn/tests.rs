@@ -8,7 +8,7 @@ use rcgen::{
 };
 
 use super::*;
-use crate::fixture::Shelf;
+use crate::fixture::{Shelf, VERSION_1_CA_PEM, VERSION_1_PEM};
 
 /// A certificate authority for tests, made by another implementation than ours.
 struct Authority {
@@ -221,6 +221,62 @@ fn case_82_and_its_relatives() {
     assert_eq!(name(ask(&authenticator, &[b""], None, MIDYEAR)), Err(401));
     assert_eq!(
         name(ask(&authenticator, &[&ca.der], None, MIDYEAR)),
+        Err(401)
+    );
+}
+
+/// webpki alone would refuse both; Go does not.
+#[test]
+fn version_1_leaves_and_ca_certificates_as_leaves() {
+    let der = |pem: &str| {
+        everleaf_pki::pem::blocks(pem.as_bytes())
+            .next()
+            .expect("one")
+            .der
+    };
+    let (ca, jane) = (der(VERSION_1_CA_PEM), der(VERSION_1_PEM));
+    let authenticator = trusting(VERSION_1_CA_PEM);
+    let user = ask(&authenticator, &[&jane], None, MIDYEAR).expect("good");
+    assert_eq!(user.name, "jane");
+    assert_eq!(user.groups, ["dev", "system:authenticated"]);
+    for ended in ["2026-11-01T00:00:00Z", "2110-01-01T00:00:00Z"] {
+        assert_eq!(ask(&authenticator, &[&jane], None, ended), Err(401));
+    }
+    assert_eq!(
+        ask(&authenticator, &[&ca], None, MIDYEAR),
+        Err(401),
+        "the authority itself"
+    );
+    let mut forged = jane.clone();
+    *forged.last_mut().expect("not empty") ^= 1;
+    assert_eq!(ask(&authenticator, &[&forged], None, MIDYEAR), Err(401));
+    let namesake = Authority::root("old-fashioned");
+    assert_eq!(
+        ask(&trusting(&namesake.pem()), &[&jane], None, MIDYEAR),
+        Err(401)
+    );
+
+    let root = Authority::root("ca");
+    let check = |edit: Edit| {
+        let leaf = root.leaf(BOB, edit);
+        name(ask(&trusting(&root.pem()), &[&leaf], None, MIDYEAR))
+    };
+    assert_eq!(
+        check(|p| p.is_ca = IsCa::Ca(BasicConstraints::Unconstrained)),
+        Ok("bob".to_owned())
+    );
+    assert_eq!(
+        check(|p| {
+            p.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            p.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        }),
+        Err(401)
+    );
+    assert_eq!(
+        check(|p| {
+            p.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            p.not_after = date_time_ymd(2030, 2, 1);
+        }),
         Err(401)
     );
 }

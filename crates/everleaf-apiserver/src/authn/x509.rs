@@ -5,8 +5,9 @@
 //! cost a hash and a look-up; what is remembered dies with the bundle it was verified against. Failures are not
 //! remembered.
 //!
-//! Where webpki is stricter than Go the certificate is refused: version 1 leaves, CA certificates used as leaves, and a
-//! leaf that is itself in the bundle.
+//! webpki is stricter than Go about leaves of version 1 (what `openssl x509 -req` makes without an extension file) and
+//! CA certificates used as leaves; those are verified directly against the bundle. A leaf that is itself in the bundle
+//! is refused.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -209,30 +210,33 @@ impl ClientCa {
             .iter()
             .map(|der| CertificateDer::from(der.as_slice()))
             .collect();
-        let end_entity = EndEntityCert::try_from(&der).map_err(Refusal::NotVerified)?;
-        let seconds = u64::try_from(now.as_second()).unwrap_or(0);
-        let path = end_entity
-            .verify_for_usage(
-                webpki::ALL_VERIFICATION_ALGS,
-                &anchors,
-                &intermediates,
-                UnixTime::since_unix_epoch(Duration::from_secs(seconds)),
-                ClientAuth,
-                None,
-                None,
-            )
-            .map_err(Refusal::NotVerified)?;
-        let leaf = Leaf::from_der(leaf).map_err(|e| Refusal::Malformed(e.to_string()))?;
-        let uid = subject_uid(end_entity.subject()).map_err(Refusal::BadUid)?;
-        let mut verified = Verified {
-            user: user_of(&leaf, uid, fingerprint),
-            not_before: leaf.not_before(),
-            not_after: leaf.not_after(),
+        let end_entity = match EndEntityCert::try_from(&der) {
+            Ok(end_entity) => end_entity,
+            Err(error @ webpki::Error::UnsupportedCertVersion) => {
+                return self.verify_directly(leaf, fingerprint, now, error);
+            }
+            Err(error) => return Err(Refusal::NotVerified(error)),
         };
+        let seconds = u64::try_from(now.as_second()).unwrap_or(0);
+        let outcome = end_entity.verify_for_usage(
+            webpki::ALL_VERIFICATION_ALGS,
+            &anchors,
+            &intermediates,
+            UnixTime::since_unix_epoch(Duration::from_secs(seconds)),
+            ClientAuth,
+            None,
+            None,
+        );
+        let path = match outcome {
+            Ok(path) => path,
+            Err(error @ webpki::Error::CaUsedAsEndEntity) => {
+                return self.verify_directly(leaf, fingerprint, now, error);
+            }
+            Err(error) => return Err(Refusal::NotVerified(error)),
+        };
+        let mut verified = Verified::of(&read(leaf)?, fingerprint)?;
         for certificate in path.intermediate_certificates() {
-            let certificate = Leaf::from_der(&certificate.der())
-                .map_err(|error| Refusal::Malformed(error.to_string()))?;
-            verified.narrow(&certificate);
+            verified.narrow(&read(&certificate.der())?);
         }
         for anchor in &self.anchors {
             if anchor.anchor == *path.anchor()
@@ -247,9 +251,49 @@ impl ClientCa {
         }
         Ok(verified)
     }
+
+    /// Verifies a leaf that webpki does not take, for `error`, when an authority of the bundle signed it itself. An
+    /// authority with name constraints is left to webpki.
+    fn verify_directly(
+        &self,
+        leaf: &[u8],
+        fingerprint: [u8; 32],
+        now: Timestamp,
+        error: webpki::Error,
+    ) -> Result<Verified, Refusal> {
+        let leaf = read(leaf)?;
+        let is_current = |leaf: &Leaf| is_within(leaf.not_before(), leaf.not_after(), now);
+        let signer = self.anchors.iter().find(|anchor| {
+            is_current(&anchor.certificate)
+                && anchor.anchor.name_constraints.is_none()
+                && anchor.certificate != leaf
+                && leaf.is_signed_by(&anchor.certificate)
+        });
+        match signer {
+            Some(signer) if is_current(&leaf) && leaf.allows_client_auth() => {
+                let mut verified = Verified::of(&leaf, fingerprint)?;
+                verified.narrow(&signer.certificate);
+                Ok(verified)
+            }
+            _ => Err(Refusal::NotVerified(error)),
+        }
+    }
+}
+
+fn read(der: &[u8]) -> Result<Leaf, Refusal> {
+    Leaf::from_der(der).map_err(|error| Refusal::Malformed(error.to_string()))
 }
 
 impl Verified {
+    fn of(leaf: &Leaf, fingerprint: [u8; 32]) -> Result<Self, Refusal> {
+        let uid = subject_uid(leaf.subject_der()).map_err(Refusal::BadUid)?;
+        Ok(Self {
+            user: user_of(leaf, uid, fingerprint),
+            not_before: leaf.not_before(),
+            not_after: leaf.not_after(),
+        })
+    }
+
     fn narrow(&mut self, certificate: &Leaf) {
         self.not_before = self.not_before.max(certificate.not_before());
         self.not_after = self.not_after.min(certificate.not_after());

@@ -1,6 +1,8 @@
 //! Rules of ObjectMeta that hold for every resource (`apimachinery/pkg/api/validation/objectmeta.go`).
 
-use everleaf_api::fields::{FieldError, quote};
+use std::collections::BTreeSet;
+
+use everleaf_api::fields::{ERRORS_SHOWN_MAX, FieldError, quote};
 use everleaf_api::meta;
 use serde_json::Value;
 
@@ -99,8 +101,9 @@ pub(super) fn validate_update(new: &Value, old: &Value) -> Vec<FieldError> {
         }
     }
     if meta::deletion_timestamp(old).is_some() {
+        let known: BTreeSet<&str> = meta::finalizers(old).collect();
         let added: Vec<&str> = meta::finalizers(new)
-            .filter(|finalizer| !meta::finalizers(old).any(|known| known == *finalizer))
+            .filter(|finalizer| !known.contains(finalizer))
             .collect();
         if !added.is_empty() {
             let detail = format!(
@@ -116,6 +119,9 @@ pub(super) fn validate_update(new: &Value, old: &Value) -> Vec<FieldError> {
 fn labels(labels: &Value, errors: &mut Vec<FieldError>) {
     let path = "metadata.labels";
     for (key, value) in labels.as_object().into_iter().flatten() {
+        if errors.len() > ERRORS_SHOWN_MAX {
+            break;
+        }
         if let Err(text) = qualified_name(key) {
             errors.push(FieldError::invalid(path, &quote(key), &text));
         }
@@ -132,10 +138,12 @@ fn annotations(annotations: &Value, errors: &mut Vec<FieldError>) {
     let path = "metadata.annotations";
     let mut bytes = 0;
     for (key, value) in annotations.as_object().into_iter().flatten() {
-        if let Err(text) = qualified_name(&key.to_ascii_lowercase()) {
+        bytes += key.len() + value.as_str().map_or(0, str::len);
+        if errors.len() <= ERRORS_SHOWN_MAX
+            && let Err(text) = qualified_name(&key.to_ascii_lowercase())
+        {
             errors.push(FieldError::invalid(path, &quote(key), &text));
         }
-        bytes += key.len() + value.as_str().map_or(0, str::len);
     }
     if bytes > ANNOTATIONS_BYTES_MAX {
         errors.push(FieldError::too_long(path, ANNOTATIONS_BYTES_MAX));
@@ -144,6 +152,9 @@ fn annotations(annotations: &Value, errors: &mut Vec<FieldError>) {
 
 fn finalizers(object: &Value, errors: &mut Vec<FieldError>) {
     for finalizer in meta::finalizers(object) {
+        if errors.len() > ERRORS_SHOWN_MAX {
+            break;
+        }
         let checked = qualified_name(finalizer).and_then(|()| {
             if finalizer.contains('/') || STANDARD_FINALIZERS.contains(&finalizer) {
                 Ok(())
@@ -163,6 +174,9 @@ fn finalizers(object: &Value, errors: &mut Vec<FieldError>) {
 
 fn owners(owners: &Value, errors: &mut Vec<FieldError>) {
     for (index, owner) in owners.as_array().into_iter().flatten().enumerate() {
+        if errors.len() > ERRORS_SHOWN_MAX {
+            break;
+        }
         for member in ["apiVersion", "kind", "name", "uid"] {
             if owner[member].as_str().unwrap_or_default().is_empty() {
                 let path = format!("metadata.ownerReferences[{index}].{member}");

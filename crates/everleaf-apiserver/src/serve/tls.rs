@@ -9,16 +9,18 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use everleaf_pki::Leaf;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, SubjectPublicKeyInfoDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{
     DigitallySignedStruct, DistinguishedName, Error, ServerConfig, SignatureScheme, version,
 };
+use webpki::{EndEntityCert, RawPublicKeyEntity};
 
 /// Protocols offered, best first.
 const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -120,6 +122,39 @@ struct PossessionOnly {
     provider: Arc<CryptoProvider>,
 }
 
+impl PossessionOnly {
+    /// Checks possession for a certificate that rustls could not read, for `error`: of version 1, or with a
+    /// critical extension that it does not know. Whether such a certificate counts is the authenticator's question.
+    fn verify_with_its_key(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+        error: Error,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        if EndEntityCert::try_from(certificate).is_ok() {
+            return Err(error);
+        }
+        let Ok(leaf) = Leaf::from_der(certificate) else {
+            return Err(error);
+        };
+        let key = SubjectPublicKeyInfoDer::from(leaf.public_key().spki_der());
+        let algorithms = &self.provider.signature_verification_algorithms;
+        let key = RawPublicKeyEntity::try_from(&key).map_err(|_| error.clone())?;
+        algorithms
+            .mapping
+            .iter()
+            .filter(|(scheme, _)| *scheme == signature.scheme)
+            .flat_map(|(_, algorithms)| algorithms.iter())
+            .find(|algorithm| {
+                key.verify_signature(**algorithm, message, signature.signature())
+                    .is_ok()
+            })
+            .map(|_| HandshakeSignatureValid::assertion())
+            .ok_or(error)
+    }
+}
+
 impl ClientCertVerifier for PossessionOnly {
     fn offer_client_auth(&self) -> bool {
         true
@@ -151,6 +186,7 @@ impl ClientCertVerifier for PossessionOnly {
     ) -> Result<HandshakeSignatureValid, Error> {
         let algorithms = &self.provider.signature_verification_algorithms;
         verify_tls12_signature(message, certificate, signature, algorithms)
+            .or_else(|error| self.verify_with_its_key(message, certificate, signature, error))
     }
 
     fn verify_tls13_signature(
@@ -161,6 +197,7 @@ impl ClientCertVerifier for PossessionOnly {
     ) -> Result<HandshakeSignatureValid, Error> {
         let algorithms = &self.provider.signature_verification_algorithms;
         verify_tls13_signature(message, certificate, signature, algorithms)
+            .or_else(|error| self.verify_with_its_key(message, certificate, signature, error))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

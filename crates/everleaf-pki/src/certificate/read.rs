@@ -1,7 +1,7 @@
 //! Reading an X.509 certificate (RFC 5280 4.1).
 
 use super::CertificateError;
-use crate::asn1::{self, oid};
+use crate::asn1::{self, Element, oid};
 use crate::extension::{self, AltNames, ExtensionError, KeyUsageBits, RawExtension};
 use crate::key::PublicKey;
 use crate::name::Name;
@@ -9,9 +9,10 @@ use crate::signature::{SignatureAlgorithm, SignatureError};
 use der::asn1::{BitStringRef, ObjectIdentifier};
 use der::{Decode, Reader, SliceReader, Tag};
 use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::Offset;
 use std::ops::Range;
 use x509_cert::spki::AlgorithmIdentifierRef;
-use x509_cert::time::{Time, Validity};
 
 /// Where the signed part and the signature stand in a certificate.
 #[derive(Debug)]
@@ -212,11 +213,11 @@ fn read_serial(body: &mut SliceReader<'_>) -> Result<Vec<u8>, CertificateError> 
 }
 
 fn read_validity(body: &mut SliceReader<'_>) -> Result<(Timestamp, Timestamp), CertificateError> {
-    let validity: Validity = Validity::decode(body).map_err(malformed)?;
-    let (not_before, not_after) = (
-        timestamp(validity.not_before)?,
-        timestamp(validity.not_after)?,
-    );
+    let content = asn1::read_content(body, Tag::Sequence).map_err(malformed)?;
+    let mut dates = SliceReader::new(content).map_err(malformed)?;
+    let not_before = read_time(&mut dates)?;
+    let not_after = read_time(&mut dates)?;
+    dates.finish().map_err(malformed)?;
     if not_before >= not_after {
         return Err(CertificateError::NeverValid {
             not_before,
@@ -226,11 +227,43 @@ fn read_validity(body: &mut SliceReader<'_>) -> Result<(Timestamp, Timestamp), C
     Ok((not_before, not_after))
 }
 
-fn timestamp(time: Time) -> Result<Timestamp, CertificateError> {
-    i64::try_from(time.to_unix_duration().as_secs())
-        .ok()
-        .and_then(|seconds| Timestamp::from_second(seconds).ok())
-        .ok_or_else(|| CertificateError::Malformed("date out of range".into()))
+/// UTCTime or GeneralizedTime as RFC 5280 4.1.2.5 writes them: seconds, and `Z`. Any year: Go's zero
+/// time is year 1, "no end" is the year 9999, of which the last day lies past [`Timestamp::MAX`] and
+/// reads as that.
+fn read_time(dates: &mut SliceReader<'_>) -> Result<Timestamp, CertificateError> {
+    const UTC_TIME: u8 = 0x17;
+    const GENERALIZED_TIME: u8 = 0x18;
+    let bad = || CertificateError::Malformed("a date is not one of RFC 5280".into());
+    let Element {
+        identifier,
+        content,
+    } = asn1::read_element(dates).map_err(malformed)?;
+    let pair = |at: usize| -> Option<i8> {
+        let digit = |byte: u8| {
+            byte.is_ascii_digit()
+                .then(|| i8::try_from(byte - b'0').ok())
+        };
+        let (tens, ones) = (digit(*content.get(at)?)??, digit(*content.get(at + 1)?)??);
+        Some(tens * 10 + ones)
+    };
+    let (year, rest) = match (identifier, content.len()) {
+        (UTC_TIME, 13) => {
+            let year = i16::from(pair(0).ok_or_else(bad)?);
+            (year + if year < 50 { 2000 } else { 1900 }, 2)
+        }
+        (GENERALIZED_TIME, 15) => {
+            let (high, low) = (pair(0).ok_or_else(bad)?, pair(2).ok_or_else(bad)?);
+            (i16::from(high) * 100 + i16::from(low), 4)
+        }
+        _ => return Err(bad()),
+    };
+    let part = |index: usize| pair(rest + 2 * index).ok_or_else(bad);
+    let (month, day, hour, minute, second) = (part(0)?, part(1)?, part(2)?, part(3)?, part(4)?);
+    if content.last() != Some(&b'Z') {
+        return Err(bad());
+    }
+    let civil = DateTime::new(year, month, day, hour, minute, second, 0).map_err(|_| bad())?;
+    Ok(Offset::UTC.to_timestamp(civil).unwrap_or(Timestamp::MAX))
 }
 
 fn malformed(error: der::Error) -> CertificateError {

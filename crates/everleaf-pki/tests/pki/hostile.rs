@@ -5,6 +5,7 @@ use everleaf_pki::{
     Chain, Credential, Issuer, KeyAlgorithm, Leaf, PrivateKey, Profile, Subject, Template, Usage,
     VerifiedRequest, pem, signer,
 };
+use jiff::Timestamp;
 use proptest::prelude::*;
 use std::net::IpAddr;
 use std::sync::LazyLock;
@@ -250,4 +251,64 @@ fn lifetimes_beyond_the_calendar_are_refused() {
     let before = Issuer::self_signed("ca", key, [1; 16], at(-10), at(NOW_S));
     assert!(before.is_err(), "no certificate dates before 1970");
     assert_eq!(Profile::default().backdate, Duration::from_secs(300));
+}
+
+/// A certificate's dates are its maker's choice: Go's zero time, RFC 5280's "no end", and dates that are none.
+#[test]
+fn dates_at_the_edges_of_the_calendar() {
+    let der = CA.certificate().der().to_vec();
+    let utc = |text: &str| [&[0x17, 13][..], text.as_bytes()].concat();
+    let generalized = |text: &str| [&[0x18, 15][..], text.as_bytes()].concat();
+    let read = |not_before: Vec<u8>, not_after: Vec<u8>| {
+        Leaf::from_der(&with_dates(&der, &[not_before, not_after].concat()))
+            .map(|leaf| (leaf.not_before().to_string(), leaf.not_after().to_string()))
+            .map_err(|error| error.to_string())
+    };
+    let dates = |before: &str, after: &str| Ok((before.to_owned(), after.to_owned()));
+    assert_eq!(
+        read(generalized("00010101000000Z"), utc("491231235959Z")),
+        dates("0001-01-01T00:00:00Z", "2049-12-31T23:59:59Z")
+    );
+    assert_eq!(
+        read(utc("500101000000Z"), generalized("99991231235959Z")),
+        dates("1950-01-01T00:00:00Z", &Timestamp::MAX.to_string())
+    );
+    for bad in [
+        utc("261301000000Z"),
+        utc("260230000000Z"),
+        utc("260101000060Z"),
+        utc("2601010000000"),
+        utc("2a0101000000Z"),
+        generalized("2026010100000Z0"),
+        vec![0x17, 0],
+        vec![0x04, 1, 0],
+    ] {
+        assert!(read(bad.clone(), utc("491231235959Z")).is_err(), "{bad:?}");
+    }
+}
+
+/// The certificate with another `Validity`; the signature no longer fits, which reading does not mind.
+fn with_dates(der: &[u8], validity: &[u8]) -> Vec<u8> {
+    let wrap = |content: &[u8]| tlv(0x30, content);
+    let element = |der: &[u8]| {
+        let (header, length) = match der[1] {
+            short @ 0..=0x7f => (2, usize::from(short)),
+            0x81 => (3, usize::from(der[2])),
+            _ => (4, usize::from(u16::from_be_bytes([der[2], der[3]]))),
+        };
+        (header, header + length)
+    };
+    let content = &der[element(der).0..];
+    let (tbs, rest) = content.split_at(element(content).1);
+    let body = &tbs[element(tbs).0..];
+    // version, serial, algorithm, issuer, then validity
+    let at = (0..4).fold(0, |at, _| at + element(&body[at..]).1);
+    let after = at + element(&body[at..]).1;
+    wrap(
+        &[
+            wrap(&[&body[..at], &wrap(validity), &body[after..]].concat()),
+            rest.to_vec(),
+        ]
+        .concat(),
+    )
 }

@@ -4,11 +4,16 @@ use std::sync::Arc;
 
 use everleaf_pki::Usage;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use rcgen::KeyPair;
 use rustls::client::ResolvesClientCert;
 use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
-use rustls::{HandshakeKind, SignatureScheme};
+use rustls::{HandshakeKind, SignatureScheme, SupportedProtocolVersion};
 use serde_json::json;
+
+use crate::fixture::{VERSION_1_KEY_PEM, VERSION_1_PEM};
 
 use super::house::{
     ENDS, House, TLS_VERSIONS, ask_whoami, authority, credential, parts, read, time, whoami_request,
@@ -58,6 +63,30 @@ async fn a_worthless_certificate_is_a_401_and_no_alert() {
     }
 }
 
+/// rustls cannot read a certificate of version 1; possession of its key is checked all the same.
+#[tokio::test(start_paused = true)]
+async fn a_certificate_rustls_cannot_read_is_no_alert_either() {
+    let house = House::new();
+    let provider = aws_lc_rs::default_provider();
+    let chain = vec![CertificateDer::from_pem_slice(VERSION_1_PEM.as_bytes()).unwrap()];
+    let key = |pem: &[u8]| {
+        let key = PrivateKeyDer::from_pem_slice(pem).unwrap();
+        provider.key_provider.load_private_key(key).unwrap()
+    };
+    let own = CertifiedKey::new(chain.clone(), key(VERSION_1_KEY_PEM.as_bytes()));
+    let other = KeyPair::generate().unwrap().serialize_pem();
+    let forged = CertifiedKey::new(chain, key(other.as_bytes()));
+    for version in TLS_VERSIONS {
+        let mut config = house.client_of(None, "http/1.1", &[version]);
+        config.client_auth_cert_resolver = Arc::new(Always(Arc::new(own.clone())));
+        assert_eq!(house.whoami(config).await.0, 401, "{version:?}");
+        assert!(
+            is_turned_away(&house, version, &forged).await,
+            "{version:?}"
+        );
+    }
+}
+
 #[derive(Debug)]
 struct Always(Arc<CertifiedKey>);
 
@@ -82,20 +111,31 @@ async fn a_certificate_without_its_key_does_not_get_in() {
         .unwrap();
     let forged = CertifiedKey::new(parts(&alice).0, key);
     for version in TLS_VERSIONS {
-        let mut config = house.client_of(None, "http/1.1", &[version]);
-        config.client_auth_cert_resolver = Arc::new(Always(Arc::new(forged.clone())));
-        let outcome = async {
-            let stream = house.connect(&Arc::new(config)).await.ok()?;
-            // TLS 1.3 clients hear of it with the first answer.
-            let (mut sender, connection) =
-                hyper::client::conn::http1::handshake(TokioIo::new(stream))
-                    .await
-                    .ok()?;
-            tokio::spawn(connection);
-            sender.send_request(whoami_request()).await.ok()
-        };
-        assert!(outcome.await.is_none(), "{version:?}");
+        assert!(
+            is_turned_away(&house, version, &forged).await,
+            "{version:?}"
+        );
     }
+}
+
+/// True when a client with this certificate gets no answer at all.
+async fn is_turned_away(
+    house: &House,
+    version: &'static SupportedProtocolVersion,
+    identity: &CertifiedKey,
+) -> bool {
+    let mut config = house.client_of(None, "http/1.1", &[version]);
+    config.client_auth_cert_resolver = Arc::new(Always(Arc::new(identity.clone())));
+    let outcome = async {
+        let stream = house.connect(&Arc::new(config)).await.ok()?;
+        // TLS 1.3 clients hear of it with the first answer.
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .ok()?;
+        tokio::spawn(connection);
+        sender.send_request(whoami_request()).await.ok()
+    };
+    outcome.await.is_none()
 }
 
 #[tokio::test(start_paused = true)]

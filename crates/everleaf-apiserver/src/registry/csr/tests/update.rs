@@ -242,6 +242,14 @@ fn case_44_certificates() {
     let cut = everleaf_pki::pem::encode("CERTIFICATE", &der[..der.len() - 1]);
     let junk_after =
         everleaf_pki::pem::encode("CERTIFICATE", &[der.clone(), vec![0x30, 0x00]].concat());
+    // UTCTime and GeneralizedTime start with their tag and length; the first is notBefore.
+    let at = der
+        .windows(2)
+        .position(|pair| pair == [0x17, 13])
+        .expect("a date");
+    let mut backwards = der.clone();
+    backwards[at + 2..at + 4].copy_from_slice(b"49");
+    let backwards = everleaf_pki::pem::encode("CERTIFICATE", &backwards);
     for (what, pem, sound) in [
         ("one", good_pem.clone(), true),
         ("text around", format!("hello\n{good_pem}\nbye\n"), true),
@@ -279,6 +287,7 @@ fn case_44_certificates() {
         ),
         ("cut short", cut, false),
         ("junk after", junk_after, false),
+        ("dates of no use", backwards, true),
     ] {
         let object = with(&[], &pem);
         let errors = put("status", &object, &good()).0;
