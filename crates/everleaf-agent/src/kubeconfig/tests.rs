@@ -226,6 +226,15 @@ fn the_document_has_the_shape_that_the_kubelet_writes() {
         certificate: current.clone(),
         key: current,
     });
+    // Whatever its length, a value stands on its key's line.
+    let token = "x".repeat(4000);
+    let long = parse(&one(SOUND, &format!("token: {token}"))).unwrap();
+    let yaml = long.to_yaml(&Names::BOOTSTRAP);
+    assert!(
+        yaml.contains(&format!("    token: {token}\n")),
+        "{}",
+        &*yaml
+    );
     insta::assert_snapshot!(&*kubeconfig.to_yaml(&Names::BOOTSTRAP), @r"
     apiVersion: v1
     kind: Config

@@ -167,7 +167,9 @@ impl Kubeconfig {
                 user,
             }],
         };
-        let text = serde_saphyr::to_string(&document)
+        // Each value on its key's line, as kubectl writes it: many a script takes it from there with grep.
+        let options = serde_saphyr::ser_options! { prefer_block_scalars: false };
+        let text = serde_saphyr::to_string_with_options(&document, options)
             .expect("invariant: a document of strings and booleans serializes");
         Zeroizing::new(text)
     }

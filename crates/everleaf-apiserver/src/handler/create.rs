@@ -1,5 +1,6 @@
 //! create: a body becomes an object (spec/api.md 1.2).
 
+use everleaf_api::fields::ERRORS_SHOWN_MAX;
 use everleaf_api::negotiate::{self, Encoding};
 use everleaf_api::schema::{Decoded, Type};
 use everleaf_api::{Status, meta};
@@ -194,7 +195,7 @@ pub(super) fn judge_warnings(
             decoded.object["kind"].as_str().unwrap_or(""),
             decoded.object["apiVersion"].as_str().unwrap_or(""),
             decoded.object["kind"].as_str().unwrap_or(""),
-            warnings.join(", "),
+            warnings[..warnings.len().min(ERRORS_SHOWN_MAX)].join(", "),
         ))),
     }
 }

@@ -19,8 +19,12 @@ pub(super) const JSON: &str = "application/json";
 const YAML: &str = "application/yaml";
 /// Of the health endpoints and the rare plain error.
 pub(super) const TEXT: &str = "text/plain; charset=utf-8";
-/// Longest text of one warning, in bytes (`apimachinery/pkg/util/net` truncates likewise).
-const WARNING_BYTES_MAX: usize = 4096;
+/// Longest text of all warnings of one answer together, in bytes; what goes beyond is left out
+/// (`apiserver/pkg/endpoints/filters/warning.go` truncates likewise). Clients refuse an endless head.
+const WARNINGS_BYTES_MAX: usize = 4096;
+/// What a header costs besides its value, in bytes (RFC 9113 6.5.2, and keeps them below the hundred that
+/// Python's client takes).
+const HEADER_BYTES: usize = 32;
 
 /// What kind of answer an endpoint gives: which shapes it can take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -208,12 +212,17 @@ pub(super) fn error(status: &Status) -> Response<Body> {
     response
 }
 
-/// Adds a `Warning: 299 - "text"` header.
+/// Adds a `Warning: 299 - "text"` header, if there is room for it.
 pub(super) fn warn(headers: &mut HeaderMap, text: &str) {
+    let present: usize = headers
+        .get_all(WARNING)
+        .iter()
+        .map(|value| value.len() + HEADER_BYTES)
+        .sum();
     let mut quoted = String::from("299 - \"");
     for character in text.chars() {
-        if quoted.len() > WARNING_BYTES_MAX {
-            break;
+        if present + quoted.len() >= WARNINGS_BYTES_MAX {
+            return;
         }
         match character {
             '"' | '\\' => quoted.extend(['\\', character]),
@@ -235,7 +244,9 @@ pub(super) fn to_json(value: &Value) -> Vec<u8> {
 fn yaml(json: &[u8]) -> Result<String, Status> {
     let tree: Value = serde_json::from_slice(json)
         .map_err(|error| Status::internal(format!("the answer is not JSON: {error}")))?;
-    serde_saphyr::to_string(&tree)
+    // Long values (Base64, mostly) stay on their key's line, as upstream writes them.
+    let options = serde_saphyr::ser_options! { prefer_block_scalars: false };
+    serde_saphyr::to_string_with_options(&tree, options)
         .map_err(|error| Status::internal(format!("the answer cannot be written as YAML: {error}")))
 }
 
@@ -296,6 +307,25 @@ mod tests {
         let pretty = String::from_utf8(indent(json)).unwrap();
         let expected = "{\n  \"b\": [\n    1,\n    {\n      \"a\": \"x,\\\"{}:\"\n    }\n  ],\n  \"a\": {},\n  \"c\": []\n}";
         assert_eq!(pretty, expected);
+    }
+
+    #[test]
+    fn warnings_do_not_fill_the_head() {
+        let mut headers = HeaderMap::new();
+        for field in 0..10_000 {
+            warn(&mut headers, &format!("unknown field \"spec.f{field}\""));
+        }
+        let bytes: usize = headers.get_all(WARNING).iter().map(HeaderValue::len).sum();
+        assert!((1_000..=4_096).contains(&bytes), "{bytes}");
+        let count = headers.get_all(WARNING).iter().count();
+        assert!((20..90).contains(&count), "{count}");
+    }
+
+    #[test]
+    fn yaml_keeps_long_values_on_their_line() {
+        let long = "QUJD".repeat(500);
+        let text = yaml(format!(r#"{{"data":{{"k":"{long}"}}}}"#).as_bytes()).unwrap();
+        assert!(text.contains(&format!("k: {long}\n")), "{text}");
     }
 
     #[test]
