@@ -1,5 +1,5 @@
-//! With which kubeconfig an agent works, and when it writes one (mode A of the kubelet;
-//! spec/agent.md 2.2 to 2.5).
+//! With which kubeconfig an agent works, and when it writes one (the kubelet's background
+//! rotation).
 //!
 //! Owns the choice between the kubeconfig K and the bootstrap kubeconfig B at start, the judgement
 //! whether K still holds a usable credential, and the kubeconfig that names the store's `current`.
@@ -237,7 +237,7 @@ fn names_current(user: &User, cert_dir: &Path) -> bool {
 }
 
 /// The certificate and key files that K names, if it names files: where a kubelet looks when its
-/// cert dir has no `current` (spec/agent.md 3.3).
+/// cert dir has no `current`.
 pub(crate) fn named_files(path: &Path) -> Option<(PathBuf, PathBuf)> {
     let pair = Kubeconfig::read(path).ok()?.user.client_certificate?;
     match (pair.certificate, pair.key) {

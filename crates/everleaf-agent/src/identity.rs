@@ -1,5 +1,5 @@
 //! Who the node is: the subject of its certificates, and the names and addresses of its serving
-//! certificate (spec/agent.md 4.2 to 4.4).
+//! certificate.
 //!
 //! Owns the rules that turn a Node object's addresses into SANs. It refuses to know where the
 //! object comes from and when to look again.

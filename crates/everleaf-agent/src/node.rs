@@ -410,7 +410,7 @@ fn new_machine(
     }
 }
 
-/// What a kubelet asks for (spec/agent.md 4.2 to 4.5).
+/// What a kubelet asks for.
 fn machine_config(
     config: &Config,
     kind: Kind,

@@ -135,7 +135,7 @@ impl<'a> Csr<'a> {
             .is_some_and(|text| !text.is_empty())
     }
 
-    /// `Pending`, `Approved,Issued`, … as kubectl prints it (spec/api.md 2). Only the types of the conditions count.
+    /// `Pending`, `Approved,Issued`, … as kubectl prints it. Only the types of the conditions count.
     #[must_use]
     pub fn condition_text(&self) -> String {
         let base = if self.has_condition(DENIED) {

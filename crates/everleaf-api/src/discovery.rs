@@ -1,4 +1,4 @@
-//! Discovery documents: APIVersions, APIGroupList, APIResourceList and the aggregated form (spec/api.md 3.1).
+//! Discovery documents: APIVersions, APIGroupList, APIResourceList and the aggregated form.
 //!
 //! Groups and versions come in the order in which they first appear among the resources, which is their order of
 //! preference; the first version of a group is the preferred one.

@@ -1,4 +1,4 @@
-//! Field errors: path, type, value, detail, rendered as Kubernetes renders them (spec/api.md 4.8).
+//! Field errors: path, type, value, detail, rendered as Kubernetes renders them.
 //!
 //! A validator returns a list of these; [`Status::invalid`](crate::Status::invalid) turns the list into one 422.
 

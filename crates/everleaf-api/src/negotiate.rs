@@ -1,4 +1,4 @@
-//! Content negotiation: Accept → response form; Content-Type → decoder (spec/api.md 2 and 4.6).
+//! Content negotiation: Accept → response form; Content-Type → decoder.
 
 use crate::status::Status;
 

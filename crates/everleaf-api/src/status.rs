@@ -1,4 +1,4 @@
-//! `metav1.Status`: every error of the API, with upstream's codes, reasons and words (spec/api.md 4.8).
+//! `metav1.Status`: every error of the API, with upstream's codes, reasons and words.
 
 use serde_json::{Map, Value, json};
 

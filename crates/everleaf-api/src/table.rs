@@ -1,4 +1,4 @@
-//! Server-side printing: `meta.k8s.io` Table (spec/api.md 2), and PartialObjectMetadata, which its rows carry.
+//! Server-side printing: `meta.k8s.io` Table, and PartialObjectMetadata, which its rows carry.
 //!
 //! Two ways to the same text: [`table`] builds a tree; [`encode_row`] and [`encode`] work on bytes, so that a row rendered
 //! once serves every list and watch.

@@ -1,4 +1,4 @@
-//! Watch events and their framing, for servers and for clients (spec/api.md 4.3).
+//! Watch events and their framing, for servers and for clients.
 
 use serde::Deserialize;
 use serde_json::Value;

@@ -270,7 +270,7 @@ impl Leaf {
         .map_err(|error| malformed(error.to_string()))
     }
 
-    /// "Satisfies the template" (spec/agent.md 5.5): CN equal, wanted DNS names, IPs and Os present.
+    /// "Satisfies the template": CN equal, wanted DNS names, IPs and Os present.
     /// More names than wanted are fine; usages, issuer and key are not compared.
     ///
     /// # Errors

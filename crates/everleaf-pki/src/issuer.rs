@@ -1,7 +1,7 @@
 //! From an approved request to a chain: policy, field by field as the Kubernetes signer, lint, then sign.
 //!
-//! What a certificate says follows spec/controllers.md 4.4 and is the same, byte for byte, as
-//! what kube-controller-manager would write for the request (but for serial number, signature and
+//! What a certificate says is the same, byte for byte, as what
+//! kube-controller-manager would write for the request (but for serial number, signature and
 //! the listed improvements: no weak keys, no repeated names, serial numbers that are never short).
 //! The certificate is linted before the CA key is used, and its signature is verified before
 //! anybody sees it. Who may have a certificate was decided before: an [`ApprovedRequest`] says so.
@@ -302,7 +302,7 @@ impl Issuer {
         &self.key
     }
 
-    /// Field by field as spec/controllers.md 4.4: policy, build, lint, sign, verify own signature.
+    /// Field by field as kube-controller-manager's signer: policy, build, lint, sign, verify own signature.
     /// `serial` is 16 random bytes; the issuer shapes them into [2^64, 2^127).
     ///
     /// # Errors
@@ -366,7 +366,7 @@ impl Issuer {
         Ok(leaf.into())
     }
 
-    /// notBefore and notAfter (spec/controllers.md 4.4), and whether the CA's end cut them.
+    /// notBefore and notAfter, and whether the CA's end cut them.
     fn validity(
         &self,
         duration: Duration,

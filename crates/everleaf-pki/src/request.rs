@@ -246,7 +246,7 @@ impl VerifiedRequest {
     }
 
     /// True when the subject holds anything besides exactly one CN and O values of string types Go reads
-    /// (strict reading for the recognizers; spec/controllers.md 2.2).
+    /// (strict reading for the recognizers).
     pub fn has_unusual_subject(&self) -> bool {
         self.parts.name.is_unusual()
     }
@@ -276,7 +276,7 @@ impl std::fmt::Debug for VerifiedRequest {
 }
 
 /// The name `node-csr-…` under which an agent files a request, so that a lost answer is found
-/// again: a digest of key, subject and usages (client-go's `digestedName`, spec/agent.md 4.7).
+/// again: a digest of key, subject and usages (client-go's `digestedName`).
 ///
 /// ```
 /// use everleaf_pki::{PrivateKey, request};

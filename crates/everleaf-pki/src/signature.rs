@@ -251,7 +251,7 @@ mod tests {
     use super::*;
     use crate::asn1::{SEQUENCE, element, encoded};
 
-    /// spec/agent.md 4.1 for requests, spec/controllers.md 4.4 for certificates.
+    /// As Go chooses for requests and for certificates.
     #[test]
     fn the_key_decides_the_algorithm() {
         use KeyAlgorithm::{EcdsaP256, EcdsaP384, EcdsaP521, Ed25519, Rsa};

@@ -79,7 +79,7 @@ const NODE_SERVING_USAGES: [&[&str]; 2] = [
     &[DIGITAL_SIGNATURE, SERVER_AUTH],
 ];
 
-/// Node client recognizer of the approver (spec/controllers.md 2.2): kubelet client signer, subject
+/// Node client recognizer of the approver: kubelet client signer, subject
 /// of a node, no SANs, one of the two usage sets. Stricter than upstream: the node name must be a
 /// DNS-1123 subdomain, the subject must hold one CN and the O and nothing else, not even values
 /// that Go skips, and the key must be strong. Whether requestor and subject are the same ("self")
@@ -129,7 +129,7 @@ pub fn is_node_client(
         .map_err(|_| "public key is weak or unsupported")
 }
 
-/// The signing rule of a built-in signer (spec/controllers.md 4.2); the error text is upstream's message, exact.
+/// The signing rule of a built-in signer; the error text is upstream's message, exact.
 ///
 /// # Errors
 /// The first rule that the request breaks; for a signer that is not built in, a text saying so.
@@ -241,7 +241,7 @@ pub fn is_dns1123_subdomain(name: &str) -> bool {
     name.len() <= BYTES_MAX && name.split('.').all(is_label)
 }
 
-/// Granted duration (spec/controllers.md 4.5): none → configured; > configured → configured; < 10 min → 10 min.
+/// Granted duration: none → configured; > configured → configured; < 10 min → 10 min.
 ///
 /// ```
 /// use everleaf_pki::signer::granted_duration;

@@ -247,7 +247,7 @@ fn quoted(texts: &[String]) -> String {
 }
 
 /// Key usage bits and extended key usages of a list of usages: bits combined, purposes without
-/// repeats in Go's order (spec/controllers.md 4.4).
+/// repeats in Go's order.
 pub(crate) fn x509_usages(usages: &[Usage]) -> (KeyUsageBits, Vec<ObjectIdentifier>) {
     let mut bits = 0;
     let mut purposes = std::collections::BTreeSet::new();
@@ -301,7 +301,7 @@ mod tests {
         assert_eq!(Usage::parse(""), None);
     }
 
-    /// Cases 52 to 56 of spec/controllers.md 10.3, and each usage alone.
+    /// Upstream's cases (`pkg/controller/certificates/authority/policies_test.go`), and each usage alone.
     #[test]
     fn usages_map_to_bits_and_purposes() {
         let check = |texts: &[&str], bits: u16, purposes: &[ObjectIdentifier]| {

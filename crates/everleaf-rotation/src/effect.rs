@@ -29,7 +29,7 @@ use everleaf_pki::{Chain, Leaf, SignerName, Template, Usage};
 /// Which credential authenticates a request to the server.
 ///
 /// The order of declaration is the order of trial; the machine moves on only when the server answers
-/// 401 (spec/agent.md 5.10).
+/// 401.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CredentialChoice {
     /// The credential in use: what the last `Load`, `Install` or `Revert` named current. It is

@@ -40,15 +40,14 @@ use trust::Trust;
 /// (client-go `certificate_manager.go`, `certificateWaitTimeout`).
 pub const AWAIT_MAX: Duration = Duration::from_secs(15 * 60);
 
-/// How long a pending request is worth waiting for (spec/agent.md 5.9).
+/// How long a pending request is worth waiting for.
 pub const PENDING_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How long a changed template must stay before a pending request is given up for it
-/// (spec/agent.md 5.6).
+/// How long a changed template must stay before a pending request is given up for it.
 pub const TEMPLATE_DEBOUNCE: Duration = Duration::from_secs(10);
 
 /// Wall and monotonic time may drift apart by this much between two turns before it counts as a step
-/// of the clock (spec/agent.md 5.10).
+/// of the clock.
 pub const CLOCK_STEP_MIN: Duration = Duration::from_secs(5);
 
 /// What a certificate is for.

@@ -1,7 +1,7 @@
 //! The load-state table: from what is there to what to do first.
 //!
 //! One pure function, asked after start, after a retry, after a wake-up and after a clock step; there
-//! is no other path (spec/agent.md 2.5 and 5.1). It knows no time: gates such as back-off, spacing and
+//! is no other path. It knows no time: gates such as back-off, spacing and
 //! the request limit are the machine's.
 
 use crate::effect::CredentialChoice;

@@ -1,4 +1,4 @@
-//! Feature gates that concern certificates (spec/agent.md 1.3).
+//! Feature gates that concern certificates.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Kubeconfig files: how to reach an API server, and as whom (spec/agent.md 2).
+//! Kubeconfig files: how to reach an API server, and as whom.
 //!
 //! Owns reading one file (its current context only: no `$KUBECONFIG`, no home directory, no
 //! merging), resolving what it names, and writing one. It refuses to know certificates and clocks:

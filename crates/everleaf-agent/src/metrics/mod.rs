@@ -1,7 +1,7 @@
 //! What the agent counts, and the text form in which Prometheus reads it.
 //!
-//! The five names of the kubelet are kept, with types and buckets, and are always there
-//! (spec/agent.md 6). Two differences are on purpose: the TTL goes negative after expiry, as the
+//! The five names of the kubelet are kept, with types and buckets, and are always there.
+//! Two differences are on purpose: the TTL goes negative after expiry, as the
 //! kubelet's own help text promises, so that an alert fires when it matters; and the client has
 //! rotation counters too. Ours begin with `everleaf_agent_`. Labels are bounded: never the name of
 //! an object.

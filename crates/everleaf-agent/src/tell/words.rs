@@ -1,5 +1,5 @@
 //! The words for each notice: an operator's, and those of the kubelet's log where people search for
-//! them (spec/agent.md 7).
+//! them.
 
 use std::time::Duration;
 
@@ -325,7 +325,7 @@ mod tests {
         }
     }
 
-    /// What people search for in a kubelet's log is found in ours (spec/agent.md 7).
+    /// What people search for in a kubelet's log is found in ours.
     #[test]
     fn the_kubelets_search_words_are_there() {
         let leaf = leaf();

@@ -1,4 +1,4 @@
-//! create: a body becomes an object (spec/api.md 1.2).
+//! create: a body becomes an object.
 
 use everleaf_api::fields::ERRORS_SHOWN_MAX;
 use everleaf_api::negotiate::{self, Encoding};

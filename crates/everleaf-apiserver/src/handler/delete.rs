@@ -1,4 +1,4 @@
-//! delete and deletecollection (spec/api.md 1.6).
+//! delete and deletecollection.
 //!
 //! There is no garbage collector and no grace period: an object without finalizers goes at once,
 //! whatever propagation was asked for. One with finalizers is marked, and goes with the last of them.

@@ -1,4 +1,4 @@
-//! What is served, told to clients: plain and aggregated documents (spec/api.md 3.1).
+//! What is served, told to clients: plain and aggregated documents.
 
 use std::fmt::Write as _;
 use std::sync::LazyLock;

@@ -1,4 +1,4 @@
-//! `/livez`, `/readyz`, `/healthz` (`apiserver/pkg/server/healthz`, spec/api.md 8).
+//! `/livez`, `/readyz`, `/healthz` (`apiserver/pkg/server/healthz`).
 
 use std::fmt::Write as _;
 

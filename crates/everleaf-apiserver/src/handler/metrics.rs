@@ -1,5 +1,4 @@
-//! `/metrics`: a small, honest set with upstream's names and bounded labels (spec/api.md 8,
-//! spec/controllers.md 4.5).
+//! `/metrics`: a small, honest set with upstream's names and bounded labels.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};

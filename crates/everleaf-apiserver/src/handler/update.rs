@@ -1,4 +1,4 @@
-//! update: an object is replaced, through its main endpoint or a subresource (spec/api.md 1.4, 4.5).
+//! update: an object is replaced, through its main endpoint or a subresource.
 
 use everleaf_api::fields::FieldError;
 use everleaf_api::{Status, meta};

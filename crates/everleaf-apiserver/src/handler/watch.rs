@@ -1,4 +1,4 @@
-//! A watch: events of one selection as a stream of frames (spec/api.md 4.3, 4.4).
+//! A watch: events of one selection as a stream of frames.
 //!
 //! The stream is driven from outside: [`WatchStream::poll_next`] takes the time that has passed since
 //! it was opened, [`WatchStream::next_wake`] says when to come back although nothing happened. The

@@ -36,7 +36,7 @@ impl Credential {
         Self::new(chain, PrivateKey::from_pem(text)?)
     }
 
-    /// Kubelet layout: certificates, leaf first, then exactly one key block (spec/agent.md 3.2).
+    /// Kubelet layout: certificates, leaf first, then exactly one key block.
     pub fn to_pem(&self) -> Zeroizing<String> {
         let key = self.key.to_pem();
         let chain = self.chain.to_pem();

@@ -1,4 +1,4 @@
-//! The lint: what must hold for every certificate before the CA key is used (spec/controllers.md 9.5).
+//! The lint: what must hold for every certificate before the CA key is used.
 //!
 //! It reads the encoded bytes back with the same reader as any certificate, so that it judges
 //! what would be signed, not what was meant.

@@ -1,4 +1,4 @@
-//! Issuing: the signer cases of spec/controllers.md 10.3 by their numbers, then what is ours.
+//! Issuing: upstream's signer cases, then what is ours.
 
 use crate::fixture::{
     self, CLIENT, CLIENT_USAGES, Case, KUBELET_CLIENT, LEGACY, NOW_S, RawRequest, SERVING,
@@ -402,7 +402,7 @@ fn what_can_never_be_issued_says_why() {
     }
 }
 
-/// S4 of spec/controllers.md 3.2: refused for good, with a reason of its own.
+/// A weak key: refused for good, with a reason of its own.
 #[test]
 fn weak_keys_get_no_certificate() {
     let text = include_str!("../../testdata/openssl/request-rsa-1024.pem");

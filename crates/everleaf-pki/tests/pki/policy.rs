@@ -26,7 +26,7 @@ fn recognize(
     );
 }
 
-/// Cases 10 to 19 of spec/controllers.md 10.2.
+/// Upstream's cases (`pkg/controller/certificates/approver/sarapprove_test.go`).
 #[test]
 fn the_recognizer_takes_what_kubelets_send() {
     let node = node_request();

@@ -148,7 +148,7 @@ fn other_attributes_are_ignored() {
     assert!(VerifiedRequest::from_der(&odd.der()).is_ok());
 }
 
-/// A25 of spec/controllers.md 3.8.
+/// Two extensions of one kind, in one attribute or in two, could be read differently by two parsers.
 #[test]
 fn repeated_extensions_are_refused_across_attributes() {
     let names = |name: &[u8]| extension(SAN, &seq(&[tlv(0x82, name)]));
@@ -200,7 +200,7 @@ fn unusual_subjects_are_counted_before_their_values_are_read() {
     );
 }
 
-/// spec/agent.md 4.7: the public key is the P-256 base point.
+/// The public key is the P-256 base point.
 #[test]
 fn digest_names_are_client_gos() {
     let key =

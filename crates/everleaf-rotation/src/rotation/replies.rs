@@ -15,7 +15,7 @@ use everleaf_pki::Chain;
 use jiff::Timestamp;
 use std::time::Duration;
 
-/// A useless pending key is replaced at most this often (spec/agent.md 4.8).
+/// A useless pending key is replaced at most this often.
 const REKEY_SPACING: Duration = Duration::from_secs(5 * 60);
 /// The longest wait for a certificate that begins in the future, or that `Retry-After` can ask for.
 const PATIENCE_MAX: Duration = Duration::from_secs(60 * 60);

@@ -2,7 +2,7 @@
 //!
 //! The signer dates certificates by its clock, the node judges them by its own. When only one of the
 //! two was moved, a new certificate can be in its rotation window, or expired, at birth, and a machine
-//! that believes its clock asks again at once, for ever (spec/controllers.md 7.2, P2, P3, P6). Two
+//! that believes its clock asks again at once, for ever. Two
 //! bounds prevent that without ever letting the certificate lapse on the server's clock.
 
 use crate::notice::Cause;

@@ -7,7 +7,7 @@ use crate::time::Monotonic;
 use std::collections::BTreeSet;
 
 /// How many 401 answers in a row, seconds apart, prove that a credential is refused when nothing else
-/// is at stake (spec/agent.md 2.3).
+/// is at stake.
 pub(super) const REFUSALS_MAX: u32 = 3;
 
 /// Memory of the server's answers about credentials.
@@ -76,7 +76,7 @@ impl Trust {
     }
 }
 
-/// The credentials there are, in the order of trial (spec/agent.md 5.10).
+/// The credentials there are, in the order of trial.
 pub(super) fn candidates(
     kind: Kind,
     has_current: bool,

@@ -1,5 +1,4 @@
-//! The life of a CertificateSigningRequest: upstream's conformance test step by step (spec/api.md 11,
-//! C1 to C19), and what only requests have.
+//! The life of a CertificateSigningRequest: upstream's conformance test step by step (`test/e2e/auth/certificates.go`), and what only requests have.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

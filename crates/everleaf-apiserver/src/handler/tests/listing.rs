@@ -1,4 +1,4 @@
-//! Lists: versions, pages, selectors, forms (spec/api.md 4.2).
+//! Lists: versions, pages, selectors, forms.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! Watches (spec/api.md 4.3, 4.4).
+//! Watches.
 
 use serde_json::{Value, json};
 

@@ -1,5 +1,5 @@
 //! CertificateSigningRequests: what the server stamps, what each endpoint may change, which requests are well-formed
-//! (spec/api.md 1; `pkg/registry/certificates/certificates/strategy.go`,
+//! (`pkg/registry/certificates/certificates/strategy.go`,
 //! `pkg/apis/certificates/validation/validation.go`).
 //!
 //! Who may approve or sign is admission's question, and whether a request deserves it is the controllers'.

@@ -1,4 +1,4 @@
-//! Field errors of a CSR: rules V2 to V15 and U1 to U11 of spec/api.md 1.3 and 1.5. Errors are collected, never cut short,
+//! Field errors of a CSR: `pkg/apis/certificates/validation/validation.go`. Errors are collected, never cut short,
 //! except where a later one would only repeat an earlier.
 //!
 //! A stored object may break a rule that was made after it (or that another API version does not have). Such an object

@@ -1,5 +1,5 @@
-//! Review APIs: create-only, answered at once, never stored (spec/api.md 6.9;
-//! `pkg/registry/{authentication,authorization}/*/rest.go`, `pkg/apis/authorization/validation/validation.go`).
+//! Review APIs: create-only, answered at once, never stored
+//! (`pkg/registry/{authentication,authorization}/*/rest.go`, `pkg/apis/authorization/validation/validation.go`).
 //!
 //! An access review runs the whole authorization chain on attributes that nobody sent, also for subresources that no
 //! endpoint serves: the approver asks about `certificatesigningrequests/selfnodeclient`.

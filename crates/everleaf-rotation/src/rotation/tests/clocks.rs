@@ -1,4 +1,4 @@
-//! Clocks that move (spec/agent.md 5.10; E5, E15).
+//! Clocks that move.
 
 use super::world::*;
 use crate::event::Event;

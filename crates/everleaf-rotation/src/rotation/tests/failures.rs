@@ -1,4 +1,4 @@
-//! What each failure does (spec/agent.md 5.7, 10.1 items 38 to 44; E7, E9 to E12).
+//! What each failure does (client-go `certificate_manager_test.go`, and what it lacks).
 
 use super::world::*;
 use crate::effect::CredentialChoice;
