@@ -128,7 +128,8 @@ fn joins(sandbox: &Sandbox, up: &Up<'_>, agent: &mut Agent<'_>) -> Result<Verdic
         certificate.names.as_str(),
         "DNS:n2, IP Address:127.0.0.1",
     )?;
-    kubelet_layout(agent)?;
+    // The record of the pending request goes last, a moment after the certificate came.
+    eventually("the layout of a kubelet", 5, || kubelet_layout(agent))?;
     same(
         "who it is",
         whoami(&agent.kubectl())?,
