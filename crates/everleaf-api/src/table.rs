@@ -3,6 +3,8 @@
 //! Two ways to the same text: [`table`] builds a tree; [`encode_row`] and [`encode`] work on bytes, so that a row rendered
 //! once serves every list and watch.
 
+use std::borrow::Borrow;
+
 use serde_json::{Map, Value, json};
 
 use crate::codec::json_write;
@@ -181,13 +183,13 @@ pub fn encode_partial_object_metadata(object: &Value, v1: bool) -> Vec<u8> {
 
 /// A PartialObjectMetadataList of objects, as JSON text.
 #[must_use]
-pub fn encode_partial_object_metadata_list<'o>(
+pub fn encode_partial_object_metadata_list(
     list_meta: &Value,
-    objects: impl IntoIterator<Item = &'o Value>,
+    objects: impl IntoIterator<Item: Borrow<Value>>,
 ) -> Vec<u8> {
     let items: Vec<_> = objects
         .into_iter()
-        .map(|o| PARTIAL_OBJECT_METADATA.encode(o))
+        .map(|o| PARTIAL_OBJECT_METADATA.encode(o.borrow()))
         .collect();
     PARTIAL_OBJECT_METADATA.encode_list_json(list_meta, &items)
 }

@@ -41,15 +41,15 @@ impl Shelf {
         let revision = self.revision.fetch_add(1, Ordering::Relaxed) + 1;
         let namespace = crate::read::text(&object, "/metadata/namespace").to_owned();
         let name = crate::read::text(&object, "/metadata/name").to_owned();
-        let stored = Stored {
-            resource,
-            namespace: namespace.clone(),
-            name: name.clone(),
-            revision,
-            created: revision,
+        let descriptor = crate::registry::by_resource(resource).expect("a resource");
+        let place = (namespace.clone(), name.clone());
+        let stored = Stored::new(
+            descriptor,
+            place,
+            (revision, revision),
             object,
-            bytes: Bytes::new(),
-        };
+            Bytes::new(),
+        );
         let key = (resource.to_owned(), namespace, name);
         self.objects
             .lock()

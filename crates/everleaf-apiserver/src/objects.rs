@@ -1,9 +1,14 @@
 //! The committed state as everyone reads it: immutable objects behind `Arc`, by resource, namespace and name.
-use bytes::Bytes;
-use serde_json::Value;
+use std::borrow::Cow;
 use std::sync::Arc;
 
-/// A stored object at one revision. `object` carries the resourceVersion; `bytes` is the stored protobuf without it.
+use bytes::Bytes;
+use everleaf_api::{meta, schema::Type};
+use serde_json::Value;
+
+use crate::registry::Descriptor;
+
+/// A stored object at one revision.
 #[derive(Debug)]
 pub struct Stored {
     /// Plural resource, unique among those served (`secrets`, `certificatesigningrequests`, …).
@@ -16,10 +21,77 @@ pub struct Stored {
     pub revision: u64,
     /// Revision of its creation.
     pub created: u64,
-    /// JSON-shaped object.
-    pub object: Value,
-    /// `k8s\0` envelope as stored.
+    /// The account it counts under, see [`Descriptor::tally`].
+    pub account: Option<Box<str>>,
+    /// `k8s\0` envelope as stored, without resourceVersion.
     pub bytes: Bytes,
+    r#type: &'static Type,
+    /// None for a [compact](Descriptor::compact) resource.
+    tree: Option<Value>,
+}
+
+impl Stored {
+    /// `object` is what `bytes` decode to; its resourceVersion is set here.
+    pub fn new(
+        descriptor: &'static Descriptor,
+        (namespace, name): (String, String),
+        (revision, created): (u64, u64),
+        mut object: Value,
+        bytes: Bytes,
+    ) -> Self {
+        let account = descriptor.tally.and_then(|of| of(&object));
+        let tree = (!descriptor.compact).then(|| {
+            meta::set(&mut object, "resourceVersion", &revision.to_string());
+            object
+        });
+        Self {
+            resource: descriptor.resource,
+            namespace,
+            name,
+            revision,
+            created,
+            account: account.map(String::into_boxed_str),
+            bytes,
+            r#type: descriptor.r#type,
+            tree,
+        }
+    }
+
+    /// The same object at another revision: what a delete shows.
+    pub(crate) fn at_revision(&self, revision: u64) -> Self {
+        let mut tree = self.tree.clone();
+        if let Some(tree) = &mut tree {
+            meta::set(tree, "resourceVersion", &revision.to_string());
+        }
+        Self {
+            resource: self.resource,
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
+            revision,
+            created: self.created,
+            account: self.account.clone(),
+            bytes: self.bytes.clone(),
+            r#type: self.r#type,
+            tree,
+        }
+    }
+
+    /// JSON-shaped object with its resourceVersion. Of a [compact](Descriptor::compact) resource it is decoded at each
+    /// call: keep what you got.
+    ///
+    /// # Panics
+    /// Never: what is stored was decoded once before it became visible.
+    pub fn object(&self) -> Cow<'_, Value> {
+        if let Some(tree) = &self.tree {
+            return Cow::Borrowed(tree);
+        }
+        let mut object = self
+            .r#type
+            .decode_protobuf(&self.bytes)
+            .expect("invariant: stored bytes were decoded before they were stored");
+        meta::set(&mut object, "resourceVersion", &self.revision.to_string());
+        Cow::Owned(object)
+    }
 }
 
 /// Read access to committed state; what authentication, authorization and admission see.
@@ -30,4 +102,39 @@ pub trait Objects: Send + Sync {
     fn list(&self, resource: &str, namespace: Option<&str>) -> Vec<Arc<Stored>>;
     /// Revision of the last change to any object of this resource; 0 when never. Lets readers cache what they compile.
     fn last_change(&self, resource: &str) -> u64;
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::registry::{by_resource, csr::CERTIFICATE_SIGNING_REQUESTS};
+
+    fn check(descriptor: &'static Descriptor, object: Value) -> Stored {
+        let bytes: Bytes = descriptor.r#type.encode_protobuf(&object).into();
+        let decoded = descriptor.r#type.decode_protobuf(&bytes).unwrap();
+        let place = (String::new(), "a".to_owned());
+        let stored = Stored::new(descriptor, place, (7, 3), decoded.clone(), bytes);
+        let mut expected = decoded;
+        expected["metadata"]["resourceVersion"] = "7".into();
+        assert_eq!(*stored.object(), expected);
+        expected["metadata"]["resourceVersion"] = "9".into();
+        let gone = stored.at_revision(9);
+        assert_eq!(*gone.object(), expected);
+        assert_eq!((gone.revision, gone.created), (9, 3));
+        stored
+    }
+
+    #[test]
+    fn an_object_reads_the_same_whether_its_tree_is_kept_or_not() {
+        let csr = json!({"metadata": {"name": "a"}, "spec": {"username": "u", "signerName": "k.io/x",
+            "request": "AAAA", "usages": ["client auth"]}});
+        let stored = check(&CERTIFICATE_SIGNING_REQUESTS, csr);
+        assert!(stored.tree.is_none(), "the encoding alone");
+        assert_eq!(stored.account.as_deref(), Some("u (other signers)"));
+        let node = json!({"metadata": {"name": "a"}});
+        let stored = check(by_resource("nodes").unwrap(), node);
+        assert!(stored.tree.is_some() && stored.account.is_none());
+    }
 }

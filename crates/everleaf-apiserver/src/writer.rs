@@ -16,14 +16,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
-use everleaf_api::meta;
 use serde_json::Value;
 use tokio::sync::oneshot;
 
 use crate::objects::{Objects, Stored};
 use crate::registry::{DESCRIPTORS, Descriptor};
 use crate::store::{Change, KEY_PREFIX, Store, StoreError};
-use crate::watch_cache::{Cache, Event, at_revision, key_of};
+use crate::watch_cache::{Cache, Event, key_of};
 
 /// Proposals that may wait for the writer; beyond it a request is told to come back (429).
 pub const QUEUE_MAX: usize = 1024;
@@ -299,29 +298,22 @@ impl Committer {
         let revision = self.revision + pending.changes.len() as u64 + 1;
         let created = present.as_ref().map_or(revision, |object| object.created);
         let (object, value) = match proposal.operation {
-            Operation::Put { mut object, bytes } => {
-                self.check_tally(descriptor, &object, proposal.tally_max, pending)?;
-                meta::set(&mut object, "resourceVersion", &revision.to_string());
-                let stored = Stored {
-                    resource: descriptor.resource,
-                    namespace: proposal.namespace,
-                    name: proposal.name,
-                    revision,
-                    created,
-                    object,
-                    bytes: bytes.clone(),
-                };
+            Operation::Put { object, bytes } => {
+                let place = (proposal.namespace, proposal.name);
+                let revisions = (revision, created);
+                let stored = Stored::new(descriptor, place, revisions, object, bytes.clone());
+                self.check_tally(&stored, proposal.tally_max, pending)?;
                 (Arc::new(stored), Some(bytes))
             }
             Operation::Delete => {
                 let present = present.as_ref().ok_or(Refusal::Changed)?;
-                (Arc::new(at_revision(present, revision)), None)
+                (Arc::new(present.at_revision(revision)), None)
             }
         };
-        pending.count(descriptor, present.as_deref(), -1);
+        pending.count(present.as_deref(), -1);
         let deleted = value.is_none();
         if !deleted {
-            pending.count(descriptor, Some(&object), 1);
+            pending.count(Some(&object), 1);
         }
         pending.changes.push(Change {
             revision,
@@ -341,16 +333,15 @@ impl Committer {
 
     fn check_tally(
         &self,
-        descriptor: &Descriptor,
-        object: &Value,
+        stored: &Stored,
         max: Option<usize>,
         pending: &Pending,
     ) -> Result<(), Refusal> {
-        let (Some(max), Some(account)) = (max, descriptor.tally.and_then(|of| of(object))) else {
+        let (Some(max), Some(account)) = (max, stored.account.as_deref()) else {
             return Ok(());
         };
-        let committed = self.cache.tally(descriptor.resource, &account);
-        let key = (descriptor.resource, account);
+        let committed = self.cache.tally(stored.resource, account);
+        let key = (stored.resource, account.to_owned());
         let held = committed.saturating_add_signed(pending.tally.get(&key).copied().unwrap_or(0));
         if held < max {
             return Ok(());
@@ -370,15 +361,11 @@ impl Committer {
 }
 
 impl Pending {
-    fn count(&mut self, descriptor: &Descriptor, object: Option<&Stored>, by: isize) {
-        let account = object
-            .zip(descriptor.tally)
-            .and_then(|(object, of)| of(&object.object));
-        if let Some(account) = account {
-            *self
-                .tally
-                .entry((descriptor.resource, account))
-                .or_default() += by;
+    fn count(&mut self, object: Option<&Stored>, by: isize) {
+        let Some(object) = object else { return };
+        if let Some(account) = object.account.as_deref() {
+            let key = (object.resource, account.to_owned());
+            *self.tally.entry(key).or_default() += by;
         }
     }
 }
@@ -438,23 +425,16 @@ fn replay_one(cache: &Cache, change: &Change, floor: u64) -> Result<(), String> 
         // A tombstone whose object was collected before a crash.
         (None, None) => return Ok(()),
         (None, Some(last)) => {
-            Event::new(Arc::new(at_revision(last, change.revision)), previous, true)
+            Event::new(Arc::new(last.at_revision(change.revision)), previous, true)
         }
         (Some(bytes), _) => {
-            let mut object = descriptor
+            let object = descriptor
                 .r#type
                 .decode_protobuf(bytes)
                 .map_err(|error| format!("at revision {}: {error}", change.revision))?;
-            meta::set(&mut object, "resourceVersion", &change.revision.to_string());
-            let stored = Stored {
-                resource: descriptor.resource,
-                namespace: namespace.to_owned(),
-                name: name.to_owned(),
-                revision: change.revision,
-                created: change.created,
-                object,
-                bytes: bytes.clone(),
-            };
+            let place = (namespace.to_owned(), name.to_owned());
+            let revisions = (change.revision, change.created);
+            let stored = Stored::new(descriptor, place, revisions, object, bytes.clone());
             Event::new(Arc::new(stored), previous, false)
         }
     };

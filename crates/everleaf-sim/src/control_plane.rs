@@ -192,7 +192,7 @@ impl ControlPlane {
         let objects = self.server.objects().list(resource, None);
         objects
             .iter()
-            .map(|stored| stored.object.to_string())
+            .map(|stored| stored.object().to_string())
             .collect()
     }
 

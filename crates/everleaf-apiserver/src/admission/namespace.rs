@@ -32,7 +32,7 @@ pub(super) fn lifecycle(attributes: &Attributes<'_>, objects: &dyn Objects) -> R
     let Some(namespace) = objects.get("namespaces", "", attributes.namespace) else {
         return Err(Status::not_found(about, attributes.namespace));
     };
-    let object = &namespace.object;
+    let object = &*namespace.object();
     let terminating = !read::text(object, "/metadata/deletionTimestamp").is_empty()
         || read::text(object, "/status/phase") == "Terminating";
     if terminating {

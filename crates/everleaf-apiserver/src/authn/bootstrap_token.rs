@@ -50,7 +50,7 @@ pub(super) fn authenticate(
     let stored = objects
         .get("secrets", "kube-system", &format!("bootstrap-token-{id}"))
         .ok_or_else(|| refuse("does not exist"))?;
-    let object = &stored.object;
+    let object = &*stored.object();
     if !read::text(object, "/metadata/deletionTimestamp").is_empty() {
         return Err(refuse("is being deleted"));
     }

@@ -68,17 +68,17 @@ impl Index {
             namespaces: HashMap::new(),
         };
         for role in objects.list("clusterroles", None) {
-            let rules = Rule::all_of(&role.object).into();
+            let rules = Rule::all_of(&role.object()).into();
             index.cluster_roles.insert(role.name.clone(), rules);
         }
         for role in objects.list("roles", None) {
-            let rules = Rule::all_of(&role.object).into();
+            let rules = Rule::all_of(&role.object()).into();
             let key = (role.namespace.clone(), role.name.clone());
             index.roles.insert(key, rules);
         }
         for binding in objects.list("clusterrolebindings", None) {
             let mut grants = std::mem::take(&mut index.cluster);
-            index.add(&mut grants, &binding.object);
+            index.add(&mut grants, &binding.object());
             index.cluster = grants;
         }
         for binding in objects.list("rolebindings", None) {
@@ -86,7 +86,7 @@ impl Index {
                 .namespaces
                 .remove(&binding.namespace)
                 .unwrap_or_default();
-            index.add(&mut grants, &binding.object);
+            index.add(&mut grants, &binding.object());
             index.namespaces.insert(binding.namespace.clone(), grants);
         }
         index

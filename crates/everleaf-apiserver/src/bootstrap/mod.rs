@@ -57,7 +57,7 @@ pub fn missing(objects: &dyn Objects, client_ca_pem: &str) -> Vec<Installation> 
             let stored = objects.get(wanted.resource, namespace, meta::name(&wanted.object));
             match stored {
                 None => Some(wanted),
-                Some(stored) => repaired(&stored.object, wanted),
+                Some(stored) => repaired(&stored.object(), wanted),
             }
         })
         .collect()

@@ -5,12 +5,13 @@ use serde_json::json;
 use super::*;
 use crate::fixture::Shelf;
 
+/// As it was written: without resourceVersion.
 fn stored(shelf: &Shelf, resource: &str, namespace: &str, name: &str) -> Value {
-    shelf
-        .get(resource, namespace, name)
-        .unwrap_or_else(|| panic!("{resource} {namespace}/{name} is installed"))
-        .object
-        .clone()
+    let stored = shelf.get(resource, namespace, name);
+    let stored = stored.unwrap_or_else(|| panic!("{resource} {namespace}/{name} is installed"));
+    let mut object = stored.object().into_owned();
+    meta::set(&mut object, "resourceVersion", "");
+    object
 }
 
 fn install(shelf: &Shelf) -> usize {

@@ -142,7 +142,7 @@ impl Server {
                 .propose_put(call.descriptor, object.clone(), Expected::Absent, tally_max)
                 .await;
             match proposed {
-                Ok(stored) => return Ok(stored.object.clone()),
+                Ok(stored) => return Ok(stored.object().into_owned()),
                 Err(Refusal::Exists) => {}
                 Err(refusal) => return Err(self.refused(refusal)),
             }

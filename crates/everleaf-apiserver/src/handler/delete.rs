@@ -49,8 +49,8 @@ impl Server {
                 Ok(form.object(StatusCode::OK, call.descriptor, &object, call.now))
             }
             Deleted::Gone(stored) => {
-                let uid = meta::uid(&stored.object);
-                let status = Status::deleted(call.about(), &stored.name, uid);
+                let object = stored.object();
+                let status = Status::deleted(call.about(), &stored.name, meta::uid(&object));
                 Ok(form.document(StatusCode::OK, status.to_json()))
             }
         }
@@ -72,8 +72,8 @@ impl Server {
         };
         let page = self
             .cache
-            .page(call.descriptor.resource, &request, &|object| {
-                selection.matches(&object.object)
+            .page(call.descriptor.resource, &request, &|stored| {
+                selection.covers(stored)
             })
             .map_err(|_| Status::internal("the present state cannot be read"))?;
         let mut deleted = Vec::new();
@@ -82,14 +82,15 @@ impl Server {
                 .delete_one(call, &stored.namespace, &stored.name, &options)
                 .await
             {
-                Ok(_) => deleted.push(&stored.object),
+                Ok(_) => deleted.push(stored),
                 // Somebody else was faster.
                 Err(status) if status.code == StatusCode::NOT_FOUND.as_u16() => {}
                 Err(status) => return Err(status),
             }
         }
         let list_meta = meta::list_meta(&page.revision.to_string(), "", None);
-        Ok(form.list(call.descriptor, &list_meta, &deleted, call.now))
+        let deleted = deleted.into_iter().map(|stored| stored.object());
+        Ok(form.list(call.descriptor, &list_meta, deleted, call.now))
     }
 
     async fn delete_one(
@@ -105,7 +106,8 @@ impl Server {
                 .cache
                 .get(descriptor.resource, namespace, name)
                 .ok_or_else(|| Status::not_found(call.about(), name))?;
-            options.check(call, &current)?;
+            let object = current.object();
+            options.check(call, &current, &object)?;
             let attributes = Attributes {
                 operation: Operation::Delete,
                 resource: descriptor.resource,
@@ -114,16 +116,17 @@ impl Server {
                 namespace,
                 name,
                 user: call.user,
-                old: Some(&current.object),
+                old: Some(&object),
                 request: None,
             };
             admission::mutate(&attributes, None, self.cache.as_ref())?;
             admission::validate(&attributes, None, self.cache.as_ref(), &self.authorizer)?;
             if options.dry_run {
+                drop(object);
                 return Ok(Deleted::Gone(current));
             }
-            let outcome = if meta::finalizers(&current.object).next().is_some() {
-                self.mark(call, &current).await
+            let outcome = if meta::finalizers(&object).next().is_some() {
+                self.mark(call, &current, object.into_owned()).await
             } else if descriptor.resource == NAMESPACES.resource {
                 self.delete_namespace(&current, call.now).await?;
                 return Ok(Deleted::Gone(current));
@@ -141,17 +144,21 @@ impl Server {
     }
 
     /// Sets the deletion timestamp of an object that has finalizers.
-    async fn mark(&self, call: &Call<'_>, current: &Stored) -> Result<Deleted, Refusal> {
-        if meta::deletion_timestamp(&current.object).is_some() {
-            return Ok(Deleted::Marked(current.object.clone()));
+    async fn mark(
+        &self,
+        call: &Call<'_>,
+        current: &Stored,
+        mut object: Value,
+    ) -> Result<Deleted, Refusal> {
+        if meta::deletion_timestamp(&object).is_some() {
+            return Ok(Deleted::Marked(object));
         }
-        let mut object = current.object.clone();
         mark_deleted(&mut object, &meta::format_time(call.now));
         let expected = Expected::Revision(current.revision);
         let marked = self
             .propose_put(call.descriptor, object, expected, None)
             .await?;
-        Ok(Deleted::Marked(marked.object.clone()))
+        Ok(Deleted::Marked(marked.object().into_owned()))
     }
 }
 
@@ -190,10 +197,10 @@ impl DeleteOptions {
     }
 
     /// 409 when a precondition does not hold. Upstream names the kind here, not the resource.
-    fn check(&self, call: &Call<'_>, current: &Stored) -> Result<(), Status> {
+    fn check(&self, call: &Call<'_>, current: &Stored, object: &Value) -> Result<(), Status> {
         let version = current.revision.to_string();
         let conditions = [
-            ("UID", &self.uid, meta::uid(&current.object)),
+            ("UID", &self.uid, meta::uid(object)),
             ("ResourceVersion", &self.resource_version, version.as_str()),
         ];
         for (what, wanted, found) in conditions {

@@ -65,7 +65,7 @@ impl Server {
         let held = self
             .contents(namespace)
             .into_iter()
-            .find(|(_, object)| meta::finalizers(&object.object).next().is_some());
+            .find(|(_, object)| meta::finalizers(&object.object()).next().is_some());
         match held {
             None => Ok(()),
             Some((descriptor, object)) => {
@@ -79,7 +79,7 @@ impl Server {
     }
 
     async fn terminate(&self, namespace: &Stored, now: Timestamp) -> Result<Arc<Stored>, Status> {
-        let mut object = namespace.object.clone();
+        let mut object = namespace.object().into_owned();
         if meta::deletion_timestamp(&object).is_none() {
             mark_deleted(&mut object, &meta::format_time(now));
         }

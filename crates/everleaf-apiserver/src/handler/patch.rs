@@ -12,7 +12,7 @@ use super::query::WriteOptions;
 use super::respond::{Form, Occasion, warn};
 use super::update::check_name;
 use super::{Body, Call, Server};
-use crate::objects::{Objects, Stored};
+use crate::objects::Objects;
 
 const MERGE_PATCH: &str = "application/merge-patch+json";
 
@@ -26,17 +26,17 @@ impl Server {
         if !patch.is_object() {
             return Err(inapplicable("a merge patch must be an object"));
         }
-        let apply = |current: &Stored| self.apply(call, &patch, current);
+        let apply = |old: &Value| self.apply(call, &patch, old);
         // Findings are judged once, against the object as it is at the start.
         let mut warnings = Vec::new();
         if let Some(current) = self
             .cache
             .get(call.descriptor.resource, call.namespace, call.name)
         {
-            warnings = judge_warnings(&mut apply(&current)?, options)?;
+            warnings = judge_warnings(&mut apply(&current.object())?, options)?;
         }
         let object = self
-            .write_back(call, options, |current| Ok(apply(current)?.object))
+            .write_back(call, options, |old| Ok(apply(old)?.object))
             .await?;
         let mut response = form.object(StatusCode::OK, call.descriptor, &object, call.now);
         for warning in &warnings {
@@ -45,8 +45,8 @@ impl Server {
         Ok(response)
     }
 
-    fn apply(&self, call: &Call<'_>, patch: &Value, current: &Stored) -> Result<Decoded, Status> {
-        let mut object = current.object.clone();
+    fn apply(&self, call: &Call<'_>, patch: &Value, old: &Value) -> Result<Decoded, Status> {
+        let mut object = old.clone();
         patch::merge(&mut object, patch);
         let mut decoded = call
             .descriptor
@@ -56,7 +56,7 @@ impl Server {
         check_name(call, &decoded.object)?;
         place(call, &mut decoded.object)?;
         let uid = meta::uid(&decoded.object);
-        if !uid.is_empty() && uid != meta::uid(&current.object) {
+        if !uid.is_empty() && uid != meta::uid(old) {
             let error = FieldError::invalid("metadata.uid", &quote(uid), "field is immutable");
             return Err(call.invalid(call.name, &[error]));
         }

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use everleaf_api::{Status, meta};
 use http::{Response, StatusCode};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::query::{ListOptions, Match, resource_version};
 use super::respond::{Form, JSON, Occasion, with_body};
@@ -34,7 +34,7 @@ impl Server {
             .cache
             .get(call.descriptor.resource, call.namespace, call.name)
             .ok_or_else(|| Status::not_found(call.about(), call.name))?;
-        Ok(form.object(StatusCode::OK, call.descriptor, &stored.object, call.now))
+        Ok(form.object(StatusCode::OK, call.descriptor, &stored.object(), call.now))
     }
 
     pub(super) fn list(&self, call: &Call<'_>) -> Result<Response<Body>, Status> {
@@ -51,8 +51,8 @@ impl Server {
         };
         let page = self
             .cache
-            .page(call.descriptor.resource, &request, &|object| {
-                selection.matches(&object.object)
+            .page(call.descriptor.resource, &request, &|stored| {
+                selection.covers(stored)
             })
             .map_err(|SnapshotError::Expired { oldest }| expired(&place, oldest))?;
         let token = page.next.as_ref().map_or(String::new(), |next| {
@@ -61,8 +61,8 @@ impl Server {
         let remaining =
             (page.next.is_some() && selection.is_everything()).then_some(page.remaining as u64);
         let list_meta = meta::list_meta(&page.revision.to_string(), &token, remaining);
-        let objects: Vec<&Value> = page.objects.iter().map(|stored| &stored.object).collect();
-        Ok(form.list(call.descriptor, &list_meta, &objects, call.now))
+        let objects = page.objects.iter().map(|stored| stored.object());
+        Ok(form.list(call.descriptor, &list_meta, objects, call.now))
     }
 
     pub(super) fn watch(&self, call: &Call<'_>) -> Result<Response<Body>, Status> {

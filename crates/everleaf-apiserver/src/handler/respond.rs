@@ -1,5 +1,7 @@
 //! Objects, lists and errors → responses.
 
+use std::borrow::Borrow;
+
 use bytes::Bytes;
 use everleaf_api::negotiate::{self, Answer, Encoding, Shape};
 use everleaf_api::schema::EncodedJson;
@@ -92,7 +94,8 @@ impl Form {
         let json = match self.answer.shape {
             Shape::Table { v1 } => {
                 let meta = meta::list_meta(meta::resource_version(object), "", None);
-                table_of(v1, &meta, descriptor, &[object], self.include, true, now)
+                let objects = std::iter::once(object);
+                table_of(v1, &meta, descriptor, objects, self.include, true, now)
             }
             Shape::PartialObjectMetadata => table::encode_partial_object_metadata(object, true),
             Shape::Object | Shape::PartialObjectMetadataList | Shape::GroupDiscovery => {
@@ -107,7 +110,7 @@ impl Form {
         &self,
         descriptor: &Descriptor,
         list_meta: &Value,
-        objects: &[&Value],
+        objects: impl Iterator<Item: Borrow<Value>>,
         now: Timestamp,
     ) -> Response<Body> {
         let json = match self.answer.shape {
@@ -115,12 +118,11 @@ impl Form {
                 table_of(v1, list_meta, descriptor, objects, self.include, true, now)
             }
             Shape::PartialObjectMetadataList => {
-                table::encode_partial_object_metadata_list(list_meta, objects.iter().copied())
+                table::encode_partial_object_metadata_list(list_meta, objects)
             }
             Shape::Object | Shape::PartialObjectMetadata | Shape::GroupDiscovery => {
                 let items: Vec<EncodedJson> = objects
-                    .iter()
-                    .map(|object| descriptor.r#type.encode(object))
+                    .map(|object| descriptor.r#type.encode(object.borrow()))
                     .collect();
                 descriptor.r#type.encode_list_json(list_meta, &items)
             }
@@ -158,14 +160,14 @@ pub(super) fn table_of(
     v1: bool,
     list_meta: &Value,
     descriptor: &Descriptor,
-    objects: &[&Value],
+    objects: impl Iterator<Item: Borrow<Value>>,
     include: IncludeObject,
     with_columns: bool,
     now: Timestamp,
 ) -> Vec<u8> {
     let rows: Vec<Vec<u8>> = objects
-        .iter()
         .map(|object| {
+            let object = object.borrow();
             let cells = (descriptor.cells)(object, now);
             table::encode_row(descriptor.r#type, &cells, object, v1, include)
         })

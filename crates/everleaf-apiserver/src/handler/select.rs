@@ -5,6 +5,7 @@ use everleaf_api::{Status, meta};
 use serde_json::Value;
 
 use super::query::ListOptions;
+use crate::objects::Stored;
 use crate::registry::Descriptor;
 
 /// A selection of one resource.
@@ -45,8 +46,23 @@ impl Selection {
         self.labels.is_empty() && self.fields.terms.is_empty()
     }
 
+    /// True when a stored object is meant. Looks into it only when a selector asks for more than where it is.
+    pub(super) fn covers(&self, stored: &Stored) -> bool {
+        let place = |field: &str| match field {
+            "metadata.name" => Some(&stored.name),
+            "metadata.namespace" => Some(&stored.namespace),
+            _ => None,
+        };
+        let mut fields = self.fields.terms.iter();
+        if !self.labels.is_empty() || !fields.all(|(field, _, _)| place(field).is_some()) {
+            return self.matches(&stored.object());
+        }
+        let mut fields = self.fields.terms.iter();
+        fields.all(|(field, negated, wanted)| (place(field) == Some(wanted)) != *negated)
+    }
+
     /// True when `object` is meant.
-    pub(super) fn matches(&self, object: &Value) -> bool {
+    fn matches(&self, object: &Value) -> bool {
         self.labels.matches(object)
             && self.fields.terms.iter().all(|(field, negated, wanted)| {
                 let equal = match field.as_str() {

@@ -199,11 +199,11 @@ impl Server {
                 (Expected::Absent, errors)
             }
             Some(stored) => {
+                let old = &*stored.object();
                 for member in ["uid", "creationTimestamp"] {
-                    let kept = stored.object["metadata"][member].as_str().unwrap_or("");
+                    let kept = old["metadata"][member].as_str().unwrap_or("");
                     meta::set(&mut object, member, kept);
                 }
-                let old = &stored.object;
                 descriptor
                     .strategy
                     .prepare_update(&mut object, old, &context);
@@ -263,7 +263,12 @@ impl Server {
         tally_max: Option<usize>,
     ) -> Result<Arc<Stored>, Refusal> {
         meta::set(&mut object, "resourceVersion", "");
-        let bytes: Bytes = descriptor.r#type.encode_protobuf(&object).into();
+        // To size: the buffer grew by doubling, and these bytes stay.
+        let bytes = descriptor
+            .r#type
+            .encode_protobuf(&object)
+            .into_boxed_slice();
+        let bytes = Bytes::from(bytes);
         // What is in memory is what a restart would read.
         let object = descriptor
             .r#type

@@ -54,8 +54,8 @@ impl Server {
             (StatusCode::CREATED, created)
         } else {
             let updated = self
-                .write_back(call, options, |current| {
-                    check_uid(call, &object, current)?;
+                .write_back(call, options, |old| {
+                    check_uid(call, &object, old)?;
                     Ok(object.clone())
                 })
                 .await?;
@@ -89,16 +89,18 @@ impl Server {
         &self,
         call: &Call<'_>,
         options: WriteOptions,
-        change: impl Fn(&Stored) -> Result<Value, Status>,
+        change: impl Fn(&Value) -> Result<Value, Status>,
     ) -> Result<Value, Status> {
         for _ in 0..ATTEMPTS_MAX {
             let current = self
                 .cache
                 .get(call.descriptor.resource, call.namespace, call.name)
                 .ok_or_else(|| Status::not_found(call.about(), call.name))?;
-            let object = change(&current)?;
+            let old = current.object();
+            let object = change(&old)?;
             check_resource_version(call, &object, &current)?;
-            match self.attempt(call, options, &current, object).await? {
+            let written = self.attempt(call, options, (&current, &old), object);
+            match written.await? {
                 Attempt::Done(object) => return Ok(object),
                 Attempt::Overtaken => {}
             }
@@ -110,11 +112,10 @@ impl Server {
         &self,
         call: &Call<'_>,
         options: WriteOptions,
-        current: &Stored,
+        (current, old): (&Stored, &Value),
         mut object: Value,
     ) -> Result<Attempt, Status> {
         let descriptor = call.descriptor;
-        let old = &current.object;
         let attributes = Attributes {
             operation: Operation::Update,
             resource: descriptor.resource,
@@ -149,20 +150,21 @@ impl Server {
             self.cache.as_ref(),
             &self.authorizer,
         )?;
-        self.store_update(call, options, current, object).await
+        self.store_update(call, options, (current, old), object)
+            .await
     }
 
     async fn store_update(
         &self,
         call: &Call<'_>,
         options: WriteOptions,
-        current: &Stored,
+        (current, old): (&Stored, &Value),
         mut object: Value,
     ) -> Result<Attempt, Status> {
         let descriptor = call.descriptor;
         meta::set(&mut object, "resourceVersion", "");
         if descriptor.r#type.encode_protobuf(&object) == current.bytes {
-            return Ok(Attempt::Done(current.object.clone()));
+            return Ok(Attempt::Done(old.clone()));
         }
         let version = current.revision.to_string();
         if options.dry_run {
@@ -184,8 +186,9 @@ impl Server {
                 Ok(Attempt::Done(object))
             }
             Ok(stored) => {
-                self.count_issuance(descriptor, &current.object, &stored.object);
-                Ok(Attempt::Done(stored.object.clone()))
+                let new = stored.object().into_owned();
+                self.count_issuance(descriptor, old, &new);
+                Ok(Attempt::Done(new))
             }
             Err(Refusal::Changed | Refusal::Exists) => Ok(Attempt::Overtaken),
             Err(refusal) => Err(self.refused(refusal)),
@@ -206,8 +209,8 @@ pub(super) fn check_name(call: &Call<'_>, object: &Value) -> Result<(), Status> 
 }
 
 /// 409 when the body names another uid: it means an object that is gone.
-fn check_uid(call: &Call<'_>, object: &Value, current: &Stored) -> Result<(), Status> {
-    match (meta::uid(object), meta::uid(&current.object)) {
+fn check_uid(call: &Call<'_>, object: &Value, old: &Value) -> Result<(), Status> {
+    match (meta::uid(object), meta::uid(old)) {
         ("", _) => Ok(()),
         (wanted, found) if wanted == found => Ok(()),
         (wanted, found) => Err(uid_conflict(call, wanted, found)),

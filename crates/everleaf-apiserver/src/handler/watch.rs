@@ -121,7 +121,7 @@ impl WatchStream {
     fn tell(&mut self, next: Next, elapsed: Duration) {
         match next {
             Next::Existing(object) => {
-                if self.order.selection.matches(&object.object) {
+                if self.order.selection.covers(&object) {
                     let frame = self.frame(EventType::Added, &object, elapsed);
                     self.ready.push_back(frame);
                 }
@@ -144,7 +144,7 @@ impl WatchStream {
 
     fn event(&mut self, event: &Event, elapsed: Duration) {
         let selection = &self.order.selection;
-        let Some(selected) = event.select(|object| selection.matches(object)) else {
+        let Some(selected) = event.select(|stored| selection.covers(stored)) else {
             return;
         };
         let frame = if self.order.form.answer.shape == Shape::Object {
@@ -179,7 +179,7 @@ impl WatchStream {
     }
 
     fn frame(&mut self, kind: EventType, object: &Stored, elapsed: Duration) -> Bytes {
-        json_frame(kind, &self.shape(&object.object, elapsed)).into()
+        json_frame(kind, &self.shape(&object.object(), elapsed)).into()
     }
 
     /// An object in the agreed shape. Columns go with the first Table only.
@@ -196,7 +196,7 @@ impl WatchStream {
                     v1,
                     &meta,
                     order.descriptor,
-                    &[object],
+                    std::iter::once(object),
                     include,
                     with_columns,
                     now,

@@ -125,6 +125,9 @@ pub struct Descriptor {
     /// The account an object is counted under while it counts (a CSR: its requestor, until it is
     /// signed). The engine limits how much one account may hold; None: not limited.
     pub tally: Option<fn(&Value) -> Option<String>>,
+    /// Objects come by the ten thousand and are read a few times each: memory holds their encoding alone, a third of
+    /// what the decoded tree takes.
+    pub compact: bool,
 }
 
 impl Descriptor {
@@ -153,6 +156,7 @@ impl Descriptor {
             unconditional_update: true,
             validate_name: names::subdomain,
             tally: None,
+            compact: false,
         }
     }
 

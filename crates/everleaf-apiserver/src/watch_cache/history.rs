@@ -5,9 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use everleaf_api::watch::{self, EventType};
-use serde_json::Value;
 
-use super::at_revision;
 use crate::objects::Stored;
 use crate::registry::Descriptor;
 
@@ -65,15 +63,15 @@ impl Event {
 
     /// What this means to somebody who only sees objects that match: entering the selection is
     /// ADDED, leaving it is DELETED with the last matching content and this revision.
-    pub fn select(&self, matches: impl Fn(&Value) -> bool) -> Option<Selected> {
+    pub fn select(&self, matches: impl Fn(&Stored) -> bool) -> Option<Selected> {
         let before = self
             .previous
             .as_ref()
-            .is_some_and(|previous| matches(&previous.object));
+            .is_some_and(|previous| matches(previous));
         if self.deleted {
             return before.then(|| self.shown(EventType::Deleted));
         }
-        match (before, matches(&self.object.object)) {
+        match (before, matches(&self.object)) {
             (false, true) => Some(self.shown(EventType::Added)),
             (true, true) => Some(self.shown(EventType::Modified)),
             (true, false) => Some(self.shown(EventType::Deleted)),
@@ -86,7 +84,7 @@ impl Event {
             (EventType::Deleted, Some(previous), false) => Arc::clone(
                 self.frames
                     .left
-                    .get_or_init(|| Arc::new(at_revision(previous, self.revision()))),
+                    .get_or_init(|| Arc::new(previous.at_revision(self.revision()))),
             ),
             _ => Arc::clone(&self.object),
         };
@@ -102,7 +100,7 @@ impl Event {
         };
         frame
             .get_or_init(|| {
-                let json = descriptor.r#type.encode_json(&selected.object.object);
+                let json = descriptor.r#type.encode_json(&selected.object.object());
                 Bytes::from(watch::json_frame(selected.kind, &json))
             })
             .clone()

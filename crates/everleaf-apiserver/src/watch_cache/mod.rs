@@ -15,8 +15,6 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
-use everleaf_api::meta;
-
 use crate::objects::{Objects, Stored};
 use crate::registry::Descriptor;
 
@@ -86,17 +84,17 @@ struct Collection {
 
 impl Collection {
     fn count(&mut self, object: &Stored, add: bool) {
-        let Some(account) = self.descriptor.tally.and_then(|of| of(&object.object)) else {
+        let Some(account) = object.account.as_deref() else {
             return;
         };
-        let count = self.tally.entry(account.clone()).or_default();
+        let count = self.tally.entry(account.to_owned()).or_default();
         *count = if add {
             *count + 1
         } else {
             count.saturating_sub(1)
         };
         if *count == 0 {
-            self.tally.remove(&account);
+            self.tally.remove(account);
         }
     }
 
@@ -273,20 +271,5 @@ impl std::fmt::Debug for Cache {
         f.debug_struct("Cache")
             .field("revision", &self.revision())
             .finish_non_exhaustive()
-    }
-}
-
-/// The last state of `object` as a delete at `revision` shows it.
-pub(crate) fn at_revision(object: &Stored, revision: u64) -> Stored {
-    let mut value = object.object.clone();
-    meta::set(&mut value, "resourceVersion", &revision.to_string());
-    Stored {
-        resource: object.resource,
-        namespace: object.namespace.clone(),
-        name: object.name.clone(),
-        revision,
-        created: object.created,
-        object: value,
-        bytes: object.bytes.clone(),
     }
 }

@@ -28,20 +28,15 @@ impl Hand {
         let event = match (label, previous) {
             (None, None) => return,
             (None, Some(last)) => {
-                Event::new(Arc::new(at_revision(&last, revision)), Some(last), true)
+                Event::new(Arc::new(last.at_revision(revision)), Some(last), true)
             }
             (Some(label), previous) => {
                 let object = json!({"metadata": {"name": name, "namespace": "ns",
                     "labels": {"l": label}, "resourceVersion": revision.to_string()}});
-                let stored = Stored {
-                    resource: RESOURCE,
-                    namespace: "ns".to_owned(),
-                    name: name.to_owned(),
-                    revision,
-                    created: previous.as_ref().map_or(revision, |stored| stored.created),
-                    object,
-                    bytes: vec![0; 100].into(),
-                };
+                let created = previous.as_ref().map_or(revision, |stored| stored.created);
+                let place = ("ns".to_owned(), name.to_owned());
+                let bytes = vec![0; 100].into();
+                let stored = Stored::new(&CONFIG_MAPS, place, (revision, created), object, bytes);
                 Event::new(Arc::new(stored), previous, false)
             }
         };
@@ -60,11 +55,11 @@ impl Hand {
         };
         let page = self
             .cache
-            .page(RESOURCE, &request, &|stored| matches(&stored.object))
+            .page(RESOURCE, &request, &|stored| matches(&stored.object()))
             .unwrap();
         page.objects
             .iter()
-            .map(|stored| (stored.name.clone(), stored.object.clone()))
+            .map(|stored| (stored.name.clone(), stored.object().into_owned()))
             .collect()
     }
 }
@@ -77,18 +72,18 @@ fn follow(feed: &mut Feed, state: &mut State, matches: impl Fn(&Value) -> bool) 
     while let Poll::Ready(next) = feed.poll_next(&mut context) {
         match next {
             Next::Existing(stored) => {
-                if matches(&stored.object) {
-                    let known = state.insert(stored.name.clone(), stored.object.clone());
+                if matches(&stored.object()) {
+                    let known = state.insert(stored.name.clone(), stored.object().into_owned());
                     assert_eq!(known, None);
                 }
             }
             Next::Synced(_) => {}
             Next::Event(event) => {
-                let Some(selected) = event.select(&matches) else {
+                let Some(selected) = event.select(|stored| matches(&stored.object())) else {
                     continue;
                 };
                 let name = selected.object.name.clone();
-                let shown = selected.object.object.clone();
+                let shown = selected.object.object().into_owned();
                 assert_eq!(
                     shown["metadata"]["resourceVersion"],
                     event.revision().to_string()
@@ -205,15 +200,9 @@ proptest! {
 fn history_is_bounded_by_number_and_by_bytes() {
     let mut history = History::new(0);
     let event = |revision: u64, bytes: usize| {
-        let stored = Stored {
-            resource: RESOURCE,
-            namespace: String::new(),
-            name: "a".to_owned(),
-            revision,
-            created: 1,
-            object: Value::Null,
-            bytes: vec![0; bytes].into(),
-        };
+        let place = (String::new(), "a".to_owned());
+        let bytes = vec![0; bytes].into();
+        let stored = Stored::new(&CONFIG_MAPS, place, (revision, 1), Value::Null, bytes);
         Arc::new(Event::new(Arc::new(stored), None, false))
     };
     let max = HISTORY_EVENTS_MAX as u64;

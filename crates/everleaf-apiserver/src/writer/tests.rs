@@ -127,7 +127,7 @@ fn preconditions_see_what_is_earlier_in_the_batch() {
     );
     let object = cache.get("configmaps", "ns", "a").unwrap();
     assert_eq!((object.revision, object.created), (4, 4));
-    assert_eq!(object.object["metadata"]["resourceVersion"], "4");
+    assert_eq!(object.object()["metadata"]["resourceVersion"], "4");
     assert_eq!(cache.revision(), 4);
 }
 
@@ -232,7 +232,7 @@ fn a_restart_finds_state_history_and_revision() {
     let (writer, cache) = open();
     let after = cache.list("configmaps", None);
     assert_eq!(after.len(), 1);
-    assert_eq!(after[0].object, before[0].object);
+    assert_eq!(after[0].object(), before[0].object());
     assert_eq!((after[0].revision, after[0].created), (3, 1));
     assert_eq!(
         cache.revision(),

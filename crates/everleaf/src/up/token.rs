@@ -82,11 +82,11 @@ impl BootstrapToken {
     pub(crate) fn accepted_until(&self, server: &Server) -> Option<Timestamp> {
         let name = format!("{NAME_PREFIX}{}", self.id);
         let stored = server.objects().get("secrets", NAMESPACE, &name)?;
-        let secret = datum(&stored.object, "token-secret")?;
+        let secret = datum(&stored.object(), "token-secret")?;
         if secret.expose() != self.secret.expose() {
             return None;
         }
-        expiration(&stored.object)
+        expiration(&stored.object())
     }
 }
 
@@ -97,7 +97,7 @@ pub(crate) async fn remove_expired(server: &Server, now: Timestamp) -> Result<()
         .list("secrets", Some(NAMESPACE))
         .into_iter()
         .filter(|stored| stored.name.starts_with(NAME_PREFIX))
-        .filter(|stored| expiration(&stored.object).is_some_and(|expires| expires <= now))
+        .filter(|stored| expiration(&stored.object()).is_some_and(|expires| expires <= now))
         .map(|stored| stored.name.clone())
         .collect();
     for name in expired {

@@ -28,6 +28,7 @@ pub static CERTIFICATE_SIGNING_REQUESTS: Descriptor = Descriptor {
     field: selectable_field,
     validate_name: names::path_segment,
     tally: Some(requestor_until_signed),
+    compact: true,
     ..Descriptor::cluster(
         &types::CERTIFICATE_SIGNING_REQUEST,
         "certificatesigningrequests",
