@@ -4,11 +4,14 @@
 //! end-to-end suite (`e2e`), and the measuring program (`measure`). Refuses to know what the product
 //! does: it reads manifests and text, and starts programs.
 
+mod cache;
 mod e2e;
+mod peers;
 mod tidy;
 mod tools;
 
 use std::process::ExitCode;
+use std::time::Instant;
 
 const USAGE: &str = "\
 Usage: cargo xtask <task>
@@ -17,6 +20,8 @@ Tasks:
   tidy    Check dependency edges, licences, sources, banned crates, links, and the shape of files
   e2e     Install kubectl, openssl and faketime into a cache, build the release binary, run the end-to-end suite;
           arguments select tests by parts of their names; --list shows them; --ci makes every skip a failure
+  peers   Build the real programs of the other side (Kubernetes, etcd; see CONTRIBUTING.md) into a cache and print
+          where they are; needs Go
   measure Build the release binary and print the table of docs/performance.md; an argument sets the number
           of certificates
 ";
@@ -26,6 +31,7 @@ fn main() -> ExitCode {
     let outcome = match args.next().as_deref() {
         Some("tidy") => tidy::run(),
         Some("e2e") => e2e::run(&args.collect::<Vec<_>>()),
+        Some("peers") => peers::run(),
         Some("measure") => e2e::measure(&args.collect::<Vec<_>>()),
         Some("help" | "--help" | "-h") => {
             say(USAGE);
@@ -49,4 +55,13 @@ fn main() -> ExitCode {
 #[expect(clippy::print_stdout, reason = "a task's answer belongs on stdout")]
 fn say(line: &str) {
     println!("{line}");
+}
+
+/// The moment from which a task's duration is counted.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how long a build takes is told to people"
+)]
+fn started() -> Instant {
+    Instant::now()
 }

@@ -1,0 +1,150 @@
+//! The cache outside `target/` where programs of others are kept, and how they get into it.
+//!
+//! Knows directories, Debian packages and starting a program; refuses to know which programs are needed. Nothing is
+//! installed system-wide where an unpacked copy will do. What is in the cache is whole: a file or directory is made in a
+//! scratch directory beside it and moved in at the end.
+
+use crate::say;
+use anyhow::{Context, Result, bail};
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// `$XDG_CACHE_HOME/everleaf/<name>`, made if it is missing.
+pub(crate) fn directory(name: &str) -> Result<PathBuf> {
+    let base = std::env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))
+        .context("neither XDG_CACHE_HOME nor HOME is set")?;
+    let cache = base.join("everleaf").join(name);
+    fs::create_dir_all(&cache).with_context(|| format!("make {}", cache.display()))?;
+    Ok(cache)
+}
+
+/// An empty directory in the cache for work whose result is moved out of it.
+pub(crate) fn scratch(cache: &Path, name: &str) -> Result<PathBuf> {
+    let directory = cache.join(format!(".{name}.{}", std::process::id()));
+    let _ = fs::remove_dir_all(&directory);
+    fs::create_dir_all(&directory).with_context(|| format!("make {}", directory.display()))?;
+    Ok(directory)
+}
+
+/// Puts a program into the cache as a whole.
+pub(crate) fn take(from: &Path, to: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(from, fs::Permissions::from_mode(0o755))
+        .with_context(|| format!("{} is missing", from.display()))?;
+    fs::rename(from, to).with_context(|| format!("move {} to the cache", from.display()))
+}
+
+/// The first file below `directory` whose name fits.
+pub(crate) fn find(directory: &Path, fits: &dyn Fn(&str) -> bool) -> Result<PathBuf> {
+    let mut queue = vec![directory.to_path_buf()];
+    while let Some(directory) = queue.pop() {
+        for entry in fs::read_dir(&directory)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                queue.push(entry.path());
+            } else if fits(&entry.file_name().to_string_lossy()) {
+                return Ok(entry.path());
+            }
+        }
+    }
+    bail!("nothing that fits in {}", directory.display())
+}
+
+/// Debian packages' files, together in a scratch directory.
+pub(crate) fn unpack(cache: &Path, packages: &[&str]) -> Result<PathBuf> {
+    say(&format!("unpacking Debian's {}", packages.join(", ")));
+    let scratch = scratch(cache, packages.first().context("no package is named")?)?;
+    let mut download = vec!["download", "--quiet"];
+    download.extend(packages);
+    if sh(&scratch, "apt-get", &download).is_err() {
+        sh(&scratch, "apt-get", &["update", "--quiet"])?;
+        sh(&scratch, "apt-get", &download)?;
+    }
+    for _ in packages {
+        let file = find(&scratch, &|name| name.ends_with(".deb"))?;
+        sh(&scratch, "dpkg-deb", &["-x", &file.to_string_lossy(), "."])?;
+        fs::remove_file(&file)?;
+    }
+    Ok(scratch)
+}
+
+/// Installs Debian packages on the system.
+pub(crate) fn apt_install(packages: &[&str]) -> Result<()> {
+    let here = Path::new(".");
+    sh(here, "apt-get", &["update", "--quiet"])?;
+    let mut args = vec!["install", "--quiet", "--yes", "--no-install-recommends"];
+    args.extend(packages);
+    sh(here, "apt-get", &args)
+}
+
+/// Runs pip; installs Debian's when Python has none.
+pub(crate) fn pip(directory: &Path, args: &[&str]) -> Result<()> {
+    let present = sh(directory, "python3", &["-m", "pip", "--version"]);
+    if present.is_err() {
+        apt_install(&["python3", "python3-pip"])?;
+    }
+    let mut all = vec!["-m", "pip"];
+    all.extend(args);
+    sh(directory, "python3", &all)
+}
+
+/// Runs a program quietly; its output is shown when it fails.
+pub(crate) fn sh(directory: &Path, program: &str, args: &[&str]) -> Result<()> {
+    read(directory, program, args, &[]).map(drop)
+}
+
+/// Runs a program with variables added to its environment; returns what it printed.
+pub(crate) fn read<P: AsRef<OsStr>>(
+    directory: &Path,
+    program: P,
+    args: &[&str],
+    variables: &[(&str, &str)],
+) -> Result<String> {
+    let name = program.as_ref().to_string_lossy().into_owned();
+    let output = Command::new(program)
+        .current_dir(directory)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .envs(variables.iter().copied())
+        .args(args)
+        .output()
+        .with_context(|| format!("{name} did not start"))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    bail!("{name} {} failed: {}", args.join(" "), stderr.trim())
+}
+
+/// A short name for contents that change together: 64-bit FNV-1a over the parts, each closed by its length.
+///
+/// It guards a cache against staleness, not against an attacker, so it need not be cryptographic; it must be the same
+/// from one Rust version to the next, which the standard library's hasher does not promise.
+pub(crate) fn key<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
+    const PRIME: u64 = 0x0000_0100_0000_01b3;
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    let mut add = |byte: u8| hash = (hash ^ u64::from(byte)).wrapping_mul(PRIME);
+    for part in parts {
+        part.iter().copied().for_each(&mut add);
+        part.len().to_le_bytes().into_iter().for_each(&mut add);
+    }
+    format!("{hash:016x}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_tells_contents_and_their_order_apart() {
+        // FNV-1a of the empty input is its offset basis.
+        assert_eq!(key([]), "cbf29ce484222325");
+        let (a, b): (&[u8], &[u8]) = (b"a", b"b");
+        assert_ne!(key([a, b]), key([b, a]));
+        assert_ne!(key([b"ab".as_slice(), b""]), key([a, b]));
+        assert_eq!(key([a, b]), key([a, b]));
+    }
+}
