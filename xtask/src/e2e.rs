@@ -8,17 +8,10 @@ use std::process::Command;
 
 /// Arguments go to the suite: parts of test names, `--ci`, `--list`.
 pub(crate) fn run(args: &[String]) -> Result<()> {
-    let tools = Tools::install()?;
-    tools.report();
-    let everleaf = build_release("everleaf", "everleaf")?;
     let suite = build_release("everleaf-e2e", "everleaf-e2e")?;
     let status = Command::new(suite)
         .args(args)
-        .env("EVERLEAF", everleaf)
-        .env("KUBECTL", &tools.kubectl)
-        .env("KUBECTL_OLD", &tools.kubectl_old)
-        .env("OPENSSL", &tools.openssl)
-        .env("LIBFAKETIME", &tools.libfaketime)
+        .envs(user_tools()?)
         .status()
         .context("the suite did not start")?;
     if status.success() {
@@ -26,6 +19,19 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     } else {
         bail!("the end-to-end suite failed")
     }
+}
+
+/// The binary under test and the programs of a user, as the variables that the suites read.
+pub(crate) fn user_tools() -> Result<[(&'static str, PathBuf); 5]> {
+    let tools = Tools::install()?;
+    tools.report();
+    Ok([
+        ("EVERLEAF", build_release("everleaf", "everleaf")?),
+        ("KUBECTL", tools.kubectl),
+        ("KUBECTL_OLD", tools.kubectl_old),
+        ("OPENSSL", tools.openssl),
+        ("LIBFAKETIME", tools.libfaketime),
+    ])
 }
 
 /// Arguments go to the measuring program.

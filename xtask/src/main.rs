@@ -6,6 +6,7 @@
 
 mod cache;
 mod e2e;
+mod interop;
 mod peers;
 mod tidy;
 mod tools;
@@ -22,6 +23,8 @@ Tasks:
           arguments select tests by parts of their names; --list shows them; --ci makes every skip a failure
   peers   Build the real programs of the other side (Kubernetes, etcd; see CONTRIBUTING.md) into a cache and print
           where they are; needs Go
+  interop Build the release binary, run it beside the real Kubernetes programs; arguments as for e2e, and
+          --write-document writes docs/compatibility.md
   measure Build the release binary and print the table of docs/performance.md; an argument sets the number
           of certificates
 ";
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
         Some("tidy") => tidy::run(),
         Some("e2e") => e2e::run(&args.collect::<Vec<_>>()),
         Some("peers") => peers::run(),
+        Some("interop") => interop::run(&args.collect::<Vec<_>>()),
         Some("measure") => e2e::measure(&args.collect::<Vec<_>>()),
         Some("help" | "--help" | "-h") => {
             say(USAGE);

@@ -3,17 +3,22 @@
 //! `cargo xtask e2e` builds the binary, installs the tools and runs this program. Each test has its own directory, ports and home,
 //! and kills what it started. Refuses to link any Everleaf crate: it knows what a user knows.
 
-mod runner;
-mod stage;
 mod tests;
 
+use everleaf_stage::runner::{self, Suite};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    match runner::run(&args) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+    let suite = Suite {
+        command: "cargo xtask e2e",
+        parallel: 3,
+        tests: tests::all(),
+    };
+    match runner::run(&suite, &args) {
+        Ok(None) => ExitCode::SUCCESS,
+        Ok(Some(report)) if report.good => ExitCode::SUCCESS,
+        Ok(Some(_)) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("e2e: {error:#}");
             ExitCode::FAILURE

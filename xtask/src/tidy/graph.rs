@@ -9,7 +9,7 @@ use std::process::Command;
 
 /// Edges between our crates, ARCHITECTURE.md's picture as a table: (crate, what it may depend on).
 /// They hold for normal, build and dev dependencies alike.
-const EDGES: [(&str, &[&str]); 10] = [
+const EDGES: [(&str, &[&str]); 12] = [
     ("everleaf-pki", &[]),
     ("everleaf-api", &[]),
     ("everleaf-rotation", &["everleaf-pki"]),
@@ -41,7 +41,9 @@ const EDGES: [(&str, &[&str]); 10] = [
             "everleaf-sim",
         ],
     ),
-    ("everleaf-e2e", &[]),
+    ("everleaf-stage", &[]),
+    ("everleaf-e2e", &["everleaf-stage"]),
+    ("everleaf-interop", &["everleaf-stage"]),
     ("xtask", &[]),
 ];
 

@@ -1,12 +1,12 @@
 //! Bad input gets an error that says what, where and what next, and changes nothing.
 
 use super::second_node::{CLIENT, CLIENT_USAGES, KUBELET_CLIENT};
-use super::{ensure_that, same};
-use crate::runner::{Test, Verdict};
-use crate::stage::{
+use anyhow::Result;
+use everleaf_stage::runner::{Test, Verdict};
+use everleaf_stage::{
     Agent, HOST, Sandbox, Up, arg, eventually, run, signing_request, write_request,
 };
-use anyhow::Result;
+use everleaf_stage::{ensure_that, same};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
@@ -458,7 +458,7 @@ fn on_small_disk(sandbox: &Sandbox, directory: &std::path::Path) -> Result<Verdi
     fs::remove_file(&filler)?;
     // Now it starts; then the disk fills while it runs: writes are refused, and what was acknowledged stays.
     let mut process = sandbox.start("up", &mut sandbox.everleaf(&args))?;
-    let admin = crate::stage::Kubectl::new(sandbox, directory.join("admin.conf"));
+    let admin = everleaf_stage::Kubectl::new(sandbox, directory.join("admin.conf"));
     eventually("ready", 15, || admin.quiet(&["get", "--raw", "/readyz"]))?;
     let blob = "x".repeat(100_000);
     let mut kept = Vec::new();

@@ -1,9 +1,9 @@
 //! The user's test: the node's clock is wrong, and its certificate renews all the same.
 
-use super::{ensure_that, same};
-use crate::runner::{Test, Verdict};
-use crate::stage::{Agent, Certificate, FakeClock, Sandbox, Up, eventually};
 use anyhow::Result;
+use everleaf_stage::runner::{Test, Verdict};
+use everleaf_stage::{Agent, Certificate, FakeClock, Sandbox, Up, eventually};
+use everleaf_stage::{ensure_that, same};
 use jiff::{SignedDuration, Timestamp};
 use std::fs;
 use std::time::Duration;

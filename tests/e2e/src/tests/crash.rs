@@ -2,10 +2,10 @@
 
 use super::first_start::resource_version;
 use super::second_node::{CLIENT, CLIENT_USAGES, REQUESTS};
-use super::{ensure_that, same};
-use crate::runner::{Test, Verdict};
-use crate::stage::{Agent, Process, Sandbox, Up, arg, eventually, object, signing_request};
 use anyhow::Result;
+use everleaf_stage::runner::{Test, Verdict};
+use everleaf_stage::{Agent, Process, Sandbox, Up, arg, eventually, object, signing_request};
+use everleaf_stage::{ensure_that, same};
 use std::collections::BTreeSet;
 use std::fs;
 use std::time::Duration;

@@ -1,9 +1,9 @@
 //! `everleaf demo` and `everleaf certs`.
 
-use super::{ensure_that, same};
-use crate::runner::{Test, Verdict, now};
-use crate::stage::{Sandbox, Up, arg, run};
 use anyhow::Result;
+use everleaf_stage::runner::{Test, Verdict, now};
+use everleaf_stage::{Sandbox, Up, arg, run};
+use everleaf_stage::{ensure_that, same};
 use std::time::Duration;
 
 pub(super) const TESTS: &[Test] = &[

@@ -1,9 +1,9 @@
 //! An empty directory becomes an authority with a first certificate, in a moment; a second start goes on with it.
 
-use super::{ensure_that, same};
-use crate::runner::{Test, Verdict, now};
-use crate::stage::{Certificate, HOST, Kubectl, Sandbox, Up, eventually, run};
 use anyhow::Result;
+use everleaf_stage::runner::{Test, Verdict, now};
+use everleaf_stage::{Certificate, HOST, Kubectl, Sandbox, Up, eventually, run};
+use everleaf_stage::{ensure_that, same};
 use jiff::SignedDuration;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

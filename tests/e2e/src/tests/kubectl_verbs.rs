@@ -1,11 +1,11 @@
 //! What a person does with kubectl, new and old, and what it says.
 
 use super::second_node::{CLIENT, CLIENT_USAGES, KUBELET_CLIENT, REQUESTS};
-use super::{ensure_that, same};
-use crate::runner::{Test, Verdict};
-use crate::stage::{Kubectl, Sandbox, Up, arg, eventually, run, signing_request};
 use anyhow::Result;
 use base64::Engine;
+use everleaf_stage::runner::{Test, Verdict};
+use everleaf_stage::{Kubectl, Sandbox, Up, arg, eventually, run, signing_request};
+use everleaf_stage::{ensure_that, same};
 use std::fs;
 
 pub(super) const TESTS: &[Test] = &[
@@ -248,7 +248,7 @@ fn person(sandbox: &Sandbox) -> Result<Verdict> {
 fn controllers(sandbox: &Sandbox) -> Result<Verdict> {
     let mut up = Up::start(sandbox, &["--no-node"])?;
     up.process.stop()?;
-    let port = crate::stage::free_port()?.to_string();
+    let port = everleaf_stage::free_port()?.to_string();
     let server = [
         "apiserver",
         "--data-dir",
@@ -334,7 +334,7 @@ fn apiserver(sandbox: &Sandbox) -> Result<Verdict> {
     let mut up = Up::start(sandbox, &["--no-node"])?;
     up.process.stop()?;
     sandbox.write("tokens.csv", "s3cr3t-token,carol,1001,\"system:masters\"\n")?;
-    let port = crate::stage::free_port()?.to_string();
+    let port = everleaf_stage::free_port()?.to_string();
     let flags = [
         "apiserver",
         "--data-dir",

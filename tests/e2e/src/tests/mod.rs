@@ -9,7 +9,7 @@ mod kubectl_verbs;
 mod renewal;
 mod second_node;
 
-use crate::runner::Test;
+use everleaf_stage::runner::Test;
 
 /// All tests in the order of the story.
 pub(crate) fn all() -> Vec<&'static Test> {
@@ -26,24 +26,4 @@ pub(crate) fn all() -> Vec<&'static Test> {
     .into_iter()
     .flatten()
     .collect()
-}
-
-/// Fails with a text when a condition does not hold.
-macro_rules! ensure_that {
-    ($condition:expr, $($text:tt)+) => {
-        if !$condition {
-            anyhow::bail!($($text)+);
-        }
-    };
-}
-pub(crate) use ensure_that;
-
-/// Fails when two values differ, showing both.
-pub(crate) fn same<T: PartialEq + std::fmt::Debug>(
-    what: &str,
-    seen: T,
-    wanted: T,
-) -> anyhow::Result<()> {
-    ensure_that!(seen == wanted, "{what}: {seen:?}, not {wanted:?}");
-    Ok(())
 }

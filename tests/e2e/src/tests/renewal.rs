@@ -1,9 +1,9 @@
 //! Renewals of a running system, in real time.
 
-use super::{ensure_that, same};
-use crate::runner::{Test, Verdict, now};
-use crate::stage::{Agent, Certificate, Sandbox, Up, run};
 use anyhow::Result;
+use everleaf_stage::runner::{Test, Verdict, now};
+use everleaf_stage::{Agent, Certificate, Sandbox, Up, run};
+use everleaf_stage::{ensure_that, same};
 use jiff::Timestamp;
 use std::time::Duration;
 

@@ -1,11 +1,11 @@
 //! A second node joins as a kubelet would, and may do what a node may do.
 
-use super::{ensure_that, same};
-use crate::runner::{Test, Verdict};
-use crate::stage::{
+use anyhow::Result;
+use everleaf_stage::runner::{Test, Verdict};
+use everleaf_stage::{
     Agent, Certificate, Kubectl, Sandbox, Up, arg, eventually, free_port, http_get, signing_request,
 };
-use anyhow::Result;
+use everleaf_stage::{ensure_that, same};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 

@@ -6,30 +6,30 @@ use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Lines of each log that a failed test shows.
 const EVIDENCE_LINES: usize = 25;
 
 /// The programs under test and those of a user; `cargo xtask e2e` installs them and sets the variables.
-pub(crate) struct Tools {
+pub struct Tools {
     /// `EVERLEAF`
-    pub(crate) everleaf: PathBuf,
+    pub everleaf: PathBuf,
     /// `KUBECTL`, 1.37
-    pub(crate) kubectl: PathBuf,
+    pub kubectl: PathBuf,
     /// `KUBECTL_OLD`, 1.20
-    pub(crate) kubectl_old: PathBuf,
+    pub kubectl_old: PathBuf,
     /// `OPENSSL`
-    pub(crate) openssl: PathBuf,
+    pub openssl: PathBuf,
     /// `LIBFAKETIME`: the shared object
-    pub(crate) libfaketime: PathBuf,
+    pub libfaketime: PathBuf,
 }
 
 impl Tools {
     /// Reads the variables; an error names the missing one.
-    pub(crate) fn from_environment() -> Result<Self> {
+    pub fn from_environment() -> Result<Self> {
         let tool = |name: &str| {
             let path = PathBuf::from(
                 std::env::var_os(name).with_context(|| format!("{name} is not set"))?,
@@ -49,17 +49,40 @@ impl Tools {
     }
 }
 
+/// One claim of a longer test.
+#[derive(Debug, Clone)]
+pub struct Point {
+    /// The claim, as a sentence.
+    pub name: String,
+    /// Whether it holds.
+    pub state: State,
+    /// How long it took to see.
+    pub took: Duration,
+}
+
+/// What became of a claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// Seen to hold.
+    Holds,
+    /// Not so, and why.
+    Fails(String),
+    /// Cannot hold before something else is built: what.
+    NotYet(String),
+}
+
 /// A directory for one test.
-pub(crate) struct Sandbox {
+pub struct Sandbox {
     directory: tempfile::TempDir,
     /// The programs.
-    pub(crate) tools: Arc<Tools>,
+    pub tools: Arc<Tools>,
     logs: AtomicUsize,
+    points: Mutex<Vec<Point>>,
 }
 
 impl Sandbox {
     /// Makes the directory.
-    pub(crate) fn new(name: &str, tools: Arc<Tools>) -> Result<Self> {
+    pub fn new(name: &str, tools: Arc<Tools>) -> Result<Self> {
         let short: String = name.chars().take(24).collect();
         let directory = tempfile::Builder::new()
             .prefix(&format!("everleaf-{short}-"))
@@ -70,16 +93,17 @@ impl Sandbox {
             directory,
             tools,
             logs: AtomicUsize::new(0),
+            points: Mutex::default(),
         })
     }
 
     /// A path in it.
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
     /// Writes a file in it.
-    pub(crate) fn write(&self, name: &str, text: &str) -> Result<PathBuf> {
+    pub fn write(&self, name: &str, text: &str) -> Result<PathBuf> {
         let path = self.path(name);
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent)?;
@@ -89,7 +113,7 @@ impl Sandbox {
     }
 
     /// A program with this sandbox as its home and nothing of the caller's environment that could leak in.
-    pub(crate) fn command(&self, program: &Path) -> Command {
+    pub fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         command
             .env_clear()
@@ -102,25 +126,71 @@ impl Sandbox {
     }
 
     /// The binary under test with these arguments.
-    pub(crate) fn everleaf(&self, args: &[&str]) -> Command {
+    pub fn everleaf(&self, args: &[&str]) -> Command {
         let mut command = self.command(&self.tools.everleaf);
         command.args(args);
         command
     }
 
     /// openssl with these arguments, run to its end.
-    pub(crate) fn openssl(&self, args: &[&str]) -> Result<Answer> {
+    pub fn openssl(&self, args: &[&str]) -> Result<Answer> {
         run(self.command(&self.tools.openssl).args(args))
     }
 
     /// Starts a process in the background.
-    pub(crate) fn start(&self, name: &str, command: &mut Command) -> Result<Process> {
+    pub fn start(&self, name: &str, command: &mut Command) -> Result<Process> {
         let number = self.logs.fetch_add(1, Ordering::Relaxed);
         Process::start(command, self.path(&format!("logs/{number:02}-{name}")))
     }
 
+    /// Tries one claim of a longer test; it gets a line of its own in the table.
+    ///
+    /// # Errors
+    /// When it does not hold; the test may go on to its next claim.
+    pub fn point<T>(&self, name: &str, claim: impl FnOnce() -> Result<T>) -> Result<T> {
+        let started = now();
+        let outcome = claim();
+        let state = match &outcome {
+            Ok(_) => State::Holds,
+            Err(error) => State::Fails(format!("{error:#}")),
+        };
+        self.add(name, state, started.elapsed());
+        outcome.with_context(|| name.to_owned())
+    }
+
+    /// A claim that cannot hold before something else is built: shown as "not yet", never as green.
+    pub fn not_yet(&self, name: &str, reason: &str) {
+        self.add(name, State::NotYet(reason.to_owned()), Duration::ZERO);
+    }
+
+    fn add(&self, name: &str, state: State, took: Duration) {
+        let point = Point {
+            name: name.to_owned(),
+            state,
+            took,
+        };
+        self.points
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(point);
+    }
+
+    /// The claims so far.
+    pub(crate) fn points(&self) -> Vec<Point> {
+        self.points
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Leaves the directory on disk; where it is.
+    pub(crate) fn keep(mut self) -> PathBuf {
+        self.directory.disable_cleanup(true);
+        self.directory.path().to_path_buf()
+    }
+
     /// The ends of all logs, for a failed test.
-    pub(crate) fn evidence(&self) -> String {
+    pub fn evidence(&self) -> String {
         let mut files: Vec<PathBuf> = fs::read_dir(self.path("logs"))
             .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
             .unwrap_or_default();
@@ -144,7 +214,7 @@ impl Sandbox {
 }
 
 /// Asks again and again until it holds; the last reason why not, if it never does.
-pub(crate) fn eventually<T>(
+pub fn eventually<T>(
     what: &str,
     seconds_max: u64,
     mut attempt: impl FnMut() -> Result<T>,

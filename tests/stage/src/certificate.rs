@@ -7,24 +7,24 @@ use std::path::Path;
 
 /// What the tests look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Certificate {
+pub struct Certificate {
     /// `notBefore`
-    pub(crate) not_before: Timestamp,
+    pub not_before: Timestamp,
     /// `notAfter`
-    pub(crate) not_after: Timestamp,
+    pub not_after: Timestamp,
     /// `O = system:nodes, CN = system:node:x`
-    pub(crate) subject: String,
+    pub subject: String,
     /// Serial number, hex.
-    pub(crate) serial: String,
+    pub serial: String,
     /// SHA-256 of the DER, lower hex.
-    pub(crate) sha256: String,
+    pub sha256: String,
     /// `DNS:x, IP Address:1.2.3.4`, or "".
-    pub(crate) names: String,
+    pub names: String,
 }
 
 impl Certificate {
     /// Reads the first certificate of a PEM file.
-    pub(crate) fn read(sandbox: &Sandbox, path: &Path) -> Result<Self> {
+    pub fn read(sandbox: &Sandbox, path: &Path) -> Result<Self> {
         let path = path.to_string_lossy();
         let text = sandbox
             .openssl(&[
@@ -73,7 +73,7 @@ impl Certificate {
     }
 
     /// `notAfter − notBefore`.
-    pub(crate) fn lifetime(&self) -> SignedDuration {
+    pub fn lifetime(&self) -> SignedDuration {
         self.not_after.duration_since(self.not_before)
     }
 }

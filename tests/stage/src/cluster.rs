@@ -10,26 +10,26 @@ use std::path::PathBuf;
 use std::process::Command;
 
 /// Name of the node that `up` runs in the tests.
-pub(crate) const HOST: &str = "host1";
+pub const HOST: &str = "host1";
 
 /// A running `everleaf up`.
-pub(crate) struct Up<'a> {
+pub struct Up<'a> {
     sandbox: &'a Sandbox,
     args: Vec<String>,
     /// The process.
-    pub(crate) process: Process,
+    pub process: Process,
 }
 
 impl<'a> Up<'a> {
     /// Starts it on an empty directory and a free port; returns when it is ready.
-    pub(crate) fn start(sandbox: &'a Sandbox, args: &[&str]) -> Result<Self> {
+    pub fn start(sandbox: &'a Sandbox, args: &[&str]) -> Result<Self> {
         let mut up = Self::launch(sandbox, args)?;
         up.wait_until_ready()?;
         Ok(up)
     }
 
     /// Starts it and returns at once.
-    pub(crate) fn launch(sandbox: &'a Sandbox, args: &[&str]) -> Result<Self> {
+    pub fn launch(sandbox: &'a Sandbox, args: &[&str]) -> Result<Self> {
         let mut all: Vec<String> = ["up", "--data-dir", "data", "--node-name", HOST, "--listen"]
             .map(str::to_owned)
             .to_vec();
@@ -43,13 +43,13 @@ impl<'a> Up<'a> {
     }
 
     /// Starts it again with the same arguments.
-    pub(crate) fn restart(&mut self) -> Result<()> {
+    pub fn restart(&mut self) -> Result<()> {
         self.process = spawn(self.sandbox, &self.args)?;
         self.wait_until_ready()
     }
 
     /// Starts it again with further arguments.
-    pub(crate) fn restart_with(&mut self, args: &[&str]) -> Result<()> {
+    pub fn restart_with(&mut self, args: &[&str]) -> Result<()> {
         self.args.extend(args.iter().map(ToString::to_string));
         self.restart()
     }
@@ -70,22 +70,22 @@ impl<'a> Up<'a> {
     }
 
     /// kubectl as admin.
-    pub(crate) fn admin(&self) -> Kubectl<'a> {
+    pub fn admin(&self) -> Kubectl<'a> {
         Kubectl::new(self.sandbox, self.path("admin.conf"))
     }
 
     /// kubectl with the bootstrap token.
-    pub(crate) fn bootstrapper(&self) -> Kubectl<'a> {
+    pub fn bootstrapper(&self) -> Kubectl<'a> {
         Kubectl::new(self.sandbox, self.path("bootstrap-kubelet.conf"))
     }
 
     /// A file of the data directory.
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.sandbox.path("data").join(name)
     }
 
     /// The certificate of this host's node, once there is one.
-    pub(crate) fn node_certificate(&self) -> Result<Certificate> {
+    pub fn node_certificate(&self) -> Result<Certificate> {
         let path = self.path("node/pki/kubelet-client-current.pem");
         eventually("the host's certificate", 10, || {
             Certificate::read(self.sandbox, &path)
@@ -99,43 +99,48 @@ fn spawn(sandbox: &Sandbox, args: &[String]) -> Result<Process> {
 }
 
 /// A port that nobody listens on now.
-pub(crate) fn free_port() -> Result<u16> {
+pub fn free_port() -> Result<u16> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?
         .local_addr()?
         .port())
 }
 
 /// A node beside the host: `everleaf agent` and its files.
-pub(crate) struct Agent<'a> {
+pub struct Agent<'a> {
     sandbox: &'a Sandbox,
     /// Node name; its files are in the directory of that name.
-    pub(crate) name: String,
+    pub name: String,
     bootstrap: Option<PathBuf>,
     /// Further arguments.
-    pub(crate) args: Vec<String>,
+    pub args: Vec<String>,
     /// The process, when it runs.
-    pub(crate) process: Option<Process>,
+    pub process: Option<Process>,
 }
 
 impl<'a> Agent<'a> {
     /// A node that will bootstrap with the token of `up`.
-    pub(crate) fn new(sandbox: &'a Sandbox, up: &Up<'_>, name: &str) -> Self {
+    pub fn new(sandbox: &'a Sandbox, up: &Up<'_>, name: &str) -> Self {
+        Self::bootstrapped_by(sandbox, up.path("bootstrap-kubelet.conf"), name)
+    }
+
+    /// A node that will bootstrap with this kubeconfig.
+    pub fn bootstrapped_by(sandbox: &'a Sandbox, bootstrap: PathBuf, name: &str) -> Self {
         Self {
             sandbox,
             name: name.to_owned(),
-            bootstrap: Some(up.path("bootstrap-kubelet.conf")),
+            bootstrap: Some(bootstrap),
             args: vec!["--rotate-certificates".to_owned()],
             process: None,
         }
     }
 
     /// The same node without its bootstrap kubeconfig.
-    pub(crate) fn forget_bootstrap(&mut self) {
+    pub fn forget_bootstrap(&mut self) {
         self.bootstrap = None;
     }
 
     /// The command line.
-    pub(crate) fn command(&self) -> Command {
+    pub fn command(&self) -> Command {
         let mut command = self
             .sandbox
             .everleaf(&["agent", "--hostname-override", &self.name]);
@@ -149,13 +154,13 @@ impl<'a> Agent<'a> {
     }
 
     /// Starts it with the machine's clock.
-    pub(crate) fn start(&mut self) -> Result<()> {
+    pub fn start(&mut self) -> Result<()> {
         self.process = Some(self.sandbox.start(&self.name, &mut self.command())?);
         Ok(())
     }
 
     /// Starts it with its clock at `FAKETIME`'s value; `file` instead moves it while it runs.
-    pub(crate) fn start_at(&mut self, clock: &FakeClock) -> Result<()> {
+    pub fn start_at(&mut self, clock: &FakeClock) -> Result<()> {
         let mut command = self.command();
         clock.apply(self.sandbox, &mut command);
         self.process = Some(self.sandbox.start(&self.name, &mut command)?);
@@ -163,7 +168,7 @@ impl<'a> Agent<'a> {
     }
 
     /// Stops it as a service manager would; it must exit with 0.
-    pub(crate) fn stop(&mut self) -> Result<()> {
+    pub fn stop(&mut self) -> Result<()> {
         let mut process = self.process.take().context("the agent does not run")?;
         match process.stop()? {
             0 => Ok(()),
@@ -172,12 +177,12 @@ impl<'a> Agent<'a> {
     }
 
     /// `kill -9`.
-    pub(crate) fn kill(&mut self) {
+    pub fn kill(&mut self) {
         self.process = None;
     }
 
     /// What it logged since its last start.
-    pub(crate) fn log(&self) -> String {
+    pub fn log(&self) -> String {
         self.process
             .as_ref()
             .map(Process::stderr)
@@ -185,32 +190,32 @@ impl<'a> Agent<'a> {
     }
 
     /// A file of the node.
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.sandbox.path(&self.name).join(name)
     }
 
     /// Its kubeconfig.
-    pub(crate) fn kubeconfig(&self) -> PathBuf {
+    pub fn kubeconfig(&self) -> PathBuf {
         self.path("kubelet.conf")
     }
 
     /// kubectl as this node.
-    pub(crate) fn kubectl(&self) -> Kubectl<'a> {
+    pub fn kubectl(&self) -> Kubectl<'a> {
         Kubectl::new(self.sandbox, self.kubeconfig())
     }
 
     /// Its client certificate now.
-    pub(crate) fn certificate_now(&self) -> Result<Certificate> {
+    pub fn certificate_now(&self) -> Result<Certificate> {
         Certificate::read(self.sandbox, &self.path("pki/kubelet-client-current.pem"))
     }
 
     /// Its client certificate, once there is one.
-    pub(crate) fn certificate(&self) -> Result<Certificate> {
+    pub fn certificate(&self) -> Result<Certificate> {
         eventually("the node's certificate", 15, || self.certificate_now())
     }
 
     /// Its client certificate, once it is another one than `old`.
-    pub(crate) fn renewed(&self, old: &Certificate, seconds_max: u64) -> Result<Certificate> {
+    pub fn renewed(&self, old: &Certificate, seconds_max: u64) -> Result<Certificate> {
         eventually("the renewed certificate", seconds_max, || {
             let present = self.certificate_now()?;
             if present.serial == old.serial {
@@ -221,7 +226,7 @@ impl<'a> Agent<'a> {
     }
 
     /// Dated files of the client certificate, oldest first.
-    pub(crate) fn dated_files(&self) -> Vec<String> {
+    pub fn dated_files(&self) -> Vec<String> {
         let entries = fs::read_dir(self.path("pki")).map(|entries| {
             entries
                 .flatten()
@@ -240,7 +245,7 @@ impl<'a> Agent<'a> {
 }
 
 /// A process's clock under libfaketime.
-pub(crate) enum FakeClock {
+pub enum FakeClock {
     /// Starts at this offset from now, in seconds.
     Offset(i64),
     /// Follows the offset that a file holds.
@@ -249,7 +254,7 @@ pub(crate) enum FakeClock {
 
 impl FakeClock {
     /// The text that libfaketime reads.
-    pub(crate) fn text(offset_seconds: i64) -> String {
+    pub fn text(offset_seconds: i64) -> String {
         format!("{offset_seconds:+}")
     }
 

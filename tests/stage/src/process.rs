@@ -14,19 +14,19 @@ const COMMAND_SECONDS_MAX: u64 = 60;
 
 /// What a finished command said.
 #[derive(Debug, Clone)]
-pub(crate) struct Answer {
+pub struct Answer {
     /// Exit code; none when killed.
-    pub(crate) code: Option<i32>,
+    pub code: Option<i32>,
     /// Standard output.
-    pub(crate) stdout: String,
+    pub stdout: String,
     /// Standard error.
-    pub(crate) stderr: String,
+    pub stderr: String,
     what: String,
 }
 
 impl Answer {
     /// Its standard output, if it exited with 0.
-    pub(crate) fn ok(self) -> Result<String> {
+    pub fn ok(self) -> Result<String> {
         if self.code == Some(0) {
             return Ok(self.stdout);
         }
@@ -40,7 +40,7 @@ impl Answer {
     }
 
     /// Its standard error, if it exited with `code`.
-    pub(crate) fn failed_with(self, code: i32) -> Result<String> {
+    pub fn failed_with(self, code: i32) -> Result<String> {
         if self.code == Some(code) {
             return Ok(self.stderr);
         }
@@ -55,7 +55,7 @@ impl Answer {
 }
 
 /// Runs a command to its end.
-pub(crate) fn run(command: &mut Command) -> Result<Answer> {
+pub fn run(command: &mut Command) -> Result<Answer> {
     let what = describe(command);
     let mut child = command
         .stdin(Stdio::null())
@@ -84,7 +84,7 @@ pub(crate) fn run(command: &mut Command) -> Result<Answer> {
 }
 
 /// The answer to a plain HTTP GET, if it is 200.
-pub(crate) fn http_get(address: &str, path: &str) -> Result<String> {
+pub fn http_get(address: &str, path: &str) -> Result<String> {
     use std::io::Write;
     let mut stream = std::net::TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
@@ -138,7 +138,7 @@ fn wait(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
 }
 
 /// A process in the background: its output goes to files, and it is killed when dropped.
-pub(crate) struct Process {
+pub struct Process {
     child: Child,
     what: String,
     stdout: PathBuf,
@@ -147,7 +147,7 @@ pub(crate) struct Process {
 
 impl Process {
     /// Starts it; `log` is the files' name without extension.
-    pub(crate) fn start(command: &mut Command, log: PathBuf) -> Result<Self> {
+    pub fn start(command: &mut Command, log: PathBuf) -> Result<Self> {
         let what = describe(command);
         let (stdout, stderr) = (log.with_extension("out"), log.with_extension("err"));
         let open = |path: &PathBuf| fs::File::options().create(true).append(true).open(path);
@@ -167,33 +167,33 @@ impl Process {
     }
 
     /// What it wrote to stdout so far.
-    pub(crate) fn stdout(&self) -> String {
+    pub fn stdout(&self) -> String {
         fs::read_to_string(&self.stdout).unwrap_or_default()
     }
 
     /// What it wrote to stderr so far.
-    pub(crate) fn stderr(&self) -> String {
+    pub fn stderr(&self) -> String {
         fs::read_to_string(&self.stderr).unwrap_or_default()
     }
 
     /// Still there?
-    pub(crate) fn is_running(&mut self) -> bool {
+    pub fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }
 
     /// Process id.
-    pub(crate) fn id(&self) -> u32 {
+    pub fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// `kill -9`, and the end waited for.
-    pub(crate) fn kill(&mut self) {
+    pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
     /// SIGTERM, and the exit code within ten seconds.
-    pub(crate) fn stop(&mut self) -> Result<i32> {
+    pub fn stop(&mut self) -> Result<i32> {
         let pid = i32::try_from(self.child.id())
             .ok()
             .and_then(rustix::process::Pid::from_raw);
@@ -205,7 +205,7 @@ impl Process {
     }
 
     /// The exit code, if it ends within the limit.
-    pub(crate) fn exit_code(&mut self, limit: Duration) -> Result<i32> {
+    pub fn exit_code(&mut self, limit: Duration) -> Result<i32> {
         match wait(&mut self.child, limit) {
             Some(status) => status
                 .code()

@@ -10,7 +10,7 @@ use std::process::Command;
 
 /// A user at a terminal.
 #[derive(Clone)]
-pub(crate) struct Kubectl<'a> {
+pub struct Kubectl<'a> {
     sandbox: &'a Sandbox,
     program: PathBuf,
     kubeconfig: PathBuf,
@@ -18,7 +18,7 @@ pub(crate) struct Kubectl<'a> {
 
 impl<'a> Kubectl<'a> {
     /// The present kubectl.
-    pub(crate) fn new(sandbox: &'a Sandbox, kubeconfig: PathBuf) -> Self {
+    pub fn new(sandbox: &'a Sandbox, kubeconfig: PathBuf) -> Self {
         Self {
             sandbox,
             program: sandbox.tools.kubectl.clone(),
@@ -27,7 +27,7 @@ impl<'a> Kubectl<'a> {
     }
 
     /// The same user with kubectl 1.20.
-    pub(crate) fn old(&self) -> Self {
+    pub fn old(&self) -> Self {
         Self {
             program: self.sandbox.tools.kubectl_old.clone(),
             ..self.clone()
@@ -41,12 +41,12 @@ impl<'a> Kubectl<'a> {
     }
 
     /// Runs it to its end.
-    pub(crate) fn run(&self, args: &[&str]) -> Result<Answer> {
+    pub fn run(&self, args: &[&str]) -> Result<Answer> {
         run(&mut self.command(args))
     }
 
     /// Its stdout, trimmed, if it succeeded without a word on stderr.
-    pub(crate) fn quiet(&self, args: &[&str]) -> Result<String> {
+    pub fn quiet(&self, args: &[&str]) -> Result<String> {
         let answer = self.run(args)?;
         if answer.code == Some(0) && !answer.stderr.trim().is_empty() {
             anyhow::bail!("kubectl {} warned: {}", args.join(" "), answer.stderr);
@@ -55,19 +55,19 @@ impl<'a> Kubectl<'a> {
     }
 
     /// Starts it in the background.
-    pub(crate) fn start(&self, name: &str, args: &[&str]) -> Result<Process> {
+    pub fn start(&self, name: &str, args: &[&str]) -> Result<Process> {
         self.sandbox.start(name, &mut self.command(args))
     }
 
     /// An object as JSON.
-    pub(crate) fn json(&self, args: &[&str]) -> Result<serde_json::Value> {
+    pub fn json(&self, args: &[&str]) -> Result<serde_json::Value> {
         let mut all = args.to_vec();
         all.extend(["-o", "json"]);
         Ok(serde_json::from_str(&self.quiet(&all)?)?)
     }
 
     /// `kubectl auth can-i …`
-    pub(crate) fn can_i(&self, question: &[&str]) -> Result<bool> {
+    pub fn can_i(&self, question: &[&str]) -> Result<bool> {
         let mut args = vec!["auth", "can-i"];
         args.extend(question);
         let answer = self.run(&args)?;
@@ -82,7 +82,7 @@ impl<'a> Kubectl<'a> {
 }
 
 /// A CertificateSigningRequest as JSON, its request made by openssl. `subject` is openssl's `/O=…/CN=…`.
-pub(crate) fn signing_request(
+pub fn signing_request(
     sandbox: &Sandbox,
     name: &str,
     subject: &str,
@@ -117,7 +117,7 @@ pub(crate) fn signing_request(
 }
 
 /// A CertificateSigningRequest as JSON around any bytes.
-pub(crate) fn write_request(
+pub fn write_request(
     sandbox: &Sandbox,
     name: &str,
     request: &[u8],
@@ -129,12 +129,7 @@ pub(crate) fn write_request(
 }
 
 /// The object itself.
-pub(crate) fn object(
-    name: &str,
-    request: &[u8],
-    signer: &str,
-    usages: &[&str],
-) -> serde_json::Value {
+pub fn object(name: &str, request: &[u8], signer: &str, usages: &[&str]) -> serde_json::Value {
     serde_json::json!({
         "apiVersion": "certificates.k8s.io/v1",
         "kind": "CertificateSigningRequest",
@@ -148,6 +143,6 @@ pub(crate) fn object(
 }
 
 /// A path as an argument.
-pub(crate) fn arg(path: &Path) -> &str {
+pub fn arg(path: &Path) -> &str {
     path.to_str().unwrap_or_default()
 }

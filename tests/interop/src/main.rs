@@ -1,0 +1,41 @@
+//! Interop suite: each part of Everleaf beside the real Kubernetes programs it must work with.
+//!
+//! `cargo xtask interop` builds the binaries and the peers and runs this program. A pairing is one file of `pairings`: it starts a
+//! [`stack`] of real and Everleaf parts and tries its points one after the other. What waits for something that is not built yet is
+//! shown as "not yet", with the reason; never hidden, never green. Refuses to link any Everleaf crate: it knows what a user knows.
+
+mod document;
+mod pairings;
+mod stack;
+
+use anyhow::Result;
+use everleaf_stage::runner::{self, Suite};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match run(&args) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("interop: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &[String]) -> Result<bool> {
+    let suite = Suite {
+        command: "cargo xtask interop",
+        parallel: 2,
+        tests: pairings::all()
+            .iter()
+            .map(|pairing| &pairing.test)
+            .collect(),
+    };
+    let Some(report) = runner::run(&suite, args)? else {
+        return Ok(true);
+    };
+    let documented = document::check(&report, args)?;
+    Ok(report.good && documented)
+}

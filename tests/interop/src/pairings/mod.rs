@@ -1,0 +1,20 @@
+//! The pairings, one file each, named by who meets whom.
+
+mod agent_on_kubernetes;
+
+use everleaf_stage::runner::Test;
+
+/// One pairing: a test, and how docs/compatibility.md speaks of it.
+pub(crate) struct Pairing {
+    /// Real programs, with versions: "kube-apiserver 1.37, kube-controller-manager 1.37".
+    pub(crate) real: &'static str,
+    /// Our parts: "`everleaf agent`".
+    pub(crate) ours: &'static str,
+    /// The test.
+    pub(crate) test: Test,
+}
+
+/// All of them, in the order of the document.
+pub(crate) fn all() -> &'static [&'static Pairing] {
+    &[&agent_on_kubernetes::PAIRING]
+}

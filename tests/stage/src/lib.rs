@@ -1,0 +1,18 @@
+//! What the suites stand on: a directory for each test, processes that end with it, the programs of a user, and the runner.
+//!
+//! `tests/e2e` and `tests/interop` are built on it. Refuses to link any Everleaf crate: it knows what a user knows.
+
+mod certificate;
+mod check;
+mod cluster;
+mod kubectl;
+mod process;
+pub mod runner;
+mod sandbox;
+
+pub use certificate::Certificate;
+pub use check::same;
+pub use cluster::{Agent, FakeClock, HOST, Up, free_port};
+pub use kubectl::{Kubectl, arg, object, signing_request, write_request};
+pub use process::{Answer, Process, http_get, run};
+pub use sandbox::{Point, Sandbox, State, Tools, eventually};

@@ -1,0 +1,27 @@
+//! `cargo xtask interop`: builds the release binary and the peers, runs the interop suite.
+
+use crate::e2e::{build_release, user_tools};
+use crate::peers::Peers;
+use crate::tidy::workspace_root;
+use anyhow::{Context, Result, bail};
+use std::process::Command;
+
+/// Arguments go to the suite: parts of names, `--ci`, `--list`, `--keep`, `--write-document`.
+pub(crate) fn run(args: &[String]) -> Result<()> {
+    let peers = Peers::install()?;
+    let mut suite = Command::new(build_release("everleaf-interop", "everleaf-interop")?);
+    suite
+        .args(args)
+        .envs(user_tools()?)
+        .envs(peers.environment());
+    suite.env(
+        "COMPATIBILITY_DOCUMENT",
+        workspace_root().join("docs/compatibility.md"),
+    );
+    let status = suite.status().context("the suite did not start")?;
+    if status.success() {
+        Ok(())
+    } else {
+        bail!("the interop suite failed")
+    }
+}
