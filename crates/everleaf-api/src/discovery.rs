@@ -24,6 +24,8 @@ pub struct Resource {
     pub verbs: &'static [&'static str],
     /// Short names.
     pub short_names: &'static [&'static str],
+    /// Categories, such as `all`.
+    pub categories: &'static [&'static str],
 }
 
 /// Distinct values in order of first appearance.
@@ -131,6 +133,9 @@ fn resource_entry(resource: &Resource) -> Value {
     if !resource.short_names.is_empty() {
         entry["shortNames"] = resource.short_names.into();
     }
+    if !resource.categories.is_empty() {
+        entry["categories"] = resource.categories.into();
+    }
     entry
 }
 
@@ -197,6 +202,9 @@ fn aggregated_resources(resources: &[Resource], group: &str, version: &str) -> V
             });
             if !resource.short_names.is_empty() {
                 entry["shortNames"] = resource.short_names.into();
+            }
+            if !resource.categories.is_empty() {
+                entry["categories"] = resource.categories.into();
             }
             if !subresources.is_empty() {
                 entry["subresources"] = subresources.into();

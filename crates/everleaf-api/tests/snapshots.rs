@@ -144,6 +144,7 @@ fn resources() -> Vec<Resource> {
         kind,
         verbs: &["get", "list"],
         short_names,
+        categories: &[],
     };
     let csr = "CertificateSigningRequest";
     vec![

@@ -382,14 +382,15 @@ fn storage_key(descriptor: &Descriptor, namespace: &str, name: &str) -> String {
 /// The descriptor, namespace and name behind a key; None when it is not one of ours.
 fn parse_key(key: &str) -> Option<(&'static Descriptor, &str, &str)> {
     let rest = key.strip_prefix(KEY_PREFIX)?;
-    DESCRIPTORS.iter().find_map(|descriptor| {
+    let ours = DESCRIPTORS.iter().filter(|d| d.holds_objects());
+    ours.copied().find_map(|descriptor| {
         let rest = rest.strip_prefix(descriptor.storage)?.strip_prefix('/')?;
         let (namespace, name) = if descriptor.namespaced {
             rest.split_once('/')?
         } else {
             ("", rest)
         };
-        (!name.is_empty() && !name.contains('/')).then_some((*descriptor, namespace, name))
+        (!name.is_empty() && !name.contains('/')).then_some((descriptor, namespace, name))
     })
 }
 

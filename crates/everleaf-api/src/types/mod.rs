@@ -6,6 +6,8 @@ pub mod authentication;
 #[rustfmt::skip]
 pub mod authorization;
 #[rustfmt::skip]
+pub mod bare;
+#[rustfmt::skip]
 pub mod certificates;
 #[rustfmt::skip]
 pub mod coordination;
@@ -17,6 +19,8 @@ pub mod meta;
 pub mod node;
 #[rustfmt::skip]
 pub mod rbac;
+#[rustfmt::skip]
+pub mod storage;
 
 pub use self::core::{CONFIG_MAP, EVENT, NAMESPACE, SECRET, SERVICE_ACCOUNT};
 pub use authentication::{SELF_SUBJECT_REVIEW, TOKEN_REVIEW};
@@ -24,15 +28,19 @@ pub use authorization::{
     LOCAL_SUBJECT_ACCESS_REVIEW, SELF_SUBJECT_ACCESS_REVIEW, SELF_SUBJECT_RULES_REVIEW,
     SUBJECT_ACCESS_REVIEW,
 };
+pub use bare::{
+    CSI_DRIVER, POD, POD_CERTIFICATE_REQUEST, RUNTIME_CLASS, SERVICE, VOLUME_ATTACHMENT,
+};
 pub use certificates::CERTIFICATE_SIGNING_REQUEST;
 pub use coordination::LEASE;
 pub use meta::{DELETE_OPTIONS, PARTIAL_OBJECT_METADATA, STATUS};
 pub use node::NODE;
 pub use rbac::{CLUSTER_ROLE, CLUSTER_ROLE_BINDING, ROLE, ROLE_BINDING};
+pub use storage::CSI_NODE;
 
 use crate::schema::Type;
 
-/// Every type that has a table.
+/// Every type that has a whole table; see [`bare`] for the others.
 pub static ALL: &[&Type] = &[
     &CERTIFICATE_SIGNING_REQUEST,
     &SECRET,
@@ -42,6 +50,7 @@ pub static ALL: &[&Type] = &[
     &SERVICE_ACCOUNT,
     &EVENT,
     &LEASE,
+    &CSI_NODE,
     &ROLE,
     &ROLE_BINDING,
     &CLUSTER_ROLE,

@@ -16,6 +16,7 @@ import (
 	coord "k8s.io/api/coordination/v1"
 	core "k8s.io/api/core/v1"
 	rbac "k8s.io/api/rbac/v1"
+	storage "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -119,6 +120,12 @@ func objects() map[string]runtime.Object {
 	o["lease-empty"] = &coord.Lease{}
 	o["lease-full"] = &coord.Lease{ObjectMeta: m, Spec: coord.LeaseSpec{HolderIdentity: p("n1"), LeaseDurationSeconds: p(int32(40)), AcquireTime: &m1, RenewTime: &m0,
 		LeaseTransitions: p(int32(0)), Strategy: p(coord.OldestEmulationVersion), PreferredHolder: p("")}}
+	o["csinode-empty"] = &storage.CSINode{}
+	o["csinode-full"] = &storage.CSINode{ObjectMeta: m,
+		Spec: storage.CSINodeSpec{Drivers: []storage.CSINodeDriver{{Name: "d", NodeID: "n", TopologyKeys: []string{"k", ""}, Allocatable: &storage.VolumeNodeResources{Count: p(int32(0))}},
+			{Allocatable: &storage.VolumeNodeResources{}}, {}}},
+		Status: storage.CSINodeStatus{StorageHealth: []storage.StorageHealth{{Name: "d", HealthConditions: []storage.StorageHealthCondition{{Status: "StorageDegraded", Reason: "r", Message: "m",
+			AccessMode: p(core.ReadWriteOnce), VolumeMode: p(core.PersistentVolumeBlock), LastTransitionTime: t0}, {}}}, {}}}}
 	rules := []rbac.PolicyRule{{Verbs: []string{"get", "*"}, APIGroups: []string{"", "certificates.k8s.io"}, Resources: []string{"secrets"}, ResourceNames: []string{"a"}}, {Verbs: []string{"get"}, NonResourceURLs: []string{"/healthz", "/api/*"}}, {}}
 	subjects := []rbac.Subject{{Kind: "Group", APIGroup: "rbac.authorization.k8s.io", Name: "system:nodes"}, {Kind: "ServiceAccount", Name: "a", Namespace: "b"}, {}}
 	roleRef := rbac.RoleRef{APIGroup: "rbac.authorization.k8s.io", Kind: "ClusterRole", Name: "cluster-admin"}
@@ -166,7 +173,7 @@ func objects() map[string]runtime.Object {
 func main() {
 	must(os.MkdirAll(out, 0o755))
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{authn.AddToScheme, authz.AddToScheme, certs.AddToScheme, coord.AddToScheme, core.AddToScheme, rbac.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{authn.AddToScheme, authz.AddToScheme, certs.AddToScheme, coord.AddToScheme, core.AddToScheme, rbac.AddToScheme, storage.AddToScheme} {
 		must(add(scheme))
 	}
 	js := kjson.NewSerializerWithOptions(kjson.DefaultMetaFactory, scheme, scheme, kjson.SerializerOptions{})

@@ -16,14 +16,19 @@ pub(super) fn authorize(attributes: &Attributes<'_>) -> Decision {
     }
     match (attributes.group, attributes.resource) {
         ("", "secrets" | "configmaps") => namespaced_read(node, attributes),
+        ("", "persistentvolumeclaims") if attributes.subresource == "status" => {
+            status_update(node, attributes)
+        }
         ("", "persistentvolumeclaims" | "persistentvolumes")
         | ("resource.k8s.io", "resourceclaims")
         | ("storage.k8s.io", "volumeattachments") => single_get(node, attributes),
-        ("", "serviceaccounts") => token_create(node, attributes),
+        ("", "serviceaccounts") => service_accounts(node, attributes),
         ("", "nodes") => nodes(node, attributes),
         ("", "pods") => pods(node, attributes),
         ("coordination.k8s.io", "leases") => leases(node, attributes),
         ("storage.k8s.io", "csinodes") => csi_nodes(node, attributes),
+        ("resource.k8s.io", "resourceslices") => resource_slices(node, attributes),
+        ("certificates.k8s.io", "podcertificaterequests") => pod_certificates(node, attributes),
         _ if node_rules().iter().any(|rule| rule.allows(attributes)) => allow(),
         _ => no_opinion(""),
     }
@@ -76,6 +81,20 @@ fn single_get(node: &str, attributes: &Attributes<'_>) -> Decision {
     unreachable_object(node, attributes)
 }
 
+fn status_update(node: &str, attributes: &Attributes<'_>) -> Decision {
+    if !matches!(attributes.verb, "update" | "patch") {
+        return no_opinion("can only get/update/patch this type");
+    }
+    unreachable_object(node, attributes)
+}
+
+fn service_accounts(node: &str, attributes: &Attributes<'_>) -> Decision {
+    if attributes.verb == "get" && attributes.subresource.is_empty() {
+        return namespaced_read(node, attributes);
+    }
+    token_create(node, attributes)
+}
+
 fn token_create(node: &str, attributes: &Attributes<'_>) -> Decision {
     if attributes.verb != "create" || attributes.name.is_empty() {
         return no_opinion("can only create tokens for individual service accounts");
@@ -111,10 +130,7 @@ fn pods(node: &str, attributes: &Attributes<'_>) -> Decision {
         }
         ("", "get") => single_get(node, attributes),
         ("", "list" | "watch") => {
-            let own = attributes
-                .field_selector
-                .and_then(|selector| selector.required("spec.nodeName"));
-            if own == Some(node) {
+            if selects(attributes, "spec.nodeName", node) {
                 allow()
             } else if attributes.name.is_empty() {
                 no_opinion("can only list/watch pods with spec.nodeName field selector")
@@ -124,6 +140,12 @@ fn pods(node: &str, attributes: &Attributes<'_>) -> Decision {
         }
         _ => no_opinion(""),
     }
+}
+
+/// A field selector holds the request to what belongs to the node.
+fn selects(attributes: &Attributes<'_>, field: &str, node: &str) -> bool {
+    let selector = attributes.field_selector;
+    selector.and_then(|selector| selector.required(field)) == Some(node)
 }
 
 /// On create the name is not known yet: admission checks it.
@@ -146,17 +168,53 @@ fn leases(node: &str, attributes: &Attributes<'_>) -> Decision {
 }
 
 fn csi_nodes(node: &str, attributes: &Attributes<'_>) -> Decision {
-    if !matches!(
-        attributes.verb,
-        "get" | "create" | "update" | "patch" | "delete"
-    ) {
-        return no_opinion("can only get, create, update, patch, or delete a CSINode");
-    }
-    if !attributes.subresource.is_empty() {
-        return no_opinion("cannot authorize CSINode subresources");
+    match (attributes.subresource, attributes.verb) {
+        ("", "get" | "create" | "update" | "patch" | "delete") => {}
+        ("", _) => {
+            return no_opinion("can only get, create, update, patch, or delete a CSINode");
+        }
+        ("status", _) => {
+            return no_opinion("CSINode status access requires CSIVolumeHealth feature");
+        }
+        _ => return no_opinion("cannot authorize CSINode subresources"),
     }
     if attributes.verb != "create" && attributes.name != node {
         return no_opinion("can only access CSINode with the same name as the requesting node");
     }
     allow()
+}
+
+fn resource_slices(node: &str, attributes: &Attributes<'_>) -> Decision {
+    if !attributes.subresource.is_empty() {
+        return no_opinion("cannot authorize ResourceSlice subresources");
+    }
+    match attributes.verb {
+        "create" => allow(),
+        "get" | "update" | "patch" | "delete" => unreachable_object(node, attributes),
+        "watch" | "list" | "deletecollection" if selects(attributes, "spec.nodeName", node) => {
+            allow()
+        }
+        "watch" | "list" | "deletecollection" => no_opinion(
+            "can only list/watch/deletecollection resourceslices with nodeName field selector",
+        ),
+        _ => no_opinion(
+            "only the following verbs are allowed for a ResourceSlice: get, watch, list, create, \
+             update, patch, delete, deletecollection",
+        ),
+    }
+}
+
+fn pod_certificates(node: &str, attributes: &Attributes<'_>) -> Decision {
+    if !attributes.subresource.is_empty() {
+        return no_opinion("nodes may not access the status subresource of PodCertificateRequests");
+    }
+    match attributes.verb {
+        "create" => allow(),
+        "get" => unreachable_object(node, attributes),
+        "list" | "watch" if selects(attributes, "spec.nodeName", node) => allow(),
+        "list" | "watch" => {
+            no_opinion("can only list/watch podcertificaterequests with nodeName field selector")
+        }
+        verb => no_opinion(format!("nodes may not {verb} podcertificaterequests")),
+    }
 }

@@ -151,6 +151,16 @@ const NODE_REASONS: &[&str] = &[
     "list core/pods ?spec.nodeName!=n1 => can only list/watch pods with spec.nodeName field selector",
     "get coordination.k8s.io/leases default:n1 => can only access leases in the \"kube-node-lease\" system namespace",
     "create core/serviceaccounts/token default:x => no relationship found between node 'n1' and this object",
+    "get core/serviceaccounts default:x => no relationship found between node 'n1' and this object",
+    "list core/serviceaccounts default: => can only create tokens for individual service accounts",
+    "patch core/persistentvolumeclaims/status default:x => no relationship found between node 'n1' and this object",
+    "list storage.k8s.io/csinodes => can only get, create, update, patch, or delete a CSINode",
+    "patch storage.k8s.io/csinodes/status n1 => CSINode status access requires CSIVolumeHealth feature",
+    "list storage.k8s.io/volumeattachments => can only get individual resources of this type",
+    "list certificates.k8s.io/podcertificaterequests => can only list/watch podcertificaterequests with nodeName field selector",
+    "delete certificates.k8s.io/podcertificaterequests a:b => nodes may not delete podcertificaterequests",
+    "deletecollection resource.k8s.io/resourceslices => can only list/watch/deletecollection resourceslices with nodeName field selector",
+    "get resource.k8s.io/resourceslices s => no relationship found between node 'n1' and this object",
     "get storage.k8s.io/csinodes n2 => can only access CSINode with the same name as the requesting node",
 ];
 
@@ -182,6 +192,13 @@ fn node_reasons() {
         "list core/pods ?spec.nodeName=n1",
         "get storage.k8s.io/csinodes n1",
         "list node.k8s.io/runtimeclasses",
+        "list core/services",
+        "list storage.k8s.io/csidrivers",
+        "create core/events default:",
+        "create events.k8s.io/events default:",
+        "watch certificates.k8s.io/podcertificaterequests ?spec.nodeName=n1",
+        "list certificates.k8s.io/clustertrustbundles",
+        "deletecollection resource.k8s.io/resourceslices ?spec.nodeName=n1",
     ] {
         assert!(ask(&shelf, &node, request).allowed, "{request}");
     }

@@ -205,7 +205,7 @@ fn node_roles() -> Vec<Role> {
 /// What a node may do by the Node authorizer's static rules. The same rules make the ClusterRole `system:node`, which
 /// is installed for clusters that bind it themselves; its binding here has no subjects.
 pub(crate) fn node_rules() -> Vec<Rule> {
-    vec![
+    let mut rules = vec![
         Rule::on(&["create"], AUTHENTICATION, &["tokenreviews"]),
         Rule::on(
             &["create"],
@@ -219,7 +219,11 @@ pub(crate) fn node_rules() -> Vec<Rule> {
             &["nodes"],
         ),
         Rule::on(&["update", "patch"], CORE, &["nodes/status"]),
-        Rule::on(&["create", "update", "patch"], CORE, &["events"]),
+        Rule::on(
+            &["create", "update", "patch"],
+            &["", "events.k8s.io"],
+            &["events"],
+        ),
         Rule::on(
             &["get", "list", "watch", "create", "delete"],
             CORE,
@@ -233,6 +237,12 @@ pub(crate) fn node_rules() -> Vec<Rule> {
             CORE,
             &["persistentvolumeclaims", "persistentvolumes"],
         ),
+        Rule::on(
+            &["get", "update", "patch"],
+            CORE,
+            &["persistentvolumeclaims/status"],
+        ),
+        Rule::on(&["get"], CORE, &["endpoints", "serviceaccounts"]),
         Rule::on(&["create"], CORE, &["serviceaccounts/token"]),
         Rule::on(
             &["create", "get", "list", "watch"],
@@ -244,6 +254,13 @@ pub(crate) fn node_rules() -> Vec<Rule> {
             LEASES,
             &["leases"],
         ),
+    ];
+    rules.extend(node_rules_of_other_groups());
+    rules
+}
+
+fn node_rules_of_other_groups() -> Vec<Rule> {
+    vec![
         Rule::on(&["get"], &["storage.k8s.io"], &["volumeattachments"]),
         Rule::on(READ, &["storage.k8s.io"], &["csidrivers"]),
         Rule::on(
@@ -252,6 +269,18 @@ pub(crate) fn node_rules() -> Vec<Rule> {
             &["csinodes"],
         ),
         Rule::on(READ, &["node.k8s.io"], &["runtimeclasses"]),
+        Rule::on(&["get"], &["resource.k8s.io"], &["resourceclaims"]),
+        Rule::on(
+            &["deletecollection"],
+            &["resource.k8s.io"],
+            &["resourceslices"],
+        ),
+        Rule::on(READ, CERTIFICATES, &["clustertrustbundles"]),
+        Rule::on(
+            &["get", "list", "watch", "create"],
+            CERTIFICATES,
+            &["podcertificaterequests"],
+        ),
     ]
 }
 
@@ -328,7 +357,14 @@ fn user_roles() -> Vec<Role> {
             Rule::on(
                 READ,
                 CORE,
-                &["configmaps", "events", "namespaces", "serviceaccounts"],
+                &[
+                    "configmaps",
+                    "events",
+                    "namespaces",
+                    "pods",
+                    "serviceaccounts",
+                    "services",
+                ],
             ),
             Rule::on(READ, LEASES, &["leases"]),
         ]

@@ -103,7 +103,9 @@ impl Server {
             self.cache.as_ref(),
             &self.authorizer,
         )?;
-        self.store_new(call, object, &base, options.dry_run).await
+        let stored = self.store_new(call, object, &base, options.dry_run).await?;
+        self.make_room(descriptor).await;
+        Ok(stored)
     }
 
     /// Stores it, under another generated name when the first is taken.

@@ -47,12 +47,14 @@ fn resources() -> Vec<Resource> {
             kind: descriptor.r#type.kind,
             verbs: descriptor.verbs,
             short_names: descriptor.short_names,
+            categories: descriptor.categories,
         };
         let of = |subresource: &&str| Resource {
             name: format!("{}/{subresource}", descriptor.resource).leak(),
             singular: "",
             verbs: SUBRESOURCE_VERBS,
             short_names: &[],
+            categories: &[],
             ..main.clone()
         };
         let subresources: Vec<Resource> = descriptor.subresources.iter().map(of).collect();
@@ -68,6 +70,7 @@ fn resources() -> Vec<Resource> {
         kind: review.r#type.kind,
         verbs: &["create"],
         short_names: &[],
+        categories: &[],
     }));
     resources
 }

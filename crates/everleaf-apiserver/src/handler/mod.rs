@@ -20,6 +20,7 @@ mod patch;
 mod query;
 mod read;
 mod respond;
+mod retention;
 mod route;
 mod select;
 mod server;

@@ -10,8 +10,6 @@ use crate::registry::{Descriptor, names};
 
 /// Keys and values of all annotations together, in bytes.
 const ANNOTATIONS_BYTES_MAX: usize = 256 * 1024;
-/// The name part of a qualified name, and a label's value, in bytes.
-const NAME_PART_BYTES_MAX: usize = 63;
 /// Finalizers without a domain that upstream knows.
 const STANDARD_FINALIZERS: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
 
@@ -122,12 +120,12 @@ fn labels(labels: &Value, errors: &mut Vec<FieldError>) {
         if errors.len() > ERRORS_SHOWN_MAX {
             break;
         }
-        if let Err(text) = qualified_name(key) {
+        if let Err(text) = names::qualified(key) {
             errors.push(FieldError::invalid(path, &quote(key), &text));
         }
         let value = value.as_str().unwrap_or_default();
         if !value.is_empty()
-            && let Err(text) = name_part(value)
+            && let Err(text) = names::qualified_part(value)
         {
             errors.push(FieldError::invalid(path, &quote(value), &text));
         }
@@ -140,7 +138,7 @@ fn annotations(annotations: &Value, errors: &mut Vec<FieldError>) {
     for (key, value) in annotations.as_object().into_iter().flatten() {
         bytes += key.len() + value.as_str().map_or(0, str::len);
         if errors.len() <= ERRORS_SHOWN_MAX
-            && let Err(text) = qualified_name(&key.to_ascii_lowercase())
+            && let Err(text) = names::qualified(&key.to_ascii_lowercase())
         {
             errors.push(FieldError::invalid(path, &quote(key), &text));
         }
@@ -155,7 +153,7 @@ fn finalizers(object: &Value, errors: &mut Vec<FieldError>) {
         if errors.len() > ERRORS_SHOWN_MAX {
             break;
         }
-        let checked = qualified_name(finalizer).and_then(|()| {
+        let checked = names::qualified(finalizer).and_then(|()| {
             if finalizer.contains('/') || STANDARD_FINALIZERS.contains(&finalizer) {
                 Ok(())
             } else {
@@ -187,36 +185,6 @@ fn owners(owners: &Value, errors: &mut Vec<FieldError>) {
             }
         }
     }
-}
-
-/// `[domain/]name`.
-fn qualified_name(text: &str) -> Result<(), String> {
-    match text.split_once('/') {
-        None => name_part(text),
-        Some(("", _)) => Err("prefix part must be non-empty".to_owned()),
-        Some((prefix, name)) => {
-            names::subdomain(prefix).map_err(|text| format!("prefix part {text}"))?;
-            name_part(name)
-        }
-    }
-}
-
-fn name_part(text: &str) -> Result<(), String> {
-    let bytes = text.as_bytes();
-    let inner = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    let ends_well = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
-    if bytes.len() > NAME_PART_BYTES_MAX {
-        return Err(format!("must be no more than {NAME_PART_BYTES_MAX} bytes"));
-    }
-    if ends_well(bytes.first()) && ends_well(bytes.last()) && bytes.iter().all(inner) {
-        return Ok(());
-    }
-    Err(
-        "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with \
-         an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for \
-         validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
-            .to_owned(),
-    )
 }
 
 #[cfg(test)]

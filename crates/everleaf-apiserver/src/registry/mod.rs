@@ -5,16 +5,25 @@
 //! resource is one file and one line in [`DESCRIPTORS`].
 
 pub mod configmaps;
+pub mod csidrivers;
+pub mod csinodes;
 pub mod csr;
+pub mod events;
 pub mod leases;
 pub mod names;
 pub mod namespaces;
 pub mod nodes;
 mod payload;
+pub mod podcertificaterequests;
+pub mod pods;
 pub mod rbac;
+pub mod retention;
 pub mod reviews;
+pub mod runtimeclasses;
 pub mod secrets;
 pub mod serviceaccounts;
+pub mod services;
+pub mod volumeattachments;
 
 use everleaf_api::fields::FieldError;
 use everleaf_api::meta;
@@ -24,21 +33,30 @@ use everleaf_pki::{RequestError, VerifiedRequest};
 use jiff::Timestamp;
 use serde_json::Value;
 
+use self::retention::Retention;
 use crate::user::User;
 
 /// Every stored resource, in the order in which discovery lists its groups.
 pub static DESCRIPTORS: &[&Descriptor] = &[
     &configmaps::CONFIG_MAPS,
+    &events::EVENTS,
     &namespaces::NAMESPACES,
     &nodes::NODES,
+    &pods::PODS,
     &secrets::SECRETS,
     &serviceaccounts::SERVICE_ACCOUNTS,
+    &services::SERVICES,
     &csr::CERTIFICATE_SIGNING_REQUESTS,
+    &podcertificaterequests::POD_CERTIFICATE_REQUESTS,
     &leases::LEASES,
     &rbac::CLUSTER_ROLE_BINDINGS,
     &rbac::CLUSTER_ROLES,
     &rbac::ROLE_BINDINGS,
     &rbac::ROLES,
+    &runtimeclasses::RUNTIME_CLASSES,
+    &csidrivers::CSI_DRIVERS,
+    &csinodes::CSI_NODES,
+    &volumeattachments::VOLUME_ATTACHMENTS,
 ];
 
 /// The descriptor of a plural resource name; names are unique among those served.
@@ -98,6 +116,8 @@ pub struct Descriptor {
     pub singular: &'static str,
     /// Short names.
     pub short_names: &'static [&'static str],
+    /// Categories, such as `all`, by which kubectl finds several resources at once.
+    pub categories: &'static [&'static str],
     /// Namespaced?
     pub namespaced: bool,
     /// Storage directory below the prefix: `certificatesigningrequests`, `minions`, …
@@ -128,6 +148,8 @@ pub struct Descriptor {
     /// Objects come by the ten thousand and are read a few times each: memory holds their encoding alone, a third of
     /// what the decoded tree takes.
     pub compact: bool,
+    /// What is forgotten by itself; None: nothing.
+    pub retention: Option<&'static Retention>,
 }
 
 impl Descriptor {
@@ -143,6 +165,7 @@ impl Descriptor {
             resource,
             singular,
             short_names: &[],
+            categories: &[],
             namespaced: false,
             storage: resource,
             verbs: ALL_VERBS,
@@ -157,6 +180,7 @@ impl Descriptor {
             validate_name: names::subdomain,
             tally: None,
             compact: false,
+            retention: None,
         }
     }
 
@@ -171,6 +195,12 @@ impl Descriptor {
             ..Self::cluster(r#type, resource, singular)
         }
     }
+
+    /// False for a resource that can only be read: there is never an object of it here. What another server stored under
+    /// its keys is not ours to show, for we know but its metadata.
+    pub fn holds_objects(&self) -> bool {
+        self.verbs.contains(&"create")
+    }
 }
 
 /// Verbs of a resource that supports everything, sorted as discovery wants them.
@@ -184,6 +214,10 @@ pub const ALL_VERBS: &[&str] = &[
     "update",
     "watch",
 ];
+
+/// Verbs of a resource of which there is nothing here (see [`Descriptor::holds_objects`]): who waits for the list gets an
+/// empty one.
+pub const READ_VERBS: &[&str] = &["get", "list", "watch"];
 
 /// The column every table starts with.
 pub const NAME_COLUMN: Column = Column {

@@ -5,6 +5,8 @@
 const SUBDOMAIN_BYTES_MAX: usize = 253;
 /// Longest DNS-1123 label, in bytes.
 const LABEL_BYTES_MAX: usize = 63;
+/// Longest name part of a qualified name, and value of a label, in bytes.
+const NAME_PART_BYTES_MAX: usize = 63;
 
 /// A path segment: what CSR and RBAC names must at least be.
 pub fn path_segment(name: &str) -> Result<(), String> {
@@ -50,6 +52,37 @@ pub fn label(name: &str) -> Result<(), String> {
     )
 }
 
+/// `[domain/]name`: keys of labels and annotations, finalizers.
+pub fn qualified(text: &str) -> Result<(), String> {
+    match text.split_once('/') {
+        None => qualified_part(text),
+        Some(("", _)) => Err("prefix part must be non-empty".to_owned()),
+        Some((prefix, name)) => {
+            subdomain(prefix).map_err(|text| format!("prefix part {text}"))?;
+            qualified_part(name)
+        }
+    }
+}
+
+/// The name of a qualified name, or the value of a label that is not empty.
+pub fn qualified_part(text: &str) -> Result<(), String> {
+    let bytes = text.as_bytes();
+    let inner = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    let ends_well = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+    if bytes.len() > NAME_PART_BYTES_MAX {
+        return Err(format!("must be no more than {NAME_PART_BYTES_MAX} bytes"));
+    }
+    if ends_well(bytes.first()) && ends_well(bytes.last()) && bytes.iter().all(inner) {
+        return Ok(());
+    }
+    Err(
+        "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with \
+         an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for \
+         validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
+            .to_owned(),
+    )
+}
+
 fn is_label_text(text: &str) -> bool {
     let bytes = text.as_bytes();
     let alphanumeric = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
@@ -86,6 +119,26 @@ mod tests {
         let too_long = "a".repeat(254);
         for bad in ["", "A", "-a", "a-", "a..b", ".a", "a_b", too_long.as_str()] {
             assert!(subdomain(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn qualified_names() {
+        for good in ["a", "A_b.c", "example.com/A", "kube-controller-manager"] {
+            assert_eq!(qualified(good), Ok(()), "{good}");
+        }
+        let too_long = "a".repeat(64);
+        for bad in [
+            "",
+            "-a",
+            "a/",
+            "/a",
+            "A.com/a",
+            "a/b/c",
+            "a b",
+            too_long.as_str(),
+        ] {
+            assert!(qualified(bad).is_err(), "{bad}");
         }
     }
 

@@ -72,7 +72,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 ///
 /// `clock` is read once per request. Clients are told the client CA's subjects as they are at the start; a CA that
 /// is renewed keeps its subject. The server's own objects ([`Server::install`]) are looked after once
-/// a minute; the first time is the caller's.
+/// a minute, and what is forgotten by itself ([`Server::forget`]); the first time is the caller's.
 ///
 /// # Errors
 /// TLS cannot be set up. Later failures end one connection, not the server.
@@ -258,8 +258,10 @@ fn connection_builder() -> auto::Builder<TokioExecutor> {
 async fn take_care(shared: Arc<Shared>) {
     loop {
         tokio::time::sleep(INSTALL_INTERVAL).await;
-        if let Err(error) = shared.server.install((shared.clock)()).await {
+        let now = (shared.clock)();
+        if let Err(error) = shared.server.install(now).await {
             tracing::warn!(%error, "an object of the server's own is missing and could not be written");
         }
+        shared.server.forget(now).await;
     }
 }

@@ -80,6 +80,8 @@ struct Collection {
     last_change: u64,
     /// Objects per account, see [`Descriptor::tally`].
     tally: BTreeMap<String, usize>,
+    /// Bytes of all objects as stored.
+    bytes: usize,
 }
 
 impl Collection {
@@ -103,11 +105,13 @@ impl Collection {
         let key = key_of(&event.object.namespace, &event.object.name);
         if let Some(previous) = &event.previous {
             self.count(previous, false);
+            self.bytes = self.bytes.saturating_sub(previous.bytes.len());
         }
         if event.deleted {
             self.objects.remove(&key);
         } else {
             self.count(&event.object, true);
+            self.bytes += event.object.bytes.len();
             self.objects.insert(key, Arc::clone(&event.object));
         }
         self.last_change = event.revision();
@@ -136,6 +140,7 @@ impl Cache {
                     history: History::new(floor),
                     last_change: 0,
                     tally: BTreeMap::new(),
+                    bytes: 0,
                 };
                 (descriptor.resource, collection)
             })
@@ -161,6 +166,16 @@ impl Cache {
             .get(resource)
             .and_then(|collection| collection.tally.get(account).copied())
             .unwrap_or(0)
+    }
+
+    /// Number of objects of a resource, and how many bytes they are as stored.
+    pub fn size(&self, resource: &str) -> (usize, usize) {
+        self.read()
+            .collections
+            .get(resource)
+            .map_or((0, 0), |collection| {
+                (collection.objects.len(), collection.bytes)
+            })
     }
 
     /// Number of objects of each resource.

@@ -154,7 +154,8 @@ fn discovery_steps(world: &World) {
         [
             "certificatesigningrequests",
             "certificatesigningrequests/approval",
-            "certificatesigningrequests/status"
+            "certificatesigningrequests/status",
+            "podcertificaterequests"
         ]
     );
 }

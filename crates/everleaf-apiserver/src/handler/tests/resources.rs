@@ -1,5 +1,6 @@
 //! The rules of the generic resources, through the front door.
 
+use futures_util::FutureExt as _;
 use serde_json::{Value, json};
 
 use super::fixture::{MAPS, World, config_map};
@@ -231,4 +232,152 @@ fn nodes() {
     assert_eq!(table.json["columnDefinitions"][5]["priority"], 1);
     let names = world.get("/api/v1/nodes?fieldSelector=spec.unschedulable%3Dfalse");
     assert_eq!(names.expect(200).names(), ["n1"]);
+}
+
+const EVENTS: &str = "/api/v1/namespaces/default/events";
+
+fn event(name: &str, about: &str, seen: &str) -> Value {
+    json!({"metadata": {"name": name}, "involvedObject": {"kind": "Node", "name": about}, "reason": "Starting",
+        "source": {"component": "kubelet", "host": about}, "lastTimestamp": seen, "count": 1, "type": "Normal"})
+}
+
+#[test]
+fn events() {
+    let mut world = World::new();
+    world.be("node");
+    let first = event("n1.1", "n1", "2026-01-02T03:04:05Z");
+    world.post(EVENTS, &first).expect(201);
+    // PUT creates, and needs no resourceVersion.
+    let path = format!("{EVENTS}/n1.2");
+    let mut second = event("n1.2", "n1", "2026-01-02T03:04:05Z");
+    world.put(&path, &second).expect(201);
+    second["count"] = json!(2);
+    world.put(&path, &second).expect(200);
+    world.patch(&path, &json!({"count": 3})).expect(200);
+    world.get(EVENTS).expect(403);
+    world.be("admin");
+    world
+        .post(EVENTS, &event("n2.1", "n2", "2026-01-02T03:04:05Z"))
+        .expect(201);
+    let about = world.get(&format!(
+        "{EVENTS}?fieldSelector=involvedObject.name%3Dn1,source%3Dkubelet"
+    ));
+    assert_eq!(about.expect(200).names(), ["n1.1", "n1.2"]);
+    let elsewhere = format!("{}/x", EVENTS.replace("default", "kube-system"));
+    let refused = world.put(&elsewhere, &event("x", "n1", "2026-01-02T03:04:05Z"));
+    assert_eq!(
+        causes(&refused.expect(422)),
+        ["involvedObject.namespace FieldValueInvalid"]
+    );
+    let table = world
+        .send("GET", &path, &[("Accept", TABLE)], "")
+        .expect(200);
+    assert_eq!(table.json["columnDefinitions"][0]["name"], "Last Seen");
+    assert_eq!(table.json["rows"][0]["cells"][8], 3);
+}
+
+#[test]
+fn events_are_forgotten_after_an_hour() {
+    let mut world = World::new();
+    let seen = |name: &str, seen: &str| event(name, "n1", seen);
+    world
+        .post(EVENTS, &seen("once", "2026-01-02T03:04:05Z"))
+        .expect(201);
+    world
+        .post(EVENTS, &seen("again", "2026-01-02T03:04:05Z"))
+        .expect(201);
+    let mut watch = world.watch(&format!("{EVENTS}?watch=true"));
+    assert_eq!(watch.story(), ["ADDED again", "ADDED once"]);
+    let forget = |world: &World| world.server.forget(world.now).now_or_never().unwrap();
+    world.pass(3599);
+    let later = json!({"lastTimestamp": "2026-01-02T04:04:04Z"});
+    world.patch(&format!("{EVENTS}/again"), &later).expect(200);
+    forget(&world);
+    assert_eq!(watch.story(), ["MODIFIED again"]);
+    world.pass(1);
+    forget(&world);
+    assert_eq!(watch.story(), ["DELETED once"]);
+    world.pass(3598);
+    forget(&world);
+    assert_eq!(watch.story(), [""; 0]);
+    world.pass(1);
+    forget(&world);
+    assert_eq!(watch.story(), ["DELETED again"]);
+}
+
+/// However many are told, the store does not grow without end.
+#[test]
+fn too_many_events_push_out_the_oldest() {
+    let world = World::new();
+    let long = "x".repeat(1 << 20);
+    for number in 0..20 {
+        let mut event = event(&format!("e{number:02}"), "n1", "2026-01-02T03:04:05Z");
+        event["message"] = json!(long);
+        world.post(EVENTS, &event).expect(201);
+    }
+    let left = world.get(EVENTS).expect(200).names();
+    assert!(
+        left.len() < 17 && left.contains(&"e19".to_owned()),
+        "{left:?}"
+    );
+    assert!(!left.contains(&"e00".to_owned()), "{left:?}");
+}
+
+#[test]
+fn csi_nodes() {
+    const PATH: &str = "/apis/storage.k8s.io/v1/csinodes";
+    let mut world = World::new();
+    world.be("node");
+    let node = json!({"metadata": {"name": "n1"}, "spec": {"drivers": null}});
+    let created = world.post(PATH, &node).expect(201);
+    assert_eq!(created.json["spec"], json!({"drivers": null}));
+    let of_another = json!({"metadata": {"name": "n2"}, "spec": {}});
+    world.post(PATH, &of_another).expect(403);
+    let path = format!("{PATH}/n1");
+    world.put(&path, &node).expect(422);
+    let mut with_driver = world.get(&path).expect(200).json;
+    with_driver["spec"]["drivers"] = json!([{"name": "d", "nodeID": "x"}]);
+    world.put(&path, &with_driver).expect(200);
+    world.get(PATH).expect(403);
+    world.be("admin");
+    let table = world
+        .send("GET", PATH, &[("Accept", TABLE)], "")
+        .expect(200);
+    assert_eq!(table.json["rows"][0]["cells"], json!(["n1", 1, "0s"]));
+}
+
+/// What a kubelet lists and watches at start, in its own words; and what it waits for is there although there is nothing.
+#[test]
+fn empty_lists_for_kubelets() {
+    let mut world = World::new();
+    world.be("node");
+    for path in [
+        "/api/v1/pods?fieldSelector=spec.nodeName%3Dn1",
+        "/api/v1/services",
+        "/apis/node.k8s.io/v1/runtimeclasses",
+        "/apis/storage.k8s.io/v1/csidrivers",
+        "/apis/certificates.k8s.io/v1/podcertificaterequests?fieldSelector=spec.nodeName%3Dn1",
+    ] {
+        let list = world.get(path).expect(200);
+        assert_eq!(list.json["items"], json!([]), "{path}");
+        let end = if path.contains('?') { "&" } else { "?" };
+        let query = "watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true";
+        let mut watch = world.watch(&format!("{path}{end}{query}"));
+        assert_eq!(watch.story(), ["BOOKMARK"], "{path}");
+    }
+    world.get("/api/v1/pods").expect(403);
+    world
+        .get("/apis/storage.k8s.io/v1/volumeattachments")
+        .expect(403);
+    world.be("admin");
+    world
+        .get("/apis/storage.k8s.io/v1/volumeattachments")
+        .expect(200);
+    world.get("/api/v1/namespaces/default/pods/p").expect(404);
+    let pod = json!({"metadata": {"name": "p"}});
+    world
+        .post("/api/v1/namespaces/default/pods", &pod)
+        .expect(405);
+    let missing = world.get("/apis/certificates.k8s.io/v1/clustertrustbundles");
+    assert_eq!(missing.expect(404).json["kind"], "Status");
 }

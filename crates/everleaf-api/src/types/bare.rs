@@ -1,0 +1,43 @@
+//! Types of which this server holds no object: real kubelets and tools list and watch them at start and wait for the
+//! answer. A list of them is empty, so a table of what every object carries is enough. Whoever makes one of them
+//! writable gives it a whole table, and moves it to [`ALL`](super::ALL).
+
+use super::table::*;
+
+const fn bare(group: &'static str, kind: &'static str, message: &'static Message) -> Type {
+    Type { group, version: "v1", kind, message }
+}
+
+/// Pod.
+pub static POD: Type = bare("", "Pod", &Message::new("Pod", "Containers that run together on a node.", &[METADATA]));
+
+/// Service.
+pub static SERVICE: Type = bare("", "Service", &Message::new("Service", "A stable address for pods.", &[METADATA]));
+
+/// PodCertificateRequest.
+pub static POD_CERTIFICATE_REQUEST: Type = bare(
+    "certificates.k8s.io",
+    "PodCertificateRequest",
+    &Message::new("PodCertificateRequest", "Asks for a certificate on behalf of a pod.", &[METADATA]),
+);
+
+/// RuntimeClass.
+pub static RUNTIME_CLASS: Type = bare(
+    "node.k8s.io",
+    "RuntimeClass",
+    &Message::new("RuntimeClass", "A way to run containers that pods may choose.", &[METADATA]),
+);
+
+/// CSIDriver.
+pub static CSI_DRIVER: Type = bare(
+    "storage.k8s.io",
+    "CSIDriver",
+    &Message::new("CSIDriver", "A volume driver of the cluster.", &[METADATA]),
+);
+
+/// VolumeAttachment.
+pub static VOLUME_ATTACHMENT: Type = bare(
+    "storage.k8s.io",
+    "VolumeAttachment",
+    &Message::new("VolumeAttachment", "Asks that a volume be attached to a node, or detached.", &[METADATA]),
+);

@@ -1,0 +1,57 @@
+//! Performs what [`Retention`](crate::registry::retention::Retention) says: objects that are forgotten by themselves.
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use jiff::Timestamp;
+
+use super::Server;
+use crate::objects::{Objects, Stored};
+use crate::registry::{DESCRIPTORS, Descriptor};
+use crate::writer::Refusal;
+
+/// Removals proposed at once: they share a sync, and leave room in the writer's queue for requests.
+const REMOVALS_AT_ONCE_MAX: usize = 128;
+
+impl Server {
+    /// Removes what is forgotten at `now`. To be called once a minute.
+    pub async fn forget(&self, now: Timestamp) {
+        for descriptor in DESCRIPTORS {
+            if let Some(retention) = descriptor.retention {
+                let all = self.cache.list(descriptor.resource, None);
+                let gone = retention.forgotten(all, now);
+                self.remove_all(descriptor, &gone).await;
+            }
+        }
+    }
+
+    /// Makes room when an object just created was too much.
+    pub(super) async fn make_room(&self, descriptor: &'static Descriptor) {
+        let Some(retention) = descriptor.retention else {
+            return;
+        };
+        let (objects, bytes) = self.cache.size(descriptor.resource);
+        if retention.is_exceeded(objects, bytes) {
+            let gone = retention.crowded_out(self.cache.list(descriptor.resource, None));
+            self.remove_all(descriptor, &gone).await;
+        }
+    }
+
+    /// Best effort: what changed meanwhile stays, and what the store refuses is tried again in a minute.
+    async fn remove_all(&self, descriptor: &'static Descriptor, gone: &[Arc<Stored>]) {
+        for some in gone.chunks(REMOVALS_AT_ONCE_MAX) {
+            let removals = some
+                .iter()
+                .map(|stored| self.propose_delete(descriptor, stored));
+            for outcome in join_all(removals).await {
+                if let Err(refusal) = outcome
+                    && refusal != Refusal::Changed
+                {
+                    let resource = descriptor.resource;
+                    tracing::debug!(%refusal, resource, "forgotten objects were not removed");
+                    return;
+                }
+            }
+        }
+    }
+}

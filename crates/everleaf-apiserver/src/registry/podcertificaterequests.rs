@@ -1,0 +1,17 @@
+//! PodCertificateRequests: kubelets from 1.37 list and watch those of their node (`spec.nodeName`) at start. There are
+//! none here, as there are no pods.
+
+use everleaf_api::types;
+
+use super::{Descriptor, READ_VERBS};
+
+/// PodCertificateRequests.
+pub static POD_CERTIFICATE_REQUESTS: Descriptor = Descriptor {
+    verbs: READ_VERBS,
+    selectable: &["spec.nodeName", "spec.podName", "spec.signerName"],
+    ..Descriptor::namespaced(
+        &types::POD_CERTIFICATE_REQUEST,
+        "podcertificaterequests",
+        "podcertificaterequest",
+    )
+};

@@ -1,0 +1,15 @@
+//! Services: a kubelet lists and watches all of them at start, and starts no pod before it knows them. There are none
+//! here.
+
+use everleaf_api::types;
+
+use super::{Descriptor, READ_VERBS};
+
+/// Services.
+pub static SERVICES: Descriptor = Descriptor {
+    short_names: &["svc"],
+    categories: &["all"],
+    verbs: READ_VERBS,
+    selectable: &["spec.clusterIP", "spec.type"],
+    ..Descriptor::namespaced(&types::SERVICE, "services", "service")
+};

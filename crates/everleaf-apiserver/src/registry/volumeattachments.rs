@@ -1,0 +1,15 @@
+//! VolumeAttachments: kubelets look them up. There are none here.
+
+use everleaf_api::types;
+
+use super::{Descriptor, READ_VERBS};
+
+/// VolumeAttachments.
+pub static VOLUME_ATTACHMENTS: Descriptor = Descriptor {
+    verbs: READ_VERBS,
+    ..Descriptor::cluster(
+        &types::VOLUME_ATTACHMENT,
+        "volumeattachments",
+        "volumeattachment",
+    )
+};
