@@ -1,0 +1,177 @@
+//! References to earlier answers and fixtures, and JSON merge (RFC 7386): how a later request is made of them.
+
+use anyhow::{Context, Result, bail};
+use base64::Engine as _;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What `${…}` can mean.
+#[derive(Debug)]
+pub struct Known<'a> {
+    /// Values of the scenario's `let`.
+    pub lets: &'a Map<String, Value>,
+    /// Bodies of earlier answers, by request.
+    pub answers: BTreeMap<String, Value>,
+    /// Where `fixtures/` is.
+    pub dir: PathBuf,
+}
+
+impl Known<'_> {
+    /// Resolves every `${…}` in a tree. A text that is nothing but a reference becomes the value itself.
+    pub fn resolve(&self, value: &Value) -> Result<Value> {
+        Ok(match value {
+            Value::String(text) => match whole_reference(text) {
+                Some(name) => self.look_up(name)?,
+                None => Value::String(self.text(text)?),
+            },
+            Value::Array(values) => Value::Array(
+                values
+                    .iter()
+                    .map(|v| self.resolve(v))
+                    .collect::<Result<_>>()?,
+            ),
+            Value::Object(members) => {
+                let resolve = |(key, v): (&String, &Value)| Ok((key.clone(), self.resolve(v)?));
+                Value::Object(members.iter().map(resolve).collect::<Result<_>>()?)
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
+        })
+    }
+
+    /// Resolves every `${…}` within a text.
+    pub fn text(&self, text: &str) -> Result<String> {
+        let mut out = String::new();
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once("${") {
+            out.push_str(before);
+            let (name, tail) = after.split_once('}').context("a `${` without `}`")?;
+            match self.look_up(name)? {
+                Value::String(found) => out.push_str(&found),
+                other => out.push_str(&other.to_string()),
+            }
+            rest = tail;
+        }
+        out.push_str(rest);
+        Ok(out)
+    }
+
+    fn look_up(&self, name: &str) -> Result<Value> {
+        if let Some((kind, rest)) = name.split_once(':') {
+            return self.made(kind, rest);
+        }
+        let mut parts = name.split('.');
+        let first = parts.next().unwrap_or_default();
+        let mut found = match self.lets.get(first) {
+            Some(value) => self.resolve(value)?,
+            None => {
+                let answer = self.answers.get(first);
+                let answer = answer.with_context(|| format!("${{{name}}}: no such answer"))?;
+                answer.clone()
+            }
+        };
+        for part in parts {
+            let member = match part.parse::<usize>() {
+                Ok(index) if found.is_array() => found.get(index),
+                _ => found.get(part),
+            };
+            found = member.cloned().unwrap_or_default();
+            if found.is_null() {
+                bail!("${{{name}}}: the answer has no {part}");
+            }
+        }
+        Ok(found)
+    }
+
+    /// `pem:NAME` and `base64:NAME` are a fixture, `base64-of:TEXT` and `repeat:TEXT:COUNT` are made on the spot.
+    fn made(&self, kind: &str, rest: &str) -> Result<Value> {
+        let fixture = || {
+            let path = self.dir.join("fixtures").join(format!("{rest}.pem"));
+            fs::read_to_string(&path).with_context(|| path.display().to_string())
+        };
+        let encode = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
+        Ok(Value::String(match kind {
+            "pem" => fixture()?,
+            "base64" => encode(&fixture()?),
+            "base64-of" => encode(rest),
+            "repeat" => {
+                let (text, count) = rest.rsplit_once(':').context("repeat:TEXT:COUNT")?;
+                text.repeat(count.parse()?)
+            }
+            other => bail!("${{{other}:…}} means nothing"),
+        }))
+    }
+}
+
+/// What `${base64:NAME}` becomes → `${base64:NAME}`, for every fixture: answers name what they echo.
+pub fn fixtures(dir: &Path) -> Result<BTreeMap<String, String>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(dir.join("fixtures"))? {
+        let path = entry?.path();
+        if let Some(name) = path.file_stem().and_then(|stem| stem.to_str()) {
+            let text = base64::engine::general_purpose::STANDARD.encode(fs::read(&path)?);
+            found.insert(text, format!("${{base64:{name}}}"));
+        }
+    }
+    Ok(found)
+}
+
+fn whole_reference(text: &str) -> Option<&str> {
+    let inner = text.strip_prefix("${")?.strip_suffix('}')?;
+    (!inner.contains('}')).then_some(inner)
+}
+
+/// RFC 7386: null removes, maps merge, all else replaces.
+pub fn merge(target: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = Value::Object(Map::new());
+    }
+    let Value::Object(members) = target else {
+        return;
+    };
+    for (key, value) in patch {
+        if value.is_null() {
+            members.remove(key);
+        } else {
+            merge(members.entry(key).or_insert(Value::Null), value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn references_become_values() {
+        let lets = json!({"where": "/api/v1", "base": {"data": {"a": "${where}"}}});
+        let known = Known {
+            lets: lets.as_object().unwrap(),
+            answers: BTreeMap::from([("made".to_owned(), json!({"items": [{"uid": "u"}]}))]),
+            dir: PathBuf::new(),
+        };
+        let resolve = |text: &str| known.resolve(&json!(text)).unwrap();
+        assert_eq!(resolve("${base}"), json!({"data": {"a": "/api/v1"}}));
+        assert_eq!(
+            resolve("${where}/x?u=${made.items.0.uid}"),
+            json!("/api/v1/x?u=u")
+        );
+        assert_eq!(resolve("${repeat:ab:3}"), json!("ababab"));
+        assert_eq!(resolve("${base64-of:a.b}"), json!("YS5i"));
+        assert!(known.resolve(&json!("${made.items.1.uid}")).is_err());
+        assert!(known.resolve(&json!("${other}")).is_err());
+    }
+
+    #[test]
+    fn merge_is_rfc_7386() {
+        let mut target = json!({"a": {"b": 1, "c": 2}, "d": [1]});
+        merge(&mut target, &json!({"a": {"b": null, "e": 3}, "d": "x"}));
+        assert_eq!(target, json!({"a": {"c": 2, "e": 3}, "d": "x"}));
+    }
+}
