@@ -63,6 +63,18 @@ impl Program {
         }
     }
 
+    /// A program whose source is the module's folder of its name. It has the version of the client-go it is built on.
+    pub(crate) fn ours(name: &'static str) -> Self {
+        let (package, ask_version) = (format!("./{name}"), &["--version"]);
+        Self {
+            name,
+            package,
+            versioned_by: KUBERNETES,
+            ask_version,
+            ours: true,
+        }
+    }
+
     /// etcd's server.
     pub(crate) fn etcd() -> Self {
         let (package, ask_version) = (ETCD.into(), &["--version"]);
@@ -165,7 +177,8 @@ impl Module {
         files.sort();
         let mut parts = vec![self.key.clone().into_bytes()];
         for file in files {
-            parts.push(file.as_os_str().as_encoded_bytes().to_vec());
+            let name = file.file_name().unwrap_or_default();
+            parts.push(name.as_encoded_bytes().to_vec());
             parts.push(fs::read(&file).with_context(|| format!("read {}", file.display()))?);
         }
         Ok(cache::key(parts.iter().map(Vec::as_slice)))

@@ -11,13 +11,20 @@ use std::path::PathBuf;
 
 /// The module with the present Kubernetes, etcd and our client.
 const PRESENT: &str = "tests/interop/go";
+/// The module with an older Kubernetes, as fleets have them on nodes and desks.
+const OLDER: &str = "tests/interop/go-1.34";
+
 /// Where the peers are.
 pub(crate) struct Peers {
     kube_apiserver: PathBuf,
     kube_controller_manager: PathBuf,
     kubelet: PathBuf,
     kubectl: PathBuf,
+    kubectl_134: PathBuf,
+    /// Absent where it cannot be built: the rest is worth having without it.
+    kubelet_134: Option<PathBuf>,
     etcd: PathBuf,
+    csrclient: PathBuf,
 }
 
 /// Installs the peers and prints where they are.
@@ -39,6 +46,7 @@ impl Peers {
     pub(crate) fn install() -> Result<Self> {
         let cache = cache::directory("peers")?;
         let present = Module::open(PRESENT)?;
+        let older = Module::open(OLDER)?;
         let build = |program: Program| present.install(&cache, &program);
         Ok(Self {
             etcd: build(Program::etcd())?,
@@ -46,12 +54,15 @@ impl Peers {
             kube_controller_manager: build(Program::kubernetes("kube-controller-manager"))?,
             kubelet: build(Program::kubernetes("kubelet"))?,
             kubectl: build(Program::kubernetes("kubectl"))?,
+            csrclient: build(Program::ours("csrclient"))?,
+            kubectl_134: older.install(&cache, &Program::kubernetes("kubectl"))?,
+            kubelet_134: optional(older.install(&cache, &Program::kubernetes("kubelet"))),
         })
     }
 
     /// The variables by which the suite finds them.
     pub(crate) fn environment(&self) -> Vec<(&'static str, PathBuf)> {
-        vec![
+        let mut variables = vec![
             ("KUBE_APISERVER", self.kube_apiserver.clone()),
             (
                 "KUBE_CONTROLLER_MANAGER",
@@ -59,7 +70,18 @@ impl Peers {
             ),
             ("KUBELET", self.kubelet.clone()),
             ("KUBECTL", self.kubectl.clone()),
+            ("KUBECTL_134", self.kubectl_134.clone()),
             ("ETCD", self.etcd.clone()),
-        ]
+            ("CSRCLIENT", self.csrclient.clone()),
+        ];
+        variables.extend(self.kubelet_134.clone().map(|path| ("KUBELET_134", path)));
+        variables
     }
+}
+
+/// A peer that may be missing; says why it is.
+fn optional(outcome: Result<PathBuf>) -> Option<PathBuf> {
+    outcome
+        .inspect_err(|why| eprintln!("warning: going on without it: {why:#}"))
+        .ok()
 }
