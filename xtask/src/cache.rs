@@ -38,6 +38,15 @@ pub(crate) fn take(from: &Path, to: &Path) -> Result<()> {
     fs::rename(from, to).with_context(|| format!("move {} to the cache", from.display()))
 }
 
+/// Puts a directory into the cache as a whole. Another process may have been faster: then its copy stays.
+pub(crate) fn take_directory(from: &Path, to: &Path) -> Result<()> {
+    let moved = fs::rename(from, to);
+    if moved.is_err() && to.is_dir() {
+        return fs::remove_dir_all(from).with_context(|| format!("remove {}", from.display()));
+    }
+    moved.with_context(|| format!("move {} to the cache", from.display()))
+}
+
 /// The first file below `directory` whose name fits.
 pub(crate) fn find(directory: &Path, fits: &dyn Fn(&str) -> bool) -> Result<PathBuf> {
     let mut queue = vec![directory.to_path_buf()];

@@ -2,11 +2,14 @@
 //!
 //! Owns which programs these are and the variables that tell the suite where they are. Refuses to know how they are run.
 
+mod debian;
 mod go;
+mod python;
 
 use crate::{cache, say};
 use anyhow::Result;
 use go::{Module, Program};
+use python::Python;
 use std::path::PathBuf;
 
 /// The module with the present Kubernetes, etcd and our client.
@@ -25,6 +28,9 @@ pub(crate) struct Peers {
     kubelet_134: Option<PathBuf>,
     etcd: PathBuf,
     csrclient: PathBuf,
+    /// The folder of containerd, its shim, `ctr` and runc.
+    containerd: PathBuf,
+    python: Python,
 }
 
 /// Installs the peers and prints where they are.
@@ -49,6 +55,8 @@ impl Peers {
         let older = Module::open(OLDER)?;
         let build = |program: Program| present.install(&cache, &program);
         Ok(Self {
+            containerd: debian::containerd(&cache)?,
+            python: Python::install(&cache)?,
             etcd: build(Program::etcd())?,
             kube_apiserver: build(Program::kubernetes("kube-apiserver"))?,
             kube_controller_manager: build(Program::kubernetes("kube-controller-manager"))?,
@@ -73,6 +81,11 @@ impl Peers {
             ("KUBECTL_134", self.kubectl_134.clone()),
             ("ETCD", self.etcd.clone()),
             ("CSRCLIENT", self.csrclient.clone()),
+            ("CONTAINERD", self.containerd.join("containerd")),
+            ("RUNC", self.containerd.join("runc")),
+            ("CONTAINERD_BIN", self.containerd.clone()),
+            ("PYTHON", self.python.interpreter.clone()),
+            ("PYTHONPATH_KUBERNETES", self.python.packages.clone()),
         ];
         variables.extend(self.kubelet_134.clone().map(|path| ("KUBELET_134", path)));
         variables

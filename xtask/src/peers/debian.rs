@@ -1,0 +1,61 @@
+//! containerd and runc, without which a kubelet does not start, unpacked from Debian's packages and not installed.
+//!
+//! Debian's, because runc is C as well as Go. Its containerd is older than the kubelet would have it: the kubelet says so
+//! and takes the cgroup driver from its own configuration.
+
+use crate::cache;
+use anyhow::{Context, Result};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Packages, and the programs that are taken from them.
+const PACKAGES: [&str; 2] = ["containerd", "runc"];
+const PROGRAMS: [&str; 4] = [
+    "usr/bin/containerd",
+    "usr/bin/containerd-shim-runc-v2",
+    "usr/bin/ctr",
+    "usr/sbin/runc",
+];
+
+/// The folder with the programs; containerd finds its shim and runc by having it in PATH.
+pub(crate) fn containerd(cache: &Path) -> Result<PathBuf> {
+    install(cache).context(
+        "containerd and runc, which the kubelet needs, come from Debian's packages by apt-get",
+    )
+}
+
+fn install(cache: &Path) -> Result<PathBuf> {
+    let home = cache.join(format!("containerd-{}", release()?));
+    if home.is_dir() {
+        return Ok(home);
+    }
+    let scratch = cache::unpack(cache, &PACKAGES)?;
+    let programs = scratch.join("programs");
+    fs::create_dir(&programs)?;
+    for program in PROGRAMS {
+        let name = Path::new(program).file_name().unwrap_or_default();
+        cache::take(&scratch.join(program), &programs.join(name))?;
+    }
+    let runs = |program: &str| cache::read(&programs, programs.join(program), &["--version"], &[]);
+    runs("containerd")?;
+    if runs("runc").is_err() {
+        // The one library it has beyond libc, which most Debian systems have.
+        cache::apt_install(&["libseccomp2"])?;
+        runs("runc")?;
+    }
+    cache::take_directory(&programs, &home)?;
+    fs::remove_dir_all(&scratch)?;
+    Ok(home)
+}
+
+/// `debian-12`: packages of another release are other programs.
+fn release() -> Result<String> {
+    let text = fs::read_to_string("/etc/os-release").context("read /etc/os-release")?;
+    let field = |name: &str| {
+        text.lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+            .map(|value| value.trim_matches('"'))
+            .unwrap_or("unknown")
+    };
+    Ok(format!("{}-{}", field("ID"), field("VERSION_ID")))
+}
