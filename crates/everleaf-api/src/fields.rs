@@ -208,9 +208,13 @@ pub fn quote(text: &str) -> String {
     quoted
 }
 
-/// Printable beyond ASCII, nearly as Go's `unicode.IsPrint`: the standard library knows the same tables, but only applies
-/// them in `escape_debug`, where a combining mark is spared unless it comes first.
-fn is_printable(c: char) -> bool {
+/// Nearly Go's `unicode.IsPrint`: the standard library knows the same tables, but only applies them in `escape_debug`,
+/// where a combining mark is spared unless it comes first.
+#[must_use]
+pub fn is_printable(c: char) -> bool {
+    if c.is_ascii() {
+        return matches!(c, ' '..='~');
+    }
     !c.is_whitespace() && !format!("a{c}").escape_debug().to_string().contains('\\')
 }
 

@@ -51,6 +51,8 @@ pub struct Field {
     pub kind: Kind,
     /// When it is emitted.
     pub presence: Presence,
+    /// How its list merges under a strategic merge patch.
+    pub list_patch: ListPatch,
     /// One line.
     pub doc: &'static str,
 }
@@ -87,7 +89,7 @@ pub enum Kind {
     Map(&'static Kind),
 }
 
-/// How a list merges (server-side apply, strategic merge).
+/// How a list merges under server-side apply.
 #[derive(Debug)]
 pub enum ListKind {
     /// replaced as a whole
@@ -96,6 +98,18 @@ pub enum ListKind {
     Set,
     /// keyed
     Map(&'static [&'static str]),
+}
+
+/// How a list merges under a strategic merge patch, per Go's tags `patchStrategy` and `patchMergeKey`. Not always as under
+/// server-side apply: the conditions of a signing request are keyed there and replaced here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListPatch {
+    /// No strategy: the list of the patch replaces the old one.
+    Replace,
+    /// `merge` without a key: scalars are added to those that are there.
+    Union,
+    /// `merge` with a key: objects that share the member's value merge.
+    By(&'static str),
 }
 
 /// When a field is emitted, per Go's tags.
@@ -208,8 +222,28 @@ impl Field {
             number,
             kind,
             presence,
+            list_patch: ListPatch::Replace,
             doc,
         }
+    }
+
+    /// A strategic merge patch adds to the list (`patchStrategy:"merge"`).
+    #[must_use]
+    pub const fn merged(mut self) -> Self {
+        assert!(
+            matches!(self.kind, Kind::List(..)),
+            "only lists have a patch strategy"
+        );
+        self.list_patch = ListPatch::Union;
+        self
+    }
+
+    /// A strategic merge patch merges the list's objects by this member (`patchStrategy:"merge" patchMergeKey:"…"`).
+    #[must_use]
+    pub const fn merged_by(self, key: &'static str) -> Self {
+        let mut field = self.merged();
+        field.list_patch = ListPatch::By(key);
+        field
     }
 }
 

@@ -302,7 +302,13 @@ impl Status {
     /// 413
     #[must_use]
     pub fn too_large(limit_bytes: usize) -> Self {
-        let message = format!("Request entity too large: limit is {limit_bytes}");
+        Self::too_large_for(&format!("limit is {limit_bytes}"))
+    }
+
+    /// 413 for another reason than the length of the body.
+    #[must_use]
+    pub fn too_large_for(text: &str) -> Self {
+        let message = format!("Request entity too large: {text}");
         Self::new(413, "RequestEntityTooLarge", message)
     }
 
@@ -324,6 +330,13 @@ impl Status {
             "the body of the request was in an unknown format - accepted media types include: {types}"
         );
         Self::new(415, "UnsupportedMediaType", message)
+    }
+
+    /// 415 for a patch of a kind that nobody knows.
+    #[must_use]
+    pub fn unsupported_patch_type() -> Self {
+        let message = "415: Unsupported Media Type";
+        Self::new(415, "UnsupportedMediaType", message).with_details(json!({}))
     }
 
     /// 422 `Kind.group "name" is invalid: …` with one cause per error, at most [`ERRORS_SHOWN_MAX`]; equal texts are
@@ -348,6 +361,13 @@ impl Status {
             details["causes"] = causes.into();
         }
         Self::new(422, "Invalid", message).with_details(details)
+    }
+
+    /// 422 for a patch that is well-formed but cannot be applied; upstream does not say why.
+    #[must_use]
+    pub fn unprocessable() -> Self {
+        let message = "the server rejected our request due to an error in our request";
+        Self::new(422, "Invalid", message).with_details(json!({}))
     }
 
     /// 429 with Retry-After.

@@ -91,7 +91,7 @@ pub(crate) fn wrong_type(ty: &Type, api_version: &str, kind: &str) -> Status {
 }
 
 /// Text cut to what a message may echo.
-pub(super) fn shorten(text: &str) -> String {
+pub(crate) fn shorten(text: &str) -> String {
     match text.char_indices().nth(ECHO_MAX) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
@@ -149,7 +149,7 @@ impl Reader {
     }
 }
 
-fn push_name(text: &mut String, name: &str) {
+pub(crate) fn push_name(text: &mut String, name: &str) {
     if !text.is_empty() {
         text.push('.');
     }

@@ -1,7 +1,7 @@
 //! The generic codec: JSON and protobuf, both driven by the tables of [`schema`](crate::schema). It knows Go's
 //! conventions (what is printed when empty, how gogo writes fields, how times look) and no type in particular.
 
-mod budget;
+pub(crate) mod budget;
 mod json_any;
 pub(crate) mod json_read;
 mod json_value;

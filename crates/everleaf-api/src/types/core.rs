@@ -64,7 +64,7 @@ static NAMESPACE_STATUS: Message = Message::new(
     "Whether a namespace is in use or ending.",
     &[
         f("phase", 1, String, OmitEmpty, "Active or Terminating."),
-        f("conditions", 2, List(&Nested(&NAMESPACE_CONDITION), Keyed(&["type"])), OmitEmpty, "How far its end has come."),
+        f("conditions", 2, List(&Nested(&NAMESPACE_CONDITION), Keyed(&["type"])), OmitEmpty, "How far its end has come.").merged_by("type"),
     ],
 );
 
@@ -90,7 +90,7 @@ pub static SERVICE_ACCOUNT: Type = Type {
         "An identity for programs.",
         &[
             METADATA,
-            f("secrets", 2, List(&Nested(&OBJECT_REFERENCE), Keyed(&["name"])), OmitEmpty, "Secrets its pods may use."),
+            f("secrets", 2, List(&Nested(&OBJECT_REFERENCE), Keyed(&["name"])), OmitEmpty, "Secrets its pods may use.").merged_by("name"),
             f("imagePullSecrets", 3, List(&Nested(&LOCAL_OBJECT_REFERENCE), Atomic), OmitEmpty, "Secrets for pulling images."),
             f("automountServiceAccountToken", 4, Bool, Pointer, "Whether pods get a token mounted."),
         ],

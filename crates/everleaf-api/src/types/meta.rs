@@ -19,8 +19,8 @@ pub static OBJECT_META: Message = Message::new(
         f("deletionGracePeriodSeconds", 10, Int64, Pointer, "Seconds it may take to end after deletionTimestamp is set."),
         f("labels", 11, Map(&String), OmitEmpty, "Keys and values to select by."),
         f("annotations", 12, Map(&String), OmitEmpty, "Keys and values for tools; not selectable."),
-        f("ownerReferences", 13, List(&Nested(&OWNER_REFERENCE), Keyed(&["uid"])), OmitEmpty, "Objects this one depends on."),
-        f("finalizers", 14, List(&String, Set), OmitEmpty, "Who must act before it may disappear."),
+        f("ownerReferences", 13, List(&Nested(&OWNER_REFERENCE), Keyed(&["uid"])), OmitEmpty, "Objects this one depends on.").merged_by("uid"),
+        f("finalizers", 14, List(&String, Set), OmitEmpty, "Who must act before it may disappear.").merged(),
         f("managedFields", 17, List(&Nested(&MANAGED_FIELDS_ENTRY), Atomic), OmitEmpty, "Which fields were set by whom."),
     ],
 );

@@ -21,7 +21,7 @@ pub static CSI_NODE: Type = Type {
 static SPEC: Message = Message::new(
     "CSINodeSpec",
     "The volume drivers of a node.",
-    &[f("drivers", 1, List(&Nested(&DRIVER), Keyed(&["name"])), Always, "One entry per driver.")],
+    &[f("drivers", 1, List(&Nested(&DRIVER), Keyed(&["name"])), Always, "One entry per driver.").merged_by("name")],
 );
 
 static DRIVER: Message = Message::new(
@@ -44,7 +44,7 @@ static NODE_RESOURCES: Message = Message::new(
 static STATUS: Message = Message::new(
     "CSINodeStatus",
     "What the volume drivers of a node report.",
-    &[f("storageHealth", 1, List(&Nested(&HEALTH), Keyed(&["name"])), OmitEmpty, "Health, one entry per driver.")],
+    &[f("storageHealth", 1, List(&Nested(&HEALTH), Keyed(&["name"])), OmitEmpty, "Health, one entry per driver.").merged_by("name")],
 );
 
 static HEALTH: Message = Message::new(

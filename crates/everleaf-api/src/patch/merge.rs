@@ -1,11 +1,11 @@
-//! JSON merge patch (RFC 7386). Other patch types are doors for later.
+//! JSON merge patch (RFC 7386). As with Kubernetes, objects inside lists lose their nulls too.
 
 use serde_json::{Map, Value};
 
 /// Applies a merge patch in place: members of objects merge, `null` removes, anything else replaces.
 pub fn merge(target: &mut Value, patch: &Value) {
     let Value::Object(changes) = patch else {
-        *target = patch.clone();
+        *target = without_nulls_in_lists(patch);
         return;
     };
     if !target.is_object() {
@@ -20,6 +20,21 @@ pub fn merge(target: &mut Value, patch: &Value) {
         } else {
             merge(members.entry(key.clone()).or_insert(Value::Null), change);
         }
+    }
+}
+
+/// A list as the patch has it, but for nulls of objects in it; anything else as it is.
+fn without_nulls_in_lists(value: &Value) -> Value {
+    match value {
+        Value::Array(items) => Value::Array(items.iter().map(without_nulls_in_lists).collect()),
+        Value::Object(members) => {
+            let set = members.iter().filter(|(_, value)| !value.is_null());
+            Value::Object(
+                set.map(|(key, value)| (key.clone(), without_nulls_in_lists(value)))
+                    .collect(),
+            )
+        }
+        scalar => scalar.clone(),
     }
 }
 
@@ -60,5 +75,16 @@ mod tests {
             json!({"a":{"bb":{"ccc":null}}}),
             json!({"a":{"bb":{}}}),
         );
+    }
+
+    /// `gopkg.in/evanphx/json-patch.v4`: `pruneAryNulls`.
+    #[test]
+    fn nulls_of_objects_in_lists_go() {
+        let mut merged = json!({"a": []});
+        merge(
+            &mut merged,
+            &json!({"a": [null, {"b": null, "c": [{"d": null}]}]}),
+        );
+        assert_eq!(merged, json!({"a": [null, {"c": [{}]}]}));
     }
 }

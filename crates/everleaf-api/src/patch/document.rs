@@ -1,0 +1,154 @@
+//! One patch: read from a body, applied to an object.
+
+use serde_json::Value;
+
+use super::reading::{self, Findings};
+use super::strategic::{Object, strategic_merge};
+use super::{go_text, json, merge};
+use crate::Status;
+use crate::fields::{FieldError, quote};
+use crate::schema::{Decoded, Type, WARNINGS_MAX};
+
+/// A kind of patch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PatchType {
+    /// RFC 6902.
+    Json,
+    /// RFC 7386.
+    Merge,
+    /// Kubernetes' own.
+    Strategic,
+}
+
+/// A patch as it came.
+#[derive(Debug)]
+pub struct Patch {
+    patch_type: PatchType,
+    document: Value,
+    /// Repeated and unknown members of the patch itself.
+    findings: Vec<String>,
+}
+
+impl PatchType {
+    /// Every kind, in the order in which upstream lists them.
+    pub const ALL: [Self; 3] = [Self::Json, Self::Merge, Self::Strategic];
+
+    /// The kind of that `Content-Type`, parameters aside.
+    #[must_use]
+    pub fn of_content_type(content_type: &str) -> Option<Self> {
+        let media_type = content_type.split(';').next().unwrap_or("");
+        let mut all = Self::ALL.into_iter();
+        all.find(|patch_type| patch_type.media_type() == media_type)
+    }
+
+    /// The media type.
+    #[must_use]
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json-patch+json",
+            Self::Merge => "application/merge-patch+json",
+            Self::Strategic => "application/strategic-merge-patch+json",
+        }
+    }
+}
+
+impl Patch {
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// 400 for text that is not JSON, or holds more than a body may.
+    pub fn read(patch_type: PatchType, body: &[u8]) -> Result<Self, Status> {
+        let findings = match patch_type {
+            PatchType::Json => Findings::of_operations(),
+            PatchType::Merge | PatchType::Strategic => Findings::of_object(),
+        };
+        let (document, findings) = reading::read(body, findings)?;
+        Ok(Self {
+            patch_type,
+            document,
+            findings,
+        })
+    }
+
+    /// The object that the patch makes of `original`, both canonical. With `findings`, what is unknown or repeated in the
+    /// patch and unknown in the result is told in [`Decoded::warnings`]; without, some malformed patches are not noticed.
+    ///
+    /// # Errors
+    /// 400 for a patch of the wrong form, 413 for one with too many operations, 422 for one that cannot be applied, or
+    /// whose result is no object of this type.
+    pub fn apply(
+        &self,
+        original: &Value,
+        ty: &'static Type,
+        findings: bool,
+    ) -> Result<Decoded, Status> {
+        let object = match self.patch_type {
+            PatchType::Json => json::apply(original.clone(), &self.document, findings)?,
+            PatchType::Merge => {
+                self.check_merge_form(findings)?;
+                let mut object = original.clone();
+                merge(&mut object, &self.document);
+                object
+            }
+            PatchType::Strategic => Value::Object(self.apply_strategic(original, ty)?),
+        };
+        let mut decoded = ty
+            .decode_value(object)
+            .map_err(|status| self.refusal(&status.message))?;
+        if findings {
+            let mut warnings = self.findings.clone();
+            warnings.append(&mut decoded.warnings);
+            warnings.truncate(WARNINGS_MAX);
+            decoded.warnings = warnings;
+        } else {
+            decoded.warnings.clear();
+        }
+        Ok(decoded)
+    }
+
+    /// 422 that blames the patch, shown as upstream shows it: a strategic one as Go prints a map, others as JSON.
+    #[must_use]
+    pub fn refusal(&self, detail: &str) -> Status {
+        let value = match self.patch_type {
+            PatchType::Strategic => go_text::text(&self.document),
+            PatchType::Json | PatchType::Merge => go_text::shorten(self.document.to_string()),
+        };
+        let error = FieldError::invalid("patch", &quote(&value), detail);
+        Status::invalid("", "", "", &[error])
+    }
+
+    fn apply_strategic(&self, original: &Value, ty: &'static Type) -> Result<Object, Status> {
+        let changes = match &self.document {
+            Value::Object(changes) => changes.clone(),
+            Value::Null => Object::new(),
+            other => return Err(no_object(other, "")),
+        };
+        let original = original.as_object().cloned().unwrap_or_default();
+        let mut object = strategic_merge(original, changes, ty.message)?;
+        // What the patch says about the type does not count, as long as it is a text.
+        for (member, value) in [("apiVersion", ty.api_version()), ("kind", ty.kind.into())] {
+            if object.get(member).is_some_and(Value::is_string) {
+                object.insert(member.to_owned(), Value::String(value));
+            }
+        }
+        Ok(object)
+    }
+
+    fn check_merge_form(&self, findings: bool) -> Result<(), Status> {
+        match &self.document {
+            Value::Object(_) => Ok(()),
+            Value::Null => Err(Status::bad_request("Invalid JSON Patch")),
+            other if findings => Err(no_object(other, "error decoding patch: ")),
+            Value::Array(_) => Err(self.refusal("a list is no object")),
+            _ => Err(Status::bad_request("Invalid JSON Patch")),
+        }
+    }
+}
+
+/// 400 in the words of Go's decoder.
+fn no_object(found: &Value, prefix: &str) -> Status {
+    Status::bad_request(format!(
+        "{prefix}json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
+        go_text::json_sort(found)
+    ))
+}
