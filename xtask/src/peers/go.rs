@@ -138,6 +138,7 @@ impl Module {
             );
         }
         cache::take(&built, &path)?;
+        fs::remove_dir_all(&scratch)?;
         say(&format!(
             "built {} in {} s",
             program.name,

@@ -1,42 +1,35 @@
-//! patch: JSON merge patch (RFC 7386). Other patch types are answered 415 until they are served.
+//! patch: an object is changed by a JSON, merge or strategic merge patch.
 
 use everleaf_api::fields::{FieldError, quote};
+use everleaf_api::patch::{Patch, PatchType};
 use everleaf_api::schema::Decoded;
-use everleaf_api::{Status, meta, patch};
+use everleaf_api::{Status, meta};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Response, StatusCode};
 use serde_json::Value;
 
-use super::create::{judge_warnings, place};
-use super::query::WriteOptions;
+use super::create::place;
+use super::query::{FieldValidation, WriteOptions};
 use super::respond::{Form, Occasion, warn};
 use super::update::check_name;
 use super::{Body, Call, Server};
-use crate::objects::Objects;
 
-const MERGE_PATCH: &str = "application/merge-patch+json";
+/// Server-side apply: a kind of patch that this server does not take.
+const APPLY: &str = "application/apply-patch+yaml";
 
 impl Server {
     pub(super) async fn patch(&self, call: &Call<'_>) -> Result<Response<Body>, Status> {
+        let patch_type = patch_type(call.headers)?;
         let form = Form::negotiate(call.headers, call.query, Occasion::Object)?;
-        check_content_type(call.headers)?;
         let options = WriteOptions::parse(call.query, "PatchOptions")?;
-        let patch: Value = serde_json::from_slice(call.body)
-            .map_err(|error| Status::bad_request(format!("the patch is not JSON: {error}")))?;
-        if !patch.is_object() {
-            return Err(inapplicable("a merge patch must be an object"));
-        }
-        let apply = |old: &Value| self.apply(call, &patch, old);
-        // Findings are judged once, against the object as it is at the start.
+        let patch = Patch::read(patch_type, call.body)?;
         let mut warnings = Vec::new();
-        if let Some(current) = self
-            .cache
-            .get(call.descriptor.resource, call.namespace, call.name)
-        {
-            warnings = judge_warnings(&mut apply(&current.object())?, options)?;
-        }
         let object = self
-            .write_back(call, options, |old| Ok(apply(old)?.object))
+            .write_back(call, options, |old| {
+                let decoded = apply(call, &patch, options, old)?;
+                warnings = decoded.warnings;
+                Ok(decoded.object)
+            })
             .await?;
         let mut response = form.object(StatusCode::OK, call.descriptor, &object, call.now);
         for warning in &warnings {
@@ -44,41 +37,41 @@ impl Server {
         }
         Ok(response)
     }
-
-    fn apply(&self, call: &Call<'_>, patch: &Value, old: &Value) -> Result<Decoded, Status> {
-        let mut object = old.clone();
-        patch::merge(&mut object, patch);
-        let mut decoded = call
-            .descriptor
-            .r#type
-            .decode_value(object)
-            .map_err(|status| inapplicable(&status.message))?;
-        check_name(call, &decoded.object)?;
-        place(call, &mut decoded.object)?;
-        let uid = meta::uid(&decoded.object);
-        if !uid.is_empty() && uid != meta::uid(old) {
-            let error = FieldError::invalid("metadata.uid", &quote(uid), "field is immutable");
-            return Err(call.invalid(call.name, &[error]));
-        }
-        Ok(decoded)
-    }
 }
 
-/// 415 for any other kind of patch.
-fn check_content_type(headers: &HeaderMap) -> Result<(), Status> {
+fn apply(
+    call: &Call<'_>,
+    patch: &Patch,
+    options: WriteOptions,
+    old: &Value,
+) -> Result<Decoded, Status> {
+    let findings = options.field_validation != FieldValidation::Ignore;
+    let mut decoded = patch.apply(old, call.descriptor.r#type, findings)?;
+    if options.field_validation == FieldValidation::Strict && !decoded.warnings.is_empty() {
+        let findings = decoded.warnings.join(", ");
+        return Err(patch.refusal(&format!("strict decoding error: {findings}")));
+    }
+    place(call, &mut decoded.object)?;
+    check_name(call, &decoded.object)?;
+    let uid = meta::uid(&decoded.object);
+    if !uid.is_empty() && uid != meta::uid(old) {
+        let error = FieldError::invalid("metadata.uid", &quote(uid), "field is immutable");
+        return Err(call.invalid(call.name, &[error]));
+    }
+    Ok(decoded)
+}
+
+/// The kind of patch by the `Content-Type`, or 415.
+fn patch_type(headers: &HeaderMap) -> Result<PatchType, Status> {
     let content_type = headers
         .get(CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
         .unwrap_or("");
-    let media_type = content_type.split(';').next().unwrap_or("").trim();
-    if media_type.eq_ignore_ascii_case(MERGE_PATCH) {
-        Ok(())
-    } else {
-        Err(Status::unsupported_media_type_listing(&[MERGE_PATCH]))
-    }
-}
-
-/// 422 for a patch whose result is no object of this type.
-fn inapplicable(detail: &str) -> Status {
-    Status::invalid("", "", "", &[FieldError::invalid("patch", "{}", detail)])
+    PatchType::of_content_type(content_type).ok_or_else(|| {
+        if content_type.starts_with(APPLY) {
+            Status::unsupported_media_type_listing(&PatchType::ALL.map(PatchType::media_type))
+        } else {
+            Status::unsupported_patch_type()
+        }
+    })
 }

@@ -1,7 +1,7 @@
 //! Query parameters, as far as they mean anything to us. Unknown ones are ignored, as upstream.
 
 use everleaf_api::Status;
-use everleaf_api::fields::{FieldError, quote};
+use everleaf_api::fields::{FieldError, is_printable, quote};
 use everleaf_api::selector::{FieldSelector, LabelSelector};
 use percent_encoding::percent_decode_str;
 
@@ -233,6 +233,13 @@ impl WriteOptions {
     /// Reads and validates; `kind` is the options type an error names (`CreateOptions`, …).
     pub(super) fn parse(query: &Query, kind: &str) -> Result<Self, Status> {
         let mut errors = Vec::new();
+        if kind == "PatchOptions" && query.value("force").is_some() {
+            errors.push(FieldError::forbidden(
+                "force",
+                "may not be specified for non-apply patch",
+            ));
+        }
+        check_manager(query.text("fieldManager"), &mut errors);
         let dry_runs: Vec<&str> = query
             .values("dryRun")
             .filter(|value| !value.is_empty())
@@ -246,30 +253,11 @@ impl WriteOptions {
                 errors.push(FieldError::not_supported(
                     "fieldValidation",
                     &quote(other),
-                    &["Ignore", "Strict", "Warn"],
+                    &["", "Ignore", "Strict", "Warn"],
                 ));
                 FieldValidation::Warn
             }
         };
-        let manager = query.text("fieldManager");
-        if manager.len() > FIELD_MANAGER_BYTES_MAX {
-            errors.push(FieldError::too_long(
-                "fieldManager",
-                FIELD_MANAGER_BYTES_MAX,
-            ));
-        } else if manager.chars().any(char::is_control) {
-            errors.push(FieldError::invalid(
-                "fieldManager",
-                &quote(manager),
-                "should only contain printable characters",
-            ));
-        }
-        if query.value("force").is_some() {
-            errors.push(FieldError::forbidden(
-                "force",
-                "may not be specified for non-apply patch",
-            ));
-        }
         if !errors.is_empty() {
             return Err(Status::invalid("meta.k8s.io", kind, "", &errors));
         }
@@ -280,9 +268,32 @@ impl WriteOptions {
     }
 }
 
+/// `fieldManager` is short and printable.
+fn check_manager(manager: &str, errors: &mut Vec<FieldError>) {
+    if manager.len() > FIELD_MANAGER_BYTES_MAX {
+        errors.push(FieldError::too_long(
+            "fieldManager",
+            FIELD_MANAGER_BYTES_MAX,
+        ));
+        return;
+    }
+    for (at, c) in manager.char_indices().filter(|(_, c)| !is_printable(*c)) {
+        errors.push(FieldError::invalid(
+            "fieldManager",
+            &quote(manager),
+            &format!(
+                "invalid character U+{:04X} (at position {at})",
+                u32::from(c)
+            ),
+        ));
+    }
+}
+
 /// `dryRun` may only be `All`.
 pub(super) fn check_dry_run(values: &[&str], errors: &mut Vec<FieldError>) {
-    for value in values.iter().filter(|value| **value != "All") {
-        errors.push(FieldError::not_supported("dryRun", &quote(value), &["All"]));
+    if values.iter().any(|value| *value != "All") {
+        let quoted: Vec<_> = values.iter().map(|value| quote(value)).collect();
+        let list = format!("[{}]", quoted.join(","));
+        errors.push(FieldError::not_supported("dryRun", &list, &["All"]));
     }
 }

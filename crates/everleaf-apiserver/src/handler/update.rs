@@ -89,7 +89,7 @@ impl Server {
         &self,
         call: &Call<'_>,
         options: WriteOptions,
-        change: impl Fn(&Value) -> Result<Value, Status>,
+        mut change: impl FnMut(&Value) -> Result<Value, Status>,
     ) -> Result<Value, Status> {
         for _ in 0..ATTEMPTS_MAX {
             let current = self
@@ -199,7 +199,10 @@ impl Server {
 /// 400 when the body's name is not that of the path.
 pub(super) fn check_name(call: &Call<'_>, object: &Value) -> Result<(), Status> {
     match meta::name(object) {
-        "" => Err(Status::bad_request("name must be provided")),
+        "" => Err(Status::bad_request(format!(
+            "the name of the object ({} based on URL) was undeterminable: name must be provided",
+            call.name
+        ))),
         name if name == call.name => Ok(()),
         name => Err(Status::bad_request(format!(
             "the name of the object ({name}) does not match the name on the URL ({})",

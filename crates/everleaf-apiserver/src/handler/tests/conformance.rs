@@ -41,7 +41,7 @@ fn csr(signer: &str, usages: &[&str]) -> Value {
     })
 }
 
-fn server_csr() -> Value {
+pub(super) fn server_csr() -> Value {
     csr(
         SIGNER,
         &["digital signature", "key encipherment", "server auth"],

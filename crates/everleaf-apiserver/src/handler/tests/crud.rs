@@ -222,17 +222,6 @@ fn unknown_fields_warn_fail_or_are_ignored() {
         strict.message()
     );
     post("?fieldValidation=Maybe", "c").expect(422);
-
-    let path = format!("{MAPS}/a");
-    let patch = json!({"colour": "red"});
-    let warned = world.patch(&path, &patch).expect(200);
-    assert_eq!(
-        warned.headers["warning"],
-        r#"299 - "unknown field \"colour\"""#
-    );
-    world
-        .patch(&format!("{path}?fieldValidation=Strict"), &patch)
-        .expect(400);
 }
 
 #[test]
@@ -315,54 +304,6 @@ fn what_a_put_must_say() {
     world
         .put(&format!("{path}/status"), &config_map("a", "1"))
         .expect(404);
-}
-
-#[test]
-fn what_a_patch_must_be() {
-    let world = World::new();
-    world.post(MAPS, &config_map("a", "1")).expect(201);
-    let path = format!("{MAPS}/a");
-    for content_type in [
-        "application/json",
-        "application/json-patch+json",
-        "application/strategic-merge-patch+json",
-        "application/apply-patch+yaml",
-    ] {
-        let refused = world.send("PATCH", &path, &[("Content-Type", content_type)], "{}");
-        let refused = refused.expect(415);
-        assert_eq!(refused.json["reason"], "UnsupportedMediaType");
-        assert!(
-            refused
-                .message()
-                .ends_with("include: application/merge-patch+json")
-        );
-    }
-    world.send("PATCH", &path, &[], "{}").expect(415);
-    let charset = [(
-        "Content-Type",
-        "application/merge-patch+json; charset=utf-8",
-    )];
-    world.send("PATCH", &path, &charset, "{}").expect(200);
-    world.send("PATCH", &path, &charset, "{").expect(400);
-    for patch in [json!([]), json!({"data": 5}), json!({"kind": "Secret"})] {
-        let refused = world.patch(&path, &patch).expect(422);
-        assert_eq!(refused.json["details"]["causes"][0]["field"], "patch");
-    }
-    world
-        .patch(&path, &json!({"metadata": {"name": "b"}}))
-        .expect(400);
-    let uid = json!({"metadata": {"uid": "00000000-0000-4000-8000-000000000000"}});
-    let refused = world.patch(&path, &uid).expect(422);
-    assert_eq!(
-        refused.json["details"]["causes"][0]["field"],
-        "metadata.uid"
-    );
-    let stale = json!({"metadata": {"resourceVersion": "1"}, "data": {"key": "2"}});
-    world.patch(&path, &stale).expect(409);
-    world.patch(&format!("{MAPS}/none"), &json!({})).expect(404);
-    let version = world.get(&path).version().to_string();
-    let fresh = json!({"metadata": {"resourceVersion": version}, "data": {"key": "2"}});
-    world.patch(&path, &fresh).expect(200);
 }
 
 #[test]

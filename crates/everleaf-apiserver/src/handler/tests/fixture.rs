@@ -164,6 +164,13 @@ impl World {
         self.send("PATCH", path, &headers, body.to_string())
     }
 
+    /// A patch of another kind: `json-patch`, `strategic-merge-patch`.
+    pub(crate) fn patch_as(&self, kind: &str, path: &str, body: &Value) -> Answer {
+        let content_type = format!("application/{kind}+json");
+        let headers = [("Content-Type", content_type.as_str())];
+        self.send("PATCH", path, &headers, body.to_string())
+    }
+
     pub(crate) fn delete(&self, path: &str) -> Answer {
         self.send("DELETE", path, &[], "")
     }

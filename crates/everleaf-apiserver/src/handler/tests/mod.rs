@@ -5,6 +5,7 @@ mod crud;
 mod doors;
 pub(crate) mod fixture;
 mod listing;
+mod patching;
 mod resources;
 mod security;
 mod watching;
