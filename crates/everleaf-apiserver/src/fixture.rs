@@ -30,7 +30,11 @@ impl Shelf {
     /// A state holding what every server installs.
     pub(crate) fn installed() -> Self {
         let shelf = Self::default();
-        for installation in crate::bootstrap::missing(&shelf, "ca") {
+        let published = crate::authn::Published {
+            client_ca_pem: "ca".to_owned(),
+            ..Default::default()
+        };
+        for installation in crate::bootstrap::missing(&shelf, &published) {
             shelf.put(installation.resource, installation.object);
         }
         shelf

@@ -53,6 +53,9 @@ impl InProcessIdentity {
 pub struct Config {
     /// PEM bundle of the authorities whose client certificates are believed; empty = x509 is off.
     pub client_ca_pem: Vec<u8>,
+    /// PEM of the authority of front proxies, for those who learn from this server whom to believe
+    /// ([`Authenticator::published`]). This server itself believes no front proxy; empty = there is none.
+    pub front_proxy_ca_pem: String,
     /// Text of a `--token-auth-file`: `token,user,uid[,"group1,group2"]` per line; empty = none.
     pub token_auth_csv: String,
     /// `--enable-bootstrap-token-auth`.
@@ -102,9 +105,20 @@ pub enum ConfigError {
 #[derive(Default)]
 pub struct Authenticator {
     client_ca: ArcSwapOption<ClientCa>,
+    front_proxy_ca_pem: String,
     static_tokens: StaticTokens,
     bootstrap_tokens: bool,
     anonymous: bool,
+}
+
+/// What components that delegate authentication to this server read of it, in the ConfigMap
+/// [`EXTENSION_APISERVER_AUTHENTICATION`](crate::bootstrap::EXTENSION_APISERVER_AUTHENTICATION).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Published {
+    /// Bundle of the authorities whose client certificates are believed; "" for none.
+    pub client_ca_pem: String,
+    /// Authority of front proxies; "" for none.
+    pub front_proxy_ca_pem: String,
 }
 
 impl fmt::Debug for Authenticator {
@@ -123,6 +137,7 @@ impl Authenticator {
     pub fn new(config: Config) -> Result<Self, ConfigError> {
         let authenticator = Self {
             client_ca: ArcSwapOption::empty(),
+            front_proxy_ca_pem: config.front_proxy_ca_pem,
             static_tokens: StaticTokens::from_csv(&config.token_auth_csv)?,
             bootstrap_tokens: config.bootstrap_tokens,
             anonymous: config.anonymous,
@@ -148,6 +163,14 @@ impl Authenticator {
             .load()
             .as_ref()
             .map_or_else(String::new, |ca| ca.pem())
+    }
+
+    /// What others may read of it.
+    pub fn published(&self) -> Published {
+        Published {
+            client_ca_pem: self.client_ca_pem(),
+            front_proxy_ca_pem: self.front_proxy_ca_pem.clone(),
+        }
     }
 
     /// Subjects of the client CAs, for the TLS CertificateRequest: Go clients pick their certificate by it.

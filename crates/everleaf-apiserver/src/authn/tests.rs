@@ -90,6 +90,7 @@ fn trusting(bundle: &str) -> Authenticator {
         token_auth_csv: "letmein,carol,7,staff".to_owned(),
         bootstrap_tokens: true,
         anonymous: true,
+        ..Config::default()
     })
     .expect("a sound configuration")
 }

@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 
 use self::{bindings::Binding, policy::Role};
 use crate::{
+    authn::Published,
     authz::rule::{self, Rule},
     objects::Objects,
     read,
@@ -47,10 +48,9 @@ pub struct Installation {
 /// What must be written so that `objects` holds everything the server installs; empty when
 /// nothing is missing. Asked at start and once a minute.
 ///
-/// `client_ca_pem` is published for whoever delegates authentication to this server
-/// ([`crate::authn::Authenticator::client_ca_pem`]).
-pub fn missing(objects: &dyn Objects, client_ca_pem: &str) -> Vec<Installation> {
-    wanted(client_ca_pem)
+/// `published` is for whoever delegates authentication to this server ([`crate::authn::Authenticator::published`]).
+pub fn missing(objects: &dyn Objects, published: &Published) -> Vec<Installation> {
+    wanted(published)
         .into_iter()
         .filter_map(|wanted| {
             let namespace = meta::namespace(&wanted.object);
@@ -64,7 +64,7 @@ pub fn missing(objects: &dyn Objects, client_ca_pem: &str) -> Vec<Installation> 
 }
 
 /// Everything a server installs, in an order in which it can be created.
-fn wanted(client_ca_pem: &str) -> Vec<Installation> {
+fn wanted(published: &Published) -> Vec<Installation> {
     let namespaces = SYSTEM_NAMESPACES.iter().map(|name| Installation {
         resource: "namespaces",
         object: namespace(name),
@@ -84,7 +84,7 @@ fn wanted(client_ca_pem: &str) -> Vec<Installation> {
         object: json!({
             "apiVersion": "v1", "kind": "ConfigMap",
             "metadata": {"name": EXTENSION_APISERVER_AUTHENTICATION, "namespace": "kube-system"},
-            "data": {"client-ca-file": client_ca_pem},
+            "data": authentication_data(published),
         }),
         recreate: false,
     };
@@ -93,6 +93,49 @@ fn wanted(client_ca_pem: &str) -> Vec<Installation> {
         .chain(bindings)
         .chain([authentication])
         .collect()
+}
+
+/// As kube-apiserver writes it (`pkg/controlplane/controller/clusterauthenticationtrust`), with kubeadm's names of front
+/// proxies and headers.
+fn authentication_data(published: &Published) -> Value {
+    let mut data = json!({"client-ca-file": published.client_ca_pem});
+    if !published.front_proxy_ca_pem.is_empty() {
+        data["requestheader-client-ca-file"] = published.front_proxy_ca_pem.clone().into();
+        for (key, name) in [
+            ("allowed-names", "front-proxy-client"),
+            ("extra-headers-prefix", "X-Remote-Extra-"),
+            ("group-headers", "X-Remote-Group"),
+            ("uid-headers", "X-Remote-Uid"),
+            ("username-headers", "X-Remote-User"),
+        ] {
+            data[format!("requestheader-{key}")] = json!([name]).to_string().into();
+        }
+    }
+    data
+}
+
+/// ConfigMap of kube-public in which whoever wants to join finds the server (`cmd/kubeadm/app/phases/bootstraptoken/
+/// clusterinfo`). A kube-controller-manager with the controller `bootstrapsigner` signs it for each bootstrap token.
+pub const CLUSTER_INFO: &str = "cluster-info";
+
+/// That ConfigMap with this kubeconfig: `stored`, corrected, or a new one; None when it says so already.
+pub fn cluster_info(stored: Option<&Value>, kubeconfig: &str) -> Option<Value> {
+    let mut object = stored.cloned().unwrap_or_else(|| {
+        json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": CLUSTER_INFO, "namespace": "kube-public"},
+        })
+    });
+    if read::text(&object, "/data/kubeconfig") == kubeconfig {
+        return None;
+    }
+    add_members(
+        &mut object,
+        &json!({"data": {"kubeconfig": kubeconfig}}),
+        "data",
+        true,
+    );
+    Some(object)
 }
 
 fn namespace(name: &str) -> Value {

@@ -5,6 +5,13 @@ use serde_json::json;
 use super::*;
 use crate::fixture::Shelf;
 
+fn ca(pem: &str) -> Published {
+    Published {
+        client_ca_pem: pem.to_owned(),
+        ..Published::default()
+    }
+}
+
 /// As it was written: without resourceVersion.
 fn stored(shelf: &Shelf, resource: &str, namespace: &str, name: &str) -> Value {
     let stored = shelf.get(resource, namespace, name);
@@ -15,7 +22,7 @@ fn stored(shelf: &Shelf, resource: &str, namespace: &str, name: &str) -> Value {
 }
 
 fn install(shelf: &Shelf) -> usize {
-    let missing = missing(shelf, "ca");
+    let missing = missing(shelf, &ca("ca"));
     let count = missing.len();
     for installation in missing {
         shelf.put(installation.resource, installation.object);
@@ -27,7 +34,7 @@ fn install(shelf: &Shelf) -> usize {
 fn installed_once() {
     let shelf = Shelf::default();
     assert!(install(&shelf) > 50);
-    assert_eq!(missing(&shelf, "ca"), []);
+    assert_eq!(missing(&shelf, &ca("ca")), []);
     for name in SYSTEM_NAMESPACES {
         let namespace = stored(&shelf, "namespaces", "", name);
         assert_eq!(namespace["status"]["phase"], "Active");
@@ -45,7 +52,7 @@ fn installed_once() {
 #[test]
 fn every_binding_has_its_role_and_no_name_comes_twice() {
     let shelf = Shelf::installed();
-    let wanted = wanted("ca");
+    let wanted = wanted(&ca("ca"));
     let mut seen = std::collections::BTreeSet::new();
     for installation in &wanted {
         let object = &installation.object;
@@ -108,7 +115,7 @@ fn a_binding_is_pointed_back_to_its_role() {
     binding["roleRef"]["name"] = "cluster-admin".into();
     binding["subjects"] = json!([{"kind": "User", "name": "mine"}]);
     shelf.put("clusterrolebindings", binding);
-    let [back] = &missing(&shelf, "ca")[..] else {
+    let [back] = &missing(&shelf, &ca("ca"))[..] else {
         panic!("one to put back");
     };
     assert!(back.recreate, "no update may change it");
@@ -122,7 +129,7 @@ fn what_was_made_immutable_is_made_anew() {
     let mut map = stored(&shelf, "configmaps", "kube-system", name);
     map["immutable"] = true.into();
     shelf.put("configmaps", map);
-    let [back] = &missing(&shelf, "another ca")[..] else {
+    let [back] = &missing(&shelf, &ca("another ca"))[..] else {
         panic!("one to put back");
     };
     assert!(back.recreate);
@@ -149,13 +156,52 @@ fn the_client_ca_is_published_and_follows() {
     assert_eq!(published["data"], json!({"client-ca-file": "ca"}));
     published["data"]["mine"] = "x".into();
     shelf.put("configmaps", published);
-    assert_eq!(missing(&shelf, "ca"), []);
-    let [update] = &missing(&shelf, "new ca")[..] else {
+    assert_eq!(missing(&shelf, &ca("ca")), []);
+    let [update] = &missing(&shelf, &ca("new ca"))[..] else {
         panic!("one object to write");
     };
     assert_eq!(
         update.object["data"],
         json!({"client-ca-file": "new ca", "mine": "x"})
+    );
+}
+
+#[test]
+fn a_front_proxy_is_published_as_kubeadm_names_it() {
+    let shelf = Shelf::installed();
+    let published = Published {
+        front_proxy_ca_pem: "front".to_owned(),
+        ..ca("ca")
+    };
+    let [update] = &missing(&shelf, &published)[..] else {
+        panic!("one object to write");
+    };
+    assert_eq!(
+        update.object["data"],
+        json!({"client-ca-file": "ca", "requestheader-client-ca-file": "front",
+            "requestheader-allowed-names": r#"["front-proxy-client"]"#,
+            "requestheader-extra-headers-prefix": r#"["X-Remote-Extra-"]"#,
+            "requestheader-group-headers": r#"["X-Remote-Group"]"#,
+            "requestheader-uid-headers": r#"["X-Remote-Uid"]"#,
+            "requestheader-username-headers": r#"["X-Remote-User"]"#})
+    );
+}
+
+#[test]
+fn cluster_info_follows_and_keeps_what_others_wrote() {
+    let new = cluster_info(None, "one").expect("there is none");
+    assert_eq!(new["data"], json!({"kubeconfig": "one"}));
+    assert_eq!(
+        (meta::namespace(&new), meta::name(&new)),
+        ("kube-public", "cluster-info")
+    );
+    assert_eq!(cluster_info(Some(&new), "one"), None);
+    let mut signed = new;
+    signed["data"]["jws-kubeconfig-abcdef"] = "a..b".into();
+    let moved = cluster_info(Some(&signed), "two").expect("it moved");
+    assert_eq!(
+        moved["data"],
+        json!({"kubeconfig": "two", "jws-kubeconfig-abcdef": "a..b"})
     );
 }
 

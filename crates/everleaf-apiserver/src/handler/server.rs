@@ -132,7 +132,7 @@ impl Server {
     /// Writes what the server's own objects lack (namespaces, RBAC policy). To be called before
     /// serving and once a minute; `/readyz` fails until the first call succeeded.
     pub async fn install(&self, now: Timestamp) -> Result<(), StartError> {
-        let ca = self.authenticator.client_ca_pem();
+        let published = self.authenticator.published();
         let write = async |installation: Installation| {
             let resource = installation.resource;
             let name = meta::name(&installation.object).to_owned();
@@ -144,7 +144,7 @@ impl Server {
             })
         };
         // All at once, so that they share a sync.
-        let missing = bootstrap::missing(self.cache.as_ref(), &ca);
+        let missing = bootstrap::missing(self.cache.as_ref(), &published);
         try_join_all(missing.into_iter().map(write)).await?;
         self.installed.store(true, Ordering::Release);
         Ok(())

@@ -5,7 +5,7 @@ use crate::failure::UsageError;
 use crate::print;
 use crate::server;
 use crate::shutdown::Shutdown;
-use crate::up::authority::{CA_CERTIFICATE, SERVER_CERTIFICATE, SERVER_KEY};
+use crate::up::authority::{CA_CERTIFICATE, FRONT_PROXY_CA, SERVER_CERTIFICATE, SERVER_KEY};
 use crate::up::data_dir::{DataDir, STORE};
 use crate::up::system::wall_clock;
 use anyhow::{Context, Result};
@@ -69,6 +69,9 @@ async fn serve(args: &ApiserverArgs, shutdown: Shutdown) -> Result<()> {
         .context("cannot see where the server listens")?;
     let authenticator = AuthenticatorConfig {
         client_ca_pem: contents.client_ca.clone(),
+        front_proxy_ca_pem: dir
+            .read(FRONT_PROXY_CA)?
+            .map_or_else(String::new, |pem| pem.to_string()),
         token_auth_csv: tokens,
         bootstrap_tokens: args.enable_bootstrap_token_auth,
         anonymous: args.anonymous_auth,

@@ -23,6 +23,8 @@ pub(crate) const CA_KEY: &str = "pki/ca.key";
 pub(crate) const SERVER_CERTIFICATE: &str = "pki/apiserver.crt";
 /// The API server's key.
 pub(crate) const SERVER_KEY: &str = "pki/apiserver.key";
+/// Authority of front proxies: published, so that those who look for one find it. Nobody has its key.
+pub(crate) const FRONT_PROXY_CA: &str = "pki/front-proxy-ca.crt";
 /// Key that will sign service-account tokens.
 const SERVICE_ACCOUNT_KEY: &str = "pki/sa.key";
 /// Its public half.
@@ -30,6 +32,8 @@ const SERVICE_ACCOUNT_PUBLIC_KEY: &str = "pki/sa.pub";
 
 /// Subject of an authority that we made; only such a one is renewed by us.
 const CA_NAME: &str = "everleaf-ca";
+/// Subject of the authority of front proxies.
+const FRONT_PROXY_CA_NAME: &str = "everleaf-front-proxy-ca";
 /// Shortest validity of an authority.
 const CA_LIFETIME_MIN: SignedDuration = SignedDuration::from_hours(30 * 365 * 24);
 /// No authority outlives the century: X.509 programs that count in 32 or 33 bits end about then.
@@ -49,6 +53,8 @@ pub(crate) struct Authority {
     pub(crate) issuer: Arc<Issuer>,
     /// `ca.crt`.
     pub(crate) ca_pem: String,
+    /// `front-proxy-ca.crt`.
+    pub(crate) front_proxy_ca_pem: String,
     /// The API server's chain and key.
     pub(crate) server: Credential,
     /// What an operator should hear, such as an authority that ends too soon.
@@ -73,17 +79,39 @@ pub(crate) fn ensure(dir: &DataDir, wanted: &Wanted, now: Timestamp) -> Result<A
     ensure_service_account_key(dir)?;
     Ok(Authority {
         ca_pem: issuer.certificate_pem(),
+        front_proxy_ca_pem: ensure_front_proxy_ca(dir, now)?,
         issuer: Arc::new(issuer),
         server,
         remarks,
     })
 }
 
+/// kube-controller-manager wants to know whom to believe as a front proxy, and complains for ever when there is nobody. So
+/// there is an authority, and its key is thrown away: no front proxy can exist.
+fn ensure_front_proxy_ca(dir: &DataDir, now: Timestamp) -> Result<String> {
+    if let Some(pem) = dir.read(FRONT_PROXY_CA)?
+        && Chain::from_pem(pem.as_bytes()).is_ok()
+    {
+        return Ok(pem.to_string());
+    }
+    let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256)?;
+    let not_before = now.checked_sub(BACKDATE).unwrap_or(Timestamp::UNIX_EPOCH);
+    let serial = entropy::bytes()?;
+    let issuer = Issuer::self_signed(FRONT_PROXY_CA_NAME, key, serial, not_before, latest_end())?;
+    let pem = issuer.certificate_pem();
+    dir.write(FRONT_PROXY_CA, &pem)?;
+    Ok(pem)
+}
+
+fn latest_end() -> Timestamp {
+    CA_NOT_AFTER_MAX
+        .parse()
+        .expect("invariant: the constant is a well-formed instant")
+}
+
 /// When an authority made now should end.
 fn ca_not_after(signing_duration: Duration, now: Timestamp) -> Timestamp {
-    let latest: Timestamp = CA_NOT_AFTER_MAX
-        .parse()
-        .expect("invariant: the constant is a well-formed instant");
+    let latest = latest_end();
     let twice = SignedDuration::try_from(signing_duration.saturating_mul(2));
     let lifetime = twice.unwrap_or(SignedDuration::MAX).max(CA_LIFETIME_MIN);
     now.checked_add(lifetime).unwrap_or(latest).min(latest)

@@ -4,10 +4,13 @@ use super::authority::{is_worn, issue_admin};
 use super::data_dir::DataDir;
 use super::token::{self, BootstrapToken};
 use anyhow::{Result, anyhow};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use everleaf_agent::kubeconfig::{
     ClientCertificate, Cluster, Names, ServerUrl, Source, Token, Trust, User,
 };
 use everleaf_agent::{Kubeconfig, Secret};
+use everleaf_apiserver::bootstrap::{CLUSTER_INFO, cluster_info};
 use everleaf_apiserver::handler::Server;
 use everleaf_pki::{Credential, Issuer};
 use jiff::{SignedDuration, Timestamp};
@@ -73,6 +76,36 @@ pub(crate) fn ensure_admin(
         user,
     }
     .write(&path, &ADMIN_NAMES)?)
+}
+
+/// Says in kube-public, to everybody, where the server is and how it is recognized.
+pub(crate) async fn publish(
+    server: &Server,
+    url: &str,
+    ca_pem: &str,
+    now: Timestamp,
+) -> Result<()> {
+    let stored = server
+        .objects()
+        .get("configmaps", "kube-public", CLUSTER_INFO);
+    let stored = stored.as_ref().map(|stored| stored.object());
+    let Some(object) = cluster_info(stored.as_deref(), &public_document(url, ca_pem)) else {
+        return Ok(());
+    };
+    server
+        .put("configmaps", object, now)
+        .await
+        .map(drop)
+        .map_err(|why| anyhow!("cannot write the ConfigMap kube-public/{CLUSTER_INFO}: {why}"))
+}
+
+/// A kubeconfig without users, as kubeadm writes it there.
+fn public_document(url: &str, ca_pem: &str) -> String {
+    format!(
+        "apiVersion: v1\nclusters:\n- cluster:\n    certificate-authority-data: {}\n    server: {url}\n  name: \"\"\n\
+         contexts: null\ncurrent-context: \"\"\nkind: Config\npreferences: {{}}\nusers: null\n",
+        BASE64_STANDARD.encode(ca_pem)
+    )
 }
 
 fn inline_credential(user: &User) -> Option<Credential> {

@@ -101,7 +101,9 @@ impl System {
         server.install(now).await?;
         kubeconfigs::ensure_admin(dir, &authority.issuer, &addresses.local_url, now)?;
         super::token::remove_expired(&server, now).await?;
-        let public = kubeconfigs::cluster(&addresses.public_url, &authority.ca_pem)?;
+        let public_url = &addresses.public_url;
+        kubeconfigs::publish(&server, public_url, &authority.ca_pem, now).await?;
+        let public = kubeconfigs::cluster(public_url, &authority.ca_pem)?;
         let bootstrap_until = kubeconfigs::ensure_bootstrap(dir, &server, public, now).await?;
         let mut system = Self {
             local_url: addresses.local_url.clone(),
@@ -231,6 +233,7 @@ async fn first_to_end(parts: &mut [Part]) -> anyhow::Error {
 fn open_server(dir: &DataDir, authority: &Authority, addresses: &Addresses) -> Result<Arc<Server>> {
     let authenticator = AuthenticatorConfig {
         client_ca_pem: authority.ca_pem.clone().into_bytes(),
+        front_proxy_ca_pem: authority.front_proxy_ca_pem.clone(),
         token_auth_csv: String::new(),
         bootstrap_tokens: true,
         anonymous: true,

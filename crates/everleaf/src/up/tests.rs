@@ -171,3 +171,38 @@ fn what_is_missing_is_made_and_what_is_there_stays() {
         .to_string();
     assert!(refused.contains("put the key back"), "{refused}");
 }
+
+/// What strangers and delegating components read of the server, after a start and after the next one elsewhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_others_read_of_the_server_follows_it() {
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let _ = provider.install_default();
+    let temporary = tempfile::tempdir().unwrap();
+    let dir = Arc::new(DataDir::open(temporary.path()).unwrap());
+    let mut settings = settings(Duration::from_secs(3600));
+    settings.node_name = None;
+    let mut front_proxies = Vec::new();
+    for name in ["one.example.com", "two.example.com"] {
+        settings.sans = vec![name.to_owned()];
+        let clock = Arc::new(SystemClock::new());
+        let system = System::start(&dir, &settings, clock).await.unwrap();
+        let map = |namespace: &str, name: &str| {
+            let stored = system.server.objects().get("configmaps", namespace, name);
+            stored.unwrap().object()["data"].clone()
+        };
+        let known = map("kube-public", "cluster-info");
+        let server = format!("    server: https://{name}:");
+        assert!(
+            known["kubeconfig"].as_str().unwrap().contains(&server),
+            "{known}"
+        );
+        let delegated = map("kube-system", "extension-apiserver-authentication");
+        let front_proxy = delegated["requestheader-client-ca-file"].as_str().unwrap();
+        assert_ne!(delegated["client-ca-file"], front_proxy);
+        front_proxies.push(front_proxy.to_owned());
+        system.stop().await;
+    }
+    assert_eq!(front_proxies[0], front_proxies[1]);
+    let key = temporary.path().join("pki/front-proxy-ca.key");
+    assert!(!key.exists(), "nobody has it");
+}

@@ -108,6 +108,7 @@ fn files(sandbox: &Sandbox) -> Result<Verdict> {
         "pki/ca.key",
         "pki/apiserver.crt",
         "pki/apiserver.key",
+        "pki/front-proxy-ca.crt",
         "pki/sa.key",
         "pki/sa.pub",
     ] {

@@ -5,6 +5,7 @@ mod clock;
 mod crash;
 mod demo;
 mod first_start;
+mod for_kubelets;
 mod kubectl_verbs;
 mod renewal;
 mod second_node;
@@ -20,6 +21,7 @@ pub(crate) fn all() -> Vec<&'static Test> {
         demo::TESTS,
         renewal::TESTS,
         kubectl_verbs::TESTS,
+        for_kubelets::TESTS,
         crash::TESTS,
         bad_input::TESTS,
     ]
