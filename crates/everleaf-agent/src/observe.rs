@@ -25,6 +25,11 @@ pub trait Observed: Send + Sync + 'static {
     /// # Errors
     /// Why not, for people.
     fn check_ready(&self) -> Result<(), String>;
+
+    /// What to know about a process that is ready and still does nothing.
+    fn standing_by(&self) -> Option<String> {
+        None
+    }
 }
 
 /// Connections served at once; more wait in the kernel's queue.
@@ -80,7 +85,10 @@ fn answer(method: &Method, path: &str, observed: &impl Observed) -> Response<Ful
         (&Method::GET, "/metrics") => (StatusCode::OK, observed.metrics_text()),
         (&Method::GET, "/healthz" | "/livez") => (StatusCode::OK, ok),
         (&Method::GET, "/readyz") => match observed.check_ready() {
-            Ok(()) => (StatusCode::OK, ok),
+            Ok(()) => match observed.standing_by() {
+                Some(why) => (StatusCode::OK, format!("ok: standing by, {why}")),
+                None => (StatusCode::OK, ok),
+            },
             Err(reason) => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 format!("not ready: {reason}\n"),

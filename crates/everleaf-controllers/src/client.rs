@@ -81,6 +81,8 @@ pub(crate) struct Api {
     limiter: Option<Mutex<TokenBucket>>,
     /// The limit ends when the server shares its capacity itself.
     until_fairness: bool,
+    /// Somebody else tells when the server is away.
+    is_quiet: bool,
     server_is_fair: AtomicBool,
     reachable: AtomicBool,
     server_clock: Mutex<ServerClock>,
@@ -107,11 +109,20 @@ impl Api {
             host,
             limiter: rate.map(|rate| Mutex::new(TokenBucket::new(rate))),
             until_fairness,
+            is_quiet: false,
             server_is_fair: AtomicBool::new(false),
             reachable: AtomicBool::new(true),
             server_clock: Mutex::default(),
             start: Instant::now(),
             telemetry,
+        }
+    }
+
+    /// Leaves it to the caller to tell that the server is away, and back.
+    pub(crate) fn quiet(self) -> Self {
+        Self {
+            is_quiet: true,
+            ..self
         }
     }
 
@@ -262,6 +273,9 @@ impl Api {
 
     /// Tells once when the server is lost, and once when it is back.
     fn note_reachable<T>(&self, outcome: &Result<T, ApiError>) {
+        if self.is_quiet {
+            return;
+        }
         let error = match outcome {
             Err(ApiError::Unreachable(error)) if self.host.is_empty() => Some(error.clone()),
             Err(ApiError::Unreachable(error)) => Some(format!("{}: {error}", self.host)),

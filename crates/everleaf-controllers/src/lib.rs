@@ -4,7 +4,8 @@
 //! see nothing else of it. Every rule is a synchronous function of what it is given: [`approver`],
 //! [`signer`] and [`cleaner`] decide about one request, [`breaker`] sees renewal loops, [`queue`]
 //! says when to work on what. [`run`] is the shell around them: it lists and watches, calls, writes
-//! and tells ([`notice`]), and holds no policy.
+//! and tells ([`notice`]), and holds no policy. [`run_elected`] is the same for one of several processes:
+//! [`election`] decides when it may.
 //!
 //! ```text
 //!            list+watch                 queue                 decide            perform
@@ -20,9 +21,12 @@ pub mod builtin;
 pub mod cleaner;
 mod client;
 pub mod config;
+mod elect;
+pub mod election;
 #[cfg(test)]
 mod fixture;
 mod follow;
+mod foreign;
 pub mod index;
 pub mod issuers;
 mod log;
@@ -41,6 +45,9 @@ mod workplace;
 
 pub use builtin::{BuiltinSigner, UnknownSigner};
 pub use config::{ApiLimit, Clock, Config, IssuerSource, Loop, SerialSource};
+pub use elect::run_elected;
+pub use election::ElectionConfig;
+pub use election::flags::ElectionOptions;
 pub use options::{FilePair, Options, OptionsError, Validated};
 pub use run::{RunError, run};
 pub use telemetry::Telemetry;

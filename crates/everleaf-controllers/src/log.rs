@@ -2,6 +2,9 @@
 //!
 //! Upstream's texts stand in the message (spec 8.3); everything a machine wants is in the fields.
 
+use crate::election::Change;
+use crate::election::flags::RESOURCE_NAME_DEFAULT;
+use crate::election::lease::LockName;
 use crate::notice::{About, Notice};
 
 /// The tracing macros under the name of the crate: which file writes the lines concerns nobody.
@@ -257,6 +260,11 @@ impl Notice {
                     "our clock was set, or the machine slept"
                 );
             }
+            Self::Election {
+                change,
+                identity,
+                lock,
+            } => log_election(change, identity, lock),
             Self::ServerReachable {
                 what,
                 error: Some(error),
@@ -268,6 +276,53 @@ impl Notice {
             }
             _ => {}
         }
+    }
+}
+
+/// One line per change of who leads, and per thing that is in the way.
+fn log_election(change: &Change, identity: &str, lock: &LockName) {
+    // That of kube-controller-manager decides about all of its controllers, not only ours.
+    let is_kcm = lock.name == RESOURCE_NAME_DEFAULT;
+    match change {
+        Change::Attempting => info!(identity, "Attempting to acquire leader lease {lock}..."),
+        Change::Failing { error } => warn!(
+            "cannot take part in the leader election about {lock}, so nothing is approved, signed or \
+             cleaned here: {error}; trying again until it works"
+        ),
+        Change::Leading if is_kcm => info!(
+            identity,
+            "Successfully acquired lease {lock}: leading; a kube-controller-manager stands by with all \
+             of its controllers meanwhile (beside one: --leader-elect-resource-name=everleaf-controllers)"
+        ),
+        Change::Leading => info!(identity, "Successfully acquired lease {lock}: leading"),
+        Change::Lost { why } => warn!(
+            identity,
+            "leader election lost, nothing is written any more: {why}"
+        ),
+        Change::Recovered => info!("the lease {lock} can be read and written again"),
+        Change::Released => info!(identity, "released lease {lock}: another may lead at once"),
+        Change::ReleaseFailed { error } => warn!(
+            identity,
+            "cannot release lease {lock}, others wait until it has run out: {error}"
+        ),
+        Change::RenewalFailing { error, left } => warn!(
+            identity,
+            left_seconds = left.as_secs(),
+            "cannot renew lease {lock}: {error}; leading ends in {} s unless it works before",
+            left.as_secs()
+        ),
+        Change::Seen { holder } if is_kcm => info!(
+            holder,
+            "standing by: {holder} leads {lock}; nothing is approved, signed or cleaned here until it \
+             is gone (beside a kube-controller-manager: \
+             --leader-elect-resource-name=everleaf-controllers)"
+        ),
+        Change::Seen { holder } => info!(
+            holder,
+            "standing by: {holder} leads {lock}; nothing is approved, signed or cleaned here until it \
+             is gone"
+        ),
+        Change::SlowPath => {}
     }
 }
 

@@ -71,6 +71,8 @@ metrics! {
     SIGN_LATENCY: Histogram "everleaf_csr_sign_latency_seconds" "From seeing an approval to the recorded certificate.";
     WRITE_CONFLICTS: Counter "everleaf_csr_write_conflicts_total" "Writes that met a newer version of the request.";
     TRUNCATED: Counter "everleaf_sign_truncated_total" "Certificates that end with their CA, earlier than their signer's duration.";
+    LEADER: Gauge "leader_election_master_status" "Gauge of if the reporting system is master of the relevant lease, 0 indicates backup, 1 indicates master. 'name' is the string used to identify the lease. Please make sure to group by name.";
+    LEADER_SLOW_PATH: Counter "leader_election_slowpath_total" "Total number of slow path exercised in renewing leader leases. 'name' is the string used to identify the lease. Please make sure to group by name.";
     REST_REQUESTS: Counter "rest_client_requests_total" "Number of HTTP requests, partitioned by status code, method, and host.";
     REST_DURATION: Histogram "rest_client_request_duration_seconds" "Request latency in seconds, partitioned by verb and host.";
     QUEUE_ADDS: Counter "workqueue_adds_total" "Total number of adds handled by workqueue";

@@ -7,6 +7,8 @@
 
 use crate::builtin::BuiltinSigner;
 use crate::cleaner::Cause;
+use crate::election::Change;
+use crate::election::lease::LockName;
 use crate::metrics::{self, Metrics};
 use crate::record::{LeafFacts, Record};
 use everleaf_pki::SignerName;
@@ -114,6 +116,15 @@ pub enum Notice {
     Conflict {
         /// Which.
         about: About,
+    },
+    /// Who leads, and what stands in the way of knowing it.
+    Election {
+        /// What happened.
+        change: Change,
+        /// Who we are.
+        identity: String,
+        /// The lease, `namespace/name`.
+        lock: LockName,
     },
     /// The signer recorded a permanent failure.
     Failed {
@@ -253,6 +264,7 @@ impl Notice {
                 metrics.count(metrics::CLEANED, &[("state", cause.state())]);
             }
             Self::Conflict { .. } => metrics.count(metrics::WRITE_CONFLICTS, &[]),
+            Self::Election { change, lock, .. } => record_election(metrics, change, &lock.name),
             Self::Failed { about, reason, .. } => {
                 let labels = [("signer", signer_label(&about.signer)), ("reason", *reason)];
                 metrics.count(metrics::FAILED, &labels);
@@ -276,5 +288,21 @@ impl Notice {
             Self::Unrecognized { about, .. } => decision(about, "left", "unrecognized"),
             _ => {}
         }
+    }
+}
+
+fn record_election(metrics: &Metrics, change: &Change, name: &str) {
+    let labels = [("name", name)];
+    match change {
+        Change::Leading => metrics.set(metrics::LEADER, &labels, 1.0),
+        Change::Attempting
+        | Change::Lost { .. }
+        | Change::Released
+        | Change::ReleaseFailed { .. } => metrics.set(metrics::LEADER, &labels, 0.0),
+        Change::SlowPath => metrics.count(metrics::LEADER_SLOW_PATH, &labels),
+        Change::Failing { .. }
+        | Change::Recovered
+        | Change::RenewalFailing { .. }
+        | Change::Seen { .. } => {}
     }
 }

@@ -7,6 +7,8 @@ use crate::bucket::Rate;
 use crate::builtin::BuiltinSigner;
 use crate::cleaner::Ages;
 use crate::config::{ApiLimit, Config, IssuerSource, Loop, SIGNING_DURATION_DEFAULT};
+use crate::election::flags::ElectionOptions;
+use crate::foreign::is_foreign;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,16 +17,6 @@ use std::time::Duration;
 const SIGNING_DURATION_SHORT: Duration = Duration::from_secs(10 * 60);
 /// Longest lifetime without a warning: 398 days, the limit of public CAs.
 const SIGNING_DURATION_LONG: Duration = Duration::from_secs(398 * 24 * 3600);
-
-/// Loops of kube-controller-manager that a command line may name but that are not in this crate.
-const FOREIGN: [(&str, &str); 3] = [
-    ("bootstrapsigner", "bootstrap-signer-controller"),
-    (
-        "root-ca-cert-publisher",
-        "root-ca-certificate-publisher-controller",
-    ),
-    ("tokencleaner", "token-cleaner-controller"),
-];
 
 /// A pair of file flags; empty means "not given".
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,6 +39,8 @@ pub struct Options {
     pub cluster_signing_duration: Duration,
     /// `--csr-ttl-*`: ages at which the cleaner deletes.
     pub csr_ttl: Ages,
+    /// `--leader-elect…`
+    pub election: ElectionOptions,
     /// `--kube-api-burst`. Not given: 100, or what `--kube-api-qps` needs.
     pub kube_api_burst: Option<i32>,
     /// `--kube-api-qps`. Not given: 50 until the server shares its capacity itself; 0 or less: off.
@@ -62,6 +56,7 @@ impl Default for Options {
             cluster_signing: FilePair::default(),
             cluster_signing_duration: SIGNING_DURATION_DEFAULT,
             csr_ttl: Ages::default(),
+            election: ElectionOptions::default(),
             kube_api_burst: None,
             kube_api_qps: None,
             per_signer: BTreeMap::new(),
@@ -74,6 +69,8 @@ impl Default for Options {
 pub struct Validated {
     /// Ready for [`run`](crate::run), apart from the seams that the caller wants to change.
     pub config: Config,
+    /// Whether and how to take part in an election.
+    pub election: ElectionOptions,
     /// One line each, for the log.
     pub warnings: Vec<String>,
 }
@@ -102,6 +99,7 @@ impl Options {
                     .to_owned(),
             );
         }
+        errors.extend(self.election.check());
         if !errors.is_empty() {
             return Err(OptionsError(errors));
         }
@@ -113,7 +111,12 @@ impl Options {
             signing_duration: self.cluster_signing_duration,
             ..Config::new()
         };
-        Ok(Validated { config, warnings })
+        let election = self.election.clone();
+        Ok(Validated {
+            config,
+            election,
+            warnings,
+        })
     }
 
     /// Upstream's reading of `--controllers`: the first entry that names a loop decides, `*` stands
@@ -123,22 +126,18 @@ impl Options {
         errors: &mut Vec<String>,
         warnings: &mut Vec<String>,
     ) -> BTreeSet<Loop> {
+        let mut left_out = Vec::new();
         for entry in self.controllers.iter().filter(|entry| *entry != "*") {
             let name = entry.strip_prefix('-').unwrap_or(entry);
             let known = Loop::ALL
                 .iter()
                 .any(|one| name == one.short_name() || name == one.long_name());
-            let foreign = FOREIGN
-                .iter()
-                .any(|(short, long)| name == *short || name == *long);
+            let foreign = is_foreign(name);
             if known || (foreign && entry.starts_with('-')) {
                 continue;
             }
             if foreign {
-                warnings.push(format!(
-                    "--controllers: {name} is not part of everleaf yet; leave it running in \
-                     kube-controller-manager"
-                ));
+                left_out.push(name);
             } else {
                 errors.push(format!(
                     "--controllers: {name:?} is not in the list of known controllers; known are \
@@ -146,6 +145,12 @@ impl Options {
                     Loop::ALL.map(Loop::short_name).join(", ")
                 ));
             }
+        }
+        if !left_out.is_empty() {
+            warnings.push(format!(
+                "--controllers: not part of everleaf, so they do not run here: {}",
+                left_out.join(", ")
+            ));
         }
         Loop::ALL
             .into_iter()
@@ -317,7 +322,8 @@ mod tests {
         let kubeadm = with_controllers("*,bootstrapsigner,tokencleaner")
             .validate()
             .unwrap();
-        assert_eq!(kubeadm.warnings.len(), 2);
+        let expected = "--controllers: not part of everleaf, so they do not run here: bootstrapsigner, tokencleaner";
+        assert_eq!(kubeadm.warnings, [expected]);
         assert_eq!(kubeadm.config.loops.len(), 3);
         let error = with_controllers("*,csrsinging")
             .validate()
@@ -375,6 +381,16 @@ mod tests {
             check(pair("", "ca.key"), none),
             refused("cluster-signing: cannot specify key without cert")
         );
+    }
+
+    #[test]
+    fn election() {
+        let mut options = Options::default();
+        let expected = ElectionOptions::default();
+        assert_eq!(options.validate().unwrap().election, expected);
+        options.election.renew_deadline = Duration::from_secs(20);
+        options.election.resource_lock = "configmaps".to_owned();
+        assert_eq!(options.validate().unwrap_err().0.len(), 2);
     }
 
     #[test]

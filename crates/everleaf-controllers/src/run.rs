@@ -1,8 +1,7 @@
 //! The shell: starts the follower, the workers, the cleaner and the housekeeping, and stops them.
 //!
-//! `run` is one future without background left-overs: when it returns, nothing runs any more.
-//! Whoever wants only one replica to act (leader election) starts it on winning and completes
-//! `shutdown` on losing; no loop writes after that.
+//! `run` is one future without background left-overs: when it returns or is dropped, nothing runs any
+//! more. [`crate::run_elected`] starts it on winning the election and drops it on losing.
 
 use crate::bucket::{Rate, TokenBucket};
 use crate::cleaner::{self, DELETES_PER_SECOND, PASS_INTERVAL};
@@ -37,6 +36,9 @@ pub enum RunError {
     /// A loop ended by a bug; the process should end, too, and be started again.
     #[error("a controller loop ended unexpectedly: {0}")]
     LoopDied(String),
+    /// This process led and may not any more: it should end, and be started again to stand by.
+    #[error("leader election lost: {0}")]
+    LeadershipLost(String),
 }
 
 /// Runs the configured loops until `shutdown` completes, then finishes what is in hand.
@@ -52,11 +54,16 @@ pub async fn run(
     config: Config,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), RunError> {
+    let issuers = prepare(&config)?;
+    run_prepared(client, config, issuers, shutdown).await
+}
+
+/// Reads the CA files, so that a mistake shows at start and not when this process first leads.
+pub(crate) fn prepare(config: &Config) -> Result<Issuers, RunError> {
     let sources = match config.loops.contains(&Loop::Signer) {
         true => config.issuers.clone(),
         false => BTreeMap::new(),
     };
-    config.telemetry.set_missing(STOPPING, None);
     let (issuers, notices) = Issuers::load(&sources)?;
     for notice in &notices {
         config.telemetry.tell(notice);
@@ -64,6 +71,17 @@ pub async fn run(
     if config.loops.contains(&Loop::Signer) && sources.is_empty() {
         config.telemetry.tell(&Notice::SignersSkipped);
     }
+    Ok(issuers)
+}
+
+/// See [`run`].
+pub(crate) async fn run_prepared(
+    client: kube::Client,
+    config: Config,
+    issuers: Issuers,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), RunError> {
+    config.telemetry.set_missing(STOPPING, None);
     let workplace = Arc::new(Workplace::new(client, &config, issuers));
     let observed = Arc::downgrade(&workplace);
     config.telemetry.on_exposition(move || {

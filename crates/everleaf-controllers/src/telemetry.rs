@@ -21,6 +21,8 @@ pub struct Telemetry {
     metrics: Metrics,
     /// What keeps us from being ready: component → reason.
     missing: Mutex<BTreeMap<&'static str, String>>,
+    /// Who leads, while it is somebody else and we are well.
+    leader: Mutex<Option<String>>,
     /// Brings the gauges up to date before somebody reads them.
     refresh: Mutex<Option<Refresh>>,
 }
@@ -29,6 +31,7 @@ impl Default for Telemetry {
     fn default() -> Self {
         let missing = BTreeMap::from([("controllers", "not started".to_owned())]);
         Self {
+            leader: Mutex::default(),
             listener: None,
             metrics: Metrics::default(),
             missing: Mutex::new(missing),
@@ -83,6 +86,17 @@ impl Telemetry {
             .iter()
             .map(|(component, reason)| format!("{component}: {reason}"))
             .collect())
+    }
+
+    /// Who leads, while this process stands by; such a one is ready, but acts on nothing.
+    pub fn standing_by(&self) -> Option<String> {
+        let leader = self.leader.lock().unwrap_or_else(PoisonError::into_inner);
+        leader.clone()
+    }
+
+    /// Notes for whom this process stands by; `None`: it does not.
+    pub(crate) fn set_standing_by(&self, leader: Option<String>) {
+        *self.leader.lock().unwrap_or_else(PoisonError::into_inner) = leader;
     }
 
     /// Has `refresh` called before each exposition.

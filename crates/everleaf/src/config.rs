@@ -175,6 +175,7 @@ pub(crate) fn controllers(args: &ControllersArgs) -> Result<Validated> {
             &args.cluster_signing_key_file,
         ),
         cluster_signing_duration: args.signing.duration,
+        election: args.election.options(),
         kube_api_burst: args.kube_api_burst,
         kube_api_qps: args.kube_api_qps,
         per_signer: per_signer.into_iter().collect(),

@@ -17,6 +17,11 @@ impl Observed for Controllers {
     fn check_ready(&self) -> Result<(), String> {
         self.0.ready().map_err(|reasons| reasons.join("\n"))
     }
+
+    fn standing_by(&self) -> Option<String> {
+        let leader = self.0.standing_by()?;
+        Some(format!("{leader} leads"))
+    }
 }
 
 /// Listens; the task ends with the runtime.

@@ -20,6 +20,7 @@ use std::task::{Context, Poll};
 use tokio::sync::mpsc;
 
 pub(crate) const CSRS: &str = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+pub(crate) const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases";
 const REVIEWS: &str = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
 
 /// Answers instead of the server, if it wants to.
@@ -40,6 +41,10 @@ pub(crate) struct State {
     pub(crate) deletions: Vec<Value>,
     /// `Date` header of every answer.
     pub(crate) date: Option<String>,
+    /// Messages of the Kubernetes Events that were recorded.
+    pub(crate) messages: Vec<String>,
+    /// The lease that processes contend for.
+    pub(crate) lease: Option<Value>,
     pub(crate) objects: BTreeMap<String, Value>,
     /// Subresources that access reviews allow.
     pub(crate) permissions: BTreeSet<&'static str>,
@@ -205,6 +210,14 @@ impl State {
             let allowed = self.permissions.contains(asked);
             return whole(201, &json!({ "status": { "allowed": allowed } }));
         }
+        if path == "/api/v1/namespaces/kube-system/events" {
+            let message = value()["message"].as_str().unwrap().to_owned();
+            self.messages.push(message);
+            return whole(201, &value());
+        }
+        if path.starts_with(LEASES) {
+            return self.route_lease(method, path == LEASES, body);
+        }
         if path == CSRS && query.contains("watch=true") {
             return self.watch(&parameter(query, "resourceVersion"));
         }
@@ -245,6 +258,28 @@ impl State {
             }
             _ => failure(405, "method not allowed"),
         }
+    }
+
+    fn route_lease(&mut self, method: &Method, is_create: bool, body: &[u8]) -> Response<Stream> {
+        let new = || serde_json::from_slice::<Value>(body).unwrap();
+        match (&self.lease, method, is_create) {
+            (None, &Method::POST, true) => whole(201, &self.store_lease(new())),
+            (Some(_), &Method::POST, true) => failure(409, "already exists"),
+            (None, ..) => failure(404, "not found"),
+            (Some(stored), &Method::GET, false) => whole(200, stored),
+            (Some(stored), &Method::PUT, false) if version(stored) != version(&new()) => {
+                failure(409, "the object has been modified")
+            }
+            (Some(_), &Method::PUT, false) => whole(200, &self.store_lease(new())),
+            _ => failure(405, "method not allowed"),
+        }
+    }
+
+    pub(crate) fn store_lease(&mut self, mut lease: Value) -> Value {
+        self.version += 1;
+        lease["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        self.lease = Some(lease.clone());
+        lease
     }
 
     fn store(&mut self, mut object: Value) -> Value {

@@ -1,6 +1,6 @@
 //! Flags of `everleaf agent`: the kubelet's certificate part.
 
-use super::ignored::IgnoredKubeletFlags;
+use super::ignored::{IgnoredFlags, Kubelet};
 use super::value;
 use clap::Args;
 use std::path::PathBuf;
@@ -57,5 +57,5 @@ pub(crate) struct AgentArgs {
     pub(crate) exit_on_expired_client_cert: bool,
     /// Kubelet flags without an effect here.
     #[command(flatten)]
-    pub(crate) ignored: IgnoredKubeletFlags,
+    pub(crate) ignored: IgnoredFlags<Kubelet>,
 }

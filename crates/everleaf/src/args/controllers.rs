@@ -1,5 +1,7 @@
 //! Flags of `everleaf controllers`: kube-controller-manager's.
 
+use super::election::ElectionArgs;
+use super::ignored::{ControllerManager, IgnoredFlags};
 use super::signing::SigningDuration;
 use clap::Args;
 use std::path::PathBuf;
@@ -7,7 +9,7 @@ use std::path::PathBuf;
 /// Flags of `controllers`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  everleaf controllers --kubeconfig controllers.conf \\\n      --cluster-signing-cert-file ca.crt --cluster-signing-key-file ca.key\n  everleaf controllers --kubeconfig controllers.conf --controllers=csrapproving,csrcleaner\n\nBeside a kube-controller-manager, switch its own off: --controllers=*,-csrsigning,-csrapproving,-csrcleaner"
+    after_help = "Examples:\n  everleaf controllers --kubeconfig controllers.conf \\\n      --cluster-signing-cert-file ca.crt --cluster-signing-key-file ca.key\n  everleaf controllers --kubeconfig controllers.conf --controllers=csrapproving,csrcleaner\n\nIn place of a kube-controller-manager, or as its stand-in, no flags are needed: one of them leads, the others wait.\nBeside one, switch its csr controllers off (--controllers=*,-csrsigning,-csrapproving,-csrcleaner there) and contend\nfor another lease (--leader-elect-resource-name=everleaf-controllers here).\n\nOther flags of kube-controller-manager are accepted and have no effect."
 )]
 pub(crate) struct ControllersArgs {
     /// Kubeconfig of the API server to serve
@@ -55,6 +57,9 @@ pub(crate) struct ControllersArgs {
     /// Lifetime of what is signed.
     #[command(flatten)]
     pub(crate) signing: SigningDuration,
+    /// Who of several processes acts.
+    #[command(flatten)]
+    pub(crate) election: ElectionArgs,
     /// Requests per second to the API server; 0 for no limit [default: 50, until the server shares its capacity itself]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) kube_api_qps: Option<f64>,
@@ -64,4 +69,7 @@ pub(crate) struct ControllersArgs {
     /// Address for /metrics, /livez and /readyz [default: none]
     #[arg(long, value_name = "IP:PORT")]
     pub(crate) metrics_bind_address: Option<std::net::SocketAddr>,
+    /// Flags of kube-controller-manager without an effect here.
+    #[command(flatten)]
+    pub(crate) ignored: IgnoredFlags<ControllerManager>,
 }

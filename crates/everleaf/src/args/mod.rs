@@ -7,6 +7,7 @@
 pub(crate) mod agent;
 pub(crate) mod apiserver;
 pub(crate) mod controllers;
+mod election;
 mod ignored;
 pub(crate) mod signing;
 pub(crate) mod up;
@@ -165,6 +166,14 @@ mod tests {
             "everleaf agent --v=2 --kubeconfig=k --container-runtime-endpoint unix:///run/x.sock",
             "everleaf controllers --kubeconfig k --controllers=*,-csrcleaner --kube-api-qps=20",
             "everleaf controllers --kubeconfig k --controllers -csrcleaner,*",
+            "everleaf controllers --kubeconfig k --leader-elect --leader-elect-lease-duration 30s",
+            // As kubeadm writes it for kube-controller-manager.
+            "everleaf controllers --allocate-node-cidrs=true --authentication-kubeconfig=c --authorization-kubeconfig=c \
+             --bind-address=127.0.0.1 --client-ca-file=a --cluster-cidr=10.0.0.0/16 --cluster-name=kubernetes \
+             --cluster-signing-cert-file=a --cluster-signing-key-file=k --controllers=*,bootstrapsigner,tokencleaner \
+             --kubeconfig=c --leader-elect=true --requestheader-client-ca-file=f --root-ca-file=a \
+             --service-account-private-key-file=s --service-cluster-ip-range=10.96.0.0/12 \
+             --use-service-account-credentials=true",
             "everleaf apiserver --data-dir d --anonymous-auth=false --enable-bootstrap-token-auth",
             "everleaf up --listen 127.0.0.1:0 --listen 127.0.0.1:1 --tls-san a,b -vv",
         ] {

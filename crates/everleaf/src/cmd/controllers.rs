@@ -3,8 +3,10 @@
 use crate::args::controllers::ControllersArgs;
 use crate::args::signing::SigningDuration;
 use crate::shutdown::Shutdown;
+use crate::up::entropy;
 use crate::{config, observe};
 use anyhow::{Context, Result};
+use everleaf_agent::Environment;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use std::path::Path;
 use std::process::ExitCode;
@@ -15,10 +17,15 @@ pub(crate) fn run(args: &ControllersArgs) -> Result<ExitCode> {
     if args.signing.deprecated_name_used {
         tracing::warn!("{}", SigningDuration::DEPRECATION);
     }
+    tell_ignored(&args.ignored.0);
     let validated = config::controllers(args)?;
     for warning in &validated.warnings {
         tracing::warn!("{warning}");
     }
+    let host = Environment::of_this_host().context("cannot look at this host")?;
+    let election = validated
+        .election
+        .enter(host.hostname.trim(), entropy::bytes()?);
     super::runtime()?.block_on(async {
         let shutdown = Shutdown::on_signals()?;
         let mut config = validated.config;
@@ -34,9 +41,38 @@ pub(crate) fn run(args: &ControllersArgs) -> Result<ExitCode> {
         if let Some(address) = args.metrics_bind_address {
             observe::start(address, Arc::clone(&config.telemetry)).await?;
         }
-        everleaf_controllers::run(client, config, shutdown.asked()).await?;
+        let asked = shutdown.asked();
+        match election {
+            Some(election) => {
+                everleaf_controllers::run_elected(client, config, election, asked).await?
+            }
+            None => everleaf_controllers::run(client, config, asked).await?,
+        }
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// What a manifest of kube-controller-manager asks for and does not get here.
+fn tell_ignored(flags: &[&str]) {
+    if flags.is_empty() {
+        return;
+    }
+    tracing::info!(
+        flags = flags.join(","),
+        "these flags of kube-controller-manager have no effect here: three of its controllers run, nothing else"
+    );
+    if flags.contains(&"root-ca-file") {
+        tracing::warn!(
+            "--root-ca-file: no root-ca-cert-publisher runs here, so no namespace gets its kube-root-ca.crt; leave that \
+             controller running in a kube-controller-manager"
+        );
+    }
+    if flags.contains(&"use-service-account-credentials") {
+        tracing::info!(
+            "--use-service-account-credentials: every loop uses the credential of --kubeconfig; give it the rights of \
+             system:controller:certificate-controller"
+        );
+    }
 }
 
 async fn client_config(path: &Path) -> Result<kube::Config> {

@@ -1,0 +1,301 @@
+//! The shell of the election: makes its calls, starts and stops the loops, tells what changed.
+//!
+//! It owns no rule: [`crate::election`] says what to do next, this file does it and reports back. Calls
+//! about the lease have their own client path, without the loops' rate limit: a busy signer must not
+//! cost the leadership.
+
+use crate::client::{Api, ApiError, OBJECT_BYTES_MAX, segment};
+use crate::config::{ApiLimit, Clock, Config};
+use crate::election::lease::LockName;
+use crate::election::{
+    Answer, Call, Change, Effect, Election, ElectionConfig, Ending, Event, Now, lease,
+};
+use crate::issuers::Issuers;
+use crate::notice::Notice;
+use crate::perform::parse;
+use crate::run::{RunError, prepare, run_prepared};
+use crate::telemetry::Telemetry;
+use http::Method;
+use serde_json::Value;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// Longest wait for a Kubernetes Event about the election; nobody depends on it.
+const EVENT_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Component of readiness.
+const COMPONENT: &str = "leader election";
+/// The loops' own component, which says nothing while they are not to run.
+const LOOPS: &str = "controllers";
+
+type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Runs the configured loops whenever this process leads, until `shutdown` completes. At most one of
+/// all processes that take part in the same election runs them at any time.
+///
+/// # Errors
+/// As [`run`](crate::run), and [`RunError::LeadershipLost`]: the loops were stopped at once, and the
+/// process should end, so that whoever supervises it starts it again as a standby.
+pub async fn run_elected(
+    client: kube::Client,
+    config: Config,
+    election: ElectionConfig,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), RunError> {
+    let issuers = prepare(&config)?;
+    let api = Api::new(
+        client.clone(),
+        ApiLimit::Off,
+        config.server_host.clone(),
+        Arc::clone(&config.clock),
+        Arc::clone(&config.telemetry),
+    );
+    let desk = Arc::new(Desk {
+        api: api.quiet(),
+        clock: Arc::clone(&config.clock),
+        identity: election.identity.clone(),
+        lock: election.lock.clone(),
+        telemetry: Arc::clone(&config.telemetry),
+    });
+    let mut shell = Shell {
+        machine: Election::new(election, desk.now()),
+        client,
+        config,
+        desk,
+        finish: None,
+        flight: None,
+        issuers: Some(issuers),
+        loops: None,
+        outcome: Ok(()),
+    };
+    tokio::pin!(shutdown);
+    let mut is_stop_asked = false;
+    loop {
+        if let Some(ending) = shell.perform().await {
+            return shell.end(ending);
+        }
+        let due = shell.machine.poll_timeout();
+        let due = due.map(|due| shell.desk.api.instant(due));
+        let event = tokio::select! {
+            () = &mut shutdown, if !is_stop_asked => {
+                is_stop_asked = true;
+                Some(Event::StopAsked)
+            }
+            answer = or_never(&mut shell.flight) => {
+                shell.flight = None;
+                Some(Event::Answered(answer))
+            }
+            outcome = or_never(&mut shell.loops) => {
+                shell.loops = None;
+                shell.outcome = outcome;
+                Some(Event::LoopsEnded)
+            }
+            () = sleep_until(due) => None,
+        };
+        let now = shell.desk.now();
+        match event {
+            Some(event) => shell.machine.handle_event(now, event),
+            None => shell.machine.handle_timeout(now),
+        }
+    }
+}
+
+async fn or_never<T>(slot: &mut Option<Boxed<T>>) -> T {
+    match slot {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep_until(due: Option<tokio::time::Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+struct Shell {
+    client: kube::Client,
+    config: Config,
+    desk: Arc<Desk>,
+    /// Asks the loops to finish.
+    finish: Option<oneshot::Sender<()>>,
+    flight: Option<Boxed<Answer>>,
+    /// Until the loops start.
+    issuers: Option<Issuers>,
+    loops: Option<Boxed<Result<(), RunError>>>,
+    machine: Election,
+    /// How the loops ended.
+    outcome: Result<(), RunError>,
+}
+
+impl Shell {
+    /// Performs what the machine asks for; `Some`: it is over.
+    async fn perform(&mut self) -> Option<Ending> {
+        while let Some(effect) = self.machine.poll_effect() {
+            match effect {
+                Effect::Call(call, within) => {
+                    self.flight = Some(Box::pin(Arc::clone(&self.desk).call(call, within)));
+                }
+                Effect::End(ending) => return Some(ending),
+                Effect::Finish => drop(self.finish.take()),
+                Effect::Lead => self.lead(),
+                Effect::Tell(change) => self.tell(change).await,
+            }
+        }
+        None
+    }
+
+    fn lead(&mut self) {
+        let Some(issuers) = self.issuers.take() else {
+            return;
+        };
+        let (finish, finished) = oneshot::channel::<()>();
+        self.finish = Some(finish);
+        let stopped = async {
+            let _ = finished.await;
+        };
+        let (client, config) = (self.client.clone(), self.config.clone());
+        self.loops = Some(Box::pin(run_prepared(client, config, issuers, stopped)));
+    }
+
+    async fn tell(&mut self, change: Change) {
+        let telemetry = &self.desk.telemetry;
+        match &change {
+            Change::Failing { error } => {
+                telemetry.set_standing_by(None);
+                telemetry.set_missing(COMPONENT, Some(error.clone()));
+            }
+            Change::Leading => {
+                telemetry.set_standing_by(None);
+                telemetry.set_missing(COMPONENT, None);
+                telemetry.set_missing(LOOPS, Some("not started".to_owned()));
+            }
+            Change::Recovered => telemetry.set_missing(COMPONENT, None),
+            Change::Seen { holder } => {
+                telemetry.set_missing(LOOPS, None);
+                telemetry.set_standing_by(Some(holder.clone()));
+            }
+            Change::Lost { .. } => {
+                telemetry.set_missing(COMPONENT, Some("lost".to_owned()));
+            }
+            _ => {}
+        }
+        let event = match &change {
+            Change::Leading => Some("became leader"),
+            Change::Released => Some("stopped leading"),
+            _ => None,
+        };
+        let is_last = change == Change::Released;
+        self.desk.tell(change);
+        if let Some(what) = event {
+            let lease = self.machine.lease().cloned().unwrap_or_default();
+            let sending = Arc::clone(&self.desk).send_event(lease, what);
+            if is_last {
+                sending.await;
+            } else {
+                tokio::spawn(sending);
+            }
+        }
+    }
+
+    /// Nothing writes any more when this returns.
+    fn end(mut self, ending: Ending) -> Result<(), RunError> {
+        self.loops = None;
+        self.flight = None;
+        match ending {
+            Ending::Lost(why) => Err(RunError::LeadershipLost(why)),
+            Ending::Stopped => self.outcome,
+        }
+    }
+}
+
+/// What a call needs.
+struct Desk {
+    api: Api,
+    clock: Clock,
+    identity: String,
+    lock: LockName,
+    telemetry: Arc<Telemetry>,
+}
+
+impl Desk {
+    fn now(&self) -> Now {
+        Now {
+            uptime: self.api.uptime(),
+            wall: (self.clock)(),
+        }
+    }
+
+    fn tell(&self, change: Change) {
+        self.telemetry.tell(&Notice::Election {
+            change,
+            identity: self.identity.clone(),
+            lock: self.lock.clone(),
+        });
+    }
+
+    async fn call(self: Arc<Self>, call: Call, within: Duration) -> Answer {
+        match tokio::time::timeout(within, self.exchange(&call)).await {
+            Ok(Ok(lease)) => Answer::Lease(lease),
+            Ok(Err(error)) => self.answer(&call, &error),
+            Err(_) => Answer::Failed(format!("no answer within {} s", within.as_secs_f32())),
+        }
+    }
+
+    async fn exchange(&self, call: &Call) -> Result<Value, ApiError> {
+        let LockName { namespace, name } = &self.lock;
+        let namespace = segment(namespace);
+        let leases = format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases");
+        let lease = format!("{leases}/{}", segment(name));
+        let (method, path, body) = match call {
+            Call::Create(lease) => (Method::POST, &leases, Some(lease)),
+            Call::Read => (Method::GET, &lease, None),
+            Call::Replace(object) => (Method::PUT, &lease, Some(object)),
+        };
+        let answer = self.api.call(method, path, body, OBJECT_BYTES_MAX).await?;
+        parse(&answer)
+    }
+
+    fn answer(&self, call: &Call, error: &ApiError) -> Answer {
+        let what = match call {
+            Call::Create(_) => "create",
+            Call::Read => "get",
+            Call::Replace(_) => "update",
+        };
+        let hint = match error.code() {
+            401 => " (the server does not know the credential of the kubeconfig: renew it there)",
+            403 => {
+                " (grant get, create and update on leases of coordination.k8s.io there, or switch the \
+                 election off with --leader-elect=false where this is the only process)"
+            }
+            _ => "",
+        };
+        let text = format!("cannot {what} the lease {}: {error}{hint}", self.lock);
+        match (error.code(), call) {
+            (404, Call::Read | Call::Replace(_)) => Answer::Missing(text),
+            (409, _) => Answer::Conflict(text),
+            _ => Answer::Failed(text),
+        }
+    }
+
+    /// Records a Kubernetes Event, as kube-controller-manager does; best effort.
+    async fn send_event(self: Arc<Self>, lease: Value, what: &'static str) {
+        let message = format!("{} {what}", self.identity);
+        let event = lease::event(&lease, &self.lock, &message, (self.clock)());
+        let path = format!(
+            "/api/v1/namespaces/{}/events",
+            segment(&self.lock.namespace)
+        );
+        let call = self
+            .api
+            .call(Method::POST, &path, Some(&event), OBJECT_BYTES_MAX);
+        match tokio::time::timeout(EVENT_PATIENCE, call).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "cannot record the event {message:?}"),
+            Err(_) => tracing::debug!("cannot record the event {message:?}: no answer"),
+        }
+    }
+}

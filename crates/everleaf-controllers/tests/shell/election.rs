@@ -1,0 +1,245 @@
+//! One of several processes: what is written while it leads, and that nothing is while it does not.
+
+use super::support::{CSRS, LEASES, Server, node_request, status};
+use super::{REVIEW, approval, issuance, start_of_time};
+use everleaf_controllers::{
+    Config, ElectionConfig, ElectionOptions, IssuerSource, RunError, Telemetry, run_elected,
+};
+use everleaf_pki::{Issuer, KeyAlgorithm, PrivateKey};
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+/// One process, running.
+struct Process {
+    identity: String,
+    telemetry: Arc<Telemetry>,
+    stop: Option<oneshot::Sender<()>>,
+    running: JoinHandle<Result<(), RunError>>,
+}
+
+impl Process {
+    fn start(server: &Server, number: u8) -> Self {
+        Self::start_with(server, number, |_| {})
+    }
+
+    fn start_with(server: &Server, number: u8, change: impl FnOnce(&mut Config)) -> Self {
+        let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
+        let hours = SignedDuration::from_hours;
+        let (from, to) = (start_of_time() - hours(1), start_of_time() + hours(24_000));
+        let issuer = Issuer::self_signed("test-ca", key, [1; 16], from, to).unwrap();
+        let begun = Instant::now();
+        let mut config = Config::in_process(Arc::new(issuer));
+        config.clock =
+            Arc::new(move || start_of_time() + SignedDuration::try_from(begun.elapsed()).unwrap());
+        change(&mut config);
+        let telemetry = Arc::clone(&config.telemetry);
+        let election: ElectionConfig = ElectionOptions::default()
+            .enter("host", [number; 16])
+            .unwrap();
+        let identity = election.identity.clone();
+        let (stop, stopped) = oneshot::channel();
+        let running = tokio::spawn(run_elected(server.client(), config, election, async {
+            let _ = stopped.await;
+        }));
+        Self {
+            identity,
+            telemetry,
+            stop: Some(stop),
+            running,
+        }
+    }
+
+    async fn stop(&mut self) {
+        self.stop.take().unwrap().send(()).unwrap();
+        (&mut self.running).await.unwrap().unwrap();
+    }
+
+    fn is_leading(&self) -> bool {
+        let line = "leader_election_master_status{name=\"kube-controller-manager\"} 1";
+        let text = self.telemetry.metrics_text();
+        text.lines().any(|one| one == line)
+    }
+}
+
+fn held_by(holder: &str) -> Value {
+    json!({
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": { "name": "kube-controller-manager", "namespace": "kube-system", "uid": "u-lease" },
+        "spec": {
+            "holderIdentity": holder,
+            "leaseDurationSeconds": 15,
+            "acquireTime": "2026-11-20T09:00:00.000000Z",
+            "renewTime": "2026-11-20T09:00:00.000000Z",
+            "leaseTransitions": 3,
+        },
+    })
+}
+
+fn holder(server: &Server) -> String {
+    let lease = server.state().lease.clone().unwrap();
+    lease["spec"]["holderIdentity"].as_str().unwrap().to_owned()
+}
+
+/// Writes that were made, the lease's and Kubernetes Events excepted.
+fn work(server: &Server) -> Vec<String> {
+    let of_election = |call: &String| call.contains(LEASES) || call.contains("/events");
+    let work = server.work().into_iter();
+    work.filter(|call| !of_election(call)).collect()
+}
+
+async fn pass(seconds: f64) {
+    tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_leader_works_and_frees_the_lease_on_its_way_out() {
+    let server = Server::default();
+    server.allow("selfnodeclient");
+    server.put(node_request("csr-1", "n1"));
+    let mut process = Process::start(&server, 1);
+    pass(1.0).await;
+    assert_eq!(holder(&server), process.identity);
+    assert_eq!(process.telemetry.ready(), Ok(()));
+    assert_eq!(process.telemetry.standing_by(), None);
+    assert!(process.is_leading());
+    let done = [REVIEW.to_owned(), approval("csr-1"), issuance("csr-1")];
+    assert_eq!(work(&server), done);
+    pass(600.0).await;
+    assert_eq!(holder(&server), process.identity);
+    process.stop().await;
+    let calls = server.state().calls.clone();
+    let tail = ["GET", "PUT"].map(|verb| format!("{verb} {LEASES}/kube-controller-manager"));
+    assert_eq!(calls[calls.len() - 3..calls.len() - 1], tail);
+    assert_eq!(holder(&server), "");
+    assert!(!process.is_leading());
+    let said =
+        ["became leader", "stopped leading"].map(|what| format!("{} {what}", process.identity));
+    assert_eq!(server.state().messages, said);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_standby_is_ready_writes_nothing_and_takes_over_at_once() {
+    let server = Server::default();
+    server.allow("selfnodeclient");
+    let mut first = Process::start(&server, 1);
+    pass(1.0).await;
+    let mut second = Process::start(&server, 2);
+    pass(1.0).await;
+    assert_eq!(second.telemetry.ready(), Ok(()));
+    assert_eq!(second.telemetry.standing_by(), Some(first.identity.clone()));
+    let lists = server.count(&format!("GET {CSRS}"));
+    pass(60.0).await;
+    assert!(!second.is_leading());
+    assert_eq!(
+        server.count(&format!("GET {CSRS}")),
+        lists,
+        "it does not even look"
+    );
+    first.stop().await;
+    server.put(node_request("csr-1", "n1"));
+    pass(4.4).await;
+    assert_eq!(holder(&server), second.identity);
+    assert_eq!(second.telemetry.standing_by(), None);
+    let done = [REVIEW.to_owned(), approval("csr-1"), issuance("csr-1")];
+    assert_eq!(work(&server), done);
+    second.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_vanished_is_waited_for() {
+    let server = Server::default();
+    server.state().store_lease(held_by("kcm"));
+    let mut process = Process::start(&server, 1);
+    pass(15.0).await;
+    assert_eq!(holder(&server), "kcm");
+    pass(4.5).await;
+    assert_eq!(holder(&server), process.identity);
+    let transitions = server.state().lease.as_ref().unwrap()["spec"]["leaseTransitions"].clone();
+    assert_eq!(transitions, 4);
+    process.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_lease_stops_every_write_and_ends_the_process() {
+    let server = Server::default();
+    server.allow("selfnodeclient");
+    let process = Process::start(&server, 1);
+    pass(1.0).await;
+    server.state().store_lease(held_by("kcm"));
+    pass(2.0).await;
+    server.put(node_request("csr-1", "n1"));
+    let error = process.running.await.unwrap().unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "leader election lost: kcm holds the lease now"
+    );
+    pass(60.0).await;
+    assert_eq!(work(&server), [""; 0]);
+    assert_eq!(holder(&server), "kcm");
+    assert!(process.telemetry.ready().is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_is_away_ends_the_process_before_others_may_lead() {
+    let server = Server::default();
+    let process = Process::start(&server, 1);
+    pass(1.0).await;
+    let begun = Instant::now();
+    server.state().is_away = true;
+    let error = process.running.await.unwrap().unwrap_err().to_string();
+    assert!(
+        error.starts_with(
+            "leader election lost: the lease could not be renewed in time: cannot get the lease"
+        ),
+        "{error}"
+    );
+    let elapsed = begun.elapsed();
+    assert!(
+        elapsed > Duration::from_secs(10) && elapsed < Duration::from_secs(12),
+        "{elapsed:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_right_is_told_with_its_cure() {
+    let server = Server::default();
+    server.fault(LEASES, 3, || status(403, "leases is forbidden"));
+    let mut process = Process::start(&server, 1);
+    pass(1.0).await;
+    let reasons = process.telemetry.ready().unwrap_err().join("\n");
+    for expected in [
+        "leader election: cannot get the lease kube-system/kube-controller-manager",
+        "leases is forbidden",
+        "grant get, create and update on leases",
+        "--leader-elect=false",
+    ] {
+        assert!(reasons.contains(expected), "{reasons}");
+    }
+    pass(20.0).await;
+    assert_eq!(process.telemetry.ready(), Ok(()));
+    assert!(process.is_leading());
+    process.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn unusable_ca_files_show_at_start_and_not_when_it_leads() {
+    let server = Server::default();
+    server.state().store_lease(held_by("kcm"));
+    let process = Process::start_with(&server, 1, |config| {
+        for source in config.issuers.values_mut() {
+            *source = IssuerSource::Files {
+                certificate: "missing.crt".into(),
+                key: "missing.key".into(),
+            };
+        }
+    });
+    let error = process.running.await.unwrap().unwrap_err().to_string();
+    assert!(error.contains("missing.crt"), "{error}");
+    assert_eq!(server.state().calls, [""; 0]);
+}
