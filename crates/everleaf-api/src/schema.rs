@@ -18,6 +18,8 @@
 //! # Ok::<(), everleaf_api::Status>(())
 //! ```
 
+use std::borrow::Borrow;
+
 use bytes::Bytes;
 use serde_json::Value;
 
@@ -332,6 +334,16 @@ impl Type {
         items: impl IntoIterator<Item = &'a EncodedJson>,
     ) -> Vec<u8> {
         codec::json_write::list(self, list_meta, items.into_iter())
+    }
+
+    /// The same list as protobuf, in its envelope.
+    #[must_use]
+    pub fn encode_list_protobuf(
+        &self,
+        list_meta: &Value,
+        items: impl IntoIterator<Item: Borrow<Value>>,
+    ) -> Vec<u8> {
+        codec::proto_write::list(self, list_meta, items.into_iter())
     }
 }
 

@@ -13,7 +13,7 @@ use everleaf_api::selector::LabelSelector;
 use everleaf_api::status::GroupResource;
 use everleaf_api::table::{self, Column, IncludeObject};
 use everleaf_api::watch::{EventType, protobuf_frame};
-use everleaf_api::{Status, duration, types};
+use everleaf_api::{Status, duration, meta, types};
 use serde_json::{Value, json};
 
 fn folder() -> PathBuf {
@@ -76,6 +76,19 @@ fn every_type_reads_and_writes_what_go_writes() {
     for ty in types::ALL {
         assert!(seen.contains(&ty.kind), "no recording of {}", ty.kind);
     }
+}
+
+#[test]
+fn list() {
+    let items = ["csr-pending", "csr-full", "csr-empty"].map(|name| {
+        let wire = fs::read(folder().join(name).with_extension("pb")).unwrap();
+        types::CERTIFICATE_SIGNING_REQUEST
+            .decode_protobuf(&wire)
+            .unwrap()
+    });
+    let meta = meta::list_meta("7", "next", Some(3));
+    let written = types::CERTIFICATE_SIGNING_REQUEST.encode_list_protobuf(&meta, items);
+    assert_eq!(written, fs::read(folder().join("list.pb")).unwrap());
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Canonical object → protobuf, byte for byte as gogo's generated code writes it: fields by number, embedded structs,
 //! strings and numbers even when empty, pointers only when set, maps by key.
 
+use std::borrow::Borrow;
+
 use prost::encoding::{WireType, encode_key, encode_varint};
 use serde_json::{Map, Value};
 
@@ -9,13 +11,35 @@ use super::{scalar, sorted_entries, time};
 use crate::schema::{Field, Kind, Message, Presence, Type};
 
 pub(crate) fn document(ty: &Type, object: &Value) -> Vec<u8> {
+    envelope(&ty.api_version(), ty.kind, |out| {
+        message(out, ty.message, object)
+    })
+}
+
+pub(crate) fn list(
+    ty: &Type,
+    list_meta: &Value,
+    items: impl Iterator<Item: Borrow<Value>>,
+) -> Vec<u8> {
+    envelope(&ty.api_version(), &format!("{}List", ty.kind), |out| {
+        nested(out, 1, |out| {
+            message(out, &crate::types::meta::LIST_META, list_meta)
+        });
+        for item in items {
+            nested(out, 2, |out| message(out, ty.message, item.borrow()));
+        }
+    })
+}
+
+/// `k8s\0` and `runtime.Unknown` around a message.
+fn envelope(api_version: &str, kind: &str, raw: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let mut out = Vec::with_capacity(2048);
     out.extend_from_slice(MAGIC);
     nested(&mut out, 1, |out| {
-        bytes(out, 1, ty.api_version().as_bytes());
-        bytes(out, 2, ty.kind.as_bytes());
+        bytes(out, 1, api_version.as_bytes());
+        bytes(out, 2, kind.as_bytes());
     });
-    nested(&mut out, 2, |out| message(out, ty.message, object));
+    nested(&mut out, 2, raw);
     // contentEncoding and contentType, both empty.
     bytes(&mut out, 3, b"");
     bytes(&mut out, 4, b"");

@@ -211,6 +211,17 @@ func main() {
 	frame := append([]byte{byte(len(raw) >> 24), byte(len(raw) >> 16), byte(len(raw) >> 8), byte(len(raw))}, raw...)
 	must(os.WriteFile(filepath.Join(out, "watch-frame.pb"), frame, 0o644))
 
+	// A list: its items have no envelope of their own.
+	list := &certs.CertificateSigningRequestList{ListMeta: meta.ListMeta{ResourceVersion: "7", Continue: "next", RemainingItemCount: p(int64(3))}}
+	for _, name := range []string{"csr-pending", "csr-full", "csr-empty"} {
+		item := objects()[name].(*certs.CertificateSigningRequest)
+		list.Items = append(list.Items, *item)
+	}
+	list.SetGroupVersionKind(certs.SchemeGroupVersion.WithKind("CertificateSigningRequestList"))
+	var listed bytes.Buffer
+	must(pb.Encode(list, &listed))
+	must(os.WriteFile(filepath.Join(out, "list.pb"), listed.Bytes(), 0o644))
+
 	texts := map[string]any{}
 	durations := [][]any{}
 	seconds := []int64{-100, -2, -1, 0, 1, 59, 60, 119, 120, 121, 179, 180, 599, 600, 601, 3599, 3600, 10799, 10800, 10860, 14399, 14400, 28799, 28800, 86400, 100000, 172799, 172800, 176400, 601200, 604800, 691199, 691200, 31536000, 63071999, 63072000, 63158400, 100000000, 252287999, 252288000, 315360000, 4000000000}

@@ -51,7 +51,7 @@ impl Server {
             Deleted::Gone(stored) => {
                 let object = stored.object();
                 let status = Status::deleted(call.about(), &stored.name, meta::uid(&object));
-                Ok(form.document(StatusCode::OK, status.to_json()))
+                Ok(form.plain(StatusCode::OK, &types::STATUS, &status.to_value()))
             }
         }
     }

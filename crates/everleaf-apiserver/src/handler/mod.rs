@@ -56,7 +56,7 @@ pub use watch::WatchStream;
 
 use limits::Slot;
 use query::Query;
-use respond::{Form, Occasion, TEXT, error, response};
+use respond::{Form, Occasion, TEXT, error, error_for, response};
 use route::{Resolved, ResourcePath, Target, Unserved};
 
 /// A request that is known and allowed, before its body has been read.
@@ -137,7 +137,7 @@ impl Server {
     /// First half: who is it, and may they? Needs no body, so that a stranger's is never read.
     pub(crate) fn admit(
         &self,
-        parts: http::request::Parts,
+        mut parts: http::request::Parts,
         peer: &Peer,
         now: Timestamp,
     ) -> Result<Admitted, Box<Response<Body>>> {
@@ -149,13 +149,16 @@ impl Server {
             query.as_ref().unwrap_or(&Query::default()),
         );
         let labels = RequestLabels::new(&target, &parts.method, query.as_ref().ok());
-        self.admit_target(parts, peer, now, query, target)
-            .map_err(|status| Box::new(self.finish(error(&status), labels, now)))
+        self.admit_target(&mut parts, peer, now, query, target)
+            .map_err(|status| {
+                let refusal = error_for(&parts.headers, &status);
+                Box::new(self.finish(refusal, labels, now))
+            })
     }
 
     fn admit_target(
         &self,
-        mut parts: http::request::Parts,
+        parts: &mut http::request::Parts,
         peer: &Peer,
         now: Timestamp,
         query: Result<Query, Status>,
@@ -177,8 +180,8 @@ impl Server {
         };
         Ok(Admitted {
             path: parts.uri.path().to_owned(),
-            method: parts.method,
-            headers: parts.headers,
+            method: parts.method.clone(),
+            headers: std::mem::take(&mut parts.headers),
             query,
             target,
             user,
@@ -228,17 +231,18 @@ impl Server {
     ) -> Response<Body> {
         let labels = RequestLabels::new(&admitted.target, &admitted.method, Some(&admitted.query));
         let now = admitted.now;
+        let refuse = |status: &Status| error_for(&admitted.headers, status);
         let response = match body {
-            Err(BodyError::TooLarge) => error(&Status::too_large(self.limits.body_bytes_max)),
+            Err(BodyError::TooLarge) => refuse(&Status::too_large(self.limits.body_bytes_max)),
             Err(BodyError::Broken) => {
-                error(&Status::bad_request("the request body could not be read"))
+                refuse(&Status::bad_request("the request body could not be read"))
             }
             Ok(body) => match &admitted.target {
                 Target::Path => self.path(&admitted),
                 Target::Resource(path) => self
                     .resource(&admitted, path, &body)
                     .await
-                    .unwrap_or_else(|status| error(&status)),
+                    .unwrap_or_else(|status| refuse(&status)),
             },
         };
         self.finish(response, labels, now)
@@ -314,7 +318,7 @@ impl Server {
         review: &'static Review,
         body: &[u8],
     ) -> Result<Response<Body>, Status> {
-        let form = Form::negotiate(&admitted.headers, &admitted.query, Occasion::Document)?;
+        let form = Form::negotiate(&admitted.headers, &admitted.query, Occasion::Review)?;
         let object = create::decode(review.r#type, &admitted.headers, body)?.object;
         let bench = reviews::Bench {
             user: &admitted.user,
@@ -325,7 +329,7 @@ impl Server {
             now: admitted.now,
         };
         let answer = reviews::handle(review.resource, object, &bench)?;
-        Ok(form.document(StatusCode::CREATED, review.r#type.encode_json(&answer)))
+        Ok(form.plain(StatusCode::CREATED, review.r#type, &answer))
     }
 
     /// Everything that is not a resource.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::query::{ListOptions, Match, resource_version};
-use super::respond::{Form, JSON, Occasion, with_body};
+use super::respond::{Form, Occasion, with_body};
 use super::select::Selection;
 use super::watch::{WatchOrder, WatchStream};
 use super::{Body, Call, Server};
@@ -109,6 +109,7 @@ impl Server {
             Some(seconds) => seconds.min(WATCH_SECONDS_MAX),
             None => self.random_in(WATCH_SECONDS),
         };
+        let content_type = form.watch_type();
         let order = WatchOrder {
             descriptor: call.descriptor,
             selection,
@@ -119,7 +120,7 @@ impl Server {
             opened: call.now,
         };
         let stream = WatchStream::new(order, feed);
-        Ok(with_body(StatusCode::OK, JSON, Body::watch(stream)))
+        Ok(with_body(StatusCode::OK, content_type, Body::watch(stream)))
     }
 
     /// 504 for a resource version that this server has not given yet.

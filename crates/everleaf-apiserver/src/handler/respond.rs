@@ -4,8 +4,9 @@ use std::borrow::Borrow;
 
 use bytes::Bytes;
 use everleaf_api::negotiate::{self, Answer, Encoding, Shape};
-use everleaf_api::schema::EncodedJson;
+use everleaf_api::schema::{EncodedJson, Type};
 use everleaf_api::table::{self, IncludeObject};
+use everleaf_api::types::PARTIAL_OBJECT_METADATA;
 use everleaf_api::{Status, meta};
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WARNING};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
@@ -19,6 +20,8 @@ use crate::registry::Descriptor;
 /// `Content-Type` of JSON answers.
 pub(super) const JSON: &str = "application/json";
 const YAML: &str = "application/yaml";
+const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+const PROTOBUF_WATCH: &str = "application/vnd.kubernetes.protobuf;stream=watch";
 /// Of the health endpoints and the rare plain error.
 pub(super) const TEXT: &str = "text/plain; charset=utf-8";
 /// Longest text of all warnings of one answer together, in bytes; what goes beyond is left out
@@ -37,7 +40,9 @@ pub(super) enum Occasion {
     List,
     /// Events.
     Watch,
-    /// A document without other forms: discovery, reviews.
+    /// The answer to a review: an object without a Table.
+    Review,
+    /// A document without other forms: discovery, the version.
     Document,
 }
 
@@ -60,11 +65,15 @@ impl Form {
             let encoding = match answer.encoding {
                 Encoding::Json => true,
                 Encoding::Yaml => occasion != Occasion::Watch,
-                Encoding::Protobuf => false,
+                Encoding::Protobuf => occasion != Occasion::Document,
             };
             let shape = match answer.shape {
                 Shape::Object => true,
-                Shape::Table { .. } => occasion != Occasion::Document,
+                // A Table has no protobuf form.
+                Shape::Table { .. } => {
+                    answer.encoding != Encoding::Protobuf
+                        && !matches!(occasion, Occasion::Document | Occasion::Review)
+                }
                 Shape::PartialObjectMetadata => {
                     matches!(occasion, Occasion::Object | Occasion::Watch)
                 }
@@ -91,6 +100,9 @@ impl Form {
         object: &Value,
         now: Timestamp,
     ) -> Response<Body> {
+        if self.answer.encoding == Encoding::Protobuf {
+            return response(code, PROTOBUF, self.protobuf(descriptor.r#type, object));
+        }
         let json = match self.answer.shape {
             Shape::Table { v1 } => {
                 let meta = meta::list_meta(meta::resource_version(object), "", None);
@@ -105,6 +117,30 @@ impl Form {
         self.document(code, json)
     }
 
+    /// A response with an object that has no Table: a review, a Status.
+    pub(super) fn plain(&self, code: StatusCode, ty: &Type, object: &Value) -> Response<Body> {
+        match self.answer.encoding {
+            Encoding::Protobuf => response(code, PROTOBUF, ty.encode_protobuf(object)),
+            Encoding::Json | Encoding::Yaml => self.document(code, ty.encode_json(object)),
+        }
+    }
+
+    /// An object as a protobuf document, in the agreed shape.
+    pub(super) fn protobuf(&self, ty: &Type, object: &Value) -> Vec<u8> {
+        match self.answer.shape {
+            Shape::PartialObjectMetadata => PARTIAL_OBJECT_METADATA.encode_protobuf(object),
+            _ => ty.encode_protobuf(object),
+        }
+    }
+
+    /// The `Content-Type` of a watch.
+    pub(super) fn watch_type(&self) -> &'static str {
+        match self.answer.encoding {
+            Encoding::Protobuf => PROTOBUF_WATCH,
+            Encoding::Json | Encoding::Yaml => JSON,
+        }
+    }
+
     /// A response with a list of a resource.
     pub(super) fn list(
         &self,
@@ -113,6 +149,14 @@ impl Form {
         objects: impl Iterator<Item: Borrow<Value>>,
         now: Timestamp,
     ) -> Response<Body> {
+        if self.answer.encoding == Encoding::Protobuf {
+            let ty = match self.answer.shape {
+                Shape::PartialObjectMetadataList => &PARTIAL_OBJECT_METADATA,
+                _ => descriptor.r#type,
+            };
+            let list = ty.encode_list_protobuf(list_meta, objects);
+            return response(StatusCode::OK, PROTOBUF, list);
+        }
         let json = match self.answer.shape {
             Shape::Table { v1 } => {
                 table_of(v1, list_meta, descriptor, objects, self.include, true, now)
@@ -199,10 +243,31 @@ pub(super) fn with_body(
     response
 }
 
-/// A Status error. Always JSON: every client reads it, whatever it asked for.
+/// A Status error in the encoding that the client prefers; JSON when it wants none that we have
+/// (`apiserver/pkg/endpoints/handlers/responsewriters`, `ErrorNegotiated`).
+pub(super) fn error_for(headers: &HeaderMap, status: &Status) -> Response<Body> {
+    let can = |answer: Answer| answer.shape == Shape::Object;
+    let agreed = negotiate::accept(accept_header(headers).as_deref(), &can);
+    let encoding = agreed.map_or(Encoding::Json, |answer| answer.encoding);
+    let (content_type, body) = match encoding {
+        Encoding::Json => (JSON, status.to_json()),
+        Encoding::Protobuf => (PROTOBUF, status.to_protobuf()),
+        Encoding::Yaml => match yaml(&status.to_json()) {
+            Ok(text) => (YAML, text.into_bytes()),
+            Err(_) => (JSON, status.to_json()),
+        },
+    };
+    error_of(status, content_type, body)
+}
+
+/// A Status error in JSON, where no client's wishes are known.
 pub(super) fn error(status: &Status) -> Response<Body> {
+    error_of(status, JSON, status.to_json())
+}
+
+fn error_of(status: &Status, content_type: &'static str, body: Vec<u8>) -> Response<Body> {
     let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = response(code, JSON, status.to_json());
+    let mut response = response(code, content_type, body);
     let headers = response.headers_mut();
     headers.insert(
         HeaderName::from_static("x-content-type-options"),

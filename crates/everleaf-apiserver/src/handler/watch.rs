@@ -9,9 +9,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use everleaf_api::negotiate::Shape;
+use everleaf_api::negotiate::{Encoding, Shape};
 use everleaf_api::table;
-use everleaf_api::watch::{EventType, json_frame};
+use everleaf_api::watch::{EventType, json_frame, protobuf_frame};
 use everleaf_api::{Status, meta};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -147,8 +147,9 @@ impl WatchStream {
         let Some(selected) = event.select(|stored| selection.covers(stored)) else {
             return;
         };
-        let frame = if self.order.form.answer.shape == Shape::Object {
-            event.json_frame(&selected, self.order.descriptor)
+        let answer = self.order.form.answer;
+        let frame = if answer.shape == Shape::Object {
+            event.frame(&selected, self.order.descriptor, answer.encoding)
         } else {
             self.frame(selected.kind, &selected.object, elapsed)
         };
@@ -166,23 +167,36 @@ impl WatchStream {
         if ends_initial_events {
             object["metadata"]["annotations"] = json!({INITIAL_EVENTS_END: "true"});
         }
-        let json = self.shape(&object, elapsed);
-        self.ready
-            .push_back(json_frame(EventType::Bookmark, &json).into());
+        let frame = self.frame_of(EventType::Bookmark, &object, elapsed);
+        self.ready.push_back(frame);
     }
 
     fn end_with(&mut self, status: &Status) {
-        let json = status.to_json();
-        self.ready
-            .push_back(json_frame(EventType::Error, &json).into());
+        let frame = match self.order.form.answer.encoding {
+            Encoding::Protobuf => protobuf_frame(EventType::Error, &status.to_protobuf()),
+            Encoding::Json | Encoding::Yaml => json_frame(EventType::Error, &status.to_json()),
+        };
+        self.ready.push_back(frame.into());
         self.feed = None;
     }
 
     fn frame(&mut self, kind: EventType, object: &Stored, elapsed: Duration) -> Bytes {
-        json_frame(kind, &self.shape(&object.object(), elapsed)).into()
+        self.frame_of(kind, &object.object(), elapsed)
     }
 
-    /// An object in the agreed shape. Columns go with the first Table only.
+    fn frame_of(&mut self, kind: EventType, object: &Value, elapsed: Duration) -> Bytes {
+        let form = &self.order.form;
+        match form.answer.encoding {
+            Encoding::Protobuf => {
+                protobuf_frame(kind, &form.protobuf(self.order.descriptor.r#type, object)).into()
+            }
+            Encoding::Json | Encoding::Yaml => {
+                json_frame(kind, &self.shape(object, elapsed)).into()
+            }
+        }
+    }
+
+    /// An object as JSON, in the agreed shape. Columns go with the first Table only.
     fn shape(&mut self, object: &Value, elapsed: Duration) -> Vec<u8> {
         let order = &self.order;
         match order.form.answer.shape {

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use everleaf_api::negotiate::Encoding;
 use everleaf_api::watch::{self, EventType};
 
 use crate::objects::Stored;
@@ -26,14 +27,21 @@ pub struct Event {
     frames: Frames,
 }
 
-/// JSON watch frames, rendered when first asked for; a thousand watchers share one buffer.
+/// Watch frames, rendered when first asked for; a thousand watchers share one buffer.
 #[derive(Debug, Default)]
 struct Frames {
+    json: Rendered,
+    protobuf: Rendered,
+    /// The object a selector saw leave: previous content, this event's revision.
+    left: OnceLock<Arc<Stored>>,
+}
+
+/// The frames of one encoding.
+#[derive(Debug, Default)]
+struct Rendered {
     added: OnceLock<Bytes>,
     modified: OnceLock<Bytes>,
     deleted: OnceLock<Bytes>,
-    /// The object a selector saw leave: previous content, this event's revision.
-    left: OnceLock<Arc<Stored>>,
 }
 
 /// What an event means to one watcher.
@@ -91,19 +99,30 @@ impl Event {
         Selected { kind, object }
     }
 
-    /// The JSON line of `selected`, which this event gave.
-    pub fn json_frame(&self, selected: &Selected, descriptor: &Descriptor) -> Bytes {
-        let frame = match selected.kind {
-            EventType::Added => &self.frames.added,
-            EventType::Modified => &self.frames.modified,
-            EventType::Deleted | EventType::Bookmark | EventType::Error => &self.frames.deleted,
+    /// The frame of `selected`, which this event gave.
+    pub fn frame(&self, selected: &Selected, descriptor: &Descriptor, encoding: Encoding) -> Bytes {
+        let rendered = match encoding {
+            Encoding::Protobuf => &self.frames.protobuf,
+            Encoding::Json | Encoding::Yaml => &self.frames.json,
         };
-        frame
-            .get_or_init(|| {
-                let json = descriptor.r#type.encode_json(&selected.object.object());
-                Bytes::from(watch::json_frame(selected.kind, &json))
-            })
-            .clone()
+        let frame = match selected.kind {
+            EventType::Added => &rendered.added,
+            EventType::Modified => &rendered.modified,
+            EventType::Deleted | EventType::Bookmark | EventType::Error => &rendered.deleted,
+        };
+        let render = || {
+            let (ty, object) = (descriptor.r#type, selected.object.object());
+            let frame = match encoding {
+                Encoding::Protobuf => {
+                    watch::protobuf_frame(selected.kind, &ty.encode_protobuf(&object))
+                }
+                Encoding::Json | Encoding::Yaml => {
+                    watch::json_frame(selected.kind, &ty.encode_json(&object))
+                }
+            };
+            Bytes::from(frame)
+        };
+        frame.get_or_init(render).clone()
     }
 }
 

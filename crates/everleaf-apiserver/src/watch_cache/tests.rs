@@ -1,5 +1,6 @@
 use std::task::{Poll, Waker};
 
+use everleaf_api::negotiate::Encoding;
 use everleaf_api::watch::EventType;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -228,7 +229,7 @@ fn a_thousand_watchers_share_one_rendering() {
             panic!("the event is there");
         };
         let selected = event.select(|_| true).unwrap();
-        event.json_frame(&selected, &CONFIG_MAPS)
+        event.frame(&selected, &CONFIG_MAPS, Encoding::Json)
     });
     let first = frames.next().unwrap();
     assert!(frames.all(|frame| frame.as_ptr() == first.as_ptr()));

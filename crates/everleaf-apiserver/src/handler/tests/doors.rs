@@ -292,10 +292,7 @@ fn reviews_pass_through_the_same_walk() {
     let bytes = everleaf_api::types::SELF_SUBJECT_REVIEW.encode_protobuf(&Value::Null);
     let headers = [
         ("Content-Type", "application/vnd.kubernetes.protobuf"),
-        (
-            "Accept",
-            "application/vnd.kubernetes.protobuf,application/json",
-        ),
+        ("Accept", "application/json"),
     ];
     world.send("POST", path, &headers, bytes).expect(201);
 }

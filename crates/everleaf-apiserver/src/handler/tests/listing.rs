@@ -213,8 +213,7 @@ fn forms() {
     assert!(yaml.text.contains("kind: ConfigMap\n"), "{}", yaml.text);
     assert_eq!(yaml.headers["content-type"], "application/yaml");
     let protobuf = "application/vnd.kubernetes.protobuf";
-    ask(MAPS, protobuf).expect(406);
-    ask(MAPS, &format!("{protobuf},application/json")).expect(200);
+    ask(MAPS, &format!("{protobuf};as=Table;v=v1;g=meta.k8s.io")).expect(406);
     ask(MAPS, "text/html").expect(406);
     ask(MAPS, "*/*").expect(200);
     let pretty = ask(&format!("{MAPS}/a?pretty=true"), "*/*").expect(200);

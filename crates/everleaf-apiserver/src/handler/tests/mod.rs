@@ -6,6 +6,7 @@ mod doors;
 pub(crate) mod fixture;
 mod listing;
 mod patching;
+mod protobuf;
 mod resources;
 mod security;
 mod watching;
