@@ -1,6 +1,6 @@
 //! kubectl, with one kubeconfig.
 
-use super::process::{Answer, Process, run};
+use super::process::{Answer, Process, run, run_fed};
 use super::sandbox::Sandbox;
 use anyhow::{Context, Result};
 use base64::Engine;
@@ -14,6 +14,7 @@ pub struct Kubectl<'a> {
     sandbox: &'a Sandbox,
     program: PathBuf,
     kubeconfig: PathBuf,
+    variables: Vec<(String, String)>,
 }
 
 impl<'a> Kubectl<'a> {
@@ -23,26 +24,47 @@ impl<'a> Kubectl<'a> {
             sandbox,
             program: sandbox.tools.kubectl.clone(),
             kubeconfig,
+            variables: Vec::new(),
+        }
+    }
+
+    /// The same user with another kubectl.
+    pub fn by(&self, program: PathBuf) -> Self {
+        Self {
+            program,
+            ..self.clone()
         }
     }
 
     /// The same user with kubectl 1.20.
     pub fn old(&self) -> Self {
-        Self {
-            program: self.sandbox.tools.kubectl_old.clone(),
-            ..self.clone()
-        }
+        self.by(self.sandbox.tools.kubectl_old.clone())
+    }
+
+    /// The same user with a variable in the environment: `KUBE_EDITOR`.
+    pub fn with(&self, variable: &str, value: &str) -> Self {
+        let mut other = self.clone();
+        let pair = (variable.to_owned(), value.to_owned());
+        other.variables.push(pair);
+        other
     }
 
     fn command(&self, args: &[&str]) -> Command {
         let mut command = self.sandbox.command(&self.program);
-        command.arg("--kubeconfig").arg(&self.kubeconfig).args(args);
+        command.args(args).env("KUBECONFIG", &self.kubeconfig);
+        command.envs(self.variables.clone());
         command
     }
 
     /// Runs it to its end.
     pub fn run(&self, args: &[&str]) -> Result<Answer> {
         run(&mut self.command(args))
+    }
+
+    /// Runs it to its end with a file as its standard input.
+    pub fn fed(&self, args: &[&str], input: &Path) -> Result<Answer> {
+        let input = fs::File::open(input).with_context(|| format!("open {}", input.display()))?;
+        run_fed(&mut self.command(args), input.into())
     }
 
     /// Its stdout, trimmed, if it succeeded without a word on stderr.

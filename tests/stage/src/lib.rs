@@ -15,4 +15,4 @@ pub use check::same;
 pub use cluster::{Agent, FakeClock, HOST, Up, free_port};
 pub use kubectl::{Kubectl, arg, object, signing_request, write_request};
 pub use process::{Answer, Process, http_get, run};
-pub use sandbox::{Point, Sandbox, State, Tools, eventually};
+pub use sandbox::{Later, Point, Sandbox, State, Tools, eventually};

@@ -56,9 +56,14 @@ impl Answer {
 
 /// Runs a command to its end.
 pub fn run(command: &mut Command) -> Result<Answer> {
+    run_fed(command, Stdio::null())
+}
+
+/// Runs a command to its end with this standard input.
+pub(crate) fn run_fed(command: &mut Command, input: Stdio) -> Result<Answer> {
     let what = describe(command);
     let mut child = command
-        .stdin(Stdio::null())
+        .stdin(input)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

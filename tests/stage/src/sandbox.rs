@@ -71,6 +71,15 @@ pub enum State {
     NotYet(String),
 }
 
+/// What a claim of [`Sandbox::expected_later`] waits for.
+#[derive(Debug, Clone, Copy)]
+pub struct Later<'t> {
+    /// What has to be built first, for the table: "no OpenAPI document is served yet".
+    pub needs: &'t str,
+    /// Words of the failure that this lack gives. Any other failure is one.
+    pub fails_with: &'t str,
+}
+
 /// A directory for one test.
 pub struct Sandbox {
     directory: tempfile::TempDir,
@@ -163,6 +172,33 @@ impl Sandbox {
         self.add(name, State::NotYet(reason.to_owned()), Duration::ZERO);
     }
 
+    /// Tries a claim that should hold once something else is built. It is green when it holds (docs/compatibility.md then
+    /// disagrees with the run, and whoever reads that makes a [`Sandbox::point`] of it), "not yet" when it fails in the way that
+    /// is expected of the lack, and failed when it fails otherwise.
+    pub fn expected_later<T>(
+        &self,
+        name: &str,
+        later: Later<'_>,
+        claim: impl FnOnce() -> Result<T>,
+    ) -> Option<T> {
+        let started = now();
+        let outcome = claim();
+        let state = match &outcome {
+            Ok(_) => State::Holds,
+            Err(error) => {
+                let why = format!("{error:#}");
+                if why.contains(later.fails_with) {
+                    State::NotYet(later.needs.to_owned())
+                } else {
+                    let wanted = later.fails_with;
+                    State::Fails(format!("it fails, but not with {wanted:?}: {why}"))
+                }
+            }
+        };
+        self.add(name, state, started.elapsed());
+        outcome.ok()
+    }
+
     fn add(&self, name: &str, state: State, took: Duration) {
         let point = Point {
             name: name.to_owned(),
@@ -228,5 +264,41 @@ pub fn eventually<T>(
             }
             Err(_) => std::thread::sleep(Duration::from_millis(30)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_later_claim_is_green_when_it_holds_and_red_when_it_fails_otherwise() -> Result<()> {
+        let nothing = PathBuf::new();
+        let tools = Tools {
+            everleaf: nothing.clone(),
+            kubectl: nothing.clone(),
+            kubectl_old: nothing.clone(),
+            openssl: nothing.clone(),
+            libfaketime: nothing,
+        };
+        let sandbox = Sandbox::new("later", Arc::new(tools))?;
+        let later = Later {
+            needs: "no moon yet",
+            fails_with: "too dark",
+        };
+        sandbox.expected_later("a", later, || Ok(()));
+        sandbox.expected_later("b", later, || -> Result<()> {
+            bail!("it is too dark here")
+        });
+        sandbox.expected_later("c", later, || -> Result<()> { bail!("it rains") });
+        let states: Vec<State> = sandbox.points().into_iter().map(|p| p.state).collect();
+        let wet = "it fails, but not with \"too dark\": it rains".to_owned();
+        let wanted = [
+            State::Holds,
+            State::NotYet("no moon yet".to_owned()),
+            State::Fails(wet),
+        ];
+        assert_eq!(states, wanted);
+        Ok(())
     }
 }
