@@ -5,10 +5,11 @@
 
 use std::collections::BTreeMap;
 
-use everleaf_api::patch::strategic_merge;
+use everleaf_api::patch::{Patch, PatchType, strategic_merge};
 use everleaf_api::schema::{Kind, ListPatch, Message, Type};
 use everleaf_api::types;
-use serde_json::{Map, Value};
+use proptest::prelude::*;
+use serde_json::{Map, Value, json};
 
 fn recording(name: &str) -> Value {
     let path = format!("{}/testdata/patches/{name}", env!("CARGO_MANIFEST_DIR"));
@@ -138,5 +139,70 @@ fn the_tables_have_the_strategies_of_the_types() {
         strategies(type_of_kind(&kind).message, "", &mut found);
         found.sort();
         assert_eq!(found, expected, "{kind}");
+    }
+}
+
+/// JSON that is likely to mean something to a patch of a Node: its members, directives, and values of any sort.
+fn nonsense() -> impl Strategy<Value = Value> {
+    let word = || {
+        prop_oneof![
+            Just("metadata"),
+            Just("finalizers"),
+            Just("status"),
+            Just("conditions"),
+            Just("type"),
+            Just("Ready"),
+            Just("$patch"),
+            Just("replace"),
+            Just("delete"),
+            Just("merge"),
+            Just("$retainKeys"),
+            Just("$setElementOrder/conditions"),
+            Just("$setElementOrder/finalizers"),
+            Just("$deleteFromPrimitiveList/finalizers"),
+            Just("op"),
+            Just("add"),
+            Just("test"),
+            Just("path"),
+            Just("from"),
+            Just("value"),
+            Just("/status/conditions/-"),
+            Just("/metadata/finalizers/0"),
+        ]
+        .prop_map(str::to_owned)
+    };
+    let scalar = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i8>().prop_map(Value::from),
+        Just(json!(0.5)),
+        word().prop_map(Value::from),
+    ];
+    scalar.prop_recursive(5, 40, 5, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+            prop::collection::btree_map(word(), inner, 0..5)
+                .prop_map(|members| Value::Object(members.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    /// No patch panics, whatever it holds, and what it yields is an object of the type.
+    #[test]
+    fn any_json_is_a_patch_or_an_error(document in nonsense(), findings: bool) {
+        let node = json!({"metadata": {"name": "n", "finalizers": ["x"]},
+            "status": {"conditions": [{"type": "Ready", "status": "True"}]}});
+        let node = types::NODE.decode_value(node).expect("a node").object;
+        for patch_type in PatchType::ALL {
+            let patch = Patch::read(patch_type, document.to_string().as_bytes()).expect("JSON");
+            match patch.apply(&node, &types::NODE, findings) {
+                Ok(patched) => {
+                    let again = types::NODE.decode_value(patched.object.clone()).expect("a node");
+                    prop_assert_eq!(again.object, patched.object);
+                }
+                Err(refused) => prop_assert!((400..500).contains(&refused.code), "{}", refused.message),
+            }
+        }
     }
 }

@@ -62,7 +62,10 @@ impl Patch {
             PatchType::Json => Findings::of_operations(),
             PatchType::Merge | PatchType::Strategic => Findings::of_object(),
         };
-        let (document, findings) = reading::read(body, findings)?;
+        let (mut document, findings) = reading::read(body, findings)?;
+        if patch_type == PatchType::Strategic {
+            whole_numbers_as_integers(&mut document);
+        }
         Ok(Self {
             patch_type,
             document,
@@ -83,7 +86,7 @@ impl Patch {
         findings: bool,
     ) -> Result<Decoded, Status> {
         let object = match self.patch_type {
-            PatchType::Json => json::apply(original.clone(), &self.document, findings)?,
+            PatchType::Json => json::apply(printed(original, ty), &self.document, findings)?,
             PatchType::Merge => {
                 self.check_merge_form(findings)?;
                 let mut object = original.clone();
@@ -94,7 +97,7 @@ impl Patch {
         };
         let mut decoded = ty
             .decode_value(object)
-            .map_err(|status| self.refusal(&status.message))?;
+            .map_err(|status| self.refusal(bare_reason(&status.message)))?;
         if findings {
             let mut warnings = self.findings.clone();
             warnings.append(&mut decoded.warnings);
@@ -145,10 +148,104 @@ impl Patch {
     }
 }
 
+/// An object as clients see it, nulls included: that is what they test for.
+fn printed(object: &Value, ty: &'static Type) -> Value {
+    serde_json::from_slice(&ty.encode_json(object)).unwrap_or_else(|_| object.clone())
+}
+
+/// What the decoder says without what it says first, which is about a body: `… cannot be handled as a ConfigMap: `.
+fn bare_reason(message: &str) -> &str {
+    let (_, after) = message
+        .split_once(" cannot be handled as a ")
+        .unwrap_or(("", message));
+    after.split_once(": ").map_or(message, |(_, reason)| reason)
+}
+
+/// `1.0` becomes `1`: upstream takes it for an integer, in this kind of patch only.
+fn whole_numbers_as_integers(value: &mut Value) {
+    /// From here on not every integer is a float.
+    const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+    match value {
+        Value::Number(number) => {
+            let float = number.as_f64().filter(|_| number.is_f64());
+            if let Some(float) = float.filter(|f| f.fract() == 0.0 && f.abs() < EXACT_MAX) {
+                *value = Value::from(float as i64);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(whole_numbers_as_integers),
+        Value::Object(members) => members.values_mut().for_each(whole_numbers_as_integers),
+        Value::Null | Value::Bool(_) | Value::String(_) => {}
+    }
+}
+
 /// 400 in the words of Go's decoder.
 fn no_object(found: &Value, prefix: &str) -> Status {
     Status::bad_request(format!(
         "{prefix}json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
         go_text::json_sort(found)
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{CONFIG_MAP, LEASE, NODE};
+    use serde_json::json;
+
+    fn apply(
+        patch_type: PatchType,
+        original: Value,
+        ty: &'static Type,
+        patch: &str,
+    ) -> Result<Value, Status> {
+        let original = ty.decode_value(original)?.object;
+        let patch = Patch::read(patch_type, patch.as_bytes())?;
+        Ok(patch.apply(&original, ty, true)?.object)
+    }
+
+    #[test]
+    fn tests_of_a_json_patch_see_what_clients_see() {
+        let node = json!({"metadata": {"name": "n"}, "status": {"conditions": [{"type": "A", "status": "True"}]}});
+        let seen = r#"{"type": "A", "status": "True", "lastHeartbeatTime": null, "lastTransitionTime": null}"#;
+        let test =
+            format!(r#"[{{"op": "test", "path": "/status/conditions/0", "value": {seen}}}]"#);
+        assert!(apply(PatchType::Json, node, &NODE, &test).is_ok());
+    }
+
+    #[test]
+    fn whole_floats_are_integers_in_strategic_patches_only() {
+        let patched = |patch_type, number: &str| {
+            let lease = json!({"metadata": {"name": "l"}});
+            let patch = format!(r#"{{"spec": {{"leaseDurationSeconds": {number}}}}}"#);
+            let patched = apply(patch_type, lease, &LEASE, &patch).ok()?;
+            patched["spec"]["leaseDurationSeconds"].as_i64()
+        };
+        assert_eq!(patched(PatchType::Strategic, "40.0"), Some(40));
+        assert_eq!(patched(PatchType::Strategic, "4e1"), Some(40));
+        assert_eq!(patched(PatchType::Strategic, "40.5"), None);
+        assert_eq!(patched(PatchType::Strategic, "1e300"), None);
+        assert_eq!(patched(PatchType::Merge, "40.0"), None);
+        assert_eq!(patched(PatchType::Merge, "40"), Some(40));
+    }
+
+    #[test]
+    fn a_refusal_shows_the_patch_and_the_reason() {
+        let map = || json!({"metadata": {"name": "a"}});
+        let told = |patch_type, patch| {
+            let refused = apply(patch_type, map(), &CONFIG_MAP, patch);
+            refused.expect_err("no ConfigMap").message
+        };
+        let reason = "json: cannot unmarshal number into Go struct field ConfigMap.data of type \
+                      map[string]string";
+        assert_eq!(
+            told(PatchType::Merge, r#"{"data": 5}"#),
+            format!(r#" "" is invalid: patch: Invalid value: "{{\"data\":5}}": {reason}"#)
+        );
+        assert_eq!(
+            told(PatchType::Strategic, r#"{"data": 5}"#),
+            format!(r#" "" is invalid: patch: Invalid value: "map[data:5]": {reason}"#)
+        );
+        let long = format!(r#"{{"data": 5, "more": "{}"}}"#, "x".repeat(1_000_000));
+        assert!(told(PatchType::Merge, &long).len() < 5_000);
+    }
 }

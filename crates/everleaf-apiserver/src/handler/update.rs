@@ -236,7 +236,7 @@ fn check_resource_version(call: &Call<'_>, object: &Value, current: &Stored) -> 
         None | Some(0) => {
             let errors = [FieldError::invalid(
                 "metadata.resourceVersion",
-                "0x0",
+                "0",
                 "must be specified for an update",
             )];
             // Upstream names the resource here, not the kind.

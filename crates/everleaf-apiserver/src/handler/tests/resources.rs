@@ -153,7 +153,7 @@ fn leases() {
     assert_eq!(
         refused.message(),
         "leases.coordination.k8s.io \"l1\" is invalid: metadata.resourceVersion: Invalid value: \
-         0x0: must be specified for an update"
+         0: must be specified for an update"
     );
     let mut next = created.json.clone();
     next["spec"]["holderIdentity"] = json!("b");
