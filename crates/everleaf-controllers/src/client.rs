@@ -14,7 +14,7 @@ use crate::telemetry::Telemetry;
 use crate::uptime::Uptime;
 use bytes::Bytes;
 use everleaf_api::Status;
-use http::header::{ACCEPT, CONTENT_TYPE, DATE, RETRY_AFTER};
+use http::header::{ACCEPT, CONTENT_TYPE, DATE, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, Method, Request, Response};
 use http_body_util::{BodyExt, Limited};
 use jiff::SignedDuration;
@@ -31,6 +31,10 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) const OBJECT_BYTES_MAX: usize = 8 << 20;
 /// Longest Retry-After that is believed.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(600);
+/// Whom the server's audit log, metrics and field managers name.
+const USER_AGENT_TEXT: &str = concat!("everleaf-controllers/", env!("CARGO_PKG_VERSION"));
+/// What to say about a refusal for lack of rights.
+pub(crate) const RIGHTS_HINT: &str = " (the controllers need the rights of the ClusterRole system:controller:certificate-controller)";
 /// A server that shares its capacity itself says so in each answer.
 const FAIRNESS_HEADER: &str = "x-kubernetes-pf-flowschema-uid";
 
@@ -200,7 +204,8 @@ impl Api {
         let mut request = Request::builder()
             .method(method)
             .uri(path)
-            .header(ACCEPT, "application/json");
+            .header(ACCEPT, "application/json")
+            .header(USER_AGENT, USER_AGENT_TEXT);
         let body = match body {
             None => Body::empty(),
             Some(value) => {

@@ -5,7 +5,7 @@
 //! comes back with growing pauses, and says so once per change. It never gives up and never skips:
 //! an API that is missing today may be there tomorrow.
 
-use crate::client::{ApiError, OBJECT_BYTES_MAX, segment};
+use crate::client::{ApiError, OBJECT_BYTES_MAX, RIGHTS_HINT, segment};
 use crate::notice::Notice;
 use crate::perform::{CSRS, parse};
 use crate::workplace::Workplace;
@@ -91,7 +91,7 @@ impl Pause {
             (_, 401) => format!(
                 "{error} (the server does not know the credential of the kubeconfig: renew it there)"
             ),
-            (_, 403) => format!("{error} (see the RBAC rules of the controllers)"),
+            (_, 403) => format!("{error}{RIGHTS_HINT}"),
             _ => error.to_string(),
         };
         workplace

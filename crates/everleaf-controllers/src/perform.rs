@@ -6,7 +6,7 @@
 
 use crate::approver::{self, Leave, Review};
 use crate::builtin::BuiltinSigner;
-use crate::client::{ApiError, OBJECT_BYTES_MAX, segment};
+use crate::client::{ApiError, OBJECT_BYTES_MAX, RIGHTS_HINT, segment};
 use crate::index::OpenRequest;
 use crate::notice::Notice;
 use crate::queue::Outcome;
@@ -269,7 +269,11 @@ impl Job<'_> {
                 Task::Approve => "error updating approval for csr",
                 Task::Sign(_) => "error updating signature for csr",
             };
-            let error = format!("{what}: {error}");
+            let hint = match error.code() {
+                403 => RIGHTS_HINT,
+                _ => "",
+            };
+            let error = format!("{what}: {error}{hint}");
             self.tell(Notice::SyncFailed {
                 csr: self.name.to_owned(),
                 error,

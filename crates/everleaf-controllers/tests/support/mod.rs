@@ -154,6 +154,8 @@ impl Server {
         request: Request<kube::client::Body>,
     ) -> Result<Response<Stream>, std::io::Error> {
         let (head, body) = request.into_parts();
+        let agent = head.headers["user-agent"].to_str().unwrap();
+        assert!(agent.starts_with("everleaf-controllers/"), "{agent}");
         let bytes = body
             .collect()
             .await

@@ -68,9 +68,9 @@ fn tell_ignored(flags: &[&str]) {
         );
     }
     if flags.contains(&"use-service-account-credentials") {
-        tracing::info!(
-            "--use-service-account-credentials: every loop uses the credential of --kubeconfig; give it the rights of \
-             system:controller:certificate-controller"
+        tracing::warn!(
+            "--use-service-account-credentials: every loop uses the credential of --kubeconfig instead; give it the rights of \
+             the ClusterRole system:controller:certificate-controller"
         );
     }
 }
