@@ -36,7 +36,7 @@ pub const ADMIN_TOKEN: &str = "recordings-admin";
 pub const TOKENS_CSV: &str = "\
 recordings-admin,recordings-admin,,system:masters
 recordings-jane,jane,jane-uid,\"dev,ops\"
-recordings-deputy,deputy,,
+recordings-deputy,deputy,
 ";
 
 /// Where the lists and answers are.

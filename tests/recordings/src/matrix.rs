@@ -152,6 +152,13 @@ fn review(subject: &Subject, action: &Action, player: &mut dyn Player) -> Result
         _ => "no",
     };
     let mut text = verdict.to_owned();
+    if status["reason"]
+        .as_str()
+        .is_some_and(|reason| reason.starts_with("RBAC: allowed by "))
+    {
+        // Which one of several bindings is named is chance.
+        return Ok(format!("{text}: RBAC"));
+    }
     for (word, key) in [(": ", "reason"), ("; error: ", "evaluationError")] {
         if let Some(value) = status[key].as_str().filter(|value| !value.is_empty()) {
             text.push_str(word);

@@ -17,6 +17,8 @@ use std::path::Path;
 pub trait Player {
     /// Sends one request and reads the answer to its end; a watch ends by its own timeout.
     fn send(&mut self, request: Request<Bytes>) -> Result<Response<Bytes>>;
+    /// Waits until what was written has reached everything in the server that looks at it.
+    fn settle(&mut self);
     /// The server's time.
     fn now(&self) -> Timestamp;
 }
@@ -46,6 +48,9 @@ pub fn play(
                 continue;
             }
         };
+        if ask.settle {
+            player.settle();
+        }
         let response = player
             .send(request)
             .with_context(|| format!("{} {}", scenario.name, ask.id))?;

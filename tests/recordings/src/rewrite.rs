@@ -147,9 +147,10 @@ impl<'a> Rewriter<'a> {
                 text = text.replace(name.as_str(), label);
             }
         }
-        if text.contains("resource version:") || text.contains("resourceVersion") {
+        if text.contains("resource version:") || text.contains("ResourceVersion in record") {
             text = digits(&text);
         }
+        text = without_objects(&text);
         if text.chars().count() > TEXT_CHARS_MAX {
             let kept: String = text.chars().take(TEXT_CHARS_KEPT).collect();
             text = format!("{kept}… {} characters", text.chars().count());
@@ -248,7 +249,8 @@ pub(crate) fn name_of(value: &Value) -> Option<&str> {
 
 fn sort(values: &mut Value) {
     if let Value::Array(values) = values {
-        values.sort_by_cached_key(Value::to_string);
+        let key = |value: &Value| (name_of(value).map(str::to_owned), value.to_string());
+        values.sort_by_cached_key(key);
     }
 }
 
@@ -263,6 +265,21 @@ fn digits(text: &str) -> String {
         }
     }
     out
+}
+
+/// Field errors of a patch repeat the whole object as quoted JSON.
+fn without_objects(text: &str) -> String {
+    const START: &str = "\"{\\\"";
+    let Some(start) = text.find(START) else {
+        return text.to_owned();
+    };
+    match text[start..].find("}\"") {
+        Some(length) => {
+            let end = start + length + "}\"".len();
+            format!("{}\"<object>\"{}", &text[..start], &text[end..])
+        }
+        None => text.to_owned(),
+    }
 }
 
 fn is_duration(text: &str) -> bool {

@@ -67,6 +67,8 @@ pub struct Ask {
     pub merge: Option<Value>,
     /// The body travels as protobuf.
     pub protobuf: bool,
+    /// What came before must have reached the caches of authentication and authorization.
+    pub settle: bool,
     /// How the answer is read.
     pub reading: Reading,
 }
@@ -149,6 +151,7 @@ impl Ask {
             body: None,
             merge: None,
             protobuf: false,
+            settle: false,
             reading: Reading::default(),
         };
         for (key, value) in members {
@@ -173,6 +176,7 @@ impl Ask {
                 "body" => ask.body = Some(value.clone()),
                 "merge" => ask.merge = Some(value.clone()),
                 "protobuf" => ask.protobuf = value == &Value::Bool(true),
+                "settle" => ask.settle = value == &Value::Bool(true),
                 "sorted" => ask.reading.sorted = one_or_many(value),
                 "mask" => ask.reading.mask = one_or_many(value),
                 "fields" => ask.reading.fields = value == &Value::Bool(true),

@@ -26,7 +26,7 @@ const START: &str = "2026-01-02T03:04:05Z";
 /// Longest watch of the lists.
 const WATCH_SECONDS_MAX: u64 = 20;
 /// Differences that are shown before the rest is only counted.
-const SHOWN_MAX: usize = 400;
+const SHOWN_MAX: usize = 4000;
 
 /// Our server, as `everleaf up` installs it.
 struct Ours {
@@ -83,6 +83,8 @@ impl Player for Ours {
         };
         Ok(Response::from_parts(parts, bytes))
     }
+
+    fn settle(&mut self) {}
 
     fn now(&self) -> Timestamp {
         self.now
