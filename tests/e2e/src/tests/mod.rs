@@ -6,6 +6,7 @@ mod crash;
 mod demo;
 mod first_start;
 mod for_kubelets;
+mod kubectl_changes;
 mod kubectl_verbs;
 mod renewal;
 mod second_node;
@@ -21,6 +22,7 @@ pub(crate) fn all() -> Vec<&'static Test> {
         demo::TESTS,
         renewal::TESTS,
         kubectl_verbs::TESTS,
+        kubectl_changes::TESTS,
         for_kubelets::TESTS,
         crash::TESTS,
         bad_input::TESTS,
