@@ -235,10 +235,13 @@ fn toolchain(manifest: &str) -> Result<Option<&'static str>> {
              toolchain by itself"
         )
     })?;
-    if numbers(present.trim().trim_start_matches("go")) >= numbers(wanted) {
-        return Ok(None);
-    }
-    Ok(Some(TOOLCHAIN))
+    Ok(fetched(present.trim(), wanted))
+}
+
+/// The toolchain to fetch, if the present Go (`go1.26.8`) is older than what is wanted (`1.26.0`).
+fn fetched(present: &str, wanted: &str) -> Option<&'static str> {
+    let present = numbers(present.trim_start_matches("go"));
+    (present < numbers(wanted)).then_some(TOOLCHAIN)
 }
 
 /// `1.26.8` as numbers that compare.
@@ -277,6 +280,13 @@ mod tests {
         for part in ["gitVersion=v1.37.2", "gitMajor=1", "gitMinor=37"] {
             assert_eq!(flags.matches(&format!("{part} ")).count(), 2, "{flags}");
         }
+    }
+
+    #[test]
+    fn a_toolchain_is_fetched_only_for_an_older_go() {
+        assert_eq!(fetched("go1.26.8", "1.26.0"), None);
+        assert_eq!(fetched("go1.26.8", "1.27.0"), Some(TOOLCHAIN));
+        assert!(numbers(TOOLCHAIN.trim_start_matches("go")) >= numbers("1.27.3"));
     }
 
     #[test]
