@@ -22,12 +22,29 @@ pub(crate) fn directory(name: &str) -> Result<PathBuf> {
     Ok(cache)
 }
 
-/// An empty directory in the cache for work whose result is moved out of it.
-pub(crate) fn scratch(cache: &Path, name: &str) -> Result<PathBuf> {
+/// A directory in the cache for work whose result is moved out of it. It is removed with what is left in it.
+pub(crate) struct Scratch(PathBuf);
+
+impl std::ops::Deref for Scratch {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// An empty scratch directory.
+pub(crate) fn scratch(cache: &Path, name: &str) -> Result<Scratch> {
     let directory = cache.join(format!(".{name}.{}", std::process::id()));
     let _ = fs::remove_dir_all(&directory);
     fs::create_dir_all(&directory).with_context(|| format!("make {}", directory.display()))?;
-    Ok(directory)
+    Ok(Scratch(directory))
 }
 
 /// Puts a program into the cache as a whole.
@@ -40,11 +57,10 @@ pub(crate) fn take(from: &Path, to: &Path) -> Result<()> {
 
 /// Puts a directory into the cache as a whole. Another process may have been faster: then its copy stays.
 pub(crate) fn take_directory(from: &Path, to: &Path) -> Result<()> {
-    let moved = fs::rename(from, to);
-    if moved.is_err() && to.is_dir() {
-        return fs::remove_dir_all(from).with_context(|| format!("remove {}", from.display()));
+    match fs::rename(from, to) {
+        Err(_) if to.is_dir() => Ok(()),
+        moved => moved.with_context(|| format!("move {} to the cache", from.display())),
     }
-    moved.with_context(|| format!("move {} to the cache", from.display()))
 }
 
 /// The first file below `directory` whose name fits.
@@ -64,7 +80,7 @@ pub(crate) fn find(directory: &Path, fits: &dyn Fn(&str) -> bool) -> Result<Path
 }
 
 /// Debian packages' files, together in a scratch directory.
-pub(crate) fn unpack(cache: &Path, packages: &[&str]) -> Result<PathBuf> {
+pub(crate) fn unpack(cache: &Path, packages: &[&str]) -> Result<Scratch> {
     say(&format!("unpacking Debian's {}", packages.join(", ")));
     let scratch = scratch(cache, packages.first().context("no package is named")?)?;
     let mut download = vec!["download", "--quiet"];

