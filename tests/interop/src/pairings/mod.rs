@@ -1,6 +1,7 @@
 //! The pairings, one file each, named by who meets whom.
 
 mod agent_on_kubernetes;
+mod kubelet_on_everleaf_up;
 
 use everleaf_stage::runner::Test;
 
@@ -16,5 +17,9 @@ pub(crate) struct Pairing {
 
 /// All of them, in the order of the document.
 pub(crate) fn all() -> &'static [&'static Pairing] {
-    &[&agent_on_kubernetes::PAIRING]
+    &[
+        &kubelet_on_everleaf_up::PAIRING,
+        &kubelet_on_everleaf_up::OLDER,
+        &agent_on_kubernetes::PAIRING,
+    ]
 }

@@ -4,11 +4,13 @@
 //! them in that order, each waited for before the next one. Everything ends with the stack, newest first, also after a panic.
 
 mod authority;
+mod kubelet;
 mod ours;
 mod peers;
 mod real;
 
 pub(crate) use authority::Authority;
+pub(crate) use kubelet::{Kubelet, LEASE_SECONDS, obstacle};
 pub(crate) use peers::peer;
 
 use anyhow::{Context, Result, bail};
@@ -38,6 +40,8 @@ pub(crate) enum Part<'p> {
     EverleafControllers(&'p [&'p str]),
     /// `everleaf agent` for this node; [`Stack::agent`] finds it.
     EverleafAgent(&'p str),
+    /// A real kubelet for this node, with containerd; the second names the variable of its program. [`Stack::kubelet`] finds it.
+    Kubelet(&'p str, &'p str),
 }
 
 /// Running parts.
@@ -48,6 +52,7 @@ pub(crate) struct Stack<'a> {
     etcd_port: Option<u16>,
     port: Option<u16>,
     agents: Vec<Agent<'a>>,
+    kubelets: Vec<Kubelet<'a>>,
     parts: Vec<(&'static str, Process)>,
 }
 
@@ -60,6 +65,7 @@ impl<'a> Stack<'a> {
             etcd_port: None,
             port: None,
             agents: Vec::new(),
+            kubelets: Vec::new(),
             parts: Vec::new(),
         };
         for part in parts {
@@ -78,6 +84,7 @@ impl<'a> Stack<'a> {
             Part::EverleafApiserver(flags) => ours::apiserver(self, flags),
             Part::EverleafControllers(flags) => ours::controllers(self, flags),
             Part::EverleafAgent(node) => ours::agent(self, node),
+            Part::Kubelet(node, variable) => kubelet::start(self, node, variable),
         }
     }
 
@@ -108,6 +115,12 @@ impl<'a> Stack<'a> {
     pub(crate) fn agent(&mut self, node: &str) -> Result<&mut Agent<'a>> {
         let found = self.agents.iter_mut().find(|agent| agent.name == node);
         found.with_context(|| format!("no agent for {node} in this stack"))
+    }
+
+    /// The real kubelet of a node.
+    pub(crate) fn kubelet(&mut self, node: &str) -> Result<&mut Kubelet<'a>> {
+        let found = self.kubelets.iter_mut().find(|one| one.node == node);
+        found.with_context(|| format!("no kubelet for {node} in this stack"))
     }
 
     /// The API server's port.
@@ -194,6 +207,7 @@ impl<'a> Stack<'a> {
 impl Drop for Stack<'_> {
     fn drop(&mut self) {
         self.agents.clear();
+        self.kubelets.clear();
         while self.parts.pop().is_some() {}
     }
 }
