@@ -1,10 +1,27 @@
-//! `cargo xtask interop`: builds the release binary and the peers, runs the interop suite.
+//! `cargo xtask interop`: builds the release binary and the peers, runs the interop suite; `cargo xtask record`.
 
 use crate::e2e::{build_release, user_tools};
 use crate::peers::Peers;
 use crate::tidy::workspace_root;
 use anyhow::{Context, Result, bail};
 use std::process::Command;
+
+/// `cargo xtask record`: the same program as a recorder of the real kube-apiserver's answers.
+pub(crate) fn record(names: &[String]) -> Result<()> {
+    let peers = Peers::install()?;
+    let status = Command::new(build_release("everleaf-interop", "everleaf-interop")?)
+        .arg("record")
+        .args(names)
+        .envs(user_tools()?)
+        .envs(peers.environment())
+        .status()
+        .context("the recorder did not start")?;
+    if status.success() {
+        Ok(())
+    } else {
+        bail!("recording failed")
+    }
+}
 
 /// Arguments go to the suite: parts of names, `--ci`, `--list`, `--keep`, `--write-document`.
 pub(crate) fn run(args: &[String]) -> Result<()> {

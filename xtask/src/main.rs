@@ -25,6 +25,8 @@ Tasks:
           where they are; needs Go
   interop Build the release binary, run it beside the real Kubernetes programs; arguments as for e2e, and
           --write-document writes docs/compatibility.md
+  record  Play the request lists of tests/recordings against the real kube-apiserver and write its answers anew;
+          arguments select lists by name
   measure Build the release binary and print the table of docs/performance.md; an argument sets the number
           of certificates
 ";
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         Some("e2e") => e2e::run(&args.collect::<Vec<_>>()),
         Some("peers") => peers::run(),
         Some("interop") => interop::run(&args.collect::<Vec<_>>()),
+        Some("record") => interop::record(&args.collect::<Vec<_>>()),
         Some("measure") => e2e::measure(&args.collect::<Vec<_>>()),
         Some("help" | "--help" | "-h") => {
             say(USAGE);

@@ -2,10 +2,12 @@
 //!
 //! `cargo xtask interop` builds the binaries and the peers and runs this program. A pairing is one file of `pairings`: it starts a
 //! [`stack`] of real and Everleaf parts and tries its points one after the other. What waits for something that is not built yet is
-//! shown as "not yet", with the reason; never hidden, never green. Refuses to link any Everleaf crate: it knows what a user knows.
+//! shown as "not yet", with the reason; never hidden, never green. `cargo xtask record` runs it, too: [`recorder`] makes the answers
+//! of `tests/recordings` anew. Refuses to link any crate of the product: it knows what a user knows.
 
 mod document;
 mod pairings;
+mod recorder;
 mod stack;
 
 use anyhow::Result;
@@ -25,6 +27,11 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &[String]) -> Result<bool> {
+    if let Some((first, names)) = args.split_first()
+        && first == "record"
+    {
+        return recorder::record(names).map(|()| true);
+    }
     let suite = Suite {
         command: "cargo xtask interop",
         parallel: 2,

@@ -2,6 +2,7 @@
 
 mod agent_on_kubernetes;
 mod kubelet_on_everleaf_up;
+mod recordings_of_kubernetes;
 
 use everleaf_stage::runner::Test;
 
@@ -21,5 +22,6 @@ pub(crate) fn all() -> &'static [&'static Pairing] {
         &kubelet_on_everleaf_up::PAIRING,
         &kubelet_on_everleaf_up::OLDER,
         &agent_on_kubernetes::PAIRING,
+        &recordings_of_kubernetes::PAIRING,
     ]
 }

@@ -1,0 +1,184 @@
+//! Plays the lists of `tests/recordings` against the real kube-apiserver, and writes down what it answers.
+
+use crate::stack::{Part, Stack};
+use anyhow::{Context, Result, anyhow, bail};
+use bytes::Bytes;
+use everleaf_recordings::matrix::{self, Cells, Matrix};
+use everleaf_recordings::play::Player;
+use everleaf_recordings::{Answer, Scenario, Subjects, TOKENS_CSV, answers, data_dir, play};
+use everleaf_stage::{Sandbox, Tools, arg};
+use http::header::{HOST, HeaderValue, USER_AGENT};
+use http::{Request, Response};
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use jiff::Timestamp;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, ServerName};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::runtime::Runtime;
+use tokio_rustls::TlsConnector;
+
+/// What kube-apiserver's caches of roles, bindings and tokens may lag behind a write.
+const CACHES_LAG_MAX: Duration = Duration::from_millis(1500);
+/// Longest wait for one answer; a watch of the lists takes a few seconds.
+const ANSWER_MAX: Duration = Duration::from_secs(60);
+
+/// `cargo xtask record [NAME…]`: these scenarios (`matrix` is one), or all.
+pub(crate) fn record(names: &[String]) -> Result<()> {
+    let tools = Tools::from_environment().context("run this through cargo xtask record")?;
+    let sandbox = Sandbox::new("record", Arc::new(tools))?;
+    let dir = data_dir();
+    let mut theatre = Theatre::open(&sandbox)?;
+    let is_wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
+    for scenario in Scenario::read_all(&dir)? {
+        if is_wanted(&scenario.name) {
+            let recorded = theatre.play(&scenario)?;
+            answers::write(&dir, &scenario.name, &recorded)?;
+            eprintln!("{}: {} answers", scenario.name, recorded.len());
+        }
+    }
+    if is_wanted("matrix") {
+        let (matrix, cells) = theatre.matrix()?;
+        matrix::write(&dir, &cells)?;
+        eprintln!("matrix: {} cells", matrix.len());
+    }
+    Ok(())
+}
+
+/// A kube-apiserver of its own, set up as the lists expect it.
+pub(crate) struct Theatre<'a> {
+    kube: Kube,
+    subjects: Subjects,
+    _stack: Stack<'a>,
+}
+
+impl<'a> Theatre<'a> {
+    /// Starts it.
+    pub(crate) fn open(sandbox: &'a Sandbox) -> Result<Self> {
+        let tokens = sandbox.write("tokens.csv", TOKENS_CSV)?;
+        let tokens = format!("--token-auth-file={}", arg(&tokens));
+        let stack = Stack::start(sandbox, &[Part::Etcd, Part::KubeApiserver(&[&tokens])])?;
+        let kube = Kube::new(stack.port()?, stack.authority()?.certificate())?;
+        let dir = data_dir();
+        let mut theatre = Self {
+            kube,
+            subjects: Subjects::read(&dir)?,
+            _stack: stack,
+        };
+        let setup = Scenario::read(&dir.join("setup.yaml"))?;
+        for (id, answer) in theatre.play(&setup)? {
+            if answer.status > 201 {
+                bail!("setup.yaml: {id}: {}", answer.to_json());
+            }
+        }
+        theatre.kube.settle();
+        Ok(theatre)
+    }
+
+    /// Plays a scenario; its answers in the order of its requests.
+    pub(crate) fn play(&mut self, scenario: &Scenario) -> Result<Vec<(String, Answer)>> {
+        let mut played = play(scenario, &self.subjects, &data_dir(), &mut self.kube)?;
+        let mut ordered = Vec::new();
+        for ask in &scenario.asks {
+            let answer = played.remove(&ask.id).context("every request is played")?;
+            let answer = answer.map_err(|why| anyhow!("{}/{}: {why}", scenario.name, ask.id))?;
+            ordered.push((ask.id.clone(), answer));
+        }
+        Ok(ordered)
+    }
+
+    /// Asks for every cell of the matrix.
+    pub(crate) fn matrix(&mut self) -> Result<(Matrix, Cells)> {
+        let matrix = Matrix::read(&data_dir())?;
+        let cells = matrix.play(&self.subjects, &mut self.kube)?;
+        Ok((matrix, cells))
+    }
+}
+
+/// One HTTP/1.1 connection to it, opened again when it was closed.
+struct Kube {
+    runtime: Runtime,
+    address: String,
+    tls: TlsConnector,
+    connection: Option<SendRequest<Full<Bytes>>>,
+}
+
+impl Kube {
+    fn new(port: u16, ca: &Path) -> Result<Self> {
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_file_iter(ca)? {
+            roots.add(certificate?)?;
+        }
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Self {
+            runtime: tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?,
+            address: format!("127.0.0.1:{port}"),
+            tls: TlsConnector::from(Arc::new(tls)),
+            connection: None,
+        })
+    }
+}
+
+impl Player for Kube {
+    fn send(&mut self, mut request: Request<Bytes>) -> Result<Response<Bytes>> {
+        let headers = request.headers_mut();
+        headers.insert(HOST, HeaderValue::from_str(&self.address)?);
+        // It is the field manager of what has none.
+        headers
+            .entry(USER_AGENT)
+            .or_insert(HeaderValue::from_static("recordings"));
+        let (address, tls) = (&self.address, &self.tls);
+        let kept = self.connection.take().filter(|open| !open.is_closed());
+        let exchange = async {
+            let mut connection = match kept {
+                Some(open) => open,
+                None => connect(address, tls).await?,
+            };
+            connection.ready().await?;
+            let response = connection.send_request(request.map(Full::new)).await?;
+            let (parts, body) = response.into_parts();
+            let body = body.collect().await?.to_bytes();
+            anyhow::Ok((connection, Response::from_parts(parts, body)))
+        };
+        let exchange = async { tokio::time::timeout(ANSWER_MAX, exchange).await };
+        let (connection, response) = self
+            .runtime
+            .block_on(exchange)
+            .context("no answer in time")??;
+        self.connection = Some(connection);
+        Ok(response)
+    }
+
+    fn settle(&mut self) {
+        std::thread::sleep(CACHES_LAG_MAX);
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the real server has the real time"
+    )]
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+}
+
+async fn connect(address: &str, tls: &TlsConnector) -> Result<SendRequest<Full<Bytes>>> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let name = ServerName::try_from("127.0.0.1")?;
+    let stream = tls.connect(name, stream).await?;
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    Ok(sender)
+}
