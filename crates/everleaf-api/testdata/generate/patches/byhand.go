@@ -29,7 +29,7 @@ func byHand() []patchOf {
 		`{"$setElementOrder/data":[]}`, `{"$setElementOrder/nothing":[]}`, `{"$setElementOrder/data":{}}`, `{"$setElementOrder":[]}`, `{"$setElementOrderly/x":[]}`, `{"$setElementOrder/":[]}`, `{"$setElementOrder/data":null}`,
 		`{"$deleteFromPrimitiveList/data":["a"]}`, `{"$deleteFromPrimitiveList/data":{"a":"5"}}`, `{"$deleteFromPrimitiveList/data":null}`, `{"$deleteFromPrimitiveList":["a"]}`, `{"$deleteFromPrimitiveLists/data":["a"]}`, `{"$deleteFromPrimitiveList/":["a"]}`, `{"$deleteFromPrimitiveList/nothing":["a"]}`, `{"$deleteFromPrimitiveList/kind":"X"}`,
 	)
-	add("configmap-new", `{"data":{"a":null,"b":{"c":null}}}`, `{"metadata":{"finalizers":["b","a"]}}`, `{"metadata":{"finalizers":["b","a","b"],"$setElementOrder/finalizers":["b","a"]}}`, `{"metadata":{"$setElementOrder/finalizers":["b"]}}`,
+	add("configmap-new", `{"data":{"a":null,"b":{"c":null}}}`, `{"data":{"a":null,"b":"c"}}`, `{"data":{"a":null}}`, `{"metadata":{"finalizers":["b","a"]}}`, `{"metadata":{"finalizers":["b","a","b"],"$setElementOrder/finalizers":["b","a"]}}`, `{"metadata":{"$setElementOrder/finalizers":["b"]}}`,
 		`{"metadata":{"finalizers":[],"$setElementOrder/finalizers":[]}}`, `{"metadata":{"finalizers":["c","b","a"],"$setElementOrder/finalizers":[]}}`, `{"metadata":{"ownerReferences":[{"uid":"x","name":null},{"uid":"y","$patch":"delete"}]}}`,
 		`{"metadata":{"ownerReferences":[{"uid":"x","name":null},{"uid":"y","$patch":"delete"}],"$setElementOrder/ownerReferences":[{"uid":"x"}]}}`)
 	finalizers := func(rest string) string { return `{"metadata":{` + rest + `}}` }
