@@ -90,17 +90,27 @@ pub(crate) fn run_fed(command: &mut Command, input: Stdio) -> Result<Answer> {
 
 /// The answer to a plain HTTP GET, if it is 200.
 pub fn http_get(address: &str, path: &str) -> Result<String> {
+    http(address, "GET", path, "")
+}
+
+/// The answer to a plain HTTP POST of JSON, if it is 200.
+pub fn http_post(address: &str, path: &str, body: &str) -> Result<String> {
+    http(address, "POST", path, body)
+}
+
+fn http(address: &str, method: &str, path: &str, body: &str) -> Result<String> {
     use std::io::Write;
     let mut stream = std::net::TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     write!(
         stream,
-        "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
     )?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     if !answer.starts_with("HTTP/1.1 200 ") {
-        bail!("GET {path}: {answer}");
+        bail!("{method} {path}: {answer}");
     }
     Ok(answer)
 }
@@ -199,14 +209,28 @@ impl Process {
 
     /// SIGTERM, and the exit code within ten seconds.
     pub fn stop(&mut self) -> Result<i32> {
+        self.signal(rustix::process::Signal::TERM)?;
+        self.exit_code(Duration::from_secs(10))
+    }
+
+    /// SIGSTOP: it stands still until [`Process::resume`].
+    pub fn pause(&self) -> Result<()> {
+        self.signal(rustix::process::Signal::STOP)
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self) -> Result<()> {
+        self.signal(rustix::process::Signal::CONT)
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) -> Result<()> {
         let pid = i32::try_from(self.child.id())
             .ok()
             .and_then(rustix::process::Pid::from_raw);
-        rustix::process::kill_process(
+        Ok(rustix::process::kill_process(
             pid.context("no such process")?,
-            rustix::process::Signal::TERM,
-        )?;
-        self.exit_code(Duration::from_secs(10))
+            signal,
+        )?)
     }
 
     /// The exit code, if it ends within the limit.

@@ -1,8 +1,11 @@
 //! The pairings, one file each, named by who meets whom.
 
 mod agent_on_kubernetes;
+mod controllers_beside_kcm;
+mod controllers_on_kube_apiserver;
 mod kubelet_on_everleaf_up;
 mod recordings_of_kubernetes;
+mod requests;
 
 use everleaf_stage::runner::Test;
 
@@ -21,6 +24,8 @@ pub(crate) fn all() -> &'static [&'static Pairing] {
     &[
         &kubelet_on_everleaf_up::PAIRING,
         &kubelet_on_everleaf_up::OLDER,
+        &controllers_on_kube_apiserver::PAIRING,
+        &controllers_beside_kcm::PAIRING,
         &agent_on_kubernetes::PAIRING,
         &recordings_of_kubernetes::PAIRING,
     ]

@@ -129,9 +129,21 @@ impl<'a> Authority<'a> {
             subject,
             "extendedKeyUsage=clientAuth\nkeyUsage=digitalSignature\n",
         )?;
+        let file = |extension: &str| self.path(&format!("{name}.{extension}"));
+        self.holder(name, &file("crt"), &file("key"), port)
+    }
+
+    /// A kubeconfig whose user is this client certificate, wherever it comes from.
+    pub(crate) fn holder(
+        &self,
+        name: &str,
+        certificate: &Path,
+        key: &Path,
+        port: u16,
+    ) -> Result<PathBuf> {
         let user = json!({
-            "client-certificate-data": embedded(&self.path(&format!("{name}.crt")))?,
-            "client-key-data": embedded(&self.path(&format!("{name}.key")))?,
+            "client-certificate-data": embedded(certificate)?,
+            "client-key-data": embedded(key)?,
         });
         self.kubeconfig(name, &user, port)
     }

@@ -96,7 +96,6 @@ impl<'a> Stack<'a> {
             .with_context(|| format!("no {name} in this stack"))
     }
 
-    #[expect(dead_code, reason = "the pairings that use it follow")]
     /// Ends a part as a service manager does (SIGTERM); its exit code.
     pub(crate) fn stop(&mut self, name: &str) -> Result<i32> {
         let code = self.part(name)?.stop();
@@ -109,6 +108,11 @@ impl<'a> Stack<'a> {
         self.part(name)?.kill();
         self.parts.retain(|(part, _)| *part != name);
         Ok(())
+    }
+
+    /// Has etcd forget the past: who wants to watch from before must list again.
+    pub(crate) fn compact(&self) -> Result<()> {
+        real::compact(self)
     }
 
     /// The Everleaf agent of a node.

@@ -2,8 +2,8 @@
 
 use super::real::flag;
 use super::{Authority, Stack};
-use anyhow::Result;
-use everleaf_stage::{Agent, free_port};
+use anyhow::{Context, Result};
+use everleaf_stage::{Agent, arg, free_port};
 
 /// `up` on an empty directory; its CA becomes the stack's.
 pub(super) fn up(stack: &mut Stack<'_>, flags: &[&str]) -> Result<()> {
@@ -51,11 +51,23 @@ pub(super) fn apiserver(stack: &mut Stack<'_>, flags: &[&str]) -> Result<()> {
     stack.wait_for_server("apiserver")
 }
 
-/// `controllers`, as a member of `system:masters` unless the flags say otherwise.
+/// What an operator reads about the rights of the controllers.
+const CONTROLLERS_DOCUMENT: &str = include_str!("../../../../docs/controllers.md");
+
+/// `controllers`, as a user who has the documented rights and no others.
 pub(super) fn controllers(stack: &mut Stack<'_>, flags: &[&str]) -> Result<()> {
-    let kubeconfig =
-        stack.kubeconfig("controllers", "/O=system:masters/CN=everleaf-controllers")?;
+    let kubeconfig = stack.kubeconfig("controllers", "/CN=everleaf-controllers")?;
     let sandbox = stack.sandbox;
+    let bindings = sandbox.path("controllers-rbac.yaml");
+    if !bindings.exists() {
+        let yaml = CONTROLLERS_DOCUMENT.split("```").nth(1);
+        let yaml = yaml.and_then(|block| block.strip_prefix("yaml\n"));
+        let yaml =
+            yaml.context("docs/controllers.md begins with another block than its bindings")?;
+        sandbox.write("controllers-rbac.yaml", yaml)?;
+        let admin = stack.admin()?;
+        admin.quiet(&["create", "--validate=false", "-f", arg(&bindings)])?;
+    }
     let authority = stack.authority()?;
     let mut command = sandbox.everleaf(&["controllers"]);
     command.arg(flag("--kubeconfig", &kubeconfig));

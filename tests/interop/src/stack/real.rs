@@ -47,6 +47,21 @@ pub(super) fn etcd(stack: &mut Stack<'_>) -> Result<()> {
     })
 }
 
+/// Makes etcd forget every revision but the present one, as a kube-apiserver does with those of more than five minutes ago.
+pub(super) fn compact(stack: &Stack<'_>) -> Result<()> {
+    let Some(port) = stack.etcd_port else {
+        bail!("no etcd in this stack");
+    };
+    let address = format!("127.0.0.1:{port}");
+    let answer = everleaf_stage::http_post(&address, "/v3/kv/range", r#"{"key":"YQ=="}"#)?;
+    let revision = answer.split_once(r#""revision":""#).map(|(_, rest)| rest);
+    let Some((revision, _)) = revision.and_then(|rest| rest.split_once('"')) else {
+        bail!("etcd names no revision: {answer}");
+    };
+    let body = format!(r#"{{"revision":"{revision}","physical":true}}"#);
+    everleaf_stage::http_post(&address, "/v3/kv/compaction", &body).map(|_| ())
+}
+
 pub(super) fn kube_apiserver(stack: &mut Stack<'_>, flags: &[&str]) -> Result<()> {
     let Some(etcd) = stack.etcd_port else {
         bail!("a kube-apiserver needs an etcd before it");
