@@ -1,9 +1,8 @@
 //! patch: an object is changed by a JSON, merge or strategic merge patch.
 
-use everleaf_api::fields::{FieldError, quote};
+use everleaf_api::Status;
 use everleaf_api::patch::{Patch, PatchType};
 use everleaf_api::schema::Decoded;
-use everleaf_api::{Status, meta};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Response, StatusCode};
 use serde_json::Value;
@@ -53,11 +52,6 @@ fn apply(
     }
     place(call, &mut decoded.object)?;
     check_name(call, &decoded.object)?;
-    let uid = meta::uid(&decoded.object);
-    if !uid.is_empty() && uid != meta::uid(old) {
-        let error = FieldError::invalid("metadata.uid", &quote(uid), "field is immutable");
-        return Err(call.invalid(call.name, &[error]));
-    }
     Ok(decoded)
 }
 
