@@ -4,8 +4,10 @@ use crate::stack::{Part, Stack};
 use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
 use everleaf_recordings::matrix::{self, Cells, Matrix};
-use everleaf_recordings::play::Player;
-use everleaf_recordings::{Answer, Scenario, Subjects, TOKENS_CSV, answers, data_dir, play};
+use everleaf_recordings::play::{ClientCertificate, Player};
+use everleaf_recordings::{
+    Answer, CLIENT_CA, Scenario, Subjects, TOKENS_CSV, answers, data_dir, play,
+};
 use everleaf_stage::{Sandbox, Tools, arg};
 use http::header::{HOST, HeaderValue, USER_AGENT};
 use http::{Request, Response};
@@ -15,7 +17,7 @@ use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, ServerName};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,7 +64,13 @@ impl<'a> Theatre<'a> {
     pub(crate) fn open(sandbox: &'a Sandbox) -> Result<Self> {
         let tokens = sandbox.write("tokens.csv", TOKENS_CSV)?;
         let tokens = format!("--token-auth-file={}", arg(&tokens));
-        let stack = Stack::start(sandbox, &[Part::Etcd, Part::KubeApiserver(&[&tokens])])?;
+        let mut stack = Stack::start(sandbox, &[Part::Etcd])?;
+        // The stack's own administrator, and the clients of the lists.
+        let own = std::fs::read_to_string(stack.authority_or_new()?.certificate())?;
+        let clients = std::fs::read_to_string(data_dir().join(CLIENT_CA))?;
+        let both = sandbox.write("client-ca.crt", &(own + &clients))?;
+        let both = format!("--client-ca-file={}", arg(&both));
+        stack.add(&Part::KubeApiserver(&[&tokens, &both]))?;
         let kube = Kube::new(stack.port()?, stack.authority()?.certificate())?;
         let dir = data_dir();
         let mut theatre = Self {
@@ -104,7 +112,8 @@ impl<'a> Theatre<'a> {
 struct Kube {
     runtime: Runtime,
     address: String,
-    tls: TlsConnector,
+    roots: RootCertStore,
+    /// The connection of those who bring no client certificate.
     connection: Option<SendRequest<Full<Bytes>>>,
 }
 
@@ -114,19 +123,30 @@ impl Kube {
         for certificate in CertificateDer::pem_file_iter(ca)? {
             roots.add(certificate?)?;
         }
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
         Ok(Self {
             runtime: tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?,
             address: format!("127.0.0.1:{port}"),
-            tls: TlsConnector::from(Arc::new(tls)),
+            roots,
             connection: None,
         })
+    }
+
+    /// TLS without a client certificate, or with this one.
+    fn tls(&self, certificate: Option<&ClientCertificate>) -> Result<TlsConnector> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(self.roots.clone());
+        let tls = match certificate {
+            None => tls.with_no_client_auth(),
+            Some(ClientCertificate(path)) => {
+                let chain = CertificateDer::pem_file_iter(path)?.collect::<Result<Vec<_>, _>>()?;
+                tls.with_client_auth_cert(chain, PrivateKeyDer::from_pem_file(path)?)?
+            }
+        };
+        Ok(TlsConnector::from(Arc::new(tls)))
     }
 }
 
@@ -138,12 +158,17 @@ impl Player for Kube {
         headers
             .entry(USER_AGENT)
             .or_insert(HeaderValue::from_static("recordings"));
-        let (address, tls) = (&self.address, &self.tls);
-        let kept = self.connection.take().filter(|open| !open.is_closed());
+        let certificate = request.extensions().get::<ClientCertificate>().cloned();
+        let tls = self.tls(certificate.as_ref())?;
+        let kept = match &certificate {
+            Some(_) => None,
+            None => self.connection.take().filter(|open| !open.is_closed()),
+        };
+        let address = &self.address;
         let exchange = async {
             let mut connection = match kept {
                 Some(open) => open,
-                None => connect(address, tls).await?,
+                None => connect(address, &tls).await?,
             };
             connection.ready().await?;
             let response = connection.send_request(request.map(Full::new)).await?;
@@ -156,7 +181,9 @@ impl Player for Kube {
             .runtime
             .block_on(exchange)
             .context("no answer in time")??;
-        self.connection = Some(connection);
+        if certificate.is_none() {
+            self.connection = Some(connection);
+        }
         Ok(response)
     }
 

@@ -39,6 +39,9 @@ recordings-jane,jane,jane-uid,\"dev,ops\"
 recordings-deputy,deputy,
 ";
 
+/// The authority of the client certificates that the server under play believes, below [`data_dir`].
+pub const CLIENT_CA: &str = "clients/ca.pem";
+
 /// Where the lists and answers are.
 pub fn data_dir() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

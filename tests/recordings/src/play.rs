@@ -11,11 +11,17 @@ use http::{HeaderMap, Request, Response};
 use jiff::Timestamp;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// Path of the PEM file with the client certificate and its key that a request's connection is made with: an extension of the
+/// request.
+#[derive(Debug, Clone)]
+pub struct ClientCertificate(pub PathBuf);
 
 /// A server to play against.
 pub trait Player {
-    /// Sends one request and reads the answer to its end; a watch ends by its own timeout.
+    /// Sends one request, over a connection with its [`ClientCertificate`] if it has one, and reads the answer to its end; a
+    /// watch ends by its own timeout.
     fn send(&mut self, request: Request<Bytes>) -> Result<Response<Bytes>>;
     /// Waits until what was written has reached everything in the server that looks at it.
     fn settle(&mut self);
@@ -71,8 +77,13 @@ fn request(ask: &Ask, subjects: &Subjects, known: &Known<'_>) -> Result<Request<
     let mut builder = Request::builder()
         .method(ask.method.as_str())
         .uri(known.text(&ask.path)?);
-    for (name, value) in &subjects.find(&ask.subject)?.headers {
+    let subject = subjects.find(&ask.subject)?;
+    for (name, value) in &subject.headers {
         builder = builder.header(name, value);
+    }
+    if let Some(name) = &subject.certificate {
+        let path = known.dir.join("clients").join(format!("{name}.pem"));
+        builder = builder.extension(ClientCertificate(path));
     }
     for (name, value) in &ask.headers {
         builder = builder.header(name, known.text(value)?);

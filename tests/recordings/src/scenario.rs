@@ -97,6 +97,8 @@ pub struct Subjects(BTreeMap<String, Subject>);
 pub struct Subject {
     /// Headers that make the server see this subject.
     pub headers: Vec<(String, String)>,
+    /// The client certificate it connects with: a file of `clients/`.
+    pub certificate: Option<String>,
     /// User name, for access reviews.
     pub user: String,
     /// Groups as the server would see them.
@@ -228,7 +230,8 @@ impl Subjects {
 }
 
 impl Subject {
-    /// `{token}` speaks for itself, `{user, groups}` is impersonated by the administrator, `{}` brings no credential.
+    /// `{token}` and `{certificate}` speak for themselves, `{user, groups}` is impersonated by the administrator, `{headers}` is what it
+    /// says.
     fn read(value: &Value) -> Result<Self> {
         let user = value["user"].as_str().unwrap_or_default().to_owned();
         let groups = one_or_many(&value["groups"]);
@@ -254,6 +257,7 @@ impl Subject {
         }
         Ok(Self {
             headers,
+            certificate: value["certificate"].as_str().map(str::to_owned),
             user,
             groups,
         })

@@ -1,6 +1,7 @@
 //! Plays the recorded requests against our server, in process, and compares with what kube-apiserver answered.
 
 use anyhow::{Context as _, Result, bail, ensure};
+use base64::Engine as _;
 use bytes::{Bytes, BytesMut};
 use everleaf_apiserver::authn::{self, Authenticator, Peer};
 use everleaf_apiserver::authz::Authorizer;
@@ -9,8 +10,9 @@ use everleaf_apiserver::store::Memory;
 use everleaf_apiserver::writer::Mode;
 use everleaf_recordings::difference::compare;
 use everleaf_recordings::matrix::{self, Matrix};
+use everleaf_recordings::play::ClientCertificate;
 use everleaf_recordings::{
-    Difference, Ledger, Player, Scenario, Subjects, TOKENS_CSV, answers, data_dir, play,
+    CLIENT_CA, Difference, Ledger, Player, Scenario, Subjects, TOKENS_CSV, answers, data_dir, play,
 };
 use futures_util::FutureExt as _;
 use http::{Request, Response};
@@ -18,6 +20,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::path::Path;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -39,6 +43,7 @@ impl Ours {
         let mut counter = 0u64;
         let config = Config {
             authenticator: Authenticator::new(authn::Config {
+                client_ca_pem: std::fs::read(data_dir().join(CLIENT_CA))?,
                 token_auth_csv: TOKENS_CSV.to_owned(),
                 anonymous: true,
                 bootstrap_tokens: true,
@@ -72,7 +77,13 @@ impl Player for Ours {
     fn send(&mut self, request: Request<Bytes>) -> Result<Response<Bytes>> {
         // The real server needs time, too; a second apart, so that a changed time shows.
         self.now += SignedDuration::from_secs(1);
-        let peer = Peer::default();
+        let peer = match request.extensions().get::<ClientCertificate>() {
+            Some(ClientCertificate(path)) => Peer {
+                certificates: Arc::new(vec![certificate(path)?]),
+                ..Peer::default()
+            },
+            None => Peer::default(),
+        };
         let answer = self.server.handle(request, &peer, self.now).now_or_never();
         let (parts, body) = answer
             .context("the answer is not ready at once")?
@@ -89,6 +100,17 @@ impl Player for Ours {
     fn now(&self) -> Timestamp {
         self.now
     }
+}
+
+/// The first certificate of a PEM file, as the TLS layer hands it over.
+fn certificate(path: &Path) -> Result<Vec<u8>> {
+    let text = std::fs::read_to_string(path)?;
+    let block = text
+        .split_once("-----BEGIN CERTIFICATE-----")
+        .and_then(|(_, rest)| rest.split_once("-----END CERTIFICATE-----"))
+        .context("no certificate")?;
+    let text: String = block.0.split_whitespace().collect();
+    Ok(base64::engine::general_purpose::STANDARD.decode(text)?)
 }
 
 /// Every frame of a watch until it ends by itself.

@@ -138,7 +138,7 @@ impl<'a> Stack<'a> {
     }
 
     /// The CA of this stack, made if there is none.
-    fn authority_or_new(&mut self) -> Result<&Authority<'a>> {
+    pub(crate) fn authority_or_new(&mut self) -> Result<&Authority<'a>> {
         if self.authority.is_none() {
             self.authority = Some(Authority::new(self.sandbox)?);
         }
