@@ -23,7 +23,7 @@ pub(crate) fn record(names: &[String]) -> Result<()> {
     }
 }
 
-/// Arguments go to the suite: parts of names, `--ci`, `--list`, `--keep`, `--write-document`.
+/// Arguments go to the suite: parts of names, `--ci`, `--list`, `--keep`, `--write-document`, `--controls`.
 pub(crate) fn run(args: &[String]) -> Result<()> {
     let peers = Peers::install()?;
     let mut suite = Command::new(build_release("everleaf-interop", "everleaf-interop")?);

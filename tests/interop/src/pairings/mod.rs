@@ -3,9 +3,11 @@
 mod agent_on_kubernetes;
 mod controllers_beside_kcm;
 mod controllers_on_kube_apiserver;
+mod kubectl_on_everleaf;
 mod kubelet_on_everleaf_up;
 mod recordings_of_kubernetes;
 mod requests;
+mod server;
 
 use everleaf_stage::runner::Test;
 
@@ -28,5 +30,13 @@ pub(crate) fn all() -> &'static [&'static Pairing] {
         &controllers_beside_kcm::PAIRING,
         &agent_on_kubernetes::PAIRING,
         &recordings_of_kubernetes::PAIRING,
+        &kubectl_on_everleaf::NEWEST,
+        &kubectl_on_everleaf::OLDER,
+        &kubectl_on_everleaf::OLDEST,
     ]
+}
+
+/// The clients' pairings played on real Kubernetes, in place of all others, with `--controls`: a step that fails there is wrong.
+pub(crate) fn controls() -> impl Iterator<Item = &'static Test> {
+    kubectl_on_everleaf::CONTROLS.iter()
 }
