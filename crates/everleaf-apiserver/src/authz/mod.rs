@@ -124,13 +124,16 @@ impl Authorizer {
             return by_node;
         }
         let by_rbac = self.with_index(objects, |index| index.authorize(attributes));
-        if by_rbac.allowed || by_node.reason.is_empty() {
+        if by_rbac.allowed {
             return by_rbac;
         }
-        let separator = if by_rbac.reason.is_empty() { "" } else { "\n" };
+        // Since 1.37 each part of a refusal names who gives it (`apiserver/pkg/authorization/union/union.go`).
+        let reasons = [("node", by_node.reason), ("rbac", by_rbac.reason)];
+        let told = reasons.iter().filter(|(_, reason)| !reason.is_empty());
+        let told: Vec<String> = told.map(|(by, why)| format!("{by}: {why}")).collect();
         Decision {
             allowed: false,
-            reason: by_node.reason + separator + &by_rbac.reason,
+            reason: told.join("\n"),
         }
     }
 

@@ -172,16 +172,16 @@ fn node_reasons() {
     let node = fixture::node("n1");
     let of_node = NODE_REASONS.iter().map(|row| {
         let (request, reason) = row.split_once(" => ").expect("two columns");
-        (&node, request, reason)
+        (&node, request, format!("node: {reason}"))
     });
     let create = format!("create {CSRS}");
     let of_others = [
         (
             &unknown,
             create.as_str(),
-            "unknown node for user \"system:node:\"",
+            "node: unknown node for user \"system:node:\"".to_owned(),
         ),
-        (&group_only, create.as_str(), ""),
+        (&group_only, create.as_str(), String::new()),
     ];
     for (user, request, expected) in of_node.chain(of_others) {
         let decision = ask(&shelf, user, request);
@@ -299,13 +299,13 @@ fn missing_roles_are_told_when_nothing_else_allows() {
     let decision = ask(&shelf, &user, "list core/secrets a:");
     assert_eq!(
         decision.reason,
-        r#"RBAC: clusterrole.rbac.authorization.k8s.io "gone" not found"#
+        r#"rbac: RBAC: clusterrole.rbac.authorization.k8s.io "gone" not found"#
     );
     shelf.put("rolebindings", json!({"metadata": {"name": "c", "namespace": "a"}, "roleRef": {"kind": "Role", "name": "lost"}, "subjects": bob}));
     let decision = ask(&shelf, &user, "list core/secrets a:");
     assert_eq!(
         decision.reason,
-        r#"RBAC: [clusterrole.rbac.authorization.k8s.io "gone" not found, role.rbac.authorization.k8s.io "lost" not found]"#
+        r#"rbac: RBAC: [clusterrole.rbac.authorization.k8s.io "gone" not found, role.rbac.authorization.k8s.io "lost" not found]"#
     );
     assert_eq!(
         ask(&shelf, &fixture::user("eve", &[]), "list core/secrets a:").reason,

@@ -152,7 +152,7 @@ fn may_i() {
     );
     assert_eq!(
         check(json!({"verb": "get", "resource": "nodes", "name": "n2"})),
-        json!({"allowed": false, "reason": "node 'n1' cannot read 'n2', only its own Node object"})
+        json!({"allowed": false, "reason": "node: node 'n1' cannot read 'n2', only its own Node object"})
     );
     assert_eq!(
         check(json!({"verb": "list", "resource": "pods"}))["allowed"],
