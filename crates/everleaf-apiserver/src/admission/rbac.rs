@@ -2,10 +2,12 @@
 //! `pkg/registry/rbac/validation/rule.go`).
 //!
 //! Who writes a role must hold all its rules, or may `escalate` it. Who writes a binding must hold all rules of its role,
-//! or may `bind` it. `system:masters` is exempt. A write that leaves rules, subjects and role reference as they are asks
-//! nothing.
+//! or may `bind` it. `system:masters` is exempt. An update asks all of this again, even one of a label; only one that
+//! touches nothing but owners and finalizers asks nothing, so that garbage can be collected.
 
-use everleaf_api::{Status, fields::quote, meta, status::GroupResource};
+use std::collections::BTreeSet;
+
+use everleaf_api::{Status, fields::quote};
 use serde_json::Value;
 
 use super::{Attributes, Operation};
@@ -35,17 +37,12 @@ pub(super) fn escalation(
     {
         return Ok(());
     }
-    let members: &[&str] = match attributes.resource {
-        "roles" | "clusterroles" => &["rules", "aggregationRule"],
-        "rolebindings" | "clusterrolebindings" => &["roleRef", "subjects"],
+    let is_role = match attributes.resource {
+        "roles" | "clusterroles" => true,
+        "rolebindings" | "clusterrolebindings" => false,
         _ => return Ok(()),
     };
-    let unchanged = |member: &&str| {
-        attributes
-            .old
-            .is_some_and(|old| same(old.get(member), object.get(member)))
-    };
-    if members.iter().all(unchanged) {
+    if attributes.old.is_some_and(|old| only_lets_go(old, object)) {
         return Ok(());
     }
     let writer = Writer {
@@ -53,16 +50,33 @@ pub(super) fn escalation(
         objects,
         authorizer,
     };
-    if members[0] == "rules" {
+    if is_role {
         writer.role(object)
     } else {
         writer.binding(object)
     }
 }
 
-/// Equal, where nothing and empty are the same.
-fn same(a: Option<&Value>, b: Option<&Value>) -> bool {
-    a == b || (read::is_empty(a) && read::is_empty(b))
+/// Do the two differ in nothing but owners and finalizers (`pkg/registry/rbac/helpers.go`: `IsOnlyMutatingGCFields`)?
+fn only_lets_go(old: &Value, new: &Value) -> bool {
+    const LETS_GO: [&str; 3] = ["ownerReferences", "finalizers", "managedFields"];
+    let kept = |object: &Value| {
+        let mut kept = object.clone();
+        if let Some(metadata) = kept.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.retain(|member, value| {
+                !LETS_GO.contains(&member.as_str()) && !read::is_empty(Some(value))
+            });
+        }
+        if let Some(members) = kept.as_object_mut() {
+            members.retain(|_, value| !read::is_empty(Some(value)));
+        }
+        kept
+    };
+    kept(old) == kept(new)
+}
+
+fn aggregates(role: &Value) -> bool {
+    !read::is_empty(role.pointer("/aggregationRule/clusterRoleSelectors"))
 }
 
 struct Writer<'a> {
@@ -73,15 +87,16 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     fn role(&self, object: &Value) -> Result<(), Status> {
-        let name = match self.attributes.name {
-            "" => meta::name(object),
-            name => name,
+        // A create has no name yet: a right to escalate what is named so does not help.
+        let name = match self.attributes.operation {
+            Operation::Create => "",
+            _ => self.attributes.name,
         };
         if self.may("escalate", self.attributes.resource, name) {
             return Ok(());
         }
         self.hold(&Rule::all_of(object))?;
-        if !read::is_empty(object.get("aggregationRule")) {
+        if aggregates(object) || self.attributes.old.is_some_and(aggregates) {
             let everything = [
                 Rule::on(&["*"], &["*"], &["*"]),
                 Rule::on_paths(&["*"], &["*"]),
@@ -109,13 +124,7 @@ impl Writer<'_> {
         let rules = self
             .authorizer
             .role_rules(kind, namespace, name, self.objects)
-            .map_err(|_| {
-                let about = GroupResource {
-                    group: GROUP,
-                    resource,
-                };
-                Status::not_found(about, name)
-            })?;
+            .map_err(|_| Status::not_found(self.attributes.about(), name))?;
         self.hold(&rules)
     }
 
@@ -148,19 +157,17 @@ impl Writer<'_> {
         if missing.is_empty() {
             return Ok(());
         }
-        let mut lines: Vec<String> = missing
-            .iter()
-            .take(SHOWN_MAX)
-            .map(Rule::to_string)
-            .collect();
-        if missing.len() > SHOWN_MAX {
-            lines.push(format!("… and {} more", missing.len() - SHOWN_MAX));
+        let lines: BTreeSet<String> = rule::compact(missing).iter().map(Rule::to_string).collect();
+        let more = lines.len().saturating_sub(SHOWN_MAX);
+        let mut lines: Vec<String> = lines.into_iter().take(SHOWN_MAX).collect();
+        if more > 0 {
+            lines.push(format!("… and {more} more"));
         }
         let user = self.attributes.user;
         Err(self.attributes.forbidden(&format!(
-            "user {} (groups={:?}) is attempting to grant RBAC permissions not currently held:\n{}",
+            "user {} (groups={}) is attempting to grant RBAC permissions not currently held:\n{}",
             quote(&user.name),
-            user.groups,
+            rule::quoted(&user.groups),
             lines.join("\n")
         )))
     }

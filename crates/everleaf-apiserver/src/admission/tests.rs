@@ -503,9 +503,20 @@ fn nobody_grants_what_they_do_not_hold() {
     assert_eq!(create("r", &role("get")), "ok");
     assert_eq!(
         create("r", &role("list")),
-        "403 clusterroles.rbac.authorization.k8s.io \"r\" is forbidden: user \"dev\" (groups=[\"team\", \"system:authenticated\"]) is attempting to grant RBAC permissions not currently held:\n{APIGroups:[\"\"], Resources:[\"secrets\"], Verbs:[\"list\"]}"
+        "403 clusterroles.rbac.authorization.k8s.io \"r\" is forbidden: user \"dev\" (groups=[\"team\" \"system:authenticated\"]) is attempting to grant RBAC permissions not currently held:\n{APIGroups:[\"\"], Resources:[\"secrets\"], Verbs:[\"list\"]}"
     );
-    assert_eq!(create("e", &role("list")), "ok", "escalate");
+    let mut larger = role("list");
+    larger["rules"][0]["verbs"] = json!(["list", "get", "watch"]);
+    assert!(
+        create("r", &larger).ends_with("Verbs:[\"list\" \"watch\"]}"),
+        "one line for one resource"
+    );
+    let escalate = |old: Option<Value>| write_rbac("clusterroles", "e", old, &role("list"));
+    assert_eq!(escalate(Some(role("get"))), "ok");
+    assert!(
+        escalate(None).starts_with("403 "),
+        "what is created has no name yet"
+    );
     let mut gathering = role("get");
     gathering["aggregationRule"] = json!({"clusterRoleSelectors": [{}]});
     assert!(
@@ -515,11 +526,17 @@ fn nobody_grants_what_they_do_not_hold() {
     assert!(update(&role("get"), &role("*")).starts_with("403 "));
     let mut labelled = role("*");
     labelled["metadata"]["labels"] = json!({"a": "b"});
-    assert_eq!(
-        update(&role("*"), &labelled),
-        "ok",
-        "rules are as they were"
+    assert!(
+        update(&role("*"), &labelled).starts_with("403 "),
+        "rules are as they were, and asked for all the same"
     );
+    let mut let_go = role("*");
+    let_go["metadata"]["finalizers"] = json!(["a/b"]);
+    let_go["metadata"]["ownerReferences"] = json!([]);
+    assert_eq!(update(&role("*"), &let_go), "ok");
+    let mut no_more = role("get");
+    no_more["aggregationRule"] = Value::Null;
+    assert!(update(&gathering, &no_more).contains("cluster-admin privileges"));
 }
 
 #[test]
@@ -532,7 +549,7 @@ fn nobody_binds_what_they_do_not_hold() {
     assert!(create("cluster-admin").starts_with("403 "));
     assert_eq!(
         create("gone"),
-        r#"404 clusterroles.rbac.authorization.k8s.io "gone" not found"#
+        r#"404 clusterrolebindings.rbac.authorization.k8s.io "gone" not found"#
     );
     let old = binding("cluster-admin");
     let update = |new: &Value| write_rbac("clusterrolebindings", "x", Some(old.clone()), new);

@@ -1,8 +1,12 @@
 //! One RBAC policy rule: what it allows, what it covers, and its JSON shape
 //! (`plugin/pkg/auth/authorizer/rbac/rbac.go`, `pkg/apis/rbac/v1/evaluation_helpers.go`).
 
-use std::fmt;
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    fmt,
+};
 
+use everleaf_api::fields::quote;
 use serde_json::{Map, Value};
 
 use super::Attributes;
@@ -173,19 +177,59 @@ pub(crate) fn not_held(held: &[Rule], wanted: &[Rule]) -> Vec<Rule> {
     missing
 }
 
-/// As upstream prints a rule: `{APIGroups:[""], Resources:["secrets"], Verbs:["get"]}`.
+/// `rules` with those on one and the same resource (and name) joined to one, as upstream lists what is missing
+/// (`pkg/registry/rbac/validation/policy_compact.go`).
+pub(crate) fn compact(rules: Vec<Rule>) -> Vec<Rule> {
+    let is_simple = |rule: &Rule| {
+        rule.groups.len() == 1
+            && rule.resources.len() == 1
+            && rule.names.len() <= 1
+            && rule.paths.is_empty()
+    };
+    let mut places = HashMap::new();
+    let mut compacted: Vec<Rule> = Vec::new();
+    for mut rule in rules {
+        if is_simple(&rule) {
+            let about = (
+                rule.groups.clone(),
+                rule.resources.clone(),
+                rule.names.clone(),
+            );
+            match places.entry(about) {
+                Entry::Occupied(place) => {
+                    let same: &mut Rule = &mut compacted[*place.get()];
+                    same.verbs.append(&mut rule.verbs);
+                    continue;
+                }
+                Entry::Vacant(place) => {
+                    place.insert(compacted.len());
+                }
+            }
+        }
+        compacted.push(rule);
+    }
+    compacted
+}
+
+/// Texts as Go prints a slice of them with `%q`: `["a" "b"]`.
+pub(crate) fn quoted(texts: &[String]) -> String {
+    let texts: Vec<String> = texts.iter().map(|text| quote(text)).collect();
+    format!("[{}]", texts.join(" "))
+}
+
+/// As upstream prints a rule: `{APIGroups:[""], Resources:["secrets"], Verbs:["get" "list"]}`.
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = "{";
         for (label, texts) in [
             ("APIGroups", &self.groups),
             ("Resources", &self.resources),
-            ("ResourceNames", &self.names),
             ("NonResourceURLs", &self.paths),
+            ("ResourceNames", &self.names),
             ("Verbs", &self.verbs),
         ] {
             if !texts.is_empty() {
-                write!(f, "{separator}{label}:{texts:?}")?;
+                write!(f, "{separator}{label}:{}", quoted(texts))?;
                 separator = ", ";
             }
         }
@@ -316,10 +360,43 @@ mod tests {
     }
 
     #[test]
+    fn what_is_missing_is_told_once_per_resource() {
+        let named = |verb: &str, name: &str| Rule::on(&[verb], &[""], &["secrets"]).named(&[name]);
+        let paths = || Rule::on_paths(&["get"], &["/x"]);
+        let rules = vec![
+            Rule::on(&["get"], &[""], &["secrets"]),
+            Rule::on(&["get"], &["x"], &["secrets"]),
+            paths(),
+            Rule::on(&["list"], &[""], &["secrets"]),
+            named("get", "a"),
+            named("get", "b"),
+            named("list", "a"),
+            paths(),
+        ];
+        let mut joined = named("get", "a");
+        joined.verbs.push("list".to_owned());
+        assert_eq!(
+            compact(rules),
+            [
+                Rule::on(&["get", "list"], &[""], &["secrets"]),
+                Rule::on(&["get"], &["x"], &["secrets"]),
+                paths(),
+                joined,
+                named("get", "b"),
+                paths(),
+            ]
+        );
+    }
+
+    #[test]
     fn display() {
         assert_eq!(
             Rule::on(&["get"], &[""], &["secrets"]).to_string(),
             r#"{APIGroups:[""], Resources:["secrets"], Verbs:["get"]}"#
+        );
+        assert_eq!(
+            Rule::on_paths(&["get", "head"], &["/a", "/b"]).to_string(),
+            r#"{NonResourceURLs:["/a" "/b"], Verbs:["get" "head"]}"#
         );
         assert_eq!(Rule::default().to_string(), "{}");
     }

@@ -1,4 +1,5 @@
-//! Defaults and field errors of roles and bindings.
+//! Defaults and field errors of roles and bindings. Since 1.36 what is declared as required is told after what is checked
+//! by hand (`pkg/apis/rbac/v1/zz_generated.validations.go`).
 
 use everleaf_api::fields::{FieldError, quote};
 use serde_json::Value;
@@ -18,8 +19,16 @@ pub(super) struct RoleStrategy {
 impl Strategy for RoleStrategy {
     fn validate_create(&self, object: &Value, _context: &Context<'_>) -> Vec<FieldError> {
         let mut errors = Vec::new();
+        let mut declared = Vec::new();
         for (index, rule) in read::items(object, "/rules").iter().enumerate() {
-            self.rule(&format!("rules[{index}]"), rule, &mut errors);
+            let path = format!("rules[{index}]");
+            if read::is_empty(rule.get("verbs")) {
+                declared.push(FieldError::required(
+                    &format!("{path}.verbs"),
+                    "verbs must contain at least one value",
+                ));
+            }
+            self.rule(&path, rule, &mut errors);
         }
         let aggregation = object.get("aggregationRule");
         if aggregation.is_some_and(Value::is_object)
@@ -30,6 +39,7 @@ impl Strategy for RoleStrategy {
                 "at least one clusterRoleSelector required if aggregationRule is non-nil",
             ));
         }
+        errors.extend(declared);
         errors
     }
 
@@ -41,12 +51,6 @@ impl Strategy for RoleStrategy {
 impl RoleStrategy {
     fn rule(&self, path: &str, rule: &Value, errors: &mut Vec<FieldError>) {
         let has = |member: &str| !read::is_empty(rule.get(member));
-        if !has("verbs") {
-            errors.push(FieldError::required(
-                &format!("{path}.verbs"),
-                "verbs must contain at least one value",
-            ));
-        }
         if has("nonResourceURLs") {
             let path = format!("{path}.nonResourceURLs");
             let shown = rule["nonResourceURLs"].to_string();
@@ -90,8 +94,16 @@ impl Strategy for BindingStrategy {
     fn validate_create(&self, object: &Value, _context: &Context<'_>) -> Vec<FieldError> {
         let mut errors = Vec::new();
         self.role_reference(object, &mut errors);
-        for (index, subject) in read::items(object, "/subjects").iter().enumerate() {
+        let subjects = read::items(object, "/subjects");
+        for (index, subject) in subjects.iter().enumerate() {
             self.subject(&format!("subjects[{index}]"), subject, &mut errors);
+        }
+        let nameless = |subject: &Value| read::text(subject, "/name").is_empty();
+        for (index, _) in subjects.iter().enumerate().filter(|(_, s)| nameless(s)) {
+            errors.push(FieldError::required(&format!("subjects[{index}].name"), ""));
+        }
+        if read::text(object, "/roleRef/name").is_empty() {
+            errors.push(FieldError::required("roleRef.name", ""));
         }
         errors
     }
@@ -143,18 +155,13 @@ impl BindingStrategy {
             ));
         }
         let name = read::text(object, "/roleRef/name");
-        if name.is_empty() {
-            errors.push(FieldError::required("roleRef.name", ""));
-        } else if let Err(detail) = names::path_segment(name) {
+        if let Err(detail) = names::path_segment(name) {
             errors.push(FieldError::invalid("roleRef.name", &quote(name), &detail));
         }
     }
 
     fn subject(&self, path: &str, subject: &Value, errors: &mut Vec<FieldError>) {
         let name = read::text(subject, "/name");
-        if name.is_empty() {
-            errors.push(FieldError::required(&format!("{path}.name"), ""));
-        }
         let group_path = format!("{path}.apiGroup");
         let group = read::text(subject, "/apiGroup");
         let kind = read::text(subject, "/kind");

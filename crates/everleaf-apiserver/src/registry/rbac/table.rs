@@ -11,7 +11,10 @@ use crate::{
 
 pub(super) const ROLE_COLUMNS: &[Column] = &[
     NAME_COLUMN,
-    text_column("Created At", 0, "When the object was created, in UTC."),
+    Column {
+        kind: "date",
+        ..text_column("Created At", 0, "When the object was created, in UTC.")
+    },
 ];
 
 pub(super) fn role_cells(object: &Value, _now: Timestamp) -> Vec<Value> {

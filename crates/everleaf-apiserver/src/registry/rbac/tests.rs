@@ -53,9 +53,9 @@ fn rules() {
     assert_eq!(
         check(&CLUSTER_ROLES, json!({})),
         [
-            "rules[0].verbs: Required value: verbs must contain at least one value",
             "rules[0].apiGroups: Required value: resource rules must supply at least one api group",
             "rules[0].resources: Required value: resource rules must supply at least one resource",
+            "rules[0].verbs: Required value: verbs must contain at least one value",
         ]
     );
     let mixed =
