@@ -56,6 +56,20 @@ impl Rule {
         }
     }
 
+    /// The same with every list in order, as upstream installs its rules.
+    pub(crate) fn sorted(mut self) -> Self {
+        for texts in [
+            &mut self.verbs,
+            &mut self.groups,
+            &mut self.resources,
+            &mut self.names,
+            &mut self.paths,
+        ] {
+            texts.sort_unstable();
+        }
+        self
+    }
+
     /// The rules of a Role or ClusterRole object.
     pub(crate) fn all_of(role: &Value) -> Vec<Self> {
         read::items(role, "/rules")

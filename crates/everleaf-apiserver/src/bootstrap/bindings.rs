@@ -73,6 +73,10 @@ pub(super) fn of_apiserver() -> Vec<Binding> {
             "system:service-account-issuer-discovery",
             vec![group("system:serviceaccounts")],
         ),
+        same(
+            "system:cluster-trust-bundle-discovery",
+            vec![group("system:serviceaccounts")],
+        ),
         controller("system:controller:certificate-controller"),
         controller("system:controller:root-ca-cert-publisher"),
         local(

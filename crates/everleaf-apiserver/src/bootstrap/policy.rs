@@ -31,7 +31,7 @@ fn role(name: &'static str, rules: Vec<Rule>) -> Role {
     Role {
         name,
         namespace: None,
-        rules,
+        rules: rules.into_iter().map(Rule::sorted).collect(),
         labels: &[],
         gathers: None,
     }
@@ -80,15 +80,17 @@ fn path_roles() -> Vec<Role> {
         "/apis",
         "/apis/*",
     ];
-    const MONITORING: [&str; 8] = [
-        "/metrics",
-        "/metrics/*",
-        "/livez",
-        "/livez/*",
-        "/readyz",
-        "/readyz/*",
+    const MONITORING: [&str; 10] = [
+        "/flagz",
         "/healthz",
         "/healthz/*",
+        "/livez",
+        "/livez/*",
+        "/metrics",
+        "/metrics/slis",
+        "/readyz",
+        "/readyz/*",
+        "/statusz",
     ];
     const ISSUER_DISCOVERY: [&str; 4] = [
         "/.well-known/openid-configuration",
@@ -102,7 +104,13 @@ fn path_roles() -> Vec<Role> {
             "system:discovery",
             &[&HEALTH_PATHS[..], &DISCOVERY[..]].concat(),
         ),
-        get("system:monitoring", &MONITORING),
+        role(
+            "system:monitoring",
+            vec![
+                Rule::on_paths(&["get"], &MONITORING),
+                Rule::on(&["get"], CORE, &["nodes/metrics"]),
+            ],
+        ),
         get("system:public-info-viewer", &HEALTH_PATHS),
         get("system:service-account-issuer-discovery", &ISSUER_DISCOVERY),
     ]
@@ -164,6 +172,10 @@ fn certificate_roles() -> Vec<Role> {
             "system:certificates.k8s.io:legacy-unknown-approver",
             approve("kubernetes.io/legacy-unknown"),
         ),
+        role(
+            "system:cluster-trust-bundle-discovery",
+            vec![Rule::on(READ, CERTIFICATES, &["clustertrustbundles"])],
+        ),
     ]
 }
 
@@ -186,16 +198,12 @@ fn node_roles() -> Vec<Role> {
                 Rule::on(
                     &["*"],
                     CORE,
-                    &[
-                        "nodes/proxy",
-                        "nodes/metrics",
-                        "nodes/spec",
-                        "nodes/stats",
-                        "nodes/log",
-                        "nodes/configz",
-                        "nodes/healthz",
-                        "nodes/pods",
-                    ],
+                    &["nodes/proxy", "nodes/metrics", "nodes/stats", "nodes/log"],
+                ),
+                Rule::on(
+                    &["*"],
+                    CORE,
+                    &["nodes/pods", "nodes/healthz", "nodes/configz"],
                 ),
             ],
         ),
@@ -213,22 +221,12 @@ pub(crate) fn node_rules() -> Vec<Rule> {
             &["subjectaccessreviews", "localsubjectaccessreviews"],
         ),
         Rule::on(READ, CORE, &["services"]),
-        Rule::on(
-            &["create", "get", "list", "watch", "update", "patch"],
-            CORE,
-            &["nodes"],
-        ),
+        Rule::on(&["create", "get", "list", "watch"], CORE, &["nodes"]),
         Rule::on(&["update", "patch"], CORE, &["nodes/status"]),
-        Rule::on(
-            &["create", "update", "patch"],
-            &["", "events.k8s.io"],
-            &["events"],
-        ),
-        Rule::on(
-            &["get", "list", "watch", "create", "delete"],
-            CORE,
-            &["pods"],
-        ),
+        Rule::on(&["update", "patch"], CORE, &["nodes"]),
+        events(),
+        Rule::on(READ, CORE, &["pods"]),
+        Rule::on(&["create", "delete"], CORE, &["pods"]),
         Rule::on(&["update", "patch"], CORE, &["pods/status"]),
         Rule::on(&["create"], CORE, &["pods/eviction"]),
         Rule::on(READ, CORE, &["secrets", "configmaps"]),
@@ -237,13 +235,7 @@ pub(crate) fn node_rules() -> Vec<Rule> {
             CORE,
             &["persistentvolumeclaims", "persistentvolumes"],
         ),
-        Rule::on(
-            &["get", "update", "patch"],
-            CORE,
-            &["persistentvolumeclaims/status"],
-        ),
-        Rule::on(&["get"], CORE, &["endpoints", "serviceaccounts"]),
-        Rule::on(&["create"], CORE, &["serviceaccounts/token"]),
+        Rule::on(&["get"], CORE, &["endpoints"]),
         Rule::on(
             &["create", "get", "list", "watch"],
             CERTIFICATES,
@@ -254,14 +246,21 @@ pub(crate) fn node_rules() -> Vec<Rule> {
             LEASES,
             &["leases"],
         ),
+        Rule::on(&["get"], &["storage.k8s.io"], &["volumeattachments"]),
+        Rule::on(&["create"], CORE, &["serviceaccounts/token"]),
     ];
-    rules.extend(node_rules_of_other_groups());
+    rules.extend(node_rules_since_then());
     rules
 }
 
-fn node_rules_of_other_groups() -> Vec<Rule> {
+/// What came with a feature, in upstream's order.
+fn node_rules_since_then() -> Vec<Rule> {
     vec![
-        Rule::on(&["get"], &["storage.k8s.io"], &["volumeattachments"]),
+        Rule::on(
+            &["get", "update", "patch"],
+            CORE,
+            &["persistentvolumeclaims/status"],
+        ),
         Rule::on(READ, &["storage.k8s.io"], &["csidrivers"]),
         Rule::on(
             &["get", "create", "update", "patch", "delete"],
@@ -276,6 +275,7 @@ fn node_rules_of_other_groups() -> Vec<Rule> {
             &["resourceslices"],
         ),
         Rule::on(READ, CERTIFICATES, &["clustertrustbundles"]),
+        Rule::on(&["get"], CORE, &["serviceaccounts"]),
         Rule::on(
             &["get", "list", "watch", "create"],
             CERTIFICATES,
@@ -293,17 +293,18 @@ fn controller_roles() -> Vec<Role> {
                 Rule::on(&["create"], LEASES, &["leases"]),
                 Rule::on(&["get", "update"], LEASES, &["leases"])
                     .named(&["kube-controller-manager"]),
-                Rule::on(
-                    &["create", "get", "update"],
-                    CORE,
-                    &["secrets", "serviceaccounts"],
-                ),
+                Rule::on(&["create"], CORE, &["secrets", "serviceaccounts"]),
                 Rule::on(&["delete"], CORE, &["secrets"]),
-                Rule::on(&["get"], CORE, &["namespaces", "configmaps"]),
-                Rule::on(&["create"], CORE, &["serviceaccounts/token"]),
+                Rule::on(
+                    &["get"],
+                    CORE,
+                    &["namespaces", "secrets", "serviceaccounts", "configmaps"],
+                ),
+                Rule::on(&["update"], CORE, &["secrets", "serviceaccounts"]),
                 Rule::on(&["create"], AUTHENTICATION, &["tokenreviews"]),
                 Rule::on(&["create"], AUTHORIZATION, &["subjectaccessreviews"]),
                 Rule::on(&["list", "watch"], &["*"], &["*"]),
+                Rule::on(&["create"], CORE, &["serviceaccounts/token"]),
             ],
         ),
         role(
@@ -406,17 +407,6 @@ fn user_roles() -> Vec<Role> {
 
 /// Roles inside the system namespaces.
 pub(super) fn local_roles() -> Vec<Role> {
-    let leader = |name| {
-        vec![
-            Rule::on(&["watch"], CORE, &["configmaps"]),
-            Rule::on(&["get", "update"], CORE, &["configmaps"]).named(&[name]),
-            Rule::on(
-                &["get", "list", "watch", "create", "update"],
-                LEASES,
-                &["leases"],
-            ),
-        ]
-    };
     vec![
         local_role(
             "kube-system",
@@ -429,7 +419,12 @@ pub(super) fn local_roles() -> Vec<Role> {
         local_role(
             "kube-system",
             "system::leader-locking-kube-controller-manager",
-            leader("kube-controller-manager"),
+            ["leases", "leasecandidates"]
+                .map(|resource| {
+                    let verbs = ["get", "list", "watch", "create", "update"];
+                    Rule::on(&verbs, LEASES, &[resource])
+                })
+                .into(),
         ),
         local_role(
             "kube-system",
