@@ -206,11 +206,13 @@ fn times_become_whole_seconds_in_utc() {
 }
 
 #[test]
-fn micro_times_need_a_fraction_and_keep_six_digits() {
+fn micro_times_have_six_digits_of_fraction() {
     let lease = |time: &str| format!(r#"{{"spec":{{"renewTime":"{time}"}}}}"#);
-    let object = decode(&LEASE, &lease("2026-01-02T03:04:05.1234567+01:00"));
+    let object = decode(&LEASE, &lease("2026-01-02T03:04:05.123456+01:00"));
     assert_eq!(object["spec"]["renewTime"], "2026-01-02T02:04:05.123456Z");
-    refuse(&LEASE, &lease("2026-01-02T03:04:05Z"));
+    for fraction in ["", ".12345", ".1234567", ".123456789"] {
+        refuse(&LEASE, &lease(&format!("2026-01-02T03:04:05{fraction}Z")));
+    }
 }
 
 #[test]

@@ -10,6 +10,9 @@ use super::{scalar, time, zero_item};
 use crate::fields::quote;
 use crate::schema::Kind;
 
+/// Digits of fraction that a `MicroTime` has, no more and no fewer.
+const MICRO_DIGITS: usize = 6;
+
 /// Reads one value; None for `null` and for what means unset.
 pub(super) struct ValueSeed<'r> {
     pub(super) kind: &'static Kind,
@@ -143,12 +146,12 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
                 None => Err(self.malformed(value, "a time such as 2006-01-02T15:04:05Z")),
             },
             Kind::MicroTime => match time::parse(value) {
-                Some(time) if time.has_fraction => {
+                Some(time) if time.fraction_digits == MICRO_DIGITS => {
                     Ok(Some(Value::String(time.instant.micro_time_text())))
                 }
                 _ => Err(self.malformed(
                     value,
-                    "a time with a fraction, such as 2006-01-02T15:04:05.000000Z",
+                    "a time with six digits of fraction, such as 2006-01-02T15:04:05.000000Z",
                 )),
             },
             Kind::Quantity if scalar::is_quantity(value) => Ok(Some(value.into())),

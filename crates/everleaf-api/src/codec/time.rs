@@ -90,11 +90,11 @@ fn push_digits(text: &mut String, value: i64, width: u32) {
     }
 }
 
-/// A parsed RFC 3339 text, and whether it had a fraction.
+/// A parsed RFC 3339 text, and how long its fraction was.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ParsedTime {
     pub(crate) instant: Instant,
-    pub(crate) has_fraction: bool,
+    pub(crate) fraction_digits: usize,
 }
 
 /// Reads RFC 3339 with any offset and any length of fraction (digits past nanoseconds are dropped). Strict otherwise:
@@ -110,7 +110,7 @@ pub(crate) fn parse(text: &str) -> Option<ParsedTime> {
     if hour > 23 || minute > 59 || second > 59 {
         return None;
     }
-    let (nanos, rest) = fraction(&b[19..])?;
+    let (nanos, fraction_digits, rest) = fraction(&b[19..])?;
     let offset_seconds = match rest {
         b"Z" => 0,
         [sign @ (b'+' | b'-'), h1, h2, b':', m1, m2] => {
@@ -124,17 +124,17 @@ pub(crate) fn parse(text: &str) -> Option<ParsedTime> {
         _ => return None,
     };
     let seconds = days * DAY_SECONDS + hour * 3600 + minute * 60 + second - offset_seconds;
-    let instant = Instant::new(seconds, nanos.unwrap_or_default())?;
+    let instant = Instant::new(seconds, nanos)?;
     Some(ParsedTime {
         instant,
-        has_fraction: nanos.is_some(),
+        fraction_digits,
     })
 }
 
-/// Nanoseconds of an optional fraction, and what follows it.
-fn fraction(b: &[u8]) -> Option<(Option<u32>, &[u8])> {
+/// Nanoseconds and digits of an optional fraction, and what follows it.
+fn fraction(b: &[u8]) -> Option<(u32, usize, &[u8])> {
     if !matches!(b.first(), Some(b'.' | b',')) {
-        return Some((None, b));
+        return Some((0, 0, b));
     }
     let length = b[1..].iter().take_while(|b| b.is_ascii_digit()).count();
     if length == 0 {
@@ -148,7 +148,7 @@ fn fraction(b: &[u8]) -> Option<(Option<u32>, &[u8])> {
         };
         sum * 10 + u32::from(digit)
     });
-    Some((Some(nanos), &b[1 + length..]))
+    Some((nanos, length, &b[1 + length..]))
 }
 
 fn digits(bytes: &[u8]) -> Option<i64> {

@@ -33,9 +33,17 @@ fn cells(object: &Value, now: Timestamp) -> Vec<Value> {
     ]
 }
 
+/// Members of coordinated leader election, which is off in Kubernetes unless somebody turns it on: not for clients to
+/// set (`pkg/registry/coordination/lease/strategy.go`).
+const COORDINATED: [&str; 2] = ["strategy", "preferredHolder"];
+
 struct LeaseStrategy;
 
 impl Strategy for LeaseStrategy {
+    fn prepare_create(&self, object: &mut Value, _context: &Context<'_>) {
+        drop_coordinated(object, &Value::Null);
+    }
+
     fn validate_create(&self, object: &Value, _context: &Context<'_>) -> Vec<FieldError> {
         let mut errors = Vec::new();
         let spec = &object["spec"];
@@ -50,7 +58,44 @@ impl Strategy for LeaseStrategy {
         errors
     }
 
+    fn prepare_update(&self, new: &mut Value, old: &Value, _context: &Context<'_>) {
+        drop_coordinated(new, old);
+    }
+
     fn validate_update(&self, new: &Value, _old: &Value, context: &Context<'_>) -> Vec<FieldError> {
         self.validate_create(new, context)
+    }
+}
+
+/// What `old` has, may stay and change.
+fn drop_coordinated(new: &mut Value, old: &Value) {
+    let Some(spec) = new.get_mut("spec").and_then(Value::as_object_mut) else {
+        return;
+    };
+    for member in COORDINATED {
+        if old["spec"][member].is_null() {
+            spec.remove(member);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn coordinated_election_is_off() {
+        let asked =
+            json!({"spec": {"holderIdentity": "a", "strategy": "s", "preferredHolder": "b"}});
+        let mut new = asked.clone();
+        drop_coordinated(&mut new, &Value::Null);
+        assert_eq!(new, json!({"spec": {"holderIdentity": "a"}}));
+        let mut new = asked.clone();
+        drop_coordinated(&mut new, &json!({"spec": {"strategy": "t"}}));
+        assert_eq!(
+            new,
+            json!({"spec": {"holderIdentity": "a", "strategy": "s"}})
+        );
     }
 }
