@@ -64,6 +64,14 @@ pub fn qualified(text: &str) -> Result<(), String> {
     }
 }
 
+/// Finalizers without a domain that Kubernetes knows.
+const STANDARD_FINALIZERS: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
+
+/// A qualified name that is a finalizer: it has a domain or is a standard one.
+pub fn is_finalizer(name: &str) -> bool {
+    name.contains('/') || STANDARD_FINALIZERS.contains(&name)
+}
+
 /// The name of a qualified name, or the value of a label that is not empty.
 pub fn qualified_part(text: &str) -> Result<(), String> {
     let bytes = text.as_bytes();

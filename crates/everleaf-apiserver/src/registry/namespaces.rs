@@ -1,6 +1,7 @@
 //! Namespaces. Deleting one deletes what is in it; the engine does that, see
 //! `handler/namespace_deletion.rs`.
 
+use everleaf_api::fields::{ERRORS_SHOWN_MAX, FieldError, quote};
 use everleaf_api::table::Column;
 use everleaf_api::{meta, types};
 use jiff::Timestamp;
@@ -12,9 +13,21 @@ use crate::read;
 /// Label that carries a namespace's name, so that selectors can find it.
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
+/// Finalizer that every namespace is born with: its contents go first.
+const KUBERNETES: &str = "kubernetes";
+/// A namespace in use, and one on its way out.
+const ACTIVE: &str = "Active";
+const TERMINATING: &str = "Terminating";
+
+/// Each is deleted by name: there is no collection to delete.
+const VERBS: &[&str] = &[
+    "create", "delete", "get", "list", "patch", "update", "watch",
+];
+
 /// Namespaces.
 pub static NAMESPACES: Descriptor = Descriptor {
     short_names: &["ns"],
+    verbs: VERBS,
     subresources: &["status"],
     strategy: &NamespaceStrategy,
     columns: COLUMNS,
@@ -41,19 +54,66 @@ fn cells(object: &Value, now: Timestamp) -> Vec<Value> {
 
 struct NamespaceStrategy;
 
+/// `pkg/registry/core/namespace/strategy.go`.
 impl Strategy for NamespaceStrategy {
     fn prepare_create(&self, object: &mut Value, _context: &Context<'_>) {
-        object["status"] = json!({"phase": "Active"});
-        object["spec"] = json!({"finalizers": ["kubernetes"]});
+        object["status"] = json!({"phase": ACTIVE});
+        let mut finalizers = read::texts(object, "/spec/finalizers");
+        if !finalizers.iter().any(|finalizer| finalizer == KUBERNETES) {
+            finalizers.push(KUBERNETES.to_owned());
+        }
+        object["spec"] = json!({"finalizers": finalizers});
         label(object);
+    }
+
+    fn validate_create(&self, object: &Value, _context: &Context<'_>) -> Vec<FieldError> {
+        let path = "spec.finalizers";
+        let mut errors = Vec::new();
+        for finalizer in read::texts(object, "/spec/finalizers") {
+            if errors.len() > ERRORS_SHOWN_MAX {
+                break;
+            }
+            if let Err(text) = names::qualified(&finalizer) {
+                errors.push(FieldError::invalid(path, &quote(&finalizer), &text));
+            }
+            if !names::is_finalizer(&finalizer) {
+                let text = "name is neither a standard finalizer name nor is it fully qualified";
+                errors.push(FieldError::invalid(path, &quote(&finalizer), text));
+            }
+        }
+        errors
     }
 
     fn prepare_update(&self, new: &mut Value, old: &Value, context: &Context<'_>) {
         new["spec"] = old["spec"].clone();
         if context.subresource != "status" {
             new["status"] = old["status"].clone();
+        } else if read::text(new, "/status/phase").is_empty() {
+            new["status"]["phase"] = ACTIVE.into();
         }
         label(new);
+    }
+
+    /// The phase says nothing else than whether it is being deleted.
+    fn validate_update(&self, new: &Value, _old: &Value, context: &Context<'_>) -> Vec<FieldError> {
+        if context.subresource != "status" {
+            return Vec::new();
+        }
+        let phase = read::text(new, "/status/phase");
+        let (expected, detail) = match meta::deletion_timestamp(new) {
+            None => (
+                ACTIVE,
+                "may only be 'Active' if `deletionTimestamp` is empty",
+            ),
+            Some(_) => (
+                TERMINATING,
+                "may only be 'Terminating' if `deletionTimestamp` is not empty",
+            ),
+        };
+        if phase == expected {
+            return Vec::new();
+        }
+        vec![FieldError::invalid("status.Phase", &quote(phase), detail)]
     }
 }
 
@@ -65,4 +125,63 @@ fn label(object: &mut Value) {
         *labels = json!({});
     }
     labels[NAME_LABEL] = name.into();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::user::User;
+
+    fn context<'a>(user: &'a User, subresource: &'a str) -> Context<'a> {
+        Context {
+            user,
+            subresource,
+            now: Timestamp::UNIX_EPOCH,
+            request: None,
+        }
+    }
+
+    #[test]
+    fn finalizers_of_the_client_stay() {
+        let user = User::default();
+        let check = |asked: Value, kept: Value, faults: usize| {
+            let mut object = json!({"metadata": {"name": "a"}, "spec": {"finalizers": asked}});
+            NamespaceStrategy.prepare_create(&mut object, &context(&user, ""));
+            assert_eq!(object["spec"]["finalizers"], kept);
+            let errors = NamespaceStrategy.validate_create(&object, &context(&user, ""));
+            assert_eq!(errors.len(), faults, "{errors:?}");
+            assert!(errors.iter().all(|error| error.path == "spec.finalizers"));
+        };
+        check(Value::Null, json!(["kubernetes"]), 0);
+        check(
+            json!(["kubernetes", "a.b/c"]),
+            json!(["kubernetes", "a.b/c"]),
+            0,
+        );
+        check(json!(["orphan"]), json!(["orphan", "kubernetes"]), 0);
+        check(json!(["own"]), json!(["own", "kubernetes"]), 1);
+        check(json!(["not one"]), json!(["not one", "kubernetes"]), 2);
+    }
+
+    #[test]
+    fn the_phase_follows_the_deletion() {
+        let user = User::default();
+        let context = context(&user, "status");
+        let live = json!({"metadata": {"name": "a"}});
+        let deleted =
+            json!({"metadata": {"name": "a", "deletionTimestamp": "2026-01-01T00:00:00Z"}});
+        let check = |object: &Value, phase: &str, is_good: bool| {
+            let mut new = object.clone();
+            new["status"] = json!({"phase": phase});
+            NamespaceStrategy.prepare_update(&mut new, object, &context);
+            let errors = NamespaceStrategy.validate_update(&new, object, &context);
+            assert_eq!(errors.is_empty(), is_good, "{new} {errors:?}");
+        };
+        check(&live, "Active", true);
+        check(&live, "", true);
+        check(&live, "Terminating", false);
+        check(&live, "Odd", false);
+        check(&deleted, "Terminating", true);
+        check(&deleted, "Active", false);
+    }
 }
