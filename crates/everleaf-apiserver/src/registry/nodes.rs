@@ -1,11 +1,13 @@
 //! Nodes: what an agent or a kubelet tells of its machine.
 
+mod rules;
+
 use everleaf_api::table::Column;
 use everleaf_api::{meta, types};
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::{AGE_COLUMN, Context, Descriptor, NAME_COLUMN, Strategy, age, text_column};
+use super::{AGE_COLUMN, Descriptor, NAME_COLUMN, age, text_column};
 use crate::read;
 
 /// Prefix of the labels that give a node its roles.
@@ -18,7 +20,7 @@ pub static NODES: Descriptor = Descriptor {
     short_names: &["no"],
     storage: "minions",
     subresources: &["status"],
-    strategy: &NodeStrategy,
+    strategy: &rules::NodeStrategy,
     columns: COLUMNS,
     cells,
     selectable: &["spec.unschedulable"],
@@ -47,6 +49,11 @@ fn cells(object: &Value, now: Timestamp) -> Vec<Value> {
             text => text.to_owned(),
         }
     };
+    let mut kernel = reported("kernelVersion");
+    match read::text(object, "/status/nodeInfo/architecture") {
+        "" => {}
+        architecture => kernel.push_str(&format!(" ({architecture})")),
+    }
     vec![
         meta::name(object).into(),
         status(object).into(),
@@ -56,7 +63,7 @@ fn cells(object: &Value, now: Timestamp) -> Vec<Value> {
         address(object, "InternalIP").into(),
         address(object, "ExternalIP").into(),
         reported("osImage").into(),
-        reported("kernelVersion").into(),
+        kernel.into(),
         reported("containerRuntimeVersion").into(),
     ]
 }
@@ -109,25 +116,10 @@ fn address(object: &Value, kind: &str) -> String {
         .to_owned()
 }
 
-struct NodeStrategy;
-
-impl Strategy for NodeStrategy {
-    fn prepare_update(&self, new: &mut Value, old: &Value, context: &Context<'_>) {
-        let kept = if context.subresource == "status" {
-            "spec"
-        } else {
-            "status"
-        };
-        new[kept] = match &old[kept] {
-            Value::Null => json!({}),
-            present => present.clone(),
-        };
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn columns() {
@@ -137,7 +129,8 @@ mod tests {
             "spec": {"unschedulable": true},
             "status": {"conditions": [{"type": "Ready", "status": "False"}],
                 "addresses": [{"type": "InternalIP", "address": "10.0.0.1"}],
-                "nodeInfo": {"kubeletVersion": "v1.37.0", "osImage": "Debian"}}});
+                "nodeInfo": {"kubeletVersion": "v1.37.0", "osImage": "Debian",
+                    "architecture": "amd64"}}});
         let expected = json!([
             "n1",
             "NotReady,SchedulingDisabled",
@@ -147,7 +140,7 @@ mod tests {
             "10.0.0.1",
             "<none>",
             "Debian",
-            "<unknown>",
+            "<unknown> (amd64)",
             "<unknown>"
         ]);
         assert_eq!(Value::from(cells(&node, now)), expected);
