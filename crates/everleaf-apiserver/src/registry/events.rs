@@ -60,13 +60,7 @@ const COLUMNS: &[Column] = &[
     text_column("Source", 1, "Who reports it."),
     text_column("Message", 0, "For people."),
     text_column("First Seen", 1, "Time since it was first seen."),
-    Column {
-        name: "Count",
-        kind: "integer",
-        format: "",
-        priority: 1,
-        doc: "How often it was seen.",
-    },
+    text_column("Count", 1, "How often it was seen."),
     Column {
         priority: 1,
         ..super::NAME_COLUMN
@@ -183,6 +177,7 @@ impl Strategy for EventStrategy {
         if of_cluster && !matches!(here, "default" | "kube-system") {
             elsewhere();
         }
+        validate_component(object, &mut errors);
         let mut demand = |member: &str, bytes_max: usize, required: bool| {
             let text = read::text(object, &format!("/{member}"));
             if required && text.is_empty() {
@@ -193,24 +188,28 @@ impl Strategy for EventStrategy {
                 errors.push(FieldError::invalid(member, &quote(""), &detail));
             }
         };
-        demand("reportingComponent", usize::MAX, true);
         demand("reportingInstance", WORD_BYTES_MAX, true);
         demand("action", WORD_BYTES_MAX, true);
         demand("reason", WORD_BYTES_MAX, true);
         demand("message", MESSAGE_BYTES_MAX, false);
-        let component = read::text(object, "/reportingComponent");
-        if let Err(text) = names::qualified(component) {
-            errors.push(FieldError::invalid(
-                "reportingComponent",
-                &quote(component),
-                &text,
-            ));
-        }
         errors
     }
 
     fn validate_update(&self, new: &Value, _old: &Value, context: &Context<'_>) -> Vec<FieldError> {
         self.validate_create(new, context)
+    }
+}
+
+fn validate_component(object: &Value, errors: &mut Vec<FieldError>) {
+    let path = "reportingComponent";
+    let component = read::text(object, "/reportingComponent");
+    if component.is_empty() {
+        errors.push(FieldError::required(path, ""));
+        let text = "name part must be non-empty";
+        errors.push(FieldError::invalid(path, &quote(component), text));
+    }
+    if let Err(text) = names::qualified(component) {
+        errors.push(FieldError::invalid(path, &quote(component), &text));
     }
 }
 

@@ -84,6 +84,7 @@ fn the_newer_form_is_held_to_more() {
         &[
             "reportingComponent FieldValueRequired",
             "reportingComponent FieldValueInvalid",
+            "reportingComponent FieldValueInvalid",
         ],
     );
     check(
