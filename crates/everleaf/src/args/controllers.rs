@@ -9,7 +9,7 @@ use std::path::PathBuf;
 /// Flags of `controllers`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  everleaf controllers --kubeconfig controllers.conf \\\n      --cluster-signing-cert-file ca.crt --cluster-signing-key-file ca.key\n  everleaf controllers --kubeconfig controllers.conf --controllers=csrapproving,csrcleaner\n\nIn place of a kube-controller-manager, or as its stand-in, no flags are needed: one of them leads, the others wait.\nBeside one, switch its csr controllers off (--controllers=*,-csrsigning,-csrapproving,-csrcleaner there) and contend\nfor another lease (--leader-elect-resource-name=everleaf-controllers here).\n\nOther flags of kube-controller-manager are accepted and have no effect."
+    after_help = "Examples:\n  everleaf controllers --kubeconfig controllers.conf \\\n      --cluster-signing-cert-file ca.crt --cluster-signing-key-file ca.key\n  everleaf controllers --kubeconfig controllers.conf --controllers=csrapproving,csrcleaner\n\nIn place of a kube-controller-manager, or as its stand-in, no flags are needed: one of them leads, the others wait.\nBeside one, switch its csr controllers off (--controllers=*,-csrsigning,-csrapproving,-csrcleaner there) and contend for another lease (--leader-elect-resource-name=everleaf-controllers here).\n\nOther flags of kube-controller-manager are accepted and have no effect."
 )]
 pub(crate) struct ControllersArgs {
     /// Kubeconfig of the API server to serve

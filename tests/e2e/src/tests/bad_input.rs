@@ -107,6 +107,19 @@ fn flags(sandbox: &Sandbox) -> Result<Verdict> {
         ),
         (
             vec![
+                "controllers",
+                "--kubeconfig",
+                "x",
+                "--leader-elect-resource-lock=endpoints",
+                "--leader-elect-renew-deadline=15s",
+            ],
+            vec![
+                "\"leases\", not \"endpoints\"",
+                "leaseDuration must be greater than renewDeadline",
+            ],
+        ),
+        (
+            vec![
                 "apiserver",
                 "--data-dir",
                 "x",

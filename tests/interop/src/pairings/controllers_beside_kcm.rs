@@ -52,7 +52,8 @@ fn run(sandbox: &Sandbox) -> Result<Verdict> {
             contest.start_ours()?;
             contest.stands_by_for(&leader)?;
             contest.signed_by(&admin, BY_KCM)?;
-            contest.leader_metric(0)
+            contest.leader_metric(0)?;
+            contest.nobody_signs_while_the_leader_pauses(&admin)
         },
     )?;
     sandbox.point(
@@ -184,6 +185,20 @@ impl Contest<'_> {
             certificate.lifetime().as_mins(),
             minutes,
         )
+    }
+
+    /// The leader stands still, for less than its lease lasts: a request waits for it.
+    fn nobody_signs_while_the_leader_pauses(&mut self, admin: &Kubectl<'_>) -> Result<()> {
+        let sandbox = self.stack.sandbox;
+        let by = Kubectl::new(sandbox, self.stack.bootstrap_kubeconfig()?);
+        self.stack.part("kube-controller-manager")?.pause()?;
+        let request = file_client(sandbox, &by, "patient", "patient")?;
+        std::thread::sleep(Duration::from_secs(2));
+        same("its state meanwhile", request.state(admin)?, Vec::new())?;
+        self.stack.part("kube-controller-manager")?.resume()?;
+        let certificate = request.issued(admin, SECONDS_MAX)?;
+        let minutes = certificate.lifetime().as_mins();
+        same("lifetime in minutes", minutes, BY_KCM)
     }
 
     /// Writes another holder into the lease, which is what a leader sees that was cut off for long.
