@@ -65,8 +65,25 @@ pub(super) const TESTS: &[Test] = &[
     },
 ];
 
+/// Command lines without their program, and words of what must be said about them.
+type WrongFlags = (Vec<&'static str>, Vec<&'static str>);
+
 fn flags(sandbox: &Sandbox) -> Result<Verdict> {
-    for (args, words) in [
+    for (args, words) in wrong_flags().into_iter().chain(wrong_controllers()) {
+        let said = run(&mut sandbox.everleaf(&args))?.failed_with(2)?;
+        for word in words {
+            ensure_that!(said.contains(word), "{args:?}: no {word:?} in {said}");
+        }
+    }
+    ensure_that!(
+        !sandbox.path("x").exists() && !sandbox.path("pki").exists(),
+        "files were made"
+    );
+    Ok(Verdict::Passed)
+}
+
+fn wrong_flags() -> Vec<WrongFlags> {
+    vec![
         (
             vec!["agent", "--rotate-certficates"],
             vec!["--rotate-certficates", "--rotate-certificates"],
@@ -87,39 +104,6 @@ fn flags(sandbox: &Sandbox) -> Result<Verdict> {
         (vec!["upp"], vec!["upp", "up"]),
         (
             vec![
-                "controllers",
-                "--kubeconfig",
-                "x",
-                "--controllers",
-                "csrsinging",
-            ],
-            vec!["csrsinging", "csrsigning"],
-        ),
-        (
-            vec![
-                "controllers",
-                "--kubeconfig",
-                "x",
-                "--cluster-signing-cert-file",
-                "ca.crt",
-            ],
-            vec!["cannot specify cert without key"],
-        ),
-        (
-            vec![
-                "controllers",
-                "--kubeconfig",
-                "x",
-                "--leader-elect-resource-lock=endpoints",
-                "--leader-elect-renew-deadline=15s",
-            ],
-            vec![
-                "\"leases\", not \"endpoints\"",
-                "leaseDuration must be greater than renewDeadline",
-            ],
-        ),
-        (
-            vec![
                 "apiserver",
                 "--data-dir",
                 "x",
@@ -132,17 +116,34 @@ fn flags(sandbox: &Sandbox) -> Result<Verdict> {
             vec!["agent", "--kubeconfig", "x", "--cert-dir", "pki"],
             vec!["--rotate-certificates"],
         ),
-    ] {
-        let said = run(&mut sandbox.everleaf(&args))?.failed_with(2)?;
-        for word in words {
-            ensure_that!(said.contains(word), "{args:?}: no {word:?} in {said}");
-        }
-    }
-    ensure_that!(
-        !sandbox.path("x").exists() && !sandbox.path("pki").exists(),
-        "files were made"
-    );
-    Ok(Verdict::Passed)
+    ]
+}
+
+fn wrong_controllers() -> impl Iterator<Item = WrongFlags> {
+    let common = ["controllers", "--kubeconfig", "x"];
+    let cases: [(&[&str], &[&str]); 3] = [
+        (
+            &["--controllers", "csrsinging"],
+            &["csrsinging", "csrsigning"],
+        ),
+        (
+            &["--cluster-signing-cert-file", "ca.crt"],
+            &["cannot specify cert without key"],
+        ),
+        (
+            &[
+                "--leader-elect-resource-lock=endpoints",
+                "--leader-elect-renew-deadline=15s",
+            ],
+            &[
+                "\"leases\", not \"endpoints\"",
+                "leaseDuration must be greater than renewDeadline",
+            ],
+        ),
+    ];
+    cases
+        .into_iter()
+        .map(move |(flags, words)| ([&common, flags].concat(), words.to_vec()))
 }
 
 fn files(sandbox: &Sandbox) -> Result<Verdict> {
