@@ -20,6 +20,8 @@ pub struct Resource {
     pub namespaced: bool,
     /// Kind.
     pub kind: &'static str,
+    /// Group and version of the kind, when they are not the resource's own: a subresource may speak of another type.
+    pub kind_version: Option<(&'static str, &'static str)>,
     /// Verbs, sorted.
     pub verbs: &'static [&'static str],
     /// Short names.
@@ -130,6 +132,10 @@ fn resource_entry(resource: &Resource) -> Value {
         "kind": resource.kind,
         "verbs": resource.verbs,
     });
+    if let Some((group, version)) = resource.kind_version {
+        entry["group"] = group.into();
+        entry["version"] = version.into();
+    }
     if !resource.short_names.is_empty() {
         entry["shortNames"] = resource.short_names.into();
     }
@@ -216,5 +222,7 @@ fn aggregated_resources(resources: &[Resource], group: &str, version: &str) -> V
 
 /// Group and version of the kind; an empty group is kept, so that clients do not fall back to another.
 fn response_kind(resource: &Resource) -> Value {
-    json!({"group": resource.group, "version": resource.version, "kind": resource.kind})
+    let own = (resource.group, resource.version);
+    let (group, version) = resource.kind_version.unwrap_or(own);
+    json!({"group": group, "version": version, "kind": resource.kind})
 }

@@ -124,6 +124,21 @@ pub enum Presence {
     OmitEmpty,
     /// Pointer: absent differs from zero, in both encodings.
     Pointer,
+    /// Pointer that JSON does not omit: absent is printed as `null`.
+    Nullable,
+}
+
+impl Presence {
+    /// True when absent differs from zero.
+    #[must_use]
+    pub const fn is_pointer(self) -> bool {
+        matches!(self, Self::Pointer | Self::Nullable)
+    }
+
+    /// True when JSON has the member even if the object has not.
+    pub(crate) const fn is_always_printed(self) -> bool {
+        matches!(self, Self::Always | Self::Nullable)
+    }
 }
 
 /// A served type: group, version, kind and its root message.

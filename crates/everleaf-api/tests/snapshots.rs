@@ -142,6 +142,7 @@ fn resources() -> Vec<Resource> {
         singular: "",
         namespaced,
         kind,
+        kind_version: None,
         verbs: &["get", "list"],
         short_names,
         categories: &[],

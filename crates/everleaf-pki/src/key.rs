@@ -18,7 +18,7 @@
 
 mod public;
 
-pub use public::{PublicKey, PublicKeyKind};
+pub use public::{KeyNumbers, PublicKey, PublicKeyKind};
 
 use crate::asn1::{self, SEQUENCE, bit_string, encoded, oid};
 use crate::pem;

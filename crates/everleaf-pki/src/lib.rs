@@ -55,6 +55,9 @@ mod usage;
 
 pub use certificate::{CertificateError, Chain, Credential, Fingerprint, Leaf, Lifetime, Serial};
 pub use issuer::{ApprovedRequest, IssueError, Issued, Issuer, Profile};
-pub use key::{KeyAlgorithm, KeyError, KeySource, PrivateKey, PublicKey, SystemKeySource};
+pub use key::{
+    KeyAlgorithm, KeyError, KeyNumbers, KeySource, PrivateKey, PublicKey, PublicKeyKind,
+    SystemKeySource,
+};
 pub use request::{RequestError, Subject, Template, VerifiedRequest};
 pub use signer::{SignerName, Usage};

@@ -9,6 +9,9 @@ use everleaf_apiserver::writer::Mode;
 use std::path::Path;
 use std::sync::Arc;
 
+/// Who signs the tokens of service accounts, as kubeadm names it.
+pub(crate) const SERVICE_ACCOUNT_ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+
 /// Opens the store in `directory` and rebuilds the server's state from it. `address` is where clients reach it.
 pub(crate) fn open(
     directory: &Path,

@@ -8,6 +8,7 @@ use everleaf_apiserver::authz::Authorizer;
 use everleaf_apiserver::handler::{Config, Limits, Server, Version, WatchStream};
 use everleaf_apiserver::store::Memory;
 use everleaf_apiserver::writer::Mode;
+use everleaf_pki::{KeyAlgorithm, PrivateKey};
 use everleaf_recordings::difference::compare;
 use everleaf_recordings::matrix::{self, Matrix};
 use everleaf_recordings::play::ClientCertificate;
@@ -47,6 +48,12 @@ impl Ours {
                 token_auth_csv: TOKENS_CSV.to_owned(),
                 anonymous: true,
                 bootstrap_tokens: true,
+                service_accounts: Some(authn::ServiceAccountConfig {
+                    issuer: "https://kubernetes.default.svc".to_owned(),
+                    audiences: Vec::new(),
+                    signing_key: Some(Arc::new(PrivateKey::generate(KeyAlgorithm::EcdsaP256)?)),
+                    verification_keys: Vec::new(),
+                }),
                 ..authn::Config::default()
             })?,
             authorizer: Authorizer::default(),

@@ -48,7 +48,10 @@ const EDGES: [(&str, &[&str]); 13] = [
         &["everleaf-stage", "everleaf-recordings"],
     ),
     // For its test alone; the library knows no server.
-    ("everleaf-recordings", &["everleaf-apiserver"]),
+    (
+        "everleaf-recordings",
+        &["everleaf-apiserver", "everleaf-pki"],
+    ),
     ("xtask", &[]),
 ];
 

@@ -68,11 +68,12 @@ fn members_of(out: &mut Vec<u8>, table: &Message, members: &Map<String, Value>) 
         let present = members
             .get(field.json)
             .filter(|value| fits(&field.kind, value));
-        if present.is_none() && field.presence != Presence::Always {
+        let always_printed = field.presence.is_always_printed();
+        if present.is_none() && !always_printed {
             continue;
         }
         let left_out = present.is_none_or(|value| is_left_out(field, value));
-        if left_out && field.presence != Presence::Always {
+        if left_out && !always_printed {
             continue;
         }
         if out.len() > start {
@@ -82,6 +83,7 @@ fn members_of(out: &mut Vec<u8>, table: &Message, members: &Map<String, Value>) 
         out.push(b':');
         match present.filter(|_| !left_out) {
             Some(value) => one(out, &field.kind, value),
+            None if field.presence == Presence::Nullable => out.extend_from_slice(b"null"),
             None => match (&field.kind, zero(&field.kind)) {
                 (Kind::Message(table), _) => message(out, table, &Value::Null),
                 (kind, Some(value)) => one(out, kind, &value),

@@ -61,7 +61,7 @@ fn is_left_out(field: &Field, value: &Value) -> bool {
     };
     match field.presence {
         // An empty list behind a pointer does not occur in the tables; a zero behind one is kept.
-        Presence::Pointer => false,
+        Presence::Pointer | Presence::Nullable => false,
         Presence::OmitEmpty => empty,
         Presence::Always => empty && matches!(field.kind, Kind::List(..) | Kind::Map(_)),
     }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::proto_read::MAGIC;
 use super::{scalar, sorted_entries, time};
-use crate::schema::{Field, Kind, Message, Presence, Type};
+use crate::schema::{Field, Kind, Message, Type};
 
 pub(crate) fn document(ty: &Type, object: &Value) -> Vec<u8> {
     envelope(&ty.api_version(), ty.kind, |out| {
@@ -56,7 +56,7 @@ fn message(out: &mut Vec<u8>, table: &Message, value: &Value) {
 
 fn one_field(out: &mut Vec<u8>, field: &Field, value: &Value) {
     let number = field.number;
-    let optional = field.presence == Presence::Pointer;
+    let optional = field.presence.is_pointer();
     match (&field.kind, value) {
         (Kind::List(item, _), Value::Array(items)) => {
             for value in items {

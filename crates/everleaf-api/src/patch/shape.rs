@@ -2,7 +2,7 @@
 
 use crate::Status;
 use crate::fields::quote;
-use crate::schema::{Field, Kind, ListPatch, Message, Presence};
+use crate::schema::{Field, Kind, ListPatch, Message};
 
 /// The declared type of a value.
 #[derive(Debug, Clone, Copy)]
@@ -51,7 +51,7 @@ impl Shape {
             Kind::ExtraValue => Self::Opaque("string"),
             Kind::Bytes => Self::Opaque("uint8"),
             // Go looks through pointers without asking what they point to.
-            kind if field.presence == Presence::Pointer => Self::of(kind),
+            kind if field.presence.is_pointer() => Self::of(kind),
             _ => return Err(no_list()),
         };
         Ok(ListShape {

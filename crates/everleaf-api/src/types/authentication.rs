@@ -33,6 +33,53 @@ pub static TOKEN_REVIEW: Type = Type {
     ),
 };
 
+/// TokenRequest.
+pub static TOKEN_REQUEST: Type = Type {
+    group: "authentication.k8s.io",
+    version: "v1",
+    kind: "TokenRequest",
+    message: &Message::new(
+        "TokenRequest",
+        "Asks for a token of a service account.",
+        &[
+            METADATA,
+            f("spec", 2, Nested(&REQUEST_SPEC), Always, "What it shall be good for."),
+            f("status", 3, Nested(&REQUEST_STATUS), Always, "The token."),
+        ],
+    ),
+};
+
+static REQUEST_SPEC: Message = Message::new(
+    "TokenRequestSpec",
+    "What a token shall be good for.",
+    &[
+        f("audiences", 1, List(&String, Atomic), Always, "Who shall believe it; empty is the API server."),
+        f("expirationSeconds", 4, Int64, Nullable, "How long, at least 600; absent is an hour."),
+        f("boundObjectRef", 3, Nested(&BOUND_OBJECT), Nullable, "Object with which it ends."),
+        f("attestations", 5, Map(&ExtraValue), OmitEmpty, "What else it shall say; refused here."),
+    ],
+);
+
+static BOUND_OBJECT: Message = Message::new(
+    "BoundObjectReference",
+    "The object with which a token ends.",
+    &[
+        f("kind", 1, String, OmitEmpty, "Pod, Secret or Node."),
+        f("apiVersion", 2, String, OmitEmpty, "Group and version."),
+        f("name", 3, String, OmitEmpty, "Name."),
+        f("uid", 4, String, OmitEmpty, "UID."),
+    ],
+);
+
+static REQUEST_STATUS: Message = Message::new(
+    "TokenRequestStatus",
+    "The token that was asked for.",
+    &[
+        f("token", 1, String, Always, "The bearer token."),
+        f("expirationTimestamp", 2, Time, Always, "When it ends."),
+    ],
+);
+
 static SELF_STATUS: Message = Message::new(
     "SelfSubjectReviewStatus",
     "Who the caller is.",

@@ -23,7 +23,7 @@ pub mod rbac;
 pub mod storage;
 
 pub use self::core::{CONFIG_MAP, EVENT, NAMESPACE, SECRET, SERVICE_ACCOUNT};
-pub use authentication::{SELF_SUBJECT_REVIEW, TOKEN_REVIEW};
+pub use authentication::{SELF_SUBJECT_REVIEW, TOKEN_REQUEST, TOKEN_REVIEW};
 pub use authorization::{
     LOCAL_SUBJECT_ACCESS_REVIEW, SELF_SUBJECT_ACCESS_REVIEW, SELF_SUBJECT_RULES_REVIEW,
     SUBJECT_ACCESS_REVIEW,
@@ -61,6 +61,7 @@ pub static ALL: &[&Type] = &[
     &LOCAL_SUBJECT_ACCESS_REVIEW,
     &SELF_SUBJECT_REVIEW,
     &TOKEN_REVIEW,
+    &TOKEN_REQUEST,
     &DELETE_OPTIONS,
     &STATUS,
     &PARTIAL_OBJECT_METADATA,
@@ -73,7 +74,7 @@ mod table {
         Quantity, String, Time,
     };
     pub(super) use crate::schema::ListKind::{Atomic, Map as Keyed, Set};
-    pub(super) use crate::schema::Presence::{Always, OmitEmpty, Pointer};
+    pub(super) use crate::schema::Presence::{Always, Nullable, OmitEmpty, Pointer};
     pub(super) use crate::schema::{Field, Message, Type};
 
     use crate::schema::{Kind, Presence};

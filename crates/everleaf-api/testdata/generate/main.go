@@ -159,6 +159,11 @@ func objects() map[string]runtime.Object {
 	o["selfsubjectreview-full"] = &authn.SelfSubjectReview{ObjectMeta: m, Status: authn.SelfSubjectReviewStatus{UserInfo: user}}
 	o["tokenreview-empty"] = &authn.TokenReview{}
 	o["tokenreview-full"] = &authn.TokenReview{ObjectMeta: m, Spec: authn.TokenReviewSpec{Token: "t", Audiences: []string{"a"}}, Status: authn.TokenReviewStatus{Authenticated: true, User: user, Audiences: []string{"a", "b"}, Error: "e"}}
+	o["tokenrequest-empty"] = &authn.TokenRequest{}
+	o["tokenrequest-full"] = &authn.TokenRequest{ObjectMeta: m, Spec: authn.TokenRequestSpec{Audiences: []string{"a", ""}, ExpirationSeconds: p(int64(0)),
+		BoundObjectRef: &authn.BoundObjectReference{Kind: "Node", APIVersion: "v1", Name: "n1", UID: "u"}, Attestations: map[string]authn.AttestationValue{"b": {"1", ""}, "a": {}}},
+		Status: authn.TokenRequestStatus{Token: "t", ExpirationTimestamp: t0}}
+	o["tokenrequest-unbound"] = &authn.TokenRequest{ObjectMeta: small, Spec: authn.TokenRequestSpec{ExpirationSeconds: p(int64(3600)), BoundObjectRef: &authn.BoundObjectReference{}}}
 	o["partialobjectmetadata-full"] = &meta.PartialObjectMetadata{ObjectMeta: m}
 	o["deleteoptions-empty"] = &meta.DeleteOptions{}
 	o["deleteoptions-full"] = &meta.DeleteOptions{GracePeriodSeconds: p(int64(0)), Preconditions: &meta.Preconditions{UID: p(types.UID("u")), ResourceVersion: p("")}, OrphanDependents: p(false),

@@ -1,5 +1,5 @@
-//! Who is this? Client certificates, static tokens, bootstrap tokens, and anonymous as the last resort; then, as a step of
-//! its own, impersonation.
+//! Who is this? Client certificates, static tokens, tokens of service accounts, bootstrap tokens, and anonymous as the last
+//! resort; then, as a step of its own, impersonation.
 //!
 //! The methods form a union: an error of one does not stop another from accepting. When nobody accepts, a credential that
 //! was shown and found bad is 401; it never becomes anonymous (`apiserver/pkg/authentication/request/union`). This module
@@ -7,6 +7,7 @@
 
 mod bootstrap_token;
 mod impersonation;
+mod service_account;
 mod static_token;
 mod subject_uid;
 mod x509;
@@ -19,7 +20,9 @@ use http::{HeaderMap, header::AUTHORIZATION};
 use jiff::Timestamp;
 
 pub use self::impersonation::impersonate;
-use self::{static_token::StaticTokens, x509::ClientCa};
+pub use self::service_account::ServiceAccountConfig;
+pub(crate) use self::service_account::{Binding, Claims, Reference};
+use self::{service_account::ServiceAccounts, static_token::StaticTokens, x509::ClientCa};
 use crate::{objects::Objects, user::User};
 
 /// What the transport knows about the other side.
@@ -58,6 +61,8 @@ pub struct Config {
     pub front_proxy_ca_pem: String,
     /// Text of a `--token-auth-file`: `token,user,uid[,"group1,group2"]` per line; empty = none.
     pub token_auth_csv: String,
+    /// Tokens of service accounts; None = they are neither made nor believed.
+    pub service_accounts: Option<ServiceAccountConfig>,
     /// `--enable-bootstrap-token-auth`.
     pub bootstrap_tokens: bool,
     /// `--anonymous-auth`: a request without any credential is `system:anonymous`.
@@ -70,6 +75,7 @@ impl fmt::Debug for Config {
         f.debug_struct("Config")
             .field("x509", &!self.client_ca_pem.is_empty())
             .field("static_tokens", &!self.token_auth_csv.is_empty())
+            .field("service_accounts", &self.service_accounts.is_some())
             .field("bootstrap_tokens", &self.bootstrap_tokens)
             .field("anonymous", &self.anonymous)
             .finish()
@@ -91,6 +97,12 @@ pub enum ConfigError {
     /// The client CA bundle is not empty but holds no certificate.
     #[error("client CA bundle: no PEM block labelled CERTIFICATE in it")]
     NoClientCa,
+    /// A key of service-account tokens cannot be used.
+    #[error("service account key: {fault}")]
+    BadServiceAccountKey {
+        /// What is wrong.
+        fault: String,
+    },
     /// A line of the token file.
     #[error("token file: line {line}: {reason}")]
     BadTokenLine {
@@ -107,6 +119,7 @@ pub struct Authenticator {
     client_ca: ArcSwapOption<ClientCa>,
     front_proxy_ca_pem: String,
     static_tokens: StaticTokens,
+    service_accounts: Option<ServiceAccounts>,
     bootstrap_tokens: bool,
     anonymous: bool,
 }
@@ -126,6 +139,7 @@ impl fmt::Debug for Authenticator {
         f.debug_struct("Authenticator")
             .field("x509", &self.client_ca.load().is_some())
             .field("static_tokens", &!self.static_tokens.is_empty())
+            .field("service_accounts", &self.service_accounts.is_some())
             .field("bootstrap_tokens", &self.bootstrap_tokens)
             .field("anonymous", &self.anonymous)
             .finish()
@@ -139,6 +153,10 @@ impl Authenticator {
             client_ca: ArcSwapOption::empty(),
             front_proxy_ca_pem: config.front_proxy_ca_pem,
             static_tokens: StaticTokens::from_csv(&config.token_auth_csv)?,
+            service_accounts: config
+                .service_accounts
+                .map(ServiceAccounts::new)
+                .transpose()?,
             bootstrap_tokens: config.bootstrap_tokens,
             anonymous: config.anonymous,
         };
@@ -220,28 +238,79 @@ impl Authenticator {
         Err(Status::unauthorized())
     }
 
-    /// Judges a bearer token alone (TokenReview): None when no method accepts it.
+    /// Judges a bearer token alone, shown to this server: None when no method accepts it.
     pub fn authenticate_token(
         &self,
         token: &str,
         objects: &dyn Objects,
         now: Timestamp,
     ) -> Option<User> {
-        self.static_tokens
-            .user(token)
-            .or_else(|| {
-                if !self.bootstrap_tokens {
-                    return None;
+        self.review_token(token, &[], objects, now)
+            .map(|(user, _)| user)
+    }
+
+    /// Judges a token that was shown to somebody who answers to `audiences` (empty: to this server), and says to which of
+    /// them it is good. Only tokens of service accounts are meant for somebody; the others are good here alone
+    /// (`apiserver/pkg/authentication/authenticator/audagnostic.go`).
+    pub fn review_token(
+        &self,
+        token: &str,
+        audiences: &[String],
+        objects: &dyn Objects,
+        now: Timestamp,
+    ) -> Option<(User, Vec<String>)> {
+        let own = self.audiences();
+        let audiences = if audiences.is_empty() { own } else { audiences };
+        let (user, meant) = match &self.service_accounts {
+            Some(accounts) => match accounts.authenticate(token, audiences, objects, now) {
+                Ok((user, meant)) => (Some(user), meant),
+                Err(refusal) => {
+                    tracing::debug!(%refusal, "token refused");
+                    (None, Vec::new())
                 }
-                match bootstrap_token::authenticate(token, objects, now) {
-                    Ok(user) => Some(user),
-                    Err(refusal) => {
-                        tracing::debug!(%refusal, "bootstrap token refused");
-                        None
-                    }
+            },
+            None => (None, Vec::new()),
+        };
+        if let Some(user) = user {
+            return Some((user.into_authenticated(), meant));
+        }
+        let here = |audience: &&String| own.contains(audience);
+        let meant: Vec<String> = audiences.iter().filter(here).cloned().collect();
+        if meant.is_empty() && !audiences.is_empty() {
+            return None;
+        }
+        let user = self.static_tokens.user(token).or_else(|| {
+            if !self.bootstrap_tokens {
+                return None;
+            }
+            match bootstrap_token::authenticate(token, objects, now) {
+                Ok(user) => Some(user),
+                Err(refusal) => {
+                    tracing::debug!(%refusal, "bootstrap token refused");
+                    None
                 }
-            })
-            .map(User::into_authenticated)
+            }
+        });
+        Some((user?.into_authenticated(), meant))
+    }
+
+    /// As whom this server reads tokens; empty when it knows no service accounts.
+    pub(crate) fn audiences(&self) -> &[String] {
+        self.service_accounts
+            .as_ref()
+            .map_or(&[], ServiceAccounts::audiences)
+    }
+
+    /// What others need to read tokens of service accounts without asking: the provider document, which says that the keys
+    /// are at `keys_url`, and the keys. None when this server knows no service accounts.
+    pub(crate) fn issuer_documents(&self, keys_url: &str) -> Option<[serde_json::Value; 2]> {
+        let accounts = self.service_accounts.as_ref()?;
+        Some([accounts.provider_document(keys_url), accounts.key_set()])
+    }
+
+    /// Signs a token for a service account; None when there is no key to sign with.
+    pub(crate) fn issue_token(&self, claims: &Claims) -> Option<Result<String, String>> {
+        self.service_accounts.as_ref()?.issue(claims)
     }
 }
 

@@ -375,6 +375,7 @@ fn user_roles() -> Vec<Role> {
             Rule::on(READ, CORE, &["secrets"]),
             Rule::on(WRITE, CORE, &["configmaps", "secrets", "serviceaccounts"]),
             Rule::on(&["impersonate"], CORE, &["serviceaccounts"]),
+            Rule::on(&["create"], CORE, &["serviceaccounts/token"]),
             Rule::on(WRITE, CORE, &["events"]),
             Rule::on(WRITE, LEASES, &["leases"]),
         ]

@@ -48,6 +48,9 @@ impl Server {
             Deleted::Marked(object) => {
                 Ok(form.object(StatusCode::OK, call.descriptor, &object, call.now))
             }
+            Deleted::Gone(stored) if call.descriptor.returns_deleted => {
+                Ok(form.object(StatusCode::OK, call.descriptor, &stored.object(), call.now))
+            }
             Deleted::Gone(stored) => {
                 let object = stored.object();
                 let status = Status::deleted(call.about(), &stored.name, meta::uid(&object));
@@ -132,7 +135,7 @@ impl Server {
                 return Ok(Deleted::Gone(current));
             } else {
                 let gone = self.propose_delete(descriptor, &current).await;
-                gone.map(|_| Deleted::Gone(current))
+                gone.map(Deleted::Gone)
             };
             match outcome {
                 Ok(deleted) => return Ok(deleted),

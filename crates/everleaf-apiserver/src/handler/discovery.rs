@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use everleaf_api::Status;
 use everleaf_api::discovery::{self, Resource};
 use everleaf_api::negotiate::{self, Encoding, Shape};
+use everleaf_api::types::TOKEN_REQUEST;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
@@ -16,6 +17,7 @@ use super::route::is_served_group;
 use super::{Admitted, Body, Server, page_not_found};
 use crate::registry::DESCRIPTORS;
 use crate::registry::reviews::REVIEWS;
+use crate::registry::serviceaccounts::SERVICE_ACCOUNTS;
 
 /// `Content-Type` of the aggregated form; clients decide by it.
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
@@ -45,6 +47,7 @@ fn resources() -> Vec<Resource> {
             singular: descriptor.singular,
             namespaced: descriptor.namespaced,
             kind: descriptor.r#type.kind,
+            kind_version: None,
             verbs: descriptor.verbs,
             short_names: descriptor.short_names,
             categories: descriptor.categories,
@@ -58,8 +61,11 @@ fn resources() -> Vec<Resource> {
             ..main.clone()
         };
         let subresources: Vec<Resource> = descriptor.subresources.iter().map(of).collect();
+        let is_account = descriptor.resource == SERVICE_ACCOUNTS.resource;
+        let token = is_account.then(|| token_resource(&main));
         resources.push(main);
         resources.extend(subresources);
+        resources.extend(token);
     }
     resources.extend(REVIEWS.iter().map(|review| Resource {
         group: review.r#type.group,
@@ -68,11 +74,26 @@ fn resources() -> Vec<Resource> {
         singular: review.singular,
         namespaced: review.namespaced,
         kind: review.r#type.kind,
+        kind_version: None,
         verbs: &["create"],
         short_names: &[],
         categories: &[],
     }));
     resources
+}
+
+/// `serviceaccounts/token`: its kind lives in another group.
+fn token_resource(accounts: &Resource) -> Resource {
+    Resource {
+        name: "serviceaccounts/token",
+        singular: "",
+        kind: TOKEN_REQUEST.kind,
+        kind_version: Some((TOKEN_REQUEST.group, TOKEN_REQUEST.version)),
+        verbs: &["create"],
+        short_names: &[],
+        categories: &[],
+        ..accounts.clone()
+    }
 }
 
 impl Server {

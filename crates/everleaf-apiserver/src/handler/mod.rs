@@ -12,6 +12,7 @@ mod discovery;
 mod health;
 mod in_process;
 mod issuance;
+mod issuer;
 mod limits;
 mod metrics;
 mod namespace_deletion;
@@ -24,6 +25,7 @@ mod retention;
 mod route;
 mod select;
 mod server;
+mod token;
 mod update;
 mod version;
 mod watch;
@@ -54,6 +56,7 @@ pub use server::{Config, RandomSource, Server, StartError};
 pub use version::Version;
 pub use watch::WatchStream;
 
+use issuer::{KEYS_PATH, PROVIDER_PATH};
 use limits::Slot;
 use query::Query;
 use respond::{Form, Occasion, TEXT, error, error_for, response};
@@ -283,6 +286,7 @@ impl Server {
         let descriptor = match resolved {
             Resolved::Stored(descriptor) => descriptor,
             Resolved::Review(review) => return self.review(admitted, path, review, body),
+            Resolved::Token => return self.token(admitted, path, body),
         };
         let call = Call {
             descriptor,
@@ -343,6 +347,7 @@ impl Server {
         match path {
             "/version" => self.version_document(admitted),
             "/metrics" => response(StatusCode::OK, metrics::CONTENT_TYPE, self.metrics_text()),
+            PROVIDER_PATH | KEYS_PATH => self.issuer(path).unwrap_or_else(Self::no_such_path),
             _ => self
                 .health(path, &admitted.query)
                 .or_else(|| self.discovery(path, admitted))

@@ -43,6 +43,8 @@ pub(super) enum Resolved {
     Stored(&'static Descriptor),
     /// A review.
     Review(&'static Review),
+    /// Tokens of a service account: made, never stored.
+    Token,
 }
 
 /// Why nothing serves a path.
@@ -139,6 +141,9 @@ impl Target {
 impl ResourcePath {
     /// Finds what serves this path.
     pub(super) fn resolve(&self) -> Result<Resolved, Unserved> {
+        if self.is_token() {
+            return Ok(Resolved::Token);
+        }
         let stored = DESCRIPTORS.iter().find(|descriptor| {
             descriptor.resource == self.resource
                 && (descriptor.r#type.group, descriptor.r#type.version)
@@ -172,6 +177,15 @@ impl ResourcePath {
         Ok(resolved)
     }
 
+    /// `/api/v1/namespaces/NAMESPACE/serviceaccounts/NAME/token`.
+    fn is_token(&self) -> bool {
+        (self.group.as_str(), self.version.as_str()) == ("", "v1")
+            && (self.resource.as_str(), self.subresource.as_str()) == ("serviceaccounts", "token")
+            && self.has_name
+            && !self.namespace.is_empty()
+            && !self.has_more
+    }
+
     /// 405 when the method is none of this endpoint's.
     pub(super) fn check_method(&self, resolved: Resolved, method: &Method) -> Result<(), Status> {
         let allowed = match resolved {
@@ -179,6 +193,7 @@ impl ResourcePath {
             Resolved::Review(review) => {
                 self.verb == "create" && (!review.namespaced || !self.namespace.is_empty())
             }
+            Resolved::Token => self.verb == "create",
             Resolved::Stored(_) if !self.subresource.is_empty() => {
                 matches!(self.verb, "get" | "update" | "patch")
             }
@@ -340,6 +355,8 @@ mod tests {
         assert_eq!(outcome("/api/v1/secrets"), Ok(()));
         assert_eq!(outcome("/api/v1/namespaces/a/secrets/b"), Ok(()));
         assert_eq!(outcome("/api/v1/namespaces/a"), Ok(()));
+        let token = "/api/v1/namespaces/a/serviceaccounts/b/token";
+        assert_eq!(outcome(token), Ok(()));
         assert_eq!(outcome("/apis/example.com/v1/things"), Err(0));
         for missing in [
             "/api/v1/things",
@@ -347,6 +364,9 @@ mod tests {
             "/api/v1/namespaces/a/secrets/b/status",
             "/api/v1/namespaces/a/secrets/b/x/y",
             "/api/v1/secrets/b",
+            "/api/v1/namespaces/a/serviceaccounts/b/token/c",
+            "/api/v1/serviceaccounts/b/token",
+            "/api/v1/namespaces/a/secrets/b/token",
             "/apis/certificates.k8s.io/v1beta1/certificatesigningrequests",
             "/apis/certificates.k8s.io/v1/namespaces/a/certificatesigningrequests",
             "/apis/certificates.k8s.io/v1/certificatesigningrequests/a/nodeclient",

@@ -23,6 +23,7 @@ pub static CSI_NODES: Descriptor = Descriptor {
     columns: COLUMNS,
     cells,
     unconditional_update: false,
+    returns_deleted: true,
     ..Descriptor::cluster(&types::CSI_NODE, "csinodes", "csinode")
 };
 

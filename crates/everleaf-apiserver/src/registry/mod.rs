@@ -148,6 +148,8 @@ pub struct Descriptor {
     /// Objects come by the ten thousand and are read a few times each: memory holds their encoding alone, a third of
     /// what the decoded tree takes.
     pub compact: bool,
+    /// A delete answers with the object (upstream's `ReturnDeletedObject`), not with a Status.
+    pub returns_deleted: bool,
     /// What is forgotten by itself; None: nothing.
     pub retention: Option<&'static Retention>,
 }
@@ -180,6 +182,7 @@ impl Descriptor {
             validate_name: names::subdomain,
             tally: None,
             compact: false,
+            returns_deleted: false,
             retention: None,
         }
     }

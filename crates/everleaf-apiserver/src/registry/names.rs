@@ -52,16 +52,17 @@ pub fn label(name: &str) -> Result<(), String> {
     )
 }
 
-/// `[domain/]name`: keys of labels and annotations, finalizers.
+/// `[domain/]name`: keys of labels and annotations, finalizers, names of controllers.
 pub fn qualified(text: &str) -> Result<(), String> {
-    match text.split_once('/') {
-        None => qualified_part(text),
-        Some(("", _)) => Err("prefix part must be non-empty".to_owned()),
+    let name = match text.split_once('/') {
+        None => text,
+        Some(("", _)) => return Err("prefix part must be non-empty".to_owned()),
         Some((prefix, name)) => {
             subdomain(prefix).map_err(|text| format!("prefix part {text}"))?;
-            qualified_part(name)
+            name
         }
-    }
+    };
+    qualified_part(name).map_err(|text| format!("name part {text}"))
 }
 
 /// Finalizers without a domain that Kubernetes knows.

@@ -6,5 +6,6 @@ use super::Descriptor;
 /// ServiceAccounts.
 pub static SERVICE_ACCOUNTS: Descriptor = Descriptor {
     short_names: &["sa"],
+    returns_deleted: true,
     ..Descriptor::namespaced(&types::SERVICE_ACCOUNT, "serviceaccounts", "serviceaccount")
 };

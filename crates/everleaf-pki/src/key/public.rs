@@ -47,6 +47,25 @@ pub enum PublicKeyKind {
     },
 }
 
+/// The numbers that make a public key, big-endian, as a JSON Web Key (RFC 7518 6) tells them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyNumbers<'a> {
+    /// A point of a curve; each coordinate as long as the curve's field.
+    Point {
+        /// x
+        x: &'a [u8],
+        /// y
+        y: &'a [u8],
+    },
+    /// RSA.
+    Rsa {
+        /// Modulus, without leading zeros.
+        modulus: &'a [u8],
+        /// Public exponent.
+        exponent: u64,
+    },
+}
+
 impl std::fmt::Display for PublicKeyKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -94,6 +113,22 @@ impl PublicKey {
     /// What kind of key it is.
     pub fn kind(&self) -> &PublicKeyKind {
         &self.parts.kind
+    }
+
+    /// The numbers of an ECDSA key on P-256, P-384 or P-521, or of an RSA key; None for other kinds.
+    pub fn numbers(&self) -> Option<KeyNumbers<'_>> {
+        match self.kind() {
+            PublicKeyKind::EcdsaP256 | PublicKeyKind::EcdsaP384 | PublicKeyKind::EcdsaP521 => {
+                // The point was read as an uncompressed one: 4, x, y.
+                let (x, y) = self.key_bytes()[1..].split_at(self.key_bytes().len() / 2);
+                Some(KeyNumbers::Point { x, y })
+            }
+            PublicKeyKind::Rsa { .. } => {
+                let (modulus, exponent) = read_rsa(self.key_bytes()).ok()?;
+                Some(KeyNumbers::Rsa { modulus, exponent })
+            }
+            PublicKeyKind::EcdsaP224 | PublicKeyKind::Ed25519 | PublicKeyKind::Other { .. } => None,
+        }
     }
 
     /// The AlgorithmIdentifier inside the SubjectPublicKeyInfo.

@@ -1,6 +1,7 @@
 //! Flags of `everleaf apiserver`: kube-apiserver's.
 
 use super::value;
+use crate::server::SERVICE_ACCOUNT_ISSUER;
 use clap::Args;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -32,6 +33,22 @@ pub(crate) struct ApiserverArgs {
     /// Static tokens: lines of token,user,uid[,"group,group"]
     #[arg(long, value_name = "FILE")]
     pub(crate) token_auth_file: Option<PathBuf>,
+    /// Who signs the tokens of service accounts, and whose signature counts
+    #[arg(
+        long,
+        value_name = "URL",
+        default_value = SERVICE_ACCOUNT_ISSUER
+    )]
+    pub(crate) service_account_issuer: String,
+    /// Key that signs the tokens of service accounts [default: DATA-DIR/pki/sa.key, if it is there]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) service_account_signing_key_file: Option<PathBuf>,
+    /// Further keys, public or private, whose signatures of such tokens count; may be given several times
+    #[arg(long, value_name = "FILE")]
+    pub(crate) service_account_key_file: Vec<PathBuf>,
+    /// As whom this server reads such tokens [default: the issuer]
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub(crate) api_audiences: Vec<String>,
     /// Accept bootstrap tokens kept as Secrets in kube-system
     #[arg(
         long,

@@ -5,14 +5,17 @@ use crate::failure::UsageError;
 use crate::print;
 use crate::server;
 use crate::shutdown::Shutdown;
-use crate::up::authority::{CA_CERTIFICATE, FRONT_PROXY_CA, SERVER_CERTIFICATE, SERVER_KEY};
+use crate::up::authority::{
+    CA_CERTIFICATE, FRONT_PROXY_CA, SERVER_CERTIFICATE, SERVER_KEY, SERVICE_ACCOUNT_KEY,
+};
 use crate::up::data_dir::{DataDir, STORE};
 use crate::up::system::wall_clock;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use everleaf_agent::{Clock, SystemClock};
-use everleaf_apiserver::authn::Config as AuthenticatorConfig;
+use everleaf_apiserver::authn::{Config as AuthenticatorConfig, ServiceAccountConfig};
 use everleaf_apiserver::handler::Server;
 use everleaf_apiserver::serve::{self, ServingCertificate};
+use everleaf_pki::{PrivateKey, PublicKey, pem};
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::SocketAddr;
@@ -72,6 +75,7 @@ async fn serve(args: &ApiserverArgs, shutdown: Shutdown) -> Result<()> {
         front_proxy_ca_pem: dir
             .read(FRONT_PROXY_CA)?
             .map_or_else(String::new, |pem| pem.to_string()),
+        service_accounts: Some(service_accounts(args, &dir)?),
         token_auth_csv: tokens,
         bootstrap_tokens: args.enable_bootstrap_token_auth,
         anonymous: args.anonymous_auth,
@@ -93,6 +97,53 @@ async fn serve(args: &ApiserverArgs, shutdown: Shutdown) -> Result<()> {
     let served = serve::run(listener, server, certificate, clock, shutdown.asked()).await;
     reloader.abort();
     Ok(served?)
+}
+
+/// Whose tokens of service accounts are made and believed. The keys are read once, as kube-apiserver does.
+fn service_accounts(args: &ApiserverArgs, dir: &DataDir) -> Result<ServiceAccountConfig> {
+    let own = dir.path(SERVICE_ACCOUNT_KEY);
+    let signing_key = match &args.service_account_signing_key_file {
+        Some(path) => Some(signing_key(path)?),
+        None if own.exists() => Some(signing_key(&own)?),
+        None => None,
+    };
+    let mut verification_keys = Vec::new();
+    for path in &args.service_account_key_file {
+        let text = Zeroizing::new(read(path, "--service-account-key-file")?);
+        let keys = public_keys(&text)
+            .with_context(|| format!("--service-account-key-file {}", path.display()))?;
+        verification_keys.extend(keys);
+    }
+    Ok(ServiceAccountConfig {
+        issuer: args.service_account_issuer.clone(),
+        audiences: args.api_audiences.clone(),
+        signing_key: signing_key.map(Arc::new),
+        verification_keys,
+    })
+}
+
+fn signing_key(path: &Path) -> Result<PrivateKey> {
+    let flag = "--service-account-signing-key-file";
+    let text = Zeroizing::new(read(path, flag)?);
+    PrivateKey::from_pem(&String::from_utf8_lossy(&text))
+        .with_context(|| format!("cannot sign tokens with {} ({flag})", path.display()))
+}
+
+/// The public keys of a PEM text, and the public halves of its private keys.
+fn public_keys(text: &[u8]) -> Result<Vec<PublicKey>> {
+    let mut keys = Vec::new();
+    for block in pem::blocks(text) {
+        if block.label == "PUBLIC KEY" {
+            keys.push(PublicKey::from_spki_der(&block.der)?);
+        } else if block.label.ends_with("PRIVATE KEY") {
+            let der = Zeroizing::new(block.der);
+            keys.push(PrivateKey::from_der(&der)?.public_key().clone());
+        }
+    }
+    if keys.is_empty() {
+        bail!("no PEM block PUBLIC KEY or PRIVATE KEY in it");
+    }
+    Ok(keys)
 }
 
 /// Files that may be replaced while the server runs.
@@ -175,6 +226,17 @@ fn check_authorization_mode(modes: &[String]) -> Result<(), UsageError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use everleaf_pki::KeyAlgorithm;
+
+    #[test]
+    fn keys_are_read_whichever_half_is_given() {
+        let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
+        let public = pem::encode("PUBLIC KEY", key.public_key().spki_der());
+        let both = format!("# two\n{public}{}", &*key.to_pem());
+        let keys = public_keys(both.as_bytes()).unwrap();
+        assert_eq!(keys, [key.public_key().clone(), key.public_key().clone()]);
+        assert!(public_keys(b"nothing").is_err());
+    }
 
     #[test]
     fn only_the_safe_authorization_modes_are_taken() {

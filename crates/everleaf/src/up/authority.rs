@@ -25,8 +25,8 @@ pub(crate) const SERVER_CERTIFICATE: &str = "pki/apiserver.crt";
 pub(crate) const SERVER_KEY: &str = "pki/apiserver.key";
 /// Authority of front proxies: published, so that those who look for one find it. Nobody has its key.
 pub(crate) const FRONT_PROXY_CA: &str = "pki/front-proxy-ca.crt";
-/// Key that will sign service-account tokens.
-const SERVICE_ACCOUNT_KEY: &str = "pki/sa.key";
+/// Key that signs the tokens of service accounts.
+pub(crate) const SERVICE_ACCOUNT_KEY: &str = "pki/sa.key";
 /// Its public half.
 const SERVICE_ACCOUNT_PUBLIC_KEY: &str = "pki/sa.pub";
 
@@ -55,6 +55,8 @@ pub(crate) struct Authority {
     pub(crate) ca_pem: String,
     /// `front-proxy-ca.crt`.
     pub(crate) front_proxy_ca_pem: String,
+    /// `sa.key`.
+    pub(crate) service_account_key: Arc<PrivateKey>,
     /// The API server's chain and key.
     pub(crate) server: Credential,
     /// What an operator should hear, such as an authority that ends too soon.
@@ -76,9 +78,9 @@ pub(crate) fn ensure(dir: &DataDir, wanted: &Wanted, now: Timestamp) -> Result<A
     let mut remarks = Vec::new();
     let issuer = ensure_ca(dir, wanted.signing_duration, now, &mut remarks)?;
     let server = ensure_server(dir, &issuer, wanted, now)?;
-    ensure_service_account_key(dir)?;
     Ok(Authority {
         ca_pem: issuer.certificate_pem(),
+        service_account_key: Arc::new(ensure_service_account_key(dir)?),
         front_proxy_ca_pem: ensure_front_proxy_ca(dir, now)?,
         issuer: Arc::new(issuer),
         server,
@@ -279,7 +281,7 @@ pub(crate) fn is_worn(leaf: &Leaf, issuer: &Issuer, now: Timestamp) -> bool {
         || !leaf.is_signed_by(issuer.certificate())
 }
 
-fn ensure_service_account_key(dir: &DataDir) -> Result<()> {
+fn ensure_service_account_key(dir: &DataDir) -> Result<PrivateKey> {
     let key = match dir.read(SERVICE_ACCOUNT_KEY)? {
         Some(pem) => PrivateKey::from_pem(&pem).with_context(|| {
             format!("{} is not usable", dir.path(SERVICE_ACCOUNT_KEY).display())
@@ -291,7 +293,8 @@ fn ensure_service_account_key(dir: &DataDir) -> Result<()> {
         }
     };
     let public = everleaf_pki::pem::encode("PUBLIC KEY", key.public_key().spki_der());
-    dir.write_if_changed(SERVICE_ACCOUNT_PUBLIC_KEY, &public)
+    dir.write_if_changed(SERVICE_ACCOUNT_PUBLIC_KEY, &public)?;
+    Ok(key)
 }
 
 #[cfg(test)]

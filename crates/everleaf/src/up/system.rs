@@ -9,7 +9,7 @@ use crate::server;
 use crate::shutdown::Shutdown;
 use anyhow::{Context, Result, anyhow};
 use everleaf_agent::Clock;
-use everleaf_apiserver::authn::Config as AuthenticatorConfig;
+use everleaf_apiserver::authn::{Config as AuthenticatorConfig, ServiceAccountConfig};
 use everleaf_apiserver::handler::{Clock as ServerClock, Server};
 use everleaf_apiserver::serve::{self, ServingCertificate};
 use everleaf_apiserver::user::User;
@@ -234,6 +234,12 @@ fn open_server(dir: &DataDir, authority: &Authority, addresses: &Addresses) -> R
     let authenticator = AuthenticatorConfig {
         client_ca_pem: authority.ca_pem.clone().into_bytes(),
         front_proxy_ca_pem: authority.front_proxy_ca_pem.clone(),
+        service_accounts: Some(ServiceAccountConfig {
+            issuer: server::SERVICE_ACCOUNT_ISSUER.to_owned(),
+            audiences: Vec::new(),
+            signing_key: Some(Arc::clone(&authority.service_account_key)),
+            verification_keys: Vec::new(),
+        }),
         token_auth_csv: String::new(),
         bootstrap_tokens: true,
         anonymous: true,

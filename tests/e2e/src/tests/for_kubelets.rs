@@ -18,6 +18,11 @@ pub(super) const TESTS: &[Test] = &[
         run: events,
     },
     Test {
+        name: "kubectl_makes_a_token_and_a_program_uses_it",
+        long: false,
+        run: token,
+    },
+    Test {
         name: "a_stranger_may_read_how_to_join_and_nothing_else",
         long: false,
         run: stranger,
@@ -122,5 +127,46 @@ fn stranger(sandbox: &Sandbox) -> Result<Verdict> {
     let refused = ask(maps)?;
     same("code", refused.code, Some(1))?;
     ensure_that!(refused.stderr.contains("system:anonymous"), "{refused:?}");
+    Ok(Verdict::Passed)
+}
+
+fn token(sandbox: &Sandbox) -> Result<Verdict> {
+    let up = Up::start(sandbox, &["--no-node"])?;
+    let admin = up.admin();
+    admin.quiet(&["create", "serviceaccount", "robot"])?;
+    let token = admin.quiet(&["create", "token", "robot", "--duration=10m"])?;
+    same("parts", token.split('.').count(), 3)?;
+    let config = fs::read_to_string(up.path("admin.conf"))?;
+    let url = config
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("server: "))
+        .context("no server in admin.conf")?;
+    let ca = up.path("pki/ca.crt");
+    let robot = Kubectl::new(sandbox, sandbox.write("robot.conf", "")?);
+    let whom = [
+        "--server",
+        url,
+        "--certificate-authority",
+        arg(&ca),
+        "--token",
+        &token,
+    ];
+    let ask = |args: &[&str]| robot.run(&[&whom[..], args].concat());
+    let me = ask(&[
+        "auth",
+        "whoami",
+        "-o",
+        "jsonpath={.status.userInfo.username}",
+    ])?
+    .ok()?;
+    same("user", me.as_str(), "system:serviceaccount:default:robot")?;
+    let refused = ask(&["get", "csr"])?;
+    ensure_that!(
+        refused.stderr.contains("cannot list resource"),
+        "{refused:?}"
+    );
+    admin.quiet(&["delete", "serviceaccount", "robot"])?;
+    let gone = ask(&["auth", "whoami"])?;
+    ensure_that!(gone.stderr.contains("Unauthorized"), "{gone:?}");
     Ok(Verdict::Passed)
 }

@@ -1,6 +1,9 @@
 //! A server on the memory store, and requests as one line each.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+use everleaf_pki::{KeyAlgorithm, PrivateKey};
 use futures_util::FutureExt as _;
 use http::{HeaderMap, Method, Request};
 use jiff::{SignedDuration, Timestamp};
@@ -19,6 +22,9 @@ t-eve,eve,
 t-node,system:node:n1,,system:nodes
 t-bootstrap,system:bootstrap:abcdef,,system:bootstrappers:kubeadm:default-node-token
 ";
+
+/// Who signs tokens of service accounts.
+pub(crate) const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 
 /// A server under test.
 pub(crate) struct World {
@@ -61,6 +67,14 @@ impl World {
                 token_auth_csv: TOKENS.to_owned(),
                 anonymous: true,
                 bootstrap_tokens: true,
+                service_accounts: Some(authn::ServiceAccountConfig {
+                    issuer: ISSUER.to_owned(),
+                    audiences: Vec::new(),
+                    signing_key: Some(Arc::new(
+                        PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap(),
+                    )),
+                    verification_keys: Vec::new(),
+                }),
                 ..authn::Config::default()
             })
             .unwrap(),

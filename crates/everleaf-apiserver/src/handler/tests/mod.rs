@@ -9,4 +9,5 @@ mod patching;
 mod protobuf;
 mod resources;
 mod security;
+mod tokens;
 mod watching;

@@ -19,10 +19,17 @@ pub(super) fn token(object: &Value, bench: &Bench<'_>) -> Result<Value, Status> 
             "token is required for TokenReview in authentication",
         ));
     }
+    let audiences = read::texts(object, "/spec/audiences");
     let authenticator = bench.authenticator;
     Ok(
-        match authenticator.authenticate_token(token, bench.objects, bench.now) {
-            Some(user) => json!({"authenticated": true, "user": user_value(&user)}),
+        match authenticator.review_token(token, &audiences, bench.objects, bench.now) {
+            Some((user, meant)) => {
+                let mut answer = json!({"authenticated": true, "user": user_value(&user)});
+                if !meant.is_empty() {
+                    answer["audiences"] = meant.into();
+                }
+                answer
+            }
             None => json!({"user": {}, "error": "invalid bearer token"}),
         },
     )
