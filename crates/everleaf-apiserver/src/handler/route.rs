@@ -169,8 +169,10 @@ impl ResourcePath {
         let namespace_fits =
             namespaced || self.namespace.is_empty() || self.resource == "namespaces";
         let lacks_namespace = namespaced && self.namespace.is_empty() && self.has_name;
-        let named_review = matches!(resolved, Resolved::Review(_)) && self.has_name;
-        if self.has_more || !subresource_known || !namespace_fits || named_review || lacks_namespace
+        // A review exists for being posted where it belongs.
+        let is_review = matches!(resolved, Resolved::Review(_));
+        let lost_review = is_review && (self.has_name || (namespaced && self.namespace.is_empty()));
+        if self.has_more || !subresource_known || !namespace_fits || lost_review || lacks_namespace
         {
             return Err(Unserved::Status(Status::no_such_resource()));
         }
@@ -190,9 +192,7 @@ impl ResourcePath {
     pub(super) fn check_method(&self, resolved: Resolved, method: &Method) -> Result<(), Status> {
         let allowed = match resolved {
             _ if method == Method::HEAD => false,
-            Resolved::Review(review) => {
-                self.verb == "create" && (!review.namespaced || !self.namespace.is_empty())
-            }
+            Resolved::Review(_) => self.verb == "create",
             Resolved::Token => self.verb == "create",
             Resolved::Stored(_) if !self.subresource.is_empty() => {
                 matches!(self.verb, "get" | "update" | "patch")
@@ -367,6 +367,7 @@ mod tests {
             "/api/v1/namespaces/a/serviceaccounts/b/token/c",
             "/api/v1/serviceaccounts/b/token",
             "/api/v1/namespaces/a/secrets/b/token",
+            "/apis/authorization.k8s.io/v1/localsubjectaccessreviews",
             "/apis/certificates.k8s.io/v1beta1/certificatesigningrequests",
             "/apis/certificates.k8s.io/v1/namespaces/a/certificatesigningrequests",
             "/apis/certificates.k8s.io/v1/certificatesigningrequests/a/nodeclient",

@@ -4,53 +4,28 @@ use std::collections::BTreeMap;
 
 use everleaf_api::{
     Status,
-    fields::{FieldError, quote},
     selector::{FieldSelector, LabelSelector},
 };
 use serde_json::{Value, json};
 
-use super::Bench;
+use super::{Bench, faults};
 use crate::{
     authz::{Attributes, rule::Rule},
     read,
     user::User,
 };
 
+/// API group of the reviews in this file.
+pub(super) const GROUP: &str = "authorization.k8s.io";
+
 /// SubjectAccessReview, also the local one: about the user in the question.
-pub(super) fn of_subject(object: &Value, bench: &Bench<'_>, errors: &mut Vec<FieldError>) -> Value {
-    let user = subject(object);
-    if user.name.is_empty() && user.groups.is_empty() {
-        errors.push(FieldError::invalid(
-            "spec.user",
-            &quote(""),
-            "at least one of user or group must be specified",
-        ));
-    }
-    decide(object, &user, bench, errors)
+pub(super) fn of_subject(object: &Value, bench: &Bench<'_>) -> Value {
+    decide(object, &subject(object), bench)
 }
 
 /// SelfSubjectAccessReview (`kubectl auth can-i`): about whoever asks.
-pub(super) fn of_self(object: &Value, bench: &Bench<'_>, errors: &mut Vec<FieldError>) -> Value {
-    decide(object, bench.user, bench, errors)
-}
-
-/// A local review is about its own namespace, and about resources.
-pub(super) fn in_place_rules(object: &Value, bench: &Bench<'_>, errors: &mut Vec<FieldError>) {
-    let asked = read::text(object, "/spec/resourceAttributes/namespace");
-    if has(object, "resourceAttributes") && asked != bench.namespace {
-        errors.push(FieldError::invalid(
-            "spec.resourceAttributes.namespace",
-            &quote(asked),
-            "must match metadata.namespace",
-        ));
-    }
-    if has(object, "nonResourceAttributes") {
-        errors.push(FieldError::invalid(
-            "spec.nonResourceAttributes",
-            &object["spec"]["nonResourceAttributes"].to_string(),
-            "disallowed on this kind of request",
-        ));
-    }
+pub(super) fn of_self(object: &Value, bench: &Bench<'_>) -> Value {
+    decide(object, bench.user, bench)
 }
 
 fn subject(object: &Value) -> User {
@@ -69,40 +44,11 @@ fn subject(object: &Value) -> User {
     }
 }
 
-/// Present at all: `{}` counts, as a pointer to an empty struct does upstream.
-fn has(object: &Value, attributes: &str) -> bool {
-    object
-        .get("spec")
-        .and_then(|spec| spec.get(attributes))
-        .is_some_and(Value::is_object)
-}
-
-fn decide(object: &Value, user: &User, bench: &Bench<'_>, errors: &mut Vec<FieldError>) -> Value {
-    const BOTH: &str =
-        "cannot be specified in combination with resourceAttributes and nonResourceAttributes";
-    let resource = has(object, "resourceAttributes");
-    let path = has(object, "nonResourceAttributes");
-    if resource && path {
-        let shown = object["spec"]["nonResourceAttributes"].to_string();
-        errors.push(FieldError::invalid(
-            "spec.nonResourceAttributes",
-            &shown,
-            BOTH,
-        ));
-    }
-    if !resource && !path {
-        errors.push(FieldError::invalid(
-            "spec.resourceAttributes",
-            "null",
-            "exactly one of nonResourceAttributes or resourceAttributes must be specified",
-        ));
-    }
-    if !errors.is_empty() {
-        return Value::Null;
-    }
+fn decide(object: &Value, user: &User, bench: &Bench<'_>) -> Value {
+    let resource = faults::has(object, "resourceAttributes");
     let text = |pointer: &str| read::text(object, pointer);
-    let field_selector = field_selector(object);
-    let label_selector = label_selector(object);
+    let fields = field_selector(object);
+    let labels = label_selector(object);
     let attributes = if resource {
         Attributes {
             verb: text("/spec/resourceAttributes/verb"),
@@ -112,8 +58,8 @@ fn decide(object: &Value, user: &User, bench: &Bench<'_>, errors: &mut Vec<Field
             subresource: text("/spec/resourceAttributes/subresource"),
             namespace: text("/spec/resourceAttributes/namespace"),
             name: text("/spec/resourceAttributes/name"),
-            field_selector: field_selector.as_ref(),
-            label_selector: label_selector.as_ref(),
+            field_selector: fields.selector.as_ref(),
+            label_selector: labels.selector.as_ref(),
             ..Attributes::of(user)
         }
     } else {
@@ -132,39 +78,95 @@ fn decide(object: &Value, user: &User, bench: &Bench<'_>, errors: &mut Vec<Field
     if !decision.reason.is_empty() {
         status["reason"] = decision.reason.into();
     }
+    let faults = [fields.fault("fieldSelector"), labels.fault("labelSelector")];
+    let faults: Vec<String> = faults.into_iter().flatten().collect();
+    if !faults.is_empty() {
+        status["evaluationError"] = faults.join("; ").into();
+    }
     status
 }
 
-/// The field selector of the question. A requirement that is no equality is left out: fewer terms never allow more.
-fn field_selector(object: &Value) -> Option<FieldSelector> {
-    let selector = object.pointer("/spec/resourceAttributes/fieldSelector")?;
-    match read::text(selector, "/rawSelector") {
-        "" => {}
-        raw => return FieldSelector::parse(raw).ok(),
-    }
-    let terms = read::items(selector, "/requirements")
-        .iter()
-        .filter_map(|requirement| {
-            let negated = match read::text(requirement, "/operator") {
-                "In" => false,
-                "NotIn" => true,
-                _ => return None,
-            };
-            let [value] = read::items(requirement, "/values") else {
-                return None;
-            };
-            let key = read::text(requirement, "/key").to_owned();
-            Some((key, negated, value.as_str()?.to_owned()))
-        })
-        .collect();
-    Some(FieldSelector { terms })
+/// A selector of the question. A requirement that cannot be used is left out: fewer terms never allow more.
+struct Asked<S> {
+    selector: Option<S>,
+    /// Something was left out.
+    partial: bool,
 }
 
-fn label_selector(object: &Value) -> Option<LabelSelector> {
-    let pointer = "/spec/resourceAttributes/labelSelector/rawSelector";
-    match read::text(object, pointer) {
-        "" => None,
-        raw => LabelSelector::parse(raw).ok(),
+impl<S> Asked<S> {
+    fn raw(parsed: Result<S, String>) -> Self {
+        Self {
+            partial: parsed.is_err(),
+            selector: parsed.ok(),
+        }
+    }
+
+    fn fault(&self, name: &str) -> Option<String> {
+        let how = match self.selector {
+            _ if !self.partial => return None,
+            Some(_) => "partially ignored",
+            None => "ignored",
+        };
+        Some(format!(
+            "spec.resourceAttributes.{name} {how} due to parse error"
+        ))
+    }
+}
+
+fn field_selector(object: &Value) -> Asked<FieldSelector> {
+    let attributes = "/spec/resourceAttributes/fieldSelector";
+    let requirements = read::items(object, &format!("{attributes}/requirements"));
+    let raw = read::text(object, &format!("{attributes}/rawSelector"));
+    if !raw.is_empty() {
+        return Asked::raw(FieldSelector::parse(raw));
+    }
+    let terms: Vec<_> = requirements.iter().filter_map(field_term).collect();
+    Asked {
+        partial: terms.len() < requirements.len(),
+        selector: (!terms.is_empty()).then_some(FieldSelector { terms }),
+    }
+}
+
+/// A requirement that is an equality, or its opposite.
+fn field_term(requirement: &Value) -> Option<(String, bool, String)> {
+    let negated = match read::text(requirement, "/operator") {
+        "In" => false,
+        "NotIn" => true,
+        _ => return None,
+    };
+    let [value] = read::items(requirement, "/values") else {
+        return None;
+    };
+    let key = read::text(requirement, "/key").to_owned();
+    Some((key, negated, value.as_str()?.to_owned()))
+}
+
+fn label_selector(object: &Value) -> Asked<LabelSelector> {
+    let attributes = "/spec/resourceAttributes/labelSelector";
+    let requirements = read::items(object, &format!("{attributes}/requirements"));
+    let raw = read::text(object, &format!("{attributes}/rawSelector"));
+    if !raw.is_empty() {
+        return Asked::raw(LabelSelector::parse(raw));
+    }
+    let terms: Vec<_> = requirements.iter().filter_map(label_term).collect();
+    let partial = terms.len() < requirements.len();
+    let selector = (!terms.is_empty()).then(|| LabelSelector::parse(&terms.join(",")));
+    Asked {
+        partial,
+        selector: selector.and_then(Result::ok),
+    }
+}
+
+/// A requirement as text; keys and values have been judged.
+fn label_term(requirement: &Value) -> Option<String> {
+    let key = read::text(requirement, "/key");
+    let values = read::texts(requirement, "/values").join(",");
+    match read::text(requirement, "/operator") {
+        "In" => Some(format!("{key} in ({values})")),
+        "NotIn" => Some(format!("{key} notin ({values})")),
+        "Exists" => Some(key.to_owned()),
+        "DoesNotExist" => Some(format!("!{key}")),
+        _ => None,
     }
 }
 

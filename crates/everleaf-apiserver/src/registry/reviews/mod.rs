@@ -5,9 +5,10 @@
 //! endpoint serves: the approver asks about `certificatesigningrequests/selfnodeclient`.
 
 mod access;
+mod faults;
 mod identity;
 
-use everleaf_api::{Status, fields::FieldError, schema::Type, types};
+use everleaf_api::{Status, meta, schema::Type, types};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -96,62 +97,50 @@ pub fn handle(resource: &str, mut object: Value, bench: &Bench<'_>) -> Result<Va
     let Some(review) = REVIEWS.iter().find(|review| review.resource == resource) else {
         return Err(Status::no_such_resource());
     };
-    let mut errors = Vec::new();
-    metadata_rules(review, &object, &mut errors);
-    let answer = match resource {
-        "selfsubjectreviews" => Ok(identity::who_am_i(bench)),
-        "tokenreviews" => identity::token(&object, bench),
-        "localsubjectaccessreviews" => {
-            access::in_place_rules(&object, bench, &mut errors);
-            Ok(access::of_subject(&object, bench, &mut errors))
-        }
-        "subjectaccessreviews" => Ok(access::of_subject(&object, bench, &mut errors)),
-        "selfsubjectaccessreviews" => Ok(access::of_self(&object, bench, &mut errors)),
-        _ => access::rules(&object, bench),
-    };
-    if !errors.is_empty() {
-        return Err(Status::invalid(
-            review.r#type.group,
-            review.r#type.kind,
-            "",
-            &errors,
+    let place = meta::namespace(&object);
+    if review.namespaced && !place.is_empty() && place != bench.namespace {
+        return Err(Status::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
         ));
     }
-    let status = answer?;
-    if let Some(members) = object.as_object_mut() {
-        let metadata = match bench.namespace {
-            namespace if review.namespaced && !namespace.is_empty() => {
-                json!({"namespace": namespace})
+    if review.r#type.group == access::GROUP && resource != "selfsubjectrulesreviews" {
+        let errors = faults::of_access(review, &object, bench);
+        if !errors.is_empty() {
+            let r#type = review.r#type;
+            return Err(Status::invalid(r#type.group, r#type.kind, "", &errors));
+        }
+    }
+    // What the answer keeps of the question is upstream's choice.
+    match resource {
+        "tokenreviews" => {
+            object["status"] = identity::token(&object, bench)?;
+            if read::is_empty(object.get("metadata")) {
+                object["metadata"] = json!({});
             }
-            _ => json!({}),
-        };
-        members.insert("metadata".to_owned(), metadata);
-        members.insert("status".to_owned(), status);
+        }
+        "selfsubjectreviews" => {
+            object["metadata"] = json!({"creationTimestamp": meta::format_time(bench.now)});
+            object["status"] = identity::who_am_i(bench);
+        }
+        "selfsubjectrulesreviews" => {
+            object["status"] = access::rules(&object, bench)?;
+            object["metadata"] = json!({});
+            object["spec"] = json!({});
+        }
+        _ => {
+            object["status"] = match resource {
+                "selfsubjectaccessreviews" => access::of_self(&object, bench),
+                _ => access::of_subject(&object, bench),
+            };
+            object["metadata"] = match bench.namespace {
+                namespace if review.namespaced && !namespace.is_empty() => {
+                    json!({"namespace": namespace})
+                }
+                _ => json!({}),
+            };
+        }
     }
     Ok(object)
-}
-
-/// A review has no metadata, except that a local one may repeat its namespace.
-fn metadata_rules(review: &Review, object: &Value, errors: &mut Vec<FieldError>) {
-    let Some(metadata) = object.get("metadata").and_then(Value::as_object) else {
-        return;
-    };
-    let something = metadata.iter().any(|(member, value)| {
-        !(read::is_empty(Some(value))
-            || member == "managedFields"
-            || (review.namespaced && member == "namespace"))
-    });
-    if something {
-        errors.push(FieldError::invalid(
-            "metadata",
-            &Value::Object(metadata.clone()).to_string(),
-            if review.namespaced {
-                "must be empty except for namespace"
-            } else {
-                "must be empty"
-            },
-        ));
-    }
 }
 
 /// `UserInfo` of a user.

@@ -70,17 +70,33 @@ fn who_am_i() {
 }
 
 #[test]
-fn metadata_must_be_empty() {
-    let (code, message) = ask(
-        &fixture::admin(),
-        "selfsubjectreviews",
-        json!({"metadata": {"name": "x"}}),
-    )
-    .expect_err("named");
+fn metadata_of_a_question() {
+    let admin = fixture::admin();
+    let path = json!({"nonResourceAttributes": {"path": "/x", "verb": "get"}});
+    let named = json!({"metadata": {"name": "x"}, "spec": path});
+    let (code, message) =
+        ask(&admin, "selfsubjectaccessreviews", named.clone()).expect_err("named");
     assert_eq!(code, 422);
     assert!(
         message.contains("metadata: Invalid value: ") && message.ends_with("must be empty"),
         "{message}"
+    );
+    let elsewhere = json!({"metadata": {"namespace": "b"}, "spec": path});
+    let refused = ask_in("a", &admin, "localsubjectaccessreviews", elsewhere);
+    assert_eq!(refused.expect_err("elsewhere").0, 400);
+    let myself = ask(&admin, "selfsubjectreviews", named.clone()).expect("an answer");
+    assert_eq!(
+        myself["metadata"],
+        json!({"creationTimestamp": "2030-01-01T00:00:00Z"})
+    );
+    let token = json!({"metadata": {"name": "x"}, "spec": {"token": "letmein"}});
+    let known = ask(&admin, "tokenreviews", token).expect("an answer");
+    assert_eq!(known["metadata"], json!({"name": "x"}));
+    let rules = json!({"metadata": {"name": "x"}, "spec": {"namespace": "a"}});
+    let rules = ask(&admin, "selfsubjectrulesreviews", rules).expect("an answer");
+    assert_eq!(
+        (&rules["metadata"], &rules["spec"]),
+        (&json!({}), &json!({}))
     );
 }
 
@@ -201,18 +217,15 @@ fn questions_that_are_none() {
     let get = json!({"verb": "get", "resource": "secrets", "namespace": "a"});
     let path = json!({"verb": "get", "path": "/x"});
     let sar = "subjectaccessreviews";
-    assert!(check(sar, json!({"user": "bob"})).contains("spec.resourceAttributes: Invalid value"));
-    assert!(
-        check(
-            sar,
-            json!({"user": "bob", "resourceAttributes": get, "nonResourceAttributes": path})
-        )
-        .contains("spec.nonResourceAttributes")
-    );
-    assert!(check(sar, json!({"resourceAttributes": get})).contains(
-        "spec.user: Invalid value: \"\": at least one of user or group must be specified"
-    ));
-    assert!(check("selfsubjectaccessreviews", json!({})).contains("spec.resourceAttributes"));
+    let one = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
+    let none = format!("spec: Invalid value: null: {one}");
+    assert!(check(sar, json!({"user": "bob"})).contains(&none));
+    let both = json!({"user": "bob", "resourceAttributes": get, "nonResourceAttributes": path});
+    assert!(check(sar, both).contains(one));
+    let nobody = "spec.user: Invalid value: \"\": at least one of user or group must be specified";
+    assert!(check(sar, json!({"resourceAttributes": get})).contains(nobody));
+    assert!(check(sar, json!({})).contains(&format!("[{none}, {nobody}]")));
+    assert!(check("selfsubjectaccessreviews", json!({})).contains(&none));
     let local = "localsubjectaccessreviews";
     assert!(
         check(local, json!({"user": "bob", "nonResourceAttributes": path}))
@@ -230,6 +243,104 @@ fn questions_that_are_none() {
         json!({"metadata": {"namespace": "a"}, "spec": {"user": "bob", "resourceAttributes": get}});
     let answer = ask_in("a", &admin, local, here).expect("a question");
     assert_eq!(answer["metadata"], json!({"namespace": "a"}));
+}
+
+/// Asks whether the node n1 may list pods so selected.
+fn selected(member: &str, selector: &Value) -> Result<Value, (u16, String)> {
+    let attributes = json!({"verb": "list", "resource": "pods", member: selector});
+    let question = json!({"spec": {"resourceAttributes": attributes}});
+    ask(&fixture::node("n1"), "selfsubjectaccessreviews", question)
+}
+
+#[test]
+fn selectors_are_judged() {
+    let check = |member: &str, selector: Value| {
+        let (code, message) = selected(member, &selector).expect_err("no selector");
+        assert_eq!(code, 422, "{selector}");
+        let at = format!("spec.resourceAttributes.{member}.");
+        let (_, faults) = message.split_once(" is invalid: ").expect("faults");
+        faults.replace(&at, "")
+    };
+    let both = json!({"rawSelector": "a", "requirements": [{"key": "", "operator": "Near"}]});
+    assert_eq!(
+        check("fieldSelector", both),
+        r#"[rawSelector: Invalid value: "a": may not specified at the same time as requirements, requirements[0].key: Required value: must be specified]"#
+    );
+    assert!(check("fieldSelector", json!({})).starts_with("requirements: Required value: when "));
+    for (requirement, fault) in [
+        (
+            json!({"key": "a", "operator": "In"}),
+            "requirements[0].values: Required value",
+        ),
+        (
+            json!({"key": "a", "operator": "Exists", "values": ["b"]}),
+            "requirements[0].values: Forbidden",
+        ),
+        (
+            json!({"key": "-", "operator": "Exists"}),
+            "requirements[0].key: Invalid value",
+        ),
+        (
+            json!({"key": "a", "operator": "In", "values": ["", "-"]}),
+            "requirements[0].values[1]: Invalid value",
+        ),
+    ] {
+        let faults = check("labelSelector", json!({"requirements": [requirement]}));
+        assert!(faults.starts_with(fault), "{faults}");
+    }
+}
+
+#[test]
+fn what_is_left_out_of_a_selector_is_told() {
+    let own = json!({"key": "spec.nodeName", "operator": "In", "values": ["n1"]});
+    let near = json!({"key": "a", "operator": "Near", "values": ["b"]});
+    for (member, selector, allowed, fault) in [
+        ("fieldSelector", json!({"requirements": [own]}), true, None),
+        (
+            "fieldSelector",
+            json!({"requirements": [own, near]}),
+            true,
+            Some("fieldSelector partially ignored"),
+        ),
+        (
+            "fieldSelector",
+            json!({"requirements": [near]}),
+            false,
+            Some("fieldSelector ignored"),
+        ),
+        (
+            "fieldSelector",
+            json!({"rawSelector": "a"}),
+            false,
+            Some("fieldSelector ignored"),
+        ),
+        (
+            "labelSelector",
+            json!({"requirements": [{"key": "a", "operator": "In", "values": ["b", ""]}]}),
+            false,
+            None,
+        ),
+        (
+            "labelSelector",
+            json!({"requirements": [{"key": "a", "operator": "DoesNotExist"}, near]}),
+            false,
+            Some("labelSelector partially ignored"),
+        ),
+        (
+            "labelSelector",
+            json!({"rawSelector": "a in"}),
+            false,
+            Some("labelSelector ignored"),
+        ),
+    ] {
+        let status = &selected(member, &selector).expect("an answer")["status"];
+        assert_eq!(status["allowed"], allowed, "{selector}");
+        let told = fault.map(|fault| format!("spec.resourceAttributes.{fault} due to parse error"));
+        assert_eq!(
+            status.get("evaluationError"),
+            told.map(Value::from).as_ref()
+        );
+    }
 }
 
 #[test]
