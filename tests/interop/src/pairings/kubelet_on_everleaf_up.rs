@@ -241,6 +241,9 @@ fn serves(stack: &mut Stack<'_>, admin: &Kubectl<'_>) -> Result<()> {
         "its names are {:?}",
         shown.names
     );
+    let table = admin.quiet(&["get", "csr", "--no-headers"])?;
+    let is_issued = |line: &str| line.contains(SERVING) && line.ends_with("Approved,Issued");
+    ensure_that!(table.lines().any(is_issued), "{table}");
     Ok(())
 }
 
