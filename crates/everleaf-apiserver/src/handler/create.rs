@@ -35,10 +35,12 @@ impl Server {
         let form = Form::negotiate(call.headers, call.query, Occasion::Object)?;
         let options = WriteOptions::parse(call.query, "CreateOptions")?;
         let mut decoded = decode(call.descriptor.r#type, call.headers, call.body)?;
-        let warnings = judge_warnings(&mut decoded, options)?;
+        let mut warnings = judge_warnings(&mut decoded, options)?;
         let mut object = decoded.object;
+        warnings.extend(object_meta::drop_repeated_owners(&mut object, false));
         place(call, &mut object)?;
         let stored = self.create_object(call, object, options).await?;
+        warnings.extend(call.strategy_warnings(&stored));
         let mut response = form.object(StatusCode::CREATED, call.descriptor, &stored, call.now);
         for warning in &warnings {
             warn(response.headers_mut(), warning);

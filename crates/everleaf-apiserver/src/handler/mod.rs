@@ -41,6 +41,7 @@ use everleaf_api::status::GroupResource;
 use http::header::DATE;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use jiff::Timestamp;
+use serde_json::Value;
 
 use crate::authn::{self, Peer};
 use crate::authz::Attributes;
@@ -110,6 +111,15 @@ impl Call<'_> {
     fn invalid(&self, name: &str, errors: &[FieldError]) -> Status {
         let r#type = self.descriptor.r#type;
         Status::invalid(r#type.group, r#type.kind, name, errors)
+    }
+
+    /// What whoever wrote `object` should know.
+    fn strategy_warnings(&self, object: &Value) -> Vec<String> {
+        if self.subresource.is_empty() {
+            self.descriptor.strategy.warnings(object)
+        } else {
+            Vec::new()
+        }
     }
 
     /// The namespace to list or watch; None for all.

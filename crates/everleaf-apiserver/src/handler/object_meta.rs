@@ -171,20 +171,97 @@ fn finalizers(object: &Value, errors: &mut Vec<FieldError>) {
 }
 
 fn owners(owners: &Value, errors: &mut Vec<FieldError>) {
+    let path = "metadata.ownerReferences";
+    let mut controller: Option<String> = None;
     for (index, owner) in owners.as_array().into_iter().flatten().enumerate() {
         if errors.len() > ERRORS_SHOWN_MAX {
             break;
         }
+        let path_of = |member: &str| format!("{path}[{index}].{member}");
+        let text = |member: &str| owner[member].as_str().unwrap_or_default();
         for member in ["apiVersion", "kind", "name", "uid"] {
-            if owner[member].as_str().unwrap_or_default().is_empty() {
-                let path = format!("metadata.ownerReferences[{index}].{member}");
-                errors.push(FieldError::required(
-                    &path,
-                    &format!("{member} must not be empty"),
-                ));
+            if text(member).is_empty() {
+                errors.push(FieldError::required(&path_of(member), "must not be empty"));
+            } else if member == "apiVersion" && !is_api_version(text(member)) {
+                let detail = "must be <group>/<version> or <version>";
+                let value = quote(text(member));
+                errors.push(FieldError::invalid(&path_of(member), &value, detail));
+            }
+        }
+        // An event owns nothing: it is gone too soon.
+        if (text("apiVersion"), text("kind")) == ("v1", "Event") {
+            let path = format!("{path}[{index}]");
+            let detail = "/v1, Kind=Event is disallowed from being an owner";
+            errors.push(FieldError::invalid(&path, &shown_owner(owner), detail));
+        }
+        if owner["controller"] == Value::Bool(true) {
+            let this = format!("{}/{}", text("kind"), text("name"));
+            match &controller {
+                None => controller = Some(this),
+                Some(first) => {
+                    let detail = format!(
+                        "Only one reference can have Controller set to true. Found \"true\" in \
+                         references for {first} and {this}"
+                    );
+                    let all = owners.as_array().into_iter().flatten().map(shown_owner);
+                    let value = format!("[{}]", all.collect::<Vec<_>>().join(","));
+                    errors.push(FieldError::invalid(path, &value, &detail));
+                }
             }
         }
     }
+}
+
+/// JSON text in the order of Go's struct.
+fn shown_owner(owner: &Value) -> String {
+    let members = [
+        "apiVersion",
+        "kind",
+        "name",
+        "uid",
+        "controller",
+        "blockOwnerDeletion",
+    ];
+    let members = members.iter().filter(|member| !owner[**member].is_null());
+    let members = members.map(|member| format!("\"{member}\":{}", owner[*member]));
+    format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+}
+
+/// `<version>` or `<group>/<version>`.
+fn is_api_version(text: &str) -> bool {
+    let version = match text.split_once('/') {
+        Some((_, version)) => version,
+        None => text,
+    };
+    !version.is_empty() && !version.contains('/')
+}
+
+/// Leaves one of each owner reference; a warning when there were more
+/// (`apiserver/pkg/endpoints/handlers/rest.go`, `dedupOwnerReferences`).
+pub(super) fn drop_repeated_owners(object: &mut Value, patched: bool) -> Option<String> {
+    let owners = object.pointer_mut("/metadata/ownerReferences")?;
+    let mut seen = BTreeSet::new();
+    let mut repeated = Vec::new();
+    owners.as_array_mut()?.retain(|owner| {
+        let is_new = seen.insert(owner.to_string());
+        if !is_new {
+            repeated.push(owner["uid"].as_str().unwrap_or_default().to_owned());
+        }
+        is_new
+    });
+    if repeated.is_empty() {
+        return None;
+    }
+    let when = if patched {
+        " after mutating admission happens"
+    } else {
+        ""
+    };
+    Some(format!(
+        ".metadata.ownerReferences contains duplicate entries{when}; API server dedups owner references in 1.20+, and \
+         may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
+        repeated.join(", ")
+    ))
 }
 
 #[cfg(test)]
@@ -249,6 +326,54 @@ mod tests {
                 "metadata.ownerReferences[0].apiVersion FieldValueRequired",
             ],
         );
+    }
+
+    #[test]
+    fn owners_are_judged() {
+        let owner = |members: Value| {
+            let mut owner = json!({"apiVersion": "v1", "kind": "Node", "name": "n", "uid": "u"});
+            for (name, value) in members.as_object().unwrap() {
+                owner[name] = value.clone();
+            }
+            owner
+        };
+        let check = |owners: &[Value], expected: &[&str]| {
+            let metadata = json!({"name": "a", "namespace": "n", "ownerReferences": owners});
+            assert_eq!(paths(metadata), expected, "{owners:?}");
+        };
+        let controller = owner(json!({"controller": true}));
+        check(&[owner(json!({})), controller.clone()], &[]);
+        for good in ["a.b/v1", "v2"] {
+            check(&[owner(json!({"apiVersion": good}))], &[]);
+        }
+        for bad in ["/", "a/", "a/b/c"] {
+            check(
+                &[owner(json!({"apiVersion": bad}))],
+                &["metadata.ownerReferences[0].apiVersion FieldValueInvalid"],
+            );
+        }
+        check(
+            &[owner(json!({"kind": "Event"}))],
+            &["metadata.ownerReferences[0] FieldValueInvalid"],
+        );
+        check(
+            &[controller.clone(), controller],
+            &["metadata.ownerReferences FieldValueInvalid"],
+        );
+    }
+
+    #[test]
+    fn equal_owners_are_one() {
+        let owner = |name: &str| json!({"kind": "Node", "name": name, "uid": "u"});
+        let mut object = json!({"metadata": {"ownerReferences": [owner("a"), owner("b")]}});
+        assert_eq!(drop_repeated_owners(&mut object, false), None);
+        assert_eq!(drop_repeated_owners(&mut json!({}), false), None);
+        let all = json!([owner("a"), owner("b"), owner("a"), owner("a")]);
+        object["metadata"]["ownerReferences"] = all;
+        let warning = drop_repeated_owners(&mut object, true).unwrap();
+        assert!(warning.ends_with("observed: u, u"), "{warning}");
+        let owners = &object["metadata"]["ownerReferences"];
+        assert_eq!(owners, &json!([owner("a"), owner("b")]));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::create::place;
 use super::query::{FieldValidation, WriteOptions};
 use super::respond::{Form, Occasion, warn};
 use super::update::check_name;
-use super::{Body, Call, Server};
+use super::{Body, Call, Server, object_meta};
 
 /// Server-side apply: a kind of patch that this server does not take.
 const APPLY: &str = "application/apply-patch+yaml";
@@ -25,11 +25,13 @@ impl Server {
         let mut warnings = Vec::new();
         let object = self
             .write_back(call, options, |old| {
-                let decoded = apply(call, &patch, options, old)?;
+                let mut decoded = apply(call, &patch, options, old)?;
                 warnings = decoded.warnings;
+                warnings.extend(object_meta::drop_repeated_owners(&mut decoded.object, true));
                 Ok(decoded.object)
             })
             .await?;
+        warnings.extend(call.strategy_warnings(&object));
         let mut response = form.object(StatusCode::OK, call.descriptor, &object, call.now);
         for warning in &warnings {
             warn(response.headers_mut(), warning);

@@ -34,8 +34,9 @@ impl Server {
         let form = Form::negotiate(call.headers, call.query, Occasion::Object)?;
         let options = WriteOptions::parse(call.query, "UpdateOptions")?;
         let mut decoded = decode(call.descriptor.r#type, call.headers, call.body)?;
-        let warnings = judge_warnings(&mut decoded, options)?;
+        let mut warnings = judge_warnings(&mut decoded, options)?;
         let mut object = decoded.object;
+        warnings.extend(object_meta::drop_repeated_owners(&mut object, false));
         check_name(call, &object)?;
         place(call, &mut object)?;
         let present = self
@@ -61,6 +62,7 @@ impl Server {
                 .await?;
             (StatusCode::OK, updated)
         };
+        warnings.extend(call.strategy_warnings(&object));
         let mut response = form.object(code, call.descriptor, &object, call.now);
         for warning in &warnings {
             warn(response.headers_mut(), warning);

@@ -99,6 +99,10 @@ pub trait Strategy: Send + Sync {
     ) -> Vec<FieldError> {
         Vec::new()
     }
+    /// What whoever wrote this object through the main endpoint should know, though it is no fault.
+    fn warnings(&self, _object: &Value) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// The strategy without rules.

@@ -1,6 +1,8 @@
 //! Secrets. `stringData` is a convenience of writers: it is merged into `data` and never stored.
 //! A type promises keys, and cannot change.
 
+mod pair;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use everleaf_api::fields::{FieldError, quote};
@@ -83,6 +85,13 @@ impl Strategy for SecretStrategy {
         }
         payload::check_immutable(new, old, &["data"], &mut errors);
         errors
+    }
+
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        match read::text(object, "/type") {
+            "kubernetes.io/tls" => pair::fault(object).into_iter().collect(),
+            _ => Vec::new(),
+        }
     }
 }
 

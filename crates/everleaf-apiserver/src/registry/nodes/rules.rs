@@ -53,6 +53,18 @@ impl Strategy for NodeStrategy {
         validate_constants(new, old, &mut errors);
         errors
     }
+
+    fn warnings(&self, node: &Value) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if !node["spec"]["configSource"].is_null() {
+            warnings.push("spec.configSource: the feature is removed".to_owned());
+        }
+        if !read::text(node, "/spec/externalID").is_empty() {
+            let text = "spec.externalID: this field is deprecated, and is unused by Kubernetes";
+            warnings.push(text.to_owned());
+        }
+        warnings
+    }
 }
 
 /// What an unset member means (`pkg/apis/core/v1/{defaults,conversion}.go`): pods may use all there is; one range for
