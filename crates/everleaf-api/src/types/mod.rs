@@ -14,6 +14,8 @@ pub mod coordination;
 #[rustfmt::skip]
 pub mod core;
 #[rustfmt::skip]
+pub mod discovery;
+#[rustfmt::skip]
 pub mod meta;
 #[rustfmt::skip]
 pub mod node;
@@ -33,6 +35,7 @@ pub use bare::{
 };
 pub use certificates::CERTIFICATE_SIGNING_REQUEST;
 pub use coordination::LEASE;
+pub use discovery::{API_GROUP, API_GROUP_LIST, API_RESOURCE_LIST, API_VERSIONS};
 pub use meta::{DELETE_OPTIONS, PARTIAL_OBJECT_METADATA, STATUS};
 pub use node::NODE;
 pub use rbac::{CLUSTER_ROLE, CLUSTER_ROLE_BINDING, ROLE, ROLE_BINDING};

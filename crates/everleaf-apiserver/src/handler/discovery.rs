@@ -6,7 +6,10 @@ use std::sync::LazyLock;
 use everleaf_api::Status;
 use everleaf_api::discovery::{self, Resource};
 use everleaf_api::negotiate::{self, Encoding, Shape};
-use everleaf_api::types::TOKEN_REQUEST;
+use everleaf_api::schema::Type;
+use everleaf_api::types::{
+    API_GROUP, API_GROUP_LIST, API_RESOURCE_LIST, API_VERSIONS, TOKEN_REQUEST,
+};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
@@ -102,22 +105,30 @@ impl Server {
         let (headers, query) = (&admitted.headers, &admitted.query);
         let resources = RESOURCES.as_slice();
         let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
-        let document = match parts[..] {
-            [""] => Some(json!({ "paths": paths(resources) })),
+        let (ty, document) = match parts[..] {
+            [""] => {
+                let paths = json!({ "paths": paths(resources) });
+                return Some(untyped(headers, query, &paths));
+            }
             ["api"] => return Some(root(headers, query, resources, Some(&self.address))),
             ["apis"] => return Some(root(headers, query, resources, None)),
-            ["api", version] => discovery::resource_list(resources, "", version),
+            ["api", version] => (
+                &API_RESOURCE_LIST,
+                discovery::resource_list(resources, "", version),
+            ),
             ["apis", group] | ["apis", group, _] if !is_served_group(group) => {
                 return Some(page_not_found());
             }
-            ["apis", ""] => None,
-            ["apis", group] => discovery::group(resources, group),
-            ["apis", group, version] => discovery::resource_list(resources, group, version),
-            ["openapi", ..] => None,
+            ["apis", ""] | ["openapi", ..] => return Some(error(&Status::no_such_resource())),
+            ["apis", group] => (&API_GROUP, discovery::group(resources, group)),
+            ["apis", group, version] => (
+                &API_RESOURCE_LIST,
+                discovery::resource_list(resources, group, version),
+            ),
             _ => return None,
         };
         Some(match document {
-            Some(document) => plain(headers, query, &document),
+            Some(document) => plain(headers, query, ty, &document),
             None => error(&Status::no_such_resource()),
         })
     }
@@ -141,7 +152,18 @@ fn paths(resources: &[Resource]) -> Vec<String> {
     paths
 }
 
-fn plain(headers: &HeaderMap, query: &Query, document: &Value) -> Response<Body> {
+fn plain(headers: &HeaderMap, query: &Query, ty: &Type, document: &Value) -> Response<Body> {
+    match Form::negotiate(headers, query, Occasion::Review) {
+        Ok(form) if form.answer.encoding == Encoding::Protobuf => {
+            form.plain(StatusCode::OK, ty, document)
+        }
+        Ok(form) => form.document(StatusCode::OK, to_json(document)),
+        Err(status) => error(&status),
+    }
+}
+
+/// A document that is of no type, and so has no protobuf form.
+fn untyped(headers: &HeaderMap, query: &Query, document: &Value) -> Response<Body> {
     match Form::negotiate(headers, query, Occasion::Document) {
         Ok(form) => form.document(StatusCode::OK, to_json(document)),
         Err(status) => error(&status),
@@ -157,7 +179,7 @@ fn root(
 ) -> Response<Body> {
     let can = |answer: negotiate::Answer| match answer.shape {
         Shape::GroupDiscovery => answer.encoding == Encoding::Json,
-        Shape::Object => answer.encoding != Encoding::Protobuf,
+        Shape::Object => true,
         Shape::Table { .. } | Shape::PartialObjectMetadata | Shape::PartialObjectMetadataList => {
             false
         }
@@ -172,9 +194,11 @@ fn root(
             &to_json(&discovery::aggregated(resources, address.is_some())),
         )
     } else if let Some(address) = address {
-        plain(headers, query, &discovery::api_versions(resources, address))
+        let versions = discovery::api_versions(resources, address);
+        plain(headers, query, &API_VERSIONS, &versions)
     } else {
-        plain(headers, query, &discovery::group_list(resources))
+        let groups = discovery::group_list(resources);
+        plain(headers, query, &API_GROUP_LIST, &groups)
     };
     response
         .headers_mut()

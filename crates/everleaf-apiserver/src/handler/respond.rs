@@ -40,9 +40,9 @@ pub(super) enum Occasion {
     List,
     /// Events.
     Watch,
-    /// The answer to a review: an object without a Table.
+    /// The answer to a review, or a document of discovery: an object without a Table.
     Review,
-    /// A document without other forms: discovery, the version.
+    /// A document of no type, in JSON or YAML alone: the paths, the version.
     Document,
 }
 
