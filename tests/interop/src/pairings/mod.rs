@@ -1,6 +1,7 @@
 //! The pairings, one file each, named by who meets whom.
 
 mod agent_on_kubernetes;
+mod client_go_on_everleaf;
 mod controllers_beside_kcm;
 mod controllers_on_kube_apiserver;
 mod kubectl_on_everleaf;
@@ -8,6 +9,7 @@ mod kubelet_on_everleaf_up;
 mod recordings_of_kubernetes;
 mod requests;
 mod server;
+mod steps;
 
 use everleaf_stage::runner::Test;
 
@@ -33,10 +35,13 @@ pub(crate) fn all() -> &'static [&'static Pairing] {
         &kubectl_on_everleaf::NEWEST,
         &kubectl_on_everleaf::OLDER,
         &kubectl_on_everleaf::OLDEST,
+        &client_go_on_everleaf::PAIRING,
     ]
 }
 
 /// The clients' pairings played on real Kubernetes, in place of all others, with `--controls`: a step that fails there is wrong.
 pub(crate) fn controls() -> impl Iterator<Item = &'static Test> {
-    kubectl_on_everleaf::CONTROLS.iter()
+    kubectl_on_everleaf::CONTROLS
+        .iter()
+        .chain([&client_go_on_everleaf::CONTROL])
 }

@@ -1,0 +1,69 @@
+//! Clients that are programs of their own: each prints a line of JSON per step, and each step is a point.
+
+use anyhow::{Context, Result, bail};
+use everleaf_stage::{Later, Sandbox, ensure_that, run};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::process::Command;
+
+/// What server-side apply is to the clients as long as it is not served: 415.
+pub(super) const NO_APPLY: Later<'_> = Later {
+    needs: "no server-side apply yet",
+    fails_with: "the body of the request was in an unknown format",
+};
+
+/// What one way of speaking gave: nothing, or why not.
+type Outcome = Result<(), String>;
+
+/// Runs a client to its end and makes a point of each of its steps, in order. A client plays its steps in several `ways`, media types
+/// for example, and names them before a slash: `{"step": "json/patch-merge", "ok": true}`. A step holds when it holds in each way.
+/// `later` has the steps that wait for something, by the beginnings of their names.
+pub(super) fn play(
+    sandbox: &Sandbox,
+    client: &mut Command,
+    ways: &[&str],
+    later: &[(&str, Later<'_>)],
+) -> Result<()> {
+    let told = run(client)?.ok()?;
+    let mut order: Vec<String> = Vec::new();
+    let mut played: BTreeMap<(String, String), Outcome> = BTreeMap::new();
+    for line in told.lines() {
+        let (way, name, outcome) = read(line).with_context(|| format!("step {line:?}"))?;
+        if !order.contains(&name) {
+            order.push(name.clone());
+        }
+        played.insert((name, way), outcome);
+    }
+    ensure_that!(!order.is_empty(), "it played no step");
+    for name in order {
+        let claim = name.replace('-', " ");
+        let check = || {
+            for way in ways {
+                match played.get(&(name.clone(), (*way).to_owned())) {
+                    Some(Ok(())) => {}
+                    Some(Err(why)) => bail!("{way}: {why}"),
+                    None => bail!("{way}: not played"),
+                }
+            }
+            Ok(())
+        };
+        match later.iter().find(|(start, _)| name.starts_with(start)) {
+            Some((_, later)) => drop(sandbox.expected_later(&claim, *later, check)),
+            // The table says why, and the test is red.
+            None => drop(sandbox.point(&claim, check)),
+        }
+    }
+    Ok(())
+}
+
+/// The way, the name and the outcome of a step.
+fn read(line: &str) -> Result<(String, String, Outcome)> {
+    let step: Value = serde_json::from_str(line)?;
+    let name = step["step"].as_str().context("no name")?;
+    let (way, name) = name.split_once('/').context("no way")?;
+    let outcome = match step["ok"].as_bool() {
+        Some(true) => Ok(()),
+        _ => Err(step["error"].as_str().unwrap_or("no reason").to_owned()),
+    };
+    Ok((way.to_owned(), name.to_owned(), outcome))
+}
