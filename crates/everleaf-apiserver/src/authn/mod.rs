@@ -19,7 +19,7 @@ use everleaf_api::Status;
 use http::{HeaderMap, header::AUTHORIZATION};
 use jiff::Timestamp;
 
-pub use self::impersonation::impersonate;
+pub use self::impersonation::Impersonation;
 pub use self::service_account::ServiceAccountConfig;
 pub(crate) use self::service_account::{Binding, Claims, Reference};
 use self::{service_account::ServiceAccounts, static_token::StaticTokens, x509::ClientCa};

@@ -147,7 +147,7 @@ impl Authorizer {
     }
 
     /// The 403 of a refused request, in upstream's words.
-    fn denied(attributes: &Attributes<'_>, decision: &Decision) -> Status {
+    pub(crate) fn denied(attributes: &Attributes<'_>, decision: &Decision) -> Status {
         let target = if attributes.resource.is_empty() {
             DeniedTarget::Path(attributes.path)
         } else {

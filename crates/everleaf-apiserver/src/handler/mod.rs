@@ -43,7 +43,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::authn::{self, Peer};
+use crate::authn::Peer;
 use crate::authz::Attributes;
 use crate::registry::Descriptor;
 use crate::registry::reviews::{self, Review};
@@ -183,9 +183,27 @@ impl Server {
             .authenticate(&parts.headers, peer, objects, now)?;
         parts.headers.remove(http::header::AUTHORIZATION);
         let is_exempt = peer.in_process.is_some() || real.in_group("system:masters");
-        let user = authn::impersonate(&parts.headers, real, &self.authorizer, objects)?;
+        let verb = parts.method.as_str().to_ascii_lowercase();
+        let (fields, labels) = match &query {
+            Ok(query) => selectors(&target, query),
+            Err(_) => (None, None),
+        };
+        let request = Attributes {
+            field_selector: fields.as_ref(),
+            label_selector: labels.as_ref(),
+            ..asked(&real, &target, &verb, parts.uri.path())
+        };
+        let authorizer = &self.authorizer;
+        let impersonated =
+            self.impersonation
+                .effective(&parts.headers, &request, authorizer, objects)?;
         let query = query?;
-        self.authorize(&user, &target, &parts.method, parts.uri.path(), &query)?;
+        let effective = Attributes {
+            user: impersonated.as_ref().unwrap_or(&real),
+            ..request
+        };
+        authorizer.check(&effective, objects)?;
+        let user = impersonated.unwrap_or(real);
         let slot = if is_exempt || target.is_long_running() {
             None
         } else {
@@ -201,39 +219,6 @@ impl Server {
             now,
             _slot: slot,
         })
-    }
-
-    fn authorize(
-        &self,
-        user: &User,
-        target: &Target,
-        method: &Method,
-        path: &str,
-        query: &Query,
-    ) -> Result<(), Status> {
-        let verb = method.as_str().to_ascii_lowercase();
-        let (fields, labels) = selectors(target, query);
-        let attributes = match target {
-            Target::Resource(target) => Attributes {
-                user,
-                verb: target.verb,
-                group: &target.group,
-                version: &target.version,
-                resource: &target.resource,
-                subresource: &target.subresource,
-                namespace: &target.namespace,
-                name: &target.name,
-                path: "",
-                field_selector: fields.as_ref(),
-                label_selector: labels.as_ref(),
-            },
-            Target::Path => Attributes {
-                verb: &verb,
-                path,
-                ..Attributes::of(user)
-            },
-        };
-        self.authorizer.check(&attributes, self.cache.as_ref())
     }
 
     /// Second half: does what is asked.
@@ -369,6 +354,27 @@ impl Server {
 /// `404 page not found`, as Go's mux says it.
 fn page_not_found() -> Response<Body> {
     response(StatusCode::NOT_FOUND, TEXT, "404 page not found\n")
+}
+
+/// What authorization is asked, without selectors. `verb` is the one of a path.
+fn asked<'a>(user: &'a User, target: &'a Target, verb: &'a str, path: &'a str) -> Attributes<'a> {
+    match target {
+        Target::Resource(target) => Attributes {
+            verb: target.verb,
+            group: &target.group,
+            version: &target.version,
+            resource: &target.resource,
+            subresource: &target.subresource,
+            namespace: &target.namespace,
+            name: &target.name,
+            ..Attributes::of(user)
+        },
+        Target::Path => Attributes {
+            verb,
+            path,
+            ..Attributes::of(user)
+        },
+    }
 }
 
 /// Selectors of a list, watch or deletecollection, for those authorizers that look at them.

@@ -14,7 +14,7 @@ use super::create::fill_metadata;
 use super::limits::{Inflight, Limits};
 use super::metrics::Metrics;
 use super::version::Version;
-use crate::authn::Authenticator;
+use crate::authn::{Authenticator, Impersonation};
 use crate::authz::Authorizer;
 use crate::bootstrap::{self, Installation};
 use crate::objects::{Objects, Stored};
@@ -78,6 +78,7 @@ pub struct Server {
     pub(super) writer: Writer,
     pub(super) authenticator: Authenticator,
     pub(super) authorizer: Authorizer,
+    pub(super) impersonation: Impersonation,
     pub(super) version: Version,
     pub(super) limits: Limits,
     pub(super) address: String,
@@ -97,6 +98,7 @@ impl Server {
             writer,
             authenticator: config.authenticator,
             authorizer: config.authorizer,
+            impersonation: Impersonation::default(),
             version: config.version,
             limits: config.limits,
             address: config.address,

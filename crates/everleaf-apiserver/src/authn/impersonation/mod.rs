@@ -1,0 +1,95 @@
+//! Acting as somebody else: `Impersonate-*` headers, each item authorized for the real user
+//! (`apiserver/pkg/endpoints/filters/impersonation`).
+//!
+//! There are several ways, tried in turn. The constrained ones ask for the right to do this very request so
+//! (`impersonate-on:MODE:VERB`) and for the right to be that user so (`impersonate:MODE`). The last one is that of old:
+//! who may `impersonate` may do all that the other may. When all refuse, what was asked first is told.
+
+mod headers;
+mod mode;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Mutex, PoisonError},
+};
+
+use everleaf_api::Status;
+use http::HeaderMap;
+
+use self::mode::{Impostor, Mode};
+use crate::{
+    authz::{Attributes, Authorizer},
+    objects::Objects,
+    user::User,
+};
+
+/// Users whose last way is remembered; one more, and all are forgotten. That costs nothing but a few questions.
+const REMEMBERED_MAX: usize = 10_000;
+
+/// Impersonation, with a memory of what served each user last: that is tried first and told first, as upstream.
+#[derive(Default)]
+pub struct Impersonation {
+    last: Mutex<HashMap<String, Mode>>,
+}
+
+impl Impersonation {
+    /// Whom the `Impersonate-*` headers name, when the user of `request` may make it as them; None when they name nobody.
+    /// 400 for malformed headers, 403 when refused.
+    pub fn effective(
+        &self,
+        headers: &HeaderMap,
+        request: &Attributes<'_>,
+        authorizer: &Authorizer,
+        objects: &dyn Objects,
+    ) -> Result<Option<User>, Status> {
+        let Some(wanted) = headers::wanted(headers)? else {
+            return Ok(None);
+        };
+        let impostor = Impostor {
+            wanted: &wanted,
+            request,
+            authorizer,
+            objects,
+        };
+        let last = self.last(&request.user.name);
+        let others = Mode::ALL.into_iter().filter(|mode| Some(*mode) != last);
+        let mut first_refusal = None;
+        for mode in last.into_iter().chain(others) {
+            if !mode.suits(&wanted, request.user) {
+                continue;
+            }
+            match impostor.become_by(mode) {
+                Ok(user) => {
+                    if last != Some(mode) {
+                        self.remember(&request.user.name, mode);
+                    }
+                    return Ok(Some(user));
+                }
+                Err(refusal) => first_refusal = first_refusal.or(Some(refusal)),
+            }
+        }
+        Err(first_refusal.unwrap_or_else(|| Status::internal("no way of impersonation fits")))
+    }
+
+    fn last(&self, name: &str) -> Option<Mode> {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.get(name).copied()
+    }
+
+    fn remember(&self, name: &str, mode: Mode) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.len() >= REMEMBERED_MAX {
+            last.clear();
+        }
+        last.insert(name.to_owned(), mode);
+    }
+}
+
+impl fmt::Debug for Impersonation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Impersonation")
+    }
+}
