@@ -80,12 +80,16 @@ fn run_older(sandbox: &Sandbox) -> Result<Verdict> {
     }
     let (mut stack, first) = join(sandbox, "KUBELET_134", "v1.34.")?;
     let admin = stack.admin()?;
-    let _ = sandbox.point("rotates its client certificate", || {
+    let client = sandbox.point("rotates its client certificate", || {
         rotates(stack.kubelet(NODE)?, &admin, &first, 1)
-    });
+    })?;
     let _ = sandbox.point("none of its calls was refused", || {
         nothing_refused(stack.kubelet(NODE)?, &admin)
     });
+    let _ = sandbox.point(
+        "without rotation, waits at its start for the certificate of a request that its key names",
+        || without_rotation(&mut stack, &admin, &client),
+    );
     Ok(Verdict::Passed)
 }
 
@@ -466,13 +470,7 @@ fn bootstraps_again(
     old: &Certificate,
 ) -> Result<Certificate> {
     kubelet.stop()?;
-    for entry in std::fs::read_dir(kubelet.path("pki"))? {
-        let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if name.starts_with("kubelet-client") {
-            std::fs::remove_file(&path)?;
-        }
-    }
+    kubelet.forget_client_certificates()?;
     kubelet.start()?;
     let certificate = kubelet.renewed(old, 30)?;
     let all = requests(admin, CLIENT)?;
@@ -483,4 +481,20 @@ fn bootstraps_again(
         "the newest request is by {requestor}"
     );
     Ok(certificate)
+}
+
+/// `rotateCertificates: false`: the request's name is a digest of the key, so that a kubelet that was interrupted finds it again.
+fn without_rotation(stack: &mut Stack<'_>, admin: &Kubectl<'_>, old: &Certificate) -> Result<()> {
+    let authority = stack.authority()?.certificate().to_owned();
+    let kubelet = stack.kubelet(NODE)?;
+    kubelet.stop()?;
+    kubelet.forget_client_certificates()?;
+    kubelet.configure(&authority, false)?;
+    kubelet.start()?;
+    kubelet.renewed(old, 30)?;
+    let all = requests(admin, CLIENT)?;
+    let newest = all.last().context("no client request")?;
+    let name = newest["metadata"]["name"].as_str().unwrap_or_default();
+    ensure_that!(name.starts_with("node-csr-"), "its request is {name}");
+    renews_lease(admin)
 }

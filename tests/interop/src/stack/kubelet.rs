@@ -108,7 +108,7 @@ pub(super) fn start(stack: &mut Stack<'_>, node: &str, variable: &str) -> Result
         earlier_log: String::new(),
         _containerd: containerd,
     };
-    kubelet.configure(&authority)?;
+    kubelet.configure(&authority, true)?;
     kubelet.start()?;
     stack.kubelets.push(kubelet);
     Ok(())
@@ -213,7 +213,20 @@ impl<'a> Kubelet<'a> {
         code
     }
 
-    fn configure(&self, authority: &Path) -> Result<()> {
+    /// Deletes its client certificates, while it is stopped.
+    pub(crate) fn forget_client_certificates(&self) -> Result<()> {
+        for entry in fs::read_dir(self.path("pki"))? {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if name.starts_with("kubelet-client") {
+                fs::remove_file(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes its configuration. `rotates` is `rotateCertificates`; without it a kubelet waits for its certificate before it starts.
+    pub(crate) fn configure(&self, authority: &Path, rotates: bool) -> Result<()> {
         for directory in ["root", "manifests", "plugins", "pods"] {
             fs::create_dir_all(self.path(directory))?;
         }
@@ -226,7 +239,7 @@ impl<'a> Kubelet<'a> {
             "readOnlyPort": 0,
             "healthzBindAddress": "127.0.0.1",
             "healthzPort": self.health_port,
-            "rotateCertificates": true,
+            "rotateCertificates": rotates,
             "serverTLSBootstrap": true,
             "authentication": {
                 "anonymous": {"enabled": false},
