@@ -37,7 +37,7 @@ fn run(args: &[String]) -> Result<bool> {
         command: "cargo xtask interop",
         parallel: 2,
         tests: if controls {
-            pairings::controls().collect()
+            pairings::controls()
         } else {
             pairings::all()
                 .iter()

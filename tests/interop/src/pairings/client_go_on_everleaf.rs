@@ -19,10 +19,14 @@ pub(crate) const PAIRING: Pairing = Pairing {
 };
 
 /// The same on real Kubernetes.
-pub(crate) const CONTROL: Test = Test {
-    name: "client_go_on_kubernetes",
-    long: false,
-    run: |sandbox| run(sandbox, Server::Kubernetes),
+pub(crate) const CONTROL: Pairing = Pairing {
+    real: "client-go 0.37 on Kubernetes 1.37",
+    ours: "nothing: a control",
+    test: Test {
+        name: "client_go_on_kubernetes",
+        long: false,
+        run: |sandbox| run(sandbox, Server::Kubernetes),
+    },
 };
 
 fn run(sandbox: &Sandbox, server: Server) -> Result<Verdict> {

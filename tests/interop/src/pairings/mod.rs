@@ -6,6 +6,7 @@ mod controllers_beside_kcm;
 mod controllers_on_kube_apiserver;
 mod kubectl_on_everleaf;
 mod kubelet_on_everleaf_up;
+mod python_client_on_everleaf;
 mod recordings_of_kubernetes;
 mod requests;
 mod server;
@@ -36,12 +37,16 @@ pub(crate) fn all() -> &'static [&'static Pairing] {
         &kubectl_on_everleaf::OLDER,
         &kubectl_on_everleaf::OLDEST,
         &client_go_on_everleaf::PAIRING,
+        &client_go_on_everleaf::CONTROL,
+        &python_client_on_everleaf::PAIRING,
+        &python_client_on_everleaf::CONTROL,
     ]
 }
 
 /// The clients' pairings played on real Kubernetes, in place of all others, with `--controls`: a step that fails there is wrong.
-pub(crate) fn controls() -> impl Iterator<Item = &'static Test> {
-    kubectl_on_everleaf::CONTROLS
-        .iter()
-        .chain([&client_go_on_everleaf::CONTROL])
+pub(crate) fn controls() -> Vec<&'static Test> {
+    let mut tests: Vec<&'static Test> = kubectl_on_everleaf::CONTROLS.iter().collect();
+    tests.push(&client_go_on_everleaf::CONTROL.test);
+    tests.push(&python_client_on_everleaf::CONTROL.test);
+    tests
 }
