@@ -28,6 +28,8 @@ pub struct Resource {
     pub short_names: &'static [&'static str],
     /// Categories, such as `all`.
     pub categories: &'static [&'static str],
+    /// Changes when objects are stored as another version; "" for what is not stored. Opaque to clients.
+    pub storage_version_hash: &'static str,
 }
 
 /// Distinct values in order of first appearance.
@@ -116,12 +118,19 @@ pub fn resource_list(resources: &[Resource], group: &str, version: &str) -> Opti
     } else {
         format!("{group}/{version}")
     };
-    Some(json!({
+    let mut document = json!({
         "kind": "APIResourceList",
         "apiVersion": "v1",
         "groupVersion": group_version,
         "resources": entries,
-    }))
+    });
+    // The core group's list is older than apiVersion in it.
+    if group.is_empty()
+        && let Some(members) = document.as_object_mut()
+    {
+        members.remove("apiVersion");
+    }
+    Some(document)
 }
 
 fn resource_entry(resource: &Resource) -> Value {
@@ -141,6 +150,9 @@ fn resource_entry(resource: &Resource) -> Value {
     }
     if !resource.categories.is_empty() {
         entry["categories"] = resource.categories.into();
+    }
+    if !resource.storage_version_hash.is_empty() {
+        entry["storageVersionHash"] = resource.storage_version_hash.into();
     }
     entry
 }
@@ -220,9 +232,8 @@ fn aggregated_resources(resources: &[Resource], group: &str, version: &str) -> V
         .collect()
 }
 
-/// Group and version of the kind; an empty group is kept, so that clients do not fall back to another.
+/// The kind; group and version only where they differ from those of the document.
 fn response_kind(resource: &Resource) -> Value {
-    let own = (resource.group, resource.version);
-    let (group, version) = resource.kind_version.unwrap_or(own);
+    let (group, version) = resource.kind_version.unwrap_or(("", ""));
     json!({"group": group, "version": version, "kind": resource.kind})
 }

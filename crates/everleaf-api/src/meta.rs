@@ -107,6 +107,13 @@ pub fn deletion_timestamp(object: &Value) -> Option<Timestamp> {
     parse_time(text(object, "deletionTimestamp"))
 }
 
+/// The version of `apiVersion`, without its group.
+#[must_use]
+pub fn version(object: &Value) -> &str {
+    let version = object["apiVersion"].as_str().unwrap_or_default();
+    version.rsplit('/').next().unwrap_or_default()
+}
+
 /// RFC 3339, whole seconds, `Z`: metav1.Time.
 #[must_use]
 pub fn format_time(instant: Timestamp) -> String {

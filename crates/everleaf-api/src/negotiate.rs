@@ -2,6 +2,19 @@
 
 use crate::status::Status;
 
+/// Every media type of objects and lists.
+pub const MEDIA_TYPES: [&str; 3] = [
+    "application/json",
+    "application/yaml",
+    "application/vnd.kubernetes.protobuf",
+];
+
+/// Those of watches.
+pub const STREAM_TYPES: [&str; 2] = [
+    "application/json;stream=watch",
+    "application/vnd.kubernetes.protobuf;stream=watch",
+];
+
 /// Wire encodings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encoding {
@@ -40,6 +53,19 @@ pub struct Answer {
     pub shape: Shape,
 }
 
+/// Why nothing that a client accepts can be answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unacceptable {
+    /// None of its media types is ours.
+    MediaType,
+    /// One is, but not here or not in that form (`as=`).
+    Form,
+    /// It wants one object as a list.
+    ListOfOne,
+    /// It wants a list as one object.
+    OneOfList,
+}
+
 /// Most clauses of an Accept header that are looked at.
 const CLAUSES_MAX: usize = 64;
 
@@ -75,8 +101,8 @@ impl Answer {
 /// takes anything, which is JSON; so do `*/*` and `application/*`.
 ///
 /// # Errors
-/// 406, listing the media types when the type fits and only the shape (`as=`) does not.
-pub fn accept(header: Option<&str>, can: &dyn Fn(Answer) -> bool) -> Result<Answer, Status> {
+/// Why not; the caller knows what it has instead.
+pub fn accept(header: Option<&str>, can: &dyn Fn(Answer) -> bool) -> Result<Answer, Unacceptable> {
     let header = header
         .map(str::trim)
         .filter(|header| !header.is_empty())
@@ -88,28 +114,34 @@ pub fn accept(header: Option<&str>, can: &dyn Fn(Answer) -> bool) -> Result<Answ
         .collect();
     // Stable: equal clauses stay in the order of the header.
     clauses.sort_by_key(|clause| (std::cmp::Reverse(clause.quality), clause.wildcards));
-    let mut only_the_shape_was_wrong = false;
+    let mut fault = Unacceptable::MediaType;
     for clause in clauses.iter().filter(|clause| clause.quality > 0) {
         let Some(encoding) = clause.encoding else {
             continue;
         };
         let answer = clause.shape().map(|shape| Answer { encoding, shape });
-        match answer.filter(|answer| can(*answer)) {
-            Some(answer) => return Ok(answer),
-            None => only_the_shape_was_wrong |= clause.has_shape(),
+        match answer {
+            Some(answer) if can(answer) => return Ok(answer),
+            Some(answer) if fault == Unacceptable::MediaType => fault = wrong_form(answer, can),
+            Some(_) => {}
+            None => fault = Unacceptable::Form,
         }
     }
-    if only_the_shape_was_wrong {
-        let offered = Encoding::ALL.into_iter().filter(|encoding| {
-            can(Answer {
-                encoding: *encoding,
-                shape: Shape::Object,
-            })
-        });
-        let types: Vec<_> = offered.map(Encoding::media_type).collect();
-        return Err(Status::not_acceptable_listing(&types));
+    Err(fault)
+}
+
+/// Tells a form that is the other of the two forms of metadata from one that does not exist here.
+fn wrong_form(answer: Answer, can: &dyn Fn(Answer) -> bool) -> Unacceptable {
+    let has = |shape| can(Answer { shape, ..answer });
+    match answer.shape {
+        Shape::PartialObjectMetadataList if has(Shape::PartialObjectMetadata) => {
+            Unacceptable::ListOfOne
+        }
+        Shape::PartialObjectMetadata if has(Shape::PartialObjectMetadataList) => {
+            Unacceptable::OneOfList
+        }
+        _ => Unacceptable::Form,
     }
-    Err(Status::not_acceptable())
 }
 
 /// One media range with its parameters.
@@ -155,10 +187,6 @@ impl<'h> Clause<'h> {
             }
         }
         Some(clause)
-    }
-
-    fn has_shape(&self) -> bool {
-        self.kind.is_some()
     }
 
     /// None for a shape that nobody here knows.
@@ -297,22 +325,20 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_answered_is_406() {
-        let refuse = |header: &str| accept(Some(header), &serves).unwrap_err();
-        let plain = refuse("text/html");
-        assert_eq!(
-            (plain.code, plain.message.as_str()),
-            (406, "406: Not Acceptable")
-        );
-        assert_eq!(refuse("application/json;q=0").code, 406);
-        let listing =
-            "only the following media types are accepted: application/json, application/yaml";
-        assert_eq!(
-            refuse("application/json;as=Table;v=v2;g=meta.k8s.io").message,
-            listing
-        );
+    fn what_cannot_be_answered_says_why() {
+        let check = |header: &str, fault| assert_eq!(accept(Some(header), &serves), Err(fault));
+        check("text/html", Unacceptable::MediaType);
+        check("application/json;q=0", Unacceptable::MediaType);
+        let table = "text/html,application/json;as=Table;v=v2;g=meta.k8s.io";
+        check(table, Unacceptable::Form);
+        check("application/vnd.kubernetes.protobuf", Unacceptable::Form);
         let list_form = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
-        assert_eq!(refuse(list_form).message, listing);
+        check(list_form, Unacceptable::Form);
+        let one = |answer: Answer| answer.shape == Shape::PartialObjectMetadata;
+        let list = |answer: Answer| answer.shape == Shape::PartialObjectMetadataList;
+        assert_eq!(accept(Some(list_form), &one), Err(Unacceptable::ListOfOne));
+        let one_form = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io";
+        assert_eq!(accept(Some(one_form), &list), Err(Unacceptable::OneOfList));
     }
 
     #[test]

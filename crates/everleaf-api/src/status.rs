@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::fields::{ERRORS_SHOWN_MAX, FieldError, aggregate, quote};
+use crate::negotiate::MEDIA_TYPES;
 use crate::types;
 
 /// The `message` of a 404 for what no object stands behind.
@@ -239,10 +240,18 @@ impl Status {
         Self::new(405, "MethodNotAllowed", message).with_details(json!({}))
     }
 
-    /// 406 for a media type that is not ours.
+    /// 406 for media types that are none of those that this address has.
     #[must_use]
-    pub fn not_acceptable() -> Self {
-        Self::new(406, "NotAcceptable", "406: Not Acceptable").with_details(json!({}))
+    pub fn not_acceptable(media_types: &[&str]) -> Self {
+        let types = media_types.join(", ");
+        let message = format!("406: Not Acceptable\n\nAvailable representations: {types}");
+        Self::new(406, "NotAcceptable", message).with_details(json!({}))
+    }
+
+    /// 406 with its reason.
+    #[must_use]
+    pub fn not_acceptable_because(text: &str) -> Self {
+        Self::new(406, "NotAcceptable", text)
     }
 
     /// 406 for a shape (`as=`) that this address does not have; lists the media types it has.
@@ -315,11 +324,7 @@ impl Status {
     /// 415 for a body in a media type that is not ours.
     #[must_use]
     pub fn unsupported_media_type() -> Self {
-        Self::unsupported_media_type_listing(&[
-            "application/json",
-            "application/yaml",
-            "application/vnd.kubernetes.protobuf",
-        ])
+        Self::unsupported_media_type_listing(&MEDIA_TYPES)
     }
 
     /// 415 that lists what this request takes (patch types).

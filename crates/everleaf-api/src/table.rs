@@ -181,17 +181,16 @@ pub fn encode_partial_object_metadata(object: &Value, v1: bool) -> Vec<u8> {
     ty.encode_json(object)
 }
 
-/// A PartialObjectMetadataList of objects, as JSON text.
+/// A PartialObjectMetadataList of objects, as JSON text. Unlike those of other lists its items have kind and apiVersion.
 #[must_use]
 pub fn encode_partial_object_metadata_list(
     list_meta: &Value,
     objects: impl IntoIterator<Item: Borrow<Value>>,
 ) -> Vec<u8> {
-    let items: Vec<_> = objects
+    let items = objects
         .into_iter()
-        .map(|o| PARTIAL_OBJECT_METADATA.encode(o.borrow()))
-        .collect();
-    PARTIAL_OBJECT_METADATA.encode_list_json(list_meta, &items)
+        .map(|object| PARTIAL_OBJECT_METADATA.encode_json(object.borrow()));
+    json_write::list_of_documents(&PARTIAL_OBJECT_METADATA, list_meta, items)
 }
 
 /// The Age cell: human duration since creation, `<unknown>` when there is no creation time.

@@ -131,7 +131,7 @@ fn metadata_alone() {
     let object = json!({"metadata": {"name": "a", "labels": {"b": "c"}}, "spec": {"secret": 1}});
     assert_snapshot!(text(table::encode_partial_object_metadata(&object, false)), @r#"{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1beta1","metadata":{"name":"a","labels":{"b":"c"}}}"#);
     let list_meta = meta::list_meta("3", "t", Some(1));
-    assert_snapshot!(text(table::encode_partial_object_metadata_list(&list_meta, [&object, &json!(null)])), @r#"{"kind":"PartialObjectMetadataList","apiVersion":"meta.k8s.io/v1","metadata":{"resourceVersion":"3","continue":"t","remainingItemCount":1},"items":[{"metadata":{"name":"a","labels":{"b":"c"}}},{"metadata":{}}]}"#);
+    assert_snapshot!(text(table::encode_partial_object_metadata_list(&list_meta, [&object, &json!(null)])), @r#"{"kind":"PartialObjectMetadataList","apiVersion":"meta.k8s.io/v1","metadata":{"resourceVersion":"3","continue":"t","remainingItemCount":1},"items":[{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":{"name":"a","labels":{"b":"c"}}},{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":{}}]}"#);
 }
 
 fn resources() -> Vec<Resource> {
@@ -146,12 +146,14 @@ fn resources() -> Vec<Resource> {
         verbs: &["get", "list"],
         short_names,
         categories: &[],
+        storage_version_hash: "",
     };
     let csr = "CertificateSigningRequest";
     vec![
         resource("", "secrets", true, "Secret", &[]),
         Resource {
             singular: "certificatesigningrequest",
+            storage_version_hash: "95fRKMXA+00=",
             ..resource(
                 CSRS.group,
                 "certificatesigningrequests",
@@ -180,9 +182,11 @@ fn discovery_documents() {
     assert_snapshot!(document(&discovery::api_versions(&resources, "h:6443")), @r#"{"kind":"APIVersions","serverAddressByClientCIDRs":[{"clientCIDR":"0.0.0.0/0","serverAddress":"h:6443"}],"versions":["v1"]}"#);
     assert_snapshot!(document(&discovery::group_list(&resources)), @r#"{"kind":"APIGroupList","apiVersion":"v1","groups":[{"name":"certificates.k8s.io","preferredVersion":{"groupVersion":"certificates.k8s.io/v1","version":"v1"},"versions":[{"groupVersion":"certificates.k8s.io/v1","version":"v1"}]}]}"#);
     assert_snapshot!(document(&discovery::group(&resources, CSRS.group).unwrap()), @r#"{"kind":"APIGroup","apiVersion":"v1","name":"certificates.k8s.io","preferredVersion":{"groupVersion":"certificates.k8s.io/v1","version":"v1"},"versions":[{"groupVersion":"certificates.k8s.io/v1","version":"v1"}]}"#);
-    assert_snapshot!(document(&discovery::resource_list(&resources, CSRS.group, "v1").unwrap()), @r#"{"kind":"APIResourceList","apiVersion":"v1","groupVersion":"certificates.k8s.io/v1","resources":[{"kind":"CertificateSigningRequest","name":"certificatesigningrequests","namespaced":false,"shortNames":["csr"],"singularName":"certificatesigningrequest","verbs":["get","list"]},{"kind":"CertificateSigningRequest","name":"certificatesigningrequests/approval","namespaced":false,"singularName":"","verbs":["get","list"]}]}"#);
-    assert_snapshot!(document(&discovery::aggregated(&resources, true)), @r#"{"kind":"APIGroupDiscoveryList","apiVersion":"apidiscovery.k8s.io/v2","metadata":{},"items":[{"metadata":{},"versions":[{"freshness":"Current","resources":[{"resource":"secrets","responseKind":{"group":"","kind":"Secret","version":"v1"},"scope":"Namespaced","singularResource":"","verbs":["get","list"]}],"version":"v1"}]}]}"#);
-    assert_snapshot!(document(&discovery::aggregated(&resources, false)), @r#"{"kind":"APIGroupDiscoveryList","apiVersion":"apidiscovery.k8s.io/v2","metadata":{},"items":[{"metadata":{"name":"certificates.k8s.io"},"versions":[{"freshness":"Current","resources":[{"resource":"certificatesigningrequests","responseKind":{"group":"certificates.k8s.io","kind":"CertificateSigningRequest","version":"v1"},"scope":"Cluster","shortNames":["csr"],"singularResource":"certificatesigningrequest","subresources":[{"responseKind":{"group":"certificates.k8s.io","kind":"CertificateSigningRequest","version":"v1"},"subresource":"approval","verbs":["get","list"]}],"verbs":["get","list"]}],"version":"v1"}]}]}"#);
+    assert_snapshot!(document(&discovery::resource_list(&resources, CSRS.group, "v1").unwrap()), @r#"{"kind":"APIResourceList","apiVersion":"v1","groupVersion":"certificates.k8s.io/v1","resources":[{"kind":"CertificateSigningRequest","name":"certificatesigningrequests","namespaced":false,"shortNames":["csr"],"singularName":"certificatesigningrequest","storageVersionHash":"95fRKMXA+00=","verbs":["get","list"]},{"kind":"CertificateSigningRequest","name":"certificatesigningrequests/approval","namespaced":false,"singularName":"","verbs":["get","list"]}]}"#);
+    assert_snapshot!(document(&discovery::aggregated(&resources, true)), @r#"{"kind":"APIGroupDiscoveryList","apiVersion":"apidiscovery.k8s.io/v2","metadata":{},"items":[{"metadata":{},"versions":[{"freshness":"Current","resources":[{"resource":"secrets","responseKind":{"group":"","kind":"Secret","version":""},"scope":"Namespaced","singularResource":"","verbs":["get","list"]}],"version":"v1"}]}]}"#);
+    assert_snapshot!(document(&discovery::aggregated(&resources, false)), @r#"{"kind":"APIGroupDiscoveryList","apiVersion":"apidiscovery.k8s.io/v2","metadata":{},"items":[{"metadata":{"name":"certificates.k8s.io"},"versions":[{"freshness":"Current","resources":[{"resource":"certificatesigningrequests","responseKind":{"group":"","kind":"CertificateSigningRequest","version":""},"scope":"Cluster","shortNames":["csr"],"singularResource":"certificatesigningrequest","subresources":[{"responseKind":{"group":"","kind":"CertificateSigningRequest","version":""},"subresource":"approval","verbs":["get","list"]}],"verbs":["get","list"]}],"version":"v1"}]}]}"#);
+    let core = discovery::resource_list(&resources, "", "v1").unwrap();
+    assert!(core.get("apiVersion").is_none());
     assert_eq!(discovery::group(&resources, ""), None);
     assert_eq!(discovery::group(&resources, "nope"), None);
     assert_eq!(discovery::resource_list(&resources, "", "v2"), None);

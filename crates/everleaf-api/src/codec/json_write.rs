@@ -30,16 +30,38 @@ pub(crate) fn list<'a>(
     list_meta: &Value,
     items: impl Iterator<Item = &'a EncodedJson>,
 ) -> Vec<u8> {
-    let mut out = Vec::with_capacity(4096);
-    type_meta(&mut out, &format!("{}List", ty.kind), &ty.api_version());
-    out.extend_from_slice(b",\"metadata\":");
-    message(&mut out, &crate::types::meta::LIST_META, list_meta);
-    out.extend_from_slice(b",\"items\":[");
+    let mut out = list_head(ty, list_meta);
     for (index, item) in items.enumerate() {
         out.extend_from_slice(if index == 0 { b"{" } else { b",{" });
         out.extend_from_slice(item.item_body());
     }
     out.extend_from_slice(b"]}");
+    out
+}
+
+/// The same with items that keep kind and apiVersion.
+pub(crate) fn list_of_documents(
+    ty: &Type,
+    list_meta: &Value,
+    items: impl Iterator<Item = Vec<u8>>,
+) -> Vec<u8> {
+    let mut out = list_head(ty, list_meta);
+    for (index, item) in items.enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        out.extend(item);
+    }
+    out.extend_from_slice(b"]}");
+    out
+}
+
+fn list_head(ty: &Type, list_meta: &Value) -> Vec<u8> {
+    let mut out = Vec::with_capacity(4096);
+    type_meta(&mut out, &format!("{}List", ty.kind), &ty.api_version());
+    out.extend_from_slice(b",\"metadata\":");
+    message(&mut out, &crate::types::meta::LIST_META, list_meta);
+    out.extend_from_slice(b",\"items\":[");
     out
 }
 

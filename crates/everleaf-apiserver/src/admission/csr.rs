@@ -74,7 +74,7 @@ pub(super) fn subject_restriction(
     {
         return Ok(());
     }
-    let Some(request) = attributes.request else {
+    let Some(Ok(request)) = attributes.request else {
         return Err(attributes.forbidden("unable to parse CSR"));
     };
     if request.subject().organizations.iter().any(|o| o == MASTERS) {

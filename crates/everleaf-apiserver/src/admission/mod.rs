@@ -12,7 +12,7 @@ mod rbac;
 mod taint;
 
 use everleaf_api::{Status, status::GroupResource};
-use everleaf_pki::VerifiedRequest;
+use everleaf_pki::{RequestError, VerifiedRequest};
 use serde_json::Value;
 
 use crate::{authz::Authorizer, objects::Objects, user::User};
@@ -46,8 +46,8 @@ pub struct Attributes<'a> {
     pub user: &'a User,
     /// Stored object (updates, deletes).
     pub old: Option<&'a Value>,
-    /// A CSR's request, verified once on create.
-    pub request: Option<&'a VerifiedRequest>,
+    /// A CSR's request, verified once on create; None for anything else.
+    pub request: Option<&'a Result<VerifiedRequest, RequestError>>,
 }
 
 impl Attributes<'_> {

@@ -105,8 +105,10 @@ fn own_request(
     {
         return Ok(());
     }
-    let Some(request) = attributes.request else {
-        return Err("unable to parse csr".to_owned());
+    let request = match attributes.request {
+        Some(Ok(request)) => request,
+        Some(Err(error)) => return Err(format!("unable to parse csr: {error}")),
+        None => return Err("unable to parse csr".to_owned()),
     };
     let own = format!("{NODE_PREFIX}{node}");
     if request.subject().common_name != own {

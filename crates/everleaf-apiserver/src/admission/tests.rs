@@ -1,6 +1,6 @@
 //! Cases 50 to 65 of the API specification and 111 to 117 and 123 of the controllers' one, and what nodes may write.
 
-use everleaf_pki::VerifiedRequest;
+use everleaf_pki::{RequestError, VerifiedRequest};
 use serde_json::json;
 
 use super::*;
@@ -145,14 +145,18 @@ fn who_may_sign() {
 /// Creating a request for this subject from this signer, through mutation and validation.
 fn create_csr(user: &User, signer: &str, common_name: &str, organizations: &[&str]) -> String {
     let pem = request_pem(common_name, organizations);
-    let request = VerifiedRequest::from_pem(pem.as_bytes()).ok();
-    create_with(user, signer, request.as_ref())
+    let request = VerifiedRequest::from_pem(pem.as_bytes());
+    create_with(user, signer, &request)
 }
 
-fn create_with(user: &User, signer: &str, request: Option<&VerifiedRequest>) -> String {
+type Request = Result<VerifiedRequest, RequestError>;
+
+const UNREADABLE: &Request = &Err(RequestError::NotPem);
+
+fn create_with(user: &User, signer: &str, request: &Request) -> String {
     let mut object = csr(signer, "");
     let attributes = Attributes {
-        request,
+        request: Some(request),
         ..attributes(Operation::Create, CERTIFICATES, CSRS, "csr1", user)
     };
     let shelf = Shelf::default();
@@ -189,9 +193,12 @@ fn nobody_asks_for_masters() {
         "ok",
         "61"
     );
-    assert!(create_with(&bob, CLIENT, None).starts_with("403 "), "62");
+    assert!(
+        create_with(&bob, CLIENT, UNREADABLE).starts_with("403 "),
+        "62"
+    );
     assert_eq!(
-        create_with(&bob, "example.com/x", None),
+        create_with(&bob, "example.com/x", UNREADABLE),
         "ok",
         "61: not this plugin's business"
     );
@@ -223,9 +230,9 @@ fn a_node_asks_for_itself_only() {
                 "65, 123 {signer} {other}"
             );
         }
-        assert!(
-            create_with(&n1, signer, None).starts_with("403 "),
-            "unparsable"
+        assert_eq!(
+            create_with(&n1, signer, UNREADABLE),
+            r#"403 certificatesigningrequests.certificates.k8s.io "csr1" is forbidden: unable to parse csr: the request is not PEM: expected a `CERTIFICATE REQUEST` block"#
         );
     }
     assert_eq!(

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::query::{FieldValidation, WriteOptions};
-use super::respond::{Form, Occasion, warn};
+use super::respond::{Form, Occasion, error_for, warn};
 use super::{Body, Call, Server, issuance, object_meta};
 use crate::admission::{self, Attributes, Operation};
 use crate::objects::Objects;
@@ -20,11 +20,10 @@ use crate::writer::{Expected, Refusal};
 /// Names tried for a `generateName` before giving up.
 const GENERATED_NAMES_MAX: usize = 8;
 /// Members of metadata that only the server writes.
-const SERVER_MEMBERS: [&str; 7] = [
+const SERVER_MEMBERS: [&str; 6] = [
     "creationTimestamp",
     "deletionGracePeriodSeconds",
     "deletionTimestamp",
-    "generation",
     "managedFields",
     "selfLink",
     "uid",
@@ -38,14 +37,15 @@ impl Server {
         let mut warnings = judge_warnings(&mut decoded, options)?;
         let mut object = decoded.object;
         warnings.extend(object_meta::drop_repeated_owners(&mut object, false));
-        place(call, &mut object)?;
-        let stored = self.create_object(call, object, options).await?;
-        warnings.extend(call.strategy_warnings(&stored));
-        let mut response = form.object(StatusCode::CREATED, call.descriptor, &stored, call.now);
-        for warning in &warnings {
-            warn(response.headers_mut(), warning);
-        }
-        Ok(response)
+        let created = match place(call, &mut object) {
+            Ok(()) => self.create_object(call, object, options).await,
+            Err(status) => Err(status),
+        };
+        let answer = created.map(|stored| {
+            warnings.extend(call.strategy_warnings(&stored));
+            form.object(StatusCode::CREATED, call.descriptor, &stored, call.now)
+        });
+        with_warnings(call, answer, &warnings)
     }
 
     /// Creates a decoded, placed object; also for a PUT that may create.
@@ -76,7 +76,7 @@ impl Server {
             name: &name,
             user: call.user,
             old: None,
-            request: request.as_ref().and_then(|request| request.as_ref().ok()),
+            request: request.as_ref(),
         };
         admission::mutate(&attributes, Some(&mut object), self.cache.as_ref())?;
         fill_metadata(&mut object, &self.new_uid(), call.now);
@@ -184,6 +184,22 @@ pub(super) fn decode(
     }
 }
 
+/// The answer with what was found wrong in the body; a refusal tells it, too.
+pub(super) fn with_warnings(
+    call: &Call<'_>,
+    answer: Result<Response<Body>, Status>,
+    warnings: &[String],
+) -> Result<Response<Body>, Status> {
+    if warnings.is_empty() {
+        return answer;
+    }
+    let mut response = answer.unwrap_or_else(|status| error_for(call.headers, &status));
+    for warning in warnings {
+        warn(response.headers_mut(), warning);
+    }
+    Ok(response)
+}
+
 /// What `fieldValidation` makes of findings: nothing, warnings, or 400.
 pub(super) fn judge_warnings(
     decoded: &mut Decoded,
@@ -197,7 +213,7 @@ pub(super) fn judge_warnings(
         FieldValidation::Strict => Err(Status::bad_request(format!(
             "{} in version {:?} cannot be handled as a {}: strict decoding error: {}",
             decoded.object["kind"].as_str().unwrap_or(""),
-            decoded.object["apiVersion"].as_str().unwrap_or(""),
+            meta::version(&decoded.object),
             decoded.object["kind"].as_str().unwrap_or(""),
             warnings[..warnings.len().min(ERRORS_SHOWN_MAX)].join(", "),
         ))),

@@ -1,18 +1,19 @@
 //! delete and deletecollection.
 //!
 //! There is no garbage collector and no grace period: an object without finalizers goes at once,
-//! whatever propagation was asked for. One with finalizers is marked, and goes with the last of them.
+//! whatever propagation was asked for (a finalizer that says so would wait for a collector for ever). One with
+//! finalizers is marked, and goes with the last of them.
 
 use std::sync::Arc;
 
-use everleaf_api::fields::FieldError;
+use everleaf_api::fields::{FieldError, quote};
 use everleaf_api::status::GroupResource;
 use everleaf_api::{Status, meta, types};
 use http::{Response, StatusCode};
 use serde_json::Value;
 
 use super::create::decode;
-use super::query::{ListOptions, check_dry_run};
+use super::query::{ListOptions, Query, check_dry_run};
 use super::respond::{Form, Occasion};
 use super::select::Selection;
 use super::update::{ATTEMPTS_MAX, MODIFIED};
@@ -168,6 +169,11 @@ impl Server {
 /// Writes what says that an object is on its way out.
 pub(super) fn mark_deleted(object: &mut Value, now: &str) {
     let metadata = meta::metadata_mut(object);
+    if let Some(generation) = metadata.get("generation").and_then(Value::as_i64)
+        && generation > 0
+    {
+        metadata.insert("generation".to_owned(), (generation + 1).into());
+    }
     metadata.insert("deletionTimestamp".to_owned(), now.into());
     metadata.insert("deletionGracePeriodSeconds".to_owned(), 0.into());
 }
@@ -191,6 +197,7 @@ impl DeleteOptions {
             .filter(|value| !value.is_empty())
             .collect();
         let mut errors: Vec<FieldError> = Vec::new();
+        check_propagation(&body, call.query, &mut errors);
         check_dry_run(&dry_runs, &mut errors);
         if !errors.is_empty() {
             return Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", &errors));
@@ -203,10 +210,20 @@ impl DeleteOptions {
     fn check(&self, call: &Call<'_>, current: &Stored, object: &Value) -> Result<(), Status> {
         let version = current.revision.to_string();
         let conditions = [
-            ("UID", &self.uid, meta::uid(object)),
-            ("ResourceVersion", &self.resource_version, version.as_str()),
+            (
+                "UID",
+                &self.uid,
+                meta::uid(object),
+                "deleted and then recreated",
+            ),
+            (
+                "ResourceVersion",
+                &self.resource_version,
+                version.as_str(),
+                "modified",
+            ),
         ];
-        for (what, wanted, found) in conditions {
+        for (what, wanted, found, why) in conditions {
             let Some(wanted) = wanted else { continue };
             if wanted != found {
                 let about = GroupResource {
@@ -214,12 +231,31 @@ impl DeleteOptions {
                     resource: call.descriptor.r#type.kind,
                 };
                 let text = format!(
-                    "Precondition failed: {what} in precondition: {wanted}, {what} in object \
-                     meta: {found}"
+                    "the {what} in the precondition ({wanted}) does not match the {what} in record \
+                     ({found}). The object might have been {why}"
                 );
                 return Err(Status::conflict(about, &current.name, &text));
             }
         }
         Ok(())
+    }
+}
+
+/// What may be asked of dependents (`meta/v1/validation`, `ValidateDeleteOptions`), in the body or, without one, in the
+/// query.
+fn check_propagation(body: &Value, query: &Query, errors: &mut Vec<FieldError>) {
+    const PATH: &str = "propagationPolicy";
+    let of_query = || query.value(PATH).filter(|_| body.is_null());
+    let Some(policy) = body[PATH].as_str().or_else(of_query) else {
+        return;
+    };
+    let orphans = query.value("orphanDependents").filter(|_| body.is_null());
+    if body["orphanDependents"].is_boolean() || orphans.is_some() {
+        let text = "orphanDependents and deletionPropagation cannot be both set";
+        errors.push(FieldError::invalid(PATH, &quote(policy), text));
+    }
+    if !matches!(policy, "Foreground" | "Background" | "Orphan") {
+        let known = &["Foreground", "Background", "Orphan", "nil"];
+        errors.push(FieldError::not_supported(PATH, &quote(policy), known));
     }
 }

@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::sync::LazyLock;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use everleaf_api::Status;
 use everleaf_api::discovery::{self, Resource};
 use everleaf_api::negotiate::{self, Encoding, Shape};
@@ -15,7 +17,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::query::Query;
-use super::respond::{Form, JSON, Occasion, accept_header, error, response, to_json};
+use super::respond::{Form, JSON, Occasion, accept_header, error, error_for, response, to_json};
 use super::route::is_served_group;
 use super::{Admitted, Body, Server, page_not_found};
 use crate::registry::DESCRIPTORS;
@@ -37,7 +39,20 @@ const OTHER_PATHS: [&str; 7] = [
     "/version",
 ];
 
-/// Everything served, in the order of the registry. Made once: the names of subresources are leaked.
+/// Groups in the order in which clients are to look for a resource (upstream's `APIServicePriority`).
+const GROUPS: [&str; 9] = [
+    "",
+    "events.k8s.io",
+    "authentication.k8s.io",
+    "authorization.k8s.io",
+    "certificates.k8s.io",
+    "rbac.authorization.k8s.io",
+    "storage.k8s.io",
+    "coordination.k8s.io",
+    "node.k8s.io",
+];
+
+/// Everything served, group by group. Made once: the names of subresources are leaked.
 static RESOURCES: LazyLock<Vec<Resource>> = LazyLock::new(resources);
 
 fn resources() -> Vec<Resource> {
@@ -54,6 +69,7 @@ fn resources() -> Vec<Resource> {
             verbs: descriptor.verbs,
             short_names: descriptor.short_names,
             categories: descriptor.categories,
+            storage_version_hash: storage_version_hash(descriptor.r#type).leak(),
         };
         let of = |subresource: &&str| Resource {
             name: format!("{}/{subresource}", descriptor.resource).leak(),
@@ -61,6 +77,7 @@ fn resources() -> Vec<Resource> {
             verbs: SUBRESOURCE_VERBS,
             short_names: &[],
             categories: &[],
+            storage_version_hash: "",
             ..main.clone()
         };
         let subresources: Vec<Resource> = descriptor.subresources.iter().map(of).collect();
@@ -81,7 +98,11 @@ fn resources() -> Vec<Resource> {
         verbs: &["create"],
         short_names: &[],
         categories: &[],
+        storage_version_hash: "",
     }));
+    let place = |group: &str| GROUPS.iter().position(|known| *known == group);
+    // Stable, so that resources of one group stay as they are; a group without a place comes last.
+    resources.sort_by_key(|resource| place(resource.group).unwrap_or(GROUPS.len()));
     resources
 }
 
@@ -95,8 +116,17 @@ fn token_resource(accounts: &Resource) -> Resource {
         verbs: &["create"],
         short_names: &[],
         categories: &[],
+        storage_version_hash: "",
         ..accounts.clone()
     }
+}
+
+/// As upstream computes it (`apiserver/pkg/endpoints/discovery/storageversionhash.go`), for clients that compare servers.
+fn storage_version_hash(ty: &Type) -> String {
+    const BYTES: usize = 8;
+    let name = format!("{}/{}/{}", ty.group, ty.version, ty.kind);
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, name.as_bytes());
+    STANDARD.encode(&digest.as_ref()[..BYTES])
 }
 
 impl Server {
@@ -158,7 +188,7 @@ fn plain(headers: &HeaderMap, query: &Query, ty: &Type, document: &Value) -> Res
             form.plain(StatusCode::OK, ty, document)
         }
         Ok(form) => form.document(StatusCode::OK, to_json(document)),
-        Err(status) => error(&status),
+        Err(status) => error_for(headers, &status),
     }
 }
 
@@ -166,7 +196,7 @@ fn plain(headers: &HeaderMap, query: &Query, ty: &Type, document: &Value) -> Res
 fn untyped(headers: &HeaderMap, query: &Query, document: &Value) -> Response<Body> {
     match Form::negotiate(headers, query, Occasion::Document) {
         Ok(form) => form.document(StatusCode::OK, to_json(document)),
-        Err(status) => error(&status),
+        Err(status) => error_for(headers, &status),
     }
 }
 
@@ -184,26 +214,20 @@ fn root(
             false
         }
     };
-    let wants_aggregated = match negotiate::accept(accept_header(headers).as_deref(), &can) {
-        Ok(answer) => answer.shape == Shape::GroupDiscovery,
-        Err(status) => return error(&status),
+    let Ok(answer) = negotiate::accept(accept_header(headers).as_deref(), &can) else {
+        let status = Status::not_acceptable_listing(&negotiate::MEDIA_TYPES);
+        return error_for(headers, &status);
     };
-    let mut response = if wants_aggregated {
-        aggregated(
-            headers,
-            &to_json(&discovery::aggregated(resources, address.is_some())),
-        )
+    if answer.shape == Shape::GroupDiscovery {
+        let document = discovery::aggregated(resources, address.is_some());
+        aggregated(headers, &to_json(&document))
     } else if let Some(address) = address {
         let versions = discovery::api_versions(resources, address);
         plain(headers, query, &API_VERSIONS, &versions)
     } else {
         let groups = discovery::group_list(resources);
         plain(headers, query, &API_GROUP_LIST, &groups)
-    };
-    response
-        .headers_mut()
-        .insert(VARY, HeaderValue::from_static("Accept"));
-    response
+    }
 }
 
 fn aggregated(headers: &HeaderMap, json: &[u8]) -> Response<Body> {
@@ -225,6 +249,7 @@ fn aggregated(headers: &HeaderMap, json: &[u8]) -> Response<Body> {
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(AGGREGATED));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("public"));
+    headers.insert(VARY, HeaderValue::from_static("Accept"));
     if let Ok(tag) = HeaderValue::from_str(&tag) {
         headers.insert(ETAG, tag);
     }

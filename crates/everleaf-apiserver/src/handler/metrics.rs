@@ -16,7 +16,8 @@ use crate::registry::DESCRIPTORS;
 use crate::registry::reviews::REVIEWS;
 
 /// Prometheus text format.
-pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+pub(super) const CONTENT_TYPE: &str =
+    "text/plain; version=0.0.4; charset=utf-8; escaping=underscores";
 
 /// Bounds of `apiserver_request_duration_seconds`.
 const DURATION_SECONDS: [f64; 12] = [

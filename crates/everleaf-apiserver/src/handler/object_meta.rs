@@ -10,8 +10,10 @@ use crate::registry::{Descriptor, names};
 
 /// Keys and values of all annotations together, in bytes.
 const ANNOTATIONS_BYTES_MAX: usize = 256 * 1024;
-/// Finalizers without a domain that upstream knows.
-const STANDARD_FINALIZERS: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
+/// The finalizer of an object that goes while what it owns stays.
+const ORPHAN: &str = "orphan";
+/// The finalizer of an object that goes after what it owns.
+const FOREGROUND: &str = "foregroundDeletion";
 
 /// Carries over what a client may not change, and fills what it left out.
 pub(super) fn prepare_update(object: &mut Value, old: &Value) {
@@ -71,10 +73,18 @@ pub(super) fn validate(descriptor: &Descriptor, object: &Value) -> Vec<FieldErro
             }
         }
     }
+    if let Some(generation) = metadata["generation"].as_i64().filter(|number| *number < 0) {
+        let text = "must be greater than or equal to 0";
+        errors.push(FieldError::invalid(
+            "metadata.generation",
+            &generation.to_string(),
+            text,
+        ));
+    }
     labels(&metadata["labels"], &mut errors);
     annotations(&metadata["annotations"], &mut errors);
-    finalizers(object, &mut errors);
     owners(&metadata["ownerReferences"], &mut errors);
+    finalizers(object, &mut errors);
     errors
 }
 
@@ -148,24 +158,31 @@ fn annotations(annotations: &Value, errors: &mut Vec<FieldError>) {
     }
 }
 
+/// First what they look like, then what they are (`pkg/apis/core/validation`, `ValidateObjectMeta`).
 fn finalizers(object: &Value, errors: &mut Vec<FieldError>) {
-    for finalizer in meta::finalizers(object) {
+    let path = "metadata.finalizers";
+    let all: Vec<&str> = meta::finalizers(object).collect();
+    for finalizer in &all {
         if errors.len() > ERRORS_SHOWN_MAX {
-            break;
+            return;
         }
-        let checked = names::qualified(finalizer).and_then(|()| {
-            if finalizer.contains('/') || STANDARD_FINALIZERS.contains(&finalizer) {
-                Ok(())
-            } else {
-                Err("name is neither a standard finalizer name nor is it fully qualified".into())
-            }
-        });
-        if let Err(text) = checked {
-            errors.push(FieldError::invalid(
-                "metadata.finalizers",
-                &quote(finalizer),
-                &text,
-            ));
+        if let Err(text) = names::qualified(finalizer) {
+            errors.push(FieldError::invalid(path, &quote(finalizer), &text));
+        }
+    }
+    if [ORPHAN, FOREGROUND].iter().all(|one| all.contains(one)) {
+        let text = format!("finalizer {ORPHAN} and {FOREGROUND} cannot be both set");
+        let value = Value::from(all.clone()).to_string();
+        errors.push(FieldError::invalid(path, &value, &text));
+    }
+    for (index, finalizer) in all.iter().enumerate() {
+        if errors.len() > ERRORS_SHOWN_MAX {
+            return;
+        }
+        if !names::is_finalizer(finalizer) {
+            let path = format!("{path}[{index}]");
+            let text = "name is neither a standard finalizer name nor is it fully qualified";
+            errors.push(FieldError::invalid(&path, &quote(finalizer), text));
         }
     }
 }
@@ -319,11 +336,11 @@ mod tests {
             &["metadata.annotations FieldValueTooLong"],
         );
         check(
-            json!({"name": "a", "namespace": "n", "finalizers": ["unqualified"],
+            json!({"name": "a", "namespace": "n", "finalizers": ["a.b/c", "unqualified"],
                    "ownerReferences": [{"kind": "Node", "name": "n", "uid": "u"}]}),
             &[
-                "metadata.finalizers FieldValueInvalid",
                 "metadata.ownerReferences[0].apiVersion FieldValueRequired",
+                "metadata.finalizers[1] FieldValueInvalid",
             ],
         );
     }

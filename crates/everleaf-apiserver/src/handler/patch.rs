@@ -7,9 +7,9 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Response, StatusCode};
 use serde_json::Value;
 
-use super::create::place;
+use super::create::{place, with_warnings};
 use super::query::{FieldValidation, WriteOptions};
-use super::respond::{Form, Occasion, warn};
+use super::respond::{Form, Occasion};
 use super::update::check_name;
 use super::{Body, Call, Server, object_meta};
 
@@ -30,13 +30,12 @@ impl Server {
                 warnings.extend(object_meta::drop_repeated_owners(&mut decoded.object, true));
                 Ok(decoded.object)
             })
-            .await?;
-        warnings.extend(call.strategy_warnings(&object));
-        let mut response = form.object(StatusCode::OK, call.descriptor, &object, call.now);
-        for warning in &warnings {
-            warn(response.headers_mut(), warning);
-        }
-        Ok(response)
+            .await;
+        let answer = object.map(|object| {
+            warnings.extend(call.strategy_warnings(&object));
+            form.object(StatusCode::OK, call.descriptor, &object, call.now)
+        });
+        with_warnings(call, answer, &warnings)
     }
 }
 

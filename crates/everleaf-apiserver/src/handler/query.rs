@@ -13,6 +13,8 @@ pub(super) struct Query {
 
 /// Pairs looked at; more is nobody's honest request.
 const PAIRS_MAX: usize = 128;
+/// The parameter that says how a resource version is meant.
+const MATCH: &str = "resourceVersionMatch";
 /// Longest `fieldManager`, in bytes.
 const FIELD_MANAGER_BYTES_MAX: usize = 128;
 
@@ -154,50 +156,77 @@ impl ListOptions {
     }
 
     fn validate(mut self, query: &Query, watch: bool) -> Result<Self, Status> {
-        let (mut errors, mode) = (Vec::new(), query.text("resourceVersionMatch"));
-        let forbidden = |detail: &str| FieldError::forbidden("resourceVersionMatch", detail);
-        if self.send_initial_events.is_some() {
-            if !watch {
-                errors.push(FieldError::forbidden(
-                    "sendInitialEvents",
-                    "sendInitialEvents is forbidden for list",
-                ));
-            } else if mode != "NotOlderThan" {
-                errors.push(forbidden(
-                    "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-                ));
-            }
-        } else if !mode.is_empty() {
-            if watch {
-                errors.push(forbidden("resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"));
-            } else if self.resource_version.is_none() {
-                errors.push(forbidden(
-                    "resourceVersionMatch is forbidden unless resourceVersion is provided",
-                ));
-            } else if !self.continues.is_empty() {
-                errors.push(forbidden(
-                    "resourceVersionMatch is forbidden when continue is provided",
-                ));
-            } else if mode == "Exact" && self.resource_version == Some(0) {
-                errors.push(forbidden(
-                    "resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\"",
-                ));
-            }
+        let mode = query.text("resourceVersionMatch");
+        let mut errors = Vec::new();
+        if watch {
+            self.watch_rules(mode, &mut errors);
+        } else {
+            self.list_rules(mode, &mut errors);
         }
-        match mode {
-            "" => {}
-            "Exact" if !watch => self.matching = Some(Match::Exact),
-            "NotOlderThan" => self.matching = Some(Match::NotOlderThan),
-            other => errors.push(FieldError::not_supported(
-                "resourceVersionMatch",
-                &quote(other),
-                &["Exact", "NotOlderThan"],
-            )),
-        }
+        self.matching = match mode {
+            "Exact" => Some(Match::Exact),
+            "NotOlderThan" => Some(Match::NotOlderThan),
+            _ => None,
+        };
         if errors.is_empty() {
             return Ok(self);
         }
         Err(Status::invalid("meta.k8s.io", "ListOptions", "", &errors))
+    }
+
+    fn list_rules(&self, mode: &str, errors: &mut Vec<FieldError>) {
+        let mut forbid = |detail| errors.push(FieldError::forbidden(MATCH, detail));
+        if !mode.is_empty() {
+            if self.resource_version.is_none() {
+                forbid("resourceVersionMatch is forbidden unless resourceVersion is provided");
+            }
+            if !self.continues.is_empty() {
+                forbid("resourceVersionMatch is forbidden when continue is provided");
+            }
+            if mode == "Exact" && self.resource_version == Some(0) {
+                forbid("resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");
+            }
+            if !matches!(mode, "Exact" | "NotOlderThan") {
+                let known = &["Exact", "NotOlderThan", ""];
+                errors.push(FieldError::not_supported(MATCH, &quote(mode), known));
+            }
+        }
+        if self.send_initial_events.is_some() {
+            errors.push(FieldError::forbidden(
+                "sendInitialEvents",
+                "sendInitialEvents is forbidden for list",
+            ));
+        }
+    }
+
+    fn watch_rules(&self, mode: &str, errors: &mut Vec<FieldError>) {
+        let forbidden = |detail| FieldError::forbidden(MATCH, detail);
+        if self.send_initial_events.is_some() && mode != "NotOlderThan" {
+            errors.push(forbidden(
+                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+            ));
+        }
+        // Without any option a watch from the present state means NotOlderThan (`internalversion/defaults.go`).
+        let is_implied = mode.is_empty()
+            && self.send_initial_events.is_none()
+            && matches!(self.resource_version, None | Some(0));
+        if !self.continues.is_empty() && (is_implied || !mode.is_empty()) {
+            errors.push(forbidden(
+                "resourceVersionMatch is forbidden when continue is provided",
+            ));
+        }
+        if mode.is_empty() {
+            return;
+        }
+        if self.send_initial_events.is_none() {
+            errors.push(forbidden(
+                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+            ));
+        }
+        if mode != "NotOlderThan" {
+            let known = &["NotOlderThan"];
+            errors.push(FieldError::not_supported(MATCH, &quote(mode), known));
+        }
     }
 }
 

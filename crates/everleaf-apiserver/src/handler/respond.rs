@@ -3,7 +3,9 @@
 use std::borrow::Borrow;
 
 use bytes::Bytes;
-use everleaf_api::negotiate::{self, Answer, Encoding, Shape};
+use everleaf_api::negotiate::{
+    self, Answer, Encoding, MEDIA_TYPES, STREAM_TYPES, Shape, Unacceptable,
+};
 use everleaf_api::schema::{EncodedJson, Type};
 use everleaf_api::table::{self, IncludeObject};
 use everleaf_api::types::PARTIAL_OBJECT_METADATA;
@@ -72,7 +74,10 @@ impl Form {
                 // A Table has no protobuf form.
                 Shape::Table { .. } => {
                     answer.encoding != Encoding::Protobuf
-                        && !matches!(occasion, Occasion::Document | Occasion::Review)
+                        && matches!(
+                            occasion,
+                            Occasion::Object | Occasion::List | Occasion::Watch
+                        )
                 }
                 Shape::PartialObjectMetadata => {
                     matches!(occasion, Occasion::Object | Occasion::Watch)
@@ -82,7 +87,8 @@ impl Form {
             };
             encoding && shape
         };
-        let answer = negotiate::accept(accept_header(headers).as_deref(), &can)?;
+        let answer = negotiate::accept(accept_header(headers).as_deref(), &can)
+            .map_err(|fault| not_acceptable(fault, occasion))?;
         let include =
             IncludeObject::parse(query.value("includeObject")).map_err(Status::bad_request)?;
         Ok(Self {
@@ -186,6 +192,26 @@ impl Form {
             }
             Encoding::Json | Encoding::Protobuf => response(code, JSON, json),
         }
+    }
+}
+
+/// 406, with what there is instead. Lists and watches have one address, so what is told of it is the same.
+pub(super) fn not_acceptable(fault: Unacceptable, occasion: Occasion) -> Status {
+    let all = [MEDIA_TYPES.as_slice(), STREAM_TYPES.as_slice()].concat();
+    match (fault, occasion) {
+        (Unacceptable::MediaType, Occasion::List | Occasion::Watch) => Status::not_acceptable(&all),
+        (Unacceptable::MediaType | Unacceptable::Form, Occasion::Document) => {
+            Status::not_acceptable(&MEDIA_TYPES[..2])
+        }
+        (Unacceptable::MediaType, _) => Status::not_acceptable(&MEDIA_TYPES),
+        (Unacceptable::Form, Occasion::Watch) => Status::not_acceptable_listing(&STREAM_TYPES),
+        (Unacceptable::Form, _) => Status::not_acceptable_listing(&MEDIA_TYPES),
+        (Unacceptable::ListOfOne, _) => Status::not_acceptable_because(
+            "you requested PartialObjectMetadataList, but the requested object is not a list",
+        ),
+        (Unacceptable::OneOfList, _) => Status::not_acceptable_because(
+            "you requested PartialObjectMetadata, but the requested object is a list",
+        ),
     }
 }
 

@@ -5,9 +5,9 @@ use everleaf_api::{Status, meta};
 use http::{Response, StatusCode};
 use serde_json::Value;
 
-use super::create::{decode, judge_warnings, place};
+use super::create::{decode, judge_warnings, place, with_warnings};
 use super::query::{WriteOptions, resource_version};
-use super::respond::{Form, Occasion, warn};
+use super::respond::{Form, Occasion};
 use super::{Body, Call, Server, object_meta};
 use crate::admission::{self, Attributes, Operation};
 use crate::authz;
@@ -37,37 +37,44 @@ impl Server {
         let mut warnings = judge_warnings(&mut decoded, options)?;
         let mut object = decoded.object;
         warnings.extend(object_meta::drop_repeated_owners(&mut object, false));
+        let updated = self.update_decoded(call, object, options).await;
+        let answer = updated.map(|(code, object)| {
+            warnings.extend(call.strategy_warnings(&object));
+            form.object(code, call.descriptor, &object, call.now)
+        });
+        with_warnings(call, answer, &warnings)
+    }
+
+    async fn update_decoded(
+        &self,
+        call: &Call<'_>,
+        mut object: Value,
+        options: WriteOptions,
+    ) -> Result<(StatusCode, Value), Status> {
         check_name(call, &object)?;
         place(call, &mut object)?;
         let present = self
             .cache
             .get(call.descriptor.resource, call.namespace, call.name);
-        let (code, object) = if present.is_none() {
-            let uid = meta::uid(&object);
-            if !uid.is_empty() {
-                return Err(uid_conflict(call, uid, ""));
-            }
-            if !call.descriptor.create_on_update || !call.subresource.is_empty() {
-                return Err(Status::not_found(call.about(), call.name));
-            }
-            self.authorize_create(call)?;
-            let created = self.create_object(call, object, options).await?;
-            (StatusCode::CREATED, created)
-        } else {
+        if present.is_some() {
             let updated = self
                 .write_back(call, options, |old| {
                     check_uid(call, &object, old)?;
                     Ok(object.clone())
                 })
                 .await?;
-            (StatusCode::OK, updated)
-        };
-        warnings.extend(call.strategy_warnings(&object));
-        let mut response = form.object(code, call.descriptor, &object, call.now);
-        for warning in &warnings {
-            warn(response.headers_mut(), warning);
+            return Ok((StatusCode::OK, updated));
         }
-        Ok(response)
+        if !call.descriptor.create_on_update || !call.subresource.is_empty() {
+            return Err(Status::not_found(call.about(), call.name));
+        }
+        let uid = meta::uid(&object);
+        if !uid.is_empty() {
+            return Err(uid_conflict(call, uid, ""));
+        }
+        self.authorize_create(call)?;
+        let created = self.create_object(call, object, options).await?;
+        Ok((StatusCode::CREATED, created))
     }
 
     /// The verb of the request is update; who creates by it needs the right to create as well

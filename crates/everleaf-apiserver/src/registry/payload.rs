@@ -60,7 +60,8 @@ pub(super) fn check_size(
         bytes += members(text).map(|(key, _)| key.len()).sum::<usize>();
     }
     if bytes > PAYLOAD_BYTES_MAX {
-        let path = text.unwrap_or(binary);
+        // Text and binary values are of the object; upstream's path to it prints so.
+        let path = if text.is_some() { "[]" } else { binary };
         errors.push(FieldError::too_long(path, PAYLOAD_BYTES_MAX));
     }
 }

@@ -83,6 +83,7 @@ fn what_clients_may_not_say_on_create() {
         members,
         [
             "creationTimestamp",
+            "generation",
             "name",
             "namespace",
             "resourceVersion",
@@ -298,8 +299,8 @@ fn what_a_put_must_say() {
     world.put(&path, &versioned).expect(400);
 
     world.delete(&path).expect(200);
-    let refused = world.put(&path, &created.json).expect(409);
-    assert!(refused.message().contains("UID in precondition"));
+    // Whatever uid it names.
+    world.put(&path, &created.json).expect(404);
     // Nothing but a subresource that exists takes a PUT.
     world
         .put(&format!("{path}/status"), &config_map("a", "1"))
@@ -350,11 +351,17 @@ fn delete_preconditions() {
     let wrong = json!({"kind": "DeleteOptions", "apiVersion": "v1",
         "preconditions": {"uid": "00000000-0000-4000-8000-000000000000"}});
     let refused = delete(wrong).expect(409);
-    assert!(refused.message().starts_with(
-        "Operation cannot be fulfilled on ConfigMap \"a\": Precondition failed: UID in precondition"
-    ), "{}", refused.message());
+    assert!(
+        refused.message().starts_with(
+            "Operation cannot be fulfilled on ConfigMap \"a\": the UID in the precondition ("
+        ),
+        "{}",
+        refused.message()
+    );
     delete(json!({"preconditions": {"resourceVersion": "1"}})).expect(409);
     delete(json!({"kind": "Secret"})).expect(400);
+    delete(json!({"propagationPolicy": "Sideways"})).expect(422);
+    delete(json!({"propagationPolicy": "Orphan", "orphanDependents": true})).expect(422);
     let right = json!({"propagationPolicy": "Background", "preconditions": {
         "uid": created.json["metadata"]["uid"],
         "resourceVersion": created.json["metadata"]["resourceVersion"]}});

@@ -17,9 +17,6 @@ impl Strategy for CsrStrategy {
         let Some(object) = object.as_object_mut() else {
             return;
         };
-        if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-            metadata.remove("generation");
-        }
         object.insert("status".to_owned(), json!({}));
         let spec = object.entry("spec").or_insert_with(|| json!({}));
         if let Some(spec) = spec.as_object_mut() {
@@ -63,16 +60,6 @@ impl Strategy for CsrStrategy {
             _ => stored,
         };
         members.insert("status".to_owned(), Value::Object(status));
-        if let Some(metadata) = members.get_mut("metadata").and_then(Value::as_object_mut) {
-            match old.pointer("/metadata/generation") {
-                Some(generation) => {
-                    metadata.insert("generation".to_owned(), generation.clone());
-                }
-                None => {
-                    metadata.remove("generation");
-                }
-            }
-        }
     }
 
     fn validate_update(&self, new: &Value, old: &Value, context: &Context<'_>) -> Vec<FieldError> {

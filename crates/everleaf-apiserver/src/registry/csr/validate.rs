@@ -23,8 +23,8 @@ const EXPIRATION_SECONDS_MIN: i64 = 600;
 const DOMAIN_BYTES_MAX: usize = 253;
 /// Longest signer name, in bytes: a domain, `/`, and a path of a label, `.` and a subdomain.
 const SIGNER_NAME_BYTES_MAX: usize = DOMAIN_BYTES_MAX + 1 + 63 + 1 + 253;
-/// Bytes of a refused request echoed in the error.
-const REQUEST_BYTES_SHOWN_MAX: usize = 256;
+/// Characters (of base64) of a refused request echoed in the error: more than any honest request has.
+const REQUEST_CHARS_SHOWN_MAX: usize = 3 * 1024;
 
 /// The verified request of this write; None when the write does not carry a new one.
 type Request<'a> = Option<&'a Result<VerifiedRequest, RequestError>>;
@@ -126,27 +126,22 @@ fn object_rules(
     {
         errors.push(FieldError::invalid(
             "status.certificate",
-            "<certificate data>",
+            &quote("<certificate data>"),
             &error,
         ));
     }
 }
 
-/// The refused bytes in Go's syntax, as upstream echoes them, cut to a length a person can use.
+/// The refused bytes as upstream echoes them, cut to a length a person can use.
 fn shown_request(object: &Value) -> String {
     let Some(text) = object.pointer("/spec/request").and_then(Value::as_str) else {
-        return "[]byte(nil)".to_owned();
+        return "null".to_owned();
     };
-    let bytes = STANDARD.decode(text).unwrap_or_default();
-    let mut shown: Vec<String> = bytes
-        .iter()
-        .take(REQUEST_BYTES_SHOWN_MAX)
-        .map(|byte| format!("{byte:#x}"))
-        .collect();
-    if bytes.len() > REQUEST_BYTES_SHOWN_MAX {
-        shown.push("…".to_owned());
+    let mut shown: String = text.chars().take(REQUEST_CHARS_SHOWN_MAX).collect();
+    if shown.len() < text.len() {
+        shown.push('…');
     }
-    format!("[]byte{{{}}}", shown.join(", "))
+    quote(&shown)
 }
 
 fn usage_rules(object: &Value, tolerance: &Tolerance, errors: &mut Vec<FieldError>) {
@@ -236,7 +231,7 @@ fn signer_name_rules(signer: &str, errors: &mut Vec<FieldError>) {
 
 fn condition_rules(object: &Value, tolerance: &Tolerance, errors: &mut Vec<FieldError>) {
     let mut seen = BTreeSet::new();
-    let mut decision: Option<&str> = None;
+    let (mut decision, mut is_both) = (None::<&str>, false);
     for (index, condition) in read::items(object, "/status/conditions").iter().enumerate() {
         if errors.len() > ERRORS_SHOWN_MAX {
             break;
@@ -261,18 +256,19 @@ fn condition_rules(object: &Value, tolerance: &Tolerance, errors: &mut Vec<Field
             ));
         }
         if matches!(kind, APPROVED | DENIED) {
-            if decision.is_some_and(|earlier| earlier != kind) && !tolerance.both_decisions {
-                errors.push(FieldError::invalid(
-                    &path("type"),
-                    &quote(kind),
-                    "Approved and Denied conditions are mutually exclusive",
-                ));
-            }
+            is_both |= decision.is_some_and(|earlier| earlier != kind);
             decision = Some(kind);
         }
         if !seen.insert(kind) && !tolerance.duplicate_conditions {
             errors.push(FieldError::duplicate(&path("type"), &quote(kind)));
         }
+    }
+    if is_both && !tolerance.both_decisions {
+        errors.push(FieldError::invalid(
+            "status.conditions",
+            &quote(r#"{conditions[{"type": "Approved"}], conditions[{"type": "Denied"}]}"#),
+            "must specify at most one of: `Approved`, `Denied`; a request has one decision",
+        ));
     }
 }
 

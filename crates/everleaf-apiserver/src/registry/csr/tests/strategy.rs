@@ -32,7 +32,7 @@ fn cases_45_to_47_create() {
     );
     assert_eq!(stored["spec"]["extra"], json!({"scopes": ["x"]}), "46");
     assert!(read::is_empty(stored.get("status")), "47");
-    assert_eq!(stored["metadata"].get("generation"), None);
+    assert_eq!(stored["metadata"]["generation"], 5, "as upstream");
 }
 
 #[test]

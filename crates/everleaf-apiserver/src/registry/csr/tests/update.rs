@@ -46,13 +46,11 @@ fn the_main_endpoint_reverts_spec_and_status_and_keeps_metadata() {
     let mut new = with(&["Denied"], "x");
     new["spec"] = json!({"signerName": "evil.com/x", "username": "root"});
     new["metadata"]["labels"] = json!({"a": "b"});
-    new["metadata"]["generation"] = 7.into();
     let (errors, stored) = put("", &new, &old);
     assert_eq!(errors, NONE);
     assert_eq!(stored["spec"], old["spec"]);
     assert_eq!(stored["status"], old["status"]);
     assert_eq!(stored["metadata"]["labels"], json!({"a": "b"}));
-    assert_eq!(stored["metadata"].get("generation"), None);
     for endpoint in ["approval", "status"] {
         assert_eq!(
             put(endpoint, &new, &old).1["spec"],
@@ -182,12 +180,12 @@ fn cases_39_to_43_conditions() {
         (
             "42",
             &["Approved", "Denied"],
-            &["status.conditions[1].type Invalid"],
+            &["status.conditions Invalid"],
         ),
         (
             "42",
             &["Denied", "Approved"],
-            &["status.conditions[1].type Invalid"],
+            &["status.conditions Invalid"],
         ),
         (
             "43",
