@@ -21,6 +21,13 @@ pub static POD_CERTIFICATE_REQUEST: Type = bare(
     &Message::new("PodCertificateRequest", "Asks for a certificate on behalf of a pod.", &[METADATA]),
 );
 
+/// ClusterTrustBundle.
+pub static CLUSTER_TRUST_BUNDLE: Type = bare(
+    "certificates.k8s.io",
+    "ClusterTrustBundle",
+    &Message::new("ClusterTrustBundle", "Certificates of authorities that pods may mount.", &[METADATA]),
+);
+
 /// RuntimeClass.
 pub static RUNTIME_CLASS: Type = bare(
     "node.k8s.io",
@@ -40,4 +47,11 @@ pub static VOLUME_ATTACHMENT: Type = bare(
     "storage.k8s.io",
     "VolumeAttachment",
     &Message::new("VolumeAttachment", "Asks that a volume be attached to a node, or detached.", &[METADATA]),
+);
+
+/// ResourceSlice.
+pub static RESOURCE_SLICE: Type = bare(
+    "resource.k8s.io",
+    "ResourceSlice",
+    &Message::new("ResourceSlice", "Devices that a driver offers on a node.", &[METADATA]),
 );

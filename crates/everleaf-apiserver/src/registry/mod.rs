@@ -4,6 +4,7 @@
 //! [`Strategy`] of pure functions. Nothing here sees a transport, a store or a clock. Adding a
 //! resource is one file and one line in [`DESCRIPTORS`].
 
+pub mod clustertrustbundles;
 pub mod configmaps;
 pub mod csidrivers;
 pub mod csinodes;
@@ -17,6 +18,7 @@ mod payload;
 pub mod podcertificaterequests;
 pub mod pods;
 pub mod rbac;
+pub mod resourceslices;
 pub mod retention;
 pub mod reviews;
 pub mod runtimeclasses;
@@ -47,6 +49,7 @@ pub static DESCRIPTORS: &[&Descriptor] = &[
     &serviceaccounts::SERVICE_ACCOUNTS,
     &services::SERVICES,
     &csr::CERTIFICATE_SIGNING_REQUESTS,
+    &clustertrustbundles::CLUSTER_TRUST_BUNDLES,
     &podcertificaterequests::POD_CERTIFICATE_REQUESTS,
     &leases::LEASES,
     &rbac::CLUSTER_ROLE_BINDINGS,
@@ -54,6 +57,7 @@ pub static DESCRIPTORS: &[&Descriptor] = &[
     &rbac::ROLE_BINDINGS,
     &rbac::ROLES,
     &runtimeclasses::RUNTIME_CLASSES,
+    &resourceslices::RESOURCE_SLICES,
     &csidrivers::CSI_DRIVERS,
     &csinodes::CSI_NODES,
     &volumeattachments::VOLUME_ATTACHMENTS,

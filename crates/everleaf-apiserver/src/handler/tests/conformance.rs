@@ -155,6 +155,7 @@ fn discovery_steps(world: &World) {
             "certificatesigningrequests",
             "certificatesigningrequests/approval",
             "certificatesigningrequests/status",
+            "clustertrustbundles",
             "podcertificaterequests"
         ]
     );

@@ -356,7 +356,9 @@ fn empty_lists_for_kubelets() {
         "/api/v1/services",
         "/apis/node.k8s.io/v1/runtimeclasses",
         "/apis/storage.k8s.io/v1/csidrivers",
+        "/apis/certificates.k8s.io/v1/clustertrustbundles",
         "/apis/certificates.k8s.io/v1/podcertificaterequests?fieldSelector=spec.nodeName%3Dn1",
+        "/apis/resource.k8s.io/v1/resourceslices?fieldSelector=spec.nodeName%3Dn1",
     ] {
         let list = world.get(path).expect(200);
         assert_eq!(list.json["items"], json!([]), "{path}");
@@ -365,6 +367,12 @@ fn empty_lists_for_kubelets() {
         let mut watch = world.watch(&format!("{path}{end}{query}"));
         assert_eq!(watch.story(), ["BOOKMARK"], "{path}");
     }
+    let slices = "/apis/resource.k8s.io/v1/resourceslices?fieldSelector=spec.nodeName%3Dn";
+    let wiped = world.send("DELETE", &format!("{slices}1"), &[], "");
+    assert_eq!(wiped.expect(200).json["kind"], "ResourceSliceList");
+    world
+        .send("DELETE", &format!("{slices}2"), &[], "")
+        .expect(403);
     world.get("/api/v1/pods").expect(403);
     world
         .get("/apis/storage.k8s.io/v1/volumeattachments")
@@ -378,6 +386,6 @@ fn empty_lists_for_kubelets() {
     world
         .post("/api/v1/namespaces/default/pods", &pod)
         .expect(405);
-    let missing = world.get("/apis/certificates.k8s.io/v1/clustertrustbundles");
+    let missing = world.get("/apis/certificates.k8s.io/v1/trustbundles");
     assert_eq!(missing.expect(404).json["kind"], "Status");
 }

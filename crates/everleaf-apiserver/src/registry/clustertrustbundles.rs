@@ -1,0 +1,16 @@
+//! ClusterTrustBundles: kubelets and service accounts may list and watch them. There are none here.
+
+use everleaf_api::types;
+
+use super::{Descriptor, READ_VERBS};
+
+/// ClusterTrustBundles.
+pub static CLUSTER_TRUST_BUNDLES: Descriptor = Descriptor {
+    verbs: READ_VERBS,
+    selectable: &["spec.signerName"],
+    ..Descriptor::cluster(
+        &types::CLUSTER_TRUST_BUNDLE,
+        "clustertrustbundles",
+        "clustertrustbundle",
+    )
+};
