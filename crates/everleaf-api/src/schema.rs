@@ -47,6 +47,8 @@ const FIELDS_MAX: usize = 32;
 pub struct Field {
     /// JSON name.
     pub json: &'static str,
+    /// Name in a decoded object: the JSON name, but for a type that shows objects of another ([`Field::held_as`]).
+    pub member: &'static str,
     /// Protobuf field number.
     pub number: u32,
     /// Type.
@@ -236,12 +238,21 @@ impl Field {
     ) -> Self {
         Self {
             json,
+            member: json,
             number,
             kind,
             presence,
             list_patch: ListPatch::Replace,
             doc,
         }
+    }
+
+    /// A decoded object has it under the name that another version of the type gives it: both versions are two views of
+    /// one object.
+    #[must_use]
+    pub const fn held_as(mut self, member: &'static str) -> Self {
+        self.member = member;
+        self
     }
 
     /// A strategic merge patch adds to the list (`patchStrategy:"merge"`).

@@ -77,10 +77,19 @@ fn try_decode_document(bytes: &[u8]) -> Result<Value> {
     let envelope = decode("Unknown", bytes, 0)?;
     let kind = envelope["typeMeta"]["kind"].as_str().context("no kind")?;
     let raw = BASE64.decode(envelope["raw"].as_str().unwrap_or_default())?;
-    let mut tree = decode(kind, &raw, 0)?;
+    let api_version = envelope["typeMeta"]["apiVersion"].as_str();
+    let mut tree = decode(&message_of(kind, api_version), &raw, 0)?;
     tree["kind"] = kind.into();
     tree["apiVersion"] = envelope["typeMeta"]["apiVersion"].clone();
     Ok(json!({"protobuf": tree}))
+}
+
+/// The message of a document: two groups have an Event.
+fn message_of(kind: &str, api_version: Option<&str>) -> String {
+    match api_version {
+        Some("events.k8s.io/v1") => format!("New{kind}"),
+        _ => kind.to_owned(),
+    }
 }
 
 /// The events of a watch: frames of 4 bytes of length and a bare WatchEvent.
@@ -256,7 +265,8 @@ pub fn encode_document(tree: &Value) -> Result<Vec<u8>> {
     put_bytes(&mut meta, 2, kind.as_bytes());
     let mut document = MAGIC.to_vec();
     put_bytes(&mut document, 1, &meta);
-    put_bytes(&mut document, 2, &encode(kind, tree)?);
+    let message = message_of(kind, tree["apiVersion"].as_str());
+    put_bytes(&mut document, 2, &encode(&message, tree)?);
     put_bytes(&mut document, 3, b"");
     put_bytes(&mut document, 4, b"");
     Ok(document)

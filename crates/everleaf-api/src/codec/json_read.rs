@@ -233,8 +233,8 @@ impl<'de> Visitor<'de> for ObjectVisitor<'_, '_> {
                     let value = source.next_value_seed(seed)?;
                     reader.path.pop();
                     match value.filter(|value| !is_left_out(field, value)) {
-                        Some(value) => object.insert(field.json.to_owned(), value),
-                        None => object.remove(field.json),
+                        Some(value) => object.insert(field.member.to_owned(), value),
+                        None => object.remove(field.member),
                     };
                 }
                 Key::TypeMeta(index) => {

@@ -88,7 +88,7 @@ fn members_of(out: &mut Vec<u8>, table: &Message, members: &Map<String, Value>) 
     let start = out.len();
     for field in table.fields {
         let present = members
-            .get(field.json)
+            .get(field.member)
             .filter(|value| fits(&field.kind, value));
         let always_printed = field.presence.is_always_printed();
         if present.is_none() && !always_printed {

@@ -41,10 +41,10 @@ fn zero(kind: &Kind) -> Option<Value> {
 fn fill(message: &Message, object: &mut Map<String, Value>) {
     for field in message.fields {
         if field.presence == Presence::Always
-            && !object.contains_key(field.json)
+            && !object.contains_key(field.member)
             && let Some(value) = zero(&field.kind)
         {
-            object.insert(field.json.to_owned(), value);
+            object.insert(field.member.to_owned(), value);
         }
     }
 }

@@ -122,7 +122,7 @@ fn value(
         Kind::Message(table) => {
             let payload = take(source)?;
             let slot = object
-                .entry(field.json)
+                .entry(field.member)
                 .or_insert_with(|| Value::Object(Map::new()));
             let Value::Object(inner) = slot else {
                 unreachable!("invariant: a message field only ever holds an object")
@@ -132,7 +132,7 @@ fn value(
         Kind::List(item, _) => {
             let value = single(item, take(source)?, budget)?;
             let slot = object
-                .entry(field.json)
+                .entry(field.member)
                 .or_insert_with(|| Value::Array(Vec::new()));
             let Value::Array(items) = slot else {
                 unreachable!("invariant: a list field only ever holds an array")
@@ -143,7 +143,7 @@ fn value(
         Kind::Map(item) => {
             let (key, value) = entry(item, take(source)?, budget)?;
             let slot = object
-                .entry(field.json)
+                .entry(field.member)
                 .or_insert_with(|| Value::Object(Map::new()));
             let Value::Object(members) = slot else {
                 unreachable!("invariant: a map field only ever holds an object")
@@ -160,8 +160,8 @@ fn value(
                 kind => single(kind, take(source)?, budget)?,
             };
             match value.filter(|value| !is_left_out(field, value)) {
-                Some(value) => object.insert(field.json.to_owned(), value),
-                None => object.remove(field.json),
+                Some(value) => object.insert(field.member.to_owned(), value),
+                None => object.remove(field.member),
             };
             Ok(())
         }

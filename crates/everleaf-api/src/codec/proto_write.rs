@@ -50,7 +50,11 @@ fn message(out: &mut Vec<u8>, table: &Message, value: &Value) {
     let empty = Map::new();
     let members = value.as_object().unwrap_or(&empty);
     for field in table.fields_by_number() {
-        one_field(out, field, members.get(field.json).unwrap_or(&Value::Null));
+        one_field(
+            out,
+            field,
+            members.get(field.member).unwrap_or(&Value::Null),
+        );
     }
 }
 

@@ -146,7 +146,8 @@ pub static EVENT: Type = Type {
     ),
 };
 
-static EVENT_SOURCE: Message = Message::new(
+/// EventSource.
+pub static EVENT_SOURCE: Message = Message::new(
     "EventSource",
     "Who reports an event.",
     &[

@@ -16,6 +16,8 @@ pub mod core;
 #[rustfmt::skip]
 pub mod discovery;
 #[rustfmt::skip]
+pub mod events;
+#[rustfmt::skip]
 pub mod meta;
 #[rustfmt::skip]
 pub mod node;
@@ -37,6 +39,7 @@ pub use bare::{
 pub use certificates::CERTIFICATE_SIGNING_REQUEST;
 pub use coordination::LEASE;
 pub use discovery::{API_GROUP, API_GROUP_LIST, API_RESOURCE_LIST, API_VERSIONS};
+pub use events::NEW_EVENT;
 pub use meta::{DELETE_OPTIONS, PARTIAL_OBJECT_METADATA, STATUS};
 pub use node::NODE;
 pub use rbac::{CLUSTER_ROLE, CLUSTER_ROLE_BINDING, ROLE, ROLE_BINDING};

@@ -106,7 +106,7 @@ impl Server {
             &self.authorizer,
         )?;
         let stored = self.store_new(call, object, &base, options.dry_run).await?;
-        self.make_room(descriptor).await;
+        self.make_room(descriptor.stored()).await;
         Ok(stored)
     }
 

@@ -20,8 +20,8 @@ use super::query::Query;
 use super::respond::{Form, JSON, Occasion, accept_header, error, error_for, response, to_json};
 use super::route::is_served_group;
 use super::{Admitted, Body, Server, page_not_found};
-use crate::registry::DESCRIPTORS;
 use crate::registry::reviews::REVIEWS;
+use crate::registry::served;
 use crate::registry::serviceaccounts::SERVICE_ACCOUNTS;
 
 /// `Content-Type` of the aggregated form; clients decide by it.
@@ -57,7 +57,7 @@ static RESOURCES: LazyLock<Vec<Resource>> = LazyLock::new(resources);
 
 fn resources() -> Vec<Resource> {
     let mut resources = Vec::new();
-    for descriptor in DESCRIPTORS {
+    for descriptor in served() {
         let main = Resource {
             group: descriptor.r#type.group,
             version: descriptor.r#type.version,
@@ -69,7 +69,7 @@ fn resources() -> Vec<Resource> {
             verbs: descriptor.verbs,
             short_names: descriptor.short_names,
             categories: descriptor.categories,
-            storage_version_hash: storage_version_hash(descriptor.r#type).leak(),
+            storage_version_hash: storage_version_hash(descriptor.stored().r#type).leak(),
         };
         let of = |subresource: &&str| Resource {
             name: format!("{}/{subresource}", descriptor.resource).leak(),

@@ -12,8 +12,8 @@ use super::Server;
 use super::query::Query;
 use super::route::Target;
 use crate::authn::Peer;
-use crate::registry::DESCRIPTORS;
 use crate::registry::reviews::REVIEWS;
+use crate::registry::served;
 
 /// Prometheus text format.
 pub(super) const CONTENT_TYPE: &str =
@@ -89,9 +89,11 @@ impl RequestLabels {
             (false, false) => "namespace",
             (false, true) => "cluster",
         };
-        let stored = DESCRIPTORS
-            .iter()
-            .find(|descriptor| descriptor.resource == path.resource);
+        let mut named = served().filter(|descriptor| descriptor.resource == path.resource);
+        let stored = named
+            .clone()
+            .find(|descriptor| descriptor.r#type.group == path.group)
+            .or_else(|| named.next());
         let review = REVIEWS
             .iter()
             .find(|review| review.resource == path.resource);

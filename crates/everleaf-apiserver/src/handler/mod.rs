@@ -109,7 +109,7 @@ impl Call<'_> {
 
     /// 422 for an object of this resource that breaks rules.
     fn invalid(&self, name: &str, errors: &[FieldError]) -> Status {
-        let r#type = self.descriptor.r#type;
+        let r#type = self.descriptor.stored().r#type;
         Status::invalid(r#type.group, r#type.kind, name, errors)
     }
 

@@ -46,7 +46,15 @@ fn apply(
     old: &Value,
 ) -> Result<Decoded, Status> {
     let findings = options.field_validation != FieldValidation::Ignore;
-    let mut decoded = patch.apply(old, call.descriptor.r#type, findings)?;
+    let mut decoded = match call.descriptor.view_of {
+        None => patch.apply(old, call.descriptor.r#type, findings)?,
+        // A patch is about what the client sees.
+        Some(_) => {
+            let shown = serde_json::from_slice(&call.descriptor.r#type.encode_json(old));
+            let shown = shown.map_err(|error| Status::internal(error.to_string()))?;
+            patch.apply(&shown, call.descriptor.r#type, findings)?
+        }
+    };
     if options.field_validation == FieldValidation::Strict && !decoded.warnings.is_empty() {
         let findings = decoded.warnings.join(", ");
         return Err(patch.refusal(&format!("strict decoding error: {findings}")));

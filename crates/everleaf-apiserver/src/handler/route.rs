@@ -9,7 +9,7 @@ use percent_encoding::percent_decode_str;
 
 use super::query::Query;
 use crate::registry::reviews::{REVIEWS, Review};
-use crate::registry::{DESCRIPTORS, Descriptor};
+use crate::registry::{Descriptor, served};
 
 /// What a path asks for, served or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,7 +144,7 @@ impl ResourcePath {
         if self.is_token() {
             return Ok(Resolved::Token);
         }
-        let stored = DESCRIPTORS.iter().find(|descriptor| {
+        let stored = served().find(|descriptor| {
             descriptor.resource == self.resource
                 && (descriptor.r#type.group, descriptor.r#type.version)
                     == (self.group.as_str(), self.version.as_str())
@@ -221,8 +221,7 @@ impl ResourcePath {
 
 /// True when a stored resource or a review belongs to this group.
 pub(super) fn is_served_group(group: &str) -> bool {
-    DESCRIPTORS
-        .iter()
+    served()
         .map(|descriptor| descriptor.r#type.group)
         .chain(REVIEWS.iter().map(|review| review.r#type.group))
         .any(|served| served == group)

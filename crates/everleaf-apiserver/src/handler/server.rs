@@ -264,6 +264,7 @@ impl Server {
         expected: Expected,
         tally_max: Option<usize>,
     ) -> Result<Arc<Stored>, Refusal> {
+        let descriptor = descriptor.stored();
         meta::set(&mut object, "resourceVersion", "");
         // To size: the buffer grew by doubling, and these bytes stay.
         let bytes = descriptor
@@ -294,7 +295,7 @@ impl Server {
         stored: &Stored,
     ) -> Result<Arc<Stored>, Refusal> {
         let proposal = Proposal {
-            descriptor,
+            descriptor: descriptor.stored(),
             namespace: stored.namespace.clone(),
             name: stored.name.clone(),
             expected: Expected::Revision(stored.revision),

@@ -172,7 +172,7 @@ impl Server {
     ) -> Result<Attempt, Status> {
         let descriptor = call.descriptor;
         meta::set(&mut object, "resourceVersion", "");
-        if descriptor.r#type.encode_protobuf(&object) == current.bytes {
+        if descriptor.stored().r#type.encode_protobuf(&object) == current.bytes {
             return Ok(Attempt::Done(old.clone()));
         }
         let version = current.revision.to_string();

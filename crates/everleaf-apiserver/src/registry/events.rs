@@ -1,6 +1,10 @@
 //! Events: what happened to an object, told to people. Best effort by nature: nobody decides by them, so they are
 //! forgotten after a while, or when there are too many.
 
+mod new;
+
+pub use new::NEW_EVENTS;
+
 use everleaf_api::fields::{FieldError, quote};
 use everleaf_api::table::Column;
 use everleaf_api::{meta, types};
@@ -149,50 +153,10 @@ fn last_seen(event: &Value, now: Timestamp) -> Option<Timestamp> {
 
 struct EventStrategy;
 
-/// The rules of core/v1 (`pkg/apis/core/validation/events.go`, `legacyValidateEvent`).
+/// The rules of core/v1.
 impl Strategy for EventStrategy {
     fn validate_create(&self, object: &Value, _context: &Context<'_>) -> Vec<FieldError> {
-        let mut errors = Vec::new();
-        let mut elsewhere = || {
-            let namespace = quote(read::text(object, "/involvedObject/namespace"));
-            let text = "does not match event.namespace";
-            errors.push(FieldError::invalid(
-                "involvedObject.namespace",
-                &namespace,
-                text,
-            ));
-        };
-        let of_cluster = read::text(object, "/involvedObject/namespace").is_empty();
-        let here = meta::namespace(object);
-        if time(object, "/eventTime").is_none() {
-            let fits = match of_cluster {
-                true => here == "default",
-                false => here == read::text(object, "/involvedObject/namespace"),
-            };
-            if !fits {
-                elsewhere();
-            }
-            return errors;
-        }
-        if of_cluster && !matches!(here, "default" | "kube-system") {
-            elsewhere();
-        }
-        validate_component(object, &mut errors);
-        let mut demand = |member: &str, bytes_max: usize, required: bool| {
-            let text = read::text(object, &format!("/{member}"));
-            if required && text.is_empty() {
-                errors.push(FieldError::required(member, ""));
-            }
-            if text.len() > bytes_max {
-                let detail = format!("can have at most {bytes_max} characters");
-                errors.push(FieldError::invalid(member, &quote(""), &detail));
-            }
-        };
-        demand("reportingInstance", WORD_BYTES_MAX, true);
-        demand("action", WORD_BYTES_MAX, true);
-        demand("reason", WORD_BYTES_MAX, true);
-        demand("message", MESSAGE_BYTES_MAX, false);
-        errors
+        legacy_rules(object, "reportingComponent")
     }
 
     fn validate_update(&self, new: &Value, _old: &Value, context: &Context<'_>) -> Vec<FieldError> {
@@ -200,8 +164,53 @@ impl Strategy for EventStrategy {
     }
 }
 
-fn validate_component(object: &Value, errors: &mut Vec<FieldError>) {
-    let path = "reportingComponent";
+/// What holds in either group (`pkg/apis/core/validation/events.go`, `legacyValidateEvent`); `component_path` is what the
+/// group calls the reporting component.
+fn legacy_rules(object: &Value, component_path: &str) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let mut elsewhere = || {
+        let namespace = quote(read::text(object, "/involvedObject/namespace"));
+        let text = "does not match event.namespace";
+        errors.push(FieldError::invalid(
+            "involvedObject.namespace",
+            &namespace,
+            text,
+        ));
+    };
+    let of_cluster = read::text(object, "/involvedObject/namespace").is_empty();
+    let here = meta::namespace(object);
+    if time(object, "/eventTime").is_none() {
+        let fits = match of_cluster {
+            true => here == "default",
+            false => here == read::text(object, "/involvedObject/namespace"),
+        };
+        if !fits {
+            elsewhere();
+        }
+        return errors;
+    }
+    if of_cluster && !matches!(here, "default" | "kube-system") {
+        elsewhere();
+    }
+    validate_component(object, component_path, &mut errors);
+    let mut demand = |member: &str, bytes_max: usize, required: bool| {
+        let text = read::text(object, &format!("/{member}"));
+        if required && text.is_empty() {
+            errors.push(FieldError::required(member, ""));
+        }
+        if text.len() > bytes_max {
+            let detail = format!("can have at most {bytes_max} characters");
+            errors.push(FieldError::invalid(member, &quote(""), &detail));
+        }
+    };
+    demand("reportingInstance", WORD_BYTES_MAX, true);
+    demand("action", WORD_BYTES_MAX, true);
+    demand("reason", WORD_BYTES_MAX, true);
+    demand("message", MESSAGE_BYTES_MAX, false);
+    errors
+}
+
+fn validate_component(object: &Value, path: &str, errors: &mut Vec<FieldError>) {
     let component = read::text(object, "/reportingComponent");
     if component.is_empty() {
         errors.push(FieldError::required(path, ""));

@@ -63,7 +63,15 @@ pub static DESCRIPTORS: &[&Descriptor] = &[
     &volumeattachments::VOLUME_ATTACHMENTS,
 ];
 
-/// The descriptor of a plural resource name; names are unique among those served.
+/// Resources that show what another one stores, in another version.
+pub static VIEWS: &[&Descriptor] = &[&events::NEW_EVENTS];
+
+/// All that is served under an address of its own.
+pub fn served() -> impl Iterator<Item = &'static Descriptor> + Clone {
+    DESCRIPTORS.iter().chain(VIEWS).copied()
+}
+
+/// The descriptor of a plural resource name; names are unique among those stored.
 pub fn by_resource(resource: &str) -> Option<&'static Descriptor> {
     DESCRIPTORS
         .iter()
@@ -118,6 +126,8 @@ impl Strategy for Plain {}
 pub struct Descriptor {
     /// Type.
     pub r#type: &'static Type,
+    /// The resource that stores what this one shows: both decode to the same objects. None: this one.
+    pub view_of: Option<&'static Descriptor>,
     /// Plural.
     pub resource: &'static str,
     /// Singular.
@@ -172,6 +182,7 @@ impl Descriptor {
     ) -> Self {
         Self {
             r#type,
+            view_of: None,
             resource,
             singular,
             short_names: &[],
@@ -205,6 +216,11 @@ impl Descriptor {
             namespaced: true,
             ..Self::cluster(r#type, resource, singular)
         }
+    }
+
+    /// What stores it: itself, unless it is a view.
+    pub fn stored(&'static self) -> &'static Self {
+        self.view_of.unwrap_or(self)
     }
 
     /// False for a resource that can only be read: there is never an object of it here. What another server stored under

@@ -195,3 +195,67 @@ fn last_seen_is_what_it_says_but_never_later_than_now() {
     check(planted, Some("2030-01-01T00:00:00Z"));
     check(json!({}), None);
 }
+
+#[test]
+fn the_newer_group_shows_the_same_objects() {
+    let mut core = series();
+    core["message"] = json!("told");
+    core["type"] = json!("Normal");
+    let shown = NEW_EVENTS.r#type.encode_json(&core);
+    let shown: Value = serde_json::from_slice(&shown).unwrap();
+    assert_eq!(shown["apiVersion"], "events.k8s.io/v1");
+    assert_eq!(shown["note"], "told");
+    assert_eq!(shown["regarding"]["name"], "n1");
+    assert_eq!(shown["reportingController"], "example.com/c");
+    let back = NEW_EVENTS.r#type.decode_value(shown).unwrap().object;
+    let bytes = EVENTS.r#type.encode_protobuf(&back);
+    assert_eq!(bytes, EVENTS.r#type.encode_protobuf(&core));
+    let field = NEW_EVENTS.field;
+    assert_eq!(field(&core, "regarding.kind"), "Node");
+    assert_eq!(field(&core, "reportingController"), "example.com/c");
+}
+
+#[test]
+fn the_newer_group_lets_only_the_series_go_on() {
+    let user = User::default();
+    let context = Context {
+        user: &user,
+        subresource: "",
+        now: now(),
+        request: None,
+    };
+    let old = with(series(), "/type", json!("Normal"));
+    let told = |errors: Vec<FieldError>| -> Vec<String> {
+        errors.iter().map(|error| error.path.clone()).collect()
+    };
+    let update = |new: &Value| told(NEW_EVENTS.strategy.validate_update(new, &old, &context));
+    assert_eq!(
+        told(NEW_EVENTS.strategy.validate_create(&old, &context)),
+        [""; 0]
+    );
+    assert_eq!(
+        update(&with(old.clone(), "/series/count", json!(8))),
+        [""; 0]
+    );
+    assert_eq!(
+        update(&with(old.clone(), "/series/count", json!(1))),
+        ["series.count"]
+    );
+    assert_eq!(
+        update(&with(old.clone(), "/action", json!("b"))),
+        ["action"]
+    );
+    let controller = with(old.clone(), "/reportingComponent", json!("d"));
+    assert_eq!(update(&controller), ["reportingController"]);
+    let deprecated = told(NEW_EVENTS.strategy.validate_create(&event(), &context));
+    assert_eq!(
+        deprecated,
+        [
+            "eventTime",
+            "firstTimestamp",
+            "lastTimestamp",
+            "count",
+            "source"
+        ]
+    );
+}
