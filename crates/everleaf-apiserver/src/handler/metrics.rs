@@ -109,7 +109,11 @@ impl RequestLabels {
                 .subresources
                 .iter()
                 .find(|subresource| **subresource == path.subresource);
-            labels.subresource = known.copied().unwrap_or("");
+            labels.subresource = match known {
+                Some(known) => known,
+                None if path.is_token() => "token",
+                None => "",
+            };
         } else if let Some(review) = review {
             labels.resource = review.resource;
         }

@@ -180,7 +180,7 @@ impl ResourcePath {
     }
 
     /// `/api/v1/namespaces/NAMESPACE/serviceaccounts/NAME/token`.
-    fn is_token(&self) -> bool {
+    pub(super) fn is_token(&self) -> bool {
         (self.group.as_str(), self.version.as_str()) == ("", "v1")
             && (self.resource.as_str(), self.subresource.as_str()) == ("serviceaccounts", "token")
             && self.has_name

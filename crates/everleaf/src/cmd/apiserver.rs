@@ -6,7 +6,7 @@ use crate::print;
 use crate::server;
 use crate::shutdown::Shutdown;
 use crate::up::authority::{
-    CA_CERTIFICATE, FRONT_PROXY_CA, SERVER_CERTIFICATE, SERVER_KEY, SERVICE_ACCOUNT_KEY,
+    CA_CERTIFICATE, SERVER_CERTIFICATE, SERVER_KEY, SERVICE_ACCOUNT_KEY, ensure_front_proxy_ca,
 };
 use crate::up::data_dir::{DataDir, STORE};
 use crate::up::system::wall_clock;
@@ -70,19 +70,17 @@ async fn serve(args: &ApiserverArgs, shutdown: Shutdown) -> Result<()> {
     let listen = listener
         .local_addr()
         .context("cannot see where the server listens")?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let clock = wall_clock(&clock);
     let authenticator = AuthenticatorConfig {
         client_ca_pem: contents.client_ca.clone(),
-        front_proxy_ca_pem: dir
-            .read(FRONT_PROXY_CA)?
-            .map_or_else(String::new, |pem| pem.to_string()),
+        front_proxy_ca_pem: ensure_front_proxy_ca(&dir, clock())?,
         service_accounts: Some(service_accounts(args, &dir)?),
         token_auth_csv: tokens,
         bootstrap_tokens: args.enable_bootstrap_token_auth,
         anonymous: args.anonymous_auth,
     };
     let server = server::open(&dir.path(STORE), authenticator, listen.to_string())?;
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let clock = wall_clock(&clock);
     server.install(clock()).await?;
     let reloader = tokio::spawn(reload(
         files,

@@ -24,7 +24,7 @@ pub(crate) const SERVER_CERTIFICATE: &str = "pki/apiserver.crt";
 /// The API server's key.
 pub(crate) const SERVER_KEY: &str = "pki/apiserver.key";
 /// Authority of front proxies: published, so that those who look for one find it. Nobody has its key.
-pub(crate) const FRONT_PROXY_CA: &str = "pki/front-proxy-ca.crt";
+const FRONT_PROXY_CA: &str = "pki/front-proxy-ca.crt";
 /// Key that signs the tokens of service accounts.
 pub(crate) const SERVICE_ACCOUNT_KEY: &str = "pki/sa.key";
 /// Its public half.
@@ -90,7 +90,7 @@ pub(crate) fn ensure(dir: &DataDir, wanted: &Wanted, now: Timestamp) -> Result<A
 
 /// kube-controller-manager wants to know whom to believe as a front proxy, and complains for ever when there is nobody. So
 /// there is an authority, and its key is thrown away: no front proxy can exist.
-fn ensure_front_proxy_ca(dir: &DataDir, now: Timestamp) -> Result<String> {
+pub(crate) fn ensure_front_proxy_ca(dir: &DataDir, now: Timestamp) -> Result<String> {
     if let Some(pem) = dir.read(FRONT_PROXY_CA)?
         && Chain::from_pem(pem.as_bytes()).is_ok()
     {

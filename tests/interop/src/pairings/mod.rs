@@ -4,6 +4,7 @@ mod agent_on_kubernetes;
 mod client_go_on_everleaf;
 mod controllers_beside_kcm;
 mod controllers_on_kube_apiserver;
+mod kcm_on_everleaf_apiserver;
 mod kubectl_on_everleaf;
 mod kubelet_on_everleaf_up;
 mod python_client_on_everleaf;
@@ -29,6 +30,7 @@ pub(crate) fn all() -> &'static [&'static Pairing] {
     &[
         &kubelet_on_everleaf_up::PAIRING,
         &kubelet_on_everleaf_up::OLDER,
+        &kcm_on_everleaf_apiserver::PAIRING,
         &controllers_on_kube_apiserver::PAIRING,
         &controllers_beside_kcm::PAIRING,
         &agent_on_kubernetes::PAIRING,

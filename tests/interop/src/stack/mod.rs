@@ -24,7 +24,6 @@ const TOKEN: (&str, &str) = ("intero", "0123456789abcdef");
 const START_SECONDS_MAX: u64 = 120;
 
 /// One part of a stack; the slices are further flags.
-#[expect(dead_code, reason = "the pairings of the other parts follow")]
 pub(crate) enum Part<'p> {
     /// Real etcd.
     Etcd,

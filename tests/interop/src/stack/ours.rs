@@ -43,6 +43,10 @@ pub(super) fn apiserver(stack: &mut Stack<'_>, flags: &[&str]) -> Result<()> {
         "--tls-private-key-file",
         &authority.path("apiserver.key"),
     ));
+    command.arg(flag(
+        "--service-account-signing-key-file",
+        &authority.path("sa.key"),
+    ));
     command.arg(format!("--secure-port={port}"));
     command.arg("--enable-bootstrap-token-auth");
     command.args(flags);

@@ -81,6 +81,23 @@ fn a_token_is_made_and_used() {
 }
 
 #[test]
+fn tokens_are_counted() {
+    let world = world();
+    ask(&world, json!({})).expect(201);
+    let metrics = world.get("/metrics").expect(200).text;
+    let made = |line: &&str| {
+        [
+            "apiserver_request_total{",
+            "resource=\"serviceaccounts\"",
+            "subresource=\"token\"",
+        ]
+        .iter()
+        .all(|part| line.contains(part))
+    };
+    assert_eq!(metrics.lines().filter(made).count(), 1, "{metrics}");
+}
+
+#[test]
 fn a_token_ends_with_its_account() {
     let mut world = world();
     let token = token_of(&ask(&world, json!({})).expect(201));
