@@ -16,6 +16,11 @@ const OPERATIONS_MAX: usize = 10_000;
 const COPIED_BYTES_MAX: usize = 3 * 1024 * 1024;
 /// Most list items that the operations of one patch may push aside, together.
 const SHIFTED_ITEMS_MAX: usize = 50_000_000;
+/// Deepest nesting of lists and objects in the result: that of a body. Trees are walked by recursion, so a deeper one
+/// could end the process.
+const DEPTH_MAX: usize = 127;
+/// Most values that are walked to find how deep they nest, together.
+const MEASURED_VALUES_MAX: usize = 50_000_000;
 
 /// The operation does not apply.
 struct DoesNotApply;
@@ -33,6 +38,7 @@ pub(super) fn apply(document: Value, patch: &Value, strict: bool) -> Result<Valu
         document,
         copied_bytes: 0,
         shifted_items: 0,
+        values_to_measure: MEASURED_VALUES_MAX,
     };
     for operation in operations {
         let applied = operation.as_object().ok_or(DoesNotApply);
@@ -85,6 +91,7 @@ struct Target {
     document: Value,
     copied_bytes: usize,
     shifted_items: usize,
+    values_to_measure: usize,
 }
 
 impl Target {
@@ -107,6 +114,7 @@ impl Target {
     }
 
     fn add(&mut self, path: &str, value: Value) -> Result<(), DoesNotApply> {
+        self.check_depth(path, &value)?;
         match container(&mut self.document, path)? {
             (Container::Object(members), key) => {
                 members.insert(key, value);
@@ -142,6 +150,7 @@ impl Target {
             return Ok(());
         }
         let value = value.cloned().unwrap_or_default();
+        self.check_depth(path, &value)?;
         match container(&mut self.document, path)? {
             (Container::Object(members), key) => {
                 members.insert(key, value);
@@ -188,12 +197,37 @@ impl Target {
         }
     }
 
+    /// The value does not nest too deep at that path.
+    fn check_depth(&mut self, path: &str, value: &Value) -> Result<(), DoesNotApply> {
+        let above = path.matches('/').count();
+        let levels = DEPTH_MAX.checked_sub(above).ok_or(DoesNotApply)?;
+        let fits = nests_at_most(value, levels, &mut self.values_to_measure);
+        fits.then_some(()).ok_or(DoesNotApply)
+    }
+
     fn count_shifted(&mut self, items: usize) -> Result<(), DoesNotApply> {
         self.shifted_items += items;
         if self.shifted_items > SHIFTED_ITEMS_MAX {
             return Err(DoesNotApply);
         }
         Ok(())
+    }
+}
+
+/// False as well when there are more values than may be looked at.
+fn nests_at_most(value: &Value, levels: usize, values_left: &mut usize) -> bool {
+    let Some(left) = values_left.checked_sub(1) else {
+        return false;
+    };
+    *values_left = left;
+    let mut inner = |item: &Value| {
+        let levels = levels.checked_sub(1);
+        levels.is_some_and(|levels| nests_at_most(item, levels, values_left))
+    };
+    match value {
+        Value::Array(items) => levels > 0 && items.iter().all(&mut inner),
+        Value::Object(members) => levels > 0 && members.values().all(&mut inner),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
     }
 }
 

@@ -142,3 +142,30 @@ fn limits() {
     assert!(apply(long.clone(), &removals(400), true).is_ok());
     assert!(apply(long, &removals(600), true).is_err());
 }
+
+/// A value that no parser would read is a value that no program may hold: trees are walked by recursion.
+#[test]
+fn nesting_ends_where_that_of_a_body_ends() {
+    let op = |op: &str, from: &str, path: &str| json!({"op": op, "from": from, "path": path, "value": {}});
+    let nested = |levels: usize| format!("/a{}", "/x".repeat(levels));
+
+    // Each copy of the tree to its own deepest place doubles its depth.
+    let doublings = (0..17).map(|n| op("copy", "/a", &nested(1 << n)));
+    let copies = Value::Array([op("add", "", "/a")].into_iter().chain(doublings).collect());
+    assert!(apply(json!({}), &copies, true).is_err());
+
+    // Two moves put it one level down; nothing is copied, and all paths are short.
+    let wraps = (0..2_000).flat_map(|_| {
+        [
+            op("add", "", "/b"),
+            op("move", "/a", "/b/x"),
+            op("move", "/b", "/a"),
+        ]
+    });
+    let moves = Value::Array([op("add", "", "/a")].into_iter().chain(wraps).collect());
+    assert!(apply(json!({}), &moves, true).is_err());
+
+    let adds = |levels| -> Value { (0..levels).map(|n| op("add", "", &nested(n))).collect() };
+    assert!(apply(json!({}), &adds(DEPTH_MAX - 1), true).is_ok());
+    assert!(apply(json!({}), &adds(DEPTH_MAX), true).is_err());
+}
