@@ -23,7 +23,8 @@ impl Strategy for NodeStrategy {
     fn validate_create(&self, object: &Value, _context: &Context<'_>) -> Vec<FieldError> {
         let mut errors = Vec::new();
         validate_taints(object, &mut errors);
-        validate_status(object, &mut errors);
+        validate_quantities(object, &mut errors);
+        validate_swap(object, &mut errors);
         validate_cidrs(object, &mut errors);
         errors
     }
@@ -45,8 +46,9 @@ impl Strategy for NodeStrategy {
     fn validate_update(&self, new: &Value, old: &Value, context: &Context<'_>) -> Vec<FieldError> {
         let mut errors = Vec::new();
         validate_taints(new, &mut errors);
-        validate_status(new, &mut errors);
+        validate_quantities(new, &mut errors);
         if context.subresource.is_empty() {
+            validate_swap(new, &mut errors);
             validate_cidrs(new, &mut errors);
         }
         validate_addresses(new, &mut errors);
@@ -148,7 +150,7 @@ fn validate_taints(node: &Value, errors: &mut Vec<FieldError>) {
     }
 }
 
-fn validate_status(node: &Value, errors: &mut Vec<FieldError>) {
+fn validate_quantities(node: &Value, errors: &mut Vec<FieldError>) {
     for member in ["capacity", "allocatable"] {
         let quantities = node["status"][member].as_object();
         for (name, quantity) in quantities.into_iter().flatten() {
@@ -163,6 +165,9 @@ fn validate_status(node: &Value, errors: &mut Vec<FieldError>) {
             }
         }
     }
+}
+
+fn validate_swap(node: &Value, errors: &mut Vec<FieldError>) {
     let swap = node.pointer("/status/nodeInfo/swap/capacity");
     if let Some(bytes) = swap.and_then(Value::as_i64).filter(|bytes| *bytes <= 0) {
         let path = "metadata.nodeSwapStatus.capacity";
