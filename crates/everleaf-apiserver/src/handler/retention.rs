@@ -25,7 +25,7 @@ impl Server {
         }
     }
 
-    /// Makes room when an object just created was too much.
+    /// Makes room when an object just written was too much.
     pub(super) async fn make_room(&self, descriptor: &'static Descriptor) {
         let Some(retention) = descriptor.retention else {
             return;

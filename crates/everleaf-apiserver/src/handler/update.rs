@@ -197,6 +197,7 @@ impl Server {
             Ok(stored) => {
                 let new = stored.object().into_owned();
                 self.count_issuance(descriptor, old, &new);
+                self.make_room(descriptor.stored()).await;
                 Ok(Attempt::Done(new))
             }
             Err(Refusal::Changed | Refusal::Exists) => Ok(Attempt::Overtaken),

@@ -321,6 +321,20 @@ fn too_many_events_push_out_the_oldest() {
         "{left:?}"
     );
     assert!(!left.contains(&"e00".to_owned()), "{left:?}");
+    // Nor by events that grow.
+    let long = json!({"message": long.repeat(2)});
+    for name in &left {
+        let path = format!("{EVENTS}/{name}");
+        assert!(
+            matches!(world.patch(&path, &long).code, 200 | 404),
+            "{name}"
+        );
+    }
+    let left = world.get(EVENTS).expect(200).names();
+    assert!(
+        left.len() <= 8 && left.contains(&"e19".to_owned()),
+        "{left:?}"
+    );
 }
 
 #[test]
