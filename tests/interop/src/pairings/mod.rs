@@ -5,6 +5,7 @@ mod client_go_on_everleaf;
 mod controllers_beside_kcm;
 mod controllers_on_kube_apiserver;
 mod kcm_on_everleaf_apiserver;
+mod kube_rs_on_everleaf;
 mod kubectl_on_everleaf;
 mod kubelet_on_everleaf_up;
 mod python_client_on_everleaf;
@@ -42,6 +43,7 @@ pub(crate) fn all() -> &'static [&'static Pairing] {
         &client_go_on_everleaf::CONTROL,
         &python_client_on_everleaf::PAIRING,
         &python_client_on_everleaf::CONTROL,
+        &kube_rs_on_everleaf::PAIRING,
     ]
 }
 
@@ -50,5 +52,6 @@ pub(crate) fn controls() -> Vec<&'static Test> {
     let mut tests: Vec<&'static Test> = kubectl_on_everleaf::CONTROLS.iter().collect();
     tests.push(&client_go_on_everleaf::CONTROL.test);
     tests.push(&python_client_on_everleaf::CONTROL.test);
+    tests.push(&kube_rs_on_everleaf::CONTROL);
     tests
 }
