@@ -20,7 +20,7 @@ use super::update::{ATTEMPTS_MAX, MODIFIED};
 use super::{Body, Call, Server};
 use crate::admission::{self, Attributes, Operation};
 use crate::objects::{Objects, Stored};
-use crate::registry::namespaces::NAMESPACES;
+use crate::registry::namespaces::{self, NAMESPACES};
 use crate::watch_cache::PageRequest;
 use crate::writer::{Expected, Refusal};
 
@@ -158,6 +158,9 @@ impl Server {
             return Ok(Deleted::Marked(object));
         }
         mark_deleted(&mut object, &meta::format_time(call.now));
+        if call.descriptor.resource == NAMESPACES.resource {
+            object["status"]["phase"] = namespaces::TERMINATING.into();
+        }
         let expected = Expected::Revision(current.revision);
         let marked = self
             .propose_put(call.descriptor, object, expected, None)

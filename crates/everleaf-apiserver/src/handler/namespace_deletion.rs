@@ -3,7 +3,8 @@
 //! Upstream leaves that to a controller. Here the delete itself does it: the namespace becomes
 //! Terminating, so that admission lets nothing new in; what is in it is deleted object by object; then the
 //! namespace goes. If the server stops in between, the namespace stays Terminating, and deleting it
-//! again goes on. Objects with finalizers are not waited for: the delete is refused before it begins.
+//! again goes on. Objects with finalizers are not waited for: the delete is refused before it begins. A namespace that has
+//! finalizers of its own goes this way with the last of them.
 
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use serde_json::json;
 use super::Server;
 use super::delete::mark_deleted;
 use crate::objects::{Objects, Stored};
-use crate::registry::namespaces::NAMESPACES;
+use crate::registry::namespaces::{NAMESPACES, TERMINATING};
 use crate::registry::{DESCRIPTORS, Descriptor};
 use crate::writer::{Expected, Refusal};
 
@@ -83,7 +84,7 @@ impl Server {
         if meta::deletion_timestamp(&object).is_none() {
             mark_deleted(&mut object, &meta::format_time(now));
         }
-        object["status"] = json!({"phase": "Terminating"});
+        object["status"] = json!({ "phase": TERMINATING });
         let expected = Expected::Revision(namespace.revision);
         self.propose_put(&NAMESPACES, object, expected, None)
             .await

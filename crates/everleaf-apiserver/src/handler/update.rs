@@ -13,6 +13,7 @@ use crate::admission::{self, Attributes, Operation};
 use crate::authz;
 use crate::objects::{Objects, Stored};
 use crate::registry::Context;
+use crate::registry::namespaces::NAMESPACES;
 use crate::writer::{Expected, Refusal};
 
 /// Times an update without resourceVersion starts over because somebody else was faster.
@@ -182,6 +183,11 @@ impl Server {
         }
         let last_finalizer_gone = meta::deletion_timestamp(&object).is_some()
             && meta::finalizers(&object).next().is_none();
+        if last_finalizer_gone && descriptor.resource == NAMESPACES.resource {
+            self.delete_namespace(current, call.now).await?;
+            meta::set(&mut object, "resourceVersion", &version);
+            return Ok(Attempt::Done(object));
+        }
         let outcome = if last_finalizer_gone {
             self.propose_delete(descriptor, current).await
         } else {

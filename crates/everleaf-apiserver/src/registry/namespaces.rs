@@ -15,9 +15,10 @@ const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
 /// Finalizer that every namespace is born with: its contents go first.
 const KUBERNETES: &str = "kubernetes";
-/// A namespace in use, and one on its way out.
+/// Phase of a namespace in use.
 const ACTIVE: &str = "Active";
-const TERMINATING: &str = "Terminating";
+/// Phase of one on its way out.
+pub const TERMINATING: &str = "Terminating";
 
 /// Each is deleted by name: there is no collection to delete.
 const VERBS: &[&str] = &[

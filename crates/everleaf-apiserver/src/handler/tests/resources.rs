@@ -137,6 +137,26 @@ fn a_namespace_with_something_held_is_not_begun_to_delete() {
 }
 
 #[test]
+fn a_namespace_that_was_held_takes_its_contents_along() {
+    let world = World::new();
+    let team = "/api/v1/namespaces/team";
+    let held = json!({"metadata": {"name": "team", "finalizers": ["example.com/hold"]}});
+    world.post("/api/v1/namespaces", &held).expect(201);
+    let inside = "/api/v1/namespaces/team/configmaps";
+    let own = json!({"metadata": {"name": "a", "finalizers": ["example.com/hold"]}});
+    world.post(inside, &own).expect(201);
+    let marked = world.delete(team).expect(200);
+    assert_eq!(marked.json["status"]["phase"], "Terminating");
+    world.post(inside, &config_map("late", "1")).expect(403);
+    let free = json!({"metadata": {"finalizers": null}});
+    world.patch(team, &free).expect(409);
+    world.patch(&format!("{inside}/a"), &free).expect(200);
+    world.patch(team, &free).expect(200);
+    world.get(team).expect(404);
+    assert_eq!(world.get(inside).names(), [""; 0]);
+}
+
+#[test]
 fn leases() {
     let world = World::new();
     let path = format!("{LEASES}/l1");
