@@ -189,7 +189,7 @@ fn no_object(found: &Value, prefix: &str) -> Status {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{CONFIG_MAP, LEASE, NODE};
+    use crate::types::{CONFIG_MAP, CSI_NODE, LEASE, NODE};
     use serde_json::json;
 
     fn apply(
@@ -226,6 +226,23 @@ mod tests {
         assert_eq!(patched(PatchType::Strategic, "1e300"), None);
         assert_eq!(patched(PatchType::Merge, "40.0"), None);
         assert_eq!(patched(PatchType::Merge, "40"), Some(40));
+    }
+
+    /// Each change of the driver walks its list, which may be as long as an object allows.
+    #[test]
+    fn one_item_is_not_changed_again_and_again() {
+        let patched = |changes: usize| {
+            let driver = json!({"name": "d", "nodeID": "n", "topologyKeys": ["a", "b"]});
+            let original = json!({"metadata": {"name": "n"}, "spec": {"drivers": [driver]}});
+            let take_out = json!({"name": "d", "$deleteFromPrimitiveList/topologyKeys": ["a"]});
+            let patch = json!({"spec": {"drivers": vec![take_out; changes]}}).to_string();
+            let patched = apply(PatchType::Strategic, original, &CSI_NODE, &patch);
+            patched.map(|node| node["spec"]["drivers"][0]["topologyKeys"].clone())
+        };
+        for changes in [1, 17] {
+            assert_eq!(patched(changes).ok(), Some(json!(["b"])), "{changes}");
+        }
+        assert_eq!(patched(18).map_err(|status| status.code), Err(400));
     }
 
     #[test]

@@ -15,6 +15,10 @@ use super::shape::{ListShape, Shape};
 use super::strategic::{Object, merge_objects};
 use crate::Status;
 
+/// How often one list of a patch may come back to items that it has changed already. Each time may walk a long list
+/// inside the item.
+const REPEATED_CHANGES_MAX: usize = 16;
+
 /// The sorts of values that Go's decoder tells apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sort {
@@ -158,6 +162,11 @@ fn merge_objects_by(
         }
     }
     let wanted = ranks(list_keys(&changes, Some(key))?);
+    if changes.len() - wanted.len() > REPEATED_CHANGES_MAX {
+        return Err(Status::bad_request(format!(
+            "the patch changes items of one list again and again: more than {REPEATED_CHANGES_MAX} times"
+        )));
+    }
     for change in changes {
         let text = item_key(&change, Some(key))?;
         match (index.get(&text).copied(), change) {
