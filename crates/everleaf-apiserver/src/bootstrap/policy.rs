@@ -20,6 +20,8 @@ const READ: &[&str] = &["get", "list", "watch"];
 const WRITE: &[&str] = &["create", "delete", "deletecollection", "patch", "update"];
 const CERTIFICATES: &[&str] = &["certificates.k8s.io"];
 const CORE: &[&str] = &[""];
+/// Events have two addresses.
+const EVENT_GROUPS: [&str; 2] = ["", "events.k8s.io"];
 const LEASES: &[&str] = &["coordination.k8s.io"];
 const RBAC: &[&str] = &["rbac.authorization.k8s.io"];
 const AUTHENTICATION: &[&str] = &["authentication.k8s.io"];
@@ -45,11 +47,7 @@ fn local_role(namespace: &'static str, name: &'static str, rules: Vec<Rule>) -> 
 }
 
 fn events() -> Rule {
-    Rule::on(
-        &["create", "patch", "update"],
-        &["", "events.k8s.io"],
-        &["events"],
-    )
+    Rule::on(&["create", "patch", "update"], &EVENT_GROUPS, &["events"])
 }
 
 /// Every ClusterRole.
@@ -360,14 +358,13 @@ fn user_roles() -> Vec<Role> {
                 CORE,
                 &[
                     "configmaps",
-                    "events",
                     "namespaces",
                     "pods",
                     "serviceaccounts",
                     "services",
                 ],
             ),
-            Rule::on(READ, LEASES, &["leases"]),
+            Rule::on(READ, &EVENT_GROUPS, &["events"]),
         ]
     };
     let edit = || {
@@ -376,7 +373,8 @@ fn user_roles() -> Vec<Role> {
             Rule::on(WRITE, CORE, &["configmaps", "secrets", "serviceaccounts"]),
             Rule::on(&["impersonate"], CORE, &["serviceaccounts"]),
             Rule::on(&["create"], CORE, &["serviceaccounts/token"]),
-            Rule::on(WRITE, CORE, &["events"]),
+            Rule::on(WRITE, &EVENT_GROUPS, &["events"]),
+            Rule::on(READ, LEASES, &["leases"]),
             Rule::on(WRITE, LEASES, &["leases"]),
         ]
     };

@@ -49,6 +49,33 @@ fn installed_once() {
     assert_eq!(admin["metadata"]["annotations"][AUTOUPDATE], "true");
 }
 
+/// As of Kubernetes: leases are not for those who only look, and events are the same at both addresses.
+#[test]
+fn viewers_and_editors() {
+    let may = |role: &str, verb: &str, group: &str, resource: &str| {
+        let mut roles = policy::cluster_roles().into_iter();
+        let role = roles.find(|known| known.name == role).unwrap();
+        let user = crate::user::User::default();
+        let question = crate::authz::Attributes {
+            verb,
+            group,
+            resource,
+            ..crate::authz::Attributes::of(&user)
+        };
+        role.rules.iter().any(|rule| rule.allows(&question))
+    };
+    for (verb, editor, viewer) in [("list", true, false), ("update", true, false)] {
+        let about = ("coordination.k8s.io", "leases");
+        assert_eq!(may("edit", verb, about.0, about.1), editor, "{verb}");
+        assert_eq!(may("view", verb, about.0, about.1), viewer, "{verb}");
+    }
+    for group in ["", "events.k8s.io"] {
+        assert!(may("view", "list", group, "events"), "{group}");
+        assert!(!may("view", "update", group, "events"), "{group}");
+        assert!(may("edit", "update", group, "events"), "{group}");
+    }
+}
+
 #[test]
 fn every_binding_has_its_role_and_no_name_comes_twice() {
     let shelf = Shelf::installed();
