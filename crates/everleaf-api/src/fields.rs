@@ -8,6 +8,9 @@ use std::fmt::Display;
 /// Most errors that one answer tells: a body of 3 MiB can hold a million faults, and an answer is not to be larger
 /// than what it answers. A validator may stop once it has found more.
 pub const ERRORS_SHOWN_MAX: usize = 256;
+/// Longest value, and longest detail, that one error tells, in bytes; the rest is cut. Two errors about one thing of
+/// megabytes are to stay one answer.
+const PART_BYTES_MAX: usize = 16 * 1024;
 
 /// One field error.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,7 +147,11 @@ impl FieldError {
             .chain(Some(detail).filter(|detail| !detail.is_empty()))
         {
             message.push_str(": ");
-            message.push_str(part);
+            let shown = &part[..part.floor_char_boundary(PART_BYTES_MAX)];
+            message.push_str(shown);
+            if shown.len() < part.len() {
+                message.push('…');
+            }
         }
         Self {
             path: path.to_owned(),
@@ -287,6 +294,16 @@ mod tests {
         let json: serde_json::Value = serde_json::from_slice(&status.to_json()).expect("JSON");
         let causes = json["details"]["causes"].as_array().expect("causes");
         assert_eq!(causes.len(), ERRORS_SHOWN_MAX);
+    }
+
+    #[test]
+    fn an_error_does_not_tell_megabytes() {
+        let long = "ä".repeat(1 << 20);
+        let error = FieldError::invalid("a", &long, &long);
+        assert!(error.message.len() < 2 * PART_BYTES_MAX + 100);
+        assert!(error.message.ends_with("ä…"));
+        let fits = "x".repeat(PART_BYTES_MAX);
+        assert!(FieldError::forbidden("a", &fits).message.ends_with('x'));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Rules of ObjectMeta that hold for every resource (`apimachinery/pkg/api/validation/objectmeta.go`).
 
+use std::cell::LazyCell;
 use std::collections::BTreeSet;
 
 use everleaf_api::fields::{ERRORS_SHOWN_MAX, FieldError, quote};
@@ -190,6 +191,10 @@ fn finalizers(object: &Value, errors: &mut Vec<FieldError>) {
 fn owners(owners: &Value, errors: &mut Vec<FieldError>) {
     let path = "metadata.ownerReferences";
     let mut controller: Option<String> = None;
+    let all = LazyCell::new(|| {
+        let all = owners.as_array().into_iter().flatten().map(shown_owner);
+        format!("[{}]", all.collect::<Vec<_>>().join(","))
+    });
     for (index, owner) in owners.as_array().into_iter().flatten().enumerate() {
         if errors.len() > ERRORS_SHOWN_MAX {
             break;
@@ -220,9 +225,7 @@ fn owners(owners: &Value, errors: &mut Vec<FieldError>) {
                         "Only one reference can have Controller set to true. Found \"true\" in \
                          references for {first} and {this}"
                     );
-                    let all = owners.as_array().into_iter().flatten().map(shown_owner);
-                    let value = format!("[{}]", all.collect::<Vec<_>>().join(","));
-                    errors.push(FieldError::invalid(path, &value, &detail));
+                    errors.push(FieldError::invalid(path, &all, &detail));
                 }
             }
         }

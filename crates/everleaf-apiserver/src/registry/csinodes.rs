@@ -1,7 +1,7 @@
 //! CSINodes: a kubelet makes one of its node's name at start and does not serve pods before it has. The volume drivers in
 //! it come later, if ever.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use everleaf_api::fields::{ERRORS_SHOWN_MAX, FieldError, quote};
 use everleaf_api::table::Column;
@@ -84,10 +84,16 @@ impl Strategy for CsiNodeStrategy {
 
     fn validate_update(&self, new: &Value, old: &Value, context: &Context<'_>) -> Vec<FieldError> {
         let mut errors = self.validate_create(new, context);
+        let name = |driver: &'_ Value| read::text(driver, "/name").to_owned();
+        let before: BTreeMap<String, &Value> = drivers(old)
+            .iter()
+            .map(|driver| (name(driver), driver))
+            .collect();
         for driver in drivers(new) {
-            let was = drivers(old)
-                .iter()
-                .find(|old| old["name"] == driver["name"]);
+            if errors.len() > ERRORS_SHOWN_MAX {
+                break;
+            }
+            let was = before.get(&name(driver));
             if was.is_some_and(|was| without_limit(was) != without_limit(driver)) {
                 let value = driver.to_string();
                 errors.push(FieldError::invalid(

@@ -1,6 +1,6 @@
 //! What is wrong with a question (`pkg/apis/authorization/validation/validation.go`).
 
-use everleaf_api::fields::{FieldError, quote};
+use everleaf_api::fields::{ERRORS_SHOWN_MAX, FieldError, quote};
 use serde_json::{Value, json};
 
 use super::{Bench, Review};
@@ -76,6 +76,9 @@ fn of_selector(at: &str, is_label: bool, selector: &Value, errors: &mut Vec<Fiel
         ));
     }
     for (index, requirement) in requirements.iter().enumerate() {
+        if errors.len() > ERRORS_SHOWN_MAX {
+            return;
+        }
         let at = format!("{at}.requirements[{index}]");
         let key = read::text(requirement, "/key");
         if !is_label && key.is_empty() {
@@ -117,6 +120,9 @@ fn of_label(at: &str, key: &str, requirement: &Value, errors: &mut Vec<FieldErro
         ));
     }
     for (index, value) in read::texts(requirement, "/values").iter().enumerate() {
+        if errors.len() > ERRORS_SHOWN_MAX {
+            return;
+        }
         if !value.is_empty()
             && let Err(detail) = names::qualified_part(value)
         {

@@ -54,6 +54,32 @@ fn every_review_is_answered() {
     );
 }
 
+/// A million faults are not collected: anybody may ask about themselves.
+#[test]
+fn faults_are_bounded() {
+    let requirement =
+        |values: usize| json!({"key": "a", "operator": "In", "values": vec!["?"; values]});
+    for (requirements, values) in [(1, 5_000), (5_000, 1)] {
+        let question = json!({"spec": {"resourceAttributes": {"labelSelector": {
+            "requirements": vec![requirement(values); requirements]}}}});
+        let user = fixture::user("bob", &[]);
+        let review = REVIEWS
+            .iter()
+            .find(|review| review.resource == "selfsubjectaccessreviews");
+        let authenticator = Authenticator::default();
+        let bench = Bench {
+            user: &user,
+            namespace: "",
+            authenticator: &authenticator,
+            authorizer: &Authorizer::default(),
+            objects: &Shelf::default(),
+            now: Timestamp::UNIX_EPOCH,
+        };
+        let errors = faults::of_access(review.expect("served"), &question, &bench);
+        assert!((256..300).contains(&errors.len()), "{}", errors.len());
+    }
+}
+
 #[test]
 fn who_am_i() {
     let mut bob = fixture::user("bob", &["g"]);
