@@ -175,7 +175,8 @@ pub(super) fn mark_deleted(object: &mut Value, now: &str) {
     if let Some(generation) = metadata.get("generation").and_then(Value::as_i64)
         && generation > 0
     {
-        metadata.insert("generation".to_owned(), (generation + 1).into());
+        // A client may have begun at the end of all numbers.
+        metadata.insert("generation".to_owned(), generation.saturating_add(1).into());
     }
     metadata.insert("deletionTimestamp".to_owned(), now.into());
     metadata.insert("deletionGracePeriodSeconds".to_owned(), 0.into());
@@ -260,5 +261,23 @@ fn check_propagation(body: &Value, query: &Query, errors: &mut Vec<FieldError>) 
     if !matches!(policy, "Foreground" | "Background" | "Orphan") {
         let known = &["Foreground", "Background", "Orphan", "nil"];
         errors.push(FieldError::not_supported(PATH, &quote(policy), known));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::mark_deleted;
+
+    #[test]
+    fn the_generation_does_not_turn_over() {
+        let now = "2030-01-01T00:00:00Z";
+        for (before, after) in [(1, 2), (i64::MAX, i64::MAX)] {
+            let mut object = json!({"metadata": {"generation": before}});
+            mark_deleted(&mut object, now);
+            assert_eq!(object["metadata"]["generation"], after);
+            assert_eq!(object["metadata"]["deletionTimestamp"], now);
+        }
     }
 }

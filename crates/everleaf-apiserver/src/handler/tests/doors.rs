@@ -313,6 +313,12 @@ fn hostile_requests_do_not_hurt() {
         &[("Content-Type", "application/yaml")],
         "&a [*a]",
     );
+    let yaml = [("Content-Type", "application/yaml")];
+    for levels in [1_000, 1_990, 10_000, 100_000] {
+        let deep = format!("more: {}{}", "[".repeat(levels), "]".repeat(levels));
+        let refused = world.send("POST", MAPS, &yaml, deep).code;
+        assert!(matches!(refused, 400 | 422), "{levels} levels: {refused}");
+    }
     world
         .get(&format!("{MAPS}?{}", "x=1&".repeat(1000)))
         .expect(400);
