@@ -17,7 +17,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::query::Query;
-use super::respond::{Form, JSON, Occasion, accept_header, error, error_for, response, to_json};
+use super::respond::{Form, Occasion, accept_header, error, error_for, response, to_json};
 use super::route::is_served_group;
 use super::{Admitted, Body, Server, page_not_found};
 use crate::registry::reviews::REVIEWS;
@@ -161,12 +161,6 @@ impl Server {
             Some(document) => plain(headers, query, ty, &document),
             None => error(&Status::no_such_resource()),
         })
-    }
-
-    /// 404 that says what there is instead.
-    pub(super) fn no_such_path() -> Response<Body> {
-        let document = json!({ "paths": paths(&RESOURCES) });
-        response(StatusCode::NOT_FOUND, JSON, to_json(&document))
     }
 }
 

@@ -38,7 +38,7 @@ use everleaf_api::Status;
 use everleaf_api::fields::FieldError;
 use everleaf_api::selector::{FieldSelector, LabelSelector};
 use everleaf_api::status::GroupResource;
-use http::header::DATE;
+use http::header::{DATE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -342,18 +342,21 @@ impl Server {
         match path {
             "/version" => self.version_document(admitted),
             "/metrics" => response(StatusCode::OK, metrics::CONTENT_TYPE, self.metrics_text()),
-            PROVIDER_PATH | KEYS_PATH => self.issuer(path).unwrap_or_else(Self::no_such_path),
+            PROVIDER_PATH | KEYS_PATH => self.issuer(path).unwrap_or_else(page_not_found),
             _ => self
                 .health(path, &admitted.query)
                 .or_else(|| self.discovery(path, admitted))
-                .unwrap_or_else(Self::no_such_path),
+                .unwrap_or_else(page_not_found),
         }
     }
 }
 
-/// `404 page not found`, as Go's mux says it.
+/// `404 page not found`, as Go's mux says it. `/` says what there is.
 fn page_not_found() -> Response<Body> {
-    response(StatusCode::NOT_FOUND, TEXT, "404 page not found\n")
+    let mut page = response(StatusCode::NOT_FOUND, TEXT, "404 page not found\n");
+    page.headers_mut()
+        .insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    page
 }
 
 /// What authorization is asked, without selectors. `verb` is the one of a path.
