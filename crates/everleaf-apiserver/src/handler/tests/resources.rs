@@ -256,9 +256,35 @@ fn nodes() {
 
 const EVENTS: &str = "/api/v1/namespaces/default/events";
 
+const NEW_EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/default/events";
+
 fn event(name: &str, about: &str, seen: &str) -> Value {
     json!({"metadata": {"name": name}, "involvedObject": {"kind": "Node", "name": about}, "reason": "Starting",
         "source": {"component": "kubelet", "host": about}, "lastTimestamp": seen, "count": 1, "type": "Normal"})
+}
+
+#[test]
+fn both_groups_of_events_show_one_object() {
+    let world = World::new();
+    let watch = |events: &str| world.watch(&format!("{events}?watch=true&resourceVersion=0"));
+    let (mut core, mut new) = (watch(EVENTS), watch(NEW_EVENTS));
+    let seen = event("n1.1", "n1", "2026-01-02T03:04:05Z");
+    world.post(EVENTS, &seen).expect(201);
+    let (core, new) = (core.drain(0).0, new.drain(0).0);
+    assert_eq!(core[0]["object"]["involvedObject"]["name"], "n1");
+    assert_eq!(new[0]["object"]["regarding"]["name"], "n1");
+    assert_eq!(new[0]["object"]["apiVersion"], "events.k8s.io/v1");
+
+    // What the newer group stores, the older one reads.
+    let series = json!({"metadata": {"name": "n1.2"}, "regarding": {"kind": "Node", "name": "n1"}, "reason": "r",
+        "eventTime": "2026-01-02T03:04:05.000000Z", "action": "a", "type": "Normal", "note": "told",
+        "reportingController": "c", "reportingInstance": "i"});
+    world.post(NEW_EVENTS, &series).expect(201);
+    let read = world.get(&format!("{EVENTS}/n1.2")).expect(200);
+    assert_eq!(read.json["message"], "told");
+    assert_eq!(read.json["apiVersion"], "v1");
+    world.delete(&format!("{NEW_EVENTS}/n1.1")).expect(200);
+    assert_eq!(world.get(EVENTS).names(), ["n1.2"]);
 }
 
 #[test]
