@@ -217,9 +217,12 @@ fn shorten_message(members: &mut Map<String, Value>) {
         lines => format!("[{}]", lines.join(", ")),
     };
     if let Some(Value::String(message)) = members.get_mut("message")
-        && let Some(before) = message.strip_suffix(&all)
+        && let Some(start) = message.len().checked_sub(all.len())
+        && let Some(tail) = message.get(start..)
+        // Their order in the message is the causes' own, before those were sorted.
+        && lines.iter().all(|line| tail.contains(line.as_str()))
     {
-        *message = format!("{before}<causes>");
+        *message = format!("{}<causes>", &message[..start]);
     }
 }
 
