@@ -245,6 +245,20 @@ mod tests {
         assert_eq!(patched(18).map_err(|status| status.code), Err(400));
     }
 
+    /// Comparing the long name with each place of the order byte by byte would take minutes.
+    #[test]
+    fn a_long_name_in_a_long_order() {
+        let long = "x".repeat(256 * 1024);
+        let mut order = vec!["y"; 20_000];
+        order.push(&long);
+        let patch =
+            json!({"metadata": {"finalizers": [long], "$setElementOrder/finalizers": order}});
+        let lease = json!({"metadata": {"name": "l"}});
+        let patched = apply(PatchType::Strategic, lease, &LEASE, &patch.to_string());
+        let patched = patched.map(|lease| lease["metadata"]["finalizers"].clone());
+        assert_eq!(patched.ok(), Some(json!([long])));
+    }
+
     #[test]
     fn a_refusal_shows_the_patch_and_the_reason() {
         let map = || json!({"metadata": {"name": "a"}});

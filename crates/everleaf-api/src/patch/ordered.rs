@@ -127,13 +127,21 @@ fn check_order(change: &[Value], order: &[Value], list: ListShape) -> Result<(),
     let is_deleted = |item: &&Value| key.is_some() && item[PATCH] == "delete";
     let mut left = change.iter().filter(|item| !is_deleted(item)).peekable();
     let mut wanted = order.iter().peekable();
+    // A key may be long: it is made once, not for each place of the order.
+    let mut known = None;
     while let (Some(item), Some(next)) = (left.peek(), wanted.peek()) {
         if item.get(PATCH).is_some() {
             left.next();
             continue;
         }
-        if item_key(item, key)? == item_key(next, key)? {
+        let item = match known.take() {
+            Some(text) => text,
+            None => item_key(item, key)?,
+        };
+        if item == item_key(next, key)? {
             left.next();
+        } else {
+            known = Some(item);
         }
         wanted.next();
     }

@@ -383,24 +383,6 @@ fn too_many_events_push_out_the_oldest() {
     );
 }
 
-/// Nor does it by events that were small when they were told.
-#[test]
-fn events_that_grow_push_out_others() {
-    let world = World::new();
-    let name = |number: u32| format!("e{number:02}");
-    for number in 0..20 {
-        let event = event(&name(number), "n1", "2026-01-02T03:04:05Z");
-        world.post(EVENTS, &event).expect(201);
-    }
-    let long = json!({"message": "x".repeat(1 << 20)});
-    for number in 0..16 {
-        let path = format!("{EVENTS}/{}", name(number));
-        world.patch(&path, &long).expect(200);
-    }
-    let left = world.get(EVENTS).expect(200).names();
-    assert!(left.len() < 16 && left.contains(&name(15)), "{left:?}");
-}
-
 #[test]
 fn csi_nodes() {
     const PATH: &str = "/apis/storage.k8s.io/v1/csinodes";
