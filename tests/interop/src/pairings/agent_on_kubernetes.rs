@@ -78,7 +78,10 @@ fn run(sandbox: &Sandbox) -> Result<Verdict> {
         || {
             stack.kill("kube-apiserver")?;
             stack.add(&Part::KubeApiserver(&[]))?;
-            stack.agent(NODE)?.renewed(&second, ROTATION_SECONDS_MAX).map(|_| ())
+            stack
+                .agent(NODE)?
+                .renewed(&second, ROTATION_SECONDS_MAX)
+                .map(|_| ())
         },
     )?;
     Ok(Verdict::Passed)
