@@ -40,6 +40,7 @@ pub(super) fn play(sandbox: &Sandbox, stack: &Stack<'_>) -> Result<()> {
     let mut client = sandbox.command(&peer("CSRCLIENT")?);
     let kubeconfig = stack.kubeconfig("admin", "/O=system:masters/CN=admin")?;
     client.arg("--kubeconfig").arg(kubeconfig);
+    client.arg("--timeout=10s");
     let ways = ["default", "json", "protobuf"];
     steps::play(sandbox, &mut client, &ways, &[("apply-", NO_APPLY)])
 }

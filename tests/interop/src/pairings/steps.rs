@@ -1,10 +1,14 @@
 //! Clients that are programs of their own: each prints a line of JSON per step, and each step is a point.
 
 use anyhow::{Context, Result, bail};
-use everleaf_stage::{Later, Sandbox, ensure_that, run};
+use everleaf_stage::{Later, Sandbox, ensure_that, same};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::process::Command;
+use std::time::Duration;
+
+/// Longest that a client may take for all its steps.
+const SECONDS_MAX: u64 = 120;
 
 /// What server-side apply is to the clients as long as it is not served: 415.
 pub(super) const NO_APPLY: Later<'_> = Later {
@@ -24,7 +28,9 @@ pub(super) fn play(
     ways: &[&str],
     later: &[(&str, Later<'_>)],
 ) -> Result<()> {
-    let told = run(client)?.ok()?;
+    let mut process = sandbox.start("client", client)?;
+    let code = process.exit_code(Duration::from_secs(SECONDS_MAX));
+    let told = process.stdout();
     let mut order: Vec<String> = Vec::new();
     let mut played: BTreeMap<(String, String), Outcome> = BTreeMap::new();
     for line in told.lines() {
@@ -53,7 +59,7 @@ pub(super) fn play(
             None => drop(sandbox.point(&claim, check)),
         }
     }
-    Ok(())
+    same("exit code of the client", code?, 0)
 }
 
 /// The way, the name and the outcome of a step.

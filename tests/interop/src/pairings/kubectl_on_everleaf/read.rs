@@ -125,11 +125,13 @@ fn selects(scene: &Scene<'_>) -> Result<()> {
     scene.refused(unknown, "field label not supported: spec.username")
 }
 
-/// Names rise while the label falls.
+/// Names rise while the label and the duration fall.
 fn tiers(scene: &Scene<'_>, group: &str, names: [&str; 3]) -> Result<()> {
-    let requests = names.into_iter().zip(["c", "b", "a"]).map(|(name, tier)| {
+    let tiers = [("c", 10_800), ("b", 7_200), ("a", 3_600)];
+    let requests = names.into_iter().zip(tiers).map(|(name, (tier, seconds))| {
         let mut request = scene.request(name, group);
         request["metadata"]["labels"]["tier"] = json!(tier);
+        request["spec"]["expirationSeconds"] = json!(seconds);
         request
     });
     scene.create_all(group, requests.collect())
@@ -138,7 +140,7 @@ fn tiers(scene: &Scene<'_>, group: &str, names: [&str; 3]) -> Result<()> {
 fn sorts(scene: &Scene<'_>) -> Result<()> {
     tiers(scene, "sorts", ["sort-1", "sort-2", "sort-3"])?;
     let get = "get csr -l group=sorts --no-headers";
-    for by in ["{.metadata.labels.tier}", "metadata.labels.tier"] {
+    for by in ["{.metadata.labels.tier}", "spec.expirationSeconds"] {
         let rows = scene.quiet(&format!("{get} --sort-by={by}"))?;
         let names: Vec<&str> = rows.lines().map(|row| cells(row)[0]).collect();
         same("sorted", names, vec!["sort-3", "sort-2", "sort-1"])?;
@@ -168,6 +170,7 @@ fn pages(scene: &Scene<'_>) -> Result<()> {
 }
 
 fn watches(scene: &Scene<'_>) -> Result<()> {
+    scene.create("watches", &["early"])?;
     let table = scene.start("get csr -l group=watches --no-headers -w")?;
     let names = scene.start("get csr -l group=watches -o name --watch-only")?;
     scene.settle();
@@ -178,6 +181,13 @@ fn watches(scene: &Scene<'_>) -> Result<()> {
     scene.quiet("certificate approve watched")?;
     told(&table, "Approved", 1)?;
     told(&table, "Approved,Issued", 1)?;
+    let said = told(&table, "early", 1)?;
+    // The watch goes on from the list's version.
+    same(
+        "lines about what was there",
+        said.matches("early").count(),
+        1,
+    )?;
     told(&events, "MODIFIED", 2)?;
     scene.quiet("delete csr watched")?;
     let story = told(&events, "DELETED", 1)?;
