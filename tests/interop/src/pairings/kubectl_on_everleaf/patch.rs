@@ -36,11 +36,17 @@ fn patches(scene: &Scene<'_>) -> Result<()> {
     found.sort_unstable();
     let both = vec!["example.com/a", "example.com/b"];
     same("finalizers, which strategic patches merge", found, both)?;
+    let less = json!({"metadata": {"$deleteFromPrimitiveList/finalizers": ["example.com/a"]}});
+    patch("strategic", &less, "patched")?;
+    let found = scene.field("patched", "{.metadata.finalizers[*]}")?;
+    same("finalizers", found.as_str(), "example.com/b")?;
     patch(
         "merge",
         &json!({"metadata": {"finalizers": null}}),
         "patched",
     )?;
+    let spec = json!({"spec": {"usages": ["any"]}});
+    patch("strategic", &spec, "patched (no change)")?;
     let operations = json!([
         {"op": "test", "path": "/metadata/labels/m", "value": "1"},
         {"op": "replace", "path": "/metadata/labels/m", "value": "2"},
@@ -65,11 +71,7 @@ fn refuses(scene: &Scene<'_>) -> Result<()> {
         )
     };
     let fails = json!([{"op": "test", "path": "/metadata/name", "value": "other"}]);
-    let words = match scene.release {
-        Release::V1_20 => "The request is invalid",
-        _ => "the server rejected our request due to an error in our request",
-    };
-    refused("json", &fails, words)?;
+    refused("json", &fails, "The request is invalid")?;
     let renames = json!({"metadata": {"name": "other"}});
     refused("merge", &renames, "the name of the object")?;
     let stale = json!({"metadata": {"resourceVersion": "1", "labels": {"x": "y"}}});

@@ -19,6 +19,7 @@ pub(super) fn points(scene: &Scene<'_>) {
         applies,
     );
     scene.point("apply: of what was created otherwise; --prune", adopts);
+    scene.point("apply: beside another's changes", applies_beside_others);
     scene.point("replace, replace --force", replaces);
     scene.point("label", labels);
     scene.point("annotate", annotates);
@@ -108,6 +109,22 @@ fn applies(scene: &Scene<'_>) -> Result<()> {
     scene.shows(last, "group: applies|two: x")?;
     scene.quiet(&format!("apply set-last-applied -f {first}"))?;
     scene.shows(last, "one: x").map(drop)
+}
+
+/// What another one added stays; what the file no longer says goes.
+fn applies_beside_others(scene: &Scene<'_>) -> Result<()> {
+    let apply = |data: Value, word: &str| {
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "shared"}, "data": data});
+        let file = scene.file("shared", &map)?;
+        let said = format!("configmap/shared {word}");
+        scene.says(&format!("apply --validate=false -f {file}"), &said)
+    };
+    apply(json!({"one": "1", "two": "2"}), "created")?;
+    let other = json!({"data": {"other": "x"}});
+    scene.quiet(&format!("patch cm shared --type=merge -p {other}"))?;
+    apply(json!({"one": "1", "three": "3"}), "configured")?;
+    let data = r#"{"one":"1","other":"x","three":"3"}"#;
+    scene.says("get cm shared -o jsonpath={.data}", data)
 }
 
 fn adopts(scene: &Scene<'_>) -> Result<()> {
