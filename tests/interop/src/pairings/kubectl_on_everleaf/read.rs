@@ -171,11 +171,10 @@ fn pages(scene: &Scene<'_>) -> Result<()> {
 
 fn watches(scene: &Scene<'_>) -> Result<()> {
     scene.create("watches", &["early"])?;
-    let table = scene.start("get csr -l group=watches --no-headers -w")?;
-    let names = scene.start("get csr -l group=watches -o name --watch-only")?;
-    scene.settle();
+    let table = scene.watch("get csr -l group=watches --no-headers -w")?;
+    let names = scene.watch("get csr -l group=watches -o name --watch-only")?;
     scene.create("watches", &["watched"])?;
-    told(&table, "Pending", 1)?;
+    told(&table, "Pending", 2)?;
     let events = scene.start("get csr watched --no-headers -w --output-watch-events")?;
     told(&events, "ADDED", 1)?;
     scene.quiet("certificate approve watched")?;
@@ -255,13 +254,8 @@ fn events(scene: &Scene<'_>) -> Result<()> {
 
 fn waits(scene: &Scene<'_>) -> Result<()> {
     scene.create("waits", &["awaited", "doomed"])?;
-    let mut approved = scene.start("wait --for=condition=Approved csr/awaited --timeout=20s")?;
-    let mut deleted = scene.start("wait --for=delete csr/doomed --timeout=20s")?;
-    scene.settle();
-    ensure_that!(
-        approved.is_running() && deleted.is_running(),
-        "nobody waits"
-    );
+    let mut approved = scene.watch("wait --for=condition=Approved csr/awaited --timeout=20s")?;
+    let mut deleted = scene.watch("wait --for=delete csr/doomed --timeout=20s")?;
     scene.quiet("certificate approve awaited")?;
     scene.quiet("delete csr doomed --wait=false")?;
     let limit = Duration::from_secs(15);

@@ -57,18 +57,12 @@ fn waits(scene: &Scene<'_>) -> Result<()> {
     let mut request = scene.request("held", "held");
     request["metadata"]["finalizers"] = json!(["example.com/hold"]);
     scene.create_all("held", vec![request])?;
-    let mut waiting = scene.start("delete csr held")?;
+    let mut waiting = scene.watch("delete csr held")?;
     eventually("a deletion timestamp", 10, || {
         let time = scene.field("held", "{.metadata.deletionTimestamp}")?;
         ensure_that!(time.ends_with('Z'), "deletionTimestamp is {time:?}");
         Ok(())
     })?;
-    scene.settle();
-    ensure_that!(
-        waiting.is_running(),
-        "it does not wait: {}",
-        waiting.stderr()
-    );
     let freed = json!({"metadata": {"finalizers": null}});
     scene.quiet(&format!("patch csr held --type=merge -p {freed}"))?;
     let code = waiting.exit_code(Duration::from_secs(10))?;

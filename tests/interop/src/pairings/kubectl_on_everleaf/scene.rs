@@ -6,7 +6,6 @@ use everleaf_stage::{Answer, Kubectl, Later, Process, Sandbox};
 use everleaf_stage::{arg, ensure_that, eventually, object, same};
 use serde_json::{Value, json};
 use std::fs;
-use std::time::Duration;
 
 /// The releases, oldest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -189,9 +188,16 @@ impl<'a> Scene<'a> {
         })
     }
 
-    /// Gives what was started in the background the time to ask the server for the first time.
-    pub(super) fn settle(&self) {
-        std::thread::sleep(Duration::from_millis(700));
+    /// Starts it in the background and waits until the server has answered its watch.
+    pub(super) fn watch(&self, line: &str) -> Result<Process> {
+        let mut process = self.start(&format!("{line} -v=6"))?;
+        eventually(line, 15, || {
+            let log = process.stderr();
+            ensure_that!(process.is_running(), "it ended: {log}");
+            ensure_that!(log.contains("watch=true"), "it does not watch: {log}");
+            Ok(())
+        })?;
+        Ok(process)
     }
 }
 
