@@ -70,9 +70,11 @@ impl User {
         self.groups.iter().any(|g| g == group)
     }
 
-    /// Adds `system:authenticated` unless the groups already tell which of the two this is.
+    /// Adds `system:authenticated` unless the groups already tell which of the two this is, or the proven name is that of
+    /// whoever shows nothing (`apiserver/pkg/authentication/group/authenticated_group_adder.go`).
     pub(crate) fn into_authenticated(mut self) -> Self {
-        if !self.in_group(AUTHENTICATED) && !self.in_group(UNAUTHENTICATED) {
+        let is_told = self.in_group(AUTHENTICATED) || self.in_group(UNAUTHENTICATED);
+        if self.name != ANONYMOUS && !is_told {
             self.groups.push(AUTHENTICATED.to_owned());
         }
         self

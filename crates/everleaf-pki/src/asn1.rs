@@ -130,8 +130,15 @@ pub(crate) mod oid {
         KEY_USAGE = "2.5.29.15";
         SUBJECT_ALT_NAME = "2.5.29.17";
         BASIC_CONSTRAINTS = "2.5.29.19";
+        NAME_CONSTRAINTS = "2.5.29.30";
+        CRL_DISTRIBUTION_POINTS = "2.5.29.31";
+        CERTIFICATE_POLICIES = "2.5.29.32";
+        POLICY_MAPPINGS = "2.5.29.33";
         AUTHORITY_KEY_IDENTIFIER = "2.5.29.35";
+        POLICY_CONSTRAINTS = "2.5.29.36";
         EXTENDED_KEY_USAGE = "2.5.29.37";
+        INHIBIT_ANY_POLICY = "2.5.29.54";
+        AUTHORITY_INFO_ACCESS = "1.3.6.1.5.5.7.1.1";
     }
     // Extended key usages.
     oids! {

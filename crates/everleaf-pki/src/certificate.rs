@@ -31,6 +31,7 @@ use crate::key::{KeyError, PublicKey};
 use crate::request::{Subject, Template};
 use crate::{name, signature};
 use aws_lc_rs::digest;
+use der::asn1::ObjectIdentifier;
 use jiff::Timestamp;
 use read::{Outer, TbsView};
 use std::net::IpAddr;
@@ -136,6 +137,12 @@ impl Leaf {
         Ok(leaf)
     }
 
+    /// The first certificate in `der`, unread, and the bytes after it.
+    pub(crate) fn split_first(der: &[u8]) -> Result<(&[u8], &[u8]), CertificateError> {
+        let (_, whole, rest) = Outer::read(der)?;
+        Ok((whole, rest))
+    }
+
     /// Parses the certificate at the start of `der`; answers the bytes after it.
     fn read_first(der: &[u8]) -> Result<(Self, &[u8]), CertificateError> {
         let (outer, whole, rest) = Outer::read(der)?;
@@ -196,6 +203,15 @@ impl Leaf {
         &self.parts.body.subject_der
     }
 
+    /// The values of one attribute of the subject, in order, by its object identifier in dots.
+    /// Empty for what is no object identifier.
+    pub fn subject_values(&self, attribute: &str) -> Vec<String> {
+        ObjectIdentifier::new(attribute).map_or_else(
+            |_| Vec::new(),
+            |attribute| name::values_of(self.subject_der(), attribute),
+        )
+    }
+
     /// Subject, for people: `CN=…,O=…` (RFC 4514-like).
     pub fn subject_text(&self) -> String {
         name::text_of(&self.parts.body.subject_der)
@@ -223,7 +239,8 @@ impl Leaf {
 
     /// basicConstraints CA.
     pub fn is_ca(&self) -> bool {
-        self.parts.body.is_ca
+        let constraints = self.parts.body.basic_constraints;
+        constraints.is_some_and(|constraints| constraints.is_ca)
     }
 
     /// Extended key usage holds clientAuth (or any), or is absent and so not limited
@@ -309,9 +326,12 @@ impl Leaf {
         &self.parts.body
     }
 
-    fn allows(&self, purpose: der::asn1::ObjectIdentifier) -> bool {
+    /// Extended key usage holds `purpose` or "any", or names nothing.
+    pub(crate) fn allows(&self, purpose: ObjectIdentifier) -> bool {
         self.parts.body.purposes.as_ref().is_none_or(|purposes| {
-            purposes.contains(&purpose) || purposes.contains(&oid::ANY_EXTENDED_KEY_USAGE)
+            purposes.is_empty()
+                || purposes.contains(&purpose)
+                || purposes.contains(&oid::ANY_EXTENDED_KEY_USAGE)
         })
     }
 }

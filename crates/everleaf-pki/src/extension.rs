@@ -23,11 +23,25 @@ pub(crate) enum ExtensionError {
     Repeated(ObjectIdentifier),
     #[error("subject alternative name: {0}")]
     AltName(String),
+    #[error("name constraints: {0}")]
+    NameConstraints(String),
+    #[error("the extension {0} is marked critical, which RFC 5280 forbids")]
+    Critical(&'static str),
 }
 
 impl From<der::Error> for ExtensionError {
     fn from(error: der::Error) -> Self {
         Self::Malformed(error)
+    }
+}
+
+impl RawExtension<'_> {
+    /// Go refuses a certificate in which an extension that must not be critical is.
+    pub(crate) fn refuse_critical(&self, name: &'static str) -> Result<(), ExtensionError> {
+        if self.critical {
+            return Err(ExtensionError::Critical(name));
+        }
+        Ok(())
     }
 }
 
@@ -325,8 +339,14 @@ pub(crate) fn basic_constraints(is_ca: bool) -> Extension {
     extension(oid::BASIC_CONSTRAINTS, true, asn1::element(SEQUENCE, body))
 }
 
-/// CA flag and path length.
-pub(crate) fn read_basic_constraints(value: &[u8]) -> der::Result<(bool, Option<u32>)> {
+/// CA flag and path length (RFC 5280 4.2.1.9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BasicConstraints {
+    pub(crate) is_ca: bool,
+    pub(crate) path_len: Option<u64>,
+}
+
+pub(crate) fn read_basic_constraints(value: &[u8]) -> der::Result<BasicConstraints> {
     let mut reader = SliceReader::new(value)?;
     let mut body = SliceReader::new(asn1::read_content(&mut reader, Tag::Sequence)?)?;
     reader.finish()?;
@@ -338,10 +358,22 @@ pub(crate) fn read_basic_constraints(value: &[u8]) -> der::Result<(bool, Option<
     let path_len = if body.is_finished() {
         None
     } else {
-        Some(u32::decode(&mut body)?)
+        Some(u64::decode(&mut body)?)
     };
     body.finish()?;
-    Ok((is_ca, path_len))
+    Ok(BasicConstraints { is_ca, path_len })
+}
+
+/// `SEQUENCE OF SEQUENCE`, whatever is in them: extensions whose form Go checks and whose content
+/// nobody acts on.
+pub(crate) fn check_list_of_sequences(value: &[u8]) -> der::Result<()> {
+    let mut reader = SliceReader::new(value)?;
+    let mut list = SliceReader::new(asn1::read_content(&mut reader, Tag::Sequence)?)?;
+    reader.finish()?;
+    while !list.is_finished() {
+        asn1::read_content(&mut list, Tag::Sequence)?;
+    }
+    Ok(())
 }
 
 pub(crate) fn subject_key_identifier(id: &[u8]) -> Extension {
@@ -460,11 +492,12 @@ mod tests {
             let extension = basic_constraints(is_ca);
             read_basic_constraints(extension.extn_value.as_bytes())
         };
-        assert_eq!(read(true), Ok((true, None)));
-        assert_eq!(read(false), Ok((false, None)));
+        let constraints = |is_ca, path_len| Ok(BasicConstraints { is_ca, path_len });
+        assert_eq!(read(true), constraints(true, None));
+        assert_eq!(read(false), constraints(false, None));
         assert_eq!(
             read_basic_constraints(&[0x30, 6, 1, 1, 0xff, 2, 1, 3]),
-            Ok((true, Some(3)))
+            constraints(true, Some(3))
         );
         assert!(
             read_basic_constraints(&[0x30, 3, 1, 1, 1]).is_err(),

@@ -46,6 +46,7 @@ pub mod key;
 pub mod pem;
 pub mod request;
 pub mod signer;
+pub mod trust;
 
 mod asn1;
 mod extension;
@@ -61,3 +62,4 @@ pub use key::{
 };
 pub use request::{RequestError, Subject, Template, VerifiedRequest};
 pub use signer::{SignerName, Usage};
+pub use trust::{Purpose, TrustBundle};

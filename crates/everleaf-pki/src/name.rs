@@ -35,11 +35,21 @@ impl From<Subject> for Name {
 }
 
 impl Name {
-    /// Reads an `RDNSequence` (RFC 5280 4.1.2.4).
+    /// Reads the `RDNSequence` (RFC 5280 4.1.2.4) of a certificate: every value must be of a string
+    /// type that Go knows (`crypto/x509/parser.go`, parseName).
+    pub(crate) fn from_certificate(der: &[u8]) -> der::Result<Self> {
+        for_each_attribute(der, |_, value| match read_string(value)? {
+            Some(_) => Ok(()),
+            None => Err(Tag::Utf8String.value_error().into()),
+        })?;
+        Self::from_request(der)
+    }
+
+    /// Reads the `RDNSequence` of a request, for which Go uses another reader (`encoding/asn1`).
     ///
     /// Values of string types that Go skips are skipped; values whose bytes do not fit their
     /// string type make the name malformed, as in Go.
-    pub(crate) fn from_der(der: &[u8]) -> der::Result<Self> {
+    pub(crate) fn from_request(der: &[u8]) -> der::Result<Self> {
         let mut name = Self::default();
         let mut common_names = 0;
         let mut reader = SliceReader::new(der)?;
@@ -130,14 +140,27 @@ pub(crate) fn text_of(der: &[u8]) -> String {
                 .collect(),
         };
         parts.push(format!("{}={text}", short_name(attribute)));
+        Ok(())
     });
     parts.reverse();
     parts.join(",")
 }
 
+/// The values of one attribute, in order; of values that are no text nothing is told.
+pub(crate) fn values_of(der: &[u8], wanted: ObjectIdentifier) -> Vec<String> {
+    let mut values = Vec::new();
+    let _ = for_each_attribute(der, |attribute, value| {
+        if attribute == wanted {
+            values.extend(read_string(value)?);
+        }
+        Ok(())
+    });
+    values
+}
+
 fn for_each_attribute(
     der: &[u8],
-    mut visit: impl FnMut(ObjectIdentifier, &Element<'_>),
+    mut visit: impl FnMut(ObjectIdentifier, &Element<'_>) -> der::Result<()>,
 ) -> der::Result<()> {
     let mut reader = SliceReader::new(der)?;
     let mut sets = SliceReader::new(asn1::read_content(&mut reader, Tag::Sequence)?)?;
@@ -145,7 +168,7 @@ fn for_each_attribute(
         let mut set = SliceReader::new(asn1::read_content(&mut sets, Tag::Set)?)?;
         while !set.is_finished() {
             let (attribute, value) = read_attribute(&mut set)?;
-            visit(attribute, &value);
+            visit(attribute, &value)?;
         }
     }
     Ok(())
@@ -347,7 +370,7 @@ mod tests {
     fn subjects_are_read_as_go_does() {
         for line in include_str!("../testdata/go/subjects.txt").lines() {
             let fields: Vec<&str> = line.split('\t').collect();
-            let name = Name::from_der(&bytes(fields[1]));
+            let name = Name::from_request(&bytes(fields[1]));
             // Go ignores what follows inside a SEQUENCE; no decent encoder writes it.
             if fields[0] == "trailing in attribute" {
                 assert!(name.is_err());
@@ -409,7 +432,7 @@ mod tests {
                 _ => continue,
             };
             seen += 1;
-            let name = Name::from_der(&bytes(fields[1])).unwrap();
+            let name = Name::from_request(&bytes(fields[1])).unwrap();
             assert_eq!(name.is_unusual(), expected, "{}", fields[0]);
         }
         assert_eq!(seen, usual.len() + unusual.len());

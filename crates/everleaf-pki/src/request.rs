@@ -183,7 +183,7 @@ impl VerifiedRequest {
     pub fn from_der(der: &[u8]) -> Result<Self, RequestError> {
         let shape = Shape::read(der)?;
         let public_key = PublicKey::from_spki_der(shape.spki)?;
-        let name = Name::from_der(shape.subject)
+        let name = Name::from_request(shape.subject)
             .map_err(|error| RequestError::Malformed(format!("subject: {error}")))?;
         let names = read_alt_names(shape.attributes)?;
         let algorithm = SignatureAlgorithm::from_identifier(&shape.algorithm)

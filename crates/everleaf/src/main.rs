@@ -7,6 +7,7 @@ mod args;
 mod cmd;
 mod config;
 mod failure;
+mod kube_client;
 mod log;
 mod observe;
 mod print;

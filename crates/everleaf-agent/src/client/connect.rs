@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use everleaf_pki::TrustBundle;
+use everleaf_pki::trust::{Fault, Refusal};
+use everleaf_tls::ServerVerifier;
 use http_body_util::Full;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore};
+use rustls::{ClientConfig, DigitallySignedStruct};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -51,7 +53,7 @@ pub(super) async fn connect(access: &Access, clock: &Arc<dyn Clock>) -> Result<S
     let handshake = TlsConnector::from(Arc::new(config)).connect(name, tcp);
     let tls = within(HANDSHAKE_MAX, "TLS handshake", cluster, handshake)
         .await?
-        .map_err(|error| tls_failure(cluster, &error))?;
+        .map_err(|error| tls_failure(cluster, clock.wall(), &error))?;
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(HEAD_BYTES_MAX)
         .handshake(TokioIo::new(tls))
@@ -150,16 +152,19 @@ impl rustls::time_provider::TimeProvider for TlsTime {
 fn tls_config(access: &Access, clock: &Arc<dyn Clock>) -> Result<ClientConfig, Failure> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let algorithms = provider.signature_verification_algorithms;
-    let builder =
-        ClientConfig::builder_with_details(provider, Arc::new(TlsTime(Arc::clone(clock))))
-            .with_safe_default_protocol_versions()
-            .expect("invariant: the provider supports TLS 1.2 and 1.3");
+    let time = Arc::new(TlsTime(Arc::clone(clock)));
+    let builder = ClientConfig::builder_with_details(Arc::clone(&provider), time)
+        .with_safe_default_protocol_versions()
+        .expect("invariant: the provider supports TLS 1.2 and 1.3");
     let builder = match &access.cluster.trust {
         Trust::Bundle(source) => {
             let pem = source.read().map_err(|error| {
                 Failure::unreachable(format!("cannot read certificate-authority: {error}"))
             })?;
-            builder.with_root_certificates(trust_anchors(pem.expose())?)
+            let verifier = ServerVerifier::new(trust_anchors(pem.expose())?, &provider);
+            builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(verifier))
         }
         Trust::DangerouslyAnybody => builder
             .dangerous()
@@ -175,62 +180,54 @@ fn tls_config(access: &Access, clock: &Arc<dyn Clock>) -> Result<ClientConfig, F
     Ok(config)
 }
 
-fn trust_anchors(pem: &str) -> Result<RootCertStore, Failure> {
-    let mut anchors = RootCertStore::empty();
-    let certificates = CertificateDer::pem_slice_iter(pem.as_bytes()).filter_map(Result::ok);
-    let (added, _) = anchors.add_parsable_certificates(certificates);
-    if added == 0 {
-        return Err(Failure::unreachable(
-            "certificate-authority holds no certificate that can be used",
-        ));
-    }
-    Ok(anchors)
+fn trust_anchors(pem: &str) -> Result<TrustBundle, Failure> {
+    TrustBundle::from_pem_lenient(pem.as_bytes()).map_err(|_| {
+        Failure::unreachable("certificate-authority holds no certificate that can be used")
+    })
 }
 
 /// Says what a failed handshake means for the one who has to repair it.
-fn tls_failure(cluster: &Cluster, error: &std::io::Error) -> Failure {
+fn tls_failure(cluster: &Cluster, now: Timestamp, error: &std::io::Error) -> Failure {
     let server = &cluster.server;
     let cause = error
         .get_ref()
         .and_then(|source| source.downcast_ref::<rustls::Error>());
-    let Some(rustls::Error::InvalidCertificate(certificate)) = cause else {
-        return Failure::unreachable(format!("{server}: TLS handshake failed: {error}"));
-    };
     let dates = |text: String| Failure {
         class: FailureClass::ServerCertificateDates,
         ..Failure::unreachable(text)
     };
-    match certificate {
-        CertificateError::ExpiredContext { time, not_after } => dates(format!(
-            "{server}: its certificate ended at {}, and the clock of this node reads {}: set the \
-             clock if it is wrong, else renew the server's certificate; still trying",
-            shown(*not_after),
-            shown(*time)
+    match cause.and_then(everleaf_tls::refusal_of) {
+        None => Failure::unreachable(format!("{server}: TLS handshake failed: {error}")),
+        Some(Refusal::Leaf(Fault::Expired(not_after))) => dates(format!(
+            "{server}: its certificate ended at {not_after}, and the clock of this node reads {now}: set the \
+             clock if it is wrong, else renew the server's certificate; still trying"
         )),
-        CertificateError::NotValidYetContext { time, not_before } => dates(format!(
-            "{server}: its certificate begins at {}, and the clock of this node reads {}: set the \
-             clock; still trying",
-            shown(*not_before),
-            shown(*time)
+        Some(Refusal::Leaf(Fault::NotYetValid(not_before))) => dates(format!(
+            "{server}: its certificate begins at {not_before}, and the clock of this node reads {now}: set the \
+             clock; still trying"
         )),
         // A bad signature is what another authority of the same name gives.
-        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+        Some(Refusal::UnknownAuthority(None | Some(Fault::Signature(_)))) => {
             Failure::unreachable(format!(
                 "{server}: its certificate is not signed by an authority of this kubeconfig; check \
              certificate-authority"
             ))
         }
-        other => Failure::unreachable(format!(
-            "{server}: its certificate is not acceptable: {other}"
+        Some(Refusal::UnknownAuthority(Some(
+            fault @ (Fault::Expired(_) | Fault::NotYetValid(_)),
+        ))) => dates(format!(
+            "{server}: the authority of its certificate is not in force: {fault}, and the clock of this node \
+                 reads {now}: set the clock if it is wrong, else renew the authority and give this node the new one \
+                 (certificate-authority); still trying"
+        )),
+        Some(refusal @ Refusal::Host { .. }) => Failure::unreachable(format!(
+            "{server}: its {refusal}: connect by one of these names, name one as tls-server-name, or give the server a \
+             certificate with this name"
+        )),
+        Some(refusal) => Failure::unreachable(format!(
+            "{server}: its certificate is not acceptable: {refusal}"
         )),
     }
-}
-
-fn shown(time: UnixTime) -> String {
-    i64::try_from(time.as_secs())
-        .ok()
-        .and_then(|seconds| Timestamp::from_second(seconds).ok())
-        .map_or_else(|| "an unknown time".to_owned(), |time| time.to_string())
 }
 
 /// `insecure-skip-tls-verify: true`: the peer may be anybody who holds a key. Only ever built when

@@ -9,13 +9,13 @@ mod bootstrap_token;
 mod impersonation;
 mod service_account;
 mod static_token;
-mod subject_uid;
 mod x509;
 
 use std::{fmt, sync::Arc};
 
 use arc_swap::ArcSwapOption;
 use everleaf_api::Status;
+use everleaf_pki::trust::BundleError;
 use http::{HeaderMap, header::AUTHORIZATION};
 use jiff::Timestamp;
 
@@ -86,17 +86,9 @@ impl fmt::Debug for Config {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// A certificate of the client CA bundle cannot serve as a trust anchor.
-    #[error("client CA bundle: certificate {position} cannot be used: {reason}")]
-    BadClientCa {
-        /// Which, counted from 1.
-        position: usize,
-        /// What is wrong.
-        reason: String,
-    },
-    /// The client CA bundle is not empty but holds no certificate.
-    #[error("client CA bundle: no PEM block labelled CERTIFICATE in it")]
-    NoClientCa,
+    /// The client CA bundle cannot be read, or is not empty but holds no certificate.
+    #[error("client CA bundle: {0}")]
+    BadClientCa(BundleError),
     /// A key of service-account tokens cannot be used.
     #[error("service account key: {fault}")]
     BadServiceAccountKey {

@@ -3,7 +3,7 @@
 use everleaf_api::meta;
 use http::HeaderValue;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, DnValue,
+    BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, DnValue,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, date_time_ymd,
 };
 
@@ -43,6 +43,10 @@ impl Authority {
     }
 
     fn root_with_key(name: &str, key: KeyPair, edit: Edit) -> Self {
+        Self::root_edited(name, key, &edit)
+    }
+
+    fn root_edited(name: &str, key: KeyPair, edit: &dyn Fn(&mut CertificateParams)) -> Self {
         let mut params = authority_params(name);
         edit(&mut params);
         let der = params.self_signed(&key).expect("signed").der().to_vec();
@@ -158,13 +162,25 @@ fn names_as_go_reads_them() {
 #[test]
 fn user_uid_attribute() {
     let ca = Authority::root("ca");
-    let uid = || DnType::CustomDnType(vec![1, 3, 6, 1, 4, 1, 57683, 2]);
+    fn uid() -> DnType {
+        DnType::CustomDnType(vec![1, 3, 6, 1, 4, 1, 57683, 2])
+    }
     let check = |text: &str| {
         let leaf = ca.leaf(&[(DnType::CommonName, "bob"), (uid(), text)], |_| ());
         ask(&trusting(&ca.pem()), &[&leaf], None, MIDYEAR).map(|user| user.uid)
     };
     assert_eq!(check("1234"), Ok("1234".to_owned()));
     assert_eq!(check(""), Err(401));
+    let two = [(uid(), "1"), (uid(), "2")];
+    let leaf = ca.leaf(&two, |_| ());
+    let answer = ask(&trusting(&ca.pem()), &[&leaf], None, MIDYEAR);
+    assert_eq!(answer, Ok(User::anonymous()), "nobody has no UID");
+    let bmp = ca.leaf(BOB, |p| {
+        let text = rcgen::string::BmpString::try_from("77").expect("BMP");
+        p.distinguished_name.push(uid(), DnValue::BmpString(text));
+    });
+    let answer = ask(&trusting(&ca.pem()), &[&bmp], None, MIDYEAR);
+    assert_eq!(answer.map(|user| user.uid), Ok("77".to_owned()));
 }
 
 #[test]
@@ -196,8 +212,7 @@ fn case_82_and_its_relatives() {
     );
     assert_eq!(
         check(|p| {
-            let mut unknown =
-                rcgen::CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![0x05, 0x00]);
+            let mut unknown = CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![0x05, 0x00]);
             unknown.set_criticality(true);
             p.custom_extensions.push(unknown);
         }),
@@ -222,11 +237,12 @@ fn case_82_and_its_relatives() {
     assert_eq!(name(ask(&authenticator, &[b""], None, MIDYEAR)), Err(401));
     assert_eq!(
         name(ask(&authenticator, &[&ca.der], None, MIDYEAR)),
-        Err(401)
+        Ok("ca".to_owned()),
+        "who stands in the bundle vouches for himself"
     );
 }
 
-/// webpki alone would refuse both; Go does not.
+/// What `openssl x509 -req` makes without an extension file, and what some CAs make of everything.
 #[test]
 fn version_1_leaves_and_ca_certificates_as_leaves() {
     let der = |pem: &str| {
@@ -244,8 +260,8 @@ fn version_1_leaves_and_ca_certificates_as_leaves() {
         assert_eq!(ask(&authenticator, &[&jane], None, ended), Err(401));
     }
     assert_eq!(
-        ask(&authenticator, &[&ca], None, MIDYEAR),
-        Err(401),
+        name(ask(&authenticator, &[&ca], None, MIDYEAR)),
+        Ok("old-fashioned".to_owned()),
         "the authority itself"
     );
     let mut forged = jane.clone();
@@ -336,9 +352,121 @@ fn intermediates_sent_by_the_peer() {
     assert_eq!(name(ask(&authenticator, &chain, None, MIDYEAR)), Err(401));
     let leaf = between.leaf(BOB, |_| ());
     let mut many: Vec<&[u8]> = vec![&leaf];
-    many.extend(std::iter::repeat_n(between.der.as_slice(), 17));
+    many.extend(std::iter::repeat_n(between.der.as_slice(), 129));
     assert_eq!(name(ask(&authenticator, &many, None, MIDYEAR)), Err(401));
-    assert_eq!(name(ask(&authenticator, &many[..17], None, MIDYEAR)), bob);
+    assert_eq!(name(ask(&authenticator, &many[..129], None, MIDYEAR)), bob);
+}
+
+/// What a certificate of the bundle must be to vouch for others; kube-apiserver 1.37.2 refuses each of these.
+#[test]
+fn a_root_is_judged_like_any_other_member() {
+    let masters = [
+        (DnType::OrganizationName, "system:masters"),
+        (DnType::CommonName, "mallory"),
+    ];
+    let key = || KeyPair::generate().expect("a key");
+    let extension = |oid: &[u64], content: &[u8]| {
+        let mut extension = CustomExtension::from_oid_content(oid, content.to_vec());
+        extension.set_criticality(true);
+        extension
+    };
+    let check = |edit: &dyn Fn(&mut CertificateParams)| {
+        let root = Authority::root_edited("root", key(), edit);
+        let leaf = root.leaf(&masters, |_| ());
+        name(ask(&trusting(&root.pem()), &[&leaf], None, MIDYEAR))
+    };
+    assert_eq!(check(&|_| ()), Ok("mallory".to_owned()));
+    let bad: [(&str, &dyn Fn(&mut CertificateParams)); 7] = [
+        ("a leaf", &|p| p.is_ca = IsCa::ExplicitNoCa),
+        ("no basic constraints", &|p| p.is_ca = IsCa::NoCa),
+        ("no keyCertSign", &|p| {
+            p.key_usages = vec![rcgen::KeyUsagePurpose::DigitalSignature];
+        }),
+        ("serving only", &|p| {
+            p.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        }),
+        ("unknown critical extension", &|p| {
+            p.custom_extensions.push(extension(&[1, 2, 3, 4], &[5, 0]));
+        }),
+        ("critical constraint of another form", &|p| {
+            let other_name = [0x30, 9, 0xa1, 7, 0x30, 5, 0xa0, 3, 6, 1, 0x2a];
+            p.custom_extensions
+                .push(extension(&[2, 5, 29, 30], &other_name));
+        }),
+        ("not begun", &|p| p.not_before = date_time_ymd(2035, 1, 1)),
+    ];
+    for (what, edit) in bad {
+        assert_eq!(check(edit), Err(401), "{what}");
+    }
+}
+
+#[test]
+fn the_length_that_a_root_allows_is_kept() {
+    let limited: Edit = |p| p.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    let root = Authority::root_with_key("root", KeyPair::generate().expect("a key"), limited);
+    let authenticator = trusting(&root.pem());
+    let direct = root.leaf(BOB, |_| ());
+    let bob = Ok("bob".to_owned());
+    assert_eq!(name(ask(&authenticator, &[&direct], None, MIDYEAR)), bob);
+    let between = root.intermediate("between", |_| ());
+    let below = between.leaf(BOB, |_| ());
+    let chain: [&[u8]; 2] = [&below, &between.der];
+    assert_eq!(name(ask(&authenticator, &chain, None, MIDYEAR)), Err(401));
+    // And an intermediate is an authority in full, too.
+    let root = Authority::root("root");
+    let authenticator = trusting(&root.pem());
+    let unsigning = root.intermediate("between", |p| {
+        p.key_usages = vec![rcgen::KeyUsagePurpose::CrlSign];
+    });
+    let below = unsigning.leaf(BOB, |_| ());
+    let chain: [&[u8]; 2] = [&below, &unsigning.der];
+    assert_eq!(name(ask(&authenticator, &chain, None, MIDYEAR)), Err(401));
+}
+
+/// A leaf in the bundle vouches for itself alone: not for what its key signs, whatever else the bundle holds.
+#[test]
+fn a_pinned_leaf_vouches_for_itself_alone() {
+    let ca = Authority::root("ca");
+    let pinned = ca.intermediate("pinned", |p| p.is_ca = IsCa::NoCa);
+    let forged = pinned.leaf(BOB, |_| ());
+    let both = trusting(&(ca.pem() + &pinned.pem()));
+    let own: [&[u8]; 1] = [&pinned.der];
+    assert_eq!(
+        name(ask(&both, &own, None, MIDYEAR)),
+        Ok("pinned".to_owned())
+    );
+    assert_eq!(name(ask(&both, &[&forged], None, MIDYEAR)), Err(401));
+    let chain: [&[u8]; 2] = [&forged, &pinned.der];
+    assert_eq!(name(ask(&both, &chain, None, MIDYEAR)), Err(401));
+    // A self-signed one, CA or not, is what small installations pin.
+    for is_ca in [IsCa::NoCa, IsCa::Ca(BasicConstraints::Unconstrained)] {
+        let mut params = params(BOB);
+        params.is_ca = is_ca;
+        let key = KeyPair::generate().expect("a key");
+        let der = params.self_signed(&key).expect("signed").der().to_vec();
+        let pem = everleaf_pki::pem::encode("CERTIFICATE", &der);
+        let answer = name(ask(&trusting(&pem), &[&der], None, MIDYEAR));
+        assert_eq!(answer, Ok("bob".to_owned()));
+    }
+}
+
+#[test]
+fn names_of_other_forms_and_types() {
+    let ca = Authority::root("ca");
+    let authenticator = trusting(&ca.pem());
+    let leaf = ca.leaf(BOB, |p| {
+        let mut names = CustomExtension::from_oid_content(
+            &[2, 5, 29, 17],
+            vec![0x30, 7, 0xa0, 5, 6, 1, 0x2a, 0xa0, 0],
+        );
+        names.set_criticality(true);
+        p.custom_extensions.push(names);
+    });
+    let answer = name(ask(&authenticator, &[&leaf], None, MIDYEAR));
+    assert_eq!(answer, Err(401), "a critical SAN that nobody reads");
+    let nameless = ca.leaf(&[(DnType::CommonName, "system:anonymous")], |_| ());
+    let user = ask(&authenticator, &[&nameless], None, MIDYEAR).expect("good");
+    assert_eq!(user.groups, [""; 0], "anonymous proves nothing");
 }
 
 #[test]
@@ -380,12 +508,15 @@ fn a_swapped_bundle_judges_open_connections() {
     assert_eq!(authenticator.client_ca_subjects().len(), 1);
     assert_eq!(
         authenticator.set_client_ca(b"nothing"),
-        Err(ConfigError::NoClientCa)
+        Err(ConfigError::BadClientCa(BundleError::Empty))
     );
     let broken = everleaf_pki::pem::encode("CERTIFICATE", b"broken");
     assert!(matches!(
         authenticator.set_client_ca((new.pem() + &broken).as_bytes()),
-        Err(ConfigError::BadClientCa { position: 2, .. })
+        Err(ConfigError::BadClientCa(BundleError::Unreadable {
+            position: 2,
+            ..
+        }))
     ));
     let leaf = new.leaf(BOB, |_| ());
     let answer = name(ask(&authenticator, &[&leaf], None, MIDYEAR));

@@ -3,24 +3,21 @@
 //!
 //! Whether a certificate is worth anything (authority, dates, usage) is the
 //! [authenticator](crate::authn)'s question, asked again on each request: a client with an expired
-//! certificate gets a 401 it can act on, never an alert. A resumed session brings the certificates of
-//! its first handshake along and goes the same way.
+//! certificate gets a 401 it can act on, never an alert.
+//!
+//! No session is resumed: a resumed one carries the certificates of its first handshake, so a client that renewed its
+//! certificate would go on as the old one, and get 401 once that has ended, although it holds a good one.
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use everleaf_pki::Leaf;
-use rustls::client::danger::HandshakeSignatureValid;
-use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use everleaf_tls::PossessionOnly;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, SubjectPublicKeyInfoDer, UnixTime};
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls::{
-    DigitallySignedStruct, DistinguishedName, Error, ServerConfig, SignatureScheme, version,
-};
-use webpki::{EndEntityCert, RawPublicKeyEntity};
+use rustls::{DistinguishedName, Error, ServerConfig, version};
 
 /// Protocols offered, best first.
 const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -71,18 +68,15 @@ impl ServingCertificate {
         client_ca_subjects: Vec<DistinguishedName>,
     ) -> Result<ServerConfig, TlsError> {
         let setup = |error: Error| TlsError::Setup(error.to_string());
-        let verifier = PossessionOnly {
-            subjects: client_ca_subjects,
-            provider: Arc::clone(&self.provider),
-        };
+        let verifier = PossessionOnly::new(client_ca_subjects, &self.provider);
         let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(&[&version::TLS13, &version::TLS12])
             .map_err(setup)?
             .with_client_cert_verifier(Arc::new(verifier))
             .with_cert_resolver(Arc::clone(self) as Arc<dyn ResolvesServerCert>);
         config.alpn_protocols = ALPN.iter().map(|name| name.to_vec()).collect();
-        config.ticketer = aws_lc_rs::Ticketer::new().map_err(setup)?;
-        config.send_tls13_tickets = 1;
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
         Ok(config)
     }
 }
@@ -113,96 +107,4 @@ fn certified_key(
     let key =
         PrivateKeyDer::from_pem_slice(key).map_err(|error| TlsError::Key(error.to_string()))?;
     CertifiedKey::from_der(chain, key, provider).map_err(|error| TlsError::Key(error.to_string()))
-}
-
-/// Accepts any client certificate whose key the client can prove to hold.
-#[derive(Debug)]
-struct PossessionOnly {
-    subjects: Vec<DistinguishedName>,
-    provider: Arc<CryptoProvider>,
-}
-
-impl PossessionOnly {
-    /// Checks possession for a certificate that rustls could not read, for `error`: of version 1, or with a
-    /// critical extension that it does not know. Whether such a certificate counts is the authenticator's question.
-    fn verify_with_its_key(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-        error: Error,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        if EndEntityCert::try_from(certificate).is_ok() {
-            return Err(error);
-        }
-        let Ok(leaf) = Leaf::from_der(certificate) else {
-            return Err(error);
-        };
-        let key = SubjectPublicKeyInfoDer::from(leaf.public_key().spki_der());
-        let algorithms = &self.provider.signature_verification_algorithms;
-        let key = RawPublicKeyEntity::try_from(&key).map_err(|_| error.clone())?;
-        algorithms
-            .mapping
-            .iter()
-            .filter(|(scheme, _)| *scheme == signature.scheme)
-            .flat_map(|(_, algorithms)| algorithms.iter())
-            .find(|algorithm| {
-                key.verify_signature(**algorithm, message, signature.signature())
-                    .is_ok()
-            })
-            .map(|_| HandshakeSignatureValid::assertion())
-            .ok_or(error)
-    }
-}
-
-impl ClientCertVerifier for PossessionOnly {
-    fn offer_client_auth(&self) -> bool {
-        true
-    }
-
-    fn client_auth_mandatory(&self) -> bool {
-        false
-    }
-
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &self.subjects
-    }
-
-    fn verify_client_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _now: UnixTime,
-    ) -> Result<ClientCertVerified, Error> {
-        // On purpose: see the module's head. The authenticator judges on each request.
-        Ok(ClientCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signature, algorithms)
-            .or_else(|error| self.verify_with_its_key(message, certificate, signature, error))
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signature, algorithms)
-            .or_else(|error| self.verify_with_its_key(message, certificate, signature, error))
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider
-            .signature_verification_algorithms
-            .supported_schemes()
-    }
 }

@@ -1,11 +1,14 @@
 //! Reading an X.509 certificate (RFC 5280 4.1).
 
 use super::CertificateError;
-use crate::asn1::{self, Element, oid};
-use crate::extension::{self, AltNames, ExtensionError, KeyUsageBits, RawExtension};
+use crate::asn1::{self, oid};
+use crate::extension::{
+    self, AltNames, BasicConstraints, ExtensionError, KeyUsageBits, RawExtension,
+};
 use crate::key::PublicKey;
 use crate::name::Name;
 use crate::signature::{SignatureAlgorithm, SignatureError};
+use crate::trust::{NameConstraints, Policies};
 use der::asn1::{BitStringRef, ObjectIdentifier};
 use der::{Decode, Reader, SliceReader, Tag};
 use jiff::Timestamp;
@@ -87,13 +90,20 @@ pub(crate) struct TbsView {
     pub(crate) subject_der: Vec<u8>,
     pub(crate) subject: Name,
     pub(crate) public_key: PublicKey,
-    pub(crate) is_ca: bool,
-    pub(crate) path_len: Option<u32>,
+    /// `None` when the extension is absent, which is not the same as "no CA" in versions 1 and 2.
+    pub(crate) basic_constraints: Option<BasicConstraints>,
     pub(crate) key_usage: Option<KeyUsageBits>,
     /// Extended key usages; `None` when the extension is absent.
     pub(crate) purposes: Option<Vec<ObjectIdentifier>>,
     pub(crate) names: AltNames,
     pub(crate) names_critical: bool,
+    /// The alternative names as they stand in the certificate.
+    pub(crate) names_der: Option<Vec<u8>>,
+    pub(crate) name_constraints: Option<NameConstraints>,
+    pub(crate) policies: Policies,
+    /// A critical extension, or critical part of one, that nothing here acts on: whoever judges the
+    /// certificate has to refuse it (RFC 5280 4.2).
+    pub(crate) unhandled_critical: Option<ObjectIdentifier>,
     pub(crate) subject_key_id: Option<Vec<u8>>,
     pub(crate) authority_key_id: Option<Vec<u8>>,
 }
@@ -112,8 +122,8 @@ impl TbsView {
         let (not_before, not_after) = read_validity(&mut body)?;
         let subject_der = body.tlv_bytes().map_err(malformed)?;
         let spki = body.tlv_bytes().map_err(malformed)?;
-        let subject = Name::from_der(subject_der).map_err(malformed)?;
-        Name::from_der(issuer_der).map_err(malformed)?;
+        let subject = Name::from_certificate(subject_der).map_err(malformed)?;
+        Name::from_certificate(issuer_der).map_err(malformed)?;
         let public_key = PublicKey::from_spki_der(spki)
             .map_err(|error| CertificateError::Malformed(error.to_string()))?;
         let mut view = Self {
@@ -125,12 +135,15 @@ impl TbsView {
             subject_der: subject_der.to_vec(),
             subject,
             public_key,
-            is_ca: false,
-            path_len: None,
+            basic_constraints: None,
             key_usage: None,
             purposes: None,
             names: AltNames::default(),
             names_critical: false,
+            names_der: None,
+            name_constraints: None,
+            policies: Policies::default(),
+            unhandled_critical: None,
             subject_key_id: None,
             authority_key_id: None,
         };
@@ -166,9 +179,10 @@ impl TbsView {
 
     fn read_extension(&mut self, extension: &RawExtension<'_>) -> Result<(), ExtensionError> {
         let value = extension.value;
+        let mut is_handled = true;
         match extension.id {
             oid::BASIC_CONSTRAINTS => {
-                (self.is_ca, self.path_len) = extension::read_basic_constraints(value)?;
+                self.basic_constraints = Some(extension::read_basic_constraints(value)?);
             }
             oid::KEY_USAGE => self.key_usage = Some(KeyUsageBits::from_der(value)?),
             oid::EXTENDED_KEY_USAGE => {
@@ -177,16 +191,37 @@ impl TbsView {
             oid::SUBJECT_ALT_NAME => {
                 self.names = AltNames::from_der(value)?;
                 self.names_critical = extension.critical;
+                self.names_der = Some(value.to_vec());
+                is_handled = !self.names.is_empty();
+            }
+            oid::NAME_CONSTRAINTS => {
+                let constraints = NameConstraints::from_der(value)?;
+                is_handled = !constraints.has_other_forms();
+                self.name_constraints = Some(constraints);
             }
             oid::SUBJECT_KEY_IDENTIFIER => {
+                extension.refuse_critical("subject key identifier")?;
                 let id = extension::read_subject_key_identifier(value)?;
                 self.subject_key_id = Some(id.to_vec());
             }
             oid::AUTHORITY_KEY_IDENTIFIER => {
+                extension.refuse_critical("authority key identifier")?;
                 let id = extension::read_authority_key_identifier(value)?;
                 self.authority_key_id = id.map(<[u8]>::to_vec);
             }
-            _ => {}
+            oid::AUTHORITY_INFO_ACCESS => {
+                extension.refuse_critical("authority information access")?;
+                extension::check_list_of_sequences(value)?;
+            }
+            oid::CRL_DISTRIBUTION_POINTS => extension::check_list_of_sequences(value)?,
+            oid::CERTIFICATE_POLICIES => self.policies.read_policies(value)?,
+            oid::POLICY_MAPPINGS => self.policies.read_mappings(value)?,
+            oid::POLICY_CONSTRAINTS => self.policies.read_constraints(value)?,
+            oid::INHIBIT_ANY_POLICY => self.policies.read_inhibit_any(value)?,
+            _ => is_handled = false,
+        }
+        if extension.critical && !is_handled {
+            self.unhandled_critical.get_or_insert(extension.id);
         }
         Ok(())
     }
@@ -227,43 +262,54 @@ fn read_validity(body: &mut SliceReader<'_>) -> Result<(Timestamp, Timestamp), C
     Ok((not_before, not_after))
 }
 
-/// UTCTime or GeneralizedTime as RFC 5280 4.1.2.5 writes them: seconds, and `Z`. Any year: Go's zero
-/// time is year 1, "no end" is the year 9999, of which the last day lies past [`Timestamp::MAX`] and
-/// reads as that.
+/// UTCTime or GeneralizedTime. RFC 5280 4.1.2.5 wants seconds and `Z`; old CAs also wrote UTCTime without
+/// seconds and both with an offset, and Go reads these. Any year: Go's zero time is year 1, "no end" is
+/// the year 9999, of which the last day lies past [`Timestamp::MAX`] and reads as that.
 fn read_time(dates: &mut SliceReader<'_>) -> Result<Timestamp, CertificateError> {
     const UTC_TIME: u8 = 0x17;
     const GENERALIZED_TIME: u8 = 0x18;
     let bad = || CertificateError::Malformed("a date is not one of RFC 5280".into());
-    let Element {
-        identifier,
-        content,
-    } = asn1::read_element(dates).map_err(malformed)?;
-    let pair = |at: usize| -> Option<i8> {
-        let digit = |byte: u8| {
-            byte.is_ascii_digit()
-                .then(|| i8::try_from(byte - b'0').ok())
-        };
-        let (tens, ones) = (digit(*content.get(at)?)??, digit(*content.get(at + 1)?)??);
-        Some(tens * 10 + ones)
-    };
-    let (year, rest) = match (identifier, content.len()) {
-        (UTC_TIME, 13) => {
-            let year = i16::from(pair(0).ok_or_else(bad)?);
-            (year + if year < 50 { 2000 } else { 1900 }, 2)
+    let element = asn1::read_element(dates).map_err(malformed)?;
+    let (clock, offset_seconds) = split_zone(element.content).ok_or_else(bad)?;
+    let pair = |at: usize| two_digits(clock, at).map(i16::from).ok_or_else(bad);
+    let (year, rest, has_seconds) = match (element.identifier, clock.len()) {
+        (UTC_TIME, length @ (10 | 12)) => {
+            let year = pair(0)?;
+            (year + if year < 50 { 2000 } else { 1900 }, 2, length == 12)
         }
-        (GENERALIZED_TIME, 15) => {
-            let (high, low) = (pair(0).ok_or_else(bad)?, pair(2).ok_or_else(bad)?);
-            (i16::from(high) * 100 + i16::from(low), 4)
-        }
+        (GENERALIZED_TIME, 14) => (pair(0)? * 100 + pair(2)?, 4, true),
         _ => return Err(bad()),
     };
-    let part = |index: usize| pair(rest + 2 * index).ok_or_else(bad);
-    let (month, day, hour, minute, second) = (part(0)?, part(1)?, part(2)?, part(3)?, part(4)?);
-    if content.last() != Some(&b'Z') {
-        return Err(bad());
+    let part = |index: usize| two_digits(clock, rest + 2 * index).ok_or_else(bad);
+    let second = if has_seconds { part(4)? } else { 0 };
+    let civil = DateTime::new(year, part(0)?, part(1)?, part(2)?, part(3)?, second, 0)
+        .map_err(|_| bad())?;
+    let offset = Offset::from_seconds(offset_seconds).map_err(|_| bad())?;
+    Ok(offset.to_timestamp(civil).unwrap_or(Timestamp::MAX))
+}
+
+fn two_digits(text: &[u8], at: usize) -> Option<i8> {
+    let digit = |byte: u8| {
+        byte.is_ascii_digit()
+            .then(|| i8::try_from(byte - b'0').ok())?
+    };
+    Some(digit(*text.get(at)?)? * 10 + digit(*text.get(at + 1)?)?)
+}
+
+/// What stands before the zone, and the zone's offset: `Z`, or hours and minutes that are not zero.
+fn split_zone(text: &[u8]) -> Option<(&[u8], i32)> {
+    if let Some(clock) = text.strip_suffix(b"Z") {
+        return Some((clock, 0));
     }
-    let civil = DateTime::new(year, month, day, hour, minute, second, 0).map_err(|_| bad())?;
-    Ok(Offset::UTC.to_timestamp(civil).unwrap_or(Timestamp::MAX))
+    let (clock, zone) = text.split_at_checked(text.len().checked_sub(5)?)?;
+    let sign = match zone[0] {
+        b'+' => 1,
+        b'-' => -1,
+        _ => return None,
+    };
+    let (hours, minutes) = (two_digits(zone, 1)?, two_digits(zone, 3)?);
+    let seconds = i32::from(hours) * 3600 + i32::from(minutes) * 60;
+    (hours < 24 && minutes < 60 && seconds != 0).then_some((clock, sign * seconds))
 }
 
 fn malformed(error: der::Error) -> CertificateError {

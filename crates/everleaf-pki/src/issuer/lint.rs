@@ -67,7 +67,8 @@ fn check_frame(body: &CertificateBody, issuer: &CertificateBody) -> Result<(), F
         "the authority key identifier is not the CA's subject key identifier",
     )?;
     require(
-        !body.is_ca && body.path_len.is_none(),
+        body.basic_constraints
+            .is_none_or(|limits| !limits.is_ca && limits.path_len.is_none()),
         "the certificate would be a CA",
     )
 }

@@ -4,7 +4,7 @@ use crate::args::controllers::ControllersArgs;
 use crate::args::signing::SigningDuration;
 use crate::shutdown::Shutdown;
 use crate::up::entropy;
-use crate::{config, observe};
+use crate::{config, kube_client, observe};
 use anyhow::{Context, Result};
 use everleaf_agent::Environment;
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -36,7 +36,7 @@ pub(crate) fn run(args: &ControllersArgs) -> Result<ExitCode> {
             .map(ToString::to_string)
             .unwrap_or_default();
         tracing::info!(server = config.server_host, "controllers start");
-        let client = kube::Client::try_from(client_config)
+        let client = kube_client::connect(client_config)
             .with_context(|| format!("kubeconfig {} cannot be used", args.kubeconfig.display()))?;
         if let Some(address) = args.metrics_bind_address {
             observe::start(address, Arc::clone(&config.telemetry)).await?;

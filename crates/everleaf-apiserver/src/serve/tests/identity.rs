@@ -170,39 +170,34 @@ async fn a_certificate_that_expires_on_an_open_connection_is_refused_from_then_o
     assert_eq!(code, 401);
 }
 
+/// A resumed session would bring the certificate of its first handshake: after a renewal the client would go on as the old
+/// one, and be refused when that has ended.
 #[tokio::test(start_paused = true)]
-async fn a_resumed_session_is_judged_like_any_other() {
+async fn a_client_that_keeps_sessions_renews_its_certificate() {
     for version in TLS_VERSIONS {
         let house = House::new();
-        let alice = credential(
-            &house.client_ca,
-            "alice",
-            Usage::ClientAuth,
-            "2026-06-01T00:00:00Z",
-        );
-        let config = Arc::new(house.client_of(Some(&alice), "http/1.1", &[version]));
-        let first = house.connect(&config).await.unwrap();
-        assert_eq!(
-            first.get_ref().1.handshake_kind(),
-            Some(HandshakeKind::Full)
-        );
-        assert_eq!(ask_whoami(first).await.0, 201);
+        let until = |name, end| credential(&house.client_ca, name, Usage::ClientAuth, end);
+        let old = until("alice", "2026-06-01T00:00:00Z");
+        let config = house.client_of(Some(&old), "http/1.1", &[version]);
+        let sessions = config.resumption.clone();
+        let stream = house.connect(&Arc::new(config)).await.unwrap();
+        assert_eq!(ask_whoami(stream).await.0, 201);
 
-        let again = house.connect(&config).await.unwrap();
-        assert_eq!(
-            again.get_ref().1.handshake_kind(),
-            Some(HandshakeKind::Resumed)
-        );
-        let (code, body) = ask_whoami(again).await;
-        assert_eq!(code, 201);
-        assert_eq!(body["status"]["userInfo"]["username"], "alice");
-
-        *house.clock.lock().unwrap() = time("2026-06-01T00:00:01Z");
-        let late = house.connect(&config).await.unwrap();
-        assert_eq!(
-            late.get_ref().1.handshake_kind(),
-            Some(HandshakeKind::Resumed)
-        );
-        assert_eq!(ask_whoami(late).await.0, 401);
+        let renewed = until("alice", "2027-06-01T00:00:00Z");
+        let mut config = house.client_of(Some(&renewed), "http/1.1", &[version]);
+        config.resumption = sessions;
+        let config = Arc::new(config);
+        for moment in ["2026-05-31T23:59:59Z", "2026-06-01T00:00:01Z"] {
+            *house.clock.lock().unwrap() = time(moment);
+            let stream = house.connect(&config).await.unwrap();
+            let handshake = stream.get_ref().1.handshake_kind();
+            assert_eq!(handshake, Some(HandshakeKind::Full), "{version:?}");
+            let (code, body) = ask_whoami(stream).await;
+            assert_eq!(code, 201, "{version:?} at {moment}");
+            let shown =
+                &body["status"]["userInfo"]["extra"]["authentication.kubernetes.io/credential-id"];
+            let leaf = renewed.chain().leaf().fingerprint();
+            assert_eq!(shown[0], format!("X509SHA256={leaf}"), "{version:?}");
+        }
     }
 }

@@ -149,7 +149,7 @@ async fn client(kubeconfig: &Path) -> Result<kube::Client> {
     let kubeconfig = Kubeconfig::read_from(kubeconfig)?;
     let options = KubeConfigOptions::default();
     let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await?;
-    Ok(kube::Client::try_from(config)?)
+    crate::kube_client::connect(config)
 }
 
 /// As whom, and with which certificate, the server sees the holder of a kubeconfig.
