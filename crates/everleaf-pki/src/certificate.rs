@@ -93,7 +93,7 @@ pub enum CertificateError {
         /// Its subject.
         subject: String,
         /// What it lacks.
-        reason: &'static str,
+        reason: String,
     },
     /// The private key belongs to another certificate.
     #[error("the private key does not match the certificate {subject}")]

@@ -16,6 +16,7 @@ use crate::name::Name;
 use crate::pem;
 use crate::request::{Subject, Template, VerifiedRequest};
 use crate::signer::{self, SignerName, Usage};
+use crate::trust;
 use crate::usage::{UnknownUsages, x509_usages};
 use aws_lc_rs::digest;
 use build::Content;
@@ -228,15 +229,8 @@ impl Issuer {
             subject: certificate.subject_text(),
             reason,
         };
-        if !certificate.is_ca() {
-            return Err(refuse(
-                "it is no CA certificate (basicConstraints CA is not set)",
-            ));
-        }
-        let key_usage = certificate.body().key_usage;
-        if key_usage.is_some_and(|bits| !bits.contains(KeyUsageBits::CERT_SIGN)) {
-            return Err(refuse("its key usage lacks keyCertSign"));
-        }
+        // Nobody would believe what it signs.
+        trust::check_authority(&certificate).map_err(|fault| refuse(fault.to_string()))?;
         if certificate.public_key() != key.public_key() {
             return Err(CertificateError::KeyMismatch {
                 subject: certificate.subject_text(),

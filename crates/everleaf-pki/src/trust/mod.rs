@@ -31,10 +31,11 @@ mod path;
 mod policies;
 
 pub(crate) use constraints::NameConstraints;
+pub(crate) use path::check_authority;
 pub(crate) use policies::Policies;
 
 use crate::asn1::oid;
-use crate::certificate::{CERTIFICATE_LABEL, CertificateError, Leaf};
+use crate::certificate::{CERTIFICATE_LABEL, CertificateError, Chain, Leaf};
 use crate::pem;
 use der::asn1::ObjectIdentifier;
 use jiff::Timestamp;
@@ -320,7 +321,7 @@ impl TrustBundle {
         for anchor in &self.anchors {
             let fault = match anchor.body().unhandled_critical {
                 Some(extension) => Some(Fault::CriticalExtension(extension.to_string())),
-                None => path::check_authority(anchor).err(),
+                None => check_authority(anchor).err(),
             };
             let fault =
                 fault.or_else(|| (!anchor.allows(purpose.oid())).then_some(Fault::Usage(purpose)));
@@ -390,6 +391,25 @@ impl TrustBundle {
     fn contains(&self, certificate: &Leaf) -> bool {
         self.named(certificate.subject_der())
             .any(|anchor| anchor == certificate)
+    }
+}
+
+/// A chain as its owner would show it.
+impl From<&Chain> for Presented {
+    fn from(chain: &Chain) -> Self {
+        Self {
+            leaf: chain.leaf().clone(),
+            intermediates: chain.certificates()[1..].to_vec(),
+        }
+    }
+}
+
+/// Anchors that were read before; may be empty, and then believes nobody.
+impl FromIterator<Leaf> for TrustBundle {
+    fn from_iter<T: IntoIterator<Item = Leaf>>(anchors: T) -> Self {
+        let mut bundle = Self::default();
+        anchors.into_iter().for_each(|anchor| bundle.add(anchor));
+        bundle
     }
 }
 

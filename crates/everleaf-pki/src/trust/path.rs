@@ -168,7 +168,7 @@ fn check_issuer(child: &Leaf, issuer: &Leaf) -> Result<(), Fault> {
 }
 
 /// What a certificate itself says against being an issuer.
-pub(super) fn check_authority(issuer: &Leaf) -> Result<(), Fault> {
+pub(crate) fn check_authority(issuer: &Leaf) -> Result<(), Fault> {
     let body = issuer.body();
     match body.basic_constraints {
         Some(constraints) if !constraints.is_ca => return Err(Fault::NotAnAuthority),

@@ -13,6 +13,7 @@ use everleaf_agent::kubeconfig::Cluster;
 use everleaf_agent::{Bootstrap, Clock, Config};
 use everleaf_apiserver::handler::Server;
 use everleaf_pki::Credential;
+use everleaf_pki::trust::{Presented, Purpose, TrustBundle};
 use everleaf_rotation::{Kind, Notice};
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -148,11 +149,12 @@ fn has_usable_certificate(dir: &DataDir, authority: &Authority, now: Timestamp) 
     let Ok(Some(pem)) = dir.read(&name) else {
         return false;
     };
+    let anchors: TrustBundle = [authority.issuer.certificate().clone()]
+        .into_iter()
+        .collect();
     Credential::from_pem(pem.as_bytes()).is_ok_and(|credential| {
-        credential.leaf().not_after() > now
-            && credential
-                .leaf()
-                .is_signed_by(authority.issuer.certificate())
+        let shown = Presented::from(credential.chain());
+        anchors.judge(&shown, Purpose::ClientAuth, now).is_ok()
     })
 }
 

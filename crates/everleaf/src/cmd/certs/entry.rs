@@ -1,6 +1,7 @@
 //! One certificate as people and programs read it, and what is wrong with it.
 
 use super::survey::Found;
+use everleaf_pki::trust::{Fault, Path, Presented, Purpose, Refusal, TrustBundle};
 use everleaf_pki::{Chain, Leaf};
 use everleaf_rotation::{Standing, rotation_deadline};
 use jiff::Timestamp;
@@ -115,21 +116,21 @@ impl Entry {
         if leaf.is_ca() {
             return;
         }
-        let last = chain.certificates().last().unwrap_or(leaf);
-        match anchors.iter().find(|anchor| last.is_signed_by(anchor)) {
-            None => self
+        let purpose = if leaf.allows_client_auth() {
+            Purpose::ClientAuth
+        } else {
+            Purpose::ServerAuth
+        };
+        // Its own dates are told above; here it is judged at the moment of its life that is nearest.
+        let moment = now.clamp(leaf.not_before(), leaf.not_after());
+        match anchors.judge(&Presented::from(chain), purpose, moment) {
+            Err(Refusal::UnknownAuthority(None | Some(Fault::Signature(_)))) => self
                 .problems
                 .push("not signed by the certificate authority".to_owned()),
-            Some(anchor) if anchor.not_after() < leaf.not_after() => {
-                self.problems.push(format!(
-                    "its authority ends first, at {}",
-                    anchor.not_after()
-                ));
-            }
-            Some(anchor) if anchor.not_after() == leaf.not_after() => {
-                self.problems.push("ends with its authority".to_owned());
-            }
-            Some(_) => {}
+            Err(refusal) => self
+                .problems
+                .push(format!("would not be believed: {refusal}")),
+            Ok(path) => self.problems.extend(end_of_authority(leaf, anchors, &path)),
         }
     }
 
@@ -170,6 +171,17 @@ impl Entry {
         row.push(or_dash(Some(self.problems.join("; "))));
         row
     }
+}
+
+/// Whoever signed it ends no later.
+fn end_of_authority(leaf: &Leaf, anchors: &TrustBundle, path: &Path) -> Option<String> {
+    if path.not_after() < leaf.not_after() {
+        return Some(format!("its authority ends first, at {}", path.not_after()));
+    }
+    let ends_with_it =
+        |anchor: &Leaf| leaf.is_signed_by(anchor) && anchor.not_after() == leaf.not_after();
+    let is_met = anchors.anchors().iter().any(ends_with_it);
+    is_met.then(|| "ends with its authority".to_owned())
 }
 
 #[cfg(test)]
@@ -220,7 +232,9 @@ mod tests {
             file: "n.pem".into(),
             content: Ok(chain),
             key: Some(credential),
-            anchors: Some(Arc::from([issuer.certificate().clone()])),
+            anchors: Some(Arc::new(
+                [issuer.certificate().clone()].into_iter().collect(),
+            )),
             link_to: None,
             key_is_readable_by_others: false,
         }
@@ -252,9 +266,8 @@ mod tests {
         assert_eq!(early.problems, ["not yet valid by this host's clock"]);
 
         let mut stranger = node(&issuer);
-        stranger.anchors = Some(Arc::from([authority("2040-01-01T00:00:00Z")
-            .certificate()
-            .clone()]));
+        let other = authority("2040-01-01T00:00:00Z").certificate().clone();
+        stranger.anchors = Some(Arc::new([other].into_iter().collect()));
         let stranger = Entry::of(&stranger, at("2031-07-01T00:00:00Z"));
         assert_eq!(
             stranger.problems,

@@ -36,7 +36,7 @@ pub(crate) fn run(args: &CertsArgs) -> Result<ExitCode> {
     let now = everleaf_agent::SystemClock::new().wall();
     let mut certificates = Vec::new();
     for path in &paths {
-        for found in survey::survey(path, anchors.as_deref())? {
+        for found in survey::survey(path, anchors.as_ref())? {
             certificates.push(Entry::of(&found, now));
         }
     }

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail};
 use everleaf_agent::Kubeconfig;
 use everleaf_agent::kubeconfig::{Source, Trust};
-use everleaf_pki::{Chain, Credential, Leaf};
+use everleaf_pki::{Chain, Credential, TrustBundle};
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
@@ -22,7 +22,7 @@ pub(super) struct Found {
     /// The key beside it: none, one that matches, or why it cannot be used.
     pub(super) key: Option<Result<(), String>>,
     /// Authorities that it should chain to, if they are known.
-    pub(super) anchors: Option<Arc<[Leaf]>>,
+    pub(super) anchors: Option<Arc<TrustBundle>>,
     /// Name of the dated file that a `-current` link points to.
     pub(super) link_to: Option<String>,
     /// Others may read the file although it holds a key.
@@ -30,9 +30,9 @@ pub(super) struct Found {
 }
 
 /// Everything that is at `path`.
-pub(super) fn survey(path: &Path, anchors: Option<&[Leaf]>) -> Result<Vec<Found>> {
+pub(super) fn survey(path: &Path, anchors: Option<&Arc<TrustBundle>>) -> Result<Vec<Found>> {
     let meta = fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let anchors = anchors.map(Arc::from);
+    let anchors = anchors.cloned();
     if meta.is_dir() {
         directory(path, anchors)
     } else {
@@ -41,14 +41,14 @@ pub(super) fn survey(path: &Path, anchors: Option<&[Leaf]>) -> Result<Vec<Found>
 }
 
 /// The authorities of a bundle.
-pub(super) fn anchors(path: &Path) -> Result<Vec<Leaf>> {
+pub(super) fn anchors(path: &Path) -> Result<Arc<TrustBundle>> {
     let text = read(path)?;
-    let chain = Chain::from_pem(text.as_bytes())
-        .with_context(|| format!("{} holds no certificate", path.display()))?;
-    Ok(chain.certificates().to_vec())
+    let bundle = TrustBundle::from_pem(text.as_bytes())
+        .with_context(|| format!("{} cannot be used", path.display()))?;
+    Ok(Arc::new(bundle))
 }
 
-fn directory(path: &Path, given: Option<Arc<[Leaf]>>) -> Result<Vec<Found>> {
+fn directory(path: &Path, given: Option<Arc<TrustBundle>>) -> Result<Vec<Found>> {
     let entries = fs::read_dir(path).with_context(|| format!("cannot read {}", path.display()))?;
     let mut files: Vec<PathBuf> = entries
         .map(|entry| Ok(entry?.path()))
@@ -62,11 +62,11 @@ fn directory(path: &Path, given: Option<Arc<[Leaf]>>) -> Result<Vec<Found>> {
         is_certificate && !is_hidden && !file.is_dir()
     });
     if files.is_empty() {
-        return below(path, given.as_deref());
+        return below(path, given.as_ref());
     }
     files.sort();
     let own_ca = path.join("ca.crt");
-    let anchors = given.or_else(|| anchors(&own_ca).ok().map(Arc::from));
+    let anchors = given.or_else(|| anchors(&own_ca).ok());
     Ok(files
         .iter()
         .map(|file| pem(file, anchors.clone()))
@@ -74,7 +74,7 @@ fn directory(path: &Path, given: Option<Arc<[Leaf]>>) -> Result<Vec<Found>> {
 }
 
 /// What is kept below a directory that holds no certificate itself: the data directory of `up`, a node's directory.
-fn below(path: &Path, anchors: Option<&[Leaf]>) -> Result<Vec<Found>> {
+fn below(path: &Path, anchors: Option<&Arc<TrustBundle>>) -> Result<Vec<Found>> {
     let mut found = Vec::new();
     for name in ["pki", "admin.conf", "kubelet.conf", "node/pki"] {
         let place = path.join(name);
@@ -91,7 +91,7 @@ fn below(path: &Path, anchors: Option<&[Leaf]>) -> Result<Vec<Found>> {
     Ok(found)
 }
 
-fn file(path: &Path, given: Option<Arc<[Leaf]>>) -> Result<Vec<Found>> {
+fn file(path: &Path, given: Option<Arc<TrustBundle>>) -> Result<Vec<Found>> {
     let text = read(path)?;
     if !text.contains("-----BEGIN") || text.contains("current-context") {
         return kubeconfig(path, given);
@@ -103,7 +103,7 @@ fn file(path: &Path, given: Option<Arc<[Leaf]>>) -> Result<Vec<Found>> {
     Ok(vec![found])
 }
 
-fn pem(path: &Path, anchors: Option<Arc<[Leaf]>>) -> Found {
+fn pem(path: &Path, anchors: Option<Arc<TrustBundle>>) -> Found {
     let text = read(path);
     let content = text
         .as_ref()
@@ -143,7 +143,7 @@ fn beside(path: &Path, text: &str) -> Option<Result<(), String>> {
     )
 }
 
-fn kubeconfig(path: &Path, given: Option<Arc<[Leaf]>>) -> Result<Vec<Found>> {
+fn kubeconfig(path: &Path, given: Option<Arc<TrustBundle>>) -> Result<Vec<Found>> {
     let config = Kubeconfig::read(path)?;
     let mut found = Vec::new();
     let bundle = match &config.cluster.trust {
@@ -151,7 +151,10 @@ fn kubeconfig(path: &Path, given: Option<Arc<[Leaf]>>) -> Result<Vec<Found>> {
         Trust::DangerouslyAnybody => None,
     };
     let authorities = bundle.and_then(|source| chain_of(source).ok());
-    let anchors = given.or_else(|| Some(Arc::from(authorities.as_ref()?.certificates())));
+    let anchors = given.or_else(|| {
+        let certificates = authorities.as_ref()?.certificates();
+        Some(Arc::new(certificates.iter().cloned().collect()))
+    });
     let entry = |what: &str, content, key| Found {
         file: format!("{} ({what})", path.display()),
         content,
