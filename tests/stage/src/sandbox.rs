@@ -1,6 +1,6 @@
 //! A test's own directory, and the tools.
 
-use super::process::{Answer, Process, run};
+use super::process::{Answer, Process, run, run_fed};
 use crate::runner::now;
 use anyhow::{Context, Result, bail};
 use std::fs;
@@ -144,6 +144,12 @@ impl Sandbox {
     /// openssl with these arguments, run to its end.
     pub fn openssl(&self, args: &[&str]) -> Result<Answer> {
         run(self.command(&self.tools.openssl).args(args))
+    }
+
+    /// openssl with these arguments and a file as its standard input, run to its end.
+    pub fn openssl_fed(&self, args: &[&str], input: &Path) -> Result<Answer> {
+        let input = fs::File::open(input).with_context(|| format!("open {}", input.display()))?;
+        run_fed(self.command(&self.tools.openssl).args(args), input.into())
     }
 
     /// Starts a process in the background.

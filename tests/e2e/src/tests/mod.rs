@@ -1,6 +1,7 @@
 //! The behaviours, one file per part of the story.
 
 mod bad_input;
+mod client_certificates;
 mod clock;
 mod crash;
 mod demo;
@@ -22,6 +23,7 @@ pub(crate) fn all() -> Vec<&'static Test> {
         renewal::TESTS,
         kubectl_verbs::TESTS,
         for_kubelets::TESTS,
+        client_certificates::TESTS,
         crash::TESTS,
         bad_input::TESTS,
     ]
