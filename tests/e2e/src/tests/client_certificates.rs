@@ -136,8 +136,26 @@ fn pinned_leaf(sandbox: &Sandbox) -> Result<Verdict> {
             "forged.crt",
         ])?
         .ok()?;
+    sandbox
+        .openssl(&[
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:1024",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=short",
+            "-keyout",
+            "short.key",
+            "-out",
+            "short.crt",
+        ])?
+        .ok()?;
     let pinned = fs::read_to_string(sandbox.path("pinned.crt"))?;
-    let (mut server, address) = apiserver(sandbox, &pinned)?;
+    let short = fs::read_to_string(sandbox.path("short.crt"))?;
+    let (mut server, address) = apiserver(sandbox, &(pinned + &short))?;
     let with = |name: &str| [format!("{name}.crt"), format!("{name}.key")];
     let show = |certificate: &str, key: &str| {
         who_am_i(sandbox, &address, &["-cert", certificate, "-key", key])
@@ -148,6 +166,16 @@ fn pinned_leaf(sandbox: &Sandbox) -> Result<Verdict> {
     let (status, answer) = show(&certificate, &key)?;
     same("pinned", status.as_str(), "HTTP/1.1 201 Created")?;
     ensure_that!(answer.contains(r#""username":"pinned""#), "{answer}");
+    // A key of 1024 bits is believed where its signature can be checked: over TLS 1.2.
+    let old = |version| {
+        let weak = ["-cipher", "DEFAULT@SECLEVEL=0", version];
+        let pair = ["-cert", "short.crt", "-key", "short.key"];
+        who_am_i(sandbox, &address, &[&weak[..], &pair[..]].concat())
+    };
+    let (status, answer) = old("-tls1_2")?;
+    same("short RSA key", status.as_str(), "HTTP/1.1 201 Created")?;
+    ensure_that!(answer.contains(r#""username":"short""#), "{answer}");
+    ensure_that!(old("-tls1_3").is_err(), "TLS 1.3 has no such signature");
     let log = server.stderr();
     ensure_that!(
         log.contains("CN=pinned: it is no CA certificate"),
