@@ -1,8 +1,10 @@
 //! Plays the lists of `tests/recordings` against the real kube-apiserver, and writes down what it answers.
 
+use crate::certificates::{self, Server};
 use crate::stack::{Part, Stack};
 use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
+use everleaf_recordings::client_certificates;
 use everleaf_recordings::matrix::{self, Cells, Matrix};
 use everleaf_recordings::play::{ClientCertificate, Player};
 use everleaf_recordings::{
@@ -30,13 +32,31 @@ const CACHES_LAG_MAX: Duration = Duration::from_millis(1500);
 /// Longest wait for one answer; a watch of the lists takes a few seconds.
 const ANSWER_MAX: Duration = Duration::from_secs(60);
 
-/// `cargo xtask record [NAME…]`: these scenarios (`matrix` is one), or all.
+/// The list of client certificates, as `cargo xtask record` knows it.
+const CLIENT_CERTIFICATES: &str = "client-certificates";
+
+/// `cargo xtask record [NAME…]`: these scenarios (`matrix` and `client-certificates` are two), or all.
 pub(crate) fn record(names: &[String]) -> Result<()> {
     let tools = Tools::from_environment().context("run this through cargo xtask record")?;
-    let sandbox = Sandbox::new("record", Arc::new(tools))?;
-    let dir = data_dir();
-    let mut theatre = Theatre::open(&sandbox)?;
+    let tools = Arc::new(tools);
     let is_wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
+    if names.iter().any(|name| name != CLIENT_CERTIFICATES) || names.is_empty() {
+        let sandbox = Sandbox::new("record", Arc::clone(&tools))?;
+        record_requests(&sandbox, &is_wanted)?;
+    }
+    if is_wanted(CLIENT_CERTIFICATES) {
+        let sandbox = Sandbox::new(CLIENT_CERTIFICATES, tools)?;
+        let mut stack = Stack::start(&sandbox, &[Part::Etcd])?;
+        let recording = certificates::play(&mut stack, Server::Kubernetes)?;
+        client_certificates::write(&data_dir(), &recording)?;
+        eprintln!("{CLIENT_CERTIFICATES}: {} cases", recording.cases.len());
+    }
+    Ok(())
+}
+
+fn record_requests(sandbox: &Sandbox, is_wanted: &dyn Fn(&str) -> bool) -> Result<()> {
+    let dir = data_dir();
+    let mut theatre = Theatre::open(sandbox)?;
     for scenario in Scenario::read_all(&dir)? {
         if is_wanted(&scenario.name) {
             let recorded = theatre.play(&scenario)?;
@@ -56,7 +76,7 @@ pub(crate) fn record(names: &[String]) -> Result<()> {
 pub(crate) struct Theatre<'a> {
     kube: Kube,
     subjects: Subjects,
-    _stack: Stack<'a>,
+    stack: Stack<'a>,
 }
 
 impl<'a> Theatre<'a> {
@@ -76,7 +96,7 @@ impl<'a> Theatre<'a> {
         let mut theatre = Self {
             kube,
             subjects: Subjects::read(&dir)?,
-            _stack: stack,
+            stack,
         };
         let setup = Scenario::read(&dir.join("setup.yaml"))?;
         for (id, answer) in theatre.play(&setup)? {
@@ -98,6 +118,12 @@ impl<'a> Theatre<'a> {
             ordered.push((ask.id.clone(), answer));
         }
         Ok(ordered)
+    }
+
+    /// Ends the play; what it stood on is free for others.
+    pub(crate) fn close(mut self) -> Result<Stack<'a>> {
+        self.stack.stop("kube-apiserver")?;
+        Ok(self.stack)
     }
 
     /// Asks for every cell of the matrix.

@@ -3,7 +3,8 @@
 //! `requests/*.yaml` are lists written by hand, one scenario a file: ordered requests on one server, each seen through
 //! the eyes of one of `subjects.yaml`. `answers/*.json` are what kube-apiserver answered, normalised: times, uids and
 //! versions differ at each play. `cargo xtask record` makes them anew; `tests/replay.rs` plays the same lists against
-//! our server and compares. `matrix.yaml` does the same for authorization: who may do what, and why.
+//! our server and compares. `matrix.yaml` does the same for authorization: who may do what, and why; `client_certificates` for
+//! authentication: who a certificate is.
 //!
 //! `accepted.yaml` holds the differences that are deliberate, `open.yaml` those that are still to be closed, each with
 //! its reason; any other difference fails the test, and so does an entry that matches nothing any more.
@@ -11,6 +12,7 @@
 //! This crate knows no server and no socket: a [`Player`] sends a request and brings the answer.
 
 pub mod answers;
+pub mod client_certificates;
 pub mod difference;
 pub mod ledger;
 pub mod matrix;

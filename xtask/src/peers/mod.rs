@@ -12,7 +12,7 @@ use go::{Module, Program};
 use python::Python;
 use std::path::PathBuf;
 
-/// The module with the present Kubernetes, etcd and our client.
+/// The module with the present Kubernetes, etcd and our programs.
 const PRESENT: &str = "tests/interop/go";
 /// The module with an older Kubernetes, as fleets have them on nodes and desks.
 const OLDER: &str = "tests/interop/go-1.34";
@@ -28,6 +28,7 @@ pub(crate) struct Peers {
     kubelet_134: Option<PathBuf>,
     etcd: PathBuf,
     csrclient: PathBuf,
+    certmatrix: PathBuf,
     /// The folder of containerd, its shim, `ctr` and runc.
     containerd: PathBuf,
     python: Python,
@@ -63,6 +64,7 @@ impl Peers {
             kubelet: build(Program::kubernetes("kubelet"))?,
             kubectl: build(Program::kubernetes("kubectl"))?,
             csrclient: build(Program::ours("csrclient"))?,
+            certmatrix: build(Program::ours("certmatrix"))?,
             kubectl_134: older.install(&cache, &Program::kubernetes("kubectl"))?,
             kubelet_134: optional(older.install(&cache, &Program::kubernetes("kubelet"))),
         })
@@ -81,6 +83,7 @@ impl Peers {
             ("KUBECTL_134", self.kubectl_134.clone()),
             ("ETCD", self.etcd.clone()),
             ("CSRCLIENT", self.csrclient.clone()),
+            ("CERTMATRIX", self.certmatrix.clone()),
             ("CONTAINERD", self.containerd.join("containerd")),
             ("RUNC", self.containerd.join("runc")),
             ("CONTAINERD_BIN", self.containerd.clone()),

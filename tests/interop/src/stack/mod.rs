@@ -14,12 +14,14 @@ pub(crate) use kubelet::{Kubelet, LEASE_SECONDS, obstacle};
 pub(crate) use peers::peer;
 
 use anyhow::{Context, Result, bail};
-use everleaf_stage::{Agent, Kubectl, Process, Sandbox, arg, eventually};
+use everleaf_stage::{Agent, Kubectl, Process, Sandbox, arg, eventually, free_port};
 use serde_json::json;
 use std::path::PathBuf;
 
 /// The bootstrap token that [`Stack::bootstrap_kubeconfig`] creates.
 const TOKEN: (&str, &str) = ("intero", "0123456789abcdef");
+/// The administrator's, see [`Stack::admin_by_token`].
+const ADMIN_TOKEN: &str = "interop-admin";
 /// Longest that a real part may take to start: two cores, and other stacks beside it.
 const START_SECONDS_MAX: u64 = 120;
 
@@ -149,6 +151,17 @@ impl<'a> Stack<'a> {
         self.user("admin", "/O=system:masters/CN=admin")
     }
 
+    /// Has the administrator come with a bearer token from now on, so that it is one under any client CA. The answer is the
+    /// flag for API servers that start after this.
+    pub(crate) fn admin_by_token(&mut self) -> Result<String> {
+        let port = self.port.map_or_else(free_port, Ok)?;
+        self.port = Some(port);
+        self.authority_or_new()?.token("admin", ADMIN_TOKEN, port)?;
+        let line = format!("{ADMIN_TOKEN},admin,,system:masters\n");
+        let file = self.sandbox.write("admin-token.csv", &line)?;
+        Ok(format!("--token-auth-file={}", arg(&file)))
+    }
+
     /// kubectl as any user: openssl's subject, `/O=group/CN=user`.
     pub(crate) fn user(&self, name: &str, subject: &str) -> Result<Kubectl<'a>> {
         Ok(Kubectl::new(self.sandbox, self.kubeconfig(name, subject)?))
@@ -192,18 +205,23 @@ impl<'a> Stack<'a> {
     /// Waits until the API server says that it is ready.
     fn wait_for_server(&mut self, part: &'static str) -> Result<()> {
         let admin = self.admin()?;
-        eventually(&format!("{part} is ready"), START_SECONDS_MAX, || {
+        let ended = eventually(&format!("{part} is ready"), START_SECONDS_MAX, || {
             let process = self.part(part)?;
             if !process.is_running() {
-                bail!("{part} ended: {}", last_lines(&process.stderr()));
+                // It will not come to life by being asked again.
+                return Ok(Some(last_lines(&process.stderr())));
             }
             let answer = admin.run(&["get", "--raw", "/readyz", "--request-timeout=5s"])?;
             if answer.stdout.trim() == "ok" {
-                return Ok(());
+                return Ok(None);
             }
             std::thread::sleep(std::time::Duration::from_millis(200));
             bail!("/readyz: {}{}", answer.stdout, answer.stderr)
-        })
+        })?;
+        match ended {
+            Some(lines) => bail!("{part} ended: {lines}"),
+            None => Ok(()),
+        }
     }
 }
 
