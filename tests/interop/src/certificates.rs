@@ -124,7 +124,8 @@ fn let_everybody_ask(stack: &Stack<'_>) -> Result<()> {
 }
 
 fn version(stack: &Stack<'_>) -> Result<String> {
-    let version = stack.admin()?.json(&["get", "--raw", "/version"])?;
+    let version = stack.admin()?.quiet(&["get", "--raw", "/version"])?;
+    let version: Value = serde_json::from_str(&version)?;
     let version = version["gitVersion"].as_str().context("no gitVersion")?;
     Ok(version.to_owned())
 }

@@ -95,14 +95,20 @@ impl Verdict {
                 .filter_map(|v| v.as_str().map(str::to_owned))
                 .collect()
         };
-        let extra = value["extra"].as_object().into_iter().flatten();
+        let extra = match value.get("extra") {
+            None => usual_extra(),
+            Some(extra) => {
+                let members = extra.as_object().into_iter().flatten();
+                members
+                    .map(|(key, value)| (key.clone(), texts(value)))
+                    .collect()
+            }
+        };
         Ok(Self::Identity {
             user: value["user"].as_str().context("no user")?.to_owned(),
             uid: value["uid"].as_str().unwrap_or_default().to_owned(),
             groups: texts(&value["groups"]),
-            extra: extra
-                .map(|(key, value)| (key.clone(), texts(value)))
-                .collect(),
+            extra,
         })
     }
 
@@ -120,7 +126,7 @@ impl Verdict {
                 if !uid.is_empty() {
                     value["uid"] = json!(uid);
                 }
-                if !extra.is_empty() {
+                if *extra != usual_extra() {
                     value["extra"] = json!(extra);
                 }
                 value
@@ -135,6 +141,12 @@ impl Verdict {
             _ => self == other,
         }
     }
+}
+
+/// What everybody has who came with a certificate; a verdict that does not mention `extra` has this.
+fn usual_extra() -> BTreeMap<String, Vec<String>> {
+    let key = "authentication.kubernetes.io/credential-id";
+    BTreeMap::from([(key.to_owned(), vec!["X509SHA256=LEAF".to_owned()])])
 }
 
 /// Reads `dir`/answers/client-certificates.json.
@@ -358,17 +370,10 @@ impl Judge {
 /// Characters of a verdict that a table shows.
 const SHOWN_CHARS_MAX: usize = 160;
 
-/// A verdict on one line: what everybody has is left out.
+/// A verdict on one line.
 fn short(value: &Value) -> String {
-    let text = match (&value["user"], &value["refused"]) {
-        (_, Value::String(layer)) => format!("refused ({layer})"),
-        (Value::String(_), _) => {
-            let mut value = value.clone();
-            if let Some(members) = value.as_object_mut() {
-                members.retain(|key, value| key != "extra" || !value.to_string().contains("LEAF"));
-            }
-            value.to_string()
-        }
+    let text = match &value["refused"] {
+        Value::String(layer) => format!("refused ({layer})"),
         _ => value.to_string(),
     };
     text.chars().take(SHOWN_CHARS_MAX).collect()

@@ -37,12 +37,12 @@ func bundles(m *matrix) {
 	m.addIn(only.Name, "bundle/only-a-leaf", leaf)
 	m.addIn(only.Name, "bundle/only-a-leaf-other", m.leaf(root))
 	m.addIn(only.Name, "bundle/only-a-leaf-none")
-	m.unusable(root, ends(second))
+	m.doubtful(root, ends(second))
 }
 
-// unusable are bundles that a server had better not start with. What it does then is the bundle's verdict.
-func (m *matrix) unusable(root *entity, second string) {
-	t := func(edits ...edit) *entity { return m.authority("unusable", edits...) }
+// doubtful are bundles that a server had better not start with. What it does then is the bundle's verdict.
+func (m *matrix) doubtful(root *entity, second string) {
+	t := func(edits ...edit) *entity { return m.authority("doubtful", edits...) }
 	constraint := func(value []byte) edit { return also(extend(oidNameConstraints, true, value)) }
 	for _, c := range []struct {
 		name string
@@ -74,11 +74,11 @@ func (m *matrix) unusable(root *entity, second string) {
 		{"algorithms-differ", t(func(t *template) { t.inner = identifier(oidUnknown) })},
 		{"san-bad-ip", t(also(alternative(ipBytes(1))))},
 	} {
-		b := m.bundle("unusable-" + c.name).add(c.root).text(second)
+		b := m.bundle("doubtful-" + c.name).add(c.root).text(second)
 		m.addIn(b.Name, "bundle/"+b.Name, m.leaf(root))
 	}
 	bad := root.as([]byte("garbage"))
-	m.bundle("unusable-last").add(root, bad)
+	m.bundle("doubtful-last").add(root, bad)
 	m.bundle("nothing").text("\n")
 	m.bundle("only-text").text("no certificate here\n")
 	m.bundle("only-a-key").block("PRIVATE KEY", nil, seq(null()))

@@ -100,21 +100,31 @@ func crossSigned(m *matrix) {
 	m.add("chain/in-bundle-path-0-and-other", m.leaf(below), below, m.sub(m.ca, "chain/in-bundle-path-0", with(short.key)))
 }
 
+// deepMax is the longest chain that is tried.
+const deepMax = 20
+
 // deepChains are about many certificates.
 func deepChains(m *matrix) {
-	ed25519 := func(t *template) { t.key = ed() }
-	for _, length := range []int{2, 3, 4, 5, 6, 7, 8, 12, 16, 17, 20} {
-		name := fmt.Sprintf("deep/%d", length)
-		m.add(name, m.chainBelow(m.ca, length, name, ed25519)...)
+	small := func(t *template) { t.key = ed() }
+	var chain []*entity
+	by := m.ca
+	for i := range deepMax {
+		by = m.sub(by, fmt.Sprintf("deep/%d", i+1), small)
+		chain = append([]*entity{by}, chain...)
+		switch length := len(chain); length {
+		case 2, 3, 4, 5, 6, 7, 8, 12, 16, 17, deepMax:
+			m.add(fmt.Sprintf("deep/%d", length), append([]*entity{m.leaf(by)}, chain...)...)
+		}
 	}
-	chain := m.chainBelow(m.ca, 4, "deep/order", ed25519)
-	m.add("deep/backwards", chain[0], chain[4], chain[3], chain[2], chain[1])
-	m.add("deep/shuffled", chain[0], chain[3], chain[1], chain[4], chain[2])
-	m.add("deep/one-missing", chain[0], chain[1], chain[2], chain[4])
+	four := chain[deepMax-4:]
+	leaf := m.leaf(four[0])
+	m.add("deep/backwards", leaf, four[3], four[2], four[1], four[0])
+	m.add("deep/shuffled", leaf, four[2], four[0], four[3], four[1])
+	m.add("deep/one-missing", leaf, four[0], four[1], four[3])
 	paths := func(name string, limits ...int64) {
 		by, all := m.ca, []*entity(nil)
 		for i, limit := range limits {
-			by = m.sub(by, fmt.Sprintf("deep/%s/%d", name, i), ext(basic(true, limit)), ed25519)
+			by = m.sub(by, fmt.Sprintf("deep/%s/%d", name, i), ext(basic(true, limit)), small)
 			all = append([]*entity{by}, all...)
 		}
 		m.add("deep/"+name, append([]*entity{m.leaf(by)}, all...)...)
@@ -125,43 +135,35 @@ func deepChains(m *matrix) {
 	paths("path-0-9", 0, 9)
 	paths("path-none-0", -1, 0)
 	paths("path-1-none-none", 1, -1, -1)
-
-	// Others of the issuer's name. The work for one chain must end somewhere; where, is part of the contract.
-	for _, junk := range []int{16, 60, 98, 99} {
-		m.add(fmt.Sprintf("deep/junk-%d-before", junk), m.amongJunk(fmt.Sprintf("deep/junk-%d", junk), junk, false)...)
-	}
-	m.add("deep/junk-101-after", m.amongJunk("deep/junk-after", 101, true)...)
-	m.add("deep/junk-101-known-by-id", m.amongJunkWithID("deep/junk-id", 101)...)
+	m.junkChains()
 }
 
-// amongJunk is a chain whose intermediate stands before or after others of its name, which signed nothing.
-func (m *matrix) amongJunk(common string, n int, first bool) []*entity {
-	sub := m.sub(m.ca, common)
-	chain := []*entity{m.leaf(sub)}
-	if first {
-		chain = append(chain, sub)
-	}
-	chain = append(chain, m.junk(common, n)...)
-	if !first {
-		chain = append(chain, sub)
-	}
-	return chain
-}
+// junkMax is more than a server tries.
+const junkMax = 101
 
-func (m *matrix) amongJunkWithID(common string, n int) []*entity {
-	sub := m.sub(m.ca, common, also(skid("k")))
-	chain := append([]*entity{m.leaf(sub, also(akid("k")))}, m.junk(common, n)...)
-	return append(chain, sub)
-}
-
-// junk are the smallest certificates of a name, each with another key.
-func (m *matrix) junk(common string, n int) []*entity {
-	var all []*entity
-	by := m.authority("deep/junk", func(t *template) { t.key = ed() })
-	for range n {
-		all = append(all, m.sub(by, common, v1(), with(ed()), serial(integer(1))))
+// junkChains have others of the issuer's name beside it. The work for one chain must end somewhere; where, is part of the
+// contract.
+func (m *matrix) junkChains() {
+	const common = "deep/junk"
+	sub, known := m.sub(m.ca, common), m.sub(m.ca, common, also(skid("k")))
+	leaf, leafOfKnown := m.leaf(sub), m.leaf(known, also(akid("k")))
+	by := m.authority("deep/junk-maker", with(ed()))
+	// The smallest certificates of that name, each with another key.
+	var junk []*entity
+	for range junkMax {
+		junk = append(junk, m.sub(by, common, v1(), with(ed()), serial(integer(1))))
 	}
-	return all
+	before := func(leaf *entity, n int, sub *entity) []*entity {
+		return append(append([]*entity{leaf}, junk[:n]...), sub)
+	}
+	m.add("deep/junk-101-after", append([]*entity{leaf, sub}, junk...)...)
+	for _, n := range []int{15, 16, 60, 97, 98, 99, junkMax} {
+		m.add(fmt.Sprintf("deep/junk-%d-before", n), before(leaf, n, sub)...)
+	}
+	m.add("deep/junk-101-before-known-by-id", before(leafOfKnown, junkMax, known)...)
+	m.add("deep/junk-101-before-not-known-by-id", before(m.leaf(sub, also(akid("k"))), junkMax, sub)...)
+	m.add("deep/junk-alone", append([]*entity{leaf}, junk[:20]...)...)
+	m.add("deep/junk-same-99-times-before", append(append([]*entity{leaf}, repeated(junk[0], 99)...), sub)...)
 }
 
 // purposesNested are about purposes along a chain: an authority may allow less than its leaf says, not more.

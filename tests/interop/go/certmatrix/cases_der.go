@@ -54,14 +54,14 @@ func namesEncoded(m *matrix) {
 	padding := func(n int) edit { return also(extend(oidUnknown, false, make([]byte, n))) }
 	m.plain("size/127-of-extension", padding(127))
 	m.plain("size/128-of-extension", padding(128))
-	m.plain("size/16-kib", padding(1<<14))
+	m.plain("size/4-kib", padding(1<<12))
 	var many [][]byte
-	for range 300 {
+	for range 150 {
 		many = append(many, dns("a.example.org"))
 	}
-	m.plain("size/300-names", also(alternative(many...)))
-	sub := m.sub(m.ca, "size/300-constraints", also(constraints(append(many, dns("example.net")), nil)))
-	m.add("size/300-constraints", m.leaf(sub, also(alternative(dns("b.example.net")))), sub)
+	m.plain("size/150-names", also(alternative(many...)))
+	sub := m.sub(m.ca, "size/150-constraints", also(constraints(append(many, dns("example.net")), nil)))
+	m.add("size/150-constraints", m.leaf(sub, also(alternative(dns("b.example.net")))), sub)
 	var extensions []extension
 	for i := range 40 {
 		extensions = append(extensions, extend(oidUnknown+"."+string(rune('1'+i/10))+"."+string(rune('0'+i%10)), false))

@@ -32,10 +32,11 @@ const review = `{"apiVersion":"authentication.k8s.io/v1","kind":"SelfSubjectRevi
 
 // verdict is what a server made of a certificate: somebody, or a refusal.
 type verdict struct {
-	User    string              `json:"user,omitempty"`
-	UID     string              `json:"uid,omitempty"`
-	Groups  []string            `json:"groups,omitempty"`
-	Extra   map[string][]string `json:"extra,omitempty"`
+	User   string   `json:"user,omitempty"`
+	UID    string   `json:"uid,omitempty"`
+	Groups []string `json:"groups,omitempty"`
+	// Extra is written when it is empty, too: the recording leaves out what is usual, not what is missing.
+	Extra   map[string][]string `json:"extra"`
 	Refused string              `json:"refused,omitempty"`
 	// Detail is for people: the alert of a refused handshake.
 	Detail string `json:"detail,omitempty"`
