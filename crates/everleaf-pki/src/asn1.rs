@@ -5,7 +5,7 @@
 //! plain bytes under a context tag (the names of a subject alternative name).
 
 use der::asn1::{BitStringRef, ObjectIdentifier};
-use der::{Decode, Encode, Header, Length, Reader, SliceReader};
+use der::{Decode, Encode, Header, Length, Reader, SliceReader, Tag};
 
 /// One element: its identifier octet and its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,13 +30,33 @@ pub(crate) fn read_element<'a>(reader: &mut SliceReader<'a>) -> der::Result<Elem
 }
 
 /// Reads one element that must carry `tag` and answers its content.
-pub(crate) fn read_content<'a>(
-    reader: &mut SliceReader<'a>,
-    tag: der::Tag,
-) -> der::Result<&'a [u8]> {
+pub(crate) fn read_content<'a>(reader: &mut SliceReader<'a>, tag: Tag) -> der::Result<&'a [u8]> {
     let header = Header::decode(reader)?;
     header.tag().assert_eq(tag)?;
     reader.read_slice(header.length())
+}
+
+/// Reads an object identifier whose arcs are written in the fewest octets (X.690 8.19.2): `der` takes others too, and a
+/// known identifier in disguise would pass for an unknown one.
+pub(crate) fn read_oid<'a>(reader: &mut impl Reader<'a>) -> der::Result<ObjectIdentifier> {
+    let id = ObjectIdentifier::decode(reader)?;
+    let mut begins_arc = true;
+    for &octet in id.as_bytes() {
+        if begins_arc && octet == 0x80 {
+            return Err(reader.error(Tag::ObjectIdentifier.value_error()));
+        }
+        begins_arc = octet & 0x80 == 0;
+    }
+    Ok(id)
+}
+
+/// A number that fits Go's `int`, from 0.
+pub(crate) fn read_counter<'a>(reader: &mut impl Reader<'a>) -> der::Result<u64> {
+    let number = u64::decode(reader)?;
+    if i64::try_from(number).is_err() {
+        return Err(reader.error(Tag::Integer.value_error()));
+    }
+    Ok(number)
 }
 
 /// Appends an element to `out`. `content` is bounded by the request or template it comes from.
@@ -187,6 +207,15 @@ mod tests {
             let mut reader = SliceReader::new(bytes).unwrap();
             assert!(read_element(&mut reader).is_err(), "{bytes:?}");
         }
+    }
+
+    #[test]
+    fn identifiers_in_disguise_are_refused() {
+        let read = |der: &[u8]| read_oid(&mut SliceReader::new(der).unwrap());
+        assert_eq!(read(&[6, 3, 0x55, 0x1d, 19]), Ok(oid::BASIC_CONSTRAINTS));
+        assert!(read(&[6, 4, 0x55, 0x80, 0x1d, 19]).is_err());
+        assert!(read(&[6, 4, 0x55, 0x1d, 0x80, 19]).is_err());
+        assert!(read(&[6, 4, 0x55, 0x1d, 0x81, 0x00]).is_ok());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! X.509 extensions that Everleaf writes and reads: names, usages, constraints, key identifiers.
 
 use crate::asn1::{self, SEQUENCE, oid};
+use crate::trust::is_domain;
 use der::asn1::{BitStringRef, ObjectIdentifier, OctetString};
 use der::{Decode, Encode, Reader, SliceReader, Tag};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -73,7 +74,7 @@ const EXTENSIONS_MAX: usize = 1_000;
 
 fn read_extension<'a>(list: &mut SliceReader<'a>) -> der::Result<RawExtension<'a>> {
     let mut body = SliceReader::new(asn1::read_content(list, Tag::Sequence)?)?;
-    let id = ObjectIdentifier::decode(&mut body)?;
+    let id = asn1::read_oid(&mut body)?;
     let critical = if Tag::peek(&body)? == Tag::Boolean {
         bool::decode(&mut body)?
     } else {
@@ -213,9 +214,11 @@ fn uri(content: &[u8]) -> Result<String, ExtensionError> {
     }
 }
 
-/// Brackets stand around an IPv6 address in the host, and nowhere else.
+/// Brackets stand around an IPv6 address in the host, and nowhere else; a name has no empty labels, a port only digits.
+/// Go unescapes hosts; what could need that is refused.
 fn has_sound_host(after_scheme: &str) -> bool {
     let has_bracket = |text: &str| text.contains(['[', ']']);
+    let is_port = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     let Some(authority_on) = after_scheme.strip_prefix("//") else {
         return !has_bracket(after_scheme);
     };
@@ -225,13 +228,16 @@ fn has_sound_host(after_scheme: &str) -> bool {
     let (authority, path) = authority_on.split_at(end);
     let host = authority.rsplit('@').next().unwrap_or(authority);
     if !has_bracket(authority) {
-        return !has_bracket(path);
+        let port = host.split_once(':').map_or("", |(_, port)| port);
+        let is_host = is_domain(host.as_bytes(), false) && !host.contains('%');
+        return is_host && is_port(port) && !has_bracket(path);
     }
     let is_literal = host
         .strip_prefix('[')
         .and_then(|rest| rest.split_once(']'))
         .is_some_and(|(address, port)| {
-            address.parse::<Ipv6Addr>().is_ok() && (port.is_empty() || port.starts_with(':'))
+            let port = port.strip_prefix(':').unwrap_or(port);
+            address.parse::<Ipv6Addr>().is_ok() && is_port(port)
         });
     is_literal && !has_bracket(path)
 }
@@ -281,6 +287,11 @@ impl KeyUsageBits {
 
     pub(crate) fn from_der(value: &[u8]) -> der::Result<Self> {
         let bits = BitStringRef::from_der(value)?;
+        // What pads the last octet is zero (X.690 11.2.1).
+        let padding = bits.raw_bytes().last().unwrap_or(&0) & !(0xff << bits.unused_bits());
+        if padding != 0 {
+            return Err(Tag::BitString.value_error().into());
+        }
         let set = (0..9).filter(|&index| bits.get(index) == Some(true));
         Ok(Self(set.fold(0, |sum, index| sum | 1 << index)))
     }
@@ -327,7 +338,7 @@ pub(crate) fn read_extended_key_usage(value: &[u8]) -> der::Result<Vec<ObjectIde
     reader.finish()?;
     let mut purposes = Vec::new();
     while !list.is_finished() {
-        purposes.push(ObjectIdentifier::decode(&mut list)?);
+        purposes.push(asn1::read_oid(&mut list)?);
     }
     Ok(purposes)
 }
@@ -358,20 +369,54 @@ pub(crate) fn read_basic_constraints(value: &[u8]) -> der::Result<BasicConstrain
     let path_len = if body.is_finished() {
         None
     } else {
-        Some(u64::decode(&mut body)?)
+        Some(asn1::read_counter(&mut body)?)
     };
     body.finish()?;
     Ok(BasicConstraints { is_ca, path_len })
 }
 
-/// `SEQUENCE OF SEQUENCE`, whatever is in them: extensions whose form Go checks and whose content
-/// nobody acts on.
-pub(crate) fn check_list_of_sequences(value: &[u8]) -> der::Result<()> {
+/// Authority information access: Go checks its form, nobody acts on it.
+pub(crate) fn check_authority_information(value: &[u8]) -> der::Result<()> {
+    for_each_sequence(value, |access| {
+        asn1::read_oid(access)?;
+        match access.is_finished() {
+            true => Ok(()),
+            false => asn1::read_element(access).map(drop),
+        }
+    })
+}
+
+/// CRL distribution points: Go checks their form, nobody acts on them.
+pub(crate) fn check_distribution_points(value: &[u8]) -> der::Result<()> {
+    const FULL_NAME: u8 = 0xa0;
+    for_each_sequence(value, |point| {
+        if point.peek_byte() != Some(FULL_NAME) {
+            return Ok(());
+        }
+        let mut name = SliceReader::new(asn1::read_element(point)?.content)?;
+        let names = asn1::read_element(&mut name)?;
+        if names.identifier != FULL_NAME {
+            return Err(name.error(Tag::Sequence.value_error()));
+        }
+        let mut names = SliceReader::new(names.content)?;
+        while names.peek_byte() == Some(URI) {
+            asn1::read_element(&mut names)?;
+        }
+        Ok(())
+    })
+}
+
+/// `SEQUENCE OF SEQUENCE`.
+pub(crate) fn for_each_sequence(
+    value: &[u8],
+    mut visit: impl FnMut(&mut SliceReader<'_>) -> der::Result<()>,
+) -> der::Result<()> {
     let mut reader = SliceReader::new(value)?;
     let mut list = SliceReader::new(asn1::read_content(&mut reader, Tag::Sequence)?)?;
     reader.finish()?;
     while !list.is_finished() {
-        asn1::read_content(&mut list, Tag::Sequence)?;
+        let mut member = SliceReader::new(asn1::read_content(&mut list, Tag::Sequence)?)?;
+        visit(&mut member)?;
     }
     Ok(())
 }
@@ -434,6 +479,11 @@ mod tests {
         for bits in 1..0x200 {
             assert_eq!(KeyUsageBits::from_der(&value(bits)), Ok(KeyUsageBits(bits)));
         }
+        assert_eq!(KeyUsageBits::from_der(&[3, 1, 0]), Ok(KeyUsageBits(0)));
+        assert!(
+            KeyUsageBits::from_der(&[3, 2, 7, 0xc0]).is_err(),
+            "padded with ones"
+        );
     }
 
     #[test]
@@ -467,6 +517,12 @@ mod tests {
             "http://[n1]/",
             "http://a/[b]",
             "a:[b]",
+            "https://a..b/",
+            "https://a./",
+            "https://a:b/",
+            "https://a:1:2/",
+            "https://[::1]1a/",
+            "https://a%2eb/",
         ] {
             assert!(!read_uri(bad), "{bad:?}");
         }
@@ -499,6 +555,20 @@ mod tests {
             read_basic_constraints(&[0x30, 6, 1, 1, 0xff, 2, 1, 3]),
             constraints(true, Some(3))
         );
+        let largest = [0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
+        let limited = |limit: &[u8]| {
+            let limit = asn1::element(0x02, limit);
+            read_basic_constraints(&asn1::element(
+                SEQUENCE,
+                &[&[1, 1, 0xff], &limit[..]].concat(),
+            ))
+        };
+        assert_eq!(limited(&largest), constraints(true, Some(i64::MAX as u64)));
+        assert!(
+            limited(&[0, 0x80, 0, 0, 0, 0, 0, 0, 0]).is_err(),
+            "no int of Go's"
+        );
+        assert!(limited(&[0xff]).is_err(), "negative");
         assert!(
             read_basic_constraints(&[0x30, 3, 1, 1, 1]).is_err(),
             "BER truth"

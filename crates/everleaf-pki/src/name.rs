@@ -177,7 +177,7 @@ fn for_each_attribute(
 /// `AttributeTypeAndValue`.
 fn read_attribute<'a>(set: &mut SliceReader<'a>) -> der::Result<(ObjectIdentifier, Element<'a>)> {
     let mut pair = SliceReader::new(asn1::read_content(set, Tag::Sequence)?)?;
-    let attribute = ObjectIdentifier::decode(&mut pair)?;
+    let attribute = asn1::read_oid(&mut pair)?;
     let value = asn1::read_element(&mut pair)?;
     pair.finish()?;
     Ok((attribute, value))

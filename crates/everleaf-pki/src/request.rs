@@ -25,7 +25,7 @@ use crate::signature::{self, SignatureAlgorithm, SignatureError};
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use der::asn1::{BitStringRef, ObjectIdentifier};
+use der::asn1::BitStringRef;
 use der::{Decode, Reader, SliceReader, Tag};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -374,7 +374,7 @@ fn read_alt_names(attributes: &[u8]) -> Result<AltNames, RequestError> {
     while !reader.is_finished() {
         let attribute = asn1::read_content(&mut reader, Tag::Sequence).map_err(malformed)?;
         let mut attribute = SliceReader::new(attribute).map_err(malformed)?;
-        let id = ObjectIdentifier::decode(&mut attribute).map_err(malformed)?;
+        let id = asn1::read_oid(&mut attribute).map_err(malformed)?;
         let values = asn1::read_content(&mut attribute, Tag::Set).map_err(malformed)?;
         attribute.finish().map_err(malformed)?;
         if id == oid::EXTENSION_REQUEST && !values.is_empty() {

@@ -211,9 +211,9 @@ impl TbsView {
             }
             oid::AUTHORITY_INFO_ACCESS => {
                 extension.refuse_critical("authority information access")?;
-                extension::check_list_of_sequences(value)?;
+                extension::check_authority_information(value)?;
             }
-            oid::CRL_DISTRIBUTION_POINTS => extension::check_list_of_sequences(value)?,
+            oid::CRL_DISTRIBUTION_POINTS => extension::check_distribution_points(value)?,
             oid::CERTIFICATE_POLICIES => self.policies.read_policies(value)?,
             oid::POLICY_MAPPINGS => self.policies.read_mappings(value)?,
             oid::POLICY_CONSTRAINTS => self.policies.read_constraints(value)?,

@@ -82,7 +82,8 @@ impl std::fmt::Display for PublicKeyKind {
 
 impl PublicKey {
     /// Reads SubjectPublicKeyInfo DER (RFC 5280 4.1.2.7) with the rules of Go's `crypto/x509`:
-    /// RSA parameters must be NULL, Ed25519 has none, curves are named, points uncompressed.
+    /// RSA parameters must be NULL, Ed25519 has none, curves are named, points uncompressed and on their curve (of
+    /// P-224 that is not known here).
     /// Algorithms that Go does not know are kept as [`PublicKeyKind::Other`].
     ///
     /// # Errors
@@ -147,7 +148,7 @@ impl PublicKey {
 
     /// Refuses weak keys: rule S4 of the approval policy. RSA needs 2048 to 8192 bits, an odd
     /// modulus without the ROCA pattern (CVE-2017-15361) and an odd exponent from 65537 to 2^31-1;
-    /// EC must be a valid point of P-256, P-384 or P-521; Ed25519 must not be a point of small
+    /// EC must be P-256, P-384 or P-521; Ed25519 must not be a point of small
     /// order, for which one signature fits every message. Upstream checks none of this.
     ///
     /// # Errors
@@ -156,12 +157,9 @@ impl PublicKey {
         match self.kind() {
             PublicKeyKind::Rsa { bits } => self.check_rsa(*bits),
             PublicKeyKind::Ed25519 => self.check_ed25519(),
+            // Their points were seen to be on the curve when they were read.
             PublicKeyKind::EcdsaP256 | PublicKeyKind::EcdsaP384 | PublicKeyKind::EcdsaP521 => {
-                let verification = signature::ecdsa_for_curve(self.kind())
-                    .expect("invariant: the three curves have a verification algorithm");
-                ParsedPublicKey::new(verification, self.key_bytes())
-                    .map(drop)
-                    .map_err(|_| KeyError::Weak("the EC point is not on its curve".into()))
+                Ok(())
             }
             PublicKeyKind::EcdsaP224 => Err(KeyError::Weak(
                 "ECDSA P-224: use P-256, P-384, P-521, Ed25519 or RSA 2048".into(),
@@ -220,14 +218,17 @@ impl std::fmt::Debug for PublicKey {
     }
 }
 
-/// Algorithm, raw parameters (empty when absent), key bytes.
+/// Algorithm, parameters as an element (empty when absent), key bytes.
 fn read_spki(der: &[u8]) -> der::Result<(ObjectIdentifier, &[u8], &[u8])> {
     let mut reader = SliceReader::new(der)?;
     let parts = reader.sequence(|reader| {
         let (algorithm, parameters) = reader.sequence(|reader| {
-            let algorithm = ObjectIdentifier::decode(reader)?;
-            let rest = reader.remaining_len();
-            Ok::<_, der::Error>((algorithm, reader.read_slice(rest)?))
+            let algorithm = asn1::read_oid(reader)?;
+            let parameters = match reader.is_finished() {
+                true => &[],
+                false => reader.tlv_bytes()?,
+            };
+            Ok::<_, der::Error>((algorithm, parameters))
         })?;
         let bits = BitStringRef::decode(reader)?;
         let bytes = bits
@@ -291,6 +292,13 @@ fn ec_kind(parameters: &[u8], point: &[u8]) -> Result<PublicKeyKind, KeyError> {
     if point.len() != 1 + 2 * field_len || point.first() != Some(&UNCOMPRESSED) {
         return Err(KeyError::malformed_public(
             "the EC point is not an uncompressed point of its curve",
+        ));
+    }
+    if let Some(verification) = signature::ecdsa_for_curve(&kind)
+        && ParsedPublicKey::new(verification, point).is_err()
+    {
+        return Err(KeyError::malformed_public(
+            "the EC point is not on its curve",
         ));
     }
     Ok(kind)
@@ -469,8 +477,7 @@ mod tests {
         let curve = [encoded(&oid::EC_PUBLIC_KEY), encoded(&oid::SECP256R1)].concat();
         let mut point = [1; 65];
         point[0] = 4;
-        let key = PublicKey::from_spki_der(&spki(&curve, &point)).unwrap();
-        check_weak(&key, "not on its curve");
+        assert!(PublicKey::from_spki_der(&spki(&curve, &point)).is_err());
         let off_224 = [encoded(&oid::EC_PUBLIC_KEY), encoded(&oid::SECP224R1)].concat();
         let key = PublicKey::from_spki_der(&spki(&off_224, &[4; 57])).unwrap();
         check_weak(&key, "P-224");

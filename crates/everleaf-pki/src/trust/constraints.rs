@@ -4,7 +4,8 @@
 //! in a URI or e-mail constraint covers its subdomains, too; a leading dot means "subdomains only" for all three; and a
 //! name that cannot be compared (a URI without host or with an address for one) is refused under any constraint. Forms that
 //! are not compared (directory names, other names) make a critical extension unhandled.
-//! An IPv4 address written in 16 octets is, besides, compared with what excludes the IPv4 address: Go lets it pass.
+//! An IPv4 address written in 16 octets is permitted only by networks of such addresses, as in Go; it is, besides, compared
+//! with what excludes the IPv4 address: Go lets it pass.
 
 use crate::asn1::{self, Element};
 use crate::extension::ExtensionError;
@@ -107,7 +108,11 @@ impl NameConstraints {
             judge(
                 "IP address",
                 &shown_address(octets),
-                permitted.networks.is_empty() || is_in(&permitted.networks, octets),
+                permitted.networks.is_empty()
+                    || permitted.networks.iter().any(|network| {
+                        network.contains(octets)
+                            && (mapped.is_none() || ipv4_mapped(&network.address).is_some())
+                    }),
                 is_in(&excluded.networks, octets)
                     || mapped.is_some_and(|octets| is_in(&excluded.networks, octets)),
             )?;
@@ -505,6 +510,11 @@ mod tests {
         assert_eq!(check(IP, &ten, &[11, 1, 2, 3]), OUTSIDE);
         let mapped = Ipv6Addr::from([0, 0, 0, 0, 0, 0xffff, 0x0a00, 1]).octets();
         assert_eq!(check(IP, &ten, &mapped), REFUSED, "in 16 octets");
+        assert_eq!(check(IP, &[0; 32], &mapped), REFUSED, "IPv6 is not IPv4");
+        let mut mapped_ten = [0; 32];
+        mapped_ten[..13].copy_from_slice(&mapped[..13]);
+        mapped_ten[16..29].fill(0xff);
+        assert_eq!(check(IP, &mapped_ten, &mapped), INSIDE);
         let mut six = [0; 32];
         six[0] = 0xfd;
         six[16] = 0xff;

@@ -30,7 +30,7 @@ mod host;
 mod path;
 mod policies;
 
-pub(crate) use constraints::NameConstraints;
+pub(crate) use constraints::{NameConstraints, is_domain};
 pub(crate) use path::check_authority;
 pub(crate) use policies::Policies;
 

@@ -6,9 +6,9 @@
 
 use crate::asn1;
 use crate::certificate::CertificateBody;
-use crate::extension::ExtensionError;
+use crate::extension::{ExtensionError, for_each_sequence};
 use der::asn1::ObjectIdentifier;
-use der::{Decode, Reader, SliceReader, Tag};
+use der::{Reader, SliceReader, Tag};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// anyPolicy, 2.5.29.32.0
@@ -30,7 +30,7 @@ impl Policies {
     pub(crate) fn read_policies(&mut self, value: &[u8]) -> Result<(), ExtensionError> {
         let mut seen = BTreeSet::new();
         for_each_sequence(value, |member| {
-            let policy = ObjectIdentifier::decode(member)?;
+            let policy = asn1::read_oid(member)?;
             if !seen.insert(policy) {
                 return Err(member.error(Tag::ObjectIdentifier.value_error()));
             }
@@ -43,8 +43,8 @@ impl Policies {
     /// policyMappings: `SEQUENCE OF` pairs.
     pub(crate) fn read_mappings(&mut self, value: &[u8]) -> Result<(), ExtensionError> {
         for_each_sequence(value, |member| {
-            let issuer = ObjectIdentifier::decode(member)?;
-            let subject = ObjectIdentifier::decode(member)?;
+            let issuer = asn1::read_oid(member)?;
+            let subject = asn1::read_oid(member)?;
             self.mappings.push((issuer, subject));
             Ok(())
         })?;
@@ -61,7 +61,7 @@ impl Policies {
             (0x81, &mut self.inhibit_mapping),
         ] {
             if body.peek_byte() == Some(tag) {
-                *counter = Some(read_counter(asn1::read_element(&mut body)?.content)?);
+                *counter = Some(read_implicit(asn1::read_element(&mut body)?.content)?);
             }
         }
         body.finish()?;
@@ -70,28 +70,17 @@ impl Policies {
 
     /// inhibitAnyPolicy: a counter.
     pub(crate) fn read_inhibit_any(&mut self, value: &[u8]) -> Result<(), ExtensionError> {
-        self.inhibit_any = Some(u64::from_der(value)?);
+        let mut reader = SliceReader::new(value)?;
+        self.inhibit_any = Some(asn1::read_counter(&mut reader)?);
+        reader.finish()?;
         Ok(())
     }
 }
 
-fn read_counter(content: &[u8]) -> der::Result<u64> {
+fn read_implicit(content: &[u8]) -> der::Result<u64> {
     const INTEGER: u8 = 0x02;
-    u64::from_der(&asn1::element(INTEGER, content))
-}
-
-fn for_each_sequence(
-    value: &[u8],
-    mut visit: impl FnMut(&mut SliceReader<'_>) -> der::Result<()>,
-) -> der::Result<()> {
-    let mut reader = SliceReader::new(value)?;
-    let mut list = SliceReader::new(asn1::read_content(&mut reader, Tag::Sequence)?)?;
-    reader.finish()?;
-    while !list.is_finished() {
-        let mut member = SliceReader::new(asn1::read_content(&mut list, Tag::Sequence)?)?;
-        visit(&mut member)?;
-    }
-    Ok(())
+    let integer = asn1::element(INTEGER, content);
+    asn1::read_counter(&mut SliceReader::new(&integer)?)
 }
 
 /// A valid policy at one depth of the graph.
