@@ -38,7 +38,7 @@ use everleaf_api::Status;
 use everleaf_api::fields::FieldError;
 use everleaf_api::selector::{FieldSelector, LabelSelector};
 use everleaf_api::status::GroupResource;
-use http::header::{DATE, X_CONTENT_TYPE_OPTIONS};
+use http::header::{ACCEPT, CONTENT_TYPE, DATE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -212,7 +212,7 @@ impl Server {
         Ok(Admitted {
             path: parts.uri.path().to_owned(),
             method: parts.method.clone(),
-            headers: std::mem::take(&mut parts.headers),
+            headers: wishes(&parts.headers),
             query,
             target,
             user,
@@ -357,6 +357,20 @@ fn page_not_found() -> Response<Body> {
     page.headers_mut()
         .insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     page
+}
+
+/// What of a head is still looked at after admission, in memory of its own: a head may have a megabyte, and a request
+/// waits for its body with nothing but these.
+fn wishes(head: &HeaderMap) -> HeaderMap {
+    let mut wishes = HeaderMap::new();
+    for name in [ACCEPT, CONTENT_TYPE] {
+        for value in head.get_all(&name) {
+            if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
+                wishes.append(&name, value);
+            }
+        }
+    }
+    wishes
 }
 
 /// What authorization is asked, without selectors. `verb` is the one of a path.

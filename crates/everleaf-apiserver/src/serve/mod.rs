@@ -3,12 +3,17 @@
 //! The caller binds the socket, owns the clock and decides when to stop. Every wait has an end: the
 //! handshake, a request's head, the request as a whole, the stop.
 
+mod connection;
+mod heads;
+mod linger;
+mod meter;
+mod stop;
 mod tls;
+mod upload;
 
 #[cfg(test)]
 mod tests;
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::pin::pin;
@@ -18,10 +23,6 @@ use std::time::Duration;
 use everleaf_api::Status;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -31,6 +32,12 @@ use tokio_rustls::{LazyConfigAcceptor, rustls};
 
 use crate::authn::Peer;
 use crate::handler::{Body, Clock, RequestLabels, Server};
+
+use connection::{serve_http1, serve_http2};
+use heads::Heads;
+use meter::Underway;
+use stop::{Stop, Stopped};
+use upload::Upload;
 
 pub use tls::{ServingCertificate, TlsError};
 
@@ -52,18 +59,6 @@ pub const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often the server's own objects are put back when something is missing.
 pub const INSTALL_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Header lines, and bytes, of one HTTP/1.1 request.
-const HTTP1_HEADERS_MAX: usize = 100;
-const HTTP1_HEAD_BYTES_MAX: usize = 64 * 1024;
-/// Decoded header bytes of one HTTP/2 request.
-const HTTP2_HEAD_BYTES_MAX: u32 = 64 * 1024;
-const HTTP2_STREAMS_MAX: u32 = 250;
-const HTTP2_STREAM_WINDOW_BYTES: u32 = 1 << 20;
-const HTTP2_CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
-/// What one slow stream may hold back.
-const HTTP2_SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
-const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(30);
-const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause after a failed accept (no file descriptors left, mostly).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -85,7 +80,7 @@ pub async fn run(
 ) -> Result<(), TlsError> {
     let shared = Arc::new(Shared::new(server, &certificate, clock)?);
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let graceful = GracefulShutdown::new();
+    let stop = Stop::new();
     let caretaker = tokio::spawn(take_care(Arc::clone(&shared)));
     let mut shutdown = pin!(shutdown);
     loop {
@@ -103,14 +98,14 @@ pub async fn run(
         tokio::spawn(serve_connection(
             Arc::clone(&shared),
             stream,
-            graceful.watcher(),
+            stop.listener(),
             permit,
         ));
     }
     drop(listener);
     caretaker.abort();
     shared.server.stop();
-    if timeout(STOP_TIMEOUT, graceful.shutdown()).await.is_err() {
+    if timeout(STOP_TIMEOUT, stop.finish()).await.is_err() {
         tracing::warn!("some connections did not finish in time and were cut");
     }
     Ok(())
@@ -121,7 +116,7 @@ struct Shared {
     server: Arc<Server>,
     tls: Arc<rustls::ServerConfig>,
     handshakes: Semaphore,
-    connection: auto::Builder<TokioExecutor>,
+    heads: Heads,
     clock: Clock,
 }
 
@@ -135,7 +130,7 @@ impl Shared {
         Ok(Self {
             tls: Arc::new(certificate.server_config(hints)?),
             handshakes: Semaphore::new(HANDSHAKES_MAX),
-            connection: connection_builder(),
+            heads: Heads::new(),
             server,
             clock,
         })
@@ -158,7 +153,7 @@ async fn accept(
 async fn serve_connection<S>(
     shared: Arc<Shared>,
     stream: S,
-    watcher: Watcher,
+    stopped: Stopped,
     _permit: OwnedSemaphorePermit,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -182,17 +177,11 @@ async fn serve_connection<S>(
         certificates: Arc::new(certificates.iter().map(|der| der.to_vec()).collect()),
         in_process: None,
     };
-    let builder = shared.connection.clone();
-    let builder = match session.alpn_protocol() {
-        Some(b"h2") => builder.http2_only(),
-        _ => builder.http1_only(),
+    let served = match session.alpn_protocol() {
+        Some(b"h2") => serve_http2(shared, peer, stream, stopped).await,
+        _ => serve_http1(shared, peer, stream, stopped).await,
     };
-    let service = service_fn(move |request| {
-        let (shared, peer) = (Arc::clone(&shared), peer.clone());
-        async move { Ok::<_, Infallible>(serve_request(&shared, &peer, request).await) }
-    });
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
-    if let Err(error) = watcher.watch(connection).await {
+    if let Err(error) = served {
         tracing::debug!(%error, "a connection ended early");
     }
 }
@@ -217,11 +206,21 @@ where
     rest.await
 }
 
-async fn serve_request(shared: &Shared, peer: &Peer, request: Request<Incoming>) -> Response<Body> {
+/// `underway` is kept until the body has been read.
+async fn serve_request(
+    shared: &Shared,
+    peer: &Peer,
+    request: Request<Incoming>,
+    underway: Option<Arc<Underway>>,
+) -> Response<Body> {
     let began = Instant::now();
     let now = (shared.clock)();
-    let answer = shared.server.serve(request, peer, now);
-    let response = timeout(REQUEST_TIMEOUT, answer).await.unwrap_or_else(|_| {
+    let (parts, body) = request.into_parts();
+    let mut upload = Upload::new(parts.version, &parts.headers, body, underway);
+    let answer = shared
+        .server
+        .serve(Request::from_parts(parts, &mut upload), peer, now);
+    let mut response = timeout(REQUEST_TIMEOUT, answer).await.unwrap_or_else(|_| {
         Server::failed(&Status::timeout(
             "request did not complete within the allotted timeout",
             shared.server.limits().retry_after_seconds,
@@ -231,28 +230,8 @@ async fn serve_request(shared: &Shared, peer: &Peer, request: Request<Incoming>)
         let metrics = shared.server.metrics();
         metrics.observe_duration(*labels, began.elapsed());
     }
+    upload.finish(&mut response, began + REQUEST_TIMEOUT).await;
     response
-}
-
-fn connection_builder() -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_headers(HTTP1_HEADERS_MAX)
-        .max_buf_size(HTTP1_HEAD_BYTES_MAX);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(HTTP2_STREAMS_MAX)
-        .initial_stream_window_size(HTTP2_STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(HTTP2_CONNECTION_WINDOW_BYTES)
-        .max_header_list_size(HTTP2_HEAD_BYTES_MAX)
-        .max_send_buf_size(HTTP2_SEND_BUFFER_BYTES_MAX)
-        .keep_alive_interval(HTTP2_PING_INTERVAL)
-        .keep_alive_timeout(HTTP2_PING_TIMEOUT);
-    builder
 }
 
 async fn take_care(shared: Arc<Shared>) {

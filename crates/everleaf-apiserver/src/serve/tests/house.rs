@@ -10,7 +10,6 @@ use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
-use hyper_util::server::graceful::GracefulShutdown;
 use jiff::Timestamp;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject as _;
@@ -21,6 +20,7 @@ use tokio::io::DuplexStream;
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
 
+use super::super::stop::Stop;
 use super::super::{ServingCertificate, Shared, serve_connection};
 use crate::authn::{self, Authenticator};
 use crate::authz::Authorizer;
@@ -79,7 +79,7 @@ pub(super) struct House {
     pub(super) shared: Arc<Shared>,
     pub(super) certificate: Arc<ServingCertificate>,
     pub(super) clock: Arc<Mutex<Timestamp>>,
-    pub(super) graceful: GracefulShutdown,
+    pub(super) stop: Stop,
     pub(super) roots: Arc<RootCertStore>,
     pub(super) serving_ca: Issuer,
     pub(super) client_ca: Issuer,
@@ -105,7 +105,7 @@ impl House {
             shared,
             certificate,
             clock,
-            graceful: GracefulShutdown::new(),
+            stop: Stop::new(),
             roots: Arc::new(roots),
             serving_ca,
             client_ca,
@@ -162,7 +162,7 @@ impl House {
         tokio::spawn(serve_connection(
             Arc::clone(&self.shared),
             server,
-            self.graceful.watcher(),
+            self.stop.listener(),
             permit,
         ));
         client

@@ -87,7 +87,7 @@ async fn a_watch_streams_and_ends_with_the_server() {
     house.server.stop();
     let rest = events.collect().await.expect("the stream ends cleanly");
     assert_eq!(rest.to_bytes(), "");
-    house.graceful.shutdown().await;
+    house.stop.finish().await;
     connection.await.unwrap().unwrap();
 }
 

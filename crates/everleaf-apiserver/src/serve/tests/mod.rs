@@ -1,6 +1,8 @@
 //! A real rustls client against the connection code, over an in-memory pipe in paused time; the
 //! listener itself once over a socket.
 
+mod bodies;
+mod heads;
 mod house;
 mod identity;
 mod life;
