@@ -52,7 +52,10 @@ fn judge(authenticator: &Authenticator, case: &Case, now: Timestamp) -> Verdict 
             groups: user.groups,
             extra: without_fingerprint(user.extra, &case.chain),
         },
-        Err(_) => Verdict::Refused("401".to_owned()),
+        Err(_) => Verdict::Refused {
+            layer: "401".to_owned(),
+            detail: String::new(),
+        },
     }
 }
 

@@ -1,6 +1,7 @@
 //! The pairings, one file each, named by who meets whom.
 
 mod agent_on_kubernetes;
+mod client_certificates_on_everleaf;
 mod client_go_on_everleaf;
 mod controllers_beside_kcm;
 mod controllers_on_kube_apiserver;
@@ -36,6 +37,7 @@ pub(crate) fn all() -> &'static [&'static Pairing] {
         &controllers_beside_kcm::PAIRING,
         &agent_on_kubernetes::PAIRING,
         &recordings_of_kubernetes::PAIRING,
+        &client_certificates_on_everleaf::PAIRING,
         &kubectl_on_everleaf::NEWEST,
         &kubectl_on_everleaf::OLDER,
         &kubectl_on_everleaf::OLDEST,

@@ -1,8 +1,10 @@
 //! The recorded answers against the program that gave them: what `cargo test` compares us with is still true.
 
 use super::Pairing;
+use crate::certificates::{self, Server};
 use crate::recorder;
 use anyhow::{Result, bail};
+use everleaf_recordings::client_certificates;
 use everleaf_recordings::difference::{self, Difference};
 use everleaf_recordings::matrix;
 use everleaf_recordings::{Scenario, answers, data_dir};
@@ -48,6 +50,18 @@ fn run(sandbox: &Sandbox) -> Result<Verdict> {
         }
         bail!("other verdicts; cargo xtask record matrix shows them as a change of answers/matrix.json")
     })?;
+    let mut stack = theatre.close()?;
+    let now = certificates::play(&mut stack, Server::Kubernetes)?;
+    sandbox.point(
+        "it takes each client certificate for whom is recorded",
+        || {
+            let changes = client_certificates::changes(&client_certificates::read(&dir)?, &now)?;
+            if changes.is_empty() {
+                return Ok(());
+            }
+            bail!("{} other verdicts:\n{}", changes.len(), changes.join("\n"))
+        },
+    )?;
     Ok(Verdict::Passed)
 }
 
