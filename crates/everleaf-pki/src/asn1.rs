@@ -40,6 +40,10 @@ pub(crate) fn read_content<'a>(reader: &mut SliceReader<'a>, tag: Tag) -> der::R
 /// known identifier in disguise would pass for an unknown one.
 pub(crate) fn read_oid<'a>(reader: &mut impl Reader<'a>) -> der::Result<ObjectIdentifier> {
     let id = ObjectIdentifier::decode(reader)?;
+    // Go's arcs are of 31 bits.
+    if id.arcs().any(|arc| arc > i32::MAX as u32) {
+        return Err(reader.error(Tag::ObjectIdentifier.value_error()));
+    }
     let mut begins_arc = true;
     for &octet in id.as_bytes() {
         if begins_arc && octet == 0x80 {
@@ -216,6 +220,8 @@ mod tests {
         assert!(read(&[6, 4, 0x55, 0x80, 0x1d, 19]).is_err());
         assert!(read(&[6, 4, 0x55, 0x1d, 0x80, 19]).is_err());
         assert!(read(&[6, 4, 0x55, 0x1d, 0x81, 0x00]).is_ok());
+        assert!(read(&[6, 6, 0x2a, 0x87, 0xff, 0xff, 0xff, 0x7f]).is_ok());
+        assert!(read(&[6, 6, 0x2a, 0x88, 0x80, 0x80, 0x80, 0x00]).is_err());
     }
 
     #[test]

@@ -137,12 +137,6 @@ impl Leaf {
         Ok(leaf)
     }
 
-    /// The first certificate in `der`, unread, and the bytes after it.
-    pub(crate) fn split_first(der: &[u8]) -> Result<(&[u8], &[u8]), CertificateError> {
-        let (_, whole, rest) = Outer::read(der)?;
-        Ok((whole, rest))
-    }
-
     /// Parses the certificate at the start of `der`; answers the bytes after it.
     fn read_first(der: &[u8]) -> Result<(Self, &[u8]), CertificateError> {
         let (outer, whole, rest) = Outer::read(der)?;

@@ -317,13 +317,19 @@ impl Judge {
             return;
         }
         let (group, what) = case.name.split_once('/').unwrap_or(("", &case.name));
-        self.take(Difference {
+        let difference = Difference {
             scenario: group.to_owned(),
             request: what.to_owned(),
             at: "verdict".to_owned(),
             theirs: Some(case.verdict.to_json()),
             ours: Some(ours.to_json()),
-        });
+        };
+        // There is no reason to let in whom kube-apiserver refuses.
+        if matches!(case.verdict, Verdict::Refused { .. }) {
+            self.unknown.push(difference);
+        } else {
+            self.take(difference);
+        }
     }
 
     /// Judges whether a server starts with a bundle.

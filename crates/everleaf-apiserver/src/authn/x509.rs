@@ -12,8 +12,9 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use aws_lc_rs::digest::{Context, SHA256};
 use everleaf_pki::{
-    CertificateError, Leaf, pem,
+    CertificateError, Leaf, PublicKeyKind, pem,
     trust::{self, Path, Presented, Purpose, TrustBundle},
 };
 use jiff::Timestamp;
@@ -28,6 +29,8 @@ const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
 const UID_ATTRIBUTE: &str = "1.3.6.1.4.1.57683.2";
 /// Most certificates a client may send besides its leaf. Go has no limit of its own; TLS messages have one.
 const INTERMEDIATES_MAX: usize = 128;
+/// Largest RSA key that may be shown, in bits.
+const RSA_BITS_MAX: u32 = 8_192;
 /// Most verified chains remembered per generation; two generations are kept.
 const REMEMBERED_MAX: usize = 8_192;
 
@@ -36,6 +39,7 @@ const REMEMBERED_MAX: usize = 8_192;
 pub(super) enum Refusal {
     TooManyIntermediates,
     Malformed(CertificateError),
+    BadKey(PublicKeyKind),
     NotBelieved(trust::Refusal),
     BadUid(&'static str),
 }
@@ -47,6 +51,7 @@ impl fmt::Display for Refusal {
                 write!(f, "more than {INTERMEDIATES_MAX} intermediate certificates")
             }
             Self::Malformed(error) => write!(f, "certificate cannot be read: {error}"),
+            Self::BadKey(kind) => write!(f, "no handshake proves possession of its key: {kind}"),
             Self::NotBelieved(refusal) => write!(f, "{refusal}"),
             Self::BadUid(error) => write!(f, "certificate cannot be used: {error}"),
         }
@@ -75,20 +80,20 @@ struct Remembered {
 }
 
 impl Remembered {
-    fn recall(&mut self, leaf: &[u8; 32]) -> Option<Verified> {
-        if let Some(verified) = self.young.get(leaf) {
+    fn recall(&mut self, shown: &[u8; 32]) -> Option<Verified> {
+        if let Some(verified) = self.young.get(shown) {
             return Some(verified.clone());
         }
-        let verified = self.old.remove(leaf)?;
-        self.remember(*leaf, verified.clone());
+        let verified = self.old.remove(shown)?;
+        self.remember(*shown, verified.clone());
         Some(verified)
     }
 
-    fn remember(&mut self, leaf: [u8; 32], verified: Verified) {
+    fn remember(&mut self, shown: [u8; 32], verified: Verified) {
         if self.young.len() >= REMEMBERED_MAX {
             self.old = std::mem::take(&mut self.young);
         }
-        self.young.insert(leaf, verified);
+        self.young.insert(shown, verified);
     }
 }
 
@@ -130,15 +135,15 @@ impl ClientCa {
         intermediates: &[Vec<u8>],
         now: Timestamp,
     ) -> Result<Option<User>, Refusal> {
-        let fingerprint = sha256(leaf);
-        let recalled = self.with_remembered(|remembered| remembered.recall(&fingerprint));
+        let shown = digest_of_all(leaf, intermediates);
+        let recalled = self.with_remembered(|remembered| remembered.recall(&shown));
         if let Some(verified) = recalled.filter(|verified| verified.path.holds_at(now)) {
             return Ok(verified.user);
         }
         // Also when a remembered chain has ended: another path may still hold.
-        let verified = self.verify(leaf, intermediates, fingerprint, now)?;
+        let verified = self.verify(leaf, intermediates, now)?;
         let user = verified.user.clone();
-        self.with_remembered(|remembered| remembered.remember(fingerprint, verified));
+        self.with_remembered(|remembered| remembered.remember(shown, verified));
         Ok(user)
     }
 
@@ -154,7 +159,6 @@ impl ClientCa {
         &self,
         leaf: &[u8],
         intermediates: &[Vec<u8>],
-        fingerprint: [u8; 32],
         now: Timestamp,
     ) -> Result<Verified, Refusal> {
         if intermediates.len() > INTERMEDIATES_MAX {
@@ -162,23 +166,41 @@ impl ClientCa {
         }
         let ders = std::iter::once(leaf).chain(intermediates.iter().map(Vec::as_slice));
         let shown = Presented::from_ders(ders).map_err(Refusal::Malformed)?;
+        check_keys(&shown)?;
         let path = self
             .bundle
             .judge(&shown, Purpose::ClientAuth, now)
             .map_err(Refusal::NotBelieved)?;
-        let user = user_of(shown.leaf(), fingerprint)?;
+        let user = user_of(shown.leaf())?;
         Ok(Verified { user, path })
     }
 }
 
+/// What Go's TLS asks of the keys that a client shows (`crypto/tls`, processCertsFromClient).
+fn check_keys(shown: &Presented) -> Result<(), Refusal> {
+    let own = shown.leaf().public_key();
+    if !own.can_prove_possession() {
+        return Err(Refusal::BadKey(*own.kind()));
+    }
+    let is_large =
+        |kind: &PublicKeyKind| matches!(kind, PublicKeyKind::Rsa { bits } if *bits > RSA_BITS_MAX);
+    let mut kinds = shown
+        .intermediates()
+        .iter()
+        .map(|leaf| *leaf.public_key().kind());
+    match kinds.find(is_large) {
+        Some(kind) => Err(Refusal::BadKey(kind)),
+        None => Ok(()),
+    }
+}
+
 /// Nobody without a common name; then nothing else of the subject is looked at.
-fn user_of(leaf: &Leaf, fingerprint: [u8; 32]) -> Result<Option<User>, Refusal> {
+fn user_of(leaf: &Leaf) -> Result<Option<User>, Refusal> {
     let subject = leaf.subject();
     if subject.common_name.is_empty() {
         return Ok(None);
     }
-    let hex: String = fingerprint.iter().map(|b| format!("{b:02x}")).collect();
-    let credential = format!("X509SHA256={hex}");
+    let credential = format!("X509SHA256={}", leaf.fingerprint());
     Ok(Some(User {
         name: subject.common_name.clone(),
         uid: uid_of(leaf)?,
@@ -199,9 +221,14 @@ fn uid_of(leaf: &Leaf) -> Result<String, Refusal> {
     }
 }
 
-fn sha256(der: &[u8]) -> [u8; 32] {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, der);
+/// Under which a verdict is remembered: all that was shown, since it is part of what was judged.
+fn digest_of_all(leaf: &[u8], intermediates: &[Vec<u8>]) -> [u8; 32] {
+    let mut context = Context::new(&SHA256);
+    for der in std::iter::once(leaf).chain(intermediates.iter().map(Vec::as_slice)) {
+        context.update(&der.len().to_be_bytes());
+        context.update(der);
+    }
     let mut bytes = [0; 32];
-    bytes.copy_from_slice(digest.as_ref());
+    bytes.copy_from_slice(context.finish().as_ref());
     bytes
 }

@@ -104,6 +104,8 @@ pub(crate) struct TbsView {
     /// A critical extension, or critical part of one, that nothing here acts on: whoever judges the
     /// certificate has to refuse it (RFC 5280 4.2).
     pub(crate) unhandled_critical: Option<ObjectIdentifier>,
+    /// Its version knows no extensions, and it has some: Go overlooks them, critical ones too.
+    pub(crate) has_extensions_before_version_3: bool,
     pub(crate) subject_key_id: Option<Vec<u8>>,
     pub(crate) authority_key_id: Option<Vec<u8>>,
 }
@@ -144,6 +146,7 @@ impl TbsView {
             name_constraints: None,
             policies: Policies::default(),
             unhandled_critical: None,
+            has_extensions_before_version_3: false,
             subject_key_id: None,
             authority_key_id: None,
         };
@@ -152,24 +155,19 @@ impl TbsView {
         Ok(view)
     }
 
-    /// Unique identifiers (skipped) and extensions.
+    /// Unique identifiers (skipped) and extensions. What stands behind them is signed, and nobody reads it.
     fn read_tail(&mut self, body: &mut SliceReader<'_>) -> Result<(), ExtensionError> {
         for identifier in [ISSUER_UNIQUE_ID, SUBJECT_UNIQUE_ID] {
             if body.peek_byte() == Some(identifier) {
                 asn1::read_element(body)?;
             }
         }
-        if !body.is_finished() {
+        if body.peek_byte() == Some(EXTENSIONS) {
             let wrapper = asn1::read_element(body)?;
-            if wrapper.identifier != EXTENSIONS || self.version != 3 {
-                return Err(body.error(Tag::Sequence.value_error()).into());
-            }
+            self.has_extensions_before_version_3 = self.version != 3;
             let mut list = SliceReader::new(wrapper.content)?;
             let mut extensions = Vec::new();
             extension::read_extensions(&mut list, &mut extensions)?;
-            if !list.is_finished() || !body.is_finished() {
-                return Err(body.error(Tag::Sequence.value_error()).into());
-            }
             for extension in &extensions {
                 self.read_extension(extension)?;
             }

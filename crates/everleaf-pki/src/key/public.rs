@@ -168,6 +168,29 @@ impl PublicKey {
         }
     }
 
+    /// Whether a handshake can prove possession of such a key: ECDSA, Ed25519, and RSA of 1024 to 8192 bits with an odd
+    /// modulus and an odd exponent from 3 to 2^31-1, as Go's `crypto/tls` and `crypto/rsa` have it. Much weaker keys than
+    /// [`PublicKey::check_strength`] takes: whether to issue for one is another question.
+    pub fn can_prove_possession(&self) -> bool {
+        match self.kind() {
+            PublicKeyKind::Rsa { bits } => {
+                let is_sound = |(modulus, exponent): (&[u8], u64)| {
+                    modulus.last().is_some_and(|last| last & 1 == 1)
+                        && exponent & 1 == 1
+                        && (3..=i32::MAX as u64).contains(&exponent)
+                };
+                (1_024..=RSA_BITS_MAX).contains(bits)
+                    && read_rsa(self.key_bytes()).is_ok_and(is_sound)
+            }
+            PublicKeyKind::EcdsaP224
+            | PublicKeyKind::EcdsaP256
+            | PublicKeyKind::EcdsaP384
+            | PublicKeyKind::EcdsaP521
+            | PublicKeyKind::Ed25519 => true,
+            PublicKeyKind::Other { .. } => false,
+        }
+    }
+
     fn check_rsa(&self, bits: u32) -> Result<(), KeyError> {
         let weak = |text: String| Err(KeyError::Weak(text));
         if !(RSA_BITS_MIN..=RSA_BITS_MAX).contains(&bits) {

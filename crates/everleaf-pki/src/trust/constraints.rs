@@ -108,11 +108,7 @@ impl NameConstraints {
             judge(
                 "IP address",
                 &shown_address(octets),
-                permitted.networks.is_empty()
-                    || permitted.networks.iter().any(|network| {
-                        network.contains(octets)
-                            && (mapped.is_none() || ipv4_mapped(&network.address).is_some())
-                    }),
+                permitted.networks.is_empty() || is_permitted(&permitted.networks, octets),
                 is_in(&excluded.networks, octets)
                     || mapped.is_some_and(|octets| is_in(&excluded.networks, octets)),
             )?;
@@ -196,6 +192,17 @@ impl Network {
                 .zip(&self.mask)
                 .all(|((octet, base), mask)| octet & mask == base & mask)
     }
+}
+
+/// An address in 16 octets that is an IPv4 address needs a network of such; and of several networks Go finds only those that
+/// do not begin above the address, which matters where host bits are set in their addresses.
+fn is_permitted(networks: &[Network], octets: &[u8]) -> bool {
+    let is_mapped = |octets: &[u8]| ipv4_mapped(octets).is_some();
+    networks.iter().any(|network| {
+        network.contains(octets)
+            && (!is_mapped(octets) || is_mapped(&network.address))
+            && (networks.len() == 1 || network.address.as_slice() <= octets)
+    })
 }
 
 impl ComparableNames {

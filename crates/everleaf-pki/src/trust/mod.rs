@@ -118,6 +118,9 @@ pub enum Fault {
     /// It holds a critical extension that nobody here understands.
     #[error("its critical extension {0} is not understood")]
     CriticalExtension(String),
+    /// It holds extensions, which its version has not: no two programs read such a one alike.
+    #[error("it holds extensions although it is of version {0}")]
+    ExtensionsOfLaterVersion(u8),
     /// It is not in force yet.
     #[error("it begins at {0}")]
     NotYetValid(Timestamp),
@@ -251,32 +254,29 @@ impl Presented {
     pub fn leaf(&self) -> &Leaf {
         &self.leaf
     }
+
+    /// Those sent along, each once.
+    pub fn intermediates(&self) -> &[Leaf] {
+        &self.intermediates
+    }
 }
 
 impl TrustBundle {
-    /// Every CERTIFICATE block of a PEM text; a block may hold several certificates in a row. Blocks of other labels,
-    /// blocks with headers and text around are skipped (client-go `util/cert/pem.go`, ParseCertsPEM).
+    /// Every CERTIFICATE block of a PEM text, each of which holds one certificate. Blocks of other labels, blocks with headers and text around are skipped (client-go `util/cert/pem.go`, ParseCertsPEM).
     ///
     /// # Errors
     /// [`BundleError::Unreadable`] for the first certificate that cannot be read, [`BundleError::Empty`].
     pub fn from_pem(text: &[u8]) -> Result<Self, BundleError> {
         let mut bundle = Self::default();
-        let mut position = 0;
-        for block in certificate_blocks(text) {
-            let mut rest = &block[..];
-            while !rest.is_empty() {
-                position += 1;
-                let unreadable = |reason| BundleError::Unreadable { position, reason };
-                let (first, after) = Leaf::split_first(rest).map_err(unreadable)?;
-                match Leaf::from_der(first) {
-                    Ok(anchor) => bundle.add(anchor),
-                    // Readable, and of no use: no reason to believe nobody.
-                    Err(reason @ CertificateError::NeverValid { .. }) => {
-                        bundle.never_valid.push((position, reason));
-                    }
-                    Err(reason) => return Err(unreadable(reason)),
+        for (index, block) in certificate_blocks(text).enumerate() {
+            let position = index + 1;
+            match Leaf::from_der(&block) {
+                Ok(anchor) => bundle.add(anchor),
+                // Readable, and of no use: no reason to believe nobody.
+                Err(reason @ CertificateError::NeverValid { .. }) => {
+                    bundle.never_valid.push((position, reason));
                 }
-                rest = after;
+                Err(reason) => return Err(BundleError::Unreadable { position, reason }),
             }
         }
         bundle.or_empty()
@@ -319,10 +319,9 @@ impl TrustBundle {
             lines.push(format!("certificate {position}: {reason}"));
         }
         for anchor in &self.anchors {
-            let fault = match anchor.body().unhandled_critical {
-                Some(extension) => Some(Fault::CriticalExtension(extension.to_string())),
-                None => check_authority(anchor).err(),
-            };
+            let fault = path::check_extensions(anchor.body())
+                .and_then(|()| check_authority(anchor))
+                .err();
             let fault =
                 fault.or_else(|| (!anchor.allows(purpose.oid())).then_some(Fault::Usage(purpose)));
             lines.extend(fault.map(|fault| format!("{}: {fault}", anchor.subject_text())));

@@ -191,9 +191,7 @@ fn check_member(
     now: Timestamp,
 ) -> Result<(), Fault> {
     let body = certificate.body();
-    if let Some(extension) = body.unhandled_critical {
-        return Err(Fault::CriticalExtension(extension.to_string()));
-    }
+    check_extensions(body)?;
     check_dates(certificate, now)?;
     match body.basic_constraints {
         None if role == Role::Intermediate => Err(Fault::NotAnAuthority),
@@ -205,6 +203,17 @@ fn check_member(
             _ => Ok(()),
         },
         _ => Ok(()),
+    }
+}
+
+/// Every extension that matters is one that is acted on.
+pub(super) fn check_extensions(body: &CertificateBody) -> Result<(), Fault> {
+    if body.has_extensions_before_version_3 {
+        return Err(Fault::ExtensionsOfLaterVersion(body.version));
+    }
+    match body.unhandled_critical {
+        Some(extension) => Err(Fault::CriticalExtension(extension.to_string())),
+        None => Ok(()),
     }
 }
 
