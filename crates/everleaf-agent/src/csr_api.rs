@@ -3,6 +3,7 @@
 //! Owns the paths, and the translation of objects and failures into rotation's outcomes. It refuses
 //! to know when to ask and what to do with an answer.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use everleaf_api::csr::{self, Csr};
@@ -36,6 +37,8 @@ pub(crate) struct Patience {
     pause_max: Duration,
     /// The whole wait.
     limit: Duration,
+    /// The wait for any condition at all, if that is limited.
+    pub(crate) silence: Option<Duration>,
 }
 
 impl Patience {
@@ -44,6 +47,7 @@ impl Patience {
         pause_min: Duration::from_secs(1),
         pause_max: Duration::from_secs(30),
         limit: AWAIT_MAX,
+        silence: None,
     };
 
     /// The pause after `failure`, which follows one of `last`.
@@ -157,6 +161,7 @@ pub(crate) async fn await_verdict(
     patience: &Patience,
 ) -> AwaitOutcome {
     let deadline = Instant::now() + patience.limit;
+    let has_condition = AtomicBool::new(false);
     let mut pause = patience.pause_min;
     let mut trouble = Trouble::default();
     let wait = async {
@@ -166,7 +171,7 @@ pub(crate) async fn await_verdict(
                 continue;
             };
             let round = tokio::select! {
-                round = list_then_watch(client, &access, pending, deadline, &mut trouble) => round,
+                round = list_then_watch(client, &access, pending, deadline, &has_condition, &mut trouble) => round,
                 () = waiter.changed() => continue,
             };
             match round {
@@ -185,9 +190,31 @@ pub(crate) async fn await_verdict(
             tokio::time::sleep(pause).await;
         }
     };
+    let mut wait = std::pin::pin!(wait);
+    if let Some(silence) = patience.silence {
+        let silent_at = deadline.min(Instant::now() + silence);
+        match tokio::time::timeout_at(silent_at, &mut wait).await {
+            Ok(outcome) => return outcome,
+            Err(_) if !has_condition.load(Ordering::Relaxed) => return AwaitOutcome::Silent,
+            Err(_) => {}
+        }
+    }
     tokio::time::timeout_at(deadline, wait)
         .await
         .unwrap_or(AwaitOutcome::TimedOut)
+}
+
+/// The minor version of Kubernetes 1 that the server speaks for; `None` when it does not say.
+pub(crate) async fn server_minor(client: &ApiClient, access: &Access) -> Option<u32> {
+    let answer = client.get(access, "/version").await.ok()?;
+    let text = |name| answer.object.get(name).and_then(Value::as_str);
+    // Providers append: "21+".
+    let minor = text("minor")?;
+    let digits = minor
+        .find(|byte: char| !byte.is_ascii_digit())
+        .unwrap_or(minor.len());
+    let minor = minor[..digits].parse().ok()?;
+    (text("major") == Some("1")).then_some(minor)
 }
 
 /// Whether a wait is disturbed; told once when it begins and once when it ends.
@@ -218,6 +245,7 @@ async fn list_then_watch(
     access: &Access,
     pending: &PendingRequest,
     deadline: Instant,
+    has_condition: &AtomicBool,
     trouble: &mut Trouble,
 ) -> Result<Option<AwaitOutcome>, Failure> {
     let selector = format!(
@@ -230,6 +258,7 @@ async fn list_then_watch(
     match items.and_then(|items| items.first()) {
         None => return Ok(Some(AwaitOutcome::Gone)),
         Some(object) => {
+            note_condition(object, has_condition);
             if let Some(outcome) = verdict(object, pending, list.server_time) {
                 return Ok(Some(outcome));
             }
@@ -246,6 +275,7 @@ async fn list_then_watch(
     while let Some(event) = watch.next().await? {
         let outcome = match event.kind {
             EventType::Added | EventType::Modified => {
+                note_condition(&event.object, has_condition);
                 verdict(&event.object, pending, watch.server_time())
             }
             EventType::Deleted => Some(AwaitOutcome::Gone),
@@ -256,6 +286,12 @@ async fn list_then_watch(
         }
     }
     Ok(None)
+}
+
+fn note_condition(object: &Value, has_condition: &AtomicBool) {
+    if !Csr(object).conditions().is_empty() {
+        has_condition.store(true, Ordering::Relaxed);
+    }
 }
 
 /// What an object says about its request (client-go `WaitForCertificate`); `None`: wait on.

@@ -5,6 +5,7 @@
 //! machine.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use everleaf_pki::request::digest_name;
 use everleaf_pki::{Credential, KeySource};
@@ -31,10 +32,12 @@ impl Node {
                 let deleted = machine.store.accept()?;
                 Ok(Event::Accepted { deleted })
             })),
+            Effect::AskVersion { credential } => self.ask_version(kind, credential),
             Effect::Await {
                 pending,
                 credential,
-            } => self.await_verdict(kind, pending, credential),
+                silence_max,
+            } => self.await_verdict(kind, pending, credential, silence_max),
             Effect::CancelAwait => {
                 self.machine(kind).stop_waiting();
                 None
@@ -162,6 +165,17 @@ impl Node {
         })
     }
 
+    fn ask_version(&mut self, kind: Kind, credential: CredentialChoice) -> Option<Event> {
+        let Ok(access) = self.access(kind, credential) else {
+            return Some(Event::VersionAnswered { minor: None });
+        };
+        let client = self.client.clone();
+        self.answer_later(kind, async move {
+            let minor = csr_api::server_minor(&client, &access).await;
+            Event::VersionAnswered { minor }
+        })
+    }
+
     fn confirm(&mut self, kind: Kind, credential: CredentialChoice) -> Option<Event> {
         let access = match self.access(kind, credential) {
             Ok(access) => access,
@@ -188,6 +202,7 @@ impl Node {
         kind: Kind,
         pending: PendingRequest,
         credential: CredentialChoice,
+        silence_max: Option<Duration>,
     ) -> Option<Event> {
         let name = pending.name.clone();
         let waiter = if credential == CredentialChoice::ClientCredential {
@@ -203,7 +218,11 @@ impl Node {
         };
         let client = self.client.clone();
         let (wait, handle) = abortable(async move {
-            let outcome = csr_api::await_verdict(&client, waiter, &pending, &Patience::USUAL).await;
+            let patience = Patience {
+                silence: silence_max,
+                ..Patience::USUAL
+            };
+            let outcome = csr_api::await_verdict(&client, waiter, &pending, &patience).await;
             Event::Awaited { name, outcome }
         });
         let machine = self.machine(kind);

@@ -27,6 +27,7 @@ pub use chain::Chain;
 pub use credential::Credential;
 
 use crate::asn1::oid;
+use crate::extension::KeyUsageBits;
 use crate::key::{KeyError, PublicKey};
 use crate::request::{Subject, Template};
 use crate::{name, signature};
@@ -246,6 +247,12 @@ impl Leaf {
     /// Extended key usage holds serverAuth (or any), or is absent and so not limited.
     pub fn allows_server_auth(&self) -> bool {
         self.allows(oid::SERVER_AUTH)
+    }
+
+    /// Key usage holds key encipherment: the long form of a kubelet's usages.
+    pub fn allows_key_encipherment(&self) -> bool {
+        let usage = self.parts.body.key_usage.unwrap_or_default();
+        usage.contains(KeyUsageBits::KEY_ENCIPHERMENT)
     }
 
     /// True when `issuer`'s key made this certificate's signature and the names chain. Dates and

@@ -8,6 +8,7 @@
 //! | effect | carried out by | answer |
 //! |---|---|---|
 //! | [`Accept`](Effect::Accept) | `CertStore::accept` | `Accepted` or `StoreFailed` |
+//! | [`AskVersion`](Effect::AskVersion) | `GET /version` | `VersionAnswered` |
 //! | [`Await`](Effect::Await) | list and watch of one request | `Awaited` |
 //! | [`CancelAwait`](Effect::CancelAwait) | stop the watch | none |
 //! | [`Confirm`](Effect::Confirm) | one authenticated request | `ConfirmAnswered` |
@@ -25,6 +26,7 @@
 
 use crate::store::PendingRequest;
 use everleaf_pki::{Chain, Leaf, SignerName, Template, Usage};
+use std::time::Duration;
 
 /// Which credential authenticates a request to the server.
 ///
@@ -83,6 +85,11 @@ pub struct Order {
 pub enum Effect {
     /// The server accepted the current credential: record that in the store, then prune older files.
     Accept,
+    /// Ask the server for its version (`GET /version`): it decides how a request has to look.
+    AskVersion {
+        /// With what to authenticate.
+        credential: CredentialChoice,
+    },
     /// Wait for the verdict on a request, at most [`AWAIT_MAX`](crate::rotation::AWAIT_MAX).
     ///
     /// List, then watch, the object of this name; on a closed stream or 410 list again, pausing
@@ -90,12 +97,15 @@ pub enum Effect {
     /// Denied → `Denied`; condition Failed → `Failed`; Approved and a certificate → `Issued`;
     /// anything else, also a certificate without Approved, → go on waiting. Condition *types* count,
     /// not their status values. A 401 ends the wait at once with `Refused`; other errors are retried
-    /// inside the wait and end it with `TimedOut`.
+    /// inside the wait and end it with `TimedOut`. When `silence_max` passes and no condition was seen on it, the wait ends
+    /// with `Silent`.
     Await {
         /// The request; its `uid` is known.
         pending: PendingRequest,
         /// With what to authenticate.
         credential: CredentialChoice,
+        /// How long a request without any condition is awaited, when that means something.
+        silence_max: Option<Duration>,
     },
     /// Stop the running `Await`. Its answer, should it still come, is ignored.
     CancelAwait,

@@ -64,6 +64,11 @@ pub enum Event {
     },
     /// The wanted subject or SANs changed; `None` when there is nothing to ask for (no addresses yet).
     TemplateChanged(Option<Template>),
+    /// Answers `AskVersion`: the minor version of Kubernetes 1 that the server speaks for; `None` when it did not say.
+    VersionAnswered {
+        /// 21 for 1.21.
+        minor: Option<u32>,
+    },
 }
 
 /// What a `Load` found. Made from [`Opened`](crate::store::Opened) by
@@ -217,6 +222,8 @@ pub enum AwaitOutcome {
     Gone,
     /// The wait ended with this answer.
     Refused(Refusal),
+    /// No condition on it within `silence_max`.
+    Silent,
     /// No verdict within the limit.
     TimedOut,
     /// Issued, but what is in `status.certificate` is no chain.

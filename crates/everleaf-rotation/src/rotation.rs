@@ -16,6 +16,7 @@ mod answers;
 mod replies;
 mod spacing;
 mod trust;
+mod usage_form;
 mod verdict;
 
 #[cfg(test)]
@@ -35,6 +36,8 @@ use spacing::Spacing;
 use std::collections::VecDeque;
 use std::time::Duration;
 use trust::Trust;
+pub use usage_form::SILENCE_MAX;
+use usage_form::UsageForm;
 
 /// How long one `Await` may last; afterwards the same request is awaited again
 /// (client-go `certificate_manager.go`, `certificateWaitTimeout`).
@@ -81,8 +84,9 @@ pub struct Config {
     pub template: Option<Template>,
     /// Usages to ask for.
     pub usages: Vec<Usage>,
-    /// Usages to ask for, once, when the server rejects the others (API servers before 1.25 insist on
-    /// key encipherment). Empty for never.
+    /// The other form of usages: with key encipherment, which control planes before 1.25 insist on. The server's version
+    /// decides which form is asked; where it is not known, a rejection, or silence, brings one request in the other form.
+    /// Empty when there is no choice.
     pub usages_long: Vec<Usage>,
     /// `spec.expirationSeconds`; `None` leaves the lifetime to the signer, as a kubelet does.
     pub expiration_seconds: Option<i32>,
@@ -132,6 +136,7 @@ impl std::fmt::Display for Phase {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     Accepting,
+    AskingVersion,
     Awaiting(CredentialChoice),
     Confirming(CredentialChoice),
     Discarding,
@@ -198,8 +203,7 @@ pub struct Rotation {
     rekeyed_at: Option<Monotonic>,
     /// Why the running attempt was begun.
     attempt: Option<Cause>,
-    /// The server wants the long form of usages.
-    wants_long_usages: bool,
+    usage_form: UsageForm,
     trust: Trust,
     spacing: Spacing,
     published: Option<Fingerprint>,
@@ -237,7 +241,7 @@ impl Rotation {
             pending_ends: None,
             rekeyed_at: None,
             attempt: None,
-            wants_long_usages: false,
+            usage_form: UsageForm::default(),
             trust: Trust::default(),
             spacing: Spacing::default(),
             published: None,
@@ -294,7 +298,7 @@ impl Rotation {
                 Phase::Installing
             }
             Step::Awaiting(_) => Phase::Awaiting,
-            Step::Loading | Step::Preparing => Phase::Preparing,
+            Step::AskingVersion | Step::Loading | Step::Preparing => Phase::Preparing,
             Step::Submitting(_) => Phase::Submitting,
             Step::Idle if self.retry_at.is_some() => Phase::BackingOff,
             Step::Idle | Step::Confirming(_) => Phase::Waiting,

@@ -31,6 +31,9 @@ impl KeySource for SeededKeys {
     }
 }
 
+/// The minor version of Kubernetes 1 that the simulated server speaks for, as ours does.
+const SERVER_MINOR: u32 = 37;
+
 /// What a turn of a node leads to.
 #[derive(Debug)]
 pub enum Deed {
@@ -167,9 +170,15 @@ impl Node {
             return Some(Deed::PowerLost);
         }
         Some(match effect {
+            Effect::AskVersion { .. } => {
+                let minor = Some(SERVER_MINOR);
+                self.tell(now, Event::VersionAnswered { minor });
+                Deed::Done
+            }
             Effect::Await {
                 pending,
                 credential,
+                ..
             } => Deed::Call(Box::new(Call::Look(pending)), credential),
             Effect::CancelAwait => Deed::StopLooking,
             Effect::Confirm { credential } => {

@@ -16,6 +16,7 @@ const HASTE: Patience = Patience {
     pause_min: Duration::from_millis(1),
     pause_max: Duration::from_millis(4),
     limit: Duration::from_secs(60),
+    silence: None,
 };
 
 const SIGNER: &str = SignerName::KUBE_APISERVER_CLIENT_KUBELET;

@@ -2,7 +2,10 @@
 
 use super::spacing::Gate;
 use super::trust::candidates;
-use super::{AWAIT_MAX, CLOCK_STEP_MIN, Kind, PENDING_AGE_MAX, Rotation, Step, TEMPLATE_DEBOUNCE};
+use super::{
+    AWAIT_MAX, CLOCK_STEP_MIN, Kind, PENDING_AGE_MAX, Rotation, SILENCE_MAX, Step,
+    TEMPLATE_DEBOUNCE,
+};
 use crate::backoff::Schedule;
 use crate::deadline::rotation_deadline;
 use crate::effect::{CredentialChoice, Effect, Order};
@@ -10,7 +13,7 @@ use crate::notice::{Block, Cause, FailedStep, LeafSummary, Notice, StuckReason};
 use crate::standing::Standing;
 use crate::startup::{FirstStep, PendingState, Situation, first_step};
 use crate::time::{Monotonic, Now, Wake};
-use everleaf_pki::{Leaf, Template};
+use everleaf_pki::{Leaf, Template, Usage};
 use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
 
@@ -43,6 +46,7 @@ impl Rotation {
             return;
         }
         let step = match self.step {
+            Step::AskingVersion => FailedStep::Submit,
             Step::Awaiting(_) => {
                 self.effects.push_back(Effect::CancelAwait);
                 FailedStep::Await
@@ -104,6 +108,9 @@ impl Rotation {
             return self.ask(now, Step::Loading, Effect::Load);
         }
         self.unblock();
+        if let Some(credential) = self.must_ask_version(&step) {
+            return self.ask(now, Step::AskingVersion, Effect::AskVersion { credential });
+        }
         match step {
             FirstStep::Await(credential) => self.await_verdict(now, credential),
             FirstStep::Discard(reason) => self.discard(now, reason),
@@ -111,6 +118,33 @@ impl Rotation {
             FirstStep::Stuck(reason) => self.be_stuck(now, reason),
             FirstStep::Submit(credential) => self.submit(now, credential),
             FirstStep::Block(_) | FirstStep::Wait => {}
+        }
+    }
+
+    /// Before a request is made, sent or awaited, where the server's version decides how it has to look.
+    fn must_ask_version(&self, step: &FirstStep) -> Option<CredentialChoice> {
+        let is_about_request = matches!(
+            step,
+            FirstStep::Prepare(_) | FirstStep::Submit(_) | FirstStep::Await(_)
+        );
+        if !is_about_request || !self.has_choice_of_usages() || !self.usage_form.is_unasked() {
+            return None;
+        }
+        self.trust.best(&self.candidates())
+    }
+
+    pub(super) fn has_choice_of_usages(&self) -> bool {
+        !self.config.usages_long.is_empty()
+    }
+
+    /// The form to ask in now.
+    pub(super) fn usages(&self) -> &Vec<Usage> {
+        let was_long = |leaf: &Leaf| leaf.allows_key_encipherment();
+        let last_was_long = self.current.as_ref().is_some_and(was_long);
+        if self.has_choice_of_usages() && self.usage_form.is_long(last_was_long) {
+            &self.config.usages_long
+        } else {
+            &self.config.usages
         }
     }
 
@@ -199,6 +233,8 @@ impl Rotation {
         }
         if pending.uid.is_some() {
             PendingState::Submitted
+        } else if !self.usage_form.is_unasked() && pending.usages != *self.usages() {
+            PendingState::Outdated("the server wants the other form of usages")
         } else {
             PendingState::Prepared
         }
@@ -246,6 +282,7 @@ impl Rotation {
         }
         self.is_fresh = false;
         self.attempt = None;
+        self.usage_form.forget_version();
         match block {
             Some((block, wait)) if self.told.block != Some(block) => {
                 self.unblock();
@@ -319,11 +356,7 @@ impl Rotation {
             return;
         };
         self.begin_attempt(cause);
-        let usages = if self.wants_long_usages && !self.config.usages_long.is_empty() {
-            self.config.usages_long.clone()
-        } else {
-            self.config.usages.clone()
-        };
+        let usages = self.usages().clone();
         let order = Order {
             template,
             signer_name: self.config.signer_name.clone(),
@@ -364,10 +397,16 @@ impl Rotation {
             Effect::Await {
                 pending,
                 credential,
+                silence_max: self.silence_max(),
             },
         );
         self.answer_by = self.answer_by.plus(AWAIT_MAX);
         self.wait_for_answer(now);
+    }
+
+    /// Silence says something only where the form of the usages was a guess.
+    fn silence_max(&self) -> Option<Duration> {
+        (self.has_choice_of_usages() && self.usage_form.is_guess()).then_some(SILENCE_MAX)
     }
 
     pub(super) fn discard(&mut self, now: Now, reason: &'static str) {
@@ -398,6 +437,7 @@ impl Rotation {
         self.retry_at = None;
         self.is_fresh = false;
         self.attempt = None;
+        self.usage_form.forget_version();
         if self.stuck.is_some() {
             self.trust.forgive();
             self.must_load = true;

@@ -34,7 +34,8 @@ impl Rotation {
             | Event::Prepared(_)
             | Event::Reverted { .. }
             | Event::StoreFailed(_)
-            | Event::Submitted { .. } => self.take_answer(now, event),
+            | Event::Submitted { .. }
+            | Event::VersionAnswered { .. } => self.take_answer(now, event),
         }
     }
 
@@ -43,6 +44,10 @@ impl Rotation {
     fn take_answer(&mut self, now: Now, event: Event) {
         match (self.step, event) {
             (Step::Accepting, Event::Accepted { deleted }) => self.take_accepted(deleted),
+            (Step::AskingVersion, Event::VersionAnswered { minor }) => {
+                self.step = Step::Idle;
+                self.usage_form.learn(minor);
+            }
             (Step::Awaiting(credential), Event::Awaited { name, outcome })
                 if self.is_pending(&name) =>
             {
@@ -162,6 +167,10 @@ impl Rotation {
             }
             (_, Some(pending)) if is_first => {
                 let name = pending.name.clone();
+                if pending.usages != *self.usages() {
+                    // A second request in the other form, from before a restart.
+                    self.usage_form.switch();
+                }
                 self.tell(Notice::RequestResumed { name });
             }
             _ => {}
@@ -193,6 +202,7 @@ impl Rotation {
         self.stuck_rounds = 0;
         self.stuck = None;
         self.rekeyed_at = None;
+        self.usage_form.settle();
         self.tell(Notice::Installed {
             replaced,
             leaf: summary.clone(),
@@ -246,7 +256,11 @@ impl Rotation {
             Step::Installing(_) => FailedStep::Install,
             Step::Loading => FailedStep::Load,
             Step::Preparing => FailedStep::Prepare,
-            Step::Awaiting(_) | Step::Confirming(_) | Step::Idle | Step::Submitting(_) => return,
+            Step::AskingVersion
+            | Step::Awaiting(_)
+            | Step::Confirming(_)
+            | Step::Idle
+            | Step::Submitting(_) => return,
         };
         if self.step == Step::Accepting {
             let wait = Schedule::Patient.ceiling();

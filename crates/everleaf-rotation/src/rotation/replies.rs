@@ -88,11 +88,13 @@ impl Rotation {
                 self.take_unauthorized(now, FailedStep::Submit, credential, refusal);
             }
             RefusalClass::UsagesRejected
-                if !self.wants_long_usages && !self.config.usages_long.is_empty() =>
+                if self.has_choice_of_usages() && self.usage_form.switch() =>
             {
-                self.wants_long_usages = true;
                 self.attempt = None;
-                self.discard(now, "the server wants the long form of usages");
+                self.discard(
+                    now,
+                    "the server wants other usages; asking in the other form",
+                );
             }
             RefusalClass::UsagesRejected
             | RefusalClass::Forbidden { .. }
@@ -160,6 +162,17 @@ impl Rotation {
                     self.take_unauthorized(now, FailedStep::Await, credential, refusal);
                 } else {
                     self.fail_refused(now, FailedStep::Await, refusal);
+                }
+            }
+            AwaitOutcome::Silent => {
+                self.accepted_as(now, credential);
+                if self.usage_form.switch() {
+                    self.attempt = None;
+                    self.discard(
+                        now,
+                        "nobody said anything to it for 2 minutes, and the server's version is not known; asking once more \
+                         with the other usages, since control planes before 1.25 want key encipherment",
+                    );
                 }
             }
             AwaitOutcome::TimedOut => {

@@ -98,6 +98,75 @@ fn rejected_usages_are_asked_again_once_in_the_long_form() {
     world.assert_at_rest();
 }
 
+/// A controller manager before 1.25 says nothing to the short form; its server tells the version.
+#[test]
+fn an_old_control_plane_is_asked_in_the_long_form() {
+    let mut world = World::new(client_config());
+    world.server.minor = Some(21);
+    world.server.wants_key_encipherment = true;
+    world.run_for(minutes(1));
+    assert_eq!(world.csrs(), 1);
+    world.assert_at_rest();
+    // Its successor takes both; what worked is asked again.
+    world.server.minor = Some(29);
+    world.server.wants_key_encipherment = false;
+    world.run_for(days(330));
+    assert_eq!(world.csrs(), 2);
+    let long = client_config().usages_long;
+    let mut objects = world.server.objects.values();
+    assert!(objects.all(|object| object.pending.usages == long));
+}
+
+#[test]
+fn silence_brings_one_request_in_the_other_form() {
+    let mut world = World::new(client_config());
+    world.server.minor = None;
+    world.server.wants_key_encipherment = true;
+    world.run_for(seconds(110));
+    assert_eq!(world.csrs(), 1, "two minutes are not over");
+    let first = world.machine.pending().unwrap().clone();
+    world.run_for(minutes(1));
+    assert_eq!(world.csrs(), 2);
+    world.assert_at_rest();
+    let newest = world
+        .server
+        .objects
+        .values()
+        .find(|o| o.pending.name != first.name);
+    let newest = &newest.unwrap().pending;
+    assert_eq!(newest.usages, client_config().usages_long);
+    assert_ne!(newest.public_key, first.public_key);
+    // A renewal begins with what worked, also in a new process.
+    world.restart();
+    world.run_for(days(330));
+    assert_eq!(world.csrs(), 3);
+}
+
+#[test]
+fn silence_brings_no_third_request() {
+    for restarts in [false, true] {
+        let mut world = World::new(client_config());
+        world.server.minor = None;
+        world.server.approves = false;
+        world.run_for(minutes(5));
+        if restarts {
+            world.restart();
+        }
+        world.run_for(hours(3));
+        assert_eq!(world.csrs(), 2, "restarts: {restarts}");
+    }
+    // Where the version is known, or somebody approved, silence is for people to break.
+    let mut world = World::new(client_config());
+    world.server.approves = false;
+    world.run_for(hours(3));
+    assert_eq!(world.csrs(), 1);
+    let mut world = World::new(client_config());
+    world.server.minor = None;
+    world.server.ca_not_after = at("2000-01-01T00:00:00Z");
+    world.run_for(hours(3));
+    assert_eq!(world.csrs(), 1, "approved and unsigned");
+}
+
 #[test]
 fn an_unreachable_server_gets_the_same_request_when_it_is_back() {
     let mut world = World::new(client_config());

@@ -63,6 +63,10 @@ pub(super) struct Server {
     pub(super) distrusts_new: bool,
     /// IP addresses are left out of certificates.
     pub(super) drops_addresses: bool,
+    /// Minor version, if it tells.
+    pub(super) minor: Option<u32>,
+    /// As a controller manager before 1.25: requests without key encipherment are overlooked.
+    pub(super) wants_key_encipherment: bool,
     uids: u32,
 }
 
@@ -91,7 +95,9 @@ impl Server {
             chain: None,
         };
         self.objects.insert(pending.name.clone(), object);
-        if self.approves {
+        let is_overlooked =
+            self.wants_key_encipherment && !pending.usages.contains(&Usage::KeyEncipherment);
+        if self.approves && !is_overlooked {
             self.approve(&pending.name, now);
         }
         uid
@@ -130,6 +136,15 @@ impl Server {
     }
 }
 
+/// A wait for a verdict.
+#[derive(Clone)]
+struct Waiting {
+    pending: PendingRequest,
+    credential: CredentialChoice,
+    end: Monotonic,
+    silent_at: Option<Monotonic>,
+}
+
 /// The whole world.
 pub(super) struct World {
     pub(super) machine: Rotation,
@@ -144,7 +159,7 @@ pub(super) struct World {
     pub(super) nap_max: Duration,
     pub(super) notices: Vec<Notice>,
     pub(super) published: Option<Leaf>,
-    awaiting: Option<(PendingRequest, CredentialChoice, Monotonic)>,
+    awaiting: Option<Waiting>,
     config: Config,
     keys: u64,
 }
@@ -207,6 +222,8 @@ impl World {
             dates: None,
             distrusts_new: false,
             drops_addresses: false,
+            minor: Some(37),
+            wants_key_encipherment: false,
             uids: 0,
         };
         let is_client = config.kind == Kind::Client;
@@ -312,12 +329,12 @@ impl World {
 
     /// One turn: a verdict if there is one, the timeout, and all effects.
     pub(super) fn turn(&mut self) {
-        if let Some((pending, credential, end)) = self.awaiting.clone()
-            && let Some(outcome) = self.verdict(&pending, credential, end)
+        if let Some(waiting) = self.awaiting.clone()
+            && let Some(outcome) = self.outcome(&waiting)
         {
             self.awaiting = None;
             self.tell(Event::Awaited {
-                name: pending.name,
+                name: waiting.pending.name,
                 outcome,
             });
         }
@@ -359,20 +376,41 @@ impl World {
         panic!("the machine spins: {:#?}", self.notices);
     }
 
+    fn outcome(&mut self, waiting: &Waiting) -> Option<AwaitOutcome> {
+        let pending = &waiting.pending;
+        let verdict = self.verdict(pending, waiting.credential, waiting.end);
+        let object = self.server.objects.get(&pending.name);
+        let is_silent = object.is_some_and(|object| object.condition.is_none())
+            && waiting.silent_at.is_some_and(|at| at <= self.monotonic);
+        verdict.or_else(|| is_silent.then_some(AwaitOutcome::Silent))
+    }
+
     fn perform(&mut self, effect: Effect) -> Option<Event> {
         match effect {
+            Effect::AskVersion { credential } => Some(Event::VersionAnswered {
+                minor: match self.refusal(credential) {
+                    Some(_) => None,
+                    None => self.server.minor,
+                },
+            }),
             Effect::Await {
                 pending,
                 credential,
+                silence_max,
             } => {
-                let end = self.monotonic.plus(AWAIT_MAX);
-                if let Some(outcome) = self.verdict(&pending, credential, end) {
+                let waiting = Waiting {
+                    pending,
+                    credential,
+                    end: self.monotonic.plus(AWAIT_MAX),
+                    silent_at: silence_max.map(|silence| self.monotonic.plus(silence)),
+                };
+                if let Some(outcome) = self.outcome(&waiting) {
                     return Some(Event::Awaited {
-                        name: pending.name,
+                        name: waiting.pending.name,
                         outcome,
                     });
                 }
-                self.awaiting = Some((pending, credential, end));
+                self.awaiting = Some(waiting);
                 None
             }
             Effect::CancelAwait => {
