@@ -26,7 +26,7 @@ Tasks:
   interop Build the release binary, run it beside the real Kubernetes programs; arguments as for e2e, and
           --write-document writes docs/compatibility.md
   record  Play the request lists of tests/recordings against the real kube-apiserver and write its answers anew;
-          arguments select lists by name
+          arguments select lists by name (matrix and client-certificates are two)
   measure Build the release binary and print the table of docs/performance.md; an argument sets the number
           of certificates
 ";

@@ -37,11 +37,11 @@ func bundles(m *matrix) {
 	m.addIn(only.Name, "bundle/only-a-leaf", leaf)
 	m.addIn(only.Name, "bundle/only-a-leaf-other", m.leaf(root))
 	m.addIn(only.Name, "bundle/only-a-leaf-none")
-	m.doubtful(root, ends(second))
+	m.doubtful(root, second)
 }
 
 // doubtful are bundles that a server had better not start with. What it does then is the bundle's verdict.
-func (m *matrix) doubtful(root *entity, second string) {
+func (m *matrix) doubtful(root, second *entity) {
 	t := func(edits ...edit) *entity { return m.authority("doubtful", edits...) }
 	constraint := func(value []byte) edit { return also(extend(oidNameConstraints, true, value)) }
 	for _, c := range []struct {
@@ -74,8 +74,9 @@ func (m *matrix) doubtful(root *entity, second string) {
 		{"algorithms-differ", t(func(t *template) { t.inner = identifier(oidUnknown) })},
 		{"san-bad-ip", t(also(alternative(ipBytes(1))))},
 	} {
-		b := m.bundle("doubtful-" + c.name).add(c.root).text(second)
-		m.addIn(b.Name, "bundle/"+b.Name, m.leaf(root))
+		b := m.bundle("doubtful-"+c.name).add(c.root, second)
+		m.addIn(b.Name, "bundle/"+b.Name, m.leaf(c.root))
+		m.addIn(b.Name, "bundle/"+b.Name+"-second", m.leaf(second))
 	}
 	bad := root.as([]byte("garbage"))
 	m.bundle("doubtful-last").add(root, bad)

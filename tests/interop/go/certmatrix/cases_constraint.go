@@ -41,7 +41,7 @@ func nameForms(m *matrix) {
 			{"empty", list(dns(""))}, {"blank", list(dns("a b.example.org"))}, {"two-dots", list(dns("a..example.org"))},
 			{"one-of-two", list(dns("example.org"), dns("example.com"))}, {"email-other", list(email("a@example.com"))}, {"ip", list(ip("10.0.0.1"))},
 			{"uri-other", list(uri("https://example.com/"))}, {"uri-without-host", list(uri("urn:a:b"))}, {"uri-ip", list(uri("https://10.0.0.1/"))},
-			{"email-unreadable", list(email("a@b@c"))}, {"other-name", list(otherName("1.2.3", utf8s("x")))}, {"directory", list(directory(named("x")))},
+			{"email-two-at", list(email("a@b@c"))}, {"email-unreadable", list(email("a b@c"))}, {"other-name", list(otherName("1.2.3", utf8s("x")))}, {"directory", list(directory(named("x")))},
 			{"long-label", list(dns("a23456789012345678901234567890123456789012345678901234567890123456789.example.org"))},
 		}},
 		{"dns-dot", list(dns(".example.org")), nil, []sans{
@@ -57,6 +57,14 @@ func nameForms(m *matrix) {
 		}},
 		{"dns-two", list(dns("example.org"), dns("example.com")), nil, []sans{
 			{"first", list(dns("a.example.org"))}, {"second", list(dns("a.example.com"))}, {"both", list(dns("example.org"), dns("example.com"))}, {"other", list(dns("example.net"))},
+		}},
+		{"dns-dot-excluded", nil, list(dns(".example.org")), []sans{
+			{"same", list(dns("example.org"))}, {"below", list(dns("a.example.org"))}, {"wildcard", list(dns("*.example.org"))}, {"wildcard-above", list(dns("*.org"))},
+		}},
+		{"dns-one-label-excluded", nil, list(dns("org")), []sans{{"same", list(dns("org"))}, {"below", list(dns("a.org"))}, {"wildcard", list(dns("*.org"))}, {"star", list(dns("*"))}}},
+		{"dns-many", list(dns("a.com"), dns("a-a.com"), dns("a.a.com"), dns("EXAMPLE.org"), dns("b.example.ORG"), dns(".dot.net"), dns("x.dot.net")), nil, []sans{
+			{"hyphen", list(dns("x.a-a.com"))}, {"inner", list(dns("a.a.com"))}, {"case", list(dns("c.Example.Org"))}, {"dot", list(dns("y.dot.net"))},
+			{"dot-same", list(dns("dot.net"))}, {"other", list(dns("a--a.com"))}, {"underscore", list(dns("_.a.com"))},
 		}},
 		{"dns-all", list(dns("")), nil, []sans{{"any", list(dns("a.b"))}, {"none", nil}, {"empty", list(dns(""))}}},
 		{"dns-nothing", nil, list(dns("")), []sans{{"any", list(dns("a.b"))}, {"none", nil}, {"ip", list(ip("10.0.0.1"))}, {"empty", list(dns(""))}}},
@@ -87,7 +95,7 @@ func nameFormsOfPlaces(m *matrix) {
 			{"case", list(uri("SPIFFE://EXAMPLE.ORG/x"))}, {"port", list(uri("https://example.org:8443/"))}, {"port-empty", list(uri("https://example.org:/"))},
 			{"user", list(uri("https://example.org@example.com/"))}, {"user-inside", list(uri("https://a@example.org/"))}, {"no-host", list(uri("urn:example.org"))},
 			{"relative", list(uri("/example.org"))}, {"scheme-only", list(uri("spiffe:///a"))}, {"ip4", list(uri("https://10.0.0.1/"))}, {"ip6", list(uri("https://[::1]/"))},
-			{"ip6-port", list(uri("https://[::1]:1/"))}, {"dns-other", list(dns("example.com"))}, {"none", nil},
+			{"ip6-port", list(uri("https://[::1]:1/"))}, {"wildcard", list(uri("https://*.example.org/"))}, {"escaped", list(uri("https://ex%61mple.org/"))}, {"dns-other", list(dns("example.com"))}, {"none", nil},
 		}},
 		{"uri-dot", list(uri(".example.org")), nil, []sans{{"same", list(uri("spiffe://example.org/a"))}, {"below", list(uri("spiffe://a.example.org/a"))}}},
 		{"uri-excluded", nil, list(uri("example.org")), []sans{
@@ -101,6 +109,7 @@ func nameFormsOfPlaces(m *matrix) {
 		}},
 		{"ip4-host-bits", list(subnet("10.5.5.5/8")), nil, []sans{{"above", list(ip("10.9.0.1"))}, {"below", list(ip("10.1.0.1"))}, {"outside", list(ip("11.0.0.1"))}}},
 		{"ip4-two-host-bits", list(subnet("9.0.0.0/8"), subnet("10.5.5.5/8")), nil, []sans{{"above", list(ip("10.9.0.1"))}, {"below", list(ip("10.1.0.1"))}, {"first", list(ip("9.1.1.1"))}}},
+		{"ip4-excluded-two-host-bits", nil, list(subnet("9.0.0.0/8"), subnet("10.5.5.5/8")), []sans{{"above", list(ip("10.9.0.1"))}, {"below", list(ip("10.1.0.1"))}}},
 		{"ip4-all", list(subnet("0.0.0.0/0")), nil, []sans{{"any", list(ip("1.2.3.4"))}, {"ip6", list(ip("::1"))}}},
 		{"ip4-one", list(subnet("10.0.0.1/32")), nil, []sans{{"same", list(ip("10.0.0.1"))}, {"next", list(ip("10.0.0.2"))}}},
 		{"ip4-excluded", nil, list(subnet("10.0.0.0/8")), []sans{

@@ -64,6 +64,12 @@ func dateForms(m *matrix) {
 	} {
 		m.plain("date/"+c.name, dates(c.from, c.until))
 	}
+	m.validities(utc)
+}
+
+// validities are about the pair of times, and about those of authorities.
+func (m *matrix) validities(utc func(string) []byte) {
+	general := func(s string) []byte { return raw(tagGeneralTime, s) }
 	m.plain("date/only-from", field(fieldValidity, seq(m.hours(-2))))
 	m.plain("date/none", field(fieldValidity, seq()))
 	m.plain("date/three", field(fieldValidity, seq(m.hours(-2), m.hours(48), m.hours(-1))))

@@ -1,12 +1,17 @@
 package main
 
+import "encoding/asn1"
+
 // encodings are about bytes that say the right thing in a wrong way, or more than they should.
 func encodings(m *matrix) {
 	whole := func(f func(der []byte) []byte) edit { return func(t *template) { t.whole = f } }
 	tbs := func(f func(der []byte) []byte) edit { return func(t *template) { t.tbs = f } }
 	outer := func(f func([][]byte) [][]byte) edit { return func(t *template) { t.outer = f } }
-	// content is what stands behind a header of four octets: every certificate here is longer than 255 octets.
-	content := func(der []byte) []byte { return der[4:] }
+	content := func(der []byte) []byte {
+		var element asn1.RawValue
+		must(asn1.Unmarshal(der, &element))
+		return element.Bytes
+	}
 	after := func(at int) edit {
 		return fields(func(parts [][]byte) [][]byte {
 			parts[at] = append(parts[at][:len(parts[at]):len(parts[at])], 5, 0)
@@ -22,8 +27,11 @@ func encodings(m *matrix) {
 	m.plain("der/indefinite", whole(func(der []byte) []byte { return indefinite(tagSequence, content(der)) }))
 	m.plain("der/set", whole(func(der []byte) []byte { return append([]byte{tagSet}, der[1:]...) }))
 	m.plain("der/primitive", whole(func(der []byte) []byte { return append([]byte{0x10}, der[1:]...) }))
-	m.plain("der/length-too-long", whole(func(der []byte) []byte { return append([]byte{der[0], der[1], der[2], der[3] + 1}, content(der)...) }))
-	m.plain("der/length-of-5-octets", whole(func(der []byte) []byte { return append([]byte{der[0], 0x85, 0, 0, 0, der[2], der[3]}, content(der)...) }))
+	m.plain("der/length-too-long", whole(func(der []byte) []byte { return der[:len(der)-2] }))
+	m.plain("der/length-of-5-octets", whole(func(der []byte) []byte {
+		inside := content(der)
+		return join([]byte{tagSequence, 0x85, 0, 0, 0, byte(len(inside) >> 8), byte(len(inside))}, inside)
+	}))
 	m.plain("der/high-tag", whole(func(der []byte) []byte { return append([]byte{0x3f, 0x10}, der[1:]...) }))
 	m.plain("der/field-after-signature", outer(func(p [][]byte) [][]byte { return append(p, null()) }))
 	m.plain("der/octets-after-signature", outer(func(p [][]byte) [][]byte { return append(p, []byte{1, 2, 3}) }))

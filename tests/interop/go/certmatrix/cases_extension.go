@@ -165,6 +165,11 @@ func alternativeNames(m *matrix) {
 	} {
 		m.plain("san/"+c.name, also(alternative(c.names...)))
 	}
+	criticalNames(m)
+}
+
+// criticalNames are alternative names that somebody must understand, and such that nobody can read.
+func criticalNames(m *matrix) {
 	critical := func(names ...[]byte) edit { return also(extend(oidSubjectAltName, true, seq(names...))) }
 	m.plain("san/critical-dns", critical(dns("a")))
 	m.plain("san/critical-other-name", critical(otherName("1.2.3", null())))

@@ -31,6 +31,11 @@ func leafKeys(m *matrix) {
 	}
 	m.plain("key/rsa-exponent-3", with(rsaExponent3(2048)))
 	m.plain("key/rsa-tls12", with(rsaKey(2048))).TLS12 = true
+	leafKeyInfos(m)
+}
+
+// leafKeyInfos are about how a key is written.
+func leafKeyInfos(m *matrix) {
 	// The key that signs the handshake is not asked for where the certificate's cannot be used at all.
 	k, r := p256(), rsaKey(2048)
 	point, modulus := k.point(), r.point()

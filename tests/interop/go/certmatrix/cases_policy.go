@@ -68,6 +68,11 @@ func policyRules(m *matrix) {
 	chain("any-with-qualifier", e(extend(oidPolicies, true, seq(seq(oid(anyPolicy), seq(seq(oid("1.3.6.1.5.5.7.2.2"), seq())))))), e(policies(gold), explicit))
 	huge := "1.3.340282366920938463463374607431768211455"
 	chain("huge-arc", e(policies(huge)), e(policies(huge), explicit))
+	policyPaths(m, explicit)
+}
+
+// policyPaths are about which certificates of a chain count.
+func policyPaths(m *matrix, explicit extension) {
 	// What a root says of policies is not part of the path.
 	root := m.root("policy/root-explicit", also(policies(gold), explicit, inhibitAny(0)))
 	m.add("policy/root-explicit", m.leaf(root))

@@ -146,7 +146,14 @@ func signaturesBroken(m *matrix) {
 			}
 		}
 	}
-	m.plain("signature/bits-unused-1", outer(func(b []byte) []byte { return bits(1, b...) }))
+	// The last bit is chance; it must not be.
+	for bit, name := range []string{"clear", "set"} {
+		e := m.leaf(m.ca, outer(func(b []byte) []byte { return bits(1, b...) }))
+		for int(e.der[len(e.der)-1]&1) != bit {
+			e = m.leaf(m.ca, outer(func(b []byte) []byte { return bits(1, b...) }))
+		}
+		m.add("signature/bits-unused-1-"+name, e)
+	}
 	m.plain("signature/bits-unused-4-shifted", outer(shifted))
 	m.plain("signature/in-octets", outer(func(b []byte) []byte { return octets(b) }))
 	m.plain("signature/missing", func(t *template) { t.outer = func(parts [][]byte) [][]byte { return parts[:2] } })
