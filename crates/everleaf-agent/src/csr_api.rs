@@ -38,7 +38,7 @@ pub(crate) struct Patience {
     /// The whole wait.
     limit: Duration,
     /// The wait for any condition at all, if that is limited.
-    pub(crate) silence: Option<Duration>,
+    silence: Option<Duration>,
 }
 
 impl Patience {
@@ -49,6 +49,14 @@ impl Patience {
         limit: AWAIT_MAX,
         silence: None,
     };
+
+    /// As usual, and so long for a request without any condition.
+    pub(crate) fn with_silence(silence: Option<Duration>) -> Self {
+        Self {
+            silence,
+            ..Self::USUAL
+        }
+    }
 
     /// The pause after `failure`, which follows one of `last`.
     fn after(&self, failure: &Failure, last: Duration) -> Duration {

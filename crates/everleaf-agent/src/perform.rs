@@ -218,10 +218,7 @@ impl Node {
         };
         let client = self.client.clone();
         let (wait, handle) = abortable(async move {
-            let patience = Patience {
-                silence: silence_max,
-                ..Patience::USUAL
-            };
+            let patience = Patience::with_silence(silence_max);
             let outcome = csr_api::await_verdict(&client, waiter, &pending, &patience).await;
             Event::Awaited { name, outcome }
         });

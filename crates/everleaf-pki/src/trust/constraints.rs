@@ -4,8 +4,8 @@
 //! in a URI or e-mail constraint covers its subdomains, too; a leading dot means "subdomains only" for all three; and a
 //! name that cannot be compared (a URI without host or with an address for one) is refused under any constraint. Forms that
 //! are not compared (directory names, other names) make a critical extension unhandled.
-//! An IPv4 address written in 16 octets is permitted only by networks of such addresses, as in Go; it is, besides, compared
-//! with what excludes the IPv4 address: Go lets it pass.
+//! An IPv4 address written in 16 octets is permitted only by networks of such addresses, and excluded by what excludes either
+//! form.
 
 use crate::asn1::{self, Element};
 use crate::extension::ExtensionError;
@@ -194,8 +194,8 @@ impl Network {
     }
 }
 
-/// An address in 16 octets that is an IPv4 address needs a network of such; and of several networks Go finds only those that
-/// do not begin above the address, which matters where host bits are set in their addresses.
+/// An address in 16 octets that is an IPv4 address needs a network of such; and of several networks only those count that do
+/// not begin above the address, which matters where host bits are set in their addresses.
 fn is_permitted(networks: &[Network], octets: &[u8]) -> bool {
     let is_mapped = |octets: &[u8]| ipv4_mapped(octets).is_some();
     networks.iter().any(|network| {
