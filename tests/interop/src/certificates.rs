@@ -86,6 +86,26 @@ pub(crate) fn play(stack: &mut Stack<'_>, server: Server) -> Result<Recording> {
     Ok(recording)
 }
 
+/// A client of Go that keeps TLS sessions renews its certificate: three connections each over TLS 1.3 and 1.2.
+pub(crate) fn resume(stack: &mut Stack<'_>) -> Result<()> {
+    stack.add(&Part::EverleafApiserver(&[]))?;
+    let authority = stack.authority()?;
+    let (certificate, key) = (authority.certificate(), authority.key());
+    let server = format!("https://127.0.0.1:{}", stack.port()?);
+    let flags = [
+        "resume",
+        "--server",
+        &server,
+        "--ca",
+        arg(certificate),
+        "--signer-cert",
+        arg(certificate),
+        "--signer-key",
+        arg(key),
+    ];
+    certmatrix(stack, &flags).map(drop)
+}
+
 /// Whether the server starts. It must say that the bundle is why not: any other end is a failure of the play.
 fn start(stack: &mut Stack<'_>, server: Server, flags: &[&str]) -> Result<bool> {
     match stack.add(&server.part(flags)) {

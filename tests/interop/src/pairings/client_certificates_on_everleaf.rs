@@ -26,6 +26,10 @@ fn run(sandbox: &Sandbox) -> Result<Verdict> {
     sandbox.point("each certificate is who kube-apiserver says", || {
         judge(&recorded, &ours)
     })?;
+    sandbox.point(
+        "who keeps TLS sessions goes on as his renewed certificate",
+        || certificates::resume(&mut stack),
+    )?;
     Ok(Verdict::Passed)
 }
 
