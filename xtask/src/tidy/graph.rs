@@ -9,15 +9,27 @@ use std::process::Command;
 
 /// Edges between our crates, ARCHITECTURE.md's picture as a table: (crate, what it may depend on).
 /// They hold for normal, build and dev dependencies alike.
-const EDGES: [(&str, &[&str]); 13] = [
+const EDGES: [(&str, &[&str]); 14] = [
+    ("everleaf-tls", &[]),
     ("everleaf-pki", &[]),
     ("everleaf-api", &[]),
     ("everleaf-rotation", &["everleaf-pki"]),
-    ("everleaf-apiserver", &["everleaf-api", "everleaf-pki"]),
-    ("everleaf-controllers", &["everleaf-api", "everleaf-pki"]),
+    (
+        "everleaf-apiserver",
+        &["everleaf-api", "everleaf-pki", "everleaf-tls"],
+    ),
+    (
+        "everleaf-controllers",
+        &["everleaf-api", "everleaf-pki", "everleaf-tls"],
+    ),
     (
         "everleaf-agent",
-        &["everleaf-rotation", "everleaf-api", "everleaf-pki"],
+        &[
+            "everleaf-rotation",
+            "everleaf-api",
+            "everleaf-pki",
+            "everleaf-tls",
+        ],
     ),
     (
         "everleaf-sim",

@@ -31,6 +31,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 const PROXY_ANSWER_BYTES_MAX: usize = 8 << 10;
 /// Largest response head.
 const HEAD_BYTES_MAX: usize = 64 << 10;
+/// Most header lines of a response; a server may warn of many fields.
+const HEAD_LINES_MAX: usize = 1_000;
 
 /// What sends requests over one connection.
 pub(super) type Sender = SendRequest<Full<Bytes>>;
@@ -54,9 +56,13 @@ pub(super) async fn connect(access: &Access, clock: &Arc<dyn Clock>) -> Result<S
         .map_err(|error| tls_failure(cluster, &error))?;
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(HEAD_LINES_MAX)
         .handshake(TokioIo::new(tls))
         .await
-        .map_err(|error| Failure::unreachable(format!("{}: {error}", cluster.server)))?;
+        .map_err(|error| {
+            let why = everleaf_tls::chain_words(&error);
+            Failure::unreachable(format!("{}: {why}", cluster.server))
+        })?;
     // Ends when the sender is dropped and nothing is in flight; its errors reach the request.
     tokio::spawn(connection);
     Ok(sender)
@@ -194,7 +200,10 @@ fn tls_failure(cluster: &Cluster, error: &std::io::Error) -> Failure {
         .get_ref()
         .and_then(|source| source.downcast_ref::<rustls::Error>());
     let Some(rustls::Error::InvalidCertificate(certificate)) = cause else {
-        return Failure::unreachable(format!("{server}: TLS handshake failed: {error}"));
+        return Failure::unreachable(format!(
+            "{server}: TLS handshake failed: {}",
+            everleaf_tls::chain_words(error)
+        ));
     };
     let dates = |text: String| Failure {
         class: FailureClass::ServerCertificateDates,
@@ -220,9 +229,7 @@ fn tls_failure(cluster: &Cluster, error: &std::io::Error) -> Failure {
              certificate-authority"
             ))
         }
-        other => Failure::unreachable(format!(
-            "{server}: its certificate is not acceptable: {other}"
-        )),
+        _ => Failure::unreachable(format!("{server}: {}", everleaf_tls::chain_words(error))),
     }
 }
 

@@ -207,7 +207,8 @@ async fn a_server_of_another_ca_or_name_is_not_spoken_to() {
         .get(&access(cluster.clone(), Identity::Anonymous), "/x")
         .await
         .unwrap_err();
-    assert!(failure.message.contains("not acceptable"), "{failure}");
+    let told = "the certificate is for localhost, 127.0.0.1, not for else.example";
+    assert!(failure.message.contains(told), "{failure}");
     cluster.tls_server_name = Some("localhost".to_owned());
     let named = access(cluster, Identity::Anonymous);
     client().get(&named, "/x").await.unwrap();
