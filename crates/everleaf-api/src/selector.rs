@@ -1,6 +1,7 @@
 //! Label selectors (set-based) and field selectors, parsed from query text.
 
 use serde_json::{Map, Value};
+use std::fmt;
 
 use crate::fields::quote;
 use crate::meta;
@@ -120,6 +121,22 @@ enum Token {
     Less,
 }
 
+impl fmt::Display for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Word(word) => word,
+            Self::Comma => ",",
+            Self::Open => "(",
+            Self::Close => ")",
+            Self::Not => "!",
+            Self::Equals => "=",
+            Self::NotEquals => "!=",
+            Self::Greater => ">",
+            Self::Less => "<",
+        })
+    }
+}
+
 fn tokens(text: &str) -> Result<Vec<Token>, String> {
     if text.len() > SELECTOR_BYTES_MAX {
         return Err(format!(
@@ -175,8 +192,8 @@ impl<I: Iterator<Item = Token>> Parser<'_, I> {
     fn expect(&mut self, wanted: &Token) -> Result<(), String> {
         match self.tokens.next() {
             Some(found) if found == *wanted => Ok(()),
-            Some(found) => self.fail(&format!("found {found:?}, expected {wanted:?}")),
-            None => self.fail(&format!("it ends where {wanted:?} is expected")),
+            Some(found) => self.fail(&format!("found '{found}', expected: '{wanted}'")),
+            None => self.fail(&format!("it ends where '{wanted}' is expected")),
         }
     }
 

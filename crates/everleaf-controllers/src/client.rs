@@ -14,6 +14,7 @@ use crate::telemetry::Telemetry;
 use crate::uptime::Uptime;
 use bytes::Bytes;
 use everleaf_api::Status;
+use everleaf_tls::chain_words;
 use http::header::{ACCEPT, CONTENT_TYPE, DATE, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, Method, Request, Response};
 use http_body_util::{BodyExt, Limited};
@@ -322,7 +323,7 @@ async fn read_answer(response: Response<Body>, bytes_max: usize) -> Result<Bytes
         Err(error) if error.is::<http_body_util::LengthLimitError>() => {
             return Err(ApiError::TooLarge(bytes_max));
         }
-        Err(error) => return Err(ApiError::Unreachable(chain_text(&*error))),
+        Err(error) => return Err(ApiError::Unreachable(cause_words(&*error))),
     };
     if head.status.is_success() {
         return Ok(bytes);
@@ -354,23 +355,16 @@ async fn read_answer(response: Response<Body>, bytes_max: usize) -> Result<Bytes
 /// What went wrong, without the names of the layers that passed it on.
 fn transport_text(error: &kube::Error) -> String {
     match error {
-        kube::Error::Service(cause) => chain_text(&**cause),
-        kube::Error::HyperError(cause) => chain_text(cause),
-        other => chain_text(other),
+        kube::Error::Service(cause) => cause_words(&**cause),
+        kube::Error::HyperError(cause) => cause_words(cause),
+        other => cause_words(other),
     }
 }
 
-/// An error and its causes, each once.
-fn chain_text(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        cause = error.source();
+/// An error and its causes in words, without hyper-util's `client error (Connect)`, which says only what it is around.
+fn cause_words(error: &(dyn std::error::Error + 'static)) -> String {
+    match error.source() {
+        Some(cause) if error.to_string().starts_with("client error (") => cause_words(cause),
+        _ => chain_words(error),
     }
-    text
 }

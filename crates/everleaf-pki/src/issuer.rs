@@ -368,8 +368,12 @@ impl Issuer {
         now: Timestamp,
     ) -> Result<ValidityPeriod, IssueError> {
         let ca_not_after = self.certificate.not_after();
-        let out_of_range =
-            |_| IssueError::Issuer(format!("the lifetime {duration:?} is out of range"));
+        let out_of_range = |_| {
+            IssueError::Issuer(format!(
+                "the lifetime of {} seconds is out of range",
+                duration.as_secs()
+            ))
+        };
         let not_before = now.checked_sub(backdate).map_err(out_of_range)?;
         if not_before >= ca_not_after {
             return Err(IssueError::Issuer(format!(

@@ -26,6 +26,7 @@ use crate::signature::SignatureAlgorithm;
 use aws_lc_rs::encoding::{
     AsBigEndian, AsDer, EcPrivateKeyBin, EcPrivateKeyRfc5915Der, Pkcs8V1Der,
 };
+use aws_lc_rs::error::KeyRejected;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa;
 use aws_lc_rs::signature::{
@@ -182,7 +183,7 @@ impl PrivateKey {
     /// As [`Self::from_pem`].
     pub fn from_der(der: &[u8]) -> Result<Self, KeyError> {
         let rejected =
-            |error: aws_lc_rs::error::KeyRejected| KeyError::malformed_private(error.to_string());
+            |error: KeyRejected| KeyError::malformed_private(rejection(error.description_()));
         let pair = match Format::sniff(der)? {
             Format::Pkcs8Rsa => Pair::Rsa(RsaKeyPair::from_pkcs8(der).map_err(weak_rsa)?),
             Format::Pkcs1 => Pair::Rsa(RsaKeyPair::from_der(der).map_err(weak_rsa)?),
@@ -502,8 +503,24 @@ fn rsa_size(bits: u32) -> Result<rsa::KeySize, KeyError> {
 }
 
 /// AWS-LC refuses RSA keys outside 2048 to 8192 bits, and says only a word about it.
-fn weak_rsa(error: aws_lc_rs::error::KeyRejected) -> KeyError {
+fn weak_rsa(error: KeyRejected) -> KeyError {
     KeyError::malformed_private(format!(
-        "RSA key rejected ({error}); it must be consistent and have {RSA_BITS_MIN} to {RSA_BITS_MAX} bits"
+        "the RSA key is refused, {}; it must be consistent and have {RSA_BITS_MIN} to {RSA_BITS_MAX} bits",
+        rejection(error.description_())
     ))
+}
+
+/// What AWS-LC means by the word with which it refuses a key.
+fn rejection(word: &str) -> &'static str {
+    match word {
+        "InconsistentComponents" => "its parts contradict each other",
+        "InvalidComponent" => "one of its parts has no possible value",
+        "InvalidEncoding" => "it is not encoded as a key of its kind",
+        "PublicKeyIsMissing" => "its public half is missing",
+        "TooLarge" => "it is too large",
+        "TooSmall" => "it is too small",
+        "VersionNotSupported" => "its format has a version that is not supported",
+        "WrongAlgorithm" => "it is of another kind than it says",
+        _ => "the cryptographic library does not take it",
+    }
 }

@@ -8,6 +8,7 @@ use aws_lc_rs::signature::{
 use der::asn1::{AnyRef, ObjectIdentifier};
 use der::{Decode, Reader, SliceReader};
 use spki_types::AlgorithmIdentifierRef;
+use std::fmt;
 use x509_cert::spki as spki_types;
 
 /// A signature algorithm that Everleaf makes or checks.
@@ -29,6 +30,28 @@ pub(crate) enum Hash {
     Sha512,
 }
 
+impl fmt::Display for SignatureAlgorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ecdsa(hash) => write!(f, "ECDSA with {hash}"),
+            Self::Ed25519 => f.write_str("Ed25519"),
+            Self::RsaPkcs1(hash) => write!(f, "RSA with {hash}"),
+            Self::RsaPss(hash) => write!(f, "RSA-PSS with {hash}"),
+        }
+    }
+}
+
+impl fmt::Display for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sha1 => "SHA-1",
+            Self::Sha256 => "SHA-256",
+            Self::Sha384 => "SHA-384",
+            Self::Sha512 => "SHA-512",
+        })
+    }
+}
+
 /// Why a signature does not count.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SignatureError {
@@ -38,12 +61,12 @@ pub(crate) enum SignatureError {
     BrokenAlgorithm(&'static str),
     #[error("malformed signature algorithm")]
     Malformed,
-    #[error("a signature by {algorithm:?} cannot come from a key of kind {kind}")]
+    #[error("a signature by {algorithm} cannot come from a key of kind {kind}")]
     KeyMismatch {
         algorithm: SignatureAlgorithm,
         kind: PublicKeyKind,
     },
-    #[error("{algorithm:?} signatures of {kind} keys cannot be checked here: {hint}")]
+    #[error("{algorithm} signatures of {kind} keys cannot be checked here: {hint}")]
     Unverifiable {
         algorithm: SignatureAlgorithm,
         kind: PublicKeyKind,

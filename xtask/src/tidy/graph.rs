@@ -18,7 +18,10 @@ const EDGES: [(&str, &[&str]); 15] = [
         "everleaf-apiserver",
         &["everleaf-api", "everleaf-pki", "everleaf-tls"],
     ),
-    ("everleaf-controllers", &["everleaf-api", "everleaf-pki"]),
+    (
+        "everleaf-controllers",
+        &["everleaf-api", "everleaf-pki", "everleaf-tls"],
+    ),
     (
         "everleaf-agent",
         &[

@@ -30,6 +30,7 @@ pub(crate) fn check(root: &Path, files: &[PathBuf]) -> Result<Vec<String>> {
         findings.extend(forbidden_words(&name, &text));
         if file.extension().is_some_and(|extension| extension == "rs") {
             findings.extend(rust_file(&name, &text));
+            findings.extend(debug_text(&name, &text));
         }
         if file.file_name().is_some_and(|name| name == "Cargo.toml") && name != "Cargo.toml" {
             findings.extend(manifest(&name, &text));
@@ -73,6 +74,40 @@ fn forbidden_words(name: &str, text: &str) -> Vec<String> {
             if line.contains(word) {
                 findings.push(format!("{name}:{}: contains {word:?}", index + 1));
             }
+        }
+    }
+    findings
+}
+
+/// Debug text of an error in what users read. (Quoting a string with `{name:?}` is fine.)
+fn debug_text(name: &str, text: &str) -> Vec<String> {
+    // The simulator's traces are for developers.
+    let is_told = name.starts_with("crates/") && !name.starts_with("crates/everleaf-sim/");
+    if !is_told
+        || ["/tests", "/testing/", "fixture"]
+            .iter()
+            .any(|part| name.contains(part))
+    {
+        return Vec::new();
+    }
+    let marks = [
+        "{error:?}",
+        "{err:?}",
+        "{cause:?}",
+        "{why:?}",
+        "{other:?}",
+        "{source:?}",
+        "?error,",
+        "?err,",
+    ];
+    let production = text.lines().take_while(|line| *line != "#[cfg(test)]");
+    let mut findings = Vec::new();
+    for (index, line) in production.enumerate() {
+        for mark in marks.iter().filter(|mark| line.contains(**mark)) {
+            let line = index + 1;
+            findings.push(format!(
+                "{name}:{line}: {mark} prints debug text; say it in words"
+            ));
         }
     }
     findings
@@ -150,6 +185,14 @@ mod tests {
             )]
         );
         assert_eq!(rust_file("a.rs", "fn f() {}\n").len(), 1);
+    }
+
+    #[test]
+    fn debug_text_is_found() {
+        let text = "//! Doc.\nformat!(\"{error:?}\")\n#[cfg(test)]\nformat!(\"{error:?}\")\n";
+        assert_eq!(debug_text("crates/a/src/a.rs", text).len(), 1);
+        assert!(debug_text("crates/a/src/tests/a.rs", text).is_empty());
+        assert!(debug_text("xtask/src/a.rs", text).is_empty());
     }
 
     #[test]

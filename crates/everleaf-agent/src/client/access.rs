@@ -110,7 +110,10 @@ impl Presentable {
         let key = provider
             .key_provider
             .load_private_key(key.clone_key())
-            .map_err(|error| format!("the private key cannot be used for TLS: {error}"))?;
+            .map_err(|error| {
+                let why = everleaf_tls::words(&error);
+                format!("the private key cannot be used for TLS: {why}")
+            })?;
         Ok(Self {
             leaf: credential.leaf().clone(),
             key: Arc::new(CertifiedKey::new(chain, key)),

@@ -33,6 +33,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 const PROXY_ANSWER_BYTES_MAX: usize = 8 << 10;
 /// Largest response head.
 const HEAD_BYTES_MAX: usize = 64 << 10;
+/// Most header lines of a response; a server may warn of many fields.
+const HEAD_LINES_MAX: usize = 1_000;
 
 /// What sends requests over one connection.
 pub(super) type Sender = SendRequest<Full<Bytes>>;
@@ -56,9 +58,13 @@ pub(super) async fn connect(access: &Access, clock: &Arc<dyn Clock>) -> Result<S
         .map_err(|error| tls_failure(cluster, clock.wall(), &error))?;
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(HEAD_LINES_MAX)
         .handshake(TokioIo::new(tls))
         .await
-        .map_err(|error| Failure::unreachable(format!("{}: {error}", cluster.server)))?;
+        .map_err(|error| {
+            let why = everleaf_tls::chain_words(&error);
+            Failure::unreachable(format!("{}: {why}", cluster.server))
+        })?;
     // Ends when the sender is dropped and nothing is in flight; its errors reach the request.
     tokio::spawn(connection);
     Ok(sender)
@@ -197,7 +203,10 @@ fn tls_failure(cluster: &Cluster, now: Timestamp, error: &std::io::Error) -> Fai
         ..Failure::unreachable(text)
     };
     match cause.and_then(everleaf_tls::refusal_of) {
-        None => Failure::unreachable(format!("{server}: TLS handshake failed: {error}")),
+        None => Failure::unreachable(format!(
+            "{server}: TLS handshake failed: {}",
+            everleaf_tls::chain_words(error)
+        )),
         Some(Refusal::Leaf(Fault::Expired(not_after))) => dates(format!(
             "{server}: its certificate ended at {not_after}, and the clock of this node reads {now}: set the \
              clock if it is wrong, else renew the server's certificate; still trying"

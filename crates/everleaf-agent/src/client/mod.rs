@@ -260,14 +260,8 @@ async fn within_answer_max<T>(
 }
 
 fn broken(access: &Access, error: &hyper::Error) -> Failure {
-    let mut message = format!("{}: {error}", access.cluster.server);
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        message.push_str(": ");
-        message.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    Failure::unreachable(message)
+    let why = everleaf_tls::chain_words(error);
+    Failure::unreachable(format!("{}: {why}", access.cluster.server))
 }
 
 async fn read(access: &Access, body: Incoming) -> Result<Bytes, Failure> {
@@ -275,7 +269,10 @@ async fn read(access: &Access, body: Incoming) -> Result<Bytes, Failure> {
         .collect()
         .await
         .map(http_body_util::Collected::to_bytes)
-        .map_err(|error| Failure::unreachable(format!("{}: {error}", access.cluster.server)))
+        .map_err(|error| {
+            let why = everleaf_tls::chain_words(&*error);
+            Failure::unreachable(format!("{}: {why}", access.cluster.server))
+        })
 }
 
 fn request(

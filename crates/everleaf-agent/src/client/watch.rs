@@ -52,7 +52,8 @@ impl Watch {
             let data = match frame {
                 None => return Ok(None),
                 Some(Err(error)) => {
-                    return Err(Failure::unreachable(format!("the watch broke: {error}")));
+                    let why = everleaf_tls::chain_words(&error);
+                    return Err(Failure::unreachable(format!("the watch broke: {why}")));
                 }
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => data,

@@ -216,8 +216,8 @@ fn about_work(notice: &Notice) -> Line<'_> {
         ),
         Notice::Pruned { deleted } => format!("deleted {deleted} old certificate files"),
         Notice::StoreRecovered(finding) => recovered(finding),
-        // A notice of a later version: better shown raw than not at all.
-        other => format!("{other:?}"),
+        // The enum is open: what is added there is to get its words here.
+        _ => "something happened for which this version has no words".to_owned(),
     })
 }
 
@@ -289,7 +289,7 @@ fn recovered(finding: &Finding) -> String {
         Finding::UnusablePending { reason } => {
             format!("the record of a pending request could not be used ({reason}); starting over")
         }
-        other => format!("{other:?}"),
+        _ => "something was put in order for which this version has no words".to_owned(),
     }
 }
 

@@ -103,6 +103,16 @@ fn message(
     Ok(())
 }
 
+fn wire_words(wire: WireType) -> &'static str {
+    match wire {
+        WireType::Varint => "a varint",
+        WireType::SixtyFourBit => "64 bits",
+        WireType::LengthDelimited => "a length and bytes",
+        WireType::StartGroup | WireType::EndGroup => "a group",
+        WireType::ThirtyTwoBit => "32 bits",
+    }
+}
+
 /// One occurrence of a field: sets it, or adds to what earlier occurrences left.
 fn value(
     field: &'static Field,
@@ -116,7 +126,8 @@ fn value(
         _ => WireType::LengthDelimited,
     };
     if wire != wanted {
-        return Err(format!("wire type {wire:?}, expected {wanted:?}"));
+        let (wire, wanted) = (wire_words(wire), wire_words(wanted));
+        return Err(format!("its wire type is {wire}, expected was {wanted}"));
     }
     match &field.kind {
         Kind::Message(table) => {

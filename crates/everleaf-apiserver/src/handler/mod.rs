@@ -38,7 +38,7 @@ use everleaf_api::Status;
 use everleaf_api::fields::FieldError;
 use everleaf_api::selector::{FieldSelector, LabelSelector};
 use everleaf_api::status::GroupResource;
-use http::header::{ACCEPT, CONTENT_TYPE, DATE, X_CONTENT_TYPE_OPTIONS};
+use http::header::{ACCEPT, CONTENT_TYPE, DATE, IF_NONE_MATCH, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -67,6 +67,7 @@ use route::{Resolved, ResourcePath, Target, Unserved};
 pub(crate) struct Admitted {
     method: Method,
     path: String,
+    /// What [`wishes`] keeps of them.
     headers: HeaderMap,
     query: Query,
     target: Target,
@@ -363,7 +364,7 @@ fn page_not_found() -> Response<Body> {
 /// waits for its body with nothing but these.
 fn wishes(head: &HeaderMap) -> HeaderMap {
     let mut wishes = HeaderMap::new();
-    for name in [ACCEPT, CONTENT_TYPE] {
+    for name in [ACCEPT, CONTENT_TYPE, IF_NONE_MATCH] {
         for value in head.get_all(&name) {
             if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
                 wishes.append(&name, value);

@@ -162,7 +162,8 @@ async fn serve_connection<S>(
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             shared.server.metrics().count_handshake_error();
-            tracing::debug!(%error, "a TLS handshake failed");
+            let error = everleaf_tls::chain_words(&error);
+            tracing::debug!(error, "a TLS handshake failed");
             return;
         }
         Err(_) => {
@@ -182,7 +183,8 @@ async fn serve_connection<S>(
         _ => serve_http1(shared, peer, stream, stopped).await,
     };
     if let Err(error) = served {
-        tracing::debug!(%error, "a connection ended early");
+        let error = everleaf_tls::chain_words(&error);
+        tracing::debug!(error, "a connection ended early");
     }
 }
 

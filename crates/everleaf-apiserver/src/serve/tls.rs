@@ -11,10 +11,10 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use everleaf_pki::{KeyError, Leaf, PrivateKey, pem};
 use everleaf_tls::PossessionOnly;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{DistinguishedName, Error, ServerConfig, version};
@@ -22,16 +22,25 @@ use rustls::{DistinguishedName, Error, ServerConfig, version};
 /// Protocols offered, best first.
 const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
-/// Why a serving certificate cannot be used.
+/// Why a serving certificate cannot be used. Whoever knows the files names them.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsError {
-    /// The chain is not PEM, or holds no certificate.
-    #[error("the serving certificate chain cannot be read: {0}")]
+    /// The chain cannot be read, or holds no certificate.
+    #[error("the serving certificate: {0}")]
     Chain(String),
-    /// The key is not PEM, of a kind that cannot sign, or not the chain's.
-    #[error("the serving key cannot be used: {0}")]
+    /// The key cannot be read, or is of a kind that cannot sign.
+    #[error("the serving key: {0}")]
     Key(String),
+    /// Each is good, and they do not belong together.
+    #[error(
+        "the key is not the one of the serving certificate {subject}; name the key that the certificate was issued \
+         for, and put the server's own certificate before those of its authorities"
+    )]
+    Mismatch {
+        /// Whose certificate it is.
+        subject: String,
+    },
     /// The cryptographic provider refuses.
     #[error("TLS cannot be set up: {0}")]
     Setup(String),
@@ -67,7 +76,7 @@ impl ServingCertificate {
         self: &Arc<Self>,
         client_ca_subjects: Vec<DistinguishedName>,
     ) -> Result<ServerConfig, TlsError> {
-        let setup = |error: Error| TlsError::Setup(error.to_string());
+        let setup = |error: Error| TlsError::Setup(everleaf_tls::words(&error));
         let verifier = PossessionOnly::new(client_ca_subjects, &self.provider);
         let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(&[&version::TLS13, &version::TLS12])
@@ -93,18 +102,76 @@ impl std::fmt::Debug for ServingCertificate {
     }
 }
 
+/// As Go's `tls.X509KeyPair`: the leaf has to be readable and the key its own, nothing more. Whether its version,
+/// dates and extensions are any good is for clients to judge, so rustls, which would read them, is not asked.
 fn certified_key(
     chain: &[u8],
     key: &[u8],
     provider: &CryptoProvider,
 ) -> Result<CertifiedKey, TlsError> {
-    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(chain)
-        .collect::<Result<_, _>>()
-        .map_err(|error| TlsError::Chain(error.to_string()))?;
-    if chain.is_empty() {
-        return Err(TlsError::Chain("it holds no certificate".to_owned()));
+    let certificates = certificates(chain)?;
+    let leaf =
+        Leaf::from_der(&certificates[0]).map_err(|error| TlsError::Chain(error.to_string()))?;
+    let key = private_key(key)?;
+    if leaf.public_key() != key.public_key() {
+        return Err(TlsError::Mismatch {
+            subject: leaf.subject_text(),
+        });
     }
-    let key =
-        PrivateKeyDer::from_pem_slice(key).map_err(|error| TlsError::Key(error.to_string()))?;
-    CertifiedKey::from_der(chain, key, provider).map_err(|error| TlsError::Key(error.to_string()))
+    let der = key.to_pkcs8_der();
+    let der = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(der.as_slice()));
+    let key = provider
+        .key_provider
+        .load_private_key(der.clone_key())
+        .map_err(|error| TlsError::Key(everleaf_tls::words(&error)))?;
+    Ok(CertifiedKey::new(certificates, key))
+}
+
+/// The certificates of a PEM text; at least one.
+fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let mut certificates = Vec::new();
+    let mut other = None;
+    for block in pem::blocks(text) {
+        if block.label == "CERTIFICATE" {
+            certificates.push(CertificateDer::from(block.der));
+        } else {
+            other = Some(block.label);
+        }
+    }
+    if !certificates.is_empty() {
+        return Ok(certificates);
+    }
+    Err(TlsError::Chain(match other {
+        Some(label) if label.ends_with("PRIVATE KEY") => {
+            "it holds a private key and no certificate; were the two files swapped?".to_owned()
+        }
+        Some(label) => format!("it holds a PEM block `{label}` and none `CERTIFICATE`"),
+        None => no_pem(text, "openssl x509"),
+    }))
+}
+
+fn private_key(text: &[u8]) -> Result<PrivateKey, TlsError> {
+    let first = pem::blocks(text).next().map(|block| block.label);
+    let key = PrivateKey::from_pem(&String::from_utf8_lossy(text));
+    key.map_err(|error| {
+        TlsError::Key(match (error, first.as_deref()) {
+            (KeyError::NotFound, Some("CERTIFICATE")) => {
+                "it holds a certificate and no private key; were the two files swapped?".to_owned()
+            }
+            (KeyError::NotFound, None) => no_pem(text, "openssl pkey"),
+            (error, _) => error.to_string(),
+        })
+    })
+}
+
+/// What a text is that has no PEM block, and what turns it into one.
+fn no_pem(text: &[u8], converter: &str) -> String {
+    match text {
+        [] => "the file is empty".to_owned(),
+        // A SEQUENCE: DER begins so.
+        [0x30, ..] => format!("it is DER, not PEM; `{converter} -inform DER` writes it as PEM"),
+        _ => "it is not PEM, or damaged: a PEM block begins with a line `-----BEGIN …-----` and ends with \
+             `-----END …-----`"
+            .to_owned(),
+    }
 }

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use everleaf_agent::{Clock, SystemClock};
 use everleaf_apiserver::authn::{Config as AuthenticatorConfig, ServiceAccountConfig};
 use everleaf_apiserver::handler::Server;
-use everleaf_apiserver::serve::{self, ServingCertificate};
+use everleaf_apiserver::serve::{self, ServingCertificate, TlsError};
 use everleaf_pki::{PrivateKey, PublicKey, pem};
 use std::collections::BTreeSet;
 use std::fs;
@@ -54,12 +54,9 @@ async fn serve(args: &ApiserverArgs, shutdown: Shutdown) -> Result<()> {
         None => String::new(),
     };
     let certificate =
-        ServingCertificate::from_pem(&contents.chain, &contents.key).with_context(|| {
-            format!(
-                "cannot serve with {} (--tls-cert-file) and {} (--tls-private-key-file)",
-                files.chain.display(),
-                files.key.display()
-            )
+        ServingCertificate::from_pem(&contents.chain, &contents.key).map_err(|error| {
+            let at_fault = files.at_fault(&error);
+            anyhow::Error::new(error).context(format!("cannot serve with {at_fault}"))
         })?;
     let listen = SocketAddr::new(args.bind_address, args.secure_port);
     let listener = TcpListener::bind(listen).await.with_context(|| {
@@ -160,6 +157,17 @@ struct Contents {
 }
 
 impl Files {
+    /// Which of them an error is about, with its flag.
+    fn at_fault(&self, error: &TlsError) -> String {
+        let chain = format!("{} (--tls-cert-file)", self.chain.display());
+        let key = format!("{} (--tls-private-key-file)", self.key.display());
+        match error {
+            TlsError::Chain(_) => chain,
+            TlsError::Key(_) => key,
+            _ => format!("{chain} and {key}"),
+        }
+    }
+
     fn read(&self) -> Result<Contents> {
         Ok(Contents {
             chain: read(&self.chain, "--tls-cert-file")?,
@@ -190,7 +198,10 @@ async fn reload(
             }
         };
         if let Err(error) = certificate.replace(&contents.chain, &contents.key) {
-            tracing::warn!("{error}; the old serving certificate stays in use");
+            tracing::warn!(
+                "{} cannot be used: {error}; the old serving certificate stays in use",
+                files.at_fault(&error)
+            );
         } else if let Err(error) = server.authenticator().set_client_ca(&contents.client_ca) {
             tracing::warn!("{error}; the old client CA stays in use");
         } else {

@@ -94,7 +94,7 @@ impl SigningKey {
         };
         let header = json!({"alg": algorithm.name(), "kid": key_id(key.public_key())});
         Ok(Self {
-            pair: pair.map_err(|error| error.to_string())?,
+            pair: pair.map_err(|_| "the cryptographic library does not take it".to_owned())?,
             header: URL_SAFE_NO_PAD.encode(header.to_string()),
         })
     }

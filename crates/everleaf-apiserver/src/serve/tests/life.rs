@@ -41,7 +41,10 @@ async fn the_serving_certificate_is_swapped_under_way() {
         next.chain().to_pem().as_bytes(),
         other.key().to_pem().as_bytes(),
     );
-    assert!(matches!(mismatch, Err(TlsError::Key(_))), "{mismatch:?}");
+    assert!(
+        matches!(mismatch, Err(TlsError::Mismatch { .. })),
+        "{mismatch:?}"
+    );
     let pem = next.to_pem();
     house
         .certificate

@@ -2,6 +2,7 @@
 //! listener itself once over a socket.
 
 mod bodies;
+mod certificate;
 mod heads;
 mod house;
 mod identity;
