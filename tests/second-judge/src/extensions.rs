@@ -135,18 +135,21 @@ pub(crate) fn name(dice: &mut Dice, is_base: bool) -> Vec<u8> {
 /// Base and name, of each form that is compared, both as elements.
 pub(crate) fn pairs() -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
     let boxes = MAILBOXES.iter().chain(&HOSTS).copied().collect();
-    let forms: [(u8, Vec<&[u8]>, &[&[u8]]); 4] = [
-        (0x81, boxes, &MAILBOXES),
-        (0x82, HOSTS.to_vec(), &HOSTS),
-        (0x86, HOSTS.to_vec(), &URIS),
-        (0x87, NETWORKS.to_vec(), &ADDRESSES),
-    ];
-    forms.into_iter().flat_map(|(tag, bases, names)| {
-        let names = names.iter().map(move |name| element(tag, name));
-        bases.into_iter().flat_map(move |base| {
-            let base = element(tag, base);
-            names.clone().map(move |name| (base.clone(), name))
-        })
+    let mailboxes = of_form(0x81, boxes, &MAILBOXES);
+    let hosts = of_form(0x82, HOSTS.to_vec(), &HOSTS);
+    let uris = of_form(0x86, HOSTS.to_vec(), &URIS);
+    let addresses = of_form(0x87, NETWORKS.to_vec(), &ADDRESSES);
+    mailboxes.chain(hosts).chain(uris).chain(addresses)
+}
+
+fn of_form(
+    tag: u8,
+    bases: Vec<&'static [u8]>,
+    names: &'static [&'static [u8]],
+) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
+    bases.into_iter().flat_map(move |base| {
+        let names = names.iter();
+        names.map(move |name| (element(tag, base), element(tag, name)))
     })
 }
 

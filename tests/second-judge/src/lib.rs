@@ -14,6 +14,7 @@ mod case;
 mod corpus;
 pub mod der;
 mod extensions;
+pub mod hostile;
 mod judge;
 mod member;
 mod mutation;

@@ -1,9 +1,9 @@
 //! One certificate as the second judge reads it, and the rules that hold for it alone.
 
-use crate::der;
+use crate::der::{self, Node};
 use aws_lc_rs::signature::{
-    ECDSA_P521_SHA256_ASN1, ECDSA_P521_SHA384_ASN1, ECDSA_P521_SHA512_ASN1, UnparsedPublicKey,
-    VerificationAlgorithm,
+    ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, ECDSA_P521_SHA256_ASN1, ECDSA_P521_SHA384_ASN1,
+    ECDSA_P521_SHA512_ASN1, ParsedPublicKey, UnparsedPublicKey, VerificationAlgorithm,
 };
 use std::collections::BTreeSet;
 use x509_parser::certificate::X509Certificate;
@@ -74,6 +74,10 @@ impl<'a> Member<'a> {
         if validity.not_before.timestamp() >= validity.not_after.timestamp() {
             return Err("dates out of order".into());
         }
+        if Node::read(der).is_some_and(|whole| has_padded_identifier(&whole)) {
+            return Err("an object identifier in disguise".into());
+        }
+        check_point(&certificate)?;
         let mut seen = BTreeSet::new();
         for extension in tbs.extensions() {
             let id = extension.oid.to_id_string();
@@ -282,6 +286,50 @@ fn is_excused(id: &str, value: &[u8]) -> bool {
     }
 }
 
+/// Some arc of some identifier begins with an octet that says nothing (X.690 8.19.2).
+fn has_padded_identifier(node: &Node) -> bool {
+    const IDENTIFIER: u8 = 0x06;
+    if node.tag != IDENTIFIER {
+        return node.children().iter().any(has_padded_identifier);
+    }
+    let content = node.content();
+    let ends = std::iter::once(0).chain(content.iter().copied());
+    let is_padded = |(before, octet): (u8, &u8)| before & 0x80 == 0 && *octet == 0x80;
+    ends.zip(&content).any(is_padded)
+}
+
+/// A point of one of the usual curves lies on it.
+fn check_point(certificate: &X509Certificate<'_>) -> Result<(), String> {
+    let key = certificate.public_key();
+    let parameters = key.algorithm.parameters.as_ref();
+    let curve = parameters.and_then(|any| any.as_oid().ok());
+    let curve: &dyn VerificationAlgorithm = match curve.map(|id| id.to_id_string()).as_deref() {
+        Some("1.2.840.10045.3.1.7") => &ECDSA_P256_SHA256_ASN1,
+        Some("1.3.132.0.34") => &ECDSA_P384_SHA384_ASN1,
+        Some(P521) => &ECDSA_P521_SHA512_ASN1,
+        _ => return Ok(()),
+    };
+    let parsed = ParsedPublicKey::new(curve, &key.subject_public_key.data);
+    parsed.map(drop).map_err(|_| "a point off its curve".into())
+}
+
+/// What stands between scheme and path (RFC 3986 3.2): no empty labels, ports of digits.
+fn check_authority(uri: &str) -> Result<(), String> {
+    let authority = uri.split_once("://").map_or("", |(_, rest)| {
+        rest.split(['/', '?', '#']).next().unwrap_or_default()
+    });
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    if host.is_empty() || host.starts_with('[') {
+        return Ok(());
+    }
+    let (name, port) = host.split_once(':').unwrap_or((host, ""));
+    let is_sound = !name.split('.').any(str::is_empty) || name.is_empty();
+    if is_sound && port.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Ok(());
+    }
+    Err(format!("host of {uri}"))
+}
+
 fn check_name(name: &GeneralName<'_>) -> Result<(), String> {
     match name {
         GeneralName::DNSName(text) | GeneralName::RFC822Name(text) | GeneralName::URI(text)
@@ -290,6 +338,7 @@ fn check_name(name: &GeneralName<'_>) -> Result<(), String> {
             Err("a name that is not ASCII".into())
         }
         GeneralName::URI(text) if !text.contains(':') => Err("a URI without scheme".into()),
+        GeneralName::URI(text) => check_authority(text),
         GeneralName::IPAddress(octets) if octets.len() != 4 && octets.len() != 16 => {
             Err("an address of another length".into())
         }

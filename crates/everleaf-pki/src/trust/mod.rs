@@ -26,6 +26,7 @@
 //! ```
 
 mod constraints;
+mod effort;
 mod host;
 mod path;
 mod policies;
@@ -148,6 +149,9 @@ pub enum Refusal {
     /// The chain needs more signature checks than one judgement may cost.
     #[error("more than {0} signatures would have to be checked")]
     TooManySignatures(usize),
+    /// The chain has more names, name constraints and policies than one judgement may compare.
+    #[error("more than {0} names, limits and policies would have to be compared")]
+    TooManyComparisons(usize),
     /// Somebody's extended key usage leaves the purpose out.
     #[error("{} does not allow {purpose} (extended key usage)", at(*.above))]
     Usage {

@@ -1,18 +1,16 @@
 //! Finding the ways from a certificate to an anchor, and judging each.
 //!
 //! The search is Go's (`crypto/x509/verify.go`): depth first, anchors before intermediates, of several candidates of one
-//! name first those whose key identifier fits, at most [`SIGNATURE_CHECKS_MAX`] signatures. All ways are found first; usage,
+//! name first those whose key identifier fits, with a limit of signatures ([`super::effort`]). All ways are found first; usage,
 //! policies and names are asked of each whole way, and one that passes is enough.
 
 use super::constraints::ComparableNames;
+use super::effort::{self, Effort, SIGNATURE_CHECKS_MAX};
 use super::policies;
 use super::{Fault, Path, Purpose, Refusal, TrustBundle};
 use crate::certificate::{CertificateBody, Leaf};
 use crate::extension::KeyUsageBits;
 use jiff::Timestamp;
-
-/// Signatures that one judgement checks.
-const SIGNATURE_CHECKS_MAX: usize = 100;
 
 /// As what a certificate takes part in a way.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -50,8 +48,9 @@ pub(super) fn find(
     };
     let mut refusal = None;
     let mut best: Option<Path> = None;
+    let mut effort = Effort::new();
     for way in ways {
-        match judge_whole(&way, purpose) {
+        match judge_whole(&way, purpose, &mut effort) {
             Ok(()) => {
                 let path = Path::of(&way);
                 if best
@@ -107,7 +106,9 @@ impl<'a> Search<'a> {
             if self.checks_left == 0 {
                 return;
             }
-            self.checks_left -= 1;
+            self.checks_left = self
+                .checks_left
+                .saturating_sub(effort::weight(candidate.public_key()));
             if way.iter().any(|member| is_same_entity(member, candidate)) {
                 continue;
             }
@@ -229,9 +230,9 @@ pub(super) fn check_dates(certificate: &Leaf, now: Timestamp) -> Result<(), Faul
 }
 
 /// Policies, usage and names along a whole way, leaf first.
-fn judge_whole(way: &[&Leaf], purpose: Purpose) -> Result<(), Refusal> {
+fn judge_whole(way: &[&Leaf], purpose: Purpose, effort: &mut Effort) -> Result<(), Refusal> {
     let bodies: Vec<&CertificateBody> = way.iter().map(|member| member.body()).collect();
-    if !policies::are_valid(&bodies) {
+    if !policies::are_valid(&bodies, effort)? {
         return Err(Refusal::Policies);
     }
     // The leaf's own usages are named first: that is what can be mended.
@@ -246,8 +247,11 @@ fn judge_whole(way: &[&Leaf], purpose: Purpose) -> Result<(), Refusal> {
         let (Some(names), Some(_)) = (&body.names_der, constraints.peek()) else {
             continue;
         };
+        // To read them costs, too; the shortest has three octets.
+        effort.spend(names.len() / 3)?;
         let names = ComparableNames::from_der(names).map_err(Refusal::Name)?;
         for constraint in constraints {
+            effort.spend(constraint.comparisons(&names))?;
             constraint.check(&names).map_err(Refusal::Name)?;
         }
     }

@@ -4,6 +4,8 @@
 //! Nobody here asks for a policy: the initial set is "any policy", nothing is inhibited at the start
 //! (`crypto/x509/verify.go`, policiesValid).
 
+use super::Refusal;
+use super::effort::Effort;
 use crate::asn1;
 use crate::certificate::CertificateBody;
 use crate::extension::{ExtensionError, for_each_sequence};
@@ -13,6 +15,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// anyPolicy, 2.5.29.32.0
 const ANY: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.32.0");
+
+/// Comparisons of names that the visit of one node or edge is worth: each is several look-ups in ordered sets.
+const WEIGHT: usize = 4;
 
 /// What the four policy extensions of one certificate say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,6 +31,10 @@ pub(crate) struct Policies {
 }
 
 impl Policies {
+    fn size(&self) -> usize {
+        self.policies.len() + self.mappings.len()
+    }
+
     /// certificatePolicies: `SEQUENCE OF` policy and qualifiers.
     pub(crate) fn read_policies(&mut self, value: &[u8]) -> Result<(), ExtensionError> {
         let mut seen = BTreeSet::new();
@@ -104,13 +113,16 @@ struct Counters {
 }
 
 /// Whether the policies along a chain, leaf first and anchor last, hold.
-pub(super) fn are_valid(chain: &[&CertificateBody]) -> bool {
+///
+/// # Errors
+/// [`Refusal::TooManyComparisons`].
+pub(super) fn are_valid(chain: &[&CertificateBody], effort: &mut Effort) -> Result<bool, Refusal> {
     let Some((_anchor, below)) = chain.split_last() else {
-        return false;
+        return Ok(false);
     };
     let length = below.len() as u64;
     if length == 0 {
-        return true;
+        return Ok(true);
     }
     let mut graph = Some(Graph::new());
     let mut left = Counters {
@@ -126,13 +138,14 @@ pub(super) fn are_valid(chain: &[&CertificateBody]) -> bool {
             graph = None;
         }
         if left.explicit == 0 && graph.is_none() {
-            return false;
+            return Ok(false);
         }
         if let Some(graph) = &mut graph {
+            effort.spend(WEIGHT * (graph.size() + policies.size()))?;
             let any_counts = left.any > 0 || (!is_last && is_self_issued);
             graph.extend(&policies.policies, any_counts);
             if !is_last && !graph.map(&policies.mappings, left.mapping > 0) {
-                return false;
+                return Ok(false);
             }
         }
         if !is_last {
@@ -143,7 +156,7 @@ pub(super) fn are_valid(chain: &[&CertificateBody]) -> bool {
     if below[0].policies.require_explicit == Some(0) {
         left.explicit = 0;
     }
-    left.explicit > 0 || graph.is_some_and(|graph| graph.has_valid_policy())
+    Ok(left.explicit > 0 || graph.is_some_and(|graph| graph.has_valid_policy()))
 }
 
 impl Counters {
@@ -171,6 +184,14 @@ impl Graph {
         Self {
             depths: vec![BTreeMap::from([(ANY, anchor)])],
         }
+    }
+
+    /// Its nodes and edges, of which each may be visited when a certificate is added.
+    fn size(&self) -> usize {
+        let nodes = self.depths.iter().flat_map(BTreeMap::values);
+        nodes
+            .map(|node| node.expected.len() + node.parents.len())
+            .sum()
     }
 
     /// RFC 9618 5.2, 6.1.3 (d): the next certificate's policies below those that expect them.
