@@ -385,6 +385,22 @@ fn what_can_never_be_issued_says_why() {
     }
 }
 
+/// kube-controller-manager signs with a CA that begins tomorrow, and nobody believes what it signed.
+#[test]
+fn a_ca_that_has_not_begun_signs_nothing_yet() {
+    let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
+    let (begin, end) = (NOW_S + 60, NOW_S + 1_000_000);
+    let ca = Issuer::self_signed("ca", key, [9; 16], at(begin), at(end)).unwrap();
+    let case = case(node_request().verified(), &CLIENT_USAGES);
+    let error = case.clone().now_s(begin - 1).issue(&ca).unwrap_err();
+    assert!(error.is_transient());
+    assert_eq!(
+        error.to_string(),
+        "the signing CA has not begun: NotBefore=2027-01-15T08:01:00Z, and it is 2027-01-15T08:00:59Z"
+    );
+    case.now_s(begin).issue(&ca).unwrap();
+}
+
 /// A weak key: refused for good, with a reason of its own.
 #[test]
 fn weak_keys_get_no_certificate() {
