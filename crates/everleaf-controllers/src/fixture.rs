@@ -169,9 +169,12 @@ impl Fixture {
 
 /// A CA that is valid from a day before [`now`] for this long after it.
 pub(crate) fn authority(left: SignedDuration) -> Issuer {
+    authority_between(now() - SignedDuration::from_hours(24), now() + left)
+}
+
+pub(crate) fn authority_between(begin: Timestamp, end: Timestamp) -> Issuer {
     let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
-    let from = now() - SignedDuration::from_hours(24);
-    Issuer::self_signed("test-ca", key, [9; 16], from, now() + left).unwrap()
+    Issuer::self_signed("test-ca", key, [9; 16], begin, end).unwrap()
 }
 
 pub(crate) fn now() -> Timestamp {

@@ -3,7 +3,7 @@
 //! A CA is rotated by replacing its files. They are compared byte by byte on every look, so no
 //! file system event can be missed, and a pair is used only when it is complete and valid: a
 //! certificate whose key has not arrived yet, an emptied file, two certificates, a pair that
-//! has expired all leave the old CA signing (spec 4.7, cases 63 to 68). Who looks, and when, is the
+//! has expired or has not begun all leave the old CA signing (spec 4.7, cases 63 to 68). Who looks, and when, is the
 //! shell's affair.
 
 use crate::builtin::BuiltinSigner;
@@ -75,6 +75,8 @@ struct Authority {
     signers: Vec<BuiltinSigner>,
     /// The smallest threshold of [`EXPIRY_DAYS`] that was told, or -1 for "expired".
     told_days: Option<i64>,
+    /// Whether it was told that this CA has not begun.
+    told_unbegun: bool,
 }
 
 /// See the module documentation.
@@ -107,6 +109,7 @@ impl Issuers {
                     origin: None,
                     signers: Vec::new(),
                     told_days: None,
+                    told_unbegun: false,
                 },
                 IssuerSource::Files { certificate, key } => {
                     Authority::from_files(certificate, key)?
@@ -144,11 +147,12 @@ impl Issuers {
             .collect()
     }
 
-    /// What should be told about CAs that end soon; each threshold once.
-    pub fn expiring(&self, now: Timestamp) -> Vec<Notice> {
+    /// What should be told about CAs that have not begun or end soon; each threshold once.
+    pub fn check_dates(&self, now: Timestamp) -> Vec<Notice> {
         self.authorities()
             .iter_mut()
-            .filter_map(|authority| authority.expiring(now))
+            .flat_map(|authority| [authority.unbegun(now), authority.expiring(now)])
+            .flatten()
             .collect()
     }
 
@@ -195,6 +199,7 @@ impl Authority {
             }),
             signers: Vec::new(),
             told_days: None,
+            told_unbegun: false,
         })
     }
 
@@ -215,9 +220,17 @@ impl Authority {
                 return Ok(None);
             }
             let issuer = parse(&found)?;
-            let not_after = issuer.certificate().not_after();
+            let (not_before, not_after) = (
+                issuer.certificate().not_before(),
+                issuer.certificate().not_after(),
+            );
             if not_after <= now {
                 return Err(format!("the new CA certificate has expired at {not_after}"));
+            }
+            if now < not_before {
+                return Err(format!(
+                    "the new CA certificate begins only at {not_before}; it will be used from then on"
+                ));
             }
             Ok(Some((found, issuer)))
         });
@@ -244,6 +257,15 @@ impl Authority {
                 })
             }
         }
+    }
+
+    fn unbegun(&mut self, now: Timestamp) -> Option<Notice> {
+        let not_before = self.issuer.current().certificate().not_before();
+        let was_told = std::mem::replace(&mut self.told_unbegun, now < not_before);
+        (self.told_unbegun && !was_told).then(|| Notice::CaNotBegun {
+            signers: self.signers_text(),
+            not_before,
+        })
     }
 
     fn expiring(&mut self, now: Timestamp) -> Option<Notice> {
@@ -331,7 +353,8 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixture::{authority, now};
+    use crate::fixture::{authority, authority_between, now};
+    use everleaf_pki::SignerName;
     use jiff::SignedDuration;
 
     /// A directory with `ca.crt` and `ca.key`, and the sources that name them.
@@ -483,9 +506,47 @@ mod tests {
         disk.write_pair(&issuer);
         disk.write("ca.crt", &issuer.certificate_pem().repeat(2));
         let twice = disk.load().err().unwrap().to_string();
-        assert!(twice.contains("expected 1 certificate, found 2"), "{twice}");
+        let upstream_and_hint = "expected 1 certificate, found 2: leave only the one that belongs to the key in the file";
+        assert!(twice.contains(upstream_and_hint), "{twice}");
         disk.write("ca.crt", &"x".repeat(2 << 20));
         assert!(disk.load().err().unwrap().to_string().contains("too large"));
+    }
+
+    /// A CA that was made by a clock ahead of ours: told until it has begun, and again should the clock be set back.
+    #[test]
+    fn a_ca_that_has_not_begun_is_told() {
+        let begin = now() + days(3);
+        let issuer = Arc::new(authority_between(begin, begin + days(300)));
+        let sources = [(BuiltinSigner::KubeletServing, IssuerSource::Memory(issuer))].into();
+        let (issuers, _) = Issuers::load(&sources).unwrap();
+        let unbegun = Notice::CaNotBegun {
+            signers: SignerName::KUBELET_SERVING.to_owned(),
+            not_before: begin,
+        };
+        assert_eq!(issuers.check_dates(now()), [unbegun.clone()]);
+        assert_eq!(issuers.check_dates(now() + days(1)), [], "told once");
+        assert_eq!(issuers.check_dates(begin), []);
+        assert_eq!(issuers.check_dates(now()), [unbegun]);
+    }
+
+    #[test]
+    fn a_new_pair_that_has_not_begun_waits() {
+        let disk = Disk::new();
+        let old = authority(days(10));
+        disk.write_pair(&old);
+        let issuers = disk.load().unwrap();
+        let begin = now() + days(1);
+        let new = authority_between(begin, begin + days(300));
+        disk.write_pair(&new);
+        match &issuers.reload(now())[..] {
+            [Notice::CaReloadFailed { error, .. }] => {
+                assert!(error.contains("begins only at"), "{error}");
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(serial(&issuers), fingerprint(&old));
+        assert_eq!(issuers.reload(begin).len(), 1);
+        assert_eq!(serial(&issuers), fingerprint(&new));
     }
 
     #[test]
@@ -495,7 +556,7 @@ mod tests {
         let (issuers, notices) = Issuers::load(&sources).unwrap();
         assert_eq!(notices, [], "nothing was read from disk");
         let told: Vec<i64> = (0..43)
-            .flat_map(|day| issuers.expiring(now() + days(day) + SignedDuration::from_secs(1)))
+            .flat_map(|day| issuers.check_dates(now() + days(day) + SignedDuration::from_secs(1)))
             .map(|notice| match notice {
                 Notice::CaExpiring { days, .. } => days,
                 other => panic!("{other:?}"),

@@ -201,6 +201,14 @@ impl Notice {
                 signers, notAfter = %not_after, days,
                 "the signing CA expires in {days} days, and every certificate with it"
             ),
+            Self::CaNotBegun {
+                signers,
+                not_before,
+            } => warn!(
+                signers, notBefore = %not_before,
+                "the signing CA begins only at {not_before}: nothing is issued until then; set this host's clock if it is \
+                 behind, or put a CA in its place that has begun"
+            ),
             Self::CaLoaded {
                 signers,
                 pair,
@@ -429,6 +437,13 @@ mod tests {
                     not_after: crate::fixture::now(),
                 },
                 "Loaded a new cert/key pair for \"csr-controller::/path/ca.crt::/path/ca.key\"",
+            ),
+            (
+                Notice::CaNotBegun {
+                    signers: String::new(),
+                    not_before: crate::fixture::now(),
+                },
+                "the signing CA begins only at 2026-11-20T12:00:00Z: nothing is issued until then; set this host's clock",
             ),
             (
                 Notice::Cleaning { record, cause },

@@ -51,6 +51,13 @@ pub enum Notice {
         /// Whole days left; negative once it has ended.
         days: i64,
     },
+    /// A CA certificate is not valid yet (said when it is first seen so).
+    CaNotBegun {
+        /// Its signers.
+        signers: String,
+        /// Its begin.
+        not_before: Timestamp,
+    },
     /// CA files were read and are in use.
     CaLoaded {
         /// Signers that use them.

@@ -245,7 +245,7 @@ async fn keep_house(workplace: Arc<Workplace>) {
         for notice in looking.await.unwrap_or_default() {
             workplace.telemetry.tell(&notice);
         }
-        for notice in workplace.issuers.expiring(now) {
+        for notice in workplace.issuers.check_dates(now) {
             workplace.telemetry.tell(&notice);
         }
     }

@@ -67,6 +67,10 @@ pub struct Lifetime {
     pub seconds: i64,
 }
 
+/// As kube-controller-manager, which ends with this message when the file holds the issuer and its parents.
+const ONE_CERTIFICATE_HINT: &str =
+    ": leave only the one that belongs to the key in the file (its parents go into trust bundles)";
+
 /// Why a certificate, chain or credential cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -77,8 +81,8 @@ pub enum CertificateError {
     /// The text holds no certificate.
     #[error("no certificate found: expected a PEM block `CERTIFICATE`")]
     NotFound,
-    /// A CA file must hold exactly one certificate; upstream's message.
-    #[error("expected 1 certificate, found {0}")]
+    /// A CA file must hold exactly one certificate; upstream's message, and what to do about it.
+    #[error("expected 1 certificate, found {0}{hint}", hint = if *.0 > 1 { ONE_CERTIFICATE_HINT } else { "" })]
     Count(usize),
     /// `notAfter` is not after `notBefore`.
     #[error("the certificate is never valid: notBefore {not_before}, notAfter {not_after}")]

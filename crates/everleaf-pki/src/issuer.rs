@@ -36,7 +36,7 @@ pub enum IssueError {
         /// Condition message.
         message: String,
     },
-    /// The issuer cannot sign now (expired, …): transient.
+    /// The issuer cannot sign now (expired, not begun, …): transient.
     #[error("{0}")]
     Issuer(String),
     /// Bad key.
@@ -375,6 +375,13 @@ impl Issuer {
             ))
         };
         let not_before = now.checked_sub(backdate).map_err(out_of_range)?;
+        // Stricter than upstream: nobody would believe what it signs, and a trusted certificate comes as soon as it can.
+        let ca_not_before = self.certificate.not_before();
+        if now < ca_not_before {
+            return Err(IssueError::Issuer(format!(
+                "the signing CA has not begun: NotBefore={ca_not_before}, and it is {now}"
+            )));
+        }
         if not_before >= ca_not_after {
             return Err(IssueError::Issuer(format!(
                 "the signer has expired: NotAfter={ca_not_after}"

@@ -13,5 +13,6 @@ mod golden;
 mod hostile;
 mod issue;
 mod issuer;
+mod odd_names;
 mod policy;
 mod request;
