@@ -5,6 +5,7 @@
 //! whether K still holds a usable credential, and the kubeconfig that names the store's `current`.
 //! It refuses to know how a certificate is asked for: that is rotation's.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use everleaf_pki::{Chain, Credential, Leaf, Subject};
@@ -13,7 +14,8 @@ use jiff::Timestamp;
 use crate::client::access::read_credential;
 use crate::config::{Bootstrap, Config};
 use crate::kubeconfig::{
-    ClientCertificate, Cluster, Kubeconfig, KubeconfigError, Names, Source, User, write_private,
+    ClientCertificate, Cluster, Kubeconfig, KubeconfigError, Names, Source, User, behind_links,
+    write_private,
 };
 
 /// What was found at start.
@@ -36,6 +38,7 @@ pub(crate) enum Told {
 
 /// What [`choose`] would say of a new node that no kubeconfig helps, before a cert dir is made for it.
 pub(crate) fn check(config: &Config) -> Result<(), String> {
+    check_apart(config)?;
     if config.cert_dir.exists() {
         return Ok(());
     }
@@ -49,6 +52,39 @@ pub(crate) fn check(config: &Config) -> Result<(), String> {
     match bootstrap.read() {
         Ok(_) => Ok(()),
         Err(error) => without_bootstrap(None, None, bootstrap, reason, &error).map(|_| ()),
+    }
+}
+
+/// K is written and what it held is kept beside it: B must be neither file.
+fn check_apart(config: &Config) -> Result<(), String> {
+    let Some(Bootstrap::File(bootstrap)) = &config.bootstrap else {
+        return Ok(());
+    };
+    let written = [config.kubeconfig.clone(), copy_of(&config.kubeconfig)];
+    match written.iter().find(|path| is_same_file(path, bootstrap)) {
+        None => Ok(()),
+        Some(path) => Err(format!(
+            "--bootstrap-kubeconfig {} is the same file as {}, which this agent writes (--kubeconfig); give the \
+             kubeconfig a path of its own: it need not exist",
+            bootstrap.display(),
+            path.display()
+        )),
+    }
+}
+
+/// One file, by whatever path or link; for what is not there yet: one place.
+fn is_same_file(a: &Path, b: &Path) -> bool {
+    let identity = |path: &Path| {
+        let metadata = std::fs::metadata(path).ok()?;
+        Some((metadata.dev(), metadata.ino()))
+    };
+    match (identity(a), identity(b)) {
+        (Some(a), Some(b)) => a == b,
+        (None, None) => match (behind_links(a), behind_links(b)) {
+            (Ok(a), Ok(b)) => is_same_place(&a, &b),
+            _ => false,
+        },
+        _ => false,
     }
 }
 
@@ -285,11 +321,15 @@ fn is_worth_a_copy(found: &Result<Kubeconfig, KubeconfigError>, cert_dir: &Path)
     }
 }
 
-/// Keeps the file at `path` beside it, as `.bak`; returns where.
-fn keep_copy(path: &Path) -> Result<PathBuf, String> {
+fn copy_of(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".bak");
-    let copy = path.with_file_name(name);
+    path.with_file_name(name)
+}
+
+/// Keeps the file at `path` beside it, as `.bak`; returns where.
+fn keep_copy(path: &Path) -> Result<PathBuf, String> {
+    let copy = copy_of(path);
     let old = Source::File(path.to_owned())
         .read()
         .map_err(|error| format!("cannot read {}: {error}", path.display()))?;

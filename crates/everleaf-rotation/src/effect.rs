@@ -30,8 +30,8 @@ use std::time::Duration;
 
 /// Which credential authenticates a request to the server.
 ///
-/// The order of declaration is the order of trial; the machine moves on only when the server answers
-/// 401.
+/// The order of declaration is the order of trial, but a certificate of another name than is wanted comes
+/// last; the machine moves on when the server answers 401, or 403 to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CredentialChoice {
     /// The credential in use: what the last `Load`, `Install` or `Revert` named current. It is

@@ -239,6 +239,18 @@ pub enum Notice {
         /// A pending request found.
         pending: Option<RequestName>,
     },
+    /// The current certificate is of another name than is wanted: the host was renamed, or its disk copied. It is
+    /// handed to nobody, and asks only where nothing else can. Told once per `next`.
+    NotThisNodes {
+        /// The leaf.
+        leaf: LeafSummary,
+        /// Common name of the leaf.
+        holder: String,
+        /// The one that is wanted.
+        wanted: String,
+        /// What asks in its place, if something can.
+        next: Option<CredentialChoice>,
+    },
     /// Our clock is before `notBefore` of the current leaf; it stays in use. Told once per leaf.
     NotYetValid {
         /// The leaf.
@@ -257,6 +269,15 @@ pub enum Notice {
     Pruned {
         /// How many.
         deleted: usize,
+    },
+    /// The server let a credential in, and forbade it to ask (403); another is tried at once.
+    CredentialForbidden {
+        /// Which.
+        credential: CredentialChoice,
+        /// The server's words.
+        message: String,
+        /// What is tried.
+        next: CredentialChoice,
     },
     /// The server refused the current credential with 401.
     CredentialRefused {
@@ -359,7 +380,9 @@ impl Notice {
             }
             | Self::ClockSkew { .. }
             | Self::ClockStepped { .. }
+            | Self::CredentialForbidden { .. }
             | Self::CredentialRefused { .. }
+            | Self::NotThisNodes { next: Some(_), .. }
             | Self::Failed { .. }
             | Self::LeafDiffers { .. }
             | Self::NotYetValid { .. }
@@ -374,6 +397,7 @@ impl Notice {
                 | Finding::UnusablePending { .. },
             ) => Severity::Warning,
             Self::LeafRejected { .. }
+            | Self::NotThisNodes { next: None, .. }
             | Self::RequestDecided { .. }
             | Self::StoreRecovered(Finding::NotRepaired { .. } | Finding::Quarantined { .. })
             | Self::Stuck { .. } => Severity::Error,

@@ -154,6 +154,7 @@ enum Step {
 #[derive(Debug, Default)]
 struct Told {
     block: Option<Block>,
+    not_this_nodes: Option<(Fingerprint, Option<CredentialChoice>)>,
     not_yet_valid: Option<Fingerprint>,
     short_lifetime: Option<Fingerprint>,
     waiting: Option<Option<Timestamp>>,

@@ -293,3 +293,38 @@ fn an_expired_certificate_is_named_with_its_date() {
         "notBefore is not looked at"
     );
 }
+
+#[test]
+fn one_file_cannot_be_both_kubeconfigs() {
+    let fixture = Fixture::new();
+    fixture.write_bootstrap();
+    let real = fixture.path("bootstrap.conf");
+    let before = std::fs::read(&real).unwrap();
+    std::os::unix::fs::symlink(&real, fixture.path("link.conf")).unwrap();
+    std::fs::hard_link(&real, fixture.path("hard.conf")).unwrap();
+    std::os::unix::fs::symlink(fixture.home.path(), fixture.path("dir")).unwrap();
+    for name in [
+        "bootstrap.conf",
+        "link.conf",
+        "hard.conf",
+        "dir/bootstrap.conf",
+    ] {
+        let mut config = fixture.config(true);
+        config.kubeconfig = fixture.path(name);
+        let error = check(&config).expect_err(name);
+        assert!(error.contains("--bootstrap-kubeconfig"), "{error}");
+        assert_eq!(std::fs::read(&real).unwrap(), before);
+    }
+    // Nor what would be kept of the other.
+    let mut config = fixture.config(true);
+    config.bootstrap = Some(Bootstrap::File(fixture.path("kubelet.conf.bak")));
+    std::fs::write(fixture.path("kubelet.conf.bak"), &before).unwrap();
+    let error = check(&config).expect_err("the copy");
+    assert!(error.contains("kubelet.conf.bak"), "{error}");
+    // Neither exists yet, and both names mean one file.
+    let mut config = fixture.config(true);
+    config.kubeconfig = fixture.path("none.conf");
+    config.bootstrap = Some(Bootstrap::File(fixture.path("dir/none.conf")));
+    check(&config).expect_err("one file to be");
+    check(&fixture.config(true)).unwrap();
+}

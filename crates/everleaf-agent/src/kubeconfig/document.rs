@@ -17,19 +17,19 @@ use crate::secret::Secret;
 #[serde(rename_all = "kebab-case")]
 struct Document {
     #[serde(default)]
-    clusters: Option<Vec<NamedCluster>>,
+    clusters: Option<Vec<Option<NamedCluster>>>,
     #[serde(default)]
-    contexts: Option<Vec<NamedContext>>,
+    contexts: Option<Vec<Option<NamedContext>>>,
     #[serde(default)]
-    users: Option<Vec<NamedUser>>,
+    users: Option<Vec<Option<NamedUser>>>,
     #[serde(default)]
     current_context: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
+#[serde(default)]
 struct NamedCluster {
-    name: String,
-    #[serde(default)]
+    name: Option<String>,
     cluster: Option<ClusterStanza>,
 }
 
@@ -44,10 +44,10 @@ struct ClusterStanza {
     proxy_url: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
+#[serde(default)]
 struct NamedContext {
-    name: String,
-    #[serde(default)]
+    name: Option<String>,
     context: Option<ContextStanza>,
 }
 
@@ -58,10 +58,10 @@ struct ContextStanza {
     user: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
+#[serde(default)]
 struct NamedUser {
-    name: String,
-    #[serde(default)]
+    name: Option<String>,
     user: Option<UserStanza>,
 }
 
@@ -80,7 +80,10 @@ struct UserStanza {
     exec: Option<serde::de::IgnoredAny>,
     auth_provider: Option<serde::de::IgnoredAny>,
     #[serde(rename = "as")]
-    impersonate: Option<serde::de::IgnoredAny>,
+    impersonate: Option<String>,
+    as_uid: Option<String>,
+    as_groups: Option<Vec<String>>,
+    as_user_extra: Option<std::collections::BTreeMap<String, serde::de::IgnoredAny>>,
 }
 
 impl<'de> Deserialize<'de> for Secret {
@@ -92,6 +95,16 @@ impl<'de> Deserialize<'de> for Secret {
 /// Kubeconfig's "absent or empty".
 fn given(text: Option<String>) -> Option<String> {
     text.filter(|text| !text.is_empty())
+}
+
+/// The entry of that name. Entries that are null or have no name stand in nobody's way.
+fn named<T>(
+    entries: Option<Vec<Option<T>>>,
+    name_of: impl Fn(&T) -> Option<&String>,
+    name: &str,
+) -> Option<T> {
+    let mut entries = entries.unwrap_or_default().into_iter().flatten();
+    entries.find(|entry| name_of(entry).is_some_and(|found| found == name))
 }
 
 fn given_secret(text: Option<Secret>) -> Option<Secret> {
@@ -149,27 +162,15 @@ impl Resolver {
         let Some(current) = given(document.current_context) else {
             return self.problem("current-context is not set");
         };
-        let context = document
-            .contexts
-            .unwrap_or_default()
-            .into_iter()
-            .find(|entry| entry.name == current)
+        let context = named(document.contexts, |entry| entry.name.as_ref(), &current)
             .map(|entry| entry.context.unwrap_or_default());
         let Some(context) = context else {
             return self.problem(format!(
                 "current-context is {current:?}, but there is no context of that name"
             ));
         };
-        let cluster = self.cluster(
-            &current,
-            given(context.cluster),
-            document.clusters.unwrap_or_default(),
-        );
-        let user = self.user(
-            &current,
-            given(context.user),
-            document.users.unwrap_or_default(),
-        );
+        let cluster = self.cluster(&current, given(context.cluster), document.clusters);
+        let user = self.user(&current, given(context.user), document.users);
         Some(Kubeconfig {
             cluster: cluster?,
             user: user?,
@@ -180,12 +181,12 @@ impl Resolver {
         &mut self,
         context: &str,
         name: Option<String>,
-        clusters: Vec<NamedCluster>,
+        clusters: Option<Vec<Option<NamedCluster>>>,
     ) -> Option<Cluster> {
         let Some(name) = name else {
             return self.problem(format!("context {context:?} names no cluster"));
         };
-        let Some(stanza) = clusters.into_iter().find(|entry| entry.name == name) else {
+        let Some(stanza) = named(clusters, |entry| entry.name.as_ref(), &name) else {
             return self.problem(format!(
                 "context {context:?} names cluster {name:?}, which does not exist"
             ));
@@ -231,11 +232,16 @@ impl Resolver {
         })
     }
 
-    fn user(&mut self, context: &str, name: Option<String>, users: Vec<NamedUser>) -> Option<User> {
+    fn user(
+        &mut self,
+        context: &str,
+        name: Option<String>,
+        users: Option<Vec<Option<NamedUser>>>,
+    ) -> Option<User> {
         let Some(name) = name else {
             return self.problem(format!("context {context:?} names no user"));
         };
-        let Some(stanza) = users.into_iter().find(|entry| entry.name == name) else {
+        let Some(stanza) = named(users, |entry| entry.name.as_ref(), &name) else {
             return self.problem(format!(
                 "context {context:?} names user {name:?}, which does not exist"
             ));
@@ -284,12 +290,27 @@ impl Resolver {
     }
 
     fn refuse_unsupported(&mut self, who: &str, stanza: &UserStanza) {
+        let is_given = |secret: &Option<Secret>| {
+            secret
+                .as_ref()
+                .is_some_and(|secret| !secret.expose().is_empty())
+        };
+        let impersonates = given(stanza.impersonate.clone()).is_some()
+            || given(stanza.as_uid.clone()).is_some()
+            || stanza
+                .as_groups
+                .as_ref()
+                .is_some_and(|groups| !groups.is_empty())
+            || stanza
+                .as_user_extra
+                .as_ref()
+                .is_some_and(|extra| !extra.is_empty());
         let unsupported = [
             (stanza.exec.is_some(), "exec credential plugins are"),
             (stanza.auth_provider.is_some(), "auth-provider is"),
-            (stanza.impersonate.is_some(), "impersonation (as) is"),
+            (impersonates, "impersonation (as) is"),
             (
-                stanza.username.is_some() || stanza.password.is_some(),
+                is_given(&stanza.username) || is_given(&stanza.password),
                 "username and password are",
             ),
         ];

@@ -16,6 +16,7 @@ use http::Uri;
 
 use crate::secret::Secret;
 
+pub(crate) use write::behind_links;
 pub use write::{Names, write_private};
 
 /// Largest kubeconfig that is read.

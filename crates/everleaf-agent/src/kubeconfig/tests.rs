@@ -287,3 +287,111 @@ fn a_failed_write_changes_nothing() {
     assert!(error.to_string().contains("is-a-directory"), "{error}");
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
 }
+
+/// What kubectl 1.37 makes of these (tried with `kubectl --kubeconfig FILE get --raw /version`), and where
+/// we refuse what it takes.
+#[test]
+fn members_mean_what_they_mean_to_kubectl() {
+    /// kubectl's answer, and ours.
+    enum Both {
+        Take,
+        Refuse,
+        /// kubectl takes it; we say that it is not supported.
+        WeRefuse,
+    }
+    use Both::{Refuse, Take, WeRefuse};
+    let cases = [
+        (SOUND, "", Take),
+        // Present and empty is absent.
+        (
+            "server: 'https://h', certificate-authority: /ca, certificate-authority-data: '', tls-server-name: '', proxy-url: ''",
+            "token: '', tokenFile: '', username: '', password: '', client-certificate: '', client-key: '', \
+             client-certificate-data: '', client-key-data: '', as: ''",
+            Take,
+        ),
+        (
+            "server: 'https://h', certificate-authority: /ca, certificate-authority-data: null, tls-server-name: ~, \
+             proxy-url: null, insecure-skip-tls-verify: null, disable-compression: null, extensions: null",
+            "token: null, tokenFile: ~, username: null, password:, client-certificate: null, client-key: null, \
+             client-certificate-data: null, client-key-data: null, exec: null, auth-provider: ~, as: null, \
+             as-uid: '', as-groups: null, as-user-extra: null",
+            Take,
+        ),
+        (SOUND, "as-groups: [], as-user-extra: {}", Take),
+        (SOUND, "unknown: 1", Take),
+        (SOUND, "exec: {}", Refuse),
+        (SOUND, "auth-provider: {}", Refuse),
+        (SOUND, "token: a, username: b", Refuse),
+        (
+            "server: 'https://h', certificate-authority: /ca, certificate-authority-data: VEVTVA==",
+            "",
+            Refuse,
+        ),
+        (SOUND, "as-groups: [a]", Refuse),
+        (
+            SOUND,
+            "exec: {command: x, apiVersion: client.authentication.k8s.io/v1, interactiveMode: Never}",
+            WeRefuse,
+        ),
+        (SOUND, "username: a, password: b", WeRefuse),
+        (SOUND, "password: b", WeRefuse),
+        (SOUND, "as: somebody", WeRefuse),
+        (SOUND, "client-key: /k", WeRefuse),
+        ("server: 'h:6443', certificate-authority: /ca", "", WeRefuse),
+        (
+            "server: 'https://h', certificate-authority: /ca, proxy-url: 'socks5://p:1'",
+            "",
+            WeRefuse,
+        ),
+        (
+            "server: 'https://h', certificate-authority: /ca, certificate-authority: /ca",
+            "",
+            WeRefuse,
+        ),
+    ];
+    for (cluster, user, expected) in cases {
+        let ours = parse(&one(cluster, user));
+        let is_taken = matches!(expected, Take);
+        assert_eq!(ours.is_ok(), is_taken, "{cluster} | {user}: {ours:?}");
+        if let (Refuse | WeRefuse, Err(error)) = (expected, ours) {
+            assert!(error.to_string().contains("kubelet.conf"), "{error}");
+        }
+    }
+    // kubectl reads the first of several documents and says nothing of the others.
+    parse(&format!("{}---\nsecond: document\n", one(SOUND, ""))).unwrap_err();
+    // The file around them.
+    for text in [
+        format!("\u{feff}{}", one(SOUND, "")),
+        format!("---\n{}", one(SOUND, "")),
+        one(SOUND, "").replace("}}]", "}}, null, {name: null}, {}]"),
+        one(SOUND, "").replace(", user: {}", ", user: null"),
+        one(SOUND, "").replace(", user: {}", ""),
+    ] {
+        let ours = parse(&text);
+        assert!(ours.is_ok(), "{ours:?} for\n{text}");
+    }
+}
+
+#[test]
+fn what_stands_behind_a_link_is_written_and_the_link_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let real = dir.path().join("real");
+    std::fs::create_dir(&real).unwrap();
+    let kubeconfig = parse(&one(SOUND, "token: t")).unwrap();
+    let link = dir.path().join("link.conf");
+    std::os::unix::fs::symlink("second.conf", &link).unwrap();
+    std::os::unix::fs::symlink("real/kubelet.conf", dir.path().join("second.conf")).unwrap();
+    // The first time it leads nowhere yet.
+    for _ in 0..2 {
+        kubeconfig.write(&link, &Names::BOOTSTRAP).unwrap();
+        assert!(link.is_symlink());
+        assert_eq!(
+            Kubeconfig::read(&real.join("kubelet.conf")).unwrap(),
+            kubeconfig
+        );
+    }
+    let circle = dir.path().join("circle");
+    std::os::unix::fs::symlink("circle", &circle).unwrap();
+    let error = kubeconfig.write(&circle, &Names::BOOTSTRAP).unwrap_err();
+    assert!(error.to_string().contains("circle"), "{error}");
+}

@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -196,10 +196,30 @@ fn members(source: &Source) -> (Option<String>, Option<Shown>) {
     }
 }
 
-/// Replaces the file at `path` with `bytes`, mode 0600 whatever the umask or the old file's mode: a
-/// temporary file in the same directory, synced, renamed over it, and the directory synced. On
-/// failure the old file is as it was.
+/// Links behind links that are followed, as Linux does.
+const LINKS_MAX: u32 = 40;
+
+/// Where `path` leads, through links; what it leads to need not exist.
+pub(crate) fn behind_links(path: &Path) -> io::Result<PathBuf> {
+    let mut place = path.to_owned();
+    for _ in 0..LINKS_MAX {
+        match fs::read_link(&place) {
+            Ok(target) => {
+                let directory = place.parent().unwrap_or(Path::new("")).to_owned();
+                place = directory.join(target);
+            }
+            // No link, or nothing there.
+            Err(_) => return Ok(place),
+        }
+    }
+    Err(io::Error::other("its links lead in a circle"))
+}
+
+/// Replaces the file at `path` (what a link there leads to: the link stays) with `bytes`, mode 0600 whatever
+/// the umask or the old file's mode: a temporary file in the same directory, synced, renamed over it, and
+/// the directory synced. On failure the old file is as it was.
 pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let path = &behind_links(path)?;
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

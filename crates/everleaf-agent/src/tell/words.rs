@@ -6,7 +6,7 @@ use std::time::Duration;
 use everleaf_api::duration::human;
 use everleaf_api::meta::format_time;
 use everleaf_rotation::notice::{Block, FailedStep, LeafSummary, StuckReason};
-use everleaf_rotation::{Finding, Kind, Notice, RequestName};
+use everleaf_rotation::{CredentialChoice, Finding, Kind, Notice, RequestName};
 
 /// One line: what to say, and the fields that go with it.
 #[derive(Debug, Default)]
@@ -126,6 +126,12 @@ fn about_leaf(kind: Kind, notice: &Notice) -> Option<Line<'_>> {
                 "Loading cert/key pair: the certificate in the cert dir is {standing}"
             ))
         },
+        Notice::NotThisNodes {
+            leaf,
+            holder,
+            wanted,
+            next,
+        } => Line::with_leaf(leaf, not_this_nodes(holder, wanted, next.as_ref())),
         Notice::Reverted { leaf } => Line::with_leaf(
             leaf,
             "went back to the last certificate that the server accepted",
@@ -200,6 +206,13 @@ fn about_work(notice: &Notice) -> Line<'_> {
             None => format!("no request is made: {}", blocked(*block)),
         },
         Notice::Unblocked { block } => format!("no longer so: {}", blocked(*block)),
+        Notice::CredentialForbidden {
+            credential,
+            message,
+            next,
+        } => {
+            format!("the {credential} may not ask for a certificate: {message}; trying the {next}")
+        }
         Notice::CredentialRefused { credential, times } => {
             format!("the server refuses the {credential} (401), {times} in a row")
         }
@@ -232,6 +245,20 @@ fn installed(kind: Kind, is_replacement: bool, leaf: &LeafSummary) -> String {
         (Kind::Serving, false) => "the first serving certificate is in place",
     };
     format!("{what}; rotation deadline {}", format_time(leaf.deadline))
+}
+
+fn not_this_nodes(holder: &str, wanted: &str, next: Option<&CredentialChoice>) -> String {
+    let whose = format!(
+        "the certificate in the cert dir is {holder:?}'s, and this node is {wanted:?} (was the host renamed, or its \
+         disk copied?)"
+    );
+    match next {
+        Some(next) => format!("{whose}: the {next} asks for one of this node's own"),
+        None => format!(
+            "{whose}; nothing else can ask for one of this node's own, and a server does not give it to {holder:?}: give \
+             this node a bootstrap kubeconfig (--bootstrap-kubeconfig), or its old name (--hostname-override)"
+        ),
+    }
 }
 
 fn failed(step: FailedStep) -> &'static str {
@@ -306,7 +333,7 @@ fn span(span: Duration) -> String {
 mod tests {
     use everleaf_pki::{Fingerprint, Serial};
     use everleaf_rotation::notice::Cause;
-    use everleaf_rotation::{CredentialChoice, RequestUid, Standing};
+    use everleaf_rotation::{RequestUid, Standing};
     use jiff::{SignedDuration, Timestamp};
 
     use super::*;

@@ -1,7 +1,7 @@
 //! One turn of the machine: look at the clock, ask what comes first, ask for it.
 
 use super::spacing::Gate;
-use super::trust::candidates;
+use super::trust::{Holder, candidates};
 use super::{
     AWAIT_MAX, CLOCK_STEP_MIN, Kind, PENDING_AGE_MAX, Rotation, SILENCE_MAX, Step,
     TEMPLATE_DEBOUNCE,
@@ -108,6 +108,7 @@ impl Rotation {
             return self.ask(now, Step::Loading, Effect::Load);
         }
         self.unblock();
+        self.tell_holder();
         if let Some(credential) = self.must_ask_version(&step) {
             return self.ask(now, Step::AskingVersion, Effect::AskVersion { credential });
         }
@@ -163,13 +164,21 @@ impl Rotation {
         }
     }
 
-    fn candidates(&self) -> Vec<CredentialChoice> {
+    pub(super) fn candidates(&self) -> Vec<CredentialChoice> {
+        let other_accepted = self
+            .last_accepted
+            .as_ref()
+            .filter(|_| self.has_other_accepted());
         candidates(
             self.config.kind,
-            self.current.is_some(),
-            self.has_other_accepted(),
+            self.holder_of(self.current.as_ref()),
+            self.holder_of(other_accepted),
             self.sources,
         )
+    }
+
+    fn holder_of(&self, leaf: Option<&Leaf>) -> Holder {
+        Holder::of(leaf, self.template.as_ref())
     }
 
     /// Whether there is a last accepted credential besides the current one.
@@ -345,6 +354,30 @@ impl Rotation {
         }
     }
 
+    /// Tells that the certificate held is another node's, and what asks in its place.
+    fn tell_holder(&mut self) {
+        let (Some(leaf), Some(template)) = (&self.current, &self.template) else {
+            return;
+        };
+        if self.config.kind != Kind::Client || self.holder_of(Some(leaf)) != Holder::Other {
+            return;
+        }
+        let next = self.trust.best(&self.candidates());
+        let next = next.filter(|credential| *credential != CredentialChoice::Current);
+        let told = (leaf.fingerprint(), next);
+        if self.told.not_this_nodes == Some(told) {
+            return;
+        }
+        let notice = Notice::NotThisNodes {
+            leaf: LeafSummary::of(leaf),
+            holder: leaf.subject().common_name.clone(),
+            wanted: template.subject.common_name.clone(),
+            next,
+        };
+        self.told.not_this_nodes = Some(told);
+        self.tell(notice);
+    }
+
     fn unblock(&mut self) {
         if let Some(block) = self.told.block.take() {
             self.tell(Notice::Unblocked { block });
@@ -495,6 +528,10 @@ impl Rotation {
 
     fn publish(&mut self) {
         let Some(leaf) = &self.current else { return };
+        // What goes out with another node's certificate goes out in that node's name.
+        if self.config.kind == Kind::Client && self.holder_of(Some(leaf)) == Holder::Other {
+            return;
+        }
         if self.published != Some(leaf.fingerprint()) {
             self.published = Some(leaf.fingerprint());
             self.effects

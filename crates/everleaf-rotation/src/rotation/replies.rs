@@ -96,13 +96,25 @@ impl Rotation {
                     "the server wants other usages; asking in the other form",
                 );
             }
+            RefusalClass::Forbidden { .. } => self.take_forbidden(now, credential, refusal),
             RefusalClass::UsagesRejected
-            | RefusalClass::Forbidden { .. }
             | RefusalClass::NotServed
             | RefusalClass::Other
             | RefusalClass::RateLimited { .. }
             | RefusalClass::Unexpected
             | RefusalClass::Unreachable => self.fail_refused(now, FailedStep::Submit, refusal),
+        }
+    }
+
+    /// 403: the server knows the credential and does not let it ask. Another may be allowed to.
+    fn take_forbidden(&mut self, now: Now, credential: CredentialChoice, refusal: Refusal) {
+        match self.trust.forbid(credential, &self.candidates()) {
+            Some(next) => self.tell(Notice::CredentialForbidden {
+                credential,
+                message: refusal.message,
+                next,
+            }),
+            None => self.fail_refused(now, FailedStep::Submit, refusal),
         }
     }
 

@@ -3,6 +3,7 @@
 
 mod clocks;
 mod failures;
+mod identities;
 mod matrix;
 mod restarts;
 mod story;

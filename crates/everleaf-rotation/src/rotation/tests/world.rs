@@ -51,6 +51,8 @@ pub(super) struct Server {
     pub(super) is_reachable: bool,
     pub(super) accepts_bootstrap: bool,
     pub(super) accepts_kubeconfig: bool,
+    /// What is asked for one node with the certificate of another is answered 403 (NodeRestriction, since 1.21).
+    pub(super) forbids_strangers: bool,
     /// Certificates refused although they are valid.
     pub(super) distrusted: Vec<Leaf>,
     /// Answers to the next submissions, in place of the ordinary ones.
@@ -216,6 +218,7 @@ impl World {
             is_reachable: true,
             accepts_bootstrap: true,
             accepts_kubeconfig: true,
+            forbids_strangers: false,
             distrusted: Vec::new(),
             submit_script: VecDeque::new(),
             loses_answers: 0,
@@ -294,6 +297,14 @@ impl World {
         self.awaiting = None;
         self.published = None;
         self.monotonic = Monotonic::from_origin(seconds(1));
+    }
+
+    /// The same, and the host has another name since.
+    pub(super) fn restart_as(&mut self, common_name: &str) {
+        let template = self.config.template.as_mut();
+        let template = template.expect("a client knows what it wants");
+        template.subject.common_name = common_name.to_owned();
+        self.restart();
     }
 
     /// Tells the machine something, and carries out what it wants.
@@ -494,6 +505,11 @@ impl World {
             SubmitOutcome::Refused(self.refused(class))
         } else if let Some(refusal) = self.refusal(credential) {
             SubmitOutcome::Refused(refusal)
+        } else if self.is_stranger(pending, credential) {
+            SubmitOutcome::Refused(self.refused(RefusalClass::Forbidden {
+                verb: "create",
+                resource: "certificatesigningrequests",
+            }))
         } else if let Some(object) = self.server.objects.get(&name) {
             let is_refused = object.condition.is_some_and(|(kind, _)| kind != "Approved");
             SubmitOutcome::AlreadyExists(ExistingRequest {
@@ -517,6 +533,18 @@ impl World {
             }
         };
         Some(Event::Submitted { name, outcome })
+    }
+
+    /// Whether a node's certificate asks for another node, and the server sees that.
+    fn is_stranger(&self, pending: &PendingRequest, credential: CredentialChoice) -> bool {
+        let asks_as = match credential {
+            CredentialChoice::Current => self.machine.current(),
+            _ => None,
+        };
+        self.server.forbids_strangers
+            && asks_as.is_some_and(|leaf| {
+                leaf.subject().common_name != pending.template.subject.common_name
+            })
     }
 
     fn refused(&self, class: RefusalClass) -> Refusal {

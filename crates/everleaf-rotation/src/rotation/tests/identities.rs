@@ -1,0 +1,112 @@
+//! Whose certificate it is decides which credential asks: a host that was renamed or cloned, and
+//! servers that let a credential in and forbid it to ask.
+
+use super::world::*;
+use crate::effect::CredentialChoice;
+use crate::event::RefusalClass;
+use crate::notice::{Notice, StuckReason};
+
+const FORBIDDEN: RefusalClass = RefusalClass::Forbidden {
+    verb: "create",
+    resource: "certificatesigningrequests",
+};
+
+/// A node that was `n1` and is called `n2` since its restart.
+fn renamed(has_bootstrap: bool) -> World {
+    let mut world = World::settled();
+    world.sources.bootstrap = has_bootstrap;
+    world.restart_as("system:node:n2");
+    world
+}
+
+/// With what each request was made.
+fn asked_with(world: &World) -> Vec<CredentialChoice> {
+    let submitted = |notice: &Notice| match notice {
+        Notice::RequestSubmitted { credential, .. } => Some(*credential),
+        _ => None,
+    };
+    world.notices.iter().filter_map(submitted).collect()
+}
+
+#[test]
+fn a_renamed_host_asks_with_its_bootstrap_credential() {
+    // Also where the server does not see that another node asks (before 1.21), and nobody approves.
+    for forbids_strangers in [true, false] {
+        let mut world = renamed(true);
+        world.server.forbids_strangers = forbids_strangers;
+        world.run_for(minutes(1));
+        assert_eq!(asked_with(&world), [CredentialChoice::Bootstrap]);
+        assert_eq!(world.leaf().subject().common_name, "system:node:n2");
+        assert_eq!(world.published.as_ref(), world.machine.current());
+        world.assert_at_rest();
+    }
+}
+
+#[test]
+fn another_nodes_certificate_is_handed_to_nobody_and_said_once() {
+    let mut world = renamed(false);
+    world.server.forbids_strangers = true;
+    world.run_for(hours(3));
+    assert_eq!(world.published, None);
+    assert_eq!(world.csrs(), 1, "n1's own, of the beginning");
+    let told = |notice: &Notice| matches!(notice, Notice::NotThisNodes { .. });
+    assert_eq!(world.count(told), 1);
+    let told = world.notices.iter().find(|notice| told(notice));
+    let Some(Notice::NotThisNodes {
+        holder,
+        wanted,
+        next,
+        ..
+    }) = told
+    else {
+        panic!("{:#?}", world.notices);
+    };
+    assert_eq!(holder, "system:node:n1");
+    assert_eq!(wanted, "system:node:n2");
+    assert_eq!(*next, None, "only a person can help");
+    // The person does.
+    world.sources.bootstrap = true;
+    world.run_for(minutes(30));
+    assert_eq!(world.leaf().subject().common_name, "system:node:n2");
+}
+
+#[test]
+fn what_is_forbidden_to_one_credential_is_tried_with_the_next() {
+    let mut world = World::settled();
+    world.sources.bootstrap = true;
+    world.server.submit_script.push_back(FORBIDDEN);
+    world.offset = jiff::SignedDuration::from_hours(24 * 360);
+    world.run_for(minutes(1));
+    assert_eq!(asked_with(&world), [CredentialChoice::Bootstrap]);
+    assert!(world.has(|notice| matches!(
+        notice,
+        Notice::CredentialForbidden {
+            credential: CredentialChoice::Current,
+            next: CredentialChoice::Bootstrap,
+            ..
+        }
+    )));
+    assert_eq!(world.csrs(), 2);
+}
+
+#[test]
+fn forbidden_to_all_is_waited_for_from_the_first_on() {
+    let mut world = World::settled();
+    world.sources.bootstrap = true;
+    world.server.submit_script.extend([FORBIDDEN, FORBIDDEN]);
+    world.offset = jiff::SignedDuration::from_hours(24 * 360);
+    world.run_for(minutes(15));
+    assert_eq!(asked_with(&world), [CredentialChoice::Current]);
+    let failed = |notice: &Notice| matches!(notice, Notice::Failed { .. });
+    assert_eq!(world.count(failed), 1);
+    let stuck = |notice: &Notice| {
+        matches!(
+            notice,
+            Notice::Stuck {
+                reason: StuckReason::AllRefused,
+                ..
+            }
+        )
+    };
+    assert!(!world.has(stuck));
+}
