@@ -104,7 +104,9 @@ fn authenticator(anchors: &[Vec<u8>]) -> Option<Authenticator> {
         )
     };
     let readable = anchors.iter().filter(is_readable);
-    let bundle: String = readable.map(|der| pem::encode("CERTIFICATE", der)).collect();
+    let bundle: String = readable
+        .map(|der| pem::encode("CERTIFICATE", der))
+        .collect();
     if bundle.is_empty() {
         return None;
     }
