@@ -5,11 +5,13 @@ use crate::args::up::UpArgs;
 use crate::config;
 use crate::print;
 use crate::shutdown::Shutdown;
+use crate::up;
+use crate::up::authority::{CA_CERTIFICATE, latest_end};
 use crate::up::data_dir::{DataDir, default_root};
 use crate::up::kubeconfigs::{ADMIN, BOOTSTRAP, NODE_CERT_DIR};
 use crate::up::system::{Settings, System};
 use anyhow::Result;
-use everleaf_agent::SystemClock;
+use everleaf_agent::{Clock, SystemClock};
 use everleaf_api::duration;
 use std::fmt::Write;
 use std::process::ExitCode;
@@ -27,8 +29,14 @@ pub(crate) fn run(args: &UpArgs) -> Result<ExitCode> {
     };
     super::runtime()?.block_on(async {
         let shutdown = Shutdown::on_signals()?;
+        let clock = Arc::new(SystemClock::new());
+        let makes_authority = !root.join(CA_CERTIFICATE).exists();
+        if let Some(warning) = up::clock::check(&root, clock.wall(), latest_end(), makes_authority)?
+        {
+            tracing::warn!("{warning}");
+        }
         let dir = Arc::new(DataDir::open(&root)?);
-        let system = System::start(&dir, &settings, Arc::new(SystemClock::new())).await?;
+        let system = System::start(&dir, &settings, clock).await?;
         print::line(&welcome(&dir, &settings, &system));
         system.run(shutdown).await?;
         Ok(ExitCode::SUCCESS)

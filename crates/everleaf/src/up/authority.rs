@@ -4,6 +4,7 @@
 //! missing or no longer right, so a start that was killed anywhere is completed by the next one. Keys are written before the
 //! certificates that need them.
 
+use super::clock;
 use super::data_dir::DataDir;
 use super::entropy;
 use anyhow::{Context, Result, anyhow};
@@ -38,7 +39,7 @@ const FRONT_PROXY_CA_NAME: &str = "everleaf-front-proxy-ca";
 const CA_LIFETIME_MIN: SignedDuration = SignedDuration::from_hours(30 * 365 * 24);
 /// No authority outlives the century: X.509 programs that count in 32 or 33 bits end about then.
 const CA_NOT_AFTER_MAX: &str = "2100-01-01T00:00:00Z";
-/// How far the authority's and the server's notBefore lie back, so that a node whose clock is behind still connects.
+/// How far at least the authority's and the server's notBefore lie back, so that a node whose clock is behind still connects.
 const BACKDATE: SignedDuration = SignedDuration::from_hours(10 * 365 * 24);
 /// Backdating of ordinary certificates, as every Kubernetes signer does.
 const LEAF_BACKDATE: SignedDuration = SignedDuration::from_mins(5);
@@ -92,20 +93,29 @@ pub(crate) fn ensure(dir: &DataDir, wanted: &Wanted, now: Timestamp) -> Result<A
 /// there is an authority, and its key is thrown away: no front proxy can exist.
 pub(crate) fn ensure_front_proxy_ca(dir: &DataDir, now: Timestamp) -> Result<String> {
     if let Some(pem) = dir.read(FRONT_PROXY_CA)?
-        && Chain::from_pem(pem.as_bytes()).is_ok()
+        && Chain::from_pem(pem.as_bytes()).is_ok_and(|chain| chain.leaf().not_before() <= now)
     {
         return Ok(pem.to_string());
     }
     let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256)?;
-    let not_before = now.checked_sub(BACKDATE).unwrap_or(Timestamp::UNIX_EPOCH);
     let serial = entropy::bytes()?;
-    let issuer = Issuer::self_signed(FRONT_PROXY_CA_NAME, key, serial, not_before, latest_end())?;
+    let begin = begin_at(now);
+    let issuer = Issuer::self_signed(FRONT_PROXY_CA_NAME, key, serial, begin, latest_end())?;
     let pem = issuer.certificate_pem();
     dir.write(FRONT_PROXY_CA, &pem)?;
     Ok(pem)
 }
 
-fn latest_end() -> Timestamp {
+/// Where what must be valid by every clock begins, made by a clock that says `now`. Should that one be years ahead, it is valid
+/// all the same once the clock has been set.
+fn begin_at(now: Timestamp) -> Timestamp {
+    let earliest = clock::earliest();
+    now.checked_sub(BACKDATE)
+        .map_or(earliest, |begin| begin.min(earliest))
+}
+
+/// No authority ends after this.
+pub(crate) fn latest_end() -> Timestamp {
     CA_NOT_AFTER_MAX
         .parse()
         .expect("invariant: the constant is a well-formed instant")
@@ -152,22 +162,34 @@ fn ensure_ca(
             dir.path(CA_CERTIFICATE).display()
         )
     })?;
-    if ends_too_soon(issuer.certificate(), signing_duration, now) {
-        let ca = issuer.certificate();
-        let gain = ca_not_after(signing_duration, now).duration_since(ca.not_after());
-        if ca.subject().common_name == CA_NAME && gain > CA_GAIN_MIN {
-            remarks.push("the certificate authority is renewed with the same key".to_owned());
-            return make_ca(dir, &key, signing_duration, now);
+    let ca = issuer.certificate();
+    let is_ours = ca.subject().common_name == CA_NAME;
+    let begin = ca.not_before();
+    let why = if now < begin {
+        if !is_ours {
+            return Err(anyhow!(
+                "the certificate authority {} begins only at {begin}, and this host's clock says {now:.0}: nobody could \
+                 connect; set the clock if it is behind, or put an authority there that has begun",
+                dir.path(CA_CERTIFICATE).display()
+            ));
         }
-        remarks.push(format!(
-            "the certificate authority ends at {}: certificates end with it, before the {} asked for",
-            ca.not_after(),
-            everleaf_api::duration::human(
-                i64::try_from(signing_duration.as_secs()).unwrap_or(i64::MAX)
-            )
-        ));
-    }
-    Ok(issuer)
+        format!("begins only at {begin}, so the clock was ahead when it was made")
+    } else if is_ours && ends_too_soon(ca, signing_duration, now) {
+        let gain = ca_not_after(signing_duration, now).duration_since(ca.not_after());
+        if gain <= CA_GAIN_MIN {
+            return Ok(issuer);
+        }
+        format!("ends at {}", ca.not_after())
+    } else {
+        return Ok(issuer);
+    };
+    let renewed = make_ca(dir, &key, signing_duration, now)?;
+    remarks.push(format!(
+        "the certificate authority {why}: it is renewed with the same key, from {} to {}",
+        renewed.certificate().not_before(),
+        renewed.certificate().not_after()
+    ));
+    Ok(renewed)
 }
 
 /// Whether what is signed now, or soon, would be cut short.
@@ -179,9 +201,8 @@ fn ends_too_soon(ca: &Leaf, signing_duration: Duration, now: Timestamp) -> bool 
 fn make_ca(dir: &DataDir, key: &str, signing_duration: Duration, now: Timestamp) -> Result<Issuer> {
     let key = PrivateKey::from_pem(key)
         .with_context(|| format!("{} is not usable", dir.path(CA_KEY).display()))?;
-    let not_before = now.checked_sub(BACKDATE).unwrap_or(Timestamp::UNIX_EPOCH);
     let not_after = ca_not_after(signing_duration, now);
-    let issuer = Issuer::self_signed(CA_NAME, key, entropy::bytes()?, not_before, not_after)?;
+    let issuer = Issuer::self_signed(CA_NAME, key, entropy::bytes()?, begin_at(now), not_after)?;
     dir.write(CA_CERTIFICATE, &issuer.certificate_pem())?;
     Ok(issuer)
 }
@@ -216,12 +237,12 @@ fn ensure_server(
         let same_names = leaf.satisfies(&template).is_ok()
             && leaf.dns_names().len() == template.dns_names.len()
             && leaf.ip_addresses().len() == template.ip_addresses.len();
-        if same_names && leaf.not_after() >= ca.not_after() && leaf.is_signed_by(ca) {
+        let lasts = leaf.not_before() <= now && leaf.not_after() >= ca.not_after();
+        if same_names && lasts && leaf.is_signed_by(ca) {
             return Ok(present);
         }
     }
     let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256)?;
-    let not_before = now.checked_sub(BACKDATE).unwrap_or(Timestamp::UNIX_EPOCH);
     let chain = issuer.issue_own(
         &template,
         key.public_key(),
@@ -231,7 +252,7 @@ fn ensure_server(
             Usage::ServerAuth,
         ],
         entropy::bytes()?,
-        not_before,
+        begin_at(now),
         ca.not_after(),
     )?;
     dir.write(SERVER_KEY, &key.to_pem())?;

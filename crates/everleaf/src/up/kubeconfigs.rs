@@ -117,7 +117,7 @@ fn inline_credential(user: &User) -> Option<Credential> {
 }
 
 /// Writes `bootstrap-kubelet.conf`, with its token when that is still good, with a new one otherwise. Returns until when the
-/// token is good.
+/// token is good. One that was made by a clock that was ahead would be good for too long: it is cut to the usual time.
 pub(crate) async fn ensure_bootstrap(
     dir: &DataDir,
     server: &Server,
@@ -135,20 +135,17 @@ pub(crate) async fn ensure_bootstrap(
         let until = token.accepted_until(server)?;
         (until.duration_since(now) >= BOOTSTRAP_LEFT_MIN).then_some((token, until))
     });
+    let usual = token::lasting(BOOTSTRAP_HOURS, now);
     let (token, until) = match still_good {
-        Some(good) => good,
-        None => {
-            let token = BootstrapToken::generate()?;
-            let until = token::lasting(BOOTSTRAP_HOURS, now);
-            token
-                .grant(
-                    server,
-                    until,
-                    "for new nodes, in bootstrap-kubelet.conf",
-                    now,
-                )
-                .await?;
-            (token, until)
+        Some((token, until)) if until <= usual => (token, until),
+        other => {
+            let token = match other {
+                Some((token, _)) => token,
+                None => BootstrapToken::generate()?,
+            };
+            let description = "for new nodes, in bootstrap-kubelet.conf";
+            token.grant(server, usual, description, now).await?;
+            (token, usual)
         }
     };
     dir.write_if_changed(

@@ -2,6 +2,7 @@
 
 use super::address::{self, Addresses};
 use super::authority::{self, Authority, Wanted};
+use super::clock;
 use super::data_dir::{DataDir, STORE};
 use super::kubeconfigs;
 use super::node::Node;
@@ -14,7 +15,7 @@ use everleaf_apiserver::handler::{Clock as ServerClock, Server};
 use everleaf_apiserver::serve::{self, ServingCertificate};
 use everleaf_apiserver::user::User;
 use everleaf_controllers::Config as ControllersConfig;
-use everleaf_pki::Issuer;
+use everleaf_pki::{Issuer, Leaf};
 use jiff::Timestamp;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,8 +24,8 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// How often the certificates that we issue to ourselves are looked at.
-const CARE_INTERVAL: Duration = Duration::from_secs(3600);
+/// How often the certificates that we issue to ourselves are looked at; also whenever the clock is set, where that is told.
+const CARE_INTERVAL: Duration = Duration::from_secs(60);
 /// Longest wait for the controllers and the node to finish what is in hand.
 const STOP_PATIENCE: Duration = Duration::from_secs(8);
 
@@ -62,7 +63,6 @@ pub(crate) struct System {
     clock: Arc<dyn Clock>,
     /// In the order of their start.
     parts: Vec<Part>,
-    care: JoinHandle<()>,
 }
 
 impl System {
@@ -110,21 +110,33 @@ impl System {
             ca_not_after: authority.issuer.certificate().not_after(),
             bootstrap_until,
             parts: Vec::new(),
-            care: tokio::spawn(care(
-                Arc::clone(dir),
-                Arc::clone(&authority.issuer),
-                addresses.local_url,
-                Arc::clone(&clock),
-            )),
             server,
             clock,
         };
+        system.start_care(Arc::clone(dir), &authority, addresses.local_url);
         system.start_server(listener, &authority)?;
         system.start_controllers(&authority, settings.signing_duration);
         if let Some(name) = &settings.node_name {
             system.start_node(dir, name, &authority, now).await?;
         }
         Ok(system)
+    }
+
+    fn start_care(&mut self, dir: Arc<DataDir>, authority: &Authority, url: String) {
+        let care = Care {
+            dir,
+            issuer: Arc::clone(&authority.issuer),
+            server: authority.server.leaf().clone(),
+            url,
+            told: None,
+        };
+        let clock = Arc::clone(&self.clock);
+        self.start_part("care of the certificates", |shutdown| async move {
+            tokio::select! {
+                () = shutdown.asked() => Ok(()),
+                ended = care.run(clock) => ended,
+            }
+        });
     }
 
     fn start_server(&mut self, listener: TcpListener, authority: &Authority) -> Result<()> {
@@ -190,7 +202,6 @@ impl System {
 
     /// Stops the last part first: the node and the controllers still need the server.
     pub(crate) async fn stop(self) {
-        self.care.abort();
         for part in self.parts.into_iter().rev() {
             part.stop.send_replace(true);
             if part.task.is_finished() {
@@ -271,15 +282,69 @@ fn certificate_controller() -> User {
     }
 }
 
-/// Renews `admin.conf` in time, however long the process runs.
-async fn care(dir: Arc<DataDir>, issuer: Arc<Issuer>, url: String, clock: Arc<dyn Clock>) {
-    loop {
-        tokio::time::sleep(CARE_INTERVAL).await;
-        if let Err(error) = kubeconfigs::ensure_admin(&dir, &issuer, &url, clock.wall()) {
-            tracing::warn!(
-                "admin.conf cannot be renewed: {}",
-                crate::failure::chain(&error)
-            );
+/// Watches over the certificates that we issued to ourselves, however long the process runs and wherever its clock is set.
+struct Care {
+    dir: Arc<DataDir>,
+    issuer: Arc<Issuer>,
+    /// The API server's certificate.
+    server: Leaf,
+    /// For `admin.conf`.
+    url: String,
+    /// The last trouble that was told, so that it is told once.
+    told: Option<String>,
+}
+
+impl Care {
+    /// Ends when the authority or the server's certificate is not valid by the clock as it stands: a start makes them again.
+    async fn run(mut self, clock: Arc<dyn Clock>) -> Result<()> {
+        let mut listener = clock.listen();
+        loop {
+            self.look(clock.wall())?;
+            everleaf_agent::clock::nap(CARE_INTERVAL, &mut listener).await;
         }
+    }
+
+    /// One look.
+    fn look(&mut self, now: Timestamp) -> Result<()> {
+        let trouble = if now < clock::earliest() {
+            // A start would refuse this clock, too. Nothing is signed meanwhile: the authority has not begun.
+            Some(format!(
+                "this host's clock stands before {}: nothing is issued, and no certificate is accepted, until it is set right",
+                clock::EARLIEST
+            ))
+        } else if let Some(why) = self.out_of_date(now) {
+            return Err(anyhow!(
+                "this host's clock says {now:.0}, and {why}: nobody could connect; start again, and it is made anew"
+            ));
+        } else {
+            kubeconfigs::ensure_admin(&self.dir, &self.issuer, &self.url, now)
+                .err()
+                .map(|error| {
+                    let error = crate::failure::chain(&error);
+                    format!("admin.conf cannot be renewed: {error}")
+                })
+        };
+        if trouble != self.told {
+            self.told = trouble;
+            if let Some(trouble) = &self.told {
+                tracing::warn!("{trouble}");
+            }
+        }
+        Ok(())
+    }
+
+    fn out_of_date(&self, now: Timestamp) -> Option<String> {
+        let certificates = [
+            ("certificate authority", self.issuer.certificate()),
+            ("API server's certificate", &self.server),
+        ];
+        let (what, leaf) = certificates
+            .into_iter()
+            .find(|(_, leaf)| now < leaf.not_before() || leaf.not_after() <= now)?;
+        Some(format!(
+            "the {what} is valid from {} to {}",
+            leaf.not_before(),
+            leaf.not_after()
+        ))
     }
 }

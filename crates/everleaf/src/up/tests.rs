@@ -2,11 +2,11 @@
 
 use super::authority::{self, Wanted};
 use super::data_dir::DataDir;
-use super::kubeconfigs::NODE_CERT_DIR;
+use super::kubeconfigs::{ADMIN, NODE_CERT_DIR};
 use super::system::{Settings, System};
 use everleaf_agent::clock::ClockListener;
 use everleaf_agent::{Clock, OffsetClock, SystemClock};
-use everleaf_pki::{Credential, Leaf};
+use everleaf_pki::{Chain, Credential, Issuer, KeyAlgorithm, Leaf, PrivateKey};
 use everleaf_rotation::{Monotonic, rotation_deadline};
 use jiff::{SignedDuration, Timestamp};
 use std::path::Path;
@@ -170,6 +170,110 @@ fn what_is_missing_is_made_and_what_is_there_stays() {
         .unwrap_err()
         .to_string();
     assert!(refused.contains("put the key back"), "{refused}");
+}
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+/// The clock was years ahead at the first start, and was set right: whatever was made then is valid now, or made again.
+#[test]
+fn an_authority_of_a_clock_that_was_ahead_is_valid_all_the_same() {
+    let temporary = tempfile::tempdir().unwrap();
+    let dir = DataDir::open(temporary.path()).unwrap();
+    let wanted = Wanted {
+        signing_duration: Duration::from_secs(3600),
+        dns_names: vec!["a".into()],
+        ip_addresses: Vec::new(),
+    };
+    let ahead = authority::ensure(&dir, &wanted, at("2061-01-01T00:00:00Z")).unwrap();
+    let right = at("2026-01-01T00:00:00Z");
+    for leaf in [ahead.issuer.certificate(), ahead.server.leaf()] {
+        assert!(leaf.not_before() <= right, "{leaf:?}");
+    }
+    let front_proxy = Chain::from_pem(ahead.front_proxy_ca_pem.as_bytes()).unwrap();
+    assert!(front_proxy.leaf().not_before() <= right);
+    let now = authority::ensure(&dir, &wanted, right).unwrap();
+    assert_eq!(now.ca_pem, ahead.ca_pem);
+}
+
+/// As older versions made it. It keeps its key, so that what it signed stays good.
+#[test]
+fn an_authority_that_has_not_begun_is_renewed_with_its_key() {
+    let temporary = tempfile::tempdir().unwrap();
+    let dir = DataDir::open(temporary.path()).unwrap();
+    let (now, begin, end) = (
+        at("2026-11-29T00:00:00Z"),
+        at("2027-11-29T00:00:00Z"),
+        at("2067-11-29T00:00:00Z"),
+    );
+    let wanted = Wanted {
+        signing_duration: Duration::from_secs(3600),
+        dns_names: vec!["a".into()],
+        ip_addresses: Vec::new(),
+    };
+    let make = |name: &str| {
+        let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
+        let ca = Issuer::self_signed(name, key, [1; 16], begin, end).unwrap();
+        dir.write(authority::CA_KEY, &ca.key().to_pem()).unwrap();
+        dir.write(authority::CA_CERTIFICATE, &ca.certificate_pem())
+            .unwrap();
+        ca
+    };
+    let old = make("everleaf-ca");
+    let after = begin + SignedDuration::from_hours(1);
+    let later = authority::ensure(&dir, &wanted, after).unwrap();
+    assert_eq!(later.remarks, [""; 0]);
+    let renewed = authority::ensure(&dir, &wanted, now).unwrap();
+    let ca = renewed.issuer.certificate();
+    assert!(ca.not_before() <= now && renewed.server.leaf().not_before() <= now);
+    assert_eq!(ca.public_key(), old.key().public_key());
+    assert!(
+        renewed.remarks[0].contains("begins only at 2027-11-29T00:00:00Z"),
+        "{:?}",
+        renewed.remarks
+    );
+    assert!(renewed.remarks[0].contains("renewed with the same key"));
+
+    make("theirs");
+    let refused = authority::ensure(&dir, &wanted, now)
+        .map(drop)
+        .unwrap_err()
+        .to_string();
+    for words in ["ca.crt begins only at", "set the clock"] {
+        assert!(refused.contains(words), "{refused}");
+    }
+}
+
+/// The clock was years ahead at the start and is set right while the system runs: `admin.conf` follows at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn admin_conf_follows_a_clock_that_is_set() {
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let _ = provider.install_default();
+    let temporary = tempfile::tempdir().unwrap();
+    let dir = Arc::new(DataDir::open(temporary.path()).unwrap());
+    let mut settings = settings(Duration::from_secs(3600));
+    settings.node_name = None;
+    let clock = TravelClock::new();
+    let right = clock.wall();
+    clock.travel_to(right + SignedDuration::from_hours(11 * 365 * 24));
+    let system = System::start(&dir, &settings, clock.clone()).await.unwrap();
+    let before = dir.read(ADMIN).unwrap().unwrap();
+    clock.travel_to(right);
+    let followed = async {
+        while dir.read(ADMIN).unwrap().unwrap() == before {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), followed)
+        .await
+        .expect("a new admin.conf in time");
+    // The token for new nodes ends when it usually does, not years from now.
+    system.stop().await;
+    let system = System::start(&dir, &settings, clock.clone()).await.unwrap();
+    let left = system.bootstrap_until.duration_since(right);
+    assert!(left <= SignedDuration::from_hours(25), "{left:?}");
+    system.stop().await;
 }
 
 /// What strangers and delegating components read of the server, after a start and after the next one elsewhere.
