@@ -192,41 +192,48 @@ fn tls_failure(cluster: &Cluster, now: Timestamp, error: &std::io::Error) -> Fai
     let cause = error
         .get_ref()
         .and_then(|source| source.downcast_ref::<rustls::Error>());
-    let dates = |text: String| Failure {
-        class: FailureClass::ServerCertificateDates,
-        ..Failure::unreachable(text)
+    let Some(refusal) = cause.and_then(everleaf_tls::refusal_of) else {
+        return Failure::unreachable(format!("{server}: TLS handshake failed: {error}"));
     };
-    match cause.and_then(everleaf_tls::refusal_of) {
-        None => Failure::unreachable(format!("{server}: TLS handshake failed: {error}")),
-        Some(Refusal::Leaf(Fault::Expired(not_after))) => dates(format!(
-            "{server}: its certificate ended at {not_after}, and the clock of this node reads {now}: set the \
-             clock if it is wrong, else renew the server's certificate; still trying"
-        )),
-        Some(Refusal::Leaf(Fault::NotYetValid(not_before))) => dates(format!(
-            "{server}: its certificate begins at {not_before}, and the clock of this node reads {now}: set the \
-             clock; still trying"
-        )),
+    let failure = Failure::unreachable(format!("{server}: {}", refusal_text(refusal, now)));
+    match refusal {
+        Refusal::Leaf(Fault::Expired(_) | Fault::NotYetValid(_))
+        | Refusal::UnknownAuthority(Some(Fault::Expired(_) | Fault::NotYetValid(_))) => Failure {
+            class: FailureClass::ServerCertificateDates,
+            ..failure
+        },
+        _ => failure,
+    }
+}
+
+/// What is wrong with a server's certificate, and what to do, to whoever connects with a kubeconfig.
+pub fn refusal_text(refusal: &Refusal, now: Timestamp) -> String {
+    match refusal {
+        Refusal::Leaf(Fault::Expired(not_after)) => format!(
+            "its certificate ended at {not_after}, and the clock of this node reads {now}: set the clock if it is \
+             wrong, else renew the server's certificate; still trying"
+        ),
+        Refusal::Leaf(Fault::NotYetValid(not_before)) => format!(
+            "its certificate begins at {not_before}, and the clock of this node reads {now}: set the clock; still \
+             trying"
+        ),
         // A bad signature is what another authority of the same name gives.
-        Some(Refusal::UnknownAuthority(None | Some(Fault::Signature(_)))) => {
-            Failure::unreachable(format!(
-                "{server}: its certificate is not signed by an authority of this kubeconfig; check \
-             certificate-authority"
-            ))
+        Refusal::UnknownAuthority(None | Some(Fault::Signature(_))) => {
+            "its certificate is not signed by an authority of this kubeconfig; check certificate-authority"
+                .to_owned()
         }
-        Some(Refusal::UnknownAuthority(Some(
-            fault @ (Fault::Expired(_) | Fault::NotYetValid(_)),
-        ))) => dates(format!(
-            "{server}: the authority of its certificate is not in force: {fault}, and the clock of this node \
-                 reads {now}: set the clock if it is wrong, else renew the authority and give this node the new one \
+        Refusal::UnknownAuthority(Some(fault @ (Fault::Expired(_) | Fault::NotYetValid(_)))) => {
+            format!(
+                "the authority of its certificate is not in force: {fault}, and the clock of this node reads {now}: \
+                 set the clock if it is wrong, else renew the authority and give this node the new one \
                  (certificate-authority); still trying"
-        )),
-        Some(refusal @ Refusal::Host { .. }) => Failure::unreachable(format!(
-            "{server}: its {refusal}: connect by one of these names, name one as tls-server-name, or give the server a \
+            )
+        }
+        Refusal::Host { .. } => format!(
+            "its {refusal}: connect by one of these names, name one as tls-server-name, or give the server a \
              certificate with this name"
-        )),
-        Some(refusal) => Failure::unreachable(format!(
-            "{server}: its certificate is not acceptable: {refusal}"
-        )),
+        ),
+        _ => format!("its certificate is not acceptable: {refusal}"),
     }
 }
 

@@ -28,6 +28,7 @@ use crate::clock::Clock;
 use access::{Access, Identity};
 use connect::{Sender, connect};
 
+pub use connect::refusal_text;
 pub use failure::{Failure, FailureClass};
 pub use watch::Watch;
 
