@@ -20,6 +20,7 @@ use tokio_rustls::TlsConnector;
 
 use super::access::{Access, Identity};
 use super::failure::{Failure, FailureClass};
+use super::roots::Roots;
 use crate::clock::Clock;
 use crate::kubeconfig::{Cluster, ProxyUrl, Trust};
 
@@ -157,6 +158,12 @@ fn tls_config(access: &Access, clock: &Arc<dyn Clock>) -> Result<ClientConfig, F
         .with_safe_default_protocol_versions()
         .expect("invariant: the provider supports TLS 1.2 and 1.3");
     let builder = match &access.cluster.trust {
+        Trust::System => {
+            let verifier = ServerVerifier::new(system_roots()?, &provider);
+            builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(verifier))
+        }
         Trust::Bundle(source) => {
             let pem = source.read().map_err(|error| {
                 Failure::unreachable(format!("cannot read certificate-authority: {error}"))
@@ -178,6 +185,17 @@ fn tls_config(access: &Access, clock: &Arc<dyn Clock>) -> Result<ClientConfig, F
     };
     config.resumption = rustls::client::Resumption::disabled();
     Ok(config)
+}
+
+/// The authorities that this host trusts.
+fn system_roots() -> Result<TrustBundle, Failure> {
+    let roots = Roots::of_environment();
+    TrustBundle::from_pem_lenient(roots.read().as_bytes()).map_err(|_| {
+        Failure::unreachable(format!(
+            "the kubeconfig names no certificate-authority, and this host trusts none ({roots}): name the cluster's in \
+             certificate-authority-data"
+        ))
+    })
 }
 
 fn trust_anchors(pem: &str) -> Result<TrustBundle, Failure> {

@@ -10,6 +10,7 @@
 pub mod access;
 mod connect;
 mod failure;
+mod roots;
 mod watch;
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
