@@ -9,13 +9,14 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use everleaf_pki::{Chain, Credential, Leaf, Subject};
+use everleaf_rotation::store::dir::read_file;
 use jiff::Timestamp;
 
 use crate::client::access::read_credential;
 use crate::config::{Bootstrap, Config};
 use crate::kubeconfig::{
-    ClientCertificate, Cluster, Kubeconfig, KubeconfigError, Names, Source, User, behind_links,
-    write_private,
+    ClientCertificate, Cluster, KUBECONFIG_BYTES_MAX, Kubeconfig, KubeconfigError, Names, Source,
+    User, behind_links, write_private,
 };
 
 /// What was found at start.
@@ -330,10 +331,9 @@ fn copy_of(path: &Path) -> PathBuf {
 /// Keeps the file at `path` beside it, as `.bak`; returns where.
 fn keep_copy(path: &Path) -> Result<PathBuf, String> {
     let copy = copy_of(path);
-    let old = Source::File(path.to_owned())
-        .read()
+    let old = read_file(path, KUBECONFIG_BYTES_MAX)
         .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-    write_private(&copy, old.expose().as_bytes())
+    write_private(&copy, &old)
         .map_err(|error| format!("cannot write {}: {error}", copy.display()))?;
     Ok(copy)
 }

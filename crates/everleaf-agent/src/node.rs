@@ -124,6 +124,13 @@ impl Node {
                 "insecure-skip-tls-verify: anybody can pose as the API server"
             );
         }
+        if choice.cluster.trust == Trust::System {
+            tracing::warn!(
+                server = %choice.cluster.server,
+                "the kubeconfig names no certificate-authority: the server's certificate must be signed by an authority \
+                 that this host trusts anyway; name the cluster's in certificate-authority-data"
+            );
+        }
         let metrics = Arc::new(Metrics::new());
         Ok(Self {
             client: ApiClient::new(Arc::clone(&clock)),

@@ -46,6 +46,33 @@ pub fn blocks(text: &[u8]) -> impl Iterator<Item = Block> {
     })
 }
 
+/// What stands in a file of PEM blocks, whatever its encoding: for files of one's own, which editors and `cat` have
+/// been at. UTF-16 with a byte order mark is decoded, byte order marks are dropped, bytes that are no UTF-8 stand as
+/// U+FFFD (they can only be text around blocks), and an END line that a BEGIN follows without a line break gets one.
+///
+/// Not for what decides whom to believe in a server: there a file says what Go's decoder finds in it.
+pub fn legible(bytes: &[u8]) -> Zeroizing<String> {
+    let units = |from: fn([u8; 2]) -> u16| -> Vec<u16> {
+        let pairs = bytes[2..].chunks_exact(2);
+        pairs.map(|pair| from([pair[0], pair[1]])).collect()
+    };
+    // Two bytes of a mark before plain text are only garbage.
+    let is_wide = bytes[2.min(bytes.len())..]
+        .iter()
+        .take(2)
+        .any(|byte| *byte == 0);
+    let text = Zeroizing::new(match bytes {
+        [0xff, 0xfe, ..] if is_wide => String::from_utf16_lossy(&units(u16::from_le_bytes)),
+        [0xfe, 0xff, ..] if is_wide => String::from_utf16_lossy(&units(u16::from_be_bytes)),
+        [0xff, 0xfe, rest @ ..] | [0xfe, 0xff, rest @ ..] => {
+            String::from_utf8_lossy(rest).into_owned()
+        }
+        _ => String::from_utf8_lossy(bytes).into_owned(),
+    });
+    let unmarked = Zeroizing::new(text.replace('\u{feff}', ""));
+    Zeroizing::new(unmarked.replace("----------BEGIN ", "-----\n-----BEGIN "))
+}
+
 /// Canonical PEM, 64 columns, trailing newline.
 pub fn encode(label: &str, der: &[u8]) -> String {
     let mut text = String::new();
@@ -304,6 +331,52 @@ mod tests {
         ] {
             let text = format!("-----BEGIN A-----\n{}", piece.repeat(REPEATS));
             assert!(blocks(text.as_bytes()).count() <= 1, "{piece:?}");
+        }
+    }
+
+    #[test]
+    fn files_that_were_mistreated_are_legible() {
+        let (one, two) = (encode("A", &[1; 60]), encode("B", &[2; 60]));
+        let wide = |text: &str, bytes: fn(u16) -> [u8; 2]| -> Vec<u8> {
+            let text = format!("\u{feff}{text}");
+            text.encode_utf16().flat_map(bytes).collect()
+        };
+        let both = format!("{one}{two}");
+        let bytes = |parts: &[&[u8]]| parts.concat();
+        for (what, file) in [
+            ("as it is", both.clone().into_bytes()),
+            (
+                "latin-1 before",
+                bytes(&[b"# Schl\xfcssel\n", both.as_bytes()]),
+            ),
+            (
+                "latin-1 between",
+                bytes(&[one.as_bytes(), b"\xe9\n", two.as_bytes()]),
+            ),
+            ("UTF-8 mark", bytes(&[b"\xef\xbb\xbf", both.as_bytes()])),
+            (
+                "UTF-8 mark between",
+                bytes(&[one.as_bytes(), b"\xef\xbb\xbf", two.as_bytes()]),
+            ),
+            (
+                "UTF-16 mark before bytes",
+                bytes(&[b"\xff\xfe", both.as_bytes()]),
+            ),
+            ("UTF-16, little end first", wide(&both, u16::to_le_bytes)),
+            ("UTF-16, big end first", wide(&both, u16::to_be_bytes)),
+            (
+                "no line break",
+                bytes(&[one.trim_end().as_bytes(), two.trim_end().as_bytes()]),
+            ),
+            ("CRLF", both.replace('\n', "\r\n").into_bytes()),
+        ] {
+            let labels: Vec<String> = blocks(legible(&file).as_bytes())
+                .map(|block| block.label)
+                .collect();
+            assert_eq!(labels, ["A", "B"], "{what}");
+        }
+        for short in [&b""[..], b"\xff", b"\xff\xfe", b"\xff\xfe\x00"] {
+            assert_eq!(blocks(legible(short).as_bytes()).count(), 0);
         }
     }
 }

@@ -20,6 +20,7 @@ use tokio_rustls::TlsConnector;
 
 use super::access::{Access, Identity};
 use super::failure::{Failure, FailureClass};
+use super::roots::Roots;
 use crate::clock::Clock;
 use crate::kubeconfig::{Cluster, ProxyUrl, Trust};
 
@@ -163,6 +164,12 @@ fn tls_config(access: &Access, clock: &Arc<dyn Clock>) -> Result<ClientConfig, F
         .with_safe_default_protocol_versions()
         .expect("invariant: the provider supports TLS 1.2 and 1.3");
     let builder = match &access.cluster.trust {
+        Trust::System => {
+            let verifier = ServerVerifier::new(system_roots()?, &provider);
+            builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(verifier))
+        }
         Trust::Bundle(source) => {
             let pem = source.read().map_err(|error| {
                 Failure::unreachable(format!("cannot read certificate-authority: {error}"))
@@ -186,6 +193,17 @@ fn tls_config(access: &Access, clock: &Arc<dyn Clock>) -> Result<ClientConfig, F
     Ok(config)
 }
 
+/// The authorities that this host trusts.
+fn system_roots() -> Result<TrustBundle, Failure> {
+    let roots = Roots::of_environment();
+    TrustBundle::from_pem_lenient(roots.read().as_bytes()).map_err(|_| {
+        Failure::unreachable(format!(
+            "the kubeconfig names no certificate-authority, and this host trusts none ({roots}): name the cluster's in \
+             certificate-authority-data"
+        ))
+    })
+}
+
 fn trust_anchors(pem: &str) -> Result<TrustBundle, Failure> {
     TrustBundle::from_pem_lenient(pem.as_bytes()).map_err(|_| {
         Failure::unreachable("certificate-authority holds no certificate that can be used")
@@ -198,44 +216,51 @@ fn tls_failure(cluster: &Cluster, now: Timestamp, error: &std::io::Error) -> Fai
     let cause = error
         .get_ref()
         .and_then(|source| source.downcast_ref::<rustls::Error>());
-    let dates = |text: String| Failure {
-        class: FailureClass::ServerCertificateDates,
-        ..Failure::unreachable(text)
-    };
-    match cause.and_then(everleaf_tls::refusal_of) {
-        None => Failure::unreachable(format!(
+    let Some(refusal) = cause.and_then(everleaf_tls::refusal_of) else {
+        return Failure::unreachable(format!(
             "{server}: TLS handshake failed: {}",
             everleaf_tls::chain_words(error)
-        )),
-        Some(Refusal::Leaf(Fault::Expired(not_after))) => dates(format!(
-            "{server}: its certificate ended at {not_after}, and the clock of this node reads {now}: set the \
-             clock if it is wrong, else renew the server's certificate; still trying"
-        )),
-        Some(Refusal::Leaf(Fault::NotYetValid(not_before))) => dates(format!(
-            "{server}: its certificate begins at {not_before}, and the clock of this node reads {now}: set the \
-             clock; still trying"
-        )),
+        ));
+    };
+    let failure = Failure::unreachable(format!("{server}: {}", refusal_text(refusal, now)));
+    match refusal {
+        Refusal::Leaf(Fault::Expired(_) | Fault::NotYetValid(_))
+        | Refusal::UnknownAuthority(Some(Fault::Expired(_) | Fault::NotYetValid(_))) => Failure {
+            class: FailureClass::ServerCertificateDates,
+            ..failure
+        },
+        _ => failure,
+    }
+}
+
+/// What is wrong with a server's certificate, and what to do, to whoever connects with a kubeconfig.
+pub fn refusal_text(refusal: &Refusal, now: Timestamp) -> String {
+    match refusal {
+        Refusal::Leaf(Fault::Expired(not_after)) => format!(
+            "its certificate ended at {not_after}, and the clock of this node reads {now}: set the clock if it is \
+             wrong, else renew the server's certificate; still trying"
+        ),
+        Refusal::Leaf(Fault::NotYetValid(not_before)) => format!(
+            "its certificate begins at {not_before}, and the clock of this node reads {now}: set the clock; still \
+             trying"
+        ),
         // A bad signature is what another authority of the same name gives.
-        Some(Refusal::UnknownAuthority(None | Some(Fault::Signature(_)))) => {
-            Failure::unreachable(format!(
-                "{server}: its certificate is not signed by an authority of this kubeconfig; check \
-             certificate-authority"
-            ))
+        Refusal::UnknownAuthority(None | Some(Fault::Signature(_))) => {
+            "its certificate is not signed by an authority of this kubeconfig; check certificate-authority"
+                .to_owned()
         }
-        Some(Refusal::UnknownAuthority(Some(
-            fault @ (Fault::Expired(_) | Fault::NotYetValid(_)),
-        ))) => dates(format!(
-            "{server}: the authority of its certificate is not in force: {fault}, and the clock of this node \
-                 reads {now}: set the clock if it is wrong, else renew the authority and give this node the new one \
+        Refusal::UnknownAuthority(Some(fault @ (Fault::Expired(_) | Fault::NotYetValid(_)))) => {
+            format!(
+                "the authority of its certificate is not in force: {fault}, and the clock of this node reads {now}: \
+                 set the clock if it is wrong, else renew the authority and give this node the new one \
                  (certificate-authority); still trying"
-        )),
-        Some(refusal @ Refusal::Host { .. }) => Failure::unreachable(format!(
-            "{server}: its {refusal}: connect by one of these names, name one as tls-server-name, or give the server a \
+            )
+        }
+        Refusal::Host { .. } => format!(
+            "its {refusal}: connect by one of these names, name one as tls-server-name, or give the server a \
              certificate with this name"
-        )),
-        Some(refusal) => Failure::unreachable(format!(
-            "{server}: its certificate is not acceptable: {refusal}"
-        )),
+        ),
+        _ => format!("its certificate is not acceptable: {refusal}"),
     }
 }
 

@@ -10,6 +10,7 @@
 pub mod access;
 mod connect;
 mod failure;
+mod roots;
 mod watch;
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -28,6 +29,7 @@ use crate::clock::Clock;
 use access::{Access, Identity};
 use connect::{Sender, connect};
 
+pub use connect::refusal_text;
 pub use failure::{Failure, FailureClass};
 pub use watch::Watch;
 

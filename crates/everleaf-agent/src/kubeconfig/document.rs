@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use everleaf_pki::pem;
 use serde::Deserialize;
 
 use super::{
@@ -213,10 +214,7 @@ impl Resolver {
             )),
             (Found::Source(source), false) => Some(Trust::Bundle(source)),
             (Found::Nothing, true) => Some(Trust::DangerouslyAnybody),
-            (Found::Nothing, false) => self.problem(format!(
-                "cluster {name:?} has no certificate-authority or certificate-authority-data: \
-                 nothing says whom to trust"
-            )),
+            (Found::Nothing, false) => Some(Trust::System),
             (Found::Wrong, _) => None,
         };
         let proxy = match given(stanza.proxy_url).map(|text| ProxyUrl::parse(&text)) {
@@ -366,5 +364,6 @@ fn decode(data: &Secret) -> Option<Secret> {
         .collect::<String>()
         .into();
     let bytes = BASE64_STANDARD.decode(compact.as_bytes()).ok()?;
-    String::from_utf8(bytes).ok().map(Secret::new)
+    let bytes = zeroize::Zeroizing::new(bytes);
+    Some(Secret::new(std::mem::take(&mut *pem::legible(&bytes))))
 }

@@ -12,6 +12,8 @@ mod write;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use everleaf_pki::pem;
+use everleaf_rotation::store::dir::read_file;
 use http::Uri;
 
 use crate::secret::Secret;
@@ -49,6 +51,8 @@ pub struct Cluster {
 pub enum Trust {
     /// Certificates signed by an authority of this bundle (PEM).
     Bundle(Source),
+    /// The kubeconfig names no authority: those that this host trusts anyway.
+    System,
     /// `insecure-skip-tls-verify`: anybody. Said aloud whenever it is used.
     DangerouslyAnybody,
 }
@@ -63,10 +67,13 @@ pub enum Source {
 }
 
 impl Source {
-    /// Reads the text now; a file may have changed since the last time.
+    /// Reads the PEM text now, in whatever encoding a file was left; it may have changed since the last time.
     pub fn read(&self) -> std::io::Result<Secret> {
         match self {
-            Self::File(path) => read_bounded(path).map(Secret::new),
+            Self::File(path) => {
+                let bytes = read_file(path, KUBECONFIG_BYTES_MAX)?;
+                Ok(Secret::new(std::mem::take(&mut *pem::legible(&bytes))))
+            }
             Self::Inline(text) => Ok(text.clone()),
         }
     }
@@ -324,21 +331,13 @@ fn quoted(text: &str) -> String {
     }
 }
 
+/// A text file of moderate size.
 fn read_bounded(path: &Path) -> std::io::Result<String> {
-    use std::io::Read;
-    let file = std::fs::File::open(path)?;
-    if file.metadata()?.is_dir() {
-        return Err(std::io::ErrorKind::IsADirectory.into());
-    }
-    let mut text = String::new();
-    file.take(KUBECONFIG_BYTES_MAX + 1)
-        .read_to_string(&mut text)?;
-    if text.len() as u64 > KUBECONFIG_BYTES_MAX {
-        return Err(std::io::Error::other(format!(
-            "larger than {KUBECONFIG_BYTES_MAX} bytes"
-        )));
-    }
-    Ok(text)
+    let mut bytes = read_file(path, KUBECONFIG_BYTES_MAX)?;
+    String::from_utf8(std::mem::take(&mut *bytes)).map_err(|error| {
+        drop(zeroize::Zeroizing::new(error.into_bytes()));
+        std::io::Error::new(std::io::ErrorKind::InvalidData, "it is no UTF-8 text")
+    })
 }
 
 #[cfg(test)]

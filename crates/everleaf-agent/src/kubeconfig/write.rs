@@ -123,7 +123,7 @@ impl Kubeconfig {
     pub fn to_yaml(&self, names: &Names<'_>) -> Zeroizing<String> {
         let (certificate_authority, certificate_authority_data) = match &self.cluster.trust {
             Trust::Bundle(source) => members(source),
-            Trust::DangerouslyAnybody => (None, None),
+            Trust::System | Trust::DangerouslyAnybody => (None, None),
         };
         let mut user = UserStanza::default();
         if let Some(pair) = &self.user.client_certificate {

@@ -27,7 +27,9 @@ use rustix::fs::{FlockOperation, flock};
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Seek as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, FileTypeExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use zeroize::Zeroizing;
@@ -179,6 +181,47 @@ impl CertStore for DirStore {
     }
 }
 
+/// Reads a regular file of at most `bytes_max` bytes, following links. Never waits: a FIFO that nobody writes to
+/// would hold its reader for ever.
+///
+/// # Errors
+/// What the system says; `FileTooLarge`; `InvalidInput`, naming what lies there, when it is no regular file.
+pub fn read_file(path: &Path, bytes_max: u64) -> io::Result<Zeroizing<Vec<u8>>> {
+    let nonblocking = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or_default();
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(nonblocking)
+        .open(path)?;
+    let metadata = file.metadata()?;
+    if let Some(what) = special(metadata.file_type()) {
+        let text = format!("it is a {what}, not a file");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    // Reserved at once, so that no copy of a key is left behind by a growing buffer.
+    let length = metadata.len();
+    if length > bytes_max {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    let capacity = usize::try_from(length).unwrap_or(0) + 1;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(capacity));
+    file.take(bytes_max + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > bytes_max {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    Ok(bytes)
+}
+
+/// What lies there, when it is no regular file.
+fn special(kind: fs::FileType) -> Option<&'static str> {
+    match kind {
+        _ if kind.is_file() => None,
+        _ if kind.is_dir() => Some("directory"),
+        _ if kind.is_fifo() => Some("FIFO"),
+        _ if kind.is_socket() => Some("socket"),
+        _ => Some("device"),
+    }
+}
+
 /// The real file system.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RealDisk;
@@ -219,19 +262,7 @@ impl Disk for RealDisk {
     }
 
     fn read(&self, path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
-        let file = File::open(path)?;
-        // Reserved at once, so that no copy of a key is left behind by a growing buffer.
-        let length = file.metadata()?.len();
-        if length > FILE_BYTES_MAX {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        let capacity = usize::try_from(length).unwrap_or(0) + 1;
-        let mut bytes = Zeroizing::new(Vec::with_capacity(capacity));
-        file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-        if bytes.len() as u64 > FILE_BYTES_MAX {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        Ok(bytes)
+        read_file(path, FILE_BYTES_MAX)
     }
 
     fn node(&self, path: &Path) -> io::Result<Option<Node>> {

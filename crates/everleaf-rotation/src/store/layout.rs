@@ -17,7 +17,7 @@
 use super::disk::{Disk, Node};
 use super::pending::{self, PendingRequest};
 use super::{CertStore, Opened, StoreError};
-use everleaf_pki::{Chain, Credential, PrivateKey};
+use everleaf_pki::{CertificateError, Chain, Credential, PrivateKey, pem};
 use jiff::{Timestamp, civil::DateTime};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -227,7 +227,7 @@ impl<D: Disk> Layout<D> {
                 .disk
                 .read(&path)
                 .ok()
-                .and_then(|bytes| Credential::from_pem(&bytes).ok());
+                .and_then(|bytes| credential_in(&bytes).ok());
             files.push((path, credential));
         }
         files.sort_by(|(a, _), (b, _)| a.cmp(b));
@@ -379,11 +379,15 @@ impl<D: Disk> CertStore for Layout<D> {
         if self.target(&self.current_link())?.as_ref() == Some(&path) {
             return Err(StoreError::NothingToRevert);
         }
-        let credential =
-            Credential::from_pem(&self.read(&path)?).map_err(StoreError::BadCredential)?;
+        let credential = credential_in(&self.read(&path)?).map_err(StoreError::BadCredential)?;
         self.make_current(&path)?;
         Ok(Arc::new(credential))
     }
+}
+
+/// The credential in a file of the directory, in whatever encoding it was left.
+pub(super) fn credential_in(bytes: &[u8]) -> Result<Credential, CertificateError> {
+    Credential::from_pem(pem::legible(bytes).as_bytes())
 }
 
 /// `<prefix>-YYYY-MM-DD-hh-mm-ss`.

@@ -5,7 +5,7 @@
 //! `-current` does not stop anything: the file is set aside and the newest usable one takes its place.
 
 use super::disk::{Disk, Node};
-use super::layout::{Dated, Layout, PendingError, failed};
+use super::layout::{Dated, Layout, PendingError, credential_in, failed};
 use super::{Finding, Opened, StoreError};
 use everleaf_pki::Credential;
 use jiff::Timestamp;
@@ -25,6 +25,7 @@ impl<D: Disk> Layout<D> {
         self.remove_temporaries();
         self.finish_swap(&mut findings)?;
         let current = self.find_current(now, &mut findings)?;
+        self.find_files_for_links(&mut findings)?;
         let current_path = current.as_ref().and_then(|held| held.path.clone());
         let last_accepted = self.find_last_accepted(now, current_path.as_deref())?;
         self.last_accepted = last_accepted.as_ref().map(|dated| dated.path.clone());
@@ -106,10 +107,24 @@ impl<D: Disk> Layout<D> {
         }
     }
 
+    /// A file of somebody's where a link belongs is never overwritten: better said now than when the next
+    /// certificate cannot be put in its place.
+    fn find_files_for_links(&self, findings: &mut Vec<Finding>) -> Result<(), StoreError> {
+        for path in [self.current_link(), self.updated_link()] {
+            if self.disk.node(&path).map_err(failed("look at", &path))? == Some(Node::File) {
+                let reason = "it is a file where a link belongs, so that no new certificate can take its place; move \
+                              it away, or give it another name and make a link to it"
+                    .to_owned();
+                findings.push(Finding::NotRepaired { path, reason });
+            }
+        }
+        Ok(())
+    }
+
     /// A credential, or what is wrong with its file. Only a failure to read is an error.
     fn read_credential(&self, path: &Path) -> Result<Result<Credential, String>, StoreError> {
         match self.disk.read(path) {
-            Ok(bytes) => Ok(Credential::from_pem(&bytes).map_err(|error| error.to_string())),
+            Ok(bytes) => Ok(credential_in(&bytes).map_err(|error| error.to_string())),
             Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
                 Ok(Err("it is larger than any certificate".to_owned()))
             }
@@ -194,7 +209,7 @@ impl<D: Disk> Layout<D> {
             let mut text = self.read(certificate)?;
             text.push(b'\n');
             text.extend_from_slice(&self.read(key)?);
-            match Credential::from_pem(&text) {
+            match credential_in(&text) {
                 Ok(credential) => {
                     return Ok(Some(Held {
                         path: None,
@@ -218,7 +233,7 @@ impl<D: Disk> Layout<D> {
         current: Option<&Path>,
     ) -> Result<Option<Dated>, StoreError> {
         if let Some(path) = self.target(&self.accepted_link())?
-            && let Ok(Ok(credential)) = self.read(&path).map(|bytes| Credential::from_pem(&bytes))
+            && let Ok(Ok(credential)) = self.read(&path).map(|bytes| credential_in(&bytes))
         {
             return Ok(Some(Dated { path, credential }));
         }

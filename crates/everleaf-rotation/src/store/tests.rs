@@ -157,7 +157,54 @@ fn a_regular_file_at_current_is_never_overwritten() {
         // Said before a request leaves the node, and nothing is left behind.
         let opened = store.load(now()).unwrap();
         assert!(opened.current.is_some() && opened.pending.is_none());
+        let said = |finding: &Finding| match finding {
+            Finding::NotRepaired { path, reason } => {
+                *path == home.path(name) && reason.contains("a file where a link belongs")
+            }
+            _ => false,
+        };
+        assert!(opened.findings.iter().any(said), "{:?}", opened.findings);
     }
+}
+
+#[test]
+fn what_is_no_file_holds_nobody_up() {
+    let home = Home::new();
+    let mut store = home.store();
+    install(&mut store, 1).unwrap();
+    let fifo = |name: &str| {
+        let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR);
+        rustix::fs::mknodat(rustix::fs::CWD, home.path(name), kind, mode, 0).unwrap();
+    };
+    // One among the dated files is passed over.
+    fifo("kubelet-client-2026-01-01-00-00-00.pem");
+    assert!(store.load(now()).unwrap().current.is_some());
+    std::fs::remove_file(home.path("kubelet-client-current.pem")).unwrap();
+    fifo("kubelet-client-current.pem");
+    let error = store.load(now()).unwrap_err();
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert_eq!(source, "it is a FIFO, not a file");
+    assert!(
+        error.to_string().contains("kubelet-client-current.pem"),
+        "{error}"
+    );
+}
+
+#[test]
+fn certificates_are_read_in_whatever_encoding() {
+    let home = Home::new();
+    let mut store = home.store();
+    let chain = install(&mut store, 1).unwrap();
+    let text = std::fs::read(home.path(FIRST)).unwrap();
+    for before in [&b"\xef\xbb\xbf"[..], b"\xff\xfe", b"# Schl\xfcssel\n"] {
+        std::fs::write(home.path(FIRST), [before, &text].concat()).unwrap();
+        assert_current(&mut store, &chain);
+    }
+    let joined = String::from_utf8(text)
+        .unwrap()
+        .replace("-----\n-----BEGIN", "----------BEGIN");
+    std::fs::write(home.path(FIRST), joined).unwrap();
+    assert_current(&mut store, &chain);
 }
 
 #[test]

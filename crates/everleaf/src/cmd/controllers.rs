@@ -8,7 +8,7 @@ use crate::{config, kube_client, observe};
 use anyhow::{Context, Result};
 use everleaf_agent::Environment;
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -75,7 +75,7 @@ fn tell_ignored(flags: &[&str]) {
     }
 }
 
-async fn client_config(path: &Path) -> Result<kube::Config> {
+pub(crate) async fn client_config(path: &Path) -> Result<kube::Config> {
     let shown = path.display();
     // Its own words for a missing file would be the library's.
     std::fs::File::open(path).with_context(|| {
@@ -83,6 +83,7 @@ async fn client_config(path: &Path) -> Result<kube::Config> {
     })?;
     let kubeconfig =
         Kubeconfig::read_from(path).with_context(|| format!("cannot use kubeconfig {shown}"))?;
+    let authority = authority_file(&kubeconfig);
     let mut config =
         kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
             .await
@@ -94,7 +95,36 @@ async fn client_config(path: &Path) -> Result<kube::Config> {
              that this host trusts anyway; name the cluster's in certificate-authority-data"
         );
     }
+    config.root_cert_file = authority;
     // The loops have their own queue and back-off.
     config.default_retry = false;
     Ok(config)
+}
+
+/// The file of the current cluster's authorities, if they are in one.
+fn authority_file(kubeconfig: &Kubeconfig) -> Option<PathBuf> {
+    let current = kubeconfig.current_context.as_ref()?;
+    let context = kubeconfig
+        .contexts
+        .iter()
+        .find(|named| named.name == *current)?
+        .context
+        .as_ref()?;
+    let cluster = kubeconfig
+        .clusters
+        .iter()
+        .find(|named| named.name == context.cluster)?
+        .cluster
+        .as_ref()?;
+    let is_given = |text: &&String| !text.is_empty();
+    if cluster
+        .certificate_authority_data
+        .as_ref()
+        .filter(is_given)
+        .is_some()
+    {
+        return None;
+    }
+    let path = cluster.certificate_authority.as_ref().filter(is_given)?;
+    Some(PathBuf::from(path))
 }

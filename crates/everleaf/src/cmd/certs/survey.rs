@@ -148,7 +148,7 @@ fn kubeconfig(path: &Path, given: Option<Arc<TrustBundle>>) -> Result<Vec<Found>
     let mut found = Vec::new();
     let bundle = match &config.cluster.trust {
         Trust::Bundle(source) => Some(source),
-        Trust::DangerouslyAnybody => None,
+        Trust::System | Trust::DangerouslyAnybody => None,
     };
     let authorities = bundle.and_then(|source| chain_of(source).ok());
     let anchors = given.or_else(|| {

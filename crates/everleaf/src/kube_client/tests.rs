@@ -1,0 +1,124 @@
+use super::*;
+use everleaf_pki::{Issuer, KeyAlgorithm, PrivateKey, Subject, Template, Usage};
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::path::Path;
+
+fn authority(name: &str) -> Issuer {
+    let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
+    let (from, to) = ("2020-01-01T00:00:00Z", "2090-01-01T00:00:00Z");
+    Issuer::self_signed(
+        name,
+        key,
+        [1; 16],
+        from.parse().unwrap(),
+        to.parse().unwrap(),
+    )
+    .unwrap()
+}
+
+/// A server of `issuer` that answers every request with the token it got. One connection, one request.
+fn serve(issuer: &Issuer) -> u16 {
+    let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
+    let template = Template {
+        subject: Subject {
+            common_name: "server".into(),
+            organizations: vec![],
+        },
+        ip_addresses: vec!["127.0.0.1".parse().unwrap()],
+        ..Template::default()
+    };
+    let (from, to) = ("2021-01-01T00:00:00Z", "2089-01-01T00:00:00Z");
+    let chain = issuer
+        .issue_own(
+            &template,
+            key.public_key(),
+            &[Usage::ServerAuth],
+            [2; 16],
+            from.parse().unwrap(),
+            to.parse().unwrap(),
+        )
+        .unwrap();
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let der = rustls::pki_types::PrivatePkcs8KeyDer::from(key.to_pkcs8_der().to_vec());
+    let config = rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![CertificateDer::from(chain.leaf().der().to_vec())],
+            der.into(),
+        )
+        .unwrap();
+    let config = Arc::new(config);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let connection = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+            let mut stream = rustls::StreamOwned::new(connection, stream.unwrap());
+            let mut head = Vec::new();
+            let mut byte = [0];
+            while !head.ends_with(b"\r\n\r\n") && matches!(stream.read(&mut byte), Ok(1)) {
+                head.push(byte[0]);
+            }
+            let head = String::from_utf8(head).unwrap();
+            let token = head
+                .lines()
+                .find_map(|line| line.strip_prefix("authorization: "));
+            let token = token.unwrap_or("none");
+            let _ = write!(
+                stream,
+                "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{token}",
+                token.len()
+            );
+            stream.conn.send_close_notify();
+            let _ = stream.flush();
+        }
+    });
+    port
+}
+
+use rustls::pki_types::CertificateDer;
+
+async fn client(dir: &Path, port: u16) -> Result<kube::Client> {
+    let text = format!(
+        "clusters: [{{name: c, cluster: {{server: 'https://127.0.0.1:{port}', certificate-authority: ca.crt}}}}]\n\
+         users: [{{name: u, user: {{tokenFile: token}}}}]\n\
+         contexts: [{{name: x, context: {{cluster: c, user: u}}}}]\n\
+         current-context: x\n"
+    );
+    let path = dir.join("k.conf");
+    std::fs::write(&path, text).unwrap();
+    connect(crate::cmd::controllers::client_config(&path).await?)
+}
+
+async fn ask(client: &kube::Client) -> Result<String, String> {
+    let request = http::Request::get("/").body(Vec::new()).unwrap();
+    let answer = client.request_text(request).await;
+    answer.map_err(|error| crate::failure::chain(&error.into()))
+}
+
+#[tokio::test]
+async fn files_are_read_again_and_a_refusal_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let (right, wrong) = (authority("right"), authority("wrong"));
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    write("token", "one\n");
+    write("ca.crt", &right.certificate_pem());
+    let client = client(dir.path(), serve(&right)).await.unwrap();
+    assert_eq!(ask(&client).await.unwrap(), "Bearer one");
+    write("token", " two \n\n");
+    assert_eq!(ask(&client).await.unwrap(), "Bearer two");
+    std::fs::remove_file(dir.path().join("token")).unwrap();
+    assert_eq!(ask(&client).await.unwrap(), "Bearer two");
+    write("ca.crt", &wrong.certificate_pem());
+    let refused = ask(&client).await.unwrap_err();
+    assert!(
+        refused.contains("not signed by an authority of this kubeconfig"),
+        "{refused}"
+    );
+    write("ca.crt", &right.certificate_pem());
+    assert_eq!(ask(&client).await.unwrap(), "Bearer two");
+    // Half written: what it held before is still believed.
+    write("ca.crt", "");
+    assert_eq!(ask(&client).await.unwrap(), "Bearer two");
+}
