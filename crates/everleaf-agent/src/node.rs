@@ -106,7 +106,12 @@ impl Node {
         {
             let opened = machine.store.load(now)?;
             for finding in opened.findings {
-                machine.teller.tell(&Notice::StoreRecovered(finding));
+                let monotonic = clock.monotonic();
+                let now = Now {
+                    wall: now,
+                    monotonic,
+                };
+                machine.teller.tell(&Notice::StoreRecovered(finding), now);
             }
             current = opened.current;
         }
@@ -174,8 +179,21 @@ impl Node {
                 .handle_event(now, Event::SourcesChanged(sources));
             self.machine(kind).rotation.handle_timeout(now);
             self.settle(kind);
+            self.remind(kind);
         }
         self.look_up_addresses();
+    }
+
+    fn remind(&mut self, kind: Kind) {
+        let now = self.clock.now();
+        let machine = self.machine(kind);
+        let rotation = &machine.rotation;
+        let is_settled = rotation.phase() == Phase::Waiting
+            && (kind == Kind::Serving || rotation.is_confirmed());
+        if !is_settled {
+            let has_ended = rotation.standing(now.wall) == Standing::Expired;
+            machine.teller.remind(now, has_ended);
+        }
     }
 
     /// Gives a machine an answer, and carries out what follows from it.
@@ -205,8 +223,9 @@ impl Node {
 
     fn tell(&mut self, kind: Kind, notice: &Notice) {
         let is_first = self.machines.first().map(|m| m.rotation.kind()) == Some(kind);
+        let now = self.clock.now();
         let machine = self.machine(kind);
-        machine.teller.tell(notice);
+        machine.teller.tell(notice, now);
         match notice {
             Notice::Failed { message, .. } => machine.last_failure = Some(message.clone()),
             Notice::Installed { .. } => machine.last_failure = None,

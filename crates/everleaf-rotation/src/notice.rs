@@ -399,7 +399,11 @@ impl Notice {
             Self::LeafRejected { .. }
             | Self::NotThisNodes { next: None, .. }
             | Self::RequestDecided { .. }
-            | Self::StoreRecovered(Finding::NotRepaired { .. } | Finding::Quarantined { .. })
+            | Self::StoreRecovered(
+                Finding::NotALink { .. }
+                | Finding::NotRepaired { .. }
+                | Finding::Quarantined { .. },
+            )
             | Self::Stuck { .. } => Severity::Error,
         }
     }

@@ -21,6 +21,12 @@ pub(crate) fn yaml(value: &impl Serialize) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Whether stdout is to be coloured: a terminal's, unless `NO_COLOR` says otherwise (no-color.org).
+pub(crate) fn has_colour() -> bool {
+    let is_unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    std::io::stdout().is_terminal() && !is_unwanted
+}
+
 /// Writes rows under upper-case headings, as kubectl does; wrapped to the terminal's width if stdout is one.
 pub(crate) fn table(headings: &[&str], rows: &[Vec<String>]) {
     let mut table = Table::new();

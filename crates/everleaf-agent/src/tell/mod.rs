@@ -1,34 +1,57 @@
 //! Notices into log lines.
 //!
-//! Every line says which of the two machines it is about. What repeats is told once, then only to
-//! those who look closely, until it changes. The words are in [`words`].
+//! Every line says which of the two machines it is about. What repeats is told once, then to those who look
+//! closely; what goes on failing is told again every [`REMINDER`], with its cause and since when, as an error
+//! once the certificate has ended. The words are in [`words`].
 
 mod words;
 
-use everleaf_rotation::{Kind, Notice, Severity};
+use std::time::Duration;
+
+use everleaf_api::meta::format_time;
+use everleaf_rotation::{Kind, Monotonic, Notice, Now, Severity};
+use jiff::Timestamp;
+
+/// How often a failure that goes on is told again.
+const REMINDER: Duration = Duration::from_secs(10 * 60);
+
+/// What fails, as told last.
+#[derive(Debug)]
+struct Trouble {
+    /// Without the numbers in it: these alone are no change.
+    key: String,
+    text: String,
+    severity: Severity,
+    since: Timestamp,
+    told_at: Monotonic,
+    /// It was told that the certificate has ended meanwhile.
+    end_is_told: bool,
+}
 
 /// Tells the notices of one machine.
 #[derive(Debug)]
 pub(crate) struct Teller {
     kind: Kind,
-    /// What failed last, without the numbers in it.
-    last_failure: Option<String>,
+    trouble: Option<Trouble>,
+    /// What was found in the cert dir last: it is found again at each look.
+    last_finding: Option<String>,
 }
 
 impl Teller {
     pub(crate) fn new(kind: Kind) -> Self {
         Self {
             kind,
-            last_failure: None,
+            trouble: None,
+            last_finding: None,
         }
     }
 
     /// Logs one notice.
-    pub(crate) fn tell(&mut self, notice: &Notice) {
-        let severity = self.severity(notice);
+    pub(crate) fn tell(&mut self, notice: &Notice, now: Now) {
         let line = words::of(self.kind, notice);
         // Some of the words are a server's: they must not begin a line of their own.
         let text = line.text.replace(char::is_control, " ");
+        let severity = self.severity(notice, &text, now);
         let manager = self.kind.as_str();
         let (csr, uid) = (line.csr, line.uid);
         let serial = line.leaf.map(|leaf| leaf.serial.to_string());
@@ -56,26 +79,81 @@ impl Teller {
     }
 
     /// The notice's own, but a failure like the last one is for those who look closely.
-    fn severity(&mut self, notice: &Notice) -> Severity {
-        match notice {
+    fn severity(&mut self, notice: &Notice, text: &str, now: Now) -> Severity {
+        let key = match notice {
             Notice::Failed { step, message, .. } => {
-                let failure = format!("{}: {}", step.as_str(), without_numbers(message));
-                if self.last_failure.as_ref() == Some(&failure) {
-                    return Severity::Debug;
-                }
-                self.last_failure = Some(failure);
+                format!("{}: {}", step.as_str(), without_numbers(message))
             }
+            Notice::Stuck { reason, .. } => format!("{reason:?}"),
             Notice::RequestSubmitted { .. }
             | Notice::Issued { .. }
             | Notice::Installed { .. }
-            | Notice::Confirmed { .. }
-                if self.last_failure.take().is_some() =>
-            {
-                tracing::info!(manager = self.kind.as_str(), "what failed works again");
+            | Notice::Confirmed { .. } => {
+                if self.trouble.take().is_some() {
+                    tracing::info!(manager = self.kind.as_str(), "what failed works again");
+                }
+                return notice.severity();
             }
-            _ => {}
+            Notice::StoreRecovered(_) => {
+                let is_known = self.last_finding.as_deref() == Some(text);
+                self.last_finding = Some(text.to_owned());
+                return if is_known {
+                    Severity::Debug
+                } else {
+                    notice.severity()
+                };
+            }
+            // The next of many attempts is no news.
+            Notice::AttemptBegan { .. } if self.trouble.is_some() => return Severity::Debug,
+            _ => return notice.severity(),
+        };
+        match &mut self.trouble {
+            Some(trouble) if trouble.key == key => {
+                text.clone_into(&mut trouble.text);
+                Severity::Debug
+            }
+            _ => {
+                self.trouble = Some(Trouble {
+                    key,
+                    text: text.to_owned(),
+                    severity: notice.severity(),
+                    since: now.wall,
+                    told_at: now.monotonic,
+                    end_is_told: false,
+                });
+                notice.severity()
+            }
         }
-        notice.severity()
+    }
+
+    /// Tells what goes on failing again, when it is time. `has_ended`: by this host's clock the certificate has.
+    pub(crate) fn remind(&mut self, now: Now, has_ended: bool) {
+        let manager = self.kind.as_str();
+        match self.reminder(now, has_ended) {
+            None => {}
+            Some((Severity::Error, text)) => tracing::error!(manager, "{text}"),
+            Some((_, text)) => tracing::warn!(manager, "{text}"),
+        }
+    }
+
+    fn reminder(&mut self, now: Now, has_ended: bool) -> Option<(Severity, String)> {
+        let trouble = self.trouble.as_mut()?;
+        let is_news = has_ended && !trouble.end_is_told;
+        if !is_news && now.monotonic.since(trouble.told_at) < REMINDER {
+            return None;
+        }
+        trouble.told_at = now.monotonic;
+        trouble.end_is_told = has_ended;
+        let since = format_time(trouble.since);
+        let text = &trouble.text;
+        Some(if has_ended {
+            (
+                Severity::Error,
+                format!("the certificate has ended and is not replaced: {text}; so since {since}"),
+            )
+        } else {
+            (trouble.severity, format!("{text}; so since {since}"))
+        })
     }
 }
 
@@ -129,7 +207,50 @@ mod tests {
             ),
             (failed("forbidden"), loud),
         ] {
-            assert_eq!(teller.severity(&notice), expected, "{notice:?}");
+            assert_eq!(teller.severity(&notice, "", at(0)), expected, "{notice:?}");
         }
+    }
+
+    fn at(minutes: i64) -> Now {
+        Now {
+            wall: Timestamp::from_second(60 * minutes).unwrap(),
+            monotonic: Monotonic::from_origin(Duration::from_secs(60 * minutes.unsigned_abs())),
+        }
+    }
+
+    #[test]
+    fn what_goes_on_failing_is_told_again() {
+        let mut teller = Teller::new(Kind::Client);
+        assert_eq!(teller.reminder(at(0), true), None, "nothing fails");
+        teller.tell(&failed("disk full"), at(1));
+        assert_eq!(teller.reminder(at(10), false), None);
+        teller.tell(&failed("disk full"), at(10));
+        let (severity, text) = teller.reminder(at(11), false).unwrap();
+        assert_eq!(severity, Severity::Warning);
+        assert!(text.contains("disk full"), "{text}");
+        assert!(text.ends_with("so since 1970-01-01T00:01:00Z"), "{text}");
+        assert_eq!(teller.reminder(at(20), false), None);
+        // The end of the certificate is news, and an error from then on.
+        let (severity, text) = teller.reminder(at(20), true).unwrap();
+        assert_eq!(severity, Severity::Error);
+        assert!(text.starts_with("the certificate has ended"), "{text}");
+        assert_eq!(teller.reminder(at(29), true), None);
+        assert!(teller.reminder(at(30), true).is_some());
+        // Another failure is told by itself, and the next reminder is of that one.
+        teller.tell(&failed("forbidden"), at(31));
+        let (_, text) = teller.reminder(at(41), true).unwrap();
+        assert!(text.contains("forbidden"), "{text}");
+    }
+
+    #[test]
+    fn attempts_are_no_news_while_they_fail() {
+        use everleaf_rotation::notice::Cause;
+        let mut teller = Teller::new(Kind::Client);
+        let began = Notice::AttemptBegan {
+            cause: Cause::Deadline,
+        };
+        assert_eq!(teller.severity(&began, "", at(0)), Severity::Info);
+        teller.tell(&failed("disk full"), at(0));
+        assert_eq!(teller.severity(&began, "", at(1)), Severity::Debug);
     }
 }

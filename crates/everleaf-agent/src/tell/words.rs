@@ -301,6 +301,11 @@ fn recovered(finding: &Finding) -> String {
             "an interrupted update of the cert dir was finished: current is {}",
             target.display()
         ),
+        Finding::NotALink { path } => format!(
+            "{} is a file where a link belongs, so that no new certificate can take its place: move it away, or give it \
+             another name and make a link to it",
+            path.display()
+        ),
         Finding::NotRepaired { path, reason } => format!(
             "{} cannot be used, and was left as it is: {reason}",
             path.display()

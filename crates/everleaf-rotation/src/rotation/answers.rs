@@ -280,9 +280,26 @@ impl Rotation {
         class: Option<RefusalClass>,
         message: String,
     ) {
+        let wait = self.next_wait(schedule);
+        self.fail_for(now, step, wait, class, message);
+    }
+
+    /// How long one failure more closes the gate.
+    pub(super) fn next_wait(&mut self, schedule: Schedule) -> Duration {
+        schedule.wait(self.failures.saturating_add(1), &mut self.jitter)
+    }
+
+    /// As [`fail`](Self::fail), with a wait that is known.
+    pub(super) fn fail_for(
+        &mut self,
+        now: Now,
+        step: FailedStep,
+        wait: Duration,
+        class: Option<RefusalClass>,
+        message: String,
+    ) {
         self.failures = self.failures.saturating_add(1);
         let failures = self.failures;
-        let wait = schedule.wait(failures, &mut self.jitter);
         self.retry_at = Some(now.monotonic.plus(wait));
         self.tell(Notice::Failed {
             step,

@@ -355,11 +355,9 @@ impl Rotation {
             | RefusalClass::Unreachable => (Schedule::Attempt, None),
         };
         self.stuck = None;
-        self.fail(now, step, schedule, Some(refusal.class), refusal.message);
-        if let Some(floor) = floor {
-            let until = now.monotonic.plus(floor.min(PATIENCE_MAX));
-            self.retry_at = self.retry_at.max(Some(until));
-        }
+        let floor = floor.unwrap_or_default().min(PATIENCE_MAX);
+        let wait = self.next_wait(schedule).max(floor);
+        self.fail_for(now, step, wait, Some(refusal.class), refusal.message);
     }
 }
 

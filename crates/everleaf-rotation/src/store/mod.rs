@@ -112,6 +112,12 @@ pub enum Finding {
         /// Where it lies now.
         moved_to: PathBuf,
     },
+    /// A file of somebody's lies where a link belongs. It is never overwritten, so that no new certificate can
+    /// take its place.
+    NotALink {
+        /// The file.
+        path: PathBuf,
+    },
     /// `-current` pointed at nothing usable; it was pointed at the newest usable file.
     Relinked {
         /// The file now current.

@@ -112,10 +112,7 @@ impl<D: Disk> Layout<D> {
     fn find_files_for_links(&self, findings: &mut Vec<Finding>) -> Result<(), StoreError> {
         for path in [self.current_link(), self.updated_link()] {
             if self.disk.node(&path).map_err(failed("look at", &path))? == Some(Node::File) {
-                let reason = "it is a file where a link belongs, so that no new certificate can take its place; move \
-                              it away, or give it another name and make a link to it"
-                    .to_owned();
-                findings.push(Finding::NotRepaired { path, reason });
+                findings.push(Finding::NotALink { path });
             }
         }
         Ok(())

@@ -157,12 +157,7 @@ fn a_regular_file_at_current_is_never_overwritten() {
         // Said before a request leaves the node, and nothing is left behind.
         let opened = store.load(now()).unwrap();
         assert!(opened.current.is_some() && opened.pending.is_none());
-        let said = |finding: &Finding| match finding {
-            Finding::NotRepaired { path, reason } => {
-                *path == home.path(name) && reason.contains("a file where a link belongs")
-            }
-            _ => false,
-        };
+        let said = |finding: &Finding| matches!(finding, Finding::NotALink { path } if *path == home.path(name));
         assert!(opened.findings.iter().any(said), "{:?}", opened.findings);
     }
 }

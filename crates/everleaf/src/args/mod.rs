@@ -103,10 +103,10 @@ pub(crate) struct DemoArgs {
 /// Flags of `certs`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  everleaf certs                                   # this host's usual places\n  everleaf certs /var/lib/kubelet/pki\n  everleaf certs --ca ca.crt admin.conf node.pem -o wide\n  everleaf certs -o json /var/lib/kubelet/pki"
+    after_help = "Examples:\n  everleaf certs                                   # this host's usual places\n  everleaf certs /var/lib/kubelet/pki\n  everleaf certs --ca ca.crt admin.conf node.pem -o wide\n  everleaf certs -o json /var/lib/kubelet/pki\n  everleaf certs --expires-within 720h             # exit code 1 when one ends within 30 days\n  everleaf certs - < node.pem\n\nExit code 1: one has ended, is not believed by its authority or cannot be read; files of a cert dir that -current has\nleft behind do not count."
 )]
 pub(crate) struct CertsArgs {
-    /// Cert dirs, kubeconfigs or PEM files [default: what `up`, the agent and the kubelet keep on this host]
+    /// Cert dirs, kubeconfigs or PEM files, `-` for stdin [default: what `up`, the agent and the kubelet keep on this host]
     #[arg(value_name = "DIR|FILE")]
     pub(crate) paths: Vec<PathBuf>,
     /// Form of the answer
@@ -115,6 +115,9 @@ pub(crate) struct CertsArgs {
     /// CA bundle that the certificates should chain to [default: what a kubeconfig names]
     #[arg(long, value_name = "FILE")]
     pub(crate) ca: Option<PathBuf>,
+    /// Exit with 1 also when a certificate ends within this time, such as 720h
+    #[arg(long, value_name = "DURATION", value_parser = value::duration)]
+    pub(crate) expires_within: Option<std::time::Duration>,
 }
 
 /// Forms of an answer.

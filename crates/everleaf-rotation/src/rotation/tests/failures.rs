@@ -90,6 +90,16 @@ fn waits_suit_the_refusal() {
 }
 
 #[test]
+fn the_wait_that_is_told_is_the_one_that_the_server_asks_for() {
+    let world = after_refusal(RefusalClass::RateLimited {
+        retry_after: Some(seconds(120)),
+    });
+    let told =
+        |notice: &Notice| matches!(notice, Notice::Failed { wait, .. } if *wait == seconds(120));
+    assert!(world.has(told), "{:#?}", world.notices);
+}
+
+#[test]
 fn rejected_usages_are_asked_again_once_in_the_long_form() {
     let world = after_refusal(RefusalClass::UsagesRejected);
     assert_eq!(world.csrs(), 2);

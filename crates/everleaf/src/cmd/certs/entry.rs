@@ -6,6 +6,7 @@ use everleaf_pki::{Chain, Leaf};
 use everleaf_rotation::{Standing, rotation_deadline};
 use jiff::Timestamp;
 use serde::Serialize;
+use std::time::Duration;
 
 /// One certificate; members that make no sense for it are absent.
 #[derive(Debug, Default, PartialEq, Serialize)]
@@ -36,23 +37,33 @@ pub(super) struct Entry {
     problems: Vec<String>,
     #[serde(skip)]
     left: String,
+    #[serde(skip)]
+    short_subject: String,
+    /// Something that a check must not pass over.
+    #[serde(skip)]
+    is_bad: bool,
 }
 
 impl Entry {
-    /// What was found, judged at `now`.
-    pub(super) fn of(found: &Found, now: Timestamp) -> Self {
+    /// What was found, judged at `now`; what ends within `notice` is not good.
+    pub(super) fn of(found: &Found, now: Timestamp, notice: Option<Duration>) -> Self {
         let mut entry = Self {
             file: found.file.clone(),
             link_to: found.link_to.clone(),
             ..Self::default()
         };
         match &found.content {
-            Ok(chain) => entry.describe(chain, found, now),
+            Ok(chain) => {
+                entry.describe(chain, found, now);
+                entry.judge_end(chain.leaf(), now, notice);
+            }
             Err(why) => {
                 entry.standing = Standing::Absent.as_str();
-                entry.problems.push(why.clone());
+                entry.find_bad(why.clone());
             }
         }
+        // What `-current` has left behind ends in peace.
+        entry.is_bad &= !found.is_left_behind;
         if found.key_is_readable_by_others {
             entry
                 .problems
@@ -77,8 +88,14 @@ impl Entry {
         self.chain_length = chain.certificates().len();
         self.not_before = Some(leaf.not_before().to_string());
         self.not_after = Some(leaf.not_after().to_string());
-        let age = now.duration_since(leaf.not_before()).as_secs();
-        self.life_used_percent = Some(age.saturating_mul(100) / leaf.lifetime().seconds.max(1));
+        self.short_subject = match &leaf.subject().common_name {
+            name if name.is_empty() => self.subject.clone(),
+            name => name.clone(),
+        };
+        if !is_backdated(leaf, found) {
+            let age = now.duration_since(leaf.not_before()).as_secs();
+            self.life_used_percent = Some(age.saturating_mul(100) / leaf.lifetime().seconds.max(1));
+        }
         let left = leaf.not_after().duration_since(now).as_secs();
         self.left = if left < 0 {
             "none".to_owned()
@@ -98,17 +115,66 @@ impl Entry {
         self.judge(leaf, chain, found, now);
     }
 
+    /// A problem that decides the exit code.
+    fn find_bad(&mut self, problem: String) {
+        self.problems.push(problem);
+        self.is_bad = true;
+    }
+
+    fn judge_end(&mut self, leaf: &Leaf, now: Timestamp, notice: Option<Duration>) {
+        let left = leaf.not_after().duration_since(now);
+        let is_near = |notice| !left.is_negative() && left.unsigned_abs() <= notice;
+        if let Some(notice) = notice.filter(|notice| is_near(*notice)) {
+            let notice = i64::try_from(notice.as_secs()).unwrap_or(i64::MAX);
+            let notice = everleaf_api::duration::human(notice);
+            self.find_bad(format!("ends within {notice} (--expires-within)"));
+        }
+    }
+
+    /// Whether a check must not pass over it.
+    pub(super) fn is_bad(&self) -> bool {
+        self.is_bad
+    }
+
+    /// What is wrong with it, a sentence each.
+    pub(super) fn problems(&self) -> &[String] {
+        &self.problems
+    }
+
+    /// Where it is, and the file that a link names.
+    pub(super) fn file_cell(&self) -> String {
+        match &self.link_to {
+            Some(target) => format!("{} → {target}", self.file),
+            None => self.file.clone(),
+        }
+    }
+
+    /// Cells of the narrow table: standing, left, used, and three dates and names.
+    pub(super) fn short_row(&self) -> Vec<String> {
+        let date = |text: &Option<String>| {
+            text.as_deref()
+                .and_then(|text| text.get(..10))
+                .map(str::to_owned)
+        };
+        vec![
+            self.standing.to_owned(),
+            or_dash(Some(self.left.clone())),
+            or_dash(self.life_used_percent.map(|percent| format!("{percent}%"))),
+            or_dash(date(&self.not_after)),
+            or_dash(date(&self.rotation_deadline)),
+            or_dash(Some(self.short_subject.clone())),
+        ]
+    }
+
     fn judge(&mut self, leaf: &Leaf, chain: &Chain, found: &Found, now: Timestamp) {
         if now > leaf.not_after() {
-            self.problems
-                .push("expired by this host's clock".to_owned());
+            self.find_bad("expired by this host's clock".to_owned());
         }
         if now < leaf.not_before() {
-            self.problems
-                .push("not yet valid by this host's clock".to_owned());
+            self.find_bad("not yet valid by this host's clock".to_owned());
         }
         if let Some(Err(why)) = &found.key {
-            self.problems.push(format!("key: {why}"));
+            self.find_bad(format!("key: {why}"));
         }
         let Some(anchors) = &found.anchors else {
             return;
@@ -124,53 +190,55 @@ impl Entry {
         // Its own dates are told above; here it is judged at the moment of its life that is nearest.
         let moment = now.clamp(leaf.not_before(), leaf.not_after());
         match anchors.judge(&Presented::from(chain), purpose, moment) {
-            Err(Refusal::UnknownAuthority(None | Some(Fault::Signature(_)))) => self
-                .problems
-                .push("not signed by the certificate authority".to_owned()),
-            Err(refusal) => self
-                .problems
-                .push(format!("would not be believed: {refusal}")),
+            Err(Refusal::UnknownAuthority(None | Some(Fault::Signature(_)))) => {
+                self.find_bad("not signed by the certificate authority".to_owned());
+            }
+            Err(refusal) => self.find_bad(format!("would not be believed: {refusal}")),
             Ok(path) => self.problems.extend(end_of_authority(leaf, anchors, &path)),
         }
     }
 
-    /// Cells of the table.
-    pub(super) fn row(&self, wide: bool) -> Vec<String> {
-        let or_dash = |text: Option<String>| {
-            text.filter(|text| !text.is_empty())
-                .unwrap_or_else(|| "-".into())
-        };
-        let file = match &self.link_to {
-            Some(target) => format!("{} → {target}", self.file),
-            None => self.file.clone(),
-        };
-        let mut row = vec![
-            file,
+    /// Cells of the wide table.
+    pub(super) fn row(&self) -> Vec<String> {
+        let sans: Vec<String> = self
+            .dns_names
+            .iter()
+            .chain(&self.ip_addresses)
+            .cloned()
+            .collect();
+        vec![
+            self.file_cell(),
             or_dash(Some(self.subject.clone())),
             or_dash(self.not_after.clone()),
             or_dash(Some(self.left.clone())),
             or_dash(self.life_used_percent.map(|percent| format!("{percent}%"))),
             or_dash(self.rotation_deadline.clone()),
             self.standing.to_owned(),
-        ];
-        if wide {
-            let sans: Vec<String> = self
-                .dns_names
-                .iter()
-                .chain(&self.ip_addresses)
-                .cloned()
-                .collect();
-            row.extend([
-                or_dash(Some(sans.join(","))),
-                or_dash(Some(self.serial_number.clone())),
-                or_dash(self.not_before.clone()),
-                or_dash(Some(self.issuer.clone())),
-                self.chain_length.to_string(),
-            ]);
-        }
-        row.push(or_dash(Some(self.problems.join("; "))));
-        row
+            or_dash(Some(sans.join(","))),
+            or_dash(Some(self.serial_number.clone())),
+            or_dash(self.not_before.clone()),
+            or_dash(Some(self.issuer.clone())),
+            self.chain_length.to_string(),
+            or_dash(Some(self.problems.join("; "))),
+        ]
     }
+}
+
+fn or_dash(text: Option<String>) -> String {
+    text.filter(|text| !text.is_empty())
+        .unwrap_or_else(|| "-".into())
+}
+
+/// Whether it may have begun, on paper, long before it was made, so that its age is not known: authorities, and what
+/// `up` makes along with its authority.
+fn is_backdated(leaf: &Leaf, found: &Found) -> bool {
+    let anchors = found
+        .anchors
+        .as_ref()
+        .map_or(&[][..], |anchors| anchors.anchors());
+    let begins_with_it =
+        |anchor: &Leaf| leaf.is_signed_by(anchor) && leaf.not_before() <= anchor.not_before();
+    leaf.is_ca() || anchors.iter().any(begins_with_it)
 }
 
 /// Whoever signed it ends no later.
@@ -236,6 +304,7 @@ mod tests {
                 [issuer.certificate().clone()].into_iter().collect(),
             )),
             link_to: None,
+            is_left_behind: false,
             key_is_readable_by_others: false,
         }
     }
@@ -245,30 +314,31 @@ mod tests {
         let entry = Entry::of(
             &node(&authority("2040-01-01T00:00:00Z")),
             at("2031-07-02T12:00:00Z"),
+            None,
         );
         assert_eq!(entry.problems, Vec::<String>::new());
         assert_eq!(
             (entry.standing, entry.life_used_percent),
             ("fresh", Some(50))
         );
-        assert_eq!(entry.row(false).len() + 5, entry.row(true).len());
+        assert!(!entry.is_bad());
     }
 
     #[test]
     fn what_is_wrong_is_said() {
         let issuer = authority("2040-01-01T00:00:00Z");
         let now = at("2032-06-01T00:00:00Z");
-        let expired = Entry::of(&node(&issuer), now);
+        let expired = Entry::of(&node(&issuer), now, None);
         assert_eq!(expired.problems, ["expired by this host's clock"]);
         assert_eq!(expired.left, "none");
 
-        let early = Entry::of(&node(&issuer), at("2030-06-01T00:00:00Z"));
+        let early = Entry::of(&node(&issuer), at("2030-06-01T00:00:00Z"), None);
         assert_eq!(early.problems, ["not yet valid by this host's clock"]);
 
         let mut stranger = node(&issuer);
         let other = authority("2040-01-01T00:00:00Z").certificate().clone();
         stranger.anchors = Some(Arc::new([other].into_iter().collect()));
-        let stranger = Entry::of(&stranger, at("2031-07-01T00:00:00Z"));
+        let stranger = Entry::of(&stranger, at("2031-07-01T00:00:00Z"), None);
         assert_eq!(
             stranger.problems,
             ["not signed by the certificate authority"]
@@ -277,10 +347,91 @@ mod tests {
         let mut corrupt = node(&issuer);
         corrupt.content = Err("no certificate".into());
         corrupt.key_is_readable_by_others = true;
-        let corrupt = Entry::of(&corrupt, now);
+        let corrupt = Entry::of(&corrupt, now, None);
         assert_eq!(
             corrupt.problems,
             ["no certificate", "others may read the key: chmod 0600"]
         );
+    }
+
+    #[test]
+    fn what_a_check_must_not_pass_over_is_bad() {
+        let issuer = authority("2040-01-01T00:00:00Z");
+        let day = Duration::from_secs(24 * 3600);
+        let good = at("2031-12-01T00:00:00Z");
+        for (now, notice, is_bad) in [
+            (good, None, false),
+            (good, Some(30 * day), false),
+            (good, Some(32 * day), true),
+            (at("2032-01-01T00:00:01Z"), None, true),
+            (at("2030-12-31T00:00:00Z"), None, true),
+        ] {
+            let mut found = node(&issuer);
+            let entry = Entry::of(&found, now, notice);
+            assert_eq!(
+                entry.is_bad(),
+                is_bad,
+                "{now} {notice:?}: {:?}",
+                entry.problems
+            );
+            found.is_left_behind = true;
+            assert!(!Entry::of(&found, now, notice).is_bad());
+        }
+        let mut stranger = node(&issuer);
+        let other = authority("2040-01-01T00:00:00Z").certificate().clone();
+        stranger.anchors = Some(Arc::new([other].into_iter().collect()));
+        assert!(Entry::of(&stranger, good, None).is_bad());
+        let mut corrupt = node(&issuer);
+        corrupt.content = Err("no certificate".into());
+        assert!(Entry::of(&corrupt, good, None).is_bad());
+    }
+
+    #[test]
+    fn what_is_backdated_has_no_age() {
+        let issuer = authority("2040-01-01T00:00:00Z");
+        let mut found = node(&issuer);
+        let age =
+            |found: &Found| Entry::of(found, at("2031-07-02T12:00:00Z"), None).life_used_percent;
+        assert_eq!(age(&found), Some(50));
+        found.content = Ok(Chain::from(issuer.certificate().clone()));
+        assert_eq!(age(&found), None, "an authority");
+        let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
+        let ca = issuer.certificate();
+        let server = issuer.issue_own(
+            &Template::default(),
+            key.public_key(),
+            &[Usage::ServerAuth],
+            [3; 16],
+            ca.not_before(),
+            ca.not_after(),
+        );
+        found.content = Ok(server.unwrap());
+        assert_eq!(age(&found), None, "made along with its authority");
+    }
+
+    #[test]
+    fn the_table_fits_a_terminal() {
+        let issuer = authority("2040-01-01T00:00:00Z");
+        let mut found = node(&issuer);
+        found.file = "/var/lib/kubelet/pki/kubelet-client-current.pem".into();
+        found.link_to = Some("kubelet-client-2031-01-01-00-00-00.pem".into());
+        let entries = [
+            Entry::of(&found, at("2031-07-02T12:00:00Z"), None),
+            Entry::of(&node(&issuer), at("2032-06-01T00:00:00Z"), None),
+        ];
+        let table = super::super::table::of(&entries, false);
+        for line in table.lines() {
+            assert!(line.chars().count() <= 80, "{line:?}");
+        }
+        assert!(!table.contains('\u{1b}'), "{table}");
+        assert!(super::super::table::of(&entries, true).contains("\u{1b}[31mexpired"));
+        for words in [
+            "system:node:n",
+            "50%",
+            "2032-01-01",
+            "expired by this host's clock",
+        ] {
+            assert!(table.contains(words), "no {words:?} in\n{table}");
+        }
     }
 }

@@ -4,6 +4,7 @@
 
 mod entry;
 mod survey;
+mod table;
 
 use crate::args::{CertsArgs, OutputFormat};
 use crate::print;
@@ -35,18 +36,34 @@ pub(crate) fn run(args: &CertsArgs) -> Result<ExitCode> {
     let anchors = args.ca.as_deref().map(survey::anchors).transpose()?;
     let now = everleaf_agent::SystemClock::new().wall();
     let mut certificates = Vec::new();
+    let mut is_whole = true;
     for path in &paths {
-        for found in survey::survey(path, anchors.as_ref())? {
-            certificates.push(Entry::of(&found, now));
+        match survey::survey(path, anchors.as_ref()) {
+            Ok(found) => {
+                let entries = found.iter();
+                certificates
+                    .extend(entries.map(|found| Entry::of(found, now, args.expires_within)));
+            }
+            // One bad path does not hide the others.
+            Err(error) => {
+                is_whole = false;
+                eprintln!("everleaf: {}", crate::failure::chain(&error));
+            }
         }
     }
+    let is_good = is_whole && !certificates.iter().any(Entry::is_bad);
     match args.output {
+        None | Some(OutputFormat::Wide) if certificates.is_empty() => {}
         Some(OutputFormat::Json) => print::json(&Answer { certificates })?,
         Some(OutputFormat::Yaml) => print::yaml(&Answer { certificates })?,
-        Some(OutputFormat::Wide) => print_table(&certificates, true),
-        None => print_table(&certificates, false),
+        Some(OutputFormat::Wide) => print_wide(&certificates),
+        None => print::line(&table::of(&certificates, print::has_colour())),
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if is_good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// What `up`, the agent, the kubelet and kubeadm keep on this host, as far as it is there.
@@ -67,14 +84,22 @@ fn usual_places() -> Vec<PathBuf> {
     places
 }
 
-fn print_table(certificates: &[Entry], wide: bool) {
-    let mut headings = vec![
-        "file", "subject", "expires", "left", "used", "renews", "standing",
+fn print_wide(certificates: &[Entry]) {
+    let headings = [
+        "file",
+        "subject",
+        "expires",
+        "left",
+        "used",
+        "renews",
+        "standing",
+        "sans",
+        "serial",
+        "not before",
+        "issuer",
+        "chain",
+        "problems",
     ];
-    if wide {
-        headings.extend(["sans", "serial", "not before", "issuer", "chain"]);
-    }
-    headings.push("problems");
-    let rows: Vec<Vec<String>> = certificates.iter().map(|entry| entry.row(wide)).collect();
+    let rows: Vec<Vec<String>> = certificates.iter().map(Entry::row).collect();
     print::table(&headings, &rows);
 }

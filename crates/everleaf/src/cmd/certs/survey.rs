@@ -3,12 +3,15 @@
 use anyhow::{Context, Result, bail};
 use everleaf_agent::Kubeconfig;
 use everleaf_agent::kubeconfig::{Source, Trust};
-use everleaf_pki::{Chain, Credential, TrustBundle};
+use everleaf_pki::{Chain, Credential, TrustBundle, pem};
+use everleaf_rotation::store::dir::read_file;
+use rustix::fs::{Mode, OFlags};
 use std::fs;
 use std::io::Read;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use zeroize::Zeroizing;
 
 /// Largest file that is read.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -25,18 +28,27 @@ pub(super) struct Found {
     pub(super) anchors: Option<Arc<TrustBundle>>,
     /// Name of the dated file that a `-current` link points to.
     pub(super) link_to: Option<String>,
+    /// A dated file of a cert dir whose `-current` link leads to another one.
+    pub(super) is_left_behind: bool,
     /// Others may read the file although it holds a key.
     pub(super) key_is_readable_by_others: bool,
 }
 
 /// Everything that is at `path`.
 pub(super) fn survey(path: &Path, anchors: Option<&Arc<TrustBundle>>) -> Result<Vec<Found>> {
+    if path == Path::new("-") {
+        let text = all_of(std::io::stdin()).context("cannot read stdin")?;
+        return in_text(Path::new("(stdin)"), &text, anchors.cloned());
+    }
     let meta = fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
     let anchors = anchors.cloned();
     if meta.is_dir() {
         directory(path, anchors)
+    } else if meta.file_type().is_fifo() {
+        let text = pipe(path).with_context(|| format!("cannot read {}", path.display()))?;
+        in_text(path, &text, anchors)
     } else {
-        file(path, anchors)
+        in_text(path, &read(path)?, anchors)
     }
 }
 
@@ -69,7 +81,7 @@ fn directory(path: &Path, given: Option<Arc<TrustBundle>>) -> Result<Vec<Found>>
     let anchors = given.or_else(|| anchors(&own_ca).ok());
     Ok(files
         .iter()
-        .map(|file| pem(file, anchors.clone()))
+        .map(|file| pem_file(file, anchors.clone()))
         .collect())
 }
 
@@ -91,38 +103,63 @@ fn below(path: &Path, anchors: Option<&Arc<TrustBundle>>) -> Result<Vec<Found>> 
     Ok(found)
 }
 
-fn file(path: &Path, given: Option<Arc<TrustBundle>>) -> Result<Vec<Found>> {
-    let text = read(path)?;
+fn in_text(path: &Path, text: &str, given: Option<Arc<TrustBundle>>) -> Result<Vec<Found>> {
     if !text.contains("-----BEGIN") || text.contains("current-context") {
-        return kubeconfig(path, given);
+        return kubeconfig(path, text, given);
     }
-    let found = pem(path, given);
+    let found = pem_text(path, Ok(text), given);
     if let Err(why) = &found.content {
         bail!("{}: {why}", path.display());
     }
     Ok(vec![found])
 }
 
-fn pem(path: &Path, anchors: Option<Arc<TrustBundle>>) -> Found {
+fn pem_file(path: &Path, anchors: Option<Arc<TrustBundle>>) -> Found {
     let text = read(path);
+    let text = text.as_ref().map(|text| text.as_str());
+    pem_text(path, text.map_err(crate::failure::chain), anchors)
+}
+
+fn pem_text(path: &Path, text: Result<&str, String>, anchors: Option<Arc<TrustBundle>>) -> Found {
     let content = text
-        .as_ref()
-        .map_err(crate::failure::chain)
+        .clone()
         .and_then(|text| Chain::from_pem(text.as_bytes()).map_err(|error| error.to_string()));
-    let key = text.ok().and_then(|text| beside(path, &text));
-    let is_readable = fs::metadata(path).is_ok_and(|meta| meta.mode() & 0o044 != 0);
-    let link_to = fs::read_link(path)
-        .ok()
-        .and_then(|target| Some(target.file_name()?.to_string_lossy().into_owned()));
+    let key = text.ok().and_then(|text| beside(path, text));
+    let meta = fs::metadata(path);
+    let is_readable = meta.is_ok_and(|meta| meta.is_file() && meta.mode() & 0o044 != 0);
+    let name = |path: PathBuf| Some(path.file_name()?.to_string_lossy().into_owned());
     Found {
         file: path.display().to_string(),
         key_is_readable_by_others: is_readable
             && key.is_some()
             && path.extension().is_some_and(|e| e == "pem"),
+        is_left_behind: is_left_behind(path),
         content,
         key,
         anchors,
-        link_to,
+        link_to: fs::read_link(path)
+            .ok()
+            .filter(|_| path.is_file())
+            .and_then(name),
+    }
+}
+
+/// Whether `path` is `PREFIX-DATE.pem`, and `PREFIX-current.pem` beside it leads to another file.
+fn is_left_behind(path: &Path) -> bool {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let Some((start, _)) = stem.match_indices("-2").find(|(at, _)| {
+        let date = &stem.as_bytes()[at + 1..];
+        date.len() >= 19
+            && date
+                .iter()
+                .all(|byte| byte.is_ascii_digit() || *byte == b'-')
+    }) else {
+        return false;
+    };
+    let current = path.with_file_name(format!("{}-current.pem", &stem[..start]));
+    match (fs::canonicalize(current), fs::canonicalize(path)) {
+        (Ok(current), Ok(path)) => current != path,
+        _ => false,
     }
 }
 
@@ -143,8 +180,8 @@ fn beside(path: &Path, text: &str) -> Option<Result<(), String>> {
     )
 }
 
-fn kubeconfig(path: &Path, given: Option<Arc<TrustBundle>>) -> Result<Vec<Found>> {
-    let config = Kubeconfig::read(path)?;
+fn kubeconfig(path: &Path, text: &str, given: Option<Arc<TrustBundle>>) -> Result<Vec<Found>> {
+    let config = Kubeconfig::parse(text, path)?;
     let mut found = Vec::new();
     let bundle = match &config.cluster.trust {
         Trust::Bundle(source) => Some(source),
@@ -161,6 +198,7 @@ fn kubeconfig(path: &Path, given: Option<Arc<TrustBundle>>) -> Result<Vec<Found>
         key,
         anchors: anchors.clone(),
         link_to: None,
+        is_left_behind: false,
         key_is_readable_by_others: false,
     };
     if let Some(pair) = &config.user.client_certificate {
@@ -198,15 +236,29 @@ fn chain_of(source: &Source) -> Result<Chain, String> {
     Chain::from_pem(text.expose().as_bytes()).map_err(|error| error.to_string())
 }
 
-fn read(path: &Path) -> Result<zeroize::Zeroizing<String>> {
-    let shown = || format!("cannot read {}", path.display());
-    let mut bytes = Vec::new();
-    fs::File::open(path)
-        .and_then(|file| file.take(FILE_BYTES_MAX).read_to_end(&mut bytes))
-        .with_context(shown)?;
-    Ok(zeroize::Zeroizing::new(
-        String::from_utf8_lossy(&bytes).into_owned(),
-    ))
+fn read(path: &Path) -> Result<Zeroizing<String>> {
+    read_file(path, FILE_BYTES_MAX)
+        .map(|bytes| pem::legible(&bytes))
+        .with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// What comes through a pipe that the command line names, such as `<(command)`. One that nobody writes to is empty.
+fn pipe(path: &Path) -> std::io::Result<Zeroizing<String>> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, Mode::empty())?;
+    // It is open: from here on waiting for its writer is right.
+    rustix::fs::fcntl_setfl(&file, OFlags::RDONLY)?;
+    all_of(fs::File::from(file))
+}
+
+/// Reads to the end, or to the limit.
+fn all_of(stream: impl Read) -> std::io::Result<Zeroizing<String>> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    stream.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(std::io::ErrorKind::FileTooLarge.into());
+    }
+    Ok(pem::legible(&bytes))
 }
 
 #[cfg(test)]
@@ -229,5 +281,24 @@ mod tests {
         let found = survey(root, None).unwrap();
         assert_eq!(found.len(), 1);
         assert!(found[0].file.ends_with("pki/ca.crt"), "{}", found[0].file);
+    }
+
+    #[test]
+    fn what_current_has_left_behind_is_known() {
+        let home = tempfile::tempdir().unwrap();
+        let path = |name: &str| home.path().join(name);
+        let (old, new) = (
+            "kubelet-client-2030-01-01-00-00-00.pem",
+            "kubelet-client-2031-01-01-00-00-00-1.pem",
+        );
+        for name in [old, new, "my-2-certs.pem"] {
+            fs::write(path(name), "").unwrap();
+        }
+        assert!(!is_left_behind(&path(old)), "there is no -current");
+        std::os::unix::fs::symlink(new, path("kubelet-client-current.pem")).unwrap();
+        assert!(is_left_behind(&path(old)));
+        for name in [new, "kubelet-client-current.pem", "my-2-certs.pem"] {
+            assert!(!is_left_behind(&path(name)), "{name}");
+        }
     }
 }
