@@ -88,7 +88,8 @@ pub(crate) fn play(stack: &mut Stack<'_>, server: Server) -> Result<Recording> {
 
 /// A client of Go that keeps TLS sessions renews its certificate: three connections each over TLS 1.3 and 1.2.
 pub(crate) fn resume(stack: &mut Stack<'_>) -> Result<()> {
-    stack.add(&Part::EverleafApiserver(&[]))?;
+    let token = stack.admin_by_token()?;
+    stack.add(&Part::EverleafApiserver(&[&token]))?;
     let authority = stack.authority()?;
     let (certificate, key) = (authority.certificate(), authority.key());
     let server = format!("https://127.0.0.1:{}", stack.port()?);

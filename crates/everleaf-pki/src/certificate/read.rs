@@ -104,8 +104,8 @@ pub(crate) struct TbsView {
     /// A critical extension, or critical part of one, that nothing here acts on: whoever judges the
     /// certificate has to refuse it (RFC 5280 4.2).
     pub(crate) unhandled_critical: Option<ObjectIdentifier>,
-    /// Its version knows no extensions, and it has some: Go overlooks them, critical ones too.
-    pub(crate) has_extensions_before_version_3: bool,
+    /// Why two programs would read it differently: Go overlooks what no rule of X.509 allows, critical extensions among it.
+    pub(crate) ambiguity: Option<&'static str>,
     pub(crate) subject_key_id: Option<Vec<u8>>,
     pub(crate) authority_key_id: Option<Vec<u8>>,
 }
@@ -146,7 +146,7 @@ impl TbsView {
             name_constraints: None,
             policies: Policies::default(),
             unhandled_critical: None,
-            has_extensions_before_version_3: false,
+            ambiguity: None,
             subject_key_id: None,
             authority_key_id: None,
         };
@@ -155,7 +155,7 @@ impl TbsView {
         Ok(view)
     }
 
-    /// Unique identifiers (skipped) and extensions. What stands behind them is signed, and nobody reads it.
+    /// Unique identifiers (skipped) and extensions.
     fn read_tail(&mut self, body: &mut SliceReader<'_>) -> Result<(), ExtensionError> {
         for identifier in [ISSUER_UNIQUE_ID, SUBJECT_UNIQUE_ID] {
             if body.peek_byte() == Some(identifier) {
@@ -164,13 +164,21 @@ impl TbsView {
         }
         if body.peek_byte() == Some(EXTENSIONS) {
             let wrapper = asn1::read_element(body)?;
-            self.has_extensions_before_version_3 = self.version != 3;
+            if self.version != 3 {
+                self.ambiguity = Some("it holds extensions, which its version does not know");
+            }
             let mut list = SliceReader::new(wrapper.content)?;
             let mut extensions = Vec::new();
             extension::read_extensions(&mut list, &mut extensions)?;
+            if !list.is_finished() {
+                self.ambiguity = Some("something stands behind its extensions");
+            }
             for extension in &extensions {
                 self.read_extension(extension)?;
             }
+        }
+        if !body.is_finished() {
+            self.ambiguity = Some("something stands behind its last member");
         }
         Ok(())
     }

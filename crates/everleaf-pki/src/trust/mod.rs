@@ -119,9 +119,9 @@ pub enum Fault {
     /// It holds a critical extension that nobody here understands.
     #[error("its critical extension {0} is not understood")]
     CriticalExtension(String),
-    /// It holds extensions, which its version has not: no two programs read such a one alike.
-    #[error("it holds extensions although it is of version {0}")]
-    ExtensionsOfLaterVersion(u8),
+    /// No two programs read such a one alike.
+    #[error("{0}")]
+    Ambiguous(&'static str),
     /// It is not in force yet.
     #[error("it begins at {0}")]
     NotYetValid(Timestamp),

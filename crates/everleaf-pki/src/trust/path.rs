@@ -209,8 +209,8 @@ fn check_member(
 
 /// Every extension that matters is one that is acted on.
 pub(super) fn check_extensions(body: &CertificateBody) -> Result<(), Fault> {
-    if body.has_extensions_before_version_3 {
-        return Err(Fault::ExtensionsOfLaterVersion(body.version));
+    if let Some(why) = body.ambiguity {
+        return Err(Fault::Ambiguous(why));
     }
     match body.unhandled_critical {
         Some(extension) => Err(Fault::CriticalExtension(extension.to_string())),
