@@ -247,7 +247,7 @@ impl Resolver {
         let serving = options
             .rotate_server_certificates
             .unwrap_or(file.server_tls_bootstrap);
-        self.check_switches(options, client, serving, &gates);
+        self.check_switches(client, serving, &gates);
         if serving && file.has_static_serving_pair {
             self.warn(
                 "tlsCertFile/tlsPrivateKeyFile are ignored: serverTLSBootstrap is on, the \
@@ -294,7 +294,7 @@ impl Resolver {
         })
     }
 
-    fn check_switches(&mut self, options: &Options, client: bool, serving: bool, gates: &Gates) {
+    fn check_switches(&mut self, client: bool, serving: bool, gates: &Gates) {
         if serving && !gates.rotate_kubelet_server_certificate {
             self.problem(
                 "serverTLSBootstrap (--rotate-server-certificates) needs the feature gate \
