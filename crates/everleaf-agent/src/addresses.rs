@@ -4,6 +4,8 @@
 //! Owns when to look and what follows from what was seen. A server that does not answer changes
 //! nothing: the last known addresses stay.
 
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use everleaf_pki::Template;
@@ -13,12 +15,16 @@ use futures_util::future::{BoxFuture, FutureExt};
 use crate::client::access::Access;
 use crate::client::{Answer, ApiClient, Failure, FailureClass};
 use crate::config::Config;
+use crate::host_address;
 use crate::identity::{self, NoTemplate};
 
 /// Between two looks at the Node object.
 const LOOK_INTERVAL: Duration = Duration::from_secs(60);
 /// After a look that brought no answer.
 const LOOK_RETRY: Duration = Duration::from_secs(10);
+
+/// Longest wait for this host's resolver, once the server has answered.
+const DETECT_MAX: Duration = Duration::from_secs(5);
 
 /// What the server said about the Node object.
 pub(crate) type Looked = Result<Answer, Failure>;
@@ -39,6 +45,8 @@ pub(crate) struct AddressBook {
     /// With what the last look was made; `None` while there is nobody to look as.
     looked_as: Option<Access>,
     known: Option<Result<Template, NoTemplate>>,
+    /// This host's own address, as found with the last look.
+    detected: Arc<Mutex<Option<IpAddr>>>,
 }
 
 impl AddressBook {
@@ -48,6 +56,7 @@ impl AddressBook {
             looking: None,
             looked_as: None,
             known: None,
+            detected: Arc::default(),
         }
     }
 
@@ -71,7 +80,20 @@ impl AddressBook {
         let client = client.clone();
         // A node name is a DNS name: nothing in it needs escaping.
         let path = format!("/api/v1/nodes/{node_name}");
-        self.looking = Some(async move { client.get(&access, &path).await }.boxed());
+        let name = node_name.to_owned();
+        let detected = Arc::clone(&self.detected);
+        self.looking = Some(
+            async move {
+                // A resolver may take its time; it has as long as the server.
+                let detecting = tokio::task::spawn_blocking(move || host_address::detect(&name));
+                let looked = client.get(&access, &path).await;
+                let found = tokio::time::timeout(DETECT_MAX, detecting).await;
+                let found = found.ok().and_then(Result::ok).flatten();
+                *detected.lock().unwrap_or_else(PoisonError::into_inner) = found;
+                looked
+            }
+            .boxed(),
+        );
     }
 
     /// True while a look is under way, or none has ended yet.
@@ -101,7 +123,11 @@ impl AddressBook {
 
     /// Takes in what a look brought.
     pub(crate) fn take(&mut self, looked: Looked, config: &Config, now: Monotonic) -> News {
-        let without_node = || identity::addresses_without_node(&config.node_name, &config.node_ips);
+        let mut own = config.node_ips.clone();
+        if own.is_empty() {
+            own.extend(*self.detected.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+        let without_node = || identity::addresses_without_node(&config.node_name, &own);
         let addresses = match looked {
             Ok(answer) if identity::is_awaiting_cloud(&answer.object) => {
                 return self.learn(Err(NoTemplate::AwaitingCloud));
@@ -140,7 +166,7 @@ impl AddressBook {
             return News::default();
         }
         if let Err(reason) = &template {
-            tracing::info!(manager = "serving", %reason, "no serving certificate is requested yet");
+            tracing::warn!(manager = "serving", %reason, "no serving certificate is requested yet");
         }
         self.known = Some(template.clone());
         News {
@@ -193,6 +219,20 @@ mod tests {
                 all.join(" ")
             }
         }
+    }
+
+    #[test]
+    fn without_node_ip_it_is_this_hosts_own_address() {
+        let mut config = config();
+        config.node_ips.clear();
+        let mut book = AddressBook::new(seconds(0));
+        let looked = || failed(FailureClass::NotFound);
+        assert_eq!(shown(book.take(looked(), &config, seconds(0))), "none");
+        *book.detected.lock().unwrap() = Some("10.0.0.9".parse().unwrap());
+        assert_eq!(
+            shown(book.take(looked(), &config, seconds(1))),
+            "n1 10.0.0.9"
+        );
     }
 
     #[test]

@@ -71,7 +71,10 @@ pub enum NoTemplate {
     #[error("the node has no addresses yet")]
     NoAddress,
     /// Names, but no IP address; Kubernetes wants one since 1.31.
-    #[error("the node has no IP address yet; give --node-ip, or let the Node object name one")]
+    #[error(
+        "the node has no IP address: its name resolves to none of this host, and no route leads out; give --node-ip, or let \
+             the Node object name one"
+    )]
     NoIp,
     /// The cloud provider has not filled in the addresses.
     #[error("the cloud provider has not initialized the Node object yet")]

@@ -38,6 +38,7 @@ pub mod client;
 pub mod clock;
 pub mod config;
 mod csr_api;
+mod host_address;
 pub mod identity;
 pub mod kubeconfig;
 mod metrics;

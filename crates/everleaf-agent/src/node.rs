@@ -463,6 +463,7 @@ fn machine_config(
         template,
         usages,
         usages_long,
+        renews: kind == Kind::Serving || config.renews,
         expiration_seconds: config.requested_seconds,
     }
 }

@@ -88,6 +88,9 @@ pub struct Config {
     /// decides which form is asked; where it is not known, a rejection, or silence, brings one request in the other form.
     /// Empty when there is no choice.
     pub usages_long: Vec<Usage>,
+    /// Whether a certificate is renewed at its deadline. Without, one is fetched where none is held, or it has ended
+    /// or is refused (a kubelet with a bootstrap kubeconfig and without `--rotate-certificates`).
+    pub renews: bool,
     /// `spec.expirationSeconds`; `None` leaves the lifetime to the signer, as a kubelet does.
     pub expiration_seconds: Option<i32>,
 }

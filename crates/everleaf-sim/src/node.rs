@@ -107,6 +107,7 @@ impl Node {
                 ..Template::default()
             }),
             usages: vec![Usage::DigitalSignature, Usage::ClientAuth],
+            renews: true,
             usages_long: vec![
                 Usage::DigitalSignature,
                 Usage::KeyEncipherment,

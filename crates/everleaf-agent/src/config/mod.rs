@@ -114,6 +114,8 @@ pub struct Config {
     pub cert_dir: PathBuf,
     /// Keep the client certificate renewed.
     pub client: bool,
+    /// Whether the client certificate is renewed before it ends.
+    pub renews: bool,
     /// Keep a serving certificate renewed.
     pub serving: bool,
     /// Kind of the client key.
@@ -171,6 +173,7 @@ impl Config {
             bootstrap: None,
             cert_dir,
             client: true,
+            renews: true,
             serving: true,
             client_key: KeyAlgorithm::EcdsaP256,
             serving_key: KeyAlgorithm::EcdsaP256,
@@ -230,13 +233,21 @@ impl Resolver {
             None => KubeletConfiguration::default(),
         };
         let gates = Gates::resolve(&file.feature_gates, &options.feature_gates, self);
-        let client = options
+        let renews = options
             .rotate_certificates
             .unwrap_or(file.rotate_certificates);
+        // As a kubelet: a bootstrap kubeconfig is used, whatever becomes of the certificate.
+        let client = renews || bootstrap_path(options).is_some();
+        if client && !renews {
+            self.warn(
+                "--bootstrap-kubeconfig without --rotate-certificates: one certificate is fetched, and it is not renewed \
+                 before it ends; give --rotate-certificates to renew it",
+            );
+        }
         let serving = options
             .rotate_server_certificates
             .unwrap_or(file.server_tls_bootstrap);
-        self.check_switches(options, client, serving, &gates);
+        self.check_switches(client, serving, &gates);
         if serving && file.has_static_serving_pair {
             self.warn(
                 "tlsCertFile/tlsPrivateKeyFile are ignored: serverTLSBootstrap is on, the \
@@ -270,6 +281,7 @@ impl Resolver {
             bootstrap: bootstrap_path(options).map(|path| Bootstrap::File(absolute(path))),
             cert_dir: absolute(options.cert_dir.as_ref().unwrap_or(&default_dir)),
             client,
+            renews,
             serving,
             client_key: file.client_key,
             serving_key: file.serving_key,
@@ -282,22 +294,17 @@ impl Resolver {
         })
     }
 
-    fn check_switches(&mut self, options: &Options, client: bool, serving: bool, gates: &Gates) {
+    fn check_switches(&mut self, client: bool, serving: bool, gates: &Gates) {
         if serving && !gates.rotate_kubelet_server_certificate {
             self.problem(
                 "serverTLSBootstrap (--rotate-server-certificates) needs the feature gate \
                  RotateKubeletServerCertificate, which is off: turn the gate on, or the field off",
             );
         }
-        if !client && bootstrap_path(options).is_some() {
+        if !client && !serving {
             self.problem(
-                "--bootstrap-kubeconfig needs --rotate-certificates (or rotateCertificates: true \
-                 in --config)",
-            );
-        } else if !client && !serving {
-            self.problem(
-                "nothing to do: give --rotate-certificates, --rotate-server-certificates, or a \
-                 --config with rotateCertificates or serverTLSBootstrap",
+                "nothing to do: give --rotate-certificates, --bootstrap-kubeconfig, \
+                 --rotate-server-certificates, or a --config with rotateCertificates or serverTLSBootstrap",
             );
         }
     }

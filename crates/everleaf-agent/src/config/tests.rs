@@ -289,10 +289,9 @@ fn what_does_not_go_together_is_said() {
         bootstrap_kubeconfig: Some("b".into()),
         ..options()
     };
-    rejected(
-        resolve(&alone),
-        &["--bootstrap-kubeconfig needs --rotate-certificates"],
-    );
+    let config = resolve(&alone).unwrap();
+    assert!(config.client && !config.renews);
+    assert!(remarks(&config).contains("one certificate is fetched"));
     let file = "serverTLSBootstrap: true\ntlsCertFile: /c\ntlsPrivateKeyFile: /k\n";
     let config = with_file(file, options()).unwrap();
     assert!(config.remarks.iter().any(|remark| remark.is_warning));

@@ -153,7 +153,10 @@ impl Rotation {
         let candidates = self.candidates();
         Situation {
             kind: self.config.kind,
-            standing: Standing::of(self.current.as_ref(), now.wall),
+            standing: match Standing::of(self.current.as_ref(), now.wall) {
+                Standing::Due if !self.config.renews => Standing::Fresh,
+                standing => standing,
+            },
             lacks_wanted: self.lacks_wanted(),
             is_refused: self.config.kind == Kind::Client
                 && self.trust.is_refused(CredentialChoice::Current),

@@ -557,3 +557,17 @@ fn a_disk_that_stays_full_is_told_and_makes_no_requests() {
     assert_eq!(world.csrs(), 1);
     world.assert_at_rest();
 }
+
+/// A kubelet without `--rotate-certificates` fetches one certificate and goes on.
+#[test]
+fn without_renewal_one_certificate_is_fetched_and_kept_to_its_end() {
+    let mut config = client_config();
+    config.renews = false;
+    let mut world = World::new(config);
+    world.run_for(days(360));
+    assert_eq!(world.csrs(), 1);
+    world.assert_at_rest();
+    // Its end is as good as no certificate.
+    world.run_for(days(10));
+    assert_eq!(world.csrs(), 2);
+}

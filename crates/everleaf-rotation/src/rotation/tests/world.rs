@@ -178,6 +178,7 @@ pub(super) fn client_config() -> Config {
             Usage::KeyEncipherment,
             Usage::ClientAuth,
         ],
+        renews: true,
         expiration_seconds: None,
     }
 }
@@ -200,6 +201,7 @@ pub(super) fn serving_config() -> Config {
         template: Some(serving_template(&["10.0.0.1"])),
         usages: vec![Usage::DigitalSignature, Usage::ServerAuth],
         usages_long: vec![],
+        renews: true,
         expiration_seconds: None,
     }
 }
