@@ -258,7 +258,8 @@ impl FakeClock {
         format!("{offset_seconds:+}")
     }
 
-    fn apply(&self, sandbox: &Sandbox, command: &mut Command) {
+    /// Puts a command under this clock.
+    pub fn apply(&self, sandbox: &Sandbox, command: &mut Command) {
         command
             .env("LD_PRELOAD", &sandbox.tools.libfaketime)
             .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")

@@ -14,7 +14,7 @@ pub(crate) struct UpArgs {
     /// Directory of everything that is kept [default: /var/lib/everleaf for root, else $XDG_DATA_HOME/everleaf]
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
-    /// Address of the API server; port 0 takes a free one
+    /// Address of the API server (:6443 for all addresses); port 0 takes a free one
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:6443", value_parser = super::value::listen_address)]
     pub(crate) listen: SocketAddr,
     /// Further names and addresses for the API server's certificate; the first is written into kubeconfigs

@@ -1,6 +1,6 @@
 //! Syntax of flag values that Kubernetes shares among its programs.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 /// A positive duration in Go's syntax (`87600h0m0s`).
@@ -13,10 +13,33 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
-/// Where to listen.
+/// Where to listen: an address and a port; without an address all of this host's, as Go's programs take it; `localhost` as the
+/// one name that means the same on every host.
 pub(crate) fn listen_address(text: &str) -> Result<SocketAddr, String> {
-    text.parse()
-        .map_err(|_| "write an IP address and a port, such as 127.0.0.1:6443 or [::]:6443".into())
+    let port_on = |address: IpAddr, port: &str| {
+        let is_number = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+        let port = is_number.then(|| port.parse().ok()).flatten()?;
+        Some(SocketAddr::new(address, port))
+    };
+    let address = match text.rsplit_once(':') {
+        Some(("", port)) => port_on(every_address(), port),
+        Some((name, port)) if name.eq_ignore_ascii_case("localhost") => {
+            port_on(Ipv4Addr::LOCALHOST.into(), port)
+        }
+        _ => text.parse().ok(),
+    };
+    address.ok_or_else(|| {
+        "write an IP address and a port, such as 127.0.0.1:6443; :6443 is every address of this host".into()
+    })
+}
+
+/// IPv6 and with it IPv4, where this host has IPv6 at all.
+fn every_address() -> IpAddr {
+    let both = IpAddr::from(Ipv6Addr::UNSPECIFIED);
+    match UdpSocket::bind((both, 0)) {
+        Ok(_) => both,
+        Err(_) => Ipv4Addr::UNSPECIFIED.into(),
+    }
 }
 
 /// A boolean as Go's flag package reads it.
@@ -34,12 +57,26 @@ mod tests {
 
     #[test]
     fn an_address_to_listen_on_has_a_port() {
-        assert!(listen_address("[::]:6443").is_ok());
+        for (text, expected) in [
+            ("[::]:6443", "[::]:6443"),
+            ("10.0.0.5:1", "10.0.0.5:1"),
+            ("localhost:6443", "127.0.0.1:6443"),
+            ("LOCALHOST:0", "127.0.0.1:0"),
+        ] {
+            assert_eq!(listen_address(text).unwrap().to_string(), expected);
+        }
+        let all = listen_address(":6443").unwrap();
+        assert!(all.ip().is_unspecified() && all.port() == 6443, "{all}");
         for text in [
             "",
             "6443",
-            ":6443",
-            "localhost:6443",
+            ":",
+            ":x",
+            ":99999",
+            ":+1",
+            "localhost",
+            "localhost:",
+            "example.org:6443",
             "127.0.0.1",
             "127.0.0.1:99999",
         ] {

@@ -8,7 +8,7 @@ use crate::shutdown::Shutdown;
 use crate::up::authority::{
     CA_CERTIFICATE, SERVER_CERTIFICATE, SERVER_KEY, SERVICE_ACCOUNT_KEY, ensure_front_proxy_ca,
 };
-use crate::up::data_dir::{DataDir, STORE};
+use crate::up::data_dir::{DataDir, STORE, refuse_foreign, refuse_held};
 use crate::up::system::wall_clock;
 use anyhow::{Context, Result, bail};
 use everleaf_agent::{Clock, SystemClock};
@@ -40,8 +40,11 @@ pub(crate) fn run(args: &ApiserverArgs) -> Result<ExitCode> {
 }
 
 async fn serve(args: &ApiserverArgs, shutdown: Shutdown) -> Result<()> {
-    let dir = DataDir::open(&args.data_dir)?;
-    let file = |given: &Option<PathBuf>, own: &str| given.clone().unwrap_or_else(|| dir.path(own));
+    let root = std::path::absolute(&args.data_dir)
+        .with_context(|| format!("--data-dir {}", args.data_dir.display()))?;
+    // Nothing is written before it is certain that we can listen: a failed start leaves nothing behind.
+    refuse_foreign(&root)?;
+    let file = |given: &Option<PathBuf>, own: &str| given.clone().unwrap_or_else(|| root.join(own));
     let files = Files {
         chain: file(&args.tls_cert_file, SERVER_CERTIFICATE),
         key: file(&args.tls_private_key_file, SERVER_KEY),
@@ -59,11 +62,17 @@ async fn serve(args: &ApiserverArgs, shutdown: Shutdown) -> Result<()> {
             anyhow::Error::new(error).context(format!("cannot serve with {at_fault}"))
         })?;
     let listen = SocketAddr::new(args.bind_address, args.secure_port);
-    let listener = TcpListener::bind(listen).await.with_context(|| {
-        format!(
-            "cannot listen on {listen} (--bind-address, --secure-port); is another server running?"
-        )
-    })?;
+    let listener = match TcpListener::bind(listen).await {
+        Ok(listener) => listener,
+        Err(error) => {
+            // More to the point than the port that its holder listens on.
+            refuse_held(&root)?;
+            return Err(error).with_context(|| {
+                format!("cannot listen on {listen} (--bind-address, --secure-port); is another server running?")
+            });
+        }
+    };
+    let dir = DataDir::open(&root)?;
     let listen = listener
         .local_addr()
         .context("cannot see where the server listens")?;

@@ -7,15 +7,18 @@ use crate::print;
 use crate::shutdown::Shutdown;
 use crate::up;
 use crate::up::authority::{CA_CERTIFICATE, latest_end};
-use crate::up::data_dir::{DataDir, default_root};
+use crate::up::data_dir::{DataDir, default_root, refuse_foreign, refuse_held};
 use crate::up::kubeconfigs::{ADMIN, BOOTSTRAP, NODE_CERT_DIR};
+use crate::up::node;
 use crate::up::system::{Settings, System};
 use anyhow::Result;
 use everleaf_agent::{Clock, SystemClock};
 use everleaf_api::duration;
+use jiff::{SignedDuration, Timestamp};
 use std::fmt::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Runs until a signal.
 pub(crate) fn run(args: &UpArgs) -> Result<ExitCode> {
@@ -29,34 +32,39 @@ pub(crate) fn run(args: &UpArgs) -> Result<ExitCode> {
     };
     super::runtime()?.block_on(async {
         let shutdown = Shutdown::on_signals()?;
+        // Nothing is written before it is certain that we can listen: a failed start leaves nothing behind.
+        refuse_foreign(&root)?;
         let clock = Arc::new(SystemClock::new());
         let makes_authority = !root.join(CA_CERTIFICATE).exists();
         if let Some(warning) = up::clock::check(&root, clock.wall(), latest_end(), makes_authority)?
         {
             tracing::warn!("{warning}");
         }
+        let listener = match System::listen(&settings).await {
+            Ok(listener) => listener,
+            Err(error) => {
+                // More to the point than the port that its holder listens on.
+                refuse_held(&root)?;
+                return Err(error);
+            }
+        };
         let dir = Arc::new(DataDir::open(&root)?);
-        let system = System::start(&dir, &settings, clock).await?;
-        print::line(&welcome(&dir, &settings, &system));
+        let system = System::start_on(listener, &dir, &settings, clock.clone()).await?;
+        print::line(&welcome(&dir, &settings, &system, clock.wall()));
         system.run(shutdown).await?;
         Ok(ExitCode::SUCCESS)
     })
 }
 
 /// What runs, where the files are, and what to try next.
-fn welcome(dir: &DataDir, settings: &Settings, system: &System) -> String {
+fn welcome(dir: &DataDir, settings: &Settings, system: &System, now: Timestamp) -> String {
     let admin = dir.path(ADMIN);
-    let lifetime = i64::try_from(settings.signing_duration.as_secs()).unwrap_or(i64::MAX);
     let mut rows = vec![
         ("API server", system.local_url.clone()),
         ("data", dir.root().display().to_string()),
         (
             "authority",
-            format!(
-                "until {}; it issues for {}",
-                system.ca_not_after,
-                duration::human(lifetime)
-            ),
+            authority(system.ca_not_after, settings.signing_duration, now),
         ),
         ("admin", admin.display().to_string()),
         (
@@ -69,10 +77,17 @@ fn welcome(dir: &DataDir, settings: &Settings, system: &System) -> String {
         ),
     ];
     if let Some(name) = &settings.node_name {
-        rows.push((
-            "this node",
-            format!("{name}, in {}", dir.path(NODE_CERT_DIR).display()),
-        ));
+        let folder = dir.path(NODE_CERT_DIR);
+        let folder = folder.display();
+        // The certificate can only be renewed as what it is.
+        let row = match node::name_in_use(dir).filter(|in_use| in_use != name) {
+            None => format!("{name}, in {folder}"),
+            Some(in_use) => format!(
+                "{in_use}, in {folder}; it cannot become {name}: give --node-name {in_use}, or remove that directory to \
+                 join as {name}"
+            ),
+        };
+        rows.push(("this node", row));
     }
     let mut text = format!("Everleaf {} is ready.\n\n", env!("CARGO_PKG_VERSION"));
     for (what, value) in rows {
@@ -85,6 +100,21 @@ fn welcome(dir: &DataDir, settings: &Settings, system: &System) -> String {
         shell_word(&admin.display().to_string())
     );
     text
+}
+
+/// How long the authority lasts and what it issues.
+fn authority(not_after: Timestamp, signing_duration: Duration, now: Timestamp) -> String {
+    let lifetime = i64::try_from(signing_duration.as_secs()).unwrap_or(i64::MAX);
+    let asked = duration::human(lifetime);
+    let reaches_beyond = SignedDuration::try_from(signing_duration)
+        .ok()
+        .and_then(|lifetime| now.checked_add(lifetime).ok())
+        .is_none_or(|end| end > not_after);
+    if reaches_beyond {
+        format!("until {not_after}; what it issues ends then, too, although {asked} are asked for")
+    } else {
+        format!("until {not_after}; it issues for {asked}")
+    }
 }
 
 /// Quoted for a shell when it needs to be.
@@ -102,6 +132,22 @@ fn shell_word(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Once: until when, and of the duration only what it can still mean.
+    #[test]
+    fn the_authority_is_described_without_contradiction() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let (now, end) = (at("2026-11-29T00:00:00Z"), at("2100-01-01T00:00:00Z"));
+        let hours = |hours: u64| Duration::from_secs(hours * 3600);
+        assert_eq!(
+            authority(end, hours(87_600), now),
+            "until 2100-01-01T00:00:00Z; it issues for 10y"
+        );
+        assert_eq!(
+            authority(end, hours(876_000), now),
+            "until 2100-01-01T00:00:00Z; what it issues ends then, too, although 100y are asked for"
+        );
+    }
 
     #[test]
     fn paths_are_quoted_when_a_shell_would_split_them() {

@@ -2,7 +2,7 @@
 //!
 //! Owns the layout of names, the lock and atomic writes. Refuses to know what the files mean.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use everleaf_agent::kubeconfig::write_private;
 use rustix::fs::FlockOperation;
 use std::fs;
@@ -14,6 +14,19 @@ use std::path::{Path, PathBuf};
 const LOCK: &str = "lock";
 /// The API server's store.
 pub(crate) const STORE: &str = "store";
+/// Certificates and keys.
+const PKI: &str = "pki";
+/// Names at the top of a data directory, and what a file system puts there by itself.
+const OWN_NAMES: [&str; 8] = [
+    LOCK,
+    STORE,
+    PKI,
+    "node",
+    "admin.conf",
+    "bootstrap-kubelet.conf",
+    "kubelet.conf",
+    "lost+found",
+];
 /// Mode of the directory and of those below it: its owner only.
 const DIRECTORY_MODE: u32 = 0o700;
 /// Bits that let others in.
@@ -34,12 +47,7 @@ impl DataDir {
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(OTHERS));
         let root =
             std::path::absolute(root).with_context(|| format!("--data-dir {}", root.display()))?;
-        if root.exists() && !root.is_dir() {
-            bail!(
-                "--data-dir {}: not a directory; choose another one",
-                root.display()
-            );
-        }
+        refuse_foreign(&root)?;
         fs::DirBuilder::new()
             .recursive(true)
             .mode(DIRECTORY_MODE)
@@ -91,6 +99,63 @@ impl DataDir {
     }
 }
 
+/// Refuses what is no directory, or somebody else's. Nothing is written.
+pub(crate) fn refuse_foreign(root: &Path) -> Result<()> {
+    if root.exists() && !root.is_dir() {
+        bail!(
+            "--data-dir {}: not a directory; choose another one",
+            root.display()
+        );
+    }
+    let unreadable = || format!("cannot look into the data directory {}", root.display());
+    let is_there = |name: &str| root.join(name).exists();
+    if !root.exists() || is_there(STORE) && (is_there(LOCK) || is_there(PKI)) {
+        return Ok(());
+    }
+    // No store yet: a start that was killed has left nothing but our names.
+    for entry in fs::read_dir(root).with_context(unreadable)? {
+        let name = entry.with_context(unreadable)?.file_name();
+        let text = name.to_string_lossy();
+        let temporary = text
+            .strip_prefix('.')
+            .and_then(|rest| rest.strip_suffix(".tmp"));
+        if !OWN_NAMES.contains(&temporary.unwrap_or(&text)) {
+            bail!(
+                "--data-dir {}: it holds other files ({text}) and nothing of Everleaf's; choose an empty directory, such as {}",
+                root.display(),
+                root.join("everleaf").display()
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a directory that another process holds. Nothing is written.
+pub(crate) fn refuse_held(root: &Path) -> Result<()> {
+    let Ok(mut file) = fs::File::open(root.join(LOCK)) else {
+        return Ok(());
+    };
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(held(root, &mut file)),
+        // What else can go wrong here is told when the lock is taken.
+        _ => Ok(()),
+    }
+}
+
+/// Says who holds the directory.
+fn held(root: &Path, lock: &mut fs::File) -> anyhow::Error {
+    let mut holder = String::new();
+    let _ = Read::by_ref(lock).take(64).read_to_string(&mut holder);
+    let holder = match holder.trim() {
+        "" => "another process".to_owned(),
+        pid => format!("process {pid}"),
+    };
+    anyhow!(
+        "the data directory {} is in use by {holder}; stop it, or choose another --data-dir",
+        root.display()
+    )
+}
+
 /// Closes the directory to others when it is ours to close: new, empty, or a data directory already.
 fn tighten(root: &Path) -> Result<()> {
     let unreadable = || format!("cannot look into the data directory {}", root.display());
@@ -139,16 +204,7 @@ fn lock(root: &Path) -> Result<fs::File> {
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
         Err(rustix::io::Errno::WOULDBLOCK) => {
-            let mut holder = String::new();
-            let _ = Read::by_ref(&mut file).take(64).read_to_string(&mut holder);
-            let holder = match holder.trim() {
-                "" => "another process".to_owned(),
-                pid => format!("process {pid}"),
-            };
-            bail!(
-                "the data directory {} is in use by {holder}; stop it, or choose another --data-dir",
-                root.display()
-            );
+            return Err(held(root, &mut file));
         }
         Err(error) => {
             return Err(error).with_context(|| format!("cannot lock {}", path.display()));
@@ -245,12 +301,59 @@ mod tests {
     #[test]
     fn a_shared_directory_with_other_files_is_refused() {
         let temporary = tempfile::tempdir().unwrap();
-        fs::write(temporary.path().join("theirs"), "").unwrap();
+        fs::create_dir(temporary.path().join("pki")).unwrap();
         fs::set_permissions(temporary.path(), fs::Permissions::from_mode(0o1777)).unwrap();
         let refused = DataDir::open(temporary.path()).unwrap_err().to_string();
         assert!(refused.contains("others may write"), "{refused}");
         fs::set_permissions(temporary.path(), fs::Permissions::from_mode(0o755)).unwrap();
         DataDir::open(temporary.path()).unwrap();
         assert_eq!(mode(temporary.path()), 0o755);
+    }
+
+    #[test]
+    fn somebody_elses_directory_is_refused_and_left_alone() {
+        let open = |names: &[&str]| {
+            let temporary = tempfile::tempdir().unwrap();
+            for name in names {
+                match name.strip_suffix('/') {
+                    Some(folder) => fs::create_dir(temporary.path().join(folder)).unwrap(),
+                    None => fs::write(temporary.path().join(name), "").unwrap(),
+                }
+            }
+            let opened = DataDir::open(temporary.path()).map(drop);
+            let has_lock = temporary.path().join(LOCK).exists();
+            assert_eq!(
+                has_lock,
+                opened.is_ok() || names.contains(&LOCK),
+                "{names:?}"
+            );
+            opened.map_err(|error| error.to_string())
+        };
+        for ours in [
+            &[][..],
+            &["lost+found/"],
+            // Somebody's own authority.
+            &["pki/"],
+            // A first start that was killed.
+            &["lock", "pki/", ".admin.conf.tmp"],
+            // Notes beside our files, with the lock left out of a backup, or not.
+            &["lock", "store/", "notes"],
+            &["pki/", "store/", "notes"],
+        ] {
+            assert_eq!(open(ours), Ok(()), "{ours:?}");
+        }
+        for theirs in [
+            &["notes"][..],
+            &[".bashrc"],
+            &["pki/", "passwd"],
+            &["lock", "run/"],
+            &["store/", "notes"],
+        ] {
+            let refused = open(theirs).unwrap_err();
+            assert!(
+                refused.contains("holds other files") && refused.contains("choose an empty"),
+                "{refused}"
+            );
+        }
     }
 }

@@ -143,6 +143,15 @@ async fn grant(token: &BootstrapToken, server: &Server, now: Timestamp) -> Resul
         .await
 }
 
+/// Whose certificate the node's cert dir holds; none when there is none.
+pub(crate) fn name_in_use(dir: &DataDir) -> Option<String> {
+    let name = format!("{NODE_CERT_DIR}/kubelet-client-current.pem");
+    let pem = dir.read(&name).ok()??;
+    let credential = Credential::from_pem(pem.as_bytes()).ok()?;
+    let subject = credential.leaf().subject();
+    Some(subject.common_name.strip_prefix("system:node:")?.to_owned())
+}
+
 /// A certificate on disk that this server will accept. The server's clock is this process's.
 fn has_usable_certificate(dir: &DataDir, authority: &Authority, now: Timestamp) -> bool {
     let name = format!("{NODE_CERT_DIR}/kubelet-client-current.pem");

@@ -66,19 +66,33 @@ pub(crate) struct System {
 }
 
 impl System {
-    /// Makes what is missing, starts everything, and returns when the API server answers.
+    /// Takes the address.
+    pub(crate) async fn listen(settings: &Settings) -> Result<TcpListener> {
+        TcpListener::bind(settings.listen).await.with_context(|| {
+            format!(
+                "cannot listen on {} (--listen); is another server running?",
+                settings.listen
+            )
+        })
+    }
+
+    /// [`listen`](Self::listen) and [`start_on`](Self::start_on).
     pub(crate) async fn start(
         dir: &Arc<DataDir>,
         settings: &Settings,
         clock: Arc<dyn Clock>,
     ) -> Result<Self> {
+        Self::start_on(Self::listen(settings).await?, dir, settings, clock).await
+    }
+
+    /// Makes what is missing, starts everything, and returns when the API server answers.
+    pub(crate) async fn start_on(
+        listener: TcpListener,
+        dir: &Arc<DataDir>,
+        settings: &Settings,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self> {
         let now = clock.wall();
-        let listener = TcpListener::bind(settings.listen).await.with_context(|| {
-            format!(
-                "cannot listen on {} (--listen); is another server running?",
-                settings.listen
-            )
-        })?;
         let listen = listener
             .local_addr()
             .context("cannot see where the server listens")?;

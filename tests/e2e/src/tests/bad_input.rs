@@ -59,6 +59,16 @@ pub(super) const TESTS: &[Test] = &[
         run: unwritable,
     },
     Test {
+        name: "a_start_that_fails_leaves_nothing_behind",
+        long: false,
+        run: nothing_left,
+    },
+    Test {
+        name: "another_node_name_is_not_claimed",
+        long: false,
+        run: other_node,
+    },
+    Test {
         name: "a_data_directory_in_use_names_its_holder",
         long: false,
         run: in_use,
@@ -495,6 +505,66 @@ fn in_use(sandbox: &Sandbox) -> Result<Verdict> {
     Ok(Verdict::Passed)
 }
 
+/// Somebody else's files, and a port that somebody else has: the reason, and not a file more than before.
+fn nothing_left(sandbox: &Sandbox) -> Result<Verdict> {
+    sandbox.write("theirs/notes", "mine")?;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let address = taken.local_addr()?.to_string();
+    let port = taken.local_addr()?.port().to_string();
+    let ports = ["--bind-address", "127.0.0.1", "--secure-port", &port];
+    for (command, flags) in [("up", &["--listen", &address][..]), ("apiserver", &ports)] {
+        let args = [&[command, "--data-dir", "theirs"][..], flags].concat();
+        let said = run(&mut sandbox.everleaf(&args))?.failed_with(1)?;
+        for words in ["theirs", "notes", "choose an empty directory"] {
+            ensure_that!(said.contains(words), "{command}: no {words:?} in {said}");
+        }
+        let left: Vec<_> = fs::read_dir(sandbox.path("theirs"))?.collect();
+        ensure_that!(left.len() == 1, "{command}: {left:?}");
+    }
+    let args = [
+        "up",
+        "--data-dir",
+        "new",
+        "--node-name",
+        HOST,
+        "--listen",
+        &address,
+    ];
+    let said = run(&mut sandbox.everleaf(&args))?.failed_with(1)?;
+    ensure_that!(
+        said.contains("cannot listen") && said.contains(&address),
+        "{said}"
+    );
+    ensure_that!(!sandbox.path("new").exists(), "a directory is left behind");
+    Ok(Verdict::Passed)
+}
+
+/// A node's certificate stays the node's: another --node-name gets an honest row.
+fn other_node(sandbox: &Sandbox) -> Result<Verdict> {
+    let mut up = Up::start(sandbox, &[])?;
+    up.node_certificate()?;
+    up.process.stop()?;
+    let args = [
+        "up",
+        "--data-dir",
+        "data",
+        "--node-name",
+        "other",
+        "--listen",
+        "127.0.0.1:0",
+    ];
+    let process = sandbox.start("up", &mut sandbox.everleaf(&args))?;
+    eventually("it is ready", 15, || {
+        let said = process.stdout();
+        ensure_that!(
+            said.contains(&format!("{HOST}, in ")) && said.contains("it cannot become other"),
+            "{said}"
+        );
+        Ok(())
+    })?;
+    Ok(Verdict::Passed)
+}
+
 /// A tmpfs of one MiB: the start fails with the reason, and with room the next one completes.
 fn full_disk(sandbox: &Sandbox) -> Result<Verdict> {
     let directory = sandbox.path("small");
@@ -516,12 +586,13 @@ fn full_disk(sandbox: &Sandbox) -> Result<Verdict> {
 fn on_small_disk(sandbox: &Sandbox, directory: &std::path::Path) -> Result<Verdict> {
     fs::set_permissions(directory, fs::Permissions::from_mode(0o700))?;
     let filler = directory.join("filler");
+    let data = directory.join("data");
     // Fails when the disk is full, as it should.
     let _ = fs::write(&filler, vec![0; 2 << 20]);
     let args = [
         "up",
         "--data-dir",
-        "small",
+        "small/data",
         "--listen",
         "127.0.0.1:0",
         "--node-name",
@@ -535,7 +606,7 @@ fn on_small_disk(sandbox: &Sandbox, directory: &std::path::Path) -> Result<Verdi
     fs::remove_file(&filler)?;
     // Now it starts; then the disk fills while it runs: writes are refused, and what was acknowledged stays.
     let mut process = sandbox.start("up", &mut sandbox.everleaf(&args))?;
-    let admin = everleaf_stage::Kubectl::new(sandbox, directory.join("admin.conf"));
+    let admin = everleaf_stage::Kubectl::new(sandbox, data.join("admin.conf"));
     eventually("ready", 15, || admin.quiet(&["get", "--raw", "/readyz"]))?;
     let blob = "x".repeat(100_000);
     let mut kept = Vec::new();

@@ -39,6 +39,16 @@ pub(super) const TESTS: &[Test] = &[
         long: true,
         run: no_loop,
     },
+    Test {
+        name: "a_first_start_in_1970_is_refused_and_leaves_nothing",
+        long: false,
+        run: first_start_in_1970,
+    },
+    Test {
+        name: "a_first_start_years_ahead_heals_when_the_clock_is_set",
+        long: false,
+        run: first_start_ahead,
+    },
 ];
 
 /// The clock that only tests may read.
@@ -188,5 +198,57 @@ fn no_loop(sandbox: &Sandbox) -> Result<Verdict> {
     let warnings = agent.log().matches("clock").count();
     ensure_that!(warnings >= 1, "no word about the clock: {}", agent.log());
     agent.stop()?;
+    Ok(Verdict::Passed)
+}
+
+/// `everleaf up` under a clock that is off by this much.
+fn up_at(sandbox: &Sandbox, offset: i64, args: &[&str]) -> std::process::Command {
+    let mut command = sandbox.everleaf(args);
+    FakeClock::Offset(offset).apply(sandbox, &mut command);
+    command
+}
+
+const UP: [&str; 6] = [
+    "up",
+    "--data-dir",
+    "data",
+    "--no-node",
+    "--listen",
+    "127.0.0.1:0",
+];
+
+fn first_start_in_1970(sandbox: &Sandbox) -> Result<Verdict> {
+    let offset = offset_to(Timestamp::from_second(3_600)?);
+    let said = everleaf_stage::run(&mut up_at(sandbox, offset, &UP))?.failed_with(1)?;
+    for words in ["1970-01-01", "set the clock"] {
+        ensure_that!(said.contains(words), "no {words:?} in {said}");
+    }
+    ensure_that!(!sandbox.path("data").exists(), "a directory is left behind");
+    Ok(Verdict::Passed)
+}
+
+/// Eleven years ahead at the first start; then right: everybody connects, with files of now.
+fn first_start_ahead(sandbox: &Sandbox) -> Result<Verdict> {
+    let offset = SignedDuration::from_hours(11 * 365 * 24).as_secs();
+    let admin = sandbox.path("data/admin.conf");
+    let mut ahead = sandbox.start("up", &mut up_at(sandbox, offset, &UP))?;
+    eventually("it is ready", 15, || {
+        ensure_that!(ahead.stdout().contains("is ready"), "{}", ahead.stderr());
+        Ok(())
+    })?;
+    let ca = Certificate::read(sandbox, &sandbox.path("data/pki/ca.crt"))?;
+    ensure_that!(ca.not_before < wall(), "the authority begins in the future");
+    ahead.stop()?;
+    let right = sandbox.start("up", &mut sandbox.everleaf(&UP))?;
+    let kubectl = everleaf_stage::Kubectl::new(sandbox, admin);
+    eventually("kubectl connects", 15, || {
+        ensure_that!(right.stdout().contains("is ready"), "{}", right.stderr());
+        kubectl.quiet(&["get", "csr"])
+    })?;
+    ensure_that!(
+        right.stderr().contains("this host's clock says"),
+        "no word about the files of the future: {}",
+        right.stderr()
+    );
     Ok(Verdict::Passed)
 }
