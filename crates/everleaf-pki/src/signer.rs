@@ -143,7 +143,7 @@ pub fn check_signer_policy(
         SignerName::KUBE_APISERVER_CLIENT_KUBELET => check_kubelet_client(request, usages),
         SignerName::KUBELET_SERVING => check_kubelet_serving(request, usages),
         SignerName::LEGACY_UNKNOWN => Ok(()),
-        other => Err(format!("signer {other:?} is not a built-in signer")),
+        name => Err(format!("signer {name:?} is not a built-in signer")),
     }
 }
 

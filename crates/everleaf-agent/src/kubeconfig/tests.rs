@@ -354,6 +354,10 @@ fn members_mean_what_they_mean_to_kubectl() {
             assert!(error.to_string().contains("kubelet.conf"), "{error}");
         }
     }
+}
+
+#[test]
+fn a_file_is_one_document_whatever_stands_around_it() {
     // kubectl reads the first of several documents and says nothing of the others.
     parse(&format!("{}---\nsecond: document\n", one(SOUND, ""))).unwrap_err();
     // The file around them.

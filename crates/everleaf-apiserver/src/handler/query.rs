@@ -68,8 +68,8 @@ impl Query {
             None => Ok(None),
             Some("" | "1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(Some(true)),
             Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(Some(false)),
-            Some(other) => Err(Status::bad_request(format!(
-                "invalid value {other:?} of the query parameter {name}: it must be true or false"
+            Some(text) => Err(Status::bad_request(format!(
+                "invalid value {text:?} of the query parameter {name}: it must be true or false"
             ))),
         }
     }

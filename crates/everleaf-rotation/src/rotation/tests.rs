@@ -6,5 +6,6 @@ mod failures;
 mod identities;
 mod matrix;
 mod restarts;
+mod server;
 mod story;
 mod world;

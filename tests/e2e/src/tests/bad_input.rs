@@ -24,11 +24,6 @@ pub(super) const TESTS: &[Test] = &[
         run: files,
     },
     Test {
-        name: "wrong_serving_files_are_told_in_words",
-        long: false,
-        run: serving_files,
-    },
-    Test {
         name: "a_wrong_token_is_told_once_and_nothing_is_written",
         long: false,
         run: wrong_token,
@@ -94,64 +89,6 @@ fn flags(sandbox: &Sandbox) -> Result<Verdict> {
         !sandbox.path("x").exists() && !sandbox.path("pki").exists(),
         "files were made"
     );
-    Ok(Verdict::Passed)
-}
-
-/// Each is named, with what is wrong; and no library's debug text is shown.
-fn serving_files(sandbox: &Sandbox) -> Result<Verdict> {
-    for (key, certificate) in [("a.key", "a.crt"), ("b.key", "b.crt")] {
-        let made = sandbox.openssl(&[
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:prime256v1",
-            "-nodes",
-            "-keyout",
-            key,
-            "-out",
-            certificate,
-            "-days",
-            "2",
-            "-subj",
-            "/CN=server",
-        ])?;
-        made.ok()?;
-    }
-    sandbox.write("empty", "")?;
-    sandbox.write("text", "hello\n")?;
-    for (certificate, key, words) in [
-        ("a.crt", "b.key", ["a.crt", "b.key", "not the one"]),
-        ("a.key", "a.crt", ["a.key", "--tls-cert-file", "swapped"]),
-        ("empty", "a.key", ["empty", "--tls-cert-file", "is empty"]),
-        (
-            "a.crt",
-            "text",
-            ["text", "--tls-private-key-file", "not PEM"],
-        ),
-    ] {
-        let args = [
-            "apiserver",
-            "--data-dir",
-            "x",
-            "--secure-port",
-            "0",
-            "--client-ca-file",
-            "a.crt",
-            "--tls-cert-file",
-            certificate,
-            "--tls-private-key-file",
-            key,
-        ];
-        let said = run(&mut sandbox.everleaf(&args))?.failed_with(1)?;
-        for word in words {
-            ensure_that!(said.contains(word), "{args:?}: no {word:?} in {said}");
-        }
-        for mark in ["Error(", "Other(", " { ", "Some("] {
-            ensure_that!(!said.contains(mark), "{args:?}: {said}");
-        }
-    }
     Ok(Verdict::Passed)
 }
 

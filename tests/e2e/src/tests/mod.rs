@@ -10,6 +10,7 @@ mod for_kubelets;
 mod kubectl_verbs;
 mod renewal;
 mod second_node;
+mod serving_files;
 
 use everleaf_stage::runner::Test;
 
@@ -26,6 +27,7 @@ pub(crate) fn all() -> Vec<&'static Test> {
         client_certificates::TESTS,
         crash::TESTS,
         bad_input::TESTS,
+        serving_files::TESTS,
     ]
     .into_iter()
     .flatten()
