@@ -1,17 +1,21 @@
 //! A node, a server, and three clocks.
 
+mod server;
+
 use crate::effect::{CredentialChoice, Effect};
 use crate::event::*;
 use crate::notice::Notice;
 use crate::rotation::{AWAIT_MAX, Config, Kind, Phase, Rotation};
 use crate::store::conformance::{Authority, at, client_order, prepare};
 use crate::store::memory::MemoryStore;
-use crate::store::{CertStore, PendingRequest, RequestName, RequestUid, StoreError};
+use crate::store::{CertStore, PendingRequest, StoreError};
 use crate::time::{Monotonic, NAP_MAX, Now};
 use everleaf_pki::{Chain, Leaf, SignerName, Subject, Template, Usage};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
+
+pub(super) use server::Server;
 
 pub(super) const START: &str = "2026-08-01T10:00:00Z";
 
@@ -29,113 +33,6 @@ pub(super) fn hours(hours: u64) -> Duration {
 
 pub(super) fn days(days: u64) -> Duration {
     hours(24 * days)
-}
-
-/// A request object on the server.
-pub(super) struct Object {
-    pub(super) uid: RequestUid,
-    pub(super) pending: PendingRequest,
-    pub(super) condition: Option<(&'static str, &'static str)>,
-    pub(super) chain: Option<Chain>,
-}
-
-/// The API server and the signer, with one clock.
-pub(super) struct Server {
-    pub(super) authority: Authority,
-    pub(super) ca_not_after: Timestamp,
-    pub(super) ttl: Duration,
-    pub(super) approves: bool,
-    pub(super) objects: BTreeMap<RequestName, Object>,
-    /// When each object was created, and what remained at birth of the certificate it got.
-    pub(super) created: Vec<(Timestamp, Option<Duration>)>,
-    pub(super) is_reachable: bool,
-    pub(super) accepts_bootstrap: bool,
-    pub(super) accepts_kubeconfig: bool,
-    /// What is asked for one node with the certificate of another is answered 403 (NodeRestriction, since 1.21).
-    pub(super) forbids_strangers: bool,
-    /// Certificates refused although they are valid.
-    pub(super) distrusted: Vec<Leaf>,
-    /// Answers to the next submissions, in place of the ordinary ones.
-    pub(super) submit_script: VecDeque<RefusalClass>,
-    /// The next create is carried out, but its answer is lost.
-    pub(super) loses_answers: u32,
-    /// Fixed dates for the next certificates, in place of the signer's.
-    pub(super) dates: Option<(Timestamp, Timestamp)>,
-    /// Every certificate issued from now on is refused.
-    pub(super) distrusts_new: bool,
-    /// IP addresses are left out of certificates.
-    pub(super) drops_addresses: bool,
-    /// Minor version, if it tells.
-    pub(super) minor: Option<u32>,
-    /// As a controller manager before 1.25: requests without key encipherment are overlooked.
-    pub(super) wants_key_encipherment: bool,
-    uids: u32,
-}
-
-impl Server {
-    fn accepts(&self, leaf: Option<&Leaf>, now: Timestamp) -> bool {
-        leaf.is_some_and(|leaf| {
-            leaf.is_signed_by(self.authority.issuer().certificate())
-                && leaf.not_before() <= now
-                && now <= leaf.not_after()
-                && now <= self.ca_not_after
-                && !self
-                    .distrusted
-                    .iter()
-                    .any(|other| other.fingerprint() == leaf.fingerprint())
-        })
-    }
-
-    fn create(&mut self, pending: &PendingRequest, now: Timestamp) -> RequestUid {
-        self.uids += 1;
-        let uid = RequestUid::new(format!("uid-{}", self.uids));
-        self.created.push((now, None));
-        let object = Object {
-            uid: uid.clone(),
-            pending: pending.clone(),
-            condition: None,
-            chain: None,
-        };
-        self.objects.insert(pending.name.clone(), object);
-        let is_overlooked =
-            self.wants_key_encipherment && !pending.usages.contains(&Usage::KeyEncipherment);
-        if self.approves && !is_overlooked {
-            self.approve(&pending.name, now);
-        }
-        uid
-    }
-
-    /// Approves and signs, if the authority still lives.
-    pub(super) fn approve(&mut self, name: &RequestName, now: Timestamp) {
-        let object = self.objects.get_mut(name).expect("the object exists");
-        object.condition = Some(("Approved", "AutoApproved"));
-        if now >= self.ca_not_after {
-            return;
-        }
-        let (not_before, not_after) = self.dates.unwrap_or_else(|| {
-            let start = now - SignedDuration::from_mins(5);
-            // Upstream counts short lifetimes from now, others from notBefore.
-            let from = if self.ttl < hours(8) { now } else { start };
-            let end = from + SignedDuration::try_from(self.ttl).unwrap();
-            (start, end.min(self.ca_not_after))
-        });
-        let round = |time: Timestamp| Timestamp::from_second(time.as_second()).unwrap();
-        let mut asked = object.pending.clone();
-        if self.drops_addresses {
-            asked.template.ip_addresses.clear();
-        }
-        let chain = self
-            .authority
-            .issue(&asked, round(not_before), round(not_after));
-        if self.distrusts_new {
-            self.distrusted.push(chain.leaf().clone());
-        }
-        let life = Duration::try_from(not_after.duration_since(now)).unwrap_or_default();
-        object.chain = Some(chain);
-        if let Some(last) = self.created.last_mut() {
-            last.1 = Some(life);
-        }
-    }
 }
 
 /// A wait for a verdict.
