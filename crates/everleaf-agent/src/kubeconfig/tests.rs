@@ -284,69 +284,72 @@ fn a_failed_write_changes_nothing() {
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
 }
 
+/// kubectl's answer, and ours.
+enum Both {
+    Take,
+    Refuse,
+    /// kubectl takes it; we say that it is not supported.
+    WeRefuse,
+}
+
+use Both::{Refuse, Take, WeRefuse};
+
 /// What kubectl 1.37 makes of these (tried with `kubectl --kubeconfig FILE get --raw /version`), and where
 /// we refuse what it takes.
-#[test]
-fn members_mean_what_they_mean_to_kubectl() {
-    /// kubectl's answer, and ours.
-    enum Both {
-        Take,
-        Refuse,
-        /// kubectl takes it; we say that it is not supported.
-        WeRefuse,
-    }
-    use Both::{Refuse, Take, WeRefuse};
-    let cases = [
-        (SOUND, "", Take),
-        ("server: 'https://h'", "", Take),
-        // Present and empty is absent.
-        (
-            "server: 'https://h', certificate-authority: /ca, certificate-authority-data: '', tls-server-name: '', proxy-url: ''",
-            "token: '', tokenFile: '', username: '', password: '', client-certificate: '', client-key: '', \
+const MEMBERS: &[(&str, &str, Both)] = &[
+    (SOUND, "", Take),
+    ("server: 'https://h'", "", Take),
+    // Present and empty is absent.
+    (
+        "server: 'https://h', certificate-authority: /ca, certificate-authority-data: '', tls-server-name: '', proxy-url: ''",
+        "token: '', tokenFile: '', username: '', password: '', client-certificate: '', client-key: '', \
              client-certificate-data: '', client-key-data: '', as: ''",
-            Take,
-        ),
-        (
-            "server: 'https://h', certificate-authority: /ca, certificate-authority-data: null, tls-server-name: ~, \
+        Take,
+    ),
+    (
+        "server: 'https://h', certificate-authority: /ca, certificate-authority-data: null, tls-server-name: ~, \
              proxy-url: null, insecure-skip-tls-verify: null, disable-compression: null, extensions: null",
-            "token: null, tokenFile: ~, username: null, password:, client-certificate: null, client-key: null, \
+        "token: null, tokenFile: ~, username: null, password:, client-certificate: null, client-key: null, \
              client-certificate-data: null, client-key-data: null, exec: null, auth-provider: ~, as: null, \
              as-uid: '', as-groups: null, as-user-extra: null",
-            Take,
-        ),
-        (SOUND, "as-groups: [], as-user-extra: {}", Take),
-        (SOUND, "unknown: 1", Take),
-        (SOUND, "exec: {}", Refuse),
-        (SOUND, "auth-provider: {}", Refuse),
-        (SOUND, "token: a, username: b", Refuse),
-        (
-            "server: 'https://h', certificate-authority: /ca, certificate-authority-data: VEVTVA==",
-            "",
-            Refuse,
-        ),
-        (SOUND, "as-groups: [a]", Refuse),
-        (
-            SOUND,
-            "exec: {command: x, apiVersion: client.authentication.k8s.io/v1, interactiveMode: Never}",
-            WeRefuse,
-        ),
-        (SOUND, "username: a, password: b", WeRefuse),
-        (SOUND, "password: b", WeRefuse),
-        (SOUND, "as: somebody", WeRefuse),
-        (SOUND, "client-key: /k", WeRefuse),
-        ("server: 'h:6443', certificate-authority: /ca", "", WeRefuse),
-        (
-            "server: 'https://h', certificate-authority: /ca, proxy-url: 'socks5://p:1'",
-            "",
-            WeRefuse,
-        ),
-        (
-            "server: 'https://h', certificate-authority: /ca, certificate-authority: /ca",
-            "",
-            WeRefuse,
-        ),
-    ];
-    for (cluster, user, expected) in cases {
+        Take,
+    ),
+    (SOUND, "as-groups: [], as-user-extra: {}", Take),
+    (SOUND, "unknown: 1", Take),
+    (SOUND, "exec: {}", Refuse),
+    (SOUND, "auth-provider: {}", Refuse),
+    (SOUND, "token: a, username: b", Refuse),
+    (
+        "server: 'https://h', certificate-authority: /ca, certificate-authority-data: VEVTVA==",
+        "",
+        Refuse,
+    ),
+    (SOUND, "as-groups: [a]", Refuse),
+    (
+        SOUND,
+        "exec: {command: x, apiVersion: client.authentication.k8s.io/v1, interactiveMode: Never}",
+        WeRefuse,
+    ),
+    (SOUND, "username: a, password: b", WeRefuse),
+    (SOUND, "password: b", WeRefuse),
+    (SOUND, "as: somebody", WeRefuse),
+    (SOUND, "client-key: /k", WeRefuse),
+    ("server: 'h:6443', certificate-authority: /ca", "", WeRefuse),
+    (
+        "server: 'https://h', certificate-authority: /ca, proxy-url: 'socks5://p:1'",
+        "",
+        WeRefuse,
+    ),
+    (
+        "server: 'https://h', certificate-authority: /ca, certificate-authority: /ca",
+        "",
+        WeRefuse,
+    ),
+];
+
+#[test]
+fn members_mean_what_they_mean_to_kubectl() {
+    for (cluster, user, expected) in MEMBERS {
         let ours = parse(&one(cluster, user));
         let is_taken = matches!(expected, Take);
         assert_eq!(ours.is_ok(), is_taken, "{cluster} | {user}: {ours:?}");
@@ -357,7 +360,7 @@ fn members_mean_what_they_mean_to_kubectl() {
 }
 
 #[test]
-fn a_file_is_one_document_whatever_stands_around_it() {
+fn the_file_around_the_members_means_what_it_means_to_kubectl() {
     // kubectl reads the first of several documents and says nothing of the others.
     parse(&format!("{}---\nsecond: document\n", one(SOUND, ""))).unwrap_err();
     // The file around them.

@@ -6,6 +6,5 @@ mod failures;
 mod identities;
 mod matrix;
 mod restarts;
-mod server;
 mod story;
 mod world;

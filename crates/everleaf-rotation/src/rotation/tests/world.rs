@@ -1,18 +1,21 @@
 //! A node, a server, and three clocks.
 
-use super::server::{Object, Server};
+mod server;
+
 use crate::effect::{CredentialChoice, Effect};
 use crate::event::*;
 use crate::notice::Notice;
 use crate::rotation::{AWAIT_MAX, Config, Kind, Phase, Rotation};
 use crate::store::conformance::{Authority, at, client_order, prepare};
 use crate::store::memory::MemoryStore;
-use crate::store::{CertStore, PendingRequest, RequestName, RequestUid, StoreError};
+use crate::store::{CertStore, PendingRequest, StoreError};
 use crate::time::{Monotonic, NAP_MAX, Now};
 use everleaf_pki::{Chain, Leaf, SignerName, Subject, Template, Usage};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
+
+pub(super) use server::Server;
 
 pub(super) const START: &str = "2026-08-01T10:00:00Z";
 

@@ -1,7 +1,7 @@
-//! The API server and the signer of the world, as much of them as a machine sees.
+//! The API server and the signer of the tests' world.
 
-use super::world::hours;
-use crate::event::*;
+use crate::event::RefusalClass;
+use crate::rotation::tests::world::hours;
 use crate::store::conformance::Authority;
 use crate::store::{PendingRequest, RequestName, RequestUid};
 use everleaf_pki::{Chain, Leaf, Usage};
@@ -10,43 +10,43 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 /// A request object on the server.
-pub(super) struct Object {
-    pub(super) uid: RequestUid,
-    pub(super) pending: PendingRequest,
-    pub(super) condition: Option<(&'static str, &'static str)>,
-    pub(super) chain: Option<Chain>,
+pub(in crate::rotation::tests) struct Object {
+    pub(in crate::rotation::tests) uid: RequestUid,
+    pub(in crate::rotation::tests) pending: PendingRequest,
+    pub(in crate::rotation::tests) condition: Option<(&'static str, &'static str)>,
+    pub(in crate::rotation::tests) chain: Option<Chain>,
 }
 
 /// The API server and the signer, with one clock.
-pub(super) struct Server {
-    pub(super) authority: Authority,
-    pub(super) ca_not_after: Timestamp,
-    pub(super) ttl: Duration,
-    pub(super) approves: bool,
-    pub(super) objects: BTreeMap<RequestName, Object>,
+pub(in crate::rotation::tests) struct Server {
+    pub(in crate::rotation::tests) authority: Authority,
+    pub(in crate::rotation::tests) ca_not_after: Timestamp,
+    pub(in crate::rotation::tests) ttl: Duration,
+    pub(in crate::rotation::tests) approves: bool,
+    pub(in crate::rotation::tests) objects: BTreeMap<RequestName, Object>,
     /// When each object was created, and what remained at birth of the certificate it got.
-    pub(super) created: Vec<(Timestamp, Option<Duration>)>,
-    pub(super) is_reachable: bool,
-    pub(super) accepts_bootstrap: bool,
-    pub(super) accepts_kubeconfig: bool,
+    pub(in crate::rotation::tests) created: Vec<(Timestamp, Option<Duration>)>,
+    pub(in crate::rotation::tests) is_reachable: bool,
+    pub(in crate::rotation::tests) accepts_bootstrap: bool,
+    pub(in crate::rotation::tests) accepts_kubeconfig: bool,
     /// What is asked for one node with the certificate of another is answered 403 (NodeRestriction, since 1.21).
-    pub(super) forbids_strangers: bool,
+    pub(in crate::rotation::tests) forbids_strangers: bool,
     /// Certificates refused although they are valid.
-    pub(super) distrusted: Vec<Leaf>,
+    pub(in crate::rotation::tests) distrusted: Vec<Leaf>,
     /// Answers to the next submissions, in place of the ordinary ones.
-    pub(super) submit_script: VecDeque<RefusalClass>,
+    pub(in crate::rotation::tests) submit_script: VecDeque<RefusalClass>,
     /// The next create is carried out, but its answer is lost.
-    pub(super) loses_answers: u32,
+    pub(in crate::rotation::tests) loses_answers: u32,
     /// Fixed dates for the next certificates, in place of the signer's.
-    pub(super) dates: Option<(Timestamp, Timestamp)>,
+    pub(in crate::rotation::tests) dates: Option<(Timestamp, Timestamp)>,
     /// Every certificate issued from now on is refused.
-    pub(super) distrusts_new: bool,
+    pub(in crate::rotation::tests) distrusts_new: bool,
     /// IP addresses are left out of certificates.
-    pub(super) drops_addresses: bool,
+    pub(in crate::rotation::tests) drops_addresses: bool,
     /// Minor version, if it tells.
-    pub(super) minor: Option<u32>,
+    pub(in crate::rotation::tests) minor: Option<u32>,
     /// As a controller manager before 1.25: requests without key encipherment are overlooked.
-    pub(super) wants_key_encipherment: bool,
+    pub(in crate::rotation::tests) wants_key_encipherment: bool,
     pub(super) uids: u32,
 }
 
@@ -84,7 +84,7 @@ impl Server {
     }
 
     /// Approves and signs, if the authority still lives.
-    pub(super) fn approve(&mut self, name: &RequestName, now: Timestamp) {
+    pub(in crate::rotation::tests) fn approve(&mut self, name: &RequestName, now: Timestamp) {
         let object = self.objects.get_mut(name).expect("the object exists");
         object.condition = Some(("Approved", "AutoApproved"));
         if now >= self.ca_not_after {
