@@ -523,7 +523,7 @@ mod tests {
             signers: SignerName::KUBELET_SERVING.to_owned(),
             not_before: begin,
         };
-        assert_eq!(issuers.check_dates(now()), [unbegun.clone()]);
+        assert_eq!(issuers.check_dates(now()), std::slice::from_ref(&unbegun));
         assert_eq!(issuers.check_dates(now() + days(1)), [], "told once");
         assert_eq!(issuers.check_dates(begin), []);
         assert_eq!(issuers.check_dates(now()), [unbegun]);
