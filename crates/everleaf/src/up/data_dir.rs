@@ -121,7 +121,7 @@ pub(crate) fn refuse_foreign(root: &Path) -> Result<()> {
             .and_then(|rest| rest.strip_suffix(".tmp"));
         if !OWN_NAMES.contains(&temporary.unwrap_or(&text)) {
             bail!(
-                "--data-dir {}: it holds other files ({text}) and nothing of Everleaf's; choose an empty directory, such as {}",
+                "--data-dir {}: it holds other files ({text}) and no store of Everleaf's; choose an empty directory, such as {}",
                 root.display(),
                 root.join("everleaf").display()
             );

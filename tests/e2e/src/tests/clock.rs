@@ -243,7 +243,7 @@ fn first_start_ahead(sandbox: &Sandbox) -> Result<Verdict> {
     let kubectl = everleaf_stage::Kubectl::new(sandbox, admin);
     eventually("kubectl connects", 15, || {
         ensure_that!(right.stdout().contains("is ready"), "{}", right.stderr());
-        kubectl.quiet(&["get", "csr"])
+        kubectl.quiet(&["get", "--raw", "/readyz"])
     })?;
     ensure_that!(
         right.stderr().contains("this host's clock says"),
