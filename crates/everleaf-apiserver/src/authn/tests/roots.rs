@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// What is changed in a root that would be sound.
+type Change<'a> = &'a dyn Fn(&mut CertificateParams);
+
 /// What a certificate of the bundle must be to vouch for others; kube-apiserver 1.37.2 refuses each of these.
 #[test]
 fn a_root_is_judged_like_any_other_member() {
@@ -15,13 +18,13 @@ fn a_root_is_judged_like_any_other_member() {
         extension.set_criticality(true);
         extension
     };
-    let check = |edit: &dyn Fn(&mut CertificateParams)| {
+    let check = |edit: Change<'_>| {
         let root = Authority::root_edited("root", key(), edit);
         let leaf = root.leaf(&masters, |_| ());
         name(ask(&trusting(&root.pem()), &[&leaf], None, MIDYEAR))
     };
     assert_eq!(check(&|_| ()), Ok("mallory".to_owned()));
-    let bad: [(&str, &dyn Fn(&mut CertificateParams)); 7] = [
+    let bad: [(&str, Change<'_>); 7] = [
         ("a leaf", &|p| p.is_ca = IsCa::ExplicitNoCa),
         ("no basic constraints", &|p| p.is_ca = IsCa::NoCa),
         ("no keyCertSign", &|p| {
