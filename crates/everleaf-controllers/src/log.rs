@@ -439,13 +439,6 @@ mod tests {
                 "Loaded a new cert/key pair for \"csr-controller::/path/ca.crt::/path/ca.key\"",
             ),
             (
-                Notice::CaNotBegun {
-                    signers: String::new(),
-                    not_before: crate::fixture::now(),
-                },
-                "the signing CA begins only at 2026-11-20T12:00:00Z: nothing is issued until then; set this host's clock",
-            ),
-            (
                 Notice::Cleaning { record, cause },
                 "Cleaning CSR \"csr-abcde\" as it is more than 24h0m0s old and unhandled.",
             ),
@@ -454,6 +447,16 @@ mod tests {
             let text = text(&notice);
             assert!(text.contains(expected), "{text}");
         }
+    }
+
+    #[test]
+    fn a_ca_that_has_not_begun_says_what_to_do() {
+        let text = text(&Notice::CaNotBegun {
+            signers: String::new(),
+            not_before: crate::fixture::now(),
+        });
+        let words = "the signing CA begins only at 2026-11-20T12:00:00Z: nothing is issued until then; set this host's clock";
+        assert!(text.contains(words), "{text}");
     }
 
     #[test]
