@@ -450,13 +450,13 @@ mod tests {
     }
 
     #[test]
-    fn a_signing_ca_that_has_not_begun_is_told_with_its_date() {
-        let notice = Notice::CaNotBegun {
+    fn a_ca_that_has_not_begun_says_what_to_do() {
+        let text = text(&Notice::CaNotBegun {
             signers: String::new(),
             not_before: crate::fixture::now(),
-        };
-        let expected = "the signing CA begins only at 2026-11-20T12:00:00Z: nothing is issued until then; set this host's clock";
-        assert!(text(&notice).contains(expected), "{}", text(&notice));
+        });
+        let words = "the signing CA begins only at 2026-11-20T12:00:00Z: nothing is issued until then; set this host's clock";
+        assert!(text.contains(words), "{text}");
     }
 
     #[test]
