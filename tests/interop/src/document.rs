@@ -14,7 +14,7 @@ const VARIABLE: &str = "COMPATIBILITY_DOCUMENT";
 const HEAD: &str = "# Compatibility
 
 Written by `cargo xtask interop --write-document` after a run of every pairing; CI fails when a run no longer agrees with it.
-Each line was seen with the real programs named, not with imitations. \"not yet\" names what is missing.
+Each line was seen with the real programs named, not with imitations. \"works, except\" names what is missing; why, stands below.
 
 ";
 
@@ -51,7 +51,7 @@ fn render(report: &Report) -> String {
             "| {title} | {} | {} | {} |",
             pairing.real,
             pairing.ours,
-            ended.verdict()
+            verdict(ended)
         );
     }
     for (pairing, ended) in rows(report) {
@@ -66,6 +66,20 @@ fn render(report: &Report) -> String {
         }
     }
     text
+}
+
+/// Of a pairing that lacks something, what: the rest works.
+fn verdict(ended: &Ended) -> String {
+    let is_missing = |state: &State| matches!(state, State::NotYet(_));
+    let points = ended.points.iter();
+    let missing: Vec<&str> = points
+        .filter(|point| is_missing(&point.state))
+        .map(|point| point.name.as_str())
+        .collect();
+    if missing.is_empty() || ended.is_red() {
+        return ended.verdict().to_owned();
+    }
+    format!("works, except: {}", missing.join("; "))
 }
 
 fn rows(report: &Report) -> impl Iterator<Item = (&'static Pairing, &Ended)> {
