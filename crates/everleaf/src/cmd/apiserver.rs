@@ -178,10 +178,18 @@ impl Files {
     }
 
     fn read(&self) -> Result<Contents> {
+        let client_ca = read(&self.client_ca, "--client-ca-file")?;
+        if client_ca.is_empty() {
+            // Nobody's certificates would be believed, without a word.
+            bail!(
+                "{} (--client-ca-file) is empty: put the certificates of the authorities of clients there",
+                self.client_ca.display()
+            );
+        }
         Ok(Contents {
             chain: read(&self.chain, "--tls-cert-file")?,
             key: Zeroizing::new(read(&self.key, "--tls-private-key-file")?),
-            client_ca: read(&self.client_ca, "--client-ca-file")?,
+            client_ca,
         })
     }
 }

@@ -112,7 +112,12 @@ pub(crate) fn refuse_foreign(root: &Path) -> Result<()> {
     if !root.exists() || is_there(STORE) && (is_there(LOCK) || is_there(PKI)) {
         return Ok(());
     }
-    // No store yet: a start that was killed has left nothing but our names.
+    // A start that was killed has left nothing but our names, the lock first. Without lock and store these names are
+    // kubeadm's as well: only an authority to begin with may be there.
+    let has_begun = is_there(LOCK) || is_there(STORE);
+    if !has_begun {
+        refuse_other_authoritys_files(root)?;
+    }
     for entry in fs::read_dir(root).with_context(unreadable)? {
         let name = entry.with_context(unreadable)?.file_name();
         let text = name.to_string_lossy();
@@ -128,6 +133,28 @@ pub(crate) fn refuse_foreign(root: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Kubeconfigs, and files of `pki` besides `ca.crt` and `ca.key`, in a directory in which nobody of us began.
+fn refuse_other_authoritys_files(root: &Path) -> Result<()> {
+    let in_pki = fs::read_dir(root.join(PKI)).into_iter().flatten().flatten();
+    let of_pki = in_pki
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| !["ca.crt", "ca.key"].contains(&name.as_str()))
+        .map(|name| format!("{PKI}/{name}"));
+    let own = OWN_NAMES.iter().filter(|name| name.ends_with(".conf"));
+    let kubeconfigs = own
+        .filter(|name| root.join(name).exists())
+        .map(|name| (*name).to_owned());
+    match kubeconfigs.chain(of_pki).min() {
+        None => Ok(()),
+        Some(found) => bail!(
+            "--data-dir {}: it holds other files ({found}), and nothing says that Everleaf made them; choose an empty directory, such as {}, or leave \
+             only pki/ca.crt and pki/ca.key here to go on with that authority",
+            root.display(),
+            root.join("everleaf").display()
+        ),
+    }
 }
 
 /// Refuses a directory that another process holds. Nothing is written.
@@ -334,6 +361,7 @@ mod tests {
             &["lost+found/"],
             // Somebody's own authority.
             &["pki/"],
+            &["pki/", "pki/ca.crt", "pki/ca.key"],
             // A first start that was killed.
             &["lock", "pki/", ".admin.conf.tmp"],
             // Notes beside our files, with the lock left out of a backup, or not.
@@ -344,6 +372,9 @@ mod tests {
         }
         for theirs in [
             &["notes"][..],
+            // kubeadm's.
+            &["admin.conf"],
+            &["pki/", "pki/ca.crt", "pki/apiserver.key"],
             &[".bashrc"],
             &["pki/", "passwd"],
             &["lock", "run/"],
