@@ -182,7 +182,7 @@ impl Files {
         if client_ca.is_empty() {
             // Nobody's certificates would be believed, without a word.
             bail!(
-                "{} (--client-ca-file) is empty: put the certificates of the authorities of clients there",
+                "client CA bundle {} (--client-ca-file): it is empty; put the certificates of the authorities of clients there",
                 self.client_ca.display()
             );
         }
