@@ -73,7 +73,9 @@ fn tls_config(config: &kube::Config) -> Result<rustls::ClientConfig> {
         .as_ref()
         .filter(|_| !config.accept_invalid_certs)
     else {
-        return Ok(config.rustls_client_config()?);
+        let mut tls = config.rustls_client_config()?;
+        tls.resumption = rustls::client::Resumption::disabled();
+        return Ok(tls);
     };
     let bundle = TrustBundle::from_ders(anchors.iter().map(Vec::as_slice))
         .context("certificate-authority holds no certificate that can be used")?;
