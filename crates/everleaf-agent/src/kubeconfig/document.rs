@@ -172,10 +172,14 @@ impl Resolver {
         };
         let cluster = self.cluster(&current, given(context.cluster), document.clusters);
         let user = self.user(&current, given(context.user), document.users);
-        Some(Kubeconfig {
-            cluster: cluster?,
-            user: user?,
-        })
+        let (cluster, user) = (cluster?, user?);
+        if cluster.server.is_plain() && user != User::default() {
+            let server = &cluster.server;
+            return self.problem(format!(
+                "server {server} is plain http; credentials are only sent over https"
+            ));
+        }
+        Some(Kubeconfig { cluster, user })
     }
 
     fn cluster(

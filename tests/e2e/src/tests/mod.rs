@@ -8,6 +8,7 @@ mod demo;
 mod first_start;
 mod for_kubelets;
 mod kubectl_verbs;
+mod network;
 mod renewal;
 mod second_node;
 mod serving_files;
@@ -19,6 +20,7 @@ pub(crate) fn all() -> Vec<&'static Test> {
     [
         first_start::TESTS,
         second_node::TESTS,
+        network::TESTS,
         clock::TESTS,
         demo::TESTS,
         renewal::TESTS,
