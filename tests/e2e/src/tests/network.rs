@@ -7,6 +7,7 @@ use everleaf_stage::{Agent, Certificate, Sandbox, Up, arg, ensure_that, eventual
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -30,98 +31,116 @@ const NAME: &str = "everleaf.test";
 const LOGIN: &str = "Proxy-Authorization: Basic dTpwQHNz\r\n";
 
 /// `everleaf up` under [`NAME`], the proxy to it, and a kubeconfig of a bootstrapping node.
+struct Stage<'a> {
+    sandbox: &'a Sandbox,
+    up: Up<'a>,
+    proxy: Proxy,
+    /// The proxy's, with user and password.
+    url: String,
+    /// The server's, which only the proxy can look up.
+    by_name: String,
+    bootstrap: PathBuf,
+}
+
 fn proxied(sandbox: &Sandbox) -> Result<Verdict> {
     let up = Up::start(sandbox, &["--tls-san", NAME])?;
     let text = fs::read_to_string(up.path("bootstrap-kubelet.conf"))?;
     let server = server_of(&text)?;
-    let bootstrap = |server: &str| text.replace(&format!("https://{}", server_text(&text)), server);
-    let by_name = format!("https://{NAME}:{}", server.port());
-    let named = sandbox.write("bootstrap.conf", &bootstrap(&by_name))?;
+    let by_name = format!("{NAME}:{}", server.port());
+    let text = text.replace(&server_text(&text), &by_name);
     let proxy = Proxy::start(server)?;
-    let url = format!("http://u:p%40ss@{}", proxy.address);
-
+    let stage = Stage {
+        sandbox,
+        up,
+        url: format!("http://u:p%40ss@{}", proxy.address),
+        proxy,
+        by_name,
+        bootstrap: sandbox.write("bootstrap.conf", &text)?,
+    };
     sandbox.point(
         "HTTPS_PROXY leads an agent to its server, and the log says so",
-        || {
-            let mut agent = Agent::bootstrapped_by(sandbox, named.clone(), "n2");
-            agent.process = Some(sandbox.start("n2", agent.command().env("HTTPS_PROXY", &url))?);
-            agent.certificate()?;
-            let log = agent.log();
-            let line = format!(
-                "reached through the proxy http://{} (HTTPS_PROXY)",
-                proxy.address
-            );
-            ensure_that!(log.contains(&line), "{line:?} is not in the log: {log}");
-            ensure_that!(
-                !log.contains("p@ss") && !log.contains("p%40ss"),
-                "the password is in the log: {log}"
-            );
-            agent.stop()
-        },
+        || stage.agent(),
     )?;
     sandbox.point("proxy-url leads controllers to their server", || {
-        let admin = fs::read_to_string(up.path("admin.conf"))?;
-        let admin = admin.replace(&format!("https://{}", server_text(&admin)), &by_name);
-        let with_proxy =
-            admin.replace("    server:", &format!("    proxy-url: {url}\n    server:"));
-        let kubeconfig = sandbox.write("controllers.conf", &with_proxy)?;
-        let seen = proxy.tunnels();
-        let flags = [
+        stage.controllers()
+    })?;
+    sandbox.point("a proxy that wants a password says so", || {
+        let bare = format!("http://{}", stage.proxy.address);
+        let told = "it wants a user and a password; write them into https_proxy";
+        stage.tells("n3", &[("https_proxy", &bare)], told)
+    })?;
+    sandbox.point("NO_PROXY leads past it", || {
+        // There is no such host, but for the proxy.
+        let variables = [("HTTPS_PROXY", &*stage.url), ("NO_PROXY", ".test")];
+        stage.tells("n4", &variables, &format!("cannot connect to {NAME}:"))
+    })?;
+    Ok(Verdict::Passed)
+}
+
+impl Stage<'_> {
+    fn agent(&self) -> Result<()> {
+        let mut agent = Agent::bootstrapped_by(self.sandbox, self.bootstrap.clone(), "n2");
+        let mut command = agent.command();
+        agent.process = Some(
+            self.sandbox
+                .start("n2", command.env("HTTPS_PROXY", &self.url))?,
+        );
+        agent.certificate()?;
+        self.is_told(&agent.log(), "HTTPS_PROXY")?;
+        agent.stop()
+    }
+
+    fn controllers(&self) -> Result<()> {
+        let admin = fs::read_to_string(self.up.path("admin.conf"))?;
+        let admin = admin.replace(&server_text(&admin), &self.by_name);
+        let line = format!("    proxy-url: {}\n    server:", self.url);
+        let kubeconfig = self
+            .sandbox
+            .write("controllers.conf", &admin.replace("    server:", &line))?;
+        let seen = self.proxy.tunnels();
+        let mut command = self.sandbox.everleaf(&[
             "controllers",
             "--leader-elect=false",
             "--controllers=csrcleaner",
             "--kubeconfig",
             arg(&kubeconfig),
-        ];
-        let mut controllers = sandbox.start("controllers", &mut sandbox.everleaf(&flags))?;
-        let line = format!(
-            "reached through the proxy http://{} (proxy-url of the kubeconfig)",
-            proxy.address
-        );
+        ]);
+        let mut controllers = self.sandbox.start("controllers", &mut command)?;
         eventually("the controllers have their list", 10, || {
             let log = controllers.stderr();
-            ensure_that!(log.contains(&line), "{line:?} is not in the log: {log}");
-            ensure_that!(log.contains("aches are synced"), "{log}");
-            ensure_that!(proxy.tunnels() > seen, "nobody asked the proxy");
+            self.is_told(&log, "proxy-url of the kubeconfig")?;
+            ensure_that!(log.contains("caches are synced"), "{log}");
+            ensure_that!(self.proxy.tunnels() > seen, "nobody asked the proxy");
             Ok(())
         })?;
-        let log = controllers.stderr();
+        same("exit code", controllers.stop()?, 0)
+    }
+
+    /// The proxy is in the log, with where it was named, and without its password.
+    fn is_told(&self, log: &str, origin: &str) -> Result<()> {
+        let proxy = self.proxy.address;
+        let line = format!("reached through the proxy http://{proxy} ({origin})");
+        ensure_that!(log.contains(&line), "{line:?} is not in the log: {log}");
         ensure_that!(
             !log.contains("p@ss") && !log.contains("p%40ss"),
             "the password is in the log: {log}"
         );
-        same("exit code", controllers.stop()?, 0)
-    })?;
-    sandbox.point(
-        "a proxy that wants a password says so, and NO_PROXY leads past it",
-        || {
-            let asks = |name: &str, variables: &[(&str, &str)], expected: &str| {
-                let agent = Agent::bootstrapped_by(sandbox, named.clone(), name);
-                let mut command = agent.command();
-                let mut process = sandbox.start(name, command.envs(variables.iter().copied()))?;
-                let told = eventually(expected, 10, || {
-                    let log = process.stderr();
-                    ensure_that!(log.contains(expected), "{log}");
-                    Ok(())
-                });
-                process.stop()?;
-                told
-            };
-            let bare = format!("http://{}", proxy.address);
-            asks(
-                "n3",
-                &[("https_proxy", &bare)],
-                "it wants a user and a password; write them into https_proxy",
-            )?;
-            // There is no such host, but for the proxy.
-            asks(
-                "n4",
-                &[("HTTPS_PROXY", &url), ("NO_PROXY", ".test")],
-                &format!("cannot connect to {NAME}:"),
-            )
-        },
-    )?;
-    Ok(Verdict::Passed)
+        Ok(())
+    }
+
+    fn tells(&self, name: &str, variables: &[(&str, &str)], expected: &str) -> Result<()> {
+        let agent = Agent::bootstrapped_by(self.sandbox, self.bootstrap.clone(), name);
+        let mut command = agent.command();
+        command.envs(variables.iter().copied());
+        let mut process = self.sandbox.start(name, &mut command)?;
+        let told = eventually(expected, 10, || {
+            let log = process.stderr();
+            ensure_that!(log.contains(expected), "{log}");
+            Ok(())
+        });
+        process.stop()?;
+        told
+    }
 }
 
 fn swallowed(sandbox: &Sandbox) -> Result<Verdict> {
