@@ -2,6 +2,7 @@
 
 use crate::args::apiserver::ApiserverArgs;
 use crate::failure::UsageError;
+use crate::input;
 use crate::print;
 use crate::server;
 use crate::shutdown::Shutdown;
@@ -10,24 +11,26 @@ use crate::up::authority::{
 };
 use crate::up::data_dir::{DataDir, STORE, refuse_foreign, refuse_held};
 use crate::up::system::wall_clock;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use everleaf_agent::{Clock, SystemClock};
 use everleaf_apiserver::authn::{Config as AuthenticatorConfig, ServiceAccountConfig};
 use everleaf_apiserver::handler::Server;
 use everleaf_apiserver::serve::{self, ServingCertificate, TlsError};
-use everleaf_pki::{PrivateKey, PublicKey, pem};
+use everleaf_pki::{PrivateKey, PublicKey, TrustBundle, pem};
 use std::collections::BTreeSet;
-use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::net::TcpListener;
+use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 /// How often files are looked at for changes, as kube-apiserver does.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(60);
+/// How often a lasting failure is told.
+const TELL_AGAIN: Duration = Duration::from_secs(600);
+/// Largest file that a flag may name: tokens of a whole fleet fit.
+const FILE_BYTES_MAX: u64 = 16 << 20;
 
 /// Runs until a signal.
 pub(crate) fn run(args: &ApiserverArgs) -> Result<ExitCode> {
@@ -52,9 +55,8 @@ async fn serve(args: &ApiserverArgs, shutdown: Shutdown) -> Result<()> {
     };
     let contents = files.read()?;
     let tokens = match &args.token_auth_file {
-        Some(path) => fs::read_to_string(path)
-            .with_context(|| format!("cannot read --token-auth-file {}", path.display()))?,
-        None => String::new(),
+        Some(path) => token_lines(path)?,
+        None => Zeroizing::default(),
     };
     let certificate =
         ServingCertificate::from_pem(&contents.chain, &contents.key).map_err(|error| {
@@ -62,14 +64,12 @@ async fn serve(args: &ApiserverArgs, shutdown: Shutdown) -> Result<()> {
             anyhow::Error::new(error).context(format!("cannot serve with {at_fault}"))
         })?;
     let listen = SocketAddr::new(args.bind_address, args.secure_port);
-    let listener = match TcpListener::bind(listen).await {
+    let listener = match server::listen(listen, "--bind-address, --secure-port").await {
         Ok(listener) => listener,
         Err(error) => {
             // More to the point than the port that its holder listens on.
             refuse_held(&root)?;
-            return Err(error).with_context(|| {
-                format!("cannot listen on {listen} (--bind-address, --secure-port); is another server running?")
-            });
+            return Err(error);
         }
     };
     let dir = DataDir::open(&root)?;
@@ -79,10 +79,10 @@ async fn serve(args: &ApiserverArgs, shutdown: Shutdown) -> Result<()> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let clock = wall_clock(&clock);
     let authenticator = AuthenticatorConfig {
-        client_ca_pem: contents.client_ca.clone(),
+        client_ca_pem: contents.client_ca.to_vec(),
         front_proxy_ca_pem: ensure_front_proxy_ca(&dir, clock())?,
         service_accounts: Some(service_accounts(args, &dir)?),
-        token_auth_csv: tokens,
+        token_auth_csv: tokens.to_string(),
         bootstrap_tokens: args.enable_bootstrap_token_auth,
         anonymous: args.anonymous_auth,
     };
@@ -113,7 +113,7 @@ fn service_accounts(args: &ApiserverArgs, dir: &DataDir) -> Result<ServiceAccoun
     };
     let mut verification_keys = Vec::new();
     for path in &args.service_account_key_file {
-        let text = Zeroizing::new(read(path, "--service-account-key-file")?);
+        let text = read(path, "--service-account-key-file")?;
         let keys = public_keys(&text)
             .with_context(|| format!("--service-account-key-file {}", path.display()))?;
         verification_keys.extend(keys);
@@ -128,7 +128,7 @@ fn service_accounts(args: &ApiserverArgs, dir: &DataDir) -> Result<ServiceAccoun
 
 fn signing_key(path: &Path) -> Result<PrivateKey> {
     let flag = "--service-account-signing-key-file";
-    let text = Zeroizing::new(read(path, flag)?);
+    let text = read(path, flag)?;
     PrivateKey::from_pem(&String::from_utf8_lossy(&text))
         .with_context(|| format!("cannot sign tokens with {} ({flag})", path.display()))
 }
@@ -160,9 +160,9 @@ struct Files {
 /// What was in them.
 #[derive(PartialEq)]
 struct Contents {
-    chain: Vec<u8>,
+    chain: Zeroizing<Vec<u8>>,
     key: Zeroizing<Vec<u8>>,
-    client_ca: Vec<u8>,
+    client_ca: Zeroizing<Vec<u8>>,
 }
 
 impl Files {
@@ -179,41 +179,48 @@ impl Files {
 
     fn read(&self) -> Result<Contents> {
         let client_ca = read(&self.client_ca, "--client-ca-file")?;
-        if client_ca.is_empty() {
-            // Nobody's certificates would be believed, without a word.
-            bail!(
-                "client CA bundle {} (--client-ca-file): it is empty; put the certificates of the authorities of clients there",
+        // An empty one, too: nobody's certificates would be believed, without a word.
+        TrustBundle::from_pem(&client_ca).with_context(|| {
+            format!(
+                "client CA bundle {} (--client-ca-file): put the certificates of the authorities of clients there, PEM",
                 self.client_ca.display()
-            );
-        }
+            )
+        })?;
         Ok(Contents {
             chain: read(&self.chain, "--tls-cert-file")?,
-            key: Zeroizing::new(read(&self.key, "--tls-private-key-file")?),
+            key: read(&self.key, "--tls-private-key-file")?,
             client_ca,
         })
     }
 }
 
-/// Looks at the files again and again. What cannot be used is told once, and the old one stays in use.
+/// Looks at the files again and again. What cannot be used is told, again while it lasts, and the old one stays in use.
 async fn reload(
     files: Files,
     mut known: Contents,
     certificate: Arc<ServingCertificate>,
     server: Arc<Server>,
 ) {
+    let mut told: Option<(String, Instant)> = None;
     loop {
         tokio::time::sleep(RELOAD_INTERVAL).await;
         let contents = match files.read() {
-            Ok(contents) if contents != known => contents,
-            Ok(_) => continue,
+            Ok(contents) => contents,
             Err(error) => {
-                tracing::warn!(
-                    "{}; what was read before stays in use",
-                    crate::failure::chain(&error)
-                );
+                let text = crate::failure::chain(&error);
+                let is_told =
+                    |(before, at): &(String, Instant)| *before == text && at.elapsed() < TELL_AGAIN;
+                if !told.as_ref().is_some_and(is_told) {
+                    tracing::warn!("{text}; what was read before stays in use");
+                    told = Some((text, Instant::now()));
+                }
                 continue;
             }
         };
+        told = None;
+        if contents == known {
+            continue;
+        }
         if let Err(error) = certificate.replace(&contents.chain, &contents.key) {
             tracing::warn!(
                 "{} cannot be used: {error}; the old serving certificate stays in use",
@@ -228,13 +235,21 @@ async fn reload(
     }
 }
 
-fn read(path: &Path, flag: &str) -> Result<Vec<u8>> {
-    fs::read(path).with_context(|| {
+fn read(path: &Path, flag: &str) -> Result<Zeroizing<Vec<u8>>> {
+    input::read(path, FILE_BYTES_MAX).with_context(|| {
         format!(
             "cannot read {} ({flag}); `everleaf up` makes these files, or name your own",
             path.display()
         )
     })
+}
+
+/// The text of `--token-auth-file`.
+fn token_lines(path: &Path) -> Result<Zeroizing<String>> {
+    let unreadable = || format!("cannot read --token-auth-file {}", path.display());
+    let bytes = input::read(path, FILE_BYTES_MAX).with_context(unreadable)?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| anyhow!("it is not UTF-8"));
+    Ok(Zeroizing::new(text.with_context(unreadable)?.to_owned()))
 }
 
 fn check_authorization_mode(modes: &[String]) -> Result<(), UsageError> {

@@ -8,6 +8,7 @@ mod demo;
 mod first_start;
 mod for_kubelets;
 mod kubectl_verbs;
+mod odd_files;
 mod renewal;
 mod second_node;
 mod serving_files;
@@ -28,6 +29,7 @@ pub(crate) fn all() -> Vec<&'static Test> {
         crash::TESTS,
         bad_input::TESTS,
         serving_files::TESTS,
+        odd_files::TESTS,
     ]
     .into_iter()
     .flatten()
