@@ -1,5 +1,7 @@
 //! `everleaf apiserver`: the API server alone.
 
+mod files;
+
 use crate::args::apiserver::ApiserverArgs;
 use crate::failure::UsageError;
 use crate::input;
@@ -14,21 +16,17 @@ use crate::up::system::wall_clock;
 use anyhow::{Context, Result, anyhow, bail};
 use everleaf_agent::{Clock, SystemClock};
 use everleaf_apiserver::authn::{Config as AuthenticatorConfig, ServiceAccountConfig};
-use everleaf_apiserver::handler::Server;
-use everleaf_apiserver::serve::{self, ServingCertificate, TlsError};
-use everleaf_pki::{PrivateKey, PublicKey, TrustBundle, pem};
+use everleaf_apiserver::serve;
+use everleaf_pki::{PrivateKey, PublicKey, pem};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
-/// How often files are looked at for changes, as kube-apiserver does.
-const RELOAD_INTERVAL: Duration = Duration::from_secs(60);
-/// How often a lasting failure is told.
-const TELL_AGAIN: Duration = Duration::from_secs(600);
+use files::ServingFiles;
+
 /// Largest file that a flag may name: tokens of a whole fleet fit.
 const FILE_BYTES_MAX: u64 = 16 << 20;
 
@@ -48,21 +46,18 @@ async fn serve(args: &ApiserverArgs, shutdown: Shutdown) -> Result<()> {
     // Nothing is written before it is certain that we can listen: a failed start leaves nothing behind.
     refuse_foreign(&root)?;
     let file = |given: &Option<PathBuf>, own: &str| given.clone().unwrap_or_else(|| root.join(own));
-    let files = Files {
+    let serving = ServingFiles {
         chain: file(&args.tls_cert_file, SERVER_CERTIFICATE),
         key: file(&args.tls_private_key_file, SERVER_KEY),
-        client_ca: file(&args.client_ca_file, CA_CERTIFICATE),
     };
-    let contents = files.read()?;
+    let client_ca_path = file(&args.client_ca_file, CA_CERTIFICATE);
+    let pair = serving.read()?;
+    let client_ca = files::client_ca(&client_ca_path)?;
     let tokens = match &args.token_auth_file {
         Some(path) => token_lines(path)?,
         None => Zeroizing::default(),
     };
-    let certificate =
-        ServingCertificate::from_pem(&contents.chain, &contents.key).map_err(|error| {
-            let at_fault = files.at_fault(&error);
-            anyhow::Error::new(error).context(format!("cannot serve with {at_fault}"))
-        })?;
+    let certificate = serving.certificate(&pair)?;
     let listen = SocketAddr::new(args.bind_address, args.secure_port);
     let listener = match server::listen(listen, "--bind-address, --secure-port").await {
         Ok(listener) => listener,
@@ -79,7 +74,7 @@ async fn serve(args: &ApiserverArgs, shutdown: Shutdown) -> Result<()> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let clock = wall_clock(&clock);
     let authenticator = AuthenticatorConfig {
-        client_ca_pem: contents.client_ca.to_vec(),
+        client_ca_pem: client_ca.to_vec(),
         front_proxy_ca_pem: ensure_front_proxy_ca(&dir, clock())?,
         service_accounts: Some(service_accounts(args, &dir)?),
         token_auth_csv: tokens.to_string(),
@@ -88,10 +83,9 @@ async fn serve(args: &ApiserverArgs, shutdown: Shutdown) -> Result<()> {
     };
     let server = server::open(&dir.path(STORE), authenticator, listen.to_string())?;
     server.install(clock()).await?;
-    let reloader = tokio::spawn(reload(
-        files,
-        contents,
-        Arc::clone(&certificate),
+    let follower = tokio::spawn(files::follow(
+        (serving, pair, Arc::clone(&certificate)),
+        (client_ca_path, client_ca),
         Arc::clone(&server),
     ));
     print::line(&format!(
@@ -99,7 +93,7 @@ async fn serve(args: &ApiserverArgs, shutdown: Shutdown) -> Result<()> {
         env!("CARGO_PKG_VERSION")
     ));
     let served = serve::run(listener, server, certificate, clock, shutdown.asked()).await;
-    reloader.abort();
+    follower.abort();
     Ok(served?)
 }
 
@@ -150,91 +144,7 @@ fn public_keys(text: &[u8]) -> Result<Vec<PublicKey>> {
     Ok(keys)
 }
 
-/// Files that may be replaced while the server runs.
-struct Files {
-    chain: PathBuf,
-    key: PathBuf,
-    client_ca: PathBuf,
-}
-
-/// What was in them.
-#[derive(PartialEq)]
-struct Contents {
-    chain: Zeroizing<Vec<u8>>,
-    key: Zeroizing<Vec<u8>>,
-    client_ca: Zeroizing<Vec<u8>>,
-}
-
-impl Files {
-    /// Which of them an error is about, with its flag.
-    fn at_fault(&self, error: &TlsError) -> String {
-        let chain = format!("{} (--tls-cert-file)", self.chain.display());
-        let key = format!("{} (--tls-private-key-file)", self.key.display());
-        match error {
-            TlsError::Chain(_) => chain,
-            TlsError::Key(_) => key,
-            _ => format!("{chain} and {key}"),
-        }
-    }
-
-    fn read(&self) -> Result<Contents> {
-        let client_ca = read(&self.client_ca, "--client-ca-file")?;
-        // An empty one, too: nobody's certificates would be believed, without a word.
-        TrustBundle::from_pem(&client_ca).with_context(|| {
-            format!(
-                "client CA bundle {} (--client-ca-file): put the certificates of the authorities of clients there, PEM",
-                self.client_ca.display()
-            )
-        })?;
-        Ok(Contents {
-            chain: read(&self.chain, "--tls-cert-file")?,
-            key: read(&self.key, "--tls-private-key-file")?,
-            client_ca,
-        })
-    }
-}
-
-/// Looks at the files again and again. What cannot be used is told, again while it lasts, and the old one stays in use.
-async fn reload(
-    files: Files,
-    mut known: Contents,
-    certificate: Arc<ServingCertificate>,
-    server: Arc<Server>,
-) {
-    let mut told: Option<(String, Instant)> = None;
-    loop {
-        tokio::time::sleep(RELOAD_INTERVAL).await;
-        let contents = match files.read() {
-            Ok(contents) => contents,
-            Err(error) => {
-                let text = crate::failure::chain(&error);
-                let is_told =
-                    |(before, at): &(String, Instant)| *before == text && at.elapsed() < TELL_AGAIN;
-                if !told.as_ref().is_some_and(is_told) {
-                    tracing::warn!("{text}; what was read before stays in use");
-                    told = Some((text, Instant::now()));
-                }
-                continue;
-            }
-        };
-        told = None;
-        if contents == known {
-            continue;
-        }
-        if let Err(error) = certificate.replace(&contents.chain, &contents.key) {
-            tracing::warn!(
-                "{} cannot be used: {error}; the old serving certificate stays in use",
-                files.at_fault(&error)
-            );
-        } else if let Err(error) = server.authenticator().set_client_ca(&contents.client_ca) {
-            tracing::warn!("{error}; the old client CA stays in use");
-        } else {
-            tracing::info!("serving certificate and client CA were read again");
-        }
-        known = contents;
-    }
-}
-
+/// A file that a flag names, or a pipe.
 fn read(path: &Path, flag: &str) -> Result<Zeroizing<Vec<u8>>> {
     input::read(path, FILE_BYTES_MAX).with_context(|| {
         format!(
