@@ -79,7 +79,7 @@ pub(crate) fn words(error: &der::Error) -> String {
         _ => "it is not DER".to_owned(),
     };
     match error.position() {
-        Some(position) => format!("{what} (at byte {position})"),
+        Some(position) => format!("{what}, at byte {position}"),
         None => what,
     }
 }
@@ -217,14 +217,14 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said_without_the_librarys_words() {
         let said = |bytes: &[u8]| words(&bool::from_der(bytes).unwrap_err());
-        assert_eq!(said(&[0x01, 0x01]), "it ends too early (at byte 2)");
+        assert_eq!(said(&[0x01, 0x01]), "it ends too early, at byte 2");
         assert_eq!(
             said(&[0x02, 0x01, 0x01]),
-            "INTEGER stands where BOOLEAN belongs (at byte 0)"
+            "INTEGER stands where BOOLEAN belongs"
         );
         assert_eq!(
             said(&[0x01, 0x01, 0xff, 0x00]),
-            "something follows its end (at byte 3)"
+            "something follows its end, at byte 3"
         );
         for bytes in [&[0x01, 0x01, 0x07][..], &[0x01, 0x02, 0, 0], &[0x1f, 1, 0]] {
             assert!(!said(bytes).contains("ASN.1"), "{}", said(bytes));
