@@ -5,9 +5,10 @@ use anyhow::{Context, Result};
 use everleaf_apiserver::handler::Server;
 use everleaf_apiserver::serve::{ServingCertificate, TlsError};
 use everleaf_pki::TrustBundle;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 /// How often files are looked at for changes, as kube-apiserver does.
@@ -64,7 +65,7 @@ impl ServingFiles {
 ///
 /// # Errors
 /// It cannot be read, or holds none: nobody's certificates would be believed, without a word.
-pub(super) fn client_ca(path: &PathBuf) -> Result<Zeroizing<Vec<u8>>> {
+pub(super) fn client_ca(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
     let bundle = read(path, "--client-ca-file")?;
     TrustBundle::from_pem(&bundle).with_context(|| {
         format!(
@@ -91,8 +92,14 @@ impl<T: PartialEq> InUse<T> {
         }
     }
 
-    /// Looks again: what is new is taken. What cannot be used is told, again while it lasts, and what was in use stays.
-    fn look(&mut self, read: impl FnOnce() -> Result<T>, take: impl FnOnce(&T) -> Result<()>) {
+    /// Looks again, at `now`: what is new is taken. What cannot be used is told, again while it lasts, and what was in use
+    /// stays.
+    fn look(
+        &mut self,
+        now: Instant,
+        read: impl FnOnce() -> Result<T>,
+        take: impl FnOnce(&T) -> Result<()>,
+    ) {
         let what = self.what;
         let outcome = read().and_then(|found| {
             if found != self.known {
@@ -107,11 +114,10 @@ impl<T: PartialEq> InUse<T> {
             return;
         };
         let text = crate::failure::chain(&error);
-        let is_told =
-            |(before, at): &(String, Instant)| *before == text && at.elapsed() < TELL_AGAIN;
+        let is_told = |(before, at): &(String, Instant)| *before == text && now < *at + TELL_AGAIN;
         if !self.told.as_ref().is_some_and(is_told) {
             tracing::warn!("{text}; the {what} that was read before stays in use");
-            self.told = Some((text, Instant::now()));
+            self.told = Some((text, now));
         }
     }
 }
@@ -128,7 +134,9 @@ pub(super) async fn follow(
     let mut bundle = InUse::new("client CA bundle", bundle);
     loop {
         tokio::time::sleep(LOOK_INTERVAL).await;
+        let now = Instant::now();
         pair.look(
+            now,
             || files.read(),
             |pair| {
                 let replaced = certificate.replace(&pair.chain, &pair.key);
@@ -136,6 +144,7 @@ pub(super) async fn follow(
             },
         );
         bundle.look(
+            now,
             || client_ca(&bundle_path),
             |bundle| Ok(server.authenticator().set_client_ca(bundle)?),
         );
@@ -149,15 +158,17 @@ mod tests {
 
     #[test]
     fn what_cannot_be_used_is_tried_again_and_what_was_in_use_stays() {
+        let now = Instant::now();
         let mut in_use = InUse::new("thing", 1);
         let mut taken = Vec::new();
-        in_use.look(|| Ok(1), |_| unreachable!("it is in use"));
+        in_use.look(now, || Ok(1), |_| unreachable!("it is in use"));
         in_use.look(
             || Err(anyhow!("gone")),
             |_| unreachable!("nothing was read"),
         );
         for works in [false, false, true] {
             in_use.look(
+                now,
                 || Ok(2),
                 |found| {
                     taken.push((*found, works));
@@ -167,6 +178,6 @@ mod tests {
             assert_eq!(in_use.told.is_none(), works);
         }
         assert_eq!(taken, [(2, false), (2, false), (2, true)]);
-        in_use.look(|| Ok(2), |_| unreachable!("it is in use"));
+        in_use.look(now, || Ok(2), |_| unreachable!("it is in use"));
     }
 }
