@@ -163,6 +163,7 @@ mod tests {
         let mut taken = Vec::new();
         in_use.look(now, || Ok(1), |_| unreachable!("it is in use"));
         in_use.look(
+            now,
             || Err(anyhow!("gone")),
             |_| unreachable!("nothing was read"),
         );
