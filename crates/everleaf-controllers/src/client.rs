@@ -323,7 +323,7 @@ async fn read_answer(response: Response<Body>, bytes_max: usize) -> Result<Bytes
         Err(error) if error.is::<http_body_util::LengthLimitError>() => {
             return Err(ApiError::TooLarge(bytes_max));
         }
-        Err(error) => return Err(ApiError::Unreachable(cause_words(&*error))),
+        Err(error) => return Err(ApiError::Unreachable(chain_words(&*error))),
     };
     if head.status.is_success() {
         return Ok(bytes);
@@ -355,16 +355,7 @@ async fn read_answer(response: Response<Body>, bytes_max: usize) -> Result<Bytes
 /// What went wrong, without the names of the layers that passed it on.
 fn transport_text(error: &kube::Error) -> String {
     match error {
-        kube::Error::Service(cause) => cause_words(&**cause),
-        kube::Error::HyperError(cause) => cause_words(cause),
-        other => cause_words(other),
-    }
-}
-
-/// An error and its causes in words, without hyper-util's `client error (Connect)`, which says only what it is around.
-fn cause_words(error: &(dyn std::error::Error + 'static)) -> String {
-    match error.source() {
-        Some(cause) if error.to_string().starts_with("client error (") => cause_words(cause),
-        _ => chain_words(error),
+        kube::Error::Service(cause) => chain_words(&**cause),
+        other => chain_words(other),
     }
 }

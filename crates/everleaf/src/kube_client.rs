@@ -1,118 +1,154 @@
-//! A Kubernetes client that judges the server as the agent does.
+//! The controllers' Kubernetes client: kube's, by the agent's kubeconfig reader and over the agent's connections.
 //!
-//! kube's own stack would let webpki judge it, which refuses servers that every Go client believes (one whose certificate
-//! itself is the authority of the kubeconfig) and does not look at the authority's own limits.
+//! So that one kubeconfig means the same to both ends: whom to trust, proxies, what is read again while the process runs,
+//! how a dead connection is found out, and the words for all that goes wrong.
 
-mod fresh;
+use anyhow::Result;
+use everleaf_agent::client::access::{Access, Identity};
+use everleaf_agent::client::{Body, Failure, Transport};
+use everleaf_agent::kubeconfig::{Kubeconfig, KubeconfigError, Source, Trust, User};
+use everleaf_agent::{Secret, SystemClock};
+use http::{Request, Response};
+use http_body_util::Full;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use tower::BoxError;
 
-use anyhow::{Context, Result, bail};
-use everleaf_agent::Clock;
-use everleaf_pki::TrustBundle;
-use everleaf_tls::ServerVerifier;
-use hyper_rustls::{FixedServerNameResolver, HttpsConnectorBuilder};
-use hyper_timeout::TimeoutConnector;
-use hyper_util::client::legacy::Client as HttpClient;
-use hyper_util::rt::TokioExecutor;
-use kube::client::{Body, ConfigExt};
-use rustls::client::danger::ServerCertVerifier;
-use rustls::crypto::CryptoProvider;
-use rustls::pki_types::ServerName;
-use std::sync::Arc;
-use tower::{BoxError, ServiceBuilder};
+/// A client, and the `host[:port]` that it speaks to, as the kubeconfig has it.
+pub(crate) struct Connected {
+    pub(crate) client: kube::Client,
+    pub(crate) host: String,
+}
 
-use fresh::{BearerFile, FreshVerifier};
-
-/// Connects by `config`. Without an authority in it, those that this host trusts anyway are asked.
+/// Connects by the kubeconfig at `path`.
 ///
 /// # Errors
-/// A credential, authority or name that cannot be used, or a proxy, which is not supported.
-pub(crate) fn connect(mut config: kube::Config) -> Result<kube::Client> {
-    if config.proxy_url.is_some() {
-        bail!("proxy-url: the controllers cannot use a proxy yet; connect them directly");
+/// A kubeconfig, or a credential that it names, which cannot be used. A server that is away is none.
+pub(crate) fn connect(path: &Path) -> Result<Connected> {
+    let kubeconfig = Kubeconfig::read(path).map_err(|error| match error {
+        KubeconfigError::Unreadable { path, source } => {
+            anyhow::Error::new(source).context(format!(
+                "cannot read kubeconfig {}; give one that names the API server (--kubeconfig)",
+                path.display()
+            ))
+        }
+        error => error.into(),
+    })?;
+    let shown = path.display();
+    match kubeconfig.cluster.trust {
+        Trust::Bundle(_) => {}
+        Trust::System => tracing::warn!(
+            "kubeconfig {shown} names no certificate-authority: the server's certificate must be signed by an authority \
+             that this host trusts anyway; name the cluster's in certificate-authority-data"
+        ),
+        Trust::DangerouslyAnybody => tracing::warn!(
+            "kubeconfig {shown} says insecure-skip-tls-verify: whoever answers is taken for the API server"
+        ),
     }
-    let tls = tls_config(&config)?;
-    let token = BearerFile::take(&mut config.auth_info)?.map(Arc::new);
-    let mut https = HttpsConnectorBuilder::new()
-        .with_tls_config(tls)
-        .https_or_http();
-    if let Some(name) = &config.tls_server_name {
-        let name = ServerName::try_from(name.clone())
-            .with_context(|| format!("tls-server-name {name:?} is no host name"))?;
-        https = https.with_server_name_resolver(FixedServerNameResolver::new(name));
-    }
-    let mut connector = TimeoutConnector::new(https.enable_http1().build());
-    connector.set_connect_timeout(config.connect_timeout);
-    connector.set_read_timeout(config.read_timeout);
-    connector.set_write_timeout(config.write_timeout);
-    let http: HttpClient<_, Body> = HttpClient::builder(TokioExecutor::new()).build(connector);
-    let service = ServiceBuilder::new()
-        .layer(config.base_uri_layer())
-        .option_layer(config.auth_layer()?)
-        .layer(config.extra_headers_layer()?)
-        .map_request(move |request| match &token {
-            Some(token) => token.authorize(request),
-            None => request,
+    let server = kubeconfig.cluster.server.to_string();
+    let bare = server.trim_start_matches("https://");
+    let host = bare.split('/').next().unwrap_or_default().to_owned();
+    let speaker = Arc::new(Speaker::new(kubeconfig, path)?);
+    let service = tower::service_fn(move |request| {
+        let speaker = Arc::clone(&speaker);
+        async move { speaker.send(request).await }
+    });
+    let client = kube::Client::new(service, "default");
+    Ok(Connected { client, host })
+}
+
+/// Speaks to the server of a kubeconfig, as its user.
+struct Speaker {
+    kubeconfig: Kubeconfig,
+    origin: PathBuf,
+    transport: Transport,
+    last: Mutex<Seen>,
+}
+
+/// What the files of the user held, and what came of it.
+struct Seen {
+    files: Files,
+    access: Access,
+}
+
+impl Speaker {
+    fn new(kubeconfig: Kubeconfig, origin: &Path) -> Result<Self> {
+        let files = Files::read(&kubeconfig.user);
+        let access = Access::from_kubeconfig(&kubeconfig, origin).map_err(anyhow::Error::msg)?;
+        Ok(Self {
+            kubeconfig,
+            origin: origin.to_owned(),
+            transport: Transport::new(Arc::new(SystemClock::new())),
+            last: Mutex::new(Seen { files, access }),
         })
-        .map_err(|error| said_plainly(BoxError::from(error)))
-        .service(http);
-    Ok(kube::Client::new(service, config.default_namespace))
-}
-
-fn tls_config(config: &kube::Config) -> Result<rustls::ClientConfig> {
-    let provider = match CryptoProvider::get_default() {
-        Some(provider) => Arc::clone(provider),
-        None => {
-            let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-            // Another thread may have been faster, with the same provider.
-            let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-            provider
-        }
-    };
-    let Some(anchors) = config
-        .root_cert
-        .as_ref()
-        .filter(|_| !config.accept_invalid_certs)
-    else {
-        let mut tls = config.rustls_client_config()?;
-        tls.resumption = rustls::client::Resumption::disabled();
-        return Ok(tls);
-    };
-    let bundle = TrustBundle::from_ders(anchors.iter().map(Vec::as_slice))
-        .context("certificate-authority holds no certificate that can be used")?;
-    let verifier: Arc<dyn ServerCertVerifier> = match &config.root_cert_file {
-        Some(path) => Arc::new(FreshVerifier::new(path.clone(), bundle, &provider)),
-        None => Arc::new(ServerVerifier::new(bundle, &provider)),
-    };
-    // kube gets no anchors of its own: it would refuse some that are believed.
-    let mut bare = config.clone();
-    bare.root_cert = Some(Vec::new());
-    bare.root_cert_file = None;
-    let mut tls = bare.rustls_client_config()?;
-    tls.dangerous().set_certificate_verifier(verifier);
-    // A resumed session would carry the client certificate of the first one.
-    tls.resumption = rustls::client::Resumption::disabled();
-    Ok(tls)
-}
-
-/// A refused certificate in words for whoever has to repair it, in place of the layers' own.
-fn said_plainly(error: BoxError) -> BoxError {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&*error);
-    while let Some(error) = cause {
-        let tls = error.downcast_ref::<rustls::Error>();
-        if let Some(refusal) = tls.and_then(everleaf_tls::refusal_of) {
-            let now = everleaf_agent::SystemClock::new().wall();
-            return everleaf_agent::client::refusal_text(refusal, now).into();
-        }
-        // An I/O error gives the one inside as its own text, not as its source.
-        let inner = error
-            .downcast_ref::<std::io::Error>()
-            .and_then(std::io::Error::get_ref);
-        cause = match inner {
-            Some(inner) => Some(inner),
-            None => error.source(),
-        };
     }
-    error
+
+    async fn send(&self, request: Request<kube::client::Body>) -> Result<Response<Body>, BoxError> {
+        let (head, body) = request.into_parts();
+        let body = Full::new(body.collect_bytes().await?);
+        let access = self.access();
+        let sent = self
+            .transport
+            .send(&access, Request::from_parts(head, body));
+        sent.await
+            .map_err(|failure| self.without_server(failure).into())
+    }
+
+    /// With what to speak now. Files that cannot be used, which may be half replaced, leave what was there last.
+    fn access(&self) -> Access {
+        let files = Files::read(&self.kubeconfig.user);
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if files == last.files {
+            return last.access.clone();
+        }
+        match Access::from_kubeconfig(&self.kubeconfig, &self.origin) {
+            Ok(access) => {
+                if matches!(access.identity, Identity::Certificate(_)) {
+                    self.transport.close_others(&access);
+                }
+                *last = Seen { files, access };
+            }
+            Err(error) => {
+                tracing::warn!("{error}; what it held before is used until it can be");
+                last.files = files;
+            }
+        }
+        last.access.clone()
+    }
+
+    /// The controllers say themselves which server they cannot reach.
+    fn without_server(&self, failure: Failure) -> Failure {
+        let prefix = format!("{}: ", self.kubeconfig.cluster.server);
+        match failure.message.strip_prefix(&prefix) {
+            None => failure,
+            Some(message) => Failure {
+                message: message.to_owned(),
+                ..failure
+            },
+        }
+    }
+}
+
+/// What the files of a user hold; an error counts as content.
+#[derive(PartialEq, Eq)]
+struct Files([Option<Result<Secret, io::ErrorKind>>; 3]);
+
+impl Files {
+    fn read(user: &User) -> Self {
+        let source = |source: &Source| match source {
+            Source::File(_) => Some(source.read().map_err(|error| error.kind())),
+            Source::Inline(_) => None,
+        };
+        let pair = user.client_certificate.as_ref();
+        Self([
+            pair.and_then(|pair| source(&pair.certificate)),
+            pair.and_then(|pair| source(&pair.key)),
+            user.token
+                .as_ref()
+                .map(|token| token.read().map_err(|error| error.kind())),
+        ])
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::access::{Access, Identity, Presentable};
 use super::*;
 use crate::clock::{OffsetClock, SystemClock};
-use crate::kubeconfig::{Cluster, ProxyUrl, Source, Trust};
+use crate::kubeconfig::{Cluster, Source, Trust};
 use crate::secret::Secret;
 use crate::testing::{self, Answerer, Ca, Server, failure, hours, in_turn, now};
 
@@ -284,56 +284,6 @@ async fn a_replaced_ca_file_needs_no_restart() {
     client.get(&access, "/x").await.unwrap();
 }
 
-/// A proxy that answers CONNECT, then passes bytes on; or refuses.
-async fn proxy(answer: &'static str) -> std::net::SocketAddr {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        let (mut near, _) = listener.accept().await.unwrap();
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            head.push(near.read_u8().await.unwrap());
-        }
-        let head = String::from_utf8(head).unwrap();
-        let target = head.split(' ').nth(1).unwrap().to_owned();
-        near.write_all(answer.as_bytes()).await.unwrap();
-        if answer.contains("200") {
-            let mut far = tokio::net::TcpStream::connect(target).await.unwrap();
-            let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
-        }
-    });
-    address
-}
-
-#[tokio::test]
-async fn a_proxy_is_asked_for_a_tunnel() {
-    let ca = Ca::new("ca");
-    let server = serve(&ca, ok()).await;
-    for (answer, expected) in [
-        ("HTTP/1.1 200 Connection established\r\n\r\n", None),
-        (
-            "HTTP/1.1 407 Proxy Authentication Required\r\n\r\n",
-            Some("407"),
-        ),
-        ("nonsense\r\n\r\n", Some("nonsense")),
-    ] {
-        let mut cluster = server.cluster(&ca);
-        let url = format!("http://{}", proxy(answer).await);
-        cluster.proxy = Some(ProxyUrl::parse(&url).unwrap());
-        let access = access(cluster, Identity::Anonymous);
-        let failure = client().get(&access, "/x").await.err();
-        match (&failure, expected) {
-            (None, None) => {}
-            (Some(failure), Some(part)) => {
-                assert!(failure.message.contains(part), "{failure}");
-                assert!(failure.message.contains("proxy"), "{failure}");
-            }
-            _ => panic!("{answer:?} gave {failure:?}"),
-        }
-    }
-}
-
 #[tokio::test]
 async fn a_connection_that_died_idle_is_replaced() {
     let ca = Ca::new("ca");
@@ -344,7 +294,9 @@ async fn a_connection_that_died_idle_is_replaced() {
             .insert("connection", "close".parse().unwrap());
         response
     };
-    let server = serve(&ca, in_turn([closing as fn() -> _])).await;
+    let credential = ca.server(now() - hours(1), now() + hours(1));
+    let answerer = in_turn([closing as fn() -> _]);
+    let server = Server::start_speaking(&["http/1.1"], &credential, answerer).await;
     let access = access(server.cluster(&ca), Identity::Anonymous);
     let client = client();
     for _ in 0..3 {
@@ -414,4 +366,79 @@ fn a_key_of_any_kind_can_be_presented() {
     assert_eq!(presentable.fingerprint(), credential.leaf().fingerprint());
     let debug = format!("{presentable:?}");
     assert!(debug.starts_with("Presentable(Fingerprint("), "{debug}");
+}
+
+/// What died while nobody used it, or swallows what it is given, costs the requests on it, and no others.
+mod swallowed {
+    use super::*;
+    use crate::testing::way::{Forwarder, hurried};
+
+    async fn through_forwarder(
+        protocols: &[&str],
+        ca: &Ca,
+        answerer: Answerer,
+    ) -> (Server, Forwarder, Access) {
+        let credential = ca.server(now() - hours(1), now() + hours(1));
+        let server = Server::start_speaking(protocols, &credential, answerer).await;
+        let forwarder = Forwarder::start(server.address).await;
+        let mut cluster = server.cluster(ca);
+        cluster.server =
+            crate::kubeconfig::ServerUrl::parse(&format!("https://{}", forwarder.address)).unwrap();
+        (server, forwarder, access(cluster, Identity::Anonymous))
+    }
+
+    #[tokio::test]
+    async fn a_request_fails_within_its_time_and_the_next_one_goes_another_way() {
+        for protocols in [&["h2"][..], &["http/1.1"]] {
+            let ca = Ca::new("ca");
+            let (server, forwarder, access) = through_forwarder(protocols, &ca, ok()).await;
+            let client = client();
+            client.get(&access, "/x").await.unwrap();
+            forwarder.swallow();
+            let (answer, took) = hurried(client.get(&access, "/x")).await;
+            let failure = answer.unwrap_err();
+            assert!(
+                failure.message.contains("no answer within 30 s"),
+                "{failure}"
+            );
+            assert!(took <= Duration::from_secs(31), "{protocols:?}: {took:?}");
+            client.get(&access, "/x").await.unwrap();
+            let connections: Vec<_> = server.requests().iter().map(|s| s.connection).collect();
+            assert_eq!(connections, [0, 1], "{protocols:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_gives_up_waiting_leaves_no_dead_connection_to_others() {
+        let ca = Ca::new("ca");
+        let (server, forwarder, access) = through_forwarder(&["h2"], &ca, ok()).await;
+        let client = client();
+        client.get(&access, "/x").await.unwrap();
+        forwarder.swallow();
+        let given_up = tokio::time::timeout(Duration::from_millis(1), client.get(&access, "/x"));
+        given_up.await.unwrap_err();
+        client.get(&access, "/x").await.unwrap();
+        assert_eq!(server.requests().last().unwrap().connection, 1);
+    }
+}
+
+/// Over HTTP/2 requests share a connection, and ending one ends no other.
+#[tokio::test]
+async fn requests_of_one_identity_share_a_connection() {
+    let (api, server) = testing::api::Api::start().await;
+    let token = Identity::Token(Secret::new("token".to_owned()));
+    let access = access(server.cluster(&api.ca), token);
+    let client = client();
+    let csrs = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+    let path = format!("{csrs}?watch=true&resourceVersion=1&timeoutSeconds=300");
+    let first = client.watch(&access, &path).await.unwrap();
+    let second = client.watch(&access, &path).await.unwrap();
+    client.get(&access, csrs).await.unwrap();
+    drop(first);
+    client.get(&access, csrs).await.unwrap();
+    drop(second);
+    let seen = server.requests();
+    assert!(seen.iter().all(|seen| seen.connection == 0), "{seen:?}");
+    // A server that is asked for long watches over HTTP/2 is left with them.
+    assert!(seen[0].path.contains("timeoutSeconds=300"), "{seen:?}");
 }

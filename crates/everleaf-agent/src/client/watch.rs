@@ -1,24 +1,19 @@
 //! One watch: events as they come, until the server or the caller ends it.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use everleaf_api::watch::{EventType, JsonEvents, WatchEvent};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
+use super::body::Body;
 use super::failure::Failure;
 
-/// Longest silence on a watch. Servers end one sooner (`timeoutSeconds`); beyond it the connection
-/// is taken for dead.
-const SILENCE_MAX: Duration = Duration::from_secs(10 * 60);
-
-/// An open watch. Dropping it closes its connection.
+/// An open watch. Dropping it ends it on the server, too.
 #[derive(Debug)]
 pub struct Watch {
-    body: Incoming,
+    body: Body,
     events: JsonEvents,
     ready: VecDeque<WatchEvent>,
     server_time: Option<Timestamp>,
@@ -26,7 +21,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    pub(super) fn new(body: Incoming, server_time: Option<Timestamp>, started: Instant) -> Self {
+    pub(super) fn new(body: Body, server_time: Option<Timestamp>, started: Instant) -> Self {
         Self {
             body,
             events: JsonEvents::default(),
@@ -46,14 +41,11 @@ impl Watch {
                     _ => Ok(Some(event)),
                 };
             }
-            let Ok(frame) = tokio::time::timeout(SILENCE_MAX, self.body.frame()).await else {
-                return Ok(None);
-            };
-            let data = match frame {
+            let data = match self.body.frame().await {
                 None => return Ok(None),
-                Some(Err(error)) => {
-                    let why = everleaf_tls::chain_words(&error);
-                    return Err(Failure::unreachable(format!("the watch broke: {why}")));
+                Some(Err(failure)) => {
+                    let message = format!("the watch broke: {failure}");
+                    return Err(Failure { message, ..failure });
                 }
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => data,

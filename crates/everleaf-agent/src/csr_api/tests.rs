@@ -519,3 +519,44 @@ async fn only_an_answer_to_us_confirms() {
         assert_eq!(class, expected, "{what}");
     }
 }
+
+/// A balancer that swallows an open watch: the verdict is there within 45 s of the last sign of life, whatever is spoken.
+#[tokio::test]
+async fn a_swallowed_watch_costs_at_most_45_seconds() {
+    use crate::testing::api::Api;
+    use crate::testing::way::{Forwarder, hurried};
+    for protocol in ["h2", "http/1.1"] {
+        let (api, server) = Api::start_speaking(&[protocol]).await;
+        api.state.lock().unwrap().approves.clear();
+        let forwarder = Forwarder::start(server.address).await;
+        let mut cluster = server.cluster(&api.ca);
+        let url = format!("https://{}", forwarder.address);
+        cluster.server = crate::kubeconfig::ServerUrl::parse(&url).unwrap();
+        let access = Access {
+            cluster: Arc::new(cluster),
+            identity: Identity::Token(crate::secret::Secret::new("token".to_owned())),
+        };
+        let client = ApiClient::new(Arc::new(SystemClock::new()));
+        let pending = pending(None);
+        submit(&client, &access, &pending).await;
+        let (waiter, patience) = (Waiter::Fixed(access), Patience::USUAL);
+        let waiting = await_verdict(&client, waiter, &pending, &patience);
+        let mut waiting = std::pin::pin!(waiting);
+        while !server
+            .requests()
+            .iter()
+            .any(|seen| seen.path.contains("watch=true"))
+        {
+            let turn = Duration::from_millis(10);
+            tokio::time::timeout(turn, &mut waiting).await.unwrap_err();
+        }
+        forwarder.swallow();
+        api.decide(pending.name.as_str(), csr::APPROVED);
+        let (outcome, took) = hurried(waiting).await;
+        assert!(
+            matches!(outcome, AwaitOutcome::Issued { .. }),
+            "{protocol}: {outcome:?}"
+        );
+        assert!(took <= Duration::from_secs(45), "{protocol}: {took:?}");
+    }
+}

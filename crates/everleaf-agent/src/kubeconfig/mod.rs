@@ -7,6 +7,7 @@
 //! Parse errors never quote the file: it holds tokens and keys.
 
 mod document;
+mod proxy_url;
 mod write;
 
 use std::fmt;
@@ -18,6 +19,7 @@ use http::Uri;
 
 use crate::secret::Secret;
 
+pub use proxy_url::{Login, ProxyKind, ProxyUrl};
 pub(crate) use write::behind_links;
 pub use write::{Names, write_private};
 
@@ -42,7 +44,7 @@ pub struct Cluster {
     pub trust: Trust,
     /// The name to verify in the server's certificate, if not the URL's host.
     pub tls_server_name: Option<String>,
-    /// A proxy that understands HTTP CONNECT: `http://host:port`.
+    /// The proxy that the file names; without one the environment decides.
     pub proxy: Option<ProxyUrl>,
 }
 
@@ -198,58 +200,6 @@ impl ServerUrl {
 }
 
 impl fmt::Display for ServerUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
-/// A checked `http://host[:port]` URL of a proxy.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProxyUrl {
-    text: String,
-    host: String,
-    port: u16,
-}
-
-impl ProxyUrl {
-    /// Parses and checks; the error says what is wrong with the text.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let uri: Uri = text
-            .parse()
-            .map_err(|_| "proxy-url is not a URL".to_owned())?;
-        if uri.scheme_str() != Some("http") {
-            return Err(format!(
-                "proxy-url: only http:// proxies are supported, not {:?}",
-                uri.scheme_str().unwrap_or("")
-            ));
-        }
-        let authority = uri.authority().ok_or("proxy-url names no host")?;
-        if authority.as_str().contains('@') {
-            return Err("proxy-url with a user name is not supported".to_owned());
-        }
-        Ok(Self {
-            text: text.to_owned(),
-            host: authority
-                .host()
-                .trim_start_matches('[')
-                .trim_end_matches(']')
-                .to_owned(),
-            port: authority.port_u16().unwrap_or(80),
-        })
-    }
-
-    /// Host name or IP address, without brackets.
-    pub fn host(&self) -> &str {
-        &self.host
-    }
-
-    /// TCP port.
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-}
-
-impl fmt::Display for ProxyUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }

@@ -117,8 +117,8 @@ fn what_is_wrong_is_said() {
             &["certificate-authority-data is not base64"],
         ),
         (
-            one(&format!("{SOUND}, proxy-url: 'socks5://p'"), ""),
-            &["only http://"],
+            one(&format!("{SOUND}, proxy-url: 'socks4://u:s3cr3t@p'"), ""),
+            &["http://, https:// or socks5://"],
         ),
         (one(SOUND, "client-certificate: a"), &["no client-key"]),
         (one(SOUND, "client-key: a"), &["no client-certificate"]),
@@ -200,7 +200,7 @@ fn what_is_written_reads_back_equal() {
     for (cluster, user) in [
         (SOUND, "token: '0123456789'"),
         (
-            "server: 'https://[::1]:6443/p', certificate-authority-data: VEVTVA==, tls-server-name: n, proxy-url: 'http://p:1'",
+            "server: 'https://[::1]:6443/p', certificate-authority-data: VEVTVA==, tls-server-name: n, proxy-url: 'http://u:p%20@p:1/'",
             "client-certificate-data: VEVTVA==, client-key-data: VEVTVA==",
         ),
         (
@@ -336,9 +336,9 @@ const MEMBERS: &[(&str, &str, Both)] = &[
     (SOUND, "client-key: /k", WeRefuse),
     ("server: 'h:6443', certificate-authority: /ca", "", WeRefuse),
     (
-        "server: 'https://h', certificate-authority: /ca, proxy-url: 'socks5://p:1'",
+        "server: 'https://h', certificate-authority: /ca, proxy-url: 'socks5://u:p@p:1'",
         "",
-        WeRefuse,
+        Take,
     ),
     (
         "server: 'https://h', certificate-authority: /ca, certificate-authority: /ca",

@@ -11,7 +11,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use super::{Kubeconfig, KubeconfigError, Source, Token, Trust};
+use super::{Kubeconfig, KubeconfigError, ProxyUrl, Source, Token, Trust};
 use crate::secret::Secret;
 
 /// A secret on its way into the file, the one place where it is written out.
@@ -48,6 +48,13 @@ impl Names<'static> {
     };
 }
 
+impl From<&ProxyUrl> for Shown {
+    fn from(proxy: &ProxyUrl) -> Self {
+        // It may hold a password.
+        Self(Zeroizing::new(proxy.expose().to_owned()))
+    }
+}
+
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Document<'a> {
@@ -79,7 +86,7 @@ struct ClusterStanza {
     #[serde(skip_serializing_if = "Option::is_none")]
     tls_server_name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    proxy_url: Option<String>,
+    proxy_url: Option<Shown>,
 }
 
 #[derive(Serialize)]
@@ -150,7 +157,7 @@ impl Kubeconfig {
                     certificate_authority_data,
                     insecure_skip_tls_verify: self.cluster.trust == Trust::DangerouslyAnybody,
                     tls_server_name: self.cluster.tls_server_name.clone(),
-                    proxy_url: self.cluster.proxy.as_ref().map(ToString::to_string),
+                    proxy_url: self.cluster.proxy.as_ref().map(Shown::from),
                 },
             }],
             contexts: [NamedContext {

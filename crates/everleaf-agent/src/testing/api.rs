@@ -45,6 +45,11 @@ pub(crate) const SERVING_SIGNER: &str = "kubernetes.io/kubelet-serving";
 impl Api {
     /// Approves client requests, grants ten years, knows the token `token`.
     pub(crate) async fn start() -> (Arc<Self>, Server) {
+        Self::start_speaking(&["h2", "http/1.1"]).await
+    }
+
+    /// As [`Api::start`], over these protocols.
+    pub(crate) async fn start_speaking(protocols: &[&str]) -> (Arc<Self>, Server) {
         let api = Arc::new(Self {
             ca: Ca::new("ca"),
             state: Mutex::new(State {
@@ -65,7 +70,7 @@ impl Api {
             let api = Arc::clone(&api);
             Arc::new(move |seen| api.answer(seen))
         };
-        let server = Server::start(&credential, answerer).await;
+        let server = Server::start_speaking(protocols, &credential, answerer).await;
         (api, server)
     }
 

@@ -1,6 +1,7 @@
 //! For tests only: a certificate authority, and a TLS server that answers as an API server would.
 
 pub(crate) mod api;
+pub(crate) mod way;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
@@ -19,7 +20,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use jiff::{SignedDuration, Timestamp};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
@@ -156,13 +157,27 @@ impl Drop for Server {
 }
 
 impl Server {
-    /// Serves `answerer` on a port of its own. Client certificates are asked for, taken as they
+    /// Serves `answerer` on a port of its own, over HTTP/2 or HTTP/1.1. Client certificates are asked for, taken as they
     /// come, and told to `answerer`, as API servers do.
     pub(crate) async fn start(credential: &Credential, answerer: Answerer) -> Self {
+        Self::start_speaking(&["h2", "http/1.1"], credential, answerer).await
+    }
+
+    /// As [`Server::start`], over these protocols.
+    pub(crate) async fn start_speaking(
+        protocols: &[&str],
+        credential: &Credential,
+        answerer: Answerer,
+    ) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
-        let acceptor = TlsAcceptor::from(Arc::new(server_config(credential)));
+        let mut config = server_config(credential);
+        config.alpn_protocols = protocols
+            .iter()
+            .map(|name| name.as_bytes().to_vec())
+            .collect();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
         let log = Arc::clone(&seen);
         let (tell_open, open) = tokio::sync::watch::channel(BTreeMap::new());
         let tell_open = Arc::new(tell_open);
@@ -184,12 +199,19 @@ impl Server {
                     if let Some(leaf) = leaf.clone() {
                         tell_open.send_modify(|open| drop(open.insert(connection, leaf)));
                     }
-                    let service = service_fn(|request| {
-                        converse(request, leaf.clone(), connection, &log, &answerer)
+                    let service = service_fn(move |request| {
+                        let (log, answerer) = (Arc::clone(&log), Arc::clone(&answerer));
+                        converse(request, leaf.clone(), connection, log, answerer)
                     });
-                    let _ = hyper::server::conn::http1::Builder::new()
-                        .serve_connection(TokioIo::new(tls), service)
-                        .await;
+                    if tls.get_ref().1.alpn_protocol() == Some(b"h2") {
+                        let _ = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                            .serve_connection(TokioIo::new(tls), service)
+                            .await;
+                    } else {
+                        let _ = hyper::server::conn::http1::Builder::new()
+                            .serve_connection(TokioIo::new(tls), service)
+                            .await;
+                    }
                     tell_open.send_modify(|open| drop(open.remove(&connection)));
                 });
             }
@@ -228,8 +250,8 @@ async fn converse(
     request: Request<Incoming>,
     leaf: Option<Leaf>,
     connection: usize,
-    log: &Mutex<Vec<Seen>>,
-    answerer: &Answerer,
+    log: Arc<Mutex<Vec<Seen>>>,
+    answerer: Answerer,
 ) -> Result<Response<Body>, Infallible> {
     let (head, body) = request.into_parts();
     let body = body
@@ -243,7 +265,7 @@ async fn converse(
     });
     let seen = Seen {
         method: head.method.to_string(),
-        path: head.uri.to_string(),
+        path: head.uri.path_and_query().unwrap().to_string(),
         body: String::from_utf8(body.to_vec()).unwrap(),
         leaf,
         token,

@@ -2,13 +2,12 @@
 
 use crate::args::controllers::ControllersArgs;
 use crate::args::signing::SigningDuration;
+use crate::kube_client::Connected;
 use crate::shutdown::Shutdown;
 use crate::up::entropy;
 use crate::{config, kube_client, observe};
 use anyhow::{Context, Result};
 use everleaf_agent::Environment;
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -29,15 +28,9 @@ pub(crate) fn run(args: &ControllersArgs) -> Result<ExitCode> {
     super::runtime()?.block_on(async {
         let shutdown = Shutdown::on_signals()?;
         let mut config = validated.config;
-        let client_config = client_config(&args.kubeconfig).await?;
-        config.server_host = client_config
-            .cluster_url
-            .authority()
-            .map(ToString::to_string)
-            .unwrap_or_default();
+        let Connected { client, host } = kube_client::connect(&args.kubeconfig)?;
+        config.server_host = host;
         tracing::info!(server = config.server_host, "controllers start");
-        let client = kube_client::connect(client_config)
-            .with_context(|| format!("kubeconfig {} cannot be used", args.kubeconfig.display()))?;
         if let Some(address) = args.metrics_bind_address {
             observe::start(address, Arc::clone(&config.telemetry)).await?;
         }
@@ -73,58 +66,4 @@ fn tell_ignored(flags: &[&str]) {
              the ClusterRole system:controller:certificate-controller"
         );
     }
-}
-
-pub(crate) async fn client_config(path: &Path) -> Result<kube::Config> {
-    let shown = path.display();
-    // Its own words for a missing file would be the library's.
-    std::fs::File::open(path).with_context(|| {
-        format!("cannot read kubeconfig {shown}; give one that names the API server (--kubeconfig)")
-    })?;
-    let kubeconfig =
-        Kubeconfig::read_from(path).with_context(|| format!("cannot use kubeconfig {shown}"))?;
-    let authority = authority_file(&kubeconfig);
-    let mut config =
-        kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
-            .await
-            .with_context(|| format!("kubeconfig {shown} cannot be used"))?;
-    let is_https = config.cluster_url.scheme_str() == Some("https");
-    if is_https && config.root_cert.is_none() && !config.accept_invalid_certs {
-        tracing::warn!(
-            "kubeconfig {shown} names no certificate-authority: the server's certificate must be signed by an authority \
-             that this host trusts anyway; name the cluster's in certificate-authority-data"
-        );
-    }
-    config.root_cert_file = authority;
-    // The loops have their own queue and back-off.
-    config.default_retry = false;
-    Ok(config)
-}
-
-/// The file of the current cluster's authorities, if they are in one.
-fn authority_file(kubeconfig: &Kubeconfig) -> Option<PathBuf> {
-    let current = kubeconfig.current_context.as_ref()?;
-    let context = kubeconfig
-        .contexts
-        .iter()
-        .find(|named| named.name == *current)?
-        .context
-        .as_ref()?;
-    let cluster = kubeconfig
-        .clusters
-        .iter()
-        .find(|named| named.name == context.cluster)?
-        .cluster
-        .as_ref()?;
-    let is_given = |text: &&String| !text.is_empty();
-    if cluster
-        .certificate_authority_data
-        .as_ref()
-        .filter(is_given)
-        .is_some()
-    {
-        return None;
-    }
-    let path = cluster.certificate_authority.as_ref().filter(is_given)?;
-    Some(PathBuf::from(path))
 }

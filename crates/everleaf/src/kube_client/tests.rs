@@ -1,5 +1,5 @@
 use super::*;
-use everleaf_pki::{Issuer, KeyAlgorithm, PrivateKey, Subject, Template, Usage};
+use everleaf_pki::{Credential, Issuer, KeyAlgorithm, Leaf, PrivateKey, Subject, Template, Usage};
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
@@ -17,12 +17,12 @@ fn authority(name: &str) -> Issuer {
     .unwrap()
 }
 
-/// A server of `issuer` that answers every request with the token it got. One connection, one request.
-fn serve(issuer: &Issuer) -> u16 {
+/// A credential of `issuer` for `name`, at 127.0.0.1 if it is a server's.
+fn credential(issuer: &Issuer, name: &str, usage: Usage, serial: u8) -> Credential {
     let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
     let template = Template {
         subject: Subject {
-            common_name: "server".into(),
+            common_name: name.into(),
             organizations: vec![],
         },
         ip_addresses: vec!["127.0.0.1".parse().unwrap()],
@@ -33,16 +33,26 @@ fn serve(issuer: &Issuer) -> u16 {
         .issue_own(
             &template,
             key.public_key(),
-            &[Usage::ServerAuth],
-            [2; 16],
+            &[usage],
+            [serial; 16],
             from.parse().unwrap(),
             to.parse().unwrap(),
         )
         .unwrap();
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    Credential::new(chain, key).unwrap()
+}
+
+/// A server of `issuer` that answers every request with the token, and the name in the client certificate, that it got.
+/// One connection, one request.
+fn serve(issuer: &Issuer) -> u16 {
+    let shown = credential(issuer, "server", Usage::ServerAuth, 2);
+    let (chain, key) = (shown.chain(), shown.key());
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let possession = everleaf_tls::PossessionOnly::new(vec![], &provider);
+    let _ = provider.install_default();
     let der = rustls::pki_types::PrivatePkcs8KeyDer::from(key.to_pkcs8_der().to_vec());
     let config = rustls::ServerConfig::builder()
-        .with_no_client_auth()
+        .with_client_cert_verifier(Arc::new(possession))
         .with_single_cert(
             vec![CertificateDer::from(chain.leaf().der().to_vec())],
             der.into(),
@@ -64,7 +74,13 @@ fn serve(issuer: &Issuer) -> u16 {
             let token = head
                 .lines()
                 .find_map(|line| line.strip_prefix("authorization: "));
-            let token = token.unwrap_or("none");
+            let leaf = stream
+                .conn
+                .peer_certificates()
+                .and_then(|chain| chain.first());
+            let name = leaf.map(|der| Leaf::from_der(der).unwrap().subject().common_name.clone());
+            let name = name.unwrap_or_default();
+            let token = format!("{}{name}", token.unwrap_or_default());
             let _ = write!(
                 stream,
                 "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{token}",
@@ -79,20 +95,22 @@ fn serve(issuer: &Issuer) -> u16 {
 
 use rustls::pki_types::CertificateDer;
 
-async fn client(dir: &Path, port: u16) -> Result<kube::Client> {
+fn client(dir: &Path, port: u16, user: &str) -> Result<kube::Client> {
     let text = format!(
         "clusters: [{{name: c, cluster: {{server: 'https://127.0.0.1:{port}', certificate-authority: ca.crt}}}}]\n\
-         users: [{{name: u, user: {{tokenFile: token}}}}]\n\
+         users: [{{name: u, user: {{{user}}}}}]\n\
          contexts: [{{name: x, context: {{cluster: c, user: u}}}}]\n\
          current-context: x\n"
     );
     let path = dir.join("k.conf");
     std::fs::write(&path, text).unwrap();
-    connect(crate::cmd::controllers::client_config(&path).await?)
+    let connected = connect(&path)?;
+    assert_eq!(connected.host, format!("127.0.0.1:{port}"));
+    Ok(connected.client)
 }
 
 async fn ask(client: &kube::Client) -> Result<String, String> {
-    let request = http::Request::get("/").body(Vec::new()).unwrap();
+    let request = Request::get("/").body(Vec::new()).unwrap();
     let answer = client.request_text(request).await;
     answer.map_err(|error| crate::failure::chain(&error.into()))
 }
@@ -104,7 +122,7 @@ async fn files_are_read_again_and_a_refusal_is_said() {
     let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
     write("token", "one\n");
     write("ca.crt", &right.certificate_pem());
-    let client = client(dir.path(), serve(&right)).await.unwrap();
+    let client = client(dir.path(), serve(&right), "tokenFile: token").unwrap();
     assert_eq!(ask(&client).await.unwrap(), "Bearer one");
     write("token", " two \n\n");
     assert_eq!(ask(&client).await.unwrap(), "Bearer two");
@@ -121,4 +139,51 @@ async fn files_are_read_again_and_a_refusal_is_said() {
     // Half written: what it held before is still believed.
     write("ca.crt", "");
     assert_eq!(ask(&client).await.unwrap(), "Bearer two");
+}
+
+/// A renewed certificate is used without a restart; half of one is not.
+#[tokio::test]
+async fn a_replaced_client_certificate_is_the_next_one_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let issuer = authority("ca");
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    let show = |name: &str, serial| {
+        let credential = credential(&issuer, name, Usage::ClientAuth, serial);
+        write("tls.key", &credential.key().to_pem());
+        write("tls.crt", &credential.chain().to_pem());
+    };
+    write("ca.crt", &issuer.certificate_pem());
+    show("one", 3);
+    let user = "client-certificate: tls.crt, client-key: tls.key";
+    let client = client(dir.path(), serve(&issuer), user).unwrap();
+    assert_eq!(ask(&client).await.unwrap(), "one");
+    show("two", 4);
+    assert_eq!(ask(&client).await.unwrap(), "two");
+    write("tls.crt", "");
+    assert_eq!(ask(&client).await.unwrap(), "two");
+    show("three", 5);
+    assert_eq!(ask(&client).await.unwrap(), "three");
+}
+
+#[test]
+fn what_cannot_be_used_at_start_names_its_file() {
+    let dir = tempfile::tempdir().unwrap();
+    for (user, expected) in [
+        ("tokenFile: token", "cannot read the token"),
+        (
+            "client-certificate: a, client-key: b",
+            "cannot read the client certificate",
+        ),
+        ("exec: {}", "k.conf"),
+    ] {
+        let error = client(dir.path(), 1, user).err().unwrap();
+        let text = crate::failure::chain(&error);
+        assert!(text.contains(expected) && text.contains("k.conf"), "{text}");
+    }
+    let error = connect(Path::new("/nonexistent/k.conf")).err().unwrap();
+    let text = crate::failure::chain(&error);
+    assert!(
+        text.contains("give one that names the API server (--kubeconfig): No such file"),
+        "{text}"
+    );
 }

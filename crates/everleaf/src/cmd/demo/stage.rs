@@ -9,7 +9,6 @@ use everleaf_agent::{Bootstrap, Clock, Config, OffsetClock, SystemClock};
 use everleaf_pki::{Credential, Leaf};
 use everleaf_rotation::{Kind, Notice};
 use jiff::Timestamp;
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -45,7 +44,7 @@ impl Stage {
         };
         let clock = Arc::new(SystemClock::new());
         let system = System::start(&dir, &settings, clock.clone()).await?;
-        let admin = client(&dir.path(ADMIN)).await?;
+        let admin = client(&dir.path(ADMIN))?;
         Ok(Self {
             root: dir.root().to_owned(),
             system,
@@ -145,11 +144,8 @@ impl Stage {
 }
 
 /// A client with a kubeconfig's identity.
-async fn client(kubeconfig: &Path) -> Result<kube::Client> {
-    let kubeconfig = Kubeconfig::read_from(kubeconfig)?;
-    let options = KubeConfigOptions::default();
-    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await?;
-    crate::kube_client::connect(config)
+fn client(kubeconfig: &Path) -> Result<kube::Client> {
+    Ok(crate::kube_client::connect(kubeconfig)?.client)
 }
 
 /// As whom, and with which certificate, the server sees the holder of a kubeconfig.
@@ -158,7 +154,7 @@ pub(super) async fn who_am_i(kubeconfig: &Path) -> Result<(String, String)> {
     let request = http::Request::post("/apis/authentication.k8s.io/v1/selfsubjectreviews")
         .header(http::header::CONTENT_TYPE, "application/json")
         .body(serde_json::to_vec(&review)?)?;
-    let answer: Value = client(kubeconfig).await?.request(request).await?;
+    let answer: Value = client(kubeconfig)?.request(request).await?;
     let user = &answer["status"]["userInfo"];
     let credential = &user["extra"]["authentication.kubernetes.io/credential-id"][0];
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
