@@ -143,6 +143,17 @@ impl FailedStep {
     }
 }
 
+/// What a decision against a request says about the names and addresses in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RefusedNames {
+    /// It names all of them: there is nothing to ask for without them.
+    All,
+    /// It names these: they are left out from now on, until other names are wanted.
+    LeftOut(Vec<String>),
+    /// It names none of them.
+    Unnamed,
+}
+
 /// Something worth telling.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -296,6 +307,8 @@ pub enum Notice {
         reason: String,
         /// Condition message.
         message: String,
+        /// Which names of the request it is about.
+        names: RefusedNames,
         /// Until a new request may be made.
         wait: Duration,
     },
@@ -387,6 +400,10 @@ impl Notice {
             | Self::LeafDiffers { .. }
             | Self::NotYetValid { .. }
             | Self::PendingDiscarded { .. }
+            | Self::RequestDecided {
+                names: RefusedNames::LeftOut(_),
+                ..
+            }
             | Self::RequestGone { .. }
             | Self::RequestUndecided { .. }
             | Self::Reverted { .. }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use everleaf_api::duration::human;
 use everleaf_api::meta::format_time;
-use everleaf_rotation::notice::{Block, FailedStep, LeafSummary, StuckReason};
+use everleaf_rotation::notice::{Block, FailedStep, LeafSummary, RefusedNames, StuckReason};
 use everleaf_rotation::{CredentialChoice, Finding, Kind, Notice, RequestName};
 
 /// One line: what to say, and the fields that go with it.
@@ -81,16 +81,12 @@ fn about_request(notice: &Notice) -> Option<Line<'_>> {
             condition,
             reason,
             message,
+            names,
             wait,
-        } => Line::with_request(
-            name,
-            format!(
-                "certificate signing request is {}, reason: {reason:?}, message: {message:?}; a \
-                 new one may be made in {}",
-                condition.to_lowercase(),
-                span(*wait)
-            ),
-        ),
+        } => {
+            let words = format!("reason: {reason:?}, message: {message:?}");
+            Line::with_request(name, decided(condition, &words, names, *wait))
+        }
         Notice::RequestGone { name } => {
             Line::with_request(name, "certificate signing request was deleted or replaced")
         }
@@ -247,6 +243,34 @@ fn installed(kind: Kind, is_replacement: bool, leaf: &LeafSummary) -> String {
     format!("{what}; rotation deadline {}", format_time(leaf.deadline))
 }
 
+fn decided(condition: &str, words: &str, names: &RefusedNames, wait: Duration) -> String {
+    let verdict = condition.to_lowercase();
+    match names {
+        RefusedNames::LeftOut(names) => {
+            let who = if condition == "Denied" {
+                "an approver denied"
+            } else {
+                "the signer failed"
+            };
+            let them = if names.len() == 1 { "it" } else { "them" };
+            format!(
+                "{who} the certificate signing request because of {}, {words}; the next request leaves {them} out, until \
+                 the node's addresses change or the agent is restarted",
+                names.join(", ")
+            )
+        }
+        RefusedNames::All => format!(
+            "certificate signing request is {verdict}, {words}: this refuses every name and address of the node, and \
+             there is nothing to ask for without them; a new one may be made in {}",
+            span(wait)
+        ),
+        RefusedNames::Unnamed => format!(
+            "certificate signing request is {verdict}, {words}; a new one may be made in {}",
+            span(wait)
+        ),
+    }
+}
+
 fn not_this_nodes(holder: &str, wanted: &str, next: Option<&CredentialChoice>) -> String {
     let whose = format!(
         "the certificate in the cert dir is {holder:?}'s, and this node is {wanted:?} (was the host renamed, or its \
@@ -357,6 +381,33 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_refused_name_is_told_with_who_refused_it() {
+        let decided = |condition, names| {
+            let notice = Notice::RequestDecided {
+                name: RequestName::new("r"),
+                condition,
+                reason: "R".to_owned(),
+                message: "a_b is bad".to_owned(),
+                names,
+                wait: Duration::from_secs(300),
+            };
+            of(Kind::Serving, &notice).text
+        };
+        let left_out = || RefusedNames::LeftOut(vec!["a_b".to_owned()]);
+        assert_eq!(
+            decided("Denied", left_out()),
+            "an approver denied the certificate signing request because of a_b, reason: \"R\", message: \"a_b is bad\"; \
+             the next request leaves it out, until the node's addresses change or the agent is restarted"
+        );
+        assert!(decided("Failed", left_out()).starts_with("the signer failed the"));
+        let all = decided("Denied", RefusedNames::All);
+        assert!(
+            all.contains("nothing to ask for without them; a new one may be made in 5m"),
+            "{all}"
+        );
+    }
+
     /// What people search for in a kubelet's log is found in ours.
     #[test]
     fn the_kubelets_search_words_are_there() {
@@ -395,6 +446,7 @@ mod tests {
                     condition: "Denied",
                     reason: "R".to_owned(),
                     message: "no".to_owned(),
+                    names: RefusedNames::Unnamed,
                     wait: Duration::from_secs(300),
                 },
                 "is denied, reason: \"R\", message: \"no\"; a new one may be made in 5m",

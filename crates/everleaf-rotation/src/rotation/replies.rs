@@ -2,7 +2,7 @@
 
 use super::trust::REFUSALS_MAX;
 use super::verdict::{Verdict, judge};
-use super::{Kind, Rotation, Step};
+use super::{Kind, Rotation, Step, refused_names};
 use crate::backoff::Schedule;
 use crate::effect::{CredentialChoice, Effect};
 use crate::event::{
@@ -252,14 +252,24 @@ impl Rotation {
         reason: String,
         message: String,
     ) {
-        let wait = self.wait_after_decision(now);
         if let Some(pending) = &self.pending {
             let name = pending.name.clone();
+            let text = format!("{reason} {message}");
+            let (names, rest) = refused_names::judge(&pending.template, &text);
+            let wait = match rest {
+                // At once: each round leaves out one name at least, and the limit on requests holds.
+                Some(rest) => {
+                    self.template = Some(rest);
+                    Duration::ZERO
+                }
+                None => self.wait_after_decision(now),
+            };
             self.tell(Notice::RequestDecided {
                 name,
                 condition,
                 reason,
                 message,
+                names,
                 wait,
             });
         }

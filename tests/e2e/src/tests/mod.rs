@@ -11,6 +11,7 @@ mod kubectl_verbs;
 mod renewal;
 mod second_node;
 mod serving_files;
+mod serving_requests;
 
 use everleaf_stage::runner::Test;
 
@@ -28,6 +29,7 @@ pub(crate) fn all() -> Vec<&'static Test> {
         crash::TESTS,
         bad_input::TESTS,
         serving_files::TESTS,
+        serving_requests::TESTS,
     ]
     .into_iter()
     .flatten()
