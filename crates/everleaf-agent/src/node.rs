@@ -8,9 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use everleaf_pki::{Credential, KeyAlgorithm, SignerName, SystemKeySource, Usage};
+use everleaf_rotation::notice::LeafSummary;
+use everleaf_rotation::overdue::Waiting;
 use everleaf_rotation::store::dir::CertDir;
 use everleaf_rotation::{
     CertStore, Event, Kind, Monotonic, NAP_MAX, Notice, Now, Phase, Rotation, Standing, StoreError,
+    overdue,
 };
 use futures_util::future::AbortHandle;
 use futures_util::stream::FuturesUnordered;
@@ -137,6 +140,9 @@ impl Node {
             );
         }
         let metrics = Arc::new(Metrics::new());
+        if !config.client {
+            metrics.go_without_client();
+        }
         Ok(Self {
             client: ApiClient::new(Arc::clone(&clock)),
             cluster: Arc::new(choice.cluster),
@@ -188,6 +194,10 @@ impl Node {
         let now = self.clock.now();
         let machine = self.machine(kind);
         let rotation = &machine.rotation;
+        let dates = rotation.current().map(|leaf| LeafSummary::of(leaf).dates());
+        let request = Waiting::of(rotation.pending());
+        let overdue = overdue(dates, request, now.wall);
+        machine.teller.watch(overdue.as_ref(), now);
         let is_settled = rotation.phase() == Phase::Waiting
             && (kind == Kind::Serving || rotation.is_confirmed());
         if !is_settled {
@@ -217,8 +227,11 @@ impl Node {
                 self.machine(kind).rotation.handle_event(now, event);
             }
         }
-        let is_healthy = self.machine(kind).rotation.is_server_healthy();
+        let rotation = &self.machine(kind).rotation;
+        let is_healthy = rotation.is_server_healthy();
+        let request = Waiting::of(rotation.pending());
         self.metrics.set_server_healthy(kind, is_healthy);
+        self.metrics.set_request(kind, request);
     }
 
     fn tell(&mut self, kind: Kind, notice: &Notice) {

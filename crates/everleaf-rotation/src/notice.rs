@@ -3,6 +3,7 @@
 
 use crate::effect::CredentialChoice;
 use crate::event::RefusalClass;
+use crate::overdue::Dates;
 use crate::standing::Standing;
 use crate::store::{Finding, RequestName, RequestUid};
 use everleaf_pki::{Fingerprint, Leaf, Serial};
@@ -33,6 +34,14 @@ impl LeafSummary {
             not_before: leaf.not_before(),
             not_after: leaf.not_after(),
             deadline: crate::deadline::rotation_deadline(leaf),
+        }
+    }
+
+    /// When it is due, and when it ends.
+    pub fn dates(&self) -> Dates {
+        Dates {
+            deadline: self.deadline,
+            not_after: self.not_after,
         }
     }
 }
