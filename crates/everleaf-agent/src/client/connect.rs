@@ -187,7 +187,9 @@ fn tls_config(access: &Access, clock: &Arc<dyn Clock>) -> Result<ClientConfig, F
         Identity::Certificate(presentable) => builder.with_client_cert_resolver(Arc::new(
             rustls::sign::SingleCertAndKey::from(presentable.certified_key()),
         )),
-        Identity::Token(_) | Identity::Anonymous => builder.with_no_client_auth(),
+        Identity::Token(_) | Identity::Exec(_) | Identity::Anonymous => {
+            builder.with_no_client_auth()
+        }
     };
     config.resumption = rustls::client::Resumption::disabled();
     Ok(config)

@@ -4,6 +4,7 @@ mod bad_input;
 mod client_certificates;
 mod clock;
 mod crash;
+mod credential_plugin;
 mod demo;
 mod first_start;
 mod for_kubelets;
@@ -27,6 +28,7 @@ pub(crate) fn all() -> Vec<&'static Test> {
         for_kubelets::TESTS,
         client_certificates::TESTS,
         crash::TESTS,
+        credential_plugin::TESTS,
         bad_input::TESTS,
         serving_files::TESTS,
         serving_requests::TESTS,
