@@ -435,7 +435,8 @@ fn new_machine(
         manager = kind.as_str(),
         node = config.node_name,
         cert_dir = %config.cert_dir.display(),
-        "certificate rotation is on"
+        "{}",
+        undertaking(kind, config)
     );
     Machine {
         rotation: Rotation::new(machine_config(config, kind, algorithm), seed()),
@@ -446,6 +447,16 @@ fn new_machine(
         waiting: None,
         teller: Teller::new(kind),
         last_failure: None,
+    }
+}
+
+/// What this process is about to do for the certificate of `kind`.
+fn undertaking(kind: Kind, config: &Config) -> &'static str {
+    match kind {
+        Kind::Client if !config.renews => {
+            "a certificate is fetched where none is good, and not renewed before it ends: certificate rotation is off"
+        }
+        _ => "certificate rotation is on",
     }
 }
 
@@ -484,4 +495,24 @@ fn machine_config(
 /// Jitter only: the standard library's own randomness is enough.
 fn seed() -> u64 {
     std::hash::RandomState::new().build_hasher().finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rotation_is_on_only_where_it_is() {
+        let mut config = Config::for_node("n1", "/k".into(), "/d".into());
+        assert_eq!(
+            undertaking(Kind::Client, &config),
+            "certificate rotation is on"
+        );
+        config.renews = false;
+        assert!(undertaking(Kind::Client, &config).ends_with("certificate rotation is off"));
+        assert_eq!(
+            undertaking(Kind::Serving, &config),
+            "certificate rotation is on"
+        );
+    }
 }

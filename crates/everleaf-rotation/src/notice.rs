@@ -82,7 +82,7 @@ impl Cause {
             Self::Deadline => "the rotation deadline has come",
             Self::Expired => "the certificate has expired by this host's clock",
             Self::Refused => "the server refuses the certificate",
-            Self::Template => "the certificate lacks something that is wanted",
+            Self::Template => "the certificate is not what is wanted",
         }
     }
 }
@@ -171,6 +171,8 @@ pub enum Notice {
     AttemptBegan {
         /// Why.
         cause: Cause,
+        /// What the certificate lacks, when that is why.
+        lack: Option<String>,
     },
     /// Nothing can be asked for, or asked with; told once until it ends.
     Blocked {
@@ -344,6 +346,8 @@ pub enum Notice {
         uid: RequestUid,
         /// With what it was authenticated.
         credential: CredentialChoice,
+        /// It was there already, made earlier by this node with the same key.
+        existed: bool,
     },
     /// Nobody decided within the limit; the same request stays.
     RequestUndecided {

@@ -237,14 +237,14 @@ fn tls_failure(cluster: &Cluster, now: Timestamp, error: &std::io::Error) -> Fai
 
 /// What is wrong with a server's certificate, and what to do, to whoever connects with a kubeconfig.
 pub fn refusal_text(refusal: &Refusal, now: Timestamp) -> String {
+    let now = everleaf_api::meta::format_time(now);
     match refusal {
         Refusal::Leaf(Fault::Expired(not_after)) => format!(
             "its certificate ended at {not_after}, and the clock of this node reads {now}: set the clock if it is \
-             wrong, else renew the server's certificate; still trying"
+             wrong, else renew the server's certificate"
         ),
         Refusal::Leaf(Fault::NotYetValid(not_before)) => format!(
-            "its certificate begins at {not_before}, and the clock of this node reads {now}: set the clock; still \
-             trying"
+            "its certificate begins at {not_before}, and the clock of this node reads {now}: set the clock"
         ),
         // A bad signature is what another authority of the same name gives.
         Refusal::UnknownAuthority(None | Some(Fault::Signature(_))) => {
@@ -255,7 +255,7 @@ pub fn refusal_text(refusal: &Refusal, now: Timestamp) -> String {
             format!(
                 "the authority of its certificate is not in force: {fault}, and the clock of this node reads {now}: \
                  set the clock if it is wrong, else renew the authority and give this node the new one \
-                 (certificate-authority); still trying"
+                 (certificate-authority)"
             )
         }
         Refusal::Host { .. } => format!(
@@ -303,5 +303,27 @@ impl ServerCertVerifier for DangerouslyAnybody {
 
     fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
         self.0.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_told_to_the_second() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let end = Fault::Expired(at("2026-01-01T00:00:00Z"));
+        let now = at("2026-01-02T03:04:05.678901234Z");
+        for refusal in [
+            Refusal::Leaf(end.clone()),
+            Refusal::UnknownAuthority(Some(end)),
+            Refusal::Leaf(Fault::NotYetValid(at("2027-01-01T00:00:00Z"))),
+        ] {
+            let text = refusal_text(&refusal, now);
+            assert!(text.contains("reads 2026-01-02T03:04:05Z"), "{text}");
+            // Whoever is told may have tried for the last time.
+            assert!(!text.contains("still trying"), "{text}");
+        }
     }
 }

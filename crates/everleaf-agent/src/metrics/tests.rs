@@ -239,6 +239,7 @@ fn the_text_has_one_type_per_family_and_no_object_names() {
             name: RequestName::new("node-csr-secretive"),
             uid: RequestUid::new("uid"),
             credential: everleaf_rotation::CredentialChoice::Current,
+            existed: false,
         },
     );
     metrics.record_clock_step();

@@ -262,6 +262,7 @@ mod tests {
                     name: RequestName::new("r"),
                     uid: everleaf_rotation::RequestUid::new("u"),
                     credential: everleaf_rotation::CredentialChoice::Current,
+                    existed: false,
                 },
                 Severity::Info,
             ),
@@ -373,6 +374,7 @@ mod tests {
         let mut teller = Teller::new(Kind::Client);
         let began = Notice::AttemptBegan {
             cause: Cause::Deadline,
+            lack: None,
         };
         assert_eq!(teller.severity(&began, "", at(0)), Severity::Info);
         teller.tell(&failed("disk full"), at(0));

@@ -64,17 +64,15 @@ fn about_request(notice: &Notice) -> Option<Line<'_>> {
             name,
             uid,
             credential,
+            existed,
         } => Line {
             uid: Some(uid.as_str()),
-            ..Line::with_request(
-                name,
-                format!("certificate signing request created, authenticated by the {credential}"),
-            )
+            ..Line::with_request(name, submitted(*existed, *credential))
         },
         Notice::RequestPrepared { name } => Line::with_request(name, "key and request are on disk"),
         Notice::RequestResumed { name } => Line::with_request(
             name,
-            "certificate signing request already exists, reusing it",
+            "a certificate signing request of an earlier start is on disk: going on with it",
         ),
         Notice::RequestDecided {
             name,
@@ -192,7 +190,10 @@ fn about_clock(notice: &Notice) -> Option<Line<'_>> {
 
 fn about_work(notice: &Notice) -> Line<'_> {
     Line::plain(match notice {
-        Notice::AttemptBegan { cause } => format!("Rotating certificates: {}", cause.as_str()),
+        Notice::AttemptBegan { cause, lack } => match lack {
+            Some(lack) => format!("Rotating certificates: {}: {lack}", cause.as_str()),
+            None => format!("Rotating certificates: {}", cause.as_str()),
+        },
         Notice::Blocked { block, wait } => match wait {
             Some(wait) => format!(
                 "no request is made: {}, for {}",
@@ -241,6 +242,15 @@ fn installed(kind: Kind, is_replacement: bool, leaf: &LeafSummary) -> String {
         (Kind::Serving, false) => "the first serving certificate is in place",
     };
     format!("{what}; rotation deadline {}", format_time(leaf.deadline))
+}
+
+fn submitted(existed: bool, credential: CredentialChoice) -> String {
+    let what = if existed {
+        "certificate signing request already exists, reusing it"
+    } else {
+        "certificate signing request created"
+    };
+    format!("{what}, authenticated by the {credential}")
 }
 
 fn decided(condition: &str, words: &str, names: &RefusedNames, wait: Duration) -> String {
@@ -382,6 +392,35 @@ mod tests {
     }
 
     #[test]
+    fn what_is_said_is_so() {
+        let name = || RequestName::new("r");
+        let submitted = |existed| {
+            let notice = Notice::RequestSubmitted {
+                name: name(),
+                uid: RequestUid::new("u"),
+                credential: CredentialChoice::Bootstrap,
+                existed,
+            };
+            of(Kind::Client, &notice).text
+        };
+        assert!(
+            submitted(true).starts_with("certificate signing request already exists, reusing it")
+        );
+        assert!(submitted(false).starts_with("certificate signing request created, "));
+        // Whether the server has it is not known yet.
+        let resumed = of(Kind::Client, &Notice::RequestResumed { name: name() }).text;
+        assert!(!resumed.contains("already exists"), "{resumed}");
+        let began = Notice::AttemptBegan {
+            cause: Cause::Template,
+            lack: Some("DNS name x is missing".to_owned()),
+        };
+        assert_eq!(
+            of(Kind::Serving, &began).text,
+            "Rotating certificates: the certificate is not what is wanted: DNS name x is missing"
+        );
+    }
+
+    #[test]
     fn a_refused_name_is_told_with_who_refused_it() {
         let decided = |condition, names| {
             let notice = Notice::RequestDecided {
@@ -417,6 +456,7 @@ mod tests {
             (
                 Notice::AttemptBegan {
                     cause: Cause::Deadline,
+                    lack: None,
                 },
                 "Rotating certificates",
             ),
@@ -425,6 +465,7 @@ mod tests {
                     name: name.clone(),
                     uid: RequestUid::new("u"),
                     credential: CredentialChoice::Bootstrap,
+                    existed: false,
                 },
                 "request created",
             ),

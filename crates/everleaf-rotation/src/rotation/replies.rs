@@ -10,7 +10,7 @@ use crate::event::{
 };
 use crate::notice::{FailedStep, LeafSummary, Notice};
 use crate::store::{PendingRequest, RequestUid};
-use crate::time::Now;
+use crate::time::{Now, whole_seconds};
 use everleaf_pki::Chain;
 use jiff::Timestamp;
 use std::time::Duration;
@@ -28,9 +28,9 @@ impl Rotation {
         outcome: SubmitOutcome,
     ) {
         match outcome {
-            SubmitOutcome::Created { uid, .. } => self.take_handle(now, credential, uid),
+            SubmitOutcome::Created { uid, .. } => self.take_handle(now, credential, uid, false),
             SubmitOutcome::AlreadyExists(existing) => match unusable(&existing, now.wall) {
-                None => self.take_handle(now, credential, existing.uid),
+                None => self.take_handle(now, credential, existing.uid, true),
                 Some(reason) => self.rekey(now, reason),
             },
             SubmitOutcome::Refused(refusal) => self.take_submit_refusal(now, credential, refusal),
@@ -38,7 +38,13 @@ impl Rotation {
     }
 
     /// The object exists on the server, under this UID.
-    fn take_handle(&mut self, now: Now, credential: CredentialChoice, uid: RequestUid) {
+    fn take_handle(
+        &mut self,
+        now: Now,
+        credential: CredentialChoice,
+        uid: RequestUid,
+        existed: bool,
+    ) {
         self.is_server_healthy = true;
         self.stuck = None;
         self.accepted_as(now, credential);
@@ -53,6 +59,7 @@ impl Rotation {
             name,
             uid,
             credential,
+            existed,
         });
     }
 
@@ -233,8 +240,9 @@ impl Rotation {
             }
             Verdict::TooEarly(wait) => {
                 let reason = format!(
-                    "it begins at {}, after the server's date {server_date}; it is asked for again then",
-                    leaf.not_before
+                    "it begins at {}, after the server's date {}; it is asked for again then",
+                    leaf.not_before,
+                    whole_seconds(server_date)
                 );
                 self.tell(Notice::LeafRejected { leaf, reason });
                 let wait = wait
