@@ -194,15 +194,16 @@ impl Node {
         let now = self.clock.now();
         let machine = self.machine(kind);
         let rotation = &machine.rotation;
+        let is_settled = rotation.phase() == Phase::Waiting
+            && (kind == Kind::Serving || rotation.is_confirmed());
+        let has_ended = rotation.standing(now.wall) == Standing::Expired;
         let dates = rotation.current().map(|leaf| LeafSummary::of(leaf).dates());
         let request = Waiting::of(rotation.pending());
         let overdue = overdue(dates, request, now.wall);
-        machine.teller.watch(overdue.as_ref(), now);
-        let is_settled = rotation.phase() == Phase::Waiting
-            && (kind == Kind::Serving || rotation.is_confirmed());
+        let teller = &mut machine.teller;
+        teller.watch(overdue.as_ref(), now, !is_settled);
         if !is_settled {
-            let has_ended = rotation.standing(now.wall) == Standing::Expired;
-            machine.teller.remind(now, has_ended);
+            teller.remind(now, has_ended);
         }
     }
 

@@ -312,7 +312,7 @@ pub enum Notice {
     RequestDecided {
         /// The request.
         name: RequestName,
-        /// `Denied` or `Failed`.
+        /// `Denied` or `Failed`; `Refused` when the API server did not take it because of its names.
         condition: &'static str,
         /// Condition reason.
         reason: String,

@@ -276,6 +276,7 @@ fn whole_seconds(span: SignedDuration) -> f64 {
 fn reason(class: &RefusalClass) -> &'static str {
     match class {
         RefusalClass::Forbidden { .. } => "forbidden",
+        RefusalClass::Invalid => "invalid",
         RefusalClass::NotServed => "not_served",
         RefusalClass::Other => "other",
         RefusalClass::RateLimited { .. } => "rate_limited",

@@ -150,22 +150,28 @@ impl Teller {
     }
 
     /// Tells what is overdue, when that changes, and now and then while it lasts.
-    pub(crate) fn watch(&mut self, overdue: Option<&Overdue>, now: Now) {
+    /// `is_reminded`: what fails is told again as well.
+    pub(crate) fn watch(&mut self, overdue: Option<&Overdue>, now: Now, is_reminded: bool) {
         let manager = self.kind.as_str();
-        match self.news(overdue, now) {
+        match self.news(overdue, now, is_reminded) {
             None => {}
             Some((Severity::Error, text)) => tracing::error!(manager, "{text}"),
             Some((_, text)) => tracing::warn!(manager, "{text}"),
         }
     }
 
-    fn news(&mut self, overdue: Option<&Overdue>, now: Now) -> Option<(Severity, String)> {
+    fn news(
+        &mut self,
+        overdue: Option<&Overdue>,
+        now: Now,
+        is_reminded: bool,
+    ) -> Option<(Severity, String)> {
         let Some(overdue) = overdue else {
             self.overdue = None;
             return None;
         };
         let has_ended = matches!(overdue, Overdue::Ended { .. });
-        if has_ended && self.trouble.is_some() {
+        if has_ended && is_reminded && self.trouble.is_some() {
             // The reminder of what fails says so.
             return None;
         }
@@ -323,7 +329,7 @@ mod tests {
             request: Some(request()),
         };
         let mut severity =
-            |overdue: Option<&Overdue>, minute| Some(teller.news(overdue, at(minute))?.0);
+            |overdue: Option<&Overdue>, minute| Some(teller.news(overdue, at(minute), true)?.0);
         let warning = Some(Severity::Warning);
         assert_eq!(severity(None, 0), None);
         for (minute, expected) in [(5, warning), (6, None), (14, None), (15, warning)] {
@@ -359,12 +365,16 @@ mod tests {
             "not by itself"
         );
         assert_eq!(
-            teller.news(Some(&ended), at(29)),
+            teller.news(Some(&ended), at(29), true),
             None,
             "the reminder says it"
         );
+        assert!(
+            teller.news(Some(&ended), at(29), false).is_some(),
+            "nobody else says it"
+        );
         teller.trouble = None;
-        teller.news(None, at(30));
+        teller.news(None, at(30), true);
         assert_eq!(teller.severity(&undecided, "", at(30)), Severity::Warning);
     }
 

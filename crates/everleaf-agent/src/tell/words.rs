@@ -82,7 +82,10 @@ fn about_request(notice: &Notice) -> Option<Line<'_>> {
             names,
             wait,
         } => {
-            let words = format!("reason: {reason:?}, message: {message:?}");
+            let mut words = format!("message: {message:?}");
+            if !reason.is_empty() {
+                words = format!("reason: {reason:?}, {words}");
+            }
             Line::with_request(name, decided(condition, &words, names, *wait))
         }
         Notice::RequestGone { name } => {
@@ -257,10 +260,10 @@ fn decided(condition: &str, words: &str, names: &RefusedNames, wait: Duration) -
     let verdict = condition.to_lowercase();
     match names {
         RefusedNames::LeftOut(names) => {
-            let who = if condition == "Denied" {
-                "an approver denied"
-            } else {
-                "the signer failed"
+            let who = match condition {
+                "Denied" => "an approver denied",
+                "Failed" => "the signer failed",
+                _ => "the API server refused",
             };
             let them = if names.len() == 1 { "it" } else { "them" };
             format!(

@@ -8,7 +8,7 @@ use crate::effect::{CredentialChoice, Effect};
 use crate::event::{
     AwaitOutcome, ConfirmOutcome, ExistingRequest, Refusal, RefusalClass, SubmitOutcome,
 };
-use crate::notice::{FailedStep, LeafSummary, Notice};
+use crate::notice::{FailedStep, LeafSummary, Notice, RefusedNames};
 use crate::store::{PendingRequest, RequestUid};
 use crate::time::{Now, whole_seconds};
 use everleaf_pki::Chain;
@@ -90,6 +90,9 @@ impl Rotation {
 
     fn take_submit_refusal(&mut self, now: Now, credential: CredentialChoice, refusal: Refusal) {
         self.is_server_healthy = refusal.class.is_server_healthy();
+        if self.take_refused_names(now, &refusal) {
+            return;
+        }
         match refusal.class {
             RefusalClass::Unauthorized => {
                 self.take_unauthorized(now, FailedStep::Submit, credential, refusal);
@@ -105,12 +108,38 @@ impl Rotation {
             }
             RefusalClass::Forbidden { .. } => self.take_forbidden(now, credential, refusal),
             RefusalClass::UsagesRejected
+            | RefusalClass::Invalid
             | RefusalClass::NotServed
             | RefusalClass::Other
             | RefusalClass::RateLimited { .. }
             | RefusalClass::Unexpected
             | RefusalClass::Unreachable => self.fail_refused(now, FailedStep::Submit, refusal),
         }
+    }
+
+    /// An admission policy may refuse a name before there is an object to decide about.
+    fn take_refused_names(&mut self, now: Now, refusal: &Refusal) -> bool {
+        let class = &refusal.class;
+        if !matches!(
+            class,
+            RefusalClass::Forbidden { .. } | RefusalClass::Invalid
+        ) {
+            return false;
+        }
+        let names = self.leave_out(&refusal.message);
+        let (RefusedNames::LeftOut(_), Some(pending)) = (&names, &self.pending) else {
+            return false;
+        };
+        self.tell(Notice::RequestDecided {
+            name: pending.name.clone(),
+            condition: "Refused",
+            reason: String::new(),
+            message: refusal.message.clone(),
+            names,
+            wait: Duration::ZERO,
+        });
+        self.discard(now, "its server refused it");
+        true
     }
 
     /// 403: the server knows the credential and does not let it ask. Another may be allowed to.
@@ -262,15 +291,11 @@ impl Rotation {
     ) {
         if let Some(pending) = &self.pending {
             let name = pending.name.clone();
-            let text = format!("{reason} {message}");
-            let (names, rest) = refused_names::judge(&pending.template, &text);
-            let wait = match rest {
+            let names = self.leave_out(&format!("{reason} {message}"));
+            let wait = match names {
                 // At once: each round leaves out one name at least, and the limit on requests holds.
-                Some(rest) => {
-                    self.template = Some(rest);
-                    Duration::ZERO
-                }
-                None => self.wait_after_decision(now),
+                RefusedNames::LeftOut(_) => Duration::ZERO,
+                RefusedNames::All | RefusedNames::Unnamed => self.wait_after_decision(now),
             };
             self.tell(Notice::RequestDecided {
                 name,
@@ -282,6 +307,18 @@ impl Rotation {
             });
         }
         self.discard(now, "it was decided against");
+    }
+
+    /// Leaves out the names of the pending request that `text` refuses, if others are left.
+    fn leave_out(&mut self, text: &str) -> RefusedNames {
+        let Some(pending) = &self.pending else {
+            return RefusedNames::Unnamed;
+        };
+        let (names, rest) = refused_names::judge(&pending.template, text);
+        if rest.is_some() {
+            self.template = rest;
+        }
+        names
     }
 
     pub(super) fn wait_after_decision(&mut self, now: Now) -> Duration {
@@ -367,7 +404,8 @@ impl Rotation {
             RefusalClass::Forbidden { .. }
             | RefusalClass::NotServed
             | RefusalClass::UsagesRejected => (Schedule::Patient, None),
-            RefusalClass::Other
+            RefusalClass::Invalid
+            | RefusalClass::Other
             | RefusalClass::Unauthorized
             | RefusalClass::Unexpected
             | RefusalClass::Unreachable => (Schedule::Attempt, None),

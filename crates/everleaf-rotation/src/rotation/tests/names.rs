@@ -85,3 +85,46 @@ fn when_all_are_refused_it_waits() {
     );
     assert!(world.csrs() <= 6);
 }
+
+#[test]
+fn an_admission_policy_refuses_names_too() {
+    use crate::event::RefusalClass;
+    // The test's server has the name of the class for a message.
+    for (class, name) in [
+        (RefusalClass::Invalid, "Invalid"),
+        (
+            RefusalClass::Forbidden {
+                verb: "create",
+                resource: "a_b",
+            },
+            "a_b",
+        ),
+    ] {
+        let mut world = world(&["n1", name], &[]);
+        world.server.submit_script.push_back(class.clone());
+        world.run_for(minutes(1));
+        let told = |n: &Notice| {
+            matches!(
+                n,
+                Notice::RequestDecided {
+                    condition: "Refused",
+                    ..
+                }
+            )
+        };
+        if name == "a_b" {
+            assert_eq!(world.count(told), 1, "{:#?}", world.notices);
+            assert_eq!(world.leaf().dns_names(), ["n1"]);
+        } else {
+            // A plain word that is not in quotes.
+            assert!(!world.has(told));
+            assert_eq!(world.leaf().dns_names().len(), 2);
+        }
+        assert_eq!(world.csrs(), 1);
+    }
+    // What a broken server or a proxy says names nobody.
+    let mut world = world(&["n1", "a_b"], &[]);
+    world.server.submit_script.push_back(RefusalClass::Other);
+    world.run_for(minutes(1));
+    assert_eq!(world.leaf().dns_names().len(), 2);
+}
