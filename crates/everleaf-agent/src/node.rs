@@ -8,9 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use everleaf_pki::{Credential, KeyAlgorithm, SignerName, SystemKeySource, Usage};
+use everleaf_rotation::notice::LeafSummary;
+use everleaf_rotation::overdue::Waiting;
 use everleaf_rotation::store::dir::CertDir;
 use everleaf_rotation::{
     CertStore, Event, Kind, Monotonic, NAP_MAX, Notice, Now, Phase, Rotation, Standing, StoreError,
+    overdue,
 };
 use futures_util::future::AbortHandle;
 use futures_util::stream::FuturesUnordered;
@@ -137,6 +140,9 @@ impl Node {
             );
         }
         let metrics = Arc::new(Metrics::new());
+        if !config.client {
+            metrics.go_without_client();
+        }
         Ok(Self {
             client: ApiClient::new(Arc::clone(&clock)),
             cluster: Arc::new(choice.cluster),
@@ -190,9 +196,14 @@ impl Node {
         let rotation = &machine.rotation;
         let is_settled = rotation.phase() == Phase::Waiting
             && (kind == Kind::Serving || rotation.is_confirmed());
+        let has_ended = rotation.standing(now.wall) == Standing::Expired;
+        let dates = rotation.current().map(|leaf| LeafSummary::of(leaf).dates());
+        let request = Waiting::of(rotation.pending());
+        let overdue = overdue(dates, request, now.wall);
+        let teller = &mut machine.teller;
+        teller.watch(overdue.as_ref(), now, !is_settled);
         if !is_settled {
-            let has_ended = rotation.standing(now.wall) == Standing::Expired;
-            machine.teller.remind(now, has_ended);
+            teller.remind(now, has_ended);
         }
     }
 
@@ -217,8 +228,11 @@ impl Node {
                 self.machine(kind).rotation.handle_event(now, event);
             }
         }
-        let is_healthy = self.machine(kind).rotation.is_server_healthy();
+        let rotation = &self.machine(kind).rotation;
+        let is_healthy = rotation.is_server_healthy();
+        let request = Waiting::of(rotation.pending());
         self.metrics.set_server_healthy(kind, is_healthy);
+        self.metrics.set_request(kind, request);
     }
 
     fn tell(&mut self, kind: Kind, notice: &Notice) {
@@ -422,7 +436,8 @@ fn new_machine(
         manager = kind.as_str(),
         node = config.node_name,
         cert_dir = %config.cert_dir.display(),
-        "certificate rotation is on"
+        "{}",
+        undertaking(kind, config)
     );
     Machine {
         rotation: Rotation::new(machine_config(config, kind, algorithm), seed()),
@@ -433,6 +448,16 @@ fn new_machine(
         waiting: None,
         teller: Teller::new(kind),
         last_failure: None,
+    }
+}
+
+/// What this process is about to do for the certificate of `kind`.
+fn undertaking(kind: Kind, config: &Config) -> &'static str {
+    match kind {
+        Kind::Client if !config.renews => {
+            "a certificate is fetched where none is good, and not renewed before it ends: certificate rotation is off"
+        }
+        _ => "certificate rotation is on",
     }
 }
 
@@ -471,4 +496,24 @@ fn machine_config(
 /// Jitter only: the standard library's own randomness is enough.
 fn seed() -> u64 {
     std::hash::RandomState::new().build_hasher().finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rotation_is_on_only_where_it_is() {
+        let mut config = Config::for_node("n1", "/k".into(), "/d".into());
+        assert_eq!(
+            undertaking(Kind::Client, &config),
+            "certificate rotation is on"
+        );
+        config.renews = false;
+        assert!(undertaking(Kind::Client, &config).ends_with("certificate rotation is off"));
+        assert_eq!(
+            undertaking(Kind::Serving, &config),
+            "certificate rotation is on"
+        );
+    }
 }

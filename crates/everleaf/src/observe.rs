@@ -17,9 +17,9 @@ impl Observed for Controllers {
         self.0.ready().map_err(|reasons| reasons.join("\n"))
     }
 
-    fn standing_by(&self) -> Option<String> {
+    fn remark(&self) -> Option<String> {
         let leader = self.0.standing_by()?;
-        Some(format!("{leader} leads"))
+        Some(format!("standing by, {leader} leads"))
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use everleaf_api::duration::human;
 use everleaf_api::meta::format_time;
-use everleaf_rotation::notice::{Block, FailedStep, LeafSummary, StuckReason};
+use everleaf_rotation::notice::{Block, FailedStep, LeafSummary, RefusedNames, StuckReason};
 use everleaf_rotation::{CredentialChoice, Finding, Kind, Notice, RequestName};
 
 /// One line: what to say, and the fields that go with it.
@@ -64,33 +64,30 @@ fn about_request(notice: &Notice) -> Option<Line<'_>> {
             name,
             uid,
             credential,
+            existed,
         } => Line {
             uid: Some(uid.as_str()),
-            ..Line::with_request(
-                name,
-                format!("certificate signing request created, authenticated by the {credential}"),
-            )
+            ..Line::with_request(name, submitted(*existed, *credential))
         },
         Notice::RequestPrepared { name } => Line::with_request(name, "key and request are on disk"),
         Notice::RequestResumed { name } => Line::with_request(
             name,
-            "certificate signing request already exists, reusing it",
+            "a certificate signing request of an earlier start is on disk: going on with it",
         ),
         Notice::RequestDecided {
             name,
             condition,
             reason,
             message,
+            names,
             wait,
-        } => Line::with_request(
-            name,
-            format!(
-                "certificate signing request is {}, reason: {reason:?}, message: {message:?}; a \
-                 new one may be made in {}",
-                condition.to_lowercase(),
-                span(*wait)
-            ),
-        ),
+        } => {
+            let mut words = format!("message: {message:?}");
+            if !reason.is_empty() {
+                words = format!("reason: {reason:?}, {words}");
+            }
+            Line::with_request(name, decided(condition, &words, names, *wait))
+        }
         Notice::RequestGone { name } => {
             Line::with_request(name, "certificate signing request was deleted or replaced")
         }
@@ -196,7 +193,10 @@ fn about_clock(notice: &Notice) -> Option<Line<'_>> {
 
 fn about_work(notice: &Notice) -> Line<'_> {
     Line::plain(match notice {
-        Notice::AttemptBegan { cause } => format!("Rotating certificates: {}", cause.as_str()),
+        Notice::AttemptBegan { cause, lack } => match lack {
+            Some(lack) => format!("Rotating certificates: {}: {lack}", cause.as_str()),
+            None => format!("Rotating certificates: {}", cause.as_str()),
+        },
         Notice::Blocked { block, wait } => match wait {
             Some(wait) => format!(
                 "no request is made: {}, for {}",
@@ -245,6 +245,43 @@ fn installed(kind: Kind, is_replacement: bool, leaf: &LeafSummary) -> String {
         (Kind::Serving, false) => "the first serving certificate is in place",
     };
     format!("{what}; rotation deadline {}", format_time(leaf.deadline))
+}
+
+fn submitted(existed: bool, credential: CredentialChoice) -> String {
+    let what = if existed {
+        "certificate signing request already exists, reusing it"
+    } else {
+        "certificate signing request created"
+    };
+    format!("{what}, authenticated by the {credential}")
+}
+
+fn decided(condition: &str, words: &str, names: &RefusedNames, wait: Duration) -> String {
+    let verdict = condition.to_lowercase();
+    match names {
+        RefusedNames::LeftOut(names) => {
+            let who = match condition {
+                "Denied" => "an approver denied",
+                "Failed" => "the signer failed",
+                _ => "the API server refused",
+            };
+            let them = if names.len() == 1 { "it" } else { "them" };
+            format!(
+                "{who} the certificate signing request because of {}, {words}; the next request leaves {them} out, until \
+                 the node's addresses change or the agent is restarted",
+                names.join(", ")
+            )
+        }
+        RefusedNames::All => format!(
+            "certificate signing request is {verdict}, {words}: this refuses every name and address of the node, and \
+             there is nothing to ask for without them; a new one may be made in {}",
+            span(wait)
+        ),
+        RefusedNames::Unnamed => format!(
+            "certificate signing request is {verdict}, {words}; a new one may be made in {}",
+            span(wait)
+        ),
+    }
 }
 
 fn not_this_nodes(holder: &str, wanted: &str, next: Option<&CredentialChoice>) -> String {
@@ -357,6 +394,62 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_is_said_is_so() {
+        let name = || RequestName::new("r");
+        let submitted = |existed| {
+            let notice = Notice::RequestSubmitted {
+                name: name(),
+                uid: RequestUid::new("u"),
+                credential: CredentialChoice::Bootstrap,
+                existed,
+            };
+            of(Kind::Client, &notice).text
+        };
+        assert!(
+            submitted(true).starts_with("certificate signing request already exists, reusing it")
+        );
+        assert!(submitted(false).starts_with("certificate signing request created, "));
+        // Whether the server has it is not known yet.
+        let resumed = of(Kind::Client, &Notice::RequestResumed { name: name() }).text;
+        assert!(!resumed.contains("already exists"), "{resumed}");
+        let began = Notice::AttemptBegan {
+            cause: Cause::Template,
+            lack: Some("DNS name x is missing".to_owned()),
+        };
+        assert_eq!(
+            of(Kind::Serving, &began).text,
+            "Rotating certificates: the certificate is not what is wanted: DNS name x is missing"
+        );
+    }
+
+    #[test]
+    fn a_refused_name_is_told_with_who_refused_it() {
+        let decided = |condition, names| {
+            let notice = Notice::RequestDecided {
+                name: RequestName::new("r"),
+                condition,
+                reason: "R".to_owned(),
+                message: "a_b is bad".to_owned(),
+                names,
+                wait: Duration::from_secs(300),
+            };
+            of(Kind::Serving, &notice).text
+        };
+        let left_out = || RefusedNames::LeftOut(vec!["a_b".to_owned()]);
+        assert_eq!(
+            decided("Denied", left_out()),
+            "an approver denied the certificate signing request because of a_b, reason: \"R\", message: \"a_b is bad\"; \
+             the next request leaves it out, until the node's addresses change or the agent is restarted"
+        );
+        assert!(decided("Failed", left_out()).starts_with("the signer failed the"));
+        let all = decided("Denied", RefusedNames::All);
+        assert!(
+            all.contains("nothing to ask for without them; a new one may be made in 5m"),
+            "{all}"
+        );
+    }
+
     /// What people search for in a kubelet's log is found in ours.
     #[test]
     fn the_kubelets_search_words_are_there() {
@@ -366,6 +459,7 @@ mod tests {
             (
                 Notice::AttemptBegan {
                     cause: Cause::Deadline,
+                    lack: None,
                 },
                 "Rotating certificates",
             ),
@@ -374,6 +468,7 @@ mod tests {
                     name: name.clone(),
                     uid: RequestUid::new("u"),
                     credential: CredentialChoice::Bootstrap,
+                    existed: false,
                 },
                 "request created",
             ),
@@ -395,6 +490,7 @@ mod tests {
                     condition: "Denied",
                     reason: "R".to_owned(),
                     message: "no".to_owned(),
+                    names: RefusedNames::Unnamed,
                     wait: Duration::from_secs(300),
                 },
                 "is denied, reason: \"R\", message: \"no\"; a new one may be made in 5m",

@@ -198,6 +198,10 @@ fn advice(source: &std::io::Error) -> &'static str {
         std::io::ErrorKind::PermissionDenied => {
             "; run as the owner of the cert dir, the old certificate stays in use meanwhile"
         }
+        // What is read must be a file.
+        std::io::ErrorKind::InvalidInput => {
+            "; move it away, and link the newest certificate in its place (without one, the first is asked for again)"
+        }
         _ => "",
     }
 }
