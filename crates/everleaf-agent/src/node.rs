@@ -31,7 +31,7 @@ use crate::kubeconfig::{Cluster, Kubeconfig, Trust};
 use crate::metrics::Metrics;
 use crate::perform::Answering;
 use crate::run::{AgentError, Outcome};
-use crate::tell::Teller;
+use crate::tell::{Manner, Teller};
 
 /// How long no credential may work before `--exit-on-expired-client-cert` ends the agent
 /// (the kubelet's `exitAfter`).
@@ -432,32 +432,27 @@ fn new_machine(
     algorithm: KeyAlgorithm,
     store: impl CertStore + Send + 'static,
 ) -> Machine {
+    let machine_config = machine_config(config, kind, algorithm);
+    let manner = Manner {
+        is_once: config.once,
+        is_without_renewal: !machine_config.renews,
+    };
     tracing::info!(
         manager = kind.as_str(),
         node = config.node_name,
         cert_dir = %config.cert_dir.display(),
         "{}",
-        undertaking(kind, config)
+        manner.undertaking()
     );
     Machine {
-        rotation: Rotation::new(machine_config(config, kind, algorithm), seed()),
+        rotation: Rotation::new(machine_config, seed()),
         store: Box::new(store),
         keys: SystemKeySource(algorithm),
         current: None,
         last_accepted: None,
         waiting: None,
-        teller: Teller::new(kind),
+        teller: Teller::new(kind, manner),
         last_failure: None,
-    }
-}
-
-/// What this process is about to do for the certificate of `kind`.
-fn undertaking(kind: Kind, config: &Config) -> &'static str {
-    match kind {
-        Kind::Client if !config.renews => {
-            "a certificate is fetched where none is good, and not renewed before it ends: certificate rotation is off"
-        }
-        _ => "certificate rotation is on",
     }
 }
 
@@ -496,24 +491,4 @@ fn machine_config(
 /// Jitter only: the standard library's own randomness is enough.
 fn seed() -> u64 {
     std::hash::RandomState::new().build_hasher().finish()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rotation_is_on_only_where_it_is() {
-        let mut config = Config::for_node("n1", "/k".into(), "/d".into());
-        assert_eq!(
-            undertaking(Kind::Client, &config),
-            "certificate rotation is on"
-        );
-        config.renews = false;
-        assert!(undertaking(Kind::Client, &config).ends_with("certificate rotation is off"));
-        assert_eq!(
-            undertaking(Kind::Serving, &config),
-            "certificate rotation is on"
-        );
-    }
 }

@@ -8,6 +8,7 @@ mod overdue;
 mod words;
 
 pub(crate) use overdue::words_of;
+pub(crate) use words::Manner;
 
 use std::time::Duration;
 
@@ -36,6 +37,7 @@ struct Trouble {
 #[derive(Debug)]
 pub(crate) struct Teller {
     kind: Kind,
+    manner: Manner,
     trouble: Option<Trouble>,
     /// What was found in the cert dir last: it is found again at each look.
     last_finding: Option<String>,
@@ -46,9 +48,10 @@ pub(crate) struct Teller {
 }
 
 impl Teller {
-    pub(crate) fn new(kind: Kind) -> Self {
+    pub(crate) fn new(kind: Kind, manner: Manner) -> Self {
         Self {
             kind,
+            manner,
             trouble: None,
             last_finding: None,
             overdue: None,
@@ -58,7 +61,7 @@ impl Teller {
 
     /// Logs one notice.
     pub(crate) fn tell(&mut self, notice: &Notice, now: Now) {
-        let line = words::of(self.kind, notice);
+        let line = words::of(self.kind, self.manner, notice);
         // Some of the words are a server's: they must not begin a line of their own.
         let text = line.text.replace(char::is_control, " ");
         let severity = self.severity(notice, &text, now);
@@ -249,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_failure_is_told_once_per_change() {
-        let mut teller = Teller::new(Kind::Client);
+        let mut teller = Teller::new(Kind::Client, Manner::default());
         let (quiet, loud) = (Severity::Debug, Severity::Warning);
         for (notice, expected) in [
             (failed("cannot connect at 10:00"), loud),
@@ -287,7 +290,7 @@ mod tests {
 
     #[test]
     fn what_goes_on_failing_is_told_again() {
-        let mut teller = Teller::new(Kind::Client);
+        let mut teller = Teller::new(Kind::Client, Manner::default());
         assert_eq!(teller.reminder(at(0), true), None, "nothing fails");
         teller.tell(&failed("disk full"), at(1));
         assert_eq!(teller.reminder(at(10), false), None);
@@ -312,7 +315,7 @@ mod tests {
     #[test]
     fn what_is_overdue_is_told_per_change_and_now_and_then() {
         use everleaf_rotation::overdue::{Dates, Waiting};
-        let mut teller = Teller::new(Kind::Serving);
+        let mut teller = Teller::new(Kind::Serving, Manner::default());
         let request = || Waiting {
             name: RequestName::new("r"),
             since: at(0).wall,
@@ -381,7 +384,7 @@ mod tests {
     #[test]
     fn attempts_are_no_news_while_they_fail() {
         use everleaf_rotation::notice::Cause;
-        let mut teller = Teller::new(Kind::Client);
+        let mut teller = Teller::new(Kind::Client, Manner::default());
         let began = Notice::AttemptBegan {
             cause: Cause::Deadline,
             lack: None,

@@ -3,7 +3,8 @@
 //! Approvers and signers say in free text what they do not like. A name counts as refused when that text
 //! holds it as a word of its own; nothing else is concluded from it. Two kinds of names need more, because
 //! such texts are full of them without meaning the name in the request: plain words (`worker`) count in quotes
-//! only, and the node's own name counts in quotes or after `DNS`, and only where no other name is meant.
+//! only, and the node's own name counts in quotes or after `DNS`, and only where no other name is meant. What
+//! is called a node is one, and not a name in the request.
 
 use crate::notice::RefusedNames;
 use everleaf_pki::Template;
@@ -56,7 +57,7 @@ pub(super) fn judge(asked: &Template, text: &str) -> (RefusedNames, Option<Templ
 enum Strictness {
     /// Anywhere, as a word of its own.
     Bare,
-    /// In quotes, or after `DNS` or `name`, and not as the name of a node.
+    /// In quotes, or after `DNS` or `DNS name`.
     Own,
     /// In quotes.
     Quoted,
@@ -84,14 +85,12 @@ fn is_named(text: &str, name: &str, strictness: Strictness) -> bool {
         let (before, after) = (&text[..start], &text[start + found.len()..]);
         let is_quoted = is_in_quotes(before, after);
         let is_word = is_start_of_word(before) && is_end_of_word(after);
+        let role = role(before);
         match strictness {
+            _ if role == "node" => false,
             Strictness::Bare => is_quoted || is_word,
-            Strictness::Quoted => is_quoted,
-            Strictness::Own => match last_word(before) {
-                "node" => false,
-                "dns" | "name" => is_quoted || is_word,
-                _ => is_quoted,
-            },
+            Strictness::Own if role == "dns" => is_quoted || is_word,
+            Strictness::Own | Strictness::Quoted => is_quoted,
         }
     })
 }
@@ -129,6 +128,17 @@ fn is_end_of_word(after: &str) -> bool {
     // A full stop or a colon may end the sentence instead.
     let rest = after.strip_prefix(['.', ':']).unwrap_or(after);
     !rest.chars().next().is_some_and(is_of_a_name)
+}
+
+/// What a text calls what comes next: the word before, and the one before that of `DNS name` or `node name`.
+fn role(before: &str) -> &str {
+    match last_word(before) {
+        name @ ("name" | "names") => {
+            let before = before.trim_end_matches(|c: char| !c.is_alphanumeric());
+            last_word(&before[..before.len() - name.len()])
+        }
+        word => word,
+    }
 }
 
 /// The last run of letters before what is looked at.
@@ -184,6 +194,11 @@ mod tests {
             ("‘worker’ is nobody's name", &["worker"]),
             (r#"DNS name "n1" is taken"#, &["n1"]),
             ("DNS:n1 is taken", &["n1"]),
+            ("the SAN DNS name n1 does not resolve", &["n1"]),
+            (
+                "One of the SAN IP addresses, 10.0.0.11, is not part of the allowed IP Prefixes/Subnets, denying the CSR",
+                &["10.0.0.11"],
+            ),
             // The node is who asks; what it may not have is the address.
             (r#"node "n1" may not have 10.0.0.1"#, &["10.0.0.1"]),
             (r#""n1" may not have 10.0.0.1"#, &["10.0.0.1"]),
@@ -202,6 +217,9 @@ mod tests {
             r#"node "n1" is not known"#,
             "system:node:n1 may not ask for that",
             "n1 is not known",
+            "the node name n1 is not known",
+            r#"node name "n1" is not known"#,
+            "node n1.example.com is not ready",
             "10.0.0.0/8 is not ours, nor 10.0.0.1/32",
             "110.0.0.1, 10.0.0.111 and 10.0.0.1.2 are refused",
             "names must end in .n1.example.com or x.n1.example.com",
