@@ -45,6 +45,8 @@ pub(crate) struct AddressBook {
     /// With what the last look was made; `None` while there is nobody to look as.
     looked_as: Option<Access>,
     known: Option<Result<Template, NoTemplate>>,
+    /// The names that were told to be left out.
+    impossible: String,
     /// This host's own address, as found with the last look.
     detected: Arc<Mutex<Option<IpAddr>>>,
 }
@@ -56,6 +58,7 @@ impl AddressBook {
             looking: None,
             looked_as: None,
             known: None,
+            impossible: String::new(),
             detected: Arc::default(),
         }
     }
@@ -158,7 +161,19 @@ impl AddressBook {
                 };
             }
         };
-        self.learn(identity::serving_template(&config.node_name, &addresses))
+        let template = identity::serving_template(&config.node_name, &addresses);
+        let impossible = identity::impossible_names(&addresses).join(", ");
+        if self.impossible != impossible {
+            if !impossible.is_empty() {
+                tracing::warn!(
+                    manager = "serving",
+                    "the Node object names {impossible}, which no certificate can hold: names in it are ASCII (an \
+                     international one has a form that begins with xn--); the serving certificate is requested without it"
+                );
+            }
+            self.impossible = impossible;
+        }
+        self.learn(template)
     }
 
     fn learn(&mut self, template: Result<Template, NoTemplate>) -> News {

@@ -255,6 +255,7 @@ fn pointing_at_current(cluster: Cluster, cert_dir: &Path) -> Kubeconfig {
                 certificate: current.clone(),
                 key: current,
             }),
+            exec: None,
         },
     }
 }
@@ -262,7 +263,8 @@ fn pointing_at_current(cluster: Cluster, cert_dir: &Path) -> Kubeconfig {
 /// The credential that K holds by itself, if it does: not one that names the store's `current`.
 pub(crate) fn own_user<'a>(kubeconfig: &'a Kubeconfig, cert_dir: &Path) -> Option<&'a User> {
     let user = &kubeconfig.user;
-    let holds_something = user.client_certificate.is_some() || user.token.is_some();
+    let holds_something =
+        user.client_certificate.is_some() || user.token.is_some() || user.exec.is_some();
     (holds_something && !names_current(user, cert_dir)).then_some(user)
 }
 

@@ -415,6 +415,7 @@ pub(crate) fn refusal(verb: &'static str, resource: &'static str, failure: Failu
         FailureClass::Invalid if failure.message.contains("spec.usages") => {
             RefusalClass::UsagesRejected
         }
+        FailureClass::Invalid | FailureClass::Rejected => RefusalClass::Invalid,
         FailureClass::NotAnApi => RefusalClass::Unexpected,
         FailureClass::Unreachable | FailureClass::ServerCertificateDates => {
             RefusalClass::Unreachable

@@ -100,10 +100,10 @@ pub fn serving_template(
             ("Hostname" | "InternalIP" | "ExternalIP", Some(ip)) => {
                 ips.insert((ip.to_string(), ip));
             }
-            ("Hostname" | "InternalDNS" | "ExternalDNS", _) => {
+            ("Hostname" | "InternalDNS" | "ExternalDNS", _) if address.is_ascii() => {
                 names.insert(address.clone());
             }
-            // An IP entry that is none, or a type of a later version.
+            // An IP entry that is none, a type of a later version, or what no certificate can hold.
             _ => {}
         }
     }
@@ -116,6 +116,13 @@ pub fn serving_template(
             ip_addresses: ips.into_iter().map(|(_, ip)| ip).collect(),
         }),
     }
+}
+
+/// DNS names that no certificate can hold (its names are ASCII): they are left out.
+pub(crate) fn impossible_names(addresses: &[NodeAddress]) -> Vec<&str> {
+    let names = addresses.iter().filter(|entry| !entry.address.is_ascii());
+    let names = names.filter(|entry| !entry.kind.ends_with("IP"));
+    names.map(|entry| entry.address.as_str()).collect()
 }
 
 /// Parses an IP address as Kubernetes does: IPv4 parts may have leading zeros and are decimal all
@@ -234,10 +241,22 @@ mod tests {
                 ("InternalDNS", "1.2.3.4"),
                 ("InternalIP", "1.2.3.4"),
                 ("Later", "x"),
+                ("InternalDNS", "knötchen"),
+                ("InternalIP", "１.2.3.4"),
             ],
             &["1.2.3.4"],
             &["1.2.3.4"],
         );
+    }
+
+    #[test]
+    fn names_that_are_not_ascii_are_impossible() {
+        let list = addresses(&[
+            ("Hostname", "n1"),
+            ("InternalDNS", "knötchen"),
+            ("InternalIP", "１.2.3.4"),
+        ]);
+        assert_eq!(impossible_names(&list), ["knötchen"]);
     }
 
     /// Upstream cases 79 to 86, with the gate AllowDNSOnlyNodeCSR off (it exists only to be off).

@@ -8,9 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use everleaf_pki::{Credential, KeyAlgorithm, SignerName, SystemKeySource, Usage};
+use everleaf_rotation::notice::LeafSummary;
+use everleaf_rotation::overdue::Waiting;
 use everleaf_rotation::store::dir::CertDir;
 use everleaf_rotation::{
     CertStore, Event, Kind, Monotonic, NAP_MAX, Notice, Now, Phase, Rotation, Standing, StoreError,
+    overdue,
 };
 use futures_util::future::AbortHandle;
 use futures_util::stream::FuturesUnordered;
@@ -28,7 +31,7 @@ use crate::kubeconfig::{Cluster, Kubeconfig, Trust};
 use crate::metrics::Metrics;
 use crate::perform::Answering;
 use crate::run::{AgentError, Outcome};
-use crate::tell::Teller;
+use crate::tell::{Manner, Teller};
 
 /// How long no credential may work before `--exit-on-expired-client-cert` ends the agent
 /// (the kubelet's `exitAfter`).
@@ -137,6 +140,9 @@ impl Node {
             );
         }
         let metrics = Arc::new(Metrics::new());
+        if !config.client {
+            metrics.go_without_client();
+        }
         Ok(Self {
             client: ApiClient::new(Arc::clone(&clock)),
             cluster: Arc::new(choice.cluster),
@@ -190,9 +196,14 @@ impl Node {
         let rotation = &machine.rotation;
         let is_settled = rotation.phase() == Phase::Waiting
             && (kind == Kind::Serving || rotation.is_confirmed());
+        let has_ended = rotation.standing(now.wall) == Standing::Expired;
+        let dates = rotation.current().map(|leaf| LeafSummary::of(leaf).dates());
+        let request = Waiting::of(rotation.pending());
+        let overdue = overdue(dates, request, now.wall);
+        let teller = &mut machine.teller;
+        teller.watch(overdue.as_ref(), now, !is_settled);
         if !is_settled {
-            let has_ended = rotation.standing(now.wall) == Standing::Expired;
-            machine.teller.remind(now, has_ended);
+            teller.remind(now, has_ended);
         }
     }
 
@@ -217,8 +228,11 @@ impl Node {
                 self.machine(kind).rotation.handle_event(now, event);
             }
         }
-        let is_healthy = self.machine(kind).rotation.is_server_healthy();
+        let rotation = &self.machine(kind).rotation;
+        let is_healthy = rotation.is_server_healthy();
+        let request = Waiting::of(rotation.pending());
         self.metrics.set_server_healthy(kind, is_healthy);
+        self.metrics.set_request(kind, request);
     }
 
     fn tell(&mut self, kind: Kind, notice: &Notice) {
@@ -418,20 +432,26 @@ fn new_machine(
     algorithm: KeyAlgorithm,
     store: impl CertStore + Send + 'static,
 ) -> Machine {
+    let machine_config = machine_config(config, kind, algorithm);
+    let manner = Manner {
+        is_once: config.once,
+        is_without_renewal: !machine_config.renews,
+    };
     tracing::info!(
         manager = kind.as_str(),
         node = config.node_name,
         cert_dir = %config.cert_dir.display(),
-        "certificate rotation is on"
+        "{}",
+        manner.undertaking()
     );
     Machine {
-        rotation: Rotation::new(machine_config(config, kind, algorithm), seed()),
+        rotation: Rotation::new(machine_config, seed()),
         store: Box::new(store),
         keys: SystemKeySource(algorithm),
         current: None,
         last_accepted: None,
         waiting: None,
-        teller: Teller::new(kind),
+        teller: Teller::new(kind, manner),
         last_failure: None,
     }
 }

@@ -26,8 +26,8 @@ pub trait Observed: Send + Sync + 'static {
     /// Why not, for people.
     fn check_ready(&self) -> Result<(), String>;
 
-    /// What to know about a process that is ready and still does nothing.
-    fn standing_by(&self) -> Option<String> {
+    /// What to know about a process although it is ready.
+    fn remark(&self) -> Option<String> {
         None
     }
 }
@@ -85,8 +85,8 @@ fn answer(method: &Method, path: &str, observed: &impl Observed) -> Response<Ful
         (&Method::GET, "/metrics") => (StatusCode::OK, observed.metrics_text()),
         (&Method::GET, "/healthz" | "/livez") => (StatusCode::OK, ok),
         (&Method::GET, "/readyz") => match observed.check_ready() {
-            Ok(()) => match observed.standing_by() {
-                Some(why) => (StatusCode::OK, format!("ok: standing by, {why}")),
+            Ok(()) => match observed.remark() {
+                Some(remark) => (StatusCode::OK, format!("ok: {remark}")),
                 None => (StatusCode::OK, ok),
             },
             Err(reason) => (

@@ -345,7 +345,7 @@ impl Node {
                 "kubeconfig {} holds no credential",
                 bootstrap.origin().display()
             )),
-            Identity::Certificate(_) | Identity::Token(_) => Ok(access),
+            Identity::Certificate(_) | Identity::Token(_) | Identity::Exec(_) => Ok(access),
         }
     }
 

@@ -9,7 +9,7 @@
 use crate::builtin::BuiltinSigner;
 use crate::config::IssuerSource;
 use crate::notice::Notice;
-use everleaf_pki::Issuer;
+use everleaf_pki::{Issuer, pem};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -324,7 +324,16 @@ impl Origin {
 
 fn parse(pair: &PairBytes) -> Result<Issuer, String> {
     let key = std::str::from_utf8(&pair.key).map_err(|_| "the key file is not PEM".to_owned())?;
-    Issuer::from_pem(&pair.certificate, key).map_err(|error| error.to_string())
+    Issuer::from_pem(&pair.certificate, key).map_err(|error| {
+        let holds = |bytes: &[u8], label: &str| pem::blocks(bytes).any(|block| block.label.ends_with(label));
+        let are_swapped = holds(&pair.certificate, "PRIVATE KEY") && holds(&pair.key, "CERTIFICATE");
+        if are_swapped {
+            "the file of the certificate holds the key, and that of the key the certificate: name them the other way round"
+                .to_owned()
+        } else {
+            error.to_string()
+        }
+    })
 }
 
 fn read_pair(certificate: &Path, key: &Path) -> Result<PairBytes, String> {
@@ -336,7 +345,12 @@ fn read_pair(certificate: &Path, key: &Path) -> Result<PairBytes, String> {
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
     let fail = |error: std::io::Error| format!("cannot read {}: {error}", path.display());
-    let length = std::fs::metadata(path).map_err(fail)?.len();
+    let metadata = std::fs::metadata(path).map_err(fail)?;
+    // Opening a FIFO would wait for its writer.
+    if !metadata.is_file() {
+        return Err(format!("{} is not a regular file", path.display()));
+    }
+    let length = metadata.len();
     if length > CA_FILE_BYTES_MAX {
         return Err(format!(
             "{} is too large for a CA file ({length} bytes)",
@@ -508,8 +522,19 @@ mod tests {
         let twice = disk.load().err().unwrap().to_string();
         let upstream_and_hint = "expected 1 certificate, found 2: leave only the one that belongs to the key in the file";
         assert!(twice.contains(upstream_and_hint), "{twice}");
+        disk.write("ca.crt", &issuer.key().to_pem());
+        disk.write("ca.key", &issuer.certificate_pem());
+        let swapped = disk.load().err().unwrap().to_string();
+        assert!(
+            swapped.contains("name them the other way round"),
+            "{swapped}"
+        );
         disk.write("ca.crt", &"x".repeat(2 << 20));
         assert!(disk.load().err().unwrap().to_string().contains("too large"));
+        std::fs::remove_file(disk.path("ca.crt")).unwrap();
+        std::fs::create_dir(disk.path("ca.crt")).unwrap();
+        let directory = disk.load().err().unwrap().to_string();
+        assert!(directory.contains("is not a regular file"), "{directory}");
     }
 
     /// A CA that was made by a clock ahead of ours: told until it has begun, and again should the clock be set back.

@@ -5,7 +5,8 @@
 //! plain bytes under a context tag (the names of a subject alternative name).
 
 use der::asn1::{BitStringRef, ObjectIdentifier};
-use der::{Decode, Encode, Header, Length, Reader, SliceReader, Tag};
+use der::oid::db::DB;
+use der::{Decode, Encode, ErrorKind, Header, Length, Reader, SliceReader, Tag};
 
 /// One element: its identifier octet and its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +20,7 @@ pub(crate) fn read_element<'a>(reader: &mut SliceReader<'a>) -> der::Result<Elem
     const LONG_TAG: u8 = 0x1f;
     let identifier = reader.read_byte()?;
     if identifier & LONG_TAG == LONG_TAG {
-        return Err(reader.error(der::ErrorKind::TagNumberInvalid));
+        return Err(reader.error(ErrorKind::TagNumberInvalid));
     }
     let length = Length::decode(reader)?;
     let content = reader.read_slice(length)?;
@@ -61,6 +62,34 @@ pub(crate) fn read_counter<'a>(reader: &mut impl Reader<'a>) -> der::Result<u64>
         return Err(reader.error(Tag::Integer.value_error()));
     }
     Ok(number)
+}
+
+/// What is wrong with an encoding, in words; `der`'s own are those of its implementation.
+pub(crate) fn words(error: &der::Error) -> String {
+    let what = match error.kind() {
+        ErrorKind::Incomplete { .. } => "it ends too early".to_owned(),
+        ErrorKind::TrailingData { .. } => "something follows its end".to_owned(),
+        ErrorKind::TagUnexpected { expected, actual } => match expected {
+            Some(expected) => format!("{actual} stands where {expected} belongs"),
+            None => format!("{actual} stands where it does not belong"),
+        },
+        ErrorKind::Value { tag } => format!("a value of {tag} is not acceptable"),
+        ErrorKind::Length { tag } => format!("a value of {tag} has the wrong length"),
+        ErrorKind::OidMalformed => "an object identifier is malformed".to_owned(),
+        _ => "it is not DER".to_owned(),
+    };
+    match error.position() {
+        Some(position) => format!("{what}, at byte {position}"),
+        None => what,
+    }
+}
+
+/// An object identifier with the name that people know it by, where there is one.
+pub(crate) fn named(id: &ObjectIdentifier) -> String {
+    match DB.by_oid(id) {
+        Some(name) => format!("{} ({id})", name.trim_start_matches("id-")),
+        None => id.to_string(),
+    }
 }
 
 /// Appends an element to `out`. `content` is bounded by the request or template it comes from.
@@ -184,6 +213,34 @@ pub(crate) mod oid {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_wrong_is_said_without_the_librarys_words() {
+        let said = |bytes: &[u8]| words(&bool::from_der(bytes).unwrap_err());
+        assert_eq!(said(&[0x01, 0x01]), "it ends too early, at byte 2");
+        assert_eq!(
+            said(&[0x02, 0x01, 0x01]),
+            "INTEGER stands where BOOLEAN belongs"
+        );
+        assert_eq!(
+            said(&[0x01, 0x01, 0xff, 0x00]),
+            "something follows its end, at byte 3"
+        );
+        for bytes in [&[0x01, 0x01, 0x07][..], &[0x01, 0x02, 0, 0], &[0x1f, 1, 0]] {
+            assert!(!said(bytes).contains("ASN.1"), "{}", said(bytes));
+        }
+    }
+
+    #[test]
+    fn what_has_a_name_is_called_by_it() {
+        let named = |id: &str| named(&ObjectIdentifier::new_unwrap(id));
+        assert_eq!(named("1.3.101.113"), "Ed448 (1.3.101.113)");
+        assert_eq!(
+            named("2.16.840.1.101.3.4.3.18"),
+            "ml-dsa-65 (2.16.840.1.101.3.4.3.18)"
+        );
+        assert_eq!(named("1.2.3.4.5"), "1.2.3.4.5");
+    }
 
     #[test]
     fn elements_of_unknown_tags_are_read() {

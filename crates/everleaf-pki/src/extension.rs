@@ -18,9 +18,9 @@ pub(crate) struct RawExtension<'a> {
 /// Why a list of extensions or one of them cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ExtensionError {
-    #[error("malformed extensions: {0}")]
+    #[error("malformed extensions: {}", asn1::words(.0))]
     Malformed(der::Error),
-    #[error("extension {0} is repeated")]
+    #[error("extension {} is repeated", asn1::named(.0))]
     Repeated(ObjectIdentifier),
     #[error("subject alternative name: {0}")]
     AltName(String),

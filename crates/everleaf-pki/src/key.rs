@@ -404,7 +404,10 @@ impl Curve {
             oid::SECP256R1 => Ok(Self::P256),
             oid::SECP384R1 => Ok(Self::P384),
             oid::SECP521R1 => Ok(Self::P521),
-            other => Err(KeyError::Unsupported(format!("elliptic curve {other}"))),
+            other => Err(KeyError::Unsupported(format!(
+                "elliptic curve {}",
+                asn1::named(&other)
+            ))),
         }
     }
 
@@ -428,7 +431,7 @@ enum Format {
 
 impl Format {
     fn sniff(der: &[u8]) -> Result<Self, KeyError> {
-        let malformed = |error: der::Error| KeyError::malformed_private(error.to_string());
+        let malformed = |error: der::Error| KeyError::malformed_private(asn1::words(&error));
         let mut reader = SliceReader::new(der).map_err(malformed)?;
         let body = asn1::read_content(&mut reader, Tag::Sequence).map_err(malformed)?;
         let mut body = SliceReader::new(body).map_err(malformed)?;
@@ -453,13 +456,14 @@ impl Format {
                 reader.drain(rest)?;
                 Ok((algorithm, curve))
             })
-            .map_err(|error: der::Error| KeyError::malformed_private(error.to_string()))?;
+            .map_err(|error: der::Error| KeyError::malformed_private(asn1::words(&error)))?;
         match (algorithm, curve) {
             (oid::RSA_ENCRYPTION, _) => Ok(Self::Pkcs8Rsa),
             (oid::ED25519, _) => Ok(Self::Pkcs8Ed25519),
             (_, Some(curve)) => Curve::from_oid(curve).map(Self::Pkcs8Ec),
             (other, None) => Err(KeyError::Unsupported(format!(
-                "private key algorithm {other}"
+                "private key algorithm {}",
+                asn1::named(&other)
             ))),
         }
     }
@@ -467,7 +471,7 @@ impl Format {
     /// `ECPrivateKey` (RFC 5915) from its private key on; the curve must be named.
     fn sec1(body: &mut SliceReader<'_>) -> Result<Curve, KeyError> {
         const PARAMETERS: u8 = 0xa0;
-        let malformed = |error: der::Error| KeyError::malformed_private(error.to_string());
+        let malformed = |error: der::Error| KeyError::malformed_private(asn1::words(&error));
         asn1::read_content(body, Tag::OctetString).map_err(malformed)?;
         if body.peek_byte() != Some(PARAMETERS) {
             return Err(KeyError::malformed_private(

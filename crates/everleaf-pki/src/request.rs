@@ -183,8 +183,9 @@ impl VerifiedRequest {
     pub fn from_der(der: &[u8]) -> Result<Self, RequestError> {
         let shape = Shape::read(der)?;
         let public_key = PublicKey::from_spki_der(shape.spki)?;
-        let name = Name::from_request(shape.subject)
-            .map_err(|error| RequestError::Malformed(format!("subject: {error}")))?;
+        let name = Name::from_request(shape.subject).map_err(|error| {
+            RequestError::Malformed(format!("subject: {}", asn1::words(&error)))
+        })?;
         let names = read_alt_names(shape.attributes)?;
         let algorithm = SignatureAlgorithm::from_identifier(&shape.algorithm)
             .map_err(|error| RequestError::Algorithm(error.to_string()))?;
@@ -327,7 +328,7 @@ struct Shape<'a> {
 
 impl<'a> Shape<'a> {
     fn read(der: &'a [u8]) -> Result<Self, RequestError> {
-        Self::read_der(der).map_err(|error| RequestError::Malformed(error.to_string()))
+        Self::read_der(der).map_err(|error| RequestError::Malformed(asn1::words(&error)))
     }
 
     fn read_der(der: &'a [u8]) -> der::Result<Self> {
@@ -368,7 +369,8 @@ impl<'a> Shape<'a> {
 /// only: a signer decides them. As Go, only the first value of an `extensionRequest` attribute
 /// counts, other attributes are ignored, and a repeated extension is refused across attributes.
 fn read_alt_names(attributes: &[u8]) -> Result<AltNames, RequestError> {
-    let malformed = |error: der::Error| RequestError::Malformed(format!("attributes: {error}"));
+    let malformed =
+        |error: der::Error| RequestError::Malformed(format!("attributes: {}", asn1::words(&error)));
     let mut extensions: Vec<RawExtension<'_>> = Vec::new();
     let mut reader = SliceReader::new(attributes).map_err(malformed)?;
     while !reader.is_finished() {

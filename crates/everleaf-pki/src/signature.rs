@@ -55,7 +55,7 @@ impl fmt::Display for Hash {
 /// Why a signature does not count.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SignatureError {
-    #[error("signature algorithm {0} is not supported")]
+    #[error("signature algorithm {} is not supported", asn1::named(.0))]
     UnknownAlgorithm(ObjectIdentifier),
     #[error("signature algorithm {0} is broken and refused")]
     BrokenAlgorithm(&'static str),

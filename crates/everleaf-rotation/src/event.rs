@@ -121,9 +121,11 @@ pub enum RefusalClass {
         /// On what: `certificatesigningrequests`.
         resource: &'static str,
     },
+    /// 400 or 422: it breaks a rule of the server's.
+    Invalid,
     /// 404 as an API status: the certificates API is not served.
     NotServed,
-    /// Any other API status (409, 422, 5xx).
+    /// Any other API status (409, 5xx).
     Other,
     /// 429 (or 503) with the seconds of `Retry-After`, if given.
     RateLimited {
@@ -146,7 +148,8 @@ impl RefusalClass {
     pub fn is_server_healthy(&self) -> bool {
         match self {
             Self::Unauthorized | Self::Forbidden { .. } | Self::NotServed => true,
-            Self::Other
+            Self::Invalid
+            | Self::Other
             | Self::RateLimited { .. }
             | Self::Unexpected
             | Self::Unreachable

@@ -21,6 +21,7 @@ pub mod deadline;
 pub mod effect;
 pub mod event;
 pub mod notice;
+pub mod overdue;
 pub mod rotation;
 pub mod standing;
 pub mod startup;
@@ -34,6 +35,7 @@ pub use event::{
     SubmitOutcome,
 };
 pub use notice::{Notice, Severity};
+pub use overdue::{Overdue, overdue};
 pub use rotation::{Config, Kind, Phase, Rotation};
 pub use standing::Standing;
 pub use store::{CertStore, Finding, Opened, PendingRequest, RequestName, RequestUid, StoreError};

@@ -3,6 +3,7 @@
 
 use crate::effect::CredentialChoice;
 use crate::event::RefusalClass;
+use crate::overdue::Dates;
 use crate::standing::Standing;
 use crate::store::{Finding, RequestName, RequestUid};
 use everleaf_pki::{Fingerprint, Leaf, Serial};
@@ -33,6 +34,14 @@ impl LeafSummary {
             not_before: leaf.not_before(),
             not_after: leaf.not_after(),
             deadline: crate::deadline::rotation_deadline(leaf),
+        }
+    }
+
+    /// When it is due, and when it ends.
+    pub fn dates(&self) -> Dates {
+        Dates {
+            deadline: self.deadline,
+            not_after: self.not_after,
         }
     }
 }
@@ -73,7 +82,7 @@ impl Cause {
             Self::Deadline => "the rotation deadline has come",
             Self::Expired => "the certificate has expired by this host's clock",
             Self::Refused => "the server refuses the certificate",
-            Self::Template => "the certificate lacks something that is wanted",
+            Self::Template => "the certificate is not what is wanted",
         }
     }
 }
@@ -143,6 +152,17 @@ impl FailedStep {
     }
 }
 
+/// What a decision against a request says about the names and addresses in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RefusedNames {
+    /// It names all of them: there is nothing to ask for without them.
+    All,
+    /// It names these: they are left out from now on, until other names are wanted.
+    LeftOut(Vec<String>),
+    /// It names none of them.
+    Unnamed,
+}
+
 /// Something worth telling.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -151,6 +171,8 @@ pub enum Notice {
     AttemptBegan {
         /// Why.
         cause: Cause,
+        /// What the certificate lacks, when that is why.
+        lack: Option<String>,
     },
     /// Nothing can be asked for, or asked with; told once until it ends.
     Blocked {
@@ -290,12 +312,14 @@ pub enum Notice {
     RequestDecided {
         /// The request.
         name: RequestName,
-        /// `Denied` or `Failed`.
+        /// `Denied` or `Failed`; `Refused` when the API server did not take it because of its names.
         condition: &'static str,
         /// Condition reason.
         reason: String,
         /// Condition message.
         message: String,
+        /// Which names of the request it is about.
+        names: RefusedNames,
         /// Until a new request may be made.
         wait: Duration,
     },
@@ -322,6 +346,8 @@ pub enum Notice {
         uid: RequestUid,
         /// With what it was authenticated.
         credential: CredentialChoice,
+        /// It was there already, made earlier by this node with the same key.
+        existed: bool,
     },
     /// Nobody decided within the limit; the same request stays.
     RequestUndecided {
@@ -387,6 +413,10 @@ impl Notice {
             | Self::LeafDiffers { .. }
             | Self::NotYetValid { .. }
             | Self::PendingDiscarded { .. }
+            | Self::RequestDecided {
+                names: RefusedNames::LeftOut(_),
+                ..
+            }
             | Self::RequestGone { .. }
             | Self::RequestUndecided { .. }
             | Self::Reverted { .. }

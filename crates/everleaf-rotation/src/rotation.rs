@@ -13,6 +13,7 @@
 
 mod advance;
 mod answers;
+mod refused_names;
 mod replies;
 mod spacing;
 mod trust;
@@ -180,6 +181,9 @@ pub struct Rotation {
     last_accepted: Option<Leaf>,
     pending: Option<PendingRequest>,
     sources: Sources,
+    /// As the embedder wants it.
+    wished: Option<Template>,
+    /// The same without the names that were refused: what counts everywhere else.
     template: Option<Template>,
     /// What is outstanding, and until when its answer is expected.
     step: Step,
@@ -229,6 +233,7 @@ impl Rotation {
             last_accepted: None,
             pending: None,
             sources: Sources::default(),
+            wished: config.template.clone(),
             template: config.template.clone(),
             step: Step::Idle,
             answer_by: Monotonic::default(),

@@ -7,6 +7,11 @@
 use jiff::Timestamp;
 use std::time::Duration;
 
+/// For a text: nobody reads fractions of a second.
+pub(crate) fn whole_seconds(instant: Timestamp) -> Timestamp {
+    Timestamp::from_second(instant.as_second()).unwrap_or(instant)
+}
+
 /// Longest nap of an embedder: however far the next deadline is, it looks at the wall clock again
 /// after this long, so that suspend and clock steps are noticed without a restart.
 pub const NAP_MAX: Duration = Duration::from_secs(60);

@@ -217,6 +217,7 @@ fn refusal(verb: &'static str, answer: &Answer, at: Timestamp) -> Refusal {
             resource: "certificatesigningrequests",
         },
         StatusCode::TOO_MANY_REQUESTS => RefusalClass::RateLimited { retry_after: None },
+        StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => RefusalClass::Invalid,
         _ => RefusalClass::Other,
     };
     Refusal {

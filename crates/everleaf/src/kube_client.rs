@@ -4,11 +4,12 @@
 //! how a dead connection is found out, and the words for all that goes wrong.
 
 use anyhow::Result;
+use bytes::Bytes;
 use everleaf_agent::client::access::{Access, Identity};
 use everleaf_agent::client::{Body, Failure, Transport};
 use everleaf_agent::kubeconfig::{Kubeconfig, KubeconfigError, Source, Trust, User};
 use everleaf_agent::{Secret, SystemClock};
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -103,12 +104,26 @@ impl Speaker {
     async fn send(&self, request: Request<kube::client::Body>) -> Result<Response<Body>, BoxError> {
         let (head, body) = request.into_parts();
         let body = Full::new(body.collect_bytes().await?);
+        let request = Request::from_parts(head, body);
         let access = self.access();
-        let sent = self
-            .transport
-            .send(&access, Request::from_parts(head, body));
-        sent.await
-            .map_err(|failure| self.without_server(failure).into())
+        let whom = access.resolved(self.transport.now()).await?;
+        let response = self.send_as(&whom, request.clone()).await?;
+        if response.status() == StatusCode::UNAUTHORIZED
+            && let Some(other) = access.renewed(&whom).await?
+        {
+            // What a command gave out has ended before its time: what it gives out now is tried once.
+            return self.send_as(&other, request).await;
+        }
+        Ok(response)
+    }
+
+    async fn send_as(
+        &self,
+        access: &Access,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Body>, BoxError> {
+        let sent = self.transport.send(access, request).await;
+        sent.map_err(|failure| self.without_server(failure).into())
     }
 
     /// With what to speak now. Files that cannot be used, which may be half replaced, leave what was there last.

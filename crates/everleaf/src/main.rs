@@ -7,6 +7,7 @@ mod args;
 mod cmd;
 mod config;
 mod failure;
+mod input;
 mod kube_client;
 mod log;
 mod observe;

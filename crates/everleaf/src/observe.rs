@@ -1,11 +1,10 @@
 //! `/metrics`, `/livez`, `/readyz` and `/healthz` of the controllers.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use everleaf_agent::observe::{self, Observed};
 use everleaf_controllers::Telemetry;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use tokio::net::TcpListener;
 
 struct Controllers(Arc<Telemetry>);
 
@@ -18,17 +17,15 @@ impl Observed for Controllers {
         self.0.ready().map_err(|reasons| reasons.join("\n"))
     }
 
-    fn standing_by(&self) -> Option<String> {
+    fn remark(&self) -> Option<String> {
         let leader = self.0.standing_by()?;
-        Some(format!("{leader} leads"))
+        Some(format!("standing by, {leader} leads"))
     }
 }
 
 /// Listens; the task ends with the runtime.
 pub(crate) async fn start(address: SocketAddr, telemetry: Arc<Telemetry>) -> Result<()> {
-    let listener = TcpListener::bind(address)
-        .await
-        .with_context(|| format!("cannot listen on {address} (--metrics-bind-address)"))?;
+    let listener = crate::server::listen(address, "--metrics-bind-address").await?;
     tokio::spawn(observe::serve(listener, Arc::new(Controllers(telemetry))));
     Ok(())
 }

@@ -1,24 +1,37 @@
 //! What people read on stdout: plain lines, JSON, YAML, tables.
 
+use anyhow::Context;
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 
-/// Writes one line to stdout. A reader that went away (`| head`) is not an error.
+/// Writes one line to stdout, for a program that goes on whatever becomes of it.
 pub(crate) fn line(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
+/// Writes a command's answer to stdout. A reader that went away (`| head`) is not an error.
+///
+/// # Errors
+/// The answer did not arrive, such as on a full disk.
+pub(crate) fn answer(text: &str) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout();
+    match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to stdout")
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Writes a value as indented JSON.
 pub(crate) fn json(value: &impl Serialize) -> anyhow::Result<()> {
-    line(&serde_json::to_string_pretty(value)?);
-    Ok(())
+    answer(&serde_json::to_string_pretty(value)?)
 }
 
 /// Writes a value as YAML.
 pub(crate) fn yaml(value: &impl Serialize) -> anyhow::Result<()> {
-    line(serde_saphyr::to_string(value)?.trim_end());
-    Ok(())
+    answer(serde_saphyr::to_string(value)?.trim_end())
 }
 
 /// Whether stdout is to be coloured: a terminal's, unless `NO_COLOR` says otherwise (no-color.org).
@@ -28,7 +41,7 @@ pub(crate) fn has_colour() -> bool {
 }
 
 /// Writes rows under upper-case headings, as kubectl does; wrapped to the terminal's width if stdout is one.
-pub(crate) fn table(headings: &[&str], rows: &[Vec<String>]) {
+pub(crate) fn table(headings: &[&str], rows: &[Vec<String>]) -> anyhow::Result<()> {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_header(headings.iter().map(|heading| heading.to_uppercase()));
@@ -39,5 +52,5 @@ pub(crate) fn table(headings: &[&str], rows: &[Vec<String>]) {
     for column in table.column_iter_mut() {
         column.set_padding((0, 3));
     }
-    line(table.trim_fmt().as_str());
+    answer(table.trim_fmt().as_str())
 }

@@ -6,11 +6,28 @@ use everleaf_apiserver::authz::Authorizer;
 use everleaf_apiserver::handler::{Config, Limits, Server, Version};
 use everleaf_apiserver::store::Embedded;
 use everleaf_apiserver::writer::Mode;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use tokio::net::TcpListener;
 
 /// Who signs the tokens of service accounts, as kubeadm names it.
 pub(crate) const SERVICE_ACCOUNT_ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+
+/// Takes an address that `flags` gave.
+pub(crate) async fn listen(address: SocketAddr, flags: &str) -> Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let hint = match error.kind() {
+            ErrorKind::AddrInUse => "; another program listens there",
+            ErrorKind::AddrNotAvailable => "; this host does not have this address",
+            ErrorKind::PermissionDenied => "; ports below 1024 are for root",
+            _ => "",
+        };
+        let what = format!("cannot listen on {address} ({flags}){hint}");
+        anyhow::Error::new(error).context(what)
+    })
+}
 
 /// Opens the store in `directory` and rebuilds the server's state from it. `address` is where clients reach it.
 pub(crate) fn open(

@@ -8,7 +8,7 @@ use everleaf_pki::{Chain, Credential, Fingerprint, Leaf, PrivateKey};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::CertifiedKey;
 
-use crate::kubeconfig::{ClientCertificate, Cluster, Kubeconfig, User};
+use crate::kubeconfig::{ClientCertificate, Cluster, ExecPlugin, Kubeconfig, User};
 use crate::secret::Secret;
 
 /// A cluster to speak to, and the identity to speak as. Two that are equal may share connections.
@@ -48,13 +48,15 @@ pub enum Identity {
     Certificate(Presentable),
     /// A bearer token.
     Token(Secret),
+    /// Whoever this command says: asked when a request is made, see [`Access::resolved`].
+    Exec(Arc<ExecPlugin>),
     /// Nobody: the server decides what anonymous callers may do.
     Anonymous,
 }
 
 impl Identity {
     /// The identity of a kubeconfig's user stanza, read from disk where it names files. A client
-    /// certificate goes before a token, as API servers judge them.
+    /// certificate goes before a token, as API servers judge them, and both before a command, which is not run here.
     pub fn from_user(user: &User) -> Result<Self, String> {
         if let Some(pair) = &user.client_certificate {
             let certificate = read_credential(pair).and_then(|pair| Presentable::new(&pair));
@@ -62,12 +64,13 @@ impl Identity {
                 return certificate.map(Self::Certificate);
             }
         }
-        match &user.token {
-            Some(token) => token
+        match (&user.token, &user.exec) {
+            (Some(token), _) => token
                 .read()
                 .map(Self::Token)
                 .map_err(|error| format!("cannot read the token: {error}")),
-            None => Ok(Self::Anonymous),
+            (None, Some(plugin)) => Ok(Self::Exec(Arc::new(plugin.clone()))),
+            (None, None) => Ok(Self::Anonymous),
         }
     }
 }

@@ -9,6 +9,7 @@
 pub mod access;
 mod body;
 mod connect;
+mod exec;
 mod failure;
 mod proxy;
 mod roots;
@@ -101,6 +102,15 @@ impl ApiClient {
 
     /// `GET path` as a watch; `path` has the query, including `watch=true` and `timeoutSeconds`.
     pub async fn watch(&self, access: &Access, path: &str) -> Result<Watch, Failure> {
+        let whom = exec::resolve(access, self.transport.now()).await?;
+        let watch = self.watch_as(&whom, path).await;
+        match exec::again(access, &whom, watch.as_ref().err()).await {
+            Some(other) => self.watch_as(&other, path).await,
+            None => watch,
+        }
+    }
+
+    async fn watch_as(&self, access: &Access, path: &str) -> Result<Watch, Failure> {
         let started = Instant::now();
         let answer = self.open(access, Method::GET, path, None);
         let response = within_answer_max(access, answer).await?;
@@ -123,6 +133,23 @@ impl ApiClient {
     }
 
     async fn call(
+        &self,
+        access: &Access,
+        method: Method,
+        path: &str,
+        body: Option<(&'static str, String)>,
+    ) -> Result<Answer, Failure> {
+        let whom = exec::resolve(access, self.transport.now()).await?;
+        let answer = self
+            .call_as(&whom, method.clone(), path, body.clone())
+            .await;
+        match exec::again(access, &whom, answer.as_ref().err()).await {
+            Some(other) => self.call_as(&other, method, path, body).await,
+            None => answer,
+        }
+    }
+
+    async fn call_as(
         &self,
         access: &Access,
         method: Method,

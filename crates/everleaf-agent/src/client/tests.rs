@@ -347,10 +347,12 @@ fn an_identity_is_what_the_user_stanza_holds() {
         let user = User {
             token,
             client_certificate,
+            exec: None,
         };
         let found = match Identity::from_user(&user) {
             Ok(Identity::Certificate(_)) => "certificate".to_owned(),
             Ok(Identity::Token(_)) => "token".to_owned(),
+            Ok(Identity::Exec(_)) => "exec".to_owned(),
             Ok(Identity::Anonymous) => "anonymous".to_owned(),
             Err(error) => error,
         };

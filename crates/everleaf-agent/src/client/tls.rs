@@ -89,7 +89,9 @@ pub(super) fn of_server(
         Identity::Certificate(presentable) => builder.with_client_cert_resolver(Arc::new(
             rustls::sign::SingleCertAndKey::from(presentable.certified_key()),
         )),
-        Identity::Token(_) | Identity::Anonymous => builder.with_no_client_auth(),
+        Identity::Token(_) | Identity::Exec(_) | Identity::Anonymous => {
+            builder.with_no_client_auth()
+        }
     };
     config.resumption = rustls::client::Resumption::disabled();
     let protocols = if allows_http2 {

@@ -15,6 +15,7 @@ use http::uri::PathAndQuery;
 use http::{Request, Response, Uri};
 use http_body_util::Full;
 use hyper::body::Incoming;
+use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::access::{Access, Identity};
@@ -84,6 +85,11 @@ impl Transport {
             ..
         } = &self.shared.connector;
         Self::with(Arc::clone(clock), environment.clone(), *allows_http2)
+    }
+
+    /// The time by which server certificates are judged.
+    pub fn now(&self) -> Timestamp {
+        self.shared.connector.clock.wall()
     }
 
     /// Sends one request and returns when its response head is there. The URI of `request` is a path, maybe with a

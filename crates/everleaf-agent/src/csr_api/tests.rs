@@ -182,7 +182,8 @@ fn failures_become_the_classes_that_rotation_acts_on() {
         (FailureClass::ServerError, "", Some(7), limited(Some(7))),
         (FailureClass::ServerError, "", None, RefusalClass::Other),
         (FailureClass::Conflict, "", None, RefusalClass::Other),
-        (FailureClass::Invalid, "x", None, RefusalClass::Other),
+        (FailureClass::Invalid, "x", None, RefusalClass::Invalid),
+        (FailureClass::Rejected, "x", None, RefusalClass::Invalid),
         (
             FailureClass::Invalid,
             "spec.usages: Unsupported value",

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::{
     ClientCertificate, Cluster, Kubeconfig, KubeconfigError, ProxyUrl, ServerUrl, Source, Token,
-    Trust, User,
+    Trust, User, exec,
 };
 use crate::secret::Secret;
 
@@ -43,6 +43,7 @@ struct ClusterStanza {
     insecure_skip_tls_verify: Option<bool>,
     tls_server_name: Option<String>,
     proxy_url: Option<String>,
+    extensions: Option<Vec<exec::Extension>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -78,7 +79,7 @@ struct UserStanza {
     client_key_data: Option<Secret>,
     username: Option<Secret>,
     password: Option<Secret>,
-    exec: Option<serde::de::IgnoredAny>,
+    exec: Option<exec::Stanza>,
     auth_provider: Option<serde::de::IgnoredAny>,
     #[serde(rename = "as")]
     impersonate: Option<String>,
@@ -170,8 +171,10 @@ impl Resolver {
                 "current-context is {current:?}, but there is no context of that name"
             ));
         };
-        let cluster = self.cluster(&current, given(context.cluster), document.clusters);
-        let user = self.user(&current, given(context.user), document.users);
+        let mut extensions = None;
+        let name = given(context.cluster);
+        let cluster = self.cluster(&current, name, document.clusters, &mut extensions);
+        let user = self.user(&current, given(context.user), document.users, extensions);
         let (cluster, user) = (cluster?, user?);
         if cluster.server.is_plain() && user != User::default() {
             let server = &cluster.server;
@@ -187,6 +190,7 @@ impl Resolver {
         context: &str,
         name: Option<String>,
         clusters: Option<Vec<Option<NamedCluster>>>,
+        extensions: &mut Option<Vec<exec::Extension>>,
     ) -> Option<Cluster> {
         let Some(name) = name else {
             return self.problem(format!("context {context:?} names no cluster"));
@@ -197,6 +201,7 @@ impl Resolver {
             ));
         };
         let stanza = stanza.cluster.unwrap_or_default();
+        *extensions = stanza.extensions;
         let server = match given(stanza.server) {
             None => self.problem(format!("cluster {name:?} has no server")),
             Some(text) => match ServerUrl::parse(&text) {
@@ -239,6 +244,7 @@ impl Resolver {
         context: &str,
         name: Option<String>,
         users: Option<Vec<Option<NamedUser>>>,
+        extensions: Option<Vec<exec::Extension>>,
     ) -> Option<User> {
         let Some(name) = name else {
             return self.problem(format!("context {context:?} names no user"));
@@ -285,9 +291,22 @@ impl Resolver {
             }),
             None => inline.map(Token::Inline),
         };
+        let exec = match stanza
+            .exec
+            .map(|exec| exec::resolve(exec, &self.directory, extensions))
+        {
+            None => None,
+            Some(Ok(plugin)) => Some(plugin),
+            Some(Err(problems)) => {
+                let problems = problems.into_iter().map(|what| format!("{who}: {what}"));
+                self.problems.extend(problems);
+                None
+            }
+        };
         Some(User {
             token,
             client_certificate,
+            exec,
         })
     }
 
@@ -308,7 +327,6 @@ impl Resolver {
                 .as_ref()
                 .is_some_and(|extra| !extra.is_empty());
         let unsupported = [
-            (stanza.exec.is_some(), "exec credential plugins are"),
             (stanza.auth_provider.is_some(), "auth-provider is"),
             (impersonates, "impersonation (as) is"),
             (

@@ -7,6 +7,7 @@
 //! Parse errors never quote the file: it holds tokens and keys.
 
 mod document;
+mod exec;
 mod in_cluster;
 mod proxy_url;
 mod write;
@@ -20,6 +21,7 @@ use http::Uri;
 
 use crate::secret::Secret;
 
+pub use exec::{ExecPlugin, ExecVersion};
 pub use proxy_url::{Login, ProxyKind, ProxyUrl};
 pub(crate) use write::behind_links;
 pub use write::{Names, write_private};
@@ -90,6 +92,8 @@ pub struct User {
     pub token: Option<Token>,
     /// A client certificate and its key.
     pub client_certificate: Option<ClientCertificate>,
+    /// A command that gives out either; what the file itself holds goes before.
+    pub exec: Option<ExecPlugin>,
 }
 
 /// A bearer token, in the file or beside it.

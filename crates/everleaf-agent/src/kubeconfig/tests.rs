@@ -127,7 +127,12 @@ fn what_is_wrong_is_said() {
                 SOUND,
                 "exec: {command: x}, auth-provider: {name: y}, as: z, username: q",
             ),
-            &["exec", "auth-provider", "impersonation", "username"],
+            &[
+                "exec has no apiVersion",
+                "auth-provider",
+                "impersonation",
+                "username",
+            ],
         ),
     ];
     for (text, expected) in cases {
@@ -330,6 +335,52 @@ const MEMBERS: &[(&str, &str, Both)] = &[
     (
         SOUND,
         "exec: {command: x, apiVersion: client.authentication.k8s.io/v1, interactiveMode: Never}",
+        Take,
+    ),
+    (
+        SOUND,
+        "exec: {command: x, apiVersion: client.authentication.k8s.io/v1beta1, args: null, env: null, installHint: null, \
+             provideClusterInfo: null, interactiveMode: null, unknown: 1}",
+        Take,
+    ),
+    (
+        SOUND,
+        "exec: {command: x, apiVersion: client.authentication.k8s.io/v1}",
+        Refuse,
+    ),
+    (
+        SOUND,
+        "exec: {command: x, apiVersion: client.authentication.k8s.io/v1alpha1, interactiveMode: Never}",
+        Refuse,
+    ),
+    (
+        SOUND,
+        "exec: {command: x, apiVersion: client.authentication.k8s.io/v1, interactiveMode: Sometimes}",
+        Refuse,
+    ),
+    (
+        SOUND,
+        "exec: {command: x, apiVersion: client.authentication.k8s.io/v1, interactiveMode: Never, env: [{value: a}]}",
+        Refuse,
+    ),
+    (
+        SOUND,
+        "exec: {command: x, apiVersion: client.authentication.k8s.io/v1, interactiveMode: Never, env: [{name: A}]}",
+        Take,
+    ),
+    (
+        SOUND,
+        "exec: {command: '', apiVersion: client.authentication.k8s.io/v1, interactiveMode: Never}",
+        Refuse,
+    ),
+    (
+        SOUND,
+        "token: t, exec: {command: x, apiVersion: client.authentication.k8s.io/v1, interactiveMode: Never}",
+        Take,
+    ),
+    (
+        SOUND,
+        "exec: {command: x, apiVersion: client.authentication.k8s.io/v1, interactiveMode: Always}",
         WeRefuse,
     ),
     (SOUND, "username: a, password: b", WeRefuse),
@@ -460,4 +511,25 @@ fn pem_files_are_read_in_whatever_encoding() {
         "{}",
         text.expose()
     );
+}
+
+#[test]
+fn a_command_with_a_separator_is_a_path_seen_from_the_kubeconfig() {
+    for (command, expected) in [
+        ("plugin", "plugin"),
+        ("./plugin", "/etc/everleaf/./plugin"),
+        ("bin/plugin", "/etc/everleaf/bin/plugin"),
+        ("/usr/bin/plugin", "/usr/bin/plugin"),
+    ] {
+        let exec = format!(
+            "exec: {{command: {command}, apiVersion: client.authentication.k8s.io/v1beta1, args: [a, s3cret]}}"
+        );
+        let user = parse(&one(SOUND, &exec)).unwrap().user;
+        assert!(!format!("{user:?}").contains("s3cret"));
+        let plugin = user.exec.unwrap();
+        assert_eq!(plugin.command, Path::new(expected));
+        assert_eq!(plugin.version, ExecVersion::V1Beta1);
+        assert_eq!(plugin.args.len(), 2);
+        assert_eq!(plugin.cluster_config, None);
+    }
 }

@@ -126,7 +126,8 @@ struct UserStanza {
 }
 
 impl Kubeconfig {
-    /// The YAML document. Paths are written as they are (absolute), inline texts as `…-data`.
+    /// The YAML document. Paths are written as they are (absolute), inline texts as `…-data`. A command that gives out
+    /// a credential is not written: what Everleaf writes names certificates and tokens.
     pub fn to_yaml(&self, names: &Names<'_>) -> Zeroizing<String> {
         let (certificate_authority, certificate_authority_data) = match &self.cluster.trust {
             Trust::Bundle(source) => members(source),

@@ -12,11 +12,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use everleaf_rotation::notice::LeafSummary;
-use everleaf_rotation::{Kind, Notice, RefusalClass};
+use everleaf_rotation::overdue::{Dates, Waiting};
+use everleaf_rotation::{Kind, Notice, Overdue, RefusalClass, overdue};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::Clock;
 use crate::observe::Observed;
+use crate::tell::words_of;
 use text::{Histogram, Text};
 
 /// Ages at replacement, in seconds: a minute to four years (the kubelet's buckets).
@@ -40,9 +42,11 @@ impl Observed for Scraped {
     }
 
     fn check_ready(&self) -> Result<(), String> {
-        self.metrics
-            .check_ready(self.clock.wall())
-            .map_err(str::to_owned)
+        self.metrics.check_ready(self.clock.wall())
+    }
+
+    fn remark(&self) -> Option<String> {
+        self.metrics.remark(self.clock.wall())
     }
 }
 
@@ -52,6 +56,8 @@ pub(crate) struct Metrics(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
+    /// Somebody else keeps the client certificate.
+    is_without_client: bool,
     client: Certificate,
     serving: Certificate,
     clock_steps: u64,
@@ -62,6 +68,7 @@ struct State {
 #[derive(Debug)]
 struct Certificate {
     leaf: Option<Dates>,
+    request: Option<Waiting>,
     rotation_seconds: Histogram,
     wait_seconds: Histogram,
     failures: u64,
@@ -71,16 +78,11 @@ struct Certificate {
     is_server_healthy: bool,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Dates {
-    not_after: Timestamp,
-    deadline: Timestamp,
-}
-
 impl Default for Certificate {
     fn default() -> Self {
         Self {
             leaf: None,
+            request: None,
             rotation_seconds: Histogram::new(ROTATION_SECONDS),
             wait_seconds: Histogram::new(WAIT_SECONDS),
             failures: 0,
@@ -95,6 +97,7 @@ impl Default for Certificate {
 impl Metrics {
     pub(crate) fn new() -> Self {
         Self(Mutex::new(State {
+            is_without_client: false,
             client: Certificate::default(),
             serving: Certificate::default(),
             clock_steps: 0,
@@ -128,13 +131,45 @@ impl Metrics {
         self.lock().certificate(kind).is_server_healthy = is_healthy;
     }
 
-    /// Whether there is a client certificate that has not expired by `now`; else what is wrong.
-    pub(crate) fn check_ready(&self, now: Timestamp) -> Result<(), &'static str> {
-        match self.lock().client.leaf {
-            None => Err("no client certificate yet"),
-            Some(dates) if dates.not_after < now => Err("the client certificate has expired"),
-            Some(_) => Ok(()),
+    /// The client certificate is none of this process's business.
+    pub(crate) fn go_without_client(&self) {
+        self.lock().is_without_client = true;
+    }
+
+    /// The request that a machine waits for, if the server has it.
+    pub(crate) fn set_request(&self, kind: Kind, request: Option<Waiting>) {
+        self.lock().certificate(kind).request = request;
+    }
+
+    /// Whether the node's certificates are good at `now`, and their successors come in time; else what is wrong.
+    ///
+    /// A first serving request that waits is no fault: in Kubernetes nobody approves one by itself, and a node without
+    /// a serving certificate works. It is in [`remark`](Self::remark).
+    pub(crate) fn check_ready(&self, now: Timestamp) -> Result<(), String> {
+        let state = self.lock();
+        let client = match state.client.overdue(now) {
+            Some(overdue) => Some(words_of(Kind::Client, &overdue)),
+            None if state.client.leaf.is_none() && !state.is_without_client => {
+                Some("no client certificate yet".to_owned())
+            }
+            None => None,
+        };
+        let serving = match state.serving.overdue(now) {
+            None | Some(Overdue::First(_)) => None,
+            Some(overdue) => Some(words_of(Kind::Serving, &overdue)),
+        };
+        let reasons: Vec<_> = client.into_iter().chain(serving).collect();
+        if reasons.is_empty() {
+            Ok(())
+        } else {
+            Err(reasons.join("\n"))
         }
+    }
+
+    /// What to know of an agent that is ready.
+    pub(crate) fn remark(&self, now: Timestamp) -> Option<String> {
+        let overdue = self.lock().serving.overdue(now)?;
+        Some(words_of(Kind::Serving, &overdue))
     }
 
     /// Everything in the Prometheus text format (0.0.4), as of `now`.
@@ -145,6 +180,7 @@ impl Metrics {
         dates(&mut text, &state);
         rotations(&mut text, &state);
         conditions(&mut text, &state);
+        overdues(&mut text, &state, now);
         process(&mut text, &state);
         text.finish()
     }
@@ -166,10 +202,10 @@ impl State {
 impl Certificate {
     fn record(&mut self, notice: &Notice) {
         match notice {
-            Notice::Loaded { leaf, .. } => self.leaf = leaf.as_ref().map(Dates::of),
-            Notice::Reverted { leaf } => self.leaf = Some(Dates::of(leaf)),
+            Notice::Loaded { leaf, .. } => self.leaf = leaf.as_ref().map(LeafSummary::dates),
+            Notice::Reverted { leaf } => self.leaf = Some(leaf.dates()),
             Notice::Installed { replaced, leaf } => {
-                self.leaf = Some(Dates::of(leaf));
+                self.leaf = Some(leaf.dates());
                 *self.rotations.entry("installed").or_default() += 1;
                 if let Some((_, age)) = replaced {
                     self.rotation_seconds.observe(age.as_secs_f64());
@@ -215,21 +251,16 @@ impl Certificate {
         }
     }
 
+    fn overdue(&self, now: Timestamp) -> Option<Overdue> {
+        overdue(self.leaf, self.request.clone(), now)
+    }
+
     /// Seconds to expiry, truncated toward zero, negative afterwards; +Inf if there is no
     /// certificate.
     fn ttl_seconds(&self, now: Timestamp) -> f64 {
         match self.leaf {
             None => f64::INFINITY,
             Some(dates) => whole_seconds(dates.not_after.duration_since(now)),
-        }
-    }
-}
-
-impl Dates {
-    fn of(leaf: &LeafSummary) -> Self {
-        Self {
-            not_after: leaf.not_after,
-            deadline: leaf.deadline,
         }
     }
 }
@@ -245,6 +276,7 @@ fn whole_seconds(span: SignedDuration) -> f64 {
 fn reason(class: &RefusalClass) -> &'static str {
     match class {
         RefusalClass::Forbidden { .. } => "forbidden",
+        RefusalClass::Invalid => "invalid",
         RefusalClass::NotServed => "not_served",
         RefusalClass::Other => "other",
         RefusalClass::RateLimited { .. } => "rate_limited",
@@ -379,6 +411,28 @@ fn conditions(text: &mut Text, state: &State) {
             &[("kind", kind)],
             u64::from(certificate.is_server_healthy),
         );
+    }
+}
+
+fn overdues(text: &mut Text, state: &State, now: Timestamp) {
+    let name = "everleaf_agent_certificate_overdue";
+    text.family(
+        name,
+        "gauge",
+        "1 while a certificate has ended, or a request has waited for more than five minutes for what should be there.",
+    );
+    for (kind, certificate) in state.each() {
+        let overdue = certificate.overdue(now);
+        for reason in Overdue::LABELS {
+            let is_so = overdue
+                .as_ref()
+                .is_some_and(|overdue| overdue.as_str() == reason);
+            text.count(
+                name,
+                &[("kind", kind), ("reason", reason)],
+                u64::from(is_so),
+            );
+        }
     }
 }
 

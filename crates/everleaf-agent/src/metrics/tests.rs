@@ -150,6 +150,85 @@ fn readiness_follows_the_client_certificate() {
     assert!(metrics.check_ready(at(101)).is_err());
 }
 
+fn waiting(name: &str, since: i64) -> Option<Waiting> {
+    Some(Waiting {
+        name: RequestName::new(name),
+        since: at(since),
+    })
+}
+
+#[test]
+fn a_serving_certificate_that_ends_while_its_request_waits_is_not_ready() {
+    let metrics = Metrics::new();
+    metrics.go_without_client();
+    assert_eq!(metrics.check_ready(at(0)), Ok(()), "somebody else's client");
+    let overdue = |now, reason: &str| {
+        let labels = format!(r#"{{kind="serving",reason="{reason}"}}"#);
+        let series = format!("everleaf_agent_certificate_overdue{labels}");
+        value(&metrics, at(now), &series).unwrap()
+    };
+    // None yet: a person's turn, and the node works.
+    metrics.set_request(Kind::Serving, waiting("first", 0));
+    assert_eq!(metrics.remark(at(299)), None);
+    assert_eq!(metrics.check_ready(at(300)), Ok(()));
+    let remark = metrics.remark(at(300)).unwrap();
+    assert!(
+        remark.contains("kubectl certificate approve first"),
+        "{remark}"
+    );
+    assert_eq!(overdue(300, "first_request_pending"), "1");
+    // One that is due, and one that has ended.
+    let leaf = leaf(300, 1000);
+    let installed = Notice::Installed {
+        replaced: None,
+        leaf,
+    };
+    metrics.record(Kind::Serving, &installed);
+    metrics.set_request(Kind::Serving, waiting("next", 690));
+    assert_eq!(metrics.check_ready(at(989)), Ok(()));
+    let error = metrics.check_ready(at(990)).unwrap_err();
+    assert!(
+        error.contains("the next serving certificate waits"),
+        "{error}"
+    );
+    assert!(
+        error.contains("kubectl certificate approve next"),
+        "{error}"
+    );
+    assert_eq!(overdue(990, "renewal_pending"), "1");
+    assert_eq!(overdue(990, "ended"), "0");
+    let error = metrics.check_ready(at(1001)).unwrap_err();
+    assert!(
+        error.starts_with("the serving certificate ended at"),
+        "{error}"
+    );
+    assert!(
+        error.contains("kubectl certificate approve next"),
+        "{error}"
+    );
+    assert_eq!(overdue(1001, "ended"), "1");
+}
+
+#[test]
+fn a_client_certificate_whose_renewal_waits_is_not_ready() {
+    let metrics = Metrics::new();
+    let leaf = leaf(0, 1000);
+    let installed = Notice::Installed {
+        replaced: None,
+        leaf,
+    };
+    metrics.record(Kind::Client, &installed);
+    metrics.set_request(Kind::Client, waiting("next", 600));
+    assert_eq!(metrics.check_ready(at(989)), Ok(()));
+    let error = metrics.check_ready(at(990)).unwrap_err();
+    assert!(
+        error.contains("the next client certificate waits"),
+        "{error}"
+    );
+    metrics.set_request(Kind::Client, None);
+    assert_eq!(metrics.check_ready(at(990)), Ok(()));
+}
+
 #[test]
 fn the_text_has_one_type_per_family_and_no_object_names() {
     let metrics = Metrics::new();
@@ -160,6 +239,7 @@ fn the_text_has_one_type_per_family_and_no_object_names() {
             name: RequestName::new("node-csr-secretive"),
             uid: RequestUid::new("uid"),
             credential: everleaf_rotation::CredentialChoice::Current,
+            existed: false,
         },
     );
     metrics.record_clock_step();

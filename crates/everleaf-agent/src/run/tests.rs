@@ -16,6 +16,7 @@ use crate::kubeconfig::{Kubeconfig, Names};
 use crate::testing::api::{Api, CLIENT_SIGNER};
 use crate::testing::{Seen, Server, TestClock, hours, with_file, with_inline, with_token};
 
+mod exec;
 mod serving;
 
 use serving::serving;

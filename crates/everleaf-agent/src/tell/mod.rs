@@ -4,12 +4,17 @@
 //! closely; what goes on failing is told again every [`REMINDER`], with its cause and since when, as an error
 //! once the certificate has ended. The words are in [`words`].
 
+mod overdue;
 mod words;
+
+pub(crate) use overdue::words_of;
+pub(crate) use words::Manner;
 
 use std::time::Duration;
 
 use everleaf_api::meta::format_time;
-use everleaf_rotation::{Kind, Monotonic, Notice, Now, Severity};
+use everleaf_rotation::notice::FailedStep;
+use everleaf_rotation::{Kind, Monotonic, Notice, Now, Overdue, Severity};
 use jiff::Timestamp;
 
 /// How often a failure that goes on is told again.
@@ -32,23 +37,31 @@ struct Trouble {
 #[derive(Debug)]
 pub(crate) struct Teller {
     kind: Kind,
+    manner: Manner,
     trouble: Option<Trouble>,
     /// What was found in the cert dir last: it is found again at each look.
     last_finding: Option<String>,
+    /// What is overdue, and when it was told last.
+    overdue: Option<(String, Monotonic)>,
+    /// The last notice was that nobody decided in time.
+    is_undecided: bool,
 }
 
 impl Teller {
-    pub(crate) fn new(kind: Kind) -> Self {
+    pub(crate) fn new(kind: Kind, manner: Manner) -> Self {
         Self {
             kind,
+            manner,
             trouble: None,
             last_finding: None,
+            overdue: None,
+            is_undecided: false,
         }
     }
 
     /// Logs one notice.
     pub(crate) fn tell(&mut self, notice: &Notice, now: Now) {
-        let line = words::of(self.kind, notice);
+        let line = words::of(self.kind, self.manner, notice);
         // Some of the words are a server's: they must not begin a line of their own.
         let text = line.text.replace(char::is_control, " ");
         let severity = self.severity(notice, &text, now);
@@ -80,6 +93,9 @@ impl Teller {
 
     /// The notice's own, but a failure like the last one is for those who look closely.
     fn severity(&mut self, notice: &Notice, text: &str, now: Now) -> Severity {
+        if self.is_told_as_overdue(notice) {
+            return Severity::Debug;
+        }
         let key = match notice {
             Notice::Failed { step, message, .. } => {
                 format!("{}: {}", step.as_str(), without_numbers(message))
@@ -124,6 +140,59 @@ impl Teller {
                 notice.severity()
             }
         }
+    }
+
+    /// Nobody decided in time: that is told as what follows from it, if something does.
+    fn is_told_as_overdue(&mut self, notice: &Notice) -> bool {
+        let is_undecided = matches!(notice, Notice::RequestUndecided { .. });
+        let was_undecided = std::mem::replace(&mut self.is_undecided, is_undecided);
+        let step = FailedStep::Await;
+        let follows =
+            was_undecided && matches!(notice, Notice::Failed { step: at, .. } if *at == step);
+        self.overdue.is_some() && (is_undecided || follows)
+    }
+
+    /// Tells what is overdue, when that changes, and now and then while it lasts.
+    /// `is_reminded`: what fails is told again as well.
+    pub(crate) fn watch(&mut self, overdue: Option<&Overdue>, now: Now, is_reminded: bool) {
+        let manager = self.kind.as_str();
+        match self.news(overdue, now, is_reminded) {
+            None => {}
+            Some((Severity::Error, text)) => tracing::error!(manager, "{text}"),
+            Some((_, text)) => tracing::warn!(manager, "{text}"),
+        }
+    }
+
+    fn news(
+        &mut self,
+        overdue: Option<&Overdue>,
+        now: Now,
+        is_reminded: bool,
+    ) -> Option<(Severity, String)> {
+        let Some(overdue) = overdue else {
+            self.overdue = None;
+            return None;
+        };
+        let has_ended = matches!(overdue, Overdue::Ended { .. });
+        if has_ended && is_reminded && self.trouble.is_some() {
+            // The reminder of what fails says so.
+            return None;
+        }
+        let text = words_of(self.kind, overdue);
+        let is_known = self
+            .overdue
+            .as_ref()
+            .is_some_and(|(told, at)| *told == text && now.monotonic.since(*at) < REMINDER);
+        if is_known {
+            return None;
+        }
+        self.overdue = Some((text.clone(), now.monotonic));
+        let severity = if has_ended {
+            Severity::Error
+        } else {
+            Severity::Warning
+        };
+        Some((severity, text))
     }
 
     /// Tells what goes on failing again, when it is time. `has_ended`: by this host's clock the certificate has.
@@ -183,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_failure_is_told_once_per_change() {
-        let mut teller = Teller::new(Kind::Client);
+        let mut teller = Teller::new(Kind::Client, Manner::default());
         let (quiet, loud) = (Severity::Debug, Severity::Warning);
         for (notice, expected) in [
             (failed("cannot connect at 10:00"), loud),
@@ -202,6 +271,7 @@ mod tests {
                     name: RequestName::new("r"),
                     uid: everleaf_rotation::RequestUid::new("u"),
                     credential: everleaf_rotation::CredentialChoice::Current,
+                    existed: false,
                 },
                 Severity::Info,
             ),
@@ -220,7 +290,7 @@ mod tests {
 
     #[test]
     fn what_goes_on_failing_is_told_again() {
-        let mut teller = Teller::new(Kind::Client);
+        let mut teller = Teller::new(Kind::Client, Manner::default());
         assert_eq!(teller.reminder(at(0), true), None, "nothing fails");
         teller.tell(&failed("disk full"), at(1));
         assert_eq!(teller.reminder(at(10), false), None);
@@ -243,11 +313,81 @@ mod tests {
     }
 
     #[test]
+    fn what_is_overdue_is_told_per_change_and_now_and_then() {
+        use everleaf_rotation::overdue::{Dates, Waiting};
+        let mut teller = Teller::new(Kind::Serving, Manner::default());
+        let request = || Waiting {
+            name: RequestName::new("r"),
+            since: at(0).wall,
+        };
+        let renewal = Overdue::Renewal {
+            request: request(),
+            dates: Dates {
+                deadline: at(0).wall,
+                not_after: at(40).wall,
+            },
+        };
+        let ended = Overdue::Ended {
+            at: at(40).wall,
+            request: Some(request()),
+        };
+        let mut severity =
+            |overdue: Option<&Overdue>, minute| Some(teller.news(overdue, at(minute), true)?.0);
+        let warning = Some(Severity::Warning);
+        assert_eq!(severity(None, 0), None);
+        for (minute, expected) in [(5, warning), (6, None), (14, None), (15, warning)] {
+            assert_eq!(severity(Some(&renewal), minute), expected, "{minute}");
+        }
+        for (minute, expected) in [
+            (16, Some(Severity::Error)),
+            (25, None),
+            (26, Some(Severity::Error)),
+        ] {
+            assert_eq!(severity(Some(&ended), minute), expected, "{minute}");
+        }
+        assert_eq!(severity(None, 27), None);
+        assert_eq!(severity(Some(&renewal), 28), warning, "once more");
+        // What nobody decided is the same thing in other words.
+        let undecided = Notice::RequestUndecided {
+            name: RequestName::new("r"),
+        };
+        let follows = Notice::Failed {
+            step: FailedStep::Await,
+            class: None,
+            message: "nobody".to_owned(),
+            failures: 1,
+            wait: Duration::from_secs(2),
+        };
+        for notice in [&undecided, &follows] {
+            assert_eq!(teller.severity(notice, "", at(28)), Severity::Debug);
+        }
+        assert!(teller.trouble.is_none());
+        assert_eq!(
+            teller.severity(&follows, "", at(28)),
+            Severity::Warning,
+            "not by itself"
+        );
+        assert_eq!(
+            teller.news(Some(&ended), at(29), true),
+            None,
+            "the reminder says it"
+        );
+        assert!(
+            teller.news(Some(&ended), at(29), false).is_some(),
+            "nobody else says it"
+        );
+        teller.trouble = None;
+        teller.news(None, at(30), true);
+        assert_eq!(teller.severity(&undecided, "", at(30)), Severity::Warning);
+    }
+
+    #[test]
     fn attempts_are_no_news_while_they_fail() {
         use everleaf_rotation::notice::Cause;
-        let mut teller = Teller::new(Kind::Client);
+        let mut teller = Teller::new(Kind::Client, Manner::default());
         let began = Notice::AttemptBegan {
             cause: Cause::Deadline,
+            lack: None,
         };
         assert_eq!(teller.severity(&began, "", at(0)), Severity::Info);
         teller.tell(&failed("disk full"), at(0));

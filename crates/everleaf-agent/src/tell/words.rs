@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use everleaf_api::duration::human;
 use everleaf_api::meta::format_time;
-use everleaf_rotation::notice::{Block, FailedStep, LeafSummary, StuckReason};
+use everleaf_rotation::notice::{Block, FailedStep, LeafSummary, RefusedNames, StuckReason};
 use everleaf_rotation::{CredentialChoice, Finding, Kind, Notice, RequestName};
 
 /// One line: what to say, and the fields that go with it.
@@ -40,15 +40,44 @@ impl<'a> Line<'a> {
     }
 }
 
-/// The line for a notice of the machine of `kind`.
-pub(super) fn of(kind: Kind, notice: &Notice) -> Line<'_> {
-    about_request(notice)
-        .or_else(|| about_leaf(kind, notice))
-        .or_else(|| about_clock(notice))
-        .unwrap_or_else(|| about_work(notice))
+/// What the process undertakes, as far as words depend on it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Manner {
+    /// `--once`: there is no next attempt.
+    pub(crate) is_once: bool,
+    /// The certificate is not renewed before it ends.
+    pub(crate) is_without_renewal: bool,
 }
 
-fn about_request(notice: &Notice) -> Option<Line<'_>> {
+impl Manner {
+    /// What is about to be done for a certificate.
+    pub(crate) fn undertaking(self) -> &'static str {
+        if self.is_without_renewal {
+            "a certificate is fetched where none is good, and not renewed before it ends: certificate rotation is off"
+        } else {
+            "certificate rotation is on"
+        }
+    }
+
+    /// What comes after `wait`, where something does.
+    fn later(self, what: &str, wait: Duration) -> String {
+        if self.is_once {
+            String::new()
+        } else {
+            format!("{what} in {}", span(wait))
+        }
+    }
+}
+
+/// The line for a notice of the machine of `kind`.
+pub(super) fn of(kind: Kind, manner: Manner, notice: &Notice) -> Line<'_> {
+    about_request(manner, notice)
+        .or_else(|| about_leaf(kind, manner, notice))
+        .or_else(|| about_clock(notice))
+        .unwrap_or_else(|| about_work(manner, notice))
+}
+
+fn about_request(manner: Manner, notice: &Notice) -> Option<Line<'_>> {
     Some(match notice {
         Notice::Issued { name, leaf, after } => {
             let text = format!(
@@ -64,33 +93,30 @@ fn about_request(notice: &Notice) -> Option<Line<'_>> {
             name,
             uid,
             credential,
+            existed,
         } => Line {
             uid: Some(uid.as_str()),
-            ..Line::with_request(
-                name,
-                format!("certificate signing request created, authenticated by the {credential}"),
-            )
+            ..Line::with_request(name, submitted(*existed, *credential))
         },
         Notice::RequestPrepared { name } => Line::with_request(name, "key and request are on disk"),
         Notice::RequestResumed { name } => Line::with_request(
             name,
-            "certificate signing request already exists, reusing it",
+            "a certificate signing request of an earlier start is on disk: going on with it",
         ),
         Notice::RequestDecided {
             name,
             condition,
             reason,
             message,
+            names,
             wait,
-        } => Line::with_request(
-            name,
-            format!(
-                "certificate signing request is {}, reason: {reason:?}, message: {message:?}; a \
-                 new one may be made in {}",
-                condition.to_lowercase(),
-                span(*wait)
-            ),
-        ),
+        } => {
+            let mut words = format!("message: {message:?}");
+            if !reason.is_empty() {
+                words = format!("reason: {reason:?}, {words}");
+            }
+            Line::with_request(name, decided(manner, condition, &words, names, *wait))
+        }
         Notice::RequestGone { name } => {
             Line::with_request(name, "certificate signing request was deleted or replaced")
         }
@@ -106,11 +132,11 @@ fn about_request(notice: &Notice) -> Option<Line<'_>> {
     })
 }
 
-fn about_leaf(kind: Kind, notice: &Notice) -> Option<Line<'_>> {
+fn about_leaf(kind: Kind, manner: Manner, notice: &Notice) -> Option<Line<'_>> {
     Some(match notice {
         Notice::Confirmed { leaf } => Line::with_leaf(leaf, "the server accepts the certificate"),
         Notice::Installed { replaced, leaf } => {
-            Line::with_leaf(leaf, installed(kind, replaced.is_some(), leaf))
+            Line::with_leaf(leaf, installed(kind, manner, replaced.is_some(), leaf))
         }
         Notice::LeafDiffers { leaf, difference } => Line::with_leaf(
             leaf,
@@ -144,9 +170,9 @@ fn about_leaf(kind: Kind, notice: &Notice) -> Option<Line<'_>> {
         Notice::Stuck { reason, leaf, wait } => Line {
             leaf: leaf.as_ref(),
             ..Line::plain(format!(
-                "{}; trying again in {}",
+                "{}{}",
                 stuck(*reason),
-                span(*wait)
+                manner.later("; trying again", *wait)
             ))
         },
         Notice::Waiting { deadline } => Line::plain(match deadline {
@@ -194,9 +220,12 @@ fn about_clock(notice: &Notice) -> Option<Line<'_>> {
     })
 }
 
-fn about_work(notice: &Notice) -> Line<'_> {
+fn about_work(manner: Manner, notice: &Notice) -> Line<'_> {
     Line::plain(match notice {
-        Notice::AttemptBegan { cause } => format!("Rotating certificates: {}", cause.as_str()),
+        Notice::AttemptBegan { cause, lack } => match lack {
+            Some(lack) => format!("Rotating certificates: {}: {lack}", cause.as_str()),
+            None => format!("Rotating certificates: {}", cause.as_str()),
+        },
         Notice::Blocked { block, wait } => match wait {
             Some(wait) => format!(
                 "no request is made: {}, for {}",
@@ -223,9 +252,9 @@ fn about_work(notice: &Notice) -> Line<'_> {
             wait,
             ..
         } => format!(
-            "{}: {message}; failure {failures} in a row, next attempt in {}",
+            "{}: {message}; failure {failures} in a row{}",
             failed(*step),
-            span(*wait)
+            manner.later(", next attempt", *wait)
         ),
         Notice::Pruned { deleted } => format!("deleted {deleted} old certificate files"),
         Notice::StoreRecovered(finding) => recovered(finding),
@@ -234,7 +263,7 @@ fn about_work(notice: &Notice) -> Line<'_> {
     })
 }
 
-fn installed(kind: Kind, is_replacement: bool, leaf: &LeafSummary) -> String {
+fn installed(kind: Kind, manner: Manner, is_replacement: bool, leaf: &LeafSummary) -> String {
     let what = match (kind, is_replacement) {
         (Kind::Client, true) => {
             "certificate rotation detected, shutting down client connections to use the new \
@@ -244,7 +273,53 @@ fn installed(kind: Kind, is_replacement: bool, leaf: &LeafSummary) -> String {
         (Kind::Serving, true) => "the serving certificate was rotated",
         (Kind::Serving, false) => "the first serving certificate is in place",
     };
+    if manner.is_without_renewal {
+        let end = format_time(leaf.not_after);
+        return format!("{what}; it is good until {end}, and is not renewed before");
+    }
     format!("{what}; rotation deadline {}", format_time(leaf.deadline))
+}
+
+fn submitted(existed: bool, credential: CredentialChoice) -> String {
+    let what = if existed {
+        "certificate signing request already exists, reusing it"
+    } else {
+        "certificate signing request created"
+    };
+    format!("{what}, authenticated by the {credential}")
+}
+
+fn decided(
+    manner: Manner,
+    condition: &str,
+    words: &str,
+    names: &RefusedNames,
+    wait: Duration,
+) -> String {
+    let verdict = condition.to_lowercase();
+    let later = manner.later("; a new one may be made", wait);
+    match names {
+        RefusedNames::LeftOut(names) => {
+            let who = match condition {
+                "Denied" => "an approver denied",
+                "Failed" => "the signer failed",
+                _ => "the API server refused",
+            };
+            let them = if names.len() == 1 { "it" } else { "them" };
+            format!(
+                "{who} the certificate signing request because of {}, {words}; the next request leaves {them} out, until \
+                 the node's addresses change or the agent is restarted",
+                names.join(", ")
+            )
+        }
+        RefusedNames::All => format!(
+            "certificate signing request is {verdict}, {words}: this refuses every name and address of the node, and \
+             there is nothing to ask for without them{later}"
+        ),
+        RefusedNames::Unnamed => {
+            format!("certificate signing request is {verdict}, {words}{later}")
+        }
+    }
 }
 
 fn not_this_nodes(holder: &str, wanted: &str, next: Option<&CredentialChoice>) -> String {
@@ -335,95 +410,4 @@ fn span(span: Duration) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use everleaf_pki::{Fingerprint, Serial};
-    use everleaf_rotation::notice::Cause;
-    use everleaf_rotation::{RequestUid, Standing};
-    use jiff::{SignedDuration, Timestamp};
-
-    use super::*;
-
-    fn at(seconds: i64) -> Timestamp {
-        Timestamp::from_second(seconds).unwrap()
-    }
-
-    fn leaf() -> LeafSummary {
-        LeafSummary {
-            serial: Serial(vec![1]),
-            fingerprint: Fingerprint([0; 32]),
-            not_before: at(0),
-            not_after: at(100),
-            deadline: at(80),
-        }
-    }
-
-    /// What people search for in a kubelet's log is found in ours.
-    #[test]
-    fn the_kubelets_search_words_are_there() {
-        let leaf = leaf();
-        let name = RequestName::new("node-csr-x");
-        let cases = [
-            (
-                Notice::AttemptBegan {
-                    cause: Cause::Deadline,
-                },
-                "Rotating certificates",
-            ),
-            (
-                Notice::RequestSubmitted {
-                    name: name.clone(),
-                    uid: RequestUid::new("u"),
-                    credential: CredentialChoice::Bootstrap,
-                },
-                "request created",
-            ),
-            (
-                Notice::Issued {
-                    name: name.clone(),
-                    leaf: leaf.clone(),
-                    after: SignedDuration::from_millis(61_500),
-                },
-                "is issued, after 62s",
-            ),
-            (
-                Notice::RequestUndecided { name: name.clone() },
-                "was not signed: timed out waiting",
-            ),
-            (
-                Notice::RequestDecided {
-                    name,
-                    condition: "Denied",
-                    reason: "R".to_owned(),
-                    message: "no".to_owned(),
-                    wait: Duration::from_secs(300),
-                },
-                "is denied, reason: \"R\", message: \"no\"; a new one may be made in 5m",
-            ),
-            (
-                Notice::Installed {
-                    replaced: Some((leaf.clone(), SignedDuration::ZERO)),
-                    leaf: leaf.clone(),
-                },
-                "rotation detected, shutting down client connections",
-            ),
-            (
-                Notice::Loaded {
-                    standing: Standing::Fresh,
-                    leaf: Some(leaf),
-                    pending: None,
-                },
-                "Loading cert/key pair",
-            ),
-            (
-                Notice::Waiting {
-                    deadline: Some(at(80)),
-                },
-                "rotation deadline 1970-01-01T00:01:20Z",
-            ),
-        ];
-        for (notice, words) in cases {
-            let text = of(Kind::Client, &notice).text;
-            assert!(text.contains(words), "{text:?} lacks {words:?}");
-        }
-    }
-}
+mod tests;

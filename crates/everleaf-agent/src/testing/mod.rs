@@ -438,6 +438,7 @@ pub(crate) fn with_token(cluster: Cluster, token: &str) -> Kubeconfig {
         user: User {
             token: Some(Token::Inline(Secret::new(token.to_owned()))),
             client_certificate: None,
+            exec: None,
         },
     }
 }
@@ -453,6 +454,7 @@ pub(crate) fn with_inline(cluster: Cluster, credential: &Credential) -> Kubeconf
                 certificate: source.clone(),
                 key: source,
             }),
+            exec: None,
         },
     }
 }
@@ -467,6 +469,7 @@ pub(crate) fn with_file(cluster: Cluster, path: &Path) -> Kubeconfig {
                 certificate: source.clone(),
                 key: source,
             }),
+            exec: None,
         },
     }
 }

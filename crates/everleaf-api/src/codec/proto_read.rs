@@ -306,11 +306,11 @@ fn next_key(source: &mut &[u8]) -> Result<Option<(u32, WireType)>, String> {
     }
     decode_key(source)
         .map(Some)
-        .map_err(|error| error.to_string())
+        .map_err(|_| "truncated: no field begins there".to_owned())
 }
 
 fn varint(source: &mut &[u8]) -> Result<u64, String> {
-    decode_varint(source).map_err(|error| error.to_string())
+    decode_varint(source).map_err(|_| "truncated: a number has no end".to_owned())
 }
 
 /// A length-delimited payload, without copying.
@@ -335,5 +335,6 @@ fn text(payload: &[u8]) -> Result<String, String> {
 }
 
 fn skip(number: u32, wire: WireType, source: &mut &[u8]) -> Result<(), String> {
-    skip_field(wire, number, source, DecodeContext::default()).map_err(|error| error.to_string())
+    skip_field(wire, number, source, DecodeContext::default())
+        .map_err(|_| format!("truncated: field {number} has no end"))
 }

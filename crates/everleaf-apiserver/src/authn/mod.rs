@@ -7,11 +7,15 @@
 
 mod bootstrap_token;
 mod impersonation;
+mod refusals;
 mod service_account;
 mod static_token;
 mod x509;
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use arc_swap::ArcSwapOption;
 use everleaf_api::Status;
@@ -22,7 +26,12 @@ use jiff::Timestamp;
 pub use self::impersonation::Impersonation;
 pub use self::service_account::ServiceAccountConfig;
 pub(crate) use self::service_account::{Binding, Claims, Reference};
-use self::{service_account::ServiceAccounts, static_token::StaticTokens, x509::ClientCa};
+use self::{
+    refusals::{RefusalLog, clipped},
+    service_account::ServiceAccounts,
+    static_token::StaticTokens,
+    x509::ClientCa,
+};
 use crate::{objects::Objects, user::User};
 
 /// What the transport knows about the other side.
@@ -109,6 +118,7 @@ pub enum ConfigError {
 #[derive(Default)]
 pub struct Authenticator {
     client_ca: ArcSwapOption<ClientCa>,
+    refused_certificates: Mutex<RefusalLog>,
     front_proxy_ca_pem: String,
     static_tokens: StaticTokens,
     service_accounts: Option<ServiceAccounts>,
@@ -143,6 +153,7 @@ impl Authenticator {
     pub fn new(config: Config) -> Result<Self, ConfigError> {
         let authenticator = Self {
             client_ca: ArcSwapOption::empty(),
+            refused_certificates: Mutex::default(),
             front_proxy_ca_pem: config.front_proxy_ca_pem,
             static_tokens: StaticTokens::from_csv(&config.token_auth_csv)?,
             service_accounts: config
@@ -211,7 +222,7 @@ impl Authenticator {
                 Ok(Some(user)) => return Ok(user.into_authenticated()),
                 Ok(None) => {}
                 Err(error) => {
-                    tracing::debug!(%error, "client certificate refused");
+                    self.tell_refused(leaf, &error, now);
                     refused = true;
                 }
             }
@@ -228,6 +239,24 @@ impl Authenticator {
             return Ok(User::anonymous());
         }
         Err(Status::unauthorized())
+    }
+
+    /// Tells whose certificate was refused, and why: its holder only ever sees a 401.
+    fn tell_refused(&self, leaf: &[u8], refusal: &x509::Refusal, now: Timestamp) {
+        let digest = x509::digest_of_all(leaf, &[]);
+        let news = self
+            .refused_certificates
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .observe(digest, now);
+        let Some(untold) = news else { return };
+        let whose = x509::whose(leaf);
+        let others = match untold {
+            0 => String::new(),
+            untold => format!("; {untold} refusals of other certificates were not told"),
+        };
+        let refusal = clipped(&refusal.to_string());
+        tracing::warn!("a client certificate is refused{whose}: {refusal}{others}");
     }
 
     /// Judges a bearer token alone, shown to this server: None when no method accepts it.

@@ -21,6 +21,7 @@ use jiff::Timestamp;
 use rustls::DistinguishedName;
 
 use super::ConfigError;
+use super::refusals::clipped;
 use crate::user::User;
 
 /// Key of [`User::extra`] that says with which certificate somebody came.
@@ -221,8 +222,23 @@ fn uid_of(leaf: &Leaf) -> Result<String, Refusal> {
     }
 }
 
+/// Subject, serial number and issuer of a certificate, as far as it can be read, to stand behind "refused".
+pub(super) fn whose(leaf: &[u8]) -> String {
+    Leaf::from_der(leaf).map_or_else(
+        |_| String::new(),
+        |leaf| {
+            let (subject, issuer) = (leaf.subject_text(), leaf.issuer_text());
+            let (subject, issuer) = (clipped(&subject), clipped(&issuer));
+            format!(
+                " ({subject}, serial number {}, issued by {issuer})",
+                leaf.serial()
+            )
+        },
+    )
+}
+
 /// Under which a verdict is remembered: all that was shown, since it is part of what was judged.
-fn digest_of_all(leaf: &[u8], intermediates: &[Vec<u8>]) -> [u8; 32] {
+pub(super) fn digest_of_all(leaf: &[u8], intermediates: &[Vec<u8>]) -> [u8; 32] {
     let mut context = Context::new(&SHA256);
     for der in std::iter::once(leaf).chain(intermediates.iter().map(Vec::as_slice)) {
         context.update(&der.len().to_be_bytes());

@@ -15,7 +15,7 @@ use super::select::Selection;
 use super::watch::{WatchOrder, WatchStream};
 use super::{Body, Call, Server};
 use crate::objects::Objects;
-use crate::watch_cache::{PageRequest, Scope, SnapshotError, Start};
+use crate::watch_cache::{Count, PageRequest, Scope, SnapshotError, Start};
 
 /// A watch without `timeoutSeconds` ends at random in this range (upstream's `--min-request-timeout`),
 /// so that a fleet does not come back at once.
@@ -48,6 +48,11 @@ impl Server {
             revision: place.revision,
             start: &place.start,
             limit: options.limit,
+            count: match place.left {
+                _ if !selection.is_everything() || options.limit == 0 => Count::No,
+                Some(left) => Count::Known(left),
+                None => Count::Walk,
+            },
         };
         let page = self
             .cache
@@ -56,10 +61,10 @@ impl Server {
             })
             .map_err(|SnapshotError::Expired { oldest }| expired(&place, oldest))?;
         let token = page.next.as_ref().map_or(String::new(), |next| {
-            Token::new(page.revision, next).encode()
+            Token::new(page.revision, next, page.remaining).encode()
         });
-        let remaining =
-            (page.next.is_some() && selection.is_everything()).then_some(page.remaining as u64);
+        let remaining = page.remaining.filter(|_| page.next.is_some());
+        let remaining = remaining.map(|count| count as u64);
         let list_meta = meta::list_meta(&page.revision.to_string(), &token, remaining);
         let objects = page.objects.iter().map(|stored| stored.object());
         Ok(form.list(call.descriptor, &list_meta, objects, call.now))
@@ -159,6 +164,7 @@ impl Server {
             None => options.limit > 0,
         };
         Ok(Place {
+            left: None,
             revision: revision.filter(|_| exact),
             start: String::new(),
         })
@@ -185,15 +191,20 @@ fn select_name(name: &str, options: &mut ListOptions) -> Result<(), Status> {
 struct Place {
     revision: Option<u64>,
     start: String,
+    /// Objects from `start` on, as the page before has counted them.
+    left: Option<usize>,
 }
 
-/// The body of a continue token, as upstream's (`apiserver/pkg/storage/continue.go`).
+/// The body of a continue token, as upstream's (`apiserver/pkg/storage/continue.go`), and one member more.
 #[derive(Serialize, Deserialize)]
 struct Token {
     v: String,
     /// -1: whatever is now.
     rv: i64,
     start: String,
+    /// How many objects are left, so that no page has to count them again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    left: Option<usize>,
 }
 
 const TOKEN_VERSION: &str = "meta.k8s.io/v1";
@@ -201,17 +212,17 @@ const TOKEN_VERSION: &str = "meta.k8s.io/v1";
 impl Token {
     /// `next` is the first key of the next page. Upstream's `start` is the last key of this page
     /// plus a zero byte; both name the same place.
-    fn new(revision: u64, next: &str) -> Self {
+    fn new(revision: u64, next: &str, left: Option<usize>) -> Self {
         Self {
             v: TOKEN_VERSION.to_owned(),
             rv: i64::try_from(revision).unwrap_or(-1),
             start: next.to_owned(),
+            left,
         }
     }
 
     fn encode(&self) -> String {
-        let json = json!({"v": self.v, "rv": self.rv, "start": self.start});
-        URL_SAFE_NO_PAD.encode(json.to_string())
+        URL_SAFE_NO_PAD.encode(json!(self).to_string())
     }
 
     fn decode(text: &str) -> Result<Place, Status> {
@@ -224,8 +235,11 @@ impl Token {
         if token.v != TOKEN_VERSION || token.rv == 0 || token.start.is_empty() {
             return Err(bad("it is of an unknown version"));
         }
+        let revision = u64::try_from(token.rv).ok();
         Ok(Place {
-            revision: u64::try_from(token.rv).ok(),
+            // What was counted holds for that revision only.
+            left: token.left.filter(|_| revision.is_some()),
+            revision,
             start: token.start,
         })
     }
@@ -246,6 +260,7 @@ fn expired(place: &Place, oldest: u64) -> Status {
         v: TOKEN_VERSION.to_owned(),
         rv: -1,
         start: place.start.clone(),
+        left: None,
     };
     Status::expired_list(message, token.encode())
 }

@@ -26,6 +26,8 @@ use crate::watch_cache::{Event, Feed, Next};
 const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
 /// How long before the end it hears so for the last time.
 const BOOKMARK_BEFORE_END: Duration = Duration::from_secs(2);
+/// Objects and events looked at in one turn without anything to tell.
+const LOOKED_AT_MAX: usize = 1024;
 /// Annotation of the bookmark that ends the initial events.
 const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 
@@ -77,7 +79,7 @@ impl WatchStream {
         context: &mut Context<'_>,
         elapsed: Duration,
     ) -> Poll<Option<Bytes>> {
-        loop {
+        for _ in 0..LOOKED_AT_MAX {
             if let Some(frame) = self.ready.pop_front() {
                 return Poll::Ready(Some(frame));
             }
@@ -97,6 +99,12 @@ impl WatchStream {
                 Poll::Pending => return Poll::Pending,
             }
         }
+        // Much came, and nothing of it for this client: others have their turn, and the time is looked at.
+        if elapsed >= self.order.timeout {
+            self.feed = None;
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Time since the start at which to poll again although nothing woke us.

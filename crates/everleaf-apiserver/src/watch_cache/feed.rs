@@ -53,6 +53,7 @@ struct QueueState {
     events: VecDeque<Arc<Event>>,
     overflowed: bool,
     closed: bool,
+    /// Who sleeps until something comes.
     waker: Option<Waker>,
 }
 
@@ -61,24 +62,27 @@ impl Queue {
         act(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn push(&self, event: &Arc<Event>) {
+    /// Adds an event; whoever has to be woken because of it, once however many events follow.
+    fn push(&self, event: &Arc<Event>) -> Option<Waker> {
         self.with(|state| {
             if state.overflowed {
-                return;
+                return None;
             }
             if state.events.len() >= WATCH_BUFFER_EVENTS_MAX {
                 state.events = VecDeque::new();
                 state.overflowed = true;
-                return;
+            } else {
+                state.events.push_back(Arc::clone(event));
             }
-            state.events.push_back(Arc::clone(event));
-        });
+            state.waker.take()
+        })
     }
 
-    fn wake(&self) {
-        if let Some(waker) = self.with(|state| state.waker.take()) {
-            waker.wake();
-        }
+    fn close(&self) -> Option<Waker> {
+        self.with(|state| {
+            state.closed = true;
+            state.waker.take()
+        })
     }
 }
 
@@ -88,8 +92,8 @@ pub(super) struct Watchers {
     next_id: u64,
     closed: bool,
     by_resource: BTreeMap<&'static str, ResourceWatchers>,
-    /// Queues that got something since they were last woken.
-    touched: Vec<Arc<Queue>>,
+    /// Of all resources.
+    count: usize,
 }
 
 #[derive(Default)]
@@ -98,19 +102,20 @@ struct ResourceWatchers {
     any: BTreeMap<u64, Arc<Queue>>,
     /// Those who watch one name.
     named: BTreeMap<String, BTreeMap<u64, Arc<Queue>>>,
+    count: usize,
     /// Revision of the last event of this resource.
     last: u64,
 }
 
 impl Watchers {
     pub(super) fn len(&self) -> usize {
-        self.by_resource.values().map(ResourceWatchers::len).sum()
+        self.count
     }
 
     pub(super) fn counts(&self) -> Vec<(&'static str, usize)> {
         self.by_resource
             .iter()
-            .map(|(resource, watchers)| (*resource, watchers.len()))
+            .map(|(resource, watchers)| (*resource, watchers.count))
             .filter(|(_, count)| *count > 0)
             .collect()
     }
@@ -126,6 +131,8 @@ impl Watchers {
             Some(name) => watchers.named.entry(name.to_owned()).or_default(),
         };
         queues.insert(self.next_id, Arc::clone(queue));
+        watchers.count += 1;
+        self.count += 1;
         self.next_id
     }
 
@@ -133,55 +140,41 @@ impl Watchers {
         let Some(watchers) = self.by_resource.get_mut(resource) else {
             return;
         };
-        match name {
-            None => {
-                watchers.any.remove(&id);
-            }
-            Some(name) => {
-                if let Some(queues) = watchers.named.get_mut(name) {
-                    queues.remove(&id);
-                    if queues.is_empty() {
-                        watchers.named.remove(name);
-                    }
-                }
-            }
+        let queues = match name {
+            None => Some(&mut watchers.any),
+            Some(name) => watchers.named.get_mut(name),
+        };
+        let removed = queues.and_then(|queues| queues.remove(&id));
+        if let Some(name) = name
+            && watchers.named.get(name).is_some_and(BTreeMap::is_empty)
+        {
+            watchers.named.remove(name);
+        }
+        if removed.is_some() {
+            watchers.count -= 1;
+            self.count -= 1;
         }
     }
 
-    /// Hands an event to the queues whose scope may cover it.
-    pub(super) fn dispatch(&mut self, event: &Arc<Event>) {
+    /// Hands an event to the queues whose scope may cover it. Whoever is to be woken for it is put into `wakers`: a
+    /// waker is foreign code, and is called when no lock is held.
+    pub(super) fn dispatch(&mut self, event: &Arc<Event>, wakers: &mut Vec<Waker>) {
         let watchers = self.by_resource.entry(event.object.resource).or_default();
         watchers.last = event.revision();
         let named = watchers.named.get(&event.object.name).into_iter().flatten();
         for queue in watchers.any.iter().chain(named).map(|(_, queue)| queue) {
-            queue.push(event);
-            self.touched.push(Arc::clone(queue));
+            wakers.extend(queue.push(event));
         }
     }
 
-    /// Ends every watch, and those that are opened from now on.
-    pub(super) fn close_all(&mut self) {
+    /// Ends every watch, and those that are opened from now on. Whoever is to be woken for it.
+    pub(super) fn close_all(&mut self) -> Vec<Waker> {
         self.closed = true;
         let queues = self.by_resource.values().flat_map(|watchers| {
             let named = watchers.named.values().flat_map(BTreeMap::values);
             watchers.any.values().chain(named)
         });
-        for queue in queues {
-            queue.with(|state| state.closed = true);
-            queue.wake();
-        }
-    }
-
-    pub(super) fn wake_all(&mut self) {
-        for queue in self.touched.drain(..) {
-            queue.wake();
-        }
-    }
-}
-
-impl ResourceWatchers {
-    fn len(&self) -> usize {
-        self.any.len() + self.named.values().map(BTreeMap::len).sum::<usize>()
+        queues.filter_map(|queue| queue.close()).collect()
     }
 }
 

@@ -14,6 +14,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::task::Waker;
 
 use crate::objects::{Objects, Stored};
 use crate::registry::Descriptor;
@@ -24,7 +25,7 @@ pub use feed::{Feed, Next};
 #[cfg(test)]
 pub(crate) use history::HISTORY_EVENTS_MAX;
 pub use history::{Event, Selected};
-pub use snapshot::{Page, PageRequest, SnapshotError};
+pub use snapshot::{Count, Page, PageRequest, SnapshotError};
 
 use feed::Watchers;
 use history::History;
@@ -202,20 +203,22 @@ impl Cache {
     pub fn publish(&self, events: &[Arc<Event>], revision: u64) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let mut watchers = self.lock_watchers();
+        let mut wakers = Vec::new();
         for event in events {
             if let Some(collection) = state.collections.get_mut(event.object.resource) {
                 collection.apply(event);
             }
-            watchers.dispatch(event);
+            watchers.dispatch(event, &mut wakers);
         }
         state.revision = revision;
-        drop(state);
-        watchers.wake_all();
+        drop((state, watchers));
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     /// Ends every watch, cleanly, and those that are opened from now on.
     pub fn close_feeds(&self) {
-        self.lock_watchers().close_all();
+        let wakers = self.lock_watchers().close_all();
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     /// Takes in one replayed event before anybody watches: in revision order, from the floor up.

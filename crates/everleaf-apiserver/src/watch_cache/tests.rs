@@ -175,18 +175,25 @@ proptest! {
         let expected: Vec<String> = hand.list(|_| true, None).into_keys().collect();
         let revision = hand.cache.revision();
         let (mut found, mut start) = (Vec::new(), String::new());
+        let mut count = Count::Walk;
         loop {
             let request = PageRequest {
                 namespace: Some("ns"),
                 revision: Some(revision),
                 start: &start,
                 limit,
+                count,
                 ..PageRequest::default()
             };
             let page = hand.cache.page(RESOURCE, &request, &|_| true).unwrap();
             prop_assert!(page.objects.len() <= limit);
             found.extend(page.objects.iter().map(|stored| stored.name.clone()));
-            prop_assert_eq!(found.len() + page.remaining, expected.len());
+            let remaining = page.remaining.unwrap();
+            prop_assert_eq!(found.len() + remaining, expected.len());
+            let walked = PageRequest { count: Count::Walk, ..request };
+            let walked = hand.cache.page(RESOURCE, &walked, &|_| true).unwrap();
+            prop_assert_eq!(walked.remaining, Some(remaining));
+            count = Count::Known(remaining);
             changes.by_ref().take(5).for_each(play);
             match page.next {
                 Some(next) => start = next,
@@ -194,6 +201,48 @@ proptest! {
             }
         }
         prop_assert_eq!(found, expected);
+    }
+}
+
+/// A list whose selector lets the writer in between any two objects is still one of a single revision, and where too much
+/// was written meanwhile it is read at once.
+#[test]
+fn a_list_is_of_one_revision_whatever_is_written_while_it_is_read() {
+    use std::cell::Cell;
+    for (writes, size) in [(1, 2), (HISTORY_EVENTS_MAX, 2), (1, usize::MAX)] {
+        let hand = Hand::new();
+        (0..10).for_each(|number| hand.change(&format!("k{number}"), Some("x")));
+        let asked = Cell::new(0);
+        let write_meanwhile = |stored: &Stored| {
+            asked.set(asked.get() + 1);
+            if asked.get() <= 10 {
+                // What comes later in the list changes, goes, and comes.
+                hand.change("k9", Some("y"));
+                hand.change("k8", None);
+                hand.change(&format!("k7{}", asked.get()), Some("x"));
+                (0..writes).for_each(|_| hand.change("k0", Some("y")));
+            }
+            is_x(&stored.object())
+        };
+        let request = PageRequest::default();
+        let page = hand
+            .cache
+            .page_in_pieces(RESOURCE, &request, &write_meanwhile, size)
+            .or_else(|_| {
+                hand.cache
+                    .page(RESOURCE, &request, &|stored| is_x(&stored.object()))
+            });
+        let page = page.unwrap();
+        let at_then: Vec<&str> = page.objects.iter().map(|object| &*object.name).collect();
+        if writes == 1 {
+            let all: Vec<String> = (0..10).map(|number| format!("k{number}")).collect();
+            assert_eq!(
+                (page.revision, at_then),
+                (10, all.iter().map(String::as_str).collect())
+            );
+        } else {
+            assert_eq!(page.revision, hand.cache.revision());
+        }
     }
 }
 
@@ -245,6 +294,7 @@ fn a_watcher_that_leaves_is_forgotten() {
     let named = hand.cache.watch(RESOURCE, scope, Start::Now).unwrap();
     let any = hand.watch(Start::Now).unwrap();
     assert_eq!(hand.cache.watcher_counts(), [(RESOURCE, 2)]);
+    assert_eq!(hand.cache.watcher_count(), 2);
     drop((named, any));
     assert_eq!(hand.cache.watcher_count(), 0);
     assert_eq!(hand.cache.watcher_counts(), []);
@@ -272,10 +322,11 @@ fn a_waiting_watcher_is_woken() {
     assert!(any.poll_next(&mut context).is_pending());
     assert!(named.poll_next(&mut context).is_pending());
     hand.change("a", Some("x"));
+    hand.change("a", Some("y"));
     assert_eq!(
         bell.0.load(Ordering::Relaxed),
         1,
-        "only the one it concerns"
+        "only the one it concerns, and once"
     );
     assert!(any.poll_next(&mut context).is_ready());
     hand.cache.close_feeds();

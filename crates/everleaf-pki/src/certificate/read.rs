@@ -319,5 +319,5 @@ fn split_zone(text: &[u8]) -> Option<(&[u8], i32)> {
 }
 
 fn malformed(error: der::Error) -> CertificateError {
-    CertificateError::Malformed(error.to_string())
+    CertificateError::Malformed(asn1::words(&error))
 }

@@ -1,6 +1,6 @@
 //! Writing a certificate (RFC 5280 4.1).
 
-use crate::asn1::{bit_string, encoded};
+use crate::asn1::{self, bit_string, encoded};
 use crate::certificate::{CertificateError, Leaf};
 use crate::extension::{self, AltNames, KeyUsageBits};
 use crate::key::{PrivateKey, PublicKey};
@@ -54,7 +54,9 @@ struct Certificate<'a> {
 impl Content<'_> {
     /// `TBSCertificate` DER, to be signed by `key`; the error says what cannot be encoded.
     pub(super) fn to_tbs(&self, key: &PrivateKey) -> Result<Vec<u8>, String> {
-        let encode = |error: der::Error| format!("the certificate cannot be encoded: {error}");
+        let encode = |error: der::Error| {
+            format!("the certificate cannot be encoded: {}", asn1::words(&error))
+        };
         let tbs = TbsCertificate {
             version: Version::V3,
             serial_number: UintRef::new(&self.serial).map_err(encode)?,
@@ -105,7 +107,7 @@ pub(super) fn sign(tbs: &[u8], key: &PrivateKey) -> Result<Leaf, CertificateErro
     let signature = key.sign(algorithm, tbs)?;
     let certificate = Certificate {
         tbs_certificate: AnyRef::from_der(tbs)
-            .map_err(|error| CertificateError::Malformed(error.to_string()))?,
+            .map_err(|error| CertificateError::Malformed(asn1::words(&error)))?,
         signature_algorithm: algorithm.identifier(),
         signature: bit_string(&signature),
     };

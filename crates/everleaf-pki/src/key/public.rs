@@ -75,7 +75,7 @@ impl std::fmt::Display for PublicKeyKind {
             Self::EcdsaP521 => f.write_str("ECDSA P-521"),
             Self::Ed25519 => f.write_str("Ed25519"),
             Self::Rsa { bits } => write!(f, "RSA {bits}"),
-            Self::Other { algorithm } => write!(f, "algorithm {algorithm}"),
+            Self::Other { algorithm } => write!(f, "algorithm {}", asn1::named(algorithm)),
         }
     }
 }
@@ -90,7 +90,7 @@ impl PublicKey {
     /// [`KeyError::Malformed`].
     pub fn from_spki_der(der: &[u8]) -> Result<Self, KeyError> {
         let (algorithm, parameters, key_bytes) =
-            read_spki(der).map_err(|error| KeyError::malformed_public(error.to_string()))?;
+            read_spki(der).map_err(|error| KeyError::malformed_public(asn1::words(&error)))?;
         let kind = match algorithm {
             oid::RSA_ENCRYPTION => rsa_kind(parameters, key_bytes)?,
             oid::EC_PUBLIC_KEY => ec_kind(parameters, key_bytes)?,
@@ -289,8 +289,8 @@ fn read_rsa(key: &[u8]) -> Result<(&[u8], u64), KeyError> {
         reader.finish()?;
         Ok(parts)
     };
-    let (modulus, exponent) =
-        read().map_err(|error| KeyError::malformed_public(format!("RSA key: {error}")))?;
+    let (modulus, exponent) = read()
+        .map_err(|error| KeyError::malformed_public(format!("RSA key: {}", asn1::words(&error))))?;
     if modulus.as_bytes().iter().all(|&byte| byte == 0) || exponent == 0 {
         return Err(KeyError::malformed_public(
             "RSA modulus or exponent is zero",
@@ -308,7 +308,10 @@ fn ec_kind(parameters: &[u8], point: &[u8]) -> Result<PublicKeyKind, KeyError> {
         oid::SECP384R1 => (PublicKeyKind::EcdsaP384, 48),
         oid::SECP521R1 => (PublicKeyKind::EcdsaP521, 66),
         other => {
-            return Err(KeyError::Unsupported(format!("elliptic curve {other}")));
+            return Err(KeyError::Unsupported(format!(
+                "elliptic curve {}",
+                asn1::named(&other)
+            )));
         }
     };
     const UNCOMPRESSED: u8 = 4;

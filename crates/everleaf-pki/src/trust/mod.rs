@@ -143,7 +143,7 @@ pub enum Refusal {
     /// The certificate itself.
     #[error("certificate: {0}")]
     Leaf(Fault),
-    /// No way to an anchor; why the likeliest issuer is none.
+    /// No way to an anchor; why the one that comes closest does not vouch for it.
     #[error("certificate is signed by no authority of the bundle{}", why(.0.as_ref()))]
     UnknownAuthority(Option<Fault>),
     /// The chain needs more signature checks than one judgement may cost.
@@ -177,7 +177,9 @@ pub enum Refusal {
 }
 
 fn why(fault: Option<&Fault>) -> String {
-    fault.map_or_else(String::new, |fault| format!(": of the likeliest, {fault}"))
+    fault.map_or_else(String::new, |fault| {
+        format!(": the one that comes closest does not count, since {fault}")
+    })
 }
 
 fn at(above: usize) -> &'static str {

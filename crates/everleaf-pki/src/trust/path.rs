@@ -8,6 +8,7 @@ use super::constraints::ComparableNames;
 use super::effort::{self, Effort, SIGNATURE_CHECKS_MAX};
 use super::policies;
 use super::{Fault, Path, Purpose, Refusal, TrustBundle};
+use crate::asn1;
 use crate::certificate::{CertificateBody, Leaf};
 use crate::extension::KeyUsageBits;
 use jiff::Timestamp;
@@ -213,7 +214,7 @@ pub(super) fn check_extensions(body: &CertificateBody) -> Result<(), Fault> {
         return Err(Fault::Ambiguous(why));
     }
     match body.unhandled_critical {
-        Some(extension) => Err(Fault::CriticalExtension(extension.to_string())),
+        Some(extension) => Err(Fault::CriticalExtension(asn1::named(&extension))),
         None => Ok(()),
     }
 }

@@ -192,10 +192,13 @@ impl Rotation {
     }
 
     pub(super) fn lacks_wanted(&self) -> bool {
-        match (&self.current, &self.template) {
-            (Some(leaf), Some(template)) => leaf.satisfies(template).is_err(),
-            _ => false,
-        }
+        self.lack().is_some()
+    }
+
+    /// What the current leaf lacks of what is wanted.
+    fn lack(&self) -> Option<String> {
+        let (leaf, template) = (self.current.as_ref()?, self.template.as_ref()?);
+        leaf.satisfies(template).err()
     }
 
     /// What to ask for. When nothing is known and the certificate nears its end, what it says already.
@@ -405,7 +408,8 @@ impl Rotation {
     fn begin_attempt(&mut self, cause: Cause) {
         if self.attempt != Some(cause) {
             self.attempt = Some(cause);
-            self.tell(Notice::AttemptBegan { cause });
+            let lack = self.lack().filter(|_| cause == Cause::Template);
+            self.tell(Notice::AttemptBegan { cause, lack });
         }
     }
 

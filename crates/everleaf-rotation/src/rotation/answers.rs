@@ -122,10 +122,12 @@ impl Rotation {
     }
 
     fn take_template(&mut self, now: Now, template: Option<Template>) {
-        if self.template == template {
+        if self.wished == template {
             return;
         }
         let was_known = self.template.is_some();
+        // Whoever refused a name is asked again when the node has other names.
+        self.wished.clone_from(&template);
         self.template = template;
         self.settle_template(now, was_known);
     }

@@ -2,15 +2,15 @@
 
 use super::trust::REFUSALS_MAX;
 use super::verdict::{Verdict, judge};
-use super::{Kind, Rotation, Step};
+use super::{Kind, Rotation, Step, refused_names};
 use crate::backoff::Schedule;
 use crate::effect::{CredentialChoice, Effect};
 use crate::event::{
     AwaitOutcome, ConfirmOutcome, ExistingRequest, Refusal, RefusalClass, SubmitOutcome,
 };
-use crate::notice::{FailedStep, LeafSummary, Notice};
+use crate::notice::{FailedStep, LeafSummary, Notice, RefusedNames};
 use crate::store::{PendingRequest, RequestUid};
-use crate::time::Now;
+use crate::time::{Now, whole_seconds};
 use everleaf_pki::Chain;
 use jiff::Timestamp;
 use std::time::Duration;
@@ -28,9 +28,9 @@ impl Rotation {
         outcome: SubmitOutcome,
     ) {
         match outcome {
-            SubmitOutcome::Created { uid, .. } => self.take_handle(now, credential, uid),
+            SubmitOutcome::Created { uid, .. } => self.take_handle(now, credential, uid, false),
             SubmitOutcome::AlreadyExists(existing) => match unusable(&existing, now.wall) {
-                None => self.take_handle(now, credential, existing.uid),
+                None => self.take_handle(now, credential, existing.uid, true),
                 Some(reason) => self.rekey(now, reason),
             },
             SubmitOutcome::Refused(refusal) => self.take_submit_refusal(now, credential, refusal),
@@ -38,7 +38,13 @@ impl Rotation {
     }
 
     /// The object exists on the server, under this UID.
-    fn take_handle(&mut self, now: Now, credential: CredentialChoice, uid: RequestUid) {
+    fn take_handle(
+        &mut self,
+        now: Now,
+        credential: CredentialChoice,
+        uid: RequestUid,
+        existed: bool,
+    ) {
         self.is_server_healthy = true;
         self.stuck = None;
         self.accepted_as(now, credential);
@@ -53,6 +59,7 @@ impl Rotation {
             name,
             uid,
             credential,
+            existed,
         });
     }
 
@@ -83,6 +90,9 @@ impl Rotation {
 
     fn take_submit_refusal(&mut self, now: Now, credential: CredentialChoice, refusal: Refusal) {
         self.is_server_healthy = refusal.class.is_server_healthy();
+        if self.take_refused_names(now, &refusal) {
+            return;
+        }
         match refusal.class {
             RefusalClass::Unauthorized => {
                 self.take_unauthorized(now, FailedStep::Submit, credential, refusal);
@@ -98,12 +108,38 @@ impl Rotation {
             }
             RefusalClass::Forbidden { .. } => self.take_forbidden(now, credential, refusal),
             RefusalClass::UsagesRejected
+            | RefusalClass::Invalid
             | RefusalClass::NotServed
             | RefusalClass::Other
             | RefusalClass::RateLimited { .. }
             | RefusalClass::Unexpected
             | RefusalClass::Unreachable => self.fail_refused(now, FailedStep::Submit, refusal),
         }
+    }
+
+    /// An admission policy may refuse a name before there is an object to decide about.
+    fn take_refused_names(&mut self, now: Now, refusal: &Refusal) -> bool {
+        let class = &refusal.class;
+        if !matches!(
+            class,
+            RefusalClass::Forbidden { .. } | RefusalClass::Invalid
+        ) {
+            return false;
+        }
+        let names = self.leave_out(&refusal.message);
+        let (RefusedNames::LeftOut(_), Some(pending)) = (&names, &self.pending) else {
+            return false;
+        };
+        self.tell(Notice::RequestDecided {
+            name: pending.name.clone(),
+            condition: "Refused",
+            reason: String::new(),
+            message: refusal.message.clone(),
+            names,
+            wait: Duration::ZERO,
+        });
+        self.discard(now, "its server refused it");
+        true
     }
 
     /// 403: the server knows the credential and does not let it ask. Another may be allowed to.
@@ -233,8 +269,9 @@ impl Rotation {
             }
             Verdict::TooEarly(wait) => {
                 let reason = format!(
-                    "it begins at {}, after the server's date {server_date}; it is asked for again then",
-                    leaf.not_before
+                    "it begins at {}, after the server's date {}; it is asked for again then",
+                    leaf.not_before,
+                    whole_seconds(server_date)
                 );
                 self.tell(Notice::LeafRejected { leaf, reason });
                 let wait = wait
@@ -252,18 +289,36 @@ impl Rotation {
         reason: String,
         message: String,
     ) {
-        let wait = self.wait_after_decision(now);
         if let Some(pending) = &self.pending {
             let name = pending.name.clone();
+            let names = self.leave_out(&format!("{reason} {message}"));
+            let wait = match names {
+                // At once: each round leaves out one name at least, and the limit on requests holds.
+                RefusedNames::LeftOut(_) => Duration::ZERO,
+                RefusedNames::All | RefusedNames::Unnamed => self.wait_after_decision(now),
+            };
             self.tell(Notice::RequestDecided {
                 name,
                 condition,
                 reason,
                 message,
+                names,
                 wait,
             });
         }
         self.discard(now, "it was decided against");
+    }
+
+    /// Leaves out the names of the pending request that `text` refuses, if others are left.
+    fn leave_out(&mut self, text: &str) -> RefusedNames {
+        let Some(pending) = &self.pending else {
+            return RefusedNames::Unnamed;
+        };
+        let (names, rest) = refused_names::judge(&pending.template, text);
+        if rest.is_some() {
+            self.template = rest;
+        }
+        names
     }
 
     pub(super) fn wait_after_decision(&mut self, now: Now) -> Duration {
@@ -349,7 +404,8 @@ impl Rotation {
             RefusalClass::Forbidden { .. }
             | RefusalClass::NotServed
             | RefusalClass::UsagesRejected => (Schedule::Patient, None),
-            RefusalClass::Other
+            RefusalClass::Invalid
+            | RefusalClass::Other
             | RefusalClass::Unauthorized
             | RefusalClass::Unexpected
             | RefusalClass::Unreachable => (Schedule::Attempt, None),

@@ -5,6 +5,7 @@ mod clocks;
 mod failures;
 mod identities;
 mod matrix;
+mod names;
 mod restarts;
 mod story;
 mod world;

@@ -6,6 +6,7 @@
 
 use crate::rotation::Kind;
 use crate::store::PendingRequest;
+use crate::time::whole_seconds;
 use everleaf_pki::Leaf;
 use jiff::Timestamp;
 use std::time::Duration;
@@ -48,8 +49,9 @@ pub(super) fn judge(
     }
     if leaf.not_after() < server_date {
         return Verdict::Reject(format!(
-            "it ended at {}, before the server's date {server_date}",
-            leaf.not_after()
+            "it ended at {}, before the server's date {}",
+            leaf.not_after(),
+            whole_seconds(server_date)
         ));
     }
     if server_date < leaf.not_before() {

@@ -163,6 +163,17 @@ pub enum StoreError {
         /// Who holds it, when it says so.
         pid: Option<u32>,
     },
+    /// What lies where a certificate belongs is no file.
+    #[error(
+        "cannot read {}: {what}; move it away, and link the newest certificate in its place (without one, the first is asked for again)",
+        .path.display()
+    )]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+        /// What it is.
+        what: String,
+    },
     /// A relative directory: links and kubeconfigs need absolute paths.
     #[error("{} is not an absolute path", .path.display())]
     NotAbsolute {

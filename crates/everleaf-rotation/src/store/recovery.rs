@@ -125,6 +125,12 @@ impl<D: Disk> Layout<D> {
             Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
                 Ok(Err("it is larger than any certificate".to_owned()))
             }
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                Err(StoreError::NotAFile {
+                    path: path.to_owned(),
+                    what: error.to_string(),
+                })
+            }
             Err(error) => Err(failed("read", path)(error)),
         }
     }

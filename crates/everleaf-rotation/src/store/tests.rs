@@ -177,12 +177,20 @@ fn what_is_no_file_holds_nobody_up() {
     std::fs::remove_file(home.path("kubelet-client-current.pem")).unwrap();
     fifo("kubelet-client-current.pem");
     let error = store.load(now()).unwrap_err();
-    let source = std::error::Error::source(&error).unwrap().to_string();
-    assert_eq!(source, "it is a FIFO, not a file");
-    assert!(
-        error.to_string().contains("kubelet-client-current.pem"),
-        "{error}"
-    );
+    for words in [
+        "kubelet-client-current.pem: it is a FIFO, not a file",
+        "move it away",
+    ] {
+        assert!(error.to_string().contains(words), "{error}");
+    }
+    std::fs::remove_file(home.path("kubelet-client-current.pem")).unwrap();
+    std::fs::create_dir(home.path("kubelet-client-current.pem")).unwrap();
+    let error = store.load(now()).unwrap_err();
+    assert!(error.to_string().contains("move it away"), "{error}");
+    // As told.
+    std::fs::remove_dir(home.path("kubelet-client-current.pem")).unwrap();
+    symlink("gone", home.path("kubelet-client-current.pem")).unwrap();
+    assert!(store.load(now()).unwrap().current.is_some());
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! `everleaf apiserver`: the API server alone.
 
+mod files;
+
 use crate::args::apiserver::ApiserverArgs;
 use crate::failure::UsageError;
+use crate::input;
 use crate::print;
 use crate::server;
 use crate::shutdown::Shutdown;
@@ -10,24 +13,22 @@ use crate::up::authority::{
 };
 use crate::up::data_dir::{DataDir, STORE, refuse_foreign, refuse_held};
 use crate::up::system::wall_clock;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use everleaf_agent::{Clock, SystemClock};
 use everleaf_apiserver::authn::{Config as AuthenticatorConfig, ServiceAccountConfig};
-use everleaf_apiserver::handler::Server;
-use everleaf_apiserver::serve::{self, ServingCertificate, TlsError};
+use everleaf_apiserver::serve;
 use everleaf_pki::{PrivateKey, PublicKey, pem};
 use std::collections::BTreeSet;
-use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::net::TcpListener;
 use zeroize::Zeroizing;
 
-/// How often files are looked at for changes, as kube-apiserver does.
-const RELOAD_INTERVAL: Duration = Duration::from_secs(60);
+use files::ServingFiles;
+
+/// Largest file that a flag may name: tokens of a whole fleet fit.
+const FILE_BYTES_MAX: u64 = 16 << 20;
 
 /// Runs until a signal.
 pub(crate) fn run(args: &ApiserverArgs) -> Result<ExitCode> {
@@ -45,31 +46,25 @@ async fn serve(args: &ApiserverArgs, shutdown: Shutdown) -> Result<()> {
     // Nothing is written before it is certain that we can listen: a failed start leaves nothing behind.
     refuse_foreign(&root)?;
     let file = |given: &Option<PathBuf>, own: &str| given.clone().unwrap_or_else(|| root.join(own));
-    let files = Files {
+    let serving = ServingFiles {
         chain: file(&args.tls_cert_file, SERVER_CERTIFICATE),
         key: file(&args.tls_private_key_file, SERVER_KEY),
-        client_ca: file(&args.client_ca_file, CA_CERTIFICATE),
     };
-    let contents = files.read()?;
+    let client_ca_path = file(&args.client_ca_file, CA_CERTIFICATE);
+    let pair = serving.read()?;
+    let client_ca = files::client_ca(&client_ca_path)?;
     let tokens = match &args.token_auth_file {
-        Some(path) => fs::read_to_string(path)
-            .with_context(|| format!("cannot read --token-auth-file {}", path.display()))?,
-        None => String::new(),
+        Some(path) => token_lines(path)?,
+        None => Zeroizing::default(),
     };
-    let certificate =
-        ServingCertificate::from_pem(&contents.chain, &contents.key).map_err(|error| {
-            let at_fault = files.at_fault(&error);
-            anyhow::Error::new(error).context(format!("cannot serve with {at_fault}"))
-        })?;
+    let certificate = serving.certificate(&pair)?;
     let listen = SocketAddr::new(args.bind_address, args.secure_port);
-    let listener = match TcpListener::bind(listen).await {
+    let listener = match server::listen(listen, "--bind-address, --secure-port").await {
         Ok(listener) => listener,
         Err(error) => {
             // More to the point than the port that its holder listens on.
             refuse_held(&root)?;
-            return Err(error).with_context(|| {
-                format!("cannot listen on {listen} (--bind-address, --secure-port); is another server running?")
-            });
+            return Err(error);
         }
     };
     let dir = DataDir::open(&root)?;
@@ -79,19 +74,18 @@ async fn serve(args: &ApiserverArgs, shutdown: Shutdown) -> Result<()> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let clock = wall_clock(&clock);
     let authenticator = AuthenticatorConfig {
-        client_ca_pem: contents.client_ca.clone(),
+        client_ca_pem: client_ca.to_vec(),
         front_proxy_ca_pem: ensure_front_proxy_ca(&dir, clock())?,
         service_accounts: Some(service_accounts(args, &dir)?),
-        token_auth_csv: tokens,
+        token_auth_csv: tokens.to_string(),
         bootstrap_tokens: args.enable_bootstrap_token_auth,
         anonymous: args.anonymous_auth,
     };
     let server = server::open(&dir.path(STORE), authenticator, listen.to_string())?;
     server.install(clock()).await?;
-    let reloader = tokio::spawn(reload(
-        files,
-        contents,
-        Arc::clone(&certificate),
+    let follower = tokio::spawn(files::follow(
+        (serving, pair, Arc::clone(&certificate)),
+        (client_ca_path, client_ca),
         Arc::clone(&server),
     ));
     print::line(&format!(
@@ -99,7 +93,7 @@ async fn serve(args: &ApiserverArgs, shutdown: Shutdown) -> Result<()> {
         env!("CARGO_PKG_VERSION")
     ));
     let served = serve::run(listener, server, certificate, clock, shutdown.asked()).await;
-    reloader.abort();
+    follower.abort();
     Ok(served?)
 }
 
@@ -113,7 +107,7 @@ fn service_accounts(args: &ApiserverArgs, dir: &DataDir) -> Result<ServiceAccoun
     };
     let mut verification_keys = Vec::new();
     for path in &args.service_account_key_file {
-        let text = Zeroizing::new(read(path, "--service-account-key-file")?);
+        let text = read(path, "--service-account-key-file")?;
         let keys = public_keys(&text)
             .with_context(|| format!("--service-account-key-file {}", path.display()))?;
         verification_keys.extend(keys);
@@ -128,7 +122,7 @@ fn service_accounts(args: &ApiserverArgs, dir: &DataDir) -> Result<ServiceAccoun
 
 fn signing_key(path: &Path) -> Result<PrivateKey> {
     let flag = "--service-account-signing-key-file";
-    let text = Zeroizing::new(read(path, flag)?);
+    let text = read(path, flag)?;
     PrivateKey::from_pem(&String::from_utf8_lossy(&text))
         .with_context(|| format!("cannot sign tokens with {} ({flag})", path.display()))
 }
@@ -150,91 +144,22 @@ fn public_keys(text: &[u8]) -> Result<Vec<PublicKey>> {
     Ok(keys)
 }
 
-/// Files that may be replaced while the server runs.
-struct Files {
-    chain: PathBuf,
-    key: PathBuf,
-    client_ca: PathBuf,
-}
-
-/// What was in them.
-#[derive(PartialEq)]
-struct Contents {
-    chain: Vec<u8>,
-    key: Zeroizing<Vec<u8>>,
-    client_ca: Vec<u8>,
-}
-
-impl Files {
-    /// Which of them an error is about, with its flag.
-    fn at_fault(&self, error: &TlsError) -> String {
-        let chain = format!("{} (--tls-cert-file)", self.chain.display());
-        let key = format!("{} (--tls-private-key-file)", self.key.display());
-        match error {
-            TlsError::Chain(_) => chain,
-            TlsError::Key(_) => key,
-            _ => format!("{chain} and {key}"),
-        }
-    }
-
-    fn read(&self) -> Result<Contents> {
-        let client_ca = read(&self.client_ca, "--client-ca-file")?;
-        if client_ca.is_empty() {
-            // Nobody's certificates would be believed, without a word.
-            bail!(
-                "client CA bundle {} (--client-ca-file): it is empty; put the certificates of the authorities of clients there",
-                self.client_ca.display()
-            );
-        }
-        Ok(Contents {
-            chain: read(&self.chain, "--tls-cert-file")?,
-            key: Zeroizing::new(read(&self.key, "--tls-private-key-file")?),
-            client_ca,
-        })
-    }
-}
-
-/// Looks at the files again and again. What cannot be used is told once, and the old one stays in use.
-async fn reload(
-    files: Files,
-    mut known: Contents,
-    certificate: Arc<ServingCertificate>,
-    server: Arc<Server>,
-) {
-    loop {
-        tokio::time::sleep(RELOAD_INTERVAL).await;
-        let contents = match files.read() {
-            Ok(contents) if contents != known => contents,
-            Ok(_) => continue,
-            Err(error) => {
-                tracing::warn!(
-                    "{}; what was read before stays in use",
-                    crate::failure::chain(&error)
-                );
-                continue;
-            }
-        };
-        if let Err(error) = certificate.replace(&contents.chain, &contents.key) {
-            tracing::warn!(
-                "{} cannot be used: {error}; the old serving certificate stays in use",
-                files.at_fault(&error)
-            );
-        } else if let Err(error) = server.authenticator().set_client_ca(&contents.client_ca) {
-            tracing::warn!("{error}; the old client CA stays in use");
-        } else {
-            tracing::info!("serving certificate and client CA were read again");
-        }
-        known = contents;
-    }
-}
-
-fn read(path: &Path, flag: &str) -> Result<Vec<u8>> {
-    fs::read(path).with_context(|| {
+/// A file that a flag names, or a pipe.
+fn read(path: &Path, flag: &str) -> Result<Zeroizing<Vec<u8>>> {
+    input::read(path, FILE_BYTES_MAX).with_context(|| {
         format!(
             "cannot read {} ({flag}); `everleaf up` makes these files, or name your own",
             path.display()
         )
     })
+}
+
+/// The text of `--token-auth-file`.
+fn token_lines(path: &Path) -> Result<Zeroizing<String>> {
+    let unreadable = || format!("cannot read --token-auth-file {}", path.display());
+    let bytes = input::read(path, FILE_BYTES_MAX).with_context(unreadable)?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| anyhow!("it is not UTF-8"));
+    Ok(Zeroizing::new(text.with_context(unreadable)?.to_owned()))
 }
 
 fn check_authorization_mode(modes: &[String]) -> Result<(), UsageError> {

@@ -8,6 +8,6 @@ use std::process::ExitCode;
 pub(crate) fn run(args: &CompletionArgs, command: &mut clap::Command) -> anyhow::Result<ExitCode> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, command, "everleaf", &mut script);
-    print::line(String::from_utf8_lossy(&script).trim_end());
+    print::answer(String::from_utf8_lossy(&script).trim_end())?;
     Ok(ExitCode::SUCCESS)
 }

@@ -79,12 +79,10 @@ fn welcome(dir: &DataDir, settings: &Settings, system: &System, now: Timestamp) 
     if let Some(name) = &settings.node_name {
         let folder = dir.path(NODE_CERT_DIR);
         let folder = folder.display();
-        // The certificate can only be renewed as what it is.
         let row = match node::name_in_use(dir).filter(|in_use| in_use != name) {
             None => format!("{name}, in {folder}"),
             Some(in_use) => format!(
-                "{in_use}, in {folder}; it cannot become {name}: give --node-name {in_use}, or remove that directory to \
-                 join as {name}"
+                "{name}, in {folder}; it was {in_use}: this host joins as {name} (--node-name {in_use} would keep the name)"
             ),
         };
         rows.push(("this node", row));

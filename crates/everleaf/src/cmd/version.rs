@@ -22,10 +22,10 @@ pub(crate) fn run(args: &VersionArgs) -> anyhow::Result<ExitCode> {
         Some(OutputFormat::Json) => print::json(&version)?,
         Some(OutputFormat::Yaml) => print::yaml(&version)?,
         Some(OutputFormat::Wide) | None => {
-            print::line(&format!(
+            print::answer(&format!(
                 "everleaf {} ({})",
                 version.version, version.platform
-            ));
+            ))?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -203,3 +203,19 @@ async fn a_watch_over_http1_is_short() {
         "/echo?watch=true&resourceVersion=7&timeoutSeconds=30"
     );
 }
+
+#[tokio::test]
+async fn a_command_gives_out_the_credential_of_the_controllers_too() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let ca = authority("ca");
+    std::fs::write(dir.path().join("ca.crt"), ca.certificate_pem()).unwrap();
+    let command = dir.path().join("give");
+    let script = "#!/bin/sh\necho '{\"apiVersion\":\"client.authentication.k8s.io/v1\",\"kind\":\"ExecCredential\",\
+                  \"status\":{\"token\":\"given-out\"}}'\n";
+    std::fs::write(&command, script).unwrap();
+    std::fs::set_permissions(&command, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let user = "exec: {apiVersion: client.authentication.k8s.io/v1, command: ./give, interactiveMode: Never}";
+    let client = client(dir.path(), serve(&ca), user).unwrap();
+    assert_eq!(ask(&client).await.unwrap(), "Bearer given-out");
+}

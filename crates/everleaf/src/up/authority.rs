@@ -165,14 +165,10 @@ fn ensure_ca(
     let ca = issuer.certificate();
     let is_ours = ca.subject().common_name == CA_NAME;
     let begin = ca.not_before();
+    if !is_ours {
+        check_dates(dir, ca, now)?;
+    }
     let why = if now < begin {
-        if !is_ours {
-            return Err(anyhow!(
-                "the certificate authority {} begins only at {begin}, and this host's clock says {now:.0}: nobody could \
-                 connect; set the clock if it is behind, or put an authority there that has begun",
-                dir.path(CA_CERTIFICATE).display()
-            ));
-        }
         format!("begins only at {begin}, so the clock was ahead when it was made")
     } else if is_ours && ends_too_soon(ca, signing_duration, now) {
         let gain = ca_not_after(signing_duration, now).duration_since(ca.not_after());
@@ -190,6 +186,27 @@ fn ensure_ca(
         renewed.certificate().not_after()
     ));
     Ok(renewed)
+}
+
+/// Somebody else's authority, which is not renewed here, has to be in force.
+fn check_dates(dir: &DataDir, ca: &Leaf, now: Timestamp) -> Result<()> {
+    let certificate = dir.path(CA_CERTIFICATE);
+    let certificate = certificate.display();
+    let (begin, end) = (ca.not_before(), ca.not_after());
+    if now < begin {
+        return Err(anyhow!(
+            "the certificate authority {certificate} begins only at {begin}, and this host's clock says {now:.0}: nobody could \
+             connect; set the clock if it is behind, or put an authority there that has begun"
+        ));
+    }
+    if now >= end {
+        return Err(anyhow!(
+            "the certificate authority {certificate} ended at {end}, and this host's clock says {now:.0}: whoever made it has to \
+             renew it; without it and {} a new one is made (every node then has to bootstrap again)",
+            dir.path(CA_KEY).display()
+        ));
+    }
+    Ok(())
 }
 
 /// Whether what is signed now, or soon, would be cut short.

@@ -70,6 +70,7 @@ pub(crate) fn ensure_admin(
             certificate: Source::Inline(Secret::new(credential.chain().to_pem())),
             key: Source::Inline(Secret::new(credential.key().to_pem().to_string())),
         }),
+        exec: None,
     };
     Ok(Kubeconfig {
         cluster: wanted,
@@ -160,6 +161,7 @@ pub(crate) fn with_token(cluster: Cluster, token: &BootstrapToken) -> Kubeconfig
     let user = User {
         token: Some(Token::Inline(token.bearer())),
         client_certificate: None,
+        exec: None,
     };
     Kubeconfig { cluster, user }
 }
@@ -173,6 +175,7 @@ pub(crate) fn ensure_node(dir: &DataDir, cluster: Cluster) -> Result<()> {
             certificate: Source::File(current.clone()),
             key: Source::File(current),
         }),
+        exec: None,
     };
     dir.write_if_changed(
         NODE,

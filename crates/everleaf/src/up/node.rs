@@ -57,7 +57,7 @@ impl Node {
         config.bootstrap = Some(Bootstrap::InMemory(Box::new(kubeconfigs::with_token(
             cluster, &token,
         ))));
-        if !has_usable_certificate(dir, authority, now) {
+        if !has_usable_certificate(dir, authority, name, now) {
             grant(&token, &server, now).await?;
         }
         Ok(Self {
@@ -152,8 +152,16 @@ pub(crate) fn name_in_use(dir: &DataDir) -> Option<String> {
     Some(subject.common_name.strip_prefix("system:node:")?.to_owned())
 }
 
-/// A certificate on disk that this server will accept. The server's clock is this process's.
-fn has_usable_certificate(dir: &DataDir, authority: &Authority, now: Timestamp) -> bool {
+/// A certificate of this node on disk that this server will accept. The server's clock is this process's.
+fn has_usable_certificate(
+    dir: &DataDir,
+    authority: &Authority,
+    node_name: &str,
+    now: Timestamp,
+) -> bool {
+    if name_in_use(dir).is_none_or(|in_use| in_use != node_name) {
+        return false;
+    }
     let name = format!("{NODE_CERT_DIR}/kubelet-client-current.pem");
     let Ok(Some(pem)) = dir.read(&name) else {
         return false;

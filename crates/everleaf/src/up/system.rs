@@ -68,12 +68,7 @@ pub(crate) struct System {
 impl System {
     /// Takes the address.
     pub(crate) async fn listen(settings: &Settings) -> Result<TcpListener> {
-        TcpListener::bind(settings.listen).await.with_context(|| {
-            format!(
-                "cannot listen on {} (--listen); is another server running?",
-                settings.listen
-            )
-        })
+        server::listen(settings.listen, "--listen").await
     }
 
     /// [`listen`](Self::listen) and [`start_on`](Self::start_on).

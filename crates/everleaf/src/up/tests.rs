@@ -243,6 +243,15 @@ fn an_authority_that_has_not_begun_is_renewed_with_its_key() {
     for words in ["ca.crt begins only at", "set the clock"] {
         assert!(refused.contains(words), "{refused}");
     }
+    // Not ours, and over.
+    let much_later = now + SignedDuration::from_hours(200 * 365 * 24);
+    let refused = authority::ensure(&dir, &wanted, much_later)
+        .map(drop)
+        .unwrap_err()
+        .to_string();
+    for words in ["ca.crt ended at", "whoever made it has to renew it"] {
+        assert!(refused.contains(words), "{refused}");
+    }
 }
 
 /// The clock was years ahead at the start and is set right while the system runs: `admin.conf` follows at once.

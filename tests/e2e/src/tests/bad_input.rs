@@ -476,7 +476,7 @@ fn nothing_left(sandbox: &Sandbox) -> Result<Verdict> {
     Ok(Verdict::Passed)
 }
 
-/// A node's certificate stays the node's: another --node-name gets an honest row.
+/// A certificate stays its node's: with another --node-name the host joins anew, and says so.
 fn other_node(sandbox: &Sandbox) -> Result<Verdict> {
     let mut up = Up::start(sandbox, &[])?;
     up.node_certificate()?;
@@ -494,11 +494,22 @@ fn other_node(sandbox: &Sandbox) -> Result<Verdict> {
     eventually("it is ready", 15, || {
         let said = process.stdout();
         ensure_that!(
-            said.contains(&format!("{HOST}, in ")) && said.contains("it cannot become other"),
+            said.contains("other, in ") && said.contains(&format!("it was {HOST}")),
             "{said}"
         );
         Ok(())
     })?;
+    eventually("it has joined as the other node", 15, || {
+        let current = sandbox.path("data/node/pki/kubelet-client-current.pem");
+        let current = current.to_string_lossy();
+        let subject = sandbox
+            .openssl(&["x509", "-noout", "-subject", "-in", &current])?
+            .ok()?;
+        ensure_that!(subject.contains("system:node:other"), "{subject}");
+        Ok(())
+    })?;
+    let log = process.stderr();
+    ensure_that!(!log.contains(" ERROR "), "{log}");
     Ok(Verdict::Passed)
 }
 

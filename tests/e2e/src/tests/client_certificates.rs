@@ -187,6 +187,15 @@ fn pinned_leaf(sandbox: &Sandbox) -> Result<Verdict> {
         log.contains("CN=pinned: it is no CA certificate"),
         "nobody was told: {log}"
     );
+    let refusals: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains("a client certificate is refused"))
+        .collect();
+    let named = "WARN a client certificate is refused (CN=mallory,O=system:masters, serial number";
+    ensure_that!(
+        matches!(refusals[..], [line] if line.contains(named)),
+        "whose was refused is told once: {refusals:?}"
+    );
     server.stop()?;
     Ok(Verdict::Passed)
 }

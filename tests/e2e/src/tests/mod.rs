@@ -4,14 +4,17 @@ mod bad_input;
 mod client_certificates;
 mod clock;
 mod crash;
+mod credential_plugin;
 mod demo;
 mod first_start;
 mod for_kubelets;
 mod kubectl_verbs;
 mod network;
+mod odd_files;
 mod renewal;
 mod second_node;
 mod serving_files;
+mod serving_requests;
 
 use everleaf_stage::runner::Test;
 
@@ -28,8 +31,11 @@ pub(crate) fn all() -> Vec<&'static Test> {
         for_kubelets::TESTS,
         client_certificates::TESTS,
         crash::TESTS,
+        credential_plugin::TESTS,
         bad_input::TESTS,
         serving_files::TESTS,
+        odd_files::TESTS,
+        serving_requests::TESTS,
     ]
     .into_iter()
     .flatten()

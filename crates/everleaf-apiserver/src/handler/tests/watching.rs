@@ -1,5 +1,10 @@
 //! Watches.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::fixture::{MAPS, World, config_map, event_text};
@@ -216,6 +221,46 @@ fn one_who_sleeps_is_told_to_list_again() {
         .get(&format!("{MAPS}?watch=true&resourceVersion=1"))
         .expect(410);
     assert!(old.message().starts_with("too old resource version: 1 ("));
+}
+
+/// Much that is nothing to this client takes no turn of others, and does not keep its watch open for ever.
+#[test]
+fn a_watch_that_nothing_matches_yields_and_ends_in_time() {
+    let world = World::new();
+    world.post(MAPS, &config_map("a", "1")).expect(201);
+    let path = format!("{MAPS}?watch=true&labelSelector=nobody%3Dhas&timeoutSeconds=10");
+    let mut watch = world.watch(&path);
+    let churn = |number: usize| {
+        for round in 0..number {
+            let patch = json!({"data": {"key": round.to_string()}});
+            world.patch(&format!("{MAPS}/a"), &patch).expect(200);
+        }
+    };
+    let bell = Arc::new(Bell::default());
+    let waker = Waker::from(Arc::clone(&bell));
+    let mut context = Context::from_waker(&waker);
+    churn(2500);
+    for turns_left in [true, true, false] {
+        let rung = bell.0.load(Ordering::Relaxed);
+        assert!(watch.0.poll_next(&mut context, Duration::ZERO).is_pending());
+        let wants_another_turn = bell.0.load(Ordering::Relaxed) > rung;
+        assert_eq!(wants_another_turn, turns_left);
+    }
+    churn(2500);
+    let end = Duration::from_secs(10);
+    assert!(watch.0.poll_next(&mut context, end).is_pending());
+    let polled = watch.0.poll_next(&mut context, end);
+    assert!(matches!(polled, Poll::Ready(None)), "{polled:?}");
+}
+
+/// Counts how often it is woken.
+#[derive(Default)]
+struct Bell(AtomicUsize);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 #[test]

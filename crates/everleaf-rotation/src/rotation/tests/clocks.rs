@@ -9,7 +9,7 @@ use crate::store::CertStore as _;
 use jiff::SignedDuration;
 
 fn began(cause: Cause) -> impl Fn(&Notice) -> bool {
-    move |notice| *notice == Notice::AttemptBegan { cause }
+    move |notice| matches!(notice, Notice::AttemptBegan { cause: told, .. } if *told == cause)
 }
 
 #[test]

@@ -366,7 +366,8 @@ fn a_refused_unexpired_certificate_falls_back_to_the_bootstrap_credential() {
     assert_ne!(world.leaf().fingerprint(), leaf.fingerprint());
     assert!(world.has(|notice| *notice
         == Notice::AttemptBegan {
-            cause: Cause::Refused
+            cause: Cause::Refused,
+            lack: None,
         }));
     assert!(world.has(|notice| matches!(
         notice,

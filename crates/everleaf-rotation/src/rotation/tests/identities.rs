@@ -36,6 +36,12 @@ fn a_renamed_host_asks_with_its_bootstrap_credential() {
         world.server.forbids_strangers = forbids_strangers;
         world.run_for(minutes(1));
         assert_eq!(asked_with(&world), [CredentialChoice::Bootstrap]);
+        let lack = world.notices.iter().find_map(|notice| match notice {
+            Notice::AttemptBegan { lack, .. } => lack.as_deref(),
+            _ => None,
+        });
+        let renamed = r#"common name is "system:node:n1", wanted "system:node:n2""#;
+        assert_eq!(lack, Some(renamed));
         assert_eq!(world.leaf().subject().common_name, "system:node:n2");
         assert_eq!(world.published.as_ref(), world.machine.current());
         world.assert_at_rest();

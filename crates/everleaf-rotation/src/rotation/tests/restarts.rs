@@ -53,6 +53,7 @@ fn a_lost_answer_to_a_create_is_found_again() {
     world.run_for(minutes(5));
     assert_eq!(world.csrs(), 1);
     assert!(world.machine.is_confirmed());
+    assert!(world.has(|notice| matches!(notice, Notice::RequestSubmitted { existed: true, .. })));
     world.assert_at_rest();
 }
 

@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 /// One line per notice: its name, and what tells it from others of that name.
 fn trace(world: &World) -> String {
     let line = |notice: &Notice| match notice {
-        Notice::AttemptBegan { cause } => format!("attempt began: {}", cause.as_str()),
+        Notice::AttemptBegan { cause, .. } => format!("attempt began: {}", cause.as_str()),
         Notice::ClockSkew {
             node, server, wait, ..
         } => {
@@ -53,6 +53,7 @@ fn trace(world: &World) -> String {
             name,
             uid,
             credential,
+            ..
         } => {
             format!("submitted {name} as {uid} with the {credential}")
         }

@@ -126,6 +126,7 @@ impl World {
             drops_addresses: false,
             minor: Some(37),
             wants_key_encipherment: false,
+            refuses: Vec::new(),
             uids: 0,
         };
         let is_client = config.kind == Kind::Client;
@@ -494,7 +495,7 @@ impl World {
         let Some(object) = object.filter(|object| Some(&object.uid) == pending.uid.as_ref()) else {
             return Some(AwaitOutcome::Gone);
         };
-        let words = ("TestReason".to_owned(), "test message".to_owned());
+        let words = ("TestReason".to_owned(), object.message.clone());
         match (object.condition, &object.chain) {
             (Some(("Denied", _)), _) => Some(AwaitOutcome::Denied {
                 reason: words.0,

@@ -55,7 +55,7 @@ impl Entry {
         match &found.content {
             Ok(chain) => {
                 entry.describe(chain, found, now);
-                entry.judge_end(chain.leaf(), now, notice);
+                entry.judge_end(chain, now, notice);
             }
             Err(why) => {
                 entry.standing = Standing::Absent.as_str();
@@ -121,13 +121,25 @@ impl Entry {
         self.is_bad = true;
     }
 
-    fn judge_end(&mut self, leaf: &Leaf, now: Timestamp, notice: Option<Duration>) {
-        let left = leaf.not_after().duration_since(now);
-        let is_near = |notice| !left.is_negative() && left.unsigned_abs() <= notice;
-        if let Some(notice) = notice.filter(|notice| is_near(*notice)) {
-            let notice = i64::try_from(notice.as_secs()).unwrap_or(i64::MAX);
-            let notice = everleaf_api::duration::human(notice);
-            self.find_bad(format!("ends within {notice} (--expires-within)"));
+    fn judge_end(&mut self, chain: &Chain, now: Timestamp, notice: Option<Duration>) {
+        let Some(notice) = notice else { return };
+        let within =
+            everleaf_api::duration::human(i64::try_from(notice.as_secs()).unwrap_or(i64::MAX));
+        let is_near = |certificate: &Leaf| {
+            let left = certificate.not_after().duration_since(now);
+            !left.is_negative() && left.unsigned_abs() <= notice
+        };
+        if is_near(chain.leaf()) {
+            self.find_bad(format!("ends within {within} (--expires-within)"));
+        }
+        for above in chain.certificates()[1..]
+            .iter()
+            .filter(|above| is_near(above))
+        {
+            let (subject, end) = (above.subject_text(), above.not_after());
+            self.find_bad(format!(
+                "{subject} of its chain ends at {end}, within {within} (--expires-within)"
+            ));
         }
     }
 
@@ -172,6 +184,12 @@ impl Entry {
         }
         if now < leaf.not_before() {
             self.find_bad("not yet valid by this host's clock".to_owned());
+        }
+        for above in &chain.certificates()[1..] {
+            if now > above.not_after() {
+                let (subject, end) = (above.subject_text(), above.not_after());
+                self.find_bad(format!("{subject} of its chain ended at {end}"));
+            }
         }
         if let Some(Err(why)) = &found.key {
             self.find_bad(format!("key: {why}"));
@@ -384,6 +402,31 @@ mod tests {
         let mut corrupt = node(&issuer);
         corrupt.content = Err("no certificate".into());
         assert!(Entry::of(&corrupt, good, None).is_bad());
+    }
+
+    #[test]
+    fn what_is_above_the_certificate_must_be_in_force_too() {
+        let issuer = authority("2040-01-01T00:00:00Z");
+        let mut found = node(&issuer);
+        let leaf = found.content.as_ref().unwrap().leaf().clone();
+        let other = authority("2031-02-01T00:00:00Z");
+        let chain = Chain::new(vec![leaf, other.certificate().clone()]).unwrap();
+        found.content = Ok(chain);
+        let early = Entry::of(&found, at("2031-01-20T00:00:00Z"), None);
+        assert!(!early.is_bad(), "{:?}", early.problems);
+        let day = Duration::from_secs(24 * 3600);
+        let near = Entry::of(&found, at("2031-01-20T00:00:00Z"), Some(20 * day));
+        assert!(
+            near.problems[0].starts_with("CN=ca of its chain ends at 2031-02-01"),
+            "{:?}",
+            near.problems
+        );
+        let late = Entry::of(&found, at("2031-02-20T00:00:00Z"), None);
+        assert!(near.is_bad() && late.is_bad());
+        assert_eq!(
+            late.problems[0],
+            "CN=ca of its chain ended at 2031-02-01T00:00:00Z"
+        );
     }
 
     #[test]

@@ -56,8 +56,8 @@ pub(crate) fn run(args: &CertsArgs) -> Result<ExitCode> {
         None | Some(OutputFormat::Wide) if certificates.is_empty() => {}
         Some(OutputFormat::Json) => print::json(&Answer { certificates })?,
         Some(OutputFormat::Yaml) => print::yaml(&Answer { certificates })?,
-        Some(OutputFormat::Wide) => print_wide(&certificates),
-        None => print::line(&table::of(&certificates, print::has_colour())),
+        Some(OutputFormat::Wide) => print_wide(&certificates)?,
+        None => print::answer(&table::of(&certificates, print::has_colour()))?,
     }
     Ok(if is_good {
         ExitCode::SUCCESS
@@ -84,7 +84,7 @@ fn usual_places() -> Vec<PathBuf> {
     places
 }
 
-fn print_wide(certificates: &[Entry]) {
+fn print_wide(certificates: &[Entry]) -> Result<()> {
     let headings = [
         "file",
         "subject",
@@ -101,5 +101,5 @@ fn print_wide(certificates: &[Entry]) {
         "problems",
     ];
     let rows: Vec<Vec<String>> = certificates.iter().map(Entry::row).collect();
-    print::table(&headings, &rows);
+    print::table(&headings, &rows)
 }

@@ -1,14 +1,13 @@
 //! Finds certificates: in a directory, in a kubeconfig, in a PEM file. Reads, and judges nothing.
 
+use crate::input;
 use anyhow::{Context, Result, bail};
 use everleaf_agent::Kubeconfig;
 use everleaf_agent::kubeconfig::{Source, Trust};
-use everleaf_pki::{Chain, Credential, TrustBundle, pem};
+use everleaf_pki::{Chain, Credential, Leaf, TrustBundle, pem};
 use everleaf_rotation::store::dir::read_file;
-use rustix::fs::{Mode, OFlags};
 use std::fs;
-use std::io::Read;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use zeroize::Zeroizing;
@@ -37,24 +36,22 @@ pub(super) struct Found {
 /// Everything that is at `path`.
 pub(super) fn survey(path: &Path, anchors: Option<&Arc<TrustBundle>>) -> Result<Vec<Found>> {
     if path == Path::new("-") {
-        let text = all_of(std::io::stdin()).context("cannot read stdin")?;
+        let bytes = input::to_end(&mut std::io::stdin(), FILE_BYTES_MAX);
+        let text = pem::legible(&bytes.context("cannot read stdin")?);
         return in_text(Path::new("(stdin)"), &text, anchors.cloned());
     }
     let meta = fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
     let anchors = anchors.cloned();
     if meta.is_dir() {
         directory(path, anchors)
-    } else if meta.file_type().is_fifo() {
-        let text = pipe(path).with_context(|| format!("cannot read {}", path.display()))?;
-        in_text(path, &text, anchors)
     } else {
-        in_text(path, &read(path)?, anchors)
+        in_text(path, &read_named(path)?, anchors)
     }
 }
 
 /// The authorities of a bundle.
 pub(super) fn anchors(path: &Path) -> Result<Arc<TrustBundle>> {
-    let text = read(path)?;
+    let text = read_named(path)?;
     let bundle = TrustBundle::from_pem(text.as_bytes())
         .with_context(|| format!("{} cannot be used", path.display()))?;
     Ok(Arc::new(bundle))
@@ -81,7 +78,7 @@ fn directory(path: &Path, given: Option<Arc<TrustBundle>>) -> Result<Vec<Found>>
     let anchors = given.or_else(|| anchors(&own_ca).ok());
     Ok(files
         .iter()
-        .map(|file| pem_file(file, anchors.clone()))
+        .flat_map(|file| pem_file(file, anchors.clone()).each_chain())
         .collect())
 }
 
@@ -104,14 +101,74 @@ fn below(path: &Path, anchors: Option<&Arc<TrustBundle>>) -> Result<Vec<Found>> 
 }
 
 fn in_text(path: &Path, text: &str, given: Option<Arc<TrustBundle>>) -> Result<Vec<Found>> {
-    if !text.contains("-----BEGIN") || text.contains("current-context") {
+    if text.trim().is_empty() {
+        bail!("{} is empty", path.display());
+    }
+    if text.contains("current-context") {
         return kubeconfig(path, text, given);
+    }
+    if !text.contains("-----BEGIN") {
+        return kubeconfig(path, text, given).with_context(|| {
+            format!(
+                "{} is neither PEM nor a kubeconfig (a certificate in DER becomes PEM by: openssl x509 -inform DER)",
+                path.display()
+            )
+        });
     }
     let found = pem_text(path, Ok(text), given);
     if let Err(why) = &found.content {
         bail!("{}: {why}", path.display());
     }
-    Ok(vec![found])
+    Ok(found.each_chain())
+}
+
+/// The chains of a file, in order: authorities that follow a certificate that is none belong to it, and each authority of a
+/// bundle stands for itself.
+fn chains_in(chain: Chain) -> Vec<Chain> {
+    let mut chains: Vec<Vec<Leaf>> = Vec::new();
+    for certificate in chain.certificates() {
+        let last = chains.last_mut().filter(|last| !last[0].is_ca());
+        match last.filter(|_| certificate.is_ca()) {
+            Some(last) => last.push(certificate.clone()),
+            None => chains.push(vec![certificate.clone()]),
+        }
+    }
+    chains
+        .into_iter()
+        .filter_map(|chain| Chain::new(chain).ok())
+        .collect()
+}
+
+impl Found {
+    /// One of each chain that the file holds. A key belongs to the first.
+    fn each_chain(mut self) -> Vec<Self> {
+        let Ok(chain) = &self.content else {
+            return vec![self];
+        };
+        let mut chains = chains_in(chain.clone()).into_iter();
+        let count = chains.len();
+        let file = self.file.clone();
+        let mark = |position: usize| format!("{file} ({position} of {count})");
+        if let Some(first) = chains.next() {
+            self.content = Ok(first);
+        }
+        if count > 1 {
+            self.file = mark(1);
+        }
+        let rest: Vec<Self> = chains
+            .enumerate()
+            .map(|(index, chain)| Self {
+                file: mark(index + 2),
+                content: Ok(chain),
+                key: None,
+                anchors: self.anchors.clone(),
+                link_to: self.link_to.clone(),
+                is_left_behind: self.is_left_behind,
+                key_is_readable_by_others: false,
+            })
+            .collect();
+        std::iter::once(self).chain(rest).collect()
+    }
 }
 
 fn pem_file(path: &Path, anchors: Option<Arc<TrustBundle>>) -> Found {
@@ -220,7 +277,8 @@ fn kubeconfig(path: &Path, text: &str, given: Option<Arc<TrustBundle>>) -> Resul
         ));
     }
     if let Some(source) = bundle {
-        found.push(entry("certificate authority", chain_of(source), None));
+        let authorities = entry("certificate authority", chain_of(source), None);
+        found.extend(authorities.each_chain());
     }
     if found.is_empty() {
         bail!("kubeconfig {} holds no certificate", path.display());
@@ -236,35 +294,24 @@ fn chain_of(source: &Source) -> Result<Chain, String> {
     Chain::from_pem(text.expose().as_bytes()).map_err(|error| error.to_string())
 }
 
+/// What the command line names, which may be a pipe.
+fn read_named(path: &Path) -> Result<Zeroizing<String>> {
+    input::read(path, FILE_BYTES_MAX)
+        .map(|bytes| pem::legible(&bytes))
+        .with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// What was found in a directory, where a pipe waits for somebody else.
 fn read(path: &Path) -> Result<Zeroizing<String>> {
     read_file(path, FILE_BYTES_MAX)
         .map(|bytes| pem::legible(&bytes))
         .with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// What comes through a pipe that the command line names, such as `<(command)`. One that nobody writes to is empty.
-fn pipe(path: &Path) -> std::io::Result<Zeroizing<String>> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = rustix::fs::open(path, flags, Mode::empty())?;
-    // It is open: from here on waiting for its writer is right.
-    rustix::fs::fcntl_setfl(&file, OFlags::RDONLY)?;
-    all_of(fs::File::from(file))
-}
-
-/// Reads to the end, or to the limit.
-fn all_of(stream: impl Read) -> std::io::Result<Zeroizing<String>> {
-    let mut bytes = Zeroizing::new(Vec::new());
-    stream.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(std::io::ErrorKind::FileTooLarge.into());
-    }
-    Ok(pem::legible(&bytes))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use everleaf_pki::{Issuer, KeyAlgorithm, PrivateKey};
+    use everleaf_pki::{Issuer, KeyAlgorithm, PrivateKey, Template, Usage};
 
     #[test]
     fn a_directory_of_directories_is_looked_into() {
@@ -273,14 +320,71 @@ mod tests {
         let refused = survey(root, None).err().unwrap().to_string();
         assert!(refused.contains("holds no certificates"), "{refused}");
         fs::create_dir_all(root.join("pki")).unwrap();
-        let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
-        let (from, to) = ("2030-01-01T00:00:00Z", "2060-01-01T00:00:00Z");
-        let (from, to) = (from.parse().unwrap(), to.parse().unwrap());
-        let issuer = Issuer::self_signed("ca", key, [1; 16], from, to).unwrap();
+        let issuer = authority("ca");
         fs::write(root.join("pki/ca.crt"), issuer.certificate_pem()).unwrap();
         let found = survey(root, None).unwrap();
         assert_eq!(found.len(), 1);
         assert!(found[0].file.ends_with("pki/ca.crt"), "{}", found[0].file);
+    }
+
+    fn authority(name: &str) -> Issuer {
+        let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
+        let (from, to) = ("2030-01-01T00:00:00Z", "2060-01-01T00:00:00Z");
+        let (from, to) = (from.parse().unwrap(), to.parse().unwrap());
+        Issuer::self_signed(name, key, [1; 16], from, to).unwrap()
+    }
+
+    #[test]
+    fn every_certificate_of_a_file_is_found() {
+        let temporary = tempfile::tempdir().unwrap();
+        let file = temporary.path().join("bundle.crt");
+        let (first, second) = (authority("first"), authority("second"));
+        let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
+        let ca = first.certificate();
+        let leaf = first.issue_own(
+            &Template::default(),
+            key.public_key(),
+            &[Usage::ServerAuth],
+            [2; 16],
+            ca.not_before(),
+            ca.not_after(),
+        );
+        let (ca, other) = (first.certificate_pem(), second.certificate_pem());
+        let leaf = leaf.unwrap().to_pem();
+        for (text, lengths) in [
+            (ca.clone(), &[1][..]),
+            (format!("{ca}{other}"), &[1, 1]),
+            (format!("{leaf}{ca}{other}"), &[3]),
+            (format!("{leaf}{leaf}{ca}"), &[1, 2]),
+            (format!("{ca}{leaf}{other}"), &[1, 2]),
+        ] {
+            fs::write(&file, text).unwrap();
+            for place in [&*file, temporary.path()] {
+                let found = survey(place, None).unwrap();
+                let length = |found: &Found| found.content.as_ref().unwrap().certificates().len();
+                let seen: Vec<usize> = found.iter().map(length).collect();
+                assert_eq!(seen, lengths);
+                let is_marked = found[0].file.ends_with(&format!(" (1 of {})", seen.len()));
+                assert_eq!(is_marked, seen.len() > 1, "{}", found[0].file);
+            }
+        }
+    }
+
+    #[test]
+    fn what_holds_no_certificate_is_named_for_what_it_is() {
+        let temporary = tempfile::tempdir().unwrap();
+        let file = temporary.path().join("it");
+        let der = authority("ca").certificate().der().to_vec();
+        for (bytes, words) in [
+            (Vec::new(), "is empty"),
+            (b" \n".to_vec(), "is empty"),
+            (der, "is neither PEM nor a kubeconfig"),
+            (b"nothing".to_vec(), "is neither PEM nor a kubeconfig"),
+        ] {
+            fs::write(&file, bytes).unwrap();
+            let refused = survey(&file, None).err().unwrap().to_string();
+            assert!(refused.contains(words), "{refused}");
+        }
     }
 
     #[test]

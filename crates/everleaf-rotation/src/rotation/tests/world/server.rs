@@ -15,6 +15,8 @@ pub(in crate::rotation::tests) struct Object {
     pub(in crate::rotation::tests) pending: PendingRequest,
     pub(in crate::rotation::tests) condition: Option<(&'static str, &'static str)>,
     pub(in crate::rotation::tests) chain: Option<Chain>,
+    /// What the condition says.
+    pub(in crate::rotation::tests) message: String,
 }
 
 /// The API server and the signer, with one clock.
@@ -47,6 +49,8 @@ pub(in crate::rotation::tests) struct Server {
     pub(in crate::rotation::tests) minor: Option<u32>,
     /// As a controller manager before 1.25: requests without key encipherment are overlooked.
     pub(in crate::rotation::tests) wants_key_encipherment: bool,
+    /// Names that it does not give to anybody, and says so.
+    pub(in crate::rotation::tests) refuses: Vec<&'static str>,
     pub(super) uids: u32,
 }
 
@@ -73,11 +77,26 @@ impl Server {
             pending: pending.clone(),
             condition: None,
             chain: None,
+            message: "test message".to_owned(),
         };
         self.objects.insert(pending.name.clone(), object);
         let is_overlooked =
             self.wants_key_encipherment && !pending.usages.contains(&Usage::KeyEncipherment);
-        if self.approves && !is_overlooked {
+        let ips = pending
+            .template
+            .ip_addresses
+            .iter()
+            .map(ToString::to_string);
+        let mut names = pending.template.dns_names.iter().cloned().chain(ips);
+        let refused: Vec<_> = names
+            .by_ref()
+            .filter(|n| self.refuses.contains(&n.as_str()))
+            .collect();
+        if !refused.is_empty() {
+            let object = self.objects.get_mut(&pending.name).expect("just made");
+            object.condition = Some(("Denied", "NotAllowed"));
+            object.message = format!("not allowed: {refused:?}");
+        } else if self.approves && !is_overlooked {
             self.approve(&pending.name, now);
         }
         uid
