@@ -36,9 +36,25 @@ pub(crate) fn connect(path: &Path) -> Result<Connected> {
         }
         error => error.into(),
     })?;
+    connect_by(kubeconfig, path)
+}
+
+/// Connects as the service account of the pod that this is.
+///
+/// # Errors
+/// As [`connect`], and when this is no pod.
+pub(crate) fn connect_in_cluster() -> Result<Connected> {
+    let (kubeconfig, origin) = Kubeconfig::in_cluster().map_err(|what| {
+        anyhow::anyhow!("{what}; give a kubeconfig that names the API server (--kubeconfig)")
+    })?;
+    connect_by(kubeconfig, &origin)
+}
+
+fn connect_by(kubeconfig: Kubeconfig, path: &Path) -> Result<Connected> {
     let shown = path.display();
     match kubeconfig.cluster.trust {
         Trust::Bundle(_) => {}
+        Trust::System if kubeconfig.cluster.server.is_plain() => {}
         Trust::System => tracing::warn!(
             "kubeconfig {shown} names no certificate-authority: the server's certificate must be signed by an authority \
              that this host trusts anyway; name the cluster's in certificate-authority-data"
@@ -48,7 +64,7 @@ pub(crate) fn connect(path: &Path) -> Result<Connected> {
         ),
     }
     let server = kubeconfig.cluster.server.to_string();
-    let bare = server.trim_start_matches("https://");
+    let bare = server.split_once("://").map_or(&*server, |(_, bare)| bare);
     let host = bare.split('/').next().unwrap_or_default().to_owned();
     let speaker = Arc::new(Speaker::new(kubeconfig, path)?);
     let service = tower::service_fn(move |request| {

@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::access::Access;
+use super::access::{Access, Identity};
 use super::failure::Failure;
 use super::proxy::{Environment, Proxy, proxy_for};
 use super::tls::{self, LastAuthorities};
@@ -102,6 +102,9 @@ impl Connector {
         proxy: Option<&Proxy>,
     ) -> Result<Sender, Failure> {
         let cluster = &*access.cluster;
+        if cluster.server.is_plain() {
+            return self.connect_plainly(access, proxy).await;
+        }
         let config = tls::of_server(access, &self.clock, &self.authorities, self.allows_http2)?;
         let name = cluster
             .tls_server_name
@@ -110,16 +113,7 @@ impl Connector {
             .to_owned();
         let name = ServerName::try_from(name)
             .map_err(|_| Failure::unreachable(format!("{}: not a host name", cluster.server)))?;
-        let stream: Box<dyn Stream> = match proxy {
-            Some(proxy) => self.dial_through(cluster, proxy).await?,
-            None => {
-                let (host, port) = (cluster.server.host(), cluster.server.port());
-                let tcp = dial(host, port).await.map_err(|why| {
-                    Failure::unreachable(format!("cannot connect to {host}:{port}: {why}"))
-                })?;
-                Box::new(tcp)
-            }
-        };
+        let stream = self.dial(cluster, proxy).await?;
         let sender = self.greet(cluster, config, name, stream).await;
         sender.map_err(|failure| match proxy {
             None => failure,
@@ -128,6 +122,39 @@ impl Connector {
                 ..failure
             },
         })
+    }
+
+    /// Nobody is known by name here, on either side.
+    async fn connect_plainly(
+        &self,
+        access: &Access,
+        proxy: Option<&Proxy>,
+    ) -> Result<Sender, Failure> {
+        let cluster = &*access.cluster;
+        if access.identity != Identity::Anonymous {
+            return Err(Failure::unreachable(format!(
+                "{}: credentials are only sent over https",
+                cluster.server
+            )));
+        }
+        let stream = self.dial(cluster, proxy).await?;
+        http1_over(stream).await.map_err(broken(cluster))
+    }
+
+    /// Connects to the server, through the proxy if there is one.
+    async fn dial(
+        &self,
+        cluster: &Cluster,
+        proxy: Option<&Proxy>,
+    ) -> Result<Box<dyn Stream>, Failure> {
+        let Some(proxy) = proxy else {
+            let (host, port) = (cluster.server.host(), cluster.server.port());
+            let tcp = dial(host, port).await.map_err(|why| {
+                Failure::unreachable(format!("cannot connect to {host}:{port}: {why}"))
+            })?;
+            return Ok(Box::new(tcp));
+        };
+        self.dial_through(cluster, proxy).await
     }
 
     async fn dial_through(
@@ -180,11 +207,6 @@ impl Connector {
                 Failure::unreachable(format!("{server}: {what}"))
             })?
             .map_err(|error| tls::failure_of(cluster, self.clock.wall(), &error))?;
-        let broken = |error: hyper::Error| {
-            let why = everleaf_tls::chain_words(&error);
-            Failure::unreachable(format!("{server}: {why}"))
-        };
-        // Their tasks end when the sender is dropped and nothing is in flight; their errors reach the request.
         if tls.get_ref().1.alpn_protocol() == Some(b"h2") {
             let (sender, connection) = http2::Builder::new(TokioExecutor::new())
                 .timer(TokioTimer::new())
@@ -195,18 +217,30 @@ impl Connector {
                 .max_header_list_size(HEAD_BYTES_MAX as u32)
                 .handshake(TokioIo::new(tls))
                 .await
-                .map_err(broken)?;
+                .map_err(broken(cluster))?;
+            // Ends when the senders are dropped and nothing is in flight; its errors reach the requests.
             tokio::spawn(connection);
             return Ok(Sender::Http2(sender));
         }
-        let (sender, connection) = http1::Builder::new()
-            .max_buf_size(HEAD_BYTES_MAX)
-            .max_headers(HEAD_LINES_MAX)
-            .handshake(TokioIo::new(tls))
-            .await
-            .map_err(broken)?;
-        tokio::spawn(connection);
-        Ok(Sender::Http1(sender))
+        http1_over(tls).await.map_err(broken(cluster))
+    }
+}
+
+async fn http1_over(stream: impl Stream + 'static) -> hyper::Result<Sender> {
+    let (sender, connection) = http1::Builder::new()
+        .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(HEAD_LINES_MAX)
+        .handshake(TokioIo::new(stream))
+        .await?;
+    // Ends when the sender is dropped and nothing is in flight; its errors reach the request.
+    tokio::spawn(connection);
+    Ok(Sender::Http1(sender))
+}
+
+fn broken(cluster: &Cluster) -> impl Fn(hyper::Error) -> Failure {
+    move |error| {
+        let why = everleaf_tls::chain_words(&error);
+        Failure::unreachable(format!("{}: {why}", cluster.server))
     }
 }
 

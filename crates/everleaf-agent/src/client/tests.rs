@@ -271,10 +271,11 @@ async fn a_replaced_ca_file_needs_no_restart() {
     let access = access(cluster, Identity::Anonymous);
     let client = client();
     let missing = client.get(&access, "/x").await.unwrap_err();
-    assert!(
-        missing.message.contains("certificate-authority"),
-        "{missing}"
+    let expected = format!(
+        "cannot read certificate-authority: {}: No such file",
+        file.display()
     );
+    assert!(missing.message.contains(&expected), "{missing}");
     std::fs::write(&file, "no certificate").unwrap();
     let empty = client.get(&access, "/x").await.unwrap_err();
     assert!(empty.message.contains("no certificate"), "{empty}");
@@ -282,6 +283,11 @@ async fn a_replaced_ca_file_needs_no_restart() {
     client.get(&access, "/x").await.unwrap_err();
     std::fs::write(&file, ca.issuer.certificate_pem()).unwrap();
     client.get(&access, "/x").await.unwrap();
+    // While it is being replaced, what it held before counts.
+    client.close_idle();
+    std::fs::write(&file, "").unwrap();
+    client.get(&access, "/x").await.unwrap();
+    assert_eq!(server.requests().last().unwrap().connection, 2);
 }
 
 #[tokio::test]
@@ -443,4 +449,41 @@ async fn requests_of_one_identity_share_a_connection() {
     assert!(seen.iter().all(|seen| seen.connection == 0), "{seen:?}");
     // A server that is asked for long watches over HTTP/2 is left with them.
     assert!(seen[0].path.contains("timeoutSeconds=300"), "{seen:?}");
+}
+
+/// `kubectl proxy` and its kin: no TLS, and so no credential.
+#[tokio::test]
+async fn a_plain_server_gets_no_credential() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/prefix", listener.local_addr().unwrap());
+    let cluster = Cluster {
+        server: crate::kubeconfig::ServerUrl::parse(&url).unwrap(),
+        trust: Trust::System,
+        tls_server_name: None,
+        proxy: None,
+    };
+    let serving = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.unwrap());
+        }
+        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
+        stream.write_all(answer).await.unwrap();
+        String::from_utf8(head).unwrap()
+    });
+    let nobody = access(cluster, Identity::Anonymous);
+    let token = Identity::Token(Secret::new("s3cr3t".to_owned()));
+    let failure = client()
+        .get(&nobody.with_identity(token), "/x")
+        .await
+        .unwrap_err();
+    assert!(
+        failure.message.contains("only sent over https"),
+        "{failure}"
+    );
+    client().get(&nobody, "/x").await.unwrap();
+    let head = serving.await.unwrap();
+    assert!(head.starts_with("GET /prefix/x HTTP/1.1"), "{head}");
 }

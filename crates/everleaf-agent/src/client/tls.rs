@@ -52,13 +52,13 @@ impl LastAuthorities {
 }
 
 fn read_authorities(source: &Source) -> Result<TrustBundle, String> {
+    let pem = source
+        .read()
+        .map_err(|error| format!("cannot read certificate-authority: {error}"))?;
     let name = match source {
         Source::File(path) => format!("certificate-authority {}", path.display()),
         Source::Inline(_) => "certificate-authority-data".to_owned(),
     };
-    let pem = source
-        .read()
-        .map_err(|error| format!("cannot read {name}: {error}"))?;
     TrustBundle::from_pem_lenient(pem.expose().as_bytes())
         .map_err(|_| format!("{name} holds no certificate that can be used"))
 }

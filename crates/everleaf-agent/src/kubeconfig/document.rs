@@ -175,10 +175,14 @@ impl Resolver {
         let name = given(context.cluster);
         let cluster = self.cluster(&current, name, document.clusters, &mut extensions);
         let user = self.user(&current, given(context.user), document.users, extensions);
-        Some(Kubeconfig {
-            cluster: cluster?,
-            user: user?,
-        })
+        let (cluster, user) = (cluster?, user?);
+        if cluster.server.is_plain() && user != User::default() {
+            let server = &cluster.server;
+            return self.problem(format!(
+                "server {server} is plain http; credentials are only sent over https"
+            ));
+        }
+        Some(Kubeconfig { cluster, user })
     }
 
     fn cluster(

@@ -8,6 +8,7 @@
 
 mod document;
 mod exec;
+mod in_cluster;
 mod proxy_url;
 mod write;
 
@@ -40,7 +41,7 @@ pub struct Kubeconfig {
 /// How to reach an API server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cluster {
-    /// `https://host[:port][/prefix]`, as the file has it.
+    /// `https://host[:port][/prefix]`, as the file has it; rarely `http://`.
     pub server: ServerUrl,
     /// Whom to trust.
     pub trust: Trust,
@@ -71,11 +72,12 @@ pub enum Source {
 }
 
 impl Source {
-    /// Reads the PEM text now, in whatever encoding a file was left; it may have changed since the last time.
+    /// Reads the PEM text now, in whatever encoding a file was left; it may have changed since the last time. An error
+    /// names the file.
     pub fn read(&self) -> std::io::Result<Secret> {
         match self {
             Self::File(path) => {
-                let bytes = read_file(path, KUBECONFIG_BYTES_MAX)?;
+                let bytes = read_file(path, KUBECONFIG_BYTES_MAX).map_err(at(path))?;
                 Ok(Secret::new(std::mem::take(&mut *pem::legible(&bytes))))
             }
             Self::Inline(text) => Ok(text.clone()),
@@ -121,7 +123,7 @@ impl Token {
                     "token file {} is empty",
                     path.display()
                 ))),
-                (Err(error), None) => Err(error),
+                (Err(error), None) => Err(at(path)(error)),
             },
         }
     }
@@ -136,10 +138,11 @@ pub struct ClientCertificate {
     pub key: Source,
 }
 
-/// A checked `https://` URL.
+/// A checked `https://` URL; or `http://`, over which no credential is ever sent (`kubectl proxy`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerUrl {
     text: String,
+    is_plain: bool,
     host: String,
     port: u16,
     prefix: String,
@@ -152,15 +155,12 @@ impl ServerUrl {
         let uri: Uri = text
             .parse()
             .map_err(|_| format!("server {shown} is not a URL"))?;
-        match uri.scheme_str() {
-            Some("https") => {}
-            Some("http") => {
-                return Err(format!(
-                    "server {shown} is plain http; credentials are only sent over https"
-                ));
-            }
+        let is_plain = match uri.scheme_str() {
+            Some("https") => false,
+            Some("http") => true,
             _ => return Err(format!("server {shown} must start with https://")),
-        }
+        };
+        let scheme = if is_plain { "http" } else { "https" };
         let authority = uri
             .authority()
             .filter(|authority| !authority.host().is_empty() && !authority.as_str().contains('@'))
@@ -171,11 +171,19 @@ impl ServerUrl {
             .trim_end_matches(']');
         Ok(Self {
             host: host.to_owned(),
-            port: authority.port_u16().unwrap_or(443),
+            port: authority
+                .port_u16()
+                .unwrap_or(if is_plain { 80 } else { 443 }),
+            is_plain,
             prefix: uri.path().trim_end_matches('/').to_owned(),
             // Query and fragment are no part of an API server's address.
-            text: format!("https://{authority}{}", uri.path().trim_end_matches('/')),
+            text: format!("{scheme}://{authority}{}", uri.path().trim_end_matches('/')),
         })
+    }
+
+    /// Whether it is spoken to without TLS.
+    pub fn is_plain(&self) -> bool {
+        self.is_plain
     }
 
     /// Host name or IP address, without brackets.
@@ -283,6 +291,11 @@ fn quoted(text: &str) -> String {
     } else {
         format!("{shown:?}…")
     }
+}
+
+/// Adds to an error on which file it happened.
+fn at(path: &Path) -> impl Fn(std::io::Error) -> std::io::Error {
+    move |error| std::io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 /// A text file of moderate size.

@@ -94,8 +94,8 @@ fn what_is_wrong_is_said() {
         ),
         (one("", ""), &["has no server"]),
         (
-            one("server: 'http://h', certificate-authority: /ca", ""),
-            &["plain http"],
+            one("server: 'http://h'", "token: s3cr3t"),
+            &["http://h is plain http"],
         ),
         (
             one("server: h, certificate-authority: /ca", ""),
@@ -319,6 +319,8 @@ const MEMBERS: &[(&str, &str, Both)] = &[
              as-uid: '', as-groups: null, as-user-extra: null",
         Take,
     ),
+    ("server: 'http://h'", "", Take),
+    ("server: 'http://h'", "token: a", WeRefuse),
     (SOUND, "as-groups: [], as-user-extra: {}", Take),
     (SOUND, "unknown: 1", Take),
     (SOUND, "exec: {}", Refuse),

@@ -12,9 +12,9 @@ use std::path::PathBuf;
     after_help = "Examples:\n  everleaf controllers --kubeconfig controllers.conf \\\n      --cluster-signing-cert-file ca.crt --cluster-signing-key-file ca.key\n  everleaf controllers --kubeconfig controllers.conf --controllers=csrapproving,csrcleaner\n\nIn place of a kube-controller-manager, or as its stand-in, no flags are needed: one of them leads, the others wait.\nBeside one, switch its csr controllers off (--controllers=*,-csrsigning,-csrapproving,-csrcleaner there) and contend for another lease (--leader-elect-resource-name=everleaf-controllers here).\n\nOther flags of kube-controller-manager are accepted and have no effect."
 )]
 pub(crate) struct ControllersArgs {
-    /// Kubeconfig of the API server to serve
+    /// Kubeconfig of the API server to serve; without it, the service account of the pod that this runs in
     #[arg(long, value_name = "FILE")]
-    pub(crate) kubeconfig: PathBuf,
+    pub(crate) kubeconfig: Option<PathBuf>,
     /// Controllers to run: '*' all, 'name' one, '-name' not this one; csrapproving, csrsigning, csrcleaner and their long names
     #[arg(
         long,

@@ -28,7 +28,10 @@ pub(crate) fn run(args: &ControllersArgs) -> Result<ExitCode> {
     super::runtime()?.block_on(async {
         let shutdown = Shutdown::on_signals()?;
         let mut config = validated.config;
-        let Connected { client, host } = kube_client::connect(&args.kubeconfig)?;
+        let Connected { client, host } = match &args.kubeconfig {
+            Some(path) => kube_client::connect(path)?,
+            None => kube_client::connect_in_cluster()?,
+        };
         config.server_host = host;
         tracing::info!(server = config.server_host, "controllers start");
         if let Some(address) = args.metrics_bind_address {

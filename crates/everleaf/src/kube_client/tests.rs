@@ -80,7 +80,10 @@ fn serve(issuer: &Issuer) -> u16 {
                 .and_then(|chain| chain.first());
             let name = leaf.map(|der| Leaf::from_der(der).unwrap().subject().common_name.clone());
             let name = name.unwrap_or_default();
-            let token = format!("{}{name}", token.unwrap_or_default());
+            let token = match head.split(' ').nth(1) {
+                Some(path) if path.starts_with("/echo") => path.to_owned(),
+                _ => format!("{}{name}", token.unwrap_or_default()),
+            };
             let _ = write!(
                 stream,
                 "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{token}",
@@ -169,11 +172,8 @@ async fn a_replaced_client_certificate_is_the_next_one_shown() {
 fn what_cannot_be_used_at_start_names_its_file() {
     let dir = tempfile::tempdir().unwrap();
     for (user, expected) in [
-        ("tokenFile: token", "cannot read the token"),
-        (
-            "client-certificate: a, client-key: b",
-            "cannot read the client certificate",
-        ),
+        ("tokenFile: token", "token: No such file"),
+        ("client-certificate: a, client-key: b", "a: No such file"),
         ("exec: {}", "k.conf"),
     ] {
         let error = client(dir.path(), 1, user).err().unwrap();
@@ -185,6 +185,22 @@ fn what_cannot_be_used_at_start_names_its_file() {
     assert!(
         text.contains("give one that names the API server (--kubeconfig): No such file"),
         "{text}"
+    );
+}
+
+/// Over a connection that cannot be asked whether it lives, the server is to end watches soon.
+#[tokio::test]
+async fn a_watch_over_http1_is_short() {
+    let dir = tempfile::tempdir().unwrap();
+    let issuer = authority("ca");
+    std::fs::write(dir.path().join("ca.crt"), issuer.certificate_pem()).unwrap();
+    let client = client(dir.path(), serve(&issuer), "token: t").unwrap();
+    let path = "/echo?watch=true&timeoutSeconds=300&resourceVersion=7";
+    let request = Request::get(path).body(Vec::new()).unwrap();
+    let asked = client.request_text(request).await.unwrap();
+    assert_eq!(
+        asked,
+        "/echo?watch=true&resourceVersion=7&timeoutSeconds=30"
     );
 }
 

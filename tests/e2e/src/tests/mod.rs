@@ -9,6 +9,7 @@ mod demo;
 mod first_start;
 mod for_kubelets;
 mod kubectl_verbs;
+mod network;
 mod odd_files;
 mod renewal;
 mod second_node;
@@ -22,6 +23,7 @@ pub(crate) fn all() -> Vec<&'static Test> {
     [
         first_start::TESTS,
         second_node::TESTS,
+        network::TESTS,
         clock::TESTS,
         demo::TESTS,
         renewal::TESTS,

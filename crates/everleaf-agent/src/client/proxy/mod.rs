@@ -51,7 +51,7 @@ pub(super) fn proxy_for(
     if let Some(url) = &cluster.proxy {
         return Ok(Some(found(url.clone(), Origin::Kubeconfig)));
     }
-    let Some(named) = environment.proxy_for(false, server.host(), server.port()) else {
+    let Some(named) = environment.proxy_for(server.is_plain(), server.host(), server.port()) else {
         return Ok(None);
     };
     let variable = named.variable;
