@@ -32,6 +32,7 @@ pub(crate) struct Pairing {
 pub(crate) fn all() -> &'static [&'static Pairing] {
     &[
         &ten_years_on_kubernetes::PAIRING,
+        &ten_years_on_kubernetes::KUBELET,
         &kubelet_on_everleaf_up::PAIRING,
         &kubelet_on_everleaf_up::OLDER,
         &kubelet_on_everleaf_up::OLD,

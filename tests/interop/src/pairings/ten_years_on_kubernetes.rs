@@ -1,15 +1,19 @@
 //! The story that this project began with, on the release it was told of: kube-controller-manager signs for ten years, the node's clock
 //! is set to eight days before the end, its agent is restarted, and there is another certificate.
 //!
-//! Only the node's clock moves; the new certificate has the dates of the server.
+//! Only the node's clock moves; the new certificate has the dates of the server. A kubelet, whose clock no library can move, is given a
+//! certificate of such an age instead.
 
 use super::Pairing;
 use super::agent_on_kubernetes::{requests_of, serving};
-use crate::stack::{Kubernetes, Part, Stack};
+use super::requests::CLIENT;
+use crate::stack::{Kubernetes, Part, Stack, obstacle};
 use anyhow::{Context, Result, bail};
 use everleaf_stage::runner::{Test, Verdict};
-use everleaf_stage::{Certificate, FakeClock, Kubectl, Sandbox, ensure_that, eventually, same};
+use everleaf_stage::{Certificate, FakeClock, Kubectl, Sandbox};
+use everleaf_stage::{arg, ensure_that, eventually, same};
 use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
 use std::fs;
 use std::time::Duration;
 
@@ -20,6 +24,16 @@ pub(crate) const PAIRING: Pairing = Pairing {
         name: "ten_years_on_kubernetes_1_21_and_the_clock_eight_days_before_their_end",
         long: true,
         run,
+    },
+};
+
+pub(crate) const KUBELET: Pairing = Pairing {
+    real: "kubelet, kubectl 1.21.5 (with containerd)",
+    ours: "`everleaf up`",
+    test: Test {
+        name: "ten_years_for_a_kubelet_1_21_with_a_certificate_eight_days_before_its_end",
+        long: true,
+        run: run_kubelet,
     },
 };
 
@@ -87,6 +101,88 @@ fn run(sandbox: &Sandbox) -> Result<Verdict> {
         || goes_on(&mut stack, &admin),
     )?;
     Ok(Verdict::Passed)
+}
+
+/// The same node as a real kubelet, and Everleaf as its control plane.
+fn run_kubelet(sandbox: &Sandbox) -> Result<Verdict> {
+    let release = Kubernetes::V1_21;
+    if let Some(obstacle) = obstacle().or_else(|| release.lacks("KUBELET")) {
+        return Ok(Verdict::Skipped(obstacle));
+    }
+    let parts = [Part::EverleafUp(&FLAGS[..1]), Part::Kubelet(NODE)];
+    let mut stack = Stack::of(release, sandbox, &parts)?;
+    let admin = stack.admin()?;
+    sandbox.point(
+        "bootstraps by token, and its client certificate lasts ten years",
+        || {
+            let kubelet = stack.kubelet(NODE)?;
+            let first = eventually("a certificate", 60, || kubelet.certificate_now())?;
+            lasts_ten_years(&first)
+        },
+    )?;
+    let old = sandbox.point(
+        "restarted with one of ten years that ends in eight days, it has another at once",
+        || restarted_with_an_old_one(&mut stack),
+    )?;
+    sandbox.point(
+        "which lasts ten years, and was asked for with the one that was due",
+        || {
+            lasts_ten_years(&stack.kubelet(NODE)?.certificate_now()?)?;
+            let requests = admin.json(&["get", "csr"])?;
+            let credential = format!("X509SHA256={}", old.sha256);
+            let items = requests["items"].as_array().context("no list")?;
+            let is_its = |csr: &&Value| {
+                let extra = &csr["spec"]["extra"];
+                csr["spec"]["username"] == USER
+                    && extra["authentication.kubernetes.io/credential-id"][0] == credential
+                    && csr["spec"]["signerName"] == CLIENT
+            };
+            same("such requests", items.iter().filter(is_its).count(), 1)
+        },
+    )?;
+    sandbox.point(
+        "kubectl get csr shows each client request Approved,Issued",
+        || {
+            let table = admin.quiet(&["get", "csr", "--no-headers"])?;
+            let mut client = table.lines().filter(|line| line.contains(CLIENT));
+            same("requests", client.clone().count(), 2)?;
+            let good = client.all(|line| line.ends_with("Approved,Issued"));
+            ensure_that!(good, "{table}");
+            Ok(())
+        },
+    )?;
+    Ok(Verdict::Passed)
+}
+
+/// Puts a certificate of this age in the place of the kubelet's, while it is stopped, and waits for its successor.
+fn restarted_with_an_old_one(stack: &mut Stack<'_>) -> Result<Certificate> {
+    let sandbox = stack.sandbox;
+    let authority = stack.authority()?;
+    let path = |name: &str| sandbox.path(name);
+    let (key, request, leaf) = (path("old.key"), path("old.csr"), path("old.crt"));
+    let subject = format!("/O=system:nodes/CN={USER}");
+    let mut new = sandbox.command(&sandbox.tools.openssl);
+    new.args(["req", "-new", "-nodes", "-newkey", "ec", "-pkeyopt"]);
+    new.args(["ec_paramgen_curve:P-256", "-subj", &subject]);
+    new.args(["-keyout", arg(&key), "-out", arg(&request)]);
+    everleaf_stage::run(&mut new)?.ok()?;
+    let usage = sandbox.write("old.ext", "extendedKeyUsage=clientAuth\n")?;
+    let mut sign = sandbox.command(&sandbox.tools.openssl);
+    sign.args(["x509", "-req", "-days", "3650", "-set_serial", "0x1001"]);
+    sign.args(["-in", arg(&request), "-out", arg(&leaf)]);
+    sign.args(["-CA", arg(authority.certificate()), "-CAkey"]);
+    sign.args([arg(authority.key()), "-extfile", arg(&usage)]);
+    FakeClock::Offset(-(3650 - 8) * DAY_HOURS * 3600).apply(sandbox, &mut sign);
+    everleaf_stage::run(&mut sign)?.ok()?;
+    let old = Certificate::read(sandbox, &leaf)?;
+    let kubelet = stack.kubelet(NODE)?;
+    kubelet.stop()?;
+    let both = [fs::read(&leaf)?, fs::read(&key)?].concat();
+    fs::write(kubelet.path("pki/kubelet-client-current.pem"), both)?;
+    same("serial", &kubelet.certificate_now()?.serial, &old.serial)?;
+    kubelet.start()?;
+    kubelet.renewed(&old, 2 * SECONDS_MAX)?;
+    Ok(old)
 }
 
 /// The clock that only tests may read.
