@@ -128,8 +128,9 @@ fn run_with_controllers(sandbox: &Sandbox) -> Result<Verdict> {
         "renews its serving certificate, approved again, without a restart",
         || renews_serving(&mut stack, &admin),
     );
-    sandbox.point("rotates its client certificate three times", || {
-        rotates(stack.kubelet(NODE)?, &admin, &first, 3)
+    // Once: what asks for certificates in 1.21 reads its own again every five minutes, which is longer than these last.
+    sandbox.point("rotates its client certificate", || {
+        rotates(stack.kubelet(NODE)?, &admin, &first, 1)
     })?;
     Ok(Verdict::Passed)
 }
