@@ -3,6 +3,7 @@
 //! The module's `go.mod` is the one place that says which version is built; this file reads it from there, for the stamp as
 //! for the name in the cache. Go's own caches are used as they are, so a new version compiles what changed.
 
+use super::openapi;
 use crate::cache;
 use crate::say;
 use crate::tidy::workspace_root;
@@ -18,7 +19,7 @@ const STAMPED: [&str; 2] = [
     "k8s.io/client-go/pkg/version",
 ];
 /// The module whose version names a set of programs and is the stamp.
-const KUBERNETES: &str = "k8s.io/kubernetes";
+pub(super) const KUBERNETES: &str = "k8s.io/kubernetes";
 /// The module of etcd's server.
 const ETCD: &str = "go.etcd.io/etcd/server/v3";
 
@@ -127,7 +128,7 @@ impl Module {
         fs::create_dir_all(&home).with_context(|| format!("make {}", home.display()))?;
         let scratch = cache::scratch(cache, program.name)?;
         let built = scratch.join(program.name);
-        self.build(program, &built)
+        self.build(program, &scratch, &built)
             .with_context(|| format!("{} {version} cannot be built", program.name))?;
         let said = cache::read(&scratch, &built, program.ask_version, &[])?;
         if !said.contains(version.trim_start_matches('v')) {
@@ -146,19 +147,20 @@ impl Module {
         Ok(path)
     }
 
-    fn build(&self, program: &Program, output: &Path) -> Result<()> {
+    fn build(&self, program: &Program, scratch: &Path, output: &Path) -> Result<()> {
         let stamp = stamp(self.kubernetes()?);
         let output = output.to_string_lossy();
-        let args = [
-            "build",
-            "-mod=readonly",
-            "-trimpath",
-            "-ldflags",
-            &stamp,
-            "-o",
-            &output,
-            &program.package,
-        ];
+        let mut args = vec!["build", "-mod=readonly", "-trimpath", "-ldflags", &stamp];
+        let go = openapi::Go {
+            directory: &self.directory,
+            variables: &self.variables,
+        };
+        let further = match program.name {
+            "kube-apiserver" => openapi::complete(&go, scratch)?,
+            _ => Vec::new(),
+        };
+        args.extend(further.iter().map(String::as_str));
+        args.extend(["-o", &output, &program.package]);
         cache::read(&self.directory, "go", &args, &self.variables).map(drop)
     }
 

@@ -4,6 +4,7 @@
 
 mod debian;
 mod go;
+mod openapi;
 mod python;
 
 use crate::{cache, say};
@@ -16,22 +17,12 @@ use std::path::PathBuf;
 const PRESENT: &str = "tests/interop/go";
 /// The module with an older Kubernetes, as fleets have them on nodes and desks.
 const OLDER: &str = "tests/interop/go-1.34";
+/// The module with an old Kubernetes, as control planes are that nobody upgraded.
+const OLD: &str = "tests/interop/go-1.21";
 
 /// Where the peers are.
 pub(crate) struct Peers {
-    kube_apiserver: PathBuf,
-    kube_controller_manager: PathBuf,
-    kubelet: PathBuf,
-    kubectl: PathBuf,
-    kubectl_134: PathBuf,
-    /// Absent where it cannot be built: the rest is worth having without it.
-    kubelet_134: Option<PathBuf>,
-    etcd: PathBuf,
-    csrclient: PathBuf,
-    certmatrix: PathBuf,
-    /// The folder of containerd, its shim, `ctr` and runc.
-    containerd: PathBuf,
-    python: Python,
+    variables: Vec<(&'static str, PathBuf)>,
 }
 
 /// Installs the peers and prints where they are.
@@ -52,46 +43,53 @@ impl Peers {
     /// Finds or builds them. An error names the program and the reason.
     pub(crate) fn install() -> Result<Self> {
         let cache = cache::directory("peers")?;
+        let containerd = debian::containerd(&cache)?;
+        let python = Python::install(&cache)?;
+        let mut variables = vec![
+            ("CONTAINERD", containerd.join("containerd")),
+            ("RUNC", containerd.join("runc")),
+            ("CONTAINERD_BIN", containerd),
+            ("PYTHON", python.interpreter),
+            ("PYTHONPATH_KUBERNETES", python.packages),
+        ];
         let present = Module::open(PRESENT)?;
         let older = Module::open(OLDER)?;
-        let build = |program: Program| present.install(&cache, &program);
-        Ok(Self {
-            containerd: debian::containerd(&cache)?,
-            python: Python::install(&cache)?,
-            etcd: build(Program::etcd())?,
-            kube_apiserver: build(Program::kubernetes("kube-apiserver"))?,
-            kube_controller_manager: build(Program::kubernetes("kube-controller-manager"))?,
-            kubelet: build(Program::kubernetes("kubelet"))?,
-            kubectl: build(Program::kubernetes("kubectl"))?,
-            csrclient: build(Program::ours("csrclient"))?,
-            certmatrix: build(Program::ours("certmatrix"))?,
-            kubectl_134: older.install(&cache, &Program::kubernetes("kubectl"))?,
-            kubelet_134: optional(older.install(&cache, &Program::kubernetes("kubelet"))),
-        })
+        let old = Module::open(OLD)?;
+        let kubernetes = Program::kubernetes;
+        for (variable, module, program) in [
+            ("ETCD", &present, Program::etcd()),
+            ("KUBE_APISERVER", &present, kubernetes("kube-apiserver")),
+            (
+                "KUBE_CONTROLLER_MANAGER",
+                &present,
+                kubernetes("kube-controller-manager"),
+            ),
+            ("KUBELET", &present, kubernetes("kubelet")),
+            ("KUBECTL", &present, kubernetes("kubectl")),
+            ("CSRCLIENT", &present, Program::ours("csrclient")),
+            ("CERTMATRIX", &present, Program::ours("certmatrix")),
+            ("KUBECTL_134", &older, kubernetes("kubectl")),
+            (
+                "KUBE_CONTROLLER_MANAGER_121",
+                &old,
+                kubernetes("kube-controller-manager"),
+            ),
+            ("KUBE_APISERVER_121", &old, kubernetes("kube-apiserver")),
+            ("KUBECTL_121", &old, kubernetes("kubectl")),
+        ] {
+            variables.push((variable, module.install(&cache, &program)?));
+        }
+        // The rest is worth having without them.
+        for (variable, module) in [("KUBELET_134", &older), ("KUBELET_121", &old)] {
+            let kubelet = optional(module.install(&cache, &kubernetes("kubelet")));
+            variables.extend(kubelet.map(|path| (variable, path)));
+        }
+        Ok(Self { variables })
     }
 
     /// The variables by which the suite finds them.
     pub(crate) fn environment(&self) -> Vec<(&'static str, PathBuf)> {
-        let mut variables = vec![
-            ("KUBE_APISERVER", self.kube_apiserver.clone()),
-            (
-                "KUBE_CONTROLLER_MANAGER",
-                self.kube_controller_manager.clone(),
-            ),
-            ("KUBELET", self.kubelet.clone()),
-            ("KUBECTL", self.kubectl.clone()),
-            ("KUBECTL_134", self.kubectl_134.clone()),
-            ("ETCD", self.etcd.clone()),
-            ("CSRCLIENT", self.csrclient.clone()),
-            ("CERTMATRIX", self.certmatrix.clone()),
-            ("CONTAINERD", self.containerd.join("containerd")),
-            ("RUNC", self.containerd.join("runc")),
-            ("CONTAINERD_BIN", self.containerd.clone()),
-            ("PYTHON", self.python.interpreter.clone()),
-            ("PYTHONPATH_KUBERNETES", self.python.packages.clone()),
-        ];
-        variables.extend(self.kubelet_134.clone().map(|path| ("KUBELET_134", path)));
-        variables
+        self.variables.clone()
     }
 }
 

@@ -1,8 +1,9 @@
 //! `everleaf controllers` as the only controllers of a real kube-apiserver, with the rights that docs/controllers.md gives them.
 
 use super::Pairing;
+use super::agent_on_kubernetes::refused_as_node;
 use super::requests::{self, CLIENT, CLIENT_USAGES, Filed, SERVING, SERVING_USAGES, file_client};
-use crate::stack::{Part, Stack};
+use crate::stack::{Kubernetes, Part, Stack};
 use anyhow::Result;
 use everleaf_stage::runner::{Test, Verdict};
 use everleaf_stage::{Kubectl, Sandbox, arg, ensure_that, eventually, same};
@@ -15,7 +16,17 @@ pub(crate) const PAIRING: Pairing = Pairing {
     test: Test {
         name: "everleaf_controllers_on_real_kube_apiserver",
         long: true,
-        run,
+        run: |sandbox| run(sandbox, Kubernetes::V1_37),
+    },
+};
+
+pub(crate) const OLD: Pairing = Pairing {
+    real: "kube-apiserver 1.21.5",
+    ours: "`everleaf controllers`",
+    test: Test {
+        name: "everleaf_controllers_on_old_real_kube_apiserver",
+        long: true,
+        run: |sandbox| run(sandbox, Kubernetes::V1_21),
     },
 };
 
@@ -37,13 +48,13 @@ const FAILED_ORGANIZATION: &str =
 /// Longest that an approval and a signature may take here: two cores, and other stacks beside it.
 const SECONDS_MAX: u64 = 20;
 
-fn run(sandbox: &Sandbox) -> Result<Verdict> {
+fn run(sandbox: &Sandbox, release: Kubernetes) -> Result<Verdict> {
     let parts = [
         Part::Etcd,
         Part::KubeApiserver(&[]),
         Part::EverleafControllers(FLAGS),
     ];
-    let mut stack = Stack::start(sandbox, &parts)?;
+    let mut stack = Stack::of(release, sandbox, &parts)?;
     let admin = stack.admin()?;
     let bootstrapper = Kubectl::new(sandbox, stack.bootstrap_kubeconfig()?);
     let node = sandbox.point(
@@ -122,6 +133,10 @@ fn first<'a>(stack: &Stack<'a>, admin: &Kubectl<'_>, by: &Kubectl<'_>) -> Result
             .authority()?
             .holder("n1", &request.certificate(), &request.key(), stack.port()?)?;
     let node = Kubectl::new(stack.sandbox, kubeconfig);
+    if stack.release == Kubernetes::V1_21 {
+        refused_as_node(&node)?;
+        return Ok(node);
+    }
     let who = node.json(&["auth", "whoami"])?;
     let user = &who["status"]["userInfo"];
     same(

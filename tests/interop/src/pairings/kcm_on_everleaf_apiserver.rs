@@ -4,8 +4,8 @@
 //! Its cleaner looks once an hour and is left out here.
 
 use super::Pairing;
-use super::requests::{SERVING, SERVING_USAGES, file, file_client};
-use crate::stack::{Part, Stack};
+use super::requests::{CLIENT, Filed, SERVING, client_usages, file, serving_usages};
+use crate::stack::{Kubernetes, Part, Stack};
 use anyhow::{Context, Result, bail};
 use base64::Engine;
 use everleaf_stage::runner::{Test, Verdict};
@@ -19,7 +19,17 @@ pub(crate) const PAIRING: Pairing = Pairing {
     test: Test {
         name: "real_kube_controller_manager_on_everleaf_apiserver",
         long: true,
-        run,
+        run: |sandbox| run(sandbox, Kubernetes::V1_37),
+    },
+};
+
+pub(crate) const OLD: Pairing = Pairing {
+    real: "kube-controller-manager 1.21.5",
+    ours: "`everleaf apiserver`",
+    test: Test {
+        name: "old_real_kube_controller_manager_on_everleaf_apiserver",
+        long: true,
+        run: |sandbox| run(sandbox, Kubernetes::V1_21),
     },
 };
 
@@ -34,15 +44,19 @@ const ACCOUNTS: [&str; 4] = [
     "root-ca-cert-publisher",
     "token-cleaner",
 ];
-/// Error lines that are about kube-controller-manager's own flags.
-const OWN_ERRORS: [&str; 1] = ["The manifest file is empty, ignoring."];
+/// Error and warning lines that are about kube-controller-manager's own flags; the last two are of 1.21.
+const OWN_ERRORS: [&str; 3] = [
+    "The manifest file is empty, ignoring.",
+    "without providing a --service-account-private-key-file",
+    "\" is disabled",
+];
 
-fn run(sandbox: &Sandbox) -> Result<Verdict> {
+fn run(sandbox: &Sandbox, release: Kubernetes) -> Result<Verdict> {
     let parts = [
         Part::EverleafApiserver(&[]),
         Part::KubeControllerManager(&[]),
     ];
-    let mut stack = Stack::start(sandbox, &parts)?;
+    let mut stack = Stack::of(release, sandbox, &parts)?;
     let admin = stack.admin()?;
     sandbox.point("elects itself: a Lease, and an Event that says so", || {
         leads(&admin, "", SECONDS_MAX).map(drop)
@@ -99,7 +113,7 @@ fn certificates(stack: &Stack<'_>, admin: &Kubectl<'_>) -> Result<()> {
     let sandbox = stack.sandbox;
     let node = sandbox.point("approves and signs a bootstrap request", || {
         let by = Kubectl::new(sandbox, stack.bootstrap_kubeconfig()?);
-        let request = file_client(sandbox, &by, "first", "n1")?;
+        let request = file_client(stack, &by, "first", "n1")?;
         request.issued(admin, SECONDS_MAX)?;
         let authority = stack.authority()?;
         let (certificate, key) = (request.certificate(), request.key());
@@ -111,13 +125,19 @@ fn certificates(stack: &Stack<'_>, admin: &Kubectl<'_>) -> Result<()> {
         Ok(node)
     })?;
     sandbox.point("approves and signs the node's own renewal", || {
-        let request = file_client(sandbox, &node, "renewal", "n1")?;
+        let request = file_client(stack, &node, "renewal", "n1")?;
         request.issued(admin, SECONDS_MAX).map(drop)
     })?;
     sandbox.point("signs a serving request once a person approved it", || {
         let subject = "/O=system:nodes/CN=system:node:n1";
         let names = (subject, "DNS:n1,IP:127.0.0.1");
-        let request = file(sandbox, &node, "serving", names, (SERVING, SERVING_USAGES))?;
+        let request = file(
+            sandbox,
+            &node,
+            "serving",
+            names,
+            (SERVING, serving_usages(stack.release)),
+        )?;
         std::thread::sleep(std::time::Duration::from_secs(2));
         same("its state meanwhile", request.state(admin)?, Vec::new())?;
         admin.quiet(&["certificate", "approve", "serving"])?;
@@ -127,7 +147,13 @@ fn certificates(stack: &Stack<'_>, admin: &Kubectl<'_>) -> Result<()> {
         "fails an approved request that breaks its signer's rules",
         || {
             let names = ("/O=system:nodes/CN=system:node:n1", "");
-            let request = file(sandbox, &node, "nameless", names, (SERVING, SERVING_USAGES))?;
+            let request = file(
+                sandbox,
+                &node,
+                "nameless",
+                names,
+                (SERVING, serving_usages(stack.release)),
+            )?;
             admin.quiet(&["certificate", "approve", "nameless"])?;
             eventually("the condition Failed", SECONDS_MAX, || {
                 let state = request.state(admin)?;
@@ -240,10 +266,22 @@ fn holder(lease: &Value) -> String {
     holder.unwrap_or_default().to_owned()
 }
 
+/// A node's client request, as a kubelet of the stack's release makes it.
+fn file_client<'a>(
+    stack: &Stack<'a>,
+    by: &Kubectl<'_>,
+    name: &str,
+    node: &str,
+) -> Result<Filed<'a>> {
+    let subject = format!("/O=system:nodes/CN=system:node:{node}");
+    let asked = (CLIENT, client_usages(stack.release));
+    file(stack.sandbox, by, name, (&subject, ""), asked)
+}
+
 /// A bootstrap request, approved and signed.
 fn issued(stack: &Stack<'_>, admin: &Kubectl<'_>, name: &str) -> Result<()> {
     let by = Kubectl::new(stack.sandbox, stack.bootstrap_kubeconfig()?);
-    let request = file_client(stack.sandbox, &by, name, name)?;
+    let request = file_client(stack, &by, name, name)?;
     // Its clients wait a while before they try a server again that went away.
     request.issued(admin, 2 * SECONDS_MAX).map(drop)
 }

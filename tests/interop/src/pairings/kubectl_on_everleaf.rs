@@ -1,4 +1,4 @@
-//! Real kubectl of three releases on `everleaf up`: every verb that is about something Everleaf serves, a point for each group.
+//! Real kubectl of four releases on `everleaf up`: every verb that is about something Everleaf serves, a point for each group.
 
 mod ask;
 mod decide;
@@ -11,7 +11,7 @@ mod write;
 
 use super::Pairing;
 use super::server::Server;
-use crate::stack::peer;
+use crate::stack::Kubernetes;
 use anyhow::Result;
 use everleaf_stage::Sandbox;
 use everleaf_stage::runner::{Test, Verdict};
@@ -47,6 +47,16 @@ pub(crate) const OLDEST: Pairing = Pairing {
     },
 };
 
+pub(crate) const OLD: Pairing = Pairing {
+    real: "kubectl 1.21.5",
+    ours: "`everleaf up`",
+    test: Test {
+        name: "kubectl_1_21_on_everleaf",
+        long: true,
+        run: |sandbox| play(sandbox, Server::Everleaf, Release::V1_21),
+    },
+};
+
 /// The same on real Kubernetes.
 pub(crate) const CONTROLS: &[Test] = &[
     Test {
@@ -60,6 +70,11 @@ pub(crate) const CONTROLS: &[Test] = &[
         run: |sandbox| play(sandbox, Server::Kubernetes, Release::V1_34),
     },
     Test {
+        name: "kubectl_1_21_on_kubernetes",
+        long: true,
+        run: |sandbox| play(sandbox, Server::Kubernetes, Release::V1_21),
+    },
+    Test {
         name: "kubectl_1_20_on_kubernetes",
         long: true,
         run: |sandbox| play(sandbox, Server::Kubernetes, Release::V1_20),
@@ -69,7 +84,8 @@ pub(crate) const CONTROLS: &[Test] = &[
 fn play(sandbox: &Sandbox, server: Server, release: Release) -> Result<Verdict> {
     let program = match release {
         Release::V1_37 => sandbox.tools.kubectl.clone(),
-        Release::V1_34 => peer("KUBECTL_134")?,
+        Release::V1_34 => Kubernetes::V1_34.peer("KUBECTL")?,
+        Release::V1_21 => Kubernetes::V1_21.peer("KUBECTL")?,
         Release::V1_20 => sandbox.tools.kubectl_old.clone(),
     };
     let stack = server.start(sandbox)?;

@@ -14,6 +14,7 @@ mod recordings_of_kubernetes;
 mod requests;
 mod server;
 mod steps;
+mod ten_years_on_kubernetes;
 
 use everleaf_stage::runner::Test;
 
@@ -30,16 +31,24 @@ pub(crate) struct Pairing {
 /// All of them, in the order of the document.
 pub(crate) fn all() -> &'static [&'static Pairing] {
     &[
+        &ten_years_on_kubernetes::PAIRING,
+        &ten_years_on_kubernetes::KUBELET,
         &kubelet_on_everleaf_up::PAIRING,
         &kubelet_on_everleaf_up::OLDER,
+        &kubelet_on_everleaf_up::OLD,
         &kcm_on_everleaf_apiserver::PAIRING,
+        &kcm_on_everleaf_apiserver::OLD,
         &controllers_on_kube_apiserver::PAIRING,
+        &controllers_on_kube_apiserver::OLD,
+        &kubelet_on_everleaf_up::OLD_CONTROL_PLANE,
         &controllers_beside_kcm::PAIRING,
         &agent_on_kubernetes::PAIRING,
+        &agent_on_kubernetes::OLD,
         &recordings_of_kubernetes::PAIRING,
         &client_certificates_on_everleaf::PAIRING,
         &kubectl_on_everleaf::NEWEST,
         &kubectl_on_everleaf::OLDER,
+        &kubectl_on_everleaf::OLD,
         &kubectl_on_everleaf::OLDEST,
         &client_go_on_everleaf::PAIRING,
         &client_go_on_everleaf::CONTROL,

@@ -1,5 +1,6 @@
 //! Signing requests as a pairing files and follows them: made by openssl, filed and read by kubectl.
 
+use crate::stack::Kubernetes;
 use anyhow::{Context, Result, bail};
 use base64::Engine;
 use everleaf_stage::{Certificate, Kubectl, Sandbox, arg, eventually, write_request};
@@ -15,6 +16,22 @@ pub(super) const SERVING: &str = "kubernetes.io/kubelet-serving";
 pub(super) const CLIENT_USAGES: &[&str] = &["digital signature", "client auth"];
 /// What a kubelet asks its serving certificate for.
 pub(super) const SERVING_USAGES: &[&str] = &["digital signature", "server auth"];
+
+/// What a kubelet of a release asks its client certificate for; controllers before 1.25 know no other form.
+pub(super) fn client_usages(release: Kubernetes) -> &'static [&'static str] {
+    match release {
+        Kubernetes::V1_21 => &["digital signature", "key encipherment", "client auth"],
+        _ => CLIENT_USAGES,
+    }
+}
+
+/// The same for its serving certificate.
+pub(super) fn serving_usages(release: Kubernetes) -> &'static [&'static str] {
+    match release {
+        Kubernetes::V1_21 => &["digital signature", "key encipherment", "server auth"],
+        _ => SERVING_USAGES,
+    }
+}
 
 /// A request that was filed.
 pub(super) struct Filed<'a> {

@@ -5,7 +5,7 @@
 //! if it is killed. The node runs no pods, so there are neither shims nor cgroups of pods to clean up.
 
 use super::real::flag;
-use super::{START_SECONDS_MAX, Stack, last_lines, peer};
+use super::{Kubernetes, START_SECONDS_MAX, Stack, last_lines, peer};
 use anyhow::{Context, Result, bail};
 use base64::Engine;
 use everleaf_stage::{Certificate, Process, Sandbox, arg, eventually, free_port, http_get};
@@ -38,6 +38,7 @@ exec setpriv --pdeathsig KILL \"$@\"";
 pub(crate) struct Kubelet<'a> {
     sandbox: &'a Sandbox,
     program: PathBuf,
+    release: Kubernetes,
     /// Node name; its files are in the directory of that name.
     pub(crate) node: String,
     /// Port of its HTTPS API.
@@ -85,8 +86,8 @@ fn address() -> Result<IpAddr> {
     Ok(socket.local_addr()?.ip())
 }
 
-/// A kubelet that joins by the stack's bootstrap token and rotates both its certificates. `variable` names the program.
-pub(super) fn start(stack: &mut Stack<'_>, node: &str, variable: &str) -> Result<()> {
+/// A kubelet that joins by the stack's bootstrap token and rotates both its certificates.
+pub(super) fn start(stack: &mut Stack<'_>, node: &str) -> Result<()> {
     let sandbox = stack.sandbox;
     let of_up = sandbox.path("data/bootstrap-kubelet.conf");
     let bootstrap = if of_up.exists() {
@@ -99,7 +100,8 @@ pub(super) fn start(stack: &mut Stack<'_>, node: &str, variable: &str) -> Result
     let authority = stack.authority()?.certificate().to_owned();
     let mut kubelet = Kubelet {
         sandbox,
-        program: peer(variable)?,
+        program: stack.release.peer("KUBELET")?,
+        release: stack.release,
         node: node.to_owned(),
         port,
         health_port,
@@ -173,6 +175,11 @@ impl<'a> Kubelet<'a> {
         Certificate::read(self.sandbox, &file)
     }
 
+    /// Whether some of its settings are flags or gates still.
+    fn is_old(&self) -> bool {
+        self.release < Kubernetes::V1_34
+    }
+
     /// The program, with everything in the node's directory.
     fn command(&self) -> Result<Command> {
         let mut command = room(self.sandbox, &self.path("settings"), &self.program)?;
@@ -187,6 +194,14 @@ impl<'a> Kubelet<'a> {
             format!("--node-ip={}", address()?),
             "-v=2".to_owned(),
         ]);
+        if self.is_old() {
+            let socket = containerd_socket(self.sandbox, &self.node);
+            command.args(["--container-runtime=remote"]);
+            command.arg(format!(
+                "--container-runtime-endpoint=unix://{}",
+                socket.display()
+            ));
+        }
         Ok(command)
     }
 
@@ -231,7 +246,7 @@ impl<'a> Kubelet<'a> {
             fs::create_dir_all(self.path(directory))?;
         }
         let socket = containerd_socket(self.sandbox, &self.node);
-        let config = json!({
+        let mut config = json!({
             "apiVersion": "kubelet.config.k8s.io/v1beta1",
             "kind": "KubeletConfiguration",
             "address": "127.0.0.1",
@@ -248,19 +263,24 @@ impl<'a> Kubelet<'a> {
             },
             "authorization": {"mode": "Webhook"},
             "nodeLeaseDurationSeconds": LEASE_SECONDS,
-            "containerRuntimeEndpoint": format!("unix://{}", socket.display()),
             "staticPodPath": self.path("manifests"),
             "volumePluginDir": self.path("plugins"),
-            "podLogsDir": self.path("pods"),
-            // A machine of any kind: old cgroups, no systemd, swap, no room to reserve, no firewall to touch.
-            "failCgroupV1": false,
+            // A machine of any kind: no systemd, swap, no room to reserve, no firewall to touch.
             "cgroupDriver": "cgroupfs",
             "cgroupsPerQOS": false,
             "enforceNodeAllocatable": [],
             "failSwapOn": false,
-            "localStorageCapacityIsolation": false,
             "makeIPTablesUtilChains": false,
         });
+        if self.is_old() {
+            config["featureGates"] = json!({"LocalStorageCapacityIsolation": false});
+        } else {
+            config["containerRuntimeEndpoint"] = json!(format!("unix://{}", socket.display()));
+            config["podLogsDir"] = json!(self.path("pods"));
+            // Old cgroups, too.
+            config["failCgroupV1"] = json!(false);
+            config["localStorageCapacityIsolation"] = json!(false);
+        }
         let name = format!("{}/config.json", self.node);
         self.sandbox.write(&name, &config.to_string())?;
         Ok(())

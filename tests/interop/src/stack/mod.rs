@@ -11,7 +11,7 @@ mod real;
 
 pub(crate) use authority::Authority;
 pub(crate) use kubelet::{Kubelet, LEASE_SECONDS, obstacle};
-pub(crate) use peers::peer;
+pub(crate) use peers::{Kubernetes, peer};
 
 use anyhow::{Context, Result, bail};
 use everleaf_stage::{Agent, Kubectl, Process, Sandbox, arg, eventually, free_port};
@@ -41,14 +41,16 @@ pub(crate) enum Part<'p> {
     EverleafControllers(&'p [&'p str]),
     /// `everleaf agent` for this node; [`Stack::agent`] finds it.
     EverleafAgent(&'p str),
-    /// A real kubelet for this node, with containerd; the second names the variable of its program. [`Stack::kubelet`] finds it.
-    Kubelet(&'p str, &'p str),
+    /// A real kubelet for this node, with containerd. [`Stack::kubelet`] finds it.
+    Kubelet(&'p str),
 }
 
 /// Running parts.
 pub(crate) struct Stack<'a> {
     /// Where they live.
     pub(crate) sandbox: &'a Sandbox,
+    /// Of which release its real parts and its kubectl are.
+    pub(crate) release: Kubernetes,
     authority: Option<Authority<'a>>,
     etcd_port: Option<u16>,
     port: Option<u16>,
@@ -58,10 +60,20 @@ pub(crate) struct Stack<'a> {
 }
 
 impl<'a> Stack<'a> {
-    /// Starts the parts, one after the other.
+    /// Starts the parts, one after the other; the real ones are of the present release.
     pub(crate) fn start(sandbox: &'a Sandbox, parts: &[Part<'_>]) -> Result<Self> {
+        Self::of(Kubernetes::V1_37, sandbox, parts)
+    }
+
+    /// The same with the real parts, and kubectl, of another release.
+    pub(crate) fn of(
+        release: Kubernetes,
+        sandbox: &'a Sandbox,
+        parts: &[Part<'_>],
+    ) -> Result<Self> {
         let mut stack = Self {
             sandbox,
+            release,
             authority: None,
             etcd_port: None,
             port: None,
@@ -85,7 +97,7 @@ impl<'a> Stack<'a> {
             Part::EverleafApiserver(flags) => ours::apiserver(self, flags),
             Part::EverleafControllers(flags) => ours::controllers(self, flags),
             Part::EverleafAgent(node) => ours::agent(self, node),
-            Part::Kubelet(node, variable) => kubelet::start(self, node, variable),
+            Part::Kubelet(node) => kubelet::start(self, node),
         }
     }
 
@@ -164,7 +176,17 @@ impl<'a> Stack<'a> {
 
     /// kubectl as any user: openssl's subject, `/O=group/CN=user`.
     pub(crate) fn user(&self, name: &str, subject: &str) -> Result<Kubectl<'a>> {
-        Ok(Kubectl::new(self.sandbox, self.kubeconfig(name, subject)?))
+        self.kubectl(self.kubeconfig(name, subject)?)
+    }
+
+    /// kubectl of the stack's release with any kubeconfig.
+    pub(crate) fn kubectl(&self, kubeconfig: PathBuf) -> Result<Kubectl<'a>> {
+        let present = Kubectl::new(self.sandbox, kubeconfig);
+        Ok(match self.release {
+            // The suite's own, which is of this release.
+            Kubernetes::V1_37 => present,
+            other => present.by(other.peer("KUBECTL")?),
+        })
     }
 
     /// The kubeconfig of a user with a client certificate; made at the first call.

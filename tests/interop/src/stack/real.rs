@@ -1,6 +1,6 @@
 //! The real programs as parts.
 
-use super::{START_SECONDS_MAX, Stack, last_lines, peer};
+use super::{Kubernetes, START_SECONDS_MAX, Stack, last_lines, peer};
 use anyhow::{Result, bail};
 use everleaf_stage::{arg, eventually, free_port};
 use std::path::PathBuf;
@@ -80,7 +80,7 @@ pub(super) fn kube_apiserver(stack: &mut Stack<'_>, flags: &[&str]) -> Result<()
         ("--service-account-signing-key-file", file("sa.key")),
         ("--cert-dir", file("kube-apiserver")),
     ];
-    let mut command = sandbox.command(&peer("KUBE_APISERVER")?);
+    let mut command = sandbox.command(&stack.release.peer("KUBE_APISERVER")?);
     for (flag, path) in files {
         command.arg(format!("{flag}={}", path.display()));
     }
@@ -110,7 +110,9 @@ pub(super) fn kube_controller_manager(stack: &mut Stack<'_>, flags: &[&str]) -> 
     let authority = stack.authority()?;
     authority.serving("controller-manager")?;
     let (certificate, key) = (authority.certificate().display(), authority.key().display());
-    let mut command: Command = stack.sandbox.command(&peer("KUBE_CONTROLLER_MANAGER")?);
+    let mut command: Command = stack
+        .sandbox
+        .command(&stack.release.peer("KUBE_CONTROLLER_MANAGER")?);
     for flag in [
         "--kubeconfig",
         "--authentication-kubeconfig",
@@ -136,6 +138,10 @@ pub(super) fn kube_controller_manager(stack: &mut Stack<'_>, flags: &[&str]) -> 
         "--tls-private-key-file",
         &authority.path("controller-manager.key"),
     ));
+    if stack.release == Kubernetes::V1_21 {
+        // Else it listens without TLS, too, and always on the same port.
+        command.arg("--port=0");
+    }
     command.args(flags);
     let process = stack
         .sandbox

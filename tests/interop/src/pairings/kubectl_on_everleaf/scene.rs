@@ -12,6 +12,8 @@ use std::fs;
 pub(super) enum Release {
     /// Debian's.
     V1_20,
+    /// Of the old set of peers.
+    V1_21,
     /// Of the older set of peers.
     V1_34,
     /// Of the present peers.

@@ -139,7 +139,7 @@ fn adopts(scene: &Scene<'_>) -> Result<()> {
     let said = format!("{} configured", full("adopted"));
     same("answer", answer.ok()?.trim(), said.as_str())?;
     let allow = match scene.release {
-        Release::V1_20 => "--prune-whitelist",
+        Release::V1_20 | Release::V1_21 => "--prune-whitelist",
         _ => "--prune-allowlist",
     };
     let allow = format!("{allow}=certificates.k8s.io/v1/CertificateSigningRequest");
