@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::ffi::OsStr;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
@@ -219,9 +220,16 @@ async fn run(plugin: &ExecPlugin, info: &str) -> Result<Zeroizing<Vec<u8>>, Stri
         .stderr(Stdio::piped())
         .process_group(0)
         .kill_on_drop(true);
-    let mut child = command
-        .spawn()
-        .map_err(|error| hinted(plugin, &format!("it cannot be started: {error}")))?;
+    let mut child = command.spawn().map_err(|error| {
+        let why = match error.kind() {
+            ErrorKind::NotFound => "there is no such file".to_owned(),
+            ErrorKind::PermissionDenied => {
+                "it is no file that may be executed; see its path and mode".to_owned()
+            }
+            _ => error.to_string(),
+        };
+        hinted(plugin, &format!("it cannot be started: {why}"))
+    })?;
     let id = child.id().and_then(|id| i32::try_from(id).ok());
     // Its id is that of its group, and stays so until it has been waited for.
     let mut group = Group(id.and_then(Pid::from_raw));
@@ -343,6 +351,11 @@ struct Status {
 
 /// Reads what the command wrote. A certificate goes before a token, as in a kubeconfig.
 fn read(output: &[u8], plugin: &ExecPlugin) -> Result<Given, String> {
+    if output.trim_ascii().is_empty() {
+        return Err(
+            "it wrote nothing; an ExecCredential is wanted on its standard output".to_owned(),
+        );
+    }
     // The words of a parse error quote what was parsed.
     let credential: ExecCredential = serde_json::from_slice(output)
         .map_err(|error| format!("what it wrote is no ExecCredential (line {})", error.line()))?;

@@ -234,7 +234,7 @@ fn about_work(manner: Manner, notice: &Notice) -> Line<'_> {
             ),
             None => format!("no request is made: {}", blocked(*block)),
         },
-        Notice::Unblocked { block } => format!("no longer so: {}", blocked(*block)),
+        Notice::Unblocked { block } => format!("what held it up is over: {}", blocked(*block)),
         Notice::CredentialForbidden {
             credential,
             message,
@@ -313,7 +313,7 @@ fn decided(
             )
         }
         RefusedNames::All => format!(
-            "certificate signing request is {verdict}, {words}: this refuses every name and address of the node, and \
+            "certificate signing request is {verdict}, {words}: this refuses every name and address in it, and \
              there is nothing to ask for without them{later}"
         ),
         RefusedNames::Unnamed => {

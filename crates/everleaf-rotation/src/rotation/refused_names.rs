@@ -4,7 +4,8 @@
 //! holds it as a word of its own; nothing else is concluded from it. Two kinds of names need more, because
 //! such texts are full of them without meaning the name in the request: plain words (`worker`) count in quotes
 //! only, and the node's own name counts in quotes or after `DNS`, and only where no other name is meant. What
-//! is called a node is one, and not a name in the request.
+//! is called a node is one, and not a name in the request. Where names stand in quotes, those alone are meant: what
+//! else such a text holds may be what is allowed.
 
 use crate::notice::RefusedNames;
 use everleaf_pki::Template;
@@ -17,18 +18,27 @@ pub(super) fn judge(asked: &Template, text: &str) -> (RefusedNames, Option<Templ
     let is_own = |name: &str| own.is_some_and(|own| own.eq_ignore_ascii_case(name));
     let ips: Vec<String> = asked.ip_addresses.iter().map(ToString::to_string).collect();
     let names: Vec<&String> = asked.dns_names.iter().chain(&ips).collect();
-    let mut refused: Vec<&String> = names
-        .iter()
-        .copied()
-        .filter(|name| !is_own(name) && is_named(&text, name, Strictness::of(name)))
-        .collect();
-    if refused.is_empty() {
-        let own = names.iter().copied().filter(|name| is_own(name));
-        refused.extend(own.filter(|name| is_named(&text, name, Strictness::Own)));
-    }
-    if refused.is_empty() {
+    let named = |strictness: fn(&str, bool) -> Option<Strictness>| -> Vec<&String> {
+        let is_meant = |name: &&String| {
+            let strictness = strictness(name, is_own(name));
+            strictness.is_some_and(|strictness| is_named(&text, name, strictness))
+        };
+        names.iter().copied().filter(is_meant).collect()
+    };
+    let refused = [
+        named(|_, is_own| {
+            Some(if is_own {
+                Strictness::OwnQuoted
+            } else {
+                Strictness::Quoted
+            })
+        }),
+        named(|name, is_own| (!is_own).then(|| Strictness::of(name))),
+        named(|_, is_own| is_own.then_some(Strictness::Own)),
+    ];
+    let Some(refused) = refused.into_iter().find(|refused| !refused.is_empty()) else {
         return (RefusedNames::Unnamed, None);
-    }
+    };
     if refused.len() == names.len() {
         return (RefusedNames::All, None);
     }
@@ -59,6 +69,8 @@ enum Strictness {
     Bare,
     /// In quotes, or after `DNS` or `DNS name`.
     Own,
+    /// In quotes, and called a name.
+    OwnQuoted,
     /// In quotes.
     Quoted,
 }
@@ -90,6 +102,7 @@ fn is_named(text: &str, name: &str, strictness: Strictness) -> bool {
             _ if role == "node" => false,
             Strictness::Bare => is_quoted || is_word,
             Strictness::Own if role == "dns" => is_quoted || is_word,
+            Strictness::OwnQuoted => is_quoted && (role == "dns" || last_word(before) == "name"),
             Strictness::Own | Strictness::Quoted => is_quoted,
         }
     })
@@ -202,6 +215,15 @@ mod tests {
             // The node is who asks; what it may not have is the address.
             (r#"node "n1" may not have 10.0.0.1"#, &["10.0.0.1"]),
             (r#""n1" may not have 10.0.0.1"#, &["10.0.0.1"]),
+            // What may be had instead is not refused.
+            (
+                r#"the name "n1" is not allowed by policy; use 10.0.0.1"#,
+                &["n1"],
+            ),
+            (
+                r#""a_b" is not allowed; allowed are n1.example.com and 10.0.0.1"#,
+                &["a_b"],
+            ),
         ] {
             assert_eq!(refused(text), expected, "{text}");
         }
@@ -233,7 +255,7 @@ mod tests {
 
     #[test]
     fn what_is_left_is_asked_for_and_never_nothing() {
-        let (_, rest) = judge(&asked(), r#"neither "a_b" nor 10.0.0.11"#);
+        let (_, rest) = judge(&asked(), r#"neither "a_b" nor "10.0.0.11""#);
         let rest = rest.unwrap();
         assert_eq!(
             rest.dns_names,

@@ -85,7 +85,7 @@ impl Proxy {
     pub(super) fn unreachable(&self, why: &str) -> Failure {
         let otherwise = self.otherwise();
         Failure::unreachable(format!(
-            "cannot connect to the {self}: {why}; start it, correct its address, or {otherwise}"
+            "cannot use the {self}: {why}; see that it runs there and is to be trusted, correct its address, or {otherwise}"
         ))
     }
 

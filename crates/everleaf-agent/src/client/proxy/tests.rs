@@ -248,7 +248,7 @@ async fn a_proxy_that_is_not_there_or_not_trusted_is_told() {
         .await
         .unwrap_err();
     for part in [
-        "cannot connect to the proxy",
+        "cannot use the proxy",
         &url,
         "proxy-url of the kubeconfig",
         "remove proxy-url",
