@@ -22,6 +22,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::access::{Access, Identity, Presentable};
@@ -31,6 +32,8 @@ use crate::secret::Secret;
 
 /// Longest run of a command; then it and everything that it started is killed.
 const RUN_MAX: Duration = Duration::from_secs(60);
+/// How long a command that failed is not run again: one that hangs would cost each request its whole time.
+const FAILED_REST: Duration = Duration::from_secs(2);
 /// Most that it may write to its standard output.
 const OUTPUT_BYTES_MAX: usize = 1 << 20;
 /// What is kept of the end of its standard error.
@@ -52,6 +55,8 @@ struct Kept {
     cluster: Arc<Cluster>,
     /// Locked while the command runs: one call at a time.
     given: tokio::sync::Mutex<Option<Given>>,
+    /// When it failed last, and why: whoever waited for the same call gets the same answer.
+    failed: Mutex<Option<(Instant, String)>>,
 }
 
 /// What a command gave out.
@@ -73,6 +78,7 @@ fn kept(plugin: &Arc<ExecPlugin>, cluster: &Arc<Cluster>) -> Arc<Kept> {
             plugin: Arc::clone(plugin),
             cluster: Arc::clone(cluster),
             given: tokio::sync::Mutex::default(),
+            failed: Mutex::default(),
         })
     });
     all.truncate(PLUGINS_MAX - 1);
@@ -139,6 +145,21 @@ pub(super) async fn again(
 
 impl Kept {
     async fn call(&self, given: &mut Option<Given>) -> Result<Identity, String> {
+        let failed = || self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, what)) = &*failed()
+            && at.elapsed() < FAILED_REST
+        {
+            return Err(what.clone());
+        }
+        let called = self.call_now(given).await;
+        *failed() = match &called {
+            Ok(_) => None,
+            Err(what) => Some((Instant::now(), what.clone())),
+        };
+        called
+    }
+
+    async fn call_now(&self, given: &mut Option<Given>) -> Result<Identity, String> {
         *given = None;
         let plugin = &*self.plugin;
         let name = plugin.command.display();
