@@ -250,12 +250,11 @@ fn pointing_at_current(cluster: Cluster, cert_dir: &Path) -> Kubeconfig {
     Kubeconfig {
         cluster,
         user: User {
-            token: None,
             client_certificate: Some(ClientCertificate {
                 certificate: current.clone(),
                 key: current,
             }),
-            exec: None,
+            ..User::default()
         },
     }
 }
@@ -263,9 +262,7 @@ fn pointing_at_current(cluster: Cluster, cert_dir: &Path) -> Kubeconfig {
 /// The credential that K holds by itself, if it does: not one that names the store's `current`.
 pub(crate) fn own_user<'a>(kubeconfig: &'a Kubeconfig, cert_dir: &Path) -> Option<&'a User> {
     let user = &kubeconfig.user;
-    let holds_something =
-        user.client_certificate.is_some() || user.token.is_some() || user.exec.is_some();
-    (holds_something && !names_current(user, cert_dir)).then_some(user)
+    (*user != User::default() && !names_current(user, cert_dir)).then_some(user)
 }
 
 fn names_current(user: &User, cert_dir: &Path) -> bool {

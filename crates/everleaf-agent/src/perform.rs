@@ -313,10 +313,8 @@ impl Node {
 
     fn presenting(&self, credential: Option<Arc<Credential>>) -> Result<Access, String> {
         let credential = credential.ok_or("the cert dir no longer holds it")?;
-        Ok(Access {
-            cluster: Arc::clone(&self.cluster),
-            identity: Identity::Certificate(Presentable::new(&credential)?),
-        })
+        let identity = Identity::Certificate(Presentable::new(&credential)?);
+        Ok(Access::new(Arc::clone(&self.cluster), identity))
     }
 
     /// The credential that the kubeconfig itself holds, read now.
@@ -340,13 +338,11 @@ impl Node {
             .ok_or("no bootstrap kubeconfig was given")?;
         let kubeconfig = bootstrap.read().map_err(|error| error.to_string())?;
         let access = Access::from_kubeconfig(&kubeconfig, bootstrap.origin())?;
-        match access.identity {
-            Identity::Anonymous => Err(format!(
-                "kubeconfig {} holds no credential",
-                bootstrap.origin().display()
-            )),
-            Identity::Certificate(_) | Identity::Token(_) | Identity::Exec(_) => Ok(access),
+        if access.identity == Identity::Anonymous {
+            let origin = bootstrap.origin().display();
+            return Err(format!("kubeconfig {origin} holds no credential"));
         }
+        Ok(access)
     }
 
     /// Which credentials exist outside the store of that machine.

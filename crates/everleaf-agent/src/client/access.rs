@@ -8,7 +8,9 @@ use everleaf_pki::{Chain, Credential, Fingerprint, Leaf, PrivateKey};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::CertifiedKey;
 
-use crate::kubeconfig::{ClientCertificate, Cluster, ExecPlugin, Kubeconfig, User};
+use crate::kubeconfig::{
+    ClientCertificate, Cluster, ExecPlugin, Impersonation, Kubeconfig, Login, User,
+};
 use crate::secret::Secret;
 
 /// A cluster to speak to, and the identity to speak as. Two that are equal may share connections.
@@ -18,9 +20,20 @@ pub struct Access {
     pub cluster: Arc<Cluster>,
     /// As whom.
     pub identity: Identity,
+    /// As whom else that one wants to be judged, if at all.
+    pub impersonation: Option<Arc<Impersonation>>,
 }
 
 impl Access {
+    /// That server, spoken to as `identity`, which acts as nobody else.
+    pub fn new(cluster: Arc<Cluster>, identity: Identity) -> Self {
+        Self {
+            cluster,
+            identity,
+            impersonation: None,
+        }
+    }
+
     /// Reads what `kubeconfig` names, now: tokens and certificates may have been replaced since.
     /// The error says which file could not be used; `origin` names the kubeconfig in it.
     pub fn from_kubeconfig(kubeconfig: &Kubeconfig, origin: &Path) -> Result<Self, String> {
@@ -29,14 +42,16 @@ impl Access {
         Ok(Self {
             cluster: Arc::new(kubeconfig.cluster.clone()),
             identity,
+            impersonation: kubeconfig.user.impersonation.clone().map(Arc::new),
         })
     }
 
-    /// The same server, spoken to as `identity`.
+    /// The same server, spoken to as `identity`, which acts as whom this one acted.
     pub fn with_identity(&self, identity: Identity) -> Self {
         Self {
             cluster: Arc::clone(&self.cluster),
             identity,
+            impersonation: self.impersonation.clone(),
         }
     }
 }
@@ -48,6 +63,8 @@ pub enum Identity {
     Certificate(Presentable),
     /// A bearer token.
     Token(Secret),
+    /// User and password (RFC 7617).
+    Basic(Login),
     /// Whoever this command says: asked when a request is made, see [`Access::resolved`].
     Exec(Arc<ExecPlugin>),
     /// Nobody: the server decides what anonymous callers may do.
@@ -56,21 +73,23 @@ pub enum Identity {
 
 impl Identity {
     /// The identity of a kubeconfig's user stanza, read from disk where it names files. A client
-    /// certificate goes before a token, as API servers judge them, and both before a command, which is not run here.
+    /// certificate goes before a token, as API servers judge them, a token before a password, and all before a command,
+    /// which is not run here.
     pub fn from_user(user: &User) -> Result<Self, String> {
         if let Some(pair) = &user.client_certificate {
             let certificate = read_credential(pair).and_then(|pair| Presentable::new(&pair));
-            if certificate.is_ok() || user.token.is_none() {
+            if certificate.is_ok() || (user.token.is_none() && user.basic.is_none()) {
                 return certificate.map(Self::Certificate);
             }
         }
-        match (&user.token, &user.exec) {
-            (Some(token), _) => token
+        match (&user.token, &user.basic, &user.exec) {
+            (Some(token), _, _) => token
                 .read()
                 .map(Self::Token)
-                .map_err(|error| format!("cannot read the token: {error}")),
-            (None, Some(plugin)) => Ok(Self::Exec(Arc::new(plugin.clone()))),
-            (None, None) => Ok(Self::Anonymous),
+                .map_err(|error| format!("cannot use the token: {error}")),
+            (None, Some(login), _) => Ok(Self::Basic(login.clone())),
+            (None, None, Some(plugin)) => Ok(Self::Exec(Arc::new(plugin.clone()))),
+            (None, None, None) => Ok(Self::Anonymous),
         }
     }
 }

@@ -8,8 +8,9 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::io::ErrorKind;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -32,6 +33,8 @@ use crate::secret::Secret;
 
 /// Longest run of a command; then it and everything that it started is killed.
 const RUN_MAX: Duration = Duration::from_secs(60);
+/// How long its output may stay open after it has ended.
+const AFTERMATH_MAX: Duration = Duration::from_secs(1);
 /// How long a command that failed is not run again: one that hangs would cost each request its whole time.
 const FAILED_REST: Duration = Duration::from_secs(2);
 /// Most that it may write to its standard output.
@@ -241,37 +244,65 @@ async fn run(plugin: &ExecPlugin, info: &str) -> Result<Zeroizing<Vec<u8>>, Stri
         .stderr(Stdio::piped())
         .process_group(0)
         .kill_on_drop(true);
-    let mut child = command.spawn().map_err(|error| {
-        let why = match error.kind() {
-            ErrorKind::NotFound => "there is no such file".to_owned(),
-            ErrorKind::PermissionDenied => {
-                "it is no file that may be executed; see its path and mode".to_owned()
-            }
-            _ => error.to_string(),
-        };
-        hinted(plugin, &format!("it cannot be started: {why}"))
-    })?;
+    let mut child = command
+        .spawn()
+        .map_err(|error| not_started(plugin, &error))?;
     let id = child.id().and_then(|id| i32::try_from(id).ok());
     // Its id is that of its group, and stays so until it has been waited for.
     let mut group = Group(id.and_then(Pid::from_raw));
-    let (output, words) = (child.stdout.take(), child.stderr.take());
-    let (output, words) = tokio::try_join!(read_output(output), read_words(words))?;
-    let status = child
-        .wait()
-        .await
-        .map_err(|error| format!("it cannot be waited for: {error}"))?;
+    let (pipe, words_pipe) = (child.stdout.take(), child.stderr.take());
+    let (mut output, mut words) = (Zeroizing::default(), Zeroizing::default());
+    let status = {
+        let reading = async {
+            tokio::try_join!(
+                read_output(pipe, &mut output),
+                read_words(words_pipe, &mut words)
+            )
+        };
+        let mut reading = std::pin::pin!(reading);
+        let status = tokio::select! {
+            read = &mut reading => {
+                read?;
+                child.wait().await
+            }
+            status = child.wait() => {
+                // What it has started may hold its output open; what it wrote itself is there already.
+                if let Ok(read) = tokio::time::timeout(AFTERMATH_MAX, reading).await {
+                    read?;
+                }
+                status
+            }
+        };
+        status.map_err(|error| format!("it cannot be waited for: {error}"))?
+    };
     group.0 = None;
     if status.success() {
         return Ok(output);
     }
-    let how = match status.code() {
-        Some(code) => format!("it exited with {code}"),
-        None => "it was killed".to_owned(),
-    };
+    let how = ended(status);
     Err(match last_words(&words, &output) {
         Some(words) => format!("{how}: {words}"),
         None => how,
     })
+}
+
+fn not_started(plugin: &ExecPlugin, error: &std::io::Error) -> String {
+    let why = match error.kind() {
+        ErrorKind::NotFound => "there is no such file".to_owned(),
+        ErrorKind::PermissionDenied => {
+            "it is no file that may be executed; see its path and mode".to_owned()
+        }
+        _ => error.to_string(),
+    };
+    hinted(plugin, &format!("it cannot be started: {why}"))
+}
+
+fn ended(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("it exited with {code}"),
+        (None, Some(signal)) => format!("signal {signal} ended it, which somebody else sent"),
+        (None, None) => "it was ended".to_owned(),
+    }
 }
 
 /// Where the command is: by itself if it is a path, else in the absolute directories of `PATH`, as Go looks.
@@ -304,24 +335,29 @@ fn in_one_line(text: &str) -> String {
     text.replace(char::is_control, " ")
 }
 
-async fn read_output(output: Option<impl AsyncRead + Unpin>) -> Result<Zeroizing<Vec<u8>>, String> {
-    let mut bytes = Zeroizing::new(Vec::with_capacity(64 << 10));
+async fn read_output(
+    output: Option<impl AsyncRead + Unpin>,
+    bytes: &mut Vec<u8>,
+) -> Result<(), String> {
+    bytes.reserve(64 << 10);
     if let Some(output) = output {
         let mut output = output.take(OUTPUT_BYTES_MAX as u64 + 1);
-        let read = output.read_to_end(&mut bytes).await;
+        let read = output.read_to_end(bytes).await;
         read.map_err(|error| format!("its output cannot be read: {error}"))?;
     }
     if bytes.len() > OUTPUT_BYTES_MAX {
         return Err("it wrote more than 1 MiB, and was killed".to_owned());
     }
-    Ok(bytes)
+    Ok(())
 }
 
 /// The end of what it had to say.
-async fn read_words(words: Option<impl AsyncRead + Unpin>) -> Result<Zeroizing<Vec<u8>>, String> {
-    let mut end = Zeroizing::new(Vec::new());
+async fn read_words(
+    words: Option<impl AsyncRead + Unpin>,
+    end: &mut Vec<u8>,
+) -> Result<(), String> {
     let Some(mut words) = words else {
-        return Ok(end);
+        return Ok(());
     };
     let mut piece = [0; 1024];
     // A pipe that breaks has nothing more to say.
@@ -330,7 +366,7 @@ async fn read_words(words: Option<impl AsyncRead + Unpin>) -> Result<Zeroizing<V
         let surplus = end.len().saturating_sub(WORDS_BYTES_MAX);
         end.drain(..surplus);
     }
-    Ok(end)
+    Ok(())
 }
 
 /// The last line of standard error, unless it repeats what went to standard output.
@@ -396,12 +432,14 @@ fn read(output: &[u8], plugin: &ExecPlugin) -> Result<Given, String> {
         .filter(|text| !text.is_empty());
     let identity = match (certificate, status.client_key_data.filter(given)) {
         (Some(certificate), Some(key)) => Identity::Certificate(presentable(&certificate, &key)?),
-        (None, None) => Identity::Token(
-            status
-                .token
-                .filter(given)
-                .ok_or("it gave out neither a token nor a certificate")?,
-        ),
+        (None, None) => {
+            let token = status.token.filter(given);
+            let token = token.ok_or("it gave out neither a token nor a certificate")?;
+            token
+                .fits_a_header()
+                .map_err(|what| format!("the token that it gave out {what}"))?;
+            Identity::Token(token)
+        }
         (Some(_), None) => return Err("it gave out a certificate without a key".to_owned()),
         (None, Some(_)) => return Err("it gave out a key without a certificate".to_owned()),
     };

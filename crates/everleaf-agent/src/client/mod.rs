@@ -11,6 +11,7 @@ mod body;
 mod connect;
 mod exec;
 mod failure;
+mod headers;
 mod proxy;
 mod roots;
 mod tls;

@@ -26,10 +26,7 @@ fn client() -> ApiClient {
 }
 
 fn access(cluster: Cluster, identity: Identity) -> Access {
-    Access {
-        cluster: Arc::new(cluster),
-        identity,
-    }
+    Access::new(Arc::new(cluster), identity)
 }
 
 fn presenting(credential: &Credential) -> Identity {
@@ -347,11 +344,12 @@ fn an_identity_is_what_the_user_stanza_holds() {
         let user = User {
             token,
             client_certificate,
-            exec: None,
+            ..User::default()
         };
         let found = match Identity::from_user(&user) {
             Ok(Identity::Certificate(_)) => "certificate".to_owned(),
             Ok(Identity::Token(_)) => "token".to_owned(),
+            Ok(Identity::Basic(_)) => "basic".to_owned(),
             Ok(Identity::Exec(_)) => "exec".to_owned(),
             Ok(Identity::Anonymous) => "anonymous".to_owned(),
             Err(error) => error,

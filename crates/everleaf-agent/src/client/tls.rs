@@ -89,7 +89,7 @@ pub(super) fn of_server(
         Identity::Certificate(presentable) => builder.with_client_cert_resolver(Arc::new(
             rustls::sign::SingleCertAndKey::from(presentable.certified_key()),
         )),
-        Identity::Token(_) | Identity::Exec(_) | Identity::Anonymous => {
+        Identity::Token(_) | Identity::Basic(_) | Identity::Exec(_) | Identity::Anonymous => {
             builder.with_no_client_auth()
         }
     };

@@ -243,10 +243,10 @@ impl Stage {
         let server = Server::start(&serving, answerer).await;
         let presentable = Presentable::new(&ca.node("n1", 1)).unwrap();
         Self {
-            access: Access {
-                cluster: Arc::new(server.cluster(&ca)),
-                identity: Identity::Certificate(presentable),
-            },
+            access: Access::new(
+                Arc::new(server.cluster(&ca)),
+                Identity::Certificate(presentable),
+            ),
             client: ApiClient::new(Arc::new(SystemClock::new())),
             server,
             ca,
@@ -533,10 +533,8 @@ async fn a_swallowed_watch_costs_at_most_45_seconds() {
         let mut cluster = server.cluster(&api.ca);
         let url = format!("https://{}", forwarder.address);
         cluster.server = crate::kubeconfig::ServerUrl::parse(&url).unwrap();
-        let access = Access {
-            cluster: Arc::new(cluster),
-            identity: Identity::Token(crate::secret::Secret::new("token".to_owned())),
-        };
+        let token = crate::secret::Secret::new("token".to_owned());
+        let access = Access::new(Arc::new(cluster), Identity::Token(token));
         let client = ApiClient::new(Arc::new(SystemClock::new()));
         let pending = pending(None);
         submit(&client, &access, &pending).await;

@@ -1,5 +1,6 @@
 //! The YAML document as it stands in the file, and the walk from it to a checked [`Kubeconfig`].
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -8,8 +9,8 @@ use everleaf_pki::pem;
 use serde::Deserialize;
 
 use super::{
-    ClientCertificate, Cluster, Kubeconfig, KubeconfigError, ProxyUrl, ServerUrl, Source, Token,
-    Trust, User, exec,
+    ClientCertificate, Cluster, Impersonation, Kubeconfig, KubeconfigError, Login, ProxyUrl,
+    ServerUrl, Source, Token, Trust, User, exec,
 };
 use crate::secret::Secret;
 
@@ -85,7 +86,7 @@ struct UserStanza {
     impersonate: Option<String>,
     as_uid: Option<String>,
     as_groups: Option<Vec<String>>,
-    as_user_extra: Option<std::collections::BTreeMap<String, serde::de::IgnoredAny>>,
+    as_user_extra: Option<BTreeMap<String, Option<Vec<String>>>>,
 }
 
 impl<'de> Deserialize<'de> for Secret {
@@ -254,33 +255,17 @@ impl Resolver {
                 "context {context:?} names user {name:?}, which does not exist"
             ));
         };
-        let stanza = stanza.user.unwrap_or_default();
+        let mut stanza = stanza.user.unwrap_or_default();
         let who = format!("user {name:?}");
-        self.refuse_unsupported(&who, &stanza);
-        let certificate = self.source(
-            &who,
-            "client-certificate",
-            stanza.client_certificate,
-            stanza.client_certificate_data,
-        );
-        let key = self.source(
-            &who,
-            "client-key",
-            stanza.client_key,
-            stanza.client_key_data,
-        );
-        let client_certificate = match (certificate, key) {
-            (Found::Source(certificate), Found::Source(key)) => {
-                Some(ClientCertificate { certificate, key })
-            }
-            (Found::Source(_), Found::Nothing) => {
-                self.problem(format!("{who} has a client-certificate but no client-key"))
-            }
-            (Found::Nothing, Found::Source(_)) => {
-                self.problem(format!("{who} has a client-key but no client-certificate"))
-            }
-            _ => None,
-        };
+        if stanza.auth_provider.is_some() {
+            self.problems.push(format!(
+                "{who}: auth-provider is not supported; use a token, a client certificate or a \
+                 credential plugin (exec)"
+            ));
+        }
+        let impersonation = self.impersonation(&who, &mut stanza);
+        let client_certificate = self.client_certificate(&who, &mut stanza);
+        let login = (given_secret(stanza.username), given_secret(stanza.password));
         let inline = given_secret(stanza.token);
         let token = match given(stanza.token_file) {
             // `token` beats `tokenFile` for the first value; the file is what is read again
@@ -290,6 +275,16 @@ impl Resolver {
                 fallback: inline,
             }),
             None => inline.map(Token::Inline),
+        };
+        let basic = match login {
+            (None, None) => None,
+            (_, _) if token.is_some() => self.problem(format!(
+                "{who} has both a token and username or password; remove one"
+            )),
+            (user, password) => Some(Login {
+                user: user.unwrap_or_else(Secret::empty),
+                password: password.unwrap_or_else(Secret::empty),
+            }),
         };
         let exec = match stanza
             .exec
@@ -306,40 +301,64 @@ impl Resolver {
         Some(User {
             token,
             client_certificate,
+            basic,
             exec,
+            impersonation,
         })
     }
 
-    fn refuse_unsupported(&mut self, who: &str, stanza: &UserStanza) {
-        let is_given = |secret: &Option<Secret>| {
-            secret
-                .as_ref()
-                .is_some_and(|secret| !secret.expose().is_empty())
-        };
-        let impersonates = given(stanza.impersonate.clone()).is_some()
-            || given(stanza.as_uid.clone()).is_some()
-            || stanza
-                .as_groups
-                .as_ref()
-                .is_some_and(|groups| !groups.is_empty())
-            || stanza
-                .as_user_extra
-                .as_ref()
-                .is_some_and(|extra| !extra.is_empty());
-        let unsupported = [
-            (stanza.auth_provider.is_some(), "auth-provider is"),
-            (impersonates, "impersonation (as) is"),
-            (
-                is_given(&stanza.username) || is_given(&stanza.password),
-                "username and password are",
-            ),
-        ];
-        for (present, what) in unsupported {
-            if present {
-                self.problems.push(format!(
-                    "{who}: {what} not supported; use a token or a client certificate"
-                ));
+    fn client_certificate(
+        &mut self,
+        who: &str,
+        stanza: &mut UserStanza,
+    ) -> Option<ClientCertificate> {
+        let certificate = self.source(
+            who,
+            "client-certificate",
+            stanza.client_certificate.take(),
+            stanza.client_certificate_data.take(),
+        );
+        let key = self.source(
+            who,
+            "client-key",
+            stanza.client_key.take(),
+            stanza.client_key_data.take(),
+        );
+        match (certificate, key) {
+            (Found::Source(certificate), Found::Source(key)) => {
+                Some(ClientCertificate { certificate, key })
             }
+            (Found::Source(_), Found::Nothing) => {
+                self.problem(format!("{who} has a client-certificate but no client-key"))
+            }
+            (Found::Nothing, Found::Source(_)) => {
+                self.problem(format!("{who} has a client-key but no client-certificate"))
+            }
+            _ => None,
+        }
+    }
+
+    /// As client-go, which wants a user before anything else of somebody.
+    fn impersonation(&mut self, who: &str, stanza: &mut UserStanza) -> Option<Impersonation> {
+        let uid = given(stanza.as_uid.take());
+        let groups = stanza.as_groups.take().unwrap_or_default();
+        let extra: BTreeMap<_, _> = stanza.as_user_extra.take().unwrap_or_default();
+        match given(stanza.impersonate.take()) {
+            None if uid.is_some() || !groups.is_empty() || !extra.is_empty() => {
+                self.problem(format!(
+                    "{who} has as-uid, as-groups or as-user-extra without a user to act as (as)"
+                ))
+            }
+            None => None,
+            Some(user) => Some(Impersonation {
+                user,
+                uid,
+                groups,
+                extra: extra
+                    .into_iter()
+                    .map(|(name, values)| (name, values.unwrap_or_default()))
+                    .collect(),
+            }),
         }
     }
 

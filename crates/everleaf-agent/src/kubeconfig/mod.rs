@@ -12,6 +12,7 @@ mod in_cluster;
 mod proxy_url;
 mod write;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -92,8 +93,27 @@ pub struct User {
     pub token: Option<Token>,
     /// A client certificate and its key.
     pub client_certificate: Option<ClientCertificate>,
-    /// A command that gives out either; what the file itself holds goes before.
+    /// User and password, sent as HTTP basic authentication: no Kubernetes API server since 1.19 knows them, but a proxy
+    /// before one may.
+    pub basic: Option<Login>,
+    /// A command that gives out a token or a certificate; what the file itself holds goes before.
     pub exec: Option<ExecPlugin>,
+    /// As whom else to act.
+    pub impersonation: Option<Impersonation>,
+}
+
+/// Somebody else, as whom a server is asked to judge the requests: `as`, `as-uid`, `as-groups`, `as-user-extra`
+/// (Kubernetes: `staging/src/k8s.io/client-go/transport/round_trippers.go`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Impersonation {
+    /// User name.
+    pub user: String,
+    /// UID of that user.
+    pub uid: Option<String>,
+    /// Groups; none means those that the server gives to everybody.
+    pub groups: Vec<String>,
+    /// Further facts, by name.
+    pub extra: BTreeMap<String, Vec<String>>,
 }
 
 /// A bearer token, in the file or beside it.
@@ -114,10 +134,20 @@ pub enum Token {
 impl Token {
     /// The token now.
     pub fn read(&self) -> std::io::Result<Secret> {
+        let wrong = |which: String, what| std::io::Error::other(format!("{which} {what}"));
         match self {
-            Self::Inline(token) => Ok(token.clone()),
+            Self::Inline(token) => {
+                let fits = token.fits_a_header();
+                fits.map_err(|what| wrong("the one in it".to_owned(), what))?;
+                Ok(token.clone())
+            }
             Self::File { path, fallback } => match (read_bounded(path), fallback) {
-                (Ok(text), _) if !text.trim().is_empty() => Ok(Secret::new(text.trim().to_owned())),
+                (Ok(text), _) if !text.trim().is_empty() => {
+                    let token = Secret::new(text.trim().to_owned());
+                    let fits = token.fits_a_header();
+                    fits.map_err(|what| wrong(format!("token file {}", path.display()), what))?;
+                    Ok(token)
+                }
                 (_, Some(fallback)) => Ok(fallback.clone()),
                 (Ok(_), None) => Err(std::io::Error::other(format!(
                     "token file {} is empty",

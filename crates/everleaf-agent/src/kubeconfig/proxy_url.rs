@@ -18,14 +18,6 @@ pub enum ProxyKind {
 }
 
 impl ProxyKind {
-    fn scheme(self) -> &'static str {
-        match self {
-            Self::Http => "http",
-            Self::Https => "https",
-            Self::Socks5 => "socks5",
-        }
-    }
-
     fn usual_port(self) -> u16 {
         match self {
             Self::Http => 80,
@@ -39,6 +31,8 @@ impl ProxyKind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProxyUrl {
     text: Secret,
+    /// As it is shown.
+    scheme: &'static str,
     kind: ProxyKind,
     host: String,
     port: u16,
@@ -60,31 +54,28 @@ impl ProxyUrl {
         let Some((scheme, rest)) = text.split_once("://") else {
             return Err("proxy-url is not a URL; write http://HOST:PORT".to_owned());
         };
-        let kind = match scheme.to_ascii_lowercase().as_str() {
-            "http" => ProxyKind::Http,
-            "https" => ProxyKind::Https,
-            "socks5" => ProxyKind::Socks5,
-            _ => return Err("proxy-url must begin with http://, https:// or socks5://".to_owned()),
-        };
-        Self::new(text, kind, rest).map_err(|what| format!("proxy-url {what}"))
+        match known_scheme(scheme) {
+            Some(known) if known.0 != SOCKS5H.0 => Self::new(text, known, rest),
+            _ => Err("must begin with http://, https:// or socks5://".to_owned()),
+        }
+        .map_err(|what| format!("proxy-url {what}"))
     }
 
     /// Parses what a variable of the environment says, where the scheme may be left out (`http` then); the error
     /// never quotes it.
     pub(crate) fn parse_lenient(text: &str) -> Result<Self, String> {
-        let (kind, rest) = match text.split_once("://") {
-            None => (ProxyKind::Http, text),
-            Some((scheme, rest)) => match scheme.to_ascii_lowercase().as_str() {
-                "http" => (ProxyKind::Http, rest),
-                "https" => (ProxyKind::Https, rest),
-                "socks5" | "socks5h" => (ProxyKind::Socks5, rest),
-                _ => return Err("must begin with http://, https:// or socks5://".to_owned()),
-            },
+        let Some((scheme, rest)) = text.split_once("://") else {
+            return Self::new(text, ("http", ProxyKind::Http), text);
         };
-        Self::new(text, kind, rest)
+        let known = known_scheme(scheme).ok_or("must begin with http://, https:// or socks5://")?;
+        Self::new(text, known, rest)
     }
 
-    fn new(text: &str, kind: ProxyKind, rest: &str) -> Result<Self, String> {
+    fn new(
+        text: &str,
+        (scheme, kind): (&'static str, ProxyKind),
+        rest: &str,
+    ) -> Result<Self, String> {
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (login, place) = match rest[..end].rsplit_once('@') {
             Some((login, place)) => (Some(Login::parse(login)?), place),
@@ -96,21 +87,30 @@ impl ProxyUrl {
                 .ok_or("has a host with an opening bracket alone")?,
             None => place.split_at(place.find(':').unwrap_or(place.len())),
         };
-        if host.is_empty() || host.contains(char::is_whitespace) {
+        if host.is_empty() || host.contains(char::is_whitespace) || !has_whole_escapes(host) {
             return Err("names no host".to_owned());
         }
         let port = match port.strip_prefix(':') {
             None if port.is_empty() => kind.usual_port(),
             Some("") => kind.usual_port(),
-            Some(digits) => digits
-                .parse()
-                .ok()
-                .filter(|port| *port != 0)
-                .ok_or("has a port that is no number from 1 to 65535")?,
+            Some(digits) => match digits.parse() {
+                Ok(0) | Err(_) if login.is_none() && rest[end..].contains('@') => {
+                    return Err(
+                        "has a / ? or # before its @: in a user or password these are \
+                                written %2F, %3F and %23"
+                            .to_owned(),
+                    );
+                }
+                Ok(0) | Err(_) => {
+                    return Err("has a port that is no number from 1 to 65535".to_owned());
+                }
+                Ok(port) => port,
+            },
             None => return Err("names no host".to_owned()),
         };
         Ok(Self {
             text: Secret::new(text.to_owned()),
+            scheme,
             kind,
             host: host.to_owned(),
             port,
@@ -148,6 +148,12 @@ impl Login {
     fn parse(text: &str) -> Result<Self, String> {
         let (user, password) = text.split_once(':').unwrap_or((text, ""));
         let decoded = |text: &str| {
+            if !has_whole_escapes(text) {
+                return Err(
+                    "has a % in its user or password that begins no escape; write %25 for it"
+                        .to_owned(),
+                );
+            }
             percent_decode_str(text)
                 .decode_utf8()
                 .map(|text| Secret::new(text.into_owned()))
@@ -160,9 +166,32 @@ impl Login {
     }
 }
 
+/// Its name says that names are looked up by the proxy, which is so for `socks5`, too.
+const SOCKS5H: (&str, ProxyKind) = ("socks5h", ProxyKind::Socks5);
+
+fn known_scheme(scheme: &str) -> Option<(&'static str, ProxyKind)> {
+    [
+        ("http", ProxyKind::Http),
+        ("https", ProxyKind::Https),
+        ("socks5", ProxyKind::Socks5),
+        SOCKS5H,
+    ]
+    .into_iter()
+    .find(|(known, _)| scheme.eq_ignore_ascii_case(known))
+}
+
+/// Whether two hexadecimal digits follow each percent sign (Go: `net/url`, `unescape`).
+fn has_whole_escapes(text: &str) -> bool {
+    text.split('%').skip(1).all(|rest| {
+        rest.as_bytes()
+            .get(..2)
+            .is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    })
+}
+
 impl fmt::Display for ProxyUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = self.kind.scheme();
+        let scheme = self.scheme;
         if self.host.contains(':') {
             write!(f, "{scheme}://[{}]:{}", self.host, self.port)
         } else {
@@ -212,6 +241,12 @@ mod tests {
             ("http://p:s3cr3t", "has a port"),
             ("http://[::1", "bracket"),
             ("http://u:%ff@p", "not UTF-8"),
+            ("http://u:s3cr3t%zz@p:1", "%25"),
+            ("http://u%:s3cr3t@p:1", "%25"),
+            ("http://u:s3cr3t%2@p:1", "%25"),
+            ("http://u:s3cr#3t@p:1", "%23"),
+            ("http://u:s3cr/3t@p:1", "%2F"),
+            ("http://p%zz:1", "names no host"),
         ] {
             let error = ProxyUrl::parse(text).unwrap_err();
             assert!(error.contains(expected), "{error}");
@@ -223,8 +258,13 @@ mod tests {
         // A kubeconfig's must be whole; the environment's need not be (net/http).
         ProxyUrl::parse("p:3128").unwrap_err();
         ProxyUrl::parse("socks5h://p").unwrap_err();
-        for text in ["p:3128", "p", "socks5h://p"] {
-            ProxyUrl::parse_lenient(text).unwrap();
+        for (text, shown) in [
+            ("p:3128", "http://p:3128"),
+            ("p", "http://p:80"),
+            ("SOCKS5H://p", "socks5h://p:1080"),
+        ] {
+            let url = ProxyUrl::parse_lenient(text).unwrap();
+            assert_eq!(url.to_string(), shown);
         }
     }
 }

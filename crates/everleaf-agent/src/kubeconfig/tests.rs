@@ -125,13 +125,13 @@ fn what_is_wrong_is_said() {
         (
             one(
                 SOUND,
-                "exec: {command: x}, auth-provider: {name: y}, as: z, username: q",
+                "exec: {command: x}, auth-provider: {name: y}, as-uid: z, token: t, username: q",
             ),
             &[
                 "exec has no apiVersion",
                 "auth-provider",
-                "impersonation",
-                "username",
+                "as-groups or as-user-extra without a user",
+                "both a token and username",
             ],
         ),
     ];
@@ -332,6 +332,13 @@ const MEMBERS: &[(&str, &str, Both)] = &[
         Refuse,
     ),
     (SOUND, "as-groups: [a]", Refuse),
+    (SOUND, "as-uid: a", Refuse),
+    (SOUND, "as-user-extra: {a: [b]}", Refuse),
+    (
+        SOUND,
+        "as: a, as-uid: b, as-groups: [c, d], as-user-extra: {e: [f], g: null}",
+        Take,
+    ),
     (
         SOUND,
         "exec: {command: x, apiVersion: client.authentication.k8s.io/v1, interactiveMode: Never}",
@@ -383,9 +390,9 @@ const MEMBERS: &[(&str, &str, Both)] = &[
         "exec: {command: x, apiVersion: client.authentication.k8s.io/v1, interactiveMode: Always}",
         WeRefuse,
     ),
-    (SOUND, "username: a, password: b", WeRefuse),
-    (SOUND, "password: b", WeRefuse),
-    (SOUND, "as: somebody", WeRefuse),
+    (SOUND, "username: a, password: b", Take),
+    (SOUND, "password: b", Take),
+    (SOUND, "as: somebody", Take),
     (SOUND, "client-key: /k", WeRefuse),
     ("server: 'h:6443', certificate-authority: /ca", "", WeRefuse),
     (

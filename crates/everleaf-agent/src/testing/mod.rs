@@ -437,8 +437,7 @@ pub(crate) fn with_token(cluster: Cluster, token: &str) -> Kubeconfig {
         cluster,
         user: User {
             token: Some(Token::Inline(Secret::new(token.to_owned()))),
-            client_certificate: None,
-            exec: None,
+            ..User::default()
         },
     }
 }
@@ -449,12 +448,11 @@ pub(crate) fn with_inline(cluster: Cluster, credential: &Credential) -> Kubeconf
     Kubeconfig {
         cluster,
         user: User {
-            token: None,
             client_certificate: Some(ClientCertificate {
                 certificate: source.clone(),
                 key: source,
             }),
-            exec: None,
+            ..User::default()
         },
     }
 }
@@ -464,12 +462,11 @@ pub(crate) fn with_file(cluster: Cluster, path: &Path) -> Kubeconfig {
     Kubeconfig {
         cluster,
         user: User {
-            token: None,
             client_certificate: Some(ClientCertificate {
                 certificate: source.clone(),
                 key: source,
             }),
-            exec: None,
+            ..User::default()
         },
     }
 }

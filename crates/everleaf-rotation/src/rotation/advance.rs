@@ -457,6 +457,11 @@ impl Rotation {
                 self.tell(Notice::PendingDiscarded { name, reason });
             }
         }
+        self.discard_told(now);
+    }
+
+    /// The same, after a notice that says why.
+    pub(super) fn discard_told(&mut self, now: Now) {
         self.ask(now, Step::Discarding, Effect::DiscardPending);
     }
 

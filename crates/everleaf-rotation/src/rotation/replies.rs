@@ -138,7 +138,7 @@ impl Rotation {
             names,
             wait: Duration::ZERO,
         });
-        self.discard(now, "its server refused it");
+        self.discard_told(now);
         true
     }
 
@@ -202,7 +202,7 @@ impl Rotation {
                 });
                 let message = "the request was deleted or replaced on the server".to_owned();
                 self.fail(now, FailedStep::Await, Schedule::Attempt, None, message);
-                self.discard(now, "it is gone from the server");
+                self.discard_told(now);
             }
             AwaitOutcome::Refused(refusal) => {
                 self.is_server_healthy = refusal.class.is_server_healthy();
@@ -265,7 +265,7 @@ impl Rotation {
             Verdict::Reject(reason) => {
                 self.tell(Notice::LeafRejected { leaf, reason });
                 self.wait_after_decision(now);
-                self.discard(now, "its certificate cannot be used");
+                self.discard_told(now);
             }
             Verdict::TooEarly(wait) => {
                 let reason = format!(
@@ -306,7 +306,7 @@ impl Rotation {
                 wait,
             });
         }
-        self.discard(now, "it was decided against");
+        self.discard_told(now);
     }
 
     /// Leaves out the names of the pending request that `text` refuses, if others are left.

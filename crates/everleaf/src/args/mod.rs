@@ -61,13 +61,14 @@ pub(crate) enum Command {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct LogArgs {
     /// Form of the log lines on stderr
-    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
+    #[arg(long, global = true, display_order = 900, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
     pub(crate) log_format: LogFormat,
     /// Log more: -v for details, -vv (or -v=4) for everything
     #[arg(
         short = 'v',
         long = "v",
         global = true,
+        display_order = 901,
         num_args = 0..=1,
         require_equals = true,
         default_missing_value = "2",

@@ -82,6 +82,7 @@ fn serve(issuer: &Issuer) -> u16 {
             let name = name.unwrap_or_default();
             let token = match head.split(' ').nth(1) {
                 Some(path) if path.starts_with("/echo") => path.to_owned(),
+                Some("/head") => head.clone(),
                 _ => format!("{}{name}", token.unwrap_or_default()),
             };
             let _ = write!(
@@ -218,4 +219,29 @@ async fn a_command_gives_out_the_credential_of_the_controllers_too() {
     let user = "exec: {apiVersion: client.authentication.k8s.io/v1, command: ./give, interactiveMode: Never}";
     let client = client(dir.path(), serve(&ca), user).unwrap();
     assert_eq!(ask(&client).await.unwrap(), "Bearer given-out");
+}
+
+/// What client-go sends for these members (`kubectl get --raw / -v=9` shows the names).
+#[tokio::test]
+async fn it_acts_as_somebody_else_and_with_a_password() {
+    let issuer = authority("ca");
+    let port = serve(&issuer);
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("ca.crt"), issuer.certificate_pem()).unwrap();
+    let user = "username: u, password: 'p:w', as: jane, as-uid: '7', as-groups: [a, 'b c'], \
+                as-user-extra: {'example.org/reason%': [one, two]}";
+    let client = client(dir.path(), port, user).unwrap();
+    let request = Request::get("/head").body(Vec::new()).unwrap();
+    let head = client.request_text(request).await.unwrap();
+    for line in [
+        "authorization: Basic dTpwOnc=",
+        "impersonate-user: jane",
+        "impersonate-uid: 7",
+        "impersonate-group: a",
+        "impersonate-group: b c",
+        "impersonate-extra-example.org%2freason%25: one",
+        "impersonate-extra-example.org%2freason%25: two",
+    ] {
+        assert!(head.lines().any(|found| found == line), "{line}\n{head}");
+    }
 }

@@ -65,12 +65,11 @@ pub(crate) fn ensure_admin(
     }
     let credential = issue_admin(issuer, now)?;
     let user = User {
-        token: None,
         client_certificate: Some(ClientCertificate {
             certificate: Source::Inline(Secret::new(credential.chain().to_pem())),
             key: Source::Inline(Secret::new(credential.key().to_pem().to_string())),
         }),
-        exec: None,
+        ..User::default()
     };
     Ok(Kubeconfig {
         cluster: wanted,
@@ -160,8 +159,7 @@ pub(crate) async fn ensure_bootstrap(
 pub(crate) fn with_token(cluster: Cluster, token: &BootstrapToken) -> Kubeconfig {
     let user = User {
         token: Some(Token::Inline(token.bearer())),
-        client_certificate: None,
-        exec: None,
+        ..User::default()
     };
     Kubeconfig { cluster, user }
 }
@@ -170,12 +168,11 @@ pub(crate) fn with_token(cluster: Cluster, token: &BootstrapToken) -> Kubeconfig
 pub(crate) fn ensure_node(dir: &DataDir, cluster: Cluster) -> Result<()> {
     let current = dir.path(NODE_CERT_DIR).join("kubelet-client-current.pem");
     let user = User {
-        token: None,
         client_certificate: Some(ClientCertificate {
             certificate: Source::File(current.clone()),
             key: Source::File(current),
         }),
-        exec: None,
+        ..User::default()
     };
     dir.write_if_changed(
         NODE,

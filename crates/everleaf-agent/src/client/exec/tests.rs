@@ -161,7 +161,7 @@ async fn what_goes_wrong_is_said_without_the_credential() {
             "it exited with 1: a [31mb",
         ),
         ("exit 1", "it exited with 1"),
-        ("kill -9 $$", "it was killed"),
+        ("kill -9 $$", "signal 9 ended it"),
         (
             "echo s3cret-token; echo have s3cret-token >&2; exit 1",
             "not shown",
@@ -240,6 +240,25 @@ fn commands_are_looked_for_where_go_looks() {
         Some("/bin/passwd".into()).filter(|p: &PathBuf| p.exists())
     );
     assert_eq!(found("no-such-command"), None);
+}
+
+/// As a command that starts an agent of its own, which inherits its output.
+#[tokio::test]
+async fn what_it_has_started_holds_nobody_up() {
+    let limit = Duration::from_secs(20);
+    let script = format!("sleep 1000 & {}", answering(r#"{"token":"t"}"#));
+    let access = access(&script);
+    let resolved = tokio::time::timeout(limit, access.resolved(now())).await;
+    assert_eq!(token(&resolved.expect("it has ended").unwrap()), "t");
+    let broken = refusal(&self::access("sleep 1000 & echo no >&2; exit 3")).await;
+    assert!(broken.ends_with("it exited with 3: no"), "{broken}");
+}
+
+#[tokio::test]
+async fn a_token_that_no_header_may_hold_is_its_fault() {
+    let error = refusal(&access(&answering(r#"{"token":"a\nb"}"#))).await;
+    let expected = "(exec): the token that it gave out holds line breaks";
+    assert!(error.contains(expected), "{error}");
 }
 
 #[tokio::test(start_paused = true)]

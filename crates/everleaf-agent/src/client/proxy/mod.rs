@@ -9,8 +9,6 @@ use std::fmt;
 use std::io;
 use std::net::IpAddr;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::failure::Failure;
@@ -130,12 +128,10 @@ impl Proxy {
             "CONNECT {server} HTTP/1.1\r\nHost: {server}\r\nUser-Agent: {}\r\n",
             super::USER_AGENT_TEXT
         ));
-        if let Some(Login { user, password }) = self.url.login() {
-            let both = format!("{}:{}", user.expose(), password.expose());
-            let both = zeroize::Zeroizing::new(both);
-            let encoded = zeroize::Zeroizing::new(BASE64_STANDARD.encode(both.as_bytes()));
-            request.push_str("Proxy-Authorization: Basic ");
-            request.push_str(&encoded);
+        if let Some(login) = self.url.login() {
+            let login = zeroize::Zeroizing::new(super::headers::basic(login));
+            request.push_str("Proxy-Authorization: ");
+            request.push_str(&login);
             request.push_str("\r\n");
         }
         request.push_str("\r\n");

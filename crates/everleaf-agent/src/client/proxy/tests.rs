@@ -43,10 +43,7 @@ impl Stage {
         cluster.server = ServerUrl::parse(&server).unwrap();
         cluster.tls_server_name = Some("localhost".to_owned());
         cluster.proxy = url.map(|url| ProxyUrl::parse(url).unwrap());
-        let access = Access {
-            cluster: Arc::new(cluster),
-            identity: Identity::Anonymous,
-        };
+        let access = Access::new(Arc::new(cluster), Identity::Anonymous);
         let clock = Arc::new(SystemClock::new());
         let client = ApiClient {
             transport: Transport::with(clock, environment, true),
