@@ -41,6 +41,7 @@ mod csr_api;
 mod host_address;
 pub mod identity;
 pub mod kubeconfig;
+mod managed;
 mod metrics;
 mod node;
 pub mod observe;

@@ -3,73 +3,53 @@
 //! Owns the turn: notices told, effects performed, answers delivered, until nothing is left to do
 //! at this instant. It never waits; [`crate::run()`] does.
 
-use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use everleaf_pki::{Credential, KeyAlgorithm, SignerName, SystemKeySource, Usage};
 use everleaf_rotation::notice::LeafSummary;
 use everleaf_rotation::overdue::Waiting;
-use everleaf_rotation::store::dir::CertDir;
 use everleaf_rotation::{
-    CertStore, Event, Kind, Monotonic, NAP_MAX, Notice, Now, Phase, Rotation, Standing, StoreError,
-    overdue,
+    CertificateId, Event, Monotonic, NAP_MAX, Notice, Now, Phase, Standing, overdue,
 };
-use futures_util::future::AbortHandle;
 use futures_util::stream::FuturesUnordered;
 use jiff::civil::DateTime;
 use tokio::sync::watch;
 
-use crate::addresses::AddressBook;
+use crate::addresses::{AddressBook, Looked};
 use crate::bootstrap::{self, Told};
 use crate::client::ApiClient;
 use crate::client::access::Access;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::identity;
 use crate::kubeconfig::{Cluster, Kubeconfig, Trust};
+use crate::managed::{self, Machine, MachineIndex};
 use crate::metrics::Metrics;
-use crate::perform::Answering;
+use crate::perform::{Answering, Versions};
 use crate::run::{AgentError, Outcome};
-use crate::tell::{Manner, Teller};
 
 /// How long no credential may work before `--exit-on-expired-client-cert` ends the agent
 /// (the kubelet's `exitAfter`).
 const EXPIRED_MAX: Duration = Duration::from_secs(5 * 60);
 
-/// What the names of a kubelet's certificate files begin with.
-const CLIENT_PREFIX: &str = "kubelet-client";
-const SERVING_PREFIX: &str = "kubelet-server";
+/// Between two attempts to write the kubeconfig.
+const KUBECONFIG_RETRY: Duration = Duration::from_secs(30);
 
 /// Is told every notice.
-pub(crate) type Observer = Box<dyn FnMut(Kind, &Notice) + Send>;
+pub(crate) type Observer = Box<dyn FnMut(&CertificateId, &Notice) + Send>;
 
-/// One certificate: the machine that decides, and what it decides about.
-pub(crate) struct Machine {
-    pub(crate) rotation: Rotation,
-    pub(crate) store: Box<dyn CertStore + Send>,
-    pub(crate) keys: SystemKeySource,
-    pub(crate) current: Option<Arc<Credential>>,
-    pub(crate) last_accepted: Option<Arc<Credential>>,
-    /// Ends the running wait for a verdict.
-    pub(crate) waiting: Option<AbortHandle>,
-    teller: Teller,
-    /// What went wrong last, for `--once`.
-    last_failure: Option<String>,
-}
-
-impl Machine {
-    pub(crate) fn stop_waiting(&mut self) {
-        if let Some(handle) = self.waiting.take() {
-            handle.abort();
-        }
-    }
+/// Something that a turn begins with.
+pub(crate) enum News {
+    /// An answer for a machine; `None` when the wait for it was cancelled.
+    Answer(Option<Box<(MachineIndex, Event)>>),
+    /// The Node object was looked at.
+    Looked(Looked),
+    /// Only that the time has come, or the clock was set.
+    Time,
 }
 
 /// A running agent.
 pub(crate) struct Node {
     pub(crate) config: Config,
-    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) client: ApiClient,
     pub(crate) metrics: Arc<Metrics>,
     /// The API server, for the node's own certificates.
@@ -80,8 +60,13 @@ pub(crate) struct Node {
     pub(crate) answers: FuturesUnordered<Answering>,
     machines: Vec<Machine>,
     pub(crate) addresses: AddressBook,
+    /// When this turn began: read once, so that all that it decides is decided at one instant.
+    pub(crate) now: Now,
+    pub(crate) versions: Versions,
     observer: Observer,
     expired_since: Option<Monotonic>,
+    /// The kubeconfig could not be written: when to try again, and why.
+    kubeconfig_owed: Option<(Monotonic, String)>,
 }
 
 impl Node {
@@ -89,7 +74,7 @@ impl Node {
     /// machines. Nothing is sent yet.
     pub(crate) fn start(
         config: Config,
-        clock: Arc<dyn Clock>,
+        clock: &Arc<dyn Clock>,
         observer: Observer,
     ) -> Result<Self, AgentError> {
         for remark in &config.remarks {
@@ -100,26 +85,18 @@ impl Node {
             }
         }
         bootstrap::check(&config).map_err(AgentError::Kubeconfig)?;
-        let mut machines = open_machines(&config)?;
-        let now = clock.wall();
+        let mut machines = managed::open_machines(&config)?;
+        let now = clock.now();
         let mut current = None;
-        if let Some(machine) = machines
-            .iter_mut()
-            .find(|m| m.rotation.kind() == Kind::Client)
-        {
-            let opened = machine.store.load(now)?;
+        if let Some(machine) = machines.iter_mut().find(|machine| machine.is_nodes_own()) {
+            let opened = machine.store.load(now.wall)?;
             for finding in opened.findings {
-                let monotonic = clock.monotonic();
-                let now = Now {
-                    wall: now,
-                    monotonic,
-                };
                 machine.teller.tell(&Notice::StoreRecovered(finding), now);
             }
             current = opened.current;
         }
         let leaf = current.as_ref().map(|credential| credential.leaf());
-        let choice = bootstrap::choose(&config, leaf, now).map_err(AgentError::Kubeconfig)?;
+        let choice = bootstrap::choose(&config, leaf, now.wall).map_err(AgentError::Kubeconfig)?;
         for line in choice.told {
             match line {
                 Told::Info(text) => tracing::info!("{text}"),
@@ -139,63 +116,76 @@ impl Node {
                  that this host trusts anyway; name the cluster's in certificate-authority-data"
             );
         }
-        let metrics = Arc::new(Metrics::new());
-        if !config.client {
-            metrics.go_without_client();
-        }
+        let metrics = Metrics::new(machines.iter().map(|machine| machine.rotation.id()));
         Ok(Self {
-            client: ApiClient::new(Arc::clone(&clock)),
+            client: ApiClient::new(Arc::clone(clock)),
             cluster: Arc::new(choice.cluster),
             client_access: watch::Sender::new(None),
             answers: FuturesUnordered::new(),
-            addresses: AddressBook::new(clock.monotonic()),
+            addresses: AddressBook::new(now.monotonic),
+            now,
+            versions: Versions::default(),
             expired_since: None,
-            metrics,
+            kubeconfig_owed: None,
+            metrics: Arc::new(metrics),
             machines,
             observer,
-            clock,
             config,
         })
     }
 
-    /// The machine of a kind; effects only ever come from one that exists.
-    pub(crate) fn machine(&mut self, kind: Kind) -> &mut Machine {
-        self.machines
-            .iter_mut()
-            .find(|machine| machine.rotation.kind() == kind)
-            .expect("invariant: an effect comes from a machine that exists")
+    /// A machine.
+    pub(crate) fn machine(&mut self, at: MachineIndex) -> &mut Machine {
+        &mut self.machines[at.0]
     }
 
-    fn kinds(&self) -> Vec<Kind> {
-        self.machines.iter().map(|m| m.rotation.kind()).collect()
+    fn indices(&self) -> impl Iterator<Item = MachineIndex> + use<> {
+        (0..self.machines.len()).map(MachineIndex)
     }
 
-    fn has(&self, kind: Kind) -> bool {
-        self.machines.iter().any(|m| m.rotation.kind() == kind)
+    /// The machine of the certificate by which the node is known to the server.
+    fn nodes_own(&self) -> Option<MachineIndex> {
+        let at = self.machines.iter().position(Machine::is_nodes_own);
+        at.map(MachineIndex)
     }
 
-    /// One turn: the time has come for something, or at least to look.
-    pub(crate) fn turn(&mut self) {
+    fn asks_for_addresses(&self) -> bool {
+        self.machines.iter().any(|machine| machine.names_addresses)
+    }
+
+    /// One turn, at `now`: takes in what happened, and does all that can be done at this instant.
+    pub(crate) fn turn(&mut self, now: Now, news: News) {
+        self.now = now;
+        match news {
+            News::Answer(Some(answer)) => self.deliver(answer.0, answer.1),
+            News::Looked(looked) => self.take_addresses(looked),
+            News::Answer(None) | News::Time => {}
+        }
         self.refresh_client_access();
-        for kind in self.kinds() {
-            let sources = self.sources(kind);
-            let now = self.clock.now();
-            self.machine(kind)
-                .rotation
-                .handle_event(now, Event::SourcesChanged(sources));
-            self.machine(kind).rotation.handle_timeout(now);
-            self.settle(kind);
-            self.remind(kind);
+        for at in self.indices() {
+            let sources = self.sources(at);
+            let rotation = &mut self.machine(at).rotation;
+            rotation.handle_event(now, Event::SourcesChanged(sources));
+            rotation.handle_timeout(now);
+            self.settle(at);
+            self.remind(at);
+        }
+        if self
+            .kubeconfig_owed
+            .as_ref()
+            .is_some_and(|(due, _)| *due <= now.monotonic)
+        {
+            self.adopt_current();
         }
         self.look_up_addresses();
     }
 
-    fn remind(&mut self, kind: Kind) {
-        let now = self.clock.now();
-        let machine = self.machine(kind);
+    fn remind(&mut self, at: MachineIndex) {
+        let now = self.now;
+        let machine = self.machine(at);
         let rotation = &machine.rotation;
         let is_settled = rotation.phase() == Phase::Waiting
-            && (kind == Kind::Serving || rotation.is_confirmed());
+            && (!rotation.id().renews_itself() || rotation.is_confirmed());
         let has_ended = rotation.standing(now.wall) == Standing::Expired;
         let dates = rotation.current().map(|leaf| LeafSummary::of(leaf).dates());
         let request = Waiting::of(rotation.pending());
@@ -208,66 +198,66 @@ impl Node {
     }
 
     /// Gives a machine an answer, and carries out what follows from it.
-    pub(crate) fn deliver(&mut self, kind: Kind, event: Event) {
-        let now = self.clock.now();
-        self.machine(kind).rotation.handle_event(now, event);
-        self.settle(kind);
+    fn deliver(&mut self, at: MachineIndex, event: Event) {
+        let now = self.now;
+        self.machine(at).rotation.handle_event(now, event);
+        self.settle(at);
     }
 
     /// Tells notices and performs effects until the machine wants nothing more at this instant.
-    fn settle(&mut self, kind: Kind) {
+    fn settle(&mut self, at: MachineIndex) {
+        let now = self.now;
         loop {
-            while let Some(notice) = self.machine(kind).rotation.poll_notice() {
-                self.tell(kind, &notice);
+            while let Some(notice) = self.machine(at).rotation.poll_notice() {
+                self.tell(at, &notice);
             }
-            let Some(effect) = self.machine(kind).rotation.poll_effect() else {
+            let Some(effect) = self.machine(at).rotation.poll_effect() else {
                 break;
             };
-            if let Some(event) = self.perform(kind, effect) {
-                let now = self.clock.now();
-                self.machine(kind).rotation.handle_event(now, event);
+            if let Some(event) = self.perform(at, effect) {
+                self.machine(at).rotation.handle_event(now, event);
             }
         }
-        let rotation = &self.machine(kind).rotation;
-        let is_healthy = rotation.is_server_healthy();
+        let rotation = &self.machines[at.0].rotation;
         let request = Waiting::of(rotation.pending());
-        self.metrics.set_server_healthy(kind, is_healthy);
-        self.metrics.set_request(kind, request);
+        self.metrics
+            .set_server_healthy(rotation.id(), rotation.is_server_healthy());
+        self.metrics.set_request(rotation.id(), request);
     }
 
-    fn tell(&mut self, kind: Kind, notice: &Notice) {
-        let is_first = self.machines.first().map(|m| m.rotation.kind()) == Some(kind);
-        let now = self.clock.now();
-        let machine = self.machine(kind);
-        machine.teller.tell(notice, now);
+    fn tell(&mut self, at: MachineIndex, notice: &Notice) {
+        let machine = &mut self.machines[at.0];
+        machine.teller.tell(notice, self.now);
         match notice {
             Notice::Failed { message, .. } => machine.last_failure = Some(message.clone()),
             Notice::Installed { .. } => machine.last_failure = None,
-            // Both machines see the same clock; it is counted once.
-            Notice::ClockStepped { .. } if is_first => self.metrics.record_clock_step(),
+            // Every machine sees the same clock; it is counted once.
+            Notice::ClockStepped { .. } if at.0 == 0 => self.metrics.record_clock_step(),
             _ => {}
         }
-        self.metrics.record(kind, notice);
-        (self.observer)(kind, notice);
+        let id = machine.rotation.id();
+        self.metrics.record(id, notice);
+        (self.observer)(id, notice);
     }
 
     /// How long nothing has to be done, at most [`NAP_MAX`].
     pub(crate) fn nap(&self) -> Duration {
-        let now = self.clock.now();
+        let now = self.now;
         let machines = self.machines.iter().map(|machine| {
             let wake = machine.rotation.poll_timeout().unwrap_or_default();
             wake.nap(now, NAP_MAX)
         });
         let look = self.addresses.nap(now.monotonic);
+        let kubeconfig = self.kubeconfig_owed.as_ref();
         machines
-            .chain(self.has(Kind::Serving).then_some(look))
+            .chain(self.asks_for_addresses().then_some(look))
+            .chain(kubeconfig.map(|(due, _)| due.since(now.monotonic)))
             .fold(NAP_MAX, Duration::min)
     }
 
     /// Whether the agent should leave by itself, and why.
     pub(crate) fn outcome(&mut self) -> Result<Option<Outcome>, AgentError> {
-        let now = self.clock.now();
-        if self.config.exit_on_expired_client_cert && self.is_given_up(now) {
+        if self.config.exit_on_expired_client_cert && self.is_given_up() {
             tracing::error!(
                 "no credential has worked for 5 minutes since a valid client cert was found, and \
                  the server answers: exiting"
@@ -278,11 +268,11 @@ impl Node {
             return Ok(None);
         }
         for machine in &self.machines {
-            let kind = machine.rotation.kind();
+            let id = machine.rotation.id();
             match machine.rotation.phase() {
                 Phase::BackingOff | Phase::Stuck => {
                     return Err(AgentError::NotDone {
-                        kind: kind.as_str(),
+                        name: id.to_string(),
                         reason: machine.last_failure.clone().unwrap_or_else(|| {
                             "no credential of this node is accepted by the server".to_owned()
                         }),
@@ -290,7 +280,7 @@ impl Node {
                 }
                 Phase::Waiting => {}
                 // Somebody else's turn: the request stays pending and is taken up again next time.
-                Phase::Awaiting if kind == Kind::Serving => {}
+                Phase::Awaiting if !id.renews_itself() => {}
                 _ => return Ok(None),
             }
         }
@@ -298,7 +288,7 @@ impl Node {
         let has_client = self
             .machines
             .iter()
-            .filter(|machine| machine.rotation.kind() == Kind::Client)
+            .filter(|machine| machine.rotation.id().renews_itself())
             .all(|machine| machine.rotation.is_confirmed());
         Ok((is_done && has_client && !self.addresses.is_looking()).then_some(Outcome::Done))
     }
@@ -311,9 +301,10 @@ impl Node {
     }
 
     /// Expired or absent, every credential refused by a server that works, for five minutes.
-    fn is_given_up(&mut self, now: Now) -> bool {
+    fn is_given_up(&mut self) -> bool {
+        let now = self.now;
         let is_lost = self.machines.iter().any(|machine| {
-            machine.rotation.kind() == Kind::Client
+            machine.is_nodes_own()
                 && machine.rotation.phase() == Phase::Stuck
                 && machine.rotation.is_server_healthy()
                 && matches!(
@@ -350,7 +341,7 @@ impl Node {
 
     /// Without a client machine the kubeconfig's own credential is the node's.
     fn refresh_client_access(&mut self) {
-        if self.has(Kind::Client) {
+        if self.nodes_own().is_some() {
             return;
         }
         let access = self
@@ -366,7 +357,7 @@ impl Node {
     }
 
     fn look_up_addresses(&mut self) {
-        if !self.has(Kind::Serving) {
+        if !self.asks_for_addresses() {
             return;
         }
         let access = self.client_access.borrow().clone();
@@ -374,121 +365,58 @@ impl Node {
             &self.client,
             access,
             &self.config.node_name,
-            self.clock.monotonic(),
+            self.now.monotonic,
         );
     }
 
     /// Takes in a look at the Node object.
-    pub(crate) fn take_addresses(&mut self, looked: crate::addresses::Looked) {
-        let now = self.clock.monotonic();
-        let news = self.addresses.take(looked, &self.config, now);
-        if news.is_refused && self.has(Kind::Client) {
-            self.deliver(Kind::Client, Event::CredentialRefused);
+    fn take_addresses(&mut self, looked: Looked) {
+        let news = self
+            .addresses
+            .take(looked, &self.config, self.now.monotonic);
+        if news.is_refused
+            && let Some(at) = self.nodes_own()
+        {
+            self.deliver(at, Event::CredentialRefused);
         }
-        if let Some(template) = news.template {
-            self.deliver(Kind::Serving, Event::TemplateChanged(template));
+        let Some(template) = news.template else {
+            return;
+        };
+        for at in self.indices() {
+            if self.machine(at).names_addresses {
+                self.deliver(at, Event::TemplateChanged(template.clone()));
+            }
+        }
+    }
+
+    /// Makes the kubeconfig name the current client certificate, if it holds one of its own; again later if it cannot
+    /// be written.
+    pub(crate) fn adopt_current(&mut self) {
+        let owed = self.kubeconfig_owed.take();
+        let kubeconfig = self.config.kubeconfig.display();
+        match bootstrap::adopt_current(&self.config) {
+            Ok(None) => {}
+            Ok(Some(copy)) => tracing::info!(
+                %kubeconfig,
+                copy = %copy.display(),
+                "the kubeconfig held a certificate of its own; it now names the current one"
+            ),
+            Err(error) => {
+                if owed.is_none_or(|(_, told)| told != error) {
+                    tracing::warn!(
+                        %error,
+                        "the kubeconfig still holds a certificate that goes stale; trying again every {} s",
+                        KUBECONFIG_RETRY.as_secs()
+                    );
+                }
+                self.kubeconfig_owed = Some((self.now.monotonic.plus(KUBECONFIG_RETRY), error));
+            }
         }
     }
 
     /// The node's local time: only names files.
     pub(crate) fn local_time(&self) -> DateTime {
         let zone = jiff::tz::TimeZone::system();
-        zone.to_datetime(self.clock.wall())
+        zone.to_datetime(self.now.wall)
     }
-}
-
-/// Locks the cert dir, and makes a machine for each certificate wanted, the client's first.
-fn open_machines(config: &Config) -> Result<Vec<Machine>, StoreError> {
-    let cert_dir = CertDir::open(&config.cert_dir)?;
-    if cert_dir.is_volatile() == Some(true) {
-        tracing::warn!(
-            cert_dir = %config.cert_dir.display(),
-            "the cert dir is in memory only: certificates are lost at the next boot"
-        );
-    }
-    let mut machines = Vec::new();
-    if config.client {
-        let mut store = cert_dir.store(CLIENT_PREFIX);
-        if let Some((certificate, key)) = bootstrap::named_files(&config.kubeconfig) {
-            store = store.with_configured_pair(&certificate, &key);
-        }
-        machines.push(new_machine(config, Kind::Client, config.client_key, store));
-    }
-    if config.serving {
-        let store = cert_dir.store(SERVING_PREFIX);
-        machines.push(new_machine(
-            config,
-            Kind::Serving,
-            config.serving_key,
-            store,
-        ));
-    }
-    Ok(machines)
-}
-
-fn new_machine(
-    config: &Config,
-    kind: Kind,
-    algorithm: KeyAlgorithm,
-    store: impl CertStore + Send + 'static,
-) -> Machine {
-    let machine_config = machine_config(config, kind, algorithm);
-    let manner = Manner {
-        is_once: config.once,
-        is_without_renewal: !machine_config.renews,
-    };
-    tracing::info!(
-        manager = kind.as_str(),
-        node = config.node_name,
-        cert_dir = %config.cert_dir.display(),
-        "{}",
-        manner.undertaking()
-    );
-    Machine {
-        rotation: Rotation::new(machine_config, seed()),
-        store: Box::new(store),
-        keys: SystemKeySource(algorithm),
-        current: None,
-        last_accepted: None,
-        waiting: None,
-        teller: Teller::new(kind, manner),
-        last_failure: None,
-    }
-}
-
-/// What a kubelet asks for.
-fn machine_config(
-    config: &Config,
-    kind: Kind,
-    algorithm: KeyAlgorithm,
-) -> everleaf_rotation::Config {
-    let (signer, purpose, template) = match kind {
-        Kind::Client => (
-            SignerName::KUBE_APISERVER_CLIENT_KUBELET,
-            Usage::ClientAuth,
-            Some(identity::client_template(&config.node_name)),
-        ),
-        Kind::Serving => (SignerName::KUBELET_SERVING, Usage::ServerAuth, None),
-    };
-    let short = vec![Usage::DigitalSignature, purpose];
-    let long = vec![Usage::DigitalSignature, Usage::KeyEncipherment, purpose];
-    // Key encipherment means something for RSA keys only.
-    let (usages, usages_long) = match algorithm {
-        KeyAlgorithm::Rsa(_) => (long, Vec::new()),
-        _ => (short, long),
-    };
-    everleaf_rotation::Config {
-        kind,
-        signer_name: SignerName::new(signer),
-        template,
-        usages,
-        usages_long,
-        renews: kind == Kind::Serving || config.renews,
-        expiration_seconds: config.requested_seconds,
-    }
-}
-
-/// Jitter only: the standard library's own randomness is enough.
-fn seed() -> u64 {
-    std::hash::RandomState::new().build_hasher().finish()
 }

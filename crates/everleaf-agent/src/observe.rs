@@ -13,7 +13,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 /// What a process tells about itself.
 pub trait Observed: Send + Sync + 'static {
@@ -64,6 +64,55 @@ pub async fn serve(listener: TcpListener, observed: Arc<impl Observed>) {
     }
 }
 
+/// A listener that answers on a thread of its own until this is dropped.
+#[derive(Debug)]
+pub struct Listening {
+    thread: Option<std::thread::JoinHandle<()>>,
+    stop: Option<oneshot::Sender<()>>,
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // It is told to end, and panics in it were told by the runtime.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Serves on a thread of its own, so that what holds up the caller, as a slow disk does, holds up no answer.
+///
+/// # Errors
+/// No thread, or none that can wait for connections.
+pub fn serve_apart(
+    listener: std::net::TcpListener,
+    observed: Arc<impl Observed>,
+) -> std::io::Result<Listening> {
+    listener.set_nonblocking(true)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let (stop, stopped) = oneshot::channel::<()>();
+    let thread = std::thread::Builder::new()
+        .name("metrics".to_owned())
+        .spawn(move || {
+            runtime.block_on(async move {
+                match TcpListener::from_std(listener) {
+                    Ok(listener) => tokio::select! {
+                        () = serve(listener, observed) => {}
+                        _ = stopped => {}
+                    },
+                    Err(error) => tracing::error!(%error, "the metrics listener cannot be used"),
+                }
+            });
+        })?;
+    Ok(Listening {
+        thread: Some(thread),
+        stop: Some(stop),
+    })
+}
+
 async fn converse(stream: TcpStream, observed: Arc<impl Observed>) {
     let service = service_fn(move |request: Request<Incoming>| {
         let response = answer(request.method(), request.uri().path(), &*observed);
@@ -105,4 +154,43 @@ fn answer(method: &Method, path: &str, observed: &impl Observed) -> Response<Ful
     let content_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, content_type);
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    struct Well;
+
+    impl Observed for Well {
+        fn metrics_text(&self) -> String {
+            String::new()
+        }
+
+        fn check_ready(&self) -> Result<(), String> {
+            Ok(())
+        }
+    }
+
+    /// Nothing of the caller runs while it is asked, and nobody is asked once it is dropped.
+    #[test]
+    fn it_answers_while_its_owner_is_held_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let listening = serve_apart(listener, Arc::new(Well)).unwrap();
+        for _ in 0..2 {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream
+                .write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+                .unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        }
+        drop(listening);
+        TcpStream::connect(address).unwrap_err();
+    }
 }

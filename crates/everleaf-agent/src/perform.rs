@@ -10,8 +10,8 @@ use std::time::Duration;
 use everleaf_pki::request::digest_name;
 use everleaf_pki::{Credential, KeySource};
 use everleaf_rotation::{
-    AwaitOutcome, ConfirmOutcome, CredentialChoice, Effect, Event, Kind, Order, PendingRequest,
-    Refusal, RefusalClass, RequestName, Sources, StoreError, SubmitOutcome,
+    AwaitOutcome, ConfirmOutcome, CredentialChoice, CredentialVersion, Effect, Event, Order,
+    PendingRequest, Refusal, RefusalClass, RequestName, Sources, StoreError, SubmitOutcome,
 };
 use futures_util::future::{BoxFuture, FutureExt, abortable};
 
@@ -19,61 +19,63 @@ use crate::bootstrap;
 use crate::client::access::{Access, Identity, Presentable};
 use crate::csr_api::{self, Patience, Waiter};
 use crate::kubeconfig::Kubeconfig;
-use crate::node::{Machine, Node};
+use crate::managed::{Machine, MachineIndex};
+use crate::node::Node;
 
-/// An answer on its way to the machine of that kind; `None` when the wait was cancelled.
-pub(crate) type Answering = BoxFuture<'static, Option<(Kind, Event)>>;
+/// An answer on its way to a machine; `None` when the wait was cancelled.
+pub(crate) type Answering = BoxFuture<'static, Option<(MachineIndex, Event)>>;
 
 impl Node {
-    /// Carries out one effect of the machine of `kind`. Returns the answer if it is there already.
-    pub(crate) fn perform(&mut self, kind: Kind, effect: Effect) -> Option<Event> {
+    /// Carries out one effect of that machine. Returns the answer if it is there already.
+    pub(crate) fn perform(&mut self, at: MachineIndex, effect: Effect) -> Option<Event> {
         match effect {
-            Effect::Accept => Some(self.store_event(kind, |machine| {
+            Effect::Accept => Some(self.store_event(at, |machine| {
                 let deleted = machine.store.accept()?;
                 Ok(Event::Accepted { deleted })
             })),
-            Effect::AskVersion { credential } => self.ask_version(kind, credential),
+            Effect::AskVersion { credential } => self.ask_version(at, credential),
             Effect::Await {
                 pending,
                 credential,
                 silence_max,
-            } => self.await_verdict(kind, pending, credential, silence_max),
+            } => self.await_verdict(at, pending, credential, silence_max),
             Effect::CancelAwait => {
-                self.machine(kind).stop_waiting();
+                self.machine(at).stop_waiting();
                 None
             }
-            Effect::Confirm { credential } => self.confirm(kind, credential),
-            Effect::DiscardPending => Some(self.store_event(kind, |machine| {
+            Effect::Confirm { credential } => self.confirm(at, credential),
+            Effect::DiscardPending => Some(self.store_event(at, |machine| {
                 machine.store.discard_pending()?;
                 Ok(Event::Discarded)
             })),
             Effect::Install { chain } => {
                 let local = self.local_time();
-                Some(self.store_event(kind, |machine| {
+                Some(self.store_event(at, |machine| {
                     let credential = machine.store.install(&chain, local)?;
                     let leaf = credential.leaf().clone();
                     machine.current = Some(credential);
                     Ok(Event::Installed { leaf })
                 }))
             }
-            Effect::Load => Some(self.load(kind)),
-            Effect::Prepare(order) => Some(self.prepare(kind, order)),
+            Effect::Load => Some(self.load(at)),
+            Effect::Prepare(order) => Some(self.prepare(at, order)),
             Effect::Publish { .. } => {
-                self.publish(kind);
+                self.publish(at);
                 None
             }
             Effect::RecordPending(pending) => {
-                if let Err(error) = self.machine(kind).store.update_pending(&pending) {
+                let machine = self.machine(at);
+                if let Err(error) = machine.store.update_pending(&pending) {
                     // The name finds the object again.
                     tracing::debug!(
-                        manager = kind.as_str(),
+                        manager = machine.rotation.id().name(),
                         %error,
                         "the UID of the request was not recorded"
                     );
                 }
                 None
             }
-            Effect::Revert => Some(self.store_event(kind, |machine| {
+            Effect::Revert => Some(self.store_event(at, |machine| {
                 let credential = machine.store.revert()?;
                 let leaf = credential.leaf().clone();
                 machine.current = Some(Arc::clone(&credential));
@@ -83,31 +85,23 @@ impl Node {
             Effect::Submit {
                 pending,
                 credential,
-            } => self.submit(kind, pending, credential),
-            other => {
-                tracing::error!(
-                    manager = kind.as_str(),
-                    effect = ?other,
-                    "an effect that this agent does not know"
-                );
-                None
-            }
+            } => self.submit(at, pending, credential),
         }
     }
 
     fn store_event(
         &mut self,
-        kind: Kind,
+        at: MachineIndex,
         act: impl FnOnce(&mut Machine) -> Result<Event, StoreError>,
     ) -> Event {
-        act(self.machine(kind)).unwrap_or_else(Event::StoreFailed)
+        act(self.machine(at)).unwrap_or_else(Event::StoreFailed)
     }
 
-    fn load(&mut self, kind: Kind) -> Event {
+    fn load(&mut self, at: MachineIndex) -> Event {
         self.refresh_cluster();
-        let now = self.clock.wall();
-        let sources = self.sources(kind);
-        self.store_event(kind, |machine| {
+        let now = self.now.wall;
+        let sources = self.sources(at);
+        self.store_event(at, |machine| {
             let opened = machine.store.load(now)?;
             let loaded = opened.loaded(sources);
             machine.current = opened.current;
@@ -117,9 +111,9 @@ impl Node {
     }
 
     /// Makes a key and a request, and persists both before anything leaves the node.
-    fn prepare(&mut self, kind: Kind, order: Order) -> Event {
-        let created = self.clock.wall();
-        self.store_event(kind, |machine| {
+    fn prepare(&mut self, at: MachineIndex, order: Order) -> Event {
+        let created = self.now.wall;
+        self.store_event(at, |machine| {
             let key = machine.keys.generate().map_err(StoreError::Key)?;
             let request_pem = order
                 .template
@@ -146,12 +140,12 @@ impl Node {
 
     fn submit(
         &mut self,
-        kind: Kind,
+        at: MachineIndex,
         pending: PendingRequest,
         credential: CredentialChoice,
     ) -> Option<Event> {
         let name = pending.name.clone();
-        let access = match self.access(kind, credential) {
+        let access = match self.access(at, credential) {
             Ok(access) => access,
             Err(refusal) => {
                 let outcome = SubmitOutcome::Refused(refusal);
@@ -159,25 +153,25 @@ impl Node {
             }
         };
         let client = self.client.clone();
-        self.answer_later(kind, async move {
+        self.answer_later(at, async move {
             let outcome = csr_api::submit(&client, &access, &pending).await;
             Event::Submitted { name, outcome }
         })
     }
 
-    fn ask_version(&mut self, kind: Kind, credential: CredentialChoice) -> Option<Event> {
-        let Ok(access) = self.access(kind, credential) else {
+    fn ask_version(&mut self, at: MachineIndex, credential: CredentialChoice) -> Option<Event> {
+        let Ok(access) = self.access(at, credential) else {
             return Some(Event::VersionAnswered { minor: None });
         };
         let client = self.client.clone();
-        self.answer_later(kind, async move {
+        self.answer_later(at, async move {
             let minor = csr_api::server_minor(&client, &access).await;
             Event::VersionAnswered { minor }
         })
     }
 
-    fn confirm(&mut self, kind: Kind, credential: CredentialChoice) -> Option<Event> {
-        let access = match self.access(kind, credential) {
+    fn confirm(&mut self, at: MachineIndex, credential: CredentialChoice) -> Option<Event> {
+        let access = match self.access(at, credential) {
             Ok(access) => access,
             Err(refusal) => {
                 let outcome = ConfirmOutcome::Refused(refusal);
@@ -188,7 +182,7 @@ impl Node {
             }
         };
         let client = self.client.clone();
-        self.answer_later(kind, async move {
+        self.answer_later(at, async move {
             let outcome = csr_api::confirm(&client, &access).await;
             Event::ConfirmAnswered {
                 credential,
@@ -199,7 +193,7 @@ impl Node {
 
     fn await_verdict(
         &mut self,
-        kind: Kind,
+        at: MachineIndex,
         pending: PendingRequest,
         credential: CredentialChoice,
         silence_max: Option<Duration>,
@@ -208,7 +202,7 @@ impl Node {
         let waiter = if credential == CredentialChoice::ClientCredential {
             Waiter::Following(self.client_access.subscribe())
         } else {
-            match self.access(kind, credential) {
+            match self.access(at, credential) {
                 Ok(access) => Waiter::Fixed(access),
                 Err(refusal) => {
                     let outcome = AwaitOutcome::Refused(refusal);
@@ -222,35 +216,35 @@ impl Node {
             let outcome = csr_api::await_verdict(&client, waiter, &pending, &patience).await;
             Event::Awaited { name, outcome }
         });
-        let machine = self.machine(kind);
+        let machine = self.machine(at);
         machine.stop_waiting();
         machine.waiting = Some(handle);
         self.answers
-            .push(wait.map(move |event| Some((kind, event.ok()?))).boxed());
+            .push(wait.map(move |event| Some((at, event.ok()?))).boxed());
         None
     }
 
     fn answer_later(
         &mut self,
-        kind: Kind,
+        at: MachineIndex,
         answer: impl Future<Output = Event> + Send + 'static,
     ) -> Option<Event> {
         self.answers
-            .push(answer.map(move |event| Some((kind, event))).boxed());
+            .push(answer.map(move |event| Some((at, event))).boxed());
         None
     }
 
     /// Hands the current credential to whoever uses it.
-    fn publish(&mut self, kind: Kind) {
-        if kind == Kind::Serving {
+    fn publish(&mut self, at: MachineIndex) {
+        if !self.machine(at).is_nodes_own() {
             // Nothing in this process serves with it; the symlink is what others read.
             return;
         }
-        let access = match self.access(kind, CredentialChoice::Current) {
+        let access = match self.access(at, CredentialChoice::Current) {
             Ok(access) => access,
             Err(refusal) => {
                 tracing::error!(
-                    manager = kind.as_str(),
+                    manager = self.machine(at).rotation.id().name(),
                     error = %refusal.message,
                     "the new client certificate cannot be used"
                 );
@@ -260,25 +254,15 @@ impl Node {
         let closed = self.client.close_others(&access);
         self.metrics.record_closed("rotation", closed);
         self.client_access.send_replace(Some(access));
-        match bootstrap::adopt_current(&self.config) {
-            Ok(None) => {}
-            Ok(Some(copy)) => tracing::info!(
-                kubeconfig = %self.config.kubeconfig.display(),
-                copy = %copy.display(),
-                "the kubeconfig held a certificate of its own; it now names the current one"
-            ),
-            Err(error) => {
-                tracing::warn!(%error, "the kubeconfig still holds a certificate that goes stale")
-            }
-        }
+        self.adopt_current();
     }
 
     /// Server and identity for a choice. A credential that cannot be read is as good as refused:
     /// the machine then tries the next.
-    fn access(&mut self, kind: Kind, choice: CredentialChoice) -> Result<Access, Refusal> {
-        self.find_access(kind, choice).map_err(|what| {
+    fn access(&mut self, at: MachineIndex, choice: CredentialChoice) -> Result<Access, Refusal> {
+        self.find_access(at, choice).map_err(|what| {
             tracing::warn!(
-                manager = kind.as_str(),
+                manager = self.machine(at).rotation.id().name(),
                 credential = choice.as_str(),
                 error = %what,
                 "a credential cannot be used"
@@ -291,14 +275,18 @@ impl Node {
         })
     }
 
-    fn find_access(&mut self, kind: Kind, choice: CredentialChoice) -> Result<Access, String> {
+    fn find_access(
+        &mut self,
+        at: MachineIndex,
+        choice: CredentialChoice,
+    ) -> Result<Access, String> {
         match choice {
             CredentialChoice::Current => {
-                let credential = self.machine(kind).current.clone();
+                let credential = self.machine(at).current.clone();
                 self.presenting(credential)
             }
             CredentialChoice::LastAccepted => {
-                let credential = self.machine(kind).last_accepted.clone();
+                let credential = self.machine(at).last_accepted.clone();
                 self.presenting(credential)
             }
             CredentialChoice::Kubeconfig => self.kubeconfig_access(),
@@ -346,17 +334,44 @@ impl Node {
     }
 
     /// Which credentials exist outside the store of that machine.
-    pub(crate) fn sources(&self, kind: Kind) -> Sources {
-        match kind {
-            Kind::Client => Sources {
-                kubeconfig: self.kubeconfig_access().is_ok(),
-                bootstrap: self.bootstrap_access().is_ok(),
-                client: false,
-            },
-            Kind::Serving => Sources {
-                client: self.client_access.borrow().is_some(),
-                ..Sources::default()
-            },
+    pub(crate) fn sources(&mut self, at: MachineIndex) -> Sources {
+        if self.machine(at).rotation.id().renews_itself() {
+            let (kubeconfig, bootstrap) = (self.kubeconfig_access(), self.bootstrap_access());
+            return Sources {
+                kubeconfig: self.versions.kubeconfig.of(kubeconfig.ok()),
+                bootstrap: self.versions.bootstrap.of(bootstrap.ok()),
+                client: None,
+            };
         }
+        let client = self.client_access.borrow().clone();
+        Sources {
+            client: self.versions.client.of(client),
+            ..Sources::default()
+        }
+    }
+}
+
+/// What the credentials outside the stores were last, to see when they are replaced.
+#[derive(Debug, Default)]
+pub(crate) struct Versions {
+    kubeconfig: Version,
+    bootstrap: Version,
+    client: Version,
+}
+
+#[derive(Debug, Default)]
+struct Version {
+    last: Option<Access>,
+    number: u64,
+}
+
+impl Version {
+    /// The number of what is there now.
+    fn of(&mut self, access: Option<Access>) -> Option<CredentialVersion> {
+        if self.last != access {
+            self.last = access;
+            self.number += 1;
+        }
+        self.last.as_ref().map(|_| CredentialVersion(self.number))
     }
 }

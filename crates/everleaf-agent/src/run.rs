@@ -5,14 +5,13 @@
 
 use std::sync::Arc;
 
-use everleaf_rotation::{Kind, Notice};
+use everleaf_rotation::{CertificateId, Notice};
 use futures_util::StreamExt;
-use tokio::net::TcpListener;
 
 use crate::clock::{Clock, nap};
 use crate::config::Config;
 use crate::metrics::Scraped;
-use crate::node::Node;
+use crate::node::{News, Node};
 use crate::observe;
 
 /// Why an agent ended in good order.
@@ -47,10 +46,10 @@ pub enum AgentError {
         source: std::io::Error,
     },
     /// `--once`: what was due could not be done.
-    #[error("the {kind} certificate could not be renewed: {reason}")]
+    #[error("the {name} certificate could not be renewed: {reason}")]
     NotDone {
-        /// `client` or `serving`.
-        kind: &'static str,
+        /// Which.
+        name: String,
         /// The last failure.
         reason: String,
     },
@@ -69,7 +68,7 @@ pub async fn run(
     run_with(config, clock, shutdown, |_, _| {}).await
 }
 
-/// Like [`run()`], and tells `observer` every notice of either machine, after it was logged.
+/// Like [`run()`], and tells `observer` every notice of each certificate, after it was logged.
 ///
 /// # Errors
 /// As [`run()`].
@@ -77,27 +76,31 @@ pub async fn run_with(
     config: Config,
     clock: Arc<dyn Clock>,
     shutdown: impl Future<Output = ()> + Send,
-    observer: impl FnMut(Kind, &Notice) + Send + 'static,
+    observer: impl FnMut(&CertificateId, &Notice) + Send + 'static,
 ) -> Result<Outcome, AgentError> {
-    let listener = match config.metrics_bind_address {
-        None => None,
-        Some(address) => Some(
-            TcpListener::bind(address)
-                .await
-                .map_err(|source| AgentError::Metrics { address, source })?,
-        ),
-    };
-    let mut node = Node::start(config, Arc::clone(&clock), Box::new(observer))?;
-    let metrics = Arc::clone(&node.metrics);
+    let bound = config.metrics_bind_address.map(|address| {
+        std::net::TcpListener::bind(address)
+            .map_err(|source| AgentError::Metrics { address, source })
+    });
+    let listener = bound.transpose()?;
+    let mut node = Node::start(config, &clock, Box::new(observer))?;
+    let _listening = listener
+        .map(|listener| {
+            let address = listener.local_addr().ok();
+            let metrics = Arc::clone(&node.metrics);
+            let scraped = Scraped {
+                metrics,
+                clock: Arc::clone(&clock),
+            };
+            observe::serve_apart(listener, Arc::new(scraped)).map_err(|source| {
+                let address = address.unwrap_or_else(|| ([0, 0, 0, 0], 0).into());
+                AgentError::Metrics { address, source }
+            })
+        })
+        .transpose()?;
     let mut clock_set = clock.listen();
-    let scrapes = async {
-        match listener {
-            Some(listener) => observe::serve(listener, Arc::new(Scraped { metrics, clock })).await,
-            None => std::future::pending().await,
-        }
-    };
-    tokio::pin!(shutdown, scrapes);
-    node.turn();
+    tokio::pin!(shutdown);
+    node.turn(clock.now(), News::Time);
     loop {
         if let Some(outcome) = node.outcome()? {
             return Ok(outcome);
@@ -106,21 +109,18 @@ pub async fn run_with(
         let Node {
             answers, addresses, ..
         } = &mut node;
-        tokio::select! {
+        let news = tokio::select! {
             () = &mut shutdown => {
                 tracing::debug!("requests under way are taken up again at the next start");
                 return Ok(Outcome::Stopped);
             }
             Some(answer) = answers.next(), if !answers.is_empty() => {
-                if let Some((kind, event)) = answer {
-                    node.deliver(kind, event);
-                }
+                News::Answer(answer.map(Box::new))
             }
-            looked = addresses.looked() => node.take_addresses(looked),
-            () = nap(span, &mut clock_set) => {}
-            () = &mut scrapes => {}
-        }
-        node.turn();
+            looked = addresses.looked() => News::Looked(looked),
+            () = nap(span, &mut clock_set) => News::Time,
+        };
+        node.turn(clock.now(), news);
     }
 }
 

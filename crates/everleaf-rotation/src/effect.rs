@@ -81,7 +81,6 @@ pub struct Order {
 
 /// Something to be carried out by the embedder. The module's table says what answers it.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub enum Effect {
     /// The server accepted the current credential: record that in the store, then prune older files.
     Accept,

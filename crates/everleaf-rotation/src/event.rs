@@ -87,16 +87,20 @@ pub struct Loaded {
     pub sources: Sources,
 }
 
+/// A number for a credential, of which it tells nothing else: another one as soon as the credential is another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CredentialVersion(pub u64);
+
 /// Which credentials exist outside this machine's store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sources {
-    /// The kubeconfig holds a credential of its own (inline or token), usable for this node. False
+    /// The kubeconfig holds a credential of its own (inline or token), usable for this node. None
     /// when it names the store's `current` file, which is no further credential.
-    pub kubeconfig: bool,
+    pub kubeconfig: Option<CredentialVersion>,
     /// The bootstrap kubeconfig exists and can be read.
-    pub bootstrap: bool,
-    /// For a serving certificate: the client machine holds a credential.
-    pub client: bool,
+    pub bootstrap: Option<CredentialVersion>,
+    /// For a certificate that another one renews: that one.
+    pub client: Option<CredentialVersion>,
 }
 
 /// Why the server did not do what it was asked, sorted by what helps.

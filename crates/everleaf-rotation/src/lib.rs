@@ -17,6 +17,7 @@
 //! ```
 
 pub mod backoff;
+pub mod certificate;
 pub mod deadline;
 pub mod effect;
 pub mod event;
@@ -28,15 +29,16 @@ pub mod startup;
 pub mod store;
 pub mod time;
 
+pub use certificate::{CertificateId, RenewedBy};
 pub use deadline::rotation_deadline;
 pub use effect::{CredentialChoice, Effect, Order};
 pub use event::{
-    AwaitOutcome, ConfirmOutcome, Event, ExistingRequest, Loaded, Refusal, RefusalClass, Sources,
-    SubmitOutcome,
+    AwaitOutcome, ConfirmOutcome, CredentialVersion, Event, ExistingRequest, Loaded, Refusal,
+    RefusalClass, Sources, SubmitOutcome,
 };
 pub use notice::{Notice, Severity};
 pub use overdue::{Overdue, overdue};
-pub use rotation::{Config, Kind, Phase, Rotation};
+pub use rotation::{Config, Phase, Rotation};
 pub use standing::Standing;
 pub use store::{CertStore, Finding, Opened, PendingRequest, RequestName, RequestUid, StoreError};
 pub use time::{Monotonic, NAP_MAX, Now, Wake};

@@ -24,6 +24,7 @@ mod verdict;
 mod tests;
 
 use crate::backoff::Generator;
+use crate::certificate::CertificateId;
 use crate::deadline::rotation_deadline;
 use crate::effect::{CredentialChoice, Effect};
 use crate::event::{Event, Sources};
@@ -54,30 +55,11 @@ pub const TEMPLATE_DEBOUNCE: Duration = Duration::from_secs(10);
 /// of the clock.
 pub const CLOCK_STEP_MIN: Duration = Duration::from_secs(5);
 
-/// What a certificate is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    /// The node toward the API server: its own credential authenticates its renewal.
-    Client,
-    /// The node's own TLS server: the client certificate authenticates its requests.
-    Serving,
-}
-
-impl Kind {
-    /// `client` or `serving`, as in log fields and metric labels.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Client => "client",
-            Self::Serving => "serving",
-        }
-    }
-}
-
 /// What one machine keeps renewed.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// What the certificate is for.
-    pub kind: Kind,
+    /// Which certificate.
+    pub id: CertificateId,
     /// Who should sign.
     pub signer_name: SignerName,
     /// Subject and SANs wanted at start; `None` when not known yet. Later changes come as
@@ -292,9 +274,9 @@ impl Rotation {
         (self.wake != Wake::default()).then_some(self.wake)
     }
 
-    /// What the certificate is for.
-    pub fn kind(&self) -> Kind {
-        self.config.kind
+    /// Which certificate it keeps.
+    pub fn id(&self) -> &CertificateId {
+        &self.config.id
     }
 
     /// What the machine is doing.

@@ -4,16 +4,16 @@
 //! is no other path. It knows no time: gates such as back-off, spacing and
 //! the request limit are the machine's.
 
+use crate::certificate::RenewedBy;
 use crate::effect::CredentialChoice;
 use crate::notice::{Block, Cause, StuckReason};
-use crate::rotation::Kind;
 use crate::standing::Standing;
 
 /// What the store, the clock, the server and the embedder say, reduced to what matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Situation {
-    /// What the certificate is for.
-    pub kind: Kind,
+    /// Whose certificate authenticates the requests for this one.
+    pub renewed_by: RenewedBy,
     /// Standing of the current credential by our clock.
     pub standing: Standing,
     /// The current leaf lacks something that the template wants.
@@ -82,10 +82,12 @@ pub fn first_step(situation: &Situation) -> FirstStep {
         }
     }
     let Some(credential) = situation.credential else {
-        return match situation.kind {
-            Kind::Serving => FirstStep::Block(Block::NoClientCredential),
-            Kind::Client if situation.any_credential => FirstStep::Stuck(StuckReason::AllRefused),
-            Kind::Client => FirstStep::Stuck(StuckReason::NoCredential),
+        return match situation.renewed_by {
+            RenewedBy::Another => FirstStep::Block(Block::NoClientCredential),
+            RenewedBy::Itself if situation.any_credential => {
+                FirstStep::Stuck(StuckReason::AllRefused)
+            }
+            RenewedBy::Itself => FirstStep::Stuck(StuckReason::NoCredential),
         };
     };
     match (situation.pending, cause) {
@@ -118,7 +120,7 @@ mod tests {
 
     /// A client that holds a fresh certificate and nothing else.
     const SETTLED: Situation = Situation {
-        kind: Kind::Client,
+        renewed_by: RenewedBy::Itself,
         standing: Fresh,
         lacks_wanted: false,
         is_refused: false,
@@ -301,7 +303,7 @@ mod tests {
     #[test]
     fn a_serving_machine_waits_for_the_client_certificate() {
         let serving = Situation {
-            kind: Kind::Serving,
+            renewed_by: RenewedBy::Another,
             credential: None,
             ..NEW
         };

@@ -14,8 +14,8 @@ use everleaf_pki::{
 };
 use everleaf_rotation::store::memory::MemoryStore;
 use everleaf_rotation::{
-    CertStore, Config, CredentialChoice, Effect, Event, Kind, Notice, Now, Order, PendingRequest,
-    RequestName, Rotation, Sources, StoreError, Wake,
+    CertStore, CertificateId, Config, CredentialChoice, CredentialVersion, Effect, Event, Notice,
+    Now, Order, PendingRequest, RequestName, Rotation, Sources, StoreError, Wake,
 };
 use jiff::tz::Offset;
 use std::sync::Arc;
@@ -100,7 +100,7 @@ impl Node {
             organizations: vec!["system:nodes".to_owned()],
         };
         let config = Config {
-            kind: Kind::Client,
+            id: CertificateId::kubelet_client(),
             signer_name: SignerName::new(SignerName::KUBE_APISERVER_CLIENT_KUBELET),
             template: Some(Template {
                 subject,
@@ -215,7 +215,7 @@ impl Node {
             }
             Effect::Load => self.store.load(now.wall).map(|opened| {
                 let sources = Sources {
-                    bootstrap: true,
+                    bootstrap: Some(CredentialVersion(1)),
                     ..Sources::default()
                 };
                 let loaded = opened.loaded(sources);

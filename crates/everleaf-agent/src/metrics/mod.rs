@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use everleaf_rotation::notice::LeafSummary;
 use everleaf_rotation::overdue::{Dates, Waiting};
-use everleaf_rotation::{Kind, Notice, Overdue, RefusalClass, overdue};
+use everleaf_rotation::{CertificateId, Notice, Overdue, RefusalClass, overdue};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::Clock;
@@ -50,16 +50,14 @@ impl Observed for Scraped {
     }
 }
 
-/// Counts of both machines, written by the loop and read by scrapes.
+/// Counts of all machines, written by the loop and read by scrapes.
 #[derive(Debug)]
 pub(crate) struct Metrics(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
-    /// Somebody else keeps the client certificate.
-    is_without_client: bool,
-    client: Certificate,
-    serving: Certificate,
+    /// Those of a kubelet are always there.
+    certificates: BTreeMap<CertificateId, Certificate>,
     clock_steps: u64,
     connections_closed: BTreeMap<&'static str, u64>,
 }
@@ -67,6 +65,8 @@ struct State {
 /// What is known of one certificate.
 #[derive(Debug)]
 struct Certificate {
+    /// This agent keeps it; otherwise somebody else does, or nobody.
+    is_managed: bool,
     leaf: Option<Dates>,
     request: Option<Waiting>,
     rotation_seconds: Histogram,
@@ -81,6 +81,7 @@ struct Certificate {
 impl Default for Certificate {
     fn default() -> Self {
         Self {
+            is_managed: false,
             leaf: None,
             request: None,
             rotation_seconds: Histogram::new(ROTATION_SECONDS),
@@ -95,11 +96,21 @@ impl Default for Certificate {
 }
 
 impl Metrics {
-    pub(crate) fn new() -> Self {
+    /// For an agent that keeps these certificates.
+    pub(crate) fn new<'a>(managed: impl IntoIterator<Item = &'a CertificateId>) -> Self {
+        let kubelets = [
+            CertificateId::kubelet_client(),
+            CertificateId::kubelet_serving(),
+        ];
+        let mut certificates: BTreeMap<_, Certificate> = kubelets
+            .into_iter()
+            .map(|id| (id, Certificate::default()))
+            .collect();
+        for id in managed {
+            certificates.entry(id.clone()).or_default().is_managed = true;
+        }
         Self(Mutex::new(State {
-            is_without_client: false,
-            client: Certificate::default(),
-            serving: Certificate::default(),
+            certificates,
             clock_steps: 0,
             connections_closed: BTreeMap::new(),
         }))
@@ -111,8 +122,8 @@ impl Metrics {
     }
 
     /// Counts what a machine told.
-    pub(crate) fn record(&self, kind: Kind, notice: &Notice) {
-        self.lock().certificate(kind).record(notice);
+    pub(crate) fn record(&self, id: &CertificateId, notice: &Notice) {
+        self.lock().certificate(id).record(notice);
     }
 
     /// Counts a step of the wall clock.
@@ -127,18 +138,13 @@ impl Metrics {
     }
 
     /// Whether the last request of a machine showed a working API server.
-    pub(crate) fn set_server_healthy(&self, kind: Kind, is_healthy: bool) {
-        self.lock().certificate(kind).is_server_healthy = is_healthy;
-    }
-
-    /// The client certificate is none of this process's business.
-    pub(crate) fn go_without_client(&self) {
-        self.lock().is_without_client = true;
+    pub(crate) fn set_server_healthy(&self, id: &CertificateId, is_healthy: bool) {
+        self.lock().certificate(id).is_server_healthy = is_healthy;
     }
 
     /// The request that a machine waits for, if the server has it.
-    pub(crate) fn set_request(&self, kind: Kind, request: Option<Waiting>) {
-        self.lock().certificate(kind).request = request;
+    pub(crate) fn set_request(&self, id: &CertificateId, request: Option<Waiting>) {
+        self.lock().certificate(id).request = request;
     }
 
     /// Whether the node's certificates are good at `now`, and their successors come in time; else what is wrong.
@@ -147,18 +153,17 @@ impl Metrics {
     /// a serving certificate works. It is in [`remark`](Self::remark).
     pub(crate) fn check_ready(&self, now: Timestamp) -> Result<(), String> {
         let state = self.lock();
-        let client = match state.client.overdue(now) {
-            Some(overdue) => Some(words_of(Kind::Client, &overdue)),
-            None if state.client.leaf.is_none() && !state.is_without_client => {
-                Some("no client certificate yet".to_owned())
+        let reasons = state.certificates.iter().filter_map(|(id, certificate)| {
+            match certificate.overdue(now) {
+                Some(Overdue::First(_)) if !id.renews_itself() => None,
+                Some(overdue) => Some(words_of(id, &overdue)),
+                None => {
+                    let is_missing = certificate.is_managed && certificate.leaf.is_none();
+                    (is_missing && id.renews_itself()).then(|| format!("no {id} certificate yet"))
+                }
             }
-            None => None,
-        };
-        let serving = match state.serving.overdue(now) {
-            None | Some(Overdue::First(_)) => None,
-            Some(overdue) => Some(words_of(Kind::Serving, &overdue)),
-        };
-        let reasons: Vec<_> = client.into_iter().chain(serving).collect();
+        });
+        let reasons: Vec<_> = reasons.collect();
         if reasons.is_empty() {
             Ok(())
         } else {
@@ -168,8 +173,13 @@ impl Metrics {
 
     /// What to know of an agent that is ready.
     pub(crate) fn remark(&self, now: Timestamp) -> Option<String> {
-        let overdue = self.lock().serving.overdue(now)?;
-        Some(words_of(Kind::Serving, &overdue))
+        let state = self.lock();
+        let overdue = state.certificates.iter().filter_map(|(id, certificate)| {
+            let overdue = certificate.overdue(now)?;
+            Some(words_of(id, &overdue))
+        });
+        let all: Vec<_> = overdue.collect();
+        (!all.is_empty()).then(|| all.join("; "))
     }
 
     /// Everything in the Prometheus text format (0.0.4), as of `now`.
@@ -187,15 +197,18 @@ impl Metrics {
 }
 
 impl State {
-    fn certificate(&mut self, kind: Kind) -> &mut Certificate {
-        match kind {
-            Kind::Client => &mut self.client,
-            Kind::Serving => &mut self.serving,
-        }
+    fn certificate(&mut self, id: &CertificateId) -> &mut Certificate {
+        self.certificates.entry(id.clone()).or_default()
     }
 
-    fn each(&self) -> [(&'static str, &Certificate); 2] {
-        [("client", &self.client), ("serving", &self.serving)]
+    fn each(&self) -> impl Iterator<Item = (&str, &Certificate)> {
+        let certificates = self.certificates.iter();
+        certificates.map(|(id, certificate)| (id.name(), certificate))
+    }
+
+    /// One of a kubelet's two, which have names of their own.
+    fn kubelets(&self, id: &CertificateId) -> &Certificate {
+        &self.certificates[id]
     }
 }
 
@@ -289,16 +302,18 @@ fn reason(class: &RefusalClass) -> &'static str {
 }
 
 fn kubelet_names(text: &mut Text, state: &State, now: Timestamp) {
+    let client = state.kubelets(&CertificateId::kubelet_client());
+    let serving = state.kubelets(&CertificateId::kubelet_serving());
     for (name, what, certificate) in [
         (
             "kubelet_certificate_manager_client_ttl_seconds",
             "client",
-            &state.client,
+            client,
         ),
         (
             "kubelet_certificate_manager_server_ttl_seconds",
             "serving",
-            &state.serving,
+            serving,
         ),
     ] {
         text.family(
@@ -314,13 +329,9 @@ fn kubelet_names(text: &mut Text, state: &State, now: Timestamp) {
         (
             "kubelet_certificate_manager_client_expiration_renew_errors",
             "client",
-            &state.client,
+            client,
         ),
-        (
-            "kubelet_server_expiration_renew_errors",
-            "serving",
-            &state.serving,
-        ),
+        ("kubelet_server_expiration_renew_errors", "serving", serving),
     ] {
         let help = format!("Attempts to rotate the {what} certificate that failed.");
         text.family(name, "counter", &help);
@@ -332,7 +343,7 @@ fn kubelet_names(text: &mut Text, state: &State, now: Timestamp) {
         "histogram",
         "Age of a serving certificate when it was replaced.",
     );
-    text.histogram(name, &[], &state.serving.rotation_seconds);
+    text.histogram(name, &[], &serving.rotation_seconds);
 }
 
 fn dates(text: &mut Text, state: &State) {

@@ -32,9 +32,16 @@ fn value(metrics: &Metrics, now: Timestamp, series: &str) -> Option<String> {
 }
 
 /// Before, at and after expiry (E13), and before there is anything.
+fn of_kubelet() -> Metrics {
+    Metrics::new([
+        &CertificateId::kubelet_client(),
+        &CertificateId::kubelet_serving(),
+    ])
+}
+
 #[test]
 fn the_ttl_is_infinite_then_counts_down_and_goes_on() {
-    let metrics = Metrics::new();
+    let metrics = of_kubelet();
     let ttl = |now| {
         value(
             &metrics,
@@ -43,13 +50,16 @@ fn the_ttl_is_infinite_then_counts_down_and_goes_on() {
         )
     };
     assert_eq!(ttl(at(0)).as_deref(), Some("+Inf"));
-    metrics.record(Kind::Client, &installed(None));
+    metrics.record(&CertificateId::kubelet_client(), &installed(None));
     for (now, expected) in [(0, "100"), (99, "1"), (100, "0"), (130, "-30")] {
         assert_eq!(ttl(at(now)).as_deref(), Some(expected), "at {now}");
     }
     let half = at(99) + SignedDuration::from_millis(500);
     assert_eq!(ttl(half).as_deref(), Some("0"), "truncated toward zero");
-    metrics.record(Kind::Client, &Notice::Reverted { leaf: leaf(0, 50) });
+    metrics.record(
+        &CertificateId::kubelet_client(),
+        &Notice::Reverted { leaf: leaf(0, 50) },
+    );
     assert_eq!(
         ttl(at(0)).as_deref(),
         Some("50"),
@@ -61,7 +71,7 @@ fn the_ttl_is_infinite_then_counts_down_and_goes_on() {
 
 #[test]
 fn failed_attempts_count_under_the_kubelets_names_and_ours() {
-    let metrics = Metrics::new();
+    let metrics = of_kubelet();
     let failed = |class| Notice::Failed {
         step: FailedStep::Submit,
         class,
@@ -69,9 +79,12 @@ fn failed_attempts_count_under_the_kubelets_names_and_ours() {
         failures: 1,
         wait: std::time::Duration::ZERO,
     };
-    metrics.record(Kind::Client, &failed(Some(RefusalClass::Unreachable)));
-    metrics.record(Kind::Client, &failed(None));
-    metrics.record(Kind::Serving, &failed(None));
+    metrics.record(
+        &CertificateId::kubelet_client(),
+        &failed(Some(RefusalClass::Unreachable)),
+    );
+    metrics.record(&CertificateId::kubelet_client(), &failed(None));
+    metrics.record(&CertificateId::kubelet_serving(), &failed(None));
     let count = |series: &str| value(&metrics, at(0), series).unwrap();
     assert_eq!(
         count("kubelet_certificate_manager_client_expiration_renew_errors"),
@@ -90,15 +103,18 @@ fn failed_attempts_count_under_the_kubelets_names_and_ours() {
 /// Upstream case 44: the age of what was replaced, once per replacement, never for the first.
 #[test]
 fn replaced_serving_certificates_are_aged() {
-    let metrics = Metrics::new();
+    let metrics = of_kubelet();
     let name = "kubelet_certificate_manager_server_rotation_seconds";
     let count = |series: &str| value(&metrics, at(0), &format!("{name}{series}")).unwrap();
-    metrics.record(Kind::Serving, &installed(None));
+    metrics.record(&CertificateId::kubelet_serving(), &installed(None));
     assert_eq!(count("_count"), "0");
-    metrics.record(Kind::Serving, &installed(Some(60)));
-    metrics.record(Kind::Serving, &installed(Some(90_000)));
-    metrics.record(Kind::Serving, &installed(Some(200_000_000)));
-    metrics.record(Kind::Client, &installed(Some(60)));
+    metrics.record(&CertificateId::kubelet_serving(), &installed(Some(60)));
+    metrics.record(&CertificateId::kubelet_serving(), &installed(Some(90_000)));
+    metrics.record(
+        &CertificateId::kubelet_serving(),
+        &installed(Some(200_000_000)),
+    );
+    metrics.record(&CertificateId::kubelet_client(), &installed(Some(60)));
     for (series, expected) in [
         (r#"_bucket{le="60"}"#, "1"),
         (r#"_bucket{le="86400"}"#, "1"),
@@ -114,7 +130,7 @@ fn replaced_serving_certificates_are_aged() {
 
 #[test]
 fn what_blocks_a_request_is_visible_while_it_does() {
-    let metrics = Metrics::new();
+    let metrics = of_kubelet();
     let series = |reason: &str| {
         let labels = format!(r#"{{kind="serving",reason="{reason}"}}"#);
         value(
@@ -125,27 +141,36 @@ fn what_blocks_a_request_is_visible_while_it_does() {
     };
     assert_eq!(series("no_template"), None);
     let block = Block::NoTemplate;
-    metrics.record(Kind::Serving, &Notice::Blocked { block, wait: None });
+    metrics.record(
+        &CertificateId::kubelet_serving(),
+        &Notice::Blocked { block, wait: None },
+    );
     assert_eq!(series("no_template").as_deref(), Some("1"));
-    metrics.record(Kind::Serving, &Notice::Unblocked { block });
+    metrics.record(
+        &CertificateId::kubelet_serving(),
+        &Notice::Unblocked { block },
+    );
     assert_eq!(series("no_template").as_deref(), Some("0"));
     let name = RequestName::new("r");
     metrics.record(
-        Kind::Serving,
+        &CertificateId::kubelet_serving(),
         &Notice::RequestUndecided { name: name.clone() },
     );
     assert_eq!(series("unapproved").as_deref(), Some("1"));
     let after = SignedDuration::from_secs(3);
     let leaf = leaf(0, 100);
-    metrics.record(Kind::Serving, &Notice::Issued { name, leaf, after });
+    metrics.record(
+        &CertificateId::kubelet_serving(),
+        &Notice::Issued { name, leaf, after },
+    );
     assert_eq!(series("unapproved").as_deref(), Some("0"));
 }
 
 #[test]
 fn readiness_follows_the_client_certificate() {
-    let metrics = Metrics::new();
+    let metrics = of_kubelet();
     assert!(metrics.check_ready(at(0)).is_err());
-    metrics.record(Kind::Client, &installed(None));
+    metrics.record(&CertificateId::kubelet_client(), &installed(None));
     assert_eq!(metrics.check_ready(at(100)), Ok(()));
     assert!(metrics.check_ready(at(101)).is_err());
 }
@@ -159,8 +184,7 @@ fn waiting(name: &str, since: i64) -> Option<Waiting> {
 
 #[test]
 fn a_serving_certificate_that_ends_while_its_request_waits_is_not_ready() {
-    let metrics = Metrics::new();
-    metrics.go_without_client();
+    let metrics = Metrics::new([&CertificateId::kubelet_serving()]);
     assert_eq!(metrics.check_ready(at(0)), Ok(()), "somebody else's client");
     let overdue = |now, reason: &str| {
         let labels = format!(r#"{{kind="serving",reason="{reason}"}}"#);
@@ -168,7 +192,7 @@ fn a_serving_certificate_that_ends_while_its_request_waits_is_not_ready() {
         value(&metrics, at(now), &series).unwrap()
     };
     // None yet: a person's turn, and the node works.
-    metrics.set_request(Kind::Serving, waiting("first", 0));
+    metrics.set_request(&CertificateId::kubelet_serving(), waiting("first", 0));
     assert_eq!(metrics.remark(at(299)), None);
     assert_eq!(metrics.check_ready(at(300)), Ok(()));
     let remark = metrics.remark(at(300)).unwrap();
@@ -183,8 +207,8 @@ fn a_serving_certificate_that_ends_while_its_request_waits_is_not_ready() {
         replaced: None,
         leaf,
     };
-    metrics.record(Kind::Serving, &installed);
-    metrics.set_request(Kind::Serving, waiting("next", 690));
+    metrics.record(&CertificateId::kubelet_serving(), &installed);
+    metrics.set_request(&CertificateId::kubelet_serving(), waiting("next", 690));
     assert_eq!(metrics.check_ready(at(989)), Ok(()));
     let error = metrics.check_ready(at(990)).unwrap_err();
     assert!(
@@ -211,30 +235,30 @@ fn a_serving_certificate_that_ends_while_its_request_waits_is_not_ready() {
 
 #[test]
 fn a_client_certificate_whose_renewal_waits_is_not_ready() {
-    let metrics = Metrics::new();
+    let metrics = of_kubelet();
     let leaf = leaf(0, 1000);
     let installed = Notice::Installed {
         replaced: None,
         leaf,
     };
-    metrics.record(Kind::Client, &installed);
-    metrics.set_request(Kind::Client, waiting("next", 600));
+    metrics.record(&CertificateId::kubelet_client(), &installed);
+    metrics.set_request(&CertificateId::kubelet_client(), waiting("next", 600));
     assert_eq!(metrics.check_ready(at(989)), Ok(()));
     let error = metrics.check_ready(at(990)).unwrap_err();
     assert!(
         error.contains("the next client certificate waits"),
         "{error}"
     );
-    metrics.set_request(Kind::Client, None);
+    metrics.set_request(&CertificateId::kubelet_client(), None);
     assert_eq!(metrics.check_ready(at(990)), Ok(()));
 }
 
 #[test]
 fn the_text_has_one_type_per_family_and_no_object_names() {
-    let metrics = Metrics::new();
-    metrics.record(Kind::Client, &installed(Some(60)));
+    let metrics = of_kubelet();
+    metrics.record(&CertificateId::kubelet_client(), &installed(Some(60)));
     metrics.record(
-        Kind::Client,
+        &CertificateId::kubelet_client(),
         &Notice::RequestSubmitted {
             name: RequestName::new("node-csr-secretive"),
             uid: RequestUid::new("uid"),
@@ -275,7 +299,7 @@ async fn the_listener_answers_each_path() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let metrics = Arc::new(Metrics::new());
+    let metrics = Arc::new(of_kubelet());
     let clock = Arc::new(SystemClock::new());
     let server = tokio::spawn(crate::observe::serve(
         listener,

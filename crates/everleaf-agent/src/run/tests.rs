@@ -17,6 +17,7 @@ use crate::testing::api::{Api, CLIENT_SIGNER};
 use crate::testing::{Seen, Server, TestClock, hours, with_file, with_inline, with_token};
 
 mod exec;
+mod kubeconfig;
 mod serving;
 
 use serving::serving;
@@ -34,7 +35,7 @@ struct World {
 
 /// A running agent and what it told.
 struct Agent {
-    notices: mpsc::UnboundedReceiver<(Kind, Notice)>,
+    notices: mpsc::UnboundedReceiver<(CertificateId, Notice)>,
     stop: oneshot::Sender<()>,
     task: tokio::task::JoinHandle<Result<Outcome, AgentError>>,
 }
@@ -74,8 +75,8 @@ impl World {
         let shutdown = async move {
             let _ = stopped.await;
         };
-        let observer = move |kind, notice: &Notice| {
-            let _ = tell.send((kind, notice.clone()));
+        let observer = move |id: &CertificateId, notice: &Notice| {
+            let _ = tell.send((id.clone(), notice.clone()));
         };
         let task = tokio::spawn(run_with(config, clock, shutdown, observer));
         Agent {
@@ -116,15 +117,15 @@ impl World {
 
 impl Agent {
     /// Waits for a notice; returns it and everything told before it.
-    async fn until(&mut self, wanted: impl Fn(Kind, &Notice) -> bool) -> Vec<Notice> {
+    async fn until(&mut self, wanted: impl Fn(&CertificateId, &Notice) -> bool) -> Vec<Notice> {
         let mut before = Vec::new();
         loop {
             let next = tokio::time::timeout(PATIENCE, self.notices.recv()).await;
-            let Ok(Some((kind, notice))) = next else {
+            let Ok(Some((id, notice))) = next else {
                 panic!("the agent went silent; it told {before:#?}");
             };
             before.push(notice);
-            if before.last().is_some_and(|notice| wanted(kind, notice)) {
+            if before.last().is_some_and(|notice| wanted(&id, notice)) {
                 return before;
             }
         }
@@ -133,15 +134,11 @@ impl Agent {
     /// Until the server accepted a client certificate and nothing is left to do.
     async fn until_accepted(&mut self) -> Vec<Notice> {
         let mut told = self
-            .until(|kind, notice| {
-                kind == Kind::Client && matches!(notice, Notice::Confirmed { .. })
-            })
+            .until(|id, notice| id.renews_itself() && matches!(notice, Notice::Confirmed { .. }))
             .await;
         told.extend(
-            self.until(|kind, notice| {
-                kind == Kind::Client && matches!(notice, Notice::Waiting { .. })
-            })
-            .await,
+            self.until(|id, notice| id.renews_itself() && matches!(notice, Notice::Waiting { .. }))
+                .await,
         );
         told
     }
@@ -406,7 +403,8 @@ async fn an_unreachable_server_is_tried_again() {
 async fn an_undecided_request_survives_a_restart() {
     let world = World::new().await;
     world.api.state.lock().unwrap().approves.clear();
-    let submitted = |_, notice: &Notice| matches!(notice, Notice::RequestSubmitted { .. });
+    let submitted =
+        |_: &CertificateId, notice: &Notice| matches!(notice, Notice::RequestSubmitted { .. });
     let mut agent = world.start(world.config());
     agent.until(submitted).await;
     agent.stop().await;

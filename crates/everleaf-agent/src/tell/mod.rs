@@ -1,6 +1,6 @@
 //! Notices into log lines.
 //!
-//! Every line says which of the two machines it is about. What repeats is told once, then to those who look
+//! Every line says which certificate it is about. What repeats is told once, then to those who look
 //! closely; what goes on failing is told again every [`REMINDER`], with its cause and since when, as an error
 //! once the certificate has ended. The words are in [`words`].
 
@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use everleaf_api::meta::format_time;
 use everleaf_rotation::notice::FailedStep;
-use everleaf_rotation::{Kind, Monotonic, Notice, Now, Overdue, Severity};
+use everleaf_rotation::{CertificateId, Monotonic, Notice, Now, Overdue, Severity};
 use jiff::Timestamp;
 
 /// How often a failure that goes on is told again.
@@ -36,7 +36,7 @@ struct Trouble {
 /// Tells the notices of one machine.
 #[derive(Debug)]
 pub(crate) struct Teller {
-    kind: Kind,
+    id: CertificateId,
     manner: Manner,
     trouble: Option<Trouble>,
     /// What was found in the cert dir last: it is found again at each look.
@@ -48,9 +48,9 @@ pub(crate) struct Teller {
 }
 
 impl Teller {
-    pub(crate) fn new(kind: Kind, manner: Manner) -> Self {
+    pub(crate) fn new(id: CertificateId, manner: Manner) -> Self {
         Self {
-            kind,
+            id,
             manner,
             trouble: None,
             last_finding: None,
@@ -61,11 +61,11 @@ impl Teller {
 
     /// Logs one notice.
     pub(crate) fn tell(&mut self, notice: &Notice, now: Now) {
-        let line = words::of(self.kind, self.manner, notice);
+        let line = words::of(&self.id, self.manner, notice);
         // Some of the words are a server's: they must not begin a line of their own.
         let text = line.text.replace(char::is_control, " ");
         let severity = self.severity(notice, &text, now);
-        let manager = self.kind.as_str();
+        let manager = self.id.name();
         let (csr, uid) = (line.csr, line.uid);
         let serial = line.leaf.map(|leaf| leaf.serial.to_string());
         let not_before = line.leaf.map(|leaf| leaf.not_before.to_string());
@@ -106,7 +106,7 @@ impl Teller {
             | Notice::Installed { .. }
             | Notice::Confirmed { .. } => {
                 if self.trouble.take().is_some() {
-                    tracing::info!(manager = self.kind.as_str(), "what failed works again");
+                    tracing::info!(manager = self.id.name(), "what failed works again");
                 }
                 return notice.severity();
             }
@@ -155,8 +155,9 @@ impl Teller {
     /// Tells what is overdue, when that changes, and now and then while it lasts.
     /// `is_reminded`: what fails is told again as well.
     pub(crate) fn watch(&mut self, overdue: Option<&Overdue>, now: Now, is_reminded: bool) {
-        let manager = self.kind.as_str();
-        match self.news(overdue, now, is_reminded) {
+        let news = self.news(overdue, now, is_reminded);
+        let manager = self.id.name();
+        match news {
             None => {}
             Some((Severity::Error, text)) => tracing::error!(manager, "{text}"),
             Some((_, text)) => tracing::warn!(manager, "{text}"),
@@ -178,7 +179,7 @@ impl Teller {
             // The reminder of what fails says so.
             return None;
         }
-        let text = words_of(self.kind, overdue);
+        let text = words_of(&self.id, overdue);
         let is_known = self
             .overdue
             .as_ref()
@@ -197,8 +198,9 @@ impl Teller {
 
     /// Tells what goes on failing again, when it is time. `has_ended`: by this host's clock the certificate has.
     pub(crate) fn remind(&mut self, now: Now, has_ended: bool) {
-        let manager = self.kind.as_str();
-        match self.reminder(now, has_ended) {
+        let reminder = self.reminder(now, has_ended);
+        let manager = self.id.name();
+        match reminder {
             None => {}
             Some((Severity::Error, text)) => tracing::error!(manager, "{text}"),
             Some((_, text)) => tracing::warn!(manager, "{text}"),
@@ -252,7 +254,7 @@ mod tests {
 
     #[test]
     fn a_failure_is_told_once_per_change() {
-        let mut teller = Teller::new(Kind::Client, Manner::default());
+        let mut teller = Teller::new(CertificateId::kubelet_client(), Manner::default());
         let (quiet, loud) = (Severity::Debug, Severity::Warning);
         for (notice, expected) in [
             (failed("cannot connect at 10:00"), loud),
@@ -290,7 +292,7 @@ mod tests {
 
     #[test]
     fn what_goes_on_failing_is_told_again() {
-        let mut teller = Teller::new(Kind::Client, Manner::default());
+        let mut teller = Teller::new(CertificateId::kubelet_client(), Manner::default());
         assert_eq!(teller.reminder(at(0), true), None, "nothing fails");
         teller.tell(&failed("disk full"), at(1));
         assert_eq!(teller.reminder(at(10), false), None);
@@ -315,7 +317,7 @@ mod tests {
     #[test]
     fn what_is_overdue_is_told_per_change_and_now_and_then() {
         use everleaf_rotation::overdue::{Dates, Waiting};
-        let mut teller = Teller::new(Kind::Serving, Manner::default());
+        let mut teller = Teller::new(CertificateId::kubelet_serving(), Manner::default());
         let request = || Waiting {
             name: RequestName::new("r"),
             since: at(0).wall,
@@ -384,7 +386,7 @@ mod tests {
     #[test]
     fn attempts_are_no_news_while_they_fail() {
         use everleaf_rotation::notice::Cause;
-        let mut teller = Teller::new(Kind::Client, Manner::default());
+        let mut teller = Teller::new(CertificateId::kubelet_client(), Manner::default());
         let began = Notice::AttemptBegan {
             cause: Cause::Deadline,
             lack: None,

@@ -2,32 +2,31 @@
 
 use everleaf_api::meta::format_time;
 use everleaf_rotation::overdue::Waiting;
-use everleaf_rotation::{Kind, Overdue};
+use everleaf_rotation::{CertificateId, Overdue};
 
-/// What is wrong with the certificate of `kind`, since when, and what to do.
-pub(crate) fn words_of(kind: Kind, overdue: &Overdue) -> String {
-    let kind = kind.as_str();
+/// What is wrong with the certificate, since when, and what to do.
+pub(crate) fn words_of(id: &CertificateId, overdue: &Overdue) -> String {
     match overdue {
         Overdue::Ended { at, request: None } => format!(
-            "the {kind} certificate ended at {}, and no request for another is under way; the log says why",
+            "the {id} certificate ended at {}, and no request for another is under way; the log says why",
             format_time(*at)
         ),
         Overdue::Ended {
             at,
             request: Some(request),
         } => format!(
-            "the {kind} certificate ended at {}, and {}",
+            "the {id} certificate ended at {}, and {}",
             format_time(*at),
             waiting("the request for its successor", request)
         ),
         Overdue::First(request) => {
-            let which = format!("the request for the first {kind} certificate");
+            let which = format!("the request for the first {id} certificate");
             waiting(&which, request)
         }
         Overdue::Renewal { request, dates } => format!(
             "{}; the certificate ends at {}",
             waiting(
-                &format!("the request for the next {kind} certificate"),
+                &format!("the request for the next {id} certificate"),
                 request
             ),
             format_time(dates.not_after)
@@ -91,7 +90,7 @@ mod tests {
                 ),
             ),
         ] {
-            assert_eq!(words_of(Kind::Serving, &overdue), expected);
+            assert_eq!(words_of(&CertificateId::kubelet_serving(), &overdue), expected);
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use everleaf_api::duration::human;
 use everleaf_api::meta::format_time;
 use everleaf_rotation::notice::{Block, FailedStep, LeafSummary, RefusedNames, StuckReason};
-use everleaf_rotation::{CredentialChoice, Finding, Kind, Notice, RequestName};
+use everleaf_rotation::{CertificateId, CredentialChoice, Finding, Notice, RequestName};
 
 /// One line: what to say, and the fields that go with it.
 #[derive(Debug, Default)]
@@ -70,9 +70,9 @@ impl Manner {
 }
 
 /// The line for a notice of the machine of `kind`.
-pub(super) fn of(kind: Kind, manner: Manner, notice: &Notice) -> Line<'_> {
+pub(super) fn of<'a>(id: &CertificateId, manner: Manner, notice: &'a Notice) -> Line<'a> {
     about_request(manner, notice)
-        .or_else(|| about_leaf(kind, manner, notice))
+        .or_else(|| about_leaf(id, manner, notice))
         .or_else(|| about_clock(notice))
         .unwrap_or_else(|| about_work(manner, notice))
 }
@@ -132,11 +132,11 @@ fn about_request(manner: Manner, notice: &Notice) -> Option<Line<'_>> {
     })
 }
 
-fn about_leaf(kind: Kind, manner: Manner, notice: &Notice) -> Option<Line<'_>> {
+fn about_leaf<'a>(id: &CertificateId, manner: Manner, notice: &'a Notice) -> Option<Line<'a>> {
     Some(match notice {
         Notice::Confirmed { leaf } => Line::with_leaf(leaf, "the server accepts the certificate"),
         Notice::Installed { replaced, leaf } => {
-            Line::with_leaf(leaf, installed(kind, manner, replaced.is_some(), leaf))
+            Line::with_leaf(leaf, installed(id, manner, replaced.is_some(), leaf))
         }
         Notice::LeafDiffers { leaf, difference } => Line::with_leaf(
             leaf,
@@ -263,15 +263,19 @@ fn about_work(manner: Manner, notice: &Notice) -> Line<'_> {
     })
 }
 
-fn installed(kind: Kind, manner: Manner, is_replacement: bool, leaf: &LeafSummary) -> String {
-    let what = match (kind, is_replacement) {
-        (Kind::Client, true) => {
-            "certificate rotation detected, shutting down client connections to use the new \
-             certificate"
-        }
-        (Kind::Client, false) => "the first client certificate is in use",
-        (Kind::Serving, true) => "the serving certificate was rotated",
-        (Kind::Serving, false) => "the first serving certificate is in place",
+fn installed(
+    id: &CertificateId,
+    manner: Manner,
+    is_replacement: bool,
+    leaf: &LeafSummary,
+) -> String {
+    let what = match (id.renews_itself(), is_replacement) {
+        (true, true) => "certificate rotation detected, shutting down client connections to use \
+                         the new certificate"
+            .to_owned(),
+        (true, false) => format!("the first {id} certificate is in use"),
+        (false, true) => format!("the {id} certificate was rotated"),
+        (false, false) => format!("the first {id} certificate is in place"),
     };
     if manner.is_without_renewal {
         let end = format_time(leaf.not_after);

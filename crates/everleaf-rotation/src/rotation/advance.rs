@@ -3,8 +3,7 @@
 use super::spacing::Gate;
 use super::trust::{Holder, candidates};
 use super::{
-    AWAIT_MAX, CLOCK_STEP_MIN, Kind, PENDING_AGE_MAX, Rotation, SILENCE_MAX, Step,
-    TEMPLATE_DEBOUNCE,
+    AWAIT_MAX, CLOCK_STEP_MIN, PENDING_AGE_MAX, Rotation, SILENCE_MAX, Step, TEMPLATE_DEBOUNCE,
 };
 use crate::backoff::Schedule;
 use crate::deadline::rotation_deadline;
@@ -152,13 +151,13 @@ impl Rotation {
     pub(super) fn situation(&self, now: Now) -> Situation {
         let candidates = self.candidates();
         Situation {
-            kind: self.config.kind,
+            renewed_by: self.config.id.renewed_by(),
             standing: match Standing::of(self.current.as_ref(), now.wall) {
                 Standing::Due if !self.config.renews => Standing::Fresh,
                 standing => standing,
             },
             lacks_wanted: self.lacks_wanted(),
-            is_refused: self.config.kind == Kind::Client
+            is_refused: self.config.id.renews_itself()
                 && self.trust.is_refused(CredentialChoice::Current),
             has_template: self.wanted(now.wall).is_some(),
             pending: self.pending_state(now),
@@ -173,7 +172,7 @@ impl Rotation {
             .as_ref()
             .filter(|_| self.has_other_accepted());
         candidates(
-            self.config.kind,
+            self.config.id.renewed_by(),
             self.holder_of(self.current.as_ref()),
             self.holder_of(other_accepted),
             self.sources,
@@ -321,7 +320,7 @@ impl Rotation {
     }
 
     fn needs_confirmation(&self) -> bool {
-        self.config.kind == Kind::Client && self.current.is_some() && !self.trust.is_confirmed
+        self.config.id.renews_itself() && self.current.is_some() && !self.trust.is_confirmed
     }
 
     /// When the standing of the current leaf changes next, by our clock.
@@ -365,7 +364,7 @@ impl Rotation {
         let (Some(leaf), Some(template)) = (&self.current, &self.template) else {
             return;
         };
-        if self.config.kind != Kind::Client || self.holder_of(Some(leaf)) != Holder::Other {
+        if !self.config.id.renews_itself() || self.holder_of(Some(leaf)) != Holder::Other {
             return;
         }
         let next = self.trust.best(&self.candidates());
@@ -541,7 +540,7 @@ impl Rotation {
     fn publish(&mut self) {
         let Some(leaf) = &self.current else { return };
         // What goes out with another node's certificate goes out in that node's name.
-        if self.config.kind == Kind::Client && self.holder_of(Some(leaf)) == Holder::Other {
+        if self.config.id.renews_itself() && self.holder_of(Some(leaf)) == Holder::Other {
             return;
         }
         if self.published != Some(leaf.fingerprint()) {

@@ -2,7 +2,7 @@
 //! What the server said is taken in by `replies`.
 
 use super::spacing::Born;
-use super::{Kind, Rotation, Step};
+use super::{Rotation, Step};
 use crate::backoff::Schedule;
 use crate::event::{Event, Loaded, RefusalClass, Sources};
 use crate::notice::{FailedStep, LeafSummary, Notice};
@@ -114,9 +114,13 @@ impl Rotation {
         if self.sources == sources {
             return;
         }
-        self.sources = sources;
+        let was = std::mem::replace(&mut self.sources, sources);
         self.trust.sources_changed();
-        if self.stuck.is_some() && self.step == Step::Idle {
+        // Somebody has put another credential there, perhaps because of the failure.
+        let is_replaced =
+            was.kubeconfig != sources.kubeconfig || was.bootstrap != sources.bootstrap;
+        let is_waiting = self.stuck.is_some() || (is_replaced && self.retry_at.is_some());
+        if is_waiting && self.step == Step::Idle {
             self.end_back_off();
         }
     }
@@ -236,7 +240,7 @@ impl Rotation {
             self.told.not_yet_valid = Some(leaf.fingerprint());
         }
         // Nobody can tell whether peers accept a serving certificate; its signer vouches for it.
-        self.accept_at = (self.config.kind == Kind::Serving).then_some(now.monotonic);
+        self.accept_at = (!self.config.id.renews_itself()).then_some(now.monotonic);
     }
 
     fn take_reverted(&mut self, now: Now, leaf: Leaf) {

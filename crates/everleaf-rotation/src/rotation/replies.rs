@@ -2,7 +2,7 @@
 
 use super::trust::REFUSALS_MAX;
 use super::verdict::{Verdict, judge};
-use super::{Kind, Rotation, Step, refused_names};
+use super::{Rotation, Step, refused_names};
 use crate::backoff::Schedule;
 use crate::effect::{CredentialChoice, Effect};
 use crate::event::{
@@ -162,7 +162,7 @@ impl Rotation {
         credential: CredentialChoice,
         refusal: Refusal,
     ) {
-        if self.config.kind == Kind::Serving {
+        if !self.config.id.renews_itself() {
             return self.fail_refused(now, step, refusal);
         }
         self.trust.refuse(credential);
@@ -248,7 +248,7 @@ impl Rotation {
             leaf: leaf.clone(),
             after: now.wall.duration_since(pending.created),
         });
-        match judge(pending, chain.leaf(), self.config.kind, server_date) {
+        match judge(pending, chain.leaf(), server_date) {
             Verdict::Install(differences) => {
                 for difference in differences {
                     self.tell(Notice::LeafDiffers {

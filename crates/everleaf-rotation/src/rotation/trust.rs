@@ -1,8 +1,8 @@
 //! Which credentials the server is known to accept or refuse.
 
+use crate::certificate::RenewedBy;
 use crate::effect::CredentialChoice;
 use crate::event::Sources;
-use crate::rotation::Kind;
 use crate::time::Monotonic;
 use everleaf_pki::{Leaf, Template};
 use std::collections::BTreeSet;
@@ -137,20 +137,20 @@ impl Holder {
 /// The credentials there are, in the order of trial. A certificate of another name comes last: a server
 /// forbids it to ask for this one (NodeRestriction, since 1.21), or nobody approves what it asks.
 pub(super) fn candidates(
-    kind: Kind,
+    renewed_by: RenewedBy,
     current: Holder,
     other_accepted: Holder,
     sources: Sources,
 ) -> Vec<CredentialChoice> {
-    let all = match kind {
-        Kind::Client => [
+    let all = match renewed_by {
+        RenewedBy::Itself => [
             (current == Holder::This, CredentialChoice::Current),
             (
                 other_accepted == Holder::This,
                 CredentialChoice::LastAccepted,
             ),
-            (sources.kubeconfig, CredentialChoice::Kubeconfig),
-            (sources.bootstrap, CredentialChoice::Bootstrap),
+            (sources.kubeconfig.is_some(), CredentialChoice::Kubeconfig),
+            (sources.bootstrap.is_some(), CredentialChoice::Bootstrap),
             (current == Holder::Other, CredentialChoice::Current),
             (
                 other_accepted == Holder::Other,
@@ -158,7 +158,7 @@ pub(super) fn candidates(
             ),
         ]
         .to_vec(),
-        Kind::Serving => vec![(sources.client, CredentialChoice::ClientCredential)],
+        RenewedBy::Another => vec![(sources.client.is_some(), CredentialChoice::ClientCredential)],
     };
     all.into_iter()
         .filter_map(|(exists, choice)| exists.then_some(choice))
@@ -168,15 +168,16 @@ pub(super) fn candidates(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::CredentialVersion;
     use CredentialChoice::{Bootstrap, ClientCredential, Current, Kubeconfig, LastAccepted};
     use Holder::{Nobody, Other, This};
 
     #[test]
     fn whose_certificate_it_is_decides_the_order() {
         let outside = Sources {
-            kubeconfig: true,
-            bootstrap: true,
-            client: false,
+            kubeconfig: Some(CredentialVersion(1)),
+            bootstrap: Some(CredentialVersion(1)),
+            client: None,
         };
         let nothing = Sources::default();
         for (current, accepted, sources, expected) in [
@@ -208,14 +209,14 @@ mod tests {
             (Other, Nobody, nothing, vec![Current]),
             (Nobody, Nobody, nothing, vec![]),
         ] {
-            let found = candidates(Kind::Client, current, accepted, sources);
+            let found = candidates(RenewedBy::Itself, current, accepted, sources);
             assert_eq!(found, expected, "{current:?}, {accepted:?}, {sources:?}");
         }
         let client = Sources {
-            client: true,
+            client: Some(CredentialVersion(1)),
             ..nothing
         };
-        let found = candidates(Kind::Serving, Other, Other, client);
+        let found = candidates(RenewedBy::Another, Other, Other, client);
         assert_eq!(found, [ClientCredential]);
     }
 

@@ -4,10 +4,9 @@
 //! the server's date. Other differences are told and accepted: signers may
 //! have their reasons.
 
-use crate::rotation::Kind;
 use crate::store::PendingRequest;
 use crate::time::whole_seconds;
-use everleaf_pki::Leaf;
+use everleaf_pki::{Leaf, Usage};
 use jiff::Timestamp;
 use std::time::Duration;
 
@@ -23,12 +22,7 @@ pub(super) enum Verdict {
 }
 
 /// Judges `leaf` as the answer to `pending`, at `server_date`.
-pub(super) fn judge(
-    pending: &PendingRequest,
-    leaf: &Leaf,
-    kind: Kind,
-    server_date: Timestamp,
-) -> Verdict {
+pub(super) fn judge(pending: &PendingRequest, leaf: &Leaf, server_date: Timestamp) -> Verdict {
     if leaf.public_key() != &pending.public_key {
         return Verdict::Reject("it was issued for another key".to_owned());
     }
@@ -58,10 +52,10 @@ pub(super) fn judge(
         let wait = Duration::try_from(leaf.not_before().duration_since(server_date));
         return Verdict::TooEarly(wait.unwrap_or(Duration::ZERO));
     }
-    Verdict::Install(differences(pending, leaf, kind))
+    Verdict::Install(differences(pending, leaf))
 }
 
-fn differences(pending: &PendingRequest, leaf: &Leaf, kind: Kind) -> Vec<String> {
+fn differences(pending: &PendingRequest, leaf: &Leaf) -> Vec<String> {
     let template = &pending.template;
     let mut differences = Vec::new();
     for organization in &leaf.subject().organizations {
@@ -82,15 +76,13 @@ fn differences(pending: &PendingRequest, leaf: &Leaf, kind: Kind) -> Vec<String>
             differences.push(format!("it has the further IP address {address}"));
         }
     }
-    let is_usable = match kind {
-        Kind::Client => leaf.allows_client_auth(),
-        Kind::Serving => leaf.allows_server_auth(),
-    };
-    if !is_usable {
-        differences.push(format!(
-            "it does not allow use as a {} certificate",
-            kind.as_str()
-        ));
+    for (usage, is_allowed, what) in [
+        (Usage::ClientAuth, leaf.allows_client_auth(), "client"),
+        (Usage::ServerAuth, leaf.allows_server_auth(), "serving"),
+    ] {
+        if pending.usages.contains(&usage) && !is_allowed {
+            differences.push(format!("it does not allow use as a {what} certificate"));
+        }
     }
     differences
 }

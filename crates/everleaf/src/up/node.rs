@@ -14,11 +14,11 @@ use everleaf_agent::{Bootstrap, Clock, Config};
 use everleaf_apiserver::handler::Server;
 use everleaf_pki::Credential;
 use everleaf_pki::trust::{Presented, Purpose, TrustBundle};
-use everleaf_rotation::{Kind, Notice};
+use everleaf_rotation::{CertificateId, Notice};
 use jiff::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::watch;
 
 /// Hours for which the token is good each time.
 const TOKEN_HOURS: i64 = 1;
@@ -75,7 +75,7 @@ impl Node {
             token,
         } = self;
         let token = Arc::new(token);
-        let (sender, changes) = mpsc::unbounded_channel();
+        let (sender, changes) = watch::channel(None);
         let token_clock = Arc::clone(&clock);
         let watcher = tokio::spawn(follow(changes, move |change| {
             let (token, server) = (Arc::clone(&token), Arc::clone(&server));
@@ -87,10 +87,10 @@ impl Node {
                 }
             }
         }));
-        let observe = move |kind: Kind, notice: &Notice| {
-            if let Some(change) = token_change(kind, notice) {
-                // Nobody listens only when the process ends.
-                let _ = sender.send(change);
+        let observe = move |id: &CertificateId, notice: &Notice| {
+            if let Some(change) = token_change(id, notice) {
+                // The last one holds.
+                sender.send_replace(Some(change));
             }
         };
         let outcome = everleaf_agent::run_with(config, clock, shutdown.asked(), observe).await;
@@ -103,31 +103,40 @@ impl Node {
 /// Carries out the last change that was asked for, until it succeeds: the agent tells only once that it is stuck, and a full
 /// disk must not keep the node out for good. Ends with the sender.
 async fn follow<F: Future<Output = Result<()>>>(
-    mut changes: mpsc::UnboundedReceiver<TokenChange>,
+    mut changes: watch::Receiver<Option<TokenChange>>,
     carry_out: impl Fn(TokenChange) -> F,
 ) {
-    let mut owed = None;
+    let mut owed: Option<TokenChange> = None;
     loop {
-        let change = match owed {
-            None => changes.recv().await,
-            Some(failed) => tokio::time::timeout(RETRY_INTERVAL, changes.recv())
+        let changed = match owed {
+            None => Some(changes.changed().await),
+            Some(_) => tokio::time::timeout(RETRY_INTERVAL, changes.changed())
                 .await
-                .unwrap_or(Some(failed)),
+                .ok(),
         };
-        let Some(change) = change else { return };
-        owed = None;
-        if let Err(error) = carry_out(change).await {
-            tracing::warn!("{}; trying again", crate::failure::chain(&error));
-            owed = Some(change);
+        if let Some(Err(_)) = changed {
+            return;
+        }
+        owed = match changed {
+            Some(_) => *changes.borrow_and_update(),
+            None => owed,
+        };
+        if let Some(change) = owed {
+            match carry_out(change).await {
+                Ok(()) => owed = None,
+                Err(error) => {
+                    tracing::warn!("{}; trying again", crate::failure::chain(&error));
+                }
+            }
         }
     }
 }
 
-fn token_change(kind: Kind, notice: &Notice) -> Option<TokenChange> {
+fn token_change(id: &CertificateId, notice: &Notice) -> Option<TokenChange> {
     match notice {
-        Notice::Installed { .. } if kind == Kind::Client => Some(TokenChange::Revoke),
+        Notice::Installed { .. } if id.renews_itself() => Some(TokenChange::Revoke),
         // Every credential was refused, as after a sleep past the end of a short certificate: let it join again.
-        Notice::Stuck { .. } if kind == Kind::Client => Some(TokenChange::Grant),
+        Notice::Stuck { .. } if id.renews_itself() => Some(TokenChange::Grant),
         _ => None,
     }
 }
@@ -182,7 +191,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_change_that_fails_is_tried_again_until_another_is_asked_for() {
-        let (sender, changes) = mpsc::unbounded_channel();
+        let (sender, changes) = watch::channel(None);
         let tried = Mutex::new(Vec::new());
         let carry_out = |change| {
             let mut tried = tried.lock().unwrap();
@@ -192,17 +201,17 @@ mod tests {
                 (TokenChange::Grant, ..3) => full(),
                 (TokenChange::Grant, 3) | (TokenChange::Revoke, _) => Ok(()),
                 (TokenChange::Grant, _) => {
-                    let _ = sender.send(TokenChange::Revoke);
+                    sender.send_replace(Some(TokenChange::Revoke));
                     full()
                 }
             })
         };
-        sender.send(TokenChange::Grant).unwrap();
+        sender.send_replace(Some(TokenChange::Grant));
         let following = follow(changes, carry_out);
         let asked = async {
             tokio::time::sleep(RETRY_INTERVAL * 10).await;
             assert_eq!(*tried.lock().unwrap(), [TokenChange::Grant; 3]);
-            sender.send(TokenChange::Grant).unwrap();
+            sender.send_replace(Some(TokenChange::Grant));
             tokio::time::sleep(RETRY_INTERVAL * 10).await;
         };
         tokio::select! {

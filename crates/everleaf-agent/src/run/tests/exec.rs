@@ -1,6 +1,6 @@
 //! Credentials that a command gives out, for bootstrap and as the kubeconfig's own.
 
-use everleaf_rotation::{Kind, Notice};
+use everleaf_rotation::Notice;
 
 use super::World;
 use super::serving::serving;
@@ -75,7 +75,7 @@ async fn a_kubeconfig_with_a_plugin_holds_a_credential_of_its_own() {
     config.bootstrap = None;
     let mut agent = world.start(config);
     agent
-        .until(|kind, n| kind == Kind::Serving && matches!(n, Notice::Installed { .. }))
+        .until(|id, n| !id.renews_itself() && matches!(n, Notice::Installed { .. }))
         .await;
     agent.stop().await;
     let tokens: Vec<_> = world.creates().into_iter().map(|seen| seen.token).collect();

@@ -3,7 +3,7 @@
 use everleaf_api::csr::{self, Csr};
 use everleaf_api::meta;
 use everleaf_pki::Chain;
-use everleaf_rotation::{Kind, Notice};
+use everleaf_rotation::{CertificateId, Notice};
 
 use super::World;
 use crate::config::Config;
@@ -23,14 +23,12 @@ pub(super) fn serving(world: &World) -> Config {
 async fn a_serving_certificate_waits_for_approval() {
     let world = World::new().await;
     let mut agent = world.start(serving(&world));
-    let is_serving = |kind, notice: &Notice, wanted: fn(&Notice) -> bool| {
-        kind == Kind::Serving && wanted(notice)
+    let is_serving = |id: &CertificateId, notice: &Notice, wanted: fn(&Notice) -> bool| {
+        !id.renews_itself() && wanted(notice)
     };
     agent
-        .until(|kind, notice| {
-            is_serving(kind, notice, |n| {
-                matches!(n, Notice::RequestSubmitted { .. })
-            })
+        .until(|id, notice| {
+            is_serving(id, notice, |n| matches!(n, Notice::RequestSubmitted { .. }))
         })
         .await;
     let requests = world.api.requests();
@@ -41,7 +39,7 @@ async fn a_serving_certificate_waits_for_approval() {
     assert_eq!(Csr(request).usages(), ["digital signature", "server auth"]);
     world.api.decide(meta::name(request), csr::APPROVED);
     agent
-        .until(|kind, notice| is_serving(kind, notice, |n| matches!(n, Notice::Installed { .. })))
+        .until(|id, notice| is_serving(id, notice, |n| matches!(n, Notice::Installed { .. })))
         .await;
     agent.stop().await;
     let pem = std::fs::read(world.pki().join("kubelet-server-current.pem")).unwrap();
@@ -72,7 +70,7 @@ async fn the_node_objects_addresses_go_first() {
     }));
     let mut agent = world.start(serving(&world));
     agent
-        .until(|kind, n| kind == Kind::Serving && matches!(n, Notice::Installed { .. }))
+        .until(|id, n| !id.renews_itself() && matches!(n, Notice::Installed { .. }))
         .await;
     agent.stop().await;
     let pem = std::fs::read(world.pki().join("kubelet-server-current.pem")).unwrap();
@@ -103,7 +101,7 @@ async fn a_serving_certificate_alone_uses_the_kubeconfigs_credential() {
         .unwrap();
     let mut agent = world.start(config);
     agent
-        .until(|kind, n| kind == Kind::Serving && matches!(n, Notice::Installed { .. }))
+        .until(|id, n| !id.renews_itself() && matches!(n, Notice::Installed { .. }))
         .await;
     agent.stop().await;
     let leaf = world.creates().pop().unwrap().leaf.unwrap();

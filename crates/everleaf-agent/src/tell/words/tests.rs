@@ -29,13 +29,13 @@ fn what_is_said_is_so() {
             credential: CredentialChoice::Bootstrap,
             existed,
         };
-        of(Kind::Client, Manner::default(), &notice).text
+        of(&CertificateId::kubelet_client(), Manner::default(), &notice).text
     };
     assert!(submitted(true).starts_with("certificate signing request already exists, reusing it"));
     assert!(submitted(false).starts_with("certificate signing request created, "));
     // Whether the server has it is not known yet.
     let resumed = of(
-        Kind::Client,
+        &CertificateId::kubelet_client(),
         Manner::default(),
         &Notice::RequestResumed { name: name() },
     )
@@ -46,7 +46,7 @@ fn what_is_said_is_so() {
         lack: Some("DNS name x is missing".to_owned()),
     };
     assert_eq!(
-        of(Kind::Serving, Manner::default(), &began).text,
+        of(&CertificateId::kubelet_serving(), Manner::default(), &began).text,
         "Rotating certificates: the certificate is not what is wanted: DNS name x is missing"
     );
 }
@@ -74,8 +74,8 @@ fn nothing_is_promised_that_does_not_come() {
         (failed, ", next attempt in 2s"),
         (stuck, "; trying again in 2s"),
     ] {
-        let text = of(Kind::Client, Manner::default(), &notice).text;
-        let sober = of(Kind::Client, once, &notice).text;
+        let text = of(&CertificateId::kubelet_client(), Manner::default(), &notice).text;
+        let sober = of(&CertificateId::kubelet_client(), once, &notice).text;
         assert_eq!(text, format!("{sober}{promise}"));
     }
     let without_renewal = Manner {
@@ -93,7 +93,12 @@ fn nothing_is_promised_that_does_not_come() {
         replaced: None,
         leaf: leaf(),
     };
-    let text = of(Kind::Client, without_renewal, &installed).text;
+    let text = of(
+        &CertificateId::kubelet_client(),
+        without_renewal,
+        &installed,
+    )
+    .text;
     let expected = "; it is good until 1970-01-01T00:01:40Z, and is not renewed before";
     assert!(text.ends_with(expected), "{text}");
 }
@@ -109,7 +114,12 @@ fn a_refused_name_is_told_with_who_refused_it() {
             names,
             wait: Duration::from_secs(300),
         };
-        of(Kind::Serving, Manner::default(), &notice).text
+        of(
+            &CertificateId::kubelet_serving(),
+            Manner::default(),
+            &notice,
+        )
+        .text
     };
     let left_out = || RefusedNames::LeftOut(vec!["a_b".to_owned()]);
     assert_eq!(
@@ -193,7 +203,7 @@ fn the_kubelets_search_words_are_there() {
         ),
     ];
     for (notice, words) in cases {
-        let text = of(Kind::Client, Manner::default(), &notice).text;
+        let text = of(&CertificateId::kubelet_client(), Manner::default(), &notice).text;
         assert!(text.contains(words), "{text:?} lacks {words:?}");
     }
 }

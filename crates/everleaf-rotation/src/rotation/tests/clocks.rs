@@ -176,7 +176,7 @@ fn when_certificate_and_server_agree_that_it_expired_the_machine_is_stuck_and_go
     assert!(world.machine.current().is_some(), "nothing is deleted");
     assert_eq!(world.csrs(), 1);
     // A bootstrap credential appears: found at the next try, with no word from anybody.
-    world.sources.bootstrap = true;
+    world.sources.bootstrap = Some(crate::event::CredentialVersion(1));
     world.run_for(minutes(6));
     assert_eq!(world.csrs(), 2);
     assert_eq!(world.machine.standing(world.now().wall), Standing::Fresh);

@@ -2,7 +2,7 @@
 
 use super::world::*;
 use crate::effect::CredentialChoice;
-use crate::event::{Event, RefusalClass, Sources};
+use crate::event::{CredentialVersion, Event, RefusalClass, Sources};
 use crate::notice::{Block, Cause, FailedStep, Notice, StuckReason};
 use crate::rotation::Phase;
 use crate::store::conformance::{at, prepare};
@@ -226,6 +226,8 @@ fn a_denied_request_is_followed_by_ever_rarer_ones() {
             notice,
             Notice::RequestDecided { condition: told, .. } if *told == condition
         )));
+        // That says it all.
+        assert!(!world.has(|notice| matches!(notice, Notice::PendingDiscarded { .. })));
     }
 }
 
@@ -358,7 +360,7 @@ fn a_new_credential_that_the_server_refuses_is_taken_back() {
 #[test]
 fn a_refused_unexpired_certificate_falls_back_to_the_bootstrap_credential() {
     let mut world = World::settled();
-    world.sources.bootstrap = true;
+    world.sources.bootstrap = Some(CredentialVersion(1));
     let leaf = world.leaf().clone();
     world.server.distrusted.push(leaf.clone());
     world.tell(Event::CredentialRefused);
@@ -384,9 +386,9 @@ fn a_refused_unexpired_certificate_falls_back_to_the_bootstrap_credential() {
 fn credentials_are_tried_in_order_and_only_a_401_moves_on() {
     let mut world = World::settled();
     world.sources = Sources {
-        kubeconfig: true,
-        bootstrap: true,
-        client: false,
+        kubeconfig: Some(CredentialVersion(1)),
+        bootstrap: Some(CredentialVersion(1)),
+        client: None,
     };
     world.server.accepts_kubeconfig = false;
     let leaf = world.leaf().clone();
@@ -434,14 +436,14 @@ fn a_new_bootstrap_token_is_picked_up() {
 #[test]
 fn without_any_credential_the_machine_is_stuck_until_one_appears() {
     let mut world = World::new(client_config());
-    world.sources.bootstrap = false;
+    world.sources.bootstrap = None;
     world.run_for(minutes(30));
     assert_eq!(world.machine.phase(), Phase::Stuck);
     assert_eq!(
         world.count(|notice| matches!(notice, Notice::Stuck { .. })),
         1
     );
-    world.sources.bootstrap = true;
+    world.sources.bootstrap = Some(CredentialVersion(1));
     world.tell(Event::SourcesChanged(world.sources));
     assert_eq!(world.csrs(), 1);
     world.assert_at_rest();

@@ -3,8 +3,9 @@
 
 use super::world::*;
 use crate::effect::CredentialChoice;
-use crate::event::RefusalClass;
+use crate::event::{CredentialVersion, Event, RefusalClass};
 use crate::notice::{Notice, StuckReason};
+use crate::rotation::Phase;
 
 const FORBIDDEN: RefusalClass = RefusalClass::Forbidden {
     verb: "create",
@@ -14,7 +15,7 @@ const FORBIDDEN: RefusalClass = RefusalClass::Forbidden {
 /// A node that was `n1` and is called `n2` since its restart.
 fn renamed(has_bootstrap: bool) -> World {
     let mut world = World::settled();
-    world.sources.bootstrap = has_bootstrap;
+    world.sources.bootstrap = has_bootstrap.then_some(CredentialVersion(1));
     world.restart_as("system:node:n2");
     world
 }
@@ -71,7 +72,7 @@ fn another_nodes_certificate_is_handed_to_nobody_and_said_once() {
     assert_eq!(wanted, "system:node:n2");
     assert_eq!(*next, None, "only a person can help");
     // The person does.
-    world.sources.bootstrap = true;
+    world.sources.bootstrap = Some(CredentialVersion(1));
     world.run_for(minutes(30));
     assert_eq!(world.leaf().subject().common_name, "system:node:n2");
 }
@@ -79,7 +80,7 @@ fn another_nodes_certificate_is_handed_to_nobody_and_said_once() {
 #[test]
 fn what_is_forbidden_to_one_credential_is_tried_with_the_next() {
     let mut world = World::settled();
-    world.sources.bootstrap = true;
+    world.sources.bootstrap = Some(CredentialVersion(1));
     world.server.submit_script.push_back(FORBIDDEN);
     world.offset = jiff::SignedDuration::from_hours(24 * 360);
     world.run_for(minutes(1));
@@ -98,7 +99,7 @@ fn what_is_forbidden_to_one_credential_is_tried_with_the_next() {
 #[test]
 fn forbidden_to_all_is_waited_for_from_the_first_on() {
     let mut world = World::settled();
-    world.sources.bootstrap = true;
+    world.sources.bootstrap = Some(CredentialVersion(1));
     world.server.submit_script.extend([FORBIDDEN, FORBIDDEN]);
     world.offset = jiff::SignedDuration::from_hours(24 * 360);
     world.run_for(minutes(15));
@@ -115,4 +116,33 @@ fn forbidden_to_all_is_waited_for_from_the_first_on() {
         )
     };
     assert!(!world.has(stuck));
+}
+
+#[test]
+fn a_replaced_bootstrap_kubeconfig_is_tried_at_once() {
+    let mut world = World::new(client_config());
+    world.server.accepts_bootstrap = false;
+    world.run_for(minutes(30));
+    assert_eq!(world.machine.phase(), Phase::Stuck);
+    world.server.accepts_bootstrap = true;
+    world.tell(Event::SourcesChanged(world.sources));
+    assert_eq!(world.csrs(), 0, "it is the same as before");
+    world.sources.bootstrap = Some(CredentialVersion(2));
+    world.tell(Event::SourcesChanged(world.sources));
+    assert_eq!(world.csrs(), 1);
+    world.assert_at_rest();
+}
+
+/// The same after a failure that is no refusal of the credential.
+#[test]
+fn a_replaced_bootstrap_kubeconfig_ends_a_back_off() {
+    let mut world = World::new(client_config());
+    world.server.is_reachable = false;
+    world.run_for(minutes(30));
+    assert_eq!(world.machine.phase(), Phase::BackingOff);
+    world.server.is_reachable = true;
+    world.sources.bootstrap = Some(CredentialVersion(2));
+    world.tell(Event::SourcesChanged(world.sources));
+    assert_eq!(world.csrs(), 1);
+    world.assert_at_rest();
 }

@@ -58,7 +58,7 @@ fn check(offset: i64, lifetime: u64, left: u64, restarts: bool) {
     world.server.ca_not_after = world.time + SignedDuration::from_secs(left.cast_signed());
     world.run_for(seconds(60));
     assert!(world.machine.is_confirmed(), "{case}: {:#?}", world.notices);
-    world.sources.bootstrap = false;
+    world.sources.bootstrap = None;
     world.offset = SignedDuration::from_secs(offset);
     if restarts {
         world.restart();

@@ -2,9 +2,9 @@
 
 use super::world::*;
 use crate::effect::{CredentialChoice, Effect};
-use crate::event::{Event, SubmitOutcome};
+use crate::event::{CredentialVersion, Event, SubmitOutcome};
 use crate::notice::Notice;
-use crate::rotation::{Kind, Phase};
+use crate::rotation::Phase;
 use crate::standing::Standing;
 use crate::store::RequestUid;
 
@@ -125,19 +125,19 @@ fn each_effect_is_given_up_when_no_answer_comes() {
 fn a_serving_machine_uses_the_client_credential_only() {
     let mut world = World::new(serving_config());
     world.sources = crate::event::Sources {
-        kubeconfig: true,
-        bootstrap: true,
-        client: false,
+        kubeconfig: Some(CredentialVersion(1)),
+        bootstrap: Some(CredentialVersion(1)),
+        client: None,
     };
     world.run_for(minutes(10));
     assert_eq!(world.csrs(), 0);
-    assert_eq!(world.machine.kind(), Kind::Serving);
+    assert!(!world.machine.id().renews_itself());
     assert_eq!(
         world.count(|notice| matches!(notice, Notice::Blocked { .. })),
         1
     );
     assert_eq!(world.machine.phase(), Phase::Waiting);
-    world.sources.client = true;
+    world.sources.client = Some(CredentialVersion(1));
     world.tell(Event::SourcesChanged(world.sources));
     assert_eq!(world.csrs(), 1);
     assert!(world.has(|notice| matches!(

@@ -2,10 +2,11 @@
 
 mod server;
 
+use crate::certificate::CertificateId;
 use crate::effect::{CredentialChoice, Effect};
 use crate::event::*;
 use crate::notice::Notice;
-use crate::rotation::{AWAIT_MAX, Config, Kind, Phase, Rotation};
+use crate::rotation::{AWAIT_MAX, Config, Phase, Rotation};
 use crate::store::conformance::{Authority, at, client_order, prepare};
 use crate::store::memory::MemoryStore;
 use crate::store::{CertStore, PendingRequest, StoreError};
@@ -66,7 +67,7 @@ pub(super) struct World {
 pub(super) fn client_config() -> Config {
     let order = client_order();
     Config {
-        kind: Kind::Client,
+        id: CertificateId::kubelet_client(),
         signer_name: order.signer_name,
         template: Some(order.template),
         usages: order.usages,
@@ -93,7 +94,7 @@ pub(super) fn serving_template(addresses: &[&str]) -> Template {
 
 pub(super) fn serving_config() -> Config {
     Config {
-        kind: Kind::Serving,
+        id: CertificateId::kubelet_serving(),
         signer_name: SignerName::new(SignerName::KUBELET_SERVING),
         template: Some(serving_template(&["10.0.0.1"])),
         usages: vec![Usage::DigitalSignature, Usage::ServerAuth],
@@ -129,7 +130,7 @@ impl World {
             refuses: Vec::new(),
             uids: 0,
         };
-        let is_client = config.kind == Kind::Client;
+        let is_client = config.id.renews_itself();
         Self {
             machine: Rotation::new(config.clone(), 1),
             store: MemoryStore::new("kubelet-client"),
@@ -138,9 +139,9 @@ impl World {
             offset: SignedDuration::ZERO,
             monotonic: Monotonic::from_origin(seconds(1000)),
             sources: Sources {
-                kubeconfig: false,
-                bootstrap: is_client,
-                client: !is_client,
+                kubeconfig: None,
+                bootstrap: is_client.then_some(CredentialVersion(1)),
+                client: (!is_client).then_some(CredentialVersion(1)),
             },
             nap_max: NAP_MAX,
             notices: Vec::new(),
@@ -162,7 +163,7 @@ impl World {
         world.server.ttl = ttl;
         world.run_for(seconds(30));
         assert!(world.machine.is_confirmed(), "{:#?}", world.notices);
-        world.sources.bootstrap = false;
+        world.sources.bootstrap = None;
         world.notices.clear();
         world
     }
@@ -471,10 +472,12 @@ impl World {
                 self.server.accepts(leaf.as_ref(), self.time)
             }
             CredentialChoice::Kubeconfig => {
-                self.sources.kubeconfig && self.server.accepts_kubeconfig
+                self.sources.kubeconfig.is_some() && self.server.accepts_kubeconfig
             }
-            CredentialChoice::Bootstrap => self.sources.bootstrap && self.server.accepts_bootstrap,
-            CredentialChoice::ClientCredential => self.sources.client,
+            CredentialChoice::Bootstrap => {
+                self.sources.bootstrap.is_some() && self.server.accepts_bootstrap
+            }
+            CredentialChoice::ClientCredential => self.sources.client.is_some(),
         };
         (!is_accepted).then(|| self.refused(RefusalClass::Unauthorized))
     }

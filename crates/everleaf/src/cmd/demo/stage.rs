@@ -7,7 +7,7 @@ use crate::up::system::{Settings, System};
 use anyhow::{Context, Result, anyhow, bail};
 use everleaf_agent::{Bootstrap, Clock, Config, OffsetClock, SystemClock};
 use everleaf_pki::{Credential, Leaf};
-use everleaf_rotation::{Kind, Notice};
+use everleaf_rotation::{CertificateId, Notice};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -254,7 +254,7 @@ impl Node {
         config.bootstrap = self.bootstrap.clone().map(Bootstrap::File);
         let (stop, shutdown) = Shutdown::by_hand();
         let (sender, notices) = mpsc::unbounded_channel();
-        let observe = move |_: Kind, notice: &Notice| {
+        let observe = move |_: &CertificateId, notice: &Notice| {
             // A scene that has ended listens no more.
             let _ = sender.send(notice.clone());
         };

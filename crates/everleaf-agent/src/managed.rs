@@ -1,0 +1,145 @@
+//! The certificates that an agent keeps: today the two of a kubelet.
+//!
+//! Owns what is particular to each: what to ask for, of whom, and where it is kept. Everything else treats all alike.
+
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+
+use everleaf_pki::{Credential, KeyAlgorithm, SignerName, SystemKeySource, Usage};
+use everleaf_rotation::store::dir::CertDir;
+use everleaf_rotation::{CertStore, CertificateId, Rotation, StoreError};
+use futures_util::future::AbortHandle;
+
+use crate::bootstrap;
+use crate::config::Config;
+use crate::identity;
+use crate::tell::{Manner, Teller};
+
+/// What the names of a kubelet's certificate files begin with.
+const CLIENT_PREFIX: &str = "kubelet-client";
+const SERVING_PREFIX: &str = "kubelet-server";
+
+/// Which of an agent's machines, by its place among them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MachineIndex(pub(crate) usize);
+
+/// One certificate: the machine that decides, and what it decides about.
+pub(crate) struct Machine {
+    pub(crate) rotation: Rotation,
+    pub(crate) store: Box<dyn CertStore + Send>,
+    pub(crate) keys: SystemKeySource,
+    pub(crate) current: Option<Arc<Credential>>,
+    pub(crate) last_accepted: Option<Arc<Credential>>,
+    /// Whether it asks for the names and addresses of the Node object.
+    pub(crate) names_addresses: bool,
+    /// Ends the running wait for a verdict.
+    pub(crate) waiting: Option<AbortHandle>,
+    pub(crate) teller: Teller,
+    /// What went wrong last, for `--once`.
+    pub(crate) last_failure: Option<String>,
+}
+
+impl Machine {
+    pub(crate) fn stop_waiting(&mut self) {
+        if let Some(handle) = self.waiting.take() {
+            handle.abort();
+        }
+    }
+
+    /// Whether its certificate is the one by which the node is known to the server.
+    pub(crate) fn is_nodes_own(&self) -> bool {
+        self.rotation.id().renews_itself()
+    }
+}
+
+/// Locks the cert dir, and makes a machine for each certificate wanted, the client's first.
+pub(crate) fn open_machines(config: &Config) -> Result<Vec<Machine>, StoreError> {
+    let cert_dir = CertDir::open(&config.cert_dir)?;
+    if cert_dir.is_volatile() == Some(true) {
+        tracing::warn!(
+            cert_dir = %config.cert_dir.display(),
+            "the cert dir is in memory only: certificates are lost at the next boot"
+        );
+    }
+    let mut machines = Vec::new();
+    if config.client {
+        let mut store = cert_dir.store(CLIENT_PREFIX);
+        if let Some((certificate, key)) = bootstrap::named_files(&config.kubeconfig) {
+            store = store.with_configured_pair(&certificate, &key);
+        }
+        let (usages, usages_long) = usages(Usage::ClientAuth, config.client_key);
+        let wanted = everleaf_rotation::Config {
+            id: CertificateId::kubelet_client(),
+            signer_name: SignerName::new(SignerName::KUBE_APISERVER_CLIENT_KUBELET),
+            template: Some(identity::client_template(&config.node_name)),
+            usages,
+            usages_long,
+            renews: config.renews,
+            expiration_seconds: config.requested_seconds,
+        };
+        machines.push(new_machine(config, wanted, config.client_key, store));
+    }
+    if config.serving {
+        let store = cert_dir.store(SERVING_PREFIX);
+        let (usages, usages_long) = usages(Usage::ServerAuth, config.serving_key);
+        let wanted = everleaf_rotation::Config {
+            id: CertificateId::kubelet_serving(),
+            signer_name: SignerName::new(SignerName::KUBELET_SERVING),
+            // The Node object says.
+            template: None,
+            usages,
+            usages_long,
+            renews: true,
+            expiration_seconds: config.requested_seconds,
+        };
+        machines.push(new_machine(config, wanted, config.serving_key, store));
+    }
+    Ok(machines)
+}
+
+fn new_machine(
+    config: &Config,
+    wanted: everleaf_rotation::Config,
+    algorithm: KeyAlgorithm,
+    store: impl CertStore + Send + 'static,
+) -> Machine {
+    let manner = Manner {
+        is_once: config.once,
+        is_without_renewal: !wanted.renews,
+    };
+    let id = wanted.id.clone();
+    tracing::info!(
+        manager = id.name(),
+        node = config.node_name,
+        cert_dir = %config.cert_dir.display(),
+        "{}",
+        manner.undertaking()
+    );
+    Machine {
+        names_addresses: wanted.template.is_none(),
+        rotation: Rotation::new(wanted, seed()),
+        store: Box::new(store),
+        keys: SystemKeySource(algorithm),
+        current: None,
+        last_accepted: None,
+        waiting: None,
+        teller: Teller::new(id, manner),
+        last_failure: None,
+    }
+}
+
+/// The two forms that a kubelet asks in, the usual one first.
+fn usages(purpose: Usage, algorithm: KeyAlgorithm) -> (Vec<Usage>, Vec<Usage>) {
+    let short = vec![Usage::DigitalSignature, purpose];
+    let long = vec![Usage::DigitalSignature, Usage::KeyEncipherment, purpose];
+    match algorithm {
+        // Key encipherment means something for RSA keys only.
+        KeyAlgorithm::Rsa(_) => (long, Vec::new()),
+        _ => (short, long),
+    }
+}
+
+/// Jitter only: the standard library's own randomness is enough.
+fn seed() -> u64 {
+    std::hash::RandomState::new().build_hasher().finish()
+}
