@@ -48,6 +48,9 @@ pub const AWAIT_MAX: Duration = Duration::from_secs(15 * 60);
 /// How long a pending request is worth waiting for.
 pub const PENDING_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// How long the server is asked for the answer to a request that was found to be older than that.
+pub const LAST_LOOK_MAX: Duration = Duration::from_secs(60);
+
 /// How long a changed template must stay before a pending request is given up for it.
 pub const TEMPLATE_DEBOUNCE: Duration = Duration::from_secs(10);
 

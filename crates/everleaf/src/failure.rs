@@ -14,7 +14,7 @@ const USAGE: u8 = 2;
 
 /// Prints the failure once, causes included, and says how to exit.
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
-    eprintln!("everleaf: {}", chain(error));
+    eprintln!("everleaf: {}", crate::print::harmless(&chain(error)));
     let usage = error.chain().any(|cause| cause.is::<UsageError>());
     ExitCode::from(if usage { USAGE } else { FAILED })
 }

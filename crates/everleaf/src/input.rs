@@ -1,6 +1,6 @@
 //! Files and pipes that a command line names, read without ever waiting for a writer that may not come.
 
-use everleaf_rotation::store::dir::read_file;
+use everleaf_rotation::store::dir::{read_file, too_large};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use std::fs::{self, File};
@@ -36,7 +36,7 @@ pub(crate) fn to_end(stream: &mut impl Read, bytes_max: u64) -> io::Result<Zeroi
     let mut bytes = Zeroizing::new(Vec::new());
     stream.take(bytes_max + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > bytes_max {
-        return Err(io::ErrorKind::FileTooLarge.into());
+        return Err(too_large(bytes_max));
     }
     Ok(bytes)
 }

@@ -3,7 +3,7 @@
 //! So that one kubeconfig means the same to both ends: whom to trust, proxies, what is read again while the process runs,
 //! how a dead connection is found out, and the words for all that goes wrong.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use bytes::Bytes;
 use everleaf_agent::client::access::{Access, Identity};
 use everleaf_agent::client::{Body, Failure, Transport};
@@ -93,6 +93,12 @@ impl Speaker {
     fn new(kubeconfig: Kubeconfig, origin: &Path) -> Result<Self> {
         let files = Files::read(&kubeconfig.user);
         let access = Access::from_kubeconfig(&kubeconfig, origin).map_err(anyhow::Error::msg)?;
+        if let Trust::Bundle(source) = &kubeconfig.cluster.trust {
+            source.read().with_context(|| {
+                let origin = origin.display();
+                format!("kubeconfig {origin}: cannot read the certificate authority")
+            })?;
+        }
         Ok(Self {
             kubeconfig,
             origin: origin.to_owned(),

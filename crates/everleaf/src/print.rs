@@ -3,6 +3,7 @@
 use anyhow::Context;
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
+use std::borrow::Cow;
 use std::io::{ErrorKind, IsTerminal, Write};
 
 /// Writes one line to stdout, for a program that goes on whatever becomes of it.
@@ -36,8 +37,34 @@ pub(crate) fn yaml(value: &impl Serialize) -> anyhow::Result<()> {
 
 /// Whether stdout is to be coloured: a terminal's, unless `NO_COLOR` says otherwise (no-color.org).
 pub(crate) fn has_colour() -> bool {
-    let is_unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let is_unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+        || std::env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
     std::io::stdout().is_terminal() && !is_unwanted
+}
+
+/// Words of others without what a terminal obeys or what turns the order of letters round; line breaks stay.
+pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
+    let is_command = |c: char| {
+        (c.is_control() && c != '\n')
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(is_command) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_command(c) {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    Cow::Owned(shown)
+}
+
+/// The same in one line, for a cell of a table.
+pub(crate) fn harmless_line(text: &str) -> String {
+    harmless(text).replace('\n', "\\n")
 }
 
 /// Writes rows under upper-case headings, as kubectl does; wrapped to the terminal's width if stdout is one.

@@ -1,6 +1,6 @@
 //! Opens the store and makes the API server over it: what `up`, `apiserver` and `demo` share.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use everleaf_apiserver::authn::{Authenticator, Config as AuthenticatorConfig};
 use everleaf_apiserver::authz::Authorizer;
 use everleaf_apiserver::handler::{Config, Limits, Server, Version};
@@ -29,12 +29,38 @@ pub(crate) async fn listen(address: SocketAddr, flags: &str) -> Result<TcpListen
     })
 }
 
+/// Refuses a store that holds nothing although it was in use, which `evidence` shows: what was stored is not to be lost
+/// without a word, nor what is left of it on disk.
+pub(crate) fn refuse_lost(directory: &Path, evidence: Option<&Path>) -> Result<()> {
+    let size = |name: &str| std::fs::metadata(directory.join(name)).map_or(0, |meta| meta.len());
+    if size(Embedded::FILE_NAME) > 0 {
+        return Ok(());
+    }
+    let journal = format!("{}-wal", Embedded::FILE_NAME);
+    let evidence = match evidence.filter(|path| path.exists()) {
+        Some(path) => path.to_owned(),
+        None if size(&journal) > 0 => directory.join(journal),
+        None => return Ok(()),
+    };
+    let file = directory.join(Embedded::FILE_NAME);
+    let what = if file.exists() { "empty" } else { "missing" };
+    bail!(
+        "the store {} is {what}, although it has been in use ({} is there): put a copy of the directory {} back; or, to begin with \
+         an empty store, move {} away",
+        file.display(),
+        evidence.display(),
+        directory.display(),
+        evidence.display()
+    )
+}
+
 /// Opens the store in `directory` and rebuilds the server's state from it. `address` is where clients reach it.
 pub(crate) fn open(
     directory: &Path,
     authenticator: AuthenticatorConfig,
     address: String,
 ) -> Result<Arc<Server>> {
+    refuse_lost(directory, None)?;
     let store = Embedded::open(directory)
         .with_context(|| format!("cannot open the store in {}", directory.display()))?;
     let config = Config {

@@ -42,6 +42,11 @@ impl<'a> Up<'a> {
         })
     }
 
+    /// What it is started with.
+    pub fn args_mut(&mut self) -> &mut Vec<String> {
+        &mut self.args
+    }
+
     /// Starts it again with the same arguments.
     pub fn restart(&mut self) -> Result<()> {
         self.process = spawn(self.sandbox, &self.args)?;

@@ -158,7 +158,7 @@ impl Bootstrap {
     pub fn origin(&self) -> &Path {
         match self {
             Self::File(path) => path,
-            Self::InMemory(_) => Path::new("of this process"),
+            Self::InMemory(_) => Path::new("this process"),
         }
     }
 }

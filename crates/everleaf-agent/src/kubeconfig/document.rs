@@ -114,8 +114,30 @@ fn given_secret(text: Option<Secret>) -> Option<Secret> {
     text.filter(|text| !text.expose().is_empty())
 }
 
-pub(super) fn resolve(text: &str, origin: &Path) -> Result<Kubeconfig, KubeconfigError> {
+/// The names of the contexts, the current one first, whether it is there or not.
+pub(super) fn contexts(text: &str, origin: &Path) -> Result<Vec<String>, KubeconfigError> {
     let document = parse(text, origin)?;
+    let all = document.contexts.unwrap_or_default();
+    let named = all.into_iter().flatten().filter_map(|entry| entry.name);
+    let mut names: Vec<String> = given(document.current_context).into_iter().collect();
+    for name in named {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+/// What `context`, or else the current one, says.
+pub(super) fn resolve(
+    text: &str,
+    origin: &Path,
+    context: Option<&str>,
+) -> Result<Kubeconfig, KubeconfigError> {
+    let mut document = parse(text, origin)?;
+    if let Some(context) = context {
+        document.current_context = Some(context.to_owned());
+    }
     let mut resolver = Resolver {
         directory: directory_of(origin),
         problems: Vec::new(),

@@ -306,7 +306,20 @@ impl Kubeconfig {
     /// Reads the current context of a kubeconfig's text. Relative paths in it are resolved against
     /// the directory of `origin`, which also names the kubeconfig in errors; it need not exist.
     pub fn parse(text: &str, origin: &Path) -> Result<Self, KubeconfigError> {
-        document::resolve(text, origin)
+        document::resolve(text, origin, None)
+    }
+
+    /// The names of all contexts of a kubeconfig's text, the current one first, whether it is there or not.
+    ///
+    /// # Errors
+    /// The text is not YAML of the right shape.
+    pub fn contexts(text: &str, origin: &Path) -> Result<Vec<String>, KubeconfigError> {
+        document::contexts(text, origin)
+    }
+
+    /// As [`parse`](Self::parse), for the context of that name.
+    pub fn parse_context(text: &str, origin: &Path, name: &str) -> Result<Self, KubeconfigError> {
+        document::resolve(text, origin, Some(name))
     }
 }
 

@@ -55,6 +55,9 @@ pub struct Embedded {
 }
 
 impl Embedded {
+    /// The name of its file in the directory that [`open`](Self::open) is given; SQLite keeps its journal beside it.
+    pub const FILE_NAME: &'static str = FILE_NAME;
+
     /// Opens the log below `directory`, creating both when absent (directory 0700, file 0600).
     ///
     /// # Errors

@@ -71,7 +71,7 @@ pub enum StoreError {
     },
     /// The file was written by a later version.
     #[error(
-        "{path} was written by a newer version (layout {found}, this one reads up to {known}); start that version, or restore a snapshot"
+        "{path} was written by a newer version (layout {found}, this one reads up to {known}); start that version, or put a copy of the directory from before back"
     )]
     Newer {
         /// File.
@@ -82,7 +82,7 @@ pub enum StoreError {
         known: i64,
     },
     /// The file is damaged.
-    #[error("{path} is damaged: {what}; nothing was changed; restore a snapshot")]
+    #[error("{path} is damaged: {what}; nothing was changed; put a copy of its directory back")]
     Corrupt {
         /// File.
         path: String,

@@ -3,7 +3,8 @@
 use super::spacing::Gate;
 use super::trust::{Holder, candidates};
 use super::{
-    AWAIT_MAX, CLOCK_STEP_MIN, PENDING_AGE_MAX, Rotation, SILENCE_MAX, Step, TEMPLATE_DEBOUNCE,
+    AWAIT_MAX, CLOCK_STEP_MIN, LAST_LOOK_MAX, PENDING_AGE_MAX, Rotation, SILENCE_MAX, Step,
+    TEMPLATE_DEBOUNCE,
 };
 use crate::backoff::Schedule;
 use crate::deadline::rotation_deadline;
@@ -577,6 +578,11 @@ impl Rotation {
         }
         let age = Duration::try_from(now.wall.duration_since(pending.created)).unwrap_or_default();
         let left = PENDING_AGE_MAX.saturating_sub(age);
+        let left = match pending.uid {
+            // It may have been answered while this was off; only the server's word ends it, if that comes soon.
+            Some(_) => left.max(LAST_LOOK_MAX),
+            None => left,
+        };
         self.pending_ends = Some((pending.name.clone(), now.monotonic.plus(left)));
     }
 }

@@ -200,15 +200,21 @@ pub fn read_file(path: &Path, bytes_max: u64) -> io::Result<Zeroizing<Vec<u8>>> 
     // Reserved at once, so that no copy of a key is left behind by a growing buffer.
     let length = metadata.len();
     if length > bytes_max {
-        return Err(io::ErrorKind::FileTooLarge.into());
+        return Err(too_large(bytes_max));
     }
     let capacity = usize::try_from(length).unwrap_or(0) + 1;
     let mut bytes = Zeroizing::new(Vec::with_capacity(capacity));
     file.take(bytes_max + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > bytes_max {
-        return Err(io::ErrorKind::FileTooLarge.into());
+        return Err(too_large(bytes_max));
     }
     Ok(bytes)
+}
+
+/// The refusal of what holds more than `bytes_max` bytes, of kind `FileTooLarge`.
+pub fn too_large(bytes_max: u64) -> io::Error {
+    let text = format!("it is too large: more than {bytes_max} bytes");
+    io::Error::new(io::ErrorKind::FileTooLarge, text)
 }
 
 /// What lies there, when it is no regular file.

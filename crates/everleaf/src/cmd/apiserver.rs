@@ -15,7 +15,7 @@ use crate::up::data_dir::{DataDir, STORE, refuse_foreign, refuse_held};
 use crate::up::system::wall_clock;
 use anyhow::{Context, Result, anyhow, bail};
 use everleaf_agent::{Clock, SystemClock};
-use everleaf_apiserver::authn::{Config as AuthenticatorConfig, ServiceAccountConfig};
+use everleaf_apiserver::authn::{Config as AuthenticatorConfig, ConfigError, ServiceAccountConfig};
 use everleaf_apiserver::serve;
 use everleaf_pki::{PrivateKey, PublicKey, pem};
 use std::collections::BTreeSet;
@@ -81,12 +81,20 @@ async fn serve(args: &ApiserverArgs, shutdown: Shutdown) -> Result<()> {
         bootstrap_tokens: args.enable_bootstrap_token_auth,
         anonymous: args.anonymous_auth,
     };
-    let server = server::open(&dir.path(STORE), authenticator, listen.to_string())?;
+    let server = server::open(&dir.path(STORE), authenticator, listen.to_string()).map_err(
+        |error| match (&args.token_auth_file, error.downcast_ref()) {
+            (Some(path), Some(ConfigError::BadTokenLine { .. })) => {
+                error.context(format!("cannot use --token-auth-file {}", path.display()))
+            }
+            _ => error,
+        },
+    )?;
     server.install(clock()).await?;
     let follower = tokio::spawn(files::follow(
         (serving, pair, Arc::clone(&certificate)),
         (client_ca_path, client_ca),
         Arc::clone(&server),
+        Arc::clone(&clock),
     ));
     print::line(&format!(
         "Everleaf API server {} listens on {listen}.",
@@ -105,6 +113,7 @@ fn service_accounts(args: &ApiserverArgs, dir: &DataDir) -> Result<ServiceAccoun
         None if own.exists() => Some(signing_key(&own)?),
         None => None,
     };
+    check_issuer(&args.service_account_issuer)?;
     let mut verification_keys = Vec::new();
     for path in &args.service_account_key_file {
         let text = read(path, "--service-account-key-file")?;
@@ -118,6 +127,28 @@ fn service_accounts(args: &ApiserverArgs, dir: &DataDir) -> Result<ServiceAccoun
         signing_key: signing_key.map(Arc::new),
         verification_keys,
     })
+}
+
+/// As kube-apiserver: with a colon it must be a URL, without it may be any word (Kubernetes:
+/// `pkg/kubeapiserver/options/authentication.go`).
+fn check_issuer(issuer: &str) -> Result<(), UsageError> {
+    let is_good = match issuer.split_once(':') {
+        None => !issuer.is_empty(),
+        // RFC 3986 section 3.1.
+        Some((scheme, rest)) => {
+            let is_letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '.' | '-');
+            scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+                && scheme.chars().all(is_letter)
+                && !rest.contains(|c: char| c.is_control() || c.is_whitespace())
+        }
+    };
+    if is_good {
+        return Ok(());
+    }
+    Err(UsageError(format!(
+        "--service-account-issuer {issuer:?}: write a URL such as {}, or a word without a colon",
+        server::SERVICE_ACCOUNT_ISSUER
+    )))
 }
 
 fn signing_key(path: &Path) -> Result<PrivateKey> {
@@ -187,6 +218,22 @@ mod tests {
         let keys = public_keys(both.as_bytes()).unwrap();
         assert_eq!(keys, [key.public_key().clone(), key.public_key().clone()]);
         assert!(public_keys(b"nothing").is_err());
+    }
+
+    #[test]
+    fn an_issuer_with_a_colon_is_a_url() {
+        for (issuer, good) in [
+            ("https://kubernetes.default.svc", true),
+            ("kubernetes/serviceaccount", true),
+            ("https://a/b?c", true),
+            ("urn:a:b", true),
+            ("", false),
+            ("not a url:", false),
+            ("a:b c", false),
+            ("10.0.0.1:6443", false),
+        ] {
+            assert_eq!(check_issuer(issuer).is_ok(), good, "{issuer}");
+        }
     }
 
     #[test]

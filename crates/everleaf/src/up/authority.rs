@@ -81,7 +81,7 @@ pub(crate) fn ensure(dir: &DataDir, wanted: &Wanted, now: Timestamp) -> Result<A
     let server = ensure_server(dir, &issuer, wanted, now)?;
     Ok(Authority {
         ca_pem: issuer.certificate_pem(),
-        service_account_key: Arc::new(ensure_service_account_key(dir)?),
+        service_account_key: Arc::new(ensure_service_account_key(dir, &mut remarks)?),
         front_proxy_ca_pem: ensure_front_proxy_ca(dir, now)?,
         issuer: Arc::new(issuer),
         server,
@@ -319,7 +319,7 @@ pub(crate) fn is_worn(leaf: &Leaf, issuer: &Issuer, now: Timestamp) -> bool {
         || !leaf.is_signed_by(issuer.certificate())
 }
 
-fn ensure_service_account_key(dir: &DataDir) -> Result<PrivateKey> {
+fn ensure_service_account_key(dir: &DataDir, remarks: &mut Vec<String>) -> Result<PrivateKey> {
     let key = match dir.read(SERVICE_ACCOUNT_KEY)? {
         Some(pem) => PrivateKey::from_pem(&pem).with_context(|| {
             format!("{} is not usable", dir.path(SERVICE_ACCOUNT_KEY).display())
@@ -327,6 +327,12 @@ fn ensure_service_account_key(dir: &DataDir) -> Result<PrivateKey> {
         None => {
             let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256)?;
             dir.write(SERVICE_ACCOUNT_KEY, &key.to_pem())?;
+            if dir.path(SERVICE_ACCOUNT_PUBLIC_KEY).exists() {
+                remarks.push(format!(
+                    "{} was gone, and a new key is made: tokens of service accounts that were made before are not believed any more",
+                    dir.path(SERVICE_ACCOUNT_KEY).display()
+                ));
+            }
             key
         }
     };

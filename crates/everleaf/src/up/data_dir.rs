@@ -76,8 +76,13 @@ impl DataDir {
     /// The text of a file; none when it does not exist.
     pub(crate) fn read(&self, name: &str) -> Result<Option<zeroize::Zeroizing<String>>> {
         let path = self.path(name);
-        match fs::read_to_string(&path) {
-            Ok(text) => Ok(Some(zeroize::Zeroizing::new(text))),
+        match fs::read(&path) {
+            // What is no text is no less readable than text that makes no sense: whoever wants it says so.
+            Ok(bytes) => {
+                let bytes = zeroize::Zeroizing::new(bytes);
+                let text = String::from_utf8_lossy(&bytes).into_owned();
+                Ok(Some(zeroize::Zeroizing::new(text)))
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
         }

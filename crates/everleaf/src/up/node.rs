@@ -87,15 +87,36 @@ impl Node {
                 }
             }
         }));
-        let observe = move |id: &CertificateId, notice: &Notice| {
-            if let Some(change) = token_change(id, notice) {
-                // The last one holds.
-                sender.send_replace(Some(change));
-            }
+        let sender = Arc::new(sender);
+        let run = || {
+            let sender = Arc::clone(&sender);
+            let observe = move |id: &CertificateId, notice: &Notice| {
+                if let Some(change) = token_change(id, notice) {
+                    // The last one holds.
+                    sender.send_replace(Some(change));
+                }
+            };
+            let clock = Arc::clone(&clock);
+            everleaf_agent::run_with(config.clone(), clock, shutdown.clone().asked(), observe)
         };
-        let outcome = everleaf_agent::run_with(config, clock, shutdown.asked(), observe).await;
+        // The server is there for every node: it does not end with the trouble of this one.
+        let mut told = None;
+        while let Err(error) = run().await {
+            let error = crate::failure::chain(&error.into());
+            if told.as_ref() != Some(&error) {
+                tracing::warn!(
+                    "this host's node has no agent: {error}; trying again every {} s",
+                    RETRY_INTERVAL.as_secs()
+                );
+            }
+            told = Some(error);
+            let wait = tokio::time::timeout(RETRY_INTERVAL, shutdown.clone().asked());
+            if wait.await.is_ok() {
+                break;
+            }
+        }
+        drop(sender);
         watcher.await?;
-        outcome?;
         Ok(())
     }
 }

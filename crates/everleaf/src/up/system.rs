@@ -106,6 +106,8 @@ impl System {
         for remark in &authority.remarks {
             tracing::warn!("{remark}");
         }
+        // Written when the first start had made its store.
+        server::refuse_lost(&dir.path(STORE), Some(&dir.path(kubeconfigs::ADMIN)))?;
         let server = open_server(dir, &authority, &addresses)?;
         server.install(now).await?;
         kubeconfigs::ensure_admin(dir, &authority.issuer, &addresses.local_url, now)?;

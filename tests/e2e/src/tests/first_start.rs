@@ -46,6 +46,21 @@ pub(super) const TESTS: &[Test] = &[
         long: false,
         run: killed_first_start,
     },
+    Test {
+        name: "a_store_that_is_gone_is_not_replaced_by_an_empty_one",
+        long: false,
+        run: lost_store,
+    },
+    Test {
+        name: "what_a_start_can_make_again_it_makes_again",
+        long: false,
+        run: junk,
+    },
+    Test {
+        name: "a_node_that_cannot_start_does_not_end_the_server",
+        long: false,
+        run: node_in_trouble,
+    },
 ];
 
 fn two_seconds(sandbox: &Sandbox) -> Result<Verdict> {
@@ -320,5 +335,98 @@ fn killed_first_start(sandbox: &Sandbox) -> Result<Verdict> {
         fs::remove_dir_all(up.path(""))?;
     }
     run(&mut sandbox.everleaf(&["version"]))?.ok()?;
+    Ok(Verdict::Passed)
+}
+
+/// Emptied or gone, with the journal or without: refused, and nothing that is left is touched.
+fn lost_store(sandbox: &Sandbox) -> Result<Verdict> {
+    let mut up = Up::start(sandbox, &["--no-node"])?;
+    up.admin().quiet(&["create", "namespace", "keep"])?;
+    up.process.kill();
+    let store = up.path("store/log.db");
+    let copy = sandbox.path("copy");
+    let whole = fs::read(&store)?;
+    fs::create_dir(&copy)?;
+    for entry in fs::read_dir(up.path("store"))? {
+        let entry = entry?;
+        fs::copy(entry.path(), copy.join(entry.file_name()))?;
+    }
+    let files = || -> Result<Vec<(String, u64)>> {
+        let mut all = Vec::new();
+        for entry in fs::read_dir(up.path("store"))? {
+            let entry = entry?;
+            all.push((
+                entry.file_name().to_string_lossy().into_owned(),
+                entry.metadata()?.len(),
+            ));
+        }
+        all.sort();
+        Ok(all)
+    };
+    for (empty, word) in [(true, "empty"), (false, "missing")] {
+        if empty {
+            fs::write(&store, "")?;
+        } else {
+            fs::remove_file(&store)?;
+        }
+        let before = files()?;
+        let refusal = run(&mut sandbox.everleaf(&["up", "--data-dir", "data", "--no-node"]))?;
+        let words = refusal.failed_with(1)?;
+        for part in ["log.db is ", word, "admin.conf is there", "put a copy"] {
+            ensure_that!(words.contains(part), "no {part:?} in {words}");
+        }
+        same("files of the store", files()?, before)?;
+    }
+    ensure_that!(!whole.is_empty(), "the store had nothing");
+    for entry in fs::read_dir(&copy)? {
+        let entry = entry?;
+        fs::copy(entry.path(), up.path("store").join(entry.file_name()))?;
+    }
+    up.restart()?;
+    up.admin().quiet(&["get", "namespace", "keep"])?;
+    Ok(Verdict::Passed)
+}
+
+fn junk(sandbox: &Sandbox) -> Result<Verdict> {
+    let mut up = Up::start(sandbox, &[])?;
+    up.node_certificate()?;
+    for name in [
+        "admin.conf",
+        "bootstrap-kubelet.conf",
+        "kubelet.conf",
+        "pki/apiserver.crt",
+        "pki/apiserver.key",
+        "pki/front-proxy-ca.crt",
+        "pki/sa.pub",
+    ] {
+        up.process.stop()?;
+        let whole = fs::read(up.path(name))?;
+        fs::write(up.path(name), b"\xff\xfe\x00junk")?;
+        up.restart()?;
+        let made = fs::read(up.path(name))?;
+        ensure_that!(
+            made.len() * 2 > whole.len() && std::str::from_utf8(&made).is_ok(),
+            "{name} is not made again"
+        );
+    }
+    Ok(Verdict::Passed)
+}
+
+fn node_in_trouble(sandbox: &Sandbox) -> Result<Verdict> {
+    let mut up = Up::start(sandbox, &["--no-node"])?;
+    up.process.stop()?;
+    // A file where the directory of its certificates belongs.
+    fs::write(up.path("node"), "")?;
+    up.args_mut().retain(|arg| arg != "--no-node");
+    up.restart()?;
+    let log = eventually("it says so", 10, || {
+        let log = up.process.stderr();
+        ensure_that!(log.contains("this host's node has no agent"), "{log}");
+        Ok(log)
+    })?;
+    ensure_that!(log.contains("trying again every"), "{log}");
+    up.admin().quiet(&["get", "namespaces"])?;
+    fs::remove_file(up.path("node"))?;
+    eventually("its certificate", 20, || up.node_certificate())?;
     Ok(Verdict::Passed)
 }

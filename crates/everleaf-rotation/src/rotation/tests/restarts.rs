@@ -7,6 +7,7 @@ use crate::notice::Notice;
 use crate::rotation::Phase;
 use crate::standing::Standing;
 use crate::store::RequestUid;
+use jiff::SignedDuration;
 
 /// Runs a first issuance, ending the process before the `stop`-th effect is carried out; says whether
 /// there was one.
@@ -163,4 +164,31 @@ fn no_effect_carries_a_key() {
         effects.iter().all(|text| !text.contains("PRIVATE")),
         "{effects:#?}"
     );
+}
+
+/// As after a person's approval while the node was off and its clock was set: only the server knows.
+#[test]
+fn a_request_that_was_answered_meanwhile_is_taken_however_old_it_seems() {
+    let (mut count, mut until_recorded) = (0, 0);
+    World::new(client_config()).run_effects_with(usize::MAX, |effect| {
+        count += 1;
+        if matches!(effect, Effect::RecordPending(_)) {
+            until_recorded = count;
+        }
+    });
+    for is_answered in [true, false] {
+        let mut world = World::new(client_config());
+        world.server.approves = is_answered;
+        // The server has it, which is on disk; the process ends before it asks what became of it.
+        world.run_effects(until_recorded);
+        assert_eq!((world.csrs(), world.machine.current()), (1, None));
+        world.offset = SignedDuration::from_hours(24 * 20);
+        world.restart();
+        world.run_for(seconds(50));
+        assert_eq!(world.csrs(), 1, "it is asked for its answer first");
+        world.server.approves = true;
+        world.run_for(minutes(2));
+        assert_eq!(world.csrs(), if is_answered { 1 } else { 2 });
+        world.assert_at_rest();
+    }
 }

@@ -2,9 +2,10 @@
 
 use super::read;
 use anyhow::{Context, Result};
-use everleaf_apiserver::handler::Server;
+use everleaf_apiserver::handler::{Clock as ServerClock, Server};
 use everleaf_apiserver::serve::{ServingCertificate, TlsError};
-use everleaf_pki::TrustBundle;
+use everleaf_pki::{Chain, TrustBundle};
+use jiff::Timestamp;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,6 +48,28 @@ impl ServingFiles {
     /// The pair cannot be used; which file is at fault.
     pub(super) fn certificate(&self, pair: &Pair) -> Result<Arc<ServingCertificate>> {
         ServingCertificate::from_pem(&pair.chain, &pair.key).map_err(|error| self.fault(error))
+    }
+
+    /// Why clients will refuse the certificate of that pair at `now`, if they will; none for one that this program cannot
+    /// judge.
+    fn doubt(&self, pair: &Pair, now: Timestamp) -> Option<String> {
+        let chain = Chain::from_pem(&pair.chain).ok()?;
+        let leaf = chain.leaf();
+        let (begin, end) = (leaf.not_before(), leaf.not_after());
+        let fault = if end < now {
+            format!("ended at {end}")
+        } else if now < begin {
+            format!("begins at {begin} only, by the clock of this host")
+        } else if !leaf.allows_server_auth() {
+            "does not allow server authentication (extended key usage)".to_owned()
+        } else {
+            return None;
+        };
+        let path = self.chain.display();
+        Some(format!(
+            "the serving certificate {path} (--tls-cert-file) {fault}: clients refuse it; replace the file, which is read again \
+             each minute"
+        ))
     }
 
     fn fault(&self, error: TlsError) -> anyhow::Error {
@@ -114,12 +137,16 @@ impl<T: PartialEq> InUse<T> {
             return;
         };
         let text = crate::failure::chain(&error);
-        let is_told = |(before, at): &(String, Instant)| *before == text && now < *at + TELL_AGAIN;
-        if !self.told.as_ref().is_some_and(is_told) {
+        if is_due(self.told.as_ref(), &text, now) {
             tracing::warn!("{text}; the {what} that was read before stays in use");
             self.told = Some((text, now));
         }
     }
+}
+
+/// Whether `text` is to be told at `now`, after what was told last and when.
+fn is_due(told: Option<&(String, Instant)>, text: &str, now: Instant) -> bool {
+    told.is_none_or(|(before, at)| before != text || *at + TELL_AGAIN <= now)
 }
 
 /// Looks at the files for ever; one that cannot be used does not hold up the others.
@@ -127,12 +154,23 @@ pub(super) async fn follow(
     serving: (ServingFiles, Pair, Arc<ServingCertificate>),
     client_ca_file: (PathBuf, Zeroizing<Vec<u8>>),
     server: Arc<Server>,
+    wall: ServerClock,
 ) {
     let (files, pair, certificate) = serving;
     let (bundle_path, bundle) = client_ca_file;
     let mut pair = InUse::new("serving certificate", pair);
     let mut bundle = InUse::new("client CA bundle", bundle);
+    let mut doubted = None;
     loop {
+        let now = Instant::now();
+        match files.doubt(&pair.known, wall()) {
+            Some(doubt) if is_due(doubted.as_ref(), &doubt, now) => {
+                tracing::warn!("{doubt}");
+                doubted = Some((doubt, now));
+            }
+            Some(_) => {}
+            None => doubted = None,
+        }
         tokio::time::sleep(LOOK_INTERVAL).await;
         let now = Instant::now();
         pair.look(
@@ -155,6 +193,51 @@ pub(super) async fn follow(
 mod tests {
     use super::*;
     use anyhow::anyhow;
+    use everleaf_pki::{Issuer, KeyAlgorithm, PrivateKey, Template, Usage};
+
+    #[test]
+    fn a_certificate_that_clients_refuse_is_told() {
+        let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let (from, to) = (at("2030-01-01T00:00:00Z"), at("2031-01-01T00:00:00Z"));
+        let other = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
+        let issuer = Issuer::self_signed("ca", other, [1; 16], from, to).unwrap();
+        let files = ServingFiles {
+            chain: "tls.crt".into(),
+            key: "tls.key".into(),
+        };
+        let doubt = |usage, now| {
+            let template = Template::default();
+            let chain = issuer.issue_own(&template, key.public_key(), &[usage], [2; 16], from, to);
+            let pair = Pair {
+                chain: Zeroizing::new(chain.unwrap().to_pem().into_bytes()),
+                key: Zeroizing::default(),
+            };
+            files.doubt(&pair, at(now)).unwrap_or_default()
+        };
+        for (usage, now, expected) in [
+            (Usage::ServerAuth, "2030-06-01T00:00:00Z", ""),
+            (
+                Usage::ServerAuth,
+                "2031-01-01T00:00:01Z",
+                "ended at 2031-01-01T00:00:00Z",
+            ),
+            (
+                Usage::ServerAuth,
+                "2029-12-31T00:00:00Z",
+                "begins at 2030-01-01T00:00:00Z only",
+            ),
+            (
+                Usage::ClientAuth,
+                "2030-06-01T00:00:00Z",
+                "does not allow server authentication",
+            ),
+        ] {
+            let text = doubt(usage, now);
+            assert_eq!(text.is_empty(), expected.is_empty(), "{text}");
+            assert!(text.contains(expected), "{text}");
+        }
+    }
 
     #[test]
     fn what_cannot_be_used_is_tried_again_and_what_was_in_use_stays() {

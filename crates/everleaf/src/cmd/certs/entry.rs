@@ -1,7 +1,8 @@
 //! One certificate as people and programs read it, and what is wrong with it.
 
-use super::survey::Found;
-use everleaf_pki::trust::{Fault, Path, Presented, Purpose, Refusal, TrustBundle};
+use super::survey::{Anchors, Found};
+use crate::print::harmless_line;
+use everleaf_pki::trust::{Fault, Presented, Purpose, Refusal, TrustBundle};
 use everleaf_pki::{Chain, Leaf};
 use everleaf_rotation::{Standing, rotation_deadline};
 use jiff::Timestamp;
@@ -35,6 +36,8 @@ pub(super) struct Entry {
     rotation_deadline: Option<String>,
     standing: &'static str,
     problems: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    remarks: Vec<String>,
     #[serde(skip)]
     left: String,
     #[serde(skip)]
@@ -153,6 +156,11 @@ impl Entry {
         &self.problems
     }
 
+    /// What to know of it that is no fault, a sentence each.
+    pub(super) fn remarks(&self) -> &[String] {
+        &self.remarks
+    }
+
     /// Where it is, and the file that a link names.
     pub(super) fn file_cell(&self) -> String {
         match &self.link_to {
@@ -194,7 +202,7 @@ impl Entry {
         if let Some(Err(why)) = &found.key {
             self.find_bad(format!("key: {why}"));
         }
-        let Some(anchors) = &found.anchors else {
+        let Some(Anchors { bundle, origin }) = found.anchors.as_deref() else {
             return;
         };
         if leaf.is_ca() {
@@ -207,12 +215,21 @@ impl Entry {
         };
         // Its own dates are told above; here it is judged at the moment of its life that is nearest.
         let moment = now.clamp(leaf.not_before(), leaf.not_after());
-        match anchors.judge(&Presented::from(chain), purpose, moment) {
+        match bundle.judge(&Presented::from(chain), purpose, moment) {
             Err(Refusal::UnknownAuthority(None | Some(Fault::Signature(_)))) => {
-                self.find_bad("not signed by the certificate authority".to_owned());
+                let hint = match chain.certificates().len() {
+                    1 => "; one in between must follow it in its file",
+                    _ => "",
+                };
+                self.find_bad(format!("not signed by an authority of {origin}{hint}"));
             }
             Err(refusal) => self.find_bad(format!("would not be believed: {refusal}")),
-            Ok(path) => self.problems.extend(end_of_authority(leaf, anchors, &path)),
+            Ok(path) if path.not_after() < leaf.not_after() => {
+                let end = path.not_after();
+                self.problems
+                    .push(format!("its authority ends first, at {end}"));
+            }
+            Ok(_) => self.remarks.extend(end_of_authority(leaf, bundle)),
         }
     }
 
@@ -224,7 +241,7 @@ impl Entry {
             .chain(&self.ip_addresses)
             .cloned()
             .collect();
-        vec![
+        [
             self.file_cell(),
             or_dash(Some(self.subject.clone())),
             or_dash(self.not_after.clone()),
@@ -238,7 +255,11 @@ impl Entry {
             or_dash(Some(self.issuer.clone())),
             self.chain_length.to_string(),
             or_dash(Some(self.problems.join("; "))),
+            or_dash(Some(self.remarks.join("; "))),
         ]
+        .iter()
+        .map(|cell| harmless_line(cell))
+        .collect()
     }
 }
 
@@ -253,17 +274,14 @@ fn is_backdated(leaf: &Leaf, found: &Found) -> bool {
     let anchors = found
         .anchors
         .as_ref()
-        .map_or(&[][..], |anchors| anchors.anchors());
+        .map_or(&[][..], |anchors| anchors.bundle.anchors());
     let begins_with_it =
         |anchor: &Leaf| leaf.is_signed_by(anchor) && leaf.not_before() <= anchor.not_before();
     leaf.is_ca() || anchors.iter().any(begins_with_it)
 }
 
-/// Whoever signed it ends no later.
-fn end_of_authority(leaf: &Leaf, anchors: &TrustBundle, path: &Path) -> Option<String> {
-    if path.not_after() < leaf.not_after() {
-        return Some(format!("its authority ends first, at {}", path.not_after()));
-    }
+/// Whoever signed it ends at the same moment, which is why it does.
+fn end_of_authority(leaf: &Leaf, anchors: &TrustBundle) -> Option<String> {
     let ends_with_it =
         |anchor: &Leaf| leaf.is_signed_by(anchor) && anchor.not_after() == leaf.not_after();
     let is_met = anchors.anchors().iter().any(ends_with_it);
@@ -292,6 +310,13 @@ mod tests {
         .unwrap()
     }
 
+    fn anchored(issuer: &Issuer) -> Arc<Anchors> {
+        Arc::new(Anchors {
+            bundle: [issuer.certificate().clone()].into_iter().collect(),
+            origin: "ca.crt".to_owned(),
+        })
+    }
+
     fn node(issuer: &Issuer) -> Found {
         let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
         let template = Template {
@@ -318,9 +343,7 @@ mod tests {
             file: "n.pem".into(),
             content: Ok(chain),
             key: Some(credential),
-            anchors: Some(Arc::new(
-                [issuer.certificate().clone()].into_iter().collect(),
-            )),
+            anchors: Some(anchored(issuer)),
             link_to: None,
             is_left_behind: false,
             key_is_readable_by_others: false,
@@ -354,12 +377,11 @@ mod tests {
         assert_eq!(early.problems, ["not yet valid by this host's clock"]);
 
         let mut stranger = node(&issuer);
-        let other = authority("2040-01-01T00:00:00Z").certificate().clone();
-        stranger.anchors = Some(Arc::new([other].into_iter().collect()));
+        stranger.anchors = Some(anchored(&authority("2040-01-01T00:00:00Z")));
         let stranger = Entry::of(&stranger, at("2031-07-01T00:00:00Z"), None);
         assert_eq!(
             stranger.problems,
-            ["not signed by the certificate authority"]
+            ["not signed by an authority of ca.crt; one in between must follow it in its file"]
         );
 
         let mut corrupt = node(&issuer);
@@ -396,8 +418,7 @@ mod tests {
             assert!(!Entry::of(&found, now, notice).is_bad());
         }
         let mut stranger = node(&issuer);
-        let other = authority("2040-01-01T00:00:00Z").certificate().clone();
-        stranger.anchors = Some(Arc::new([other].into_iter().collect()));
+        stranger.anchors = Some(anchored(&authority("2040-01-01T00:00:00Z")));
         assert!(Entry::of(&stranger, good, None).is_bad());
         let mut corrupt = node(&issuer);
         corrupt.content = Err("no certificate".into());
@@ -450,6 +471,41 @@ mod tests {
         );
         found.content = Ok(server.unwrap());
         assert_eq!(age(&found), None, "made along with its authority");
+    }
+
+    /// What a stranger wrote into a certificate must not steer the terminal of whoever looks at it.
+    #[test]
+    fn names_of_others_are_shown_not_obeyed() {
+        let issuer = authority("2040-01-01T00:00:00Z");
+        let mut found = node(&issuer);
+        let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
+        let template = Template {
+            subject: Subject {
+                common_name: "x\n\u{1b}[2Jfresh\u{202e}".into(),
+                organizations: vec![],
+            },
+            ..Template::default()
+        };
+        let ca = issuer.certificate();
+        let chain = issuer.issue_own(
+            &template,
+            key.public_key(),
+            &[Usage::ClientAuth],
+            [4; 16],
+            ca.not_before(),
+            ca.not_after(),
+        );
+        found.content = Ok(chain.unwrap());
+        found.key = None;
+        found.file = "a\u{1b}]0;b".into();
+        let entry = Entry::of(&found, at("2031-07-02T12:00:00Z"), None);
+        let table = super::super::table::of(std::slice::from_ref(&entry), false);
+        for text in [&table, &entry.row().concat()] {
+            assert!(!text.contains(['\u{1b}', '\u{202e}']), "{text}");
+        }
+        assert!(table.contains("x\\n\\u{1b}[2Jfresh\\u{202e}"), "{table}");
+        assert_eq!(entry.remarks, ["ends with its authority"]);
+        assert_eq!(entry.problems, Vec::<String>::new());
     }
 
     #[test]

@@ -15,7 +15,7 @@ use serde::Serialize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct Answer {
     certificates: Vec<Entry>,
 }
@@ -28,6 +28,11 @@ pub(crate) fn run(args: &CertsArgs) -> Result<ExitCode> {
         args.paths.clone()
     };
     if paths.is_empty() {
+        match args.output {
+            Some(OutputFormat::Json) => print::json(&Answer::default())?,
+            Some(OutputFormat::Yaml) => print::yaml(&Answer::default())?,
+            None | Some(OutputFormat::Wide) => {}
+        }
         bail!(
             "no certificates in the usual places of this host; name a cert dir, a kubeconfig or a PEM file, \
              such as: everleaf certs /var/lib/kubelet/pki"
@@ -47,7 +52,10 @@ pub(crate) fn run(args: &CertsArgs) -> Result<ExitCode> {
             // One bad path does not hide the others.
             Err(error) => {
                 is_whole = false;
-                eprintln!("everleaf: {}", crate::failure::chain(&error));
+                eprintln!(
+                    "everleaf: {}",
+                    print::harmless(&crate::failure::chain(&error))
+                );
             }
         }
     }
@@ -99,6 +107,7 @@ fn print_wide(certificates: &[Entry]) -> Result<()> {
         "issuer",
         "chain",
         "problems",
+        "remarks",
     ];
     let rows: Vec<Vec<String>> = certificates.iter().map(Entry::row).collect();
     print::table(&headings, &rows)

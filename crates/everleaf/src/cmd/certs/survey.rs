@@ -3,17 +3,24 @@
 use crate::input;
 use anyhow::{Context, Result, bail};
 use everleaf_agent::Kubeconfig;
-use everleaf_agent::kubeconfig::{Source, Trust};
+use everleaf_agent::kubeconfig::{ClientCertificate, Source, Trust};
 use everleaf_pki::{Chain, Credential, Leaf, TrustBundle, pem};
 use everleaf_rotation::store::dir::read_file;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
 /// Largest file that is read.
 const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// Authorities, and where they stand.
+pub(super) struct Anchors {
+    pub(super) bundle: TrustBundle,
+    /// For sentences: a path, or what of a kubeconfig.
+    pub(super) origin: String,
+}
 
 /// One chain, or what is there in place of one.
 pub(super) struct Found {
@@ -24,7 +31,7 @@ pub(super) struct Found {
     /// The key beside it: none, one that matches, or why it cannot be used.
     pub(super) key: Option<Result<(), String>>,
     /// Authorities that it should chain to, if they are known.
-    pub(super) anchors: Option<Arc<TrustBundle>>,
+    pub(super) anchors: Option<Arc<Anchors>>,
     /// Name of the dated file that a `-current` link points to.
     pub(super) link_to: Option<String>,
     /// A dated file of a cert dir whose `-current` link leads to another one.
@@ -34,7 +41,7 @@ pub(super) struct Found {
 }
 
 /// Everything that is at `path`.
-pub(super) fn survey(path: &Path, anchors: Option<&Arc<TrustBundle>>) -> Result<Vec<Found>> {
+pub(super) fn survey(path: &Path, anchors: Option<&Arc<Anchors>>) -> Result<Vec<Found>> {
     if path == Path::new("-") {
         let bytes = input::to_end(&mut std::io::stdin(), FILE_BYTES_MAX);
         let text = pem::legible(&bytes.context("cannot read stdin")?);
@@ -50,14 +57,17 @@ pub(super) fn survey(path: &Path, anchors: Option<&Arc<TrustBundle>>) -> Result<
 }
 
 /// The authorities of a bundle.
-pub(super) fn anchors(path: &Path) -> Result<Arc<TrustBundle>> {
+pub(super) fn anchors(path: &Path) -> Result<Arc<Anchors>> {
     let text = read_named(path)?;
     let bundle = TrustBundle::from_pem(text.as_bytes())
         .with_context(|| format!("{} cannot be used", path.display()))?;
-    Ok(Arc::new(bundle))
+    Ok(Arc::new(Anchors {
+        bundle,
+        origin: path.display().to_string(),
+    }))
 }
 
-fn directory(path: &Path, given: Option<Arc<TrustBundle>>) -> Result<Vec<Found>> {
+fn directory(path: &Path, given: Option<Arc<Anchors>>) -> Result<Vec<Found>> {
     let entries = fs::read_dir(path).with_context(|| format!("cannot read {}", path.display()))?;
     let mut files: Vec<PathBuf> = entries
         .map(|entry| Ok(entry?.path()))
@@ -83,7 +93,7 @@ fn directory(path: &Path, given: Option<Arc<TrustBundle>>) -> Result<Vec<Found>>
 }
 
 /// What is kept below a directory that holds no certificate itself: the data directory of `up`, a node's directory.
-fn below(path: &Path, anchors: Option<&Arc<TrustBundle>>) -> Result<Vec<Found>> {
+fn below(path: &Path, anchors: Option<&Arc<Anchors>>) -> Result<Vec<Found>> {
     let mut found = Vec::new();
     for name in ["pki", "admin.conf", "kubelet.conf", "node/pki"] {
         let place = path.join(name);
@@ -100,20 +110,29 @@ fn below(path: &Path, anchors: Option<&Arc<TrustBundle>>) -> Result<Vec<Found>> 
     Ok(found)
 }
 
-fn in_text(path: &Path, text: &str, given: Option<Arc<TrustBundle>>) -> Result<Vec<Found>> {
+fn in_text(path: &Path, text: &str, given: Option<Arc<Anchors>>) -> Result<Vec<Found>> {
     if text.trim().is_empty() {
-        bail!("{} is empty", path.display());
+        let is_pipe = fs::metadata(path).is_ok_and(|meta| meta.file_type().is_fifo());
+        let why = if is_pipe {
+            "a pipe that nobody writes to"
+        } else {
+            "empty"
+        };
+        bail!("{} is {why}", path.display());
     }
-    if text.contains("current-context") {
+    let is_kubeconfig = |line: &str| {
+        let members = ["current-context", "clusters", "contexts", "users"];
+        let line = line.trim_start_matches(['{', ' ', '"']);
+        members.iter().any(|member| line.starts_with(member))
+    };
+    if text.lines().any(is_kubeconfig) {
         return kubeconfig(path, text, given);
     }
     if !text.contains("-----BEGIN") {
-        return kubeconfig(path, text, given).with_context(|| {
-            format!(
-                "{} is neither PEM nor a kubeconfig (a certificate in DER becomes PEM by: openssl x509 -inform DER)",
-                path.display()
-            )
-        });
+        bail!(
+            "{} is neither PEM nor a kubeconfig (a certificate in DER becomes PEM by: openssl x509 -inform DER)",
+            path.display()
+        );
     }
     let found = pem_text(path, Ok(text), given);
     if let Err(why) = &found.content {
@@ -140,6 +159,18 @@ fn chains_in(chain: Chain) -> Vec<Chain> {
 }
 
 impl Found {
+    fn in_kubeconfig(file: String, content: Result<Chain, String>) -> Self {
+        Self {
+            file,
+            content,
+            key: None,
+            anchors: None,
+            link_to: None,
+            is_left_behind: false,
+            key_is_readable_by_others: false,
+        }
+    }
+
     /// One of each chain that the file holds. A key belongs to the first.
     fn each_chain(mut self) -> Vec<Self> {
         let Ok(chain) = &self.content else {
@@ -171,13 +202,13 @@ impl Found {
     }
 }
 
-fn pem_file(path: &Path, anchors: Option<Arc<TrustBundle>>) -> Found {
+fn pem_file(path: &Path, anchors: Option<Arc<Anchors>>) -> Found {
     let text = read(path);
     let text = text.as_ref().map(|text| text.as_str());
     pem_text(path, text.map_err(crate::failure::chain), anchors)
 }
 
-fn pem_text(path: &Path, text: Result<&str, String>, anchors: Option<Arc<TrustBundle>>) -> Found {
+fn pem_text(path: &Path, text: Result<&str, String>, anchors: Option<Arc<Anchors>>) -> Found {
     let content = text
         .clone()
         .and_then(|text| Chain::from_pem(text.as_bytes()).map_err(|error| error.to_string()));
@@ -196,7 +227,8 @@ fn pem_text(path: &Path, text: Result<&str, String>, anchors: Option<Arc<TrustBu
         anchors,
         link_to: fs::read_link(path)
             .ok()
-            .filter(|_| path.is_file())
+            // What leads to an open file, as /dev/stdin does, is no link of a cert dir.
+            .filter(|target| path.is_file() && target.extension().is_some())
             .and_then(name),
     }
 }
@@ -237,48 +269,57 @@ fn beside(path: &Path, text: &str) -> Option<Result<(), String>> {
     )
 }
 
-fn kubeconfig(path: &Path, text: &str, given: Option<Arc<TrustBundle>>) -> Result<Vec<Found>> {
-    let config = Kubeconfig::parse(text, path)?;
+/// What every context of it names, each thing once.
+fn kubeconfig(path: &Path, text: &str, given: Option<Arc<Anchors>>) -> Result<Vec<Found>> {
+    let contexts = Kubeconfig::contexts(text, path)?;
+    let has_several = contexts.len() > 1;
     let mut found = Vec::new();
-    let bundle = match &config.cluster.trust {
-        Trust::Bundle(source) => Some(source),
-        Trust::System | Trust::DangerouslyAnybody => None,
-    };
-    let authorities = bundle.and_then(|source| chain_of(source).ok());
-    let anchors = given.or_else(|| {
-        let certificates = authorities.as_ref()?.certificates();
-        Some(Arc::new(certificates.iter().cloned().collect()))
-    });
-    let entry = |what: &str, content, key| Found {
-        file: format!("{} ({what})", path.display()),
-        content,
-        key,
-        anchors: anchors.clone(),
-        link_to: None,
-        is_left_behind: false,
-        key_is_readable_by_others: false,
-    };
-    if let Some(pair) = &config.user.client_certificate {
-        let key = pair
-            .key
-            .read()
-            .map_err(|error| error.to_string())
-            .and_then(|key| {
-                let certificate = pair.certificate.read().map_err(|error| error.to_string())?;
-                let both = format!("{}\n{}", certificate.expose(), key.expose());
-                Credential::from_pem(both.as_bytes())
-                    .map(drop)
-                    .map_err(|error| error.to_string())
+    let (mut clients, mut bundles) = (Vec::new(), Vec::new());
+    for name in contexts {
+        let label = |what: &str| match has_several {
+            true => format!("{} ({what} of context {name})", path.display()),
+            false => format!("{} ({what})", path.display()),
+        };
+        let config = match Kubeconfig::parse_context(text, path, &name) {
+            Ok(config) => config,
+            Err(error) if has_several => {
+                found.push(Found::in_kubeconfig(
+                    label("nothing"),
+                    Err(error.to_string()),
+                ));
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let bundle = match config.cluster.trust {
+            Trust::Bundle(source) => Some(source),
+            Trust::System | Trust::DangerouslyAnybody => None,
+        };
+        let authorities = bundle.as_ref().map(chain_of);
+        let anchors = given.clone().or_else(|| {
+            let chain = authorities.as_ref()?.as_ref().ok()?;
+            Some(Arc::new(Anchors {
+                bundle: chain.certificates().iter().cloned().collect(),
+                origin: label("certificate authority"),
+            }))
+        });
+        if let Some(pair) = config.user.client_certificate
+            && !clients.contains(&pair)
+        {
+            found.push(Found {
+                key: Some(key_of(&pair)),
+                anchors,
+                ..Found::in_kubeconfig(label("client certificate"), chain_of(&pair.certificate))
             });
-        found.push(entry(
-            "client certificate",
-            chain_of(&pair.certificate),
-            Some(key),
-        ));
-    }
-    if let Some(source) = bundle {
-        let authorities = entry("certificate authority", chain_of(source), None);
-        found.extend(authorities.each_chain());
+            clients.push(pair);
+        }
+        if let (Some(source), Some(chain)) = (bundle, authorities)
+            && !bundles.contains(&source)
+        {
+            let authorities = Found::in_kubeconfig(label("certificate authority"), chain);
+            found.extend(authorities.each_chain());
+            bundles.push(source);
+        }
     }
     if found.is_empty() {
         bail!("kubeconfig {} holds no certificate", path.display());
@@ -286,12 +327,22 @@ fn kubeconfig(path: &Path, text: &str, given: Option<Arc<TrustBundle>>) -> Resul
     Ok(found)
 }
 
+/// Whether the key of a client certificate can be used with it.
+fn key_of(pair: &ClientCertificate) -> Result<(), String> {
+    let read = |source: &Source| source.read().map_err(|error| error.to_string());
+    let (certificate, key) = (read(&pair.certificate)?, read(&pair.key)?);
+    let both = format!("{}\n{}", certificate.expose(), key.expose());
+    Credential::from_pem(both.as_bytes())
+        .map(drop)
+        .map_err(|error| error.to_string())
+}
+
 fn chain_of(source: &Source) -> Result<Chain, String> {
-    let text = source.read().map_err(|error| match source {
+    let text = source.read().map_err(|error| error.to_string())?;
+    Chain::from_pem(text.expose().as_bytes()).map_err(|error| match source {
         Source::File(path) => format!("{}: {error}", path.display()),
         Source::Inline(_) => error.to_string(),
-    })?;
-    Chain::from_pem(text.expose().as_bytes()).map_err(|error| error.to_string())
+    })
 }
 
 /// What the command line names, which may be a pipe.
@@ -370,6 +421,42 @@ mod tests {
         }
     }
 
+    /// A check must not pass over what another context uses.
+    #[test]
+    fn every_context_of_a_kubeconfig_is_looked_at() {
+        let temporary = tempfile::tempdir().unwrap();
+        let file = temporary.path().join("config");
+        let ca = authority("ca").certificate_pem();
+        for (name, text) in [("ca.crt", ca.as_str()), ("two.crt", "nothing")] {
+            fs::write(temporary.path().join(name), text).unwrap();
+        }
+        let text = "clusters: [{name: c, cluster: {server: 'https://h', certificate-authority: ca.crt}}]\n\
+             users: [{name: one, user: {client-certificate: ca.crt, client-key: gone.key}},\n\
+             {name: two, user: {client-certificate: two.crt, client-key: two.key}}, {name: three, user: {}}]\n\
+             contexts: [{name: x, context: {cluster: c, user: one}}, {name: y, context: {cluster: c, user: two}},\n\
+             {name: z, context: {cluster: c, user: three}}, {name: bad, context: {cluster: nope, user: one}}]\n";
+        for current in ["current-context: y\n", ""] {
+            fs::write(&file, format!("{text}{current}")).unwrap();
+            let found = survey(&file, None).unwrap();
+            let mut seen: Vec<(String, bool)> = found
+                .iter()
+                .map(|found| {
+                    let (_, what) = found.file.split_once(" (").unwrap();
+                    (what.to_owned(), found.content.is_ok())
+                })
+                .collect();
+            seen.sort();
+            let first = if current.is_empty() { "x" } else { "y" };
+            let expected = [
+                (format!("certificate authority of context {first})"), true),
+                ("client certificate of context x)".to_owned(), true),
+                ("client certificate of context y)".to_owned(), false),
+                ("nothing of context bad)".to_owned(), false),
+            ];
+            assert_eq!(seen, expected);
+        }
+    }
+
     #[test]
     fn what_holds_no_certificate_is_named_for_what_it_is() {
         let temporary = tempfile::tempdir().unwrap();
@@ -380,6 +467,10 @@ mod tests {
             (b" \n".to_vec(), "is empty"),
             (der, "is neither PEM nor a kubeconfig"),
             (b"nothing".to_vec(), "is neither PEM nor a kubeconfig"),
+            (
+                b"kind: Config\nclusters: []\n".to_vec(),
+                "holds no certificate",
+            ),
         ] {
             fs::write(&file, bytes).unwrap();
             let refused = survey(&file, None).err().unwrap().to_string();

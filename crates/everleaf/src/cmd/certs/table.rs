@@ -1,12 +1,13 @@
 //! The table of `everleaf certs`: in 80 columns, but for paths, which stay whole to be copied.
 
 use super::entry::Entry;
+use crate::print::harmless_line;
 use std::fmt::Write;
 
 /// Columns of a terminal that nobody has widened.
 const WIDTH: usize = 80;
 /// Of the columns before the subject, with two blanks after each.
-const WIDTHS: [usize; 5] = [15, 6, 6, 12, 12];
+const WIDTHS: [usize; 5] = [15, 8, 6, 12, 12];
 
 /// The table, without a line break at its end.
 pub(super) fn of(certificates: &[Entry], has_colour: bool) -> String {
@@ -15,11 +16,12 @@ pub(super) fn of(certificates: &[Entry], has_colour: bool) -> String {
         None,
     );
     for entry in certificates {
-        let file = entry.file_cell();
+        let file = harmless_line(&entry.file_cell());
         for line in fold(&file, " → ") {
             let _ = write!(text, "\n{line}");
         }
         let cells = entry.short_row();
+        let cells: Vec<String> = cells.iter().map(|cell| harmless_line(cell)).collect();
         let cells: Vec<&str> = cells.iter().map(String::as_str).collect();
         let colour = has_colour.then(|| match (entry.is_bad(), entry.problems().is_empty()) {
             (true, _) => "31",
@@ -27,9 +29,11 @@ pub(super) fn of(certificates: &[Entry], has_colour: bool) -> String {
             (false, true) => "32",
         });
         let _ = write!(text, "\n{}", row(&cells, colour));
-        for problem in entry.problems() {
-            for (index, line) in wrap(problem, WIDTH - 4).iter().enumerate() {
-                let mark = if index == 0 { "  ! " } else { "    " };
+        let problems = entry.problems().iter().map(|problem| ("  ! ", problem));
+        let remarks = entry.remarks().iter().map(|remark| ("  - ", remark));
+        for (mark, words) in problems.chain(remarks) {
+            for (index, line) in wrap(&harmless_line(words), WIDTH - 4).iter().enumerate() {
+                let mark = if index == 0 { mark } else { "    " };
                 let _ = write!(text, "\n{mark}{line}");
             }
         }
