@@ -55,6 +55,10 @@ fn connect_by(kubeconfig: Kubeconfig, path: &Path) -> Result<Connected> {
     match kubeconfig.cluster.trust {
         Trust::Bundle(_) => {}
         Trust::System if kubeconfig.cluster.server.is_plain() => {}
+        Trust::System if path.is_dir() => tracing::warn!(
+            "the service account of this pod has no {shown}/ca.crt: the server's certificate must be signed by an authority that \
+             this host trusts anyway; mount the cluster's there"
+        ),
         Trust::System => tracing::warn!(
             "kubeconfig {shown} names no certificate-authority: the server's certificate must be signed by an authority \
              that this host trusts anyway; name the cluster's in certificate-authority-data"

@@ -195,15 +195,20 @@ impl ServerUrl {
             .authority()
             .filter(|authority| !authority.host().is_empty() && !authority.as_str().contains('@'))
             .ok_or_else(|| format!("server {shown} names no host"))?;
+        let after_host = authority.as_str().strip_prefix(authority.host());
+        let port = match after_host.and_then(|rest| rest.strip_prefix(':')) {
+            None | Some("") => None,
+            Some(digits) => Some(digits.parse().ok().filter(|port| *port != 0).ok_or_else(
+                || format!("server {shown} has a port that is no number from 1 to 65535"),
+            )?),
+        };
         let host = authority
             .host()
             .trim_start_matches('[')
             .trim_end_matches(']');
         Ok(Self {
             host: host.to_owned(),
-            port: authority
-                .port_u16()
-                .unwrap_or(if is_plain { 80 } else { 443 }),
+            port: port.unwrap_or(if is_plain { 80 } else { 443 }),
             is_plain,
             prefix: uri.path().trim_end_matches('/').to_owned(),
             // Query and fragment are no part of an API server's address.

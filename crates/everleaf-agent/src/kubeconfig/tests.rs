@@ -101,6 +101,9 @@ fn what_is_wrong_is_said() {
             one("server: h, certificate-authority: /ca", ""),
             &["must start with https://"],
         ),
+        (one("server: 'https://h:abc'", ""), &["has a port"]),
+        (one("server: 'https://h:99999/p'", ""), &["has a port"]),
+        (one("server: 'https://[::1]:0'", ""), &["has a port"]),
         (
             one(&format!("{SOUND}, insecure-skip-tls-verify: true"), ""),
             &["both certificate-authority and insecure-skip-tls-verify"],
