@@ -4,17 +4,18 @@
 //! about the lease have their own client path, without the loops' rate limit: a busy signer must not
 //! cost the leadership.
 
-use crate::client::{Api, ApiError, OBJECT_BYTES_MAX, segment};
+use crate::call::{Call as ApiCall, CallError, parse, segment};
+use crate::client::Api;
 use crate::config::{ApiLimit, Clock, Config};
 use crate::election::lease::LockName;
 use crate::election::{
-    Answer, Call, Change, Effect, Election, ElectionConfig, Ending, Event, Now, lease,
+    Answer, Call, Change, Effect, Election, ElectionConfig, Ending, Event, lease,
 };
 use crate::issuers::Issuers;
 use crate::notice::Notice;
-use crate::perform::parse;
 use crate::run::{RunError, prepare, run_prepared};
 use crate::telemetry::Telemetry;
+use crate::uptime::Now;
 use http::Method;
 use serde_json::Value;
 use std::pin::Pin;
@@ -245,7 +246,7 @@ impl Desk {
         }
     }
 
-    async fn exchange(&self, call: &Call) -> Result<Value, ApiError> {
+    async fn exchange(&self, call: &Call) -> Result<Value, CallError> {
         let LockName { namespace, name } = &self.lock;
         let namespace = segment(namespace);
         let leases = format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases");
@@ -255,11 +256,11 @@ impl Desk {
             Call::Read => (Method::GET, &lease, None),
             Call::Replace(object) => (Method::PUT, &lease, Some(object)),
         };
-        let answer = self.api.call(method, path, body, OBJECT_BYTES_MAX).await?;
-        parse(&answer)
+        let call = ApiCall::new(method, path, body.cloned());
+        parse(&self.api.call(&call).await?)
     }
 
-    fn answer(&self, call: &Call, error: &ApiError) -> Answer {
+    fn answer(&self, call: &Call, error: &CallError) -> Answer {
         let what = match call {
             Call::Create(_) => "create",
             Call::Read => "get",
@@ -289,9 +290,8 @@ impl Desk {
             "/api/v1/namespaces/{}/events",
             segment(&self.lock.namespace)
         );
-        let call = self
-            .api
-            .call(Method::POST, &path, Some(&event), OBJECT_BYTES_MAX);
+        let call = ApiCall::new(Method::POST, path, Some(event));
+        let call = self.api.call(&call);
         match tokio::time::timeout(EVENT_PATIENCE, call).await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => tracing::debug!(%error, "cannot record the event {message:?}"),

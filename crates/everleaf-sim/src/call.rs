@@ -3,7 +3,6 @@
 //! Stands where the agent's client stands in production: it builds the same requests and translates
 //! answers into rotation's outcomes, and judges nothing.
 
-use crate::control_plane::Answer;
 use bytes::Bytes;
 use everleaf_api::csr::{self, Csr};
 use everleaf_api::meta;
@@ -18,6 +17,15 @@ use serde_json::json;
 
 const REQUESTS: &str = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
 const SELF_REVIEW: &str = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+
+/// An answer as a node sees it.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// HTTP status.
+    pub code: StatusCode,
+    /// JSON body; null when it is not JSON.
+    pub body: serde_json::Value,
+}
 
 /// One call of a node.
 #[derive(Clone, Debug)]

@@ -1,15 +1,16 @@
 //! Virtual time: a heap of happenings, and the loop that lets them happen one by one.
 
-use crate::call::{Call, Next};
+use crate::call::{Answer, Call, Next};
 use crate::checker::{BoundedRequests, NoKeyInPayload, UsableCredential};
 use crate::clock::HostClock;
-use crate::control_plane::{Answer, BuildError, ControlPlane};
+use crate::control_plane::{Answered, BuildError, ControlPlane};
 use crate::disk::PowerLoss;
 use crate::network::{Fate, Network};
 use crate::node::{Deed, Node};
 use crate::report::Report;
 use crate::rng::Rng;
 use crate::scenario::Scenario;
+use everleaf_controllers::uptime::{Now, Uptime};
 use everleaf_rotation::{CredentialChoice, NAP_MAX, Notice, Wake};
 use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
@@ -311,7 +312,13 @@ impl World {
         let request = call.to_request(token.as_deref());
         let name = self.nodes[node].name.clone();
         self.note(NoKeyInPayload.judge(&name, request.body()));
-        let answer = self.control_plane.answer(request, &peer, self.now());
+        let answer = match self.control_plane.answer(request, &peer, self.now()) {
+            Some(Answered::Whole(response)) => Some(Answer {
+                code: response.status(),
+                body: serde_json::from_slice(response.body()).unwrap_or_default(),
+            }),
+            Some(Answered::Stream(..)) | None => None,
+        };
         if answer.is_none() {
             self.note(Err(format!(
                 "a request of {name} was not answered at its first poll"
@@ -384,10 +391,18 @@ impl World {
 
     fn control(&mut self) {
         let (now, elapsed) = (self.now(), self.elapsed);
-        let again = self.control_plane.work(now, elapsed);
-        self.control_plane.clean(now, elapsed);
+        let again = self.control_plane.work(Now {
+            uptime: Uptime::new(elapsed),
+            wall: now,
+        });
+        for notice in self.control_plane.notices() {
+            self.report
+                .trace
+                .push(format!("{now} controllers {notice:?}"));
+        }
         if let Some(again) = again {
-            self.plan_control(again.saturating_sub(elapsed).max(CONTROLLER_DELAY));
+            let wait = again.since_start().saturating_sub(elapsed);
+            self.plan_control(wait.max(CONTROLLER_DELAY));
         }
     }
 
