@@ -43,6 +43,8 @@ pub(crate) struct Api {
     /// Somebody else tells when the server is away.
     is_quiet: bool,
     server_is_fair: AtomicBool,
+    /// No call is made any more.
+    is_closed: AtomicBool,
     reachable: AtomicBool,
     server_clock: Mutex<ServerClock>,
     start: Instant,
@@ -70,6 +72,7 @@ impl Api {
             until_fairness,
             is_quiet: false,
             server_is_fair: AtomicBool::new(false),
+            is_closed: AtomicBool::new(false),
             reachable: AtomicBool::new(true),
             server_clock: Mutex::default(),
             start: Instant::now(),
@@ -83,6 +86,11 @@ impl Api {
             is_quiet: true,
             ..self
         }
+    }
+
+    /// From now on every call fails before it is made.
+    pub(crate) fn close(&self) {
+        self.is_closed.store(true, Ordering::SeqCst);
     }
 
     /// Monotonic time of this process.
@@ -143,6 +151,9 @@ impl Api {
         exchange: impl Future<Output = Result<T, CallError>>,
     ) -> Result<T, CallError> {
         self.wait_for_turn().await;
+        if self.is_closed.load(Ordering::SeqCst) {
+            return Err(CallError::Unreachable("this process stops".to_owned()));
+        }
         let timed = tokio::time::timeout(CALL_TIMEOUT, exchange).await;
         let outcome = timed.unwrap_or_else(|_| {
             let seconds = CALL_TIMEOUT.as_secs();

@@ -54,7 +54,7 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), RunError> {
     let issuers = prepare(&config)?;
-    run_prepared(client, config, issuers, shutdown).await
+    run_prepared(client, config, issuers, shutdown, std::future::pending()).await
 }
 
 /// Reads the CA files, so that a mistake shows at start and not when this process first leads.
@@ -73,12 +73,14 @@ pub(crate) fn prepare(config: &Config) -> Result<Issuers, RunError> {
     Ok(issuers)
 }
 
-/// See [`run`].
+/// See [`run`]. When `lost` completes, calls that are not on their way yet are not made any more, and
+/// nothing runs when this returns.
 pub(crate) async fn run_prepared(
     client: kube::Client,
     config: Config,
     issuers: Issuers,
     shutdown: impl Future<Output = ()> + Send,
+    lost: impl Future<Output = ()> + Send,
 ) -> Result<(), RunError> {
     config.telemetry.set_missing(STOPPING, None);
     let shell = Arc::new(Shell::new(client, &config, issuers));
@@ -90,7 +92,13 @@ pub(crate) async fn run_prepared(
     });
     let (stop, stopped) = watch::channel(false);
     let mut loops = start(&shell, &config, &stopped);
+    let mut lost = std::pin::pin!(lost);
+    let mut is_lost = false;
     let outcome = tokio::select! {
+        () = &mut lost => {
+            is_lost = true;
+            Ok(())
+        }
         () = shutdown => Ok(()),
         Some(ended) = loops.join_next() => Err(died(ended)),
     };
@@ -99,10 +107,15 @@ pub(crate) async fn run_prepared(
         .set_missing(STOPPING, Some("the controllers stop".to_owned()));
     // Receivers outlive this: `loops` holds them.
     let _ = stop.send(true);
-    let finished = async { while loops.join_next().await.is_some() {} };
-    if tokio::time::timeout(STOP_PATIENCE, finished).await.is_err() {
-        loops.shutdown().await;
+    if !is_lost {
+        let finished = async { while loops.join_next().await.is_some() {} };
+        tokio::select! {
+            () = &mut lost => {}
+            _ = tokio::time::timeout(STOP_PATIENCE, finished) => {}
+        }
     }
+    shell.api.close();
+    loops.shutdown().await;
     outcome
 }
 
