@@ -140,7 +140,7 @@ async fn carry(
     match step {
         Step::Call(call) => {
             let answer = client.get(access, &call.path).await;
-            wait.answer(answer, now());
+            wait.hear(answer, now());
         }
         Step::Open(call) => {
             let opened = client.watch(access, &call.path).await;

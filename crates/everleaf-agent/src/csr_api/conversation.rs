@@ -407,8 +407,7 @@ impl Wait {
         self.phase = Phase::Listing;
     }
 
-    /// Takes in the answer to the list.
-    pub fn answer(&mut self, answer: Result<Answer, Failure>, now: Monotonic) {
+    fn answer(&mut self, answer: Result<Answer, Failure>, now: Monotonic) {
         let list = match answer {
             Ok(list) => list,
             Err(failure) => return self.fail(failure, now),
@@ -423,6 +422,14 @@ impl Wait {
         }
         let version = meta::resource_version(&list.object).to_owned();
         self.phase = Phase::Opening { version };
+    }
+
+    /// Takes in the answer to whatever call was asked for, if it is not an open watch.
+    pub fn hear(&mut self, answer: Result<Answer, Failure>, now: Monotonic) {
+        match self.phase {
+            Phase::Opening { .. } => self.opened(answer.map(|_| ()), now),
+            _ => self.answer(answer, now),
+        }
     }
 
     /// Takes in whether the watch is open.
