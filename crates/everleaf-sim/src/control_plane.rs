@@ -25,7 +25,7 @@ use everleaf_controllers::notice::Notice;
 use everleaf_controllers::queue::{Next, Outcome};
 use everleaf_controllers::skew::StepDetector;
 use everleaf_controllers::uptime::{Now, Uptime};
-use everleaf_pki::{Issuer, PrivateKey, SignerName};
+use everleaf_pki::{Issuer, PrivateKey, SignerName, Subject, Template};
 use futures_util::FutureExt;
 use http::{Method, Request};
 use http_body_util::{BodyExt, Full};
@@ -35,6 +35,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tower::Service;
+
+const CSRS: &str = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
 
 /// Why a world cannot be built: a defect, or a scenario that makes no sense.
 #[derive(Debug, thiserror::Error)]
@@ -111,6 +113,33 @@ impl ControlPlane {
         std::mem::take(&mut self.controllers.notices)
     }
 
+    /// Somebody who is neither a node's agent nor an operator files a request for a node's client
+    /// certificate. Returns whether the server took it.
+    pub fn file(&self, whom: User, name: &str, node: &str, key: [u8; 32], now: Timestamp) -> bool {
+        let template = Template {
+            subject: Subject::node(node),
+            ..Template::default()
+        };
+        let key = PrivateKey::from_ed25519_seed(&key);
+        let pem = key.and_then(|key| template.to_request_pem(&key));
+        let signer = SignerName::KUBE_APISERVER_CLIENT_KUBELET;
+        let usages = ["digital signature", "client auth"];
+        let object = csr::build(name, "", &pem.unwrap_or_default(), signer, &usages, None);
+        let mut service = self.server.in_process(whom, Arc::new(move || now));
+        let call = Call::new(Method::POST, CSRS, Some(object));
+        call_in_process(&mut service, &call).is_ok()
+    }
+
+    /// Whether the request of this name waits for its certificate.
+    pub fn is_waiting(&self, name: &str) -> bool {
+        let objects = self.server.objects();
+        let stored = objects.list("certificatesigningrequests", None);
+        let mut objects = stored.iter().map(|stored| stored.object());
+        objects
+            .find(|object| Csr(object).name() == name)
+            .is_some_and(|object| Csr(&object).certificate().is_empty())
+    }
+
     /// An operator approves every serving certificate that is asked for; returns how many.
     pub fn approve_serving(&mut self, now: Timestamp) -> usize {
         let admin = User {
@@ -134,8 +163,7 @@ impl ControlPlane {
             if !is_serving || !csr.conditions().is_empty() {
                 continue;
             }
-            let (csrs, name) = ("/apis/certificates.k8s.io/v1", csr.name());
-            let path = format!("{csrs}/certificatesigningrequests/{name}/approval");
+            let path = format!("{CSRS}/{}/approval", csr.name());
             csr::push_condition(&mut object, csr::APPROVED, "ByOperator", "", None);
             let call = Call::new(Method::PUT, path, Some(object));
             approved += usize::from(call_in_process(&mut service, &call).is_ok());

@@ -51,6 +51,8 @@ pub struct Exchange {
     machine: Machine,
     /// A call is on its way.
     is_in_flight: bool,
+    /// Its last call was that of nobody: the credential did not reach the server.
+    pub is_anonymous: bool,
     done: Option<Box<Event>>,
     stream: Option<Stream>,
 }
@@ -88,6 +90,7 @@ impl Exchange {
             credential,
             machine,
             is_in_flight: false,
+            is_anonymous: false,
             done: None,
             stream: None,
         })

@@ -31,6 +31,8 @@ pub struct Network {
     response_loss_per_mille: u32,
     /// Nodes that are cut off, and until when.
     cuts: BTreeMap<usize, Duration>,
+    /// Nodes whose client certificates do not reach the server, and until when.
+    strips: BTreeMap<usize, Duration>,
 }
 
 impl Network {
@@ -41,6 +43,7 @@ impl Network {
             request_loss_per_mille,
             response_loss_per_mille,
             cuts: BTreeMap::new(),
+            strips: BTreeMap::new(),
         }
     }
 
@@ -49,6 +52,7 @@ impl Network {
         self.request_loss_per_mille = 0;
         self.response_loss_per_mille = 0;
         self.cuts.clear();
+        self.strips.clear();
     }
 
     /// Cuts a node off until then.
@@ -59,6 +63,16 @@ impl Network {
     /// Whether a node is cut off now.
     pub fn is_cut(&self, node: usize, elapsed: Duration) -> bool {
         self.cuts.get(&node).is_some_and(|until| elapsed < *until)
+    }
+
+    /// Takes the client certificates of a node away until then.
+    pub fn strip(&mut self, node: usize, until: Duration) {
+        self.strips.insert(node, until);
+    }
+
+    /// Whether a node's client certificates are taken away now.
+    pub fn is_stripped(&self, node: usize, elapsed: Duration) -> bool {
+        self.strips.get(&node).is_some_and(|until| elapsed < *until)
     }
 
     /// Draws the fate of the next call of a node.

@@ -76,10 +76,17 @@ pub enum Change {
     Cut(u32, Duration),
     /// From now on the clock gains so many microseconds per second.
     Drift(Host, i64),
+    /// Who holds another bootstrap token asks in the name of the node for so long, again as soon as it
+    /// was issued what it asked for.
+    Loop(u32, Duration),
     /// The agent is started anew.
     Restart(u32),
     /// API server and controllers are away for so long.
     ServerDown(Duration),
+    /// The first node asks for a certificate in the name of the second.
+    Steal(u32, u32),
+    /// A proxy between the node and the server takes the client certificate away for so long.
+    Strip(u32, Duration),
     /// The node is suspended for so long.
     Suspend(u32, Duration),
 }
@@ -167,8 +174,11 @@ impl fmt::Display for Change {
             Self::CrashUnheard(node) => write!(f, "crash-unheard n{node}"),
             Self::Cut(node, time) => write!(f, "cut n{node} {}", Span(*time)),
             Self::Drift(host, ppm) => write!(f, "drift {host} {ppm}"),
+            Self::Loop(node, time) => write!(f, "loop n{node} {}", Span(*time)),
             Self::Restart(node) => write!(f, "restart n{node}"),
             Self::ServerDown(time) => write!(f, "server-down {}", Span(*time)),
+            Self::Steal(node, other) => write!(f, "steal n{node} n{other}"),
+            Self::Strip(node, time) => write!(f, "strip n{node} {}", Span(*time)),
             Self::Suspend(node, time) => write!(f, "suspend n{node} {}", Span(*time)),
         }
     }
@@ -275,8 +285,11 @@ fn step(text: &str) -> Option<Step> {
         "crash-unheard" => Change::CrashUnheard(node(word()?)?),
         "cut" => Change::Cut(node(word()?)?, span(word()?)?),
         "drift" => Change::Drift(host(word()?)?, word()?.parse().ok()?),
+        "loop" => Change::Loop(node(word()?)?, span(word()?)?),
         "restart" => Change::Restart(node(word()?)?),
         "server-down" => Change::ServerDown(span(word()?)?),
+        "steal" => Change::Steal(node(word()?)?, node(word()?)?),
+        "strip" => Change::Strip(node(word()?)?, span(word()?)?),
         "suspend" => Change::Suspend(node(word()?)?, span(word()?)?),
         _ => return None,
     };
@@ -292,10 +305,11 @@ mod tests {
         let line = "seed=8 nodes=4 for=90d grant=3650d serving=true loss=50/40 power=300/20d \
                     drift=50; 3d clock n0 +3642d; 3d clock control-plane -90m; 4d suspend n1 6h; \
                     5d cut n2 2h; 6d server-down 1h; 7d controllers-down 30s; 8d crash-unheard n0; \
-                    9d drift n3 -200; 10d restart n1";
+                    9d drift n3 -200; 10d restart n1; 11d loop n0 2h; 12d steal n0 n1; \
+                    13d strip n0 5m";
         let scenario: Scenario = line.parse().unwrap();
         assert_eq!(scenario.to_string(), line);
-        assert_eq!(scenario.steps.len(), 9);
+        assert_eq!(scenario.steps.len(), 12);
         for nonsense in [
             "seed",
             "seed=x",

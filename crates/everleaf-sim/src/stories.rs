@@ -9,13 +9,17 @@ const HOUR: Duration = Duration::from_secs(3600);
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// The names.
-pub const NAMES: [&str; 6] = [
+pub const NAMES: [&str; 10] = [
     "two-years",
     "storm",
     "ten-years-node",
     "ten-years-both",
     "short-lived",
     "clock-loop",
+    "crashes",
+    "loop",
+    "steal",
+    "strip",
 ];
 
 /// The scenario of that name, with this seed.
@@ -27,8 +31,47 @@ pub fn named(name: &str, seed: u64) -> Option<Scenario> {
         "ten-years-both" => ten_years(seed, &[Host::ControlPlane, Host::Node(0)]),
         "short-lived" => short_lived(seed),
         "clock-loop" => clock_loop(seed),
+        "crashes" => crashes(seed),
+        "loop" => hostile_loop(seed),
+        "steal" => calm(seed).with(HOUR, Change::Steal(0, 1)),
+        // Just after its bootstrap token brought it its first certificate.
+        "strip" => calm(seed).with(Duration::ZERO, Change::Strip(0, 10 * MINUTE)),
         _ => return None,
     })
+}
+
+fn calm(seed: u64) -> Scenario {
+    Scenario::calm(seed)
+}
+
+/// Power is lost again and again just after the server has stored a request.
+fn crashes(seed: u64) -> Scenario {
+    let calm = Scenario {
+        nodes: 1,
+        duration: days(1),
+        noise: Noise {
+            downtime_max: MINUTE,
+            ..Noise::default()
+        },
+        ..calm(seed)
+    };
+    (0..100).fold(calm, |scenario, count| {
+        scenario
+            .with(15 * MINUTE * count, Change::CrashUnheard(0))
+            .with(15 * MINUTE * count + MINUTE, Change::CrashUnheard(0))
+            .with(15 * MINUTE * count + 2 * MINUTE, Change::CrashUnheard(0))
+    })
+}
+
+/// Another holder of a bootstrap token asks in a node's name, whose certificates last an hour.
+fn hostile_loop(seed: u64) -> Scenario {
+    let calm = Scenario {
+        nodes: 2,
+        duration: 12 * HOUR,
+        signing_duration: HOUR,
+        ..calm(seed)
+    };
+    calm.with(10 * MINUTE, Change::Loop(0, 8 * HOUR))
 }
 
 /// Five nodes for half a year of 30 days' certificates, under lost messages and power.
@@ -52,8 +95,8 @@ fn two_years(seed: u64) -> Scenario {
 fn ten_years(seed: u64, hosts: &[Host]) -> Scenario {
     let ahead = SignedDuration::from_hours(24 * (3650 - 8 - 2));
     let calm = Scenario {
-        nodes: 2,
-        duration: days(4),
+        nodes: 1,
+        duration: days(12),
         signing_duration: days(3650),
         serving: true,
         ..Scenario::calm(seed)

@@ -2,7 +2,7 @@
 
 mod calls;
 
-use crate::checker::{BoundedRequests, NoKeyInPayload, UsableCredential};
+use crate::checker::{BoundedRequests, Issued, NoKeyInPayload, UsableCredential};
 use crate::clock::HostClock;
 use crate::control_plane::{BuildError, ControlPlane};
 use crate::disk::PowerLoss;
@@ -12,6 +12,7 @@ use crate::report::Report;
 use crate::rng::Rng;
 use crate::scenario::{Change, Host, Scenario};
 use calls::Heard;
+use everleaf_apiserver::user::User;
 use everleaf_controllers::uptime::{Now as ControlNow, Uptime};
 use everleaf_rotation::{NAP_MAX, Notice, Now, Wake};
 use jiff::{SignedDuration, Timestamp};
@@ -35,6 +36,8 @@ enum Due {
     Control,
     /// An answer arrives, or the wait for it ends.
     Hear(usize, u64, Box<Heard>),
+    /// Somebody else asks in the name of a node, for the nth time, until then.
+    Loop(usize, u32, Duration),
     /// The agent of a node starts.
     Start(usize),
     /// A conversation goes on.
@@ -70,6 +73,7 @@ pub struct World {
     downtime: Rng,
     usable: UsableCredential,
     bounded: BoundedRequests,
+    issued: Issued,
     report: Report,
 }
 
@@ -121,6 +125,7 @@ impl World {
             downtime: root.branch("downtime"),
             usable: UsableCredential::default(),
             bounded: BoundedRequests::new(scenario.signing_duration),
+            issued: Issued::default(),
             report: Report::default(),
             nodes,
             scenario,
@@ -178,6 +183,7 @@ impl World {
                 self.control_due = None;
                 self.control();
             }
+            Due::Loop(node, count, until) => self.ask_again(node, count, until),
             Due::Hear(node, id, heard) => self.hear(node, id, *heard),
             Due::Start(node) => {
                 if !self.nodes[node].is_up() {
@@ -223,6 +229,21 @@ impl World {
                 self.nodes[node].clock.set_drift(elapsed, ppm);
                 self.notice_clock(node);
             }
+            Change::Loop(node, time) => {
+                let Some(node) = self.node(node) else { return };
+                self.plan(elapsed, Due::Loop(node, 0, elapsed + time));
+            }
+            Change::Steal(node, other) => {
+                let whom = user(&format!("system:node:n{node}"), "system:nodes");
+                let (key, now) = (self.downtime.bytes(), self.control_now());
+                let name = format!("stolen-{}", elapsed.as_secs());
+                let other = format!("n{other}");
+                self.control_plane.file(whom, &name, &other, key, now);
+            }
+            Change::Strip(node, time) => {
+                let Some(node) = self.node(node) else { return };
+                self.network.strip(node, elapsed + time);
+            }
             Change::Restart(node) => {
                 let Some(node) = self.node(node) else { return };
                 self.stop(node, usize::MAX);
@@ -243,6 +264,26 @@ impl World {
             if end > elapsed {
                 self.plan(end, Due::Control);
             }
+        }
+    }
+
+    /// Another holder of a bootstrap token wants one more certificate of a node.
+    fn ask_again(&mut self, node: usize, count: u32, until: Duration) {
+        let name = |count| format!("loop-{}-{count}", until.as_secs());
+        let is_waiting = count > 0 && self.control_plane.is_waiting(&name(count - 1));
+        let mut next = count;
+        if !is_waiting {
+            let group = "system:bootstrappers:kubeadm:default-node-token";
+            let whom = user("system:bootstrap:other", group);
+            let (key, now) = (self.downtime.bytes(), self.control_now());
+            let node = self.nodes[node].name(0).to_owned();
+            let is_filed = self.control_plane.file(whom, &name(count), &node, key, now);
+            next += u32::from(is_filed);
+            self.plan_control(CONTROLLER_DELAY);
+        }
+        let at = self.elapsed + Duration::from_secs(1);
+        if at < until {
+            self.plan(at, Due::Loop(node, next, until));
         }
     }
 
@@ -404,6 +445,8 @@ impl World {
         };
         let again = self.control_plane.work(ControlNow { uptime, wall });
         for notice in self.control_plane.notices() {
+            let verdict = self.issued.judge(&notice, elapsed);
+            self.note(verdict);
             let line = format!("{} controllers {notice:?}", self.now());
             self.report.trace.push(line);
         }
@@ -467,5 +510,13 @@ impl World {
         }
         let secrets = self.control_plane.stored_text("certificatesigningrequests");
         self.note(NoKeyInPayload.judge("the server", secrets.as_bytes()));
+    }
+}
+
+fn user(name: &str, group: &str) -> User {
+    User {
+        name: name.to_owned(),
+        groups: vec![group.to_owned(), "system:authenticated".to_owned()],
+        ..User::default()
     }
 }

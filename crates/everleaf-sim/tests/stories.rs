@@ -41,7 +41,6 @@ fn ten_years_with_both_clocks_moved() {
             let minutes = renewed_after(&report, name).expect("a new certificate");
             assert!(minutes < 5.0, "{name} after {minutes} minutes");
         }
-        assert_eq!(renewed_after(&report, "n1"), None, "its clock stands");
     }
 }
 
@@ -54,7 +53,7 @@ fn ten_years_with_the_nodes_clock_moved() {
             let minutes = renewed_after(&report, name).expect("a new certificate");
             assert!(minutes < 5.0, "{name} after {minutes} minutes");
         }
-        assert!(report.created <= 12, "{} requests", report.created);
+        assert!(report.created <= 20, "{} requests", report.created);
     }
 }
 
@@ -74,6 +73,14 @@ fn storms_pass() {
         let happened = |what: &str| report.trace.iter().any(|line| line.contains(what));
         assert!(happened(" cut n") || happened(" server-down "), "{seed}");
         assert!(report.installed >= 20, "{} installed", report.installed);
+    }
+}
+
+/// Whatever others do: a token holder in a node's name, a node in another's, a proxy in between, crashes.
+#[test]
+fn others_change_nothing() {
+    for name in ["loop", "steal", "strip", "crashes"] {
+        assert!(run(name, 1).installed >= 1, "{name}");
     }
 }
 

@@ -10,6 +10,7 @@ use everleaf_agent::client::{Answer, Failure};
 use everleaf_agent::csr_api::conversation::Call;
 use everleaf_apiserver::authn::Peer;
 use everleaf_apiserver::handler::WatchStream;
+use everleaf_rotation::{ConfirmOutcome, CredentialChoice, Event};
 use http::{HeaderValue, Method, Request, StatusCode, header};
 use jiff::Timestamp;
 use std::time::Duration;
@@ -65,7 +66,9 @@ impl World {
             }
             match exchange.next(now, self.elapsed) {
                 Next::Done(event) => {
+                    let is_anonymous = exchange.is_anonymous;
                     self.nodes[node].exchanges.remove(&id);
+                    self.judge_confirmation(node, slot, &event, is_anonymous);
                     let now = self.node_now(node);
                     self.nodes[node].tell(slot, now, *event);
                     return self.settle(node, slot);
@@ -81,11 +84,32 @@ impl World {
         }
     }
 
+    /// What the server does not know to be ours cannot have been accepted.
+    fn judge_confirmation(&mut self, node: usize, slot: usize, event: &Event, is_anonymous: bool) {
+        if let Event::ConfirmAnswered {
+            outcome: ConfirmOutcome::Confirmed { .. },
+            ..
+        } = event
+            && is_anonymous
+        {
+            let name = self.nodes[node].name(slot);
+            self.note(Err(format!(
+                "{name} took a certificate for accepted that the server never saw"
+            )));
+        }
+    }
+
     fn send(&mut self, node: usize, slot: usize, id: u64, call: Call) {
-        let Some((_, exchange)) = self.nodes[node].exchanges.get(&id) else {
+        let Some((_, exchange)) = self.nodes[node].exchanges.get_mut(&id) else {
             return;
         };
-        let (peer, token) = self.nodes[node].present(slot, exchange.credential);
+        let credential = exchange.credential;
+        let is_stripped = self.network.is_stripped(node, self.elapsed);
+        exchange.is_anonymous = is_stripped && credential != CredentialChoice::Bootstrap;
+        let (mut peer, token) = self.nodes[node].present(slot, credential);
+        if is_stripped {
+            peer = Peer::default();
+        }
         let Some(request) = request(&call, token.as_deref()) else {
             return self.note(Err(format!("{} is no request", call.path)));
         };
