@@ -37,7 +37,7 @@ mod bootstrap;
 pub mod client;
 pub mod clock;
 pub mod config;
-mod csr_api;
+pub mod csr_api;
 mod host_address;
 pub mod identity;
 pub mod kubeconfig;

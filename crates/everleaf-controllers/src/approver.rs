@@ -1,32 +1,40 @@
 //! Which requests are approved without a human, and why.
 //!
 //! [`decide`] is the policy: recognize what is asked for, ask the API server whether this requestor
-//! may have it, approve. It knows no client and no clock; the access review is an answer that the
-//! caller passes in. Recognizers stand in a table, in the order in which Kubernetes tries them
-//! (pkg/controller/certificates/approver/sarapprove.go). Serving certificates are not in it:
-//! their names are self-reported, so upstream leaves them to the operator, and so do we.
+//! may have it, approve. It knows no client and no clock; the access review is a fact that the
+//! caller passes in. Recognizers are data, tried in the order in which Kubernetes tries them
+//! (kubernetes 1.37 `pkg/controller/certificates/approver/sarapprove.go`). Serving certificates are not among
+//! them: their names are self-reported, so upstream leaves them to the operator, and so do we.
 
 use crate::index::OpenRequest;
 use everleaf_api::csr::{APPROVED, Csr, DENIED, FAILED};
 use everleaf_api::review::{ResourceAttributes, Subject, access_review};
-use everleaf_pki::{SignerName, VerifiedRequest, signer};
+use everleaf_pki::signer::{self, NotNodeClient};
+use everleaf_pki::{SignerName, VerifiedRequest};
 use serde_json::Value;
 use std::time::Duration;
 
 /// Reason of the condition; operators and tests match on it.
 pub const REASON: &str = "AutoApproved";
 
+/// What the approver does about a request, and how it came to that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// What to do.
+    pub action: Action,
+    /// Every recognizer that was tried, in order.
+    pub trace: Vec<Tried>,
+}
+
 /// What the approver does about a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Append the Approved condition.
+    /// Append the Approved condition, for [`REASON`].
     Approve {
-        /// Condition reason.
-        reason: &'static str,
         /// Condition message.
-        message: &'static str,
+        message: String,
         /// Name of the recognizer, for logs and metrics.
-        rule: &'static str,
+        rule: String,
     },
     /// It may be approved, but not yet: its subject renews in a loop.
     Hold(Duration),
@@ -35,7 +43,7 @@ pub enum Action {
     /// Ask whether the requestor may create this subresource, then decide again.
     Review {
         /// `selfnodeclient` or `nodeclient`.
-        permission: &'static str,
+        permission: String,
     },
 }
 
@@ -48,50 +56,163 @@ pub enum Leave {
     NotPermitted,
     /// Not a certification request, or its signature is not its key's.
     Unreadable(String),
-    /// No recognizer matches: someone else's request.
-    Unrecognized(&'static str),
+    /// No recognizer matches: someone else's request. The reason is that of the last one tried.
+    Unrecognized(Option<Mismatch>),
     /// A kubelet's request whose key is too weak to sign.
     WeakKey(String),
 }
 
+/// A recognizer that was tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tried {
+    /// Its name.
+    pub rule: String,
+    /// What came of it.
+    pub verdict: Verdict,
+}
+
+/// What came of trying a recognizer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It matches, and the requestor may have what it asks for.
+    Approved,
+    /// The same, but the loop breaker holds the subject for this long.
+    Held(Duration),
+    /// It does not match.
+    Mismatched(Mismatch),
+    /// It matches; the access review said no.
+    NotPermitted,
+    /// It matches; the access review has not been asked yet.
+    Unreviewed,
+}
+
+/// Why a request does not meet a criterion.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Mismatch {
+    /// [`Criterion::NodeClient`]
+    #[error(transparent)]
+    NotNodeClient(#[from] NotNodeClient),
+    /// [`Criterion::RequestorIsSubject`]
+    #[error("the requestor is not the subject")]
+    OtherRequestor,
+}
+
 /// An access review's answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Review {
     /// The subresource that was asked about.
-    pub permission: &'static str,
+    pub permission: String,
     /// `status.allowed`.
     pub allowed: bool,
 }
 
-/// One way to be approved automatically.
-struct Recognizer {
-    /// Name in logs and metrics.
-    name: &'static str,
-    /// What it asks of the request; `Err` says why it does not match.
-    matches: fn(Csr<'_>, &VerifiedRequest) -> Result<(), &'static str>,
-    /// Subresource of certificatesigningrequests that the requestor must be allowed to create.
-    permission: &'static str,
-    /// Condition message, as upstream writes it.
-    message: &'static str,
+/// What is known besides the request itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Facts<'a> {
+    /// How long the loop breaker wants the subject to wait, if at all.
+    pub hold: Option<Duration>,
+    /// Access reviews that were answered so far.
+    pub reviews: &'a [Review],
 }
 
-const RECOGNIZERS: [Recognizer; 2] = [
-    Recognizer {
-        name: "self_node_client",
-        matches: is_self_node_client,
-        permission: "selfnodeclient",
-        message: "Auto approving self kubelet client certificate after SubjectAccessReview.",
-    },
-    Recognizer {
-        name: "node_client",
-        matches: is_node_client,
-        permission: "nodeclient",
-        message: "Auto approving kubelet client certificate after SubjectAccessReview.",
-    },
-];
+/// The ways to be approved automatically, in the order in which they are tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy(pub Vec<Recognizer>);
 
-/// Decides. `reviews` holds the answers so far, `hold` the loop breaker's delay for this subject.
-pub fn decide(request: &OpenRequest, reviews: &[Review], hold: Option<Duration>) -> Action {
+/// One way to be approved automatically.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recognizer {
+    /// Name in logs and metrics.
+    pub name: String,
+    /// What it asks of the request: all of it.
+    pub criteria: Vec<Criterion>,
+    /// Subresource of certificatesigningrequests that the requestor must be allowed to create.
+    pub permission: String,
+    /// Condition message.
+    pub message: String,
+}
+
+/// What may be asked of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Criterion {
+    /// It is what a kubelet files for its client certificate.
+    NodeClient,
+    /// Its subject filed it.
+    RequestorIsSubject,
+}
+
+/// Kubernetes' own: a node's renewal by itself, and a node's certificate by whoever may join nodes.
+impl Default for Policy {
+    fn default() -> Self {
+        let recognizer =
+            |name: &str, criteria: &[Criterion], permission: &str, message: &str| Recognizer {
+                name: name.to_owned(),
+                criteria: criteria.to_vec(),
+                permission: permission.to_owned(),
+                message: message.to_owned(),
+            };
+        Self(vec![
+            recognizer(
+                "self_node_client",
+                &[Criterion::NodeClient, Criterion::RequestorIsSubject],
+                "selfnodeclient",
+                "Auto approving self kubelet client certificate after SubjectAccessReview.",
+            ),
+            recognizer(
+                "node_client",
+                &[Criterion::NodeClient],
+                "nodeclient",
+                "Auto approving kubelet client certificate after SubjectAccessReview.",
+            ),
+        ])
+    }
+}
+
+impl Recognizer {
+    fn check(&self, csr: Csr<'_>, request: &VerifiedRequest) -> Result<(), Mismatch> {
+        for criterion in &self.criteria {
+            match criterion {
+                Criterion::NodeClient => {
+                    signer::is_node_client(csr.signer_name(), request, &csr.usages())?;
+                }
+                Criterion::RequestorIsSubject => {
+                    if csr.username() != request.subject().common_name {
+                        return Err(Mismatch::OtherRequestor);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn judge(&self, csr: Csr<'_>, request: &VerifiedRequest, facts: &Facts<'_>) -> Verdict {
+        if let Err(mismatch) = self.check(csr, request) {
+            return Verdict::Mismatched(mismatch);
+        }
+        let mut reviews = facts.reviews.iter();
+        match reviews.find(|review| review.permission == self.permission) {
+            None => Verdict::Unreviewed,
+            Some(Review { allowed: false, .. }) => Verdict::NotPermitted,
+            Some(Review { allowed: true, .. }) => {
+                facts.hold.map_or(Verdict::Approved, Verdict::Held)
+            }
+        }
+    }
+}
+
+/// Decides about one request.
+pub fn decide(request: &OpenRequest, facts: &Facts<'_>, policy: &Policy) -> Decision {
+    let mut trace = Vec::new();
+    let action = decide_traced(request, facts, policy, &mut trace);
+    Decision { action, trace }
+}
+
+fn decide_traced(
+    request: &OpenRequest,
+    facts: &Facts<'_>,
+    policy: &Policy,
+    trace: &mut Vec<Tried>,
+) -> Action {
     let csr = request.csr();
     if is_decided(csr) {
         return Action::Leave(Leave::Decided);
@@ -100,35 +221,31 @@ pub fn decide(request: &OpenRequest, reviews: &[Review], hold: Option<Duration>)
         Ok(verified) => verified,
         Err(error) => return Action::Leave(Leave::Unreadable(error.to_string())),
     };
-    let mut why = "";
-    let mut recognized = false;
-    for recognizer in &RECOGNIZERS {
-        if let Err(reason) = (recognizer.matches)(csr, verified) {
-            why = reason;
-            continue;
-        }
-        recognized = true;
-        if let Some(delay) = hold {
-            return Action::Hold(delay);
-        }
-        let permission = recognizer.permission;
-        match reviews
-            .iter()
-            .find(|review| review.permission == permission)
-        {
-            None => return Action::Review { permission },
-            Some(Review { allowed: false, .. }) => {}
-            Some(Review { allowed: true, .. }) => {
-                let (message, rule) = (recognizer.message, recognizer.name);
+    let mut why = None;
+    let mut is_recognized = false;
+    for recognizer in &policy.0 {
+        let verdict = recognizer.judge(csr, verified, facts);
+        trace.push(Tried {
+            rule: recognizer.name.clone(),
+            verdict: verdict.clone(),
+        });
+        match verdict {
+            Verdict::Approved => {
                 return Action::Approve {
-                    reason: REASON,
-                    message,
-                    rule,
+                    message: recognizer.message.clone(),
+                    rule: recognizer.name.clone(),
                 };
             }
+            Verdict::Held(delay) => return Action::Hold(delay),
+            Verdict::Unreviewed => {
+                let permission = recognizer.permission.clone();
+                return Action::Review { permission };
+            }
+            Verdict::Mismatched(mismatch) => why = Some(mismatch),
+            Verdict::NotPermitted => is_recognized = true,
         }
     }
-    if recognized {
+    if is_recognized {
         return Action::Leave(Leave::NotPermitted);
     }
     let is_kubelets = csr.signer_name() == SignerName::KUBE_APISERVER_CLIENT_KUBELET;
@@ -140,7 +257,8 @@ pub fn decide(request: &OpenRequest, reviews: &[Review], hold: Option<Duration>)
 }
 
 /// The SubjectAccessReview that asks whether the requestor may create `permission`: its identity
-/// as the API server stamped it, nothing else (spec 2.3).
+/// as the API server stamped it, nothing else (kubernetes 1.37
+/// `pkg/controller/certificates/approver/sarapprove.go`, `authorize`).
 pub fn review_body(csr: Csr<'_>, permission: &str) -> Value {
     let action = ResourceAttributes {
         verb: "create",
@@ -156,7 +274,7 @@ pub fn review_body(csr: Csr<'_>, permission: &str) -> Value {
 pub fn permissions_text(reviews: &[Review]) -> String {
     reviews
         .iter()
-        .map(|review| review.permission)
+        .map(|review| review.permission.as_str())
         .collect::<Vec<_>>()
         .join(" ")
 }
@@ -172,19 +290,6 @@ fn is_decided(csr: Csr<'_>) -> bool {
             .is_some_and(|pem| !pem.is_empty())
 }
 
-fn is_node_client(csr: Csr<'_>, request: &VerifiedRequest) -> Result<(), &'static str> {
-    signer::is_node_client(csr.signer_name(), request, &csr.usages())
-}
-
-fn is_self_node_client(csr: Csr<'_>, request: &VerifiedRequest) -> Result<(), &'static str> {
-    is_node_client(csr, request)?;
-    if csr.username() == request.subject().common_name {
-        Ok(())
-    } else {
-        Err("the requestor is not the subject")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -194,8 +299,8 @@ mod tests {
 
     /// What `decide` says, shortened to what a case is about: the rule that approves, what it asks
     /// for next, or why it leaves the request.
-    fn outcome(request: &OpenRequest, reviews: &[Review]) -> String {
-        match decide(request, reviews, None) {
+    fn outcome(request: &OpenRequest, said: &[(&str, bool)]) -> String {
+        match decide_with(request, said, None).action {
             Action::Approve { rule, .. } => format!("approve {rule}"),
             Action::Hold(delay) => format!("hold {}", delay.as_secs()),
             Action::Leave(Leave::Unreadable(_)) => "leave unreadable".to_owned(),
@@ -205,7 +310,26 @@ mod tests {
         }
     }
 
-    fn check(request: Fixture, reviews: &[Review], expected: &str) {
+    fn decide_with(
+        request: &OpenRequest,
+        said: &[(&str, bool)],
+        hold: Option<Duration>,
+    ) -> Decision {
+        let reviews: Vec<_> = said
+            .iter()
+            .map(|&(permission, allowed)| Review {
+                permission: permission.to_owned(),
+                allowed,
+            })
+            .collect();
+        let facts = Facts {
+            hold,
+            reviews: &reviews,
+        };
+        decide(request, &facts, &Policy::default())
+    }
+
+    fn check(request: Fixture, reviews: &[(&str, bool)], expected: &str) {
         let request = request.open();
         assert_eq!(
             outcome(&request, reviews),
@@ -215,24 +339,12 @@ mod tests {
         );
     }
 
-    const SELF_YES: Review = Review {
-        permission: "selfnodeclient",
-        allowed: true,
-    };
-    const SELF_NO: Review = Review {
-        permission: "selfnodeclient",
-        allowed: false,
-    };
-    const NODE_YES: Review = Review {
-        permission: "nodeclient",
-        allowed: true,
-    };
-    const NODE_NO: Review = Review {
-        permission: "nodeclient",
-        allowed: false,
-    };
+    const SELF_YES: (&str, bool) = ("selfnodeclient", true);
+    const SELF_NO: (&str, bool) = ("selfnodeclient", false);
+    const NODE_YES: (&str, bool) = ("nodeclient", true);
+    const NODE_NO: (&str, bool) = ("nodeclient", false);
 
-    /// Upstream cases 8, 9 and 20, 21: recognized, then as the reviews say.
+    /// Recognized, then as the reviews say (`sarapprove_test.go`, `TestHandle`).
     #[test]
     fn reviews() {
         let own = || kubelet_client("n1");
@@ -248,7 +360,7 @@ mod tests {
         check(other(), &[NODE_NO], "leave NotPermitted");
     }
 
-    /// Upstream cases 6, 7 and 10 to 19, 22, 23: what each recognizer matches.
+    /// What each recognizer matches (`sarapprove_test.go`, `TestRecognizers`).
     #[test]
     fn recognizers() {
         let good = || kubelet_client("n1");
@@ -299,7 +411,7 @@ mod tests {
         check(good().dns("n1"), &[], no);
     }
 
-    /// Stricter than upstream, where each of these was approved and issued (spec 2.2).
+    /// Stricter than upstream, where each of these was approved and issued (`isNodeClientCert` looks at the prefix alone).
     #[test]
     fn stricter_names() {
         for name in [
@@ -363,7 +475,8 @@ mod tests {
     #[test]
     fn weak_keys_are_left_with_a_reason() {
         let request = kubelet_client("n1").request(WEAK_REQUEST).open();
-        let Action::Leave(Leave::WeakKey(error)) = decide(&request, &[SELF_YES], None) else {
+        let Action::Leave(Leave::WeakKey(error)) = decide_with(&request, &[SELF_YES], None).action
+        else {
             panic!("{}", outcome(&request, &[SELF_YES]));
         };
         assert!(error.contains("1024"), "{error}");
@@ -378,7 +491,7 @@ mod tests {
     #[test]
     fn the_loop_breaker_holds_only_what_would_be_approved() {
         let minute = Some(Duration::from_secs(60));
-        let decide = |request: Fixture| decide(&request.open(), &[SELF_YES], minute);
+        let decide = |request: Fixture| decide_with(&request.open(), &[SELF_YES], minute).action;
         assert_eq!(
             decide(kubelet_client("n1")),
             Action::Hold(Duration::from_secs(60))
@@ -390,6 +503,47 @@ mod tests {
         assert_eq!(
             decide(kubelet_client("n1").approved()),
             Action::Leave(Leave::Decided)
+        );
+        let unasked = decide_with(&kubelet_client("n1").open(), &[], minute).action;
+        assert!(matches!(unasked, Action::Review { .. }), "{unasked:?}");
+        let refused = [SELF_NO, NODE_NO];
+        let refused = decide_with(&kubelet_client("n1").open(), &refused, minute).action;
+        assert_eq!(refused, Action::Leave(Leave::NotPermitted));
+    }
+
+    #[test]
+    fn every_rule_that_was_tried_stands_in_the_trace() {
+        let tried = |rule: &str, verdict| Tried {
+            rule: rule.to_owned(),
+            verdict,
+        };
+        let own = kubelet_client("n1").open();
+        let other = kubelet_client("n1").by("joe").open();
+        let strange = kubelet_client("n1").dns("n1").open();
+        let names = || Verdict::Mismatched(NotNodeClient::AltNames.into());
+        assert_eq!(
+            decide_with(&own, &[SELF_NO, NODE_YES], None).trace,
+            [
+                tried("self_node_client", Verdict::NotPermitted),
+                tried("node_client", Verdict::Approved),
+            ]
+        );
+        assert_eq!(
+            decide_with(&other, &[], None).trace,
+            [
+                tried(
+                    "self_node_client",
+                    Verdict::Mismatched(Mismatch::OtherRequestor)
+                ),
+                tried("node_client", Verdict::Unreviewed),
+            ]
+        );
+        assert_eq!(
+            decide_with(&strange, &[], None).trace,
+            [
+                tried("self_node_client", names()),
+                tried("node_client", names())
+            ]
         );
     }
 

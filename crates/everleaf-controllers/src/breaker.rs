@@ -1,20 +1,24 @@
 //! The loop breaker: a subject that renews again and again although nothing is due has to wait.
 //!
 //! A kubelet whose clock is far ahead of the signer's finds each new certificate old at birth and
-//! asks for the next one within a second, thousands of times an hour (spec 7.2, P2). The breaker
-//! sees it from the signer's side: an issuance is *early* when its predecessor for the same signer
-//! and CN still had 30 % of its life left. After a dozen early ones within ten minutes, approval of
+//! asks for the next one within a second, thousands of times an hour. The breaker sees it from the
+//! signer's side: an issuance is *early* when its predecessor for the same signer, CN and requestor
+//! still had 30 % of its life left. After a dozen early ones within ten minutes, approval of
 //! the next waits 1 min, then 2, 4 … up to 1 h, until the subject is quiet for two hours or asks
 //! when it should, and never so long that its present certificate runs out. The first renewals are
-//! never delayed: a clock that was moved deserves its certificate at once. Approval by hand is not affected, and no condition is written.
+//! never delayed: a clock that was moved deserves its certificate at once. Approval by hand is not
+//! affected, and no condition is written.
+//!
+//! Requestors are told apart, so that a node which renews as itself never waits for what a holder of a
+//! bootstrap token files in its name. Only a request that would be approved begins a wait.
 
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-/// Early issuances that are let through within ten minutes, unless configured otherwise: an operator who
-/// tries out clocks or joins a node again and again is not held up, a kubelet that asks every second is,
-/// within seconds.
+/// Early issuances that are let through within ten minutes, unless configured otherwise: an operator
+/// who tries out clocks or joins a node again and again is not held up, a kubelet that asks every
+/// second is, within seconds.
 pub const EARLY_RENEWALS_DEFAULT: usize = 12;
 /// Time in which they are counted.
 const WINDOW: SignedDuration = SignedDuration::from_mins(10);
@@ -28,8 +32,16 @@ const MEMORY: SignedDuration = SignedDuration::from_hours(2);
 /// Subjects remembered at most; the longest quiet ones go first.
 const SUBJECTS_MAX: usize = 100_000;
 
-/// Signer name and subject CN.
-type Subject = (String, String);
+/// Who gets certificates, and as whom it asks for them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Subject {
+    /// Signer name.
+    pub signer: String,
+    /// CN of the certificates.
+    pub common_name: String,
+    /// `spec.username` of the requests.
+    pub requestor: String,
+}
 
 /// Validity of an issued leaf.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,9 +100,8 @@ impl Breaker {
     }
 
     /// Notes that a certificate was issued at `now`.
-    pub fn issued(&mut self, signer: &str, common_name: &str, leaf: Validity, now: Timestamp) {
+    pub fn issued(&mut self, subject: Subject, leaf: Validity, now: Timestamp) {
         self.forget_quiet(now);
-        let subject = (signer.to_owned(), common_name.to_owned());
         self.order.push_back((now, subject.clone()));
         match self.histories.get_mut(&subject) {
             None => {
@@ -121,10 +132,10 @@ impl Breaker {
     }
 
     /// How long the approval of a request for this subject has to wait; `None`: not at all. One
-    /// wait precedes one issuance, however many requests the subject files meanwhile.
-    pub fn hold(&mut self, signer: &str, common_name: &str, now: Timestamp) -> Option<Duration> {
-        let subject = (signer.to_owned(), common_name.to_owned());
-        let history = self.histories.get_mut(&subject)?;
+    /// wait precedes one issuance, however many requests the subject files meanwhile; it begins
+    /// with [`Breaker::begin`].
+    pub fn hold(&self, subject: &Subject, now: Timestamp) -> Option<Duration> {
+        let history = self.histories.get(subject)?;
         let quiet = history.last_at.duration_until(now);
         if quiet > MEMORY || quiet < -WINDOW || !history.last.is_fresh(now) {
             // Due, or long ago, or our own clock went back and the history means nothing.
@@ -146,10 +157,17 @@ impl Breaker {
         let delay = HOLD_MIN.saturating_mul(factor).min(HOLD_MAX);
         // Never so long that the subject's present certificate runs out over it.
         let left = Duration::try_from(now.duration_until(history.last.not_after));
-        let delay = delay.min(left.unwrap_or_default() / 2);
-        history.holds = history.holds.saturating_add(1);
-        history.held_until = Some(now + delay);
-        Some(delay)
+        Some(delay.min(left.unwrap_or_default() / 2))
+    }
+
+    /// Begins the wait that [`Breaker::hold`] named, unless it has begun.
+    pub fn begin(&mut self, subject: &Subject, delay: Duration, now: Timestamp) {
+        if let Some(history) = self.histories.get_mut(subject)
+            && history.held_until.is_none()
+        {
+            history.holds = history.holds.saturating_add(1);
+            history.held_until = Some(now + delay);
+        }
     }
 
     fn forget_quiet(&mut self, now: Timestamp) {
@@ -178,6 +196,24 @@ mod tests {
     const SIGNER: &str = "kubernetes.io/kube-apiserver-client-kubelet";
     const NODE: &str = "system:node:n1";
 
+    fn subject(signer: &str, common_name: &str) -> Subject {
+        Subject {
+            signer: signer.to_owned(),
+            common_name: common_name.to_owned(),
+            requestor: common_name.to_owned(),
+        }
+    }
+
+    /// As for a request that would be approved.
+    fn hold(breaker: &mut Breaker, signer: &str, name: &str, now: Timestamp) -> Option<Duration> {
+        let subject = subject(signer, name);
+        let delay = breaker.hold(&subject, now);
+        if let Some(delay) = delay {
+            breaker.begin(&subject, delay, now);
+        }
+        delay
+    }
+
     fn start() -> Timestamp {
         "2026-11-20T12:00:00Z".parse().unwrap()
     }
@@ -198,11 +234,15 @@ mod tests {
         let mut now = start();
         let mut waits = Vec::new();
         for _ in 0..requests {
-            let hold = breaker.hold(SIGNER, NODE, now).unwrap_or_default();
-            waits.push(hold.as_secs());
-            now += SignedDuration::try_from(hold).unwrap();
-            assert_eq!(breaker.hold(SIGNER, NODE, now), None, "the wait is over");
-            breaker.issued(SIGNER, NODE, year(now), now);
+            let wait = hold(&mut breaker, SIGNER, NODE, now).unwrap_or_default();
+            waits.push(wait.as_secs());
+            now += SignedDuration::try_from(wait).unwrap();
+            assert_eq!(
+                hold(&mut breaker, SIGNER, NODE, now),
+                None,
+                "the wait is over"
+            );
+            breaker.issued(subject(SIGNER, NODE), year(now), now);
             now += SignedDuration::from_secs(1);
         }
         waits
@@ -221,12 +261,12 @@ mod tests {
     fn others_do_not_wait() {
         let mut breaker = Breaker::new(3);
         for _ in 0..5 {
-            breaker.issued(SIGNER, NODE, year(start()), start());
+            breaker.issued(subject(SIGNER, NODE), year(start()), start());
         }
-        assert!(breaker.hold(SIGNER, NODE, start()).is_some());
-        assert_eq!(breaker.hold(SIGNER, "system:node:n2", start()), None);
+        assert!(hold(&mut breaker, SIGNER, NODE, start()).is_some());
+        assert_eq!(hold(&mut breaker, SIGNER, "system:node:n2", start()), None);
         assert_eq!(
-            breaker.hold("kubernetes.io/kubelet-serving", NODE, start()),
+            hold(&mut breaker, "kubernetes.io/kubelet-serving", NODE, start()),
             None
         );
     }
@@ -237,13 +277,13 @@ mod tests {
         let mut now = start();
         for _ in 0..50 {
             // Twenty minutes of life, renewed after three quarters of it.
-            assert_eq!(breaker.hold(SIGNER, NODE, now), None);
+            assert_eq!(hold(&mut breaker, SIGNER, NODE, now), None);
             let minute = SignedDuration::from_mins(1);
             let leaf = Validity {
                 not_before: now - minute * 5,
                 not_after: now + minute * 20,
             };
-            breaker.issued(SIGNER, NODE, leaf, now);
+            breaker.issued(subject(SIGNER, NODE), leaf, now);
             now += minute * 18;
         }
     }
@@ -253,16 +293,18 @@ mod tests {
         let mut breaker = Breaker::new(3);
         let now = start();
         for _ in 0..4 {
-            breaker.issued(SIGNER, NODE, year(now), now);
+            breaker.issued(subject(SIGNER, NODE), year(now), now);
         }
         let second = SignedDuration::from_secs(1);
-        let hold = |breaker: &mut Breaker, at| breaker.hold(SIGNER, NODE, at);
-        assert_eq!(hold(&mut breaker, now).unwrap().as_secs(), 60);
-        assert_eq!(hold(&mut breaker, now + second * 20).unwrap().as_secs(), 40);
-        assert_eq!(breaker.hold(SIGNER, NODE, now + MEMORY + second), None);
+        let mut held = |at| hold(&mut breaker, SIGNER, NODE, at);
+        assert_eq!(held(now).unwrap().as_secs(), 60);
+        assert_eq!(held(now + second * 20).unwrap().as_secs(), 40);
+        assert_eq!(
+            hold(&mut breaker, SIGNER, NODE, now + MEMORY + second),
+            None
+        );
         breaker.issued(
-            SIGNER,
-            "system:node:n2",
+            subject(SIGNER, "system:node:n2"),
             year(now + MEMORY * 2),
             now + MEMORY * 2,
         );
@@ -284,11 +326,39 @@ mod tests {
                 not_before: now - minute * 5,
                 not_after: now + minute * 10,
             };
-            breaker.issued(SIGNER, NODE, leaf, now);
+            breaker.issued(subject(SIGNER, NODE), leaf, now);
             now += minute;
-            let hold = breaker.hold(SIGNER, NODE, now).unwrap_or_default();
-            now += SignedDuration::try_from(hold).unwrap();
-            assert!(now < leaf.not_after - minute * 3, "held for {hold:?}");
+            let wait = hold(&mut breaker, SIGNER, NODE, now).unwrap_or_default();
+            now += SignedDuration::try_from(wait).unwrap();
+            assert!(now < leaf.not_after - minute * 3, "held for {wait:?}");
+        }
+    }
+
+    /// Whatever another requestor files in a node's name, the node's own renewals do not wait.
+    #[test]
+    fn requestors_are_told_apart() {
+        let mut breaker = Breaker::new(3);
+        let by_token = Subject {
+            requestor: "system:bootstrap:abcdef".to_owned(),
+            ..subject(SIGNER, NODE)
+        };
+        for _ in 0..10 {
+            breaker.issued(by_token.clone(), year(start()), start());
+        }
+        assert!(breaker.hold(&by_token, start()).is_some());
+        assert_eq!(hold(&mut breaker, SIGNER, NODE, start()), None);
+    }
+
+    /// Asking alone changes nothing: only what would be approved begins a wait.
+    #[test]
+    fn asking_begins_no_wait() {
+        let mut breaker = Breaker::new(0);
+        let node = subject(SIGNER, NODE);
+        breaker.issued(node.clone(), year(start()), start());
+        let minute = Some(Duration::from_secs(60));
+        for seconds in 0..10 {
+            let now = start() + SignedDuration::from_secs(seconds);
+            assert_eq!(breaker.hold(&node, now), minute);
         }
     }
 
@@ -302,41 +372,41 @@ mod tests {
         };
         let mut now = start();
         for _ in 0..4 {
-            breaker.issued(SIGNER, NODE, hour_long(now), now);
+            breaker.issued(subject(SIGNER, NODE), hour_long(now), now);
         }
-        assert!(breaker.hold(SIGNER, NODE, now).is_some());
+        assert!(hold(&mut breaker, SIGNER, NODE, now).is_some());
         now += minute * 50;
-        breaker.issued(SIGNER, NODE, hour_long(now), now);
-        assert_eq!(breaker.hold(SIGNER, NODE, now + minute), None);
+        breaker.issued(subject(SIGNER, NODE), hour_long(now), now);
+        assert_eq!(hold(&mut breaker, SIGNER, NODE, now + minute), None);
     }
 
     #[test]
     fn the_allowance_can_be_configured() {
         let mut breaker = Breaker::new(0);
-        breaker.issued(SIGNER, NODE, year(start()), start());
-        assert!(breaker.hold(SIGNER, NODE, start()).is_some());
+        breaker.issued(subject(SIGNER, NODE), year(start()), start());
+        assert!(hold(&mut breaker, SIGNER, NODE, start()).is_some());
         let mut breaker = Breaker::new(100);
         for _ in 0..100 {
-            breaker.issued(SIGNER, NODE, year(start()), start());
+            breaker.issued(subject(SIGNER, NODE), year(start()), start());
         }
-        assert_eq!(breaker.hold(SIGNER, NODE, start()), None);
+        assert_eq!(hold(&mut breaker, SIGNER, NODE, start()), None);
     }
 
     #[test]
     fn a_clock_set_back_frees_everyone() {
         let mut breaker = Breaker::new(3);
         for _ in 0..4 {
-            breaker.issued(SIGNER, NODE, year(start()), start());
+            breaker.issued(subject(SIGNER, NODE), year(start()), start());
         }
         let day = SignedDuration::from_hours(24);
-        assert_eq!(breaker.hold(SIGNER, NODE, start() - day), None);
+        assert_eq!(hold(&mut breaker, SIGNER, NODE, start() - day), None);
     }
 
     #[test]
     fn memory_is_bounded() {
         let mut breaker = Breaker::new(3);
         for number in 0..SUBJECTS_MAX + 10 {
-            breaker.issued(SIGNER, &number.to_string(), year(start()), start());
+            breaker.issued(subject(SIGNER, &number.to_string()), year(start()), start());
         }
         assert_eq!(breaker.histories.len(), SUBJECTS_MAX);
     }

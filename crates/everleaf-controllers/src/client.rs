@@ -6,21 +6,19 @@
 //! here: the queue decides when to come back.
 
 use crate::bucket::TokenBucket;
+use crate::call::{Answer, Call, CallError, Expect, OBJECT_BYTES_MAX, read_answer};
 use crate::config::{ApiLimit, Clock};
 use crate::metrics;
 use crate::notice::Notice;
 use crate::skew::{ServerClock, parse_http_date};
 use crate::telemetry::Telemetry;
 use crate::uptime::Uptime;
-use bytes::Bytes;
-use everleaf_api::Status;
 use everleaf_tls::chain_words;
-use http::header::{ACCEPT, CONTENT_TYPE, DATE, RETRY_AFTER, USER_AGENT};
+use http::header::{ACCEPT, CONTENT_TYPE, DATE, USER_AGENT};
 use http::{HeaderMap, Method, Request, Response};
 use http_body_util::{BodyExt, Limited};
 use jiff::SignedDuration;
 use kube::client::Body;
-use serde_json::Value;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -28,54 +26,10 @@ use tokio::time::Instant;
 
 /// Longest time for one call, watches excepted.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
-/// Largest answer to a call about one object.
-pub(crate) const OBJECT_BYTES_MAX: usize = 8 << 20;
-/// Longest Retry-After that is believed.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(600);
 /// Whom the server's audit log, metrics and field managers name.
 const USER_AGENT_TEXT: &str = concat!("everleaf-controllers/", env!("CARGO_PKG_VERSION"));
-/// What to say about a refusal for lack of rights.
-pub(crate) const RIGHTS_HINT: &str = " (the controllers need the rights of the ClusterRole system:controller:certificate-controller)";
 /// A server that shares its capacity itself says so in each answer.
 const FAIRNESS_HEADER: &str = "x-kubernetes-pf-flowschema-uid";
-
-/// Why a call brought nothing.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub(crate) enum ApiError {
-    /// An answer that is not what the API promises.
-    #[error("{0}")]
-    Malformed(String),
-    /// The server said no.
-    #[error("{status}")]
-    Refused {
-        status: Box<Status>,
-        retry_after: Duration,
-    },
-    /// The answer is larger than allowed.
-    #[error("the answer is larger than {0} bytes")]
-    TooLarge(usize),
-    /// No answer.
-    #[error("{0}")]
-    Unreachable(String),
-}
-
-impl ApiError {
-    /// HTTP code of a refusal, else 0.
-    pub(crate) fn code(&self) -> u16 {
-        match self {
-            Self::Refused { status, .. } => status.code,
-            _ => 0,
-        }
-    }
-
-    /// How long the server asked to be left alone.
-    pub(crate) fn retry_after(&self) -> Duration {
-        match self {
-            Self::Refused { retry_after, .. } => *retry_after,
-            _ => Duration::ZERO,
-        }
-    }
-}
 
 /// See the module documentation.
 pub(crate) struct Api {
@@ -89,6 +43,8 @@ pub(crate) struct Api {
     /// Somebody else tells when the server is away.
     is_quiet: bool,
     server_is_fair: AtomicBool,
+    /// No call is made any more.
+    is_closed: AtomicBool,
     reachable: AtomicBool,
     server_clock: Mutex<ServerClock>,
     start: Instant,
@@ -116,6 +72,7 @@ impl Api {
             until_fairness,
             is_quiet: false,
             server_is_fair: AtomicBool::new(false),
+            is_closed: AtomicBool::new(false),
             reachable: AtomicBool::new(true),
             server_clock: Mutex::default(),
             start: Instant::now(),
@@ -129,6 +86,11 @@ impl Api {
             is_quiet: true,
             ..self
         }
+    }
+
+    /// From now on every call fails before it is made.
+    pub(crate) fn close(&self) {
+        self.is_closed.store(true, Ordering::SeqCst);
     }
 
     /// Monotonic time of this process.
@@ -157,51 +119,57 @@ impl Api {
             .forget();
     }
 
-    /// Calls, and returns the whole body of a 2xx answer of at most `bytes_max`.
-    pub(crate) async fn call(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<&Value>,
-        bytes_max: usize,
-    ) -> Result<Bytes, ApiError> {
-        self.wait_for_turn().await;
-        let exchange = async {
-            let response = self.send(&method, path, body).await?;
-            read_answer(response, bytes_max).await
+    /// Makes a call that has a whole answer.
+    pub(crate) async fn call(&self, call: &Call) -> Answer {
+        let bytes_max = match call.expect {
+            Expect::Whole(bytes_max) => bytes_max,
+            Expect::Stream => OBJECT_BYTES_MAX,
         };
-        let timed = tokio::time::timeout(CALL_TIMEOUT, exchange).await;
-        let outcome = timed.unwrap_or_else(|_| Err(no_answer_in_time()));
-        self.note_reachable(&outcome);
-        outcome
+        self.exchange(async {
+            let response = self.send(call).await?;
+            read(response, bytes_max).await
+        })
+        .await
     }
 
     /// Opens a stream: the answer's body is left to the caller, unless it is a refusal.
-    pub(crate) async fn open(&self, path: &str) -> Result<Body, ApiError> {
-        self.wait_for_turn().await;
-        let opening = async {
-            let response = self.send(&Method::GET, path, None).await?;
+    pub(crate) async fn open(&self, call: &Call) -> Result<Body, CallError> {
+        self.exchange(async {
+            let response = self.send(call).await?;
             if response.status().is_success() {
-                Ok(response.into_body())
-            } else {
-                read_answer(response, OBJECT_BYTES_MAX)
-                    .await
-                    .map(|_| Body::empty())
+                return Ok(response.into_body());
             }
-        };
-        let timed = tokio::time::timeout(CALL_TIMEOUT, opening).await;
-        let outcome = timed.unwrap_or_else(|_| Err(no_answer_in_time()));
+            read(response, OBJECT_BYTES_MAX)
+                .await
+                .map(|_| Body::empty())
+        })
+        .await
+    }
+
+    async fn exchange<T>(
+        &self,
+        exchange: impl Future<Output = Result<T, CallError>>,
+    ) -> Result<T, CallError> {
+        self.wait_for_turn().await;
+        if self.is_closed.load(Ordering::SeqCst) {
+            return Err(CallError::Unreachable("this process stops".to_owned()));
+        }
+        let timed = tokio::time::timeout(CALL_TIMEOUT, exchange).await;
+        let outcome = timed.unwrap_or_else(|_| {
+            let seconds = CALL_TIMEOUT.as_secs();
+            Err(CallError::Unreachable(format!(
+                "no answer within {seconds} s"
+            )))
+        });
         self.note_reachable(&outcome);
         outcome
     }
 
-    async fn send(
-        &self,
-        method: &Method,
-        path: &str,
-        body: Option<&Value>,
-    ) -> Result<Response<Body>, ApiError> {
-        let malformed = |error: &dyn std::fmt::Display| ApiError::Malformed(error.to_string());
+    async fn send(&self, call: &Call) -> Result<Response<Body>, CallError> {
+        let malformed = |error: &dyn std::fmt::Display| CallError::Malformed(error.to_string());
+        let Call {
+            method, path, body, ..
+        } = call;
         let mut request = Request::builder()
             .method(method)
             .uri(path)
@@ -221,7 +189,7 @@ impl Api {
             .as_ref()
             .map_or(0, |response| response.status().as_u16());
         self.count_call(method, code, begun.elapsed());
-        let response = result.map_err(|error| ApiError::Unreachable(transport_text(&error)))?;
+        let response = result.map_err(|error| CallError::Unreachable(transport_text(&error)))?;
         self.read_headers(response.headers());
         Ok(response)
     }
@@ -278,78 +246,35 @@ impl Api {
     }
 
     /// Tells once when the server is lost, and once when it is back.
-    fn note_reachable<T>(&self, outcome: &Result<T, ApiError>) {
+    fn note_reachable<T>(&self, outcome: &Result<T, CallError>) {
         if self.is_quiet {
             return;
         }
         let error = match outcome {
-            Err(ApiError::Unreachable(error)) if self.host.is_empty() => Some(error.clone()),
-            Err(ApiError::Unreachable(error)) => Some(format!("{}: {error}", self.host)),
+            Err(CallError::Unreachable(error)) if self.host.is_empty() => Some(error.clone()),
+            Err(CallError::Unreachable(error)) => Some(format!("{}: {error}", self.host)),
             _ => None,
         };
         let is_reachable = error.is_none();
         if self.reachable.swap(is_reachable, Ordering::Relaxed) != is_reachable {
             self.telemetry.set_missing("apiserver", error.clone());
             self.telemetry.tell(&Notice::ServerReachable {
-                what: "reach the API server",
+                what: "reach the API server".to_owned(),
                 error,
             });
         }
     }
 }
 
-/// One path segment: everything but unreserved characters (RFC 3986 2.3) percent-encoded.
-pub(crate) fn segment(name: &str) -> String {
-    use std::fmt::Write as _;
-    let mut text = String::with_capacity(name.len());
-    for byte in name.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte) {
-            text.push(char::from(byte));
-        } else {
-            let _ = write!(text, "%{byte:02X}");
-        }
-    }
-    text
-}
-
-fn no_answer_in_time() -> ApiError {
-    ApiError::Unreachable(format!("no answer within {} s", CALL_TIMEOUT.as_secs()))
-}
-
-async fn read_answer(response: Response<Body>, bytes_max: usize) -> Result<Bytes, ApiError> {
+async fn read(response: Response<Body>, bytes_max: usize) -> Answer {
     let (head, body) = response.into_parts();
-    let bytes = match Limited::new(body, bytes_max).collect().await {
-        Ok(collected) => collected.to_bytes(),
+    match Limited::new(body, bytes_max).collect().await {
+        Ok(collected) => read_answer(head.status, &head.headers, collected.to_bytes()),
         Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-            return Err(ApiError::TooLarge(bytes_max));
+            Err(CallError::TooLarge(bytes_max))
         }
-        Err(error) => return Err(ApiError::Unreachable(chain_words(&*error))),
-    };
-    if head.status.is_success() {
-        return Ok(bytes);
+        Err(error) => Err(CallError::Unreachable(chain_words(&*error))),
     }
-    let code = head.status.as_u16();
-    let status = Status::from_json(&bytes).filter(|status| status.code == code);
-    let status = status.unwrap_or_else(|| Status {
-        code,
-        reason: "",
-        message: format!("the server answered {} without saying why", head.status),
-        details: None,
-        retry_after_seconds: None,
-        continue_token: None,
-    });
-    let header = head
-        .headers
-        .get(RETRY_AFTER)
-        .and_then(|value| value.to_str().ok()?.parse().ok());
-    let seconds = header
-        .or(status.retry_after_seconds.map(u64::from))
-        .unwrap_or(0);
-    let retry_after = Duration::from_secs(seconds).min(RETRY_AFTER_MAX);
-    Err(ApiError::Refused {
-        status: Box::new(status),
-        retry_after,
-    })
 }
 
 /// What went wrong, without the names of the layers that passed it on.

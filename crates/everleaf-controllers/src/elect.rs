@@ -4,23 +4,25 @@
 //! about the lease have their own client path, without the loops' rate limit: a busy signer must not
 //! cost the leadership.
 
-use crate::client::{Api, ApiError, OBJECT_BYTES_MAX, segment};
+use crate::call::{Call as ApiCall, CallError, parse, segment};
+use crate::client::Api;
 use crate::config::{ApiLimit, Clock, Config};
 use crate::election::lease::LockName;
 use crate::election::{
-    Answer, Call, Change, Effect, Election, ElectionConfig, Ending, Event, Now, lease,
+    Answer, Call, Change, Effect, Election, ElectionConfig, Ending, Event, lease,
 };
 use crate::issuers::Issuers;
 use crate::notice::Notice;
-use crate::perform::parse;
 use crate::run::{RunError, prepare, run_prepared};
 use crate::telemetry::Telemetry;
+use crate::uptime::Now;
 use http::Method;
 use serde_json::Value;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 
 /// Longest wait for a Kubernetes Event about the election; nobody depends on it.
 const EVENT_PATIENCE: Duration = Duration::from_secs(2);
@@ -52,18 +54,20 @@ pub async fn run_elected(
         Arc::clone(&config.clock),
         Arc::clone(&config.telemetry),
     );
-    let desk = Arc::new(Desk {
+    let leases = Arc::new(LeaseClient {
         api: api.quiet(),
         clock: Arc::clone(&config.clock),
         identity: election.identity.clone(),
         lock: election.lock.clone(),
         telemetry: Arc::clone(&config.telemetry),
     });
-    let mut shell = Shell {
-        machine: Election::new(election, desk.now()),
+    let mut candidate = Candidate {
+        machine: Election::new(election, leases.now()),
+        abandon: None,
         client,
         config,
-        desk,
+        events: JoinSet::new(),
+        leases,
         finish: None,
         flight: None,
         issuers: Some(issuers),
@@ -73,31 +77,31 @@ pub async fn run_elected(
     tokio::pin!(shutdown);
     let mut is_stop_asked = false;
     loop {
-        if let Some(ending) = shell.perform().await {
-            return shell.end(ending);
+        if let Some(ending) = candidate.perform().await {
+            return candidate.end(ending).await;
         }
-        let due = shell.machine.poll_timeout();
-        let due = due.map(|due| shell.desk.api.instant(due));
+        let due = candidate.machine.poll_timeout();
+        let due = due.map(|due| candidate.leases.api.instant(due));
         let event = tokio::select! {
             () = &mut shutdown, if !is_stop_asked => {
                 is_stop_asked = true;
                 Some(Event::StopAsked)
             }
-            answer = or_never(&mut shell.flight) => {
-                shell.flight = None;
+            answer = or_never(&mut candidate.flight) => {
+                candidate.flight = None;
                 Some(Event::Answered(answer))
             }
-            outcome = or_never(&mut shell.loops) => {
-                shell.loops = None;
-                shell.outcome = outcome;
+            outcome = or_never(&mut candidate.loops) => {
+                candidate.loops = None;
+                candidate.outcome = outcome;
                 Some(Event::LoopsEnded)
             }
             () = sleep_until(due) => None,
         };
-        let now = shell.desk.now();
+        let now = candidate.leases.now();
         match event {
-            Some(event) => shell.machine.handle_event(now, event),
-            None => shell.machine.handle_timeout(now),
+            Some(event) => candidate.machine.handle_event(now, event),
+            None => candidate.machine.handle_timeout(now),
         }
     }
 }
@@ -116,10 +120,14 @@ async fn sleep_until(due: Option<tokio::time::Instant>) {
     }
 }
 
-struct Shell {
+struct Candidate {
+    /// Has the loops end at once.
+    abandon: Option<oneshot::Sender<()>>,
     client: kube::Client,
     config: Config,
-    desk: Arc<Desk>,
+    /// Kubernetes Events on their way.
+    events: JoinSet<()>,
+    leases: Arc<LeaseClient>,
     /// Asks the loops to finish.
     finish: Option<oneshot::Sender<()>>,
     flight: Option<Boxed<Answer>>,
@@ -131,13 +139,13 @@ struct Shell {
     outcome: Result<(), RunError>,
 }
 
-impl Shell {
+impl Candidate {
     /// Performs what the machine asks for; `Some`: it is over.
     async fn perform(&mut self) -> Option<Ending> {
         while let Some(effect) = self.machine.poll_effect() {
             match effect {
                 Effect::Call(call, within) => {
-                    self.flight = Some(Box::pin(Arc::clone(&self.desk).call(call, within)));
+                    self.flight = Some(Box::pin(Arc::clone(&self.leases).call(call, within)));
                 }
                 Effect::End(ending) => return Some(ending),
                 Effect::Finish => drop(self.finish.take()),
@@ -153,16 +161,21 @@ impl Shell {
             return;
         };
         let (finish, finished) = oneshot::channel::<()>();
-        self.finish = Some(finish);
+        let (abandon, abandoned) = oneshot::channel::<()>();
+        (self.finish, self.abandon) = (Some(finish), Some(abandon));
         let stopped = async {
             let _ = finished.await;
         };
+        let lost = async {
+            let _ = abandoned.await;
+        };
         let (client, config) = (self.client.clone(), self.config.clone());
-        self.loops = Some(Box::pin(run_prepared(client, config, issuers, stopped)));
+        let loops = run_prepared(client, config, issuers, stopped, lost);
+        self.loops = Some(Box::pin(loops));
     }
 
     async fn tell(&mut self, change: Change) {
-        let telemetry = &self.desk.telemetry;
+        let telemetry = &self.leases.telemetry;
         match &change {
             Change::Failing { error } => {
                 telemetry.set_standing_by(None);
@@ -189,22 +202,28 @@ impl Shell {
             _ => None,
         };
         let is_last = change == Change::Released;
-        self.desk.tell(change);
+        self.leases.tell(change);
         if let Some(what) = event {
             let lease = self.machine.lease().cloned().unwrap_or_default();
-            let sending = Arc::clone(&self.desk).send_event(lease, what);
+            let sending = Arc::clone(&self.leases).send_event(lease, what);
             if is_last {
                 sending.await;
             } else {
-                tokio::spawn(sending);
+                self.events.spawn(sending);
             }
         }
     }
 
     /// Nothing writes any more when this returns.
-    fn end(mut self, ending: Ending) -> Result<(), RunError> {
-        self.loops = None;
+    async fn end(mut self, ending: Ending) -> Result<(), RunError> {
         self.flight = None;
+        self.leases.api.close();
+        drop(self.abandon.take());
+        if let Some(loops) = self.loops.take() {
+            // How they ended does not matter any more: they were to.
+            let _ = loops.await;
+        }
+        self.events.shutdown().await;
         match ending {
             Ending::Lost(why) => Err(RunError::LeadershipLost(why)),
             Ending::Stopped => self.outcome,
@@ -212,8 +231,8 @@ impl Shell {
     }
 }
 
-/// What a call needs.
-struct Desk {
+/// Makes the calls about the lease.
+struct LeaseClient {
     api: Api,
     clock: Clock,
     identity: String,
@@ -221,7 +240,7 @@ struct Desk {
     telemetry: Arc<Telemetry>,
 }
 
-impl Desk {
+impl LeaseClient {
     fn now(&self) -> Now {
         Now {
             uptime: self.api.uptime(),
@@ -245,7 +264,7 @@ impl Desk {
         }
     }
 
-    async fn exchange(&self, call: &Call) -> Result<Value, ApiError> {
+    async fn exchange(&self, call: &Call) -> Result<Value, CallError> {
         let LockName { namespace, name } = &self.lock;
         let namespace = segment(namespace);
         let leases = format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases");
@@ -255,11 +274,11 @@ impl Desk {
             Call::Read => (Method::GET, &lease, None),
             Call::Replace(object) => (Method::PUT, &lease, Some(object)),
         };
-        let answer = self.api.call(method, path, body, OBJECT_BYTES_MAX).await?;
-        parse(&answer)
+        let call = ApiCall::new(method, path, body.cloned());
+        parse(&self.api.call(&call).await?)
     }
 
-    fn answer(&self, call: &Call, error: &ApiError) -> Answer {
+    fn answer(&self, call: &Call, error: &CallError) -> Answer {
         let what = match call {
             Call::Create(_) => "create",
             Call::Read => "get",
@@ -289,9 +308,8 @@ impl Desk {
             "/api/v1/namespaces/{}/events",
             segment(&self.lock.namespace)
         );
-        let call = self
-            .api
-            .call(Method::POST, &path, Some(&event), OBJECT_BYTES_MAX);
+        let call = ApiCall::new(Method::POST, path, Some(event));
+        let call = self.api.call(&call);
         match tokio::time::timeout(EVENT_PATIENCE, call).await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => tracing::debug!(%error, "cannot record the event {message:?}"),

@@ -1,7 +1,8 @@
 //! All signing requests, as the watch last told them.
 //!
 //! The index owns the answer to "what is the newest state of this request, and who may have work
-//! on it?" Watch events become plain calls ([`Index::apply`], [`Index::delete`], [`Index::reset`])
+//! on it?" Watch events become plain calls ([`Index::apply`], [`Index::delete`], and a list between
+//! [`Index::begin_list`] and [`Index::end_list`])
 //! that return the [`Stage`] of what changed; it refuses to know queues, clients and time.
 
 use crate::builtin::BuiltinSigner;
@@ -11,7 +12,7 @@ use everleaf_api::csr::{APPROVED, Condition, Csr, DENIED, FAILED};
 use everleaf_api::meta;
 use everleaf_pki::{RequestError, VerifiedRequest};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
 /// How far a request has come, that is: whose turn it is.
@@ -102,6 +103,8 @@ pub struct Change {
 #[derive(Debug, Default)]
 pub struct Index {
     entries: BTreeMap<String, Entry>,
+    /// While a list is read: the entries that it has not shown so far.
+    unlisted: BTreeSet<String>,
 }
 
 impl Index {
@@ -111,6 +114,7 @@ impl Index {
         if name.is_empty() {
             return None;
         }
+        self.unlisted.remove(&name);
         let csr = Csr(&object);
         let stage = stage(csr);
         if stage == Stage::Closed {
@@ -145,17 +149,16 @@ impl Index {
         self.entries.remove(name);
     }
 
-    /// Replaces everything with a fresh list; what is not in it was deleted unseen.
-    pub fn reset(&mut self, objects: Vec<Value>) -> Vec<Change> {
-        let mut older = std::mem::take(&mut self.entries);
-        let mut changes = Vec::with_capacity(objects.len());
-        for object in objects {
-            if let Some((name, entry)) = older.remove_entry(meta::name(&object)) {
-                self.entries.insert(name, entry);
-            }
-            changes.extend(self.apply(object));
+    /// A complete list begins: from here to [`Index::end_list`] every object is applied once more.
+    pub fn begin_list(&mut self) {
+        self.unlisted = self.entries.keys().cloned().collect();
+    }
+
+    /// The list is complete; what was not in it was deleted unseen.
+    pub fn end_list(&mut self) {
+        for name in std::mem::take(&mut self.unlisted) {
+            self.entries.remove(&name);
         }
-        changes
     }
 
     /// A request that somebody may still have to work on; `None` when it is gone or closed.
@@ -187,20 +190,10 @@ impl Index {
         }
         counts
     }
-
-    /// Number of requests.
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// True when there are none.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
 }
 
 /// Where a request stands. A condition counts by its presence, except that `Failed` must be `True`
-/// (or empty) to end a request (spec 2.1 and 4.1).
+/// (or empty) to end a request (kubernetes 1.37 `pkg/controller/certificates/certificate_controller_utils.go`).
 pub fn stage(csr: Csr<'_>) -> Stage {
     let has_certificate = csr
         .0
@@ -239,6 +232,15 @@ mod tests {
     fn named(mut object: Value, name: &str) -> Value {
         object["metadata"]["name"] = name.into();
         object
+    }
+
+    /// A complete list.
+    fn reset(index: &mut Index, objects: Vec<Value>) -> Vec<Change> {
+        index.begin_list();
+        let changes = objects.into_iter().filter_map(|one| index.apply(one));
+        let changes = changes.collect();
+        index.end_list();
+        changes
     }
 
     fn names(index: &Index) -> Vec<&str> {
@@ -321,7 +323,10 @@ mod tests {
             index.apply(issued.clone()).unwrap().closed.is_none(),
             "a resync"
         );
-        assert!(index.reset(vec![issued])[0].closed.is_none(), "a relist");
+        assert!(
+            reset(&mut index, vec![issued])[0].closed.is_none(),
+            "a relist"
+        );
         assert!(index.open_counts().values().all(|count| *count == 0));
     }
 
@@ -331,7 +336,10 @@ mod tests {
         let object = kubelet_client("n1").request("-").object();
         index.apply(named(object.clone(), "a"));
         index.apply(named(object.clone(), "b"));
-        let changes = index.reset(vec![named(object.clone(), "b"), named(object.clone(), "c")]);
+        let changes = reset(
+            &mut index,
+            vec![named(object.clone(), "b"), named(object.clone(), "c")],
+        );
         assert_eq!(changes.len(), 2);
         assert_eq!(names(&index), ["b", "c"]);
         assert_eq!(
@@ -408,11 +416,11 @@ mod tests {
                     }
                 }
                 if number == relist_after {
-                    relisted.reset(objects.values().cloned().collect());
+                    reset(&mut relisted, objects.values().cloned().collect());
                 }
             }
             let mut listed = Index::default();
-            listed.reset(objects.into_values().collect());
+            reset(&mut listed, objects.into_values().collect());
             prop_assert_eq!(shape(&watched), shape(&listed));
             if was_relisted {
                 prop_assert_eq!(shape(&relisted), shape(&listed));

@@ -3,29 +3,35 @@
 //! They work against any Kubernetes API server from 1.19 on, as clients of its HTTP contract, and
 //! see nothing else of it. Every rule is a synchronous function of what it is given: [`approver`],
 //! [`signer`] and [`cleaner`] decide about one request, [`breaker`] sees renewal loops, [`queue`]
-//! says when to work on what. [`run`] is the shell around them: it lists and watches, calls, writes
-//! and tells ([`notice`]), and holds no policy. [`run_elected`] is the same for one of several processes:
-//! [`election`] decides when it may.
+//! says when to work on what. What is asked of the API server, in which order, is decided without
+//! I/O, too: [`follower`], [`attempt`] and [`cleaner::Pass`] are machines that ask for a
+//! [`call::Call`] and are told its answer, over one [`core::Core`]. [`run`] is the shell around
+//! them: it carries calls, keeps time and tells ([`notice`]), and holds no policy; a simulator is
+//! another. [`run_elected`] is the same for one of several processes: [`election`] decides when it
+//! may.
 //!
 //! ```text
-//!            list+watch                 queue                 decide            perform
-//! API server ─────────▶ index ─ stage ─▶ approver ─▶ worker ─▶ Action ─▶ PUT …/approval
-//!                             │        └▶ signers  ─▶ worker ─▶ Action ─▶ PUT …/status
-//!                             └─ records, every hour ──────────▶ Action ─▶ DELETE
+//!             follower                 queues              attempts
+//! API server ─────────▶ index ─ stage ─▶ approver ─▶ review, decide ─▶ PUT …/approval
+//!                             │        └▶ signers  ─▶ decide, issue ──▶ PUT …/status
+//!                             └─ records, every hour ───────▶ pass ───▶ DELETE
 //! ```
 
 pub mod approver;
+pub mod attempt;
 pub mod breaker;
 pub mod bucket;
 pub mod builtin;
+pub mod call;
 pub mod cleaner;
 mod client;
 pub mod config;
+pub mod core;
 mod elect;
 pub mod election;
 #[cfg(test)]
 mod fixture;
-mod follow;
+pub mod follower;
 mod foreign;
 pub mod index;
 pub mod issuers;
@@ -33,15 +39,14 @@ mod log;
 pub mod metrics;
 pub mod notice;
 pub mod options;
-mod perform;
 pub mod queue;
 pub mod record;
 mod run;
+mod shell;
 pub mod signer;
 pub mod skew;
 pub mod telemetry;
 pub mod uptime;
-mod workplace;
 
 pub use builtin::{BuiltinSigner, UnknownSigner};
 pub use config::{ApiLimit, Clock, Config, IssuerSource, Loop, SerialSource};

@@ -1,6 +1,6 @@
 //! Notices as log lines, in the words that operators of kube-controller-manager search for.
 //!
-//! Upstream's texts stand in the message (spec 8.3); everything a machine wants is in the fields.
+//! Upstream's texts stand in the message; everything a machine wants is in the fields.
 
 use crate::election::Change;
 use crate::election::flags::RESOURCE_NAME_DEFAULT;
@@ -80,6 +80,7 @@ impl Notice {
                 );
             }
             Self::Unrecognized { about, why } => {
+                let why = why.as_ref().map(ToString::to_string).unwrap_or_default();
                 line!(debug, about, "csr {:?} is not recognized: {why}", about.csr);
             }
             _ => return false,
@@ -98,12 +99,9 @@ impl Notice {
                     about.csr
                 );
             }
-            Self::Failed {
-                about,
-                reason,
-                message,
-            } => {
-                line!(warn, about, reason, "csr {:?} failed: {message}", about.csr);
+            Self::Failed { about, failure } => {
+                let reason = failure.reason();
+                line!(warn, about, reason, "csr {:?} failed: {failure}", about.csr);
             }
             Self::Issued {
                 about,

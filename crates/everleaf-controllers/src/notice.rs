@@ -1,16 +1,19 @@
 //! What the loops tell: one vocabulary for logs, metrics, and whoever else listens.
 //!
 //! A core or shell says *what happened*, once, as a [`Notice`]; [`Notice::log`] gives it upstream's
-//! words (operators search for them, spec 8.3) and fields, [`Notice::record`] counts it. Kubernetes
+//! words (operators search for them) and fields, [`Notice::record`] counts it. Kubernetes
 //! Events will be a third reading of the same list, through [`Telemetry`](crate::Telemetry)'s
 //! listener. No notice carries a key, a token or a request body.
 
+use crate::approver::Mismatch;
 use crate::builtin::BuiltinSigner;
 use crate::cleaner::Cause;
 use crate::election::Change;
 use crate::election::lease::LockName;
 use crate::metrics::{self, Metrics};
 use crate::record::{LeafFacts, Record};
+use crate::signer::Failure;
+use everleaf_api::csr::Csr;
 use everleaf_pki::SignerName;
 use jiff::{SignedDuration, Timestamp};
 use std::sync::Arc;
@@ -29,6 +32,18 @@ pub struct About {
     pub username: String,
 }
 
+impl About {
+    /// What notices say about a request.
+    pub fn of(csr: Csr<'_>) -> Self {
+        Self {
+            csr: csr.name().to_owned(),
+            signer: csr.signer_name().to_owned(),
+            uid: csr.uid().to_owned(),
+            username: csr.username().to_owned(),
+        }
+    }
+}
+
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -40,7 +55,7 @@ pub enum Notice {
         /// From seeing it to the recorded approval.
         latency: Duration,
         /// The recognizer that matched.
-        rule: &'static str,
+        rule: String,
     },
     /// A CA certificate ends soon (said once per threshold: 180, 90, 30, 14, 7, 3, 1 days).
     CaExpiring {
@@ -137,10 +152,8 @@ pub enum Notice {
     Failed {
         /// Which.
         about: About,
-        /// Condition reason.
-        reason: &'static str,
-        /// Condition message.
-        message: String,
+        /// Why.
+        failure: Failure,
     },
     /// The loop breaker delays an approval.
     Held {
@@ -172,7 +185,7 @@ pub enum Notice {
     /// The API server does not answer, or answers again (said once per change).
     ServerReachable {
         /// What was tried.
-        what: &'static str,
+        what: String,
         /// Why not; `None` when it works again.
         error: Option<String>,
     },
@@ -226,8 +239,8 @@ pub enum Notice {
     Unrecognized {
         /// Which.
         about: About,
-        /// Why not.
-        why: &'static str,
+        /// Why not, by the last rule that was tried.
+        why: Option<Mismatch>,
     },
     /// A loop waits for the first complete list.
     WaitingForCaches {
@@ -272,8 +285,11 @@ impl Notice {
             }
             Self::Conflict { .. } => metrics.count(metrics::WRITE_CONFLICTS, &[]),
             Self::Election { change, lock, .. } => record_election(metrics, change, &lock.name),
-            Self::Failed { about, reason, .. } => {
-                let labels = [("signer", signer_label(&about.signer)), ("reason", *reason)];
+            Self::Failed { about, failure } => {
+                let labels = [
+                    ("signer", signer_label(&about.signer)),
+                    ("reason", failure.reason()),
+                ];
                 metrics.count(metrics::FAILED, &labels);
             }
             Self::Held { about, .. } => decision(about, "held", "rotation_loop"),

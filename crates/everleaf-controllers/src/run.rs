@@ -3,16 +3,12 @@
 //! `run` is one future without background left-overs: when it returns or is dropped, nothing runs any
 //! more. [`crate::run_elected`] starts it on winning the election and drops it on losing.
 
-use crate::bucket::{Rate, TokenBucket};
-use crate::cleaner::{self, DELETES_PER_SECOND, PASS_INTERVAL};
+use crate::cleaner::{self, PASS_INTERVAL};
 use crate::config::{Config, Loop};
-use crate::follow::follow;
 use crate::issuers::{IssuerError, Issuers};
 use crate::notice::Notice;
-use crate::perform::{self, STOP_PATIENCE, Task, work};
-use crate::record::Certificate;
+use crate::shell::Shell;
 use crate::skew::SKEW_TOLERATED;
-use crate::workplace::Workplace;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +18,9 @@ use tokio::time::MissedTickBehavior;
 
 /// Time between two looks at CA files and clocks.
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Upper bound for finishing the keys in hand when stopping.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is missing for readiness once `shutdown` has completed.
 const STOPPING: &str = "shutdown";
@@ -55,7 +54,7 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), RunError> {
     let issuers = prepare(&config)?;
-    run_prepared(client, config, issuers, shutdown).await
+    run_prepared(client, config, issuers, shutdown, std::future::pending()).await
 }
 
 /// Reads the CA files, so that a mistake shows at start and not when this process first leads.
@@ -74,24 +73,32 @@ pub(crate) fn prepare(config: &Config) -> Result<Issuers, RunError> {
     Ok(issuers)
 }
 
-/// See [`run`].
+/// See [`run`]. When `lost` completes, calls that are not on their way yet are not made any more, and
+/// nothing runs when this returns.
 pub(crate) async fn run_prepared(
     client: kube::Client,
     config: Config,
     issuers: Issuers,
     shutdown: impl Future<Output = ()> + Send,
+    lost: impl Future<Output = ()> + Send,
 ) -> Result<(), RunError> {
     config.telemetry.set_missing(STOPPING, None);
-    let workplace = Arc::new(Workplace::new(client, &config, issuers));
-    let observed = Arc::downgrade(&workplace);
+    let shell = Arc::new(Shell::new(client, &config, issuers));
+    let observed = Arc::downgrade(&shell);
     config.telemetry.on_exposition(move || {
-        if let Some(workplace) = observed.upgrade() {
-            workplace.set_gauges();
+        if let Some(shell) = observed.upgrade() {
+            shell.set_gauges();
         }
     });
     let (stop, stopped) = watch::channel(false);
-    let mut loops = start(&workplace, &config, &stopped);
+    let mut loops = start(&shell, &config, &stopped);
+    let mut lost = std::pin::pin!(lost);
+    let mut is_lost = false;
     let outcome = tokio::select! {
+        () = &mut lost => {
+            is_lost = true;
+            Ok(())
+        }
         () = shutdown => Ok(()),
         Some(ended) = loops.join_next() => Err(died(ended)),
     };
@@ -100,10 +107,15 @@ pub(crate) async fn run_prepared(
         .set_missing(STOPPING, Some("the controllers stop".to_owned()));
     // Receivers outlive this: `loops` holds them.
     let _ = stop.send(true);
-    let finished = async { while loops.join_next().await.is_some() {} };
-    if tokio::time::timeout(STOP_PATIENCE, finished).await.is_err() {
-        loops.shutdown().await;
+    if !is_lost {
+        let finished = async { while loops.join_next().await.is_some() {} };
+        tokio::select! {
+            () = &mut lost => {}
+            _ = tokio::time::timeout(STOP_PATIENCE, finished) => {}
+        }
     }
+    shell.api.close();
+    loops.shutdown().await;
     outcome
 }
 
@@ -114,44 +126,31 @@ fn died(ended: Result<(), tokio::task::JoinError>) -> RunError {
     })
 }
 
-fn start(
-    workplace: &Arc<Workplace>,
-    config: &Config,
-    stopped: &watch::Receiver<bool>,
-) -> JoinSet<()> {
+fn start(shell: &Arc<Shell>, config: &Config, stopped: &watch::Receiver<bool>) -> JoinSet<()> {
     let mut loops = JoinSet::new();
     let (synced_sender, synced) = watch::channel(false);
-    let mut tasks: Vec<(&'static str, Task)> = Vec::new();
-    if config.loops.contains(&Loop::Approver) {
-        tasks.push(("csrapproving", Task::Approve));
-    }
-    tasks.extend(
-        workplace
-            .signing
-            .keys()
-            .map(|signer| (signer.loop_name(), Task::Sign(*signer))),
-    );
-    for (name, task) in tasks {
-        workplace.telemetry.tell(&Notice::Starting { name });
-        workplace.telemetry.tell(&Notice::WaitingForCaches { name });
+    for task in shell.core.tasks() {
+        let name = task.loop_name();
+        shell.telemetry.tell(&Notice::Starting { name });
+        shell.telemetry.tell(&Notice::WaitingForCaches { name });
         for _ in 0..config.workers.max(1) {
-            loops.spawn(work(Arc::clone(workplace), task, stopped.clone()));
+            loops.spawn(Arc::clone(shell).work(task, stopped.clone()));
         }
     }
     if config.loops.contains(&Loop::Cleaner) {
-        let cleaning = clean(Arc::clone(workplace), config.ages, synced);
+        let cleaning = clean(Arc::clone(shell), config.ages, synced);
         loops.spawn(until_stopped(stopped.clone(), cleaning));
     }
     let following = {
-        let workplace = Arc::clone(workplace);
+        let shell = Arc::clone(shell);
         async move {
-            follow(&workplace, &synced_sender).await;
+            shell.follow(&synced_sender).await;
         }
     };
     loops.spawn(until_stopped(stopped.clone(), following));
     loops.spawn(until_stopped(
         stopped.clone(),
-        keep_house(Arc::clone(workplace)),
+        look_after(Arc::clone(shell)),
     ));
     loops
 }
@@ -165,88 +164,42 @@ async fn until_stopped(mut stopped: watch::Receiver<bool>, task: impl Future<Out
 }
 
 /// One pass over all requests after the first list, then one per hour.
-async fn clean(workplace: Arc<Workplace>, ages: cleaner::Ages, mut synced: watch::Receiver<bool>) {
+async fn clean(shell: Arc<Shell>, ages: cleaner::Ages, mut synced: watch::Receiver<bool>) {
     if synced.wait_for(|synced| *synced).await.is_err() {
         return;
     }
     loop {
-        clean_once(&workplace, &ages).await;
+        shell.clean(&ages).await;
         tokio::time::sleep(PASS_INTERVAL).await;
     }
 }
 
-async fn clean_once(workplace: &Workplace, ages: &cleaner::Ages) {
-    let stepped = workplace.check_step(true);
-    let offset = workplace.api.clock_offset();
-    if !cleaner::may_judge_ages(offset, stepped) {
-        let offset = if stepped { None } else { offset };
-        workplace
-            .telemetry
-            .tell(&Notice::CleaningSkipped { offset });
-        return;
-    }
-    let rate = Rate {
-        per_second: f64::from(DELETES_PER_SECOND),
-        burst: DELETES_PER_SECOND,
-    };
-    let mut bucket = TokenBucket::new(rate);
-    let now = workplace.server_now();
-    for record in workplace.records() {
-        let cause = match cleaner::decide(&record, now, ages) {
-            cleaner::Action::Delete(cause) => cause,
-            cleaner::Action::Keep => continue,
-            cleaner::Action::Unreadable => {
-                if let Certificate::Unreadable(error) = &record.certificate {
-                    let (csr, error) = (record.name.clone(), error.clone());
-                    workplace
-                        .telemetry
-                        .tell(&Notice::CleaningUnreadable { csr, error });
-                }
-                continue;
-            }
-        };
-        tokio::time::sleep(bucket.reserve(workplace.api.uptime())).await;
-        workplace.telemetry.tell(&Notice::Cleaning {
-            record: Arc::clone(&record),
-            cause,
-        });
-        if let Err(error) = perform::delete(workplace, &record).await {
-            let (csr, error) = (record.name.clone(), error.to_string());
-            workplace
-                .telemetry
-                .tell(&Notice::CleaningFailed { csr, error });
-        }
-    }
-}
-
 /// Looks at CA files and clocks every minute, the first time at once.
-async fn keep_house(workplace: Arc<Workplace>) {
+async fn look_after(shell: Arc<Shell>) {
     let mut ticks = tokio::time::interval(HOUSEKEEPING_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut clocks_apart = false;
     loop {
         ticks.tick().await;
-        workplace.check_step(false);
-        if let Some(offset) = workplace.api.clock_offset() {
+        shell.check_step(false);
+        if let Some(offset) = shell.api.clock_offset() {
             let apart = offset.abs() > SKEW_TOLERATED;
             if apart != clocks_apart {
                 clocks_apart = apart;
-                workplace
-                    .telemetry
-                    .tell(&Notice::ClockSkew { offset, apart });
+                shell.telemetry.tell(&Notice::ClockSkew { offset, apart });
             }
         }
-        let now = workplace.now();
+        let now = shell.now().wall;
         let looking = {
-            let workplace = Arc::clone(&workplace);
+            let shell = Arc::clone(&shell);
             // The disk may be slow, or a network file system.
-            tokio::task::spawn_blocking(move || workplace.issuers.reload(now))
+            tokio::task::spawn_blocking(move || shell.core.issuers().reload(now))
         };
         for notice in looking.await.unwrap_or_default() {
-            workplace.telemetry.tell(&notice);
+            shell.telemetry.tell(&notice);
         }
-        for notice in workplace.issuers.check_dates(now) {
-            workplace.telemetry.tell(&notice);
+        for notice in shell.core.issuers().check_dates(now) {
+            shell.telemetry.tell(&notice);
         }
     }
 }

@@ -8,8 +8,9 @@
 use crate::builtin::BuiltinSigner;
 use crate::index::{OpenRequest, Stage, holds, stage};
 use everleaf_api::csr::FAILED;
+use everleaf_pki::signer::{self, PolicyFailure, UnknownUsages};
 use everleaf_pki::{
-    ApprovedRequest, IssueError, Issued, Issuer, Profile, SignerName, Usage, signer,
+    ApprovedRequest, IssueError, Issued, Issuer, Profile, RequestError, SignerName, Usage,
 };
 use jiff::Timestamp;
 use std::time::Duration;
@@ -17,23 +18,11 @@ use std::time::Duration;
 /// The CSR API dates certificates 5 minutes back, for clients whose clock is a little behind.
 const BACKDATE: Duration = Duration::from_secs(5 * 60);
 
-/// Upstream's one reason for a Failed condition.
-pub const REASON_POLICY: &str = "SignerValidationFailure";
-/// The request is no readable certification request.
-pub const REASON_UNPARSEABLE: &str = "RequestUnparseable";
-/// A usage that no certificate can express.
-pub const REASON_USAGE: &str = "UnknownUsage";
-
 /// What the signer does about a request.
 #[derive(Clone, Debug)]
 pub enum Action {
     /// Append the Failed condition: nothing will ever make this request signable.
-    Fail {
-        /// Condition reason.
-        reason: &'static str,
-        /// Condition message.
-        message: String,
-    },
+    Fail(Failure),
     /// Not approved, closed, or another signer's.
     Leave,
     /// Sign it.
@@ -44,52 +33,69 @@ pub enum Action {
 #[derive(Debug)]
 pub enum Issuance {
     /// Append the Failed condition.
-    Failed {
-        /// Condition reason.
-        reason: &'static str,
-        /// Condition message.
-        message: String,
-    },
+    Failed(Failure),
     /// Record the certificate.
     Issued(Issued),
     /// The issuer cannot sign now; try again later.
     Unavailable(String),
 }
 
+/// Why a request can never be signed; `Display` is the message of its Failed condition. Where Kubernetes fails a request,
+/// reason and message are its own (1.37 `pkg/controller/certificates/signer/signer.go`, `handle`).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The issuer refuses what would be issued.
+    #[error("{message}")]
+    Issuance {
+        /// Condition reason.
+        reason: &'static str,
+        /// Condition message.
+        message: String,
+    },
+    /// It breaks the rule of its signer.
+    #[error(transparent)]
+    Policy(#[from] PolicyFailure),
+    /// It is no readable certification request (Kubernetes tries again for ever).
+    #[error(transparent)]
+    Unparseable(#[from] RequestError),
+    /// It has a usage that no certificate can express.
+    #[error(transparent)]
+    UnknownUsages(#[from] UnknownUsages),
+}
+
+impl Failure {
+    /// Reason of the Failed condition.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Issuance { reason, .. } => reason,
+            Self::Policy(_) => "SignerValidationFailure",
+            Self::Unparseable(_) => "RequestUnparseable",
+            Self::UnknownUsages(_) => "UnknownUsage",
+        }
+    }
+}
+
 /// Decides what `signer` does about a request.
 pub fn decide(request: &OpenRequest, signer: BuiltinSigner) -> Action {
-    let csr = request.csr();
-    if stage(csr) != Stage::Approved(Some(signer)) {
+    if stage(request.csr()) != Stage::Approved(Some(signer)) {
         return Action::Leave;
     }
-    let verified = match request.request() {
-        Ok(verified) => verified,
-        Err(error) => {
-            return Action::Fail {
-                reason: REASON_UNPARSEABLE,
-                message: error.to_string(),
-            };
-        }
-    };
+    match check(request, signer) {
+        Ok(Some(approved)) => Action::Sign(Box::new(approved)),
+        Ok(None) => Action::Leave,
+        Err(failure) => Action::Fail(failure),
+    }
+}
+
+fn check(request: &OpenRequest, signer: BuiltinSigner) -> Result<Option<ApprovedRequest>, Failure> {
+    let csr = request.csr();
+    let verified = request.request().map_err(RequestError::clone)?;
     // Usages are judged as texts first: the rule's own message comes before "unknown usage".
     let texts = csr.usages();
-    if let Err(message) = signer::check_signer_policy(signer.name(), verified, &texts) {
-        return Action::Fail {
-            reason: REASON_POLICY,
-            message,
-        };
-    }
-    let usages = match Usage::parse_all(&texts) {
-        Ok(usages) => usages,
-        Err(unknown) => {
-            return Action::Fail {
-                reason: REASON_USAGE,
-                message: unknown.to_string(),
-            };
-        }
-    };
+    signer::check_signer_policy(signer.name(), verified, &texts)?;
+    let usages = Usage::parse_all(&texts)?;
     let conditions = csr.conditions();
-    // A Failed condition that does not hold is no end of the request (spec 4.1).
+    // A Failed condition that does not hold is no end of the request.
     let standing: Vec<&str> = conditions
         .iter()
         .filter(|condition| condition.kind != FAILED || holds(condition))
@@ -102,7 +108,7 @@ pub fn decide(request: &OpenRequest, signer: BuiltinSigner) -> Action {
         csr.expiration_seconds(),
         &standing,
     );
-    approved.map_or(Action::Leave, |approved| Action::Sign(Box::new(approved)))
+    Ok(approved.ok())
 }
 
 /// Has `issuer` sign. `now` is the signer's clock; all dates follow it. `serial` is 16 random bytes.
@@ -119,7 +125,9 @@ pub fn issue(
     };
     match issuer.issue(approved, &profile, serial, now) {
         Ok(issued) => Issuance::Issued(issued),
-        Err(IssueError::Policy { reason, message }) => Issuance::Failed { reason, message },
+        Err(IssueError::Policy { reason, message }) => {
+            Issuance::Failed(Failure::Issuance { reason, message })
+        }
         Err(error) => Issuance::Unavailable(error.to_string()),
     }
 }
@@ -140,7 +148,7 @@ mod tests {
         let signer = BuiltinSigner::parse(request.csr().signer_name()).unwrap();
         let approved = match decide(&request, signer) {
             Action::Leave => return "leave".to_owned(),
-            Action::Fail { reason, message } => return format!("{reason}: {message}"),
+            Action::Fail(failure) => return format!("{}: {failure}", failure.reason()),
             Action::Sign(approved) => approved,
         };
         match issue(
@@ -150,7 +158,7 @@ mod tests {
             [3; 16],
             now(),
         ) {
-            Issuance::Failed { reason, message } => format!("{reason}: {message}"),
+            Issuance::Failed(failure) => format!("{}: {failure}", failure.reason()),
             Issuance::Issued(issued) => {
                 format!("issued {}", issued.chain.leaf().lifetime().seconds)
             }
@@ -163,7 +171,7 @@ mod tests {
         assert_eq!(outcome(request), expected);
     }
 
-    /// Upstream cases 2 to 5, 31, 32: whose turn it is.
+    /// Whose turn it is.
     #[test]
     fn only_approved_requests_are_signed() {
         let request = || kubelet_serving("n1");
@@ -186,10 +194,10 @@ mod tests {
         ));
     }
 
-    /// Upstream cases 26 to 30 and the messages of spec 4.2.
+    /// The messages of `validateSignerOptions` and its kin, word for word.
     #[test]
     fn rules_of_each_signer() {
-        let policy = |text: &str| format!("{REASON_POLICY}: {text}");
+        let policy = |text: &str| format!("SignerValidationFailure: {text}");
         let client = || api_client("hello-world", "some-org").approved();
         check(client(), "issued 3900");
         check(
@@ -231,7 +239,7 @@ mod tests {
         );
         check(
             legacy().usages(&["client auth", "dancing"]),
-            &format!("{REASON_USAGE}: unrecognized usage values: [\"dancing\"]"),
+            "UnknownUsage: unrecognized usage values: [\"dancing\"]",
         );
     }
 
@@ -240,7 +248,7 @@ mod tests {
     fn a_request_that_cannot_be_read_fails() {
         for text in ["", "garbage"] {
             let text = outcome(kubelet_client("n1").approved().request(text));
-            assert!(text.starts_with(REASON_UNPARSEABLE), "{text}");
+            assert!(text.starts_with("RequestUnparseable: "), "{text}");
         }
     }
 
@@ -250,7 +258,7 @@ mod tests {
         assert!(text.starts_with("UnsupportedKey: "), "{text}");
     }
 
-    /// Upstream cases 36 to 42 (24 h here: below 8 h the end is not backdated) and 58 to 60.
+    /// As kubernetes 1.37 `signer.go`, `duration` (24 h here: below 8 h the end is not backdated).
     #[test]
     fn lifetimes() {
         const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -280,7 +288,7 @@ mod tests {
         assert_eq!(lifetime(Some(-60)), 900);
     }
 
-    /// Upstream cases 48, 50, 51: the CA's end.
+    /// The CA's end (kubernetes 1.37 `pkg/controller/certificates/authority/policies.go`).
     #[test]
     fn the_end_of_the_ca() {
         let request = kubelet_client("n1").approved().open();

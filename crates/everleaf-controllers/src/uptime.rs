@@ -3,6 +3,7 @@
 //! Cores wait, back off and limit rates in [`Uptime`]; they judge certificates and ages in
 //! `jiff::Timestamp`. The two never mix, so a stepped wall clock cannot stretch a backoff.
 
+use jiff::Timestamp;
 use std::ops::Add;
 use std::time::Duration;
 
@@ -25,6 +26,15 @@ impl Uptime {
     pub const fn since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)
     }
+}
+
+/// Both clocks, read once per turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// Monotonic: for waits and latencies.
+    pub uptime: Uptime,
+    /// Wall time: for whatever is written, and for the validity of certificates.
+    pub wall: Timestamp,
 }
 
 impl Add<Duration> for Uptime {

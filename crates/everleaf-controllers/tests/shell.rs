@@ -353,6 +353,27 @@ async fn after_410_everything_is_listed_again() {
     world.stop().await;
 }
 
+/// The server was restored from a backup: its resource versions went back, and it does not know ours.
+#[tokio::test(start_paused = true)]
+async fn after_a_restore_everything_is_listed_again() {
+    let server = Server::default();
+    server.allow("selfnodeclient");
+    let world = World::start(&server);
+    world.pass(2).await;
+    for number in 0..5 {
+        server.put(node_request(&format!("csr-{number}"), "n1"));
+    }
+    world.pass(2).await;
+    let mut older = node_request("older", "n2");
+    older["metadata"]["resourceVersion"] = json!("2");
+    server.restore([("older".to_owned(), older)].into(), 2);
+    world.pass(30).await;
+    assert!(world.is_issued("older"));
+    assert_eq!(server.count("limit="), 2);
+    assert_eq!(world.telemetry.ready(), Ok(()));
+    world.stop().await;
+}
+
 /// 410 as an event inside the stream, and lines that are no events.
 #[tokio::test(start_paused = true)]
 async fn errors_inside_the_stream() {

@@ -315,7 +315,7 @@ impl Issuer {
             .map(|usage| usage.as_str().to_owned())
             .collect();
         signer::check_signer_policy(approved.signer_name.as_str(), request, &usages)
-            .map_err(|message| IssueError::policy("SignerValidationFailure", message))?;
+            .map_err(|broken| IssueError::policy("SignerValidationFailure", broken.to_string()))?;
         let duration = signer::granted_duration(profile.duration, approved.expiration_seconds);
         let validity = self.validity(duration, profile.backdate, now)?;
         let (leaf, warnings) = self.issue_leaf(

@@ -18,7 +18,7 @@
 //! assert_eq!(signer::check_signer_policy(name, &request, &usages), Ok(()));
 //! assert_eq!(
 //!     signer::check_signer_policy(SignerName::KUBELET_SERVING, &request, &usages),
-//!     Err("DNS or IP subjectAltName is required".to_owned()),
+//!     Err(signer::PolicyFailure::NoAltName),
 //! );
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -69,15 +69,44 @@ const KEY_ENCIPHERMENT: &str = "key encipherment";
 const SERVER_AUTH: &str = "server auth";
 
 /// Usage sets of kubelet client requests; the short one since Kubernetes 1.27.
-const NODE_CLIENT_USAGES: [&[&str]; 2] = [
+static NODE_CLIENT_USAGES: [&[&str]; 2] = [
     &[CLIENT_AUTH, DIGITAL_SIGNATURE, KEY_ENCIPHERMENT],
     &[CLIENT_AUTH, DIGITAL_SIGNATURE],
 ];
 /// Usage sets of kubelet serving requests; the short one since Kubernetes 1.27.
-const NODE_SERVING_USAGES: [&[&str]; 2] = [
+static NODE_SERVING_USAGES: [&[&str]; 2] = [
     &[DIGITAL_SIGNATURE, KEY_ENCIPHERMENT, SERVER_AUTH],
     &[DIGITAL_SIGNATURE, SERVER_AUTH],
 ];
+
+/// Why a request is not that of a kubelet as a client; `Display` is for a log line.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotNodeClient {
+    /// Addressed to another signer.
+    #[error("signer is not kubernetes.io/kube-apiserver-client-kubelet")]
+    Signer,
+    /// O is something else, or more.
+    #[error("subject organization is not system:nodes")]
+    Organization,
+    /// It has subject alternative names.
+    #[error("subjectAltNames are not allowed")]
+    AltNames,
+    /// CN has another prefix.
+    #[error("subject common name does not begin with system:node:")]
+    CommonName,
+    /// Neither of the two sets of usages.
+    #[error("usages are not those of a kubelet client")]
+    Usages,
+    /// No object can have the name that follows the prefix.
+    #[error("node name in the common name is not a DNS-1123 subdomain")]
+    NodeName,
+    /// The subject holds more than is read of it.
+    #[error("subject holds more than one common name and organization system:nodes")]
+    UnusualSubject,
+    /// The key is not fit to be signed.
+    #[error("public key is weak or unsupported")]
+    Key,
+}
 
 /// Node client recognizer of the approver: kubelet client signer, subject
 /// of a node, no SANs, one of the two usage sets. Stricter than upstream: the node name must be a
@@ -86,137 +115,161 @@ const NODE_SERVING_USAGES: [&[&str]; 2] = [
 /// is the caller's comparison: `request.subject().common_name == username`.
 ///
 /// # Errors
-/// Why not, for a log line.
+/// The first rule that does not hold.
 pub fn is_node_client(
     signer_name: &str,
     request: &VerifiedRequest,
     usages: &[String],
-) -> Result<(), &'static str> {
+) -> Result<(), NotNodeClient> {
     let subject = request.subject();
-    let require =
-        |holds: bool, otherwise: &'static str| if holds { Ok(()) } else { Err(otherwise) };
+    let require = |holds: bool, otherwise| if holds { Ok(()) } else { Err(otherwise) };
     require(
         signer_name == SignerName::KUBE_APISERVER_CLIENT_KUBELET,
-        "signer is not kubernetes.io/kube-apiserver-client-kubelet",
+        NotNodeClient::Signer,
     )?;
     require(
         subject.organizations == [NODES_ORGANIZATION],
-        "subject organization is not system:nodes",
+        NotNodeClient::Organization,
     )?;
-    require(
-        request.alt_names().is_empty(),
-        "subjectAltNames are not allowed",
-    )?;
+    require(request.alt_names().is_empty(), NotNodeClient::AltNames)?;
     let node_name = subject
         .common_name
         .strip_prefix(NODE_PREFIX)
-        .ok_or("subject common name does not begin with system:node:")?;
+        .ok_or(NotNodeClient::CommonName)?;
     require(
         is_any_set(usages, &NODE_CLIENT_USAGES),
-        "usages are not those of a kubelet client",
+        NotNodeClient::Usages,
     )?;
-    require(
-        is_dns1123_subdomain(node_name),
-        "node name in the common name is not a DNS-1123 subdomain",
-    )?;
+    require(is_dns1123_subdomain(node_name), NotNodeClient::NodeName)?;
     require(
         !request.has_unusual_subject(),
-        "subject holds more than one common name and organization system:nodes",
+        NotNodeClient::UnusualSubject,
     )?;
-    request
-        .public_key()
-        .check_strength()
-        .map_err(|_| "public key is weak or unsupported")
+    let strength = request.public_key().check_strength();
+    strength.map_err(|_| NotNodeClient::Key)
 }
 
-/// The signing rule of a built-in signer; the error text is upstream's message, exact.
+/// The rule of a built-in signer that a request breaks; `Display` is upstream's message, exact
+/// (kubernetes 1.37 `pkg/apis/certificates/helpers.go`, `pkg/controller/certificates/signer/signer.go`).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PolicyFailure {
+    /// Names of this kind (`DNS`, `Email`, `IP`, `URI`) may not be asked for.
+    #[error("{0} subjectAltNames are not allowed")]
+    AltNames(&'static str),
+    /// CN is not a node's.
+    #[error("subject common name does not begin with system:node:")]
+    CommonName,
+    /// A client may not have this usage.
+    #[error("invalid usage for client certificate: {0}")]
+    InvalidUsage(String),
+    /// A client must ask for this usage.
+    #[error("missing required usage for client certificate: {0}")]
+    MissingUsage(&'static str),
+    /// A server must have a DNS name or an address.
+    #[error("DNS or IP subjectAltName is required")]
+    NoAltName,
+    /// O is not that of nodes.
+    #[error("subject organization is not system:nodes")]
+    Organization,
+    /// Not a set of usages that a kubelet may have; the long one is named.
+    #[error("usages did not match [{}]", .required.join(" "))]
+    Usages {
+        /// The long set.
+        required: &'static [&'static str],
+    },
+    /// Nobody's rule.
+    #[error("signer {0:?} is not a built-in signer")]
+    UnknownSigner(String),
+}
+
+/// The signing rule of a built-in signer.
 ///
 /// # Errors
-/// The first rule that the request breaks; for a signer that is not built in, a text saying so.
+/// The first rule that the request breaks.
 pub fn check_signer_policy(
     signer_name: &str,
     request: &VerifiedRequest,
     usages: &[String],
-) -> Result<(), String> {
+) -> Result<(), PolicyFailure> {
     match signer_name {
         SignerName::KUBE_APISERVER_CLIENT => check_client_usages(usages),
         SignerName::KUBE_APISERVER_CLIENT_KUBELET => check_kubelet_client(request, usages),
         SignerName::KUBELET_SERVING => check_kubelet_serving(request, usages),
         SignerName::LEGACY_UNKNOWN => Ok(()),
-        name => Err(format!("signer {name:?} is not a built-in signer")),
+        name => Err(PolicyFailure::UnknownSigner(name.to_owned())),
     }
 }
 
 /// Organization, DNS, email, IP, URI, CN, usages: the order decides which message is seen.
-fn check_kubelet_client(request: &VerifiedRequest, usages: &[String]) -> Result<(), String> {
+fn check_kubelet_client(request: &VerifiedRequest, usages: &[String]) -> Result<(), PolicyFailure> {
     check_organization(request)?;
-    let forbidden = |is_empty: bool, kind: &str| {
-        if is_empty {
-            Ok(())
-        } else {
-            Err(format!("{kind} subjectAltNames are not allowed"))
-        }
-    };
-    forbidden(request.dns_names().is_empty(), "DNS")?;
-    forbidden(request.email_addresses().is_empty(), "Email")?;
-    forbidden(request.ip_addresses().is_empty(), "IP")?;
-    forbidden(request.uris().is_empty(), "URI")?;
+    forbid("DNS", request.dns_names().is_empty())?;
+    forbid("Email", request.email_addresses().is_empty())?;
+    forbid("IP", request.ip_addresses().is_empty())?;
+    forbid("URI", request.uris().is_empty())?;
     check_node_name(request)?;
     check_usage_sets(usages, &NODE_CLIENT_USAGES)
 }
 
 /// Organization, SAN presence, email, URI, usages, CN.
-fn check_kubelet_serving(request: &VerifiedRequest, usages: &[String]) -> Result<(), String> {
+fn check_kubelet_serving(
+    request: &VerifiedRequest,
+    usages: &[String],
+) -> Result<(), PolicyFailure> {
     check_organization(request)?;
     if request.dns_names().is_empty() && request.ip_addresses().is_empty() {
-        return Err("DNS or IP subjectAltName is required".into());
+        return Err(PolicyFailure::NoAltName);
     }
-    if !request.email_addresses().is_empty() {
-        return Err("Email subjectAltNames are not allowed".into());
-    }
-    if !request.uris().is_empty() {
-        return Err("URI subjectAltNames are not allowed".into());
-    }
+    forbid("Email", request.email_addresses().is_empty())?;
+    forbid("URI", request.uris().is_empty())?;
     check_usage_sets(usages, &NODE_SERVING_USAGES)?;
     check_node_name(request)
 }
 
-fn check_organization(request: &VerifiedRequest) -> Result<(), String> {
-    if request.subject().organizations == [NODES_ORGANIZATION] {
-        return Ok(());
+fn forbid(kind: &'static str, is_absent: bool) -> Result<(), PolicyFailure> {
+    match is_absent {
+        true => Ok(()),
+        false => Err(PolicyFailure::AltNames(kind)),
     }
-    Err("subject organization is not system:nodes".into())
 }
 
-fn check_node_name(request: &VerifiedRequest) -> Result<(), String> {
-    if request.subject().common_name.starts_with(NODE_PREFIX) {
-        return Ok(());
+fn check_organization(request: &VerifiedRequest) -> Result<(), PolicyFailure> {
+    match request.subject().organizations == [NODES_ORGANIZATION] {
+        true => Ok(()),
+        false => Err(PolicyFailure::Organization),
     }
-    Err("subject common name does not begin with system:node:".into())
+}
+
+fn check_node_name(request: &VerifiedRequest) -> Result<(), PolicyFailure> {
+    match request.subject().common_name.starts_with(NODE_PREFIX) {
+        true => Ok(()),
+        false => Err(PolicyFailure::CommonName),
+    }
 }
 
 /// The message always names the long set, as upstream.
-fn check_usage_sets(usages: &[String], sets: &[&[&str]; 2]) -> Result<(), String> {
-    if is_any_set(usages, sets) {
-        return Ok(());
+fn check_usage_sets(
+    usages: &[String],
+    sets: &'static [&[&'static str]; 2],
+) -> Result<(), PolicyFailure> {
+    match is_any_set(usages, sets) {
+        true => Ok(()),
+        false => Err(PolicyFailure::Usages { required: sets[0] }),
     }
-    Err(format!("usages did not match [{}]", sets[0].join(" ")))
 }
 
-fn check_client_usages(usages: &[String]) -> Result<(), String> {
+fn check_client_usages(usages: &[String]) -> Result<(), PolicyFailure> {
     const ALLOWED: [&str; 3] = [DIGITAL_SIGNATURE, KEY_ENCIPHERMENT, CLIENT_AUTH];
     if let Some(other) = usages
         .iter()
         .find(|usage| !ALLOWED.contains(&usage.as_str()))
     {
-        return Err(format!("invalid usage for client certificate: {other}"));
+        return Err(PolicyFailure::InvalidUsage(other.clone()));
     }
-    if !usages.iter().any(|usage| usage == CLIENT_AUTH) {
-        return Err(format!(
-            "missing required usage for client certificate: {CLIENT_AUTH}"
-        ));
+    match usages.iter().any(|usage| usage == CLIENT_AUTH) {
+        true => Ok(()),
+        false => Err(PolicyFailure::MissingUsage(CLIENT_AUTH)),
     }
-    Ok(())
 }
 
 /// Compares as sets of texts: `signing` is not `digital signature` here.

@@ -13,6 +13,8 @@ pub struct HostClock {
     origin: Timestamp,
     offset: SignedDuration,
     drift_ppm: i64,
+    /// True time from which on it drifts like this.
+    drift_since: Duration,
     suspended: Duration,
     boot: Duration,
 }
@@ -24,6 +26,7 @@ impl HostClock {
             origin,
             offset: SignedDuration::ZERO,
             drift_ppm,
+            drift_since: Duration::ZERO,
             suspended: Duration::ZERO,
             boot: Duration::ZERO,
         }
@@ -32,6 +35,19 @@ impl HostClock {
     /// Sets the wall clock forward (or back, when negative).
     pub fn step(&mut self, by: SignedDuration) {
         self.offset = self.offset.saturating_add(by);
+    }
+
+    /// From true time `elapsed` on the wall clock gains `ppm` microseconds each second.
+    pub fn set_drift(&mut self, elapsed: Duration, ppm: i64) {
+        self.offset = self.offset.saturating_add(self.drift(elapsed));
+        self.drift_since = elapsed;
+        self.drift_ppm = ppm;
+    }
+
+    fn drift(&self, elapsed: Duration) -> SignedDuration {
+        let seconds = elapsed.saturating_sub(self.drift_since).as_secs();
+        let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
+        SignedDuration::from_micros(seconds.saturating_mul(self.drift_ppm))
     }
 
     /// The host was suspended for this long: the monotonic clock did not see it.
@@ -47,8 +63,7 @@ impl HostClock {
 
     /// What both clocks show when `elapsed` of true time has gone by since the origin.
     pub fn now(&self, elapsed: Duration) -> Now {
-        let micros = i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX);
-        let drift = SignedDuration::from_micros(micros.saturating_mul(self.drift_ppm));
+        let drift = self.drift(elapsed);
         let true_elapsed = SignedDuration::try_from(elapsed).unwrap_or(SignedDuration::MAX);
         let shown = true_elapsed
             .saturating_add(drift)
@@ -76,5 +91,8 @@ mod tests {
         let now = clock.now(Duration::from_secs(100_000));
         assert_eq!(now.wall.as_second(), 100_000 - 3600 + 1);
         assert_eq!(now.monotonic.since_origin(), Duration::from_secs(99_970));
+        clock.set_drift(Duration::from_secs(100_000), -1_000_000);
+        let now = clock.now(Duration::from_secs(100_010));
+        assert_eq!(now.wall.as_second(), 100_000 - 3600 + 1);
     }
 }

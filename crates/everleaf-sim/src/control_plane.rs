@@ -1,13 +1,12 @@
 //! API server and controllers of the simulated cluster: the production request walk over the memory
-//! store, and the production decisions of approver, signer and cleaner behind it.
+//! store, and the production machines of follower, approver, signer and cleaner behind it.
 //!
-//! Stands where `controllers/run.rs` and `apiserver/serve.rs` stand in production, and like them holds
-//! no policy.
+//! Stands where the shells of controllers and API server stand in production, and like them holds no policy: it
+//! carries calls, and keeps time.
 
 use crate::rng::Rng;
 use bytes::Bytes;
 use everleaf_api::csr::{self, Csr};
-use everleaf_api::watch::{EventType, JsonEvents};
 use everleaf_apiserver::authn::{Authenticator, Peer};
 use everleaf_apiserver::authz::Authorizer;
 use everleaf_apiserver::bootstrap::bootstrap_token_secret;
@@ -15,27 +14,29 @@ use everleaf_apiserver::handler::{self, InProcess, Server, Version, WatchStream}
 use everleaf_apiserver::store::Memory;
 use everleaf_apiserver::user::User;
 use everleaf_apiserver::writer::Mode;
-use everleaf_controllers::BuiltinSigner;
-use everleaf_controllers::approver::{self, Review};
-use everleaf_controllers::cleaner::{self, Ages};
-use everleaf_controllers::index::{Index, Stage};
-use everleaf_controllers::queue::{Next, Outcome, Queue};
-use everleaf_controllers::signer::{self, Issuance};
-use everleaf_controllers::uptime::Uptime;
-use everleaf_pki::{Issuer, PrivateKey};
+use everleaf_controllers::Config;
+use everleaf_controllers::attempt::{self, Task};
+use everleaf_controllers::call::{Answer, Call, CallError, Expect, read_answer};
+use everleaf_controllers::cleaner::{self, Ages, PASS_INTERVAL, Pass};
+use everleaf_controllers::core::Core;
+use everleaf_controllers::follower::{self, Follower, Resource};
+use everleaf_controllers::issuers::Issuers;
+use everleaf_controllers::notice::Notice;
+use everleaf_controllers::queue::{Next, Outcome};
+use everleaf_controllers::skew::StepDetector;
+use everleaf_controllers::uptime::{Now, Uptime};
+use everleaf_pki::{Issuer, PrivateKey, SignerName, Subject, Template};
 use futures_util::FutureExt;
-use http::{Method, Request, StatusCode};
-use http_body_util::Full;
-use jiff::Timestamp;
-use serde_json::Value;
-use std::sync::Arc;
+use http::{Method, Request};
+use http_body_util::{BodyExt, Full};
+use jiff::{SignedDuration, Timestamp};
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tower::Service;
 
-const REQUESTS: &str = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
-const ACCESS_REVIEWS: &str = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
+const CSRS: &str = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
 
 /// Why a world cannot be built: a defect, or a scenario that makes no sense.
 #[derive(Debug, thiserror::Error)]
@@ -46,34 +47,21 @@ fn built<T, E: std::fmt::Display>(result: Result<T, E>) -> Result<T, BuildError>
     result.map_err(|error| BuildError(error.to_string()))
 }
 
-/// An answer as a node sees it.
-#[derive(Debug, Clone)]
-pub struct Answer {
-    /// HTTP status.
-    pub code: StatusCode,
-    /// JSON body; null when it is not JSON.
-    pub body: Value,
-}
+/// An answer as it is on the wire.
+pub type Response = http::Response<Bytes>;
 
-/// Which loop has work on a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Role {
-    Approve,
-    Sign(BuiltinSigner),
+/// What came of a node's request at the server.
+pub enum Answered {
+    /// A stream that stays open.
+    Stream(http::response::Parts, Box<WatchStream>),
+    /// All of it.
+    Whole(Response),
 }
 
 /// Server, controllers, and the authority.
 pub struct ControlPlane {
     server: Arc<Server>,
-    controllers: InProcess,
-    clock: Arc<AtomicI64>,
-    issuer: Issuer,
-    signing_duration: Duration,
-    serials: Rng,
-    index: Index,
-    queue: Queue<(Role, String)>,
-    watch: Option<(WatchStream, Duration, JsonEvents)>,
-    cleaned: Duration,
+    controllers: Controllers,
 }
 
 impl ControlPlane {
@@ -89,102 +77,98 @@ impl ControlPlane {
         let mut keys = rng.branch("ca");
         let key = built(PrivateKey::from_ed25519_seed(&keys.bytes()))?;
         let end = Timestamp::from_second(4_102_444_800).map_err(|e| BuildError(e.to_string()))?;
-        let issuer = built(Issuer::self_signed(
-            "kubernetes",
-            key,
-            keys.bytes(),
-            now,
-            end,
-        ))?;
-        let clock = Arc::new(AtomicI64::new(now.as_second()));
+        let issuer = Issuer::self_signed("kubernetes", key, keys.bytes(), now, end);
+        let issuer = Arc::new(built(issuer)?);
         let server = Arc::new(server(rng, &issuer)?);
         let token =
             bootstrap_token_secret(token.0, token.1, Some(token_expires), "simulated fleet");
         ready(server.install(now)).and_then(built)?;
         ready(server.put("secrets", token, now)).and_then(built)?;
-        let shown = Arc::clone(&clock);
-        let controllers = server.in_process(
-            certificate_controller(),
-            Arc::new(move || {
-                Timestamp::from_second(shown.load(Ordering::Relaxed))
-                    .unwrap_or(Timestamp::UNIX_EPOCH)
-            }),
-        );
+        let controllers = Controllers::new(&server, rng, now, signing_duration, issuer)?;
         Ok(Self {
             server,
             controllers,
-            clock,
-            issuer,
-            signing_duration,
-            serials: rng.branch("serials"),
-            index: Index::default(),
-            queue: Queue::default(),
-            watch: None,
-            cleaned: Duration::ZERO,
         })
     }
 
-    /// Answers one call of a node at true time `now`.
-    pub fn answer(&self, request: Request<Bytes>, peer: &Peer, now: Timestamp) -> Option<Answer> {
+    /// Answers one call of a node at the server's time `now`. `None`: not at its first poll.
+    pub fn answer(&self, request: Request<Bytes>, peer: &Peer, now: Timestamp) -> Option<Answered> {
         let response = self.server.handle(request, peer, now).now_or_never()?;
         let (parts, body) = response.into_parts();
-        Some(Answer {
-            code: parts.status,
-            body: body
-                .as_bytes()
-                .and_then(|bytes| serde_json::from_slice(bytes).ok())
-                .unwrap_or(Value::Null),
-        })
+        if body.as_bytes().is_none() {
+            return Some(Answered::Stream(parts, Box::new(body.into_watch()?)));
+        }
+        let bytes = body.collect().now_or_never()?.ok()?.to_bytes();
+        Some(Answered::Whole(Response::from_parts(parts, bytes)))
     }
 
     /// Lets the controllers see what changed and do what they have to do; returns when they want to
     /// be called again although nothing changes.
-    pub fn work(&mut self, now: Timestamp, elapsed: Duration) -> Option<Duration> {
-        self.clock.store(now.as_second(), Ordering::Relaxed);
-        let uptime = Uptime::new(elapsed);
-        loop {
-            self.follow(elapsed);
-            match self.queue.next(uptime) {
-                Next::Ready { key, .. } => {
-                    let outcome = self.perform(&key, now);
-                    self.queue.done(&key, outcome, uptime);
-                }
-                Next::WaitUntil(until) => return Some(until.since_start()),
-                Next::Idle => return None,
-            }
-        }
+    pub fn work(&mut self, now: Now) -> Option<Uptime> {
+        self.controllers.work(now)
     }
 
-    /// One pass of the cleaner, at most once an hour.
-    pub fn clean(&mut self, now: Timestamp, elapsed: Duration) {
-        if elapsed.saturating_sub(self.cleaned) < Duration::from_secs(3600) {
-            return;
-        }
-        self.cleaned = elapsed;
-        self.follow(elapsed);
-        let old: Vec<String> = self
-            .index
-            .entries()
-            .map(|entry| entry.record())
-            .filter(|record| {
-                matches!(
-                    cleaner::decide(record, now, &Ages::default()),
-                    cleaner::Action::Delete(_)
-                )
-            })
-            .map(|record| record.name.clone())
-            .collect();
-        for name in old {
-            self.call(Method::DELETE, &format!("{REQUESTS}/{name}"), None);
-        }
+    /// What the controllers told since the last call.
+    pub fn notices(&mut self) -> Vec<Notice> {
+        std::mem::take(&mut self.controllers.notices)
     }
 
-    /// Signing requests the server holds.
-    pub fn requests_held(&self) -> usize {
-        self.server
+    /// Somebody who is neither a node's agent nor an operator files a request for a node's client
+    /// certificate. Returns whether the server took it.
+    pub fn file(&self, whom: User, name: &str, node: &str, key: [u8; 32], now: Timestamp) -> bool {
+        let template = Template {
+            subject: Subject::node(node),
+            ..Template::default()
+        };
+        let key = PrivateKey::from_ed25519_seed(&key);
+        let pem = key.and_then(|key| template.to_request_pem(&key));
+        let signer = SignerName::KUBE_APISERVER_CLIENT_KUBELET;
+        let usages = ["digital signature", "client auth"];
+        let object = csr::build(name, "", &pem.unwrap_or_default(), signer, &usages, None);
+        let mut service = self.server.in_process(whom, Arc::new(move || now));
+        let call = Call::new(Method::POST, CSRS, Some(object));
+        call_in_process(&mut service, &call).is_ok()
+    }
+
+    /// Whether the request of this name waits for its certificate.
+    pub fn is_waiting(&self, name: &str) -> bool {
+        let objects = self.server.objects();
+        let stored = objects.list("certificatesigningrequests", None);
+        let mut objects = stored.iter().map(|stored| stored.object());
+        objects
+            .find(|object| Csr(object).name() == name)
+            .is_some_and(|object| Csr(&object).certificate().is_empty())
+    }
+
+    /// An operator approves every serving certificate that is asked for; returns how many.
+    pub fn approve_serving(&mut self, now: Timestamp) -> usize {
+        let admin = User {
+            name: "operator".to_owned(),
+            groups: vec![
+                "system:masters".to_owned(),
+                "system:authenticated".to_owned(),
+            ],
+            ..User::default()
+        };
+        let mut service = self.server.in_process(admin, Arc::new(move || now));
+        let requests = self
+            .server
             .objects()
-            .list("certificatesigningrequests", None)
-            .len()
+            .list("certificatesigningrequests", None);
+        let mut approved = 0;
+        for stored in requests {
+            let mut object = (*stored.object()).clone();
+            let csr = Csr(&object);
+            let is_serving = csr.signer_name() == SignerName::KUBELET_SERVING;
+            if !is_serving || !csr.conditions().is_empty() {
+                continue;
+            }
+            let path = format!("{CSRS}/{}/approval", csr.name());
+            csr::push_condition(&mut object, csr::APPROVED, "ByOperator", "", None);
+            let call = Call::new(Method::PUT, path, Some(object));
+            approved += usize::from(call_in_process(&mut service, &call).is_ok());
+        }
+        approved
     }
 
     /// Every stored object as JSON text, for checkers.
@@ -196,158 +180,221 @@ impl ControlPlane {
             .collect()
     }
 
-    fn follow(&mut self, elapsed: Duration) {
+    /// The server itself, for tests that look at what is stored.
+    pub fn server(&self) -> &Arc<Server> {
+        &self.server
+    }
+}
+
+/// The controllers, in one process.
+struct Controllers {
+    service: InProcess,
+    clock: Arc<AtomicI64>,
+    core: Core,
+    follower: Follower,
+    /// The follower pauses until then.
+    follow_at: Uptime,
+    notices: Vec<Notice>,
+    pass: Option<Pass>,
+    /// The next pass of the cleaner, or the next step of this one.
+    pass_at: Uptime,
+    steps: StepDetector,
+    /// The follower's open watch, and when it was opened.
+    stream: Option<(WatchStream, Uptime)>,
+}
+
+impl Controllers {
+    fn new(
+        server: &Arc<Server>,
+        rng: &Rng,
+        now: Timestamp,
+        signing_duration: Duration,
+        issuer: Arc<Issuer>,
+    ) -> Result<Self, BuildError> {
+        let clock = Arc::new(AtomicI64::new(now.as_second()));
+        let shown = Arc::clone(&clock);
+        let service = server.in_process(
+            User::service_account("kube-system", "certificate-controller"),
+            Arc::new(move || {
+                Timestamp::from_second(shown.load(Ordering::Relaxed))
+                    .unwrap_or(Timestamp::UNIX_EPOCH)
+            }),
+        );
+        let serials = Mutex::new(rng.branch("serials"));
+        let config = Config {
+            serials: Arc::new(move || {
+                Ok(serials
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .bytes())
+            }),
+            signing_duration,
+            ..Config::in_process(issuer)
+        };
+        let (issuers, _) = built(Issuers::load(&config.issuers))?;
+        Ok(Self {
+            service,
+            clock,
+            core: Core::new(&config, issuers),
+            follower: Follower::new(Resource::SIGNING_REQUESTS),
+            follow_at: Uptime::default(),
+            notices: Vec::new(),
+            pass: None,
+            pass_at: Uptime::new(PASS_INTERVAL),
+            steps: StepDetector::new(now, Uptime::default()),
+            stream: None,
+        })
+    }
+
+    fn work(&mut self, now: Now) -> Option<Uptime> {
+        self.clock.store(now.wall.as_second(), Ordering::Relaxed);
+        let tasks: Vec<Task> = self.core.tasks().collect();
+        let mut wake = None;
         loop {
-            let Some((stream, opened, events)) = &mut self.watch else {
-                if !self.list_and_watch(elapsed) {
+            self.follow(now);
+            let mut is_idle = true;
+            for task in &tasks {
+                match self.core.next(*task, now.uptime).0 {
+                    Next::Ready { key, waited } => {
+                        is_idle = false;
+                        let ready_at = now.uptime.since_start().saturating_sub(waited);
+                        let outcome = self.attempt(*task, &key, Uptime::new(ready_at), now);
+                        self.core.done(*task, &key, outcome, now.uptime);
+                    }
+                    Next::WaitUntil(at) => wake = earlier(wake, at),
+                    Next::Idle => {}
+                }
+            }
+            if is_idle {
+                break;
+            }
+            wake = None;
+        }
+        self.clean(now);
+        if self.pass.is_some() {
+            wake = earlier(wake, self.pass_at);
+        }
+        if self.follow_at > now.uptime {
+            wake = earlier(wake, self.follow_at);
+        }
+        wake
+    }
+
+    fn attempt(&mut self, task: Task, name: &str, ready_at: Uptime, now: Now) -> Outcome {
+        let mut attempt = self.core.begin(task, name, ready_at);
+        loop {
+            match attempt.step(&self.core, now) {
+                attempt::Step::Call(call) => {
+                    let answer = self.call(&call, now.uptime);
+                    attempt.answer(&answer, &self.core, now);
+                }
+                attempt::Step::Done(outcome) => return outcome,
+                attempt::Step::Tell(notice) => self.notices.push(*notice),
+            }
+        }
+    }
+
+    fn follow(&mut self, now: Now) {
+        while self.follow_at <= now.uptime {
+            match self.follower.step() {
+                follower::Step::Call(call) => {
+                    let answer = self.call(&call, now.uptime);
+                    self.follower.answer(&answer, now.uptime);
+                }
+                follower::Step::Read(_) => match self.read(now.uptime) {
+                    Poll::Pending => return,
+                    Poll::Ready(frame) => self.follower.read(frame.as_ref(), now.uptime),
+                },
+                follower::Step::Take(delta) => {
+                    self.core.take(delta, now);
+                }
+                follower::Step::Tell(notice) => self.notices.push(*notice),
+                follower::Step::Wait(pause) => self.follow_at = now.uptime + pause,
+                follower::Step::Missing(_) | follower::Step::Synced => {}
+            }
+        }
+    }
+
+    /// The next frame of the watch; `None`: it ended.
+    fn read(&mut self, now: Uptime) -> Poll<Option<Bytes>> {
+        let Some((stream, opened)) = &mut self.stream else {
+            return Poll::Ready(None);
+        };
+        let mut context = Context::from_waker(Waker::noop());
+        let frame = stream.poll_next(&mut context, now.since(*opened));
+        if matches!(frame, Poll::Ready(None)) {
+            self.stream = None;
+        }
+        frame
+    }
+
+    /// One pass of the cleaner, once an hour; it may take several calls.
+    fn clean(&mut self, now: Now) {
+        if now.uptime < self.pass_at {
+            return;
+        }
+        if self.pass.is_none() {
+            let is_stepped = self.steps.observe(now.wall, now.uptime).is_some();
+            // Server and controllers are one host.
+            if !cleaner::may_judge_ages(Some(SignedDuration::ZERO), is_stepped) {
+                self.pass_at = now.uptime + PASS_INTERVAL;
+                return self.notices.push(Notice::CleaningSkipped { offset: None });
+            }
+            self.pass = Some(Pass::new(self.core.records(), Ages::default(), now.wall));
+        }
+        while let Some(pass) = &mut self.pass {
+            match pass.step(now.uptime) {
+                cleaner::Step::Call(call) => {
+                    let answer = call_in_process(&mut self.service, &call);
+                    pass.answer(&answer.map(|(bytes, _)| bytes));
+                }
+                cleaner::Step::Done => {
+                    self.pass = None;
+                    self.pass_at = now.uptime + PASS_INTERVAL;
+                }
+                cleaner::Step::Tell(notice) => self.notices.push(*notice),
+                cleaner::Step::Wait(pause) => {
+                    self.pass_at = now.uptime + pause;
                     return;
                 }
-                continue;
-            };
-            let mut context = Context::from_waker(Waker::noop());
-            let frame = match stream.poll_next(&mut context, elapsed.saturating_sub(*opened)) {
-                Poll::Pending => return,
-                Poll::Ready(frame) => frame,
-            };
-            let Some(events) = frame.and_then(|frame| events.feed(&frame).ok()) else {
-                self.watch = None;
-                continue;
-            };
-            for event in events {
-                match event.kind {
-                    EventType::Added | EventType::Modified => self.take_in(event.object, elapsed),
-                    EventType::Deleted => self.index.delete(Csr(&event.object).name()),
-                    EventType::Bookmark => {}
-                    EventType::Error => self.watch = None,
-                }
             }
         }
     }
 
-    fn list_and_watch(&mut self, elapsed: Duration) -> bool {
-        let Some((_, list)) = self.call(Method::GET, REQUESTS, None) else {
-            return false;
-        };
-        let version = list["metadata"]["resourceVersion"]
-            .as_str()
-            .unwrap_or_default();
-        let path = format!("{REQUESTS}?watch=true&resourceVersion={version}");
-        let items = list["items"].as_array().cloned().unwrap_or_default();
-        for change in self.index.reset(items) {
-            self.enqueue(change.stage, change.name, elapsed);
+    fn call(&mut self, call: &Call, now: Uptime) -> Answer {
+        let (bytes, stream) = call_in_process(&mut self.service, call)?;
+        if let Some(stream) = stream {
+            self.stream = Some((stream, now));
         }
-        let request = request(Method::GET, &path, None);
-        let Some(Ok(response)) = self.controllers.call(request).now_or_never() else {
-            return false;
-        };
-        self.watch = response
-            .into_body()
-            .into_watch()
-            .map(|stream| (stream, elapsed, JsonEvents::default()));
-        self.watch.is_some()
+        Ok(bytes)
     }
+}
 
-    fn take_in(&mut self, object: Value, elapsed: Duration) {
-        if let Some(change) = self.index.apply(object) {
-            self.enqueue(change.stage, change.name, elapsed);
-        }
-    }
+fn earlier(one: Option<Uptime>, other: Uptime) -> Option<Uptime> {
+    Some(one.map_or(other, |one| one.min(other)))
+}
 
-    fn enqueue(&mut self, stage: Stage, name: String, elapsed: Duration) {
-        let role = match stage {
-            Stage::Undecided => Role::Approve,
-            Stage::Approved(Some(signer)) => Role::Sign(signer),
-            Stage::Approved(None) | Stage::Closed => return,
-        };
-        self.queue.add((role, name), Uptime::new(elapsed));
+fn call_in_process(
+    service: &mut InProcess,
+    call: &Call,
+) -> Result<(Bytes, Option<WatchStream>), CallError> {
+    let broken = |what: &str| CallError::Unreachable(what.to_owned());
+    let body = call.body.as_ref().map(ToString::to_string);
+    let request = Request::builder()
+        .method(&call.method)
+        .uri(&call.path)
+        .body(Full::new(Bytes::from(body.unwrap_or_default())))
+        .map_err(|error| CallError::Malformed(error.to_string()))?;
+    let Some(Ok(response)) = service.call(request).now_or_never() else {
+        return Err(broken("not answered at its first poll"));
+    };
+    let (parts, body) = response.into_parts();
+    if call.expect == Expect::Stream && parts.status.is_success() {
+        return Ok((Bytes::new(), body.into_watch()));
     }
-
-    fn perform(&mut self, (role, name): &(Role, String), now: Timestamp) -> Outcome {
-        match role {
-            Role::Approve => self.approve(name, now),
-            Role::Sign(signer) => self.sign(name, *signer, now),
-        }
-    }
-
-    fn approve(&mut self, name: &str, now: Timestamp) -> Outcome {
-        let Some(open) = self.index.open(name) else {
-            return Outcome::Finished;
-        };
-        let mut reviews = Vec::new();
-        loop {
-            match approver::decide(&open, &reviews, None) {
-                approver::Action::Review { permission } => {
-                    let body = approver::review_body(open.csr(), permission);
-                    let Some((StatusCode::CREATED, review)) =
-                        self.call(Method::POST, ACCESS_REVIEWS, Some(&body))
-                    else {
-                        return Outcome::FAILED;
-                    };
-                    let allowed = review["status"]["allowed"] == Value::Bool(true);
-                    reviews.push(Review {
-                        permission,
-                        allowed,
-                    });
-                }
-                approver::Action::Approve {
-                    reason, message, ..
-                } => {
-                    let mut object = open.object().clone();
-                    csr::push_condition(&mut object, csr::APPROVED, reason, message, Some(now));
-                    return self.put(name, "approval", &object);
-                }
-                approver::Action::Hold(delay) => return Outcome::After(delay),
-                approver::Action::Leave(_) => return Outcome::Finished,
-            }
-        }
-    }
-
-    fn sign(&mut self, name: &str, builtin: BuiltinSigner, now: Timestamp) -> Outcome {
-        let Some(open) = self.index.open(name) else {
-            return Outcome::Finished;
-        };
-        let approved = match signer::decide(&open, builtin) {
-            signer::Action::Sign(approved) => approved,
-            signer::Action::Fail { reason, message } => {
-                let mut object = open.object().clone();
-                csr::push_condition(&mut object, csr::FAILED, reason, &message, Some(now));
-                return self.put(name, "status", &object);
-            }
-            signer::Action::Leave => return Outcome::Finished,
-        };
-        let serial = self.serials.bytes();
-        match signer::issue(&self.issuer, &approved, self.signing_duration, serial, now) {
-            Issuance::Issued(issued) => {
-                let mut object = open.object().clone();
-                csr::set_certificate(&mut object, &issued.chain.to_pem());
-                self.put(name, "status", &object)
-            }
-            Issuance::Failed { .. } | Issuance::Unavailable(_) => Outcome::FAILED,
-        }
-    }
-
-    fn put(&mut self, name: &str, subresource: &str, object: &Value) -> Outcome {
-        let path = format!("{REQUESTS}/{name}/{subresource}");
-        match self.call(Method::PUT, &path, Some(object)) {
-            Some((StatusCode::OK, _)) => Outcome::Finished,
-            _ => Outcome::FAILED,
-        }
-    }
-
-    fn call(
-        &mut self,
-        method: Method,
-        path: &str,
-        body: Option<&Value>,
-    ) -> Option<(StatusCode, Value)> {
-        let response = self
-            .controllers
-            .call(request(method, path, body))
-            .now_or_never()?;
-        let (parts, body) = response.ok()?.into_parts();
-        let value = serde_json::from_slice(body.as_bytes()?).ok()?;
-        Some((parts.status, value))
-    }
+    let bytes = body.collect().now_or_never().and_then(Result::ok);
+    let bytes = bytes.ok_or_else(|| broken("the answer broke"))?.to_bytes();
+    read_answer(parts.status, &parts.headers, bytes).map(|bytes| (bytes, None))
 }
 
 /// The answer of a future that never waits: the memory store commits inline.
@@ -380,28 +427,4 @@ fn server(rng: &Rng, issuer: &Issuer) -> Result<Server, BuildError> {
         writer: Mode::Inline,
     };
     built(Server::new(config, Box::new(Memory::new())))
-}
-
-/// Who the controllers are, as in `up`.
-fn certificate_controller() -> User {
-    User {
-        name: "system:serviceaccount:kube-system:certificate-controller".to_owned(),
-        groups: [
-            "system:serviceaccounts",
-            "system:serviceaccounts:kube-system",
-            "system:authenticated",
-        ]
-        .map(str::to_owned)
-        .to_vec(),
-        ..User::default()
-    }
-}
-
-fn request(method: Method, path: &str, body: Option<&Value>) -> Request<Full<Bytes>> {
-    let bytes = body.map(Value::to_string).unwrap_or_default();
-    let mut request = Request::new(Full::new(Bytes::from(bytes)));
-    *request.method_mut() = method;
-    // A path made of our own constants and names the server has accepted.
-    *request.uri_mut() = path.parse().unwrap_or_default();
-    request
 }

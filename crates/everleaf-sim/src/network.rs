@@ -1,11 +1,12 @@
 //! The network between a node and the API server.
 //!
 //! **Fault budget.** A healthy fleet must survive: any request or answer lost with a fixed
-//! probability, delays of up to [`DELAY_MS_MAX`] milliseconds, and outages of the whole path that end well before the
-//! shortest window between rotation deadline and expiry (10 % of a lifetime). It need not survive a
-//! path that never works, or answers altered on the way: TLS excludes those.
+//! probability, delays of up to [`DELAY_MS_MAX`] milliseconds, and outages of the whole path that end
+//! well before the shortest window between rotation deadline and expiry (10 % of a lifetime). It need
+//! not survive a path that never works, or answers altered on the way: TLS excludes those.
 
 use crate::rng::Rng;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Longest one-way delay, in milliseconds.
@@ -28,6 +29,10 @@ pub struct Network {
     rng: Rng,
     request_loss_per_mille: u32,
     response_loss_per_mille: u32,
+    /// Nodes that are cut off, and until when.
+    cuts: BTreeMap<usize, Duration>,
+    /// Nodes whose client certificates do not reach the server, and until when.
+    strips: BTreeMap<usize, Duration>,
 }
 
 impl Network {
@@ -37,6 +42,8 @@ impl Network {
             rng,
             request_loss_per_mille,
             response_loss_per_mille,
+            cuts: BTreeMap::new(),
+            strips: BTreeMap::new(),
         }
     }
 
@@ -44,16 +51,43 @@ impl Network {
     pub fn heal(&mut self) {
         self.request_loss_per_mille = 0;
         self.response_loss_per_mille = 0;
+        self.cuts.clear();
+        self.strips.clear();
     }
 
-    /// Draws the fate of the next call.
-    pub fn fate(&mut self) -> Fate {
-        if self.rng.chance(self.request_loss_per_mille) {
+    /// Cuts a node off until then.
+    pub fn cut(&mut self, node: usize, until: Duration) {
+        self.cuts.insert(node, until);
+    }
+
+    /// Whether a node is cut off now.
+    pub fn is_cut(&self, node: usize, elapsed: Duration) -> bool {
+        self.cuts.get(&node).is_some_and(|until| elapsed < *until)
+    }
+
+    /// Takes the client certificates of a node away until then.
+    pub fn strip(&mut self, node: usize, until: Duration) {
+        self.strips.insert(node, until);
+    }
+
+    /// Whether a node's client certificates are taken away now.
+    pub fn is_stripped(&self, node: usize, elapsed: Duration) -> bool {
+        self.strips.get(&node).is_some_and(|until| elapsed < *until)
+    }
+
+    /// Draws the fate of the next call of a node.
+    pub fn fate(&mut self, node: usize, elapsed: Duration) -> Fate {
+        if self.rng.chance(self.request_loss_per_mille) || self.is_cut(node, elapsed) {
             Fate::RequestLost
         } else if self.rng.chance(self.response_loss_per_mille) {
             Fate::ResponseLost
         } else {
-            Fate::Delivered(Duration::from_millis(2 + self.rng.below(DELAY_MS_MAX)))
+            Fate::Delivered(self.delay())
         }
+    }
+
+    /// Draws a delay.
+    pub fn delay(&mut self) -> Duration {
+        Duration::from_millis(2 + self.rng.below(DELAY_MS_MAX))
     }
 }

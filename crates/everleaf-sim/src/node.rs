@@ -1,11 +1,11 @@
-//! One simulated node: the production rotation machine around a cert dir in memory.
+//! One simulated node: the production rotation machines around cert dirs in memory.
 //!
-//! Stands where `agent/run.rs` and `agent/perform.rs` stand in production. A crash drops the machine
+//! Stands where the agent's `node.rs` and `perform.rs` stand in production. A crash drops the machines
 //! and everything else that is not on the disk.
 
-use crate::call::Call;
 use crate::clock::HostClock;
 use crate::disk::PowerLoss;
+use crate::exchange::Exchange;
 use crate::rng::Rng;
 use everleaf_apiserver::authn::Peer;
 use everleaf_pki::request::digest_name;
@@ -18,8 +18,8 @@ use everleaf_rotation::{
     Now, Order, PendingRequest, RequestName, Rotation, Sources, StoreError, Wake,
 };
 use jiff::tz::Offset;
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Keys from a seed: Ed25519, whose signatures are deterministic.
 #[derive(Debug)]
@@ -31,208 +31,257 @@ impl KeySource for SeededKeys {
     }
 }
 
-/// The minor version of Kubernetes 1 that the simulated server speaks for, as ours does.
-const SERVER_MINOR: u32 = 37;
-
-/// What a turn of a node leads to.
-#[derive(Debug)]
-pub enum Deed {
-    /// A call to the API server.
-    Call(Box<Call>, CredentialChoice),
-    /// Stop looking at the pending request.
-    StopLooking,
+/// What performing an effect leads to.
+pub enum Performed {
+    /// A conversation with the API server begins.
+    Begun(Box<Exchange>),
     /// Nothing outside the node.
     Done,
     /// Power was lost during it.
     PowerLost,
+    /// The credential is in use: whoever authenticates with it should know.
+    Published,
+}
+
+/// One certificate of a node.
+struct Slot {
+    /// Whom checkers and traces name.
+    name: String,
+    id: CertificateId,
+    store: MemoryStore,
+    machine: Option<Rotation>,
+    current: Option<Arc<Credential>>,
+    last_accepted: Option<Arc<Credential>>,
 }
 
 /// A node, up or down.
 pub struct Node {
-    /// Its name.
-    pub name: String,
     /// Its clocks.
     pub clock: HostClock,
-    store: MemoryStore,
+    /// Its conversations with the API server, each with the slot that it serves.
+    pub exchanges: BTreeMap<u64, (usize, Exchange)>,
+    name: String,
     keys: SeededKeys,
     seeds: Rng,
     token: String,
-    machine: Option<Rotation>,
-    current: Option<Arc<Credential>>,
-    last_accepted: Option<Arc<Credential>>,
-    /// Counts boots: an answer to an earlier life is dropped.
-    pub life: u32,
+    slots: Vec<Slot>,
+    /// The client certificate that is in use.
+    client: Option<Arc<Credential>>,
 }
 
 impl Node {
     /// A node that has never been up.
-    pub fn new(name: String, clock: HostClock, rng: &Rng, token: String) -> Self {
-        Self {
-            store: MemoryStore::new("kubelet-client"),
-            keys: SeededKeys(rng.branch("keys")),
-            seeds: rng.branch("seeds"),
+    pub fn new(name: &str, clock: HostClock, rng: &Rng, token: String, serving: bool) -> Self {
+        let slot = |id, name: String, prefix| Slot {
             name,
-            clock,
-            token,
+            id,
+            store: MemoryStore::new(prefix),
             machine: None,
             current: None,
             last_accepted: None,
-            life: 0,
+        };
+        let mut slots = vec![slot(
+            CertificateId::kubelet_client(),
+            name.to_owned(),
+            "kubelet-client",
+        )];
+        if serving {
+            let of_node = format!("{name}/serving");
+            slots.push(slot(
+                CertificateId::kubelet_serving(),
+                of_node,
+                "kubelet-server",
+            ));
+        }
+        Self {
+            clock,
+            exchanges: BTreeMap::new(),
+            name: name.to_owned(),
+            keys: SeededKeys(rng.branch("keys")),
+            seeds: rng.branch("seeds"),
+            token,
+            slots,
+            client: None,
         }
     }
 
     /// Whether it runs.
     pub fn is_up(&self) -> bool {
-        self.machine.is_some()
+        self.slots.iter().any(|slot| slot.machine.is_some())
     }
 
-    /// The credential that requests would present now.
-    pub fn current(&self) -> Option<&Arc<Credential>> {
-        self.current.as_ref()
+    /// How many certificates it keeps.
+    pub fn slots(&self) -> usize {
+        self.slots.len()
     }
 
-    /// Boots: a new machine that knows nothing but the disk.
-    pub fn boot(&mut self, elapsed: Duration) {
-        self.life += 1;
-        self.clock.reboot(elapsed);
-        let subject = Subject {
-            common_name: format!("system:node:{}", self.name),
-            organizations: vec!["system:nodes".to_owned()],
-        };
-        let config = Config {
-            id: CertificateId::kubelet_client(),
-            signer_name: SignerName::new(SignerName::KUBE_APISERVER_CLIENT_KUBELET),
-            template: Some(Template {
-                subject,
-                ..Template::default()
-            }),
-            usages: vec![Usage::DigitalSignature, Usage::ClientAuth],
-            renews: true,
-            usages_long: vec![
-                Usage::DigitalSignature,
-                Usage::KeyEncipherment,
-                Usage::ClientAuth,
-            ],
-            expiration_seconds: None,
-        };
-        self.machine = Some(Rotation::new(config, self.seeds.next_word()));
+    /// Whom checkers and traces name.
+    pub fn name(&self, slot: usize) -> &str {
+        &self.slots[slot].name
     }
 
-    /// Loses power: memory is gone, and of the disk what was not synced.
-    pub fn crash(&mut self, kept_names: usize) {
-        self.machine = None;
-        self.current = None;
-        self.last_accepted = None;
-        self.store.restart(kept_names);
+    /// The credential of a slot that is in use.
+    pub fn current(&self, slot: usize) -> Option<&Arc<Credential>> {
+        self.slots[slot].current.as_ref()
+    }
+
+    /// The agent starts: new machines that know nothing but the disk.
+    pub fn start(&mut self) {
+        for slot in &mut self.slots {
+            let config = config(&self.name, &slot.id);
+            slot.machine = Some(Rotation::new(config, self.seeds.next_word()));
+        }
+    }
+
+    /// The agent ends: memory is gone. Of the names on disk that were not synced, so many survive.
+    pub fn stop(&mut self, kept_names: usize) {
+        self.exchanges.clear();
+        self.client = None;
+        for slot in &mut self.slots {
+            slot.machine = None;
+            slot.current = None;
+            slot.last_accepted = None;
+            slot.store.restart(kept_names);
+        }
     }
 
     /// What is on the disk of a node that is down, as its next start would find it.
-    pub fn on_disk(&mut self, now: Now) -> Option<Arc<Credential>> {
-        self.store.load(now.wall).ok()?.current
+    pub fn on_disk(&mut self, slot: usize, now: Now) -> Option<Arc<Credential>> {
+        self.slots[slot].store.load(now.wall).ok()?.current
     }
 
-    /// Looks at the time.
-    pub fn wake(&mut self, now: Now) {
-        if let Some(machine) = &mut self.machine {
+    /// Looks at the time, and at what credentials there are.
+    pub fn wake(&mut self, slot: usize, now: Now) {
+        let sources = self.sources(slot);
+        if let Some(machine) = &mut self.slots[slot].machine {
+            machine.handle_event(now, Event::SourcesChanged(sources));
             machine.handle_timeout(now);
         }
     }
 
+    fn sources(&self, slot: usize) -> Sources {
+        if self.slots[slot].id.renews_itself() {
+            return Sources {
+                bootstrap: Some(CredentialVersion(1)),
+                ..Sources::default()
+            };
+        }
+        let version = |client: &Arc<Credential>| {
+            let begin = client.leaf().not_before().as_second();
+            CredentialVersion(begin.unsigned_abs())
+        };
+        Sources {
+            client: self.client.as_ref().map(version),
+            ..Sources::default()
+        }
+    }
+
     /// Takes in an answer.
-    pub fn tell(&mut self, now: Now, event: Event) {
-        if let Some(machine) = &mut self.machine {
+    pub fn tell(&mut self, slot: usize, now: Now, event: Event) {
+        if let Some(machine) = &mut self.slots[slot].machine {
             machine.handle_event(now, event);
         }
     }
 
     /// The next notice, if any.
-    pub fn notice(&mut self) -> Option<Notice> {
-        self.machine.as_mut()?.poll_notice()
+    pub fn notice(&mut self, slot: usize) -> Option<Notice> {
+        self.slots[slot].machine.as_mut()?.poll_notice()
     }
 
     /// When it wants to look at the time again.
-    pub fn next_wake(&self) -> Wake {
-        self.machine
-            .as_ref()
-            .and_then(Rotation::poll_timeout)
-            .unwrap_or_default()
+    pub fn next_wake(&self, slot: usize) -> Wake {
+        let machine = self.slots[slot].machine.as_ref();
+        machine.and_then(Rotation::poll_timeout).unwrap_or_default()
     }
 
     /// Carries out the next effect. `None` when there is none left; a store's answer is delivered at
     /// once. `power` decides whether power is lost during a disk operation of it.
-    pub fn perform_next(&mut self, now: Now, power: &mut PowerLoss) -> Option<Deed> {
-        let effect = self.machine.as_mut()?.poll_effect()?;
+    pub fn perform_next(
+        &mut self,
+        slot: usize,
+        now: Now,
+        power: &mut PowerLoss,
+    ) -> Option<Performed> {
+        let effect = self.slots[slot].machine.as_mut()?.poll_effect()?;
         if touches_disk(&effect)
             && let Some(operations) = power.strike()
         {
-            self.store.lose_power_after(operations);
+            self.slots[slot].store.lose_power_after(operations);
             // Even when the effect was over by then, the machine never hears of it.
-            self.perform_on_disk(now, effect);
-            return Some(Deed::PowerLost);
+            self.perform_on_disk(slot, now, effect);
+            return Some(Performed::PowerLost);
+        }
+        let presented = match &effect {
+            Effect::Confirm { credential } => self.credential(slot, *credential),
+            _ => &None,
+        };
+        let presented = presented.as_ref();
+        let name = presented.map(|shown| shown.leaf().subject().common_name.clone());
+        if let Some(exchange) = Exchange::of(&effect, name, now.monotonic) {
+            if exchange.is_wait() {
+                self.stop_waiting(slot);
+            }
+            return Some(Performed::Begun(Box::new(exchange)));
         }
         Some(match effect {
-            Effect::AskVersion { .. } => {
-                let minor = Some(SERVER_MINOR);
-                self.tell(now, Event::VersionAnswered { minor });
-                Deed::Done
+            Effect::CancelAwait => {
+                self.stop_waiting(slot);
+                Performed::Done
             }
-            Effect::Await {
-                pending,
-                credential,
-                ..
-            } => Deed::Call(Box::new(Call::Look(pending)), credential),
-            Effect::CancelAwait => Deed::StopLooking,
-            Effect::Confirm { credential } => {
-                Deed::Call(Box::new(Call::Confirm(credential)), credential)
+            Effect::Publish { .. } if self.slots[slot].id.renews_itself() => {
+                self.client = self.slots[slot].current.clone();
+                Performed::Published
             }
-            Effect::Submit {
-                pending,
-                credential,
-            } => Deed::Call(Box::new(Call::Create(pending)), credential),
             other => {
-                if let Some(event) = self.perform_on_disk(now, other) {
-                    self.tell(now, event);
+                if let Some(event) = self.perform_on_disk(slot, now, other) {
+                    self.tell(slot, now, event);
                 }
-                Deed::Done
+                Performed::Done
             }
         })
     }
 
-    fn perform_on_disk(&mut self, now: Now, effect: Effect) -> Option<Event> {
+    fn stop_waiting(&mut self, slot: usize) {
+        self.exchanges
+            .retain(|_, (of, exchange)| *of != slot || !exchange.is_wait());
+    }
+
+    fn perform_on_disk(&mut self, slot: usize, now: Now, effect: Effect) -> Option<Event> {
+        if let Effect::Prepare(order) = effect {
+            let prepared = self.prepare(slot, now, order).map(Event::Prepared);
+            return Some(prepared.unwrap_or_else(Event::StoreFailed));
+        }
+        let sources = self.sources(slot);
+        let slot = &mut self.slots[slot];
         let result = match effect {
-            Effect::Accept => self
+            Effect::Accept => slot
                 .store
                 .accept()
                 .map(|deleted| Event::Accepted { deleted }),
-            Effect::DiscardPending => self.store.discard_pending().map(|()| Event::Discarded),
+            Effect::DiscardPending => slot.store.discard_pending().map(|()| Event::Discarded),
             Effect::Install { chain } => {
                 let local = Offset::UTC.to_datetime(now.wall);
-                self.store.install(&chain, local).map(|credential| {
+                slot.store.install(&chain, local).map(|credential| {
                     let leaf = credential.leaf().clone();
-                    self.current = Some(credential);
+                    slot.current = Some(credential);
                     Event::Installed { leaf }
                 })
             }
-            Effect::Load => self.store.load(now.wall).map(|opened| {
-                let sources = Sources {
-                    bootstrap: Some(CredentialVersion(1)),
-                    ..Sources::default()
-                };
+            Effect::Load => slot.store.load(now.wall).map(|opened| {
                 let loaded = opened.loaded(sources);
-                self.current = opened.current;
-                self.last_accepted = opened.last_accepted;
+                slot.current = opened.current;
+                slot.last_accepted = opened.last_accepted;
                 Event::Loaded(loaded)
             }),
-            Effect::Prepare(order) => self.prepare(now, order).map(Event::Prepared),
             Effect::RecordPending(pending) => {
                 // Best effort: the name finds the object again.
-                let _ = self.store.update_pending(&pending);
+                let _ = slot.store.update_pending(&pending);
                 return None;
             }
-            Effect::Revert => self.store.revert().map(|credential| {
+            Effect::Revert => slot.store.revert().map(|credential| {
                 let leaf = credential.leaf().clone();
-                self.current = Some(Arc::clone(&credential));
-                self.last_accepted = Some(credential);
+                slot.current = Some(Arc::clone(&credential));
+                slot.last_accepted = Some(credential);
                 Event::Reverted { leaf }
             }),
             _ => return None,
@@ -240,7 +289,12 @@ impl Node {
         Some(result.unwrap_or_else(Event::StoreFailed))
     }
 
-    fn prepare(&mut self, now: Now, order: Order) -> Result<PendingRequest, StoreError> {
+    fn prepare(
+        &mut self,
+        slot: usize,
+        now: Now,
+        order: Order,
+    ) -> Result<PendingRequest, StoreError> {
         let key = self.keys.generate().map_err(StoreError::Key)?;
         let request_pem = order
             .template
@@ -262,18 +316,25 @@ impl Node {
             public_key,
             now.wall,
         );
-        self.store.put_pending(&pending, &key)?;
+        self.slots[slot].store.put_pending(&pending, &key)?;
         Ok(pending)
     }
 
+    fn credential(&self, slot: usize, choice: CredentialChoice) -> &Option<Arc<Credential>> {
+        match choice {
+            CredentialChoice::Current => &self.slots[slot].current,
+            CredentialChoice::LastAccepted => &self.slots[slot].last_accepted,
+            CredentialChoice::ClientCredential => &self.client,
+            CredentialChoice::Bootstrap | CredentialChoice::Kubeconfig => &None,
+        }
+    }
+
     /// What the transport shows the server, and the bearer token if that is the credential.
-    pub fn present(&self, choice: CredentialChoice) -> (Peer, Option<String>) {
-        let credential = match choice {
-            CredentialChoice::Current => &self.current,
-            CredentialChoice::LastAccepted => &self.last_accepted,
-            CredentialChoice::Bootstrap => return (Peer::default(), Some(self.token.clone())),
-            CredentialChoice::ClientCredential | CredentialChoice::Kubeconfig => &None,
-        };
+    pub fn present(&self, slot: usize, choice: CredentialChoice) -> (Peer, Option<String>) {
+        if choice == CredentialChoice::Bootstrap {
+            return (Peer::default(), Some(self.token.clone()));
+        }
+        let credential = self.credential(slot, choice);
         let certificates = credential.iter().flat_map(|credential| {
             credential
                 .chain()
@@ -299,4 +360,31 @@ fn touches_disk(effect: &Effect) -> bool {
             | Effect::RecordPending(_)
             | Effect::Revert
     )
+}
+
+/// What a kubelet of this name wants.
+fn config(node: &str, id: &CertificateId) -> Config {
+    let template = Template {
+        subject: Subject::node(node),
+        dns_names: if id.renews_itself() {
+            Vec::new()
+        } else {
+            vec![node.to_owned()]
+        },
+        ..Template::default()
+    };
+    let (signer, usage) = if id.renews_itself() {
+        (SignerName::KUBE_APISERVER_CLIENT_KUBELET, Usage::ClientAuth)
+    } else {
+        (SignerName::KUBELET_SERVING, Usage::ServerAuth)
+    };
+    Config {
+        id: id.clone(),
+        signer_name: SignerName::new(signer),
+        template: Some(template),
+        usages: vec![Usage::DigitalSignature, usage],
+        renews: true,
+        usages_long: vec![Usage::DigitalSignature, Usage::KeyEncipherment, usage],
+        expiration_seconds: None,
+    }
 }

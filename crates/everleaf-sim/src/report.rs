@@ -24,7 +24,7 @@ impl Report {
     /// `Ok` when every checker was content.
     ///
     /// # Errors
-    /// The violations, the last lines of the trace, and the scenario that replays the run.
+    /// The violations, the last lines of the trace, and the command that replays the run.
     pub fn verdict(&self, scenario: &Scenario) -> Result<(), Box<Failure>> {
         if self.violations.is_empty() {
             return Ok(());
@@ -54,7 +54,11 @@ impl fmt::Display for Failure {
         for line in &self.trace_tail {
             writeln!(f, "  {line}")?;
         }
-        write!(f, "replay: {:?}", self.scenario)
+        let scenario = &self.scenario;
+        write!(
+            f,
+            "replay: cargo run -p everleaf-sim --example replay -- '{scenario}'"
+        )
     }
 }
 

@@ -1,54 +1,53 @@
-//! Virtual time: a heap of happenings, and the loop that lets them happen one by one.
+//! Virtual time: an agenda of what is due when, and the loop that takes it one by one.
 
-use crate::call::{Call, Next};
-use crate::checker::{BoundedRequests, NoKeyInPayload, UsableCredential};
+mod calls;
+
+use crate::checker::{BoundedRequests, Issued, NoKeyInPayload, UsableCredential};
 use crate::clock::HostClock;
-use crate::control_plane::{Answer, BuildError, ControlPlane};
+use crate::control_plane::{BuildError, ControlPlane};
 use crate::disk::PowerLoss;
-use crate::network::{Fate, Network};
-use crate::node::{Deed, Node};
+use crate::network::Network;
+use crate::node::{Node, Performed};
 use crate::report::Report;
 use crate::rng::Rng;
-use crate::scenario::Scenario;
-use everleaf_rotation::{CredentialChoice, NAP_MAX, Notice, Wake};
-use http::StatusCode;
+use crate::scenario::{Change, Host, Scenario};
+use calls::Heard;
+use everleaf_apiserver::user::User;
+use everleaf_controllers::uptime::{Now as ControlNow, Uptime};
+use everleaf_rotation::{NAP_MAX, Notice, Now, Wake};
 use jiff::{SignedDuration, Timestamp};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// How long a caller waits for an answer.
-const CALL_TIMEOUT: Duration = Duration::from_secs(30);
-/// How often a node looks whether its request has been decided.
-const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 /// From a change on the server to the controllers' work on it.
 const CONTROLLER_DELAY: Duration = Duration::from_millis(20);
+/// Until an agent that ended is started anew.
+const RESTART_DELAY: Duration = Duration::from_secs(1);
 /// First instant of every world.
 const ORIGIN_SECOND: i64 = 1_767_225_600;
 /// Lifetime of the one bootstrap token.
 const TOKEN_LIFETIME: SignedDuration = SignedDuration::from_hours(24);
 
-/// Something that will happen.
-#[derive(Debug)]
-enum Happening {
-    /// A node is switched on.
-    Boot(usize),
-    /// A node wanted to look at the time. Obsolete unless its latest wish.
-    Wake(usize),
+/// Something that is due.
+enum Due {
     /// A call arrives at the server.
-    Arrive(usize, u32, Call, CredentialChoice, Fate),
-    /// An answer arrives, or the wait for it ends.
-    Hear(
-        usize,
-        u32,
-        Call,
-        CredentialChoice,
-        Option<Answer>,
-        Timestamp,
-    ),
-    /// A node looks at its pending request.
-    Look(usize, u32, u64, Call, CredentialChoice),
+    Arrive(Box<calls::Sent>),
     /// The controllers look around.
     Control,
+    /// An answer arrives, or the wait for it ends.
+    Hear(usize, u64, Box<Heard>),
+    /// Somebody else asks in the name of a node, for the nth time, until then.
+    Loop(usize, u32, Duration),
+    /// The agent of a node starts.
+    Start(usize),
+    /// A conversation goes on.
+    Resume(usize, u64),
+    /// A step of the scenario.
+    Script(usize),
+    /// A certificate of a node wants to look at the time. Obsolete unless its latest wish.
+    Wake(usize, usize),
+    /// A suspended node goes on.
+    WakeUp(usize, Duration),
 }
 
 /// A whole simulated cluster.
@@ -56,19 +55,25 @@ pub struct World {
     scenario: Scenario,
     origin: Timestamp,
     elapsed: Duration,
-    agenda: BTreeMap<(Duration, u64), Happening>,
+    agenda: BTreeMap<(Duration, u64), Due>,
     sequence: u64,
     nodes: Vec<Node>,
-    wakes: Vec<Option<(Duration, u64)>>,
-    /// Which wait of a node is the current one; an earlier one has been cancelled.
-    looks: Vec<u64>,
+    wakes: BTreeMap<(usize, usize), (Duration, u64)>,
+    /// Nodes that are suspended, and until when.
+    suspended: BTreeMap<usize, Duration>,
+    /// Nodes that lose power when the server has stored their next request.
+    doomed: BTreeSet<usize>,
     control_due: Option<Duration>,
+    control_clock: HostClock,
     control_plane: ControlPlane,
+    controllers_down: Duration,
+    server_down: Duration,
     network: Network,
     power: PowerLoss,
     downtime: Rng,
     usable: UsableCredential,
     bounded: BoundedRequests,
+    issued: Issued,
     report: Report,
 }
 
@@ -86,43 +91,52 @@ impl World {
             .unwrap_or(Timestamp::MAX);
         let control_plane =
             ControlPlane::new(&root, origin, scenario.signing_duration, token, expires)?;
-        let mut boots = root.branch("boots");
         let mut drifts = root.branch("drifts");
-        let (mut nodes, mut world_agenda) = (Vec::new(), Vec::new());
-        for number in 0..scenario.nodes {
+        let noise = scenario.noise;
+        let nodes = (0..scenario.nodes).map(|number| {
             let name = format!("n{number}");
-            let span = u64::from(scenario.drift_ppm_max) * 2 + 1;
-            let drift =
-                i64::try_from(drifts.below(span)).unwrap_or(0) - i64::from(scenario.drift_ppm_max);
+            let drift = i64::try_from(drifts.below(u64::from(noise.drift_ppm_max) * 2 + 1));
+            let drift = drift.unwrap_or(0) - i64::from(noise.drift_ppm_max);
             let clock = HostClock::new(origin, drift);
             let token = format!("{}.{}", token.0, token.1);
-            nodes.push(Node::new(name.clone(), clock, &root.branch(&name), token));
-            world_agenda.push(Duration::from_millis(boots.below(60_000)));
-        }
+            let branch = root.branch(&name);
+            Node::new(&name, clock, &branch, token, scenario.serving)
+        });
+        let nodes: Vec<Node> = nodes.collect();
         let mut world = Self {
             origin,
             elapsed: Duration::ZERO,
             agenda: BTreeMap::new(),
             sequence: 0,
-            wakes: vec![None; nodes.len()],
-            looks: vec![0; nodes.len()],
-            nodes,
+            wakes: BTreeMap::new(),
+            suspended: BTreeMap::new(),
+            doomed: BTreeSet::new(),
             control_due: None,
+            control_clock: HostClock::new(origin, 0),
             control_plane,
+            controllers_down: Duration::ZERO,
+            server_down: Duration::ZERO,
             network: Network::new(
                 root.branch("network"),
-                scenario.request_loss_per_mille,
-                scenario.response_loss_per_mille,
+                noise.request_loss_per_mille,
+                noise.response_loss_per_mille,
             ),
-            power: PowerLoss::new(root.branch("power"), scenario.power_loss_per_mille),
+            power: PowerLoss::new(root.branch("power"), noise.power_loss_per_mille),
             downtime: root.branch("downtime"),
             usable: UsableCredential::default(),
             bounded: BoundedRequests::new(scenario.signing_duration),
+            issued: Issued::default(),
             report: Report::default(),
+            nodes,
             scenario,
         };
-        for (node, at) in world_agenda.into_iter().enumerate() {
-            world.plan(at, Happening::Boot(node));
+        let mut boots = root.branch("boots");
+        for node in 0..world.nodes.len() {
+            let at = Duration::from_millis(boots.below(60_000));
+            world.plan(at, Due::Start(node));
+        }
+        for step in 0..world.scenario.steps.len() {
+            world.plan(world.scenario.steps[step].at, Due::Script(step));
         }
         Ok(world)
     }
@@ -132,6 +146,7 @@ impl World {
         self.run_until(self.scenario.duration);
         self.network.heal();
         self.power.heal();
+        self.doomed.clear();
         self.run_until(self.scenario.duration + Scenario::CONVERGENCE);
         self.judge_convergence();
         self.report
@@ -143,232 +158,267 @@ impl World {
             if at > end {
                 break;
             }
-            let happening = entry.remove();
+            let due = entry.remove();
             self.elapsed = at;
-            self.happen(happening);
+            self.take(due);
         }
         self.elapsed = end;
     }
 
-    fn happen(&mut self, happening: Happening) {
-        match happening {
-            Happening::Boot(node) => {
-                self.nodes[node].boot(self.elapsed);
-                self.wakes[node] = None;
-                self.wake(node);
+    fn take(&mut self, due: Due) {
+        // Nothing happens on a node that sleeps.
+        let node = match &due {
+            Due::Hear(node, ..) | Due::Start(node) | Due::Resume(node, _) | Due::Wake(node, _) => {
+                Some(*node)
             }
-            Happening::Wake(node) => {
-                self.wakes[node] = None;
-                self.wake(node);
-            }
-            Happening::Arrive(node, life, call, credential, fate) => {
-                self.arrive(node, life, call, credential, fate);
-            }
-            Happening::Hear(node, life, call, credential, answer, at) => {
-                self.hear(node, life, call, credential, answer, at);
-            }
-            Happening::Look(node, life, look, call, credential) => {
-                if self.nodes[node].life == life && self.looks[node] == look {
-                    self.send(node, call, credential);
-                }
-            }
-            Happening::Control => {
+            _ => None,
+        };
+        if let Some(until) = node.and_then(|node| self.suspended.get(&node)) {
+            self.plan(*until, due);
+            return;
+        }
+        match due {
+            Due::Arrive(sent) => self.arrive(*sent),
+            Due::Control => {
                 self.control_due = None;
                 self.control();
             }
+            Due::Loop(node, count, until) => self.ask_again(node, count, until),
+            Due::Hear(node, id, heard) => self.hear(node, id, *heard),
+            Due::Start(node) => {
+                if !self.nodes[node].is_up() {
+                    self.nodes[node].start();
+                    self.wake_all(node);
+                }
+            }
+            Due::Resume(node, id) => self.go_on(node, id),
+            Due::Script(step) => self.change(self.scenario.steps[step].change.clone()),
+            Due::Wake(node, slot) => {
+                self.wakes.remove(&(node, slot));
+                self.wake(node, slot);
+            }
+            Due::WakeUp(node, slept) => {
+                self.suspended.remove(&node);
+                self.nodes[node].clock.suspend(slept);
+                self.notice_clock(node);
+            }
+        }
+    }
+
+    // === what the scenario says ===
+
+    fn change(&mut self, change: Change) {
+        self.report.trace.push(format!("{} {change}", self.now()));
+        let elapsed = self.elapsed;
+        match change {
+            Change::Clock(Host::ControlPlane, by) => self.control_clock.step(by),
+            Change::Clock(Host::Node(node), by) => {
+                let Some(node) = self.node(node) else { return };
+                self.nodes[node].clock.step(by);
+                self.notice_clock(node);
+            }
+            Change::ControllersDown(time) => self.controllers_down = elapsed + time,
+            Change::CrashUnheard(node) => self.doomed.extend(self.node(node)),
+            Change::Cut(node, time) => {
+                let Some(node) = self.node(node) else { return };
+                self.network.cut(node, elapsed + time);
+            }
+            Change::Drift(Host::ControlPlane, ppm) => self.control_clock.set_drift(elapsed, ppm),
+            Change::Drift(Host::Node(node), ppm) => {
+                let Some(node) = self.node(node) else { return };
+                self.nodes[node].clock.set_drift(elapsed, ppm);
+                self.notice_clock(node);
+            }
+            Change::Loop(node, time) => {
+                let Some(node) = self.node(node) else { return };
+                self.plan(elapsed, Due::Loop(node, 0, elapsed + time));
+            }
+            Change::Steal(node, other) => {
+                let whom = user(&format!("system:node:n{node}"), "system:nodes");
+                let (key, now) = (self.downtime.bytes(), self.control_now());
+                let name = format!("stolen-{}", elapsed.as_secs());
+                let other = format!("n{other}");
+                self.control_plane.file(whom, &name, &other, key, now);
+            }
+            Change::Strip(node, time) => {
+                let Some(node) = self.node(node) else { return };
+                self.network.strip(node, elapsed + time);
+            }
+            Change::Restart(node) => {
+                let Some(node) = self.node(node) else { return };
+                self.stop(node, usize::MAX);
+                self.plan(elapsed + RESTART_DELAY, Due::Start(node));
+            }
+            Change::ServerDown(time) => {
+                self.server_down = elapsed + time;
+                self.break_streams();
+            }
+            Change::Suspend(node, time) => {
+                let Some(node) = self.node(node) else { return };
+                self.suspended.insert(node, elapsed + time);
+                self.plan(elapsed + time, Due::WakeUp(node, time));
+            }
+        }
+        self.plan_control(CONTROLLER_DELAY);
+        for end in [self.controllers_down, self.server_down] {
+            if end > elapsed {
+                self.plan(end, Due::Control);
+            }
+        }
+    }
+
+    /// Another holder of a bootstrap token wants one more certificate of a node.
+    fn ask_again(&mut self, node: usize, count: u32, until: Duration) {
+        let name = |count| format!("loop-{}-{count}", until.as_secs());
+        let is_waiting = count > 0 && self.control_plane.is_waiting(&name(count - 1));
+        let mut next = count;
+        if !is_waiting {
+            let group = "system:bootstrappers:kubeadm:default-node-token";
+            let whom = user("system:bootstrap:other", group);
+            let (key, now) = (self.downtime.bytes(), self.control_now());
+            let node = self.nodes[node].name(0).to_owned();
+            let is_filed = self.control_plane.file(whom, &name(count), &node, key, now);
+            next += u32::from(is_filed);
+            self.plan_control(CONTROLLER_DELAY);
+        }
+        let at = self.elapsed + Duration::from_secs(1);
+        if at < until {
+            self.plan(at, Due::Loop(node, next, until));
+        }
+    }
+
+    /// A node of the fleet; a scenario may name others.
+    fn node(&self, number: u32) -> Option<usize> {
+        let node = usize::try_from(number).ok()?;
+        (node < self.nodes.len()).then_some(node)
+    }
+
+    /// A host finds out about its clock at its next nap.
+    fn notice_clock(&mut self, node: usize) {
+        let nap = self.downtime.below(NAP_MAX.as_secs());
+        for slot in 0..self.nodes[node].slots() {
+            self.plan_wake_at(node, slot, self.elapsed + Duration::from_secs(nap));
         }
     }
 
     // === nodes ===
 
-    fn wake(&mut self, node: usize) {
-        let now = self.nodes[node].clock.now(self.elapsed);
-        self.nodes[node].wake(now);
-        self.settle(node);
+    fn node_now(&self, node: usize) -> Now {
+        self.nodes[node].clock.now(self.elapsed)
     }
 
-    /// Lets a node do everything it wants to do at this instant, then plans its next look at the time.
-    fn settle(&mut self, node: usize) {
-        let now = self.nodes[node].clock.now(self.elapsed);
+    fn wake_all(&mut self, node: usize) {
+        for slot in 0..self.nodes[node].slots() {
+            self.wake(node, slot);
+        }
+    }
+
+    fn wake(&mut self, node: usize, slot: usize) {
+        let now = self.node_now(node);
+        self.nodes[node].wake(slot, now);
+        self.settle(node, slot);
+    }
+
+    /// Lets a certificate do everything it wants to do at this instant, then plans its next look at
+    /// the time.
+    fn settle(&mut self, node: usize, slot: usize) {
+        let now = self.node_now(node);
+        let mut is_published = false;
         loop {
-            self.tell_notices(node);
-            let Some(deed) = self.nodes[node].perform_next(now, &mut self.power) else {
-                break;
-            };
-            match deed {
-                Deed::Call(call, credential) => {
-                    if matches!(*call, Call::Look(_)) {
-                        self.looks[node] += 1;
-                    }
-                    self.send(node, *call, credential);
-                }
-                Deed::StopLooking => self.looks[node] += 1,
-                Deed::Done => {}
-                Deed::PowerLost => return self.lose_power(node),
+            self.tell_notices(node, slot);
+            let performed = self.nodes[node].perform_next(slot, now, &mut self.power);
+            match performed {
+                None => break,
+                Some(Performed::Begun(exchange)) => self.begin(node, slot, *exchange),
+                Some(Performed::Done) => {}
+                Some(Performed::PowerLost) => return self.lose_power(node),
+                Some(Performed::Published) => is_published = true,
             }
         }
-        self.judge_credential(node);
-        let nap = self.nodes[node].next_wake();
-        self.plan_wake(node, nap);
+        self.judge_credential(node, slot);
+        let wake = self.nodes[node].next_wake(slot);
+        self.plan_wake(node, slot, wake);
+        if is_published {
+            for other in (0..self.nodes[node].slots()).filter(|other| *other != slot) {
+                self.wake(node, other);
+            }
+        }
     }
 
-    fn plan_wake(&mut self, node: usize, wake: Wake) {
+    fn plan_wake(&mut self, node: usize, slot: usize, wake: Wake) {
         if !self.nodes[node].is_up() {
             return;
         }
         // A node naps at most NAP_MAX, to see that its clock was set. Here clocks are only set by
-        // happenings, so that the naps in between, which change nothing, are skipped.
-        let now = self.nodes[node].clock.now(self.elapsed);
+        // the scenario, so that the naps in between, which change nothing, are skipped.
         let unbounded = Duration::from_secs(u64::from(u32::MAX));
-        let nap = wake.nap(now, unbounded).max(Duration::from_millis(1));
-        let nap = if wake == Wake::default() {
-            NAP_MAX
-        } else {
-            nap
+        let nap = match wake == Wake::default() {
+            true => NAP_MAX,
+            false => wake
+                .nap(self.node_now(node), unbounded)
+                .max(Duration::from_millis(1)),
         };
-        if let Some(planned) = self.wakes[node].take() {
-            self.agenda.remove(&planned);
-        }
-        let key = self.plan(self.elapsed + nap, Happening::Wake(node));
-        self.wakes[node] = Some(key);
+        self.plan_wake_at(node, slot, self.elapsed + nap);
     }
 
-    fn tell_notices(&mut self, node: usize) {
-        while let Some(notice) = self.nodes[node].notice() {
+    fn plan_wake_at(&mut self, node: usize, slot: usize, at: Duration) {
+        self.forget_wake(node, slot);
+        let key = self.plan(at, Due::Wake(node, slot));
+        self.wakes.insert((node, slot), key);
+    }
+
+    fn forget_wake(&mut self, node: usize, slot: usize) {
+        if let Some(planned) = self.wakes.remove(&(node, slot)) {
+            self.agenda.remove(&planned);
+        }
+    }
+
+    fn tell_notices(&mut self, node: usize, slot: usize) {
+        while let Some(notice) = self.nodes[node].notice(slot) {
             if let Notice::Installed { .. } = &notice {
                 self.report.installed += 1;
             }
-            self.trace(node, &format!("{notice:?}"));
+            self.trace(node, slot, &format!("{notice:?}"));
         }
     }
 
     fn lose_power(&mut self, node: usize) {
         let kept = self.power.kept_names();
-        self.nodes[node].crash(kept);
+        self.stop(node, kept);
+        self.nodes[node].clock.reboot(self.elapsed);
         self.report.power_losses += 1;
-        self.trace(node, &format!("power lost, {kept} unsynced names kept"));
-        let now = self.nodes[node].clock.now(self.elapsed);
-        let held = self.nodes[node].on_disk(now);
-        let name = self.nodes[node].name.clone();
-        let verdict = self.usable.judge(&name, held.as_deref(), self.now());
-        self.note(verdict);
-        if let Some(planned) = self.wakes[node].take() {
-            self.agenda.remove(&planned);
+        self.trace(node, 0, &format!("power lost, {kept} unsynced names kept"));
+        let now = self.node_now(node);
+        for slot in 0..self.nodes[node].slots() {
+            let held = self.nodes[node].on_disk(slot, now);
+            let name = self.nodes[node].name(slot).to_owned();
+            let verdict = self
+                .usable
+                .judge(&name, held.as_deref(), self.control_now());
+            self.note(verdict);
         }
-        let seconds = 1 + self
-            .downtime
-            .below(self.scenario.downtime_max.as_secs().max(1));
+        let downtime_max = self.scenario.noise.downtime_max.as_secs();
+        let seconds = 1 + self.downtime.below(downtime_max.max(1));
         self.plan(
             self.elapsed + Duration::from_secs(seconds),
-            Happening::Boot(node),
+            Due::Start(node),
         );
     }
 
-    fn judge_credential(&mut self, node: usize) {
-        let now = self.now();
-        let node = &self.nodes[node];
+    fn stop(&mut self, node: usize, kept_names: usize) {
+        self.nodes[node].stop(kept_names);
+        for slot in 0..self.nodes[node].slots() {
+            self.forget_wake(node, slot);
+        }
+    }
+
+    fn judge_credential(&mut self, node: usize, slot: usize) {
+        let now = self.control_now();
         // Before its first look at the disk a machine holds nothing yet.
-        if let Some(held) = node.current() {
-            let verdict = self.usable.judge(&node.name, Some(held), now);
+        if let Some(held) = self.nodes[node].current(slot) {
+            let name = self.nodes[node].name(slot);
+            let verdict = self.usable.judge(name, Some(held), now);
             self.note(verdict);
-        }
-    }
-
-    // === calls ===
-
-    fn send(&mut self, node: usize, call: Call, credential: CredentialChoice) {
-        let fate = self.network.fate();
-        let life = self.nodes[node].life;
-        match fate {
-            Fate::RequestLost => {
-                let at = self.now();
-                let hear = Happening::Hear(node, life, call, credential, None, at);
-                self.plan(self.elapsed + CALL_TIMEOUT, hear);
-            }
-            Fate::Delivered(delay) => {
-                let arrive = Happening::Arrive(node, life, call, credential, fate);
-                self.plan(self.elapsed + delay / 2, arrive);
-            }
-            Fate::ResponseLost => {
-                let arrive = Happening::Arrive(node, life, call, credential, fate);
-                self.plan(self.elapsed + Duration::from_millis(5), arrive);
-            }
-        }
-    }
-
-    fn arrive(
-        &mut self,
-        node: usize,
-        life: u32,
-        call: Call,
-        credential: CredentialChoice,
-        fate: Fate,
-    ) {
-        if self.nodes[node].life != life {
-            return;
-        }
-        let (peer, token) = self.nodes[node].present(credential);
-        let request = call.to_request(token.as_deref());
-        let name = self.nodes[node].name.clone();
-        self.note(NoKeyInPayload.judge(&name, request.body()));
-        let answer = self.control_plane.answer(request, &peer, self.now());
-        if answer.is_none() {
-            self.note(Err(format!(
-                "a request of {name} was not answered at its first poll"
-            )));
-        }
-        let was_created = answer
-            .as_ref()
-            .is_some_and(|a| a.code == StatusCode::CREATED);
-        if was_created && matches!(call, Call::Create(_)) {
-            self.report.created += 1;
-            let verdict = self.bounded.created(&name, self.elapsed);
-            self.note(verdict);
-        }
-        self.plan_control(CONTROLLER_DELAY);
-        let at = self.now();
-        let (answer, delay) = match fate {
-            Fate::Delivered(delay) => (answer, delay / 2),
-            Fate::RequestLost | Fate::ResponseLost => {
-                self.report.responses_lost += 1;
-                self.trace(node, &format!("answer lost: {}", word(&call)));
-                (None, CALL_TIMEOUT)
-            }
-        };
-        self.plan(
-            self.elapsed + delay,
-            Happening::Hear(node, life, call, credential, answer, at),
-        );
-    }
-
-    fn hear(
-        &mut self,
-        node: usize,
-        life: u32,
-        call: Call,
-        credential: CredentialChoice,
-        answer: Option<Answer>,
-        at: Timestamp,
-    ) {
-        if self.nodes[node].life != life || !self.nodes[node].is_up() {
-            return;
-        }
-        let next = match &answer {
-            Some(answer) => call.understand(answer, at),
-            None => call.unanswered(),
-        };
-        match next {
-            Next::Tell(event) => {
-                let now = self.nodes[node].clock.now(self.elapsed);
-                self.nodes[node].tell(now, event);
-                self.settle(node);
-            }
-            Next::Then(call) => self.send(node, call, credential),
-            Next::LookAgain(pending) => {
-                let look = self.looks[node];
-                let again = Happening::Look(node, life, look, Call::Look(pending), credential);
-                self.plan(self.elapsed + LOOK_INTERVAL, again);
-            }
         }
     }
 
@@ -378,22 +428,40 @@ impl World {
         let at = self.elapsed + delay;
         if self.control_due.is_none_or(|due| due > at) {
             self.control_due = Some(at);
-            self.plan(at, Happening::Control);
+            self.plan(at, Due::Control);
         }
     }
 
     fn control(&mut self) {
-        let (now, elapsed) = (self.now(), self.elapsed);
-        let again = self.control_plane.work(now, elapsed);
-        self.control_plane.clean(now, elapsed);
-        if let Some(again) = again {
-            self.plan_control(again.saturating_sub(elapsed).max(CONTROLLER_DELAY));
+        let elapsed = self.elapsed;
+        if elapsed < self.controllers_down || elapsed < self.server_down {
+            return;
         }
+        let wall = self.control_now();
+        let uptime = Uptime::new(self.control_clock.now(elapsed).monotonic.since_origin());
+        let approved = match self.scenario.serving {
+            true => self.control_plane.approve_serving(wall),
+            false => 0,
+        };
+        let again = self.control_plane.work(ControlNow { uptime, wall });
+        for notice in self.control_plane.notices() {
+            let verdict = self.issued.judge(&notice, elapsed);
+            self.note(verdict);
+            let line = format!("{} controllers {notice:?}", self.now());
+            self.report.trace.push(line);
+        }
+        if approved > 0 {
+            self.plan_control(CONTROLLER_DELAY);
+        }
+        if let Some(again) = again {
+            self.plan_control(again.since(uptime).max(CONTROLLER_DELAY));
+        }
+        self.announce();
     }
 
     // === the world itself ===
 
-    /// True time, which is also the server's.
+    /// True time.
     fn now(&self) -> Timestamp {
         let elapsed = SignedDuration::try_from(self.elapsed).unwrap_or(SignedDuration::MAX);
         self.origin
@@ -401,10 +469,15 @@ impl World {
             .unwrap_or(Timestamp::MAX)
     }
 
-    fn plan(&mut self, at: Duration, happening: Happening) -> (Duration, u64) {
+    /// The wall clock of server and controllers, by which everything is judged.
+    fn control_now(&self) -> Timestamp {
+        self.control_clock.now(self.elapsed).wall
+    }
+
+    fn plan(&mut self, at: Duration, due: Due) -> (Duration, u64) {
         self.sequence += 1;
         let key = (at, self.sequence);
-        self.agenda.insert(key, happening);
+        self.agenda.insert(key, due);
         key
     }
 
@@ -415,34 +488,35 @@ impl World {
         }
     }
 
-    fn trace(&mut self, node: usize, what: &str) {
-        let line = format!("{} {} {what}", self.now(), self.nodes[node].name);
+    fn trace(&mut self, node: usize, slot: usize, what: &str) {
+        let line = format!("{} {} {what}", self.now(), self.nodes[node].name(slot));
         self.report.trace.push(line);
     }
 
     fn judge_convergence(&mut self) {
-        let now = self.now();
+        let now = self.control_now();
         for node in 0..self.nodes.len() {
-            let name = self.nodes[node].name.clone();
-            let held = self.nodes[node].current().cloned();
-            let verdict = match &held {
-                Some(held) => self.usable.judge(&name, Some(held), now),
-                None => Err(format!(
-                    "{name} has no credential although all faults have ended"
-                )),
-            };
-            self.note(verdict);
+            for slot in 0..self.nodes[node].slots() {
+                let name = self.nodes[node].name(slot).to_owned();
+                let held = self.nodes[node].current(slot).cloned();
+                let verdict = match &held {
+                    Some(held) => self.usable.judge(&name, Some(held), now),
+                    None => Err(format!(
+                        "{name} has no credential although all faults have ended"
+                    )),
+                };
+                self.note(verdict);
+            }
         }
         let secrets = self.control_plane.stored_text("certificatesigningrequests");
         self.note(NoKeyInPayload.judge("the server", secrets.as_bytes()));
     }
 }
 
-fn word(call: &Call) -> &'static str {
-    match call {
-        Call::Create(_) => "create",
-        Call::Inspect(_) => "get",
-        Call::Look(_) => "look",
-        Call::Confirm(_) => "confirm",
+fn user(name: &str, group: &str) -> User {
+    User {
+        name: name.to_owned(),
+        groups: vec![group.to_owned(), "system:authenticated".to_owned()],
+        ..User::default()
     }
 }

@@ -34,6 +34,7 @@ const EDGES: [(&str, &[&str]); 15] = [
     (
         "everleaf-sim",
         &[
+            "everleaf-agent",
             "everleaf-rotation",
             "everleaf-controllers",
             "everleaf-apiserver",

@@ -92,7 +92,8 @@ impl fmt::Display for Failure {
 impl std::error::Error for Failure {}
 
 impl Failure {
-    pub(super) fn unreachable(message: impl Into<String>) -> Self {
+    /// Nobody answered.
+    pub fn unreachable(message: impl Into<String>) -> Self {
         Self {
             class: FailureClass::Unreachable,
             message: message.into(),
@@ -133,7 +134,7 @@ impl Failure {
     }
 
     /// Reads the Status inside an ERROR event of a watch.
-    pub(super) fn from_watch_error(object: &Value) -> Self {
+    pub fn from_watch_error(object: &Value) -> Self {
         let Some(status) = Status::from_value(object) else {
             return Self::unreachable("the watch ended with an error that is no Status");
         };

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue, USER_AGENT};
-use http::{Method, Request, Response};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -57,6 +57,36 @@ pub struct Answer {
     pub object: Value,
     /// The server's clock, from the verified connection.
     pub server_time: Option<Timestamp>,
+}
+
+impl Answer {
+    /// What a complete answer of `server` says.
+    ///
+    /// # Errors
+    /// For every code but 2xx, and for a body that is not JSON.
+    pub fn read(
+        server: &impl std::fmt::Display,
+        code: StatusCode,
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> Result<Self, Failure> {
+        if !code.is_success() {
+            return Err(Failure::from_answer(code, headers, body));
+        }
+        let server_time = failure::server_time(headers);
+        match serde_json::from_slice(body) {
+            Ok(object) => Ok(Self {
+                object,
+                server_time,
+            }),
+            Err(_) => Err(Failure {
+                class: FailureClass::NotAnApi,
+                message: format!("{server}: the answer is not JSON"),
+                retry_after: None,
+                server_time,
+            }),
+        }
+    }
 }
 
 impl ApiClient {
@@ -159,21 +189,9 @@ impl ApiClient {
     ) -> Result<Answer, Failure> {
         let exchange = async {
             let response = self.open(access, method, path, body).await?;
-            let server_time = failure::server_time(response.headers());
-            if !response.status().is_success() {
-                return Err(failed(access, response).await);
-            }
-            let body = read(access, response.into_body()).await?;
-            let object = serde_json::from_slice(&body).map_err(|_| Failure {
-                class: FailureClass::NotAnApi,
-                message: format!("{}: the answer is not JSON", access.cluster.server),
-                retry_after: None,
-                server_time,
-            })?;
-            Ok(Answer {
-                object,
-                server_time,
-            })
+            let (head, body) = response.into_parts();
+            let body = read(access, body).await?;
+            Answer::read(&access.cluster.server, head.status, &head.headers, &body)
         };
         within_answer_max(access, exchange).await
     }

@@ -1,15 +1,23 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use everleaf_api::csr;
+use everleaf_api::meta;
+use everleaf_api::watch::EventType;
 use everleaf_pki::{KeyAlgorithm, PrivateKey, SignerName, Subject, Template, Usage};
-use everleaf_rotation::{Order, RequestName};
+use everleaf_rotation::{Order, RefusalClass, RequestName, RequestUid};
 use http::{Response, StatusCode};
 use http_body_util::{BodyExt, Full};
+use serde_json::{Value, json};
 
 use super::*;
 use crate::client::access::Presentable;
+use crate::client::{Answer, Failure, FailureClass};
 use crate::clock::SystemClock;
 use crate::testing::{self, Answerer, Body, Ca, Server, failure, hours, now};
+
+mod decisions;
 
 /// Real pauses, but short ones; a limit that only a lost wait reaches.
 const HASTE: Patience = Patience {
@@ -66,149 +74,6 @@ fn word(outcome: Option<&AwaitOutcome>) -> &'static str {
         Some(AwaitOutcome::TimedOut) => "timed out",
         Some(AwaitOutcome::Unreadable { .. }) => "unreadable",
         Some(_) => "unknown",
-    }
-}
-
-/// The verdicts of client-go's `WaitForCertificate`.
-#[test]
-fn an_object_says_one_thing() {
-    let ca = Ca::new("ca");
-    let pem = ca.node("n1", 1).chain().to_pem();
-    let (approved, denied, failed) = (csr::APPROVED, csr::DENIED, csr::FAILED);
-    let cases: &[(&str, &[&str], &str, &str)] = &[
-        ("u", &[], "", "wait"),
-        ("u", &[approved], "", "wait"),
-        ("u", &[approved], &pem, "issued"),
-        ("u", &[], &pem, "wait"),
-        ("u", &["Other"], &pem, "wait"),
-        ("u", &[approved], "no certificate", "unreadable"),
-        ("u", &[denied], "", "denied"),
-        ("u", &[approved, failed], "", "failed"),
-        ("u", &[approved, denied], &pem, "denied"),
-        ("other", &[approved], &pem, "gone"),
-    ];
-    for (uid, conditions, pem, expected) in cases {
-        let pending = pending(Some("u"));
-        let object = object(&pending, uid, conditions, pem);
-        let outcome = verdict(&object, &pending, None);
-        assert_eq!(word(outcome.as_ref()), *expected, "{uid} {conditions:?}");
-    }
-    let pending = pending(None);
-    let object = object(&pending, "any", &[approved], &pem);
-    assert_eq!(word(verdict(&object, &pending, None).as_ref()), "issued");
-}
-
-#[test]
-fn nonsense_objects_are_waited_on() {
-    let pending = pending(None);
-    for nonsense in [
-        json!(null),
-        json!([]),
-        json!({"status": 5}),
-        json!({"metadata": "x"}),
-    ] {
-        assert_eq!(word(verdict(&nonsense, &pending, None).as_ref()), "wait");
-    }
-}
-
-/// Upstream cases 69 to 72 and the rest of `ensureCompatible`: facts only, no judgement.
-#[test]
-fn the_facts_about_an_existing_request() {
-    let ca = Ca::new("ca");
-    let ours = pending(None);
-    let facts_of = |object: Value| {
-        let answer = Answer {
-            object,
-            server_time: None,
-        };
-        facts(&answer, &ours)
-    };
-    let same = facts_of(object(&ours, "u", &[], ""));
-    assert!(same.has_same_key && same.has_same_subject && same.has_same_signer);
-    assert!(!same.is_refused);
-    assert_eq!((same.uid.as_str(), same.certificate_not_after), ("u", None));
-
-    let theirs = facts_of(object(&pending(None), "u", &[csr::DENIED], ""));
-    assert!(!theirs.has_same_key && theirs.has_same_subject && theirs.is_refused);
-
-    let mut other_signer = object(&ours, "u", &[], "");
-    other_signer["spec"]["signerName"] = json!("example.com/other");
-    assert!(!facts_of(other_signer).has_same_signer);
-    let mut no_signer = object(&ours, "u", &[], "");
-    no_signer["spec"]["signerName"] = json!("");
-    assert!(facts_of(no_signer).has_same_signer);
-
-    let credential = ca.node("n1", 1);
-    let pem = credential.chain().to_pem();
-    let issued = facts_of(object(&ours, "u", &[csr::APPROVED], &pem));
-    assert_eq!(
-        issued.certificate_not_after,
-        Some(credential.leaf().not_after())
-    );
-
-    let nonsense = facts_of(json!({}));
-    assert!(!nonsense.has_same_key && !nonsense.has_same_subject);
-}
-
-#[test]
-fn failures_become_the_classes_that_rotation_acts_on() {
-    let of = |class, message: &str, retry_after: Option<u64>| {
-        let failure = Failure {
-            class,
-            message: message.to_owned(),
-            retry_after: retry_after.map(Duration::from_secs),
-            server_time: None,
-        };
-        refusal("create", RESOURCE, failure).class
-    };
-    let limited = |seconds: Option<u64>| RefusalClass::RateLimited {
-        retry_after: seconds.map(Duration::from_secs),
-    };
-    let forbidden = RefusalClass::Forbidden {
-        verb: "create",
-        resource: "certificatesigningrequests",
-    };
-    for (class, message, retry_after, expected) in [
-        (
-            FailureClass::Unauthorized,
-            "",
-            None,
-            RefusalClass::Unauthorized,
-        ),
-        (FailureClass::Forbidden, "", None, forbidden),
-        (FailureClass::NotFound, "", None, RefusalClass::NotServed),
-        (FailureClass::TooManyRequests, "", Some(7), limited(Some(7))),
-        (FailureClass::TooManyRequests, "", None, limited(None)),
-        (FailureClass::ServerError, "", Some(7), limited(Some(7))),
-        (FailureClass::ServerError, "", None, RefusalClass::Other),
-        (FailureClass::Conflict, "", None, RefusalClass::Other),
-        (FailureClass::Invalid, "x", None, RefusalClass::Invalid),
-        (FailureClass::Rejected, "x", None, RefusalClass::Invalid),
-        (
-            FailureClass::Invalid,
-            "spec.usages: Unsupported value",
-            None,
-            RefusalClass::UsagesRejected,
-        ),
-        (FailureClass::NotAnApi, "", None, RefusalClass::Unexpected),
-        (
-            FailureClass::Unreachable,
-            "",
-            None,
-            RefusalClass::Unreachable,
-        ),
-        (
-            FailureClass::ServerCertificateDates,
-            "",
-            None,
-            RefusalClass::Unreachable,
-        ),
-    ] {
-        assert_eq!(
-            of(class, message, retry_after),
-            expected,
-            "{class:?} {message}"
-        );
     }
 }
 
@@ -381,27 +246,6 @@ async fn a_refused_list_is_tried_for_minutes() {
     assert_eq!(stage.count("fieldSelector"), 21);
 }
 
-#[test]
-fn pauses_double_up_to_a_limit_and_the_server_may_ask_for_more() {
-    let mut failure = Failure {
-        class: FailureClass::ServerError,
-        message: String::new(),
-        retry_after: None,
-        server_time: None,
-    };
-    let mut pause = Patience::USUAL.pause_min;
-    let mut pauses = Vec::new();
-    for _ in 0..7 {
-        pause = Patience::USUAL.after(&failure, pause);
-        pauses.push(pause.as_secs());
-    }
-    assert_eq!(pauses, [2, 4, 8, 16, 30, 30, 30]);
-    for (asked, expected) in [(0, 1), (17, 17), (9000, 30)] {
-        failure.retry_after = Some(Duration::from_secs(asked));
-        assert_eq!(Patience::USUAL.after(&failure, pause).as_secs(), expected);
-    }
-}
-
 #[tokio::test]
 async fn a_401_ends_the_wait_and_silence_too() {
     let (pending, undecided, _) = story();
@@ -450,6 +294,53 @@ async fn a_wait_follows_the_client_certificate() {
     let last = stage.server.requests().pop().unwrap();
     let serial = last.leaf.map(|leaf| leaf.serial().clone());
     assert_eq!(serial.as_ref(), Some(second.leaf().serial()));
+}
+
+/// The answers of `script` to a dialogue that somebody else carries, without a network.
+async fn carried<D: Dialogue>(mut dialogue: D, script: &Script) -> D::Outcome {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    loop {
+        let kind = match dialogue.call().method {
+            Method::GET => "list",
+            _ => "create",
+        };
+        let count = counts.entry(kind).or_default();
+        let (head, body) = script(kind, *count).into_parts();
+        *count += 1;
+        let body = body.collect().await.unwrap().to_bytes();
+        let answer = Answer::read(&"server", head.status, &head.headers, &body);
+        if let Some(outcome) = dialogue.answer(answer) {
+            return outcome;
+        }
+    }
+}
+
+/// A certificate ends with the first of its chain, whoever carried the call.
+#[tokio::test]
+async fn an_existing_request_is_found_and_ends_with_its_chain() {
+    let ca = Ca::new("ca");
+    let (long, short) = (ca.node("n1", 30), ca.node("n1", 1));
+    let pem = long.chain().to_pem() + &short.chain().to_pem();
+    let ours = pending(None);
+    let found = object(&ours, "u", &[csr::APPROVED], &pem);
+    let script = move || -> Script {
+        let found = found.clone();
+        Box::new(move |kind, _| match kind {
+            "create" => failure(409, "AlreadyExists", "it is there"),
+            _ => testing::json(StatusCode::OK, &found),
+        })
+    };
+    let stage = Stage::new(script()).await;
+    for outcome in [
+        submit(&stage.client, &stage.access, &ours).await,
+        carried(Submit::new(ours.clone()), &script()).await,
+    ] {
+        let SubmitOutcome::AlreadyExists(existing) = outcome else {
+            panic!("{outcome:?}");
+        };
+        let ends = existing.certificate_not_after;
+        assert_eq!(ends, Some(short.leaf().not_after()));
+    }
 }
 
 fn review(name: &'static str) -> impl Fn() -> Response<Body> {
@@ -506,18 +397,27 @@ async fn only_an_answer_to_us_confirms() {
         ),
     ];
     for (what, to_review, to_list, expected) in cases {
-        let stage = Stage::new(Box::new(move |kind, _| match kind {
-            "create" => to_review(),
-            _ => to_list(),
-        }))
-        .await;
-        let outcome = confirm(&stage.client, &stage.access).await;
-        let class = match outcome {
-            ConfirmOutcome::Confirmed { .. } => None,
-            ConfirmOutcome::Refused(refusal) => Some(refusal.class),
-            _ => unreachable!(),
+        let answers = Arc::new((to_review, to_list));
+        let script = move || -> Script {
+            let answers = Arc::clone(&answers);
+            Box::new(move |kind, _| match kind {
+                "create" => answers.0(),
+                _ => answers.1(),
+            })
         };
-        assert_eq!(class, expected, "{what}");
+        let stage = Stage::new(script()).await;
+        let presented = Some("system:node:n1".to_owned());
+        for outcome in [
+            confirm(&stage.client, &stage.access).await,
+            carried(Confirm::new(presented), &script()).await,
+        ] {
+            let class = match outcome {
+                ConfirmOutcome::Confirmed { .. } => None,
+                ConfirmOutcome::Refused(refusal) => Some(refusal.class),
+                _ => unreachable!(),
+            };
+            assert_eq!(class, expected, "{what}");
+        }
     }
 }
 

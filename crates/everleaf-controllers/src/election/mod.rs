@@ -31,8 +31,7 @@ pub mod lease;
 #[cfg(test)]
 mod tests;
 
-use crate::uptime::Uptime;
-use jiff::Timestamp;
+use crate::uptime::{Now, Uptime};
 use lease::{LockName, Record};
 use serde_json::Value;
 use std::collections::VecDeque;
@@ -60,15 +59,6 @@ pub struct ElectionConfig {
     pub retry_period: Duration,
     /// Spreads the attempts of several processes: different for every process.
     pub seed: u64,
-}
-
-/// Both clocks, read once per turn. Wall time is only written into leases.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Now {
-    /// Monotonic: everything is decided by it.
-    pub uptime: Uptime,
-    /// For `acquireTime` and `renewTime`.
-    pub wall: Timestamp,
 }
 
 /// A call to make.

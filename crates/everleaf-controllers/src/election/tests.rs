@@ -3,6 +3,7 @@
 mod exclusion;
 
 use super::*;
+use jiff::Timestamp;
 use serde_json::json;
 
 const RETRY: u64 = 2_000;

@@ -8,7 +8,7 @@ use everleaf_controllers::{
 use everleaf_pki::{Issuer, KeyAlgorithm, PrivateKey};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -28,6 +28,15 @@ impl Process {
     }
 
     fn start_with(server: &Server, number: u8, change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_as(server, number, &ElectionOptions::default(), change)
+    }
+
+    fn start_as(
+        server: &Server,
+        number: u8,
+        options: &ElectionOptions,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
         let hours = SignedDuration::from_hours;
         let (from, to) = (start_of_time() - hours(1), start_of_time() + hours(24_000));
@@ -38,9 +47,7 @@ impl Process {
             Arc::new(move || start_of_time() + SignedDuration::try_from(begun.elapsed()).unwrap());
         change(&mut config);
         let telemetry = Arc::clone(&config.telemetry);
-        let election: ElectionConfig = ElectionOptions::default()
-            .enter("host", [number; 16])
-            .unwrap();
+        let election: ElectionConfig = options.enter("host", [number; 16]).unwrap();
         let identity = election.identity.clone();
         let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(run_elected(server.client(), config, election, async {
@@ -183,6 +190,64 @@ async fn a_lost_lease_stops_every_write_and_ends_the_process() {
     assert_eq!(work(&server), [""; 0]);
     assert_eq!(holder(&server), "kcm");
     assert!(process.telemetry.ready().is_err());
+}
+
+/// A worker is in the middle of a signature, on another thread, while the lease is lost: the process
+/// waits for it, and what it signed is not written.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_under_way_writes_nothing_after_the_loss() {
+    let server = Server::default();
+    server.allow("selfnodeclient");
+    server.put(node_request("csr-1", "n1"));
+    let (signing, is_signing) = std::sync::mpsc::channel();
+    let (go_on, may_go_on) = std::sync::mpsc::channel();
+    let may_go_on = Mutex::new(may_go_on);
+    let options = ElectionOptions {
+        retry_period: Duration::from_millis(100),
+        ..ElectionOptions::default()
+    };
+    let process = Process::start_as(&server, 1, &options, |config| {
+        config.serials = Arc::new(move || {
+            signing.send(()).unwrap();
+            may_go_on.lock().unwrap().recv().unwrap();
+            Ok([7; 16])
+        });
+    });
+    let until_signing = move || is_signing.recv().unwrap();
+    tokio::task::spawn_blocking(until_signing).await.unwrap();
+    server.state().store_lease(held_by("kcm"));
+    let lost = || {
+        let missing = process.telemetry.ready().unwrap_err();
+        missing.iter().any(|one| one == "leader election: lost")
+    };
+    // Without a limit: the suite's own ends a process that never hears of its loss.
+    while process.telemetry.ready().is_ok() || !lost() {
+        pass(0.01).await;
+    }
+    pass(0.05).await;
+    assert!(!process.running.is_finished(), "a task is still under way");
+    go_on.send(()).unwrap();
+    let error = process.running.await.unwrap().unwrap_err().to_string();
+    assert!(error.contains("kcm holds the lease now"), "{error}");
+    assert_eq!(work(&server), [REVIEW.to_owned(), approval("csr-1")]);
+}
+
+/// An Event that waits for its answer is not sent again, nor at all, once the lease is lost.
+#[tokio::test(start_paused = true)]
+async fn an_event_under_way_ends_with_the_leadership() {
+    let server = Server::default();
+    server.delay("/events", Duration::from_secs(1));
+    let options = ElectionOptions {
+        retry_period: Duration::from_millis(100),
+        ..ElectionOptions::default()
+    };
+    let process = Process::start_as(&server, 1, &options, |_| {});
+    pass(0.5).await;
+    server.state().store_lease(held_by("kcm"));
+    let error = process.running.await.unwrap().unwrap_err().to_string();
+    assert!(error.contains("kcm holds the lease now"), "{error}");
+    pass(10.0).await;
+    assert_eq!(server.state().messages, [""; 0]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -17,6 +17,7 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 pub(crate) const CSRS: &str = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
@@ -51,6 +52,8 @@ pub(crate) struct State {
     /// The transport fails.
     pub(crate) is_away: bool,
     faults: Vec<Fault>,
+    /// Calls whose `METHOD path` contains this take so long to arrive.
+    delay: Option<(&'static str, Duration)>,
     events: Vec<(u64, Value)>,
     watches: Vec<mpsc::UnboundedSender<Bytes>>,
     version: u64,
@@ -124,6 +127,20 @@ impl Server {
         }));
     }
 
+    /// Calls whose `METHOD path` contains `text` take so long to arrive.
+    pub(crate) fn delay(&self, text: &'static str, by: Duration) {
+        self.state().delay = Some((text, by));
+    }
+
+    /// Restores an earlier state of everything: resource versions go back.
+    pub(crate) fn restore(&self, objects: BTreeMap<String, Value>, version: u64) {
+        let mut state = self.state();
+        state.objects = objects;
+        state.version = version;
+        state.events.clear();
+        state.watches.clear();
+    }
+
     /// Calls that were made, without lists, watches and discovery.
     pub(crate) fn work(&self) -> Vec<String> {
         let is_work =
@@ -166,8 +183,13 @@ impl Server {
             .path_and_query()
             .map(ToString::to_string)
             .unwrap_or_default();
+        let call = format!("{} {path}", head.method);
+        let delay = self.state().delay.filter(|(text, _)| call.contains(text));
+        if let Some((_, by)) = delay {
+            tokio::time::sleep(by).await;
+        }
         let mut state = self.state();
-        state.calls.push(format!("{} {path}", head.method));
+        state.calls.push(call);
         if state.is_away {
             return Err(std::io::ErrorKind::ConnectionRefused.into());
         }
@@ -315,6 +337,11 @@ impl State {
 
     fn watch(&mut self, from: &str) -> Response<Stream> {
         let from: u64 = from.parse().unwrap();
+        if from > self.version {
+            let current = self.version;
+            let message = format!("Too large resource version: {from}, current: {current}");
+            return failure(504, &message);
+        }
         let oldest = self.version - self.events.len() as u64;
         if from < oldest {
             return failure(410, "too old resource version");

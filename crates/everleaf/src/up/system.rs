@@ -167,10 +167,10 @@ impl System {
         let mut config = ControllersConfig::in_process(Arc::clone(&authority.issuer));
         config.signing_duration = signing_duration;
         config.clock = wall_clock(&self.clock);
-        let door = self
-            .server
-            .in_process(certificate_controller(), wall_clock(&self.clock));
-        let client = kube::Client::new(door, "default");
+        // The service account that Kubernetes gives them.
+        let whom = User::service_account("kube-system", "certificate-controller");
+        let service = self.server.in_process(whom, wall_clock(&self.clock));
+        let client = kube::Client::new(service, "default");
         self.start_part("controllers", |shutdown| async move {
             everleaf_controllers::run(client, config, shutdown.asked()).await?;
             Ok(())
@@ -277,20 +277,6 @@ fn open_server(dir: &DataDir, authority: &Authority, addresses: &Addresses) -> R
 pub(crate) fn wall_clock(clock: &Arc<dyn Clock>) -> ServerClock {
     let clock = Arc::clone(clock);
     Arc::new(move || clock.wall())
-}
-
-/// Whom the controllers act as: the service account that Kubernetes gives them.
-fn certificate_controller() -> User {
-    let groups = [
-        "system:serviceaccounts",
-        "system:serviceaccounts:kube-system",
-        "system:authenticated",
-    ];
-    User {
-        name: "system:serviceaccount:kube-system:certificate-controller".into(),
-        groups: groups.map(str::to_owned).to_vec(),
-        ..User::default()
-    }
 }
 
 /// Watches over the certificates that we issued to ourselves, however long the process runs and wherever its clock is set.

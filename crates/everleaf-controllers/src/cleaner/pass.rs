@@ -1,0 +1,117 @@
+//! One pass of the cleaner over all requests, at a bounded rate. A machine without I/O.
+
+use super::{Action, Ages, DELETES_PER_SECOND, decide};
+use crate::bucket::{Rate, TokenBucket};
+use crate::call::{Answer, CSRS, Call, segment};
+use crate::notice::Notice;
+use crate::record::{Certificate, Record};
+use crate::uptime::Uptime;
+use http::Method;
+use jiff::Timestamp;
+use serde_json::json;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What to do next.
+#[derive(Debug)]
+pub enum Step {
+    /// Make this call and hand in its answer.
+    Call(Call),
+    /// The pass is over.
+    Done,
+    /// Tell people.
+    Tell(Box<Notice>),
+    /// Wait this long.
+    Wait(Duration),
+}
+
+/// See the module documentation.
+#[derive(Debug)]
+pub struct Pass {
+    ages: Ages,
+    bucket: TokenBucket,
+    /// The API server's time when the pass began.
+    now: Timestamp,
+    records: VecDeque<Arc<Record>>,
+    steps: VecDeque<Step>,
+    /// Name of the request that is being deleted.
+    deleting: String,
+}
+
+impl Pass {
+    /// A pass over `records`; `now` is the API server's time.
+    pub fn new(records: Vec<Arc<Record>>, ages: Ages, now: Timestamp) -> Self {
+        let bucket = TokenBucket::new(Rate {
+            per_second: f64::from(DELETES_PER_SECOND),
+            burst: DELETES_PER_SECOND,
+        });
+        Self {
+            ages,
+            bucket,
+            now,
+            records: records.into(),
+            steps: VecDeque::new(),
+            deleting: String::new(),
+        }
+    }
+
+    /// What to do next.
+    pub fn step(&mut self, now: Uptime) -> Step {
+        loop {
+            if let Some(step) = self.steps.pop_front() {
+                return step;
+            }
+            let Some(record) = self.records.pop_front() else {
+                return Step::Done;
+            };
+            self.judge(&record, now);
+        }
+    }
+
+    fn judge(&mut self, record: &Arc<Record>, now: Uptime) {
+        let cause = match decide(record, self.now, &self.ages) {
+            Action::Delete(cause) => cause,
+            Action::Keep => return,
+            Action::Unreadable => {
+                if let Certificate::Unreadable(error) = &record.certificate {
+                    let (csr, error) = (record.name.clone(), error.clone());
+                    self.tell(Notice::CleaningUnreadable { csr, error });
+                }
+                return;
+            }
+        };
+        let wait = self.bucket.reserve(now);
+        if !wait.is_zero() {
+            self.steps.push_back(Step::Wait(wait));
+        }
+        let record = Arc::clone(record);
+        self.deleting.clone_from(&record.name);
+        // Only if it is still the one that was judged.
+        let options = json!({
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "preconditions": { "uid": record.uid, "resourceVersion": record.resource_version },
+        });
+        let path = format!("{CSRS}/{}", segment(&record.name));
+        self.tell(Notice::Cleaning { record, cause });
+        let call = Call::new(Method::DELETE, path, Some(options));
+        self.steps.push_back(Step::Call(call));
+    }
+
+    /// Takes in the answer to a deletion.
+    pub fn answer(&mut self, answer: &Answer) {
+        match answer {
+            Err(error) if !matches!(error.code(), 404 | 409) => {
+                let (csr, error) = (self.deleting.clone(), error.to_string());
+                self.tell(Notice::CleaningFailed { csr, error });
+            }
+            // Done; or it changed or is gone, which the watch will say.
+            _ => {}
+        }
+    }
+
+    fn tell(&mut self, notice: Notice) {
+        self.steps.push_back(Step::Tell(Box::new(notice)));
+    }
+}

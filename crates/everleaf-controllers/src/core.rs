@@ -1,0 +1,216 @@
+//! What all loops decide from: the index, the queues, the loop breaker, the issuers. No I/O.
+//!
+//! The shell ([`crate::run`]) and a simulator drive the same one: they bring in what the follower
+//! saw, hand out work, and carry the calls of the attempts. Every lock here is held for a lookup or
+//! an insertion.
+
+use crate::approver::Policy;
+use crate::attempt::{Attempt, Task};
+use crate::breaker::{Breaker, Subject, Validity};
+use crate::builtin::BuiltinSigner;
+use crate::config::{Config, Loop, SerialSource};
+use crate::follower::Delta;
+use crate::index::{Change, Index, OpenRequest, Stage};
+use crate::issuers::Issuers;
+use crate::queue::{Next, Outcome, Queue};
+use crate::record::Record;
+use crate::signer::{self, Issuance};
+use crate::uptime::{Now, Uptime};
+use everleaf_pki::{ApprovedRequest, Issuer};
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// See the module documentation.
+pub struct Core {
+    breaker: Mutex<Breaker>,
+    index: Mutex<Index>,
+    issuers: Issuers,
+    policy: Policy,
+    /// The queues of the loops that run.
+    queues: BTreeMap<Task, Mutex<Queue<String>>>,
+    serials: SerialSource,
+    signing_duration: Duration,
+    /// The CA ends for which "certificates end with their CA" was said.
+    told_truncated: Mutex<BTreeMap<BuiltinSigner, Timestamp>>,
+}
+
+impl Core {
+    /// For the loops of `config`; every issuer gets a signer's loop.
+    pub fn new(config: &Config, issuers: Issuers) -> Self {
+        let approving = config
+            .loops
+            .contains(&Loop::Approver)
+            .then_some(Task::Approve);
+        let is_signing = config.loops.contains(&Loop::Signer);
+        let signing = issuers.by_signer().keys().filter(|_| is_signing);
+        let tasks = signing.map(|signer| Task::Sign(*signer)).chain(approving);
+        Self {
+            breaker: Mutex::new(Breaker::new(config.early_renewals)),
+            index: Mutex::default(),
+            queues: tasks.map(|task| (task, Mutex::default())).collect(),
+            issuers,
+            policy: Policy::default(),
+            serials: Arc::clone(&config.serials),
+            signing_duration: config.signing_duration,
+            told_truncated: Mutex::default(),
+        }
+    }
+
+    /// The loops that run.
+    pub fn tasks(&self) -> impl Iterator<Item = Task> {
+        self.queues.keys().copied()
+    }
+
+    /// The issuers of the signers that run.
+    pub fn issuers(&self) -> &Issuers {
+        &self.issuers
+    }
+
+    /// Takes in what the follower saw. `Some`: the loop that has a new key now.
+    pub fn take(&self, delta: Delta, now: Now) -> Option<Task> {
+        match delta {
+            Delta::ListBegins => lock(&self.index).begin_list(),
+            Delta::ListEnds => lock(&self.index).end_list(),
+            Delta::Deleted(name) => lock(&self.index).delete(&name),
+            Delta::Put(object) => {
+                let change = lock(&self.index).apply(object)?;
+                return self.route(change, now);
+            }
+        }
+        None
+    }
+
+    fn route(&self, change: Change, now: Now) -> Option<Task> {
+        let task = match change.stage {
+            Stage::Undecided => Task::Approve,
+            Stage::Approved(Some(signer)) => Task::Sign(signer),
+            Stage::Approved(None) => return None,
+            Stage::Closed => {
+                self.note_issued(change.closed.as_deref(), now);
+                return None;
+            }
+        };
+        let mut queue = lock(self.queues.get(&task)?);
+        queue.add(change.name, now.uptime).then_some(task)
+    }
+
+    /// Lets the loop breaker know what was issued, whoever signed it.
+    fn note_issued(&self, closed: Option<&Record>, now: Now) {
+        let Some((record, leaf)) = closed.and_then(|record| Some((record, record.leaf()?))) else {
+            return;
+        };
+        let subject = Subject {
+            signer: record.signer_name.clone(),
+            common_name: leaf.common_name.clone(),
+            requestor: record.username.clone(),
+        };
+        let validity = Validity {
+            not_before: leaf.not_before,
+            not_after: leaf.not_after,
+        };
+        lock(&self.breaker).issued(subject, validity, now.wall);
+    }
+
+    /// What a loop's worker gets, and the depth of its queue after that.
+    pub fn next(&self, task: Task, now: Uptime) -> (Next<String>, usize) {
+        match self.queues.get(&task).map(lock) {
+            Some(mut queue) => (queue.next(now), queue.depth()),
+            None => (Next::Idle, 0),
+        }
+    }
+
+    /// Begins to work on a key that [`Core::next`] handed out; it became ready at `ready_at`.
+    pub fn begin(&self, task: Task, name: &str, ready_at: Uptime) -> Attempt {
+        let request = lock(&self.index).open(name);
+        Attempt::new(task, name.to_owned(), request, ready_at)
+    }
+
+    /// Gives a key back; the delay until its next attempt, if there is one.
+    pub fn done(&self, task: Task, name: &String, end: Outcome, now: Uptime) -> Option<Duration> {
+        lock(self.queues.get(&task)?).done(name, end, now)
+    }
+
+    /// Depth of each loop's queue, and the age of its oldest key.
+    pub(crate) fn queues(&self, now: Uptime) -> impl Iterator<Item = (Task, usize, Duration)> {
+        self.queues.iter().map(move |(task, queue)| {
+            let queue = lock(queue);
+            (*task, queue.depth(), queue.oldest(now))
+        })
+    }
+
+    /// All requests, as records.
+    pub fn records(&self) -> Vec<Arc<Record>> {
+        let entries: Vec<_> = lock(&self.index).entries().cloned().collect();
+        entries.into_iter().map(|entry| entry.record()).collect()
+    }
+
+    /// Requests that are not closed, by signer as metrics name it.
+    pub(crate) fn open_counts(&self) -> BTreeMap<&'static str, usize> {
+        lock(&self.index).open_counts()
+    }
+
+    /// What is approved without a human.
+    pub(crate) fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Longest validity that is granted.
+    pub(crate) fn signing_duration(&self) -> Duration {
+        self.signing_duration
+    }
+
+    /// How long the approval of this request has to wait, by the loop breaker.
+    pub(crate) fn hold(&self, request: &OpenRequest, now: Now) -> Option<Duration> {
+        lock(&self.breaker).hold(&subject(request)?, now.wall)
+    }
+
+    /// A request that would be approved is held: the wait counts from now on.
+    pub(crate) fn begin_hold(&self, request: &OpenRequest, delay: Duration, now: Now) {
+        if let Some(subject) = subject(request) {
+            lock(&self.breaker).begin(&subject, delay, now.wall);
+        }
+    }
+
+    /// The CA of a signer that runs.
+    pub(crate) fn issuer(&self, signer: BuiltinSigner) -> Option<Arc<Issuer>> {
+        let issuer = self.issuers.by_signer().get(&signer)?;
+        Some(issuer.current())
+    }
+
+    /// Has the CA of `signer` sign.
+    pub(crate) fn issue(
+        &self,
+        signer: BuiltinSigner,
+        approved: &ApprovedRequest,
+        now: Now,
+    ) -> Issuance {
+        let Some(issuer) = self.issuer(signer) else {
+            return Issuance::Unavailable(format!("{signer} has no CA"));
+        };
+        match (self.serials)() {
+            Err(error) => Issuance::Unavailable(error),
+            Ok(serial) => signer::issue(&issuer, approved, self.signing_duration, serial, now.wall),
+        }
+    }
+
+    /// Whether it has to be said that certificates of this CA are shorter than configured: once per CA.
+    pub(crate) fn is_first_truncated(&self, signer: BuiltinSigner, not_after: Timestamp) -> bool {
+        lock(&self.told_truncated).insert(signer, not_after) != Some(not_after)
+    }
+}
+
+fn subject(request: &OpenRequest) -> Option<Subject> {
+    let csr = request.csr();
+    Some(Subject {
+        signer: csr.signer_name().to_owned(),
+        common_name: request.request().ok()?.subject().common_name.clone(),
+        requestor: csr.username().to_owned(),
+    })
+}
+
+/// No code panics while it holds one of these locks; if one did, the data is still whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

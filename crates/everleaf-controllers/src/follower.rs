@@ -1,0 +1,410 @@
+//! Following a resource: discovery, list, watch, and again after whatever interrupts it. A machine
+//! without I/O.
+//!
+//! It owns what is asked when, and what each interruption means. A watch that ends is resumed where
+//! it stopped; when the server refuses to go on from there (it has forgotten that place, or does not know it
+//! yet, since it was restored from a backup) everything is listed again, as client-go's reflector does
+//! (`tools/cache/reflector.go`); when it is away the follower comes back with growing pauses, and
+//! says so once per change. It never gives up and never skips: an API that is missing today may be
+//! there tomorrow. Objects are handed on page by page.
+//!
+//! ```text
+//!  Discovering ─▶ Listing ─▶ Opening ─▶ Reading
+//!                    ▲          │ ▲────────┘ ended
+//!                    └──────────┴─ refused
+//! ```
+
+use crate::call::{Answer, Call, CallError, Expect, RIGHTS_HINT, parse, segment};
+use crate::notice::Notice;
+use crate::uptime::Uptime;
+use bytes::Bytes;
+use everleaf_api::Status;
+use everleaf_api::meta;
+use everleaf_api::watch::{EventType, JsonEvents, WatchEvent};
+use http::Method;
+use serde_json::Value;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// Items per page of a list, as kubectl asks.
+const PAGE_ITEMS: usize = 500;
+/// Largest page in bytes; a larger one is asked for again in smaller pieces.
+const PAGE_BYTES_MAX: usize = 64 << 20;
+/// Pages of one list at most.
+const PAGES_MAX: usize = 100_000;
+/// How long the server should keep a watch open.
+const WATCH_SECONDS: u64 = 300;
+/// Silence after which a watch is taken for dead, whatever the connection says.
+const WATCH_SILENCE_MAX: Duration = Duration::from_secs(WATCH_SECONDS + 30);
+/// Pauses between attempts that fail.
+const PAUSE_MIN: Duration = Duration::from_millis(250);
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// A watch that ends sooner than this, without an event, counts as a failure.
+const WATCH_LIFE_MIN: Duration = Duration::from_secs(1);
+
+/// A resource that can be followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resource {
+    /// Path of its group and version.
+    pub api: &'static str,
+    /// Its plural name.
+    pub plural: &'static str,
+    /// The first release of Kubernetes that has it in this version.
+    pub since: &'static str,
+}
+
+impl Resource {
+    /// Certificate signing requests.
+    pub const SIGNING_REQUESTS: Self = Self {
+        api: "/apis/certificates.k8s.io/v1",
+        plural: "certificatesigningrequests",
+        since: "1.19",
+    };
+}
+
+/// What was seen.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Delta {
+    /// This object is gone.
+    Deleted(String),
+    /// From here to [`Delta::ListEnds`] everything there is will be seen once; what is not was deleted.
+    ListBegins,
+    /// The list is complete.
+    ListEnds,
+    /// This object is new, or has changed, or is listed.
+    Put(Value),
+}
+
+/// What to do next.
+#[derive(Debug)]
+pub enum Step {
+    /// Make this call and hand in its answer. [`Expect::Stream`]: keep the stream open for [`Step::Read`].
+    Call(Call),
+    /// Note whether something is missing for the loops to work.
+    Missing(Option<String>),
+    /// Wait at most this long for the next bytes of the stream, and hand them in.
+    Read(Duration),
+    /// The first list is complete.
+    Synced,
+    /// Take this in.
+    Take(Delta),
+    /// Tell people.
+    Tell(Box<Notice>),
+    /// Wait this long.
+    Wait(Duration),
+}
+
+#[derive(Debug)]
+enum Phase {
+    Discovering,
+    Listing { token: String, pages: usize },
+    Opening,
+    Reading { begun: Uptime, seen: bool },
+}
+
+/// See the module documentation.
+#[derive(Debug)]
+pub struct Follower {
+    resource: Resource,
+    phase: Phase,
+    events: JsonEvents,
+    /// Whether somebody was told that something is missing; at first they know by themselves.
+    is_missing: bool,
+    is_synced: bool,
+    /// Items of the list so far.
+    listed: usize,
+    page_items: usize,
+    pause: Duration,
+    steps: VecDeque<Step>,
+    /// What failed and how, as it was told.
+    told: Option<(&'static str, String)>,
+    /// Where the watch goes on.
+    version: String,
+}
+
+impl Follower {
+    /// Follows `resource` from its discovery on.
+    pub fn new(resource: Resource) -> Self {
+        Self {
+            resource,
+            phase: Phase::Discovering,
+            events: JsonEvents::default(),
+            is_missing: true,
+            is_synced: false,
+            listed: 0,
+            page_items: PAGE_ITEMS,
+            pause: Duration::ZERO,
+            steps: VecDeque::new(),
+            told: None,
+            version: String::new(),
+        }
+    }
+
+    /// What to do next. After a [`Step::Call`] its answer has to be handed in before; after a
+    /// [`Step::Read`] the bytes, if there are any.
+    pub fn step(&mut self) -> Step {
+        if let Some(step) = self.steps.pop_front() {
+            return step;
+        }
+        let Resource { api, plural, .. } = self.resource;
+        match &self.phase {
+            Phase::Discovering => Step::Call(Call::new(Method::GET, api, None)),
+            Phase::Listing { token, .. } => {
+                let limit = self.page_items;
+                let more = match token.as_str() {
+                    "" => String::new(),
+                    token => format!("&continue={}", segment(token)),
+                };
+                let path = format!("{api}/{plural}?limit={limit}{more}");
+                let call = Call::new(Method::GET, path, None);
+                Step::Call(call.expecting(Expect::Whole(PAGE_BYTES_MAX)))
+            }
+            Phase::Opening => {
+                let version = segment(&self.version);
+                let path = format!(
+                    "{api}/{plural}?watch=true&allowWatchBookmarks=true\
+                     &timeoutSeconds={WATCH_SECONDS}&resourceVersion={version}"
+                );
+                Step::Call(Call::new(Method::GET, path, None).expecting(Expect::Stream))
+            }
+            Phase::Reading { .. } => Step::Read(WATCH_SILENCE_MAX),
+        }
+    }
+
+    /// Takes in the answer to the call that was asked for.
+    pub fn answer(&mut self, answer: &Answer, now: Uptime) {
+        match &self.phase {
+            Phase::Discovering => match self.discovered(answer) {
+                Ok(()) => self.list_again(),
+                Err(error) => self.fail("find", &error),
+            },
+            Phase::Listing { .. } => {
+                if let Err(error) = self.page(answer) {
+                    self.fail("list", &error);
+                    self.list_again();
+                }
+            }
+            Phase::Opening => match answer {
+                Ok(_) => {
+                    self.events = JsonEvents::default();
+                    self.found();
+                    let (begun, seen) = (now, false);
+                    self.phase = Phase::Reading { begun, seen };
+                }
+                Err(error) => self.watch_failed(error),
+            },
+            Phase::Reading { .. } => {}
+        }
+    }
+
+    /// Takes in what the stream brought; `None`: it ended, broke, or was silent for too long.
+    pub fn read(&mut self, bytes: Option<&Bytes>, now: Uptime) {
+        let Phase::Reading { begun, seen } = self.phase else {
+            return;
+        };
+        let Some(bytes) = bytes else {
+            let was_useful = seen || now.since(begun) >= WATCH_LIFE_MIN;
+            return self.watch_ended(was_useful);
+        };
+        let events = match self.events.feed(bytes) {
+            Ok(events) => events,
+            Err(error) => return self.watch_failed(&CallError::Malformed(error)),
+        };
+        for event in events {
+            if event.kind == EventType::Error {
+                return self.watch_failed(&error_of(&event.object));
+            }
+            self.phase = Phase::Reading { begun, seen: true };
+            self.recover();
+            self.take(event);
+        }
+    }
+
+    fn take(&mut self, event: WatchEvent) {
+        let newer = meta::resource_version(&event.object);
+        if !newer.is_empty() {
+            newer.clone_into(&mut self.version);
+        }
+        let delta = match event.kind {
+            EventType::Added | EventType::Modified => Delta::Put(event.object),
+            EventType::Deleted => Delta::Deleted(meta::name(&event.object).to_owned()),
+            EventType::Bookmark | EventType::Error => return,
+        };
+        self.steps.push_back(Step::Take(delta));
+    }
+
+    /// A connection that breaks is no more than an early end: the next attempt will tell.
+    fn watch_ended(&mut self, was_useful: bool) {
+        if was_useful {
+            self.recover();
+        } else {
+            self.wait();
+        }
+        self.phase = Phase::Opening;
+    }
+
+    fn watch_failed(&mut self, error: &CallError) {
+        // client-go's reflector goes on with its watch after these, and lists again after all others.
+        let is_passing = match error {
+            CallError::Unreachable(_) => true,
+            _ => matches!(error.code(), 429 | 500),
+        };
+        if error.code() == 410 {
+            self.wait();
+        } else {
+            self.fail("watch", error);
+        }
+        if is_passing {
+            self.phase = Phase::Opening;
+        } else {
+            self.list_again();
+        }
+    }
+
+    /// Checks that the server has the API at all.
+    fn discovered(&self, answer: &Answer) -> Result<(), CallError> {
+        let resources = parse(answer.as_ref().map_err(CallError::clone)?)?;
+        let plural = self.resource.plural;
+        let resources = resources.get("resources").and_then(Value::as_array);
+        if resources.is_some_and(|list| list.iter().any(|one| one["name"] == plural)) {
+            return Ok(());
+        }
+        let group = self.group();
+        Err(CallError::Malformed(format!(
+            "the server has {group}, but no {plural} in it"
+        )))
+    }
+
+    /// Takes in one page.
+    fn page(&mut self, answer: &Answer) -> Result<(), CallError> {
+        let Phase::Listing { token, pages } = &mut self.phase else {
+            return Ok(());
+        };
+        let bytes = match answer {
+            Err(CallError::TooLarge(_)) if self.page_items > 1 => {
+                self.page_items = self.page_items.div_ceil(8);
+                return Ok(());
+            }
+            other => other.as_ref().map_err(CallError::clone)?,
+        };
+        let mut page = parse(bytes)?;
+        if token.is_empty() {
+            self.listed = 0;
+            self.steps.push_back(Step::Take(Delta::ListBegins));
+        }
+        if let Some(Value::Array(items)) = page.get_mut("items").map(Value::take) {
+            self.listed += items.len();
+            let puts = items.into_iter().map(|item| Step::Take(Delta::Put(item)));
+            self.steps.extend(puts);
+        }
+        let next = page.pointer("/metadata/continue").and_then(Value::as_str);
+        if let Some(next) = next.filter(|next| !next.is_empty()) {
+            *pages += 1;
+            if *pages >= PAGES_MAX {
+                return Err(CallError::Malformed(format!(
+                    "the list does not end after {PAGES_MAX} pages"
+                )));
+            }
+            next.clone_into(token);
+            return Ok(());
+        }
+        meta::resource_version(&page).clone_into(&mut self.version);
+        self.steps.push_back(Step::Take(Delta::ListEnds));
+        self.recover();
+        if !std::mem::replace(&mut self.is_synced, true) {
+            let requests = self.listed;
+            self.steps.push_back(Step::Synced);
+            self.tell(Notice::CachesSynced { requests });
+        }
+        self.phase = Phase::Opening;
+        Ok(())
+    }
+
+    fn list_again(&mut self) {
+        self.page_items = PAGE_ITEMS;
+        self.phase = Phase::Listing {
+            token: String::new(),
+            pages: 0,
+        };
+    }
+
+    /// Says that it does not work, if that is news, and waits.
+    fn fail(&mut self, verb: &'static str, error: &CallError) {
+        let text = match error.code() {
+            404 => format!(
+                "{error} (the server must be Kubernetes {} or newer)",
+                self.resource.since
+            ),
+            401 => format!(
+                "{error} (the server does not know the credential of the kubeconfig: renew it there)"
+            ),
+            403 => format!("{error}{RIGHTS_HINT}"),
+            _ => error.to_string(),
+        };
+        let what = self.what(verb);
+        let missing = format!("cannot {what}: {text}");
+        self.steps.push_back(Step::Missing(Some(missing)));
+        self.is_missing = true;
+        // The client tells by itself, once, that the server is away.
+        let is_unreachable = matches!(error, CallError::Unreachable(_));
+        let told = Some((verb, text.clone()));
+        if self.told != told && !is_unreachable {
+            let error = Some(text);
+            self.tell(Notice::ServerReachable { what, error });
+            self.told = told;
+        }
+        self.pause = self.pause.max(error.retry_after());
+        self.wait();
+    }
+
+    fn wait(&mut self) {
+        self.pause = self.pause.max(PAUSE_MIN);
+        self.steps.push_back(Step::Wait(self.pause));
+        self.pause = self.pause.saturating_mul(2).min(PAUSE_MAX);
+    }
+
+    fn found(&mut self) {
+        if std::mem::replace(&mut self.is_missing, false) {
+            self.steps.push_back(Step::Missing(None));
+        }
+    }
+
+    /// It works.
+    fn recover(&mut self) {
+        self.pause = Duration::ZERO;
+        self.found();
+        if let Some((verb, _)) = self.told.take() {
+            let what = self.what(verb);
+            self.tell(Notice::ServerReachable { what, error: None });
+        }
+    }
+
+    /// What is done, as notices name it.
+    fn what(&self, verb: &str) -> String {
+        match verb {
+            "find" => format!("find {}", self.group()),
+            _ => format!("{verb} {}", self.resource.plural),
+        }
+    }
+
+    /// `certificates.k8s.io/v1`
+    fn group(&self) -> &'static str {
+        let api = self.resource.api;
+        api.trim_start_matches("/apis/").trim_start_matches("/api/")
+    }
+
+    fn tell(&mut self, notice: Notice) {
+        self.steps.push_back(Step::Tell(Box::new(notice)));
+    }
+}
+
+/// What an ERROR event says.
+fn error_of(status: &Value) -> CallError {
+    match Status::from_value(status) {
+        Some(status) => CallError::Refused {
+            status: Box::new(status),
+            retry_after: Duration::ZERO,
+        },
+        None => CallError::Malformed("the watch ended with an unreadable error".to_owned()),
+    }
+}

@@ -1,0 +1,284 @@
+//! What the tasks of all loops share: the core, the API, the clocks, and who waits for work.
+
+use crate::attempt::{self, Task};
+use crate::call::Expect;
+use crate::cleaner::{self, Ages, Pass};
+use crate::client::Api;
+use crate::config::{Clock, Config};
+use crate::core::Core;
+use crate::follower::{self, Delta, Follower, Resource};
+use crate::issuers::Issuers;
+use crate::metrics;
+use crate::notice::Notice;
+use crate::queue::{Next, Outcome};
+use crate::skew::StepDetector;
+use crate::telemetry::Telemetry;
+use crate::uptime::{Now, Uptime};
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use jiff::{SignedDuration, Timestamp};
+use kube::client::Body;
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+
+/// Name of the CSR loops' queues in upstream's metrics: one for all of them.
+const QUEUE_NAME: [(&str, &str); 1] = [("name", "certificate")];
+
+/// See the module documentation.
+pub(crate) struct Shell {
+    pub(crate) api: Api,
+    pub(crate) clock: Clock,
+    pub(crate) core: Core,
+    steps: Mutex<StepDetector>,
+    stepped: AtomicBool,
+    pub(crate) telemetry: Arc<Telemetry>,
+    /// Wakes the workers of a loop.
+    wakers: BTreeMap<Task, Notify>,
+}
+
+impl Shell {
+    pub(crate) fn new(client: kube::Client, config: &Config, issuers: Issuers) -> Self {
+        let telemetry = Arc::clone(&config.telemetry);
+        let api = Api::new(
+            client,
+            config.api_limit,
+            config.server_host.clone(),
+            Arc::clone(&config.clock),
+            Arc::clone(&telemetry),
+        );
+        let core = Core::new(config, issuers);
+        let steps = StepDetector::new((config.clock)(), api.uptime());
+        Self {
+            clock: Arc::clone(&config.clock),
+            steps: Mutex::new(steps),
+            stepped: AtomicBool::new(false),
+            telemetry,
+            wakers: core.tasks().map(|task| (task, Notify::new())).collect(),
+            core,
+            api,
+        }
+    }
+
+    /// Both clocks.
+    pub(crate) fn now(&self) -> Now {
+        Now {
+            uptime: self.api.uptime(),
+            wall: (self.clock)(),
+        }
+    }
+
+    // === work on requests ===
+
+    /// Works on keys of one queue until told to stop; finishes the key in hand first.
+    pub(crate) async fn work(self: Arc<Self>, task: Task, mut stop: watch::Receiver<bool>) {
+        loop {
+            let (name, waited) = tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => return,
+                next = self.next(task) => next,
+            };
+            let begun = self.api.uptime();
+            let ready_at = Uptime::new(begun.since_start().saturating_sub(waited));
+            let outcome = self.attempt(task, &name, ready_at).await;
+            self.done(task, &name, outcome, begun);
+        }
+    }
+
+    async fn attempt(&self, task: Task, name: &str, ready_at: Uptime) -> Outcome {
+        let mut attempt = self.core.begin(task, name, ready_at);
+        loop {
+            match attempt.step(&self.core, self.now()) {
+                attempt::Step::Call(call) => {
+                    let answer = self.api.call(&call).await;
+                    attempt.answer(&answer, &self.core, self.now());
+                }
+                attempt::Step::Done(outcome) => return outcome,
+                attempt::Step::Tell(notice) => self.telemetry.tell(&notice),
+            }
+        }
+    }
+
+    /// Waits for work. Returns a key, which the caller now holds, and how long it waited.
+    /// Dropping the future loses nothing.
+    async fn next(&self, task: Task) -> (String, Duration) {
+        let Some(waker) = self.wakers.get(&task) else {
+            return std::future::pending().await;
+        };
+        loop {
+            let changed = waker.notified();
+            match self.core.next(task, self.api.uptime()) {
+                (Next::Ready { key, waited }, depth) => {
+                    let metrics = self.telemetry.metrics();
+                    metrics.observe(metrics::QUEUE_DURATION, &QUEUE_NAME, waited);
+                    if depth > 0 {
+                        // Several keys may have become due together, with one worker woken.
+                        waker.notify_one();
+                    }
+                    return (key, waited);
+                }
+                (Next::Idle, _) => changed.await,
+                (Next::WaitUntil(at), _) => {
+                    let _ = tokio::time::timeout_at(self.api.instant(at), changed).await;
+                }
+            }
+        }
+    }
+
+    /// Gives a key back.
+    fn done(&self, task: Task, key: &String, outcome: Outcome, begun: Uptime) {
+        let now = self.api.uptime();
+        let metrics = self.telemetry.metrics();
+        metrics.observe(metrics::QUEUE_WORK, &QUEUE_NAME, now.since(begun));
+        if matches!(outcome, Outcome::Failed { .. }) {
+            metrics.count(metrics::QUEUE_RETRIES, &QUEUE_NAME);
+        }
+        if self.core.done(task, key, outcome, now).is_some() {
+            // Somebody has to wait for it, perhaps for less time than so far.
+            self.wake(task);
+        }
+    }
+
+    fn wake(&self, task: Task) {
+        if let Some(waker) = self.wakers.get(&task) {
+            waker.notify_one();
+        }
+    }
+
+    // === following ===
+
+    /// Follows the signing requests for ever. `synced` becomes true with the first complete list.
+    pub(crate) async fn follow(&self, synced: &watch::Sender<bool>) -> Infallible {
+        let mut follower = Follower::new(Resource::SIGNING_REQUESTS);
+        let mut stream = Body::empty();
+        loop {
+            match follower.step() {
+                follower::Step::Call(call) if call.expect == Expect::Stream => {
+                    let answer = self.api.open(&call).await.map(|body| {
+                        stream = body;
+                        Bytes::new()
+                    });
+                    follower.answer(&answer, self.api.uptime());
+                }
+                follower::Step::Call(call) => {
+                    let answer = self.api.call(&call).await;
+                    follower.answer(&answer, self.api.uptime());
+                }
+                follower::Step::Missing(reason) => {
+                    self.telemetry.set_missing("controllers", reason);
+                }
+                follower::Step::Read(silence_max) => {
+                    let read = tokio::time::timeout(silence_max, read(&mut stream)).await;
+                    follower.read(read.ok().flatten().as_ref(), self.api.uptime());
+                }
+                follower::Step::Synced => {
+                    synced.send_replace(true);
+                }
+                follower::Step::Take(delta) => self.take(delta),
+                follower::Step::Tell(notice) => self.telemetry.tell(&notice),
+                follower::Step::Wait(pause) => tokio::time::sleep(pause).await,
+            }
+        }
+    }
+
+    fn take(&self, delta: Delta) {
+        if let Some(task) = self.core.take(delta, self.now()) {
+            let metrics = self.telemetry.metrics();
+            metrics.count(metrics::QUEUE_ADDS, &QUEUE_NAME);
+            self.wake(task);
+        }
+    }
+
+    // === cleaning ===
+
+    /// One pass of the cleaner.
+    pub(crate) async fn clean(&self, ages: &Ages) {
+        let stepped = self.check_step(true);
+        let offset = self.api.clock_offset();
+        if !cleaner::may_judge_ages(offset, stepped) {
+            let offset = if stepped { None } else { offset };
+            return self.telemetry.tell(&Notice::CleaningSkipped { offset });
+        }
+        let mut pass = Pass::new(self.core.records(), *ages, self.server_now());
+        loop {
+            match pass.step(self.api.uptime()) {
+                cleaner::Step::Call(call) => pass.answer(&self.api.call(&call).await),
+                cleaner::Step::Done => return,
+                cleaner::Step::Tell(notice) => self.telemetry.tell(&notice),
+                cleaner::Step::Wait(pause) => tokio::time::sleep(pause).await,
+            }
+        }
+    }
+
+    /// True when our clock was set since the last call with `forget`, as far as anyone noticed.
+    pub(crate) fn check_step(&self, forget: bool) -> bool {
+        let now = self.now();
+        let step = {
+            let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
+            steps.observe(now.wall, now.uptime)
+        };
+        if let Some(step) = step {
+            self.stepped.store(true, Ordering::Relaxed);
+            self.api.forget_clock_offset();
+            self.telemetry.tell(&Notice::ClockStepped { step });
+        }
+        if forget {
+            self.stepped.swap(false, Ordering::Relaxed)
+        } else {
+            self.stepped.load(Ordering::Relaxed)
+        }
+    }
+
+    /// Wall time of the API server, as well as we know it.
+    fn server_now(&self) -> Timestamp {
+        let offset = self.api.clock_offset().unwrap_or(SignedDuration::ZERO);
+        let now = (self.clock)();
+        now.checked_add(offset).unwrap_or(now)
+    }
+
+    // === telling ===
+
+    /// Sets the gauges that describe a state rather than an event.
+    pub(crate) fn set_gauges(&self) {
+        let metrics = self.telemetry.metrics();
+        for (signer, not_after, in_use) in self.core.issuers().standings() {
+            let labels = [("signer", signer.name())];
+            metrics.set(metrics::CA_EXPIRY, &labels, not_after.as_second() as f64);
+            metrics.set(
+                metrics::CA_RELOAD_SUCCESS,
+                &labels,
+                f64::from(u8::from(in_use)),
+            );
+        }
+        if let Some(offset) = self.api.clock_offset() {
+            metrics.set(
+                metrics::CLOCK_OFFSET,
+                &[("peer", "apiserver")],
+                offset.as_secs_f64(),
+            );
+        }
+        for (signer, count) in self.core.open_counts() {
+            metrics.set(metrics::PENDING, &[("signer", signer)], count as f64);
+        }
+        let mut depth_of_all = 0;
+        for (task, depth, oldest) in self.core.queues(self.api.uptime()) {
+            depth_of_all += depth;
+            let labels = [("loop", task.loop_name())];
+            metrics.set(metrics::QUEUE_OLDEST, &labels, oldest.as_secs_f64());
+        }
+        metrics.set(metrics::QUEUE_DEPTH, &QUEUE_NAME, depth_of_all as f64);
+    }
+}
+
+/// The next bytes of a stream; `None`: it ended or broke.
+async fn read(stream: &mut Body) -> Option<Bytes> {
+    loop {
+        // What is not data are trailers.
+        if let Ok(bytes) = stream.frame().await?.ok()?.into_data() {
+            return Some(bytes);
+        }
+    }
+}
