@@ -1,0 +1,141 @@
+//! The body of an answer with the runtime's timers: a watch is polled when it wants to be, and a list that its client does
+//! not take in time is given up, with what it holds, whether or not anybody polls it.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
+
+use crate::handler::{Body, WatchStream};
+
+/// A body that knows the time.
+#[derive(Debug)]
+pub struct TimedBody {
+    body: Kept,
+    /// Set at the first poll: a watch runs from then.
+    opened: Option<Instant>,
+    alarm: Option<Pin<Box<Sleep>>>,
+}
+
+#[derive(Debug)]
+enum Kept {
+    Own(Body),
+    /// Taken away when its time is over.
+    Leased(Lease),
+}
+
+#[derive(Debug)]
+struct Lease {
+    body: Arc<Mutex<Option<Body>>>,
+    /// The task that takes it away.
+    end: AbortHandle,
+}
+
+/// Why an answer ended early.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the client did not take its list in time")]
+pub struct NotTaken;
+
+impl TimedBody {
+    /// Any body, without an end to its time.
+    pub(super) fn new(body: Body) -> Self {
+        Self {
+            body: Kept::Own(body),
+            opened: None,
+            alarm: None,
+        }
+    }
+
+    /// A list is given up after `patience`.
+    pub(super) fn with_patience(body: Body, patience: Duration) -> Self {
+        if !body.is_list() {
+            return Self::new(body);
+        }
+        let body = Arc::new(Mutex::new(Some(body)));
+        let leased = Arc::clone(&body);
+        let end = tokio::spawn(async move {
+            sleep(patience).await;
+            let body = leased.lock().unwrap_or_else(PoisonError::into_inner).take();
+            drop(body);
+        });
+        Self {
+            body: Kept::Leased(Lease {
+                body,
+                end: end.abort_handle(),
+            }),
+            opened: None,
+            alarm: None,
+        }
+    }
+
+    /// The watch, to be polled without a runtime; None for any other body.
+    pub fn into_watch(self) -> Option<WatchStream> {
+        match self.body {
+            Kept::Own(body) => body.into_watch(),
+            Kept::Leased(_) => None,
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.end.abort();
+    }
+}
+
+impl HttpBody for TimedBody {
+    type Data = Bytes;
+    type Error = NotTaken;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, NotTaken>>> {
+        let this = &mut *self;
+        let body = match &mut this.body {
+            Kept::Own(body) => body,
+            Kept::Leased(lease) => {
+                let mut lease = lease.body.lock().unwrap_or_else(PoisonError::into_inner);
+                let Some(body) = lease.as_mut() else {
+                    return Poll::Ready(Some(Err(NotTaken)));
+                };
+                let frame = ready!(body.poll_next(context, Duration::ZERO));
+                return Poll::Ready(frame.map(|bytes| Ok(Frame::data(bytes))));
+            }
+        };
+        let opened = *this.opened.get_or_insert_with(Instant::now);
+        loop {
+            if let Poll::Ready(frame) = body.poll_next(context, opened.elapsed()) {
+                return Poll::Ready(frame.map(|bytes| Ok(Frame::data(bytes))));
+            }
+            let Some(wake) = body.next_wake() else {
+                return Poll::Pending;
+            };
+            let alarm = this
+                .alarm
+                .get_or_insert_with(|| Box::pin(sleep_until(opened + wake)));
+            if alarm.deadline() != opened + wake {
+                alarm.as_mut().reset(opened + wake);
+            }
+            ready!(alarm.as_mut().poll(context));
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(&self.body, Kept::Own(body) if body.as_bytes().is_some_and(Bytes::is_empty))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.body {
+            Kept::Own(body) => body.as_bytes().map_or_else(SizeHint::new, |bytes| {
+                SizeHint::with_exact(bytes.len() as u64)
+            }),
+            Kept::Leased(_) => SizeHint::new(),
+        }
+    }
+}
