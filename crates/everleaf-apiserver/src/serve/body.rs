@@ -73,6 +73,14 @@ impl TimedBody {
         }
     }
 
+    /// The bytes of a complete body; None for one that is still being made.
+    pub fn as_bytes(&self) -> Option<&Bytes> {
+        match &self.body {
+            Kept::Own(body) => body.as_bytes(),
+            Kept::Leased(_) => None,
+        }
+    }
+
     /// The watch, to be polled without a runtime; None for any other body.
     pub fn into_watch(self) -> Option<WatchStream> {
         match self.body {
@@ -127,15 +135,12 @@ impl HttpBody for TimedBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(&self.body, Kept::Own(body) if body.as_bytes().is_some_and(Bytes::is_empty))
+        self.as_bytes().is_some_and(Bytes::is_empty)
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.body {
-            Kept::Own(body) => body.as_bytes().map_or_else(SizeHint::new, |bytes| {
-                SizeHint::with_exact(bytes.len() as u64)
-            }),
-            Kept::Leased(_) => SizeHint::new(),
-        }
+        self.as_bytes().map_or_else(SizeHint::new, |bytes| {
+            SizeHint::with_exact(bytes.len() as u64)
+        })
     }
 }
