@@ -22,8 +22,6 @@ enum Inner {
         /// Written already.
         ready: Bytes,
         rest: Box<ListStream>,
-        /// Others have theirs before the next piece is made.
-        turn_over: bool,
     },
     Watch(Box<WatchStream>),
 }
@@ -39,7 +37,6 @@ impl Body {
         Self(Inner::List {
             ready,
             rest: Box::new(rest),
-            turn_over: false,
         })
     }
 
@@ -67,10 +64,10 @@ impl Body {
     /// Makes a list complete, at once and whatever memory it takes: for callers inside this process.
     #[must_use]
     pub(crate) fn completed(self) -> Self {
-        let Inner::List { ready, rest, .. } = self.0 else {
+        let Inner::List { ready, mut rest } = self.0 else {
             return self;
         };
-        let (mut text, mut rest) = (Vec::from(ready), rest);
+        let mut text = Vec::from(ready);
         while let Some(frame) = rest.next_frame() {
             text.extend(frame);
         }
@@ -89,7 +86,7 @@ impl Body {
         }
     }
 
-    /// The next piece, `elapsed` after the first was asked for; None at the end. Pending: poll again when woken, or at
+    /// The next piece, `elapsed` after the first was asked for; None at the end. Each costs one turn's work. Pending: poll again when woken, or at
     /// [`Body::next_wake`].
     pub(crate) fn poll_next(
         &mut self,
@@ -102,22 +99,13 @@ impl Body {
             Inner::List { ready, .. } if !ready.is_empty() => {
                 Poll::Ready(Some(std::mem::take(ready)))
             }
-            Inner::List {
-                rest, turn_over, ..
-            } => {
-                *turn_over = !*turn_over;
-                if *turn_over {
+            Inner::List { rest, .. } => match rest.next_frame() {
+                Some(nothing) if nothing.is_empty() => {
                     context.waker().wake_by_ref();
-                    return Poll::Pending;
+                    Poll::Pending
                 }
-                match rest.next_frame() {
-                    Some(nothing) if nothing.is_empty() => {
-                        context.waker().wake_by_ref();
-                        Poll::Pending
-                    }
-                    frame => Poll::Ready(frame.map(Bytes::from)),
-                }
-            }
+                frame => Poll::Ready(frame.map(Bytes::from)),
+            },
             Inner::Watch(stream) => stream.poll_next(context, elapsed),
         }
     }

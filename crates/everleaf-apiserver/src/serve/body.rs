@@ -1,6 +1,10 @@
-//! The body of an answer with the runtime's timers: a watch is polled when it wants to be, and a list that its client does
-//! not take in time is given up, with what it holds, whether or not anybody polls it.
+//! The body of an answer with the runtime's timers and turns.
+//!
+//! A watch is polled when it wants to be. A list that its client does not take in time is given up, with what it holds,
+//! whether or not anybody polls it; and the lists of all connections take turns at [`Turns`], so that whoever lists much
+//! leaves a processor to everybody else.
 
+use std::num::NonZero;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -8,6 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
@@ -29,11 +34,30 @@ enum Kept {
     Leased(Lease),
 }
 
-#[derive(Debug)]
 struct Lease {
-    body: Arc<Mutex<Option<Body>>>,
+    listing: Arc<Mutex<Option<Listing>>>,
     /// The task that takes it away.
     end: AbortHandle,
+    turns: Turns,
+    /// Between two turns others are polled.
+    has_rested: bool,
+}
+
+/// What is taken away.
+struct Listing {
+    body: Body,
+    /// The wait for the next turn.
+    turn: Option<Turn>,
+}
+
+/// As many lists are written at a time as there are processors but one.
+pub(super) type Turns = Arc<Semaphore>;
+type Turn = Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + Send>>;
+
+/// The turns of one server.
+pub(super) fn turns() -> Turns {
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+    Arc::new(Semaphore::new(processors.saturating_sub(1).max(1)))
 }
 
 /// Why an answer ended early.
@@ -52,21 +76,23 @@ impl TimedBody {
     }
 
     /// A list is given up after `patience`.
-    pub(super) fn with_patience(body: Body, patience: Duration) -> Self {
+    pub(super) fn with_patience(body: Body, patience: Duration, turns: &Turns) -> Self {
         if !body.is_list() {
             return Self::new(body);
         }
-        let body = Arc::new(Mutex::new(Some(body)));
-        let leased = Arc::clone(&body);
+        let listing = Arc::new(Mutex::new(Some(Listing { body, turn: None })));
+        let leased = Arc::clone(&listing);
         let end = tokio::spawn(async move {
             sleep(patience).await;
-            let body = leased.lock().unwrap_or_else(PoisonError::into_inner).take();
-            drop(body);
+            let listing = leased.lock().unwrap_or_else(PoisonError::into_inner).take();
+            drop(listing);
         });
         Self {
             body: Kept::Leased(Lease {
-                body,
+                listing,
                 end: end.abort_handle(),
+                turns: Arc::clone(turns),
+                has_rested: true,
             }),
             opened: None,
             alarm: None,
@@ -90,6 +116,38 @@ impl TimedBody {
     }
 }
 
+impl Lease {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, NotTaken>>> {
+        self.has_rested = !self.has_rested;
+        if self.has_rested {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let turns = &self.turns;
+        let mut listing = self.listing.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(listing) = listing.as_mut() else {
+            return Poll::Ready(Some(Err(NotTaken)));
+        };
+        let turn = listing
+            .turn
+            .get_or_insert_with(|| Box::pin(Arc::clone(turns).acquire_owned()));
+        let Poll::Ready(permit) = turn.as_mut().poll(context) else {
+            self.has_rested = true;
+            return Poll::Pending;
+        };
+        listing.turn = None;
+        let frame = listing.body.poll_next(context, Duration::ZERO);
+        drop(permit);
+        frame.map(|frame| frame.map(|bytes| Ok(Frame::data(bytes))))
+    }
+}
+
+impl std::fmt::Debug for Lease {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lease").finish_non_exhaustive()
+    }
+}
+
 impl Drop for Lease {
     fn drop(&mut self) {
         self.end.abort();
@@ -108,12 +166,7 @@ impl HttpBody for TimedBody {
         let body = match &mut this.body {
             Kept::Own(body) => body,
             Kept::Leased(lease) => {
-                let mut lease = lease.body.lock().unwrap_or_else(PoisonError::into_inner);
-                let Some(body) = lease.as_mut() else {
-                    return Poll::Ready(Some(Err(NotTaken)));
-                };
-                let frame = ready!(body.poll_next(context, Duration::ZERO));
-                return Poll::Ready(frame.map(|bytes| Ok(Frame::data(bytes))));
+                return lease.poll(context);
             }
         };
         let opened = *this.opened.get_or_insert_with(Instant::now);

@@ -121,6 +121,7 @@ struct Shared {
     tls: Arc<rustls::ServerConfig>,
     handshakes: Semaphore,
     heads: Heads,
+    lists: body::Turns,
     clock: Clock,
 }
 
@@ -135,6 +136,7 @@ impl Shared {
             tls: Arc::new(certificate.server_config(hints)?),
             handshakes: Semaphore::new(HANDSHAKES_MAX),
             heads: Heads::new(),
+            lists: body::turns(),
             server,
             clock,
         })
@@ -237,7 +239,7 @@ async fn serve_request(
         metrics.observe_duration(*labels, began.elapsed());
     }
     upload.finish(&mut response, began + REQUEST_TIMEOUT).await;
-    response.map(|body| TimedBody::with_patience(body, REQUEST_TIMEOUT))
+    response.map(|body| TimedBody::with_patience(body, REQUEST_TIMEOUT, &shared.lists))
 }
 
 async fn take_care(shared: Arc<Shared>) {
