@@ -38,10 +38,12 @@ pub(crate) fn user_tools() -> Result<[(&'static str, PathBuf); 5]> {
 pub(crate) fn measure(args: &[String]) -> Result<()> {
     let everleaf = build_release("everleaf", "everleaf")?;
     let program = build_release("everleaf-e2e", "everleaf-measure")?;
-    let status = Command::new(program)
-        .args(args)
-        .env("EVERLEAF", everleaf)
-        .status();
+    let mut program = Command::new(program);
+    program.args(args).env("EVERLEAF", everleaf);
+    if args.first().is_some_and(|what| what == "reads") {
+        program.env("KUBECTL", Tools::install()?.kubectl);
+    }
+    let status = program.status();
     let status = status.context("the measuring program did not start")?;
     if status.success() {
         Ok(())

@@ -28,7 +28,7 @@ Tasks:
   record  Play the request lists of tests/recordings against the real kube-apiserver and write its answers anew;
           arguments select lists by name (matrix and client-certificates are two)
   measure Build the release binary and print the table of docs/performance.md; an argument sets the number
-          of certificates
+          of certificates; reads: what reading many requests costs, an argument after it sets their number
 ";
 
 fn main() -> ExitCode {

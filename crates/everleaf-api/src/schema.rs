@@ -169,6 +169,9 @@ pub struct Decoded {
 /// Most findings reported for one body.
 pub const WARNINGS_MAX: usize = 100;
 
+/// What ends a protobuf document of any type, see [`Type::begin_list_protobuf`].
+pub const LIST_PROTOBUF_END: [u8; 4] = codec::proto_write::ENVELOPE_END;
+
 /// One object's JSON text, ready to be sent alone, in a watch event or inside a list. Cloning shares the text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EncodedJson {
@@ -323,7 +326,15 @@ impl Type {
     /// # Errors
     /// 400 for a missing prefix, malformed or over-deep bytes, or another type in the envelope.
     pub fn decode_protobuf(&self, body: &[u8]) -> Result<Value, Status> {
-        codec::proto_read::document(self, body)
+        codec::proto_read::document(self, body, &[])
+    }
+
+    /// The same of some members alone, named as `spec.signerName`: what a selector looks at costs no tree of the rest.
+    ///
+    /// # Errors
+    /// As [`Type::decode_protobuf`], as far as it was read.
+    pub fn decode_protobuf_members(&self, body: &[u8], only: &[&str]) -> Result<Value, Status> {
+        codec::proto_read::document(self, body, only)
     }
 
     /// JSON text in table order, kind and apiVersion first as Kubernetes prints it, no newline at the end. Members that
@@ -370,6 +381,18 @@ impl Type {
         items: impl IntoIterator<Item: Borrow<Value>>,
     ) -> Vec<u8> {
         codec::proto_write::list(self, list_meta, items.into_iter())
+    }
+
+    /// The beginning of that list, for one that is written piece by piece: its items have `items_bytes` together, and after
+    /// them comes [`LIST_PROTOBUF_END`].
+    #[must_use]
+    pub fn begin_list_protobuf(&self, list_meta: &Value, items_bytes: usize) -> Vec<u8> {
+        codec::proto_write::list_begin(self, list_meta, items_bytes)
+    }
+
+    /// Adds one item of that list to `out`.
+    pub fn encode_item_protobuf(&self, out: &mut Vec<u8>, item: &Value) {
+        codec::proto_write::list_item(out, self, item);
     }
 }
 

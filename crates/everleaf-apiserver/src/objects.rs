@@ -85,12 +85,23 @@ impl Stored {
         if let Some(tree) = &self.tree {
             return Cow::Borrowed(tree);
         }
-        let mut object = self
-            .r#type
-            .decode_protobuf(&self.bytes)
-            .expect("invariant: stored bytes were decoded before they were stored");
+        let mut object = self.decoded(&[]);
         meta::set(&mut object, "resourceVersion", &self.revision.to_string());
         Cow::Owned(object)
+    }
+
+    /// The object for whoever looks at these members (as `spec.signerName`, not the resourceVersion) alone.
+    pub(crate) fn members(&self, only: &[&str]) -> Cow<'_, Value> {
+        match &self.tree {
+            Some(tree) => Cow::Borrowed(tree),
+            None => Cow::Owned(self.decoded(only)),
+        }
+    }
+
+    fn decoded(&self, only: &[&str]) -> Value {
+        self.r#type
+            .decode_protobuf_members(&self.bytes, only)
+            .expect("invariant: stored bytes were decoded before they were stored")
     }
 }
 
@@ -132,6 +143,18 @@ mod tests {
             "request": "AAAA", "usages": ["client auth"]}});
         let stored = check(&CERTIFICATE_SIGNING_REQUESTS, csr);
         assert!(stored.tree.is_none(), "the encoding alone");
+        let some = stored.members(&["spec.signerName", "metadata.name"]);
+        let members = json!({"apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest",
+            "metadata": {"name": "a"}, "spec": {"signerName": "k.io/x"}});
+        for member in ["metadata", "spec"] {
+            let found = some[member].as_object().unwrap();
+            let told: serde_json::Map<String, Value> = found
+                .iter()
+                .filter(|(_, value)| !crate::read::is_empty(Some(value)))
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect();
+            assert_eq!(Value::Object(told), members[member]);
+        }
         assert_eq!(stored.account.as_deref(), Some("u (other signers)"));
         let node = json!({"metadata": {"name": "a"}});
         let stored = check(by_resource("nodes").unwrap(), node);

@@ -19,7 +19,8 @@ use crate::status::Status;
 /// What every protobuf document and every stored value begins with.
 pub(crate) const MAGIC: &[u8; 4] = b"k8s\0";
 
-pub(crate) fn document(ty: &Type, body: &[u8]) -> Result<Value, Status> {
+/// `only` these members (paths with dots) and what is below them; all, when there are none.
+pub(crate) fn document(ty: &Type, body: &[u8], only: &[&str]) -> Result<Value, Status> {
     let Some(envelope) = body.strip_prefix(MAGIC) else {
         return Err(Status::bad_request(
             "the body is not Kubernetes protobuf: it must begin with the bytes 6b 38 73 00 (\"k8s\\0\"); \
@@ -37,7 +38,8 @@ pub(crate) fn document(ty: &Type, body: &[u8]) -> Result<Value, Status> {
         return Err(wrong_type(ty, &envelope.api_version, &envelope.kind));
     }
     let mut object = Map::new();
-    message(ty.message, envelope.raw, &mut object, &mut Budget::new()).map_err(bad)?;
+    let budget = &mut Budget::new();
+    message(ty.message, envelope.raw, &mut object, only, budget).map_err(bad)?;
     object.insert("apiVersion".into(), Value::String(ty.api_version()));
     object.insert("kind".into(), ty.kind.into());
     Ok(Value::Object(object))
@@ -87,6 +89,7 @@ fn message(
     table: &'static Message,
     mut source: &[u8],
     object: &mut Map<String, Value>,
+    only: &[&str],
     budget: &mut Budget,
 ) -> Result<(), String> {
     budget.object()?;
@@ -95,12 +98,29 @@ fn message(
             skip(number, wire, &mut source)?;
             continue;
         };
+        let Some(below) = wanted(only, field.member) else {
+            skip(number, wire, &mut source)?;
+            continue;
+        };
         budget.value()?;
-        value(field, wire, &mut source, object, budget)
+        value(field, wire, &mut source, object, &below, budget)
             .map_err(|reason| format!("{}.{}: {reason}", table.name, field.json))?;
     }
     fill(table, object);
     Ok(())
+}
+
+/// What is wanted below a member, or None when nothing is.
+fn wanted<'a>(only: &[&'a str], member: &str) -> Option<Vec<&'a str>> {
+    let mut below = Vec::new();
+    for path in only {
+        match path.strip_prefix(member) {
+            Some("") => return Some(Vec::new()),
+            Some(rest) => below.extend(rest.strip_prefix('.')),
+            None => {}
+        }
+    }
+    (only.is_empty() || !below.is_empty()).then_some(below)
 }
 
 fn wire_words(wire: WireType) -> &'static str {
@@ -119,6 +139,7 @@ fn value(
     wire: WireType,
     source: &mut &[u8],
     object: &mut Map<String, Value>,
+    only: &[&str],
     budget: &mut Budget,
 ) -> Result<(), String> {
     let wanted = match field.kind {
@@ -138,7 +159,7 @@ fn value(
             let Value::Object(inner) = slot else {
                 unreachable!("invariant: a message field only ever holds an object")
             };
-            message(table, payload, inner, budget)
+            message(table, payload, inner, only, budget)
         }
         Kind::List(item, _) => {
             let value = single(item, take(source)?, budget)?;
@@ -226,7 +247,7 @@ fn single(
         }
         Kind::Message(table) => {
             let mut object = Map::new();
-            message(table, payload, &mut object, budget)?;
+            message(table, payload, &mut object, &[], budget)?;
             Value::Object(object)
         }
         Kind::Bool | Kind::Int32 | Kind::Int64 | Kind::List(..) | Kind::Map(_) => {

@@ -16,33 +16,55 @@ pub(crate) fn document(ty: &Type, object: &Value) -> Vec<u8> {
     })
 }
 
+/// The beginning of a list whose items have `items_bytes` together, each as [`list_item`] writes it. It ends with
+/// [`ENVELOPE_END`].
+pub(crate) fn list_begin(ty: &Type, list_meta: &Value, items_bytes: usize) -> Vec<u8> {
+    let mut out = envelope_begin(&ty.api_version(), &format!("{}List", ty.kind));
+    let mut head = Vec::new();
+    nested(&mut head, 1, |out| {
+        message(out, &crate::types::meta::LIST_META, list_meta);
+    });
+    encode_key(2, WireType::LengthDelimited, &mut out);
+    encode_varint((head.len() + items_bytes) as u64, &mut out);
+    out.extend(head);
+    out
+}
+
 pub(crate) fn list(
     ty: &Type,
     list_meta: &Value,
     items: impl Iterator<Item: Borrow<Value>>,
 ) -> Vec<u8> {
-    envelope(&ty.api_version(), &format!("{}List", ty.kind), |out| {
-        nested(out, 1, |out| {
-            message(out, &crate::types::meta::LIST_META, list_meta)
-        });
-        for item in items {
-            nested(out, 2, |out| message(out, ty.message, item.borrow()));
-        }
-    })
+    let mut body = Vec::new();
+    items.for_each(|item| list_item(&mut body, ty, item.borrow()));
+    let mut out = list_begin(ty, list_meta, body.len());
+    out.extend(body);
+    out.extend_from_slice(&ENVELOPE_END);
+    out
 }
+
+pub(crate) fn list_item(out: &mut Vec<u8>, ty: &Type, item: &Value) {
+    nested(out, 2, |out| message(out, ty.message, item));
+}
+
+/// contentEncoding and contentType, both empty.
+pub(crate) const ENVELOPE_END: [u8; 4] = [3 << 3 | 2, 0, 4 << 3 | 2, 0];
 
 /// `k8s\0` and `runtime.Unknown` around a message.
 fn envelope(api_version: &str, kind: &str, raw: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut out = envelope_begin(api_version, kind);
+    nested(&mut out, 2, raw);
+    out.extend_from_slice(&ENVELOPE_END);
+    out
+}
+
+fn envelope_begin(api_version: &str, kind: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(2048);
     out.extend_from_slice(MAGIC);
     nested(&mut out, 1, |out| {
         bytes(out, 1, api_version.as_bytes());
         bytes(out, 2, kind.as_bytes());
     });
-    nested(&mut out, 2, raw);
-    // contentEncoding and contentType, both empty.
-    bytes(&mut out, 3, b"");
-    bytes(&mut out, 4, b"");
     out
 }
 

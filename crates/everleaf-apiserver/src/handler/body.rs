@@ -1,14 +1,14 @@
-//! What an answer carries: bytes, or a watch that goes on.
+//! What an answer carries: bytes, a list that is being written, or a watch that goes on.
+//!
+//! It reads no clock: whoever takes it out says how much time has passed.
 
-use std::convert::Infallible;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body::{Body as HttpBody, Frame, SizeHint};
-use tokio::time::{Instant, Sleep};
 
+use super::limits::Slot;
+use super::list::ListStream;
 use super::watch::WatchStream;
 
 /// The body of a response.
@@ -18,16 +18,12 @@ pub struct Body(Inner);
 #[derive(Debug)]
 enum Inner {
     Full(Bytes),
-    Watch(Box<Timed>),
-}
-
-/// A watch driven by the runtime's timer. Whoever has no runtime takes the stream out.
-#[derive(Debug)]
-struct Timed {
-    stream: WatchStream,
-    /// Set at the first poll: the watch runs from then.
-    opened: Option<Instant>,
-    alarm: Option<Pin<Box<Sleep>>>,
+    List {
+        /// Written already.
+        ready: Bytes,
+        rest: Box<ListStream>,
+    },
+    Watch(Box<WatchStream>),
 }
 
 impl Body {
@@ -36,80 +32,89 @@ impl Body {
         Self(Inner::Full(bytes.into()))
     }
 
-    /// A stream of watch events.
-    pub fn watch(stream: WatchStream) -> Self {
-        Self(Inner::Watch(Box::new(Timed {
-            stream,
-            opened: None,
-            alarm: None,
-        })))
+    /// A list of which `ready` is written.
+    pub(super) fn list(ready: Bytes, rest: ListStream) -> Self {
+        Self(Inner::List {
+            ready,
+            rest: Box::new(rest),
+        })
     }
 
-    /// The bytes of a complete body; None for a watch.
+    /// A stream of watch events.
+    pub fn watch(stream: WatchStream) -> Self {
+        Self(Inner::Watch(Box::new(stream)))
+    }
+
+    /// The bytes of a complete body; None for one that is still being made.
     pub fn as_bytes(&self) -> Option<&Bytes> {
         match &self.0 {
             Inner::Full(bytes) => Some(bytes),
-            Inner::Watch(_) => None,
+            Inner::List { .. } | Inner::Watch(_) => None,
         }
     }
 
-    /// The watch, to be polled without a runtime; None for a complete body.
+    /// The watch, to be polled without a runtime; None for any other body.
     pub fn into_watch(self) -> Option<WatchStream> {
         match self.0 {
-            Inner::Full(_) => None,
-            Inner::Watch(timed) => Some(timed.stream),
+            Inner::Full(_) | Inner::List { .. } => None,
+            Inner::Watch(stream) => Some(*stream),
         }
     }
-}
 
-impl Timed {
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        let opened = *self.opened.get_or_insert_with(Instant::now);
-        loop {
-            if let Poll::Ready(frame) = self.stream.poll_next(context, opened.elapsed()) {
-                return Poll::Ready(frame);
-            }
-            let wake: Duration = self.stream.next_wake();
-            let alarm = self
-                .alarm
-                .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(opened + wake)));
-            if alarm.deadline() != opened + wake {
-                alarm.as_mut().reset(opened + wake);
-            }
-            if alarm.as_mut().poll(context).is_pending() {
-                return Poll::Pending;
-            }
-        }
-    }
-}
-
-impl HttpBody for Body {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let bytes = match &mut self.0 {
-            Inner::Full(bytes) if bytes.is_empty() => return Poll::Ready(None),
-            Inner::Full(bytes) => Some(std::mem::take(bytes)),
-            Inner::Watch(timed) => match timed.poll(context) {
-                Poll::Ready(frame) => frame,
-                Poll::Pending => return Poll::Pending,
-            },
+    /// Makes a list complete, at once and whatever memory it takes: for callers inside this process.
+    #[must_use]
+    pub(crate) fn completed(self) -> Self {
+        let Inner::List { ready, mut rest } = self.0 else {
+            return self;
         };
-        Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))))
+        let mut text = Vec::from(ready);
+        while let Some(frame) = rest.next_frame() {
+            text.extend(frame);
+        }
+        Self::full(text)
     }
 
-    fn is_end_stream(&self) -> bool {
-        matches!(&self.0, Inner::Full(bytes) if bytes.is_empty())
+    /// Is it a list that is still being written?
+    pub(crate) fn is_list(&self) -> bool {
+        matches!(self.0, Inner::List { .. })
     }
 
-    fn size_hint(&self) -> SizeHint {
+    /// Keeps a request's place as long as its answer is being made.
+    pub(super) fn hold(&mut self, slot: Option<Slot>) {
+        if let Inner::List { rest, .. } = &mut self.0 {
+            rest.hold(slot);
+        }
+    }
+
+    /// The next piece, `elapsed` after the first was asked for; None at the end. Each costs one turn's work. Pending: poll again when woken, or at
+    /// [`Body::next_wake`].
+    pub(crate) fn poll_next(
+        &mut self,
+        context: &mut Context<'_>,
+        elapsed: Duration,
+    ) -> Poll<Option<Bytes>> {
+        match &mut self.0 {
+            Inner::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Inner::Full(bytes) => Poll::Ready(Some(std::mem::take(bytes))),
+            Inner::List { ready, .. } if !ready.is_empty() => {
+                Poll::Ready(Some(std::mem::take(ready)))
+            }
+            Inner::List { rest, .. } => match rest.next_frame() {
+                Some(nothing) if nothing.is_empty() => {
+                    context.waker().wake_by_ref();
+                    Poll::Pending
+                }
+                frame => Poll::Ready(frame.map(Bytes::from)),
+            },
+            Inner::Watch(stream) => stream.poll_next(context, elapsed),
+        }
+    }
+
+    /// When to poll although nothing woke; None: never.
+    pub(crate) fn next_wake(&self) -> Option<Duration> {
         match &self.0 {
-            Inner::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Inner::Watch(_) => SizeHint::new(),
+            Inner::Full(_) | Inner::List { .. } => None,
+            Inner::Watch(stream) => Some(stream.next_wake()),
         }
     }
 }

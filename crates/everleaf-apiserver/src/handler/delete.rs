@@ -13,15 +13,17 @@ use http::{Response, StatusCode};
 use serde_json::Value;
 
 use super::create::decode;
+use super::list::{ListStream, Objects as Listed};
 use super::query::{ListOptions, Query, check_dry_run};
+use super::read::scope_of;
 use super::respond::{Form, Occasion};
+use super::retention::REMOVALS_AT_ONCE_MAX;
 use super::select::Selection;
 use super::update::{ATTEMPTS_MAX, MODIFIED};
 use super::{Body, Call, Server};
 use crate::admission::{self, Attributes, Operation};
 use crate::objects::{Objects, Stored};
 use crate::registry::namespaces::{self, NAMESPACES};
-use crate::watch_cache::PageRequest;
 use crate::writer::{Expected, Refusal};
 
 /// What a delete was asked to do.
@@ -68,33 +70,39 @@ impl Server {
         let options = DeleteOptions::parse(call)?;
         let list = ListOptions::parse(call.query, false)?;
         let selection = Selection::new(call.descriptor, &list)?;
-        let request = PageRequest {
-            namespace: call.namespace_filter(),
-            name: selection.name(),
-            limit: list.limit,
-            ..PageRequest::default()
-        };
-        let page = self
+        let snapshot = self
             .cache
-            .page(call.descriptor.resource, &request, &|stored| {
-                selection.covers(stored)
-            })
+            .snapshot(call.descriptor.resource, None)
             .map_err(|_| Status::internal("the present state cannot be read"))?;
+        let mut found = snapshot
+            .walk(scope_of(call, &selection), "")
+            .filter(|stored| selection.covers(stored))
+            .take(if list.limit == 0 {
+                usize::MAX
+            } else {
+                list.limit
+            });
         let mut deleted = Vec::new();
-        for stored in &page.objects {
-            match self
-                .delete_one(call, &stored.namespace, &stored.name, &options)
-                .await
-            {
-                Ok(_) => deleted.push(stored),
-                // Somebody else was faster.
-                Err(status) if status.code == StatusCode::NOT_FOUND.as_u16() => {}
-                Err(status) => return Err(status),
+        loop {
+            let some: Vec<_> = found.by_ref().take(REMOVALS_AT_ONCE_MAX).collect();
+            if some.is_empty() {
+                break;
+            }
+            let removals = some
+                .iter()
+                .map(|stored| self.delete_one(call, &stored.namespace, &stored.name, &options));
+            let outcomes = self.remove_together(removals).await;
+            for (outcome, stored) in outcomes.into_iter().zip(some) {
+                match outcome {
+                    Ok(_) => deleted.push(stored),
+                    // Somebody else was faster.
+                    Err(status) if status.code == StatusCode::NOT_FOUND.as_u16() => {}
+                    Err(status) => return Err(status),
+                }
             }
         }
-        let list_meta = meta::list_meta(&page.revision.to_string(), "", None);
-        let deleted = deleted.into_iter().map(|stored| stored.object());
-        Ok(form.list(call.descriptor, &list_meta, deleted, call.now))
+        let deleted = Listed::Given(Arc::new(deleted), 0);
+        Ok(ListStream::new(call, form, deleted, snapshot.revision(), 0).respond())
     }
 
     async fn delete_one(

@@ -2,7 +2,7 @@
 //!
 //! A request walks through once, top to bottom: authentication → authorization → (404, 405) →
 //! negotiation → decode → admission → strategy → validation → store → encode. TLS, sockets and the
-//! runtime wrap it ([`crate::serve`]); the controllers of `up` come in by [`Server::in_process`]; the
+//! runtime wrap it ([`crate::serve`]), for the controllers of `up` too; the
 //! simulator polls it with virtual time. Nothing here reads a clock or draws randomness of its own.
 
 mod body;
@@ -10,10 +10,10 @@ mod create;
 mod delete;
 mod discovery;
 mod health;
-mod in_process;
 mod issuance;
 mod issuer;
 mod limits;
+mod list;
 mod metrics;
 mod namespace_deletion;
 mod object_meta;
@@ -50,10 +50,9 @@ use crate::registry::reviews::{self, Review};
 use crate::user::User;
 
 pub use body::Body;
-pub use in_process::{Clock, InProcess};
 pub use limits::Limits;
 pub use metrics::RequestLabels;
-pub use server::{Config, RandomSource, Server, StartError};
+pub use server::{Clock, Config, RandomSource, Server, StartError};
 pub use version::Version;
 pub use watch::WatchStream;
 
@@ -73,8 +72,8 @@ pub(crate) struct Admitted {
     target: Target,
     user: User,
     now: Timestamp,
-    /// Held until the answer is ready.
-    _slot: Option<Slot>,
+    /// Held until the answer is ready; by a list, until it has been taken.
+    slot: Option<Slot>,
 }
 
 /// Why a body could not be read.
@@ -139,13 +138,14 @@ impl Server {
         now: Timestamp,
     ) -> Response<Body> {
         let (parts, body) = request.into_parts();
-        match self.admit(parts, peer, now) {
+        let response = match self.admit(parts, peer, now) {
             Err(refused) => *refused,
             Ok(admitted) if body.len() > self.limits.body_bytes_max => {
                 self.answer(admitted, Err(BodyError::TooLarge)).await
             }
             Ok(admitted) => self.answer(admitted, Ok(body)).await,
-        }
+        };
+        response.map(Body::completed)
     }
 
     /// First half: who is it, and may they? Needs no body, so that a stranger's is never read.
@@ -218,20 +218,20 @@ impl Server {
             target,
             user,
             now,
-            _slot: slot,
+            slot,
         })
     }
 
     /// Second half: does what is asked.
     pub(crate) async fn answer(
         &self,
-        admitted: Admitted,
+        mut admitted: Admitted,
         body: Result<Bytes, BodyError>,
     ) -> Response<Body> {
         let labels = RequestLabels::new(&admitted.target, &admitted.method, Some(&admitted.query));
         let now = admitted.now;
         let refuse = |status: &Status| error_for(&admitted.headers, status);
-        let response = match body {
+        let mut response = match body {
             Err(BodyError::TooLarge) => refuse(&Status::too_large(self.limits.body_bytes_max)),
             Err(BodyError::Broken) => {
                 refuse(&Status::bad_request("the request body could not be read"))
@@ -244,6 +244,7 @@ impl Server {
                     .unwrap_or_else(|status| refuse(&status)),
             },
         };
+        response.body_mut().hold(admitted.slot.take());
         self.finish(response, labels, now)
     }
 

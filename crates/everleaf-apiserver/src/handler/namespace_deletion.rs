@@ -15,6 +15,7 @@ use serde_json::json;
 
 use super::Server;
 use super::delete::mark_deleted;
+use super::retention::REMOVALS_AT_ONCE_MAX;
 use crate::objects::{Objects, Stored};
 use crate::registry::namespaces::{NAMESPACES, TERMINATING};
 use crate::registry::{DESCRIPTORS, Descriptor};
@@ -39,11 +40,16 @@ impl Server {
         let mut current = self.terminate(namespace, now).await?;
         for _ in 0..SWEEPS_MAX {
             let contents = self.contents(name);
-            for (descriptor, object) in &contents {
-                match self.propose_delete(descriptor, object).await {
-                    // Changed or gone: the next sweep sees it as it is now.
-                    Ok(_) | Err(Refusal::Changed | Refusal::Exists) => {}
-                    Err(refusal) => return Err(self.refused(refusal)),
+            for some in contents.chunks(REMOVALS_AT_ONCE_MAX) {
+                let removals = some
+                    .iter()
+                    .map(|(descriptor, object)| self.propose_delete(descriptor, object));
+                for outcome in self.remove_together(removals).await {
+                    match outcome {
+                        // Changed or gone: the next sweep sees it as it is now.
+                        Ok(_) | Err(Refusal::Changed | Refusal::Exists) => {}
+                        Err(refusal) => return Err(self.refused(refusal)),
+                    }
                 }
             }
             if !contents.is_empty() {

@@ -4,18 +4,19 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use everleaf_api::{Status, meta};
+use everleaf_api::Status;
 use http::{Response, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::list::{ListStream, Objects as Listed};
 use super::query::{ListOptions, Match, resource_version};
 use super::respond::{Form, Occasion, with_body};
 use super::select::Selection;
 use super::watch::{WatchOrder, WatchStream};
 use super::{Body, Call, Server};
 use crate::objects::Objects;
-use crate::watch_cache::{Count, PageRequest, Scope, SnapshotError, Start};
+use crate::watch_cache::{Scope, SnapshotError, Start};
 
 /// A watch without `timeoutSeconds` ends at random in this range (upstream's `--min-request-timeout`),
 /// so that a fleet does not come back at once.
@@ -42,32 +43,15 @@ impl Server {
         let options = ListOptions::parse(call.query, false)?;
         let selection = Selection::new(call.descriptor, &options)?;
         let place = self.place_of(&options)?;
-        let request = PageRequest {
-            namespace: call.namespace_filter(),
-            name: selection.name(),
-            revision: place.revision,
-            start: &place.start,
-            limit: options.limit,
-            count: match place.left {
-                _ if !selection.is_everything() || options.limit == 0 => Count::No,
-                Some(left) => Count::Known(left),
-                None => Count::Walk,
-            },
-        };
-        let page = self
+        let resource = call.descriptor.resource;
+        let snapshot = self
             .cache
-            .page(call.descriptor.resource, &request, &|stored| {
-                selection.covers(stored)
-            })
+            .snapshot(resource, place.revision)
             .map_err(|SnapshotError::Expired { oldest }| expired(&place, oldest))?;
-        let token = page.next.as_ref().map_or(String::new(), |next| {
-            Token::new(page.revision, next, page.remaining).encode()
-        });
-        let remaining = page.remaining.filter(|_| page.next.is_some());
-        let remaining = remaining.map(|count| count as u64);
-        let list_meta = meta::list_meta(&page.revision.to_string(), &token, remaining);
-        let objects = page.objects.iter().map(|stored| stored.object());
-        Ok(form.list(call.descriptor, &list_meta, objects, call.now))
+        let walk = snapshot.walk(scope_of(call, &selection), &place.start);
+        let objects = Listed::Selected(Box::new((walk, selection)));
+        let list = ListStream::new(call, form, objects, snapshot.revision(), options.limit);
+        Ok(list.respond())
     }
 
     pub(super) fn watch(&self, call: &Call<'_>) -> Result<Response<Body>, Status> {
@@ -84,10 +68,7 @@ impl Server {
                 self.limits.retry_after_seconds,
             ));
         }
-        let scope = Scope {
-            namespace: call.namespace_filter().map(str::to_owned),
-            name: selection.name().map(str::to_owned),
-        };
+        let scope = scope_of(call, &selection);
         let wants_state = options.send_initial_events == Some(true);
         let start = match options.resource_version.filter(|revision| *revision > 0) {
             Some(revision) => {
@@ -104,7 +85,7 @@ impl Server {
         let feed = self
             .cache
             .watch(call.descriptor.resource, scope, start)
-            .map_err(|oldest| {
+            .map_err(|SnapshotError::Expired { oldest }| {
                 Status::expired(format!(
                     "too old resource version: {} ({oldest})",
                     options.resource_version.unwrap_or(0)
@@ -164,7 +145,6 @@ impl Server {
             None => options.limit > 0,
         };
         Ok(Place {
-            left: None,
             revision: revision.filter(|_| exact),
             start: String::new(),
         })
@@ -191,20 +171,23 @@ fn select_name(name: &str, options: &mut ListOptions) -> Result<(), Status> {
 struct Place {
     revision: Option<u64>,
     start: String,
-    /// Objects from `start` on, as the page before has counted them.
-    left: Option<usize>,
 }
 
-/// The body of a continue token, as upstream's (`apiserver/pkg/storage/continue.go`), and one member more.
+/// Where the objects are that a request may mean.
+pub(super) fn scope_of(call: &Call<'_>, selection: &Selection) -> Scope {
+    Scope {
+        namespace: call.namespace_filter().map(str::to_owned),
+        name: selection.name().map(str::to_owned),
+    }
+}
+
+/// The body of a continue token, as upstream's (`apiserver/pkg/storage/continue.go`).
 #[derive(Serialize, Deserialize)]
-struct Token {
+pub(super) struct Token {
     v: String,
     /// -1: whatever is now.
     rv: i64,
     start: String,
-    /// How many objects are left, so that no page has to count them again.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    left: Option<usize>,
 }
 
 const TOKEN_VERSION: &str = "meta.k8s.io/v1";
@@ -212,16 +195,15 @@ const TOKEN_VERSION: &str = "meta.k8s.io/v1";
 impl Token {
     /// `next` is the first key of the next page. Upstream's `start` is the last key of this page
     /// plus a zero byte; both name the same place.
-    fn new(revision: u64, next: &str, left: Option<usize>) -> Self {
+    pub(super) fn new(revision: u64, next: &str) -> Self {
         Self {
             v: TOKEN_VERSION.to_owned(),
             rv: i64::try_from(revision).unwrap_or(-1),
             start: next.to_owned(),
-            left,
         }
     }
 
-    fn encode(&self) -> String {
+    pub(super) fn encode(&self) -> String {
         URL_SAFE_NO_PAD.encode(json!(self).to_string())
     }
 
@@ -235,11 +217,8 @@ impl Token {
         if token.v != TOKEN_VERSION || token.rv == 0 || token.start.is_empty() {
             return Err(bad("it is of an unknown version"));
         }
-        let revision = u64::try_from(token.rv).ok();
         Ok(Place {
-            // What was counted holds for that revision only.
-            left: token.left.filter(|_| revision.is_some()),
-            revision,
+            revision: u64::try_from(token.rv).ok(),
             start: token.start,
         })
     }
@@ -260,7 +239,6 @@ fn expired(place: &Place, oldest: u64) -> Status {
         v: TOKEN_VERSION.to_owned(),
         rv: -1,
         start: place.start.clone(),
-        left: None,
     };
     Status::expired_list(message, token.encode())
 }

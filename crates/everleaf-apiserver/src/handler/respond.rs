@@ -6,7 +6,7 @@ use bytes::Bytes;
 use everleaf_api::negotiate::{
     self, Answer, Encoding, MEDIA_TYPES, STREAM_TYPES, Shape, Unacceptable,
 };
-use everleaf_api::schema::{EncodedJson, Type};
+use everleaf_api::schema::Type;
 use everleaf_api::table::{self, IncludeObject};
 use everleaf_api::types::PARTIAL_OBJECT_METADATA;
 use everleaf_api::{Status, meta};
@@ -53,7 +53,7 @@ pub(super) enum Occasion {
 pub(super) struct Form {
     pub(super) answer: Answer,
     pub(super) include: IncludeObject,
-    pretty: bool,
+    pub(super) pretty: bool,
 }
 
 impl Form {
@@ -147,37 +147,13 @@ impl Form {
         }
     }
 
-    /// A response with a list of a resource.
-    pub(super) fn list(
-        &self,
-        descriptor: &Descriptor,
-        list_meta: &Value,
-        objects: impl Iterator<Item: Borrow<Value>>,
-        now: Timestamp,
-    ) -> Response<Body> {
-        if self.answer.encoding == Encoding::Protobuf {
-            let ty = match self.answer.shape {
-                Shape::PartialObjectMetadataList => &PARTIAL_OBJECT_METADATA,
-                _ => descriptor.r#type,
-            };
-            let list = ty.encode_list_protobuf(list_meta, objects);
-            return response(StatusCode::OK, PROTOBUF, list);
+    /// The `Content-Type` of what has a Table.
+    pub(super) fn list_type(&self) -> &'static str {
+        match self.answer.encoding {
+            Encoding::Protobuf => PROTOBUF,
+            Encoding::Json => JSON,
+            Encoding::Yaml => YAML,
         }
-        let json = match self.answer.shape {
-            Shape::Table { v1 } => {
-                table_of(v1, list_meta, descriptor, objects, self.include, true, now)
-            }
-            Shape::PartialObjectMetadataList => {
-                table::encode_partial_object_metadata_list(list_meta, objects)
-            }
-            Shape::Object | Shape::PartialObjectMetadata | Shape::GroupDiscovery => {
-                let items: Vec<EncodedJson> = objects
-                    .map(|object| descriptor.r#type.encode(object.borrow()))
-                    .collect();
-                descriptor.r#type.encode_list_json(list_meta, &items)
-            }
-        };
-        self.document(StatusCode::OK, json)
     }
 
     /// A response with a JSON document, in the agreed encoding.
@@ -188,7 +164,9 @@ impl Form {
                 Err(status) => error(&status),
             },
             Encoding::Json | Encoding::Protobuf if self.pretty => {
-                response(code, JSON, indent(&json))
+                let mut out = Vec::with_capacity(json.len() * 2);
+                Indenter::default().push(&mut out, &json);
+                response(code, JSON, out)
             }
             Encoding::Json | Encoding::Protobuf => response(code, JSON, json),
         }
@@ -337,57 +315,59 @@ pub(super) fn to_json(value: &Value) -> Vec<u8> {
 fn yaml(json: &[u8]) -> Result<String, Status> {
     let tree: Value = serde_json::from_slice(json)
         .map_err(|error| Status::internal(format!("the answer is not JSON: {error}")))?;
+    yaml_of(&tree)
+}
+
+/// YAML text of a tree.
+pub(super) fn yaml_of(tree: &Value) -> Result<String, Status> {
     // Long values (Base64, mostly) stay on their key's line, as upstream writes them.
     let options = serde_saphyr::ser_options! { prefer_block_scalars: false };
-    serde_saphyr::to_string_with_options(&tree, options)
+    serde_saphyr::to_string_with_options(tree, options)
         .map_err(|error| Status::internal(format!("the answer cannot be written as YAML: {error}")))
 }
 
-/// The same JSON, two spaces per level, as `pretty=true` wants it. Works on the text, so that members
-/// keep their order.
-fn indent(json: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(json.len() * 2);
-    let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
-    let newline = |out: &mut Vec<u8>, depth: usize| {
-        out.push(b'\n');
-        out.extend(std::iter::repeat_n(b' ', depth * 2));
-    };
-    for (index, &byte) in json.iter().enumerate() {
-        if in_string {
+/// Writes JSON anew with two spaces per level, as `pretty=true` wants it. Works on the text, piece by piece, so that
+/// members keep their order.
+#[derive(Debug, Default)]
+pub(super) struct Indenter {
+    depth: usize,
+    in_string: bool,
+    escaped: bool,
+    /// The last byte opened an array or object.
+    opened: bool,
+}
+
+impl Indenter {
+    pub(super) fn push(&mut self, out: &mut Vec<u8>, json: &[u8]) {
+        let newline = |out: &mut Vec<u8>, depth: usize| {
+            out.push(b'\n');
+            out.extend(std::iter::repeat_n(b' ', depth * 2));
+        };
+        for &byte in json {
+            if self.in_string {
+                out.push(byte);
+                self.in_string = self.escaped || byte != b'"';
+                self.escaped = byte == b'\\' && !self.escaped;
+                continue;
+            }
+            let closes = matches!(byte, b'}' | b']');
+            if closes {
+                self.depth = self.depth.saturating_sub(1);
+            }
+            if self.opened != closes {
+                newline(out, self.depth);
+            }
+            self.opened = matches!(byte, b'{' | b'[');
             out.push(byte);
-            in_string = escaped || byte != b'"';
-            escaped = byte == b'\\' && !escaped;
-            continue;
-        }
-        let closes_next = matches!(json.get(index + 1), Some(b'}' | b']'));
-        match byte {
-            b'{' | b'[' => {
-                out.push(byte);
-                depth += 1;
-                if !closes_next {
-                    newline(&mut out, depth);
-                }
+            match byte {
+                b'{' | b'[' => self.depth += 1,
+                b',' => newline(out, self.depth),
+                b':' => out.push(b' '),
+                b'"' => self.in_string = true,
+                _ => {}
             }
-            b'}' | b']' => {
-                depth = depth.saturating_sub(1);
-                if !matches!(json.get(index.wrapping_sub(1)), Some(b'{' | b'[')) {
-                    newline(&mut out, depth);
-                }
-                out.push(byte);
-            }
-            b',' => {
-                out.push(byte);
-                newline(&mut out, depth);
-            }
-            b':' => out.extend_from_slice(b": "),
-            b'"' => {
-                in_string = true;
-                out.push(byte);
-            }
-            other => out.push(other),
         }
     }
-    out
 }
 
 #[cfg(test)]
@@ -397,7 +377,11 @@ mod tests {
     #[test]
     fn indentation_keeps_order_and_meaning() {
         let json = br#"{"b":[1,{"a":"x,\"{}:"}],"a":{},"c":[]}"#;
-        let pretty = String::from_utf8(indent(json)).unwrap();
+        let mut pretty = Vec::new();
+        let mut indenter = Indenter::default();
+        json.iter()
+            .for_each(|byte| indenter.push(&mut pretty, &[*byte]));
+        let pretty = String::from_utf8(pretty).unwrap();
         let expected = "{\n  \"b\": [\n    1,\n    {\n      \"a\": \"x,\\\"{}:\"\n    }\n  ],\n  \"a\": {},\n  \"c\": []\n}";
         assert_eq!(pretty, expected);
     }

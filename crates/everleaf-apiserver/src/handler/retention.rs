@@ -1,4 +1,5 @@
-//! Performs what [`Retention`](crate::registry::retention::Retention) says: objects that are forgotten by themselves.
+//! Performs what [`Retention`](crate::registry::retention::Retention) says: objects that are forgotten by themselves. And
+//! how many objects are removed together, whyever.
 
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use crate::registry::{DESCRIPTORS, Descriptor};
 use crate::writer::Refusal;
 
 /// Removals proposed at once: they share a sync, and leave room in the writer's queue for requests.
-const REMOVALS_AT_ONCE_MAX: usize = 128;
+pub(super) const REMOVALS_AT_ONCE_MAX: usize = 128;
 
 impl Server {
     /// Removes what is forgotten at `now`. To be called once a minute.
@@ -37,13 +38,23 @@ impl Server {
         }
     }
 
+    /// Some removals at once, at most [`REMOVALS_AT_ONCE_MAX`]. Whoever else removes many waits for them, so that
+    /// all together do not fill the writer's queue.
+    pub(super) async fn remove_together<R: Future>(
+        &self,
+        removals: impl Iterator<Item = R>,
+    ) -> Vec<R::Output> {
+        let _turn = self.removing.lock().await;
+        join_all(removals).await
+    }
+
     /// Best effort: what changed meanwhile stays, and what the store refuses is tried again in a minute.
     async fn remove_all(&self, descriptor: &'static Descriptor, gone: &[Arc<Stored>]) {
         for some in gone.chunks(REMOVALS_AT_ONCE_MAX) {
             let removals = some
                 .iter()
                 .map(|stored| self.propose_delete(descriptor, stored));
-            for outcome in join_all(removals).await {
+            for outcome in self.remove_together(removals).await {
                 if let Err(refusal) = outcome
                     && refusal != Refusal::Changed
                 {

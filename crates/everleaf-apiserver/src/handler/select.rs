@@ -14,6 +14,8 @@ pub(super) struct Selection {
     descriptor: &'static Descriptor,
     labels: LabelSelector,
     fields: FieldSelector,
+    /// Members that an object is judged by.
+    members: Vec<String>,
 }
 
 impl Selection {
@@ -34,8 +36,15 @@ impl Selection {
                 )));
             }
         }
+        let fields = options
+            .fields
+            .terms
+            .iter()
+            .map(|(field, _, _)| field.clone());
+        let labels = (!options.labels.is_empty()).then(|| "metadata.labels".to_owned());
         Ok(Self {
             descriptor,
+            members: fields.chain(labels).collect(),
             labels: options.labels.clone(),
             fields: options.fields.clone(),
         })
@@ -55,7 +64,8 @@ impl Selection {
         };
         let mut fields = self.fields.terms.iter();
         if !self.labels.is_empty() || !fields.all(|(field, _, _)| place(field).is_some()) {
-            return self.matches(&stored.object());
+            let members: Vec<&str> = self.members.iter().map(String::as_str).collect();
+            return self.matches(&stored.members(&members));
         }
         let mut fields = self.fields.terms.iter();
         fields.all(|(field, negated, wanted)| (place(field) == Some(wanted)) != *negated)

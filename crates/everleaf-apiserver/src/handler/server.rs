@@ -28,6 +28,9 @@ use crate::writer::{Expected, Mode, Operation, Proposal, Refusal, Writer};
 /// production, a seeded generator in the simulator.
 pub type RandomSource = Box<dyn FnMut(&mut [u8]) + Send>;
 
+/// Reads the wall clock; a shell's, or the simulator's.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
 /// Suffix alphabet of generated names (`apimachinery/pkg/util/rand`): no vowels, no look-alikes.
 const NAME_ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 /// Length of that suffix.
@@ -84,6 +87,8 @@ pub struct Server {
     pub(super) address: String,
     pub(super) metrics: Metrics,
     pub(super) inflight: Inflight,
+    /// Held by whoever removes many objects.
+    pub(super) removing: tokio::sync::Mutex<()>,
     random: Mutex<RandomSource>,
     installed: AtomicBool,
     stopping: AtomicBool,
@@ -104,6 +109,7 @@ impl Server {
             address: config.address,
             metrics: Metrics::default(),
             inflight: Inflight::default(),
+            removing: tokio::sync::Mutex::default(),
             random: Mutex::new(config.random),
             installed: AtomicBool::new(false),
             stopping: AtomicBool::new(false),

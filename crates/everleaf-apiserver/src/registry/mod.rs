@@ -164,7 +164,7 @@ pub struct Descriptor {
     /// signed). The engine limits how much one account may hold; None: not limited.
     pub tally: Option<fn(&Value) -> Option<String>>,
     /// Objects come by the ten thousand and are read a few times each: memory holds their encoding alone, a third of
-    /// what the decoded tree takes.
+    /// what the decoded tree takes. Each selectable field is then the path of the one member that it is read from.
     pub compact: bool,
     /// A delete answers with the object (upstream's `ReturnDeletedObject`), not with a Status.
     pub returns_deleted: bool,

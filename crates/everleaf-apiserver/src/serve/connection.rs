@@ -18,16 +18,15 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use super::linger::Lingering;
 use super::meter::{Meter, Progress, Underway};
 use super::stop::Stopped;
-use super::{Shared, serve_request};
+use super::{NotTaken, Shared, TimedBody, serve_request};
 use crate::authn::Peer;
-use crate::handler::Body;
 use crate::user::ANONYMOUS;
 
 type Answer = Pin<Box<dyn Future<Output = Result<Response<AnswerBody>, Infallible>> + Send>>;
 
 /// The body of an answer, underway until it has been taken.
 struct AnswerBody {
-    body: Body,
+    body: TimedBody,
     _underway: Arc<Underway>,
 }
 
@@ -131,12 +130,12 @@ fn is_stranger(shared: &Shared, peer: &Peer) -> bool {
 
 impl HttpBody for AnswerBody {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = NotTaken;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, NotTaken>>> {
         Pin::new(&mut self.body).poll_frame(context)
     }
 

@@ -3,8 +3,10 @@
 //! The caller binds the socket, owns the clock and decides when to stop. Every wait has an end: the
 //! handshake, a request's head, the request as a whole, the stop.
 
+mod body;
 mod connection;
 mod heads;
+mod in_process;
 mod linger;
 mod meter;
 mod stop;
@@ -31,7 +33,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_rustls::{LazyConfigAcceptor, rustls};
 
 use crate::authn::Peer;
-use crate::handler::{Body, Clock, RequestLabels, Server};
+use crate::handler::{Clock, RequestLabels, Server};
 
 use connection::{serve_http1, serve_http2};
 use heads::Heads;
@@ -39,6 +41,8 @@ use meter::Underway;
 use stop::{Stop, Stopped};
 use upload::Upload;
 
+pub use body::{NotTaken, TimedBody};
+pub use in_process::InProcess;
 pub use tls::{ServingCertificate, TlsError};
 
 /// Open connections. Beyond it nobody is accepted until somebody leaves: they wait in the kernel's queue.
@@ -52,7 +56,7 @@ pub const HANDSHAKE_TURN: Duration = Duration::from_secs(1);
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// From the wish for a request to its complete head; also how long an idle HTTP/1.1 connection lives.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(90);
-/// From a request's head to its answer's. Watches answer at once and stream on.
+/// From a request's head to its answer's, and from there to the end of a list. Watches answer at once and stream on.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a stop waits for requests to finish.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -117,6 +121,7 @@ struct Shared {
     tls: Arc<rustls::ServerConfig>,
     handshakes: Semaphore,
     heads: Heads,
+    lists: body::Turns,
     clock: Clock,
 }
 
@@ -131,6 +136,7 @@ impl Shared {
             tls: Arc::new(certificate.server_config(hints)?),
             handshakes: Semaphore::new(HANDSHAKES_MAX),
             heads: Heads::new(),
+            lists: body::turns(),
             server,
             clock,
         })
@@ -214,7 +220,7 @@ async fn serve_request(
     peer: &Peer,
     request: Request<Incoming>,
     underway: Option<Arc<Underway>>,
-) -> Response<Body> {
+) -> Response<TimedBody> {
     let began = Instant::now();
     let now = (shared.clock)();
     let (parts, body) = request.into_parts();
@@ -233,7 +239,7 @@ async fn serve_request(
         metrics.observe_duration(*labels, began.elapsed());
     }
     upload.finish(&mut response, began + REQUEST_TIMEOUT).await;
-    response
+    response.map(|body| TimedBody::with_patience(body, REQUEST_TIMEOUT, &shared.lists))
 }
 
 async fn take_care(shared: Arc<Shared>) {

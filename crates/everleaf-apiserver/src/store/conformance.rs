@@ -269,6 +269,36 @@ fn files_are_private() {
     }
 }
 
+/// A compaction touches no disk by itself: its rows go with later batches, some with each, and with the end.
+#[test]
+fn garbage_goes_along_with_batches() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = Embedded::open(directory.path()).unwrap();
+    let batch: Vec<Change> = (1..=10_000)
+        .map(|revision| put(revision, "/a", 1, revision - 1))
+        .collect();
+    store.commit(&batch).unwrap();
+    store.compact(10_000).unwrap();
+    assert_eq!((store.rows(), store.position().floor), (10_000, 10_000));
+    assert_eq!(
+        contents(&mut store),
+        batch[9_999..],
+        "gone for all that anybody sees"
+    );
+    let mut rows = 10_000;
+    for revision in 10_001..=10_010 {
+        store
+            .commit(&[put(revision, "/a", 1, revision - 1)])
+            .unwrap();
+        let gone = rows + 1 - store.rows();
+        assert!((50..=100).contains(&gone), "{gone} at once");
+        rows = store.rows();
+    }
+    drop(store);
+    let store = Embedded::open(directory.path()).unwrap();
+    assert_eq!((store.rows(), store.position().floor), (11, 10_000));
+}
+
 /// A full disk, as SQLite sees it: a page limit.
 #[test]
 fn a_full_disk_fails_the_batch_and_nothing_else() {

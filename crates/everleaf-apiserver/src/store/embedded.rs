@@ -4,13 +4,14 @@
 //! sync carries a whole batch. WAL with `synchronous=FULL`: a commit that returned survives power
 //! loss; one that did not is absent or whole, never half. The database is opened exclusively.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
-use rusqlite::{Connection, ErrorCode, OpenFlags, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, params};
 
 use super::{Change, Garbage, Position, Store, StoreError};
 
@@ -22,8 +23,10 @@ const APPLICATION_ID: i64 = 0x6576_6c66;
 const LAYOUT: i64 = 1;
 /// Pages after which SQLite folds the WAL into the database (16 MiB).
 const WAL_PAGES_MAX: i64 = 4096;
-/// Garbage rows deleted in one transaction, so that a compaction never holds up writers for long.
-const COMPACTION_ROWS_MAX: usize = 2048;
+/// Garbage rows deleted along with a batch: two for each of its changes, which is what a change can make, and some more.
+/// So garbage is gone some time after a compaction, and never has a transaction, and a sync, of its own.
+const GARBAGE_PER_CHANGE: usize = 2;
+const GARBAGE_PER_BATCH: usize = 64;
 /// How long to wait for a lock before calling the directory in use: a predecessor may be closing.
 const LOCK_PATIENCE: Duration = Duration::from_millis(500);
 
@@ -50,6 +53,8 @@ pub struct Embedded {
     path: PathBuf,
     garbage: Garbage,
     position: Position,
+    /// The floor on disk; what lies at or below it in memory alone is garbage there already.
+    stored_floor: u64,
     /// Set by a failure that leaves the state on disk unknown.
     failed: Option<StoreError>,
 }
@@ -90,6 +95,7 @@ impl Embedded {
             connection,
             path,
             garbage: Garbage::default(),
+            stored_floor: position.floor,
             position,
             failed: None,
         };
@@ -127,7 +133,11 @@ impl Embedded {
     }
 
     fn append(&mut self, batch: &[Change]) -> rusqlite::Result<()> {
+        let most = batch.len() * GARBAGE_PER_CHANGE + GARBAGE_PER_BATCH;
+        let floor = self.position.floor;
+        let garbage: Vec<u64> = self.garbage.up_to(floor).take(most).collect();
         let transaction = self.connection.transaction()?;
+        collect(&transaction, &garbage, self.position, self.stored_floor)?;
         {
             let mut insert =
                 transaction.prepare_cached("INSERT INTO log VALUES (?1, ?2, ?3, ?4, ?5)")?;
@@ -141,23 +151,19 @@ impl Embedded {
                 ])?;
             }
         }
-        transaction.commit()
+        transaction.commit()?;
+        self.garbage.clear(garbage.len());
+        self.stored_floor = floor;
+        Ok(())
     }
 
-    fn delete_garbage(&mut self, revisions: &[u64], floor: u64) -> rusqlite::Result<()> {
-        let last = self.position.revision;
-        let transaction = self.connection.transaction()?;
-        {
-            let mut delete = transaction.prepare_cached("DELETE FROM log WHERE revision = ?1")?;
-            for revision in revisions {
-                delete.execute([signed(*revision)])?;
-            }
-            transaction.execute(
-                "UPDATE position SET floor = ?1, revision = ?2",
-                [signed(floor), signed(last)],
-            )?;
-        }
-        transaction.commit()
+    /// Rows in the file, garbage included.
+    #[cfg(test)]
+    pub(super) fn rows(&self) -> u64 {
+        self.connection
+            .query_row("SELECT count(*) FROM log", [], |row| row.get(0))
+            .map(unsigned)
+            .unwrap()
     }
 
     /// Makes the disk look full at `pages` pages.
@@ -189,9 +195,14 @@ impl Store for Embedded {
     }
 
     fn replay(&mut self, visit: &mut dyn FnMut(Change)) -> Result<(), StoreError> {
+        let garbage: BTreeSet<u64> = self.garbage.up_to(self.position.floor).collect();
         self.select(
             "SELECT revision, key, value, created, replaces FROM log ORDER BY revision",
-            visit,
+            &mut |change| {
+                if !garbage.contains(&change.revision) {
+                    visit(change);
+                }
+            },
         )
     }
 
@@ -210,22 +221,50 @@ impl Store for Embedded {
     }
 
     fn compact(&mut self, floor: u64) -> Result<(), StoreError> {
-        let floor = floor.min(self.position.revision);
-        if floor <= self.position.floor || self.failed.is_some() {
-            return Ok(());
-        }
-        let garbage: Vec<u64> = self.garbage.up_to(floor).collect();
-        // The floor goes first: rows that linger below it after a crash are superseded or
-        // tombstones, noted again at the next start.
-        for rows in std::iter::once(&[][..]).chain(garbage.chunks(COMPACTION_ROWS_MAX)) {
-            if let Err(error) = self.delete_garbage(rows, floor) {
-                return Err(self.explain_write(&error));
-            }
-            self.position.floor = floor;
-        }
-        self.garbage.clear_up_to(floor);
+        // The disk follows with the next batches. After a crash in between, the old floor holds, or rows linger below
+        // the new one: superseded ones and tombstones, noted again at the next start.
+        self.position.floor = self.position.floor.max(floor.min(self.position.revision));
         Ok(())
     }
+}
+
+impl Drop for Embedded {
+    /// What garbage is left goes now, when nobody waits for it.
+    fn drop(&mut self) {
+        if self.failed.is_some() {
+            return;
+        }
+        let garbage: Vec<u64> = self.garbage.up_to(self.position.floor).collect();
+        let (position, stored_floor) = (self.position, self.stored_floor);
+        let collected = self.connection.transaction().and_then(|transaction| {
+            collect(&transaction, &garbage, position, stored_floor)?;
+            transaction.commit()
+        });
+        if let Err(error) = collected {
+            tracing::debug!(%error, "old history was left in the store; the next start knows it");
+        }
+    }
+}
+
+/// Deletes garbage, and moves the floor.
+fn collect(
+    transaction: &Transaction<'_>,
+    garbage: &[u64],
+    position: Position,
+    stored_floor: u64,
+) -> rusqlite::Result<()> {
+    let mut delete = transaction.prepare_cached("DELETE FROM log WHERE revision = ?1")?;
+    for revision in garbage {
+        delete.execute([signed(*revision)])?;
+    }
+    if !garbage.is_empty() || stored_floor < position.floor {
+        // The revision, too: the row that has it may be among the garbage.
+        transaction.execute(
+            "UPDATE position SET floor = ?1, revision = ?2",
+            [signed(position.floor), signed(position.revision)],
+        )?;
+    }
+    Ok(())
 }
 
 fn create_private(directory: &Path, file: &Path) -> Result<(), StoreError> {

@@ -47,10 +47,11 @@ impl Store for Memory {
         if floor <= self.position.floor {
             return Ok(());
         }
-        for revision in self.garbage.up_to(floor) {
-            self.changes.remove(&revision);
+        let garbage: Vec<u64> = self.garbage.up_to(floor).collect();
+        for revision in &garbage {
+            self.changes.remove(revision);
         }
-        self.garbage.clear_up_to(floor);
+        self.garbage.clear(garbage.len());
         self.position.floor = floor;
         Ok(())
     }

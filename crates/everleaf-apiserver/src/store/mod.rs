@@ -123,7 +123,7 @@ pub trait Store: Send {
     fn commit(&mut self, batch: &[Change]) -> Result<(), StoreError>;
 
     /// Forgets superseded changes and tombstones up to `floor`, which becomes the new floor.
-    /// A floor not above the present one does nothing.
+    /// A floor not above the present one does nothing. The writer calls it between two batches: it holds up neither.
     fn compact(&mut self, floor: u64) -> Result<(), StoreError>;
 }
 
@@ -154,10 +154,8 @@ impl Garbage {
             .map(|(_, revision)| *revision)
     }
 
-    /// Drops what [`Garbage::up_to`] told.
-    fn clear_up_to(&mut self, floor: u64) {
-        while self.queue.front().is_some_and(|(since, _)| *since <= floor) {
-            self.queue.pop_front();
-        }
+    /// Drops the first `count` of what [`Garbage::up_to`] told.
+    fn clear(&mut self, count: usize) {
+        self.queue.drain(..count);
     }
 }

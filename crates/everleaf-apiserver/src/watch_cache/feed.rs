@@ -1,17 +1,21 @@
-//! Who watches: one bounded queue each, filled by the writer, drained by the watcher's own pace.
+//! Who watches, at his own pace.
 //!
-//! The writer never waits for a watcher. A queue that is full is emptied and its watcher told that
-//! it fell behind (410, list again), so memory stays bounded whatever a client does.
+//! The writer never waits for a watcher, and does not hand events to those who watch a whole resource: they read them from
+//! its history, and one whom history has passed is told that he fell behind (410, list again). Those who wait
+//! for one name, a fleet at times, would read past everything else; each has a short queue of his own.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use super::{Cache, Event, Scope, Start};
+use super::snapshot::Walk;
+use super::{Cache, Event, Scope, SnapshotError, Start};
 use crate::objects::Stored;
 
-/// Events one watcher may be behind.
-pub(crate) const WATCH_BUFFER_EVENTS_MAX: usize = 4096;
+/// Events of one name that its watcher may be behind.
+pub(crate) const WATCH_BUFFER_EVENTS_MAX: usize = 64;
+/// Events taken from history at once.
+const READ_AT_ONCE: usize = 64;
 
 /// What a watcher gets next.
 #[derive(Debug, Clone)]
@@ -35,14 +39,18 @@ pub struct Feed {
     id: u64,
     resource: &'static str,
     scope: Scope,
-    existing: VecDeque<Arc<Stored>>,
+    existing: Option<Walk>,
     synced: Option<u64>,
     backlog: VecDeque<Arc<Event>>,
-    queue: Arc<Queue>,
+    /// Of a watch of one name; any other reads history.
+    queue: Option<Arc<Queue>>,
+    /// Every event of history up to this revision was handed out, or lies in the backlog.
+    read: u64,
     /// Resource version a bookmark may show: every event up to it has been handed out.
     revision: u64,
 }
 
+/// What came for one name. Wakers are foreign code: they are made, called and dropped while nothing here is locked.
 #[derive(Default)]
 struct Queue {
     inner: Mutex<QueueState>,
@@ -52,9 +60,6 @@ struct Queue {
 struct QueueState {
     events: VecDeque<Arc<Event>>,
     overflowed: bool,
-    closed: bool,
-    /// Who sleeps until something comes.
-    waker: Option<Waker>,
 }
 
 impl Queue {
@@ -62,31 +67,19 @@ impl Queue {
         act(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Adds an event; whoever has to be woken because of it, once however many events follow.
-    fn push(&self, event: &Arc<Event>) -> Option<Waker> {
+    fn push(&self, event: &Arc<Event>) {
         self.with(|state| {
-            if state.overflowed {
-                return None;
-            }
             if state.events.len() >= WATCH_BUFFER_EVENTS_MAX {
                 state.events = VecDeque::new();
                 state.overflowed = true;
-            } else {
+            } else if !state.overflowed {
                 state.events.push_back(Arc::clone(event));
             }
-            state.waker.take()
-        })
-    }
-
-    fn close(&self) -> Option<Waker> {
-        self.with(|state| {
-            state.closed = true;
-            state.waker.take()
-        })
+        });
     }
 }
 
-/// All queues.
+/// All who watch.
 #[derive(Default)]
 pub(super) struct Watchers {
     next_id: u64,
@@ -98,14 +91,21 @@ pub(super) struct Watchers {
 
 #[derive(Default)]
 struct ResourceWatchers {
-    /// Those who watch any name.
-    any: BTreeMap<u64, Arc<Queue>>,
+    /// Those who watch any name and sleep until something comes.
+    sleeping: Sleeping,
     /// Those who watch one name.
-    named: BTreeMap<String, BTreeMap<u64, Arc<Queue>>>,
+    named: BTreeMap<String, Named>,
     count: usize,
-    /// Revision of the last event of this resource.
-    last: u64,
 }
+
+#[derive(Default)]
+struct Named {
+    queues: BTreeMap<u64, Arc<Queue>>,
+    sleeping: Sleeping,
+}
+
+/// Whom to wake, by watch.
+pub(super) type Sleeping = BTreeMap<u64, Waker>;
 
 impl Watchers {
     pub(super) fn len(&self) -> usize {
@@ -120,188 +120,202 @@ impl Watchers {
             .collect()
     }
 
-    fn add(&mut self, resource: &'static str, name: Option<&str>, queue: &Arc<Queue>) -> u64 {
+    fn add(&mut self, resource: &'static str, name: Option<&str>) -> (u64, Option<Arc<Queue>>) {
         self.next_id += 1;
-        if self.closed {
-            queue.with(|state| state.closed = true);
-        }
         let watchers = self.by_resource.entry(resource).or_default();
-        let queues = match name {
-            None => &mut watchers.any,
-            Some(name) => watchers.named.entry(name.to_owned()).or_default(),
-        };
-        queues.insert(self.next_id, Arc::clone(queue));
         watchers.count += 1;
         self.count += 1;
-        self.next_id
+        let queue = name.map(|name| {
+            let named = watchers.named.entry(name.to_owned()).or_default();
+            let queue = named.queues.entry(self.next_id).or_default();
+            Arc::clone(queue)
+        });
+        (self.next_id, queue)
     }
 
-    fn remove(&mut self, resource: &str, name: Option<&str>, id: u64) {
-        let Some(watchers) = self.by_resource.get_mut(resource) else {
-            return;
+    fn remove(&mut self, resource: &str, name: Option<&str>, id: u64) -> Option<Waker> {
+        let watchers = self.by_resource.get_mut(resource)?;
+        watchers.count -= 1;
+        self.count -= 1;
+        let Some(name) = name else {
+            return watchers.sleeping.remove(&id);
         };
-        let queues = match name {
-            None => Some(&mut watchers.any),
-            Some(name) => watchers.named.get_mut(name),
-        };
-        let removed = queues.and_then(|queues| queues.remove(&id));
-        if let Some(name) = name
-            && watchers.named.get(name).is_some_and(BTreeMap::is_empty)
-        {
+        let named = watchers.named.get_mut(name)?;
+        named.queues.remove(&id);
+        let waker = named.sleeping.remove(&id);
+        if named.queues.is_empty() {
             watchers.named.remove(name);
         }
-        if removed.is_some() {
-            watchers.count -= 1;
-            self.count -= 1;
+        waker
+    }
+
+    /// Lets a watch sleep; the waker it had.
+    fn sleep(&mut self, feed: &Feed, waker: Waker) -> Option<Waker> {
+        let watchers = self.by_resource.get_mut(feed.resource)?;
+        let sleeping = match &feed.scope.name {
+            None => &mut watchers.sleeping,
+            Some(name) => &mut watchers.named.get_mut(name)?.sleeping,
+        };
+        sleeping.insert(feed.id, waker)
+    }
+
+    /// Hands an event to those who watch its name; puts into `awake` who is to be woken for it, once nothing is locked.
+    pub(super) fn dispatch(&mut self, event: &Arc<Event>, awake: &mut Vec<Sleeping>) {
+        let Some(watchers) = self.by_resource.get_mut(event.object.resource) else {
+            return;
+        };
+        let mut wake = |sleeping: &mut Sleeping| {
+            if !sleeping.is_empty() {
+                awake.push(std::mem::take(sleeping));
+            }
+        };
+        wake(&mut watchers.sleeping);
+        if let Some(named) = watchers.named.get_mut(&event.object.name) {
+            named.queues.values().for_each(|queue| queue.push(event));
+            wake(&mut named.sleeping);
         }
     }
 
-    /// Hands an event to the queues whose scope may cover it. Whoever is to be woken for it is put into `wakers`: a
-    /// waker is foreign code, and is called when no lock is held.
-    pub(super) fn dispatch(&mut self, event: &Arc<Event>, wakers: &mut Vec<Waker>) {
-        let watchers = self.by_resource.entry(event.object.resource).or_default();
-        watchers.last = event.revision();
-        let named = watchers.named.get(&event.object.name).into_iter().flatten();
-        for queue in watchers.any.iter().chain(named).map(|(_, queue)| queue) {
-            wakers.extend(queue.push(event));
-        }
-    }
-
-    /// Ends every watch, and those that are opened from now on. Whoever is to be woken for it.
-    pub(super) fn close_all(&mut self) -> Vec<Waker> {
+    /// Ends every watch, and those that are opened from now on; whom to wake for it.
+    pub(super) fn close_all(&mut self) -> Vec<Sleeping> {
         self.closed = true;
-        let queues = self.by_resource.values().flat_map(|watchers| {
-            let named = watchers.named.values().flat_map(BTreeMap::values);
-            watchers.any.values().chain(named)
+        let all = self.by_resource.values_mut().flat_map(|watchers| {
+            let named = watchers.named.values_mut().map(|named| &mut named.sleeping);
+            named.chain([&mut watchers.sleeping])
         });
-        queues.filter_map(|queue| queue.close()).collect()
+        all.map(std::mem::take).collect()
     }
 }
 
 impl Cache {
-    /// Opens a watch. Err: the start lies before what history holds; the oldest possible revision.
+    /// Opens a watch. Err: the start lies before what history holds.
     pub fn watch(
         self: &Arc<Self>,
         resource: &'static str,
         scope: Scope,
         start: Start,
-    ) -> Result<Feed, u64> {
+    ) -> Result<Feed, SnapshotError> {
+        // No event comes between what is read here and the registration: the state stays locked.
         let state = self.read();
-        let queue = Arc::new(Queue::default());
-        let (mut existing, mut backlog) = (VecDeque::new(), VecDeque::new());
-        let mut synced = None;
-        if let Some(collection) = state.collections.get(resource) {
-            match start {
-                Start::State => {
-                    synced = Some(state.revision);
-                    existing = collection.select(&scope);
-                }
-                Start::Now => {}
-                Start::After(revision) => {
-                    let events = collection.history.after(revision);
-                    backlog = events
-                        .ok_or_else(|| collection.history.floor())?
-                        .filter(|event| scope.covers(&event.object))
-                        .cloned()
-                        .collect();
-                }
-            }
-        }
-        let revision = match start {
-            Start::State | Start::Now => state.revision,
-            Start::After(revision) => revision,
-        };
-        // Still under the state's read lock: no event between the snapshot and the registration.
-        let id = self
-            .lock_watchers()
-            .add(resource, scope.name.as_deref(), &queue);
-        Ok(Feed {
+        let name = scope.name.as_deref();
+        let (id, queue) = self.lock_watchers().add(resource, name);
+        let mut feed = Feed {
             cache: Arc::clone(self),
             id,
             resource,
-            scope,
-            existing,
-            synced,
-            backlog,
+            existing: None,
+            synced: None,
+            backlog: VecDeque::new(),
             queue,
-            revision,
-        })
+            read: state.revision,
+            revision: state.revision,
+            scope,
+        };
+        if let Some(collection) = state.collections.get(resource) {
+            match start {
+                Start::State => {
+                    let snapshot = collection.snapshot(state.revision, state.revision)?;
+                    feed.existing = Some(snapshot.walk(feed.scope.clone(), ""));
+                    feed.synced = Some(state.revision);
+                }
+                Start::Now => {}
+                Start::After(revision) => {
+                    let oldest = collection.history.floor();
+                    let events = collection.history.after(revision);
+                    let events = events.ok_or(SnapshotError::Expired { oldest })?;
+                    let covered = events.filter(|event| feed.scope.covers(&event.object));
+                    feed.backlog = covered.cloned().collect();
+                    feed.revision = revision;
+                }
+            }
+        }
+        Ok(feed)
     }
 }
 
-impl super::Collection {
-    fn select(&self, scope: &Scope) -> VecDeque<Arc<Stored>> {
-        let covered = |object: &&Arc<Stored>| scope.covers(object);
-        match (&scope.namespace, &scope.name) {
-            (Some(namespace), _) => self
-                .objects
-                .range(format!("{namespace}/")..format!("{namespace}0"))
-                .map(|(_, object)| object)
-                .filter(covered)
-                .cloned()
-                .collect(),
-            (None, Some(name)) if !self.descriptor.namespaced => {
-                self.objects.get(name).cloned().into_iter().collect()
-            }
-            _ => self.objects.values().filter(covered).cloned().collect(),
-        }
-    }
+/// What a feed found when it had nothing left.
+enum Found {
+    Events,
+    Nothing,
+    Overflow,
+    Closed,
 }
 
 impl Feed {
     /// What comes next. Pending registers the waker; with nobody to wake, poll again later.
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Next> {
-        if let Some(object) = self.existing.pop_front() {
+        if let Some(object) = self.existing.as_mut().and_then(Iterator::next) {
             return Poll::Ready(Next::Existing(object));
         }
+        self.existing = None;
         if let Some(revision) = self.synced.take() {
             return Poll::Ready(Next::Synced(revision));
         }
-        if let Some(event) = self.backlog.pop_front() {
-            self.revision = event.revision();
-            return Poll::Ready(Next::Event(event));
-        }
         loop {
-            let next = self.queue.with(|state| {
-                if state.overflowed {
-                    return Some(Next::Overflow);
+            while let Some(event) = self.backlog.pop_front() {
+                self.revision = event.revision();
+                if self.scope.covers(&event.object) {
+                    return Poll::Ready(Next::Event(event));
                 }
-                if state.closed {
-                    return Some(Next::Closed);
-                }
-                let event = state.events.pop_front().map(Next::Event);
-                if event.is_none() {
-                    state.waker = Some(context.waker().clone());
-                }
-                event
-            });
-            match next {
-                None => return Poll::Pending,
-                Some(Next::Event(event)) => {
-                    self.revision = event.revision();
-                    if self.scope.covers(&event.object) {
-                        return Poll::Ready(Next::Event(event));
-                    }
-                }
-                Some(other) => return Poll::Ready(other),
+            }
+            match self.refill(context.waker().clone()) {
+                Found::Events => {}
+                Found::Nothing => return Poll::Pending,
+                Found::Overflow => return Poll::Ready(Next::Overflow),
+                Found::Closed => return Poll::Ready(Next::Closed),
             }
         }
+    }
+
+    /// Fills the empty backlog, or goes to sleep.
+    fn refill(&mut self, waker: Waker) -> Found {
+        let cache = Arc::clone(&self.cache);
+        let state = cache.read();
+        let mut watchers = cache.lock_watchers();
+        let is_behind = match &self.queue {
+            Some(queue) => queue.with(|queue| {
+                std::mem::swap(&mut self.backlog, &mut queue.events);
+                queue.overflowed
+            }),
+            None => state.collections.get(self.resource).is_some_and(|all| {
+                let events = all.history.after(self.read);
+                let is_behind = events.is_none();
+                let events = events.into_iter().flatten().take(READ_AT_ONCE);
+                self.backlog.extend(events.cloned());
+                is_behind
+            }),
+        };
+        if let Some(last) = self.backlog.back() {
+            self.read = last.revision();
+        }
+        let (found, replaced) = match (is_behind, watchers.closed, self.backlog.is_empty()) {
+            (true, _, _) => (Found::Overflow, None),
+            (_, true, _) => (Found::Closed, None),
+            (_, _, false) => (Found::Events, None),
+            (_, _, true) => (Found::Nothing, watchers.sleep(self, waker)),
+        };
+        drop((watchers, state));
+        drop(replaced);
+        found
     }
 
     /// The revision a bookmark may carry now: no event up to it is still to come. Meant to be asked
     /// after [`Feed::poll_next`] was pending.
     pub fn bookmark(&mut self) -> u64 {
-        if self.existing.is_empty() && self.synced.is_none() && self.backlog.is_empty() {
-            let watchers = self.cache.lock_watchers();
-            let drained = self
-                .queue
-                .with(|state| state.events.is_empty() && !state.overflowed);
-            let last = watchers
-                .by_resource
-                .get(self.resource)
-                .map_or(0, |watchers| watchers.last);
-            if drained {
-                self.revision = self.revision.max(last);
+        if self.existing.is_none() && self.synced.is_none() && self.backlog.is_empty() {
+            let state = self.cache.read();
+            let Some(collection) = state.collections.get(self.resource) else {
+                return self.revision;
+            };
+            let is_drained = match &self.queue {
+                Some(queue) => queue.with(|queue| queue.events.is_empty() && !queue.overflowed),
+                None => {
+                    let events = collection.history.after(self.read);
+                    events.is_some_and(|mut events| events.next().is_none())
+                }
+            };
+            if is_drained {
+                self.revision = self.revision.max(collection.last_change);
             }
         }
         self.revision
@@ -310,9 +324,12 @@ impl Feed {
 
 impl Drop for Feed {
     fn drop(&mut self) {
-        self.cache
+        let name = self.scope.name.as_deref();
+        let waker = self
+            .cache
             .lock_watchers()
-            .remove(self.resource, self.scope.name.as_deref(), self.id);
+            .remove(self.resource, name, self.id);
+        drop(waker);
     }
 }
 

@@ -148,7 +148,9 @@ impl History {
         self.floor
     }
 
-    pub(super) fn push(&mut self, event: Arc<Event>) {
+    /// Adds an event; those that are forgotten for it.
+    pub(super) fn push(&mut self, event: Arc<Event>) -> Vec<Arc<Event>> {
+        let mut forgotten = Vec::new();
         self.bytes += event.object.bytes.len();
         self.events.push_back(event);
         while self.events.len() > HISTORY_EVENTS_MAX || self.bytes > HISTORY_BYTES_MAX {
@@ -157,7 +159,9 @@ impl History {
             };
             self.bytes -= oldest.object.bytes.len();
             self.floor = oldest.revision();
+            forgotten.push(oldest);
         }
+        forgotten
     }
 
     /// Events strictly after `revision`; None when some of them are forgotten.

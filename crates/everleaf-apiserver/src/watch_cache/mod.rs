@@ -1,12 +1,13 @@
 //! The committed state in memory, and the events that led to it.
 //!
 //! Immutable objects behind `Arc`, per resource and in key order; a bounded ring of past events per
-//! resource; the queues of those who watch. Only the [writer](crate::writer) changes it, through
+//! resource; those who watch. Only the [writer](crate::writer) changes it, through
 //! [`Cache::publish`], after the store has synced: nobody ever sees an unsynced write. It knows
 //! nothing of requests, selectors' origins or wire forms beyond one shared JSON rendering per event.
 
 mod feed;
 mod history;
+mod sequence;
 mod snapshot;
 
 #[cfg(test)]
@@ -14,21 +15,19 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
-use std::task::Waker;
 
 use crate::objects::{Objects, Stored};
 use crate::registry::Descriptor;
 
-#[cfg(test)]
-pub(crate) use feed::WATCH_BUFFER_EVENTS_MAX;
 pub use feed::{Feed, Next};
 #[cfg(test)]
 pub(crate) use history::HISTORY_EVENTS_MAX;
 pub use history::{Event, Selected};
-pub use snapshot::{Count, Page, PageRequest, SnapshotError};
+pub use snapshot::{Snapshot, SnapshotError, Walk};
 
-use feed::Watchers;
+use feed::{Sleeping, Watchers};
 use history::History;
+use sequence::Sequence;
 
 /// Where a watch begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +75,7 @@ struct State {
 struct Collection {
     descriptor: &'static Descriptor,
     /// By `namespace/name`, or `name`: the order of the storage keys.
-    objects: BTreeMap<String, Arc<Stored>>,
+    objects: Sequence,
     history: History,
     last_change: u64,
     /// Objects per account, see [`Descriptor::tally`].
@@ -101,8 +100,8 @@ impl Collection {
         }
     }
 
-    /// Makes `event` part of the state.
-    fn apply(&mut self, event: &Arc<Event>) {
+    /// Makes `event` part of the state; the events that history forgets for it.
+    fn apply(&mut self, event: &Arc<Event>) -> Vec<Arc<Event>> {
         let key = key_of(&event.object.namespace, &event.object.name);
         if let Some(previous) = &event.previous {
             self.count(previous, false);
@@ -113,10 +112,17 @@ impl Collection {
         } else {
             self.count(&event.object, true);
             self.bytes += event.object.bytes.len();
-            self.objects.insert(key, Arc::clone(&event.object));
+            self.objects.insert(&key, Arc::clone(&event.object));
         }
         self.last_change = event.revision();
-        self.history.push(Arc::clone(event));
+        self.history.push(Arc::clone(event))
+    }
+}
+
+/// Wakes everyone. Wakers are foreign code, and nothing may be locked when they are called.
+fn wake(awake: Vec<Sleeping>) {
+    for waker in awake.into_iter().flat_map(Sleeping::into_values) {
+        waker.wake();
     }
 }
 
@@ -137,7 +143,7 @@ impl Cache {
             .map(|descriptor| {
                 let collection = Collection {
                     descriptor,
-                    objects: BTreeMap::new(),
+                    objects: Sequence::default(),
                     history: History::new(floor),
                     last_change: 0,
                     tally: BTreeMap::new(),
@@ -201,24 +207,24 @@ impl Cache {
     /// Makes a committed batch visible, in order, and hands it to those who watch. `revision` is that
     /// of the batch's last change.
     pub fn publish(&self, events: &[Arc<Event>], revision: u64) {
+        let (mut awake, mut forgotten) = (Vec::new(), Vec::new());
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let mut watchers = self.lock_watchers();
-        let mut wakers = Vec::new();
         for event in events {
             if let Some(collection) = state.collections.get_mut(event.object.resource) {
-                collection.apply(event);
+                forgotten.extend(collection.apply(event));
             }
-            watchers.dispatch(event, &mut wakers);
+            watchers.dispatch(event, &mut awake);
         }
         state.revision = revision;
         drop((state, watchers));
-        wakers.into_iter().for_each(Waker::wake);
+        wake(awake);
     }
 
     /// Ends every watch, cleanly, and those that are opened from now on.
     pub fn close_feeds(&self) {
-        let wakers = self.lock_watchers().close_all();
-        wakers.into_iter().for_each(Waker::wake);
+        let awake = self.lock_watchers().close_all();
+        wake(awake);
     }
 
     /// Takes in one replayed event before anybody watches: in revision order, from the floor up.
@@ -228,7 +234,7 @@ impl Cache {
         let revision = event.revision();
         if let Some(collection) = state.collections.get_mut(event.object.resource) {
             let floor = collection.history.floor();
-            collection.apply(&event);
+            drop(collection.apply(&event));
             if !keep {
                 collection.history = History::new(floor);
             }
@@ -267,11 +273,12 @@ impl Objects for Cache {
             return Vec::new();
         };
         match namespace {
-            None => collection.objects.values().cloned().collect(),
+            None => collection.objects.from("").cloned().collect(),
             Some(namespace) => collection
                 .objects
-                .range(format!("{namespace}/")..format!("{namespace}0"))
-                .map(|(_, object)| Arc::clone(object))
+                .from(&format!("{namespace}/"))
+                .take_while(|object| object.namespace == namespace)
+                .cloned()
                 .collect(),
         }
     }

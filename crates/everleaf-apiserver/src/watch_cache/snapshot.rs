@@ -1,61 +1,18 @@
-//! Lists: a page of a resource, now or as it was at a revision that history still reaches.
-//!
-//! A list is read in pieces: the lock that the writer needs is held while a piece is taken, and selectors are asked without
-//! it. All pieces are of one revision.
+//! The objects of a resource as they were at one revision, for whoever reads them one after the other: a list of any
+//! length, a watch that begins with what is there. Taken under the lock in a moment, read without it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::{Cache, Collection};
+use super::sequence::{Sequence, compare};
+use super::{Cache, Collection, Scope};
 use crate::objects::Stored;
 
-/// Objects taken per hold of the lock.
-const PIECE: usize = 1024;
+/// Objects that a walk takes at once.
+const STRIDE: usize = 256;
 
-/// A page to read.
-#[derive(Debug, Clone, Default)]
-pub struct PageRequest<'a> {
-    /// Only this namespace.
-    pub namespace: Option<&'a str>,
-    /// Only this name; saves the walk over all others where it can.
-    pub name: Option<&'a str>,
-    /// At this revision; None: now.
-    pub revision: Option<u64>,
-    /// First key (relative to the resource), inclusive; "" for the beginning.
-    pub start: &'a str,
-    /// Objects at most; 0 for all.
-    pub limit: usize,
-    /// Whether to say how many objects come after the page. Only of use when all of them match.
-    pub count: Count,
-}
-
-/// Whether what comes after a page is counted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Count {
-    /// It is not.
-    #[default]
-    No,
-    /// It is, by a walk over their keys.
-    Walk,
-    /// From the first key of this page on so many objects are left at this revision.
-    Known(usize),
-}
-
-/// A page that was read.
-#[derive(Debug, Default)]
-pub struct Page {
-    /// The objects that match, in key order.
-    pub objects: Vec<Arc<Stored>>,
-    /// Revision of the state they are from.
-    pub revision: u64,
-    /// Where the next page begins; None when this is the last one.
-    pub next: Option<String>,
-    /// Objects after this page, if they were to be counted.
-    pub remaining: Option<usize>,
-}
-
-/// Why a page cannot be read.
+/// Why there is no snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SnapshotError {
     /// History does not reach back; the oldest revision it does.
@@ -65,196 +22,182 @@ pub enum SnapshotError {
     },
 }
 
-/// The state of a resource at a revision: what is there now, with some keys as they were.
-struct View<'a> {
-    collection: &'a Collection,
-    overlay: BTreeMap<String, Option<Arc<Stored>>>,
+/// A resource at a revision: what is there now, with some keys as they were.
+#[derive(Clone, Default)]
+pub struct Snapshot {
+    revision: u64,
+    is_namespaced: bool,
+    now: Sequence,
+    then: Arc<BTreeMap<String, Option<Arc<Stored>>>>,
 }
 
-/// Some objects of a resource, in key order.
-struct Piece {
-    revision: u64,
-    objects: Vec<Arc<Stored>>,
-    /// Whether no object follows.
-    is_last: bool,
-    /// Objects from the first key on, if they were to be counted.
-    count: Option<usize>,
+/// A way through the objects of a snapshot, in key order.
+#[derive(Clone)]
+pub struct Walk {
+    snapshot: Snapshot,
+    scope: Scope,
+    /// Where it goes on; None at the end.
+    next: Option<String>,
+    /// Exclusive; None: to the end of all.
+    end: Option<String>,
+    ahead: VecDeque<Arc<Stored>>,
 }
 
 impl Cache {
-    /// Reads a page of the objects for which `matches` holds.
-    pub fn page(
+    /// The state of a resource at `revision`, or now.
+    pub fn snapshot(
         &self,
         resource: &str,
-        request: &PageRequest<'_>,
-        matches: &dyn Fn(&Stored) -> bool,
-    ) -> Result<Page, SnapshotError> {
-        match self.page_in_pieces(resource, request, matches, PIECE) {
-            // So many changes came meanwhile that history does not reach back to the first piece.
-            Err(SnapshotError::Expired { .. }) if request.revision.is_none() => {
-                self.page_in_pieces(resource, request, matches, usize::MAX)
-            }
-            other => other,
-        }
-    }
-
-    pub(super) fn page_in_pieces(
-        &self,
-        resource: &str,
-        request: &PageRequest<'_>,
-        matches: &dyn Fn(&Stored) -> bool,
-        size: usize,
-    ) -> Result<Page, SnapshotError> {
-        let size = match (request.limit, request.count) {
-            // Where all match, one more than the limit says that there are more.
-            (1.., Count::Walk | Count::Known(_)) => size.min(request.limit.saturating_add(1)),
-            _ => size,
-        };
-        let mut start = request.start.to_owned();
-        let mut piece = self.piece(resource, request, &start, size)?;
-        let mut page = Page {
-            revision: piece.revision,
-            ..Page::default()
-        };
-        let count = piece.count;
-        'pieces: loop {
-            for object in &piece.objects {
-                if request.limit > 0 && page.objects.len() == request.limit {
-                    page.next = Some(super::key_of(&object.namespace, &object.name));
-                    break 'pieces;
-                }
-                if matches(object) {
-                    page.objects.push(Arc::clone(object));
-                }
-            }
-            let Some(last) = piece.objects.last().filter(|_| !piece.is_last) else {
-                break;
-            };
-            start = super::key_of(&last.namespace, &last.name) + "\0";
-            let rest = PageRequest {
-                revision: Some(page.revision),
-                count: Count::No,
-                ..request.clone()
-            };
-            piece = self.piece(resource, &rest, &start, size)?;
-        }
-        page.remaining = count.map(|count| count.saturating_sub(page.objects.len()));
-        Ok(page)
-    }
-
-    /// At most `size` objects from `start` on.
-    fn piece(
-        &self,
-        resource: &str,
-        request: &PageRequest<'_>,
-        start: &str,
-        size: usize,
-    ) -> Result<Piece, SnapshotError> {
+        revision: Option<u64>,
+    ) -> Result<Snapshot, SnapshotError> {
         let state = self.read();
-        let revision = request.revision.unwrap_or(state.revision);
-        let mut piece = Piece {
-            revision,
-            objects: Vec::new(),
-            is_last: true,
-            count: None,
-        };
-        let Some(collection) = state.collections.get(resource) else {
-            return Ok(piece);
-        };
-        let view = View {
-            collection,
-            overlay: collection.overlay(revision)?,
-        };
-        let (from, to) = range(request, start, collection.descriptor.namespaced);
-        let mut objects = view.range(&from, to.as_deref());
-        piece.objects = objects
-            .by_ref()
-            .take(size)
-            .map(|(_, object)| Arc::clone(object))
-            .collect();
-        piece.is_last = piece.objects.len() < size;
-        piece.count = match request.count {
-            Count::No => None,
-            Count::Known(count) => Some(count),
-            Count::Walk if from.is_empty() && to.is_none() && view.overlay.is_empty() => {
-                Some(collection.objects.len())
-            }
-            Count::Walk => Some(piece.objects.len() + objects.count()),
-        };
-        Ok(piece)
+        let now = state.revision;
+        let collection = state.collections.get(resource);
+        collection.map_or(Ok(Snapshot::default()), |collection| {
+            collection.snapshot(now, revision.unwrap_or(now))
+        })
     }
-}
-
-/// Keys from (inclusive) and to (exclusive).
-fn range(request: &PageRequest<'_>, start: &str, namespaced: bool) -> (String, Option<String>) {
-    let (first, last) = match (request.namespace, request.name) {
-        (Some(namespace), Some(name)) => {
-            let key = super::key_of(namespace, name);
-            (key.clone(), Some(key + "\0"))
-        }
-        (None, Some(name)) if !namespaced => (name.to_owned(), Some(format!("{name}\0"))),
-        (None, _) => (String::new(), None),
-        (Some(namespace), None) => (format!("{namespace}/"), Some(format!("{namespace}0"))),
-    };
-    (first.max(start.to_owned()), last)
 }
 
 impl Collection {
-    /// How keys that changed after `revision` were at `revision`.
-    fn overlay(
-        &self,
-        revision: u64,
-    ) -> Result<BTreeMap<String, Option<Arc<Stored>>>, SnapshotError> {
-        let events = self.history.after(revision).ok_or(SnapshotError::Expired {
-            oldest: self.history.floor(),
-        })?;
-        let mut overlay = BTreeMap::new();
-        for event in events {
-            overlay
-                .entry(super::key_of(&event.object.namespace, &event.object.name))
-                .or_insert_with(|| event.previous.clone());
+    /// `now` is the state's revision.
+    pub(super) fn snapshot(&self, now: u64, revision: u64) -> Result<Snapshot, SnapshotError> {
+        let mut then = BTreeMap::new();
+        if revision < now {
+            let events = self.history.after(revision).ok_or(SnapshotError::Expired {
+                oldest: self.history.floor(),
+            })?;
+            for event in events {
+                then.entry(super::key_of(&event.object.namespace, &event.object.name))
+                    .or_insert_with(|| event.previous.clone());
+            }
         }
-        Ok(overlay)
+        Ok(Snapshot {
+            revision,
+            is_namespaced: self.descriptor.namespaced,
+            now: self.objects.clone(),
+            then: Arc::new(then),
+        })
     }
 }
 
-impl<'a> View<'a> {
-    /// Objects of `[from, to)` in key order.
-    fn range(
-        &'a self,
-        from: &str,
-        to: Option<&str>,
-    ) -> impl Iterator<Item = (&'a str, &'a Arc<Stored>)> {
-        let bounds = (
-            Bound::Included(from),
-            to.map_or(Bound::Unbounded, Bound::Excluded),
-        );
-        let empty = to.is_some_and(|to| from >= to);
-        let overlay = &self.overlay;
-        let now = (!empty)
-            .then(|| self.collection.objects.range::<str, _>(bounds))
-            .into_iter()
-            .flatten()
-            .filter(|(key, _)| !overlay.contains_key(key.as_str()))
-            .map(|(key, object)| (key.as_str(), object));
-        let then = (!empty)
-            .then(|| overlay.range::<str, _>(bounds))
-            .into_iter()
-            .flatten()
-            .filter_map(|(key, object)| Some((key.as_str(), object.as_ref()?)));
-        merge(now, then)
+impl Snapshot {
+    /// Its revision.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// Every object of `scope` from the key `start` on; "" for the beginning.
+    pub fn walk(&self, scope: Scope, start: &str) -> Walk {
+        let (first, end) = match (&scope.namespace, &scope.name) {
+            (Some(namespace), Some(name)) => {
+                let key = super::key_of(namespace, name);
+                (key.clone(), Some(key + "\0"))
+            }
+            (None, Some(name)) if !self.is_namespaced => (name.clone(), Some(format!("{name}\0"))),
+            (None, _) => (String::new(), None),
+            (Some(namespace), None) => (format!("{namespace}/"), Some(format!("{namespace}0"))),
+        };
+        Walk {
+            snapshot: self.clone(),
+            next: Some(first.max(start.to_owned())),
+            end,
+            scope,
+            ahead: VecDeque::new(),
+        }
+    }
+
+    /// Objects from `key` on.
+    fn from(&self, key: &str) -> impl Iterator<Item = &Arc<Stored>> {
+        let mut now = self.now.from(key).peekable();
+        let mut then = self.then.range(key.to_owned()..).peekable();
+        std::iter::from_fn(move || {
+            loop {
+                let order = match (now.peek(), then.peek()) {
+                    (Some(object), Some((key, _))) => compare(object, key),
+                    (_, None) => return now.next(),
+                    (None, Some(_)) => std::cmp::Ordering::Greater,
+                };
+                if order.is_lt() {
+                    return now.next();
+                }
+                if order.is_eq() {
+                    now.next();
+                }
+                if let Some((_, Some(object))) = then.next() {
+                    return Some(object);
+                }
+            }
+        })
+    }
+
+    /// How many objects come before `key`.
+    fn count_before(&self, key: &str) -> usize {
+        let mut count = self.now.count_before(key);
+        for (key, object) in self
+            .then
+            .range::<str, _>((Bound::Unbounded, Bound::Excluded(key)))
+        {
+            count -= usize::from(self.now.get(key).is_some());
+            count += usize::from(object.is_some());
+        }
+        count
     }
 }
 
-/// Merges two sequences with ascending, distinct keys.
-fn merge<'a, T>(
-    left: impl Iterator<Item = (&'a str, T)>,
-    right: impl Iterator<Item = (&'a str, T)>,
-) -> impl Iterator<Item = (&'a str, T)> {
-    let (mut left, mut right) = (left.peekable(), right.peekable());
-    std::iter::from_fn(move || match (left.peek(), right.peek()) {
-        (Some((a, _)), Some((b, _))) if a > b => right.next(),
-        (Some(_), _) => left.next(),
-        (None, _) => right.next(),
-    })
+impl Walk {
+    /// The revision of what it shows.
+    pub fn revision(&self) -> u64 {
+        self.snapshot.revision
+    }
+
+    /// How many objects are left, of any name.
+    pub fn left(&self) -> usize {
+        let Some(next) = &self.next else {
+            return self.ahead.len();
+        };
+        let all = match &self.end {
+            Some(end) => self.snapshot.count_before(end),
+            None => {
+                let (now, then) = (self.snapshot.now.len(), &self.snapshot.then);
+                let gone = then
+                    .keys()
+                    .filter(|key| self.snapshot.now.get(key).is_some());
+                now + then.values().flatten().count() - gone.count()
+            }
+        };
+        self.ahead.len() + all.saturating_sub(self.snapshot.count_before(next))
+    }
+
+    /// The next object, without passing it.
+    pub fn peek(&mut self) -> Option<&Arc<Stored>> {
+        if self.ahead.is_empty()
+            && let Some(next) = self.next.take()
+        {
+            let (scope, end) = (&self.scope, self.end.as_deref());
+            let mut from = self.snapshot.from(&next);
+            let mut last = None;
+            for object in from.by_ref().take(STRIDE) {
+                if end.is_some_and(|end| compare(object, end).is_ge()) {
+                    last = None;
+                    break;
+                }
+                last = Some(object);
+                if scope.covers(object) {
+                    self.ahead.push_back(Arc::clone(object));
+                }
+            }
+            self.next = last.map(|last| super::key_of(&last.namespace, &last.name) + "\0");
+        }
+        self.ahead.front()
+    }
+}
+
+impl Iterator for Walk {
+    type Item = Arc<Stored>;
+
+    fn next(&mut self) -> Option<Arc<Stored>> {
+        while self.peek().is_none() && self.next.is_some() {}
+        self.ahead.pop_front()
+    }
 }

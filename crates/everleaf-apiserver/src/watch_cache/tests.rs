@@ -44,22 +44,20 @@ impl Hand {
         self.cache.publish(&[Arc::new(event)], revision);
     }
 
-    fn watch(&self, start: Start) -> Result<Feed, u64> {
+    fn watch(&self, start: Start) -> Result<Feed, SnapshotError> {
         self.cache.watch(RESOURCE, Scope::default(), start)
     }
 
-    /// What matches now: name → object.
+    /// Everything at a revision, or now.
+    fn walk(&self, revision: Option<u64>, start: &str) -> Walk {
+        let snapshot = self.cache.snapshot(RESOURCE, revision).unwrap();
+        snapshot.walk(Scope::default(), start)
+    }
+
+    /// What matches: name → object.
     fn list(&self, matches: impl Fn(&Value) -> bool, revision: Option<u64>) -> State {
-        let request = PageRequest {
-            revision,
-            ..PageRequest::default()
-        };
-        let page = self
-            .cache
-            .page(RESOURCE, &request, &|stored| matches(&stored.object()))
-            .unwrap();
-        page.objects
-            .iter()
+        self.walk(revision, "")
+            .filter(|stored| matches(&stored.object()))
             .map(|stored| (stored.name.clone(), stored.object().into_owned()))
             .collect()
     }
@@ -159,89 +157,71 @@ proptest! {
         prop_assert_eq!(some, hand.list(is_x, None));
     }
 
-    /// Pages of any size, with changes in between, are together the list at the first page's revision.
+    /// What is read from any place on, with changes in between, is the rest of the list at the first revision; so is
+    /// what a walk shows that began before the changes. Every walk knows how much is left.
     #[test]
-    fn pages_are_one_snapshot(
+    fn a_walk_is_of_one_revision_whatever_is_written(
         before in prop::collection::vec(step(), 0..30),
         between in prop::collection::vec(step(), 0..30),
-        limit in 1usize..4,
+        taken in 0usize..4,
     ) {
         let hand = Hand::new();
-        let mut changes = between.into_iter();
-        let play = |step: Step| if let Step::Change(key, to) = step {
-            hand.change(&format!("k{key}"), to.map(|_| "x"));
+        let play = |steps: Vec<Step>| for step in steps {
+            if let Step::Change(key, to) = step {
+                hand.change(&format!("k{key}"), to.map(|_| "x"));
+            }
         };
-        before.into_iter().for_each(play);
+        play(before);
         let expected: Vec<String> = hand.list(|_| true, None).into_keys().collect();
         let revision = hand.cache.revision();
-        let (mut found, mut start) = (Vec::new(), String::new());
-        let mut count = Count::Walk;
-        loop {
-            let request = PageRequest {
-                namespace: Some("ns"),
-                revision: Some(revision),
-                start: &start,
-                limit,
-                count,
-                ..PageRequest::default()
-            };
-            let page = hand.cache.page(RESOURCE, &request, &|_| true).unwrap();
-            prop_assert!(page.objects.len() <= limit);
-            found.extend(page.objects.iter().map(|stored| stored.name.clone()));
-            let remaining = page.remaining.unwrap();
-            prop_assert_eq!(found.len() + remaining, expected.len());
-            let walked = PageRequest { count: Count::Walk, ..request };
-            let walked = hand.cache.page(RESOURCE, &walked, &|_| true).unwrap();
-            prop_assert_eq!(walked.remaining, Some(remaining));
-            count = Count::Known(remaining);
-            changes.by_ref().take(5).for_each(play);
-            match page.next {
-                Some(next) => start = next,
-                None => break,
-            }
-        }
+        let mut first = hand.walk(None, "");
+        let mut found: Vec<String> = first.by_ref().take(taken).map(|s| s.name.clone()).collect();
+        play(between);
+        let start = found.last().map_or(String::new(), |last| key_of("ns", last) + "\0");
+        let mut again = hand.walk(Some(revision), &start);
+        prop_assert_eq!((first.left(), again.left()), (expected.len() - found.len(), expected.len() - found.len()));
+        let rest: Vec<String> = first.map(|stored| stored.name.clone()).collect();
+        let read_again: Vec<String> = again.by_ref().map(|stored| stored.name.clone()).collect();
+        prop_assert_eq!(&rest, &read_again);
+        prop_assert_eq!(again.left(), 0);
+        found.extend(rest);
         prop_assert_eq!(found, expected);
     }
-}
 
-/// A list whose selector lets the writer in between any two objects is still one of a single revision, and where too much
-/// was written meanwhile it is read at once.
-#[test]
-fn a_list_is_of_one_revision_whatever_is_written_while_it_is_read() {
-    use std::cell::Cell;
-    for (writes, size) in [(1, 2), (HISTORY_EVENTS_MAX, 2), (1, usize::MAX)] {
-        let hand = Hand::new();
-        (0..10).for_each(|number| hand.change(&format!("k{number}"), Some("x")));
-        let asked = Cell::new(0);
-        let write_meanwhile = |stored: &Stored| {
-            asked.set(asked.get() + 1);
-            if asked.get() <= 10 {
-                // What comes later in the list changes, goes, and comes.
-                hand.change("k9", Some("y"));
-                hand.change("k8", None);
-                hand.change(&format!("k7{}", asked.get()), Some("x"));
-                (0..writes).for_each(|_| hand.change("k0", Some("y")));
+    /// However many objects: what a map holds. Keys order by their text, where a namespace may go on with what
+    /// comes before a slash.
+    #[test]
+    fn a_sequence_is_a_sorted_map(steps in prop::collection::vec((0u8..3, 0u16..600, any::<bool>()), 0..1500)) {
+        let namespaces = ["a", "a-b", "a.c"];
+        let (mut sequence, mut map) = (Sequence::default(), BTreeMap::new());
+        let mut shared = Vec::new();
+        for (number, (namespace, name, is_put)) in steps.into_iter().enumerate() {
+            let place = (namespaces[usize::from(namespace)].to_owned(), format!("n{name}"));
+            let key = key_of(&place.0, &place.1);
+            if is_put || number < 900 {
+                let stored = Stored::new(&CONFIG_MAPS, place, (1, 1), Value::Null, vec![].into());
+                let stored = Arc::new(stored);
+                sequence.insert(&key, Arc::clone(&stored));
+                map.insert(key.clone(), stored);
+            } else {
+                sequence.remove(&key);
+                map.remove(&key);
             }
-            is_x(&stored.object())
-        };
-        let request = PageRequest::default();
-        let page = hand
-            .cache
-            .page_in_pieces(RESOURCE, &request, &write_meanwhile, size)
-            .or_else(|_| {
-                hand.cache
-                    .page(RESOURCE, &request, &|stored| is_x(&stored.object()))
-            });
-        let page = page.unwrap();
-        let at_then: Vec<&str> = page.objects.iter().map(|object| &*object.name).collect();
-        if writes == 1 {
-            let all: Vec<String> = (0..10).map(|number| format!("k{number}")).collect();
-            assert_eq!(
-                (page.revision, at_then),
-                (10, all.iter().map(String::as_str).collect())
-            );
-        } else {
-            assert_eq!(page.revision, hand.cache.revision());
+            if number % 500 == 0 {
+                shared.push((sequence.clone(), map.clone()));
+            }
+            prop_assert_eq!(sequence.get(&key).is_some(), map.contains_key(&key));
+        }
+        shared.push((sequence, map));
+        for (sequence, map) in &shared {
+            let keys = sequence.from("").map(|stored| key_of(&stored.namespace, &stored.name));
+            prop_assert!(keys.eq(map.keys().cloned()));
+            prop_assert_eq!(sequence.len(), map.len());
+            for key in ["", "a-b/n3", "a/n50", "a/n9", "b"] {
+                let before = map.range(..key.to_owned()).count();
+                prop_assert_eq!(sequence.count_before(key), before);
+                prop_assert_eq!(sequence.from(key).count(), map.len() - before);
+            }
         }
     }
 }
@@ -256,13 +236,13 @@ fn history_is_bounded_by_number_and_by_bytes() {
         Arc::new(Event::new(Arc::new(stored), None, false))
     };
     let max = HISTORY_EVENTS_MAX as u64;
-    (1..=max).for_each(|revision| history.push(event(revision, 1)));
+    (1..=max).for_each(|revision| drop(history.push(event(revision, 1))));
     assert_eq!(history.floor(), 0);
-    history.push(event(max + 1, 1));
+    assert_eq!(history.push(event(max + 1, 1)).len(), 1);
     assert_eq!(history.floor(), 1);
     assert!(history.after(0).is_none());
     assert_eq!(history.after(1).unwrap().count(), HISTORY_EVENTS_MAX);
-    history.push(event(max + 2, history::HISTORY_BYTES_MAX));
+    drop(history.push(event(max + 2, history::HISTORY_BYTES_MAX)));
     assert_eq!(history.after(max + 1).unwrap().count(), 1);
     assert!(history.after(max).is_none());
 }
@@ -334,6 +314,69 @@ fn a_waiting_watcher_is_woken() {
         named.poll_next(&mut context),
         Poll::Ready(Next::Closed)
     ));
+}
+
+/// Wakers are foreign code: the last one of a task may drop another watch with it.
+#[test]
+fn wakers_are_dropped_and_called_while_nothing_is_locked() {
+    struct Holder {
+        _feed: Mutex<Feed>,
+    }
+    impl std::task::Wake for Holder {
+        fn wake(self: Arc<Self>) {}
+    }
+    let hand = Hand::new();
+    let named = Scope {
+        name: Some("a".to_owned()),
+        ..Scope::default()
+    };
+    for scope in [Scope::default(), named] {
+        let watch = || {
+            hand.cache
+                .watch(RESOURCE, scope.clone(), Start::Now)
+                .unwrap()
+        };
+        let holding = |feed: Feed| {
+            let _feed = Mutex::new(feed);
+            Waker::from(Arc::new(Holder { _feed }))
+        };
+        let sleep = |feed: &mut Feed, waker: &Waker| {
+            let mut context = std::task::Context::from_waker(waker);
+            assert!(feed.poll_next(&mut context).is_pending());
+        };
+        let mut feed = watch();
+        sleep(&mut feed, &holding(watch()));
+        // Replaced,
+        sleep(&mut feed, &holding(watch()));
+        // called,
+        hand.change("a", Some("x"));
+        let mut context = std::task::Context::from_waker(Waker::noop());
+        assert!(feed.poll_next(&mut context).is_ready());
+        sleep(&mut feed, &holding(watch()));
+        // and gone with its feed.
+        drop(feed);
+        assert_eq!(hand.cache.watcher_count(), 0);
+    }
+}
+
+#[test]
+fn who_watches_one_name_is_not_passed_by_what_others_do() {
+    let hand = Hand::new();
+    let scope = Scope {
+        name: Some("a".to_owned()),
+        ..Scope::default()
+    };
+    let mut feed = hand.cache.watch(RESOURCE, scope, Start::Now).unwrap();
+    hand.change("a", Some("x"));
+    (0..=HISTORY_EVENTS_MAX).for_each(|_| hand.change("b", Some("x")));
+    let mut context = std::task::Context::from_waker(Waker::noop());
+    let first = feed.poll_next(&mut context);
+    assert!(matches!(first, Poll::Ready(Next::Event(_))), "{first:?}");
+    assert!(feed.poll_next(&mut context).is_pending());
+    // But not for ever behind on its own.
+    (0..=feed::WATCH_BUFFER_EVENTS_MAX).for_each(|_| hand.change("a", Some("x")));
+    let next = feed.poll_next(&mut context);
+    assert!(matches!(next, Poll::Ready(Next::Overflow)), "{next:?}");
 }
 
 #[test]

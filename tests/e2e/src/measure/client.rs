@@ -13,6 +13,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -55,6 +56,28 @@ impl Target {
         })
     }
 
+    /// The same server at another address, and as someone else.
+    pub(crate) fn at(self, address: &str, token: &str) -> Self {
+        Self {
+            address: address.to_owned(),
+            authorization: format!("Bearer {token}"),
+            ..self
+        }
+    }
+
+    /// Waits until it takes connections.
+    pub(crate) async fn wait(&self) -> Result<()> {
+        let mut last = self.connect().await;
+        for _ in 0..200 {
+            if last.is_ok() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            last = self.connect().await;
+        }
+        last.map(drop)
+    }
+
     /// Opens a connection.
     pub(crate) async fn connect(&self) -> Result<Connection> {
         let stream = TcpStream::connect(&self.address).await?;
@@ -75,6 +98,7 @@ impl Target {
         Ok(Connection {
             sender,
             origin: format!("https://{}", self.address),
+            accept: "application/json",
             authorization: self.authorization.clone(),
         })
     }
@@ -85,10 +109,17 @@ impl Target {
 pub(crate) struct Connection {
     sender: SendRequest<Full<Bytes>>,
     origin: String,
+    accept: &'static str,
     authorization: String,
 }
 
 impl Connection {
+    /// For answers of another type than JSON.
+    pub(crate) fn accept(mut self, media_type: &'static str) -> Self {
+        self.accept = media_type;
+        self
+    }
+
     /// Sends one request.
     pub(crate) async fn send(
         &mut self,
@@ -101,7 +132,7 @@ impl Connection {
             .uri(format!("{}{path}", self.origin))
             .header(http::header::AUTHORIZATION, &self.authorization)
             .header(http::header::CONTENT_TYPE, "application/json")
-            .header(http::header::ACCEPT, "application/json")
+            .header(http::header::ACCEPT, self.accept)
             .body(Full::new(body))?;
         self.sender.ready().await?;
         Ok(self.sender.send_request(request).await?)

@@ -79,7 +79,7 @@ pub(crate) async fn run(dir: &Path, server: &Server, count: usize) -> Result<Fig
 }
 
 /// A request as a node makes it: its own key, its own name.
-fn body(number: usize) -> Result<(String, Bytes)> {
+pub(super) fn body(number: usize) -> Result<(String, Bytes)> {
     let name = format!("load-{number}");
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();

@@ -8,6 +8,7 @@ mod client;
 mod floor;
 mod issuance;
 mod process;
+mod reads;
 
 use anyhow::{Context, Result};
 use process::Server;
@@ -46,15 +47,19 @@ fn main() -> ExitCode {
 
 async fn run() -> Result<()> {
     let everleaf = PathBuf::from(std::env::var_os("EVERLEAF").context("run: cargo xtask measure")?);
-    let count = match std::env::args().nth(1) {
-        Some(text) => text
-            .parse()
-            .context("the argument is a number of certificates")?,
-        None => CERTIFICATES,
-    };
+    let mut args = std::env::args().skip(1).peekable();
+    let is_reads = args.next_if_eq("reads").is_some();
+    let count = args.next().map(|text| text.parse()).transpose();
+    let count: Option<usize> = count.context("the argument is a number")?;
     let scratch = tempfile::Builder::new()
         .prefix("everleaf-measure-")
         .tempdir()?;
+    if is_reads {
+        row("what", "figure");
+        row("---", "---");
+        return reads::run(&everleaf, scratch.path(), count).await;
+    }
+    let count = count.unwrap_or(CERTIFICATES);
     let bytes = std::fs::metadata(&everleaf)?.len();
     row("what", "figure");
     row("---", "---");

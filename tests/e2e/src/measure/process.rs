@@ -34,6 +34,19 @@ impl Server {
         Ok(server)
     }
 
+    /// `everleaf apiserver` on a directory that `up` has made.
+    pub(crate) fn api(everleaf: &Path, dir: &Path, tokens: &Path, port: u16) -> Result<Self> {
+        spawn(
+            Command::new(everleaf)
+                .args(["apiserver", "--bind-address", "127.0.0.1"])
+                .args(["--secure-port", &port.to_string()])
+                .arg("--data-dir")
+                .arg(dir)
+                .arg("--token-auth-file")
+                .arg(tokens),
+        )
+    }
+
     /// `everleaf agent` with its files in `dir/n`.
     pub(crate) fn agent(everleaf: &Path, dir: &Path, bootstrap: &Path) -> Result<Self> {
         spawn(
@@ -78,18 +91,30 @@ impl Server {
 
     /// Processor time used so far, user and system.
     pub(crate) fn cpu(&self) -> Result<Duration> {
-        let stat = std::fs::read_to_string(self.proc("stat"))?;
-        // Fields are counted from after the command, which may contain anything (proc(5)).
-        let after = stat
-            .rsplit_once(')')
-            .context("/proc/PID/stat is malformed")?
-            .1;
-        let fields: Vec<&str> = after.split_whitespace().collect();
-        let ticks: u64 = fields.get(11).context("no utime")?.parse::<u64>()?
-            + fields.get(12).context("no stime")?.parse::<u64>()?;
-        let per_second = rustix::param::clock_ticks_per_second();
-        Ok(Duration::from_millis(ticks * 1000 / per_second.max(1)))
+        ticks(&self.proc("stat"), 11)
     }
+}
+
+/// Processor time of all children that have ended.
+pub(crate) fn children_cpu() -> Result<Duration> {
+    ticks(Path::new("/proc/self/stat"), 13)
+}
+
+/// Two fields of `/proc/PID/stat` together, user and system time. They are counted from after the command, which may
+/// contain anything (proc(5)).
+fn ticks(stat: &Path, first: usize) -> Result<Duration> {
+    let stat = std::fs::read_to_string(stat)?;
+    let after = stat
+        .rsplit_once(')')
+        .context("/proc/PID/stat is malformed")?
+        .1;
+    let fields: Vec<&str> = after.split_whitespace().collect();
+    let two = fields
+        .get(first..first + 2)
+        .context("/proc/PID/stat is short")?;
+    let ticks = two[0].parse::<u64>()? + two[1].parse::<u64>()?;
+    let per_second = rustix::param::clock_ticks_per_second();
+    Ok(Duration::from_millis(ticks * 1000 / per_second.max(1)))
 }
 
 #[expect(

@@ -1,8 +1,14 @@
 //! Lists: versions, pages, selectors, forms.
 
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use http::Request;
+use http_body_util::Full;
 use serde_json::{Value, json};
 
 use super::fixture::{MAPS, World, config_map};
+use crate::authn::Peer;
+use crate::handler::{Body, Limits};
 use crate::watch_cache::HISTORY_EVENTS_MAX;
 
 fn world_with(names: &[&str]) -> World {
@@ -222,4 +228,149 @@ fn forms() {
         "{}",
         pretty.text
     );
+}
+
+/// As a client on a socket hears it: piece by piece.
+fn list_as_served(world: &World, query: &str, accept: &str) -> http::Response<Body> {
+    let request = Request::get(format!("{MAPS}{query}"))
+        .header("Authorization", "Bearer t-eve")
+        .header("Accept", accept)
+        .body(Full::<Bytes>::default())
+        .unwrap();
+    let peer = Peer::default();
+    let answer = world.server.serve(request, &peer, world.now);
+    answer.now_or_never().expect("one poll is enough")
+}
+
+/// What comes in one poll; None at the end, Some(None) when others have their turn first.
+fn poll(response: &mut http::Response<Body>) -> Option<Option<Bytes>> {
+    use std::task::{Context, Poll, Waker};
+    let mut context = Context::from_waker(Waker::noop());
+    match response
+        .body_mut()
+        .poll_next(&mut context, std::time::Duration::ZERO)
+    {
+        Poll::Ready(frame) => frame.map(Some),
+        Poll::Pending => Some(None),
+    }
+}
+
+fn let_eve_read(world: &World) {
+    let role = json!({"metadata": {"name": "reader"}, "rules": [{"apiGroups": [""],
+        "resources": ["configmaps"], "verbs": ["list"]}]});
+    let binding = json!({"metadata": {"name": "reader"}, "roleRef": {
+        "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "reader"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "eve"}]});
+    let rbac = "/apis/rbac.authorization.k8s.io/v1";
+    world
+        .post(&format!("{rbac}/clusterroles"), &role)
+        .expect(201);
+    world
+        .post(&format!("{rbac}/clusterrolebindings"), &binding)
+        .expect(201);
+}
+
+/// Many long lists at once: each is a frame and a place in a snapshot, and a change in between is in none of them.
+#[test]
+fn long_lists_come_in_pieces_of_one_state() {
+    const FRAME_BYTES: usize = 64 * 1024 + 2 * 16 * 1024;
+    let world = World::with_limits(Limits {
+        reads_inflight_max: 3,
+        ..Limits::default()
+    });
+    let_eve_read(&world);
+    for number in 0..1_000 {
+        let map = config_map(&format!("m{number:04}"), &"x".repeat(1_000));
+        world.post(MAPS, &map).expect(201);
+    }
+    let json = "application/json";
+    for (query, accept) in [
+        ("", json),
+        ("?limit=900", json),
+        ("?labelSelector=!a", json),
+        ("?pretty=true", json),
+        ("", "application/json;as=Table;v=v1;g=meta.k8s.io"),
+        (
+            "?includeObject=Object&limit=700",
+            "application/json;as=Table;v=v1;g=meta.k8s.io",
+        ),
+        (
+            "",
+            "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io",
+        ),
+        ("", "application/yaml"),
+        ("?limit=900", "application/vnd.kubernetes.protobuf"),
+    ] {
+        let path = format!("{MAPS}{query}");
+        let whole = world.raw("GET", &path, &[("Accept", accept)], "");
+        let whole = whole
+            .body()
+            .as_bytes()
+            .expect("at once, in process")
+            .clone();
+        let mut lists: Vec<_> = (0..3)
+            .map(|_| list_as_served(&world, query, accept))
+            .collect();
+        // As many as may read at once, until they have read it.
+        assert_eq!(list_as_served(&world, query, accept).status(), 429);
+        let changed =
+            json!({"data": {"key": "y"}, "metadata": {"labels": {"a": query.len().to_string()}}});
+        world.patch(&format!("{MAPS}/m0999"), &changed).expect(200);
+        world.delete(&format!("{MAPS}/m0500")).expect(200);
+        for response in &mut lists {
+            assert_eq!(response.status(), 200);
+            let mut text = Vec::new();
+            while let Some(frame) = poll(response) {
+                let frame = frame.unwrap_or_default();
+                assert!(frame.len() <= FRAME_BYTES, "{} bytes", frame.len());
+                text.extend_from_slice(&frame);
+            }
+            assert!(whole == text, "{query} {accept}");
+        }
+        drop(lists);
+        world
+            .post(MAPS, &config_map("m0500", &"x".repeat(1_000)))
+            .expect(201);
+    }
+    // A short one has its length, and is no stream.
+    let short = list_as_served(&world, "?limit=1", json);
+    assert!(short.body().as_bytes().is_some());
+}
+
+/// Every form of a list that is written in pieces is what a parser expects of the whole.
+#[test]
+fn forms_of_long_lists_are_whole() {
+    let world = World::new();
+    let ask = |query: &str, accept: &str| {
+        let path = format!("{MAPS}{query}");
+        world
+            .send("GET", &path, &[("Accept", accept)], "")
+            .expect(200)
+    };
+    let yaml_of = |answer: &super::fixture::Answer| -> Value {
+        serde_saphyr::from_str(&answer.text).unwrap()
+    };
+    for count in 0..3 {
+        let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+        let yaml_table = "application/yaml;as=Table;v=v1;g=meta.k8s.io";
+        let plain = ask("", "application/json");
+        assert_eq!(plain.json["items"].as_array().unwrap().len(), count);
+        assert_eq!(yaml_of(&ask("", "application/yaml")), plain.json);
+        assert_eq!(yaml_of(&ask("", yaml_table)), ask("", table).json);
+        let pretty = ask("?pretty=true", "application/json");
+        assert_eq!(pretty.json, plain.json);
+        assert!(
+            pretty
+                .text
+                .starts_with("{\n  \"kind\": \"ConfigMapList\",\n")
+        );
+        assert!(pretty.text.ends_with(if count == 0 {
+            "\"items\": []\n}"
+        } else {
+            "}\n  ]\n}"
+        }));
+        world
+            .post(MAPS, &config_map(&format!("c{count}"), "a: b"))
+            .expect(201);
+    }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::fixture::{MAPS, World, config_map, event_text};
-use crate::watch_cache::{HISTORY_EVENTS_MAX, WATCH_BUFFER_EVENTS_MAX};
+use crate::watch_cache::HISTORY_EVENTS_MAX;
 
 fn labelled(name: &str, label: &str) -> Value {
     let mut map = config_map(name, "1");
@@ -205,7 +205,7 @@ fn one_who_sleeps_is_told_to_list_again() {
     let world = World::new();
     world.post(MAPS, &config_map("a", "1")).expect(201);
     let mut watch = world.watch(&format!("{MAPS}?watch=true"));
-    for round in 0..=WATCH_BUFFER_EVENTS_MAX {
+    for round in 0..=HISTORY_EVENTS_MAX {
         let patch = json!({"data": {"key": round.to_string()}});
         world.patch(&format!("{MAPS}/a"), &patch).expect(200);
     }
@@ -216,7 +216,6 @@ fn one_who_sleeps_is_told_to_list_again() {
     assert_eq!(last["object"]["code"], 410);
     assert_eq!(last["object"]["reason"], "Expired");
     // What is too old to begin with hears it at once.
-    const { assert!(HISTORY_EVENTS_MAX <= WATCH_BUFFER_EVENTS_MAX) };
     let old = world
         .get(&format!("{MAPS}?watch=true&resourceVersion=1"))
         .expect(410);

@@ -19,12 +19,10 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use jiff::Timestamp;
 use tower::Service;
 
-use super::{Body, BodyError, Server};
+use super::TimedBody;
 use crate::authn::{InProcessIdentity, Peer};
+use crate::handler::{Body, BodyError, Clock, Server};
 use crate::user::User;
-
-/// Reads the wall clock; a shell's, or the simulator's.
-pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// A client's view of the server, under one identity.
 #[derive(Clone)]
@@ -77,10 +75,10 @@ impl Server {
             Ok(admitted) => admitted,
             Err(refused) => return *refused,
         };
-        if body.size_hint().lower() > self.limits.body_bytes_max as u64 {
+        if body.size_hint().lower() > self.limits().body_bytes_max as u64 {
             return self.answer(admitted, Err(BodyError::TooLarge)).await;
         }
-        let limited = Limited::new(body, self.limits.body_bytes_max);
+        let limited = Limited::new(body, self.limits().body_bytes_max);
         let body = match Box::pin(limited).collect().await {
             Ok(collected) => Ok(collected.to_bytes()),
             Err(error) if error.is::<LengthLimitError>() => Err(BodyError::TooLarge),
@@ -96,9 +94,9 @@ where
     B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    type Response = Response<Body>;
+    type Response = Response<TimedBody>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<TimedBody>, Infallible>> + Send>>;
 
     fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
@@ -108,7 +106,8 @@ where
         let this = self.clone();
         Box::pin(async move {
             let now = (this.clock)();
-            Ok(this.server.serve(request, &this.peer, now).await)
+            let response = this.server.serve(request, &this.peer, now).await;
+            Ok(response.map(|body| TimedBody::new(body.completed())))
         })
     }
 }
