@@ -96,11 +96,11 @@ impl ControlPlane {
     pub fn answer(&self, request: Request<Bytes>, peer: &Peer, now: Timestamp) -> Option<Answered> {
         let response = self.server.handle(request, peer, now).now_or_never()?;
         let (parts, body) = response.into_parts();
-        if body.as_bytes().is_none() {
-            return Some(Answered::Stream(parts, Box::new(body.into_watch()?)));
+        let body = body.completed();
+        if let Some(bytes) = body.as_bytes() {
+            return Some(Answered::Whole(Response::from_parts(parts, bytes.clone())));
         }
-        let bytes = body.collect().now_or_never()?.ok()?.to_bytes();
-        Some(Answered::Whole(Response::from_parts(parts, bytes)))
+        Some(Answered::Stream(parts, Box::new(body.into_watch()?)))
     }
 
     /// Lets the controllers see what changed and do what they have to do; returns when they want to

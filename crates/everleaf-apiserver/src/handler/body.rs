@@ -63,7 +63,7 @@ impl Body {
 
     /// Makes a list complete, at once and whatever memory it takes: for callers inside this process.
     #[must_use]
-    pub(crate) fn completed(self) -> Self {
+    pub fn completed(self) -> Self {
         let Inner::List { ready, mut rest } = self.0 else {
             return self;
         };
