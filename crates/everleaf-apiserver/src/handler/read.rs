@@ -48,6 +48,9 @@ impl Server {
             .cache
             .snapshot(resource, place.revision)
             .map_err(|SnapshotError::Expired { oldest }| expired(&place, oldest))?;
+        if options.limit > 0 {
+            self.cache.pin(resource, &snapshot, options.limit);
+        }
         let walk = snapshot.walk(scope_of(call, &selection), &place.start);
         let objects = Listed::Selected(Box::new((walk, selection)));
         let list = ListStream::new(call, form, objects, snapshot.revision(), options.limit);

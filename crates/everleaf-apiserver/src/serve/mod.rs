@@ -22,8 +22,10 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use everleaf_api::Status;
-use http::{Request, Response};
+use http::header::{CONTENT_LENGTH, HeaderValue};
+use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -33,7 +35,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_rustls::{LazyConfigAcceptor, rustls};
 
 use crate::authn::Peer;
-use crate::handler::{Clock, RequestLabels, Server};
+use crate::handler::{Body, Clock, RequestLabels, Server};
 
 use connection::{serve_http1, serve_http2};
 use heads::Heads;
@@ -225,6 +227,7 @@ async fn serve_request(
     let now = (shared.clock)();
     let (parts, body) = request.into_parts();
     let mut upload = Upload::new(parts.version, &parts.headers, body, underway);
+    let is_head = parts.method == Method::HEAD;
     let answer = shared
         .server
         .serve(Request::from_parts(parts, &mut upload), peer, now);
@@ -239,7 +242,20 @@ async fn serve_request(
         metrics.observe_duration(*labels, began.elapsed());
     }
     upload.finish(&mut response, began + REQUEST_TIMEOUT).await;
+    if is_head {
+        response = without_body(response);
+    }
     response.map(|body| TimedBody::with_patience(body, REQUEST_TIMEOUT, &shared.lists))
+}
+
+/// The answer to a HEAD: the length of what a GET would get, and nothing of it (RFC 9110 section 9.3.2). Over HTTP/1.1
+/// hyper would see to that, over HTTP/2 it does not.
+fn without_body(mut response: Response<Body>) -> Response<Body> {
+    if let Some(bytes) = response.body().as_bytes() {
+        let length = HeaderValue::from(bytes.len());
+        response.headers_mut().insert(CONTENT_LENGTH, length);
+    }
+    response.map(|_| Body::full(Bytes::new()))
 }
 
 async fn take_care(shared: Arc<Shared>) {

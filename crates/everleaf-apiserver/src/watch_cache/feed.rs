@@ -224,7 +224,7 @@ impl Cache {
                     let events = collection.history.after(revision);
                     let events = events.ok_or(SnapshotError::Expired { oldest })?;
                     let covered = events.filter(|event| feed.scope.covers(&event.object));
-                    feed.backlog = covered.cloned().collect();
+                    feed.backlog = covered.collect();
                     feed.revision = revision;
                 }
             }
@@ -281,7 +281,7 @@ impl Feed {
                 let events = all.history.after(self.read);
                 let is_behind = events.is_none();
                 let events = events.into_iter().flatten().take(READ_AT_ONCE);
-                self.backlog.extend(events.cloned());
+                self.backlog.extend(events);
                 is_behind
             }),
         };

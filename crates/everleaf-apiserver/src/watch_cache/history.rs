@@ -10,10 +10,14 @@ use everleaf_api::watch::{self, EventType};
 use crate::objects::Stored;
 use crate::registry::Descriptor;
 
-/// Events kept per resource: how far back a watch can begin, and a list can look.
-pub(crate) const HISTORY_EVENTS_MAX: usize = 4096;
-/// Encoded bytes of the objects of those events; many more in memory, since trees are larger.
-pub(crate) const HISTORY_BYTES_MAX: usize = 8 << 20;
+/// Events kept per resource: how far back a watch can begin. As many as kube-apiserver keeps when much happens
+/// (Kubernetes: `staging/src/k8s.io/apiserver/pkg/storage/cacher/watch_cache.go`, `defaultUpperBoundCapacity`), since a
+/// client that lists many objects page by page watches from where it began.
+pub(crate) const HISTORY_EVENTS_MAX: usize = 102_400;
+/// The newest of them keep what was rendered for watches, and can be looked through for a list as it was.
+pub(crate) const RECENT_EVENTS_MAX: usize = 4096;
+/// Encoded bytes that events keep in memory although they are no state any more: what was replaced or deleted.
+pub(crate) const HISTORY_BYTES_MAX: usize = 24 << 20;
 
 /// One committed change, shared by everybody who hears of it.
 #[derive(Debug)]
@@ -129,15 +133,58 @@ impl Event {
 /// The ring.
 #[derive(Debug)]
 pub(super) struct History {
-    events: VecDeque<Arc<Event>>,
+    older: VecDeque<Past>,
+    recent: VecDeque<Arc<Event>>,
     bytes: usize,
     floor: u64,
+}
+
+/// An event that nobody waits for any more.
+#[derive(Debug)]
+struct Past {
+    object: Arc<Stored>,
+    previous: Option<Arc<Stored>>,
+    deleted: bool,
+}
+
+impl Past {
+    fn of(event: &Event) -> Self {
+        Self {
+            object: Arc::clone(&event.object),
+            previous: event.previous.clone(),
+            deleted: event.deleted,
+        }
+    }
+
+    fn event(&self) -> Arc<Event> {
+        let (object, previous) = (Arc::clone(&self.object), self.previous.clone());
+        Arc::new(Event::new(object, previous, self.deleted))
+    }
+
+    /// Bytes that are no state any more.
+    fn bytes(&self) -> usize {
+        gone(&self.object, self.previous.as_ref(), self.deleted)
+    }
+}
+
+/// Bytes that a change makes history: what it replaced, and the last state of what it deleted.
+fn gone(object: &Stored, previous: Option<&Arc<Stored>>, deleted: bool) -> usize {
+    let last = if deleted { object.bytes.len() } else { 0 };
+    last + previous.map_or(0, |previous| previous.bytes.len())
+}
+
+impl Event {
+    /// Bytes that are no state any more for this event.
+    pub(super) fn gone_bytes(&self) -> usize {
+        gone(&self.object, self.previous.as_ref(), self.deleted)
+    }
 }
 
 impl History {
     pub(super) fn new(floor: u64) -> Self {
         Self {
-            events: VecDeque::new(),
+            older: VecDeque::new(),
+            recent: VecDeque::new(),
             bytes: 0,
             floor,
         }
@@ -148,29 +195,56 @@ impl History {
         self.floor
     }
 
-    /// Adds an event; those that are forgotten for it.
+    /// Adds an event; those whose renderings are forgotten for it.
     pub(super) fn push(&mut self, event: Arc<Event>) -> Vec<Arc<Event>> {
         let mut forgotten = Vec::new();
-        self.bytes += event.object.bytes.len();
-        self.events.push_back(event);
-        while self.events.len() > HISTORY_EVENTS_MAX || self.bytes > HISTORY_BYTES_MAX {
-            let Some(oldest) = self.events.pop_front() else {
-                break;
-            };
-            self.bytes -= oldest.object.bytes.len();
-            self.floor = oldest.revision();
-            forgotten.push(oldest);
+        self.bytes += event.gone_bytes();
+        self.recent.push_back(event);
+        while self.recent.len() > RECENT_EVENTS_MAX {
+            if let Some(event) = self.recent.pop_front() {
+                self.older.push_back(Past::of(&event));
+                forgotten.push(event);
+            }
+        }
+        while self.older.len() + self.recent.len() > HISTORY_EVENTS_MAX
+            || self.bytes > HISTORY_BYTES_MAX
+        {
+            if let Some(oldest) = self.older.pop_front() {
+                self.bytes -= oldest.bytes();
+                self.floor = oldest.object.revision;
+            } else if let Some(oldest) = self.recent.pop_front() {
+                self.bytes -= oldest.gone_bytes();
+                self.floor = oldest.revision();
+                forgotten.push(oldest);
+            }
         }
         forgotten
     }
 
-    /// Events strictly after `revision`; None when some of them are forgotten.
-    pub(super) fn after(&self, revision: u64) -> Option<impl Iterator<Item = &Arc<Event>>> {
+    /// Events strictly after `revision`, in order; None when some of them are forgotten.
+    pub(super) fn after(&self, revision: u64) -> Option<impl Iterator<Item = Arc<Event>>> {
         (revision >= self.floor).then(|| {
             let first = self
-                .events
-                .partition_point(|event| event.revision() <= revision);
-            self.events.range(first..)
+                .older
+                .partition_point(|past| past.object.revision <= revision);
+            let older = self.older.range(first..).map(Past::event);
+            older.chain(self.recent_after(revision).cloned())
         })
+    }
+
+    /// The same, if there are few of them.
+    pub(super) fn few_after(&self, revision: u64) -> Option<impl Iterator<Item = &Arc<Event>>> {
+        let reach = match self.older.back() {
+            Some(past) => past.object.revision,
+            None => self.floor,
+        };
+        (revision >= reach).then(|| self.recent_after(revision))
+    }
+
+    fn recent_after(&self, revision: u64) -> impl Iterator<Item = &Arc<Event>> {
+        let first = self
+            .recent
+            .partition_point(|event| event.revision() <= revision);
+        self.recent.range(first..)
     }
 }

@@ -20,14 +20,17 @@ use crate::objects::{Objects, Stored};
 use crate::registry::Descriptor;
 
 pub use feed::{Feed, Next};
-#[cfg(test)]
-pub(crate) use history::HISTORY_EVENTS_MAX;
 pub use history::{Event, Selected};
+#[cfg(test)]
+pub(crate) use history::{HISTORY_BYTES_MAX, HISTORY_EVENTS_MAX, RECENT_EVENTS_MAX};
+#[cfg(test)]
+pub(crate) use snapshot::PINNED_BYTES_MAX;
 pub use snapshot::{Snapshot, SnapshotError, Walk};
 
 use feed::{Sleeping, Watchers};
 use history::History;
 use sequence::Sequence;
+use snapshot::Pinned;
 
 /// Where a watch begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +80,10 @@ struct Collection {
     /// By `namespace/name`, or `name`: the order of the storage keys.
     objects: Sequence,
     history: History,
+    /// Lists that somebody is in the middle of.
+    pinned: Mutex<Pinned>,
+    /// Bytes of all objects that were ever replaced or deleted.
+    gone_bytes: usize,
     last_change: u64,
     /// Objects per account, see [`Descriptor::tally`].
     tally: BTreeMap<String, usize>,
@@ -114,6 +121,8 @@ impl Collection {
             self.bytes += event.object.bytes.len();
             self.objects.insert(&key, Arc::clone(&event.object));
         }
+        self.gone_bytes += event.gone_bytes();
+        self.unpin();
         self.last_change = event.revision();
         self.history.push(Arc::clone(event))
     }
@@ -145,6 +154,8 @@ impl Cache {
                     descriptor,
                     objects: Sequence::default(),
                     history: History::new(floor),
+                    pinned: Mutex::default(),
+                    gone_bytes: 0,
                     last_change: 0,
                     tally: BTreeMap::new(),
                     bytes: 0,

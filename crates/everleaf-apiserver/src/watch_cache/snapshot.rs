@@ -3,11 +3,16 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use super::sequence::{Sequence, compare};
 use super::{Cache, Collection, Scope};
 use crate::objects::Stored;
+
+/// Encoded bytes of objects that are no state any more, which all kept snapshots of a resource hold at most.
+pub(crate) const PINNED_BYTES_MAX: usize = 32 << 20;
+/// Snapshots of a resource that are kept at most.
+const PINNED_MAX: usize = 1024;
 
 /// Objects that a walk takes at once.
 const STRIDE: usize = 256;
@@ -30,6 +35,9 @@ pub struct Snapshot {
     now: Sequence,
     then: Arc<BTreeMap<String, Option<Arc<Stored>>>>,
 }
+
+/// Snapshots that are kept, by revision; with each what was gone when it was taken.
+pub(super) type Pinned = BTreeMap<u64, (Snapshot, usize)>;
 
 /// A way through the objects of a snapshot, in key order.
 #[derive(Clone)]
@@ -64,7 +72,11 @@ impl Collection {
     pub(super) fn snapshot(&self, now: u64, revision: u64) -> Result<Snapshot, SnapshotError> {
         let mut then = BTreeMap::new();
         if revision < now {
-            let events = self.history.after(revision).ok_or(SnapshotError::Expired {
+            if let Some((pinned, _)) = self.pinned().get(&revision) {
+                return Ok(pinned.clone());
+            }
+            let events = self.history.few_after(revision);
+            let events = events.ok_or(SnapshotError::Expired {
                 oldest: self.history.floor(),
             })?;
             for event in events {
@@ -78,6 +90,54 @@ impl Collection {
             now: self.objects.clone(),
             then: Arc::new(then),
         })
+    }
+}
+
+impl Collection {
+    /// Keeps a snapshot for the next page of a list, as long as what it holds beyond the state is little: of all snapshots
+    /// together at most [`PINNED_BYTES_MAX`], since the oldest keeps what any later one does.
+    fn pin(&self, snapshot: Snapshot) {
+        let mut pinned = self.pinned();
+        let gone = self.gone_bytes;
+        pinned.entry(snapshot.revision).or_insert((snapshot, gone));
+        unpin(&mut pinned, gone);
+    }
+
+    /// Lets go of snapshots that hold too much by now.
+    pub(super) fn unpin(&mut self) {
+        let pinned = self
+            .pinned
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
+        unpin(pinned, self.gone_bytes);
+    }
+
+    fn pinned(&self) -> MutexGuard<'_, Pinned> {
+        self.pinned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn unpin(pinned: &mut Pinned, gone: usize) {
+    let is_too_much = |pinned: &Pinned| {
+        let oldest = pinned.first_key_value();
+        let held = oldest.is_some_and(|(_, (_, then))| gone - then > PINNED_BYTES_MAX);
+        held || pinned.len() > PINNED_MAX
+    };
+    while is_too_much(pinned) {
+        pinned.pop_first();
+    }
+}
+
+impl Cache {
+    /// Keeps a snapshot of that resource for whoever comes back for the rest of it, if there is more than `limit` objects.
+    pub(crate) fn pin(&self, resource: &str, snapshot: &Snapshot, limit: usize) {
+        // One that was put together from history can be so again.
+        if snapshot.now.len() <= limit || !snapshot.then.is_empty() {
+            return;
+        }
+        if let Some(collection) = self.read().collections.get(resource) {
+            collection.pin(snapshot.clone());
+        }
     }
 }
 

@@ -235,16 +235,31 @@ fn history_is_bounded_by_number_and_by_bytes() {
         let stored = Stored::new(&CONFIG_MAPS, place, (revision, 1), Value::Null, bytes);
         Arc::new(Event::new(Arc::new(stored), None, false))
     };
-    let max = HISTORY_EVENTS_MAX as u64;
+    let (max, recent) = (HISTORY_EVENTS_MAX as u64, RECENT_EVENTS_MAX as u64);
     (1..=max).for_each(|revision| drop(history.push(event(revision, 1))));
     assert_eq!(history.floor(), 0);
     assert_eq!(history.push(event(max + 1, 1)).len(), 1);
     assert_eq!(history.floor(), 1);
     assert!(history.after(0).is_none());
-    assert_eq!(history.after(1).unwrap().count(), HISTORY_EVENTS_MAX);
-    drop(history.push(event(max + 2, history::HISTORY_BYTES_MAX)));
-    assert_eq!(history.after(max + 1).unwrap().count(), 1);
-    assert!(history.after(max).is_none());
+    let revisions = history.after(1).unwrap().map(|event| event.revision());
+    assert!(revisions.eq(2..=max + 1));
+    let few = |revision| history.few_after(revision).map(Iterator::count);
+    assert_eq!(few(max + 1 - recent), Some(RECENT_EVENTS_MAX));
+    assert_eq!(few(max - recent), None);
+    // What was replaced or deleted counts; what is there anyway does not.
+    let large = event(max + 2, HISTORY_BYTES_MAX);
+    drop(history.push(Arc::clone(&large)));
+    assert!(history.after(max).is_some());
+    let next = event(max + 3, 1);
+    let replaces = |previous: &Arc<Event>, deleted| {
+        let previous = Some(Arc::clone(&previous.object));
+        Arc::new(Event::new(Arc::clone(&next.object), previous, deleted))
+    };
+    drop(history.push(replaces(&large, false)));
+    assert!(history.after(max).is_some());
+    drop(history.push(replaces(&next, true)));
+    assert_eq!(history.after(max + 3).unwrap().count(), 0);
+    assert!(history.after(max + 2).is_none());
 }
 
 #[test]
@@ -368,7 +383,7 @@ fn who_watches_one_name_is_not_passed_by_what_others_do() {
     };
     let mut feed = hand.cache.watch(RESOURCE, scope, Start::Now).unwrap();
     hand.change("a", Some("x"));
-    (0..=HISTORY_EVENTS_MAX).for_each(|_| hand.change("b", Some("x")));
+    (0..=RECENT_EVENTS_MAX).for_each(|_| hand.change("b", Some("x")));
     let mut context = std::task::Context::from_waker(Waker::noop());
     let first = feed.poll_next(&mut context);
     assert!(matches!(first, Poll::Ready(Next::Event(_))), "{first:?}");

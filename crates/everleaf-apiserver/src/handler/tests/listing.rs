@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::fixture::{MAPS, World, config_map};
 use crate::authn::Peer;
 use crate::handler::{Body, Limits};
-use crate::watch_cache::HISTORY_EVENTS_MAX;
+use crate::watch_cache::{HISTORY_BYTES_MAX, PINNED_BYTES_MAX, RECENT_EVENTS_MAX};
 
 fn world_with(names: &[&str]) -> World {
     let world = World::new();
@@ -101,10 +101,19 @@ fn a_token_outlives_history_as_an_inconsistent_continuation() {
     let world = world_with(&["a", "b", "c"]);
     let first = world.get(&format!("{MAPS}?limit=1")).expect(200);
     let token = first.json["metadata"]["continue"].as_str().unwrap();
-    for round in 0..=HISTORY_EVENTS_MAX {
-        let patch = json!({"data": {"key": round.to_string()}});
+    let change = |text: String| {
+        let patch = json!({"data": {"key": text}});
         world.patch(&format!("{MAPS}/a"), &patch).expect(200);
-    }
+    };
+    // Many small changes are no reason to forget where a list was.
+    (0..=RECENT_EVENTS_MAX).for_each(|round| change(round.to_string()));
+    let second = world
+        .get(&format!("{MAPS}?limit=1&continue={token}"))
+        .expect(200);
+    assert_eq!(second.names(), ["b"]);
+    const LARGE: usize = 512 << 10;
+    let rounds = PINNED_BYTES_MAX.max(HISTORY_BYTES_MAX) / LARGE + 2;
+    (0..rounds).for_each(|round| change(format!("{round}{}", "x".repeat(LARGE))));
     let expired = world
         .get(&format!("{MAPS}?limit=1&continue={token}"))
         .expect(410);

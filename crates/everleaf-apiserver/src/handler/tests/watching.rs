@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::fixture::{MAPS, World, config_map, event_text};
-use crate::watch_cache::HISTORY_EVENTS_MAX;
+use crate::watch_cache::HISTORY_BYTES_MAX;
 
 fn labelled(name: &str, label: &str) -> Value {
     let mut map = config_map(name, "1");
@@ -205,8 +205,9 @@ fn one_who_sleeps_is_told_to_list_again() {
     let world = World::new();
     world.post(MAPS, &config_map("a", "1")).expect(201);
     let mut watch = world.watch(&format!("{MAPS}?watch=true"));
-    for round in 0..=HISTORY_EVENTS_MAX {
-        let patch = json!({"data": {"key": round.to_string()}});
+    const LARGE: usize = 512 << 10;
+    for round in 0..HISTORY_BYTES_MAX / LARGE + 2 {
+        let patch = json!({"data": {"key": format!("{round}{}", "x".repeat(LARGE))}});
         world.patch(&format!("{MAPS}/a"), &patch).expect(200);
     }
     let (events, ended) = watch.drain(0);

@@ -63,6 +63,46 @@ async fn over_http2_no_upload_is_reset() {
     assert_eq!((code.as_u16(), is_finished), (413, true));
 }
 
+/// As monitors and balancers ask whether somebody is there.
+#[tokio::test]
+async fn a_head_is_answered_with_a_length_and_no_body() {
+    let house = House::new();
+    for (path, code) in [
+        ("/livez", 200),
+        ("/version", 200),
+        (CONFIG_MAPS, 405),
+        ("/nope", 404),
+    ] {
+        for protocol in ["h2", "http/1.1"] {
+            let request = Request::head(format!("https://everleaf.test{path}"))
+                .header("Authorization", "Bearer t")
+                .header("Host", "everleaf.test")
+                .body(http_body_util::Empty::<Bytes>::new())
+                .unwrap();
+            let config = Arc::new(house.client(None, protocol));
+            let stream = TokioIo::new(house.connect(&config).await.unwrap());
+            let response = if protocol == "h2" {
+                let (mut sender, connection) =
+                    hyper::client::conn::http2::handshake(TokioExecutor::new(), stream)
+                        .await
+                        .unwrap();
+                tokio::spawn(connection);
+                sender.send_request(request).await.unwrap()
+            } else {
+                let (mut sender, connection) =
+                    hyper::client::conn::http1::handshake(stream).await.unwrap();
+                tokio::spawn(connection);
+                sender.send_request(request).await.unwrap()
+            };
+            let length = response.headers().get("content-length").cloned();
+            let length: usize = length.unwrap().to_str().unwrap().parse().unwrap();
+            let (found, body) = read(response).await;
+            assert_eq!(found.as_u16(), code, "{path} over {protocol}");
+            assert!(length > 1 && body.is_null(), "{path}: {length}");
+        }
+    }
+}
+
 /// Sends a whole body over HTTP/1.1 and reads only then.
 async fn upload_first(house: &House, token: &str, bytes: usize, is_chunked: bool) -> String {
     let config = Arc::new(house.client(None, "http/1.1"));
