@@ -351,11 +351,7 @@ impl Attempt {
                 Task::Approve => "error updating approval for csr",
                 Task::Sign(_) => "error updating signature for csr",
             };
-            let hint = match error.code() {
-                403 => RIGHTS_HINT,
-                _ => "",
-            };
-            let error = format!("{what}: {error}{hint}");
+            let error = format!("{what}: {}", error.advised(RIGHTS_HINT));
             let csr = self.name.clone();
             self.tell(Notice::SyncFailed { csr, error });
         }

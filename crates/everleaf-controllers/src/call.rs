@@ -99,6 +99,31 @@ impl CallError {
     }
 }
 
+impl CallError {
+    /// The error, and what to do about it if it is about who asks. `rights` says which are wanted, where it is they.
+    pub(crate) fn advised(&self, rights: &str) -> String {
+        let text = self.to_string();
+        let advice = match self.code() {
+            401 => {
+                "the server does not know the credential of the kubeconfig, or it has ended: renew it there"
+            }
+            // Whoever granted rights then would grant them to everybody.
+            403 if text.contains("\"system:anonymous\"") => {
+                "the server took this for anonymous: the kubeconfig holds no credential that it knows"
+            }
+            403 if text.contains("cannot impersonate") => {
+                "let that user impersonate the other, or take `as` out of the kubeconfig"
+            }
+            403 if text.contains("cannot get path") => {
+                "the server's URL in the kubeconfig seems to have a wrong path"
+            }
+            403 => rights,
+            _ => return text,
+        };
+        format!("{text} ({advice})")
+    }
+}
+
 /// What a complete answer of the server says.
 ///
 /// # Errors
@@ -149,4 +174,39 @@ pub(crate) fn segment(name: &str) -> String {
 }
 
 /// What to say about a refusal for lack of rights.
-pub(crate) const RIGHTS_HINT: &str = " (the controllers need the rights of the ClusterRole system:controller:certificate-controller)";
+pub(crate) const RIGHTS_HINT: &str =
+    "the controllers need the rights of the ClusterRole system:controller:certificate-controller";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Nobody is told to grant rights where it is the credential that is at fault.
+    #[test]
+    fn advice_is_for_what_is_at_fault() {
+        for (code, message, expected) in [
+            (401, "Unauthorized", "renew it there"),
+            (403, r#"leases is forbidden: User "x" cannot get"#, "wanted"),
+            (
+                403,
+                r#"User "system:anonymous" cannot get resource "leases""#,
+                "took this for anonymous",
+            ),
+            (
+                403,
+                r#"User "x" cannot impersonate-on:user-info:get resource "users""#,
+                "take `as` out",
+            ),
+            (403, r#"User "x" cannot get path "/foo/apis""#, "wrong path"),
+            (500, "broken", "broken"),
+        ] {
+            let body = format!(r#"{{"kind":"Status","code":{code},"message":{message:?}}}"#);
+            let code = StatusCode::from_u16(code).unwrap();
+            let error = read_answer(code, &HeaderMap::new(), body.into()).unwrap_err();
+            let text = error.advised("wanted");
+            assert!(text.contains(expected), "{text}");
+            let is_about_rights = expected == "wanted";
+            assert_eq!(text.contains("(wanted)"), is_about_rights, "{text}");
+        }
+    }
+}

@@ -250,6 +250,12 @@ impl Api {
         if self.is_quiet {
             return;
         }
+        let is_refused = matches!(outcome, Err(error) if error.code() == 401);
+        if is_refused || outcome.is_ok() {
+            let why = || outcome.as_ref().err().map(|error| error.advised(""));
+            self.telemetry
+                .set_missing("credential", is_refused.then(why).flatten());
+        }
         let error = match outcome {
             Err(CallError::Unreachable(error)) if self.host.is_empty() => Some(error.clone()),
             Err(CallError::Unreachable(error)) => Some(format!("{}: {error}", self.host)),

@@ -284,15 +284,11 @@ impl LeaseClient {
             Call::Read => "get",
             Call::Replace(_) => "update",
         };
-        let hint = match error.code() {
-            401 => " (the server does not know the credential of the kubeconfig: renew it there)",
-            403 => {
-                " (grant get, create and update on leases of coordination.k8s.io there, or switch the \
-                 election off with --leader-elect=false where this is the only process)"
-            }
-            _ => "",
-        };
-        let text = format!("cannot {what} the lease {}: {error}{hint}", self.lock);
+        let told = error.advised(
+            "grant get, create and update on leases of coordination.k8s.io there, or switch the \
+             election off with --leader-elect=false where this is the only process",
+        );
+        let text = format!("cannot {what} the lease {}: {told}", self.lock);
         match (error.code(), call) {
             (404, Call::Read | Call::Replace(_)) => Answer::Missing(text),
             (409, _) => Answer::Conflict(text),

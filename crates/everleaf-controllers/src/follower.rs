@@ -335,11 +335,7 @@ impl Follower {
                 "{error} (the server must be Kubernetes {} or newer)",
                 self.resource.since
             ),
-            401 => format!(
-                "{error} (the server does not know the credential of the kubeconfig: renew it there)"
-            ),
-            403 => format!("{error}{RIGHTS_HINT}"),
-            _ => error.to_string(),
+            _ => error.advised(RIGHTS_HINT),
         };
         let what = self.what(verb);
         let missing = format!("cannot {what}: {text}");

@@ -152,10 +152,17 @@ impl Options {
                 left_out.join(", ")
             ));
         }
-        Loop::ALL
+        let enabled: BTreeSet<Loop> = Loop::ALL
             .into_iter()
             .filter(|one| is_enabled(*one, &self.controllers))
-            .collect()
+            .collect();
+        if enabled.is_empty() {
+            warnings.push(
+                "--controllers leaves none to run, and this process does nothing; * stands for all, as in *,-csrsigning"
+                    .to_owned(),
+            );
+        }
+        enabled
     }
 
     /// Which signer takes which files. Nothing given: no signer runs, as upstream.
@@ -294,6 +301,7 @@ mod tests {
             ("csrsigning", &[Signer]),
             ("*,-csrcleaner", &[Approver, Signer]),
             ("-csrcleaner,*", &[Approver, Signer]),
+            ("-csrsigning", &[]),
             ("csrcleaner,-csrcleaner", &[Cleaner]),
             ("-csrcleaner,csrcleaner", &[]),
             (
@@ -313,7 +321,16 @@ mod tests {
                 BTreeSet::from_iter(expected.iter().copied()),
                 "{list}"
             );
-            assert!(validated.warnings.is_empty(), "{list}");
+            let is_warned = validated
+                .warnings
+                .iter()
+                .any(|text| text.contains("* stands for all"));
+            assert_eq!(
+                is_warned,
+                expected.is_empty(),
+                "{list}: {:?}",
+                validated.warnings
+            );
         }
     }
 

@@ -11,6 +11,7 @@ use everleaf_agent::kubeconfig::{Kubeconfig, KubeconfigError, Source, Trust, Use
 use everleaf_agent::{Secret, SystemClock};
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
+use jiff::Timestamp;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -103,10 +104,12 @@ impl Speaker {
                 format!("kubeconfig {origin}: cannot read the certificate authority")
             })?;
         }
+        let transport = Transport::new(Arc::new(SystemClock::new()));
+        warn_of_end(&access, origin, transport.now());
         Ok(Self {
             kubeconfig,
             origin: origin.to_owned(),
-            transport: Transport::new(Arc::new(SystemClock::new())),
+            transport,
             last: Mutex::new(Seen { files, access }),
         })
     }
@@ -148,6 +151,7 @@ impl Speaker {
                 if matches!(access.identity, Identity::Certificate(_)) {
                     self.transport.close_others(&access);
                 }
+                warn_of_end(&access, &self.origin, self.transport.now());
                 *last = Seen { files, access };
             }
             Err(error) => {
@@ -168,6 +172,18 @@ impl Speaker {
                 ..failure
             },
         }
+    }
+}
+
+/// A server may take who shows such a certificate for anonymous, and say nothing of it.
+fn warn_of_end(access: &Access, origin: &Path, now: Timestamp) {
+    if let Identity::Certificate(shown) = &access.identity
+        && shown.leaf().not_after() < now
+    {
+        let (origin, end) = (origin.display(), shown.leaf().not_after());
+        tracing::warn!(
+            "the client certificate of kubeconfig {origin} ended at {end}: no server takes it; renew it there"
+        );
     }
 }
 

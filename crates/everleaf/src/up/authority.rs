@@ -78,7 +78,7 @@ pub(crate) struct Wanted {
 pub(crate) fn ensure(dir: &DataDir, wanted: &Wanted, now: Timestamp) -> Result<Authority> {
     let mut remarks = Vec::new();
     let issuer = ensure_ca(dir, wanted.signing_duration, now, &mut remarks)?;
-    let server = ensure_server(dir, &issuer, wanted, now)?;
+    let server = ensure_server(dir, &issuer, wanted, now, &mut remarks)?;
     Ok(Authority {
         ca_pem: issuer.certificate_pem(),
         service_account_key: Arc::new(ensure_service_account_key(dir, &mut remarks)?),
@@ -231,6 +231,7 @@ fn ensure_server(
     issuer: &Issuer,
     wanted: &Wanted,
     now: Timestamp,
+    remarks: &mut Vec<String>,
 ) -> Result<Credential> {
     let template = Template {
         subject: Subject {
@@ -257,6 +258,13 @@ fn ensure_server(
         let lasts = leaf.not_before() <= now && leaf.not_after() >= ca.not_after();
         if same_names && lasts && leaf.is_signed_by(ca) {
             return Ok(present);
+        }
+        if !leaf.is_signed_by(ca) {
+            remarks.push(format!(
+                "{} is another authority than at the last start: what the old one signed is not believed any more; nodes join again with \
+                 bootstrap-kubelet.conf of this directory, and admin.conf is made again",
+                dir.path(CA_CERTIFICATE).display()
+            ));
         }
     }
     let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256)?;
