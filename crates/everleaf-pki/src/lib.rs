@@ -12,33 +12,11 @@
 //!   what is wanted       request    signature checked   Approved, not Denied   policy, lint, sign
 //! ```
 //!
-//! ```
-//! use everleaf_pki::{
-//!     ApprovedRequest, Issuer, KeyAlgorithm, PrivateKey, Profile, SignerName, Subject, Template,
-//!     Usage, VerifiedRequest,
-//! };
-//! use jiff::Timestamp;
+//! From key to certificate:
 //!
-//! let now = Timestamp::from_second(1_800_000_000)?;
-//! let ca_key = PrivateKey::generate(KeyAlgorithm::EcdsaP256)?;
-//! let ca_end = Timestamp::from_second(2_800_000_000)?;
-//! let issuer = Issuer::self_signed("everleaf-ca", ca_key, [1; 16], now, ca_end)?;
-//!
-//! let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256)?;
-//! let template = Template { subject: Subject::node("n1"), ..Template::default() };
-//! let request = VerifiedRequest::from_pem(template.to_request_pem(&key)?.as_bytes())?;
-//! let approved = ApprovedRequest::new(
-//!     request,
-//!     SignerName::new(SignerName::KUBE_APISERVER_CLIENT_KUBELET),
-//!     vec![Usage::DigitalSignature, Usage::ClientAuth],
-//!     None,
-//!     &["Approved"],
-//! )?;
-//! let issued = issuer.issue(&approved, &Profile::default(), [2; 16], now)?;
-//! assert!(issued.chain.leaf().is_signed_by(issuer.certificate()));
-//! assert_eq!(issued.chain.leaf().subject().common_name, "system:node:n1");
-//! # Ok::<(), Box<dyn std::error::Error>>(())
-//! ```
+#![doc = "```"]
+#![doc = include_str!("../examples/one_certificate.rs")]
+#![doc = "```"]
 
 pub mod certificate;
 pub mod issuer;

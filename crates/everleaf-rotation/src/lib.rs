@@ -15,6 +15,12 @@
 //!     ▲                        │ Notice                      │
 //!     └────────────────────────┴─────────────────────────────┘ answers come back as events
 //! ```
+//!
+//! # A minimal agent
+//!
+#![doc = "```"]
+#![doc = include_str!("../examples/minimal_agent.rs")]
+#![doc = "```"]
 
 pub mod backoff;
 pub mod certificate;
