@@ -133,11 +133,8 @@ impl ControlPlane {
     /// Whether the request of this name waits for its certificate.
     pub fn is_waiting(&self, name: &str) -> bool {
         let objects = self.server.objects();
-        let stored = objects.list("certificatesigningrequests", None);
-        let mut objects = stored.iter().map(|stored| stored.object());
-        objects
-            .find(|object| Csr(object).name() == name)
-            .is_some_and(|object| Csr(&object).certificate().is_empty())
+        let stored = objects.get("certificatesigningrequests", "", name);
+        stored.is_some_and(|stored| Csr(&stored.object()).certificate().is_empty())
     }
 
     /// An operator approves every serving certificate that is asked for; returns how many.

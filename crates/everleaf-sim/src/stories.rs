@@ -67,11 +67,11 @@ fn crashes(seed: u64) -> Scenario {
 fn hostile_loop(seed: u64) -> Scenario {
     let calm = Scenario {
         nodes: 2,
-        duration: 12 * HOUR,
+        duration: 2 * HOUR,
         signing_duration: HOUR,
         ..calm(seed)
     };
-    calm.with(10 * MINUTE, Change::Loop(0, 8 * HOUR))
+    calm.with(10 * MINUTE, Change::Loop(0, 100 * MINUTE))
 }
 
 /// Five nodes for half a year of 30 days' certificates, under lost messages and power.
