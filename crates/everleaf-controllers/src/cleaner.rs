@@ -267,7 +267,7 @@ mod tests {
         assert_eq!(state, expected, "{record:?}");
     }
 
-    /// Upstream cases 72 to 84 (cleaner_test.go), in their order.
+    /// `pkg/controller/certificates/cleaner/cleaner_test.go`, in its order.
     #[test]
     fn upstream_cases() {
         check(approved(MINUTE * 50).with_leaf(HOUR * 24), None);

@@ -194,7 +194,7 @@ mod tests {
         ));
     }
 
-    /// The messages of `validateSignerOptions` and its kin, word for word.
+    /// The messages of Kubernetes, word for word (1.37 `pkg/apis/certificates/helpers.go`).
     #[test]
     fn rules_of_each_signer() {
         let policy = |text: &str| format!("SignerValidationFailure: {text}");
