@@ -1,8 +1,8 @@
-//! `cargo xtask bugs`: plants each bug of `crates/everleaf-sim/bugs` into a copy of the tree, and wants the
-//! simulator to find it.
+//! `cargo xtask bugs`: plants each bug of `crates/everleaf-sim/bugs` into a copy of the tree, and
+//! wants the simulator to find it.
 //!
-//! A bug is a patch; above its diff stand one sentence, and the named scenario that has to find it within
-//! [`SEEDS_MAX`] seeds, or (`test: PACKAGE FILTER`) the test that has to.
+//! A bug is a patch; above its diff stand one sentence, and the named scenario that has to find
+//! it within [`SEEDS_MAX`] seeds, or (`test: PACKAGE FILTER`) the test that has to.
 
 use crate::{say, tidy::workspace_root};
 use anyhow::{Context, Result, bail, ensure};

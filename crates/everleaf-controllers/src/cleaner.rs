@@ -1,7 +1,8 @@
 //! When an old request may be deleted.
 //!
-//! [`decide`] is the table of kubernetes 1.37 `pkg/controller/certificates/cleaner/cleaner.go` over a
-//! [`Record`], the few facts about a request that age; [`Pass`] applies it to all of them. It knows no clock: the shell passes the API server's time, because the stamps are that
+//! [`decide`] is the table of kubernetes 1.37 `pkg/controller/certificates/cleaner/cleaner.go`
+//! over a [`Record`], the few facts about a request that age; [`Pass`] applies it to all of them.
+//! It knows no clock: the shell passes the API server's time, because the stamps are that
 //! server's, and does not ask at all while the two clocks disagree ([`may_judge_ages`]).
 
 mod pass;

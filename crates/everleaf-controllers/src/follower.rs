@@ -1,12 +1,12 @@
 //! Following a resource: discovery, list, watch, and again after whatever interrupts it. A machine
 //! without I/O.
 //!
-//! It owns what is asked when, and what each interruption means. A watch that ends is resumed where
-//! it stopped; when the server refuses to go on from there (it has forgotten that place, or does not know it
-//! yet, since it was restored from a backup) everything is listed again, as client-go's reflector does
-//! (`tools/cache/reflector.go`); when it is away the follower comes back with growing pauses, and
-//! says so once per change. It never gives up and never skips: an API that is missing today may be
-//! there tomorrow. Objects are handed on page by page.
+//! It owns what is asked when, and what each interruption means. A watch that ends is resumed
+//! where it stopped; when the server refuses to go on from there (it has forgotten that place, or
+//! does not know it yet, since it was restored from a backup) everything is listed again, as
+//! client-go's reflector does (`tools/cache/reflector.go`); when it is away the follower comes
+//! back with growing pauses, and says so once per change. It never gives up and never skips: an
+//! API that is missing today may be there tomorrow. Objects are handed on page by page.
 //!
 //! ```text
 //!  Discovering ─▶ Listing ─▶ Opening ─▶ Reading
@@ -67,7 +67,8 @@ impl Resource {
 pub enum Delta {
     /// This object is gone.
     Deleted(String),
-    /// From here to [`Delta::ListEnds`] everything there is will be seen once; what is not was deleted.
+    /// From here to [`Delta::ListEnds`] everything there is will be seen once; what is not was
+    /// deleted.
     ListBegins,
     /// The list is complete.
     ListEnds,
@@ -78,7 +79,8 @@ pub enum Delta {
 /// What to do next.
 #[derive(Debug)]
 pub enum Step {
-    /// Make this call and hand in its answer. [`Expect::Stream`]: keep the stream open for [`Step::Read`].
+    /// Make this call and hand in its answer. [`Expect::Stream`]: keep the stream open for
+    /// [`Step::Read`].
     Call(Call),
     /// Note whether something is missing for the loops to work.
     Missing(Option<String>),
@@ -244,7 +246,8 @@ impl Follower {
     }
 
     fn watch_failed(&mut self, error: &CallError) {
-        // client-go's reflector goes on with its watch after these, and lists again after all others.
+        // client-go's reflector goes on with its watch after these, and lists again after all
+        // others.
         let is_passing = match error {
             CallError::Unreachable(_) => true,
             _ => matches!(error.code(), 429 | 500),

@@ -421,7 +421,8 @@ mod tests {
         issuer.certificate().fingerprint().to_string()
     }
 
-    /// New files are used (`ca_provider_test.go`), and four signers with the same files share one CA.
+    /// New files are used (`ca_provider_test.go`), and four signers with the same files share one
+    /// CA.
     #[test]
     fn a_new_pair_replaces_the_old_one() {
         let disk = Disk::new();
@@ -445,7 +446,8 @@ mod tests {
         assert_eq!(serial(&issuers), fingerprint(&new));
     }
 
-    /// Files that cannot be used (`ca_provider_test.go`, and three more): the old CA keeps signing, said once.
+    /// Files that cannot be used (`ca_provider_test.go`, and three more): the old CA keeps
+    /// signing, said once.
     #[test]
     fn a_pair_that_cannot_be_used_changes_nothing() {
         let old = authority(days(10));
@@ -538,7 +540,8 @@ mod tests {
         assert!(directory.contains("is not a regular file"), "{directory}");
     }
 
-    /// A CA that was made by a clock ahead of ours: told until it has begun, and again should the clock be set back.
+    /// A CA that was made by a clock ahead of ours: told until it has begun, and again should the
+    /// clock be set back.
     #[test]
     fn a_ca_that_has_not_begun_is_told() {
         let begin = now() + days(3);

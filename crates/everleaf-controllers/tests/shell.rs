@@ -353,7 +353,8 @@ async fn after_410_everything_is_listed_again() {
     world.stop().await;
 }
 
-/// The server was restored from a backup: its resource versions went back, and it does not know ours.
+/// The server was restored from a backup: its resource versions went back, and it does not know
+/// ours.
 #[tokio::test(start_paused = true)]
 async fn after_a_restore_everything_is_listed_again() {
     let server = Server::default();

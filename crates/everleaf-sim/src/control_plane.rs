@@ -1,8 +1,8 @@
 //! API server and controllers of the simulated cluster: the production request walk over the memory
 //! store, and the production machines of follower, approver, signer and cleaner behind it.
 //!
-//! Stands where the shells of controllers and API server stand in production, and like them holds no policy: it
-//! carries calls, and keeps time.
+//! Stands where the shells of controllers and API server stand in production, and like them holds
+//! no policy: it carries calls, and keeps time.
 
 use crate::rng::Rng;
 use bytes::Bytes;

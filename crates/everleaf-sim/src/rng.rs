@@ -1,7 +1,7 @@
 //! A tree of random generators from one seed.
 //!
-//! Each purpose takes its own branch, so that one more draw here does not reshuffle everything there.
-//! The generator is rotation's: small, well mixed, and not for secrets.
+//! Each purpose takes its own branch, so that one more draw here does not reshuffle everything
+//! there. The generator is rotation's: small, well mixed, and not for secrets.
 
 use everleaf_rotation::backoff::Generator;
 
@@ -19,8 +19,8 @@ impl Rng {
         Self { seed, generator }
     }
 
-    /// The branch named `name`. It depends on this node's seed and the name only, not on how much has
-    /// been drawn.
+    /// The branch named `name`. It depends on this node's seed and the name only, not on how much
+    /// has been drawn.
     pub fn branch(&self, name: &str) -> Self {
         // FNV-1a over the name, then one mixing step with the parent's seed.
         let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {

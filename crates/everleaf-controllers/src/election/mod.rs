@@ -22,9 +22,10 @@
 //! Stricter than client-go where it may be without a peer noticing: the time to leave counts from
 //! when the last successful renewal was *sent* (client-go: answered), and never exceeds what the
 //! lease promises to others; a leader that finds another holder leaves at once, instead of trying
-//! again until its renew deadline. The lease is released on the way out, which client-go's users opt
-//! into (`ReleaseOnCancel`). What it cannot see, as client-go cannot: clocks that run at different
-//! *rates* beyond the ratio of lease duration to renew deadline, and a machine that was suspended.
+//! again until its renew deadline. The lease is released on the way out, which client-go's users
+//! opt into (`ReleaseOnCancel`). What it cannot see, as client-go cannot: clocks that run at
+//! different *rates* beyond the ratio of lease duration to renew deadline, and a machine that was
+//! suspended.
 
 pub mod flags;
 pub mod lease;
