@@ -4,6 +4,7 @@
 //! end-to-end suite (`e2e`), and the measuring program (`measure`). Refuses to know what the product
 //! does: it reads manifests and text, and starts programs.
 
+mod bugs;
 mod cache;
 mod e2e;
 mod interop;
@@ -27,6 +28,8 @@ Tasks:
           --write-document writes docs/compatibility.md
   record  Play the request lists of tests/recordings against the real kube-apiserver and write its answers anew;
           arguments select lists by name (matrix and client-certificates are two)
+  bugs    Plant the bugs of crates/everleaf-sim/bugs, one at a time, into a copy of the tree: the simulator has to
+          find each; arguments select them by parts of their names
   measure Build the release binary and print the table of docs/performance.md; an argument sets the number
           of certificates; reads: what reading many requests costs, an argument after it sets their number
 ";
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
         Some("peers") => peers::run(),
         Some("interop") => interop::run(&args.collect::<Vec<_>>()),
         Some("record") => interop::record(&args.collect::<Vec<_>>()),
+        Some("bugs") => bugs::run(&args.collect::<Vec<_>>()),
         Some("measure") => e2e::measure(&args.collect::<Vec<_>>()),
         Some("help" | "--help" | "-h") => {
             say(USAGE);

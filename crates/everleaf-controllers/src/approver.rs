@@ -1,10 +1,11 @@
 //! Which requests are approved without a human, and why.
 //!
-//! [`decide`] is the policy: recognize what is asked for, ask the API server whether this requestor
-//! may have it, approve. It knows no client and no clock; the access review is a fact that the
-//! caller passes in. Recognizers are data, tried in the order in which Kubernetes tries them
-//! (kubernetes 1.37 `pkg/controller/certificates/approver/sarapprove.go`). Serving certificates are not among
-//! them: their names are self-reported, so upstream leaves them to the operator, and so do we.
+//! [`decide`] is the policy: recognize what is asked for, ask the API server whether this
+//! requestor may have it, approve. It knows no client and no clock; the access review is a fact
+//! that the caller passes in. Recognizers are data, tried in the order in which Kubernetes tries
+//! them (kubernetes 1.37 `pkg/controller/certificates/approver/sarapprove.go`). Serving
+//! certificates are not among them: their names are self-reported, so upstream leaves them to the
+//! operator, and so do we.
 
 use crate::index::OpenRequest;
 use everleaf_api::csr::{APPROVED, Csr, DENIED, FAILED};
@@ -411,7 +412,8 @@ mod tests {
         check(good().dns("n1"), &[], no);
     }
 
-    /// Stricter than upstream, where each of these was approved and issued (`isNodeClientCert` looks at the prefix alone).
+    /// Stricter than upstream, where each of these was approved and issued (`isNodeClientCert`
+    /// looks at the prefix alone).
     #[test]
     fn stricter_names() {
         for name in [

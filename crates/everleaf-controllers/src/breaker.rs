@@ -9,16 +9,16 @@
 //! never delayed: a clock that was moved deserves its certificate at once. Approval by hand is not
 //! affected, and no condition is written.
 //!
-//! Requestors are told apart, so that a node which renews as itself never waits for what a holder of a
-//! bootstrap token files in its name. Only a request that would be approved begins a wait.
+//! Requestors are told apart, so that a node which renews as itself never waits for what a holder
+//! of a bootstrap token files in its name. Only a request that would be approved begins a wait.
 
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-/// Early issuances that are let through within ten minutes, unless configured otherwise: an operator
-/// who tries out clocks or joins a node again and again is not held up, a kubelet that asks every
-/// second is, within seconds.
+/// Early issuances that are let through within ten minutes, unless configured otherwise: an
+/// operator who tries out clocks or joins a node again and again is not held up, a kubelet that
+/// asks every second is, within seconds.
 pub const EARLY_RENEWALS_DEFAULT: usize = 12;
 /// Time in which they are counted.
 const WINDOW: SignedDuration = SignedDuration::from_mins(10);

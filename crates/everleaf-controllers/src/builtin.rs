@@ -95,7 +95,7 @@ mod tests {
         }
     }
 
-    /// Upstream cases 33 to 35.
+    /// As `pkg/controller/certificates/signer/signer_test.go`, `TestHandle`.
     #[test]
     fn other_names_have_no_signer() {
         for name in [

@@ -1,7 +1,8 @@
 //! One call to the API server as plain data, and what its answer says. No I/O.
 //!
-//! Machines ([`crate::attempt`], [`crate::cleaner`], [`crate::follower`]) ask for a [`Call`] and are told its [`Answer`];
-//! who carries it, over TLS or in process or in virtual time, is not their affair.
+//! Machines ([`crate::attempt`], [`crate::cleaner`], [`crate::follower`]) ask for a [`Call`] and
+//! are told its [`Answer`]; who carries it, over TLS or in process or in virtual time, is not
+//! their affair.
 
 use bytes::Bytes;
 use everleaf_api::Status;

@@ -1,7 +1,8 @@
 //! When an old request may be deleted.
 //!
-//! [`decide`] is the table of kubernetes 1.37 `pkg/controller/certificates/cleaner/cleaner.go` over a
-//! [`Record`], the few facts about a request that age; [`Pass`] applies it to all of them. It knows no clock: the shell passes the API server's time, because the stamps are that
+//! [`decide`] is the table of kubernetes 1.37 `pkg/controller/certificates/cleaner/cleaner.go`
+//! over a [`Record`], the few facts about a request that age; [`Pass`] applies it to all of them.
+//! It knows no clock: the shell passes the API server's time, because the stamps are that
 //! server's, and does not ask at all while the two clocks disagree ([`may_judge_ages`]).
 
 mod pass;
@@ -267,7 +268,7 @@ mod tests {
         assert_eq!(state, expected, "{record:?}");
     }
 
-    /// Upstream cases 72 to 84 (cleaner_test.go), in their order.
+    /// `pkg/controller/certificates/cleaner/cleaner_test.go`, in its order.
     #[test]
     fn upstream_cases() {
         check(approved(MINUTE * 50).with_leaf(HOUR * 24), None);

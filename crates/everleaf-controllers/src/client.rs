@@ -2,7 +2,7 @@
 //!
 //! Over `kube::Client`, so the transport is a seam: TLS with a kubeconfig's credential, or the
 //! server's own tower service in the same process. Each call is limited in rate, time and size;
-//! each answer's `Date` feeds the estimate of the server's clock (spec C1). Retrying is not done
+//! each answer's `Date` feeds the estimate of the server's clock. Retrying is not done
 //! here: the queue decides when to come back.
 
 use crate::bucket::TokenBucket;

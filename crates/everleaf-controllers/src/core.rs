@@ -195,7 +195,8 @@ impl Core {
         }
     }
 
-    /// Whether it has to be said that certificates of this CA are shorter than configured: once per CA.
+    /// Whether it has to be said that certificates of this CA are shorter than configured: once
+    /// per CA.
     pub(crate) fn is_first_truncated(&self, signer: BuiltinSigner, not_after: Timestamp) -> bool {
         lock(&self.told_truncated).insert(signer, not_after) != Some(not_after)
     }

@@ -1,8 +1,8 @@
 //! The shell of the election: makes its calls, starts and stops the loops, tells what changed.
 //!
-//! It owns no rule: [`crate::election`] says what to do next, this file does it and reports back. Calls
-//! about the lease have their own client path, without the loops' rate limit: a busy signer must not
-//! cost the leadership.
+//! It owns no rule: [`crate::election`] says what to do next, this file does it and reports back.
+//! Calls about the lease have their own client path, without the loops' rate limit: a busy signer
+//! must not cost the leadership.
 
 use crate::call::{Call as ApiCall, CallError, parse, segment};
 use crate::client::Api;
@@ -34,12 +34,12 @@ const LOOPS: &str = "controllers";
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// Runs the configured loops whenever this process leads, until `shutdown` completes. At most one of
-/// all processes that take part in the same election runs them at any time.
+/// Runs the configured loops whenever this process leads, until `shutdown` completes. At most one
+/// of all processes that take part in the same election runs them at any time.
 ///
 /// # Errors
-/// As [`run`](crate::run), and [`RunError::LeadershipLost`]: the loops were stopped at once, and the
-/// process should end, so that whoever supervises it starts it again as a standby.
+/// As [`run`](crate::run), and [`RunError::LeadershipLost`]: the loops were stopped at once, and
+/// the process should end, so that whoever supervises it starts it again as a standby.
 pub async fn run_elected(
     client: kube::Client,
     config: Config,

@@ -1,7 +1,8 @@
 //! The other controllers of kube-controller-manager, by name.
 //!
-//! A command line written for it may name them; we know them, do not run them, and say so. Names of
-//! `cmd/kube-controller-manager/names` in 1.37 with their aliases, and some that older releases had.
+//! A command line written for it may name them; we know them, do not run them, and say so. Names
+//! of `cmd/kube-controller-manager/names` in 1.37 with their aliases, and some that older
+//! releases had.
 
 /// Names and aliases, sorted.
 const FOREIGN: [&str; 88] = [

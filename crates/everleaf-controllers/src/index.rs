@@ -192,8 +192,9 @@ impl Index {
     }
 }
 
-/// Where a request stands. A condition counts by its presence, except that `Failed` must be `True`
-/// (or empty) to end a request (kubernetes 1.37 `pkg/controller/certificates/certificate_controller_utils.go`).
+/// Where a request stands. A condition counts by its presence, except that `Failed` must be
+/// `True` (or empty) to end a request (kubernetes 1.37
+/// `pkg/controller/certificates/certificate_controller_utils.go`).
 pub fn stage(csr: Csr<'_>) -> Stage {
     let has_certificate = csr
         .0

@@ -3,7 +3,8 @@
 //! A CA is rotated by replacing its files. They are compared byte by byte on every look, so no
 //! file system event can be missed, and a pair is used only when it is complete and valid: a
 //! certificate whose key has not arrived yet, an emptied file, two certificates, a pair that
-//! has expired or has not begun all leave the old CA signing (spec 4.7, cases 63 to 68). Who looks, and when, is the
+//! has expired or has not begun all leave the old CA signing, as kubernetes 1.37
+//! `pkg/controller/certificates/signer/ca_provider.go` does. Who looks, and when, is the
 //! shell's affair.
 
 use crate::builtin::BuiltinSigner;
@@ -420,7 +421,8 @@ mod tests {
         issuer.certificate().fingerprint().to_string()
     }
 
-    /// Upstream cases 63 and 64, and that four signers with the same files share one CA.
+    /// New files are used (`ca_provider_test.go`), and four signers with the same files share one
+    /// CA.
     #[test]
     fn a_new_pair_replaces_the_old_one() {
         let disk = Disk::new();
@@ -444,7 +446,8 @@ mod tests {
         assert_eq!(serial(&issuers), fingerprint(&new));
     }
 
-    /// Upstream cases 65, 66 and 68, and three more: the old CA keeps signing, said once.
+    /// Files that cannot be used (`ca_provider_test.go`, and three more): the old CA keeps
+    /// signing, said once.
     #[test]
     fn a_pair_that_cannot_be_used_changes_nothing() {
         let old = authority(days(10));
@@ -506,7 +509,7 @@ mod tests {
         );
     }
 
-    /// Upstream case 67, and a missing file: the error names both files and the fault.
+    /// Two certificates, and a missing file: the error names both files and the fault.
     #[test]
     fn errors_at_start() {
         let disk = Disk::new();
@@ -537,7 +540,8 @@ mod tests {
         assert!(directory.contains("is not a regular file"), "{directory}");
     }
 
-    /// A CA that was made by a clock ahead of ours: told until it has begun, and again should the clock be set back.
+    /// A CA that was made by a clock ahead of ours: told until it has begun, and again should the
+    /// clock be set back.
     #[test]
     fn a_ca_that_has_not_begun_is_told() {
         let begin = now() + days(3);

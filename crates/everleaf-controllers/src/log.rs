@@ -380,7 +380,7 @@ mod tests {
         }
     }
 
-    /// Texts that operators of kube-controller-manager search for (spec 8.3).
+    /// Texts that operators of kube-controller-manager search for.
     #[test]
     fn upstreams_texts() {
         let csr = || "csr-abcde".to_owned();

@@ -1,6 +1,7 @@
 //! Flags of `everleaf controllers`, as plain data, and their check.
 //!
-//! Owns upstream's rules for combining the flags (spec 4.6) and their words. Parsing text into
+//! Owns upstream's rules for combining the flags (kubernetes 1.37
+//! `cmd/kube-controller-manager/app/certificates.go`) and their words. Parsing text into
 //! [`Options`] is the binary's task, reading the named files is [`run`](crate::run)'s.
 
 use crate::bucket::Rate;
@@ -356,7 +357,7 @@ mod tests {
         );
     }
 
-    /// Upstream cases 69 to 71, and the empty one.
+    /// As `cmd/kube-controller-manager/app/certificates_test.go`, and the empty one.
     #[test]
     fn signing_files() {
         let check = |general: FilePair, kubelet_client: FilePair| {

@@ -1,7 +1,7 @@
 //! The work queue of a loop: ordered, deduplicating, backing off. No timers, no threads.
 //!
 //! It owns *when* a key is worked on; what the work is, it refuses to know. The rules are those of
-//! client-go's rate-limiting work queue (spec 1.2, 1.3):
+//! client-go's rate-limiting work queue (`util/workqueue/queue.go`, `default_rate_limiters.go`):
 //!
 //! - a key waits at most once, in the order in which keys became ready;
 //! - a key that is added while it is worked on runs once more afterwards;
@@ -170,11 +170,6 @@ impl<K: Clone + Ord> Queue<K> {
     /// Keys that are ready or marked to run again.
     pub fn depth(&self) -> usize {
         self.wanted.len()
-    }
-
-    /// Keys that workers hold.
-    pub fn held(&self) -> usize {
-        self.held.len()
     }
 
     /// How long the oldest ready key has been ready.

@@ -1,7 +1,7 @@
 //! The shell: starts the follower, the workers, the cleaner and the housekeeping, and stops them.
 //!
-//! `run` is one future without background left-overs: when it returns or is dropped, nothing runs any
-//! more. [`crate::run_elected`] starts it on winning the election and drops it on losing.
+//! `run` is one future without background left-overs: when it returns or is dropped, nothing runs
+//! any more. [`crate::run_elected`] starts it on winning the election and drops it on losing.
 
 use crate::cleaner::{self, PASS_INTERVAL};
 use crate::config::{Config, Loop};
@@ -73,8 +73,8 @@ pub(crate) fn prepare(config: &Config) -> Result<Issuers, RunError> {
     Ok(issuers)
 }
 
-/// See [`run`]. When `lost` completes, calls that are not on their way yet are not made any more, and
-/// nothing runs when this returns.
+/// See [`run`]. When `lost` completes, calls that are not on their way yet are not made any more,
+/// and nothing runs when this returns.
 pub(crate) async fn run_prepared(
     client: kube::Client,
     config: Config,

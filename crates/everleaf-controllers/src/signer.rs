@@ -40,8 +40,9 @@ pub enum Issuance {
     Unavailable(String),
 }
 
-/// Why a request can never be signed; `Display` is the message of its Failed condition. Where Kubernetes fails a request,
-/// reason and message are its own (1.37 `pkg/controller/certificates/signer/signer.go`, `handle`).
+/// Why a request can never be signed; `Display` is the message of its Failed condition. Where
+/// Kubernetes fails a request, reason and message are its own (1.37
+/// `pkg/controller/certificates/signer/signer.go`, `handle`).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
     /// The issuer refuses what would be issued.
@@ -111,7 +112,8 @@ fn check(request: &OpenRequest, signer: BuiltinSigner) -> Result<Option<Approved
     Ok(approved.ok())
 }
 
-/// Has `issuer` sign. `now` is the signer's clock; all dates follow it. `serial` is 16 random bytes.
+/// Has `issuer` sign. `now` is the signer's clock; all dates follow it. `serial` is 16 random
+/// bytes.
 pub fn issue(
     issuer: &Issuer,
     approved: &ApprovedRequest,
@@ -194,7 +196,7 @@ mod tests {
         ));
     }
 
-    /// The messages of `validateSignerOptions` and its kin, word for word.
+    /// The messages of Kubernetes, word for word (1.37 `pkg/apis/certificates/helpers.go`).
     #[test]
     fn rules_of_each_signer() {
         let policy = |text: &str| format!("SignerValidationFailure: {text}");

@@ -3,7 +3,7 @@
 //! Owns two small measurements: [`ServerClock`] takes the median of the last few `Date` headers
 //! (one slow answer must not look like a wrong clock), [`StepDetector`] compares wall time with
 //! monotonic time. Neither decides anything: dates in certificates come from the signer's clock
-//! whatever the skew (spec C1), only the cleaner, which deletes by age, asks before it acts.
+//! whatever the skew, only the cleaner, which deletes by age, asks before it acts.
 
 use crate::uptime::Uptime;
 use jiff::{SignedDuration, Timestamp};

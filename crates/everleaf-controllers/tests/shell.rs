@@ -116,7 +116,7 @@ fn issuance(name: &str) -> String {
 
 const REVIEW: &str = "POST /apis/authorization.k8s.io/v1/subjectaccessreviews";
 
-/// Upstream cases 1, 9, 20 and 28, from the create to the certificate, without a pause.
+/// From the create to the certificate, without a pause.
 #[tokio::test(start_paused = true)]
 async fn a_node_gets_its_certificate_at_once() {
     let server = Server::default();
@@ -159,7 +159,7 @@ fn leaf_of(object: &Value) -> Chain {
     Chain::from_pem(&pem).unwrap()
 }
 
-/// Upstream case 8, and that a later grant helps without any event.
+/// Not permitted is no end (`sarapprove_test.go`): a later grant helps without any event.
 #[tokio::test(start_paused = true)]
 async fn a_refused_request_waits_for_a_grant() {
     let server = Server::default();
@@ -185,7 +185,7 @@ async fn a_refused_request_waits_for_a_grant() {
     world.stop().await;
 }
 
-/// Upstream cases 6 and 7: someone else's request is left alone, approved by hand it is signed.
+/// Someone else's request is left alone, approved by hand it is signed.
 #[tokio::test(start_paused = true)]
 async fn other_requests_are_left_to_others() {
     let server = Server::default();
@@ -353,7 +353,8 @@ async fn after_410_everything_is_listed_again() {
     world.stop().await;
 }
 
-/// The server was restored from a backup: its resource versions went back, and it does not know ours.
+/// The server was restored from a backup: its resource versions went back, and it does not know
+/// ours.
 #[tokio::test(start_paused = true)]
 async fn after_a_restore_everything_is_listed_again() {
     let server = Server::default();

@@ -5,8 +5,8 @@
 //! cargo run -p everleaf-sim --example replay -- storm 1..20
 //! ```
 //!
-//! A scenario is given as a line, or by its name with the seeds to try; the first seed that fails ends it.
-//! With `--trace` the whole trace is printed.
+//! A scenario is given as a line, or by its name with the seeds to try; the first seed that fails
+//! ends it. With `--trace` the whole trace is printed.
 
 use everleaf_sim::{Scenario, World, stories};
 use std::process::ExitCode;

@@ -1,8 +1,8 @@
 //! API server and controllers of the simulated cluster: the production request walk over the memory
 //! store, and the production machines of follower, approver, signer and cleaner behind it.
 //!
-//! Stands where the shells of controllers and API server stand in production, and like them holds no policy: it
-//! carries calls, and keeps time.
+//! Stands where the shells of controllers and API server stand in production, and like them holds
+//! no policy: it carries calls, and keeps time.
 
 use crate::rng::Rng;
 use bytes::Bytes;
@@ -134,11 +134,8 @@ impl ControlPlane {
     /// Whether the request of this name waits for its certificate.
     pub fn is_waiting(&self, name: &str) -> bool {
         let objects = self.server.objects();
-        let stored = objects.list("certificatesigningrequests", None);
-        let mut objects = stored.iter().map(|stored| stored.object());
-        objects
-            .find(|object| Csr(object).name() == name)
-            .is_some_and(|object| Csr(&object).certificate().is_empty())
+        let stored = objects.get("certificatesigningrequests", "", name);
+        stored.is_some_and(|stored| Csr(&stored.object()).certificate().is_empty())
     }
 
     /// An operator approves every serving certificate that is asked for; returns how many.

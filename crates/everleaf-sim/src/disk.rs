@@ -1,8 +1,8 @@
 //! Power loss at a node's disk.
 //!
-//! **Fault budget.** Power may be lost between any two operations of a cert dir; what the memory store
-//! then forgets is stated there ([`everleaf_rotation::store::memory`]). A healthy node must come back with
-//! a usable credential every time.
+//! **Fault budget.** Power may be lost between any two operations of a cert dir; what the memory
+//! store then forgets is stated there ([`everleaf_rotation::store::memory`]). A healthy node must
+//! come back with a usable credential every time.
 
 use crate::rng::Rng;
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 /// What an exchange wants next.
 #[derive(Debug)]
-pub enum Next {
+pub enum Progress {
     /// Tell the machine; it is over.
     Done(Box<Event>),
     /// Nothing until something arrives.
@@ -110,42 +110,42 @@ impl Exchange {
     }
 
     /// What to do next at true time `elapsed`, which is `now` on the node's clock.
-    pub fn next(&mut self, now: Monotonic, elapsed: Duration) -> Next {
+    pub fn next(&mut self, now: Monotonic, elapsed: Duration) -> Progress {
         loop {
             if let Some(event) = self.done.take() {
-                return Next::Done(event);
+                return Progress::Done(event);
             }
             let call = match &mut self.machine {
                 Machine::Wait(wait, name) => {
                     if self.is_in_flight && now < wait.due() {
-                        return Next::Idle;
+                        return Progress::Idle;
                     }
                     match wait.step(now) {
                         Step::Call(call) | Step::Open(call) => call,
                         Step::Disturbed(Some(failure)) => {
-                            return Next::Trace(format!("wait disturbed: {failure}"));
+                            return Progress::Trace(format!("wait disturbed: {failure}"));
                         }
-                        Step::Disturbed(None) => return Next::Trace("wait goes on".to_owned()),
+                        Step::Disturbed(None) => return Progress::Trace("wait goes on".to_owned()),
                         Step::Done(outcome) => {
                             let name = name.clone();
-                            return Next::Done(Box::new(Event::Awaited { name, outcome }));
+                            return Progress::Done(Box::new(Event::Awaited { name, outcome }));
                         }
-                        Step::Pause(pause) => return Next::Pause(pause),
+                        Step::Pause(pause) => return Progress::Pause(pause),
                         Step::Read => {
                             if self.read(now, elapsed) {
                                 continue;
                             }
-                            return Next::Idle;
+                            return Progress::Idle;
                         }
                     }
                 }
-                _ if self.is_in_flight => return Next::Idle,
+                _ if self.is_in_flight => return Progress::Idle,
                 Machine::Confirm(confirm) => confirm.call(),
                 Machine::Submit(submit, _) => submit.call(),
                 Machine::Version(ask) => ask.call(),
             };
             self.is_in_flight = true;
-            return Next::Send(call);
+            return Progress::Send(call);
         }
     }
 

@@ -1,9 +1,10 @@
 //! A fleet in virtual time: a second caller of the production code.
 //!
-//! Nodes are rotation machines over cert dirs in memory, and the agent's conversations with the API; the
-//! control plane is the API server's request walk over its memory store, and the controllers' machines.
-//! Only the shells are other: time is an agenda, and the network, the disks and the clocks have faults
-//! with stated budgets. Everything random grows from one seed, so that a run can be repeated to the byte.
+//! Nodes are rotation machines over cert dirs in memory, and the agent's conversations with the
+//! API; the control plane is the API server's request walk over its memory store, and the
+//! controllers' machines. Only the shells are other: time is an agenda, and the network, the
+//! disks and the clocks have faults with stated budgets. Everything random grows from one seed,
+//! so that a run can be repeated to the byte.
 //!
 //! ```text
 //! scenario ─▶ world ─▶ node ── exchange ─▶ network ─▶ control_plane

@@ -1,9 +1,10 @@
 //! The network between a node and the API server.
 //!
 //! **Fault budget.** A healthy fleet must survive: any request or answer lost with a fixed
-//! probability, delays of up to [`DELAY_MS_MAX`] milliseconds, and outages of the whole path that end
-//! well before the shortest window between rotation deadline and expiry (10 % of a lifetime). It need
-//! not survive a path that never works, or answers altered on the way: TLS excludes those.
+//! probability, delays of up to [`DELAY_MS_MAX`] milliseconds, and outages of the whole path that
+//! end well before the shortest window between rotation deadline and expiry (10 % of a lifetime).
+//! It need not survive a path that never works, or answers altered on the way: TLS excludes
+//! those.
 
 use crate::rng::Rng;
 use std::collections::BTreeMap;

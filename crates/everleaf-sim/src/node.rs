@@ -1,7 +1,7 @@
 //! One simulated node: the production rotation machines around cert dirs in memory.
 //!
-//! Stands where the agent's `node.rs` and `perform.rs` stand in production. A crash drops the machines
-//! and everything else that is not on the disk.
+//! Stands where the agent's `node.rs` and `perform.rs` stand in production. A crash drops the
+//! machines and everything else that is not on the disk.
 
 use crate::clock::HostClock;
 use crate::disk::PowerLoss;
@@ -194,8 +194,8 @@ impl Node {
         machine.and_then(Rotation::poll_timeout).unwrap_or_default()
     }
 
-    /// Carries out the next effect. `None` when there is none left; a store's answer is delivered at
-    /// once. `power` decides whether power is lost during a disk operation of it.
+    /// Carries out the next effect. `None` when there is none left; a store's answer is delivered
+    /// at once. `power` decides whether power is lost during a disk operation of it.
     pub fn perform_next(
         &mut self,
         slot: usize,

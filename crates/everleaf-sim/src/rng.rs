@@ -1,23 +1,26 @@
 //! A tree of random generators from one seed.
 //!
-//! Each purpose takes its own branch, so that one more draw here does not reshuffle everything there.
-//! The generator is SplitMix64: small, well mixed, and not for secrets.
+//! Each purpose takes its own branch, so that one more draw here does not reshuffle everything
+//! there. The generator is rotation's: small, well mixed, and not for secrets.
+
+use everleaf_rotation::backoff::Generator;
 
 /// A generator, and the root of a subtree of generators.
 #[derive(Clone, Debug)]
 pub struct Rng {
     seed: u64,
-    state: u64,
+    generator: Generator,
 }
 
 impl Rng {
     /// The root of the tree that `seed` names.
     pub fn new(seed: u64) -> Self {
-        Self { seed, state: seed }
+        let generator = Generator::from_seed(seed);
+        Self { seed, generator }
     }
 
-    /// The branch named `name`. It depends on this node's seed and the name only, not on how much has
-    /// been drawn.
+    /// The branch named `name`. It depends on this node's seed and the name only, not on how much
+    /// has been drawn.
     pub fn branch(&self, name: &str) -> Self {
         // FNV-1a over the name, then one mixing step with the parent's seed.
         let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
@@ -30,11 +33,7 @@ impl Rng {
 
     /// The next 64 bits.
     pub fn next_word(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.state;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        self.generator.next_u64()
     }
 
     /// A number below `bound`; zero when `bound` is zero.

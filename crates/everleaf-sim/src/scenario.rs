@@ -1,8 +1,9 @@
-//! What is simulated: the size of the fleet, how long, which faults by chance, and what happens when.
+//! What is simulated: the size of the fleet, how long, which faults by chance, and what happens
+//! when.
 //!
-//! **Fault budget.** No node may lapse as long as it is down, asleep or cut off, in all, for less than the
-//! shortest window between rotation deadline and expiry: 10 % of what the signer grants. A scenario that
-//! keeps nodes down for longer describes a world in which nodes lapse, rightly.
+//! **Fault budget.** No node may lapse as long as it is down, asleep or cut off, in all, for less
+//! than the shortest window between rotation deadline and expiry: 10 % of what the signer grants.
+//! A scenario that keeps nodes down for longer describes a world in which nodes lapse, rightly.
 //!
 //! A scenario is data, and one line of text: what [`Display`](fmt::Display) writes, `parse` reads.
 
@@ -70,14 +71,15 @@ pub enum Change {
     Clock(Host, SignedDuration),
     /// The controllers are away for so long; the server answers.
     ControllersDown(Duration),
-    /// The node loses power as soon as the server has stored its next request, before it hears of that.
+    /// The node loses power as soon as the server has stored its next request, before it hears of
+    /// that.
     CrashUnheard(u32),
     /// The node is cut off for so long.
     Cut(u32, Duration),
     /// From now on the clock gains so many microseconds per second.
     Drift(Host, i64),
-    /// Who holds another bootstrap token asks in the name of the node for so long, again as soon as it
-    /// was issued what it asked for.
+    /// Who holds another bootstrap token asks in the name of the node for so long, again as soon
+    /// as it was issued what it asked for.
     Loop(u32, Duration),
     /// The agent is started anew.
     Restart(u32),

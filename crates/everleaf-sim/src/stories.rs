@@ -67,11 +67,11 @@ fn crashes(seed: u64) -> Scenario {
 fn hostile_loop(seed: u64) -> Scenario {
     let calm = Scenario {
         nodes: 2,
-        duration: 12 * HOUR,
+        duration: 2 * HOUR,
         signing_duration: HOUR,
         ..calm(seed)
     };
-    calm.with(10 * MINUTE, Change::Loop(0, 8 * HOUR))
+    calm.with(10 * MINUTE, Change::Loop(0, 100 * MINUTE))
 }
 
 /// Five nodes for half a year of 30 days' certificates, under lost messages and power.
@@ -91,7 +91,8 @@ fn two_years(seed: u64) -> Scenario {
     }
 }
 
-/// The user's story: a certificate of ten years, clocks set to eight days before its end, a restart.
+/// The user's story: a certificate of ten years, clocks set to eight days before its end, a
+/// restart.
 fn ten_years(seed: u64, hosts: &[Host]) -> Scenario {
     let ahead = SignedDuration::from_hours(24 * (3650 - 8 - 2));
     let calm = Scenario {
@@ -161,7 +162,8 @@ fn storm(seed: u64) -> Scenario {
         let node = u32::try_from(rng.below(u64::from(nodes))).unwrap_or(0);
         let minutes = MINUTE * u32::try_from(1 + rng.below(90)).unwrap_or(1);
         let ppm = i64::try_from(rng.below(400)).unwrap_or(0) - 200;
-        // At most a day in each direction, and back: certificates have a day left when they are due.
+        // At most a day in each direction, and back: certificates have a day left when they are
+        // due.
         let back_and_forth = SignedDuration::from_mins(i64::try_from(rng.below(600)).unwrap_or(0));
         match rng.below(9) {
             0 => storm = storm.with(at, Change::ControllersDown(minutes)),

@@ -23,6 +23,8 @@ use std::time::Duration;
 const CONTROLLER_DELAY: Duration = Duration::from_millis(20);
 /// Until an agent that ended is started anew.
 const RESTART_DELAY: Duration = Duration::from_secs(1);
+/// A run that found so much ends.
+const VIOLATIONS_MAX: usize = 50;
 /// First instant of every world.
 const ORIGIN_SECOND: i64 = 1_767_225_600;
 /// Lifetime of the one bootstrap token.
@@ -155,7 +157,7 @@ impl World {
     fn run_until(&mut self, end: Duration) {
         while let Some(entry) = self.agenda.first_entry() {
             let at = entry.key().0;
-            if at > end {
+            if at > end || self.report.violations.len() >= VIOLATIONS_MAX {
                 break;
             }
             let due = entry.remove();

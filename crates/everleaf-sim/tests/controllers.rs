@@ -1,5 +1,5 @@
-//! Goal: the controllers do the same to the same requests, whoever carries their calls.
-//! Method: each case runs twice against the real server in process, once under the production shell on
+//! Goal: the controllers do the same to the same requests, whoever carries their calls. Method:
+//! each case runs twice against the real server in process, once under the production shell on
 //! tokio's paused clock, once under the simulator's control plane.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
@@ -248,7 +248,7 @@ both! {
         assert!(stage.is_issued("loop-13"));
     }
 
-    /// Whatever a holder of a bootstrap token files in a node's name, the node does not wait for it.
+    /// Whatever a token holder files in a node's name, the node does not wait for it.
     nobody_else_can_delay_a_nodes_own_renewal(stage) {
         stage.start();
         stage.file_own(&node(), "first").await;

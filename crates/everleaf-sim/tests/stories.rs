@@ -1,6 +1,6 @@
-//! Goal: the product's own story, and whatever else may happen within the fault budget, leaves every node
-//! with a usable certificate.
-//! Method: the named scenarios under the checkers, each run twice.
+//! Goal: the product's own story, and whatever else may happen within the fault budget, leaves
+//! every node with a usable certificate. Method: the named scenarios under the checkers, each run
+//! twice.
 
 use everleaf_sim::{Report, World, stories};
 
@@ -31,8 +31,8 @@ fn renewed_after(report: &Report, name: &str) -> Option<f64> {
     Some(set.duration_until(instant(line)).as_secs_f64() / 60.0)
 }
 
-/// A certificate of ten years, the clocks of node and control plane eight days before its end, a restart:
-/// the node renews both of its certificates within minutes.
+/// A certificate of ten years, the clocks of node and control plane eight days before its end, a
+/// restart: the node renews both of its certificates within minutes.
 #[test]
 fn ten_years_with_both_clocks_moved() {
     for seed in 1..4 {
@@ -64,8 +64,8 @@ fn clocks_that_run_ahead_make_no_loop() {
     }
 }
 
-/// Cuts, outages, restarts, suspends, crashes between a stored request and its answer, clocks that are
-/// set and drift: 40 of them in 40 days.
+/// Cuts, outages, restarts, suspends, crashes between a stored request and its answer, clocks
+/// that are set and drift: 40 of them in 40 days.
 #[test]
 fn storms_pass() {
     for seed in 1..6 {
@@ -76,7 +76,8 @@ fn storms_pass() {
     }
 }
 
-/// Whatever others do: a token holder in a node's name, a node in another's, a proxy in between, crashes.
+/// Whatever others do: a token holder in a node's name, a node in another's, a proxy in between,
+/// crashes.
 #[test]
 fn others_change_nothing() {
     for name in ["loop", "steal", "strip", "crashes"] {

@@ -1,6 +1,6 @@
-//! Goal: over two years, under lost requests, lost answers, power loss and drifting clocks, no node is
-//! ever without a usable credential, no key leaves a node, and requests stay few.
-//! Method: twenty nodes in virtual time around the production cores; run twice and compare the traces,
+//! Goal: over two years, under lost requests, lost answers, power loss and drifting clocks, no
+//! node is ever without a usable credential, no key leaves a node, and requests stay few. Method:
+//! twenty nodes in virtual time around the production cores; run twice and compare the traces,
 //! which proves that the cores take nothing from outside.
 
 use everleaf_sim::scenario::Noise;
@@ -45,7 +45,8 @@ fn nobody_lapses_in_two_years_and_the_run_repeats_exactly() {
     );
     assert_eq!(first, second);
 
-    // The faults did happen, and so did the rotations: 730 days at 70 to 90 % of 30 days are 27 to 35 each.
+    // The faults did happen, and so did the rotations: 730 days at 70 to 90 % of 30 days are 27
+    // to 35 each.
     assert!(
         first.power_losses > 100,
         "{} power losses",

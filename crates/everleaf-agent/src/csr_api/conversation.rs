@@ -4,8 +4,8 @@
 //! outcomes. It refuses to know how a call is made, and what is done with an outcome: the agent
 //! carries calls over TLS, a simulator in virtual time.
 //!
-//! A [`Dialogue`] is a few calls, one after the other. A [`Wait`] lists and watches one request until
-//! it is decided.
+//! A [`Dialogue`] is a few calls, one after the other. A [`Wait`] lists and watches one request
+//! until it is decided.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -153,7 +153,8 @@ pub(super) fn facts(answer: &Answer, pending: &PendingRequest) -> ExistingReques
     }
 }
 
-/// Asks for the minor version of Kubernetes 1 that the server speaks for; `None` when it does not say.
+/// Asks for the minor version of Kubernetes 1 that the server speaks for; `None` when it does not
+/// say.
 #[derive(Clone, Copy, Debug)]
 pub struct AskVersion;
 

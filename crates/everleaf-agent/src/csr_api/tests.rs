@@ -421,7 +421,8 @@ async fn only_an_answer_to_us_confirms() {
     }
 }
 
-/// A balancer that swallows an open watch: the verdict is there within 45 s of the last sign of life, whatever is spoken.
+/// A balancer that swallows an open watch: the verdict is there within 45 s of the last sign of
+/// life, whatever is spoken.
 #[tokio::test]
 async fn a_swallowed_watch_costs_at_most_45_seconds() {
     use crate::testing::api::Api;

@@ -108,8 +108,8 @@ impl ElectionOptions {
         errors
     }
 
-    /// What a process on this host takes part with, if it takes part at all. `random` must come from
-    /// the system's entropy: two processes with the same identity would both lead.
+    /// What a process on this host takes part with, if it takes part at all. `random` must come
+    /// from the system's entropy: two processes with the same identity would both lead.
     pub fn enter(&self, hostname: &str, random: [u8; 16]) -> Option<ElectionConfig> {
         if !self.leader_elect {
             return None;
@@ -129,7 +129,8 @@ impl ElectionOptions {
     }
 }
 
-/// `<hostname>_<uuid>`, as kube-controller-manager calls itself; the UUID is of version 4 (RFC 9562).
+/// `<hostname>_<uuid>`, as kube-controller-manager calls itself; the UUID is of version 4 (RFC
+/// 9562).
 fn identity(hostname: &str, mut random: [u8; 16]) -> String {
     random[6] = random[6] & 0x0f | 0x40;
     random[8] = random[8] & 0x3f | 0x80;

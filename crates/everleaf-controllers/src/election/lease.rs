@@ -1,8 +1,9 @@
 //! The Lease that an election is about: read, claimed and given up.
 //!
-//! Owns the meaning of its fields, as client-go's `tools/leaderelection/resourcelock` writes them, so
-//! that kube-controller-manager and we understand each other. What else stands in the object (labels,
-//! the fields of coordinated election, fields that are still to be invented) stays as it was found.
+//! Owns the meaning of its fields, as client-go's `tools/leaderelection/resourcelock` writes
+//! them, so that kube-controller-manager and we understand each other. What else stands in the
+//! object (labels, the fields of coordinated election, fields that are still to be invented)
+//! stays as it was found.
 
 use everleaf_api::meta;
 use jiff::Timestamp;
@@ -112,8 +113,8 @@ pub(crate) fn released(lease: &Value, wall: Timestamp) -> Value {
     lease
 }
 
-/// `lease` as it is to be created anew after somebody deleted it: what it said, without the marks of
-/// the deleted object.
+/// `lease` as it is to be created anew after somebody deleted it: what it said, without the marks
+/// of the deleted object.
 pub(crate) fn reborn(lease: &Value, lock: &LockName) -> Value {
     let mut fresh = unclaimed(lock);
     fresh["spec"] = lease["spec"].clone();

@@ -22,9 +22,10 @@
 //! Stricter than client-go where it may be without a peer noticing: the time to leave counts from
 //! when the last successful renewal was *sent* (client-go: answered), and never exceeds what the
 //! lease promises to others; a leader that finds another holder leaves at once, instead of trying
-//! again until its renew deadline. The lease is released on the way out, which client-go's users opt
-//! into (`ReleaseOnCancel`). What it cannot see, as client-go cannot: clocks that run at different
-//! *rates* beyond the ratio of lease duration to renew deadline, and a machine that was suspended.
+//! again until its renew deadline. The lease is released on the way out, which client-go's users
+//! opt into (`ReleaseOnCancel`). What it cannot see, as client-go cannot: clocks that run at
+//! different *rates* beyond the ratio of lease duration to renew deadline, and a machine that was
+//! suspended.
 
 pub mod flags;
 pub mod lease;
@@ -35,6 +36,7 @@ use crate::uptime::{Now, Uptime};
 use lease::{LockName, Record};
 use serde_json::Value;
 use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 /// Waits of a process that does not lead are between 1 and 1 + this times the retry period
@@ -218,8 +220,8 @@ pub struct Election {
     flight: Option<Flight>,
     observed: Option<Observed>,
     phase: Phase,
-    /// State of the generator of jitter (SplitMix64).
-    random: u64,
+    /// Waits with jitter so far.
+    waits: u64,
     /// The leader as it was told, ourselves excepted.
     told_holder: String,
     told_failure: Option<String>,
@@ -237,7 +239,7 @@ impl Election {
             flight: None,
             observed: None,
             phase: Phase::Standby,
-            random: config.seed,
+            waits: 0,
             told_holder: String::new(),
             told_failure: None,
             wake: now.uptime,
@@ -561,12 +563,11 @@ impl Election {
     }
 
     fn wake_with_jitter(&mut self, now: Now) {
-        // SplitMix64, https://prng.di.unimi.it/splitmix64.c: enough to spread attempts.
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.random;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        bits ^= bits >> 31;
+        // Enough to spread attempts: a hash of the seed and the number of the wait.
+        self.waits = self.waits.wrapping_add(1);
+        let mut hasher = DefaultHasher::new();
+        (self.config.seed, self.waits).hash(&mut hasher);
+        let bits = hasher.finish();
         let fraction = f64::from(u32::try_from(bits >> 32).unwrap_or(u32::MAX)) / 4_294_967_296.0;
         let wait = self
             .config

@@ -192,8 +192,8 @@ async fn a_lost_lease_stops_every_write_and_ends_the_process() {
     assert!(process.telemetry.ready().is_err());
 }
 
-/// A worker is in the middle of a signature, on another thread, while the lease is lost: the process
-/// waits for it, and what it signed is not written.
+/// A worker is in the middle of a signature, on another thread, while the lease is lost: the
+/// process waits for it, and what it signed is not written.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_task_under_way_writes_nothing_after_the_loss() {
     let server = Server::default();

@@ -1,5 +1,5 @@
-//! A node creates at most max(5, 2 · 1 h / L) requests in any hour, L the lifetime granted
-//! (spec: acceptance of the controllers' section 7.3).
+//! A node creates at most max(5, 2 · 1 h / L) requests in any hour, L the lifetime granted:
+//! what rotation promises (`rotation/spacing.rs`).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 const HOUR: Duration = Duration::from_secs(3600);
-/// A dozen early certificates, and what the loop breaker lets through in the rest of an hour, are 19.
+/// A dozen early certificates, and what the loop breaker lets through in the rest of an hour, are
+/// 19.
 const PER_HOUR_MAX: usize = 20;
 
 /// Watches what is issued, by requestor and name.

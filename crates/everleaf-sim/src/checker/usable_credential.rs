@@ -1,5 +1,5 @@
-//! From its first certificate on, a node always holds a credential that the server accepts: whole, with
-//! its key, and within its validity by the server's clock.
+//! From its first certificate on, a node always holds a credential that the server accepts:
+//! whole, with its key, and within its validity by the server's clock.
 
 use everleaf_pki::Credential;
 use jiff::Timestamp;

@@ -3,7 +3,7 @@
 use super::{CONTROLLER_DELAY, Due, World};
 use crate::checker::NoKeyInPayload;
 use crate::control_plane::{Answered, Response};
-use crate::exchange::{Exchange, Next};
+use crate::exchange::{Exchange, Progress};
 use crate::network::Fate;
 use bytes::Bytes;
 use everleaf_agent::client::{Answer, Failure};
@@ -65,7 +65,7 @@ impl World {
                 return;
             }
             match exchange.next(now, self.elapsed) {
-                Next::Done(event) => {
+                Progress::Done(event) => {
                     let is_anonymous = exchange.is_anonymous;
                     self.nodes[node].exchanges.remove(&id);
                     self.judge_confirmation(node, slot, &event, is_anonymous);
@@ -73,13 +73,13 @@ impl World {
                     self.nodes[node].tell(slot, now, *event);
                     return self.settle(node, slot);
                 }
-                Next::Idle => return,
-                Next::Pause(pause) => {
+                Progress::Idle => return,
+                Progress::Pause(pause) => {
                     self.plan(self.elapsed + pause, Due::Resume(node, id));
                     return;
                 }
-                Next::Send(call) => return self.send(node, slot, id, call),
-                Next::Trace(line) => self.trace(node, slot, &line),
+                Progress::Send(call) => return self.send(node, slot, id, call),
+                Progress::Trace(line) => self.trace(node, slot, &line),
             }
         }
     }

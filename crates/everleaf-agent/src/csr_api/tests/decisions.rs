@@ -45,7 +45,8 @@ fn nonsense_objects_are_waited_on() {
     }
 }
 
-/// Upstream cases 69 to 72 and the rest of `ensureCompatible`: facts only, no judgement.
+/// What `ensureCompatible` looks at (client-go `util/certificate/csr/csr.go`): facts only, no
+/// judgement.
 #[test]
 fn the_facts_about_an_existing_request() {
     let ca = Ca::new("ca");

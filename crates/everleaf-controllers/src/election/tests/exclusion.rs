@@ -1,10 +1,10 @@
 //! The law: at no instant do two lead.
 //!
-//! Several machines, one lease, a network that delays, loses and reorders, clocks that start anywhere
-//! and run at different rates, processes that stop and others that start. The world keeps real time;
-//! each machine sees only its own clock. Inside the fault budget of client-go: clocks may differ in
-//! rate by no more than lease duration to the time a leader goes on without a renewal (15 to 12; the
-//! world draws up to 20 %), and nobody else deletes or edits the lease.
+//! Several machines, one lease, a network that delays, loses and reorders, clocks that start
+//! anywhere and run at different rates, processes that stop and others that start. The world
+//! keeps real time; each machine sees only its own clock. Inside the fault budget of client-go:
+//! clocks may differ in rate by no more than lease duration to the time a leader goes on without
+//! a renewal (15 to 12; the world draws up to 20 %), and nobody else deletes or edits the lease.
 
 use super::*;
 use proptest::prelude::*;
