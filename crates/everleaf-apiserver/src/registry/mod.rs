@@ -184,6 +184,9 @@ pub struct Descriptor {
     pub cells: fn(&Value, Timestamp) -> Vec<Value>,
     /// Selectable fields besides metadata.name (and metadata.namespace when namespaced).
     pub selectable: &'static [&'static str],
+    /// Whether each selectable field is the path of the one member that it is read from: then the rest of a
+    /// [compact](Self::compact) object is not decoded for a selector.
+    pub selects_paths: bool,
     /// Value of a selectable field.
     pub field: fn(&Value, &str) -> String,
     /// PUT creates when missing.
@@ -202,7 +205,7 @@ pub struct Descriptor {
     /// Other objects are in it, those whose namespace has its name, and go when it is deleted.
     pub is_container: bool,
     /// Objects come by the ten thousand and are read a few times each: memory holds their encoding alone, a third of
-    /// what the decoded tree takes. Each selectable field is then the path of the one member that it is read from.
+    /// what the decoded tree takes.
     pub compact: bool,
     /// A delete answers with the object (upstream's `ReturnDeletedObject`), not with a Status.
     pub returns_deleted: bool,
@@ -233,6 +236,7 @@ impl Descriptor {
             columns: NAME_AND_AGE,
             cells: name_and_age,
             selectable: &[],
+            selects_paths: false,
             field: no_field,
             create_on_update: false,
             unconditional_update: true,

@@ -25,6 +25,7 @@ pub static CERTIFICATE_SIGNING_REQUESTS: Descriptor = Descriptor {
     columns: table::COLUMNS,
     cells: table::cells,
     selectable: &["spec.signerName"],
+    selects_paths: true,
     field: selectable_field,
     validate_name: names::path_segment,
     tally: Some(issuance::UNSIGNED),
