@@ -39,7 +39,7 @@ impl Stored {
         mut object: Value,
         bytes: Bytes,
     ) -> Self {
-        let account = descriptor.tally.and_then(|of| of(&object));
+        let account = descriptor.tally.and_then(|tally| (tally.account)(&object));
         let tree = (!descriptor.compact).then(|| {
             meta::set(&mut object, "resourceVersion", &revision.to_string());
             object

@@ -9,7 +9,7 @@ pub static SECRET: Type = Type {
     kind: "Secret",
     message: &Message::new(
         "Secret",
-        "Small data that few may read.",
+        "Small confidential data.",
         &[
             METADATA,
             f("immutable", 5, Bool, Pointer, "True freezes the data for good."),
@@ -47,16 +47,16 @@ pub static NAMESPACE: Type = Type {
         "A space in which names are unique.",
         &[
             METADATA,
-            f("spec", 2, Nested(&NAMESPACE_SPEC), Always, "What must happen before it ends."),
-            f("status", 3, Nested(&NAMESPACE_STATUS), Always, "Whether it is in use or ending."),
+            f("spec", 2, Nested(&NAMESPACE_SPEC), Always, "Finalizers that must complete before the namespace is deleted."),
+            f("status", 3, Nested(&NAMESPACE_STATUS), Always, "Whether the namespace is active or being deleted."),
         ],
     ),
 };
 
 static NAMESPACE_SPEC: Message = Message::new(
     "NamespaceSpec",
-    "What must happen before a namespace ends.",
-    &[f("finalizers", 1, List(&String, Atomic), OmitEmpty, "Who must clean up first.")],
+    "Finalizers that must complete before a namespace is deleted.",
+    &[f("finalizers", 1, List(&String, Atomic), OmitEmpty, "Finalizers that must complete before the namespace is deleted.")],
 );
 
 static NAMESPACE_STATUS: Message = Message::new(

@@ -15,13 +15,13 @@ pub static OBJECT_META: Message = Message::new(
         f("resourceVersion", 6, String, OmitEmpty, "Opaque version, changes with every write; set by the server."),
         f("generation", 7, Int64, OmitEmpty, "Counts changes of the desired state; set by the server."),
         f("creationTimestamp", 8, Time, OmitEmpty, "When the server created it."),
-        f("deletionTimestamp", 9, Time, Pointer, "When deletion was asked for; set while finalizers hold it."),
-        f("deletionGracePeriodSeconds", 10, Int64, Pointer, "Seconds it may take to end after deletionTimestamp is set."),
+        f("deletionTimestamp", 9, Time, Pointer, "Time at which deletion was requested; set while finalizers are pending."),
+        f("deletionGracePeriodSeconds", 10, Int64, Pointer, "Grace period in seconds, counted from deletionTimestamp."),
         f("labels", 11, Map(&String), OmitEmpty, "Keys and values to select by."),
         f("annotations", 12, Map(&String), OmitEmpty, "Keys and values for tools; not selectable."),
         f("ownerReferences", 13, List(&Nested(&OWNER_REFERENCE), Keyed(&["uid"])), OmitEmpty, "Objects this one depends on.").merged_by("uid"),
-        f("finalizers", 14, List(&String, Set), OmitEmpty, "Who must act before it may disappear.").merged(),
-        f("managedFields", 17, List(&Nested(&MANAGED_FIELDS_ENTRY), Atomic), OmitEmpty, "Which fields were set by whom."),
+        f("finalizers", 14, List(&String, Set), OmitEmpty, "Finalizers that must complete before the object is deleted; empty when nothing holds it.").merged(),
+        f("managedFields", 17, List(&Nested(&MANAGED_FIELDS_ENTRY), Atomic), OmitEmpty, "Field managers, and the fields each of them set."),
     ],
 );
 
@@ -34,7 +34,7 @@ static OWNER_REFERENCE: Message = Message::new(
         f("name", 3, String, Always, "Name of the owner."),
         f("uid", 4, String, Always, "UID of the owner."),
         f("controller", 6, Bool, Pointer, "True when the owner manages this object."),
-        f("blockOwnerDeletion", 7, Bool, Pointer, "True when the owner may not disappear before this object."),
+        f("blockOwnerDeletion", 7, Bool, Pointer, "True when the owner cannot be deleted before this object."),
     ],
 );
 
@@ -42,7 +42,7 @@ static MANAGED_FIELDS_ENTRY: Message = Message::new(
     "ManagedFieldsEntry",
     "The set of fields one manager wrote.",
     &[
-        f("manager", 1, String, OmitEmpty, "Who wrote."),
+        f("manager", 1, String, OmitEmpty, "Name of the field manager."),
         f("operation", 2, String, OmitEmpty, "Apply or Update."),
         f("apiVersion", 3, String, OmitEmpty, "Version the field set is expressed in."),
         f("time", 4, Time, Pointer, "When the set last changed."),
@@ -107,8 +107,8 @@ static STATUS_MESSAGE: Message = Message::new(
     &[
         f("metadata", 1, Nested(&LIST_META), Always, "Metadata of the list that failed, if any."),
         f("status", 2, String, OmitEmpty, "Success or Failure."),
-        f("message", 3, String, OmitEmpty, "For people."),
-        f("reason", 4, String, OmitEmpty, "For programs."),
+        f("message", 3, String, OmitEmpty, "Human-readable description."),
+        f("reason", 4, String, OmitEmpty, "Machine-readable reason."),
         f("details", 5, Nested(&STATUS_DETAILS), Pointer, "What it is about."),
         f("code", 6, Int32, OmitEmpty, "Suggested HTTP code."),
     ],
@@ -131,8 +131,8 @@ static STATUS_CAUSE: Message = Message::new(
     "StatusCause",
     "One fault.",
     &[
-        f("reason", 1, String, OmitEmpty, "For programs."),
-        f("message", 2, String, OmitEmpty, "For people."),
+        f("reason", 1, String, OmitEmpty, "Machine-readable reason."),
+        f("message", 2, String, OmitEmpty, "Human-readable description."),
         f("field", 3, String, OmitEmpty, "Path of the field."),
     ],
 );

@@ -203,7 +203,7 @@ impl Authenticator {
     }
 
     /// The real identity behind a request. 401 for a presented but bad credential, or for none when anonymous is off.
-    /// The caller then strips `Authorization`, and asks [`impersonation`] for the effective identity.
+    /// The caller then strips `Authorization`, and asks [`Impersonation::effective`] for the effective identity.
     pub fn authenticate(
         &self,
         headers: &HeaderMap,

@@ -19,11 +19,10 @@ use super::read::scope_of;
 use super::respond::{Form, Occasion};
 use super::retention::REMOVALS_AT_ONCE_MAX;
 use super::select::Selection;
-use super::update::{ATTEMPTS_MAX, MODIFIED};
+use super::write::{ATTEMPTS_MAX, Encoded, MODIFIED};
 use super::{Body, Call, Server};
 use crate::admission::{self, Attributes, Operation};
 use crate::objects::{Objects, Stored};
-use crate::registry::namespaces::{self, NAMESPACES};
 use crate::writer::{Expected, Refusal};
 
 /// What a delete was asked to do.
@@ -139,8 +138,9 @@ impl Server {
             }
             let outcome = if meta::finalizers(&object).next().is_some() {
                 self.mark(call, &current, object.into_owned()).await
-            } else if descriptor.resource == NAMESPACES.resource {
-                self.delete_namespace(&current, call.now).await?;
+            } else if descriptor.is_container {
+                self.delete_container(descriptor, &current, call.now)
+                    .await?;
                 return Ok(Deleted::Gone(current));
             } else {
                 let gone = self.propose_delete(descriptor, &current).await;
@@ -166,12 +166,12 @@ impl Server {
             return Ok(Deleted::Marked(object));
         }
         mark_deleted(&mut object, &meta::format_time(call.now));
-        if call.descriptor.resource == NAMESPACES.resource {
-            object["status"]["phase"] = namespaces::TERMINATING.into();
-        }
+        let descriptor = call.descriptor;
+        descriptor.strategy.mark_deleted(&mut object);
         let expected = Expected::Revision(current.revision);
+        let encoded = Encoded::new(descriptor, &mut object);
         let marked = self
-            .propose_put(call.descriptor, object, expected, None)
+            .propose_put(descriptor, encoded, expected, None)
             .await?;
         Ok(Deleted::Marked(marked.object().into_owned()))
     }

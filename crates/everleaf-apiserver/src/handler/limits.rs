@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use everleaf_api::Status;
 
+use crate::registry::Holder;
+
 /// `Default` of [`Limits`]: the body limit and the in-flight limits are kube-apiserver's.
 const DEFAULT: Limits = Limits {
     body_bytes_max: 3 * 1024 * 1024,
@@ -35,6 +37,16 @@ pub struct Limits {
     pub unsigned_requests_per_token_max: usize,
     /// `Retry-After` of a request that was turned away: 1.
     pub retry_after_seconds: u32,
+}
+
+impl Limits {
+    /// How many unsigned requests one of such holders may have.
+    pub(super) fn unsigned_requests_max(&self, holder: Holder) -> usize {
+        match holder {
+            Holder::Node => self.unsigned_requests_per_node_max,
+            Holder::Token => self.unsigned_requests_per_token_max,
+        }
+    }
 }
 
 impl Default for Limits {

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::Server;
 use super::query::Query;
-use super::route::Target;
+use super::route::{Target, Verb};
 use crate::authn::Peer;
 use crate::registry::reviews::REVIEWS;
 use crate::registry::served;
@@ -74,15 +74,15 @@ impl RequestLabels {
             return labels;
         };
         labels.verb = match path.verb {
-            "get" => "GET",
-            "list" => "LIST",
-            "watch" => "WATCH",
-            "create" => "POST",
-            "update" => "PUT",
-            "patch" => "PATCH",
-            "delete" => "DELETE",
-            "deletecollection" => "DELETECOLLECTION",
-            _ => "OTHER",
+            Verb::Get => "GET",
+            Verb::List => "LIST",
+            Verb::Watch => "WATCH",
+            Verb::Create => "POST",
+            Verb::Update => "PUT",
+            Verb::Patch => "PATCH",
+            Verb::Delete => "DELETE",
+            Verb::DeleteCollection => "DELETECOLLECTION",
+            Verb::Unknown => "OTHER",
         };
         labels.scope = match (path.has_name, path.namespace.is_empty()) {
             (true, _) => "resource",

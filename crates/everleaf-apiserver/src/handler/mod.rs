@@ -6,16 +6,15 @@
 //! simulator polls it with virtual time. Nothing here reads a clock or draws randomness of its own.
 
 mod body;
+mod container;
 mod create;
 mod delete;
 mod discovery;
 mod health;
-mod issuance;
 mod issuer;
 mod limits;
 mod list;
 mod metrics;
-mod namespace_deletion;
 mod object_meta;
 mod patch;
 mod query;
@@ -29,6 +28,7 @@ mod token;
 mod update;
 mod version;
 mod watch;
+mod write;
 
 #[cfg(test)]
 mod tests;
@@ -60,7 +60,7 @@ use issuer::{KEYS_PATH, PROVIDER_PATH};
 use limits::Slot;
 use query::Query;
 use respond::{Form, Occasion, TEXT, error, error_for, response};
-use route::{Resolved, ResourcePath, Target, Unserved};
+use route::{Resolved, ResourcePath, Target, Unserved, Verb};
 
 /// A request that is known and allowed, before its body has been read.
 pub(crate) struct Admitted {
@@ -101,10 +101,7 @@ pub(crate) struct Call<'a> {
 impl Call<'_> {
     /// What errors of this request are about.
     fn about(&self) -> GroupResource<'static> {
-        GroupResource {
-            group: self.descriptor.r#type.group,
-            resource: self.descriptor.resource,
-        }
+        about(self.descriptor)
     }
 
     /// 422 for an object of this resource that breaks rules.
@@ -301,14 +298,15 @@ impl Server {
             now: admitted.now,
         };
         match path.verb {
-            "get" => self.get(&call),
-            "list" => self.list(&call),
-            "watch" => self.watch(&call),
-            "create" => self.create(&call).await,
-            "update" => self.update(&call).await,
-            "patch" => self.patch(&call).await,
-            "delete" => self.delete(&call).await,
-            _ => self.delete_collection(&call).await,
+            Verb::Get => self.get(&call),
+            Verb::List => self.list(&call),
+            Verb::Watch => self.watch(&call),
+            Verb::Create => self.create(&call).await,
+            Verb::Update => self.update(&call).await,
+            Verb::Patch => self.patch(&call).await,
+            Verb::Delete => self.delete(&call).await,
+            Verb::DeleteCollection => self.delete_collection(&call).await,
+            Verb::Unknown => Err(method_not_allowed()),
         }
     }
 
@@ -336,9 +334,7 @@ impl Server {
     /// Everything that is not a resource.
     fn path(&self, admitted: &Admitted) -> Response<Body> {
         if !matches!(admitted.method, Method::GET | Method::HEAD) {
-            return error(&Status::method_not_allowed(
-                "the server does not allow this method on the requested resource",
-            ));
+            return error(&method_not_allowed());
         }
         let path = admitted.path.trim_end_matches('/');
         match path {
@@ -350,6 +346,18 @@ impl Server {
                 .or_else(|| self.discovery(path, admitted))
                 .unwrap_or_else(page_not_found),
         }
+    }
+}
+
+fn method_not_allowed() -> Status {
+    Status::method_not_allowed("the server does not allow this method on the requested resource")
+}
+
+/// What errors about objects of a resource are about.
+fn about(descriptor: &Descriptor) -> GroupResource<'static> {
+    GroupResource {
+        group: descriptor.r#type.group,
+        resource: descriptor.resource,
     }
 }
 
@@ -379,7 +387,7 @@ fn wishes(head: &HeaderMap) -> HeaderMap {
 fn asked<'a>(user: &'a User, target: &'a Target, verb: &'a str, path: &'a str) -> Attributes<'a> {
     match target {
         Target::Resource(target) => Attributes {
-            verb: target.verb,
+            verb: target.verb.as_str(),
             group: &target.group,
             version: &target.version,
             resource: &target.resource,
@@ -401,7 +409,10 @@ fn selectors(target: &Target, query: &Query) -> (Option<FieldSelector>, Option<L
     let Target::Resource(target) = target else {
         return (None, None);
     };
-    if !matches!(target.verb, "list" | "watch" | "deletecollection") {
+    if !matches!(
+        target.verb,
+        Verb::List | Verb::Watch | Verb::DeleteCollection
+    ) {
         return (None, None);
     }
     let field = query

@@ -4,13 +4,14 @@ use everleaf_api::Status;
 use everleaf_api::patch::{Patch, PatchType};
 use everleaf_api::schema::Decoded;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, Response, StatusCode};
+use http::{HeaderMap, Response};
 use serde_json::Value;
 
-use super::create::{place, with_warnings};
+use super::create::place;
 use super::query::{FieldValidation, WriteOptions};
 use super::respond::{Form, Occasion};
 use super::update::check_name;
+use super::write::{Target, answer};
 use super::{Body, Call, Server, object_meta};
 
 /// Server-side apply: a kind of patch that this server does not take.
@@ -23,19 +24,15 @@ impl Server {
         let options = WriteOptions::parse(call.query, "PatchOptions")?;
         let patch = Patch::read(patch_type, call.body)?;
         let mut warnings = Vec::new();
-        let object = self
-            .write_back(call, options, |old| {
-                let mut decoded = apply(call, &patch, options, old)?;
-                warnings = decoded.warnings;
-                warnings.extend(object_meta::drop_repeated_owners(&mut decoded.object, true));
-                Ok(decoded.object)
-            })
-            .await;
-        let answer = object.map(|object| {
-            warnings.extend(call.strategy_warnings(&object));
-            form.object(StatusCode::OK, call.descriptor, &object, call.now)
-        });
-        with_warnings(call, answer, &warnings)
+        let make = |old: Option<&Value>| {
+            let missing = || Status::not_found(call.about(), call.name);
+            let mut decoded = apply(call, &patch, options, old.ok_or_else(missing)?)?;
+            warnings = decoded.warnings;
+            warnings.extend(object_meta::drop_repeated_owners(&mut decoded.object, true));
+            Ok(decoded.object)
+        };
+        let written = self.write(call, options, Target::Present, make).await;
+        Ok(answer(call, form, written, warnings))
     }
 }
 

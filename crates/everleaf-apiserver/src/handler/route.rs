@@ -1,7 +1,7 @@
 //! Method and path → what is asked (`apiserver/pkg/endpoints/request/requestinfo.go`).
 //!
 //! Routing comes in two steps, because authorization lies between them: [`Target::parse`] reads the
-//! path alone, whatever is served; [`Target::resolve`] finds the descriptor or says 404.
+//! path alone, whatever is served; [`ResourcePath::resolve`] finds the descriptor or says 404.
 
 use everleaf_api::Status;
 use http::Method;
@@ -20,10 +20,56 @@ pub(super) enum Target {
     Path,
 }
 
+/// What a request to a resource does, as authorization names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Verb {
+    Get,
+    List,
+    Watch,
+    Create,
+    Update,
+    Patch,
+    Delete,
+    DeleteCollection,
+    /// Nothing that there is: OPTIONS, say.
+    #[default]
+    Unknown,
+}
+
+impl Verb {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "get",
+            Self::List => "list",
+            Self::Watch => "watch",
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Patch => "patch",
+            Self::Delete => "delete",
+            Self::DeleteCollection => "deletecollection",
+            Self::Unknown => "",
+        }
+    }
+
+    fn new(method: &Method, name: &str, watch: bool) -> Self {
+        match *method {
+            Method::GET | Method::HEAD if watch => Self::Watch,
+            Method::GET | Method::HEAD if name.is_empty() => Self::List,
+            Method::GET | Method::HEAD => Self::Get,
+            Method::POST => Self::Create,
+            Method::PUT => Self::Update,
+            Method::PATCH => Self::Patch,
+            Method::DELETE if name.is_empty() => Self::DeleteCollection,
+            Method::DELETE => Self::Delete,
+            _ => Self::Unknown,
+        }
+    }
+}
+
 /// A path to a resource, split.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct ResourcePath {
-    pub(super) verb: &'static str,
+    pub(super) verb: Verb,
     pub(super) group: String,
     pub(super) version: String,
     pub(super) namespace: String,
@@ -94,7 +140,7 @@ impl Target {
         let (resource, name, subresource) = (next(), next(), next());
         // A name makes it a get, whatever the query says.
         let is_watch = is_watch_prefix || (name.is_empty() && query.is_watch());
-        let verb = verb(method, &name, is_watch);
+        let verb = Verb::new(method, &name, is_watch);
         Self::Resource(ResourcePath {
             has_name: !name.is_empty(),
             verb,
@@ -102,7 +148,9 @@ impl Target {
             version,
             namespace,
             name: match verb {
-                "list" | "watch" | "deletecollection" if name.is_empty() => query.selected_name(),
+                Verb::List | Verb::Watch | Verb::DeleteCollection if name.is_empty() => {
+                    query.selected_name()
+                }
                 _ => name,
             },
             resource,
@@ -112,29 +160,15 @@ impl Target {
     }
 }
 
-fn verb(method: &Method, name: &str, watch: bool) -> &'static str {
-    match *method {
-        Method::GET | Method::HEAD if watch => "watch",
-        Method::GET | Method::HEAD if name.is_empty() => "list",
-        Method::GET | Method::HEAD => "get",
-        Method::POST => "create",
-        Method::PUT => "update",
-        Method::PATCH => "patch",
-        Method::DELETE if name.is_empty() => "deletecollection",
-        Method::DELETE => "delete",
-        _ => "",
-    }
-}
-
 impl Target {
     /// A watch: not bounded by the in-flight limits.
     pub(super) fn is_long_running(&self) -> bool {
-        matches!(self, Self::Resource(path) if path.verb == "watch")
+        matches!(self, Self::Resource(path) if path.verb == Verb::Watch)
     }
 
     /// Changes something.
     pub(super) fn is_mutating(&self) -> bool {
-        matches!(self, Self::Resource(path) if !matches!(path.verb, "get" | "list" | "watch"))
+        matches!(self, Self::Resource(path) if !matches!(path.verb, Verb::Get | Verb::List | Verb::Watch))
     }
 }
 
@@ -192,30 +226,28 @@ impl ResourcePath {
     pub(super) fn check_method(&self, resolved: Resolved, method: &Method) -> Result<(), Status> {
         let allowed = match resolved {
             _ if method == Method::HEAD => false,
-            Resolved::Review(_) => self.verb == "create",
-            Resolved::Token => self.verb == "create",
+            Resolved::Review(_) | Resolved::Token => self.verb == Verb::Create,
             Resolved::Stored(_) if !self.subresource.is_empty() => {
-                matches!(self.verb, "get" | "update" | "patch")
+                matches!(self.verb, Verb::Get | Verb::Update | Verb::Patch)
             }
             Resolved::Stored(descriptor) => {
                 let fits = match self.verb {
-                    "create" => !self.has_name,
-                    "update" | "patch" | "get" | "delete" => self.has_name,
-                    _ => true,
+                    Verb::Create => !self.has_name,
+                    Verb::Update | Verb::Patch | Verb::Get | Verb::Delete => self.has_name,
+                    Verb::List | Verb::Watch | Verb::DeleteCollection => true,
+                    Verb::Unknown => false,
                 };
                 // Across all namespaces one can only read.
                 let placed = !descriptor.namespaced
                     || !self.namespace.is_empty()
-                    || matches!(self.verb, "list" | "watch");
-                fits && placed && descriptor.verbs.contains(&self.verb)
+                    || matches!(self.verb, Verb::List | Verb::Watch);
+                fits && placed && descriptor.verbs.contains(&self.verb.as_str())
             }
         };
         if allowed {
             return Ok(());
         }
-        Err(Status::method_not_allowed(
-            "the server does not allow this method on the requested resource",
-        ))
+        Err(super::method_not_allowed())
     }
 }
 
@@ -326,7 +358,7 @@ mod tests {
                 Target::Path => "path".to_owned(),
                 Target::Resource(found) => format!(
                     "{} {}/{} [{}] {} [{}] [{}]{}",
-                    found.verb,
+                    found.verb.as_str(),
                     found.group,
                     found.version,
                     found.namespace,

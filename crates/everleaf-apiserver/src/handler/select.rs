@@ -14,7 +14,7 @@ pub(super) struct Selection {
     descriptor: &'static Descriptor,
     labels: LabelSelector,
     fields: FieldSelector,
-    /// Members that an object is judged by.
+    /// Members that an object is judged by, if that is known; else all.
     members: Vec<String>,
 }
 
@@ -42,9 +42,13 @@ impl Selection {
             .iter()
             .map(|(field, _, _)| field.clone());
         let labels = (!options.labels.is_empty()).then(|| "metadata.labels".to_owned());
+        let mut members: Vec<String> = fields.chain(labels).collect();
+        if !descriptor.selects_paths {
+            members.clear();
+        }
         Ok(Self {
             descriptor,
-            members: fields.chain(labels).collect(),
+            members,
             labels: options.labels.clone(),
             fields: options.fields.clone(),
         })

@@ -4,16 +4,15 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
 use everleaf_api::{Status, meta};
 use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::create::fill_metadata;
 use super::limits::{Inflight, Limits};
 use super::metrics::Metrics;
 use super::version::Version;
+use super::write::Encoded;
 use crate::authn::{Authenticator, Impersonation};
 use crate::authz::Authorizer;
 use crate::bootstrap::{self, Installation};
@@ -199,30 +198,17 @@ impl Server {
             now,
             request: None,
         };
-        let (expected, errors) = match &present {
-            None => {
-                fill_metadata(&mut object, &self.new_uid(), now);
-                descriptor.strategy.prepare_create(&mut object, &context);
-                let errors = descriptor.strategy.validate_create(&object, &context);
-                (Expected::Absent, errors)
-            }
-            Some(stored) => {
-                let old = &*stored.object();
-                for member in ["uid", "creationTimestamp"] {
-                    let kept = old["metadata"][member].as_str().unwrap_or("");
-                    meta::set(&mut object, member, kept);
-                }
-                descriptor
-                    .strategy
-                    .prepare_update(&mut object, old, &context);
-                let errors = descriptor.strategy.validate_update(&object, old, &context);
-                (Expected::Revision(stored.revision), errors)
-            }
+        let old = present.as_ref().map(|stored| stored.object());
+        let errors = self.prepare(descriptor, &mut object, old.as_deref(), &context);
+        let expected = match &present {
+            None => Expected::Absent,
+            Some(stored) => Expected::Revision(stored.revision),
         };
         if let Some(error) = errors.first() {
             return Err(format!("{}: {}", error.path, error.message));
         }
-        self.propose_put(descriptor, object, expected, None)
+        let encoded = Encoded::new(descriptor, &mut object);
+        self.propose_put(descriptor, encoded, expected, None)
             .await
             .map_err(|refusal| refusal.to_string())
     }
@@ -266,18 +252,11 @@ impl Server {
     pub(super) async fn propose_put(
         &self,
         descriptor: &'static Descriptor,
-        mut object: Value,
+        Encoded(bytes): Encoded,
         expected: Expected,
         tally_max: Option<usize>,
     ) -> Result<Arc<Stored>, Refusal> {
         let descriptor = descriptor.stored();
-        meta::set(&mut object, "resourceVersion", "");
-        // To size: the buffer grew by doubling, and these bytes stay.
-        let bytes = descriptor
-            .r#type
-            .encode_protobuf(&object)
-            .into_boxed_slice();
-        let bytes = Bytes::from(bytes);
         // What is in memory is what a restart would read.
         let object = descriptor
             .r#type

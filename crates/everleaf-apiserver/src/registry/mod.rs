@@ -87,9 +87,9 @@ pub struct Context<'a> {
     pub subresource: &'a str,
     /// Server time, read once per request.
     pub now: Timestamp,
-    /// A CSR's `spec.request`, verified once: on create, and on an update that changes it.
-    /// None on other resources and on an update that leaves it as stored.
-    pub request: Option<&'a Result<VerifiedRequest, RequestError>>,
+    /// A CSR's `spec.request`, verified once, on create; None on other resources and on updates, which leave it as
+    /// it is.
+    pub request: Option<&'a Verification>,
 }
 
 /// Per-resource rules: pure functions.
@@ -111,10 +111,42 @@ pub trait Strategy: Send + Sync {
     ) -> Vec<FieldError> {
         Vec::new()
     }
+    /// Marks an object that is on its way out, besides its metadata.
+    fn mark_deleted(&self, _object: &mut Value) {}
     /// What whoever wrote this object through the main endpoint should know, though it is no fault.
     fn warnings(&self, _object: &Value) -> Vec<String> {
         Vec::new()
     }
+}
+
+/// A certificate request after its verification.
+pub type Verification = Result<VerifiedRequest, RequestError>;
+
+/// How objects of a resource are counted.
+#[derive(Clone, Copy)]
+pub struct Tally {
+    /// The account an object is counted under while it counts (a CSR: its requestor, until it is signed).
+    pub account: fn(&Value) -> Option<String>,
+    /// As what a user is limited; None: he may have any number.
+    pub holder: fn(&User) -> Option<Holder>,
+}
+
+/// Who may have but so many objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holder {
+    /// A node.
+    Node,
+    /// A bootstrap token, which may serve a fleet.
+    Token,
+}
+
+/// A certificate that an update has put into an object with a wanted lifetime.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Issued {
+    /// Who signed it, from a bounded set of names.
+    pub signer: String,
+    /// It lives about as long as wanted.
+    pub is_honored: bool,
 }
 
 /// The strategy without rules.
@@ -152,6 +184,9 @@ pub struct Descriptor {
     pub cells: fn(&Value, Timestamp) -> Vec<Value>,
     /// Selectable fields besides metadata.name (and metadata.namespace when namespaced).
     pub selectable: &'static [&'static str],
+    /// Whether each selectable field is the path of the one member that it is read from: then the rest of a
+    /// [compact](Self::compact) object is not decoded for a selector.
+    pub selects_paths: bool,
     /// Value of a selectable field.
     pub field: fn(&Value, &str) -> String,
     /// PUT creates when missing.
@@ -160,11 +195,17 @@ pub struct Descriptor {
     pub unconditional_update: bool,
     /// Name check: error text when bad.
     pub validate_name: fn(&str) -> Result<(), String>,
-    /// The account an object is counted under while it counts (a CSR: its requestor, until it is
-    /// signed). The engine limits how much one account may hold; None: not limited.
-    pub tally: Option<fn(&Value) -> Option<String>>,
+    /// Bounds how many objects one identity may have; None: any number.
+    pub tally: Option<Tally>,
+    /// The certificate request in a new object, verified: its signature is checked here and nowhere else. None: such
+    /// objects have none.
+    pub verify: Option<fn(&Value) -> Verification>,
+    /// What an update from one object to another says about the lifetimes of certificates; None: nothing.
+    pub issued: Option<fn(&Value, &Value) -> Option<Issued>>,
+    /// Other objects are in it, those whose namespace has its name, and go when it is deleted.
+    pub is_container: bool,
     /// Objects come by the ten thousand and are read a few times each: memory holds their encoding alone, a third of
-    /// what the decoded tree takes. Each selectable field is then the path of the one member that it is read from.
+    /// what the decoded tree takes.
     pub compact: bool,
     /// A delete answers with the object (upstream's `ReturnDeletedObject`), not with a Status.
     pub returns_deleted: bool,
@@ -195,11 +236,15 @@ impl Descriptor {
             columns: NAME_AND_AGE,
             cells: name_and_age,
             selectable: &[],
+            selects_paths: false,
             field: no_field,
             create_on_update: false,
             unconditional_update: true,
             validate_name: names::subdomain,
             tally: None,
+            verify: None,
+            issued: None,
+            is_container: false,
             compact: false,
             returns_deleted: false,
             retention: None,

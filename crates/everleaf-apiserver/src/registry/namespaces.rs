@@ -31,6 +31,7 @@ pub static NAMESPACES: Descriptor = Descriptor {
     verbs: VERBS,
     subresources: &["status"],
     strategy: &NamespaceStrategy,
+    is_container: true,
     columns: COLUMNS,
     cells,
     selectable: &["status.phase"],
@@ -57,6 +58,10 @@ struct NamespaceStrategy;
 
 /// `pkg/registry/core/namespace/strategy.go`.
 impl Strategy for NamespaceStrategy {
+    fn mark_deleted(&self, object: &mut Value) {
+        object["status"] = json!({ "phase": TERMINATING });
+    }
+
     fn prepare_create(&self, object: &mut Value, _context: &Context<'_>) {
         object["status"] = json!({"phase": ACTIVE});
         let mut finalizers = read::texts(object, "/spec/finalizers");

@@ -167,7 +167,7 @@ fn descriptor() {
     for bad in [".", "..", "a/b", "a%b"] {
         assert!((CSRS.validate_name)(bad).is_err(), "{bad}");
     }
-    let tally = CSRS.tally.expect("counted");
+    let tally = CSRS.tally.expect("counted").account;
     let mut pending = good();
     pending["spec"]["username"] = "bob".into();
     assert_eq!(tally(&pending), Some("bob (other signers)".to_owned()));

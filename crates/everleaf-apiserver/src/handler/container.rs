@@ -1,4 +1,4 @@
-//! A namespace goes with everything in it.
+//! A container, which is a namespace, goes with everything in it.
 //!
 //! Upstream leaves that to a controller. Here the delete itself does it: the namespace becomes
 //! Terminating, so that admission lets nothing new in; what is in it is deleted object by object; then the
@@ -8,36 +8,30 @@
 
 use std::sync::Arc;
 
-use everleaf_api::status::GroupResource;
 use everleaf_api::{Status, meta};
 use jiff::Timestamp;
-use serde_json::json;
 
-use super::Server;
 use super::delete::mark_deleted;
 use super::retention::REMOVALS_AT_ONCE_MAX;
+use super::write::Encoded;
+use super::{Server, about};
 use crate::objects::{Objects, Stored};
-use crate::registry::namespaces::{NAMESPACES, TERMINATING};
 use crate::registry::{DESCRIPTORS, Descriptor};
 use crate::writer::{Expected, Refusal};
 
 /// Times the contents are listed again because something was still on its way in.
 const SWEEPS_MAX: usize = 10;
 
-const ABOUT: GroupResource<'static> = GroupResource {
-    group: "",
-    resource: "namespaces",
-};
-
 impl Server {
-    pub(super) async fn delete_namespace(
+    pub(super) async fn delete_container(
         &self,
-        namespace: &Stored,
+        descriptor: &'static Descriptor,
+        container: &Stored,
         now: Timestamp,
     ) -> Result<(), Status> {
-        let name = &namespace.name;
-        self.check_no_finalizers(name)?;
-        let mut current = self.terminate(namespace, now).await?;
+        let name = &container.name;
+        self.check_no_finalizers(descriptor, name)?;
+        let mut current = self.terminate(descriptor, container, now).await?;
         for _ in 0..SWEEPS_MAX {
             let contents = self.contents(name);
             for some in contents.chunks(REMOVALS_AT_ONCE_MAX) {
@@ -55,9 +49,9 @@ impl Server {
             if !contents.is_empty() {
                 continue;
             }
-            match self.propose_delete(&NAMESPACES, &current).await {
+            match self.propose_delete(descriptor, &current).await {
                 Ok(_) => return Ok(()),
-                Err(Refusal::Changed) => match self.cache.get(NAMESPACES.resource, "", name) {
+                Err(Refusal::Changed) => match self.cache.get(descriptor.resource, "", name) {
                     Some(changed) => current = changed,
                     None => return Ok(()),
                 },
@@ -65,10 +59,10 @@ impl Server {
             }
         }
         let text = "objects keep being written to it; it stays Terminating, delete it again";
-        Err(Status::conflict(ABOUT, name, text))
+        Err(Status::conflict(about(descriptor), name, text))
     }
 
-    fn check_no_finalizers(&self, namespace: &str) -> Result<(), Status> {
+    fn check_no_finalizers(&self, container: &Descriptor, namespace: &str) -> Result<(), Status> {
         let held = self
             .contents(namespace)
             .into_iter()
@@ -80,19 +74,25 @@ impl Server {
                     "{} {:?} in it has finalizers; remove them first",
                     descriptor.resource, object.name
                 );
-                Err(Status::conflict(ABOUT, namespace, &text))
+                Err(Status::conflict(about(container), namespace, &text))
             }
         }
     }
 
-    async fn terminate(&self, namespace: &Stored, now: Timestamp) -> Result<Arc<Stored>, Status> {
-        let mut object = namespace.object().into_owned();
+    async fn terminate(
+        &self,
+        descriptor: &'static Descriptor,
+        container: &Stored,
+        now: Timestamp,
+    ) -> Result<Arc<Stored>, Status> {
+        let mut object = container.object().into_owned();
         if meta::deletion_timestamp(&object).is_none() {
             mark_deleted(&mut object, &meta::format_time(now));
         }
-        object["status"] = json!({ "phase": TERMINATING });
-        let expected = Expected::Revision(namespace.revision);
-        self.propose_put(&NAMESPACES, object, expected, None)
+        descriptor.strategy.mark_deleted(&mut object);
+        let expected = Expected::Revision(container.revision);
+        let encoded = Encoded::new(descriptor, &mut object);
+        self.propose_put(descriptor, encoded, expected, None)
             .await
             .map_err(|refusal| self.refused(refusal))
     }
