@@ -55,8 +55,9 @@ fn crashes(seed: u64) -> Scenario {
         },
         ..calm(seed)
     };
-    (0..60).fold(calm, |scenario, count| {
-        scenario.with(MINUTE * count, Change::CrashUnheard(0))
+    (0..120).fold(calm, |scenario, count| {
+        let at = Duration::from_secs(5) * count;
+        scenario.with(at, Change::CrashUnheard(0))
     })
 }
 
