@@ -31,6 +31,7 @@ use futures_util::FutureExt;
 use http::{Method, Request};
 use http_body_util::{BodyExt, Full};
 use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -129,6 +130,27 @@ impl ControlPlane {
         let mut service = self.server.in_process(whom, Arc::new(move || now));
         let call = Call::new(Method::POST, CSRS, Some(object));
         call_in_process(&mut service, &call).is_ok()
+    }
+
+    /// Lets a user file requests, and nothing else.
+    pub fn let_file(&self, name: &str, now: Timestamp) -> Result<(), String> {
+        let (group, role) = ("rbac.authorization.k8s.io", "may-file");
+        let rule = json!({"apiGroups": ["certificates.k8s.io"],
+            "resources": ["certificatesigningrequests"], "verbs": ["create"]});
+        let role_object = json!({"apiVersion": format!("{group}/v1"), "kind": "ClusterRole",
+            "metadata": {"name": role}, "rules": [rule]});
+        let binding = json!({"apiVersion": format!("{group}/v1"), "kind": "ClusterRoleBinding",
+            "metadata": {"name": role},
+            "subjects": [{"kind": "User", "name": name, "apiGroup": group}],
+            "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": role}});
+        for (resource, object) in [
+            ("clusterroles", role_object),
+            ("clusterrolebindings", binding),
+        ] {
+            let put = ready(self.server.put(resource, object, now));
+            put.map_err(|error| error.to_string())??;
+        }
+        Ok(())
     }
 
     /// Whether the request of this name waits for its certificate.

@@ -85,8 +85,8 @@ pub enum Change {
     Restart(u32),
     /// API server and controllers are away for so long.
     ServerDown(Duration),
-    /// The first node asks for a certificate in the name of the second.
-    Steal(u32, u32),
+    /// Somebody who may file requests, and nothing else, asks for the node's client certificate.
+    Steal(u32),
     /// A proxy between the node and the server takes the client certificate away for so long.
     Strip(u32, Duration),
     /// The node is suspended for so long.
@@ -179,7 +179,7 @@ impl fmt::Display for Change {
             Self::Loop(node, time) => write!(f, "loop n{node} {}", Span(*time)),
             Self::Restart(node) => write!(f, "restart n{node}"),
             Self::ServerDown(time) => write!(f, "server-down {}", Span(*time)),
-            Self::Steal(node, other) => write!(f, "steal n{node} n{other}"),
+            Self::Steal(node) => write!(f, "steal n{node}"),
             Self::Strip(node, time) => write!(f, "strip n{node} {}", Span(*time)),
             Self::Suspend(node, time) => write!(f, "suspend n{node} {}", Span(*time)),
         }
@@ -290,7 +290,7 @@ fn step(text: &str) -> Option<Step> {
         "loop" => Change::Loop(node(word()?)?, span(word()?)?),
         "restart" => Change::Restart(node(word()?)?),
         "server-down" => Change::ServerDown(span(word()?)?),
-        "steal" => Change::Steal(node(word()?)?, node(word()?)?),
+        "steal" => Change::Steal(node(word()?)?),
         "strip" => Change::Strip(node(word()?)?, span(word()?)?),
         "suspend" => Change::Suspend(node(word()?)?, span(word()?)?),
         _ => return None,
@@ -307,7 +307,7 @@ mod tests {
         let line = "seed=8 nodes=4 for=90d grant=3650d serving=true loss=50/40 power=300/20d \
                     drift=50; 3d clock n0 +3642d; 3d clock control-plane -90m; 4d suspend n1 6h; \
                     5d cut n2 2h; 6d server-down 1h; 7d controllers-down 30s; 8d crash-unheard n0; \
-                    9d drift n3 -200; 10d restart n1; 11d loop n0 2h; 12d steal n0 n1; \
+                    9d drift n3 -200; 10d restart n1; 11d loop n0 2h; 12d steal n1; \
                     13d strip n0 5m";
         let scenario: Scenario = line.parse().unwrap();
         assert_eq!(scenario.to_string(), line);

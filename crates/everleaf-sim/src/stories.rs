@@ -33,7 +33,7 @@ pub fn named(name: &str, seed: u64) -> Option<Scenario> {
         "clock-loop" => clock_loop(seed),
         "crashes" => crashes(seed),
         "loop" => hostile_loop(seed),
-        "steal" => calm(seed).with(HOUR, Change::Steal(0, 1)),
+        "steal" => calm(seed).with(HOUR, Change::Steal(1)),
         // Just after its bootstrap token brought it its first certificate.
         "strip" => calm(seed).with(Duration::ZERO, Change::Strip(0, 10 * MINUTE)),
         _ => return None,
@@ -55,11 +55,9 @@ fn crashes(seed: u64) -> Scenario {
         },
         ..calm(seed)
     };
-    (0..100).fold(calm, |scenario, count| {
-        scenario
-            .with(15 * MINUTE * count, Change::CrashUnheard(0))
-            .with(15 * MINUTE * count + MINUTE, Change::CrashUnheard(0))
-            .with(15 * MINUTE * count + 2 * MINUTE, Change::CrashUnheard(0))
+    (0..120).fold(calm, |scenario, count| {
+        let at = Duration::from_secs(5) * count;
+        scenario.with(at, Change::CrashUnheard(0))
     })
 }
 

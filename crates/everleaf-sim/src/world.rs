@@ -235,12 +235,16 @@ impl World {
                 let Some(node) = self.node(node) else { return };
                 self.plan(elapsed, Due::Loop(node, 0, elapsed + time));
             }
-            Change::Steal(node, other) => {
-                let whom = user(&format!("system:node:n{node}"), "system:nodes");
+            Change::Steal(other) => {
+                let thief = user("thief", "thieves");
                 let (key, now) = (self.downtime.bytes(), self.control_now());
+                let granted = self.control_plane.let_file(&thief.name, now);
+                self.note(granted);
                 let name = format!("stolen-{}", elapsed.as_secs());
                 let other = format!("n{other}");
-                self.control_plane.file(whom, &name, &other, key, now);
+                if !self.control_plane.file(thief, &name, &other, key, now) {
+                    self.note(Err("the thief could not even ask".to_owned()));
+                }
             }
             Change::Strip(node, time) => {
                 let Some(node) = self.node(node) else { return };

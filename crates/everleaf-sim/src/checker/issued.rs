@@ -1,4 +1,4 @@
-//! What the controllers issue: to nobody in another node's name, and to nobody again and again.
+//! What the controllers issue: to nobody in another's name, but who joins nodes, and to nobody again and again.
 
 use everleaf_controllers::notice::Notice;
 use std::collections::{BTreeMap, VecDeque};
@@ -22,7 +22,7 @@ impl Issued {
             return Ok(());
         };
         let (username, name) = (&about.username, &leaf.common_name);
-        if username.starts_with("system:node:") && username != name {
+        if !username.starts_with("system:bootstrap:") && username != name {
             return Err(format!("{username} was issued a certificate of {name}"));
         }
         let key = (username.clone(), name.clone());
