@@ -24,7 +24,8 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use crate::codec;
-use crate::status::Status;
+
+pub use crate::codec::DecodeError;
 
 /// A message: an ordered table of fields (JSON is emitted in this order).
 #[derive(Debug)]
@@ -307,9 +308,9 @@ impl Type {
     /// [`Decoded::warnings`] (the last of a repeated key wins). Missing apiVersion and kind default to this type's.
     ///
     /// # Errors
-    /// 400 for text that is not JSON (or nests deeper than 128), for another type's apiVersion or kind, and for a value
+    /// Text that is not JSON (or nests deeper than 128), another type's apiVersion or kind, a value
     /// of the wrong type, naming the field.
-    pub fn decode_json(&self, body: &[u8]) -> Result<Decoded, Status> {
+    pub fn decode_json(&self, body: &[u8]) -> Result<Decoded, DecodeError> {
         codec::json_read::from_slice(self, body)
     }
 
@@ -317,15 +318,15 @@ impl Type {
     ///
     /// # Errors
     /// As [`Type::decode_json`].
-    pub fn decode_value(&self, value: Value) -> Result<Decoded, Status> {
+    pub fn decode_value(&self, value: Value) -> Result<Decoded, DecodeError> {
         codec::json_read::from_value(self, value)
     }
 
     /// Decodes a protobuf body: `k8s\0`, then the `runtime.Unknown` envelope. Unknown fields are dropped.
     ///
     /// # Errors
-    /// 400 for a missing prefix, malformed or over-deep bytes, or another type in the envelope.
-    pub fn decode_protobuf(&self, body: &[u8]) -> Result<Value, Status> {
+    /// A missing prefix, malformed or over-deep bytes, or another type in the envelope.
+    pub fn decode_protobuf(&self, body: &[u8]) -> Result<Value, DecodeError> {
         codec::proto_read::document(self, body, &[])
     }
 
@@ -333,7 +334,11 @@ impl Type {
     ///
     /// # Errors
     /// As [`Type::decode_protobuf`], as far as it was read.
-    pub fn decode_protobuf_members(&self, body: &[u8], only: &[&str]) -> Result<Value, Status> {
+    pub fn decode_protobuf_members(
+        &self,
+        body: &[u8],
+        only: &[&str],
+    ) -> Result<Value, DecodeError> {
         codec::proto_read::document(self, body, only)
     }
 

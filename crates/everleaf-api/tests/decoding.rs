@@ -13,7 +13,8 @@ fn decode(ty: &Type, body: &str) -> Value {
 }
 
 fn refuse(ty: &Type, body: &str) -> String {
-    let Status { code, message, .. } = ty.decode_json(body.as_bytes()).expect_err(body);
+    let error = ty.decode_json(body.as_bytes()).expect_err(body);
+    let Status { code, message, .. } = error.into();
     assert_eq!(code, 400, "{body}");
     message
 }

@@ -9,20 +9,16 @@ use serde_json::{Map, Value};
 
 use super::budget::Budget;
 use super::json_value::ValueSeed;
-use super::{fill, is_left_out};
+use super::{DecodeError, fill, is_left_out};
 use crate::fields::quote;
 use crate::schema::{Decoded, Kind, Message, Type, WARNINGS_MAX};
-use crate::status::Status;
 
 /// Longest name or value that a message echoes, in characters.
 const ECHO_MAX: usize = 128;
 
-pub(crate) fn from_slice(ty: &Type, body: &[u8]) -> Result<Decoded, Status> {
+pub(crate) fn from_slice(ty: &Type, body: &[u8]) -> Result<Decoded, DecodeError> {
     if body.iter().all(u8::is_ascii_whitespace) {
-        return Err(Status::bad_request(format!(
-            "the request body is empty: send a {} as JSON",
-            ty.kind
-        )));
+        return Err(DecodeError::Empty { kind: ty.kind });
     }
     let mut source = serde_json::Deserializer::from_slice(body);
     read(ty, |document| {
@@ -32,7 +28,7 @@ pub(crate) fn from_slice(ty: &Type, body: &[u8]) -> Result<Decoded, Status> {
     })
 }
 
-pub(crate) fn from_value(ty: &Type, value: Value) -> Result<Decoded, Status> {
+pub(crate) fn from_value(ty: &Type, value: Value) -> Result<Decoded, DecodeError> {
     read(ty, |document| document.deserialize(value))
 }
 
@@ -40,7 +36,7 @@ pub(crate) fn from_value(ty: &Type, value: Value) -> Result<Decoded, Status> {
 fn read(
     ty: &Type,
     run: impl FnOnce(DocumentSeed<'_>) -> Result<Envelope, serde_json::Error>,
-) -> Result<Decoded, Status> {
+) -> Result<Decoded, DecodeError> {
     let mut reader = Reader {
         path: Vec::new(),
         warnings: Vec::new(),
@@ -52,17 +48,15 @@ fn read(
         reader: &mut reader,
     });
     let envelope = outcome.map_err(|error| match reader.mismatch.take() {
-        Some(mismatch) => Status::bad_request(format!(
-            "{} in version \"{}\" cannot be handled as a {}: {mismatch}",
-            ty.kind, ty.version, ty.kind
-        )),
-        None => Status::bad_request(format!(
-            "the body is not a {} in valid JSON: {error}",
-            ty.kind
-        )),
+        Some(mismatch) => DecodeError::mismatch(ty, mismatch),
+        None => DecodeError::NotJson {
+            kind: ty.kind,
+            what: error.to_string(),
+        },
     })?;
     if !ty.accepts(&envelope.api_version, &envelope.kind) {
-        return Err(wrong_type(ty, &envelope.api_version, &envelope.kind));
+        let (api_version, kind) = (&envelope.api_version, &envelope.kind);
+        return Err(DecodeError::other_type(ty, api_version, kind));
     }
     let mut object = envelope.object;
     object.insert("apiVersion".into(), Value::String(ty.api_version()));
@@ -71,23 +65,6 @@ fn read(
         object: Value::Object(object),
         warnings: reader.warnings,
     })
-}
-
-/// 400 for a body that says it is something else.
-pub(crate) fn wrong_type(ty: &Type, api_version: &str, kind: &str) -> Status {
-    let (api_version, kind) = (shorten(api_version), shorten(kind));
-    if kind.is_empty() || kind == ty.kind {
-        Status::bad_request(format!(
-            "the API version in the data ({api_version}) does not match the expected API version ({})",
-            ty.api_version()
-        ))
-    } else {
-        Status::bad_request(format!(
-            "the body is a {kind} of {api_version}, this address takes a {} of {}",
-            ty.kind,
-            ty.api_version()
-        ))
-    }
 }
 
 /// Text cut to what a message may echo.

@@ -2,6 +2,7 @@
 //! conventions (what is printed when empty, how gogo writes fields, how times look) and no type in particular.
 
 pub(crate) mod budget;
+mod error;
 mod json_any;
 pub(crate) mod json_read;
 mod json_value;
@@ -11,6 +12,7 @@ pub(crate) mod proto_write;
 pub(crate) mod scalar;
 pub(crate) mod time;
 
+pub use error::DecodeError;
 use serde_json::{Map, Value};
 
 use crate::schema::{Field, Kind, Message, Presence};

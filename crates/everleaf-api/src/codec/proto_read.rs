@@ -10,32 +10,23 @@ use serde_json::{Map, Value};
 
 use super::budget::Budget;
 use super::json_any::AnySeed;
-use super::json_read::wrong_type;
 use super::time::Instant;
-use super::{fill, is_left_out, scalar, zero_item};
+use super::{DecodeError, fill, is_left_out, scalar, zero_item};
 use crate::schema::{Field, Kind, Message, Type};
-use crate::status::Status;
 
 /// What every protobuf document and every stored value begins with.
 pub(crate) const MAGIC: &[u8; 4] = b"k8s\0";
 
 /// `only` these members (paths with dots) and what is below them; all, when there are none.
-pub(crate) fn document(ty: &Type, body: &[u8], only: &[&str]) -> Result<Value, Status> {
+pub(crate) fn document(ty: &Type, body: &[u8], only: &[&str]) -> Result<Value, DecodeError> {
     let Some(envelope) = body.strip_prefix(MAGIC) else {
-        return Err(Status::bad_request(
-            "the body is not Kubernetes protobuf: it must begin with the bytes 6b 38 73 00 (\"k8s\\0\"); \
-             send application/json for JSON",
-        ));
+        return Err(DecodeError::NotProtobuf);
     };
-    let bad = |reason: String| {
-        Status::bad_request(format!(
-            "{} in version \"{}\" cannot be handled as a {}: protobuf: {reason}",
-            ty.kind, ty.version, ty.kind
-        ))
-    };
+    let bad = |reason: String| DecodeError::mismatch(ty, format!("protobuf: {reason}"));
     let envelope = Envelope::read(envelope).map_err(bad)?;
     if !ty.accepts(&envelope.api_version, &envelope.kind) {
-        return Err(wrong_type(ty, &envelope.api_version, &envelope.kind));
+        let (api_version, kind) = (&envelope.api_version, &envelope.kind);
+        return Err(DecodeError::other_type(ty, api_version, kind));
     }
     let mut object = Map::new();
     let budget = &mut Budget::new();

@@ -97,7 +97,7 @@ impl Patch {
         };
         let mut decoded = ty
             .decode_value(object)
-            .map_err(|status| self.refusal(bare_reason(&status.message)))?;
+            .map_err(|error| self.refusal(bare_reason(&error.to_string())))?;
         if findings {
             let mut warnings = self.findings.clone();
             warnings.append(&mut decoded.warnings);

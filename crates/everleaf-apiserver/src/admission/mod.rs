@@ -20,29 +20,29 @@ use crate::{authz::Authorizer, objects::Objects, user::User};
 /// Verb of an admitted write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
-    /// create
+    /// A POST, or a PUT where nothing is.
     Create,
-    /// update or patch
+    /// A PUT or PATCH of what is there, of a subresource too.
     Update,
-    /// delete
+    /// A DELETE, of each object of a collection.
     Delete,
 }
 
 /// What admission looks at.
 pub struct Attributes<'a> {
-    /// Operation.
+    /// Some plugins judge creates alone.
     pub operation: Operation,
-    /// Plural resource.
+    /// Plural, as in paths: `secrets`.
     pub resource: &'static str,
-    /// API group.
+    /// As in paths; "" for core.
     pub group: &'static str,
-    /// Subresource or "".
+    /// `approval`, `status`; "" for the object itself.
     pub subresource: &'a str,
-    /// Namespace.
+    /// Of the path; "" for what has none.
     pub namespace: &'a str,
     /// Name (may be empty on create with generateName).
     pub name: &'a str,
-    /// Who.
+    /// After impersonation.
     pub user: &'a User,
     /// Stored object (updates, deletes).
     pub old: Option<&'a Value>,

@@ -1,4 +1,5 @@
-//! Cases 50 to 65 of the API specification and 111 to 117 and 123 of the controllers' one, and what nodes may write.
+//! What upstream's tests ask of `plugin/pkg/admission/certificates` and `plugin/pkg/admission/noderestriction`, and what nodes
+//! may write.
 
 use everleaf_pki::{RequestError, VerifiedRequest};
 use serde_json::json;

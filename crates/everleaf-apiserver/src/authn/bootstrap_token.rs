@@ -192,7 +192,7 @@ mod tests {
         }
     }
 
-    /// Cases 66 to 74 of the API specification.
+    /// As `plugin/pkg/auth/authenticator/token/bootstrap/bootstrap_test.go` has it.
     #[test]
     fn upstream_cases() {
         let groups = |groups: &[&str]| Ok(groups.iter().map(|&g| g.to_owned()).collect());

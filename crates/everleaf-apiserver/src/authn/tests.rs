@@ -1,4 +1,5 @@
-//! Client certificates and the union of methods: case 82 and 83 of the API specification, and what an attacker sends.
+//! Client certificates and the union of methods (`apiserver/pkg/authentication/request/x509` and `…/union`), and what an
+//! attacker sends.
 
 use everleaf_api::meta;
 use http::HeaderValue;

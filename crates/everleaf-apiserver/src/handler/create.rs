@@ -53,12 +53,12 @@ pub(super) fn decode(
         .get(CONTENT_TYPE)
         .and_then(|value| value.to_str().ok());
     match negotiate::content_type(content_type)? {
-        Encoding::Json => r#type.decode_json(body),
+        Encoding::Json => Ok(r#type.decode_json(body)?),
         Encoding::Yaml => {
             let tree: Value = serde_saphyr::from_slice(body).map_err(|error| {
                 Status::bad_request(format!("the body is not valid YAML: {error}"))
             })?;
-            r#type.decode_value(tree)
+            Ok(r#type.decode_value(tree)?)
         }
         Encoding::Protobuf => Ok(Decoded {
             object: r#type.decode_protobuf(body)?,

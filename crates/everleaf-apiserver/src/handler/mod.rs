@@ -11,11 +11,11 @@ mod create;
 mod delete;
 mod discovery;
 mod health;
-mod issuer;
 mod limits;
 mod list;
 mod metrics;
 mod object_meta;
+mod oidc;
 mod patch;
 mod query;
 mod read;
@@ -56,8 +56,8 @@ pub use server::{Clock, Config, RandomSource, Server, StartError};
 pub use version::Version;
 pub use watch::WatchStream;
 
-use issuer::{KEYS_PATH, PROVIDER_PATH};
 use limits::Slot;
+use oidc::{KEYS_PATH, PROVIDER_PATH};
 use query::Query;
 use respond::{Form, Occasion, TEXT, error, error_for, response};
 use route::{Resolved, ResourcePath, Target, Unserved, Verb};
@@ -319,7 +319,7 @@ impl Server {
     ) -> Result<Response<Body>, Status> {
         let form = Form::negotiate(&admitted.headers, &admitted.query, Occasion::Review)?;
         let object = create::decode(review.r#type, &admitted.headers, body)?.object;
-        let bench = reviews::Bench {
+        let input = reviews::ReviewInput {
             user: &admitted.user,
             namespace: &path.namespace,
             authenticator: &self.authenticator,
@@ -327,7 +327,7 @@ impl Server {
             objects: self.cache.as_ref(),
             now: admitted.now,
         };
-        let answer = reviews::handle(review.resource, object, &bench)?;
+        let answer = reviews::handle(review.resource, object, &input)?;
         Ok(form.plain(StatusCode::CREATED, review.r#type, &answer))
     }
 
@@ -340,7 +340,7 @@ impl Server {
         match path {
             "/version" => self.version_document(admitted),
             "/metrics" => response(StatusCode::OK, metrics::CONTENT_TYPE, self.metrics_text()),
-            PROVIDER_PATH | KEYS_PATH => self.issuer(path).unwrap_or_else(page_not_found),
+            PROVIDER_PATH | KEYS_PATH => self.oidc_document(path).unwrap_or_else(page_not_found),
             _ => self
                 .health(path, &admitted.query)
                 .or_else(|| self.discovery(path, admitted))

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::Server;
 use crate::objects::{Objects, Stored};
+use crate::registry::retention::Facts;
 use crate::registry::{DESCRIPTORS, Descriptor};
 use crate::writer::Refusal;
 
@@ -19,7 +20,9 @@ impl Server {
     pub async fn forget(&self, now: Timestamp) {
         for descriptor in DESCRIPTORS {
             if let Some(retention) = descriptor.retention {
-                let all = self.cache.list(descriptor.resource, None);
+                let all = self.facts_of(descriptor, |stored| {
+                    (retention.last_seen)(&stored.object(), now)
+                });
                 let gone = retention.forgotten(all, now);
                 self.remove_all(descriptor, &gone).await;
             }
@@ -33,9 +36,26 @@ impl Server {
         };
         let (objects, bytes) = self.cache.size(descriptor.resource);
         if retention.is_exceeded(objects, bytes) {
-            let gone = retention.crowded_out(self.cache.list(descriptor.resource, None));
+            let gone = retention.crowded_out(self.facts_of(descriptor, |_| None));
             self.remove_all(descriptor, &gone).await;
         }
+    }
+
+    fn facts_of(
+        &self,
+        descriptor: &'static Descriptor,
+        last_seen: impl Fn(&Stored) -> Option<Timestamp>,
+    ) -> Vec<(Facts, Arc<Stored>)> {
+        let all = self.cache.list(descriptor.resource, None).into_iter();
+        all.map(|stored| {
+            let facts = Facts {
+                revision: stored.revision,
+                bytes: stored.bytes.len(),
+                last_seen: last_seen(&stored),
+            };
+            (facts, stored)
+        })
+        .collect()
     }
 
     /// Some removals at once, at most [`REMOVALS_AT_ONCE_MAX`]. Whoever else removes many waits for them, so that

@@ -186,7 +186,7 @@ impl Server {
         let mut object = descriptor
             .r#type
             .decode_value(object)
-            .map_err(|status| status.message)?
+            .map_err(|error| error.to_string())?
             .object;
         let namespace = meta::namespace(&object).to_owned();
         let name = meta::name(&object).to_owned();
@@ -261,7 +261,7 @@ impl Server {
         let object = descriptor
             .r#type
             .decode_protobuf(&bytes)
-            .map_err(|status| Refusal::Unstorable(status.message))?;
+            .map_err(|error| Refusal::Unstorable(error.to_string()))?;
         let proposal = Proposal {
             descriptor,
             namespace: meta::namespace(&object).to_owned(),
@@ -327,15 +327,11 @@ impl Server {
         let mut bytes: [u8; 16] = self.random_bytes();
         bytes[6] = (bytes[6] & 0x0f) | 0x40;
         bytes[8] = (bytes[8] & 0x3f) | 0x80;
-        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        [
-            &hex[..8],
-            &hex[8..12],
-            &hex[12..16],
-            &hex[16..20],
-            &hex[20..],
-        ]
-        .join("-")
+        let mut text = format!("{:032x}", u128::from_be_bytes(bytes));
+        for place in [20, 16, 12, 8] {
+            text.insert(place, '-');
+        }
+        text
     }
 
     /// `base` (cut to fit) plus five random characters.

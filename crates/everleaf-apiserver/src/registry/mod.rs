@@ -81,7 +81,7 @@ pub fn by_resource(resource: &str) -> Option<&'static Descriptor> {
 
 /// What a strategy may know of the request.
 pub struct Context<'a> {
-    /// Effective user.
+    /// Whoever writes, after impersonation.
     pub user: &'a User,
     /// "" for the main resource, `approval`, `status`.
     pub subresource: &'a str,
@@ -156,19 +156,19 @@ impl Strategy for Plain {}
 /// A served resource. Write `Descriptor { columns: …, ..Descriptor::cluster(…) }` in a `static`.
 #[derive(Clone, Copy)]
 pub struct Descriptor {
-    /// Type.
+    /// What its objects look like, in every encoding.
     pub r#type: &'static Type,
     /// The resource that stores what this one shows: both decode to the same objects. None: this one.
     pub view_of: Option<&'static Descriptor>,
-    /// Plural.
+    /// Plural, as in paths: `secrets`.
     pub resource: &'static str,
-    /// Singular.
+    /// Singular, which kubectl takes as well: `secret`.
     pub singular: &'static str,
-    /// Short names.
+    /// Further names for kubectl: `csr`.
     pub short_names: &'static [&'static str],
     /// Categories, such as `all`, by which kubectl finds several resources at once.
     pub categories: &'static [&'static str],
-    /// Namespaced?
+    /// Paths of its objects have a namespace.
     pub namespaced: bool,
     /// Storage directory below the prefix: `certificatesigningrequests`, `minions`, …
     pub storage: &'static str,
@@ -176,11 +176,11 @@ pub struct Descriptor {
     pub verbs: &'static [&'static str],
     /// Subresources served (`status`, `approval`), each get/patch/update.
     pub subresources: &'static [&'static str],
-    /// Rules.
+    /// What is filled in and what is refused.
     pub strategy: &'static dyn Strategy,
-    /// Table columns.
+    /// What `kubectl get` shows of it.
     pub columns: &'static [Column],
-    /// Table cells of one object.
+    /// One object's cells in those columns, at a time.
     pub cells: fn(&Value, Timestamp) -> Vec<Value>,
     /// Selectable fields besides metadata.name (and metadata.namespace when namespaced).
     pub selectable: &'static [&'static str],

@@ -1,12 +1,9 @@
 //! What is forgotten by itself: objects of best effort that nobody deletes and nobody may fill the store with.
 
 use std::cmp::Reverse;
-use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
-
-use crate::objects::Stored;
 
 /// When there are too many, as many go as leave this share of the bounds, in sixteenths: not each new object shall cost
 /// a walk over all others.
@@ -25,6 +22,17 @@ pub struct Retention {
     pub bytes_max: usize,
 }
 
+/// What is asked of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Facts {
+    /// Of its last change.
+    pub revision: u64,
+    /// As stored.
+    pub bytes: usize,
+    /// See [`Retention::last_seen`].
+    pub last_seen: Option<Timestamp>,
+}
+
 impl Retention {
     /// True when so many objects of so many bytes are too much.
     pub fn is_exceeded(&self, objects: usize, bytes: usize) -> bool {
@@ -33,46 +41,48 @@ impl Retention {
 
     /// Which of all objects of the resource go at `now`: those not seen for long, and of the others what is
     /// [too much](Self::crowded_out).
-    pub fn forgotten(&self, objects: Vec<Arc<Stored>>, now: Timestamp) -> Vec<Arc<Stored>> {
-        let (kept, mut gone): (Vec<_>, Vec<_>) = objects.into_iter().partition(|stored| {
-            (self.last_seen)(&stored.object(), now)
+    pub fn forgotten<T>(&self, objects: Vec<(Facts, T)>, now: Timestamp) -> Vec<T> {
+        let (kept, gone): (Vec<_>, Vec<_>) = objects.into_iter().partition(|(facts, _)| {
+            facts
+                .last_seen
                 .is_some_and(|seen| now.duration_since(seen) < self.ttl)
         });
+        let mut gone: Vec<T> = gone.into_iter().map(|(_, object)| object).collect();
         gone.extend(self.crowded_out(kept));
         gone
     }
 
     /// Which of all objects of the resource are too much, whatever their age: none within the bounds; else the least
     /// recently written.
-    pub fn crowded_out(&self, mut objects: Vec<Arc<Stored>>) -> Vec<Arc<Stored>> {
-        let bytes = objects.iter().map(|stored| stored.bytes.len()).sum();
+    pub fn crowded_out<T>(&self, mut objects: Vec<(Facts, T)>) -> Vec<T> {
+        let bytes = objects.iter().map(|(facts, _)| facts.bytes).sum();
         if !self.is_exceeded(objects.len(), bytes) {
             return Vec::new();
         }
-        objects.sort_unstable_by_key(|stored| Reverse(stored.revision));
+        objects.sort_unstable_by_key(|(facts, _)| Reverse(facts.revision));
         let mut kept_bytes = 0;
         let kept = objects
             .iter()
             .take(self.objects_max * KEPT_SIXTEENTHS / 16)
-            .take_while(|stored| {
-                kept_bytes += stored.bytes.len();
+            .take_while(|(facts, _)| {
+                kept_bytes += facts.bytes;
                 kept_bytes <= self.bytes_max / 16 * KEPT_SIXTEENTHS
             })
             .count();
-        objects.split_off(kept)
+        let gone = objects.into_iter().skip(kept);
+        gone.map(|(_, object)| object).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use everleaf_api::meta;
 
     use super::*;
-    use crate::registry::events::EVENTS;
 
     const SMALL: Retention = Retention {
         ttl: SignedDuration::from_secs(10),
-        last_seen: |event, _| everleaf_api::meta::parse_time(event["lastTimestamp"].as_str()?),
+        last_seen: |event, _| meta::parse_time(event["lastTimestamp"].as_str()?),
         objects_max: 16,
         bytes_max: 16_000,
     };
@@ -81,55 +91,52 @@ mod tests {
         "2030-01-01T00:00:30Z".parse().unwrap()
     }
 
-    /// An event last seen so many seconds ago, padded.
-    fn event(revision: u64, age: i64, padding: usize) -> Arc<Stored> {
-        let seen = everleaf_api::meta::format_time(now() - SignedDuration::from_secs(age));
-        let object = json!({"metadata": {"name": "e"}, "lastTimestamp": seen, "message": "x".repeat(padding)});
-        let object = EVENTS.r#type.decode_value(object).unwrap().object;
-        let bytes = EVENTS.r#type.encode_protobuf(&object).into();
-        let place = ("default".to_owned(), format!("e{revision}"));
-        Arc::new(Stored::new(&EVENTS, place, (revision, 1), object, bytes))
+    /// An object last seen so many seconds ago, of so many bytes; called by its revision.
+    fn object(revision: u64, age: i64, bytes: usize) -> (Facts, u64) {
+        let last_seen = Some(now() - SignedDuration::from_secs(age));
+        let facts = Facts {
+            revision,
+            bytes,
+            last_seen,
+        };
+        (facts, revision)
     }
 
-    fn revisions(gone: &[Arc<Stored>]) -> Vec<u64> {
-        let mut revisions: Vec<u64> = gone.iter().map(|stored| stored.revision).collect();
-        revisions.sort_unstable();
-        revisions
+    fn sorted(mut gone: Vec<u64>) -> Vec<u64> {
+        gone.sort_unstable();
+        gone
     }
 
     #[test]
     fn the_old_go() {
-        let events = vec![
-            event(1, 9, 0),
-            event(2, 10, 0),
-            event(3, 11, 0),
-            event(4, 0, 0),
+        let objects = vec![
+            object(1, 9, 1),
+            object(2, 10, 1),
+            object(3, 11, 1),
+            object(4, 0, 1),
         ];
-        assert_eq!(revisions(&SMALL.forgotten(events, now())), [2, 3]);
+        assert_eq!(sorted(SMALL.forgotten(objects, now())), [2, 3]);
     }
 
     #[test]
     fn too_many_push_out_those_not_written_for_longest() {
         let full: Vec<_> = (1..=16)
             .rev()
-            .map(|revision| event(revision, 0, 0))
+            .map(|revision| object(revision, 0, 1))
             .collect();
-        assert_eq!(revisions(&SMALL.forgotten(full.clone(), now())), [0; 0]);
+        assert_eq!(SMALL.forgotten(full.clone(), now()), [0; 0]);
         let mut crowded = full;
-        crowded.insert(3, event(17, 0, 0));
-        assert_eq!(revisions(&SMALL.crowded_out(crowded.clone())), [1, 2]);
-        assert_eq!(revisions(&SMALL.forgotten(crowded, now())), [1, 2]);
+        crowded.insert(3, object(17, 0, 1));
+        assert_eq!(sorted(SMALL.crowded_out(crowded.clone())), [1, 2]);
+        assert_eq!(sorted(SMALL.forgotten(crowded, now())), [1, 2]);
     }
 
     #[test]
     fn too_large_ones_push_out_others() {
-        let events = vec![event(1, 0, 10), event(2, 0, 9_000), event(3, 0, 9_000)];
-        assert_eq!(revisions(&SMALL.crowded_out(events)), [1, 2]);
-        let giant = vec![event(1, 0, 10), event(2, 0, 20_000)];
-        assert_eq!(
-            revisions(&SMALL.crowded_out(giant)),
-            [1, 2],
-            "not even the last one fits"
-        );
+        let objects = vec![object(1, 0, 10), object(2, 0, 9_000), object(3, 0, 9_000)];
+        assert_eq!(sorted(SMALL.crowded_out(objects)), [1, 2]);
+        let giant = vec![object(1, 0, 10), object(2, 0, 20_000)];
+        let gone = sorted(SMALL.crowded_out(giant));
+        assert_eq!(gone, [1, 2], "not even the last one fits");
     }
 }

@@ -8,12 +8,12 @@ use proptest::prelude::*;
 use super::{Change, Embedded, Memory, Position, Store, StoreError};
 
 /// A store under test, which can be closed and opened again when it is durable.
-trait Bench {
+trait Backend {
     fn open(&mut self) -> Box<dyn Store>;
 }
 
 struct InMemory;
-impl Bench for InMemory {
+impl Backend for InMemory {
     fn open(&mut self) -> Box<dyn Store> {
         Box::new(Memory::new())
     }
@@ -25,7 +25,7 @@ impl OnDisk {
         Self(tempfile::tempdir().unwrap())
     }
 }
-impl Bench for OnDisk {
+impl Backend for OnDisk {
     fn open(&mut self) -> Box<dyn Store> {
         Box::new(Embedded::open(&self.0.path().join("store")).unwrap())
     }
@@ -54,14 +54,14 @@ fn contents(store: &mut dyn Store) -> Vec<Change> {
     changes
 }
 
-fn starts_empty(bench: &mut dyn Bench) {
-    let mut store = bench.open();
+fn starts_empty(backend: &mut dyn Backend) {
+    let mut store = backend.open();
     assert_eq!(store.position(), Position::default());
     assert_eq!(contents(store.as_mut()), []);
 }
 
-fn replays_in_order(bench: &mut dyn Bench) {
-    let mut store = bench.open();
+fn replays_in_order(backend: &mut dyn Backend) {
+    let mut store = backend.open();
     let first = [put(1, "/a", 1, 0), put(2, "/b", 2, 0)];
     let second = [put(3, "/a", 1, 1), delete(4, "/b", 2, 2)];
     store.commit(&first).unwrap();
@@ -76,8 +76,8 @@ fn replays_in_order(bench: &mut dyn Bench) {
     );
 }
 
-fn compacts(bench: &mut dyn Bench) {
-    let mut store = bench.open();
+fn compacts(backend: &mut dyn Backend) {
+    let mut store = backend.open();
     let log = [
         put(1, "/a", 1, 0),
         put(2, "/b", 2, 0),
@@ -108,8 +108,8 @@ fn compacts(bench: &mut dyn Bench) {
     );
 }
 
-fn remembers_the_last_revision_of_nothing(bench: &mut dyn Bench) {
-    let mut store = bench.open();
+fn remembers_the_last_revision_of_nothing(backend: &mut dyn Backend) {
+    let mut store = backend.open();
     store.commit(&[put(1, "/a", 1, 0)]).unwrap();
     store.commit(&[delete(2, "/a", 1, 1)]).unwrap();
     store.compact(2).unwrap();
@@ -119,8 +119,8 @@ fn remembers_the_last_revision_of_nothing(bench: &mut dyn Bench) {
     assert_eq!(contents(store.as_mut()), [put(3, "/a", 3, 0)]);
 }
 
-fn keeps_odd_keys_and_values(bench: &mut dyn Bench) {
-    let mut store = bench.open();
+fn keeps_odd_keys_and_values(backend: &mut dyn Backend) {
+    let mut store = backend.open();
     let change = Change {
         value: Some(Bytes::from(vec![0, 255, b'\'', 0])),
         ..put(1, "/registry/x/ü '\"\n\u{0}.. name", 1, 0)
@@ -151,16 +151,16 @@ conformance!(
 
 #[test]
 fn reopens_where_it_stopped_even_after_a_delete() {
-    let mut bench = OnDisk::new();
+    let mut backend = OnDisk::new();
     {
-        let mut store = bench.open();
+        let mut store = backend.open();
         store
             .commit(&[put(1, "/a", 1, 0), put(2, "/b", 2, 0)])
             .unwrap();
         store.commit(&[delete(3, "/b", 2, 2)]).unwrap();
         store.compact(3).unwrap();
     }
-    let mut store = bench.open();
+    let mut store = backend.open();
     assert_eq!(
         store.position(),
         Position {
@@ -172,16 +172,16 @@ fn reopens_where_it_stopped_even_after_a_delete() {
     // Garbage noted before the restart is still collected after it.
     store.commit(&[put(4, "/a", 1, 1)]).unwrap();
     drop(store);
-    let mut store = bench.open();
+    let mut store = backend.open();
     store.compact(4).unwrap();
     assert_eq!(contents(store.as_mut()), [put(4, "/a", 1, 1)]);
 }
 
 #[test]
 fn a_second_opener_hears_that_the_directory_is_in_use() {
-    let mut bench = OnDisk::new();
-    let _store = bench.open();
-    let error = Embedded::open(&bench.0.path().join("store")).unwrap_err();
+    let mut backend = OnDisk::new();
+    let _store = backend.open();
+    let error = Embedded::open(&backend.0.path().join("store")).unwrap_err();
     assert!(matches!(error, StoreError::InUse { .. }), "{error}");
     assert!(error.to_string().contains("in use"), "{error}");
 }
@@ -216,21 +216,21 @@ fn foreign_and_damaged_files_are_refused_untouched() {
 
 #[test]
 fn damage_in_the_middle_is_named() {
-    let mut bench = OnDisk::new();
+    let mut backend = OnDisk::new();
     {
-        let mut store = bench.open();
+        let mut store = backend.open();
         let batch: Vec<Change> = (1..400)
             .map(|revision| put(revision, &format!("/key/{revision}"), revision, 0))
             .collect();
         store.commit(&batch).unwrap();
     }
-    let file = bench.0.path().join("store/log.db");
+    let file = backend.0.path().join("store/log.db");
     let mut bytes = std::fs::read(&file).unwrap();
     for byte in &mut bytes[3 * 4096..6 * 4096] {
         *byte = 0xff;
     }
     std::fs::write(&file, &bytes).unwrap();
-    let opened = Embedded::open(&bench.0.path().join("store"))
+    let opened = Embedded::open(&backend.0.path().join("store"))
         .and_then(|mut store| store.replay(&mut |_| ()));
     assert!(
         matches!(opened, Err(StoreError::Corrupt { .. })),
@@ -240,14 +240,14 @@ fn damage_in_the_middle_is_named() {
 
 #[test]
 fn a_newer_layout_is_named() {
-    let mut bench = OnDisk::new();
-    drop(bench.open());
-    let file = bench.0.path().join("store/log.db");
+    let mut backend = OnDisk::new();
+    drop(backend.open());
+    let file = backend.0.path().join("store/log.db");
     rusqlite::Connection::open(&file)
         .unwrap()
         .execute_batch("PRAGMA user_version = 7")
         .unwrap();
-    let error = Embedded::open(&bench.0.path().join("store")).unwrap_err();
+    let error = Embedded::open(&backend.0.path().join("store")).unwrap_err();
     assert!(
         matches!(error, StoreError::Newer { found: 7, .. }),
         "{error}"
@@ -257,10 +257,10 @@ fn a_newer_layout_is_named() {
 #[test]
 fn files_are_private() {
     use std::os::unix::fs::PermissionsExt;
-    let mut bench = OnDisk::new();
-    let mut store = bench.open();
+    let mut backend = OnDisk::new();
+    let mut store = backend.open();
     store.commit(&[put(1, "/a", 1, 0)]).unwrap();
-    let directory = bench.0.path().join("store");
+    let directory = backend.0.path().join("store");
     let mode = |path: &std::path::Path| path.metadata().unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&directory), 0o700);
     for entry in std::fs::read_dir(&directory).unwrap() {

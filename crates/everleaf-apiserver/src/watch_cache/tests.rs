@@ -11,11 +11,11 @@ use crate::registry::configmaps::CONFIG_MAPS;
 const RESOURCE: &str = "configmaps";
 
 /// A cache with the one thing that changes it.
-struct Hand {
+struct TestCache {
     cache: Arc<Cache>,
 }
 
-impl Hand {
+impl TestCache {
     fn new() -> Self {
         Self {
             cache: Arc::new(Cache::new(&[&CONFIG_MAPS], 0)),
@@ -124,25 +124,25 @@ proptest! {
         after in prop::collection::vec(step(), 0..40),
         back in 0u64..20,
     ) {
-        let hand = Hand::new();
+        let test = TestCache::new();
         let play = |steps: &[Step], each: &mut dyn FnMut()| {
             for step in steps {
                 match step {
                     Step::Change(key, to) => {
                         let label = to.map(|x| if x { "x" } else { "y" });
-                        hand.change(&format!("k{key}"), label);
+                        test.change(&format!("k{key}"), label);
                     }
                     Step::Follow => each(),
                 }
             }
         };
         play(&before, &mut || ());
-        let from = hand.cache.revision().saturating_sub(back);
+        let from = test.cache.revision().saturating_sub(back);
         let (mut all, mut some) = (State::new(), State::new());
-        let mut of_state = hand.watch(Start::State).unwrap();
-        let mut selected = hand.watch(Start::State).unwrap();
-        let mut resumed = hand.watch(Start::After(from)).unwrap();
-        let mut continued = hand.list(|_| true, Some(from));
+        let mut of_state = test.watch(Start::State).unwrap();
+        let mut selected = test.watch(Start::State).unwrap();
+        let mut resumed = test.watch(Start::After(from)).unwrap();
+        let mut continued = test.list(|_| true, Some(from));
         play(&after, &mut || {
             follow(&mut of_state, &mut all, |_| true);
             follow(&mut selected, &mut some, is_x);
@@ -151,10 +151,10 @@ proptest! {
         follow(&mut of_state, &mut all, |_| true);
         follow(&mut selected, &mut some, is_x);
         follow(&mut resumed, &mut continued, |_| true);
-        let now = hand.list(|_| true, None);
+        let now = test.list(|_| true, None);
         prop_assert_eq!(&all, &now);
         prop_assert_eq!(&continued, &now);
-        prop_assert_eq!(some, hand.list(is_x, None));
+        prop_assert_eq!(some, test.list(is_x, None));
     }
 
     /// What is read from any place on, with changes in between, is the rest of the list at the first revision; so is
@@ -165,20 +165,20 @@ proptest! {
         between in prop::collection::vec(step(), 0..30),
         taken in 0usize..4,
     ) {
-        let hand = Hand::new();
+        let test = TestCache::new();
         let play = |steps: Vec<Step>| for step in steps {
             if let Step::Change(key, to) = step {
-                hand.change(&format!("k{key}"), to.map(|_| "x"));
+                test.change(&format!("k{key}"), to.map(|_| "x"));
             }
         };
         play(before);
-        let expected: Vec<String> = hand.list(|_| true, None).into_keys().collect();
-        let revision = hand.cache.revision();
-        let mut first = hand.walk(None, "");
+        let expected: Vec<String> = test.list(|_| true, None).into_keys().collect();
+        let revision = test.cache.revision();
+        let mut first = test.walk(None, "");
         let mut found: Vec<String> = first.by_ref().take(taken).map(|s| s.name.clone()).collect();
         play(between);
         let start = found.last().map_or(String::new(), |last| key_of("ns", last) + "\0");
-        let mut again = hand.walk(Some(revision), &start);
+        let mut again = test.walk(Some(revision), &start);
         prop_assert_eq!((first.left(), again.left()), (expected.len() - found.len(), expected.len() - found.len()));
         let rest: Vec<String> = first.map(|stored| stored.name.clone()).collect();
         let read_again: Vec<String> = again.by_ref().map(|stored| stored.name.clone()).collect();
@@ -264,9 +264,9 @@ fn history_is_bounded_by_number_and_by_bytes() {
 
 #[test]
 fn a_thousand_watchers_share_one_rendering() {
-    let hand = Hand::new();
-    let mut feeds: Vec<Feed> = (0..1000).map(|_| hand.watch(Start::Now).unwrap()).collect();
-    hand.change("a", Some("x"));
+    let test = TestCache::new();
+    let mut feeds: Vec<Feed> = (0..1000).map(|_| test.watch(Start::Now).unwrap()).collect();
+    test.change("a", Some("x"));
     let mut context = std::task::Context::from_waker(Waker::noop());
     let mut frames = feeds.iter_mut().map(|feed| {
         let Poll::Ready(Next::Event(event)) = feed.poll_next(&mut context) else {
@@ -281,18 +281,18 @@ fn a_thousand_watchers_share_one_rendering() {
 
 #[test]
 fn a_watcher_that_leaves_is_forgotten() {
-    let hand = Hand::new();
+    let test = TestCache::new();
     let scope = Scope {
         namespace: Some("ns".to_owned()),
         name: Some("a".to_owned()),
     };
-    let named = hand.cache.watch(RESOURCE, scope, Start::Now).unwrap();
-    let any = hand.watch(Start::Now).unwrap();
-    assert_eq!(hand.cache.watcher_counts(), [(RESOURCE, 2)]);
-    assert_eq!(hand.cache.watcher_count(), 2);
+    let named = test.cache.watch(RESOURCE, scope, Start::Now).unwrap();
+    let any = test.watch(Start::Now).unwrap();
+    assert_eq!(test.cache.watcher_counts(), [(RESOURCE, 2)]);
+    assert_eq!(test.cache.watcher_count(), 2);
     drop((named, any));
-    assert_eq!(hand.cache.watcher_count(), 0);
-    assert_eq!(hand.cache.watcher_counts(), []);
+    assert_eq!(test.cache.watcher_count(), 0);
+    assert_eq!(test.cache.watcher_counts(), []);
 }
 
 #[test]
@@ -304,27 +304,27 @@ fn a_waiting_watcher_is_woken() {
             self.0.fetch_add(1, Ordering::Relaxed);
         }
     }
-    let hand = Hand::new();
+    let test = TestCache::new();
     let bell = Arc::new(Bell(AtomicUsize::new(0)));
     let waker = Waker::from(Arc::clone(&bell));
     let mut context = std::task::Context::from_waker(&waker);
-    let mut any = hand.watch(Start::Now).unwrap();
+    let mut any = test.watch(Start::Now).unwrap();
     let scope = Scope {
         name: Some("b".to_owned()),
         ..Scope::default()
     };
-    let mut named = hand.cache.watch(RESOURCE, scope, Start::Now).unwrap();
+    let mut named = test.cache.watch(RESOURCE, scope, Start::Now).unwrap();
     assert!(any.poll_next(&mut context).is_pending());
     assert!(named.poll_next(&mut context).is_pending());
-    hand.change("a", Some("x"));
-    hand.change("a", Some("y"));
+    test.change("a", Some("x"));
+    test.change("a", Some("y"));
     assert_eq!(
         bell.0.load(Ordering::Relaxed),
         1,
         "only the one it concerns, and once"
     );
     assert!(any.poll_next(&mut context).is_ready());
-    hand.cache.close_feeds();
+    test.cache.close_feeds();
     assert!(matches!(
         named.poll_next(&mut context),
         Poll::Ready(Next::Closed)
@@ -340,14 +340,14 @@ fn wakers_are_dropped_and_called_while_nothing_is_locked() {
     impl std::task::Wake for Holder {
         fn wake(self: Arc<Self>) {}
     }
-    let hand = Hand::new();
+    let test = TestCache::new();
     let named = Scope {
         name: Some("a".to_owned()),
         ..Scope::default()
     };
     for scope in [Scope::default(), named] {
         let watch = || {
-            hand.cache
+            test.cache
                 .watch(RESOURCE, scope.clone(), Start::Now)
                 .unwrap()
         };
@@ -364,42 +364,42 @@ fn wakers_are_dropped_and_called_while_nothing_is_locked() {
         // Replaced,
         sleep(&mut feed, &holding(watch()));
         // called,
-        hand.change("a", Some("x"));
+        test.change("a", Some("x"));
         let mut context = std::task::Context::from_waker(Waker::noop());
         assert!(feed.poll_next(&mut context).is_ready());
         sleep(&mut feed, &holding(watch()));
         // and gone with its feed.
         drop(feed);
-        assert_eq!(hand.cache.watcher_count(), 0);
+        assert_eq!(test.cache.watcher_count(), 0);
     }
 }
 
 #[test]
 fn who_watches_one_name_is_not_passed_by_what_others_do() {
-    let hand = Hand::new();
+    let test = TestCache::new();
     let scope = Scope {
         name: Some("a".to_owned()),
         ..Scope::default()
     };
-    let mut feed = hand.cache.watch(RESOURCE, scope, Start::Now).unwrap();
-    hand.change("a", Some("x"));
-    (0..=RECENT_EVENTS_MAX).for_each(|_| hand.change("b", Some("x")));
+    let mut feed = test.cache.watch(RESOURCE, scope, Start::Now).unwrap();
+    test.change("a", Some("x"));
+    (0..=RECENT_EVENTS_MAX).for_each(|_| test.change("b", Some("x")));
     let mut context = std::task::Context::from_waker(Waker::noop());
     let first = feed.poll_next(&mut context);
     assert!(matches!(first, Poll::Ready(Next::Event(_))), "{first:?}");
     assert!(feed.poll_next(&mut context).is_pending());
     // But not for ever behind on its own.
-    (0..=feed::WATCH_BUFFER_EVENTS_MAX).for_each(|_| hand.change("a", Some("x")));
+    (0..=feed::WATCH_BUFFER_EVENTS_MAX).for_each(|_| test.change("a", Some("x")));
     let next = feed.poll_next(&mut context);
     assert!(matches!(next, Poll::Ready(Next::Overflow)), "{next:?}");
 }
 
 #[test]
 fn bookmarks_never_overtake_events() {
-    let hand = Hand::new();
-    let mut feed = hand.watch(Start::Now).unwrap();
-    hand.change("a", Some("x"));
-    hand.change("b", Some("x"));
+    let test = TestCache::new();
+    let mut feed = test.watch(Start::Now).unwrap();
+    test.change("a", Some("x"));
+    test.change("b", Some("x"));
     assert_eq!(feed.bookmark(), 0, "two are still to come");
     let mut context = std::task::Context::from_waker(Waker::noop());
     assert!(feed.poll_next(&mut context).is_ready());
@@ -410,8 +410,8 @@ fn bookmarks_never_overtake_events() {
         name: Some("z".to_owned()),
         ..Scope::default()
     };
-    let mut elsewhere = hand.cache.watch(RESOURCE, scope, Start::Now).unwrap();
-    hand.change("a", Some("y"));
+    let mut elsewhere = test.cache.watch(RESOURCE, scope, Start::Now).unwrap();
+    test.change("a", Some("y"));
     assert_eq!(
         elsewhere.bookmark(),
         3,

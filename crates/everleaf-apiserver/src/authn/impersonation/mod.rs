@@ -19,7 +19,7 @@ use std::{
 use everleaf_api::Status;
 use http::HeaderMap;
 
-use self::mode::{Impostor, Mode};
+use self::mode::{Impersonator, Mode};
 use crate::{
     authz::{Attributes, Authorizer},
     objects::Objects,
@@ -48,7 +48,7 @@ impl Impersonation {
         let Some(wanted) = headers::wanted(headers)? else {
             return Ok(None);
         };
-        let impostor = Impostor {
+        let impersonator = Impersonator {
             wanted: &wanted,
             request,
             authorizer,
@@ -61,7 +61,7 @@ impl Impersonation {
             if !mode.suits(&wanted, request.user) {
                 continue;
             }
-            match impostor.become_by(mode) {
+            match impersonator.become_by(mode) {
                 Ok(user) => {
                     if last != Some(mode) {
                         self.remember(&request.user.name, mode);

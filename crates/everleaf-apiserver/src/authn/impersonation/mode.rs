@@ -85,7 +85,7 @@ fn own_node(real: &User) -> Option<&str> {
 }
 
 /// Somebody who wants to make a request as somebody else.
-pub(super) struct Impostor<'a> {
+pub(super) struct Impersonator<'a> {
     pub(super) wanted: &'a User,
     /// The request, with who they really are.
     pub(super) request: &'a Attributes<'a>,
@@ -93,7 +93,7 @@ pub(super) struct Impostor<'a> {
     pub(super) objects: &'a dyn Objects,
 }
 
-impl Impostor<'_> {
+impl Impersonator<'_> {
     /// Whom they become this way, or the first refusal.
     pub(super) fn become_by(&self, mode: Mode) -> Result<User, Status> {
         let verb = match mode.name() {

@@ -8,7 +8,7 @@ use everleaf_api::{
 };
 use serde_json::{Value, json};
 
-use super::{Bench, faults};
+use super::{ReviewInput, faults};
 use crate::{
     authz::{Attributes, rule::Rule},
     read,
@@ -19,13 +19,13 @@ use crate::{
 pub(super) const GROUP: &str = "authorization.k8s.io";
 
 /// SubjectAccessReview, also the local one: about the user in the question.
-pub(super) fn of_subject(object: &Value, bench: &Bench<'_>) -> Value {
-    decide(object, &subject(object), bench)
+pub(super) fn of_subject(object: &Value, input: &ReviewInput<'_>) -> Value {
+    decide(object, &subject(object), input)
 }
 
 /// SelfSubjectAccessReview (`kubectl auth can-i`): about whoever asks.
-pub(super) fn of_self(object: &Value, bench: &Bench<'_>) -> Value {
-    decide(object, bench.user, bench)
+pub(super) fn of_self(object: &Value, input: &ReviewInput<'_>) -> Value {
+    decide(object, input.user, input)
 }
 
 fn subject(object: &Value) -> User {
@@ -44,7 +44,7 @@ fn subject(object: &Value) -> User {
     }
 }
 
-fn decide(object: &Value, user: &User, bench: &Bench<'_>) -> Value {
+fn decide(object: &Value, user: &User, input: &ReviewInput<'_>) -> Value {
     let resource = faults::has(object, "resourceAttributes");
     let text = |pointer: &str| read::text(object, pointer);
     let fields = field_selector(object);
@@ -73,7 +73,7 @@ fn decide(object: &Value, user: &User, bench: &Bench<'_>) -> Value {
     if resource && attributes.resource.is_empty() && !user.in_group(crate::user::MASTERS) {
         return json!({"allowed": false});
     }
-    let decision = bench.authorizer.authorize(&attributes, bench.objects);
+    let decision = input.authorizer.authorize(&attributes, input.objects);
     let mut status = json!({"allowed": decision.allowed});
     if !decision.reason.is_empty() {
         status["reason"] = decision.reason.into();
@@ -171,16 +171,16 @@ fn label_term(requirement: &Value) -> Option<String> {
 }
 
 /// SelfSubjectRulesReview (`kubectl auth can-i --list`).
-pub(super) fn rules(object: &Value, bench: &Bench<'_>) -> Result<Value, Status> {
+pub(super) fn rules(object: &Value, input: &ReviewInput<'_>) -> Result<Value, Status> {
     let namespace = read::text(object, "/spec/namespace");
     if namespace.is_empty() {
         return Err(Status::bad_request(
             "no namespace on request: SelfSubjectRulesReview needs spec.namespace",
         ));
     }
-    let all = bench
+    let all = input
         .authorizer
-        .enumerate(bench.user, namespace, bench.objects);
+        .enumerate(input.user, namespace, input.objects);
     let (paths, resources): (Vec<&Rule>, Vec<&Rule>) =
         all.rules.iter().partition(|rule| !rule.paths.is_empty());
     let values = |rules: Vec<&Rule>| rules.into_iter().map(Rule::to_value).collect::<Vec<_>>();

@@ -3,14 +3,18 @@
 use everleaf_api::fields::{ERRORS_SHOWN_MAX, FieldError, quote};
 use serde_json::{Value, json};
 
-use super::{Bench, Review};
+use super::{Review, ReviewInput};
 use crate::{read, registry::names};
 
 const SPEC: &str = "spec";
 const SELECTORS: [&str; 2] = ["fieldSelector", "labelSelector"];
 
 /// Every fault of an access review, in upstream's order.
-pub(super) fn of_access(review: &Review, object: &Value, bench: &Bench<'_>) -> Vec<FieldError> {
+pub(super) fn of_access(
+    review: &Review,
+    object: &Value,
+    input: &ReviewInput<'_>,
+) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let resource = has(object, "resourceAttributes");
     let path = has(object, "nonResourceAttributes");
@@ -41,7 +45,7 @@ pub(super) fn of_access(review: &Review, object: &Value, bench: &Bench<'_>) -> V
     }
     of_metadata(review, object, &mut errors);
     if review.namespaced {
-        of_place(object, bench, &mut errors);
+        of_place(object, input, &mut errors);
     }
     errors
 }
@@ -156,9 +160,9 @@ fn of_metadata(review: &Review, object: &Value, errors: &mut Vec<FieldError>) {
 }
 
 /// A local review is about its own namespace, and about resources.
-fn of_place(object: &Value, bench: &Bench<'_>, errors: &mut Vec<FieldError>) {
+fn of_place(object: &Value, input: &ReviewInput<'_>, errors: &mut Vec<FieldError>) {
     let asked = read::text(object, "/spec/resourceAttributes/namespace");
-    if has(object, "resourceAttributes") && asked != bench.namespace {
+    if has(object, "resourceAttributes") && asked != input.namespace {
         errors.push(FieldError::invalid(
             "spec.resourceAttributes.namespace",
             &quote(asked),

@@ -3,16 +3,16 @@
 use everleaf_api::Status;
 use serde_json::{Value, json};
 
-use super::{Bench, user_value};
+use super::{ReviewInput, user_value};
 use crate::read;
 
 /// SelfSubjectReview (`kubectl auth whoami`): the effective user.
-pub(super) fn who_am_i(bench: &Bench<'_>) -> Value {
-    json!({"userInfo": user_value(bench.user)})
+pub(super) fn who_am_i(input: &ReviewInput<'_>) -> Value {
+    json!({"userInfo": user_value(input.user)})
 }
 
 /// TokenReview: a token nobody knows is an answer, not an error; no token is an error.
-pub(super) fn token(object: &Value, bench: &Bench<'_>) -> Result<Value, Status> {
+pub(super) fn token(object: &Value, input: &ReviewInput<'_>) -> Result<Value, Status> {
     let token = read::text(object, "/spec/token");
     if token.is_empty() {
         return Err(Status::bad_request(
@@ -20,9 +20,9 @@ pub(super) fn token(object: &Value, bench: &Bench<'_>) -> Result<Value, Status> 
         ));
     }
     let audiences = read::texts(object, "/spec/audiences");
-    let authenticator = bench.authenticator;
+    let authenticator = input.authenticator;
     Ok(
-        match authenticator.review_token(token, &audiences, bench.objects, bench.now) {
+        match authenticator.review_token(token, &audiences, input.objects, input.now) {
             Some((user, meant)) => {
                 let mut answer = json!({"authenticated": true, "user": user_value(&user)});
                 if !meant.is_empty() {

@@ -76,7 +76,7 @@ pub static REVIEWS: &[Review] = &[
 ];
 
 /// What a review may look at.
-pub struct Bench<'a> {
+pub struct ReviewInput<'a> {
     /// Effective user who asks.
     pub user: &'a User,
     /// Namespace of the request, or "".
@@ -93,18 +93,18 @@ pub struct Bench<'a> {
 
 /// Answers a review: the decoded object with its status filled (201), or the error (400, 404, 422). `object` is the body
 /// as sent, before the server fills any metadata.
-pub fn handle(resource: &str, mut object: Value, bench: &Bench<'_>) -> Result<Value, Status> {
+pub fn handle(resource: &str, mut object: Value, input: &ReviewInput<'_>) -> Result<Value, Status> {
     let Some(review) = REVIEWS.iter().find(|review| review.resource == resource) else {
         return Err(Status::no_such_resource());
     };
     let place = meta::namespace(&object);
-    if review.namespaced && !place.is_empty() && place != bench.namespace {
+    if review.namespaced && !place.is_empty() && place != input.namespace {
         return Err(Status::bad_request(
             "the namespace of the provided object does not match the namespace sent on the request",
         ));
     }
     if review.r#type.group == access::GROUP && resource != "selfsubjectrulesreviews" {
-        let errors = faults::of_access(review, &object, bench);
+        let errors = faults::of_access(review, &object, input);
         if !errors.is_empty() {
             let r#type = review.r#type;
             return Err(Status::invalid(r#type.group, r#type.kind, "", &errors));
@@ -113,26 +113,26 @@ pub fn handle(resource: &str, mut object: Value, bench: &Bench<'_>) -> Result<Va
     // What the answer keeps of the question is upstream's choice.
     match resource {
         "tokenreviews" => {
-            object["status"] = identity::token(&object, bench)?;
+            object["status"] = identity::token(&object, input)?;
             if read::is_empty(object.get("metadata")) {
                 object["metadata"] = json!({});
             }
         }
         "selfsubjectreviews" => {
-            object["metadata"] = json!({"creationTimestamp": meta::format_time(bench.now)});
-            object["status"] = identity::who_am_i(bench);
+            object["metadata"] = json!({"creationTimestamp": meta::format_time(input.now)});
+            object["status"] = identity::who_am_i(input);
         }
         "selfsubjectrulesreviews" => {
-            object["status"] = access::rules(&object, bench)?;
+            object["status"] = access::rules(&object, input)?;
             object["metadata"] = json!({});
             object["spec"] = json!({});
         }
         _ => {
             object["status"] = match resource {
-                "selfsubjectaccessreviews" => access::of_self(&object, bench),
-                _ => access::of_subject(&object, bench),
+                "selfsubjectaccessreviews" => access::of_self(&object, input),
+                _ => access::of_subject(&object, input),
             };
-            object["metadata"] = match bench.namespace {
+            object["metadata"] = match input.namespace {
                 namespace if review.namespaced && !namespace.is_empty() => {
                     json!({"namespace": namespace})
                 }

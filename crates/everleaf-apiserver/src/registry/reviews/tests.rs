@@ -19,7 +19,7 @@ fn ask_in(
         ..Config::default()
     })
     .expect("sound");
-    let bench = Bench {
+    let input = ReviewInput {
         user,
         namespace,
         authenticator: &authenticator,
@@ -27,7 +27,7 @@ fn ask_in(
         objects: &Shelf::installed(),
         now: "2030-01-01T00:00:00Z".parse().expect("a time"),
     };
-    handle(resource, object, &bench)
+    handle(resource, object, &input)
         .inspect(|answer| assert!(answer["status"].is_object(), "{answer}"))
         .map_err(|status| (status.code, status.message))
 }
@@ -67,7 +67,7 @@ fn faults_are_bounded() {
             .iter()
             .find(|review| review.resource == "selfsubjectaccessreviews");
         let authenticator = Authenticator::default();
-        let bench = Bench {
+        let input = ReviewInput {
             user: &user,
             namespace: "",
             authenticator: &authenticator,
@@ -75,7 +75,7 @@ fn faults_are_bounded() {
             objects: &Shelf::default(),
             now: Timestamp::UNIX_EPOCH,
         };
-        let errors = faults::of_access(review.expect("served"), &question, &bench);
+        let errors = faults::of_access(review.expect("served"), &question, &input);
         assert!((256..300).contains(&errors.len()), "{}", errors.len());
     }
 }

@@ -6,7 +6,7 @@ use everleaf_pki::{PrivateKey, Usage};
 use rcgen::{CertificateParams, CustomExtension, KeyPair};
 
 use super::super::ServingCertificate;
-use super::house::{ENDS, House, authority, credential};
+use super::fixture::{ENDS, TestServer, authority, credential};
 use crate::fixture::{VERSION_1_KEY_PEM, VERSION_1_PEM};
 
 /// A certificate with a critical extension of nobody's, and its key.
@@ -23,16 +23,16 @@ fn with_unknown_critical_extension() -> (String, String) {
 /// Go's server looks at the key alone; so does this one, and clients judge.
 #[tokio::test(start_paused = true)]
 async fn a_certificate_that_rustls_cannot_verify_is_served() {
-    let house = House::new();
+    let fixture = TestServer::new();
     let odd = with_unknown_critical_extension();
     let old = (VERSION_1_PEM.to_owned(), VERSION_1_KEY_PEM.to_owned());
     for (chain, key) in [old, odd] {
-        house
+        fixture
             .certificate
             .replace(chain.as_bytes(), key.as_bytes())
             .unwrap();
-        let client = Arc::new(house.client(None, "http/1.1"));
-        let refusal = house.connect(&client).await.unwrap_err();
+        let client = Arc::new(fixture.client(None, "http/1.1"));
+        let refusal = fixture.connect(&client).await.unwrap_err();
         let told = everleaf_tls::chain_words(&refusal);
         assert!(told.starts_with("the certificate "), "{told}");
         assert!(!told.contains(['(', '{']), "{told}");

@@ -10,14 +10,14 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::super::heads::{HEAD_BYTES_MAX, HEAD_LINES_MAX, WIDE_STRANGERS_MAX};
-use super::house::{ENDS, House, credential, read, whoami_request};
+use super::fixture::{ENDS, TestServer, credential, read, whoami_request};
 
 /// Lines that hyper's client or the test adds by itself, with some air.
 const OTHER_LINES: usize = 16;
 
 /// Who the server says it was, asked over `alpn` as somebody in `groups` groups whose names have `bytes` bytes.
 async fn impersonate(
-    house: &House,
+    fixture: &TestServer,
     alpn: &str,
     groups: usize,
     bytes: usize,
@@ -30,8 +30,8 @@ async fn impersonate(
         let name = format!("{group:0bytes$}");
         headers.append("Impersonate-Group", name.parse().unwrap());
     }
-    let config = Arc::new(house.client(None, alpn));
-    let stream = TokioIo::new(house.connect(&config).await.unwrap());
+    let config = Arc::new(fixture.client(None, alpn));
+    let stream = TokioIo::new(fixture.connect(&config).await.unwrap());
     let response = if alpn == "h2" {
         *request.uri_mut() = format!("https://everleaf.test{}", request.uri())
             .parse()
@@ -52,10 +52,10 @@ async fn impersonate(
 
 #[tokio::test(start_paused = true)]
 async fn who_is_in_many_groups_can_be_impersonated() {
-    let house = House::new();
+    let fixture = TestServer::new();
     for alpn in ["http/1.1", "h2"] {
         for groups in [1_000, HEAD_LINES_MAX - OTHER_LINES] {
-            let (code, body) = impersonate(&house, alpn, groups, 8).await;
+            let (code, body) = impersonate(&fixture, alpn, groups, 8).await;
             assert_eq!(code, 201, "{alpn}, {groups} groups: {body}");
             let told = body["status"]["userInfo"]["groups"].as_array().unwrap();
             assert_eq!(told.len(), groups + 1, "{alpn}");
@@ -65,21 +65,21 @@ async fn who_is_in_many_groups_can_be_impersonated() {
 
 #[tokio::test(start_paused = true)]
 async fn a_head_that_is_too_large_is_told_so() {
-    let house = House::new();
+    let fixture = TestServer::new();
     for alpn in ["http/1.1", "h2"] {
-        let (code, _) = impersonate(&house, alpn, HEAD_LINES_MAX / 2, 200).await;
+        let (code, _) = impersonate(&fixture, alpn, HEAD_LINES_MAX / 2, 200).await;
         assert_eq!(code, 431, "{alpn}, too many bytes");
     }
-    let (code, _) = impersonate(&house, "http/1.1", HEAD_LINES_MAX + 1, 8).await;
+    let (code, _) = impersonate(&fixture, "http/1.1", HEAD_LINES_MAX + 1, 8).await;
     assert_eq!(code, 431, "too many lines");
 }
 
 /// Whoever reads only after having sent all reads the answer, too.
 #[tokio::test(start_paused = true)]
 async fn the_refusal_of_a_head_waits_for_a_client_that_still_sends() {
-    let house = House::new();
-    let config = Arc::new(house.client(None, "http/1.1"));
-    let mut stream = house.connect(&config).await.unwrap();
+    let fixture = TestServer::new();
+    let config = Arc::new(fixture.client(None, "http/1.1"));
+    let mut stream = fixture.connect(&config).await.unwrap();
     let line = format!("X-Padding: {}\r\n", "x".repeat(1_000));
     let mut head = b"GET /version HTTP/1.1\r\nHost: e\r\n".to_vec();
     while head.len() < 3 * HEAD_BYTES_MAX {
@@ -97,16 +97,16 @@ async fn the_refusal_of_a_head_waits_for_a_client_that_still_sends() {
 /// The memory that those can take who have proven nothing is bounded, and others do not suffer from it.
 #[tokio::test(start_paused = true)]
 async fn among_very_many_strangers_only_those_with_a_certificate_have_large_heads() {
-    let house = House::new();
-    let strangers = house.shared.heads.strangers();
+    let fixture = TestServer::new();
+    let strangers = fixture.shared.heads.strangers();
     let taken = strangers
         .try_acquire_many_owned(WIDE_STRANGERS_MAX.try_into().unwrap())
         .unwrap();
-    let (code, _) = impersonate(&house, "http/1.1", 2_000, 8).await;
+    let (code, _) = impersonate(&fixture, "http/1.1", 2_000, 8).await;
     assert_eq!(code, 431);
-    let alice = credential(&house.client_ca, "alice", Usage::ClientAuth, ENDS);
-    let config = Arc::new(house.client(Some(&alice), "http/1.1"));
-    let stream = house.connect(&config).await.unwrap();
+    let alice = credential(&fixture.client_ca, "alice", Usage::ClientAuth, ENDS);
+    let config = Arc::new(fixture.client(Some(&alice), "http/1.1"));
+    let stream = fixture.connect(&config).await.unwrap();
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .unwrap();
@@ -120,15 +120,15 @@ async fn among_very_many_strangers_only_those_with_a_certificate_have_large_head
         201
     );
     drop(taken);
-    assert_eq!(impersonate(&house, "http/1.1", 2_000, 8).await.0, 201);
+    assert_eq!(impersonate(&fixture, "http/1.1", 2_000, 8).await.0, 201);
 }
 
 /// Room for a large head is made when it comes: after small ones, after bodies, and in pieces.
 #[tokio::test(start_paused = true)]
 async fn a_connection_makes_room_when_it_needs_it() {
-    let house = House::new();
-    let config = Arc::new(house.client(None, "http/1.1"));
-    let stream = house.connect(&config).await.unwrap();
+    let fixture = TestServer::new();
+    let config = Arc::new(fixture.client(None, "http/1.1"));
+    let stream = fixture.connect(&config).await.unwrap();
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .unwrap();
@@ -152,9 +152,9 @@ async fn a_connection_makes_room_when_it_needs_it() {
 /// Bytes of bodies are none of heads, and requests that do not wait for answers are answered in turn.
 #[tokio::test(start_paused = true)]
 async fn bodies_and_requests_in_a_row_count_for_no_head() {
-    let house = House::new();
-    let config = Arc::new(house.client(None, "http/1.1"));
-    let mut stream = house.connect(&config).await.unwrap();
+    let fixture = TestServer::new();
+    let config = Arc::new(fixture.client(None, "http/1.1"));
+    let mut stream = fixture.connect(&config).await.unwrap();
     let body = format!("{{\"spec\":{{{}}}}}", "\n".repeat(50_000));
     let post = format!(
         "POST /apis/authentication.k8s.io/v1/selfsubjectreviews HTTP/1.1\r\nHost: e\r\n\
@@ -180,9 +180,9 @@ async fn bodies_and_requests_in_a_row_count_for_no_head() {
 /// A large head that comes while an answer is still underway costs that answer nothing.
 #[tokio::test(start_paused = true)]
 async fn no_answer_is_lost_for_a_head_that_comes_early() {
-    let house = House::new();
-    let config = Arc::new(house.client(None, "http/1.1"));
-    let mut stream = house.connect(&config).await.unwrap();
+    let fixture = TestServer::new();
+    let config = Arc::new(fixture.client(None, "http/1.1"));
+    let mut stream = fixture.connect(&config).await.unwrap();
     let watch = "GET /api/v1/namespaces/default/configmaps?watch=true&timeoutSeconds=5 HTTP/1.1\r\n\
                  Host: e\r\nAuthorization: Bearer t\r\n\r\n";
     stream.write_all(watch.as_bytes()).await.unwrap();

@@ -15,17 +15,18 @@ use serde_json::json;
 
 use crate::fixture::{VERSION_1_KEY_PEM, VERSION_1_PEM};
 
-use super::house::{
-    ENDS, House, TLS_VERSIONS, ask_whoami, authority, credential, parts, read, time, whoami_request,
+use super::fixture::{
+    ENDS, TLS_VERSIONS, TestServer, ask_whoami, authority, credential, parts, read, time,
+    whoami_request,
 };
 
 #[tokio::test(start_paused = true)]
 async fn a_client_certificate_is_an_identity() {
-    let house = House::new();
-    let alice = credential(&house.client_ca, "alice", Usage::ClientAuth, ENDS);
+    let fixture = TestServer::new();
+    let alice = credential(&fixture.client_ca, "alice", Usage::ClientAuth, ENDS);
     for version in TLS_VERSIONS {
-        let config = house.client_of(Some(&alice), "http/1.1", &[version]);
-        let (code, body) = house.whoami(config).await;
+        let config = fixture.client_of(Some(&alice), "http/1.1", &[version]);
+        let (code, body) = fixture.whoami(config).await;
         assert_eq!(code, 201, "{body}");
         assert_eq!(body["status"]["userInfo"]["username"], "alice");
         let groups = &body["status"]["userInfo"]["groups"];
@@ -36,27 +37,27 @@ async fn a_client_certificate_is_an_identity() {
 /// The recovery of agents and kubelets depends on it: a 401 they can act on, never an alert.
 #[tokio::test(start_paused = true)]
 async fn a_worthless_certificate_is_a_401_and_no_alert() {
-    let house = House::new();
+    let fixture = TestServer::new();
     let stranger = authority("stranger-ca");
     let worthless = [
         credential(&stranger, "mallory", Usage::ClientAuth, ENDS),
         credential(
-            &house.client_ca,
+            &fixture.client_ca,
             "expired",
             Usage::ClientAuth,
             "2021-01-01T00:00:00Z",
         ),
-        credential(&house.client_ca, "server", Usage::ServerAuth, ENDS),
+        credential(&fixture.client_ca, "server", Usage::ServerAuth, ENDS),
     ];
     for identity in &worthless {
         for version in TLS_VERSIONS {
             // It presents the certificate whatever issuers the server hints at.
-            let mut config = house.client_of(None, "http/1.1", &[version]);
+            let mut config = fixture.client_of(None, "http/1.1", &[version]);
             let (chain, key) = parts(identity);
             let provider = aws_lc_rs::default_provider();
             let key = CertifiedKey::from_der(chain, key, &provider).unwrap();
             config.client_auth_cert_resolver = Arc::new(Always(Arc::new(key)));
-            let (code, body) = house.whoami(config).await;
+            let (code, body) = fixture.whoami(config).await;
             assert_eq!(code, 401, "{body}");
             assert_eq!(body["reason"], "Unauthorized");
         }
@@ -66,7 +67,7 @@ async fn a_worthless_certificate_is_a_401_and_no_alert() {
 /// rustls cannot read a certificate of version 1; possession of its key is checked all the same.
 #[tokio::test(start_paused = true)]
 async fn a_certificate_rustls_cannot_read_is_no_alert_either() {
-    let house = House::new();
+    let fixture = TestServer::new();
     let provider = aws_lc_rs::default_provider();
     let chain = vec![CertificateDer::from_pem_slice(VERSION_1_PEM.as_bytes()).unwrap()];
     let key = |pem: &[u8]| {
@@ -77,11 +78,11 @@ async fn a_certificate_rustls_cannot_read_is_no_alert_either() {
     let other = KeyPair::generate().unwrap().serialize_pem();
     let forged = CertifiedKey::new(chain, key(other.as_bytes()));
     for version in TLS_VERSIONS {
-        let mut config = house.client_of(None, "http/1.1", &[version]);
+        let mut config = fixture.client_of(None, "http/1.1", &[version]);
         config.client_auth_cert_resolver = Arc::new(Always(Arc::new(own.clone())));
-        assert_eq!(house.whoami(config).await.0, 401, "{version:?}");
+        assert_eq!(fixture.whoami(config).await.0, 401, "{version:?}");
         assert!(
-            is_turned_away(&house, version, &forged).await,
+            is_turned_away(&fixture, version, &forged).await,
             "{version:?}"
         );
     }
@@ -101,9 +102,9 @@ impl ResolvesClientCert for Always {
 
 #[tokio::test(start_paused = true)]
 async fn a_certificate_without_its_key_does_not_get_in() {
-    let house = House::new();
-    let alice = credential(&house.client_ca, "alice", Usage::ClientAuth, ENDS);
-    let mallory = credential(&house.client_ca, "mallory", Usage::ClientAuth, ENDS);
+    let fixture = TestServer::new();
+    let alice = credential(&fixture.client_ca, "alice", Usage::ClientAuth, ENDS);
+    let mallory = credential(&fixture.client_ca, "mallory", Usage::ClientAuth, ENDS);
     let provider = aws_lc_rs::default_provider();
     let key = provider
         .key_provider
@@ -112,7 +113,7 @@ async fn a_certificate_without_its_key_does_not_get_in() {
     let forged = CertifiedKey::new(parts(&alice).0, key);
     for version in TLS_VERSIONS {
         assert!(
-            is_turned_away(&house, version, &forged).await,
+            is_turned_away(&fixture, version, &forged).await,
             "{version:?}"
         );
     }
@@ -120,14 +121,14 @@ async fn a_certificate_without_its_key_does_not_get_in() {
 
 /// True when a client with this certificate gets no answer at all.
 async fn is_turned_away(
-    house: &House,
+    fixture: &TestServer,
     version: &'static SupportedProtocolVersion,
     identity: &CertifiedKey,
 ) -> bool {
-    let mut config = house.client_of(None, "http/1.1", &[version]);
+    let mut config = fixture.client_of(None, "http/1.1", &[version]);
     config.client_auth_cert_resolver = Arc::new(Always(Arc::new(identity.clone())));
     let outcome = async {
-        let stream = house.connect(&Arc::new(config)).await.ok()?;
+        let stream = fixture.connect(&Arc::new(config)).await.ok()?;
         // TLS 1.3 clients hear of it with the first answer.
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
@@ -140,15 +141,15 @@ async fn is_turned_away(
 
 #[tokio::test(start_paused = true)]
 async fn a_certificate_that_expires_on_an_open_connection_is_refused_from_then_on() {
-    let house = House::new();
+    let fixture = TestServer::new();
     let alice = credential(
-        &house.client_ca,
+        &fixture.client_ca,
         "alice",
         Usage::ClientAuth,
         "2026-06-01T00:00:00Z",
     );
-    let config = Arc::new(house.client(Some(&alice), "h2"));
-    let stream = house.connect(&config).await.unwrap();
+    let config = Arc::new(fixture.client(Some(&alice), "h2"));
+    let stream = fixture.connect(&config).await.unwrap();
     let (mut sender, connection) =
         hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
             .await
@@ -165,7 +166,7 @@ async fn a_certificate_that_expires_on_an_open_connection_is_refused_from_then_o
     };
     let (code, _) = read(sender.send_request(request()).await.unwrap()).await;
     assert_eq!(code, 201);
-    *house.clock.lock().unwrap() = time("2026-06-01T00:00:01Z");
+    *fixture.clock.lock().unwrap() = time("2026-06-01T00:00:01Z");
     let (code, _) = read(sender.send_request(request()).await.unwrap()).await;
     assert_eq!(code, 401);
 }
@@ -175,21 +176,21 @@ async fn a_certificate_that_expires_on_an_open_connection_is_refused_from_then_o
 #[tokio::test(start_paused = true)]
 async fn a_client_that_keeps_sessions_renews_its_certificate() {
     for version in TLS_VERSIONS {
-        let house = House::new();
-        let until = |name, end| credential(&house.client_ca, name, Usage::ClientAuth, end);
+        let fixture = TestServer::new();
+        let until = |name, end| credential(&fixture.client_ca, name, Usage::ClientAuth, end);
         let old = until("alice", "2026-06-01T00:00:00Z");
-        let config = house.client_of(Some(&old), "http/1.1", &[version]);
+        let config = fixture.client_of(Some(&old), "http/1.1", &[version]);
         let sessions = config.resumption.clone();
-        let stream = house.connect(&Arc::new(config)).await.unwrap();
+        let stream = fixture.connect(&Arc::new(config)).await.unwrap();
         assert_eq!(ask_whoami(stream).await.0, 201);
 
         let renewed = until("alice", "2027-06-01T00:00:00Z");
-        let mut config = house.client_of(Some(&renewed), "http/1.1", &[version]);
+        let mut config = fixture.client_of(Some(&renewed), "http/1.1", &[version]);
         config.resumption = sessions;
         let config = Arc::new(config);
         for moment in ["2026-05-31T23:59:59Z", "2026-06-01T00:00:01Z"] {
-            *house.clock.lock().unwrap() = time(moment);
-            let stream = house.connect(&config).await.unwrap();
+            *fixture.clock.lock().unwrap() = time(moment);
+            let stream = fixture.connect(&config).await.unwrap();
             let handshake = stream.get_ref().1.handshake_kind();
             assert_eq!(handshake, Some(HandshakeKind::Full), "{version:?}");
             let (code, body) = ask_whoami(stream).await;

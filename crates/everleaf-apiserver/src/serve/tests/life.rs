@@ -19,25 +19,30 @@ use tower::ServiceExt as _;
 use super::super::{
     HANDSHAKE_TIMEOUT, HANDSHAKE_TURN, HANDSHAKES_MAX, HEAD_TIMEOUT, REQUEST_TIMEOUT, TlsError, run,
 };
-use super::house::{ENDS, House, NOW, credential, read, time, whoami_request};
+use super::fixture::{ENDS, NOW, TestServer, credential, read, time, whoami_request};
 use crate::handler::{Clock, Server};
 use crate::store::Memory;
 use crate::user::User;
 
 #[tokio::test(start_paused = true)]
 async fn the_serving_certificate_is_swapped_under_way() {
-    let house = House::new();
-    let config = Arc::new(house.client(None, "http/1.1"));
+    let fixture = TestServer::new();
+    let config = Arc::new(fixture.client(None, "http/1.1"));
     let seen = async |config: &Arc<ClientConfig>| {
-        let stream = house.connect(config).await.unwrap();
+        let stream = fixture.connect(config).await.unwrap();
         stream.get_ref().1.peer_certificates().unwrap()[0].to_vec()
     };
     let before = seen(&config).await;
-    assert!(house.certificate.replace(b"nonsense", b"nonsense").is_err());
+    assert!(
+        fixture
+            .certificate
+            .replace(b"nonsense", b"nonsense")
+            .is_err()
+    );
     assert_eq!(seen(&config).await, before);
-    let next = credential(&house.serving_ca, "next", Usage::ServerAuth, ENDS);
-    let other = credential(&house.serving_ca, "other", Usage::ServerAuth, ENDS);
-    let mismatch = house.certificate.replace(
+    let next = credential(&fixture.serving_ca, "next", Usage::ServerAuth, ENDS);
+    let other = credential(&fixture.serving_ca, "other", Usage::ServerAuth, ENDS);
+    let mismatch = fixture.certificate.replace(
         next.chain().to_pem().as_bytes(),
         other.key().to_pem().as_bytes(),
     );
@@ -46,20 +51,20 @@ async fn the_serving_certificate_is_swapped_under_way() {
         "{mismatch:?}"
     );
     let pem = next.to_pem();
-    house
+    fixture
         .certificate
         .replace(pem.as_bytes(), pem.as_bytes())
         .unwrap();
     // A client without a ticket of the old one.
-    let fresh = Arc::new(house.client(None, "http/1.1"));
+    let fresh = Arc::new(fixture.client(None, "http/1.1"));
     assert_eq!(seen(&fresh).await, next.leaf().der());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_watch_streams_and_ends_with_the_server() {
-    let house = House::new();
-    let config = Arc::new(house.client(None, "h2"));
-    let stream = house.connect(&config).await.unwrap();
+    let fixture = TestServer::new();
+    let config = Arc::new(fixture.client(None, "h2"));
+    let stream = fixture.connect(&config).await.unwrap();
     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(b"h2".as_slice()));
     let (mut sender, connection) =
         hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
@@ -87,19 +92,19 @@ async fn a_watch_streams_and_ends_with_the_server() {
     let event: Value = serde_json::from_slice(&frame).unwrap();
     assert_eq!(event["object"]["metadata"]["name"], "a");
 
-    house.server.stop();
+    fixture.server.stop();
     let rest = events.collect().await.expect("the stream ends cleanly");
     assert_eq!(rest.to_bytes(), "");
-    house.stop.finish().await;
+    fixture.stop.finish().await;
     connection.await.unwrap().unwrap();
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_watch_ends_at_its_timeout() {
-    let house = House::new();
+    let fixture = TestServer::new();
     let began = Instant::now();
-    let stream = house
-        .connect(&Arc::new(house.client(None, "http/1.1")))
+    let stream = fixture
+        .connect(&Arc::new(fixture.client(None, "http/1.1")))
         .await
         .unwrap();
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
@@ -123,8 +128,8 @@ async fn a_watch_ends_at_its_timeout() {
 /// Whoever says hello and then nothing costs others a moment, not their handshake.
 #[tokio::test(start_paused = true)]
 async fn those_who_stall_in_the_handshake_do_not_keep_others_out() {
-    let house = House::new();
-    let config = Arc::new(house.client(None, "http/1.1"));
+    let fixture = TestServer::new();
+    let config = Arc::new(fixture.client(None, "http/1.1"));
     let name = ServerName::try_from("everleaf.test").unwrap();
     let mut hello = Vec::new();
     rustls::ClientConnection::new(Arc::clone(&config), name)
@@ -133,35 +138,35 @@ async fn those_who_stall_in_the_handshake_do_not_keep_others_out() {
         .unwrap();
     let mut stalled = Vec::new();
     for _ in 0..HANDSHAKES_MAX {
-        let mut stream = house.accept();
+        let mut stream = fixture.accept();
         stream.write_all(&hello).await.unwrap();
         stalled.push(stream);
     }
     let began = Instant::now();
-    house.connect(&config).await.unwrap();
+    fixture.connect(&config).await.unwrap();
     assert!(began.elapsed() <= HANDSHAKE_TURN, "{:?}", began.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
 async fn whoever_dawdles_is_let_go() {
-    let house = House::new();
+    let fixture = TestServer::new();
     // Says nothing at all.
     let began = Instant::now();
-    let mut silent = house.accept();
+    let mut silent = fixture.accept();
     let mut rest = Vec::new();
     silent.read_to_end(&mut rest).await.unwrap();
     assert_eq!(began.elapsed(), HANDSHAKE_TIMEOUT);
 
     // Finishes the handshake, then never a request.
     let began = Instant::now();
-    let config = Arc::new(house.client(None, "http/1.1"));
-    let mut idle = house.connect(&config).await.unwrap();
+    let config = Arc::new(fixture.client(None, "http/1.1"));
+    let mut idle = fixture.connect(&config).await.unwrap();
     let _ = idle.read_to_end(&mut rest).await;
     assert_eq!(began.elapsed(), HEAD_TIMEOUT);
 
     // Promises a body and does not send it.
     let began = Instant::now();
-    let mut slow = house.connect(&config).await.unwrap();
+    let mut slow = fixture.connect(&config).await.unwrap();
     let head = "POST /api/v1/namespaces/default/configmaps HTTP/1.1\r\nHost: e\r\n\
                 Authorization: Bearer t\r\nContent-Length: 10\r\n\r\n{";
     slow.write_all(head.as_bytes()).await.unwrap();
@@ -173,9 +178,9 @@ async fn whoever_dawdles_is_let_go() {
 
 #[tokio::test(start_paused = true)]
 async fn a_body_that_is_announced_too_long_is_refused_unread() {
-    let house = House::new();
-    let config = Arc::new(house.client(None, "http/1.1"));
-    let mut stream = house.connect(&config).await.unwrap();
+    let fixture = TestServer::new();
+    let config = Arc::new(fixture.client(None, "http/1.1"));
+    let mut stream = fixture.connect(&config).await.unwrap();
     let head = "POST /api/v1/namespaces/default/configmaps HTTP/1.1\r\nHost: e\r\n\
                 Authorization: Bearer t\r\nContent-Length: 4000000\r\n\r\n";
     stream.write_all(head.as_bytes()).await.unwrap();
@@ -186,14 +191,14 @@ async fn a_body_that_is_announced_too_long_is_refused_unread() {
 
 #[tokio::test(start_paused = true)]
 async fn callers_in_this_process_need_no_socket_and_get_no_shortcut() {
-    let house = House::new();
+    let fixture = TestServer::new();
     let service = |name: &str| {
         let identity = User {
             name: name.to_owned(),
             groups: vec!["system:authenticated".to_owned()],
             ..User::default()
         };
-        house.server.in_process(identity, Arc::new(|| time(NOW)))
+        fixture.server.in_process(identity, Arc::new(|| time(NOW)))
     };
     let controller = service("system:serviceaccount:kube-system:certificate-controller");
     let response = controller.clone().oneshot(whoami_request()).await.unwrap();
@@ -222,9 +227,9 @@ async fn callers_in_this_process_need_no_socket_and_get_no_shortcut() {
 
 #[tokio::test(start_paused = true)]
 async fn a_defect_costs_one_request_and_not_the_server() {
-    let house = House::new();
+    let fixture = TestServer::new();
     // The random source is where a test can make a request panic.
-    let mut config = House::config(&house.client_ca);
+    let mut config = TestServer::config(&fixture.client_ca);
     let mut uids = 0;
     config.random = Box::new(move |bytes| {
         uids += 1;
@@ -262,15 +267,15 @@ async fn a_defect_costs_one_request_and_not_the_server() {
 
 #[tokio::test]
 async fn the_listener_serves_and_stops() {
-    let house = House::new();
+    let fixture = TestServer::new();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let clock: Clock = Arc::new(|| time(NOW));
-    let certificate = Arc::clone(&house.certificate);
+    let certificate = Arc::clone(&fixture.certificate);
     let running = tokio::spawn(run(
         listener,
-        Arc::clone(&house.server),
+        Arc::clone(&fixture.server),
         certificate,
         clock,
         async {
@@ -279,7 +284,7 @@ async fn the_listener_serves_and_stops() {
     ));
     let stream = TcpStream::connect(address).await.unwrap();
     let name = ServerName::try_from("everleaf.test").unwrap();
-    let config = Arc::new(house.client(None, "http/1.1"));
+    let config = Arc::new(fixture.client(None, "http/1.1"));
     let stream = TlsConnector::from(config)
         .connect(name, stream)
         .await

@@ -3,7 +3,7 @@
 
 mod bodies;
 mod certificate;
+mod fixture;
 mod heads;
-mod house;
 mod identity;
 mod life;

@@ -1,4 +1,4 @@
-//! Cases 1 to 21: a new request.
+//! A new request.
 
 use super::*;
 
@@ -117,7 +117,7 @@ fn cases_5_to_16_signer_names() {
         ("", "kubernetes.io/foo", &[]),
     ];
     for (case, name, expected) in cases {
-        // Case 12 breaks the rule for the path's last part too.
+        // This one breaks the rule for the path's last part too.
         let mut found = signer(name);
         if *case == "12" {
             found.retain(|error| error.ends_with("TooLong"));

@@ -1,4 +1,4 @@
-//! Cases 1 to 49 and 75 to 80 of the API specification.
+//! What upstream's tests ask of `pkg/apis/certificates/validation` and `pkg/registry/certificates/certificates`, and more.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use everleaf_api::fields::FieldError;

@@ -1,4 +1,4 @@
-//! Cases 45 to 49 and 75 to 80: stamps, copy-back, table, descriptor.
+//! Stamps, copy-back, table, descriptor.
 
 use super::*;
 

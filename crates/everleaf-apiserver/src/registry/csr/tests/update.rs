@@ -1,4 +1,4 @@
-//! Cases 22 to 44: changes through the three endpoints.
+//! Changes through the three endpoints.
 
 use super::*;
 

@@ -15,7 +15,7 @@ const KEY_SET: &str = "application/jwk-set+json";
 
 impl Server {
     /// The document of one of the two paths; None when there are no service accounts.
-    pub(super) fn issuer(&self, path: &str) -> Option<Response<Body>> {
+    pub(super) fn oidc_document(&self, path: &str) -> Option<Response<Body>> {
         let keys_url = format!("https://{}{KEYS_PATH}", self.address);
         let [provider, keys] = self.authenticator.issuer_documents(&keys_url)?;
         let mut response = match path {

@@ -74,7 +74,7 @@ pub(super) fn credential(
 }
 
 /// A server whose clock is set by hand, and the authorities around it.
-pub(super) struct House {
+pub(super) struct TestServer {
     pub(super) server: Arc<Server>,
     pub(super) shared: Arc<Shared>,
     pub(super) certificate: Arc<ServingCertificate>,
@@ -85,7 +85,7 @@ pub(super) struct House {
     pub(super) client_ca: Issuer,
 }
 
-impl House {
+impl TestServer {
     pub(super) fn new() -> Self {
         let (serving_ca, client_ca) = (authority("serving-ca"), authority("client-ca"));
         let config = Self::config(&client_ca);
