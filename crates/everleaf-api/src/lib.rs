@@ -21,6 +21,7 @@ pub mod csr;
 pub mod discovery;
 pub mod duration;
 pub mod fields;
+pub mod http_date;
 pub mod meta;
 pub mod negotiate;
 pub mod patch;

@@ -10,9 +10,10 @@ use crate::call::{Answer, Call, CallError, Expect, OBJECT_BYTES_MAX, read_answer
 use crate::config::{ApiLimit, Clock};
 use crate::metrics;
 use crate::notice::Notice;
-use crate::skew::{ServerClock, parse_http_date};
+use crate::skew::ServerClock;
 use crate::telemetry::Telemetry;
 use crate::uptime::Uptime;
+use everleaf_api::http_date::http_date;
 use everleaf_tls::chain_words;
 use http::header::{ACCEPT, CONTENT_TYPE, DATE, USER_AGENT};
 use http::{HeaderMap, Method, Request, Response};
@@ -219,7 +220,7 @@ impl Api {
             self.server_is_fair.store(true, Ordering::Relaxed);
         }
         let date = headers.get(DATE).and_then(|date| date.to_str().ok());
-        if let Some(date) = date.and_then(parse_http_date) {
+        if let Some(date) = date.and_then(http_date) {
             let mut clock = self
                 .server_clock
                 .lock()

@@ -46,16 +46,6 @@ impl ServerClock {
     }
 }
 
-/// Parses an HTTP `Date` header in the only form a server may send (IMF-fixdate, RFC 9110 5.6.7).
-pub fn parse_http_date(text: &str) -> Option<Timestamp> {
-    let broken_down = jiff::fmt::strtime::parse("%a, %d %b %Y %H:%M:%S GMT", text.trim()).ok()?;
-    let civil = broken_down.to_datetime().ok()?;
-    civil
-        .to_zoned(jiff::tz::TimeZone::UTC)
-        .ok()
-        .map(|zoned| zoned.timestamp())
-}
-
 /// Notices that the wall clock was set while the process ran (or the machine slept).
 #[derive(Clone, Copy, Debug)]
 pub struct StepDetector {
@@ -111,26 +101,6 @@ mod tests {
         assert_eq!(clock.offset(), Some(SignedDuration::from_hours(1)));
         clock.forget();
         assert_eq!(clock.offset(), None);
-    }
-
-    #[test]
-    fn http_dates() {
-        let cases = [
-            (
-                "Sun, 06 Nov 1994 08:49:37 GMT",
-                Some("1994-11-06T08:49:37Z"),
-            ),
-            (
-                " Fri, 20 Nov 2026 00:00:00 GMT ",
-                Some("2026-11-20T00:00:00Z"),
-            ),
-            ("Sunday, 06-Nov-94 08:49:37 GMT", None),
-            ("", None),
-            ("2026-11-20T00:00:00Z", None),
-        ];
-        for (text, expected) in cases {
-            assert_eq!(parse_http_date(text), expected.map(ts), "{text:?}");
-        }
     }
 
     #[test]

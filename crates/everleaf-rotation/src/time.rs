@@ -87,10 +87,4 @@ impl Wake {
             .flatten()
             .fold(nap_max, Duration::min)
     }
-
-    /// True when one of the two points has been reached.
-    pub fn is_reached(self, now: Now) -> bool {
-        self.wall.is_some_and(|at| at <= now.wall)
-            || self.monotonic.is_some_and(|at| at <= now.monotonic)
-    }
 }

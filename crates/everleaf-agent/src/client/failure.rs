@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use everleaf_api::Status;
+use everleaf_api::http_date::http_date;
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -172,8 +173,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 /// The server's clock from the `Date` header (RFC 9110 section 6.6.1).
 pub(super) fn server_time(headers: &HeaderMap) -> Option<Timestamp> {
     let text = headers.get(http::header::DATE)?.to_str().ok()?;
-    let zoned = jiff::fmt::rfc2822::parse(text).ok()?;
-    Some(zoned.timestamp())
+    http_date(text)
 }
 
 #[cfg(test)]

@@ -158,11 +158,6 @@ impl ApiClient {
         self.transport.close_others(access)
     }
 
-    /// Closes every idle connection.
-    pub fn close_idle(&self) {
-        self.transport.close_idle();
-    }
-
     async fn call(
         &self,
         access: &Access,

@@ -281,7 +281,7 @@ async fn a_replaced_ca_file_needs_no_restart() {
     std::fs::write(&file, ca.issuer.certificate_pem()).unwrap();
     client.get(&access, "/x").await.unwrap();
     // While it is being replaced, what it held before counts.
-    client.close_idle();
+    client.transport.close_idle();
     std::fs::write(&file, "").unwrap();
     client.get(&access, "/x").await.unwrap();
     assert_eq!(server.requests().last().unwrap().connection, 2);

@@ -176,6 +176,7 @@ impl Transport {
     }
 
     /// Closes every idle connection.
+    #[cfg(test)]
     pub(super) fn close_idle(&self) {
         self.shared.pool.lock().connections.clear();
     }
