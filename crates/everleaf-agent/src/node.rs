@@ -24,8 +24,8 @@ use crate::config::Config;
 use crate::kubeconfig::{Cluster, Kubeconfig, Trust};
 use crate::managed::{self, Machine, MachineIndex};
 use crate::metrics::Metrics;
+use crate::outcome::{AgentError, Outcome};
 use crate::perform::{Answering, Versions};
-use crate::run::{AgentError, Outcome};
 
 /// How long no credential may work before `--exit-on-expired-client-cert` ends the agent
 /// (the kubelet's `exitAfter`).

@@ -7,6 +7,7 @@
 use bytes::Bytes;
 use everleaf_api::Status;
 use http::{HeaderMap, Method, StatusCode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -160,18 +161,17 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Value, CallError> {
         .map_err(|error| CallError::Malformed(format!("the answer is not JSON: {error}")))
 }
 
-/// One path segment: everything but unreserved characters (RFC 3986 section 2.3) percent-encoded.
+/// What a path segment cannot hold as it is: all but unreserved characters (RFC 3986 section 2.3) and the colon.
+const NOT_IN_A_SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b':');
+
+/// One path segment, percent-encoded.
 pub(crate) fn segment(name: &str) -> String {
-    use std::fmt::Write as _;
-    let mut text = String::with_capacity(name.len());
-    for byte in name.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte) {
-            text.push(char::from(byte));
-        } else {
-            let _ = write!(text, "%{byte:02X}");
-        }
-    }
-    text
+    utf8_percent_encode(name, NOT_IN_A_SEGMENT).to_string()
 }
 
 /// What to say about a refusal for lack of rights.

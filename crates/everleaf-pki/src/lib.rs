@@ -38,6 +38,7 @@ pub use key::{
     KeyAlgorithm, KeyError, KeyNumbers, KeySource, PrivateKey, PublicKey, PublicKeyKind,
     SystemKeySource,
 };
-pub use request::{RequestError, Subject, Template, VerifiedRequest};
+pub use name::Subject;
+pub use request::{RequestError, Template, VerifiedRequest};
 pub use signer::{SignerName, Usage};
 pub use trust::{Purpose, TrustBundle};

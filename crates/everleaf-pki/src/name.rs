@@ -5,9 +5,27 @@
 //! to every API server. What Go does not understand is counted, so that the approver can refuse it.
 
 use crate::asn1::{self, Element, SEQUENCE, SET, oid};
-use crate::request::Subject;
 use der::asn1::{BitStringRef, GeneralizedTime, ObjectIdentifier, UtcTime};
 use der::{Decode, Encode, Reader, SliceReader, Tag};
+
+/// The parts of a distinguished name that Kubernetes uses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Subject {
+    /// `CN`; of several, the last (as Go reads them). Empty when absent.
+    pub common_name: String,
+    /// Every `O`, in order.
+    pub organizations: Vec<String>,
+}
+
+impl Subject {
+    /// The subject of a node: `O=system:nodes, CN=system:node:<name>`.
+    pub fn node(name: &str) -> Self {
+        Self {
+            common_name: format!("system:node:{name}"),
+            organizations: vec!["system:nodes".into()],
+        }
+    }
+}
 
 /// The attributes of a name that Go knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -19,7 +19,7 @@
 use crate::asn1::{self, SEQUENCE, SET, bit_string, encoded, oid};
 use crate::extension::{self, AltNames, ExtensionError, RawExtension};
 use crate::key::{KeyError, PrivateKey, PublicKey};
-use crate::name::Name;
+use crate::name::{Name, Subject};
 use crate::pem;
 use crate::signature::{self, SignatureAlgorithm, SignatureError};
 use aws_lc_rs::digest;
@@ -30,25 +30,6 @@ use der::{Decode, Reader, SliceReader, Tag};
 use std::net::IpAddr;
 use std::sync::Arc;
 use x509_cert::spki::AlgorithmIdentifierRef;
-
-/// The parts of a distinguished name that Kubernetes uses.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Subject {
-    /// `CN`; of several, the last (as Go reads them). Empty when absent.
-    pub common_name: String,
-    /// Every `O`, in order.
-    pub organizations: Vec<String>,
-}
-
-impl Subject {
-    /// The subject of a node: `O=system:nodes, CN=system:node:<name>`.
-    pub fn node(name: &str) -> Self {
-        Self {
-            common_name: format!("system:node:{name}"),
-            organizations: vec!["system:nodes".into()],
-        }
-    }
-}
 
 /// What a certificate should say: the wanted contents of a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

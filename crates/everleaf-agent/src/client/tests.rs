@@ -3,6 +3,7 @@ use std::sync::Arc;
 use everleaf_pki::{Credential, Template, Usage};
 use http::StatusCode;
 use jiff::SignedDuration;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use serde_json::json;
 
 use super::access::{Access, Identity, Presentable};
@@ -223,8 +224,21 @@ async fn insecure_skips_the_authority_but_not_the_key() {
     let mut cluster = server.cluster(&ca);
     cluster.trust = Trust::DangerouslyAnybody;
     cluster.tls_server_name = Some("else.example".to_owned());
-    let access = access(cluster, Identity::Anonymous);
-    client().get(&access, "/x").await.unwrap();
+    let genuine = access(cluster.clone(), Identity::Anonymous);
+    client().get(&genuine, "/x").await.unwrap();
+    // Somebody who shows such a certificate, and holds another key.
+    let certificate = || ca.server(now() - hours(1), now() + hours(1));
+    let (shown, held) = (certificate(), certificate());
+    let presentable = |credential| Presentable::new(credential).unwrap().certified_key();
+    let chain = presentable(&shown).cert.clone();
+    let forged = CertifiedKey::new(chain, Arc::clone(&presentable(&held).key));
+    let mut config = testing::server_config(&shown);
+    config.cert_resolver = Arc::new(SingleCertAndKey::from(forged));
+    let server = Server::start_with(config, ok()).await;
+    cluster.server = server.cluster(&ca).server;
+    let forged = access(cluster, Identity::Anonymous);
+    let failure = client().get(&forged, "/x").await.unwrap_err();
+    assert!(failure.message.contains("signature"), "{failure}");
 }
 
 /// The agent's own clock judges the server's certificate; both dates are named, nothing is skipped.

@@ -169,14 +169,19 @@ impl Server {
         credential: &Credential,
         answerer: Answerer,
     ) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
         let mut config = server_config(credential);
         config.alpn_protocols = protocols
             .iter()
             .map(|name| name.as_bytes().to_vec())
             .collect();
+        Self::start_with(config, answerer).await
+    }
+
+    /// As [`Server::start`], by this configuration.
+    pub(crate) async fn start_with(config: ServerConfig, answerer: Answerer) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let log = Arc::clone(&seen);
         let (tell_open, open) = tokio::sync::watch::channel(BTreeMap::new());
@@ -291,7 +296,7 @@ pub(crate) fn failure(code: u16, reason: &str, message: &str) -> Response<Body> 
     json(StatusCode::from_u16(code).unwrap(), &status)
 }
 
-fn server_config(credential: &Credential) -> ServerConfig {
+pub(crate) fn server_config(credential: &Credential) -> ServerConfig {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let algorithms = provider.signature_verification_algorithms;
     let chain: Vec<_> = chain_der(credential.chain());

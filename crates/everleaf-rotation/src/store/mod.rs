@@ -153,7 +153,7 @@ pub enum StoreError {
     Key(#[source] everleaf_pki::KeyError),
     /// Another process keeps this directory.
     #[error(
-        "{} is in use by another process{}; two writers must not share a cert dir: stop the other one or choose another --cert-dir",
+        "{} is in use by another process{}; two writers must not share a cert dir: stop the other one, or choose another directory",
         .path.display(),
         .pid.as_ref().map(|pid| format!(" (pid {pid})")).unwrap_or_default()
     )]

@@ -1,0 +1,42 @@
+//! How an agent ends.
+
+/// Why an agent ended in good order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// It was asked to stop.
+    Stopped,
+    /// `--once`: everything due was done.
+    Done,
+    /// No credential has worked for five minutes while the server answered, and
+    /// `--exit-on-expired-client-cert` is set: exit code 3.
+    CredentialExpired,
+}
+
+/// Why an agent could not start or go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AgentError {
+    /// The kubeconfigs give nothing to work with.
+    #[error("{0}")]
+    Kubeconfig(String),
+    /// The cert dir cannot be used.
+    #[error(transparent)]
+    Store(#[from] everleaf_rotation::StoreError),
+    /// The metrics address cannot be bound.
+    #[error("cannot listen on {address} (--metrics-bind-address)")]
+    Metrics {
+        /// Where.
+        address: std::net::SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// `--once`: what was due could not be done.
+    #[error("the {name} certificate could not be renewed: {reason}")]
+    NotDone {
+        /// Which.
+        name: String,
+        /// The last failure.
+        reason: String,
+    },
+}
