@@ -26,6 +26,7 @@ use crate::managed::{self, Machine, MachineIndex};
 use crate::metrics::Metrics;
 use crate::outcome::{AgentError, Outcome};
 use crate::perform::{Answering, Versions};
+use crate::tell::REMINDER;
 
 /// How long no credential may work before `--exit-on-expired-client-cert` ends the agent
 /// (the kubelet's `exitAfter`).
@@ -65,8 +66,10 @@ pub(crate) struct Node {
     pub(crate) versions: Versions,
     observer: Observer,
     expired_since: Option<Monotonic>,
-    /// The kubeconfig could not be written: when to try again, and why.
-    kubeconfig_owed: Option<(Monotonic, String)>,
+    /// The kubeconfig could not be written: when to try again.
+    kubeconfig_owed: Option<Monotonic>,
+    /// Why, as told last, and when.
+    kubeconfig_told: Option<(String, Monotonic)>,
 }
 
 impl Node {
@@ -127,6 +130,7 @@ impl Node {
             versions: Versions::default(),
             expired_since: None,
             kubeconfig_owed: None,
+            kubeconfig_told: None,
             metrics: Arc::new(metrics),
             machines,
             observer,
@@ -170,11 +174,7 @@ impl Node {
             self.settle(at);
             self.remind(at);
         }
-        if self
-            .kubeconfig_owed
-            .as_ref()
-            .is_some_and(|(due, _)| *due <= now.monotonic)
-        {
+        if self.kubeconfig_owed.is_some_and(|due| due <= now.monotonic) {
             self.adopt_current();
         }
         self.look_up_addresses();
@@ -248,10 +248,9 @@ impl Node {
             wake.nap(now, NAP_MAX)
         });
         let look = self.addresses.nap(now.monotonic);
-        let kubeconfig = self.kubeconfig_owed.as_ref();
         machines
             .chain(self.asks_for_addresses().then_some(look))
-            .chain(kubeconfig.map(|(due, _)| due.since(now.monotonic)))
+            .chain(self.kubeconfig_owed.map(|due| due.since(now.monotonic)))
             .fold(NAP_MAX, Duration::min)
     }
 
@@ -392,9 +391,14 @@ impl Node {
     /// Makes the kubeconfig name the current client certificate, if it holds one of its own; again later if it cannot
     /// be written.
     pub(crate) fn adopt_current(&mut self) {
-        let owed = self.kubeconfig_owed.take();
+        let now = self.now.monotonic;
+        self.kubeconfig_owed = None;
         let kubeconfig = self.config.kubeconfig.display();
-        match bootstrap::adopt_current(&self.config) {
+        let adopted = bootstrap::adopt_current(&self.config);
+        if adopted.is_ok() {
+            self.kubeconfig_told = None;
+        }
+        match adopted {
             Ok(None) => {}
             Ok(Some(copy)) => tracing::info!(
                 %kubeconfig,
@@ -402,14 +406,18 @@ impl Node {
                 "the kubeconfig held a certificate of its own; it now names the current one"
             ),
             Err(error) => {
-                if owed.is_none_or(|(_, told)| told != error) {
+                let is_told = |(before, at): &(String, Monotonic)| {
+                    *before == error && now.since(*at) < REMINDER
+                };
+                if !self.kubeconfig_told.as_ref().is_some_and(is_told) {
+                    self.kubeconfig_told = Some((error.clone(), now));
                     tracing::warn!(
                         %error,
                         "the kubeconfig still holds a certificate that goes stale; trying again every {} s",
                         KUBECONFIG_RETRY.as_secs()
                     );
                 }
-                self.kubeconfig_owed = Some((self.now.monotonic.plus(KUBECONFIG_RETRY), error));
+                self.kubeconfig_owed = Some(now.plus(KUBECONFIG_RETRY));
             }
         }
     }

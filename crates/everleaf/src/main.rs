@@ -14,6 +14,7 @@ mod observe;
 mod print;
 mod server;
 mod shutdown;
+mod told;
 mod up;
 
 use args::{Cli, Command};

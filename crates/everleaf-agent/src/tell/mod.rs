@@ -18,7 +18,7 @@ use everleaf_rotation::{CertificateId, Monotonic, Notice, Now, Overdue, Severity
 use jiff::Timestamp;
 
 /// How often a failure that goes on is told again.
-const REMINDER: Duration = Duration::from_secs(10 * 60);
+pub(crate) const REMINDER: Duration = Duration::from_secs(10 * 60);
 
 /// What fails, as told last.
 #[derive(Debug)]

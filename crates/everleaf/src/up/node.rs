@@ -8,6 +8,7 @@ use super::data_dir::DataDir;
 use super::kubeconfigs::{self, NODE, NODE_CERT_DIR};
 use super::token::{self, BootstrapToken};
 use crate::shutdown::Shutdown;
+use crate::told::Told;
 use anyhow::Result;
 use everleaf_agent::kubeconfig::Cluster;
 use everleaf_agent::{Bootstrap, Clock, Config};
@@ -19,6 +20,7 @@ use jiff::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// Hours for which the token is good each time.
 const TOKEN_HOURS: i64 = 1;
@@ -100,16 +102,15 @@ impl Node {
             everleaf_agent::run_with(config.clone(), clock, shutdown.clone().asked(), observe)
         };
         // The server is there for every node: it does not end with the trouble of this one.
-        let mut told = None;
+        let mut told = Told::default();
         while let Err(error) = run().await {
             let error = crate::failure::chain(&error.into());
-            if told.as_ref() != Some(&error) {
+            if told.is_news(&error, Instant::now()) {
                 tracing::warn!(
                     "this host's node has no agent: {error}; trying again every {} s",
                     RETRY_INTERVAL.as_secs()
                 );
             }
-            told = Some(error);
             let wait = tokio::time::timeout(RETRY_INTERVAL, shutdown.clone().asked());
             if wait.await.is_ok() {
                 break;

@@ -1,6 +1,7 @@
 //! Files that may be replaced while the API server runs: its certificate and key, and the client CA bundle.
 
 use super::read;
+use crate::told::Told;
 use anyhow::{Context, Result};
 use everleaf_apiserver::handler::{Clock as ServerClock, Server};
 use everleaf_apiserver::serve::{ServingCertificate, TlsError};
@@ -14,8 +15,6 @@ use zeroize::Zeroizing;
 
 /// How often files are looked at for changes, as kube-apiserver does.
 const LOOK_INTERVAL: Duration = Duration::from_secs(60);
-/// How often a lasting failure is told.
-const TELL_AGAIN: Duration = Duration::from_secs(600);
 
 /// The certificate that is served, and its key.
 pub(super) struct ServingFiles {
@@ -103,7 +102,7 @@ pub(super) fn client_ca(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
 struct InUse<T> {
     what: &'static str,
     known: T,
-    told: Option<(String, Instant)>,
+    told: Told,
 }
 
 impl<T: PartialEq> InUse<T> {
@@ -111,7 +110,7 @@ impl<T: PartialEq> InUse<T> {
         Self {
             what,
             known,
-            told: None,
+            told: Told::default(),
         }
     }
 
@@ -133,20 +132,14 @@ impl<T: PartialEq> InUse<T> {
             Ok(())
         });
         let Err(error) = outcome else {
-            self.told = None;
+            self.told.forget();
             return;
         };
         let text = crate::failure::chain(&error);
-        if is_due(self.told.as_ref(), &text, now) {
+        if self.told.is_news(&text, now) {
             tracing::warn!("{text}; the {what} that was read before stays in use");
-            self.told = Some((text, now));
         }
     }
-}
-
-/// Whether `text` is to be told at `now`, after what was told last and when.
-fn is_due(told: Option<&(String, Instant)>, text: &str, now: Instant) -> bool {
-    told.is_none_or(|(before, at)| before != text || *at + TELL_AGAIN <= now)
 }
 
 /// Looks at the files for ever; one that cannot be used does not hold up the others.
@@ -160,16 +153,13 @@ pub(super) async fn follow(
     let (bundle_path, bundle) = client_ca_file;
     let mut pair = InUse::new("serving certificate", pair);
     let mut bundle = InUse::new("client CA bundle", bundle);
-    let mut doubted = None;
+    let mut doubted = Told::default();
     loop {
         let now = Instant::now();
         match files.doubt(&pair.known, wall()) {
-            Some(doubt) if is_due(doubted.as_ref(), &doubt, now) => {
-                tracing::warn!("{doubt}");
-                doubted = Some((doubt, now));
-            }
+            Some(doubt) if doubted.is_news(&doubt, now) => tracing::warn!("{doubt}"),
             Some(_) => {}
-            None => doubted = None,
+            None => doubted.forget(),
         }
         tokio::time::sleep(LOOK_INTERVAL).await;
         let now = Instant::now();
@@ -259,7 +249,7 @@ mod tests {
                     works.then_some(()).ok_or_else(|| anyhow!("half of it"))
                 },
             );
-            assert_eq!(in_use.told.is_none(), works);
+            assert_eq!(in_use.known == 2, works);
         }
         assert_eq!(taken, [(2, false), (2, false), (2, true)]);
         in_use.look(now, || Ok(2), |_| unreachable!("it is in use"));
