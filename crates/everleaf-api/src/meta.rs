@@ -23,6 +23,15 @@ pub fn namespace(object: &Value) -> &str {
     text(object, "namespace")
 }
 
+/// `namespace/name`, or the name alone where there is no namespace: unique within a resource.
+#[must_use]
+pub fn key(object: &Value) -> String {
+    match namespace(object) {
+        "" => name(object).to_owned(),
+        namespace => format!("{namespace}/{}", name(object)),
+    }
+}
+
 /// `metadata.uid`, or "".
 #[must_use]
 pub fn uid(object: &Value) -> &str {

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 pub(crate) struct Fixture {
     object: Value,
     template: Template,
+    key: KeyAlgorithm,
     request: Option<String>,
 }
 
@@ -82,6 +83,7 @@ fn fixture(signer: &str, template: Template, usages: &[&str], user: &str) -> Fix
     Fixture {
         object,
         template,
+        key: KeyAlgorithm::EcdsaP256,
         request: None,
     }
 }
@@ -114,6 +116,21 @@ impl Fixture {
 
     pub(crate) fn dns(mut self, name: &str) -> Self {
         self.template.dns_names.push(name.to_owned());
+        self
+    }
+
+    pub(crate) fn ip(mut self, address: &str) -> Self {
+        self.template.ip_addresses.push(address.parse().unwrap());
+        self
+    }
+
+    pub(crate) fn key(mut self, algorithm: KeyAlgorithm) -> Self {
+        self.key = algorithm;
+        self
+    }
+
+    pub(crate) fn groups(mut self, groups: &[&str]) -> Self {
+        self.object["spec"]["groups"] = json!(groups);
         self
     }
 
@@ -155,7 +172,7 @@ impl Fixture {
     pub(crate) fn object(self) -> Value {
         let mut object = self.object;
         let pem = self.request.unwrap_or_else(|| {
-            let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
+            let key = PrivateKey::generate(self.key).unwrap();
             self.template.to_request_pem(&key).unwrap()
         });
         object["spec"]["request"] = json!(STANDARD.encode(pem));

@@ -42,6 +42,7 @@ pub mod options;
 pub mod queue;
 pub mod record;
 mod run;
+pub mod serving;
 mod shell;
 pub mod signer;
 pub mod skew;

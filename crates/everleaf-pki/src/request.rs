@@ -25,7 +25,7 @@ use crate::signature::{self, SignatureAlgorithm, SignatureError};
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use der::asn1::BitStringRef;
+use der::asn1::{BitStringRef, ObjectIdentifier};
 use der::{Decode, Reader, SliceReader, Tag};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -141,6 +141,9 @@ struct Parts {
     public_key: PublicKey,
     names: AltNames,
     is_sha1_signed: bool,
+    /// What is asked for besides alternative names and usages.
+    other_extensions: Vec<ObjectIdentifier>,
+    has_unread_extensions: bool,
     subject_der: Vec<u8>,
 }
 
@@ -167,7 +170,8 @@ impl VerifiedRequest {
         let name = Name::from_request(shape.subject).map_err(|error| {
             RequestError::Malformed(format!("subject: {}", asn1::words(&error)))
         })?;
-        let names = read_alt_names(shape.attributes)?;
+        let requested = Requested::read(shape.attributes)?;
+        let names = requested.alt_names()?;
         let algorithm = SignatureAlgorithm::from_identifier(&shape.algorithm)
             .map_err(|error| RequestError::Algorithm(error.to_string()))?;
         signature::verify(&public_key, algorithm, shape.info, shape.signature).map_err(
@@ -182,6 +186,8 @@ impl VerifiedRequest {
                 public_key,
                 names,
                 is_sha1_signed: algorithm.is_sha1(),
+                other_extensions: requested.other_extensions(),
+                has_unread_extensions: requested.has_unread,
                 subject_der: shape.subject.to_vec(),
             }),
         })
@@ -236,6 +242,18 @@ impl VerifiedRequest {
     /// True when the self-signature uses SHA-1: tolerated as upstream does, refused by strict policies.
     pub fn is_sha1_signed(&self) -> bool {
         self.parts.is_sha1_signed
+    }
+
+    /// Identifiers of the extensions that are asked for besides alternative names, key usage and
+    /// extended key usage. No issuer looks at them; a strict policy refuses them.
+    pub fn other_extensions(&self) -> impl Iterator<Item = String> {
+        self.parts.other_extensions.iter().map(ToString::to_string)
+    }
+
+    /// True when the request carries extensions where Go does not look, and other parsers may: in a
+    /// further value of the `extensionRequest` attribute, or in Microsoft's attribute of that kind.
+    pub fn has_unread_extensions(&self) -> bool {
+        self.parts.has_unread_extensions
     }
 
     pub(crate) fn name(&self) -> &Name {
@@ -346,32 +364,66 @@ impl<'a> Shape<'a> {
     }
 }
 
-/// Subject alternative names among the requested extensions. Other extensions are read for form
-/// only: a signer decides them. As Go, only the first value of an `extensionRequest` attribute
-/// counts, other attributes are ignored, and a repeated extension is refused across attributes.
-fn read_alt_names(attributes: &[u8]) -> Result<AltNames, RequestError> {
-    let malformed =
-        |error: der::Error| RequestError::Malformed(format!("attributes: {}", asn1::words(&error)));
-    let mut extensions: Vec<RawExtension<'_>> = Vec::new();
-    let mut reader = SliceReader::new(attributes).map_err(malformed)?;
-    while !reader.is_finished() {
-        let attribute = asn1::read_content(&mut reader, Tag::Sequence).map_err(malformed)?;
-        let mut attribute = SliceReader::new(attribute).map_err(malformed)?;
-        let id = asn1::read_oid(&mut attribute).map_err(malformed)?;
-        let values = asn1::read_content(&mut attribute, Tag::Set).map_err(malformed)?;
-        attribute.finish().map_err(malformed)?;
-        if id == oid::EXTENSION_REQUEST && !values.is_empty() {
-            let mut values = SliceReader::new(values).map_err(malformed)?;
-            extension::read_extensions(&mut values, &mut extensions).map_err(extension_error)?;
+/// `szOID_CERT_EXTENSIONS`: extensions in requests of older Microsoft tools.
+const MICROSOFT_EXTENSIONS: ObjectIdentifier =
+    ObjectIdentifier::new_unwrap("1.3.6.1.4.1.311.2.1.14");
+
+/// The requested extensions.
+struct Requested<'a> {
+    extensions: Vec<RawExtension<'a>>,
+    has_unread: bool,
+}
+
+impl<'a> Requested<'a> {
+    /// As Go, only the first value of an `extensionRequest` attribute counts, other attributes are
+    /// ignored, and a repeated extension is refused across attributes.
+    fn read(attributes: &'a [u8]) -> Result<Self, RequestError> {
+        let malformed = |error: der::Error| {
+            RequestError::Malformed(format!("attributes: {}", asn1::words(&error)))
+        };
+        let mut extensions = Vec::new();
+        let mut has_unread = false;
+        let mut reader = SliceReader::new(attributes).map_err(malformed)?;
+        while !reader.is_finished() {
+            let attribute = asn1::read_content(&mut reader, Tag::Sequence).map_err(malformed)?;
+            let mut attribute = SliceReader::new(attribute).map_err(malformed)?;
+            let id = asn1::read_oid(&mut attribute).map_err(malformed)?;
+            let values = asn1::read_content(&mut attribute, Tag::Set).map_err(malformed)?;
+            attribute.finish().map_err(malformed)?;
+            has_unread |= id == MICROSOFT_EXTENSIONS;
+            if id == oid::EXTENSION_REQUEST && !values.is_empty() {
+                let mut values = SliceReader::new(values).map_err(malformed)?;
+                extension::read_extensions(&mut values, &mut extensions)
+                    .map_err(extension_error)?;
+                has_unread |= !values.is_finished();
+            }
         }
+        Ok(Self {
+            extensions,
+            has_unread,
+        })
     }
-    extensions
-        .iter()
-        .find(|extension| extension.id == oid::SUBJECT_ALT_NAME)
-        .map_or_else(
-            || Ok(AltNames::default()),
-            |extension| AltNames::from_der(extension.value).map_err(extension_error),
-        )
+
+    /// The only extension that is read; of the others only their form is.
+    fn alt_names(&self) -> Result<AltNames, RequestError> {
+        self.extensions
+            .iter()
+            .find(|extension| extension.id == oid::SUBJECT_ALT_NAME)
+            .map_or_else(
+                || Ok(AltNames::default()),
+                |extension| AltNames::from_der(extension.value).map_err(extension_error),
+            )
+    }
+
+    fn other_extensions(&self) -> Vec<ObjectIdentifier> {
+        const KNOWN: [ObjectIdentifier; 3] = [
+            oid::SUBJECT_ALT_NAME,
+            oid::KEY_USAGE,
+            oid::EXTENDED_KEY_USAGE,
+        ];
+        let ids = self.extensions.iter().map(|extension| extension.id);
+        ids.filter(|id| !KNOWN.contains(id)).collect()
+    }
 }
 
 fn extension_error(error: ExtensionError) -> RequestError {

@@ -226,6 +226,11 @@ fn check_kubelet_serving(
     check_node_name(request)
 }
 
+/// Whether these are the usages of a kubelet's serving request: one of the two sets, as texts.
+pub fn are_serving_usages(usages: &[String]) -> bool {
+    is_any_set(usages, &NODE_SERVING_USAGES)
+}
+
 fn forbid(kind: &'static str, is_absent: bool) -> Result<(), PolicyFailure> {
     match is_absent {
         true => Ok(()),
