@@ -17,21 +17,27 @@ use crate::approver::{self, Facts, Leave, Review};
 use crate::builtin::BuiltinSigner;
 use crate::call::{Answer, CSRS, Call, CallError, RIGHTS_HINT, parse, segment};
 use crate::core::Core;
+use crate::event;
 use crate::index::OpenRequest;
-use crate::notice::{About, Notice};
+use crate::notice::{About, Judgement, Notice};
 use crate::queue::Outcome;
 use crate::record::LeafFacts;
+use crate::serving::{self, Rule};
 use crate::signer::{self, Failure, Issuance};
 use crate::uptime::{Now, Uptime};
-use everleaf_api::csr::{self, APPROVED, FAILED};
+use everleaf_api::csr::{self, APPROVED, DENIED, FAILED};
 use everleaf_api::review::Verdict;
-use everleaf_pki::ApprovedRequest;
+use everleaf_pki::{ApprovedRequest, SignerName};
 use http::Method;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 const REVIEWS: &str = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
+
+/// What approves serving requests, in logs and metrics.
+const SERVING_RULE: &str = "kubelet_serving";
 
 /// What is done with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,6 +77,8 @@ enum Phase {
     Deciding,
     /// Everything was asked for or said.
     Ended,
+    /// Leaves an Event; what comes after it.
+    Noting(Outcome),
     Rereading,
     Reviewing {
         permission: String,
@@ -82,8 +90,20 @@ enum Phase {
 /// What is being written.
 #[derive(Debug)]
 enum Written {
-    Approval { rule: String },
-    Certificate { leaf: LeafFacts, truncated: bool },
+    Approval {
+        rule: String,
+        event: Option<Box<Value>>,
+    },
+    Denial {
+        rule: Rule,
+        policy: String,
+        message: String,
+        event: Box<Value>,
+    },
+    Certificate {
+        leaf: LeafFacts,
+        truncated: bool,
+    },
     Failure(Failure),
 }
 
@@ -149,35 +169,157 @@ impl Attempt {
     }
 
     fn approve(&mut self, request: &OpenRequest, core: &Core, now: Now) {
+        if request.csr().signer_name() == SignerName::KUBELET_SERVING
+            && let Some(decision) = core.decide_serving(request, &self.reviews, now)
+        {
+            return self.judge_serving(request, &decision, core, now);
+        }
         let facts = Facts {
             hold: core.hold(request, now),
             reviews: &self.reviews,
         };
         let about = About::of(request.csr());
         match approver::decide(request, &facts, core.policy()).action {
-            approver::Action::Review { permission } => {
-                let body = approver::review_body(request.csr(), &permission);
-                self.call(Call::new(Method::POST, REVIEWS, Some(body)));
-                self.phase = Phase::Reviewing { permission };
-            }
+            approver::Action::Review { permission } => self.review(request, permission),
             approver::Action::Approve { message, rule } => {
                 let mut object = writable(request);
                 csr::push_condition(&mut object, APPROVED, approver::REASON, &message, None);
-                self.write("approval", object, Written::Approval { rule });
+                let event = None;
+                self.write("approval", object, Written::Approval { rule, event });
             }
-            approver::Action::Hold(delay) => {
-                core.begin_hold(request, delay, now);
-                let subject = request.request().map(|request| request.subject());
-                let common_name = subject.map(|subject| subject.common_name.clone());
-                self.tell(Notice::Held {
-                    about,
-                    common_name: common_name.unwrap_or_default(),
-                    delay,
-                });
-                self.done(Outcome::After(delay));
-            }
+            approver::Action::Hold(delay) => self.hold(request, delay, core, now),
             approver::Action::Leave(leave) => self.leave(about, leave),
         }
+    }
+
+    fn review(&mut self, request: &OpenRequest, permission: String) {
+        let body = approver::review_body(request.csr(), &permission);
+        self.call(Call::new(Method::POST, REVIEWS, Some(body)));
+        self.phase = Phase::Reviewing { permission };
+    }
+
+    fn hold(&mut self, request: &OpenRequest, delay: Duration, core: &Core, now: Now) {
+        core.begin_hold(request, delay, now);
+        let subject = request.request().map(|request| request.subject());
+        let common_name = subject.map(|subject| subject.common_name.clone());
+        self.tell(Notice::Held {
+            about: About::of(request.csr()),
+            common_name: common_name.unwrap_or_default(),
+            delay,
+        });
+        self.done(Outcome::After(delay));
+    }
+
+    /// Does what the policy for serving requests came to.
+    fn judge_serving(
+        &mut self,
+        request: &OpenRequest,
+        decision: &serving::Decision,
+        core: &Core,
+        now: Now,
+    ) {
+        use serving::Verdict;
+        match &decision.verdict {
+            Verdict::Review => self.review(request, serving::PERMISSION.to_owned()),
+            Verdict::Approve if decision.is_dry_run => {
+                self.judged(request, decision, Judgement::WouldApprove, None, core);
+                self.done(Outcome::Finished);
+            }
+            Verdict::Deny(rule) if decision.is_dry_run => {
+                self.judged(request, decision, Judgement::WouldDeny, Some(*rule), core);
+                self.done(Outcome::Finished);
+            }
+            Verdict::Approve => match core.hold(request, now) {
+                Some(delay) => self.hold(request, delay, core, now),
+                None => self.record_verdict(request, decision, None, now),
+            },
+            Verdict::Deny(rule) => self.record_verdict(request, decision, Some(*rule), now),
+            Verdict::Abstain(rule) => {
+                self.judged(request, decision, Judgement::Abstained, *rule, core);
+                // A permission may be granted later, and nothing here would change with it.
+                self.done(match rule {
+                    Some(Rule::Permission) => Outcome::FAILED,
+                    _ => Outcome::Finished,
+                });
+            }
+            Verdict::Wait(rule, delay) => {
+                let told = self.judged(request, decision, Judgement::Waits, Some(*rule), core);
+                let outcome = Outcome::After(*delay);
+                match told && !decision.is_dry_run {
+                    true => {
+                        let reason = match rule {
+                            Rule::Limits => "CSRRateLimited",
+                            _ => "CSRWaiting",
+                        };
+                        let event = event::of(request.csr(), reason, &decision.message(), now);
+                        self.note(event, outcome);
+                    }
+                    false => self.done(outcome),
+                }
+            }
+        }
+    }
+
+    /// Tells what the policy came to, if that is news.
+    fn judged(
+        &mut self,
+        request: &OpenRequest,
+        decision: &serving::Decision,
+        judgement: Judgement,
+        rule: Option<Rule>,
+        core: &Core,
+    ) -> bool {
+        let about = About::of(request.csr());
+        let message = decision.message();
+        let state = core.serving();
+        let is_news = state.is_none_or(|state| state.is_news(&about.uid, &message));
+        if is_news {
+            self.tell(Notice::Judged {
+                about,
+                judgement,
+                policy: decision.policy.clone(),
+                rule,
+                message,
+            });
+        }
+        is_news
+    }
+
+    /// Writes the condition that approves (`rule`: `None`) or denies.
+    fn record_verdict(
+        &mut self,
+        request: &OpenRequest,
+        decision: &serving::Decision,
+        rule: Option<Rule>,
+        now: Now,
+    ) {
+        let (kind, event_reason) = match rule {
+            None => (APPROVED, "CSRApproved"),
+            Some(_) => (DENIED, "CSRDenied"),
+        };
+        let (reason, message) = (decision.reason(), decision.message());
+        let mut object = writable(request);
+        csr::push_condition(&mut object, kind, reason, &message, None);
+        let event = Box::new(event::of(request.csr(), event_reason, &message, now));
+        let written = match rule {
+            None => Written::Approval {
+                rule: SERVING_RULE.to_owned(),
+                event: Some(event),
+            },
+            Some(rule) => Written::Denial {
+                rule,
+                policy: decision.policy.clone(),
+                message,
+                event,
+            },
+        };
+        self.write("approval", object, written);
+    }
+
+    /// Leaves an Event, then is done. That it could not be left changes nothing.
+    fn note(&mut self, event: Value, outcome: Outcome) {
+        self.call(Call::new(Method::POST, event::PATH, Some(event)));
+        self.phase = Phase::Noting(outcome);
     }
 
     fn leave(&mut self, about: About, leave: Leave) {
@@ -265,6 +407,9 @@ impl Attempt {
     /// Takes in the answer to the call that was asked for.
     pub fn answer(&mut self, answer: &Answer, core: &Core, now: Now) {
         let phase = std::mem::replace(&mut self.phase, Phase::Ended);
+        if let Phase::Noting(outcome) = phase {
+            return self.done(outcome);
+        }
         let parsed = match (&phase, answer) {
             // What a write answers is not looked at: the watch brings the object.
             (Phase::Writing(_), Ok(_)) => Ok(Value::Null),
@@ -282,7 +427,11 @@ impl Attempt {
                 self.phase = Phase::Deciding;
             }
             (Phase::Rereading, Ok(object)) => {
-                self.request = Some(Arc::new(OpenRequest::new(object)));
+                let mut read = OpenRequest::new(object);
+                if let Some(older) = &self.request {
+                    read.inherit(older);
+                }
+                self.request = Some(Arc::new(read));
                 self.is_live = true;
                 self.reviews.clear();
                 self.phase = Phase::Deciding;
@@ -303,11 +452,37 @@ impl Attempt {
         let about = About::of(request.csr());
         let latency = now.uptime.since(self.ready_at);
         match written {
-            Written::Approval { rule } => self.tell(Notice::Approved {
-                about,
-                latency,
+            Written::Approval { rule, event } => {
+                if let (Some(state), Some(node)) =
+                    (core.serving(), serving::requestor(request.csr()))
+                    && event.is_some()
+                {
+                    state.approved(node, now);
+                }
+                self.tell(Notice::Approved {
+                    about,
+                    latency,
+                    rule,
+                });
+                if let Some(event) = event {
+                    return self.note(*event, Outcome::Finished);
+                }
+            }
+            Written::Denial {
                 rule,
-            }),
+                policy,
+                message,
+                event,
+            } => {
+                self.tell(Notice::Judged {
+                    about,
+                    judgement: Judgement::Denied,
+                    policy,
+                    rule: Some(rule),
+                    message,
+                });
+                return self.note(*event, Outcome::Finished);
+            }
             Written::Failure(failure) => self.tell(Notice::Failed { about, failure }),
             Written::Certificate { leaf, truncated } => {
                 if let (true, Task::Sign(signer)) = (truncated, self.task)

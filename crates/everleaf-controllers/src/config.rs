@@ -7,11 +7,13 @@ use crate::breaker::EARLY_RENEWALS_DEFAULT;
 use crate::bucket::Rate;
 use crate::builtin::BuiltinSigner;
 use crate::cleaner::Ages;
+use crate::serving::{Claim, ServingConfig};
 use crate::telemetry::Telemetry;
 use everleaf_pki::Issuer;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,19 +37,29 @@ pub enum Loop {
     Approver,
     /// Deletes old requests (`csrcleaner`).
     Cleaner,
+    /// Approves kubelet serving requests by a policy; Kubernetes has no such loop.
+    ServingApprover,
     /// Signs approved requests, one loop per signer (`csrsigning`).
     Signer,
 }
 
 impl Loop {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Approver, Self::Signer, Self::Cleaner];
+    pub const ALL: [Self; 4] = [
+        Self::Approver,
+        Self::Signer,
+        Self::Cleaner,
+        Self::ServingApprover,
+    ];
+    /// Those that kube-controller-manager has: `*` stands for them.
+    pub const UPSTREAM: [Self; 3] = [Self::Approver, Self::Signer, Self::Cleaner];
 
     /// The short name in `--controllers`, known to every version of kube-controller-manager.
     pub const fn short_name(self) -> &'static str {
         match self {
             Self::Approver => "csrapproving",
             Self::Cleaner => "csrcleaner",
+            Self::ServingApprover => "kubelet-serving-approver",
             Self::Signer => "csrsigning",
         }
     }
@@ -57,6 +69,7 @@ impl Loop {
         match self {
             Self::Approver => "certificatesigningrequest-approving-controller",
             Self::Cleaner => "certificatesigningrequest-cleaner-controller",
+            Self::ServingApprover => "kubelet-serving-approving-controller",
             Self::Signer => "certificatesigningrequest-signing-controller",
         }
     }
@@ -130,6 +143,8 @@ pub struct Config {
     pub serials: SerialSource,
     /// Name of the API server in metrics, `host:port`.
     pub server_host: String,
+    /// How serving requests are approved, when [`Loop::ServingApprover`] runs.
+    pub serving_approval: ServingConfig,
     /// Longest validity that is granted (`--cluster-signing-duration`).
     pub signing_duration: Duration,
     /// Receives what happens: logs, metrics, readiness.
@@ -147,12 +162,39 @@ impl Config {
             clock: system_clock(),
             early_renewals: EARLY_RENEWALS_DEFAULT,
             issuers: BTreeMap::new(),
-            loops: BTreeSet::from(Loop::ALL),
+            loops: BTreeSet::from(Loop::UPSTREAM),
             serials: system_serials(),
             server_host: String::new(),
+            serving_approval: ServingConfig::default(),
             signing_duration: SIGNING_DURATION_DEFAULT,
             telemetry: Arc::new(Telemetry::default()),
             workers: WORKERS_DEFAULT,
+        }
+    }
+
+    /// The approver of serving requests, if it runs.
+    pub(crate) fn serving(&self) -> Option<&ServingConfig> {
+        let runs = self.loops.contains(&Loop::ServingApprover);
+        runs.then_some(&self.serving_approval)
+    }
+
+    /// Where the API server is known to be reached: no node may have that.
+    pub(crate) fn api_server(&self) -> Vec<Claim> {
+        let known = self.serving_approval.api_server.iter().cloned();
+        known.chain(self.api_server_host()).collect()
+    }
+
+    fn api_server_host(&self) -> Option<Claim> {
+        let host = self.server_host.as_str();
+        let host = match host.rsplit_once(':') {
+            Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+            _ => host,
+        };
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        match host.parse::<IpAddr>() {
+            Ok(address) => Some(Claim::Address(address.to_canonical())),
+            Err(_) if host.is_empty() => None,
+            Err(_) => Some(Claim::Name(host.to_ascii_lowercase())),
         }
     }
 
@@ -185,6 +227,7 @@ impl fmt::Debug for Config {
             .field("api_limit", &self.api_limit)
             .field("issuers", &self.issuers)
             .field("loops", &self.loops)
+            .field("serving_approval", &self.serving_approval)
             .field("signing_duration", &self.signing_duration)
             .field("workers", &self.workers)
             .finish_non_exhaustive()

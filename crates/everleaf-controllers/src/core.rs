@@ -4,7 +4,7 @@
 //! saw, hand out work, and carry the calls of the attempts. Every lock here is held for a lookup or
 //! an insertion.
 
-use crate::approver::Policy;
+use crate::approver::{Policy, Review};
 use crate::attempt::{Attempt, Task};
 use crate::breaker::{Breaker, Subject, Validity};
 use crate::builtin::BuiltinSigner;
@@ -14,6 +14,7 @@ use crate::index::{Change, Index, OpenRequest, Stage};
 use crate::issuers::Issuers;
 use crate::queue::{Next, Outcome, Queue};
 use crate::record::Record;
+use crate::serving::{self, Affected, PolicySet, Source};
 use crate::signer::{self, Issuance};
 use crate::uptime::{Now, Uptime};
 use everleaf_pki::{ApprovedRequest, Issuer};
@@ -31,18 +32,23 @@ pub struct Core {
     /// The queues of the loops that run.
     queues: BTreeMap<Task, Mutex<Queue<String>>>,
     serials: SerialSource,
+    /// Set when serving requests are approved, too.
+    serving: Option<serving::State>,
     signing_duration: Duration,
     /// The CA ends for which "certificates end with their CA" was said.
     told_truncated: Mutex<BTreeMap<BuiltinSigner, Timestamp>>,
 }
 
 impl Core {
-    /// For the loops of `config`; every issuer gets a signer's loop.
-    pub fn new(config: &Config, issuers: Issuers) -> Self {
-        let approving = config
-            .loops
-            .contains(&Loop::Approver)
-            .then_some(Task::Approve);
+    /// For the loops of `config`; every issuer gets a signer's loop. `policies` are those of the
+    /// file that it names.
+    pub fn new(config: &Config, issuers: Issuers, policies: PolicySet) -> Self {
+        let serving = config.serving().map(|serving| {
+            let origins = serving.origins.clone();
+            serving::State::new(policies, origins, config.api_server())
+        });
+        let approves_clients = config.loops.contains(&Loop::Approver);
+        let approving = (approves_clients || serving.is_some()).then_some(Task::Approve);
         let is_signing = config.loops.contains(&Loop::Signer);
         let signing = issuers.by_signer().keys().filter(|_| is_signing);
         let tasks = signing.map(|signer| Task::Sign(*signer)).chain(approving);
@@ -51,7 +57,11 @@ impl Core {
             index: Mutex::default(),
             queues: tasks.map(|task| (task, Mutex::default())).collect(),
             issuers,
-            policy: Policy::default(),
+            policy: match approves_clients {
+                true => Policy::default(),
+                false => Policy(Vec::new()),
+            },
+            serving,
             serials: Arc::clone(&config.serials),
             signing_duration: config.signing_duration,
             told_truncated: Mutex::default(),
@@ -80,6 +90,49 @@ impl Core {
             }
         }
         None
+    }
+
+    /// Takes in what the follower of `source` saw. `Some`: the loop that has a new key now.
+    pub fn take_cluster(&self, source: Source, delta: Delta, now: Now) -> Option<Task> {
+        let affected = self.serving.as_ref()?.take(source, delta);
+        self.decide_again(&affected, now)
+    }
+
+    /// Has the undecided serving requests of whom it concerns decided once more.
+    pub fn decide_again(&self, affected: &Affected, now: Now) -> Option<Task> {
+        let names = match affected {
+            Affected::All => lock(&self.index).serving(None),
+            Affected::Node(node) => {
+                let username = format!("{}{node}", serving::NODE_PREFIX);
+                lock(&self.index).serving(Some(&username))
+            }
+            Affected::Nobody => return None,
+        };
+        let mut queue = lock(self.queues.get(&Task::Approve)?);
+        let added = names
+            .into_iter()
+            .filter(|name| queue.add(name.clone(), now.uptime));
+        (added.count() > 0).then_some(Task::Approve)
+    }
+
+    /// What approves serving requests, if they are approved here.
+    pub fn serving(&self) -> Option<&serving::State> {
+        self.serving.as_ref()
+    }
+
+    /// Decides about a serving request, if they are approved here.
+    pub(crate) fn decide_serving(
+        &self,
+        request: &OpenRequest,
+        reviews: &[Review],
+        now: Now,
+    ) -> Option<serving::Decision> {
+        let state = self.serving.as_ref()?;
+        let csr = request.csr();
+        let newer = lock(&self.index).newer(csr);
+        let seconds = csr.expiration_seconds();
+        let lifetime = everleaf_pki::signer::granted_duration(self.signing_duration, seconds);
+        Some(state.decide(request, newer, lifetime, reviews, now))
     }
 
     fn route(&self, change: Change, now: Now) -> Option<Task> {

@@ -11,9 +11,8 @@ use crate::election::lease::LockName;
 use crate::election::{
     Answer, Call, Change, Effect, Election, ElectionConfig, Ending, Event, lease,
 };
-use crate::issuers::Issuers;
 use crate::notice::Notice;
-use crate::run::{RunError, prepare, run_prepared};
+use crate::run::{Prepared, RunError, prepare, run_prepared};
 use crate::telemetry::Telemetry;
 use crate::uptime::Now;
 use http::Method;
@@ -46,7 +45,7 @@ pub async fn run_elected(
     election: ElectionConfig,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), RunError> {
-    let issuers = prepare(&config)?;
+    let prepared = prepare(&config)?;
     let api = Api::new(
         client.clone(),
         ApiLimit::Off,
@@ -70,7 +69,7 @@ pub async fn run_elected(
         leases,
         finish: None,
         flight: None,
-        issuers: Some(issuers),
+        prepared: Some(prepared),
         loops: None,
         outcome: Ok(()),
     };
@@ -132,7 +131,7 @@ struct Candidate {
     finish: Option<oneshot::Sender<()>>,
     flight: Option<Boxed<Answer>>,
     /// Until the loops start.
-    issuers: Option<Issuers>,
+    prepared: Option<Prepared>,
     loops: Option<Boxed<Result<(), RunError>>>,
     machine: Election,
     /// How the loops ended.
@@ -157,7 +156,7 @@ impl Candidate {
     }
 
     fn lead(&mut self) {
-        let Some(issuers) = self.issuers.take() else {
+        let Some(prepared) = self.prepared.take() else {
             return;
         };
         let (finish, finished) = oneshot::channel::<()>();
@@ -170,7 +169,7 @@ impl Candidate {
             let _ = abandoned.await;
         };
         let (client, config) = (self.client.clone(), self.config.clone());
-        let loops = run_prepared(client, config, issuers, stopped, lost);
+        let loops = run_prepared(client, config, prepared, stopped, lost);
         self.loops = Some(Box::pin(loops));
     }
 

@@ -16,6 +16,7 @@
 
 use crate::call::{Answer, Call, CallError, Expect, RIGHTS_HINT, parse, segment};
 use crate::notice::Notice;
+use crate::serving::Source;
 use crate::uptime::Uptime;
 use bytes::Bytes;
 use everleaf_api::Status;
@@ -39,6 +40,11 @@ const WATCH_SILENCE_MAX: Duration = Duration::from_secs(WATCH_SECONDS + 30);
 /// Pauses between attempts that fail.
 const PAUSE_MIN: Duration = Duration::from_millis(250);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// Pause before a resource that the server does not have is looked for again.
+const ABSENT_PAUSE: Duration = Duration::from_secs(600);
+/// What to say about a refusal to list what serving requests are judged by.
+const SERVING_RIGHTS_HINT: &str = "to approve serving requests it must list and watch nodes, services, and the endpoints \
+     in the namespace default: see the ClusterRole everleaf:kubelet-serving-approver";
 /// A watch that ends sooner than this, without an event, counts as a failure.
 const WATCH_LIFE_MIN: Duration = Duration::from_secs(1);
 
@@ -47,25 +53,68 @@ const WATCH_LIFE_MIN: Duration = Duration::from_secs(1);
 pub struct Resource {
     /// Path of its group and version.
     pub api: &'static str,
+    /// The namespace whose objects are followed; "": all, or there are no namespaces.
+    pub namespace: &'static str,
     /// Its plural name.
     pub plural: &'static str,
+    /// What whoever follows it must be allowed to do.
+    pub rights: &'static str,
     /// The first release of Kubernetes that has it in this version.
     pub since: &'static str,
+    /// A server may be without it: then it has no objects.
+    pub is_optional: bool,
 }
 
 impl Resource {
     /// Certificate signing requests.
     pub const SIGNING_REQUESTS: Self = Self {
         api: "/apis/certificates.k8s.io/v1",
+        namespace: "",
         plural: "certificatesigningrequests",
+        rights: RIGHTS_HINT,
         since: "1.19",
+        is_optional: false,
     };
+
+    /// What is followed to judge serving requests.
+    pub const fn of(source: Source) -> Self {
+        match source {
+            // In this group and version on every release, unlike EndpointSlices.
+            Source::Endpoints => Self::core("default", "endpoints", true),
+            Source::Nodes => Self::core("", "nodes", false),
+            Source::Services => Self::core("", "services", true),
+        }
+    }
+
+    const fn core(namespace: &'static str, plural: &'static str, is_optional: bool) -> Self {
+        Self {
+            api: "/api/v1",
+            namespace,
+            plural,
+            rights: SERVING_RIGHTS_HINT,
+            since: "1.0",
+            is_optional,
+        }
+    }
+
+    fn path(&self) -> String {
+        let Self {
+            api,
+            namespace,
+            plural,
+            ..
+        } = self;
+        match *namespace {
+            "" => format!("{api}/{plural}"),
+            namespace => format!("{api}/namespaces/{namespace}/{plural}"),
+        }
+    }
 }
 
 /// What was seen.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Delta {
-    /// This object is gone.
+    /// The object of this [key](meta::key) is gone.
     Deleted(String),
     /// From here to [`Delta::ListEnds`] everything there is will be seen once; what is not was
     /// deleted.
@@ -148,23 +197,23 @@ impl Follower {
         if let Some(step) = self.steps.pop_front() {
             return step;
         }
-        let Resource { api, plural, .. } = self.resource;
+        let path = self.resource.path();
         match &self.phase {
-            Phase::Discovering => Step::Call(Call::new(Method::GET, api, None)),
+            Phase::Discovering => Step::Call(Call::new(Method::GET, self.resource.api, None)),
             Phase::Listing { token, .. } => {
                 let limit = self.page_items;
                 let more = match token.as_str() {
                     "" => String::new(),
                     token => format!("&continue={}", segment(token)),
                 };
-                let path = format!("{api}/{plural}?limit={limit}{more}");
+                let path = format!("{path}?limit={limit}{more}");
                 let call = Call::new(Method::GET, path, None);
                 Step::Call(call.expecting(Expect::Whole(PAGE_BYTES_MAX)))
             }
             Phase::Opening => {
                 let version = segment(&self.version);
                 let path = format!(
-                    "{api}/{plural}?watch=true&allowWatchBookmarks=true\
+                    "{path}?watch=true&allowWatchBookmarks=true\
                      &timeoutSeconds={WATCH_SECONDS}&resourceVersion={version}"
                 );
                 Step::Call(Call::new(Method::GET, path, None).expecting(Expect::Stream))
@@ -177,7 +226,8 @@ impl Follower {
     pub fn answer(&mut self, answer: &Answer, now: Uptime) {
         match &self.phase {
             Phase::Discovering => match self.discovered(answer) {
-                Ok(()) => self.list_again(),
+                Ok(true) => self.list_again(),
+                Ok(false) => self.absent(),
                 Err(error) => self.fail("find", &error),
             },
             Phase::Listing { .. } => {
@@ -229,7 +279,7 @@ impl Follower {
         }
         let delta = match event.kind {
             EventType::Added | EventType::Modified => Delta::Put(event.object),
-            EventType::Deleted => Delta::Deleted(meta::name(&event.object).to_owned()),
+            EventType::Deleted => Delta::Deleted(meta::key(&event.object)),
             EventType::Bookmark | EventType::Error => return,
         };
         self.steps.push_back(Step::Take(delta));
@@ -264,18 +314,37 @@ impl Follower {
         }
     }
 
-    /// Checks that the server has the API at all.
-    fn discovered(&self, answer: &Answer) -> Result<(), CallError> {
-        let resources = parse(answer.as_ref().map_err(CallError::clone)?)?;
+    /// Whether the server has the API at all.
+    fn discovered(&self, answer: &Answer) -> Result<bool, CallError> {
+        let is_optional = self.resource.is_optional;
+        let answer = match answer {
+            Err(error) if is_optional && error.code() == 404 => return Ok(false),
+            answer => answer.as_ref().map_err(CallError::clone)?,
+        };
+        let resources = parse(answer)?;
         let plural = self.resource.plural;
         let resources = resources.get("resources").and_then(Value::as_array);
         if resources.is_some_and(|list| list.iter().any(|one| one["name"] == plural)) {
-            return Ok(());
+            return Ok(true);
+        }
+        if is_optional {
+            return Ok(false);
         }
         let group = self.group();
         Err(CallError::Malformed(format!(
             "the server has {group}, but no {plural} in it"
         )))
+    }
+
+    /// A server without the resource has no objects of it; one day it may.
+    fn absent(&mut self) {
+        self.steps.push_back(Step::Take(Delta::ListBegins));
+        self.steps.push_back(Step::Take(Delta::ListEnds));
+        self.recover();
+        if !std::mem::replace(&mut self.is_synced, true) {
+            self.steps.push_back(Step::Synced);
+        }
+        self.steps.push_back(Step::Wait(ABSENT_PAUSE));
     }
 
     /// Takes in one page.
@@ -315,9 +384,9 @@ impl Follower {
         self.steps.push_back(Step::Take(Delta::ListEnds));
         self.recover();
         if !std::mem::replace(&mut self.is_synced, true) {
-            let requests = self.listed;
+            let (plural, objects) = (self.resource.plural, self.listed);
             self.steps.push_back(Step::Synced);
-            self.tell(Notice::CachesSynced { requests });
+            self.tell(Notice::CachesSynced { plural, objects });
         }
         self.phase = Phase::Opening;
         Ok(())
@@ -338,7 +407,7 @@ impl Follower {
                 "{error} (the server must be Kubernetes {} or newer)",
                 self.resource.since
             ),
-            _ => error.advised(RIGHTS_HINT),
+            _ => error.advised(self.resource.rights),
         };
         let what = self.what(verb);
         let missing = format!("cannot {what}: {text}");
@@ -413,11 +482,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    const NODES: Resource = Resource {
-        api: "/api/v1",
-        plural: "nodes",
-        since: "1.0",
-    };
+    const NODES: Resource = Resource::of(Source::Nodes);
 
     /// A follower that has discovered its resource.
     fn listing() -> Follower {
@@ -477,6 +542,33 @@ mod tests {
         answer(&mut follower, &page(&["c"], ""));
         assert_eq!(words(&mut follower), ["c", "end", "synced"]);
         assert!(path(&mut follower).ends_with("&resourceVersion=7"));
+    }
+
+    /// A server may be without what is optional: an empty list, and another look later.
+    #[test]
+    fn what_a_server_lacks_has_no_objects() {
+        let gone = Err(CallError::Refused {
+            status: Box::new(Status {
+                code: 404,
+                ..Status::bad_request("no")
+            }),
+            retry_after: Duration::ZERO,
+        });
+        let none = Ok(Bytes::from_static(b"{\"resources\":[]}"));
+        for answer in [&gone, &none] {
+            let mut follower = Follower::new(Resource::of(Source::Endpoints));
+            follower.answer(answer, Uptime::default());
+            assert_eq!(words(&mut follower), ["begin", "end", "synced", "wait"]);
+            assert_eq!(path(&mut follower), "/api/v1");
+            let found = json!({ "resources": [{ "name": "endpoints" }] });
+            let found = Ok(Bytes::from(found.to_string()));
+            follower.answer(&found, Uptime::default());
+            let expected = "/api/v1/namespaces/default/endpoints?limit=500";
+            assert_eq!(path(&mut follower), expected);
+            let mut nodes = Follower::new(NODES);
+            nodes.answer(answer, Uptime::default());
+            assert_eq!(words(&mut nodes), ["wait"]);
+        }
     }
 
     /// A page that is too large is asked for in smaller pieces; a list that breaks begins anew.

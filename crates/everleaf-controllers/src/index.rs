@@ -8,12 +8,15 @@
 use crate::builtin::BuiltinSigner;
 use crate::notice::signer_label;
 use crate::record::Record;
+use crate::uptime::Uptime;
 use everleaf_api::csr::{APPROVED, Condition, Csr, DENIED, FAILED};
 use everleaf_api::meta;
-use everleaf_pki::{RequestError, VerifiedRequest};
+use everleaf_pki::{RequestError, SignerName, VerifiedRequest};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 /// How far a request has come, that is: whose turn it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +36,8 @@ pub struct OpenRequest {
     /// The parsed and verified request, made on first use and shared by all versions of the
     /// object: `spec` cannot change, and checking its signature costs more than all the rest.
     request: Arc<OnceLock<Result<VerifiedRequest, RequestError>>>,
+    /// When it was first worked on; shared like `request`.
+    begun: Arc<OnceLock<Uptime>>,
 }
 
 impl OpenRequest {
@@ -41,6 +46,7 @@ impl OpenRequest {
         Self {
             object,
             request: Arc::default(),
+            begun: Arc::default(),
         }
     }
 
@@ -61,10 +67,16 @@ impl OpenRequest {
             .as_ref()
     }
 
-    /// Takes over the verified request of `older`, if the two carry the same bytes.
-    fn inherit(&mut self, older: &Self) {
+    /// How long it has been worked on.
+    pub(crate) fn age(&self, now: Uptime) -> Duration {
+        now.since(*self.begun.get_or_init(|| now))
+    }
+
+    /// Takes over what is known of `older`, if the two carry the same bytes.
+    pub(crate) fn inherit(&mut self, older: &Self) {
         if self.object["spec"]["request"] == older.object["spec"]["request"] {
             self.request = Arc::clone(&older.request);
+            self.begun = Arc::clone(&older.begun);
         }
     }
 }
@@ -105,7 +117,12 @@ pub struct Index {
     entries: BTreeMap<String, Entry>,
     /// While a list is read: the entries that it has not shown so far.
     unlisted: BTreeSet<String>,
+    /// Undecided requests for serving certificates by requestor, oldest first.
+    serving: BTreeMap<String, BTreeSet<Filed>>,
 }
+
+/// When a request was filed, and its name: newer requests are greater.
+type Filed = (String, String);
 
 impl Index {
     /// Takes a new or changed object. `None` when it has no name, so it is not a request.
@@ -115,8 +132,13 @@ impl Index {
             return None;
         }
         self.unlisted.remove(&name);
+        self.forget_serving(&name);
         let csr = Csr(&object);
         let stage = stage(csr);
+        if stage == Stage::Undecided && csr.signer_name() == SignerName::KUBELET_SERVING {
+            let requests = self.serving.entry(csr.username().to_owned()).or_default();
+            requests.insert(filed(csr));
+        }
         if stage == Stage::Closed {
             let record = Arc::new(Record::of(csr));
             let known = matches!(
@@ -146,7 +168,38 @@ impl Index {
 
     /// Forgets a deleted object.
     pub fn delete(&mut self, name: &str) {
+        self.forget_serving(name);
         self.entries.remove(name);
+    }
+
+    fn forget_serving(&mut self, name: &str) {
+        let Some(Entry::Open(open)) = self.entries.get(name) else {
+            return;
+        };
+        let csr = open.csr();
+        if let Some(requests) = self.serving.get_mut(csr.username()) {
+            requests.remove(&filed(csr));
+            if requests.is_empty() {
+                self.serving.remove(csr.username());
+            }
+        }
+    }
+
+    /// How many newer undecided requests for serving certificates the requestor of this one has.
+    pub fn newer(&self, csr: Csr<'_>) -> usize {
+        let after = (Bound::Excluded(filed(csr)), Bound::Unbounded);
+        let requests = self.serving.get(csr.username());
+        requests.map_or(0, |requests| requests.range(after).count())
+    }
+
+    /// Names of the undecided requests for serving certificates of this user; `None`: of all.
+    pub fn serving(&self, username: Option<&str>) -> Vec<String> {
+        let lists: Vec<_> = match username {
+            Some(username) => self.serving.get(username).into_iter().collect(),
+            None => self.serving.values().collect(),
+        };
+        let requests = lists.into_iter().flatten();
+        requests.map(|(_, name)| name.clone()).collect()
     }
 
     /// A complete list begins: from here to [`Index::end_list`] every object is applied once more.
@@ -157,7 +210,7 @@ impl Index {
     /// The list is complete; what was not in it was deleted unseen.
     pub fn end_list(&mut self) {
         for name in std::mem::take(&mut self.unlisted) {
-            self.entries.remove(&name);
+            self.delete(&name);
         }
     }
 
@@ -190,6 +243,14 @@ impl Index {
         }
         counts
     }
+}
+
+fn filed(csr: Csr<'_>) -> Filed {
+    let created = csr.0["metadata"]["creationTimestamp"].as_str();
+    (
+        created.unwrap_or_default().to_owned(),
+        csr.name().to_owned(),
+    )
 }
 
 /// Where a request stands. A condition counts by its presence, except that `Failed` must be

@@ -29,6 +29,7 @@ pub mod config;
 pub mod core;
 mod elect;
 pub mod election;
+mod event;
 #[cfg(test)]
 mod fixture;
 pub mod follower;
@@ -56,4 +57,5 @@ pub use election::ElectionConfig;
 pub use election::flags::ElectionOptions;
 pub use options::{FilePair, Options, OptionsError, Validated};
 pub use run::{RunError, run};
+pub use serving::ServingConfig;
 pub use telemetry::Telemetry;

@@ -5,7 +5,8 @@
 use crate::election::Change;
 use crate::election::flags::RESOURCE_NAME_DEFAULT;
 use crate::election::lease::LockName;
-use crate::notice::{About, Notice};
+use crate::notice::{About, Judgement, Notice};
+use crate::serving::Rule;
 
 /// The tracing macros under the name of the crate: which file writes the lines concerns nobody.
 macro_rules! debug { ($($rest:tt)*) => { tracing::debug!(target: "everleaf_controllers", $($rest)*) } }
@@ -18,6 +19,42 @@ macro_rules! line {
         let About { csr, signer, uid, username } = $about;
         $level!(csr, uid, signer, username, $($rest)*)
     }};
+}
+
+fn log_judgement(
+    about: &About,
+    judgement: Judgement,
+    policy: &str,
+    rule: Option<Rule>,
+    message: &str,
+) {
+    let rule = rule.map_or("all", Rule::name);
+    let csr = &about.csr;
+    match judgement {
+        Judgement::Denied => line!(warn, about, policy, rule, "denied csr {csr:?}: {message}"),
+        Judgement::WouldApprove => line!(
+            info,
+            about,
+            policy,
+            rule,
+            "csr {csr:?} would be approved, and the policy only tells (mode: dry-run)"
+        ),
+        Judgement::WouldDeny => line!(
+            warn,
+            about,
+            policy,
+            rule,
+            "csr {csr:?} would be denied, and the policy only tells (mode: dry-run): {message}"
+        ),
+        Judgement::Abstained => line!(
+            info,
+            about,
+            policy,
+            rule,
+            "csr {csr:?} is left to others: {message}"
+        ),
+        Judgement::Waits => line!(info, about, policy, rule, "csr {csr:?} waits: {message}"),
+    }
 }
 
 impl Notice {
@@ -64,6 +101,13 @@ impl Notice {
                     about.csr
                 );
             }
+            Self::Judged {
+                about,
+                judgement,
+                policy,
+                rule,
+                message,
+            } => log_judgement(about, *judgement, policy, *rule, message),
             Self::NotPermitted { about, permissions } => line!(
                 debug,
                 about,
@@ -239,7 +283,28 @@ impl Notice {
 
     fn log_surroundings(&self) {
         match self {
-            Self::CachesSynced { requests } => info!(requests, "caches are synced"),
+            Self::CachesSynced {
+                plural: "certificatesigningrequests",
+                objects,
+            } => info!(requests = objects, "caches are synced"),
+            Self::CachesSynced { plural, objects } => {
+                info!(objects, "{plural} are known, to judge serving requests by");
+            }
+            Self::PolicyLoaded {
+                file,
+                entries,
+                warnings,
+                ..
+            } => {
+                info!(file, entries, "loaded {file}");
+                for warning in warnings {
+                    warn!(file, "{file}: {warning}");
+                }
+            }
+            Self::PolicyRefused { file, error, .. } => warn!(
+                file,
+                "{file} cannot be used, and what was read before stays in use: {error}"
+            ),
             Self::ClockSkew {
                 offset,
                 apart: true,

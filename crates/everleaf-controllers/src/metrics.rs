@@ -75,6 +75,7 @@ metrics! {
     LEADER_SLOW_PATH: Counter "leader_election_slowpath_total" "Total number of slow path exercised in renewing leader leases. 'name' is the string used to identify the lease. Please make sure to group by name.";
     REST_REQUESTS: Counter "rest_client_requests_total" "Number of HTTP requests, partitioned by status code, method, and host.";
     REST_DURATION: Histogram "rest_client_request_duration_seconds" "Request latency in seconds, partitioned by verb and host.";
+    POLICY_RELOAD_SUCCESS: Gauge "everleaf_policy_reload_success" "1 while the policy for serving requests is what stands on disk, 0 while an older one stays in use.";
     QUEUE_ADDS: Counter "workqueue_adds_total" "Total number of adds handled by workqueue";
     QUEUE_DEPTH: Gauge "workqueue_depth" "Current depth of workqueue";
     QUEUE_DURATION: Histogram "workqueue_queue_duration_seconds" "How long in seconds an item stays in workqueue before being requested.";

@@ -12,6 +12,7 @@ use crate::election::Change;
 use crate::election::lease::LockName;
 use crate::metrics::{self, Metrics};
 use crate::record::{LeafFacts, Record};
+use crate::serving::Rule;
 use crate::signer::Failure;
 use everleaf_api::csr::Csr;
 use everleaf_pki::SignerName;
@@ -40,6 +41,34 @@ impl About {
             signer: csr.signer_name().to_owned(),
             uid: csr.uid().to_owned(),
             username: csr.username().to_owned(),
+        }
+    }
+}
+
+/// What the policy for serving requests came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    /// Left to others.
+    Abstained,
+    /// Recorded as denied.
+    Denied,
+    /// Would be approved, but the policy only tells.
+    WouldApprove,
+    /// Would be denied, but the policy only tells.
+    WouldDeny,
+    /// Waits for what is missing.
+    Waits,
+}
+
+impl Judgement {
+    /// Label of the metric.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Abstained => "left",
+            Self::Denied => "denied",
+            Self::WouldApprove => "would_approve",
+            Self::WouldDeny => "would_deny",
+            Self::Waits => "waiting",
         }
     }
 }
@@ -93,8 +122,10 @@ pub enum Notice {
     },
     /// The caches are filled; the loops work.
     CachesSynced {
-        /// Requests seen.
-        requests: usize,
+        /// What was listed.
+        plural: &'static str,
+        /// How many.
+        objects: usize,
     },
     /// The cleaner is about to delete a request: the audit record.
     Cleaning {
@@ -155,6 +186,19 @@ pub enum Notice {
         /// Why.
         failure: Failure,
     },
+    /// The policy for serving requests came to something: by which rule, and why.
+    Judged {
+        /// Which.
+        about: About,
+        /// To what.
+        judgement: Judgement,
+        /// Name of the policy.
+        policy: String,
+        /// The rule that decided; `None`: all hold, or no policy is for it.
+        rule: Option<Rule>,
+        /// What it said, as in the condition.
+        message: String,
+    },
     /// The loop breaker delays an approval.
     Held {
         /// Which.
@@ -181,6 +225,27 @@ pub enum Notice {
         about: About,
         /// The permissions that were asked for, space separated.
         permissions: String,
+    },
+    /// The policy file was read and is in use, or an inventory that it names.
+    PolicyLoaded {
+        /// `policy` or `inventory`.
+        what: &'static str,
+        /// Which.
+        file: String,
+        /// Policies or nodes in it.
+        entries: usize,
+        /// What is doubtful about it.
+        warnings: Vec<String>,
+    },
+    /// The policy file, or an inventory that it names, cannot be used: what was read before stays
+    /// in use (said once per change).
+    PolicyRefused {
+        /// `policy` or `inventory`.
+        what: &'static str,
+        /// Which.
+        file: String,
+        /// Why.
+        error: String,
     },
     /// The API server does not answer, or answers again (said once per change).
     ServerReachable {
@@ -305,6 +370,18 @@ impl Notice {
                 if *truncated {
                     metrics.count(metrics::TRUNCATED, &labels);
                 }
+            }
+            Self::Judged {
+                about,
+                judgement,
+                rule,
+                ..
+            } => decision(about, judgement.label(), rule.map_or("all", Rule::name)),
+            Self::PolicyLoaded { what, .. } => {
+                metrics.set(metrics::POLICY_RELOAD_SUCCESS, &[("file", what)], 1.0);
+            }
+            Self::PolicyRefused { what, .. } => {
+                metrics.set(metrics::POLICY_RELOAD_SUCCESS, &[("file", what)], 0.0);
             }
             Self::NotPermitted { about, .. } => decision(about, "left", "not_permitted"),
             Self::Unfit { about, rule, .. } => decision(about, "left", rule),

@@ -10,6 +10,7 @@ use crate::cleaner::Ages;
 use crate::config::{ApiLimit, Config, IssuerSource, Loop, SIGNING_DURATION_DEFAULT};
 use crate::election::flags::ElectionOptions;
 use crate::foreign::is_foreign;
+use crate::serving::ServingConfig;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -48,6 +49,10 @@ pub struct Options {
     pub kube_api_qps: Option<f64>,
     /// `--cluster-signing-<signer>-cert-file` and `-key-file`.
     pub per_signer: BTreeMap<BuiltinSigner, FilePair>,
+    /// `--serving-approval`. Not given: when the loop is named, or a policy is.
+    pub serving_approval: Option<bool>,
+    /// `--serving-approval-policy`
+    pub serving_approval_policy: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -61,6 +66,8 @@ impl Default for Options {
             kube_api_burst: None,
             kube_api_qps: None,
             per_signer: BTreeMap::new(),
+            serving_approval: None,
+            serving_approval_policy: None,
         }
     }
 }
@@ -108,11 +115,18 @@ impl Options {
             ages: self.csr_ttl,
             api_limit,
             issuers,
-            loops,
+            serving_approval: ServingConfig {
+                policy_file: self.serving_approval_policy.clone(),
+                ..ServingConfig::default()
+            },
             signing_duration: self.cluster_signing_duration,
             ..Config::new()
         };
-        let election = self.election.clone();
+        let mut election = self.election.clone();
+        if loops == BTreeSet::from([Loop::ServingApprover]) {
+            election.stand_beside_upstream();
+        }
+        let config = Config { loops, ..config };
         Ok(Validated {
             config,
             election,
@@ -153,10 +167,11 @@ impl Options {
                 left_out.join(", ")
             ));
         }
-        let enabled: BTreeSet<Loop> = Loop::ALL
+        let mut enabled: BTreeSet<Loop> = Loop::ALL
             .into_iter()
             .filter(|one| is_enabled(*one, &self.controllers))
             .collect();
+        self.switch_serving(&mut enabled, errors);
         if enabled.is_empty() {
             warnings.push(
                 "--controllers leaves none to run, and this process does nothing; * stands for all, as in *,-csrsigning"
@@ -164,6 +179,31 @@ impl Options {
             );
         }
         enabled
+    }
+
+    /// `--serving-approval` adds a loop that `*` does not stand for.
+    fn switch_serving(&self, enabled: &mut BTreeSet<Loop>, errors: &mut Vec<String>) {
+        let one = Loop::ServingApprover;
+        let is_named = enabled.contains(&one);
+        let has_policy = self.serving_approval_policy.is_some();
+        match self.serving_approval {
+            Some(false) if is_named || has_policy => errors.push(format!(
+                "--serving-approval=false, and {} asks for it: leave one of them out",
+                if has_policy {
+                    "--serving-approval-policy"
+                } else {
+                    "--controllers"
+                }
+            )),
+            Some(false) => {}
+            Some(true) => {
+                enabled.insert(one);
+            }
+            None if has_policy => {
+                enabled.insert(one);
+            }
+            None => {}
+        }
     }
 
     /// Which signer takes which files. Nothing given: no signer runs, as upstream.
@@ -254,7 +294,7 @@ fn is_enabled(one: Loop, list: &[String]) -> bool {
             return false;
         }
     }
-    list.iter().any(|entry| entry == "*")
+    Loop::UPSTREAM.contains(&one) && list.iter().any(|entry| entry == "*")
 }
 
 fn source(pair: &FilePair, label: &str, errors: &mut Vec<String>) -> Option<IssuerSource> {

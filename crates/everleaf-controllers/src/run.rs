@@ -7,6 +7,8 @@ use crate::cleaner::{self, PASS_INTERVAL};
 use crate::config::{Config, Loop};
 use crate::issuers::{IssuerError, Issuers};
 use crate::notice::Notice;
+use crate::serving::files::PolicyFiles;
+use crate::serving::{PolicySet, Source};
 use crate::shell::Shell;
 use crate::skew::SKEW_TOLERATED;
 use std::collections::BTreeMap;
@@ -18,6 +20,9 @@ use tokio::time::MissedTickBehavior;
 
 /// Time between two looks at CA files and clocks.
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Time between two looks at the policy file.
+const POLICY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Upper bound for finishing the keys in hand when stopping.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
@@ -32,6 +37,14 @@ pub enum RunError {
     /// CA files of a signer cannot be used.
     #[error(transparent)]
     Issuer(#[from] IssuerError),
+    /// The policy file cannot be used.
+    #[error("--serving-approval-policy {file}: {error}")]
+    Policy {
+        /// Which.
+        file: String,
+        /// Why.
+        error: String,
+    },
     /// A loop ended by a bug; the process should end, too, and be started again.
     #[error("a controller loop ended unexpectedly: {0}")]
     LoopDied(String),
@@ -53,12 +66,20 @@ pub async fn run(
     config: Config,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), RunError> {
-    let issuers = prepare(&config)?;
-    run_prepared(client, config, issuers, shutdown, std::future::pending()).await
+    let prepared = prepare(&config)?;
+    run_prepared(client, config, prepared, shutdown, std::future::pending()).await
 }
 
-/// Reads the CA files, so that a mistake shows at start and not when this process first leads.
-pub(crate) fn prepare(config: &Config) -> Result<Issuers, RunError> {
+/// What was read at start.
+pub(crate) struct Prepared {
+    pub(crate) issuers: Issuers,
+    pub(crate) policies: PolicySet,
+    /// Set when the policies come from a file.
+    pub(crate) policy_files: Option<PolicyFiles>,
+}
+
+/// Reads the files, so that a mistake shows at start and not when this process first leads.
+pub(crate) fn prepare(config: &Config) -> Result<Prepared, RunError> {
     let sources = match config.loops.contains(&Loop::Signer) {
         true => config.issuers.clone(),
         false => BTreeMap::new(),
@@ -70,7 +91,21 @@ pub(crate) fn prepare(config: &Config) -> Result<Issuers, RunError> {
     if config.loops.contains(&Loop::Signer) && sources.is_empty() {
         config.telemetry.tell(&Notice::SignersSkipped);
     }
-    Ok(issuers)
+    let mut prepared = Prepared {
+        issuers,
+        policies: PolicySet::default(),
+        policy_files: None,
+    };
+    let policy_file = config.serving().and_then(|one| one.policy_file.clone());
+    if let Some(path) = policy_file {
+        let (files, policies, notices) = PolicyFiles::load(path)?;
+        for notice in &notices {
+            config.telemetry.tell(notice);
+        }
+        prepared.policy_files = Some(files);
+        prepared.policies = policies;
+    }
+    Ok(prepared)
 }
 
 /// See [`run`]. When `lost` completes, calls that are not on their way yet are not made any more,
@@ -78,12 +113,13 @@ pub(crate) fn prepare(config: &Config) -> Result<Issuers, RunError> {
 pub(crate) async fn run_prepared(
     client: kube::Client,
     config: Config,
-    issuers: Issuers,
+    mut prepared: Prepared,
     shutdown: impl Future<Output = ()> + Send,
     lost: impl Future<Output = ()> + Send,
 ) -> Result<(), RunError> {
     config.telemetry.set_missing(STOPPING, None);
-    let shell = Arc::new(Shell::new(client, &config, issuers));
+    let policy_files = prepared.policy_files.take();
+    let shell = Arc::new(Shell::new(client, &config, prepared));
     let observed = Arc::downgrade(&shell);
     config.telemetry.on_exposition(move || {
         if let Some(shell) = observed.upgrade() {
@@ -91,7 +127,7 @@ pub(crate) async fn run_prepared(
         }
     });
     let (stop, stopped) = watch::channel(false);
-    let mut loops = start(&shell, &config, &stopped);
+    let mut loops = start(&shell, &config, policy_files, &stopped);
     let mut lost = std::pin::pin!(lost);
     let mut is_lost = false;
     let outcome = tokio::select! {
@@ -126,7 +162,12 @@ fn died(ended: Result<(), tokio::task::JoinError>) -> RunError {
     })
 }
 
-fn start(shell: &Arc<Shell>, config: &Config, stopped: &watch::Receiver<bool>) -> JoinSet<()> {
+fn start(
+    shell: &Arc<Shell>,
+    config: &Config,
+    policy_files: Option<PolicyFiles>,
+    stopped: &watch::Receiver<bool>,
+) -> JoinSet<()> {
     let mut loops = JoinSet::new();
     let (synced_sender, synced) = watch::channel(false);
     for task in shell.core.tasks() {
@@ -148,6 +189,19 @@ fn start(shell: &Arc<Shell>, config: &Config, stopped: &watch::Receiver<bool>) -
         }
     };
     loops.spawn(until_stopped(stopped.clone(), following));
+    if shell.core.serving().is_some() {
+        for source in Source::ALL {
+            let shell = Arc::clone(shell);
+            let following = async move {
+                shell.follow_cluster(source).await;
+            };
+            loops.spawn(until_stopped(stopped.clone(), following));
+        }
+    }
+    if let Some(files) = policy_files {
+        let watching = watch_policy(Arc::clone(shell), files);
+        loops.spawn(until_stopped(stopped.clone(), watching));
+    }
     loops.spawn(until_stopped(
         stopped.clone(),
         look_after(Arc::clone(shell)),
@@ -171,6 +225,25 @@ async fn clean(shell: Arc<Shell>, ages: cleaner::Ages, mut synced: watch::Receiv
     loop {
         shell.clean(&ages).await;
         tokio::time::sleep(PASS_INTERVAL).await;
+    }
+}
+
+/// Puts the policy file in force whenever it changes, and the inventories that it names.
+async fn watch_policy(shell: Arc<Shell>, mut files: PolicyFiles) {
+    let mut ticks = tokio::time::interval(POLICY_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let Some(state) = shell.core.serving() else {
+            return;
+        };
+        let (changed, notices) = files.look(state);
+        for notice in &notices {
+            shell.telemetry.tell(notice);
+        }
+        if changed {
+            shell.decide_all_again();
+        }
     }
 }
 

@@ -7,10 +7,11 @@ use crate::client::Api;
 use crate::config::{Clock, Config};
 use crate::core::Core;
 use crate::follower::{self, Delta, Follower, Resource};
-use crate::issuers::Issuers;
 use crate::metrics;
 use crate::notice::Notice;
 use crate::queue::{Next, Outcome};
+use crate::run::Prepared;
+use crate::serving::{Affected, Source};
 use crate::skew::StepDetector;
 use crate::telemetry::Telemetry;
 use crate::uptime::{Now, Uptime};
@@ -41,7 +42,7 @@ pub(crate) struct Shell {
 }
 
 impl Shell {
-    pub(crate) fn new(client: kube::Client, config: &Config, issuers: Issuers) -> Self {
+    pub(crate) fn new(client: kube::Client, config: &Config, prepared: Prepared) -> Self {
         let telemetry = Arc::clone(&config.telemetry);
         let api = Api::new(
             client,
@@ -50,7 +51,7 @@ impl Shell {
             Arc::clone(&config.clock),
             Arc::clone(&telemetry),
         );
-        let core = Core::new(config, issuers);
+        let core = Core::new(config, prepared.issuers, prepared.policies);
         let steps = StepDetector::new((config.clock)(), api.uptime());
         Self {
             clock: Arc::clone(&config.clock),
@@ -152,7 +153,37 @@ impl Shell {
 
     /// Follows the signing requests for ever. `synced` becomes true with the first complete list.
     pub(crate) async fn follow(&self, synced: &watch::Sender<bool>) -> Infallible {
-        let mut follower = Follower::new(Resource::SIGNING_REQUESTS);
+        let all = Follower::new(Resource::SIGNING_REQUESTS);
+        let is_synced = || {
+            synced.send_replace(true);
+        };
+        self.drive(all, "controllers", is_synced, |delta| self.take(delta))
+            .await
+    }
+
+    /// Follows what serving requests are judged by, for ever.
+    pub(crate) async fn follow_cluster(&self, source: Source) -> Infallible {
+        let component = match source {
+            Source::Endpoints => "endpoints of the API server",
+            Source::Nodes => "nodes",
+            Source::Services => "services",
+        };
+        let follower = Follower::new(Resource::of(source));
+        let take = |delta| {
+            if let Some(task) = self.core.take_cluster(source, delta, self.now()) {
+                self.wake(task);
+            }
+        };
+        self.drive(follower, component, || {}, take).await
+    }
+
+    async fn drive(
+        &self,
+        mut follower: Follower,
+        component: &'static str,
+        synced: impl Fn(),
+        take: impl Fn(Delta),
+    ) -> Infallible {
         let mut stream = Body::empty();
         loop {
             match follower.step() {
@@ -167,20 +198,23 @@ impl Shell {
                     let answer = self.api.call(&call).await;
                     follower.answer(&answer, self.api.uptime());
                 }
-                follower::Step::Missing(reason) => {
-                    self.telemetry.set_missing("controllers", reason);
-                }
+                follower::Step::Missing(reason) => self.telemetry.set_missing(component, reason),
                 follower::Step::Read(silence_max) => {
                     let read = tokio::time::timeout(silence_max, read(&mut stream)).await;
                     follower.read(read.ok().flatten().as_ref(), self.api.uptime());
                 }
-                follower::Step::Synced => {
-                    synced.send_replace(true);
-                }
-                follower::Step::Take(delta) => self.take(delta),
+                follower::Step::Synced => synced(),
+                follower::Step::Take(delta) => take(delta),
                 follower::Step::Tell(notice) => self.telemetry.tell(&notice),
                 follower::Step::Wait(pause) => tokio::time::sleep(pause).await,
             }
+        }
+    }
+
+    /// Has all undecided serving requests decided once more.
+    pub(crate) fn decide_all_again(&self) {
+        if let Some(task) = self.core.decide_again(&Affected::All, self.now()) {
+            self.wake(task);
         }
     }
 

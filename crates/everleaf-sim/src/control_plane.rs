@@ -24,6 +24,7 @@ use everleaf_controllers::follower::{self, Follower, Resource};
 use everleaf_controllers::issuers::Issuers;
 use everleaf_controllers::notice::Notice;
 use everleaf_controllers::queue::{Next, Outcome};
+use everleaf_controllers::serving::PolicySet;
 use everleaf_controllers::skew::StepDetector;
 use everleaf_controllers::uptime::{Now, Uptime};
 use everleaf_pki::{Issuer, PrivateKey, SignerName, Subject, Template};
@@ -255,7 +256,7 @@ impl Controllers {
         Ok(Self {
             service,
             clock,
-            core: Core::new(&config, issuers),
+            core: Core::new(&config, issuers, PolicySet::default()),
             follower: Follower::new(Resource::SIGNING_REQUESTS),
             follow_at: Uptime::default(),
             notices: Vec::new(),

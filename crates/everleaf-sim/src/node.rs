@@ -344,7 +344,7 @@ impl Node {
         });
         let peer = Peer {
             certificates: Arc::new(certificates.collect()),
-            in_process: None,
+            ..Peer::default()
         };
         (peer, None)
     }

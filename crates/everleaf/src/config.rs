@@ -179,6 +179,8 @@ pub(crate) fn controllers(args: &ControllersArgs) -> Result<Validated> {
         kube_api_burst: args.kube_api_burst,
         kube_api_qps: args.kube_api_qps,
         per_signer: per_signer.into_iter().collect(),
+        serving_approval: args.serving_approval,
+        serving_approval_policy: args.serving_approval_policy.clone(),
         ..ControllersOptions::default()
     };
     options

@@ -14,6 +14,7 @@ mod x509;
 
 use std::{
     fmt,
+    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -37,6 +38,8 @@ use crate::{objects::Objects, user::User};
 /// What the transport knows about the other side.
 #[derive(Debug, Clone, Default)]
 pub struct Peer {
+    /// Where it connects from; None for a caller inside this process.
+    pub address: Option<IpAddr>,
     /// Certificates the client presented (leaf first, DER); possession of the key was checked by TLS, nothing else.
     pub certificates: Arc<Vec<Vec<u8>>>,
     /// A caller inside this process. Private constructor: no header can make one.

@@ -114,7 +114,7 @@ fn ask(
     }
     let peer = Peer {
         certificates: Arc::new(chain.iter().map(|der| der.to_vec()).collect()),
-        in_process: None,
+        ..Peer::default()
     };
     authenticator
         .authenticate(&headers, &peer, &Shelf::default(), at(time))

@@ -20,6 +20,10 @@ impl Server {
         let (mut object, warnings) = read_object(call, options)?;
         let written = match place(call, &mut object) {
             Ok(()) => {
+                // What is verified on create are requests for certificates.
+                if let (Some(origin), Some(_)) = (call.origin, call.descriptor.verify) {
+                    self.origins.note(&call.user.name, &object, origin);
+                }
                 let make = |_: Option<&Value>| Ok(object.clone());
                 self.write(call, options, Target::New, make).await
             }

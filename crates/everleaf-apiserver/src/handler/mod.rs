@@ -16,6 +16,7 @@ mod list;
 mod metrics;
 mod object_meta;
 mod oidc;
+mod origins;
 mod patch;
 mod query;
 mod read;
@@ -42,6 +43,7 @@ use http::header::{ACCEPT, CONTENT_TYPE, DATE, IF_NONE_MATCH, X_CONTENT_TYPE_OPT
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use jiff::Timestamp;
 use serde_json::Value;
+use std::net::IpAddr;
 
 use crate::authn::Peer;
 use crate::authz::Attributes;
@@ -66,6 +68,8 @@ use route::{Resolved, ResourcePath, Target, Unserved, Verb};
 pub(crate) struct Admitted {
     method: Method,
     path: String,
+    /// Where the user connects from; None: in this process, or somebody acts as another.
+    origin: Option<IpAddr>,
     /// What [`wishes`] keeps of them.
     headers: HeaderMap,
     query: Query,
@@ -95,6 +99,8 @@ pub(crate) struct Call<'a> {
     query: &'a Query,
     body: &'a [u8],
     user: &'a User,
+    /// See [`Admitted::origin`].
+    origin: Option<IpAddr>,
     now: Timestamp,
 }
 
@@ -201,6 +207,7 @@ impl Server {
             ..request
         };
         authorizer.check(&effective, objects)?;
+        let origin = peer.address.filter(|_| impersonated.is_none());
         let user = impersonated.unwrap_or(real);
         let slot = if is_exempt || target.is_long_running() {
             None
@@ -214,6 +221,7 @@ impl Server {
             query,
             target,
             user,
+            origin,
             now,
             slot,
         })
@@ -295,6 +303,7 @@ impl Server {
             query: &admitted.query,
             body,
             user: &admitted.user,
+            origin: admitted.origin,
             now: admitted.now,
         };
         match path.verb {

@@ -1,5 +1,6 @@
 //! The server as a value: state, writer, judges, limits; and the objects it installs itself.
 
+use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,6 +12,7 @@ use serde_json::Value;
 
 use super::limits::{Inflight, Limits};
 use super::metrics::Metrics;
+use super::origins::Origins;
 use super::version::Version;
 use super::write::Encoded;
 use crate::authn::{Authenticator, Impersonation};
@@ -86,6 +88,7 @@ pub struct Server {
     pub(super) address: String,
     pub(super) metrics: Metrics,
     pub(super) inflight: Inflight,
+    pub(super) origins: Origins,
     /// Held by whoever removes many objects.
     pub(super) removing: tokio::sync::Mutex<()>,
     random: Mutex<RandomSource>,
@@ -108,6 +111,7 @@ impl Server {
             address: config.address,
             metrics: Metrics::default(),
             inflight: Inflight::default(),
+            origins: Origins::default(),
             removing: tokio::sync::Mutex::default(),
             random: Mutex::new(config.random),
             installed: AtomicBool::new(false),
@@ -119,6 +123,12 @@ impl Server {
     /// client).
     pub fn objects(&self) -> &dyn Objects {
         self.cache.as_ref()
+    }
+
+    /// From where a stored certificate signing request was filed, while this process remembers: it
+    /// is the address of the connection, whoever is at its other end.
+    pub fn origin_of(&self, csr: &Value) -> Option<IpAddr> {
+        self.origins.of(csr)
     }
 
     /// Who judges credentials; `up` hands it a renewed CA.

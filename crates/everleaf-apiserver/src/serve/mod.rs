@@ -18,6 +18,7 @@ mod tests;
 
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,7 +91,7 @@ pub async fn run(
     let caretaker = tokio::spawn(take_care(Arc::clone(&shared)));
     let mut shutdown = pin!(shutdown);
     loop {
-        let (stream, permit) = tokio::select! {
+        let (stream, address, permit) = tokio::select! {
             () = &mut shutdown => break,
             accepted = accept(&listener, &connections) => match accepted {
                 Ok(accepted) => accepted,
@@ -103,7 +104,7 @@ pub async fn run(
         };
         tokio::spawn(serve_connection(
             Arc::clone(&shared),
-            stream,
+            (stream, address),
             stop.listener(),
             permit,
         ));
@@ -148,19 +149,19 @@ impl Shared {
 async fn accept(
     listener: &TcpListener,
     connections: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+) -> io::Result<(TcpStream, IpAddr, OwnedSemaphorePermit)> {
     let permit = Arc::clone(connections)
         .acquire_owned()
         .await
         .map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
+    let (stream, from) = listener.accept().await?;
     stream.set_nodelay(true)?;
-    Ok((stream, permit))
+    Ok((stream, from.ip().to_canonical(), permit))
 }
 
 async fn serve_connection<S>(
     shared: Arc<Shared>,
-    stream: S,
+    (stream, address): (S, IpAddr),
     stopped: Stopped,
     _permit: OwnedSemaphorePermit,
 ) where
@@ -183,6 +184,7 @@ async fn serve_connection<S>(
     let (_, session) = stream.get_ref();
     let certificates = session.peer_certificates().unwrap_or_default();
     let peer = Peer {
+        address: Some(address),
         certificates: Arc::new(certificates.iter().map(|der| der.to_vec()).collect()),
         in_process: None,
     };

@@ -14,6 +14,9 @@ const LEASES: &str = "leases";
 /// The lock of kube-controller-manager.
 pub const RESOURCE_NAME_DEFAULT: &str = "kube-controller-manager";
 
+/// The lock of those that approve serving requests and do nothing else.
+pub const RESOURCE_NAME_SERVING: &str = "everleaf-kubelet-serving-approver";
+
 /// The flags. `Default` is what no flags at all mean.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ElectionOptions {
@@ -25,8 +28,9 @@ pub struct ElectionOptions {
     pub renew_deadline: Duration,
     /// `--leader-elect-resource-lock`. Default `leases`, which is the only choice.
     pub resource_lock: String,
-    /// `--leader-elect-resource-name`. Default `kube-controller-manager`.
-    pub resource_name: String,
+    /// `--leader-elect-resource-name`. Not given: `kube-controller-manager`, or, where nothing runs
+    /// that one of those does, too, a lease of our own.
+    pub resource_name: Option<String>,
     /// `--leader-elect-resource-namespace`. Default `kube-system`.
     pub resource_namespace: String,
     /// `--leader-elect-retry-period`. Default 2s.
@@ -40,7 +44,7 @@ impl Default for ElectionOptions {
             lease_duration: Duration::from_secs(15),
             renew_deadline: Duration::from_secs(10),
             resource_lock: LEASES.to_owned(),
-            resource_name: RESOURCE_NAME_DEFAULT.to_owned(),
+            resource_name: None,
             resource_namespace: "kube-system".to_owned(),
             retry_period: Duration::from_secs(2),
         }
@@ -96,16 +100,22 @@ impl ElectionOptions {
             ));
         }
         for (flag, value) in [
-            ("name", &self.resource_name),
-            ("namespace", &self.resource_namespace),
+            ("name", self.resource_name.as_ref()),
+            ("namespace", Some(&self.resource_namespace)),
         ] {
-            if value.is_empty() {
+            if value.is_some_and(String::is_empty) {
                 errors.push(format!(
                     "--leader-elect-resource-{flag} is empty; leave it out to get the default"
                 ));
             }
         }
         errors
+    }
+
+    /// Nothing runs that a kube-controller-manager does: unless told otherwise, do not exclude one.
+    pub(crate) fn stand_beside_upstream(&mut self) {
+        self.resource_name
+            .get_or_insert_with(|| RESOURCE_NAME_SERVING.to_owned());
     }
 
     /// What a process on this host takes part with, if it takes part at all. `random` must come
@@ -120,7 +130,10 @@ impl ElectionOptions {
             lease_duration: self.lease_duration,
             lock: LockName {
                 namespace: self.resource_namespace.clone(),
-                name: self.resource_name.clone(),
+                name: self
+                    .resource_name
+                    .clone()
+                    .unwrap_or_else(|| RESOURCE_NAME_DEFAULT.to_owned()),
             },
             renew_deadline: self.renew_deadline,
             retry_period: self.retry_period,
@@ -191,7 +204,7 @@ mod tests {
                 "resourceLock value must be \"leases\", not \"endpoints\"",
             ),
             (
-                |options| options.resource_name.clear(),
+                |options| options.resource_name = Some(String::new()),
                 "--leader-elect-resource-name is empty",
             ),
         ] {

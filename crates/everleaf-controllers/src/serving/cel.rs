@@ -112,10 +112,9 @@ impl Predicate {
             .add_function("ip", |text: Arc<String>| canonical(&text))
             .map_err(|error| failed("ip", error))?;
         context
-            .add_function(
-                CIDR_CONTAINS,
-                |range: Arc<String>, text: Arc<String>| is_within(&range, &text),
-            )
+            .add_function(CIDR_CONTAINS, |range: Arc<String>, text: Arc<String>| {
+                is_within(&range, &text)
+            })
             .map_err(|error| failed("cidr", error))?;
         Value::resolve(&self.expression, &context)
     }
@@ -152,7 +151,9 @@ fn value_of(json: &serde_json::Value) -> Value {
         serde_json::Value::String(text) => text.clone().into(),
         serde_json::Value::Array(items) => items.iter().map(value_of).collect::<Vec<_>>().into(),
         serde_json::Value::Object(fields) => {
-            let fields = fields.iter().map(|(key, item)| (key.clone(), value_of(item)));
+            let fields = fields
+                .iter()
+                .map(|(key, item)| (key.clone(), value_of(item)));
             fields
                 .collect::<std::collections::HashMap<String, Value>>()
                 .into()
@@ -310,7 +311,10 @@ fn rewrite_cidr(call: &mut CallExpr) -> Result<(), String> {
 fn check_pattern(pattern: Option<&IdedExpr>) -> Result<(), String> {
     const PATTERN_BYTES_MAX: usize = 64 << 10;
     let text = literal_text(pattern).ok_or("matches: the pattern must be a text in quotes")?;
-    match regex::RegexBuilder::new(text).size_limit(PATTERN_BYTES_MAX).build() {
+    match regex::RegexBuilder::new(text)
+        .size_limit(PATTERN_BYTES_MAX)
+        .build()
+    {
         Ok(_) => Ok(()),
         Err(_) => Err(format!(
             "matches: {text:?} is not a regular expression, or too large a one"

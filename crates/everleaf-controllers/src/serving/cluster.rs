@@ -47,7 +47,10 @@ impl NodeFacts {
         };
         for entry in items(node, "/status/addresses") {
             let address = entry["address"].as_str().unwrap_or_default();
-            match (entry["type"].as_str().unwrap_or_default(), address.parse::<IpAddr>()) {
+            match (
+                entry["type"].as_str().unwrap_or_default(),
+                address.parse::<IpAddr>(),
+            ) {
                 // A kubelet reports its address as its host name where it has no other.
                 ("InternalIP" | "ExternalIP" | "Hostname", Ok(ip)) => {
                     facts.addresses.insert(ip.to_canonical());
@@ -151,7 +154,10 @@ impl Cluster {
     /// Another Node that reports the same.
     pub fn other_claimant(&self, claim: &Claim, node: &str) -> Option<&str> {
         let holders = self.claims.get(claim)?;
-        holders.iter().find(|other| *other != node).map(String::as_str)
+        holders
+            .iter()
+            .find(|other| *other != node)
+            .map(String::as_str)
     }
 
     /// Whether a Service has this address.
@@ -303,9 +309,7 @@ fn service_addresses(service: &Value) -> Vec<IpAddr> {
 
 fn endpoint_addresses(endpoints: &Value) -> Vec<IpAddr> {
     items(endpoints, "/subsets")
-        .flat_map(|subset| {
-            items(subset, "/addresses").chain(items(subset, "/notReadyAddresses"))
-        })
+        .flat_map(|subset| items(subset, "/addresses").chain(items(subset, "/notReadyAddresses")))
         .filter_map(|address| address["ip"].as_str()?.parse::<IpAddr>().ok())
         .map(|ip| ip.to_canonical())
         .collect()

@@ -15,11 +15,13 @@
 
 pub mod cel;
 pub mod cluster;
+pub(crate) mod files;
 pub mod inventory;
 pub mod limits;
 pub mod names;
 pub mod policy;
 pub mod rules;
+pub mod state;
 
 #[cfg(test)]
 mod tests;
@@ -37,6 +39,7 @@ pub use cluster::{Claim, Cluster, NodeFacts, Source};
 pub use inventory::{Inventory, InventorySource};
 pub use policy::{Mode, OnViolation, Policy, PolicyError, PolicySet};
 pub use rules::Rule;
+pub use state::{Affected, Origins, ServingConfig, State};
 
 /// Reason of the condition that approves.
 pub const APPROVED_REASON: &str = "EverleafPolicyApproved";
@@ -49,7 +52,7 @@ pub const PERMISSION: &str = "selfnodeserver";
 /// Longest message of a condition.
 const MESSAGE_BYTES_MAX: usize = 1024;
 /// Prefix of a node's user name.
-const NODE_PREFIX: &str = "system:node:";
+pub(crate) const NODE_PREFIX: &str = "system:node:";
 
 /// What is known besides the request itself.
 #[derive(Clone, Copy, Debug)]
@@ -58,8 +61,8 @@ pub struct Facts<'a> {
     pub cluster: &'a Cluster,
     /// The operator's list, if the policy names one: what it says, or why it cannot be read.
     pub inventory: Option<Result<&'a Inventory, &'a str>>,
-    /// Addresses from which the requestor is known to have connected; empty: not known.
-    pub origins: &'a [IpAddr],
+    /// Where the requestor connected from, if that is known.
+    pub origin: Option<&'a Origin>,
     /// How long this request has been waiting here.
     pub age: Duration,
     /// Newer undecided requests of the same requestor for the same signer.
@@ -70,6 +73,15 @@ pub struct Facts<'a> {
     pub reviews: &'a [Review],
     /// Wall time.
     pub now: Timestamp,
+}
+
+/// The machine that a request came from, as its connection proves it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// Its addresses, as far as they are known; canonical.
+    pub addresses: Vec<IpAddr>,
+    /// It is the machine on which the API server runs.
+    pub is_server_host: bool,
 }
 
 /// A limit that is reached.
@@ -148,8 +160,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(30);
 /// Decides about one request for the kubelet serving signer.
 pub fn decide(request: &OpenRequest, facts: &Facts<'_>, policies: &PolicySet) -> Decision {
     let node = requestor(request.csr()).unwrap_or_default();
-    let is_for = |policy: &&Policy| is_policy_for(policy, node, facts.cluster.node(node));
-    let Some(policy) = policies.policies.iter().find(is_for) else {
+    let Some(policy) = policies.policy_for(node, facts.cluster.node(node)) else {
         return Decision {
             verdict: Verdict::Abstain(None),
             policy: String::new(),
@@ -173,7 +184,10 @@ fn is_policy_for(policy: &Policy, node: &str, facts: Option<&NodeFacts>) -> bool
     let label_is = |(key, value): (&String, &String)| {
         facts.is_some_and(|facts| facts.labels.get(key) == Some(value))
     };
-    policy.node_name.as_ref().is_none_or(|regex| regex.is_match(node))
+    policy
+        .node_name
+        .as_ref()
+        .is_none_or(|regex| regex.is_match(node))
         && policy.node_labels.iter().all(label_is)
 }
 
@@ -217,9 +231,9 @@ impl Decision {
         };
         let step = self.trace.iter().find(|step| step.rule == rule);
         match step.map(|step| &step.finding) {
-            Some(
-                Finding::Foreign(why) | Finding::Violated(why) | Finding::Waiting { why, .. },
-            ) => why,
+            Some(Finding::Foreign(why) | Finding::Violated(why) | Finding::Waiting { why, .. }) => {
+                why
+            }
             _ => "",
         }
     }
@@ -233,7 +247,13 @@ impl Decision {
                 self.policy
             ),
             Verdict::Deny(rule) | Verdict::Wait(rule, _) | Verdict::Abstain(Some(rule)) => {
-                format!("policy {:?}, rule {} {}: {}", self.policy, rule.id(), rule, self.why())
+                format!(
+                    "policy {:?}, rule {} {}: {}",
+                    self.policy,
+                    rule.id(),
+                    rule,
+                    self.why()
+                )
             }
             Verdict::Abstain(None) | Verdict::Review => self.why().to_owned(),
         };
@@ -275,7 +295,9 @@ pub fn environment(
     let created: Option<Timestamp> = created.and_then(|text| text.parse().ok());
     let age = created.map(|created| (facts.now.as_second() - created.as_second()).max(0));
     let (algorithm, bits) = key_of(request.public_key());
-    let inventory = facts.inventory.and_then(|inventory| inventory.ok()?.of(&node?.name));
+    let inventory = facts
+        .inventory
+        .and_then(|inventory| inventory.ok()?.of(&node?.name));
     json!({
         "csr": {
             "name": csr.name(),

@@ -146,7 +146,13 @@ mod tests {
 
     #[test]
     fn names_that_are_none() {
-        for name in ["n1", "n1.example.com", "1a", "a-b.c", "xn--bcher-kva.example"] {
+        for name in [
+            "n1",
+            "n1.example.com",
+            "1a",
+            "a-b.c",
+            "xn--bcher-kva.example",
+        ] {
             assert_eq!(check_dns_name(name), Ok(()), "{name}");
         }
         let long = format!("{}.example", "a".repeat(64));
@@ -197,7 +203,13 @@ mod tests {
         ] {
             assert!(is_one(name), "{name}");
         }
-        for name in ["n1", "mysvc", "kubernetes1", "n1.cluster.local", "svc.example"] {
+        for name in [
+            "n1",
+            "mysvc",
+            "kubernetes1",
+            "n1.cluster.local",
+            "svc.example",
+        ] {
             assert!(!is_one(name), "{name}");
         }
     }

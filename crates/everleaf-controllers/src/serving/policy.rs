@@ -31,7 +31,10 @@ const REGEX_BYTES_MAX: usize = 1 << 20;
 /// A leap year.
 const EXPIRATION_SECONDS_MAX: i32 = 31_622_400;
 /// Label prefixes that the NodeRestriction admission plugin keeps nodes from setting themselves.
-const LABELS_OF_OTHERS: [&str; 2] = ["node-restriction.kubernetes.io/", "node-role.kubernetes.io/"];
+const LABELS_OF_OTHERS: [&str; 2] = [
+    "node-restriction.kubernetes.io/",
+    "node-role.kubernetes.io/",
+];
 
 /// What to do when a request breaks a rule.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -497,7 +500,12 @@ impl Section {
             control_plane_addresses: checker
                 .cidrs("control_plane_addresses", &self.control_plane_addresses),
             key_algorithms: self.key.algorithms.unwrap_or(default.key_algorithms),
-            rsa_min_bits: positive(&mut checker, "key.rsa_min_bits", self.key.rsa_min_bits, 2048),
+            rsa_min_bits: positive(
+                &mut checker,
+                "key.rsa_min_bits",
+                self.key.rsa_min_bits,
+                2048,
+            ),
             max_expiration_seconds: seconds(&mut checker, self.lifetime.max_expiration_seconds),
             inventory: inventory(&mut checker, self.inventory),
             cel: predicates(&mut checker, &self.cel),

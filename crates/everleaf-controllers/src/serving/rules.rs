@@ -166,7 +166,8 @@ impl Case<'_> {
 
     /// Whether the requestor was seen to connect from there.
     fn comes_from(&self, address: IpAddr) -> bool {
-        self.facts.origins.contains(&address)
+        let origin = self.facts.origin;
+        origin.is_some_and(|origin| origin.addresses.contains(&address))
     }
 
     /// Whether everything is where the requestor connects from, under its own name: then it needs
@@ -196,8 +197,7 @@ pub(super) fn try_all(request: &OpenRequest, facts: &Facts<'_>, policy: &Policy)
         let finding = look(&case);
         let ends = matches!(
             (rule, &finding),
-            (Rule::Signer | Rule::State, Finding::Foreign(_))
-                | (Rule::Pem, Finding::Violated(_))
+            (Rule::Signer | Rule::State, Finding::Foreign(_)) | (Rule::Pem, Finding::Violated(_))
         );
         trace.push(Step { rule, finding });
         if ends {
@@ -295,7 +295,10 @@ fn one_block(case: &Case<'_>) -> Finding {
         return violated(format!("a second PEM block follows: {}", quote(label)));
     }
     // What we skip as damaged, another reader may take for the request.
-    let begun = text.windows(11).filter(|text| text == b"-----BEGIN ").count();
+    let begun = text
+        .windows(11)
+        .filter(|text| text == b"-----BEGIN ")
+        .count();
     if begun > blocks.len() {
         return violated("a damaged PEM block stands beside the request");
     }
@@ -429,7 +432,10 @@ fn count(case: &Case<'_>) -> Finding {
         return violated("it asks for no DNS name and no address");
     }
     if names > case.policy.max_dns {
-        return violated(format!("{names} DNS names, more than {}", case.policy.max_dns));
+        return violated(format!(
+            "{names} DNS names, more than {}",
+            case.policy.max_dns
+        ));
     }
     holds(addresses <= case.policy.max_ip, || {
         format!("{addresses} addresses, more than {}", case.policy.max_ip)
@@ -441,7 +447,12 @@ fn dns_names(case: &Case<'_>) -> Finding {
         if let Err(why) = check_dns_name(name) {
             return violated(why);
         }
-        if case.policy.unsafe_allow.iter().any(|allowed| allowed == name) {
+        if case
+            .policy
+            .unsafe_allow
+            .iter()
+            .any(|allowed| allowed == name)
+        {
             continue;
         }
         if is_cluster_name(name, &case.policy.cluster_domains) {
@@ -450,7 +461,10 @@ fn dns_names(case: &Case<'_>) -> Finding {
                 quote(name)
             ));
         }
-        if case.facts.cluster.is_api_server(&Claim::Name(name.to_owned()))
+        if case
+            .facts
+            .cluster
+            .is_api_server(&Claim::Name(name.to_owned()))
             && !may_be_api_server(case, None)
         {
             return violated(format!("{} is a name of the API server", quote(name)));
@@ -470,16 +484,16 @@ fn may_be_api_server(case: &Case<'_>, address: Option<IpAddr>) -> bool {
         entry.is_some_and(|entry| entry.contains(&address.to_string()))
     };
     let is_control_plane = case.node.is_some_and(NodeFacts::is_control_plane);
+    let is_server_host = case
+        .facts
+        .origin
+        .is_some_and(|origin| origin.is_server_host);
     match address {
         Some(address) => {
-            case.comes_from(address)
+            (is_server_host && case.comes_from(address))
                 || (is_control_plane && (is_listed(address) || is_in_inventory(address)))
         }
-        None => case
-            .facts
-            .origins
-            .iter()
-            .any(|address| case.facts.cluster.is_api_server(&Claim::Address(*address))),
+        None => is_server_host,
     }
 }
 
@@ -553,7 +567,11 @@ fn node_names(case: &Case<'_>) -> Finding {
     let is_own = |name: &str| {
         (case.policy.allow_node_name && name == case.node_name)
             || known.is_some_and(|known| known.contains(name))
-            || case.policy.dns_regex.iter().any(|regex| regex.is_match(name))
+            || case
+                .policy
+                .dns_regex
+                .iter()
+                .any(|regex| regex.is_match(name))
     };
     if let Some(name) = case.names().find(|name| !is_own(name)) {
         return waiting(format!(

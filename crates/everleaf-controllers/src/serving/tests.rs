@@ -43,7 +43,10 @@ fn cluster() -> Cluster {
 
 fn node(name: &str, ips: &[&str]) -> Value {
     let mut addresses = vec![json!({ "type": "Hostname", "address": name })];
-    addresses.extend(ips.iter().map(|ip| json!({ "type": "InternalIP", "address": ip })));
+    addresses.extend(
+        ips.iter()
+            .map(|ip| json!({ "type": "InternalIP", "address": ip })),
+    );
     json!({
         "metadata": {
             "name": name, "uid": format!("uid-{name}"),
@@ -63,7 +66,7 @@ struct World {
     cluster: Cluster,
     policies: PolicySet,
     inventory: Option<Inventory>,
-    origins: Vec<IpAddr>,
+    origin: Option<Origin>,
     age: Duration,
     newer: usize,
     limited: Option<Limited>,
@@ -75,7 +78,7 @@ fn world() -> World {
         cluster: cluster(),
         policies: PolicySet::default(),
         inventory: None,
-        origins: Vec::new(),
+        origin: None,
         age: Duration::ZERO,
         newer: 0,
         limited: None,
@@ -97,7 +100,7 @@ impl World {
         let facts = Facts {
             cluster: &self.cluster,
             inventory: self.inventory.as_ref().map(Ok),
-            origins: &self.origins,
+            origin: self.origin.as_ref(),
             age: self.age,
             newer: self.newer,
             limited: self.limited,
@@ -121,7 +124,10 @@ impl World {
             None => kind.to_owned(),
             Some(rule) => format!("{kind} {rule}: {}", decision.why()),
         };
-        assert!(said.starts_with(expected), "expected {expected}, got {said}");
+        assert!(
+            said.starts_with(expected),
+            "expected {expected}, got {said}"
+        );
     }
 }
 
@@ -164,7 +170,10 @@ fn the_requestor_must_be_the_node() {
 /// A12, A13: a subject that holds more than the node.
 #[test]
 fn the_subject_must_be_the_node_alone() {
-    deny(good().organizations(&["system:nodes", "system:masters"]), "S7");
+    deny(
+        good().organizations(&["system:nodes", "system:masters"]),
+        "S7",
+    );
     deny(good().organizations(&["system:masters"]), "S7");
     deny(good().organizations(&[]), "S7");
 }
@@ -209,7 +218,10 @@ fn nothing_but_names_and_addresses_may_be_asked_for() {
     let uri = "spiffe://cluster.local/ns/x".try_into().unwrap();
     deny(with(rcgen::SanType::URI(uri)), "S9: it asks for the URI");
     let email = "a@example.com".try_into().unwrap();
-    deny(with(rcgen::SanType::Rfc822Name(email)), "S9: it asks for the email");
+    deny(
+        with(rcgen::SanType::Rfc822Name(email)),
+        "S9: it asks for the email",
+    );
     let other = rcgen::SanType::OtherName((vec![1, 2, 3], "x".into()));
     deny(with(other), "S9: it asks for a name that is neither");
     let ca = |params: &mut rcgen::CertificateParams| {
@@ -229,7 +241,10 @@ fn nothing_but_names_and_addresses_may_be_asked_for() {
 #[test]
 fn names_must_be_the_nodes_own() {
     let auth = || kubelet_serving("a").ip("10.0.0.10").dns("auth.example.com");
-    world().check(auth(), "wait S14: \"auth.example.com\" is no name of the node");
+    world().check(
+        auth(),
+        "wait S14: \"auth.example.com\" is no name of the node",
+    );
     let late = World {
         age: Duration::from_secs(600),
         ..world()
@@ -257,7 +272,9 @@ fn addresses_of_others_are_denied() {
     ] {
         let mut world = world();
         // The node may write into its own status whatever it likes.
-        world.cluster.put(Source::Nodes, &node("n1", &["10.0.0.1", ip]));
+        world
+            .cluster
+            .put(Source::Nodes, &node("n1", &["10.0.0.1", ip]));
         let decision = world.decide(good().ip(ip));
         assert_eq!(decision.verdict, Verdict::Deny(Rule::Addresses), "{ip}");
         assert!(decision.why().contains(why), "{ip}: {}", decision.why());
@@ -268,8 +285,13 @@ fn addresses_of_others_are_denied() {
 #[test]
 fn what_another_node_has_is_denied() {
     let mut world = world();
-    world.cluster.put(Source::Nodes, &node("n1", &["10.0.0.1", "10.0.0.2"]));
-    world.check(good().ip("10.0.0.2"), "deny S16: the Node \"n2\" has 10.0.0.2, too");
+    world
+        .cluster
+        .put(Source::Nodes, &node("n1", &["10.0.0.1", "10.0.0.2"]));
+    world.check(
+        good().ip("10.0.0.2"),
+        "deny S16: the Node \"n2\" has 10.0.0.2, too",
+    );
     world.check(good().dns("n2"), "deny S16");
     let mut other = node("n2", &["10.0.0.2"]);
     other["status"]["addresses"] = json!([]);
@@ -279,9 +301,14 @@ fn what_another_node_has_is_denied() {
 
 #[test]
 fn addresses_must_be_the_nodes_own() {
-    world().check(good().ip("10.0.0.77"), "wait S15: 10.0.0.77 is no address of the node");
+    world().check(
+        good().ip("10.0.0.77"),
+        "wait S15: 10.0.0.77 is no address of the node",
+    );
     let mut world = world();
-    world.cluster.put(Source::Nodes, &node("n1", &["10.0.0.1", "10.0.0.77"]));
+    world
+        .cluster
+        .put(Source::Nodes, &node("n1", &["10.0.0.1", "10.0.0.77"]));
     world.check(good().ip("10.0.0.77"), "approve");
     world.check(good().ip("::ffff:10.0.0.77"), "approve");
 }
@@ -354,9 +381,13 @@ fn a_request_older_than_its_node_is_denied() {
         node
     };
     // The request is of 11:59:00.
-    world.cluster.put(Source::Nodes, &made("2026-11-20T11:59:05Z"));
+    world
+        .cluster
+        .put(Source::Nodes, &made("2026-11-20T11:59:05Z"));
     world.check(good(), "approve");
-    world.cluster.put(Source::Nodes, &made("2026-11-20T11:59:11Z"));
+    world
+        .cluster
+        .put(Source::Nodes, &made("2026-11-20T11:59:11Z"));
     world.check(good(), "deny S13");
     let mut another = made("2026-11-20T11:59:05Z");
     another["metadata"]["uid"] = json!("another");
@@ -386,7 +417,10 @@ fn weak_and_odd_requests_are_denied() {
     lenient.check(two("CERTIFICATE REQUEST"), "deny S3");
     let text = String::from_utf8(good().open().csr().request()).unwrap();
     deny(good().request(&format!("-----BEGIN X-----\n{text}")), "S3");
-    deny(good().request(&format!("{}{text}", "x".repeat(17_000))), "S3");
+    deny(
+        good().request(&format!("{}{text}", "x".repeat(17_000))),
+        "S3",
+    );
 }
 
 /// A30, and which policy is for whom.
@@ -415,7 +449,10 @@ fn the_first_policy_that_matches_decides() {
 #[test]
 fn a_control_plane_node_needs_a_word_from_the_operator() {
     let request = || kubelet_serving("cp").ip("10.0.0.100");
-    world().check(request(), "abstain S12: 10.0.0.100 is an address of the API server; for a control-plane node");
+    world().check(
+        request(),
+        "abstain S12: 10.0.0.100 is an address of the API server; for a control-plane node",
+    );
     let listed = World {
         policies: policy(|policy| {
             policy.control_plane_addresses = vec!["10.0.0.100/32".parse().unwrap()];
@@ -424,27 +461,48 @@ fn a_control_plane_node_needs_a_word_from_the_operator() {
     };
     listed.check(request(), "approve");
     let mut liar = listed;
-    liar.cluster.put(Source::Nodes, &node("n1", &["10.0.0.100"]));
+    liar.cluster
+        .put(Source::Nodes, &node("n1", &["10.0.0.100"]));
     liar.check(kubelet_serving("n1").ip("10.0.0.100"), "deny S12");
 }
 
 #[test]
 fn where_the_requestor_connects_from_counts() {
     let mut world = World {
-        origins: vec!["10.0.0.100".parse().unwrap()],
+        origin: Some(Origin {
+            addresses: vec!["10.0.0.100".parse().unwrap()],
+            is_server_host: true,
+        }),
         ..world()
     };
     // A node on the API server's own machine, without a label.
     world.cluster.delete(Source::Nodes, "cp");
-    world.cluster.put(Source::Nodes, &node("n1", &["10.0.0.100"]));
+    world
+        .cluster
+        .put(Source::Nodes, &node("n1", &["10.0.0.100"]));
     world.check(kubelet_serving("n1").ip("10.0.0.100"), "approve");
     // No Node, but everything it asks for is proved.
     world.check(kubelet_serving("n9").ip("10.0.0.100"), "deny S16");
     world.cluster.delete(Source::Nodes, "n1");
     world.check(kubelet_serving("n9").ip("10.0.0.100"), "approve");
     world.check(kubelet_serving("n9"), "wait S13");
-    world.check(kubelet_serving("n9").ip("10.0.0.100").ip("10.0.0.5"), "wait S13");
-    world.check(kubelet_serving("n9").ip("10.0.0.100").dns("other"), "wait S13");
+    world.check(
+        kubelet_serving("n9").ip("10.0.0.100").ip("10.0.0.5"),
+        "wait S13",
+    );
+    world.check(
+        kubelet_serving("n9").ip("10.0.0.100").dns("other"),
+        "wait S13",
+    );
+    world.check(
+        kubelet_serving("n9")
+            .ip("10.0.0.100")
+            .dns("api.example.com"),
+        "wait S13",
+    );
+    // Somebody who forwards connections has that address for all of them.
+    world.origin.as_mut().unwrap().is_server_host = false;
+    world.check(kubelet_serving("n9").ip("10.0.0.100"), "deny S12");
 }
 
 #[test]
@@ -471,7 +529,10 @@ fn ranges_lists_and_expressions_narrow() {
     asking.check(good(), "review");
     let strict = narrow(|policy| policy.strict_usages = true);
     strict.check(good(), "deny S8");
-    strict.check(good().usages(&["digital signature", "server auth"]), "approve");
+    strict.check(
+        good().usages(&["digital signature", "server auth"]),
+        "approve",
+    );
     let rsa = narrow(|policy| policy.key_algorithms = vec![policy::KeyAlgorithm::Rsa]);
     rsa.check(good(), "deny S4");
 }
@@ -532,7 +593,9 @@ fn messages_are_short_and_printable() {
 #[test]
 fn an_address_that_leaves_a_service_is_free() {
     let mut world = world();
-    world.cluster.put(Source::Nodes, &node("n1", &["10.0.0.1", "203.0.113.5"]));
+    world
+        .cluster
+        .put(Source::Nodes, &node("n1", &["10.0.0.1", "203.0.113.5"]));
     world.check(good().ip("203.0.113.5"), "deny S12");
     world.cluster.delete(Source::Services, "default/kubernetes");
     world.check(good().ip("203.0.113.5"), "approve");

@@ -9,13 +9,13 @@ use std::path::PathBuf;
 /// Flags of `controllers`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  everleaf controllers --kubeconfig controllers.conf \\\n      --cluster-signing-cert-file ca.crt --cluster-signing-key-file ca.key\n  everleaf controllers --kubeconfig controllers.conf --controllers=csrapproving,csrcleaner\n\nIn place of a kube-controller-manager, or as its stand-in, no flags are needed: one of them leads, the others wait.\nBeside one, switch its csr controllers off (--controllers=*,-csrsigning,-csrapproving,-csrcleaner there) and contend for another lease (--leader-elect-resource-name=everleaf-controllers here).\n\nOther flags of kube-controller-manager are accepted and have no effect."
+    after_help = "Examples:\n  everleaf controllers --kubeconfig controllers.conf \\\n      --cluster-signing-cert-file ca.crt --cluster-signing-key-file ca.key\n  everleaf controllers --kubeconfig controllers.conf --controllers=csrapproving,csrcleaner\n  everleaf controllers --kubeconfig controllers.conf --controllers=kubelet-serving-approver\n\nIn place of a kube-controller-manager, or as its stand-in, no flags are needed: one of them leads, the others wait.\nBeside one, switch its csr controllers off (--controllers=*,-csrsigning,-csrapproving,-csrcleaner there) and contend for another lease (--leader-elect-resource-name=everleaf-controllers here).\n\nOther flags of kube-controller-manager are accepted and have no effect."
 )]
 pub(crate) struct ControllersArgs {
     /// Kubeconfig of the API server to serve; without it, the service account of the pod that this runs in
     #[arg(long, value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,
-    /// Controllers to run: '*' all, 'name' one, '-name' not this one; csrapproving, csrsigning, csrcleaner and their long names
+    /// Controllers to run: '*' all, 'name' one, '-name' not this one; csrapproving, csrsigning, csrcleaner and their long names; kubelet-serving-approver, which '*' leaves out
     #[arg(
         long,
         value_name = "LIST",
@@ -57,6 +57,20 @@ pub(crate) struct ControllersArgs {
     /// Lifetime of what is signed.
     #[command(flatten)]
     pub(crate) signing: SigningDuration,
+    /// Approve kubelet serving requests, too, by a policy that trusts no node's own word; with --controllers=kubelet-serving-approver
+    /// do nothing else
+    #[arg(
+        long,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_parser = super::value::boolean,
+        value_name = "BOOL"
+    )]
+    pub(crate) serving_approval: Option<bool>,
+    /// Policy for serving requests (YAML, read again when it changes); implies --serving-approval
+    #[arg(long, value_name = "FILE")]
+    pub(crate) serving_approval_policy: Option<PathBuf>,
     /// Who of several processes acts.
     #[command(flatten)]
     pub(crate) election: ElectionArgs,

@@ -31,9 +31,10 @@ pub(crate) struct ElectionArgs {
     /// Kind of the lock; Kubernetes has only leases
     #[arg(long, value_name = "KIND", default_value = "leases")]
     leader_elect_resource_lock: String,
-    /// Name of the lease; another one than kube-controller-manager's to run beside it
-    #[arg(long, value_name = "NAME", default_value = "kube-controller-manager")]
-    leader_elect_resource_name: String,
+    /// Name of the lease [default: kube-controller-manager, which excludes one; everleaf-kubelet-serving-approver if only
+    /// that controller runs]
+    #[arg(long, value_name = "NAME")]
+    leader_elect_resource_name: Option<String>,
     /// Namespace of the lease
     #[arg(long, value_name = "NAMESPACE", default_value = "kube-system")]
     leader_elect_resource_namespace: String,
@@ -83,7 +84,7 @@ mod tests {
         ])
         .unwrap();
         assert_eq!(options.lease_duration, Duration::from_secs(60));
-        assert_eq!(options.resource_name, "x");
+        assert_eq!(options.resource_name.as_deref(), Some("x"));
         assert!(parse(&["--leader-elect-retry-period=0s"]).is_err());
     }
 }

@@ -18,6 +18,8 @@ pub(crate) struct Addresses {
     pub(crate) dns_names: Vec<String>,
     /// Addresses, sorted, each once.
     pub(crate) ip_addresses: Vec<IpAddr>,
+    /// Where the server listens; unspecified: on all addresses.
+    pub(crate) listens_on: IpAddr,
     /// URL for this host.
     pub(crate) local_url: String,
     /// URL for other hosts.
@@ -70,6 +72,7 @@ impl Addresses {
         Self {
             dns_names,
             ip_addresses,
+            listens_on: listen.ip(),
             local_url: url(&local.to_string(), port),
             public_url: url(&public, port),
         }

@@ -11,6 +11,7 @@ pub(crate) mod data_dir;
 pub(crate) mod entropy;
 pub(crate) mod kubeconfigs;
 pub(crate) mod node;
+mod serving;
 pub(crate) mod system;
 pub(crate) mod token;
 

@@ -6,6 +6,7 @@ use super::clock;
 use super::data_dir::{DataDir, STORE};
 use super::kubeconfigs;
 use super::node::Node;
+use super::serving;
 use crate::server;
 use crate::shutdown::Shutdown;
 use anyhow::{Context, Result, anyhow};
@@ -14,7 +15,7 @@ use everleaf_apiserver::authn::{Config as AuthenticatorConfig, ServiceAccountCon
 use everleaf_apiserver::handler::{Clock as ServerClock, Server};
 use everleaf_apiserver::serve::{self, ServingCertificate};
 use everleaf_apiserver::user::User;
-use everleaf_controllers::Config as ControllersConfig;
+use everleaf_controllers::{Config as ControllersConfig, Loop, ServingConfig};
 use everleaf_pki::{Issuer, Leaf};
 use jiff::Timestamp;
 use std::net::SocketAddr;
@@ -110,6 +111,7 @@ impl System {
         server::refuse_lost(&dir.path(STORE), Some(&dir.path(kubeconfigs::ADMIN)))?;
         let server = open_server(dir, &authority, &addresses)?;
         server.install(now).await?;
+        serving::grant(&server, now).await?;
         kubeconfigs::ensure_admin(dir, &authority.issuer, &addresses.local_url, now)?;
         super::token::remove_expired(&server, now).await?;
         let public_url = &addresses.public_url;
@@ -124,9 +126,10 @@ impl System {
             server,
             clock,
         };
-        system.start_care(Arc::clone(dir), &authority, addresses.local_url);
+        system.start_care(Arc::clone(dir), &authority, addresses.local_url.clone());
         system.start_server(listener, &authority)?;
-        system.start_controllers(&authority, settings.signing_duration);
+        let approval = serving::approval(&system.server, &addresses);
+        system.start_controllers(&authority, settings.signing_duration, approval);
         if let Some(name) = &settings.node_name {
             system.start_node(dir, name, &authority, now).await?;
         }
@@ -163,8 +166,15 @@ impl System {
         Ok(())
     }
 
-    fn start_controllers(&mut self, authority: &Authority, signing_duration: Duration) {
+    fn start_controllers(
+        &mut self,
+        authority: &Authority,
+        signing_duration: Duration,
+        approval: ServingConfig,
+    ) {
         let mut config = ControllersConfig::in_process(Arc::clone(&authority.issuer));
+        config.loops.insert(Loop::ServingApprover);
+        config.serving_approval = approval;
         config.signing_duration = signing_duration;
         config.clock = wall_clock(&self.clock);
         // The service account that Kubernetes gives them.

@@ -161,7 +161,7 @@ impl TestServer {
         let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
         tokio::spawn(serve_connection(
             Arc::clone(&self.shared),
-            server,
+            (server, [192, 0, 2, 7].into()),
             self.stop.listener(),
             permit,
         ));

@@ -60,7 +60,10 @@ fn every_key_is_read() {
     assert_eq!(policy.rsa_min_bits, 3072);
     assert_eq!(policy.max_expiration_seconds, 86400);
     assert_eq!(policy.per_node_per_hour, Some(12));
-    assert_eq!(policy.inventory, InventorySource::File("/etc/everleaf/inventory.yaml".into()));
+    assert_eq!(
+        policy.inventory,
+        InventorySource::File("/etc/everleaf/inventory.yaml".into())
+    );
     assert_eq!(policy.cel.len(), 1);
     assert!(policy.strict_usages && policy.require_permission);
 }
@@ -69,13 +72,21 @@ fn every_key_is_read() {
 fn what_is_unknown_is_refused() {
     check_refused("- {name: a, nmae: b}\n", "nmae");
     check_refused("- {name: a, san: {alowed_cidrs: []}}\n", "alowed_cidrs");
-    check_refused("- {name: a, mode: on}\n", "expected one of abstain, dry-run, enforce");
+    check_refused(
+        "- {name: a, mode: on}\n",
+        "expected one of abstain, dry-run, enforce",
+    );
     check_refused("- {name: a, key: {algorithms: [DSA]}}\n", "DSA");
     check_refused("- {san: {}}\n", "name");
     let versions = ["everleaf.io/policy/v2", ""];
     for version in versions {
         let error = PolicySet::from_yaml(&format!("version: {version:?}\npolicy: [{{name: a}}]\n"));
-        assert!(error.unwrap_err().to_string().contains("everleaf.io/policy/v1"));
+        assert!(
+            error
+                .unwrap_err()
+                .to_string()
+                .contains("everleaf.io/policy/v1")
+        );
     }
     assert!(PolicySet::from_yaml("policy: [{name: a}]\n").is_err());
     assert!(PolicySet::from_yaml("version: everleaf.io/policy/v1\n").is_err());
@@ -88,20 +99,47 @@ fn what_is_contradictory_or_unsafe_is_refused() {
     check_refused("  []\n", "empty");
     check_refused("- {name: ''}\n", "policy[0].name");
     check_refused("- {name: a}\n- {name: a}\n", "policy[1].name");
-    check_refused("- {name: a, signer: kubernetes.io/kube-apiserver-client}\n", "signer");
+    check_refused(
+        "- {name: a, signer: kubernetes.io/kube-apiserver-client}\n",
+        "signer",
+    );
     check_refused("- {name: a, wait_deadline: soon}\n", "wait_deadline");
     check_refused("- {name: a, wait_deadline: -5m}\n", "wait_deadline");
-    check_refused("- {name: a, match: {node_name_regex: '('}}\n", "node_name_regex");
-    check_refused("- {name: a, san: {dns_regex: ['(a{1000}){1000}']}}\n", "too large");
-    check_refused("- {name: a, san: {allowed_cidrs: [10.0.0.0/33]}}\n", "allowed_cidrs");
-    check_refused("- {name: a, san: {allowed_cidrs: [10.0.0.1/8]}}\n", "10.0.0.0/8 was meant");
-    check_refused("- {name: a, san: {allowed_cidrs: ['::ffff:10.0.0.0/104']}}\n", "IPv4 range");
-    check_refused("- {name: a, san: {require_node_addresses: false}}\n", "nothing says which");
+    check_refused(
+        "- {name: a, match: {node_name_regex: '('}}\n",
+        "node_name_regex",
+    );
+    check_refused(
+        "- {name: a, san: {dns_regex: ['(a{1000}){1000}']}}\n",
+        "too large",
+    );
+    check_refused(
+        "- {name: a, san: {allowed_cidrs: [10.0.0.0/33]}}\n",
+        "allowed_cidrs",
+    );
+    check_refused(
+        "- {name: a, san: {allowed_cidrs: [10.0.0.1/8]}}\n",
+        "10.0.0.0/8 was meant",
+    );
+    check_refused(
+        "- {name: a, san: {allowed_cidrs: ['::ffff:10.0.0.0/104']}}\n",
+        "IPv4 range",
+    );
+    check_refused(
+        "- {name: a, san: {require_node_addresses: false}}\n",
+        "nothing says which",
+    );
     check_refused("- {name: a, key: {rsa_min_bits: 1024}}\n", "rsa_min_bits");
-    check_refused("- {name: a, lifetime: {max_expiration_seconds: 60}}\n", "max_expiration");
+    check_refused(
+        "- {name: a, lifetime: {max_expiration_seconds: 60}}\n",
+        "max_expiration",
+    );
     check_refused("- {name: a, inventory: {kind: file}}\n", "inventory.ref");
     check_refused("- {name: a, inventory: {ref: x}}\n", "inventory.ref");
-    check_refused("- {name: a, cel: [{expr: 'crs.name == 1'}]}\n", "cel[0].expr");
+    check_refused(
+        "- {name: a, cel: [{expr: 'crs.name == 1'}]}\n",
+        "cel[0].expr",
+    );
 }
 
 #[test]
