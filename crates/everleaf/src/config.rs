@@ -7,6 +7,7 @@ use crate::failure::UsageError;
 use crate::up::system::Settings;
 use anyhow::{Context, Result, anyhow};
 use everleaf_agent::{Config as AgentConfig, Environment, Options as AgentOptions};
+use everleaf_controllers::Loop;
 use everleaf_controllers::builtin::BuiltinSigner;
 use everleaf_controllers::options::{FilePair, Options as ControllersOptions, Validated};
 use everleaf_pki::signer::is_dns1123_subdomain;
@@ -29,6 +30,8 @@ pub(crate) fn up(args: &UpArgs) -> Result<Settings> {
     };
     let options = ControllersOptions {
         cluster_signing_duration: args.signing.duration,
+        serving_approval: args.serving.serving_approval.or(Some(true)),
+        serving_approval_policy: args.serving.serving_approval_policy.clone(),
         ..ControllersOptions::default()
     };
     let validated = options
@@ -43,6 +46,11 @@ pub(crate) fn up(args: &UpArgs) -> Result<Settings> {
         signing_duration: args.signing.duration,
         host_name: node_name.clone().unwrap_or(host_name),
         node_name,
+        serving_approval: validated
+            .config
+            .loops
+            .contains(&Loop::ServingApprover)
+            .then_some(validated.config.serving_approval),
     })
 }
 
@@ -179,8 +187,8 @@ pub(crate) fn controllers(args: &ControllersArgs) -> Result<Validated> {
         kube_api_burst: args.kube_api_burst,
         kube_api_qps: args.kube_api_qps,
         per_signer: per_signer.into_iter().collect(),
-        serving_approval: args.serving_approval,
-        serving_approval_policy: args.serving_approval_policy.clone(),
+        serving_approval: args.serving.serving_approval,
+        serving_approval_policy: args.serving.serving_approval_policy.clone(),
         ..ControllersOptions::default()
     };
     options

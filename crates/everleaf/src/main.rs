@@ -38,6 +38,7 @@ fn main() -> ExitCode {
         Command::Completion(args) => cmd::completion::run(&args, &mut Cli::command()),
         Command::Controllers(args) => cmd::controllers::run(&args),
         Command::Demo(args) => cmd::demo::run(&args),
+        Command::Policy(command) => cmd::policy::run(&command),
         Command::Version(args) => cmd::version::run(&args),
     };
     outcome.unwrap_or_else(|error| failure::report(&error))

@@ -2,6 +2,7 @@
 
 use super::election::ElectionArgs;
 use super::ignored::{ControllerManager, IgnoredFlags};
+use super::serving::ServingArgs;
 use super::signing::SigningDuration;
 use clap::Args;
 use std::path::PathBuf;
@@ -57,20 +58,9 @@ pub(crate) struct ControllersArgs {
     /// Lifetime of what is signed.
     #[command(flatten)]
     pub(crate) signing: SigningDuration,
-    /// Approve kubelet serving requests, too, by a policy that trusts no node's own word; with --controllers=kubelet-serving-approver
-    /// do nothing else
-    #[arg(
-        long,
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        value_parser = super::value::boolean,
-        value_name = "BOOL"
-    )]
-    pub(crate) serving_approval: Option<bool>,
-    /// Policy for serving requests (YAML, read again when it changes); implies --serving-approval
-    #[arg(long, value_name = "FILE")]
-    pub(crate) serving_approval_policy: Option<PathBuf>,
+    /// Whether and how serving requests are approved.
+    #[command(flatten)]
+    pub(crate) serving: ServingArgs,
     /// Who of several processes acts.
     #[command(flatten)]
     pub(crate) election: ElectionArgs,

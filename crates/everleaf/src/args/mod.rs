@@ -9,6 +9,8 @@ pub(crate) mod apiserver;
 pub(crate) mod controllers;
 mod election;
 mod ignored;
+pub(crate) mod policy;
+pub(crate) mod serving;
 pub(crate) mod signing;
 pub(crate) mod up;
 pub(crate) mod value;
@@ -51,6 +53,9 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Show what is in a cert dir, a kubeconfig or a PEM file
     Certs(CertsArgs),
+    /// Try a policy for serving requests out, without a cluster
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
     /// Print a shell's completion script
     Completion(CompletionArgs),
     /// Print the version

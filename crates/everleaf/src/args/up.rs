@@ -1,5 +1,6 @@
 //! Flags of `everleaf up`.
 
+use super::serving::ServingArgs;
 use super::signing::SigningDuration;
 use clap::Args;
 use std::net::SocketAddr;
@@ -26,6 +27,9 @@ pub(crate) struct UpArgs {
     /// Run no agent for this host
     #[arg(long)]
     pub(crate) no_node: bool,
+    /// Whether and how serving requests are approved.
+    #[command(flatten)]
+    pub(crate) serving: ServingArgs,
     /// Lifetime of what is signed.
     #[command(flatten)]
     pub(crate) signing: SigningDuration,

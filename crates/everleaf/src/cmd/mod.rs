@@ -6,6 +6,7 @@ pub(crate) mod certs;
 pub(crate) mod completion;
 pub(crate) mod controllers;
 pub(crate) mod demo;
+pub(crate) mod policy;
 pub(crate) mod up;
 pub(crate) mod version;
 

@@ -45,8 +45,12 @@ pub(super) async fn grant(server: &Server, now: Timestamp) -> Result<()> {
     Ok(())
 }
 
-/// The default policy; the server is in this process, and so is what it knows of connections.
-pub(super) fn approval(server: &Arc<Server>, addresses: &Addresses) -> ServingConfig {
+/// The server is in this process, and so is what it knows of connections.
+pub(super) fn approval(
+    given: ServingConfig,
+    server: &Arc<Server>,
+    addresses: &Addresses,
+) -> ServingConfig {
     let names = addresses.dns_names.iter().cloned().map(Claim::Name);
     let ips = addresses.ip_addresses.iter().copied().map(Claim::Address);
     let api_server = names.chain(ips).collect();
@@ -58,7 +62,7 @@ pub(super) fn approval(server: &Arc<Server>, addresses: &Addresses) -> ServingCo
             Some(origin(from, listens_on, address::primary()))
         })),
         api_server,
-        policy_file: None,
+        ..given
     }
 }
 

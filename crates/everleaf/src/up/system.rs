@@ -38,6 +38,8 @@ pub(crate) struct Settings {
     pub(crate) sans: Vec<String>,
     /// Longest lifetime of certificates.
     pub(crate) signing_duration: Duration,
+    /// How serving requests are approved; none: not at all.
+    pub(crate) serving_approval: Option<ServingConfig>,
     /// Name of this host's node; none for no node.
     pub(crate) node_name: Option<String>,
     /// Name of the host, for the server's certificate.
@@ -128,7 +130,9 @@ impl System {
         };
         system.start_care(Arc::clone(dir), &authority, addresses.local_url.clone());
         system.start_server(listener, &authority)?;
-        let approval = serving::approval(&system.server, &addresses);
+        let approval = settings.serving_approval.clone();
+        let approval =
+            approval.map(|approval| serving::approval(approval, &system.server, &addresses));
         system.start_controllers(&authority, settings.signing_duration, approval);
         if let Some(name) = &settings.node_name {
             system.start_node(dir, name, &authority, now).await?;
@@ -170,11 +174,13 @@ impl System {
         &mut self,
         authority: &Authority,
         signing_duration: Duration,
-        approval: ServingConfig,
+        approval: Option<ServingConfig>,
     ) {
         let mut config = ControllersConfig::in_process(Arc::clone(&authority.issuer));
-        config.loops.insert(Loop::ServingApprover);
-        config.serving_approval = approval;
+        if let Some(approval) = approval {
+            config.loops.insert(Loop::ServingApprover);
+            config.serving_approval = approval;
+        }
         config.signing_duration = signing_duration;
         config.clock = wall_clock(&self.clock);
         // The service account that Kubernetes gives them.

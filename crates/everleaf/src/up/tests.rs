@@ -47,6 +47,7 @@ fn settings(signing_duration: Duration) -> Settings {
         listen: "127.0.0.1:0".parse().unwrap(),
         sans: Vec::new(),
         signing_duration,
+        serving_approval: None,
         node_name: Some("host1".into()),
         host_name: "host1".into(),
     }

@@ -39,6 +39,7 @@ impl Stage {
             listen: ([127, 0, 0, 1], 0).into(),
             sans: Vec::new(),
             signing_duration: lifetime,
+            serving_approval: None,
             node_name: None,
             host_name: "demo".into(),
         };
