@@ -292,6 +292,41 @@ fn the_text_has_one_type_per_family_and_no_object_names() {
     }
 }
 
+/// Names, labels, order and numbers are what dashboards are written against.
+#[test]
+fn the_text_word_for_word() {
+    let (client, serving) = (
+        CertificateId::kubelet_client(),
+        CertificateId::kubelet_serving(),
+    );
+    let metrics = of_kubelet();
+    metrics.record(&client, &installed(Some(60)));
+    metrics.record(&serving, &installed(Some(90_000)));
+    let issued = Notice::Issued {
+        name: RequestName::new("r"),
+        leaf: leaf(0, 100),
+        after: SignedDuration::from_millis(2_500),
+    };
+    metrics.record(&client, &issued);
+    metrics.record(&client, &Notice::Reverted { leaf: leaf(0, 50) });
+    for class in [None, Some(RefusalClass::Unreachable)] {
+        let failed = Notice::Failed {
+            step: FailedStep::Submit,
+            class,
+            message: String::new(),
+            failures: 1,
+            wait: std::time::Duration::ZERO,
+        };
+        metrics.record(&client, &failed);
+    }
+    let block = Block::NoTemplate;
+    metrics.record(&serving, &Notice::Blocked { block, wait: None });
+    metrics.set_server_healthy(&client, true);
+    metrics.record_clock_step();
+    metrics.record_closed("rotation", 2);
+    assert_eq!(metrics.render(at(55)), include_str!("text.txt"));
+}
+
 #[tokio::test]
 async fn the_listener_answers_each_path() {
     use crate::clock::SystemClock;
