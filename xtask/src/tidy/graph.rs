@@ -9,24 +9,36 @@ use std::process::Command;
 
 /// Edges between our crates, ARCHITECTURE.md's picture as a table: (crate, what it may depend on).
 /// They hold for normal, build and dev dependencies alike.
-const EDGES: [(&str, &[&str]); 15] = [
+const EDGES: [(&str, &[&str]); 16] = [
     ("everleaf-pki", &[]),
     ("everleaf-api", &[]),
+    ("everleaf-observe", &[]),
     ("everleaf-rotation", &["everleaf-pki"]),
     ("everleaf-tls", &["everleaf-pki"]),
     (
         "everleaf-apiserver",
-        &["everleaf-api", "everleaf-pki", "everleaf-tls"],
+        &[
+            "everleaf-api",
+            "everleaf-observe",
+            "everleaf-pki",
+            "everleaf-tls",
+        ],
     ),
     (
         "everleaf-controllers",
-        &["everleaf-api", "everleaf-pki", "everleaf-tls"],
+        &[
+            "everleaf-api",
+            "everleaf-observe",
+            "everleaf-pki",
+            "everleaf-tls",
+        ],
     ),
     (
         "everleaf-agent",
         &[
             "everleaf-rotation",
             "everleaf-api",
+            "everleaf-observe",
             "everleaf-pki",
             "everleaf-tls",
         ],
@@ -49,6 +61,7 @@ const EDGES: [(&str, &[&str]); 15] = [
             "everleaf-api",
             "everleaf-apiserver",
             "everleaf-controllers",
+            "everleaf-observe",
             "everleaf-pki",
             "everleaf-rotation",
             "everleaf-sim",

@@ -326,37 +326,3 @@ fn the_text_word_for_word() {
     metrics.record_closed("rotation", 2);
     assert_eq!(metrics.render(at(55)), include_str!("text.txt"));
 }
-
-#[tokio::test]
-async fn the_listener_answers_each_path() {
-    use crate::clock::SystemClock;
-    use std::sync::Arc;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let metrics = Arc::new(of_kubelet());
-    let clock = Arc::new(SystemClock::new());
-    let server = tokio::spawn(crate::observe::serve(
-        listener,
-        Arc::new(Scraped { metrics, clock }),
-    ));
-    for (request, expected) in [
-        ("GET /metrics", "200 OK"),
-        ("GET /healthz", "200 OK"),
-        ("GET /livez?verbose", "200 OK"),
-        ("GET /readyz", "503 Service Unavailable"),
-        ("GET /", "404 Not Found"),
-        ("POST /metrics", "405 Method Not Allowed"),
-    ] {
-        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-        let head = format!("{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-        stream.write_all(head.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        assert!(
-            answer.starts_with(&format!("HTTP/1.1 {expected}")),
-            "{request}: {answer}"
-        );
-    }
-    server.abort();
-}
