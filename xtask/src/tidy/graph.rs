@@ -9,11 +9,12 @@ use std::process::Command;
 
 /// Edges between our crates, ARCHITECTURE.md's picture as a table: (crate, what it may depend on).
 /// They hold for normal, build and dev dependencies alike.
-const EDGES: [(&str, &[&str]); 16] = [
+const EDGES: [(&str, &[&str]); 17] = [
     ("everleaf-pki", &[]),
     ("everleaf-api", &[]),
     ("everleaf-observe", &[]),
-    ("everleaf-rotation", &["everleaf-pki"]),
+    ("everleaf-time", &[]),
+    ("everleaf-rotation", &["everleaf-pki", "everleaf-time"]),
     ("everleaf-tls", &["everleaf-pki"]),
     (
         "everleaf-apiserver",
@@ -21,6 +22,7 @@ const EDGES: [(&str, &[&str]); 16] = [
             "everleaf-api",
             "everleaf-observe",
             "everleaf-pki",
+            "everleaf-time",
             "everleaf-tls",
         ],
     ),
@@ -30,6 +32,7 @@ const EDGES: [(&str, &[&str]); 16] = [
             "everleaf-api",
             "everleaf-observe",
             "everleaf-pki",
+            "everleaf-time",
             "everleaf-tls",
         ],
     ),
@@ -52,6 +55,7 @@ const EDGES: [(&str, &[&str]); 16] = [
             "everleaf-apiserver",
             "everleaf-api",
             "everleaf-pki",
+            "everleaf-time",
         ],
     ),
     (
@@ -65,6 +69,7 @@ const EDGES: [(&str, &[&str]); 16] = [
             "everleaf-pki",
             "everleaf-rotation",
             "everleaf-sim",
+            "everleaf-time",
             "everleaf-tls",
         ],
     ),
@@ -85,7 +90,12 @@ const EDGES: [(&str, &[&str]); 16] = [
 ];
 
 /// Crates that own decisions: no runtime, socket, HTTP or TLS stack below them.
-const PURE: [&str; 3] = ["everleaf-pki", "everleaf-api", "everleaf-rotation"];
+const PURE: [&str; 4] = [
+    "everleaf-pki",
+    "everleaf-api",
+    "everleaf-rotation",
+    "everleaf-time",
+];
 /// What a pure crate may not reach, at any depth.
 const IMPURE: [&str; 9] = [
     "tokio",
