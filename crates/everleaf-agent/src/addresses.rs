@@ -79,7 +79,7 @@ impl AddressBook {
         if self.looking.is_some() || (now < self.look_at && !is_new) {
             return;
         }
-        self.look_at = now.plus(LOOK_INTERVAL);
+        self.look_at = now + LOOK_INTERVAL;
         let client = client.clone();
         // A node name is a DNS name: nothing in it needs escaping.
         let path = format!("/api/v1/nodes/{node_name}");
@@ -154,7 +154,7 @@ impl AddressBook {
             }
             Err(failure) => {
                 tracing::debug!(error = %failure, "the Node object cannot be read now");
-                self.look_at = now.plus(LOOK_RETRY);
+                self.look_at = now + LOOK_RETRY;
                 return News {
                     template: None,
                     is_refused: failure.class == FailureClass::Unauthorized,

@@ -44,7 +44,6 @@ pub mod kubeconfig;
 mod managed;
 mod metrics;
 mod node;
-pub mod observe;
 mod outcome;
 mod perform;
 mod run;

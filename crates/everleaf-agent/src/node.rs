@@ -417,7 +417,7 @@ impl Node {
                         KUBECONFIG_RETRY.as_secs()
                     );
                 }
-                self.kubeconfig_owed = Some(now.plus(KUBECONFIG_RETRY));
+                self.kubeconfig_owed = Some(now + KUBECONFIG_RETRY);
             }
         }
     }

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use everleaf_observe::serve_apart;
 use everleaf_rotation::{CertificateId, Notice};
 use futures_util::StreamExt;
 
@@ -12,7 +13,6 @@ use crate::clock::{Clock, nap};
 use crate::config::Config;
 use crate::metrics::Scraped;
 use crate::node::{News, Node};
-use crate::observe;
 use crate::outcome::{AgentError, Outcome};
 
 /// Keeps the node's certificates renewed until `shutdown` resolves. Runs inside a tokio runtime.
@@ -52,7 +52,7 @@ pub async fn run_with(
                 metrics,
                 clock: Arc::clone(&clock),
             };
-            observe::serve_apart(listener, Arc::new(scraped)).map_err(|source| {
+            serve_apart(listener, Arc::new(scraped)).map_err(|source| {
                 let address = address.unwrap_or_else(|| ([0, 0, 0, 0], 0).into());
                 AgentError::Metrics { address, source }
             })

@@ -24,10 +24,10 @@ use crate::queue::Outcome;
 use crate::record::LeafFacts;
 use crate::serving::{self, Rule};
 use crate::signer::{self, Failure, Issuance};
-use crate::uptime::{Now, Uptime};
 use everleaf_api::csr::{self, APPROVED, DENIED, FAILED};
 use everleaf_api::review::Verdict;
 use everleaf_pki::{ApprovedRequest, SignerName};
+use everleaf_time::{Monotonic, Now};
 use http::Method;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
@@ -113,7 +113,7 @@ pub struct Attempt {
     task: Task,
     name: String,
     /// When the request became ready to be worked on.
-    ready_at: Uptime,
+    ready_at: Monotonic,
     request: Option<Arc<OpenRequest>>,
     /// Decided from a live read: a conflict ends the attempt.
     is_live: bool,
@@ -128,7 +128,7 @@ impl Attempt {
         task: Task,
         name: String,
         request: Option<Arc<OpenRequest>>,
-        ready_at: Uptime,
+        ready_at: Monotonic,
     ) -> Self {
         Self {
             task,
@@ -450,7 +450,7 @@ impl Attempt {
             return self.done(Outcome::Finished);
         };
         let about = About::of(request.csr());
-        let latency = now.uptime.since(self.ready_at);
+        let latency = now.monotonic.since(self.ready_at);
         match written {
             Written::Approval { rule, event } => {
                 if let (Some(state), Some(node)) =

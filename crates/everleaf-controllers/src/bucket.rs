@@ -4,7 +4,7 @@
 //! timer: the caller passes `now` and sleeps. Reservations are handed out in order and may lie in
 //! the future, as in Go's `rate.Limiter`, so a burst of callers is spread instead of refused.
 
-use crate::uptime::Uptime;
+use everleaf_time::Monotonic;
 use std::time::Duration;
 
 /// Rate and depth of a [`TokenBucket`].
@@ -48,8 +48,8 @@ impl TokenBucket {
     }
 
     /// Takes one token and says how long to wait before using it.
-    pub fn reserve(&mut self, now: Uptime) -> Duration {
-        let now = now.since_start();
+    pub fn reserve(&mut self, now: Monotonic) -> Duration {
+        let now = now.since_origin();
         self.paid_at = self.paid_at.max(now).saturating_add(self.interval);
         self.paid_at.saturating_sub(self.depth).saturating_sub(now)
     }
@@ -59,8 +59,8 @@ impl TokenBucket {
 mod tests {
     use super::*;
 
-    fn at(ms: u64) -> Uptime {
-        Uptime::new(Duration::from_millis(ms))
+    fn at(ms: u64) -> Monotonic {
+        Monotonic::from_origin(Duration::from_millis(ms))
     }
 
     #[test]

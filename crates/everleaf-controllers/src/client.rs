@@ -7,13 +7,13 @@
 
 use crate::bucket::TokenBucket;
 use crate::call::{Answer, Call, CallError, Expect, OBJECT_BYTES_MAX, read_answer};
-use crate::config::{ApiLimit, Clock};
+use crate::config::ApiLimit;
 use crate::metrics;
 use crate::notice::Notice;
 use crate::skew::ServerClock;
 use crate::telemetry::Telemetry;
-use crate::uptime::Uptime;
 use everleaf_api::http_date::http_date;
+use everleaf_time::{Monotonic, Now, WallClock};
 use everleaf_tls::chain_words;
 use http::header::{ACCEPT, CONTENT_TYPE, DATE, USER_AGENT};
 use http::{HeaderMap, Method, Request, Response};
@@ -35,7 +35,7 @@ const FAIRNESS_HEADER: &str = "x-kubernetes-pf-flowschema-uid";
 /// See the module documentation.
 pub(crate) struct Api {
     client: kube::Client,
-    clock: Clock,
+    clock: WallClock,
     host: String,
     /// `None`: not limited.
     limiter: Option<Mutex<TokenBucket>>,
@@ -57,7 +57,7 @@ impl Api {
         client: kube::Client,
         limit: ApiLimit,
         host: String,
-        clock: Clock,
+        clock: WallClock,
         telemetry: Arc<Telemetry>,
     ) -> Self {
         let (rate, until_fairness) = match limit {
@@ -95,13 +95,21 @@ impl Api {
     }
 
     /// Monotonic time of this process.
-    pub(crate) fn uptime(&self) -> Uptime {
-        Uptime::new(self.start.elapsed())
+    pub(crate) fn monotonic(&self) -> Monotonic {
+        Monotonic::from_origin(self.start.elapsed())
     }
 
-    /// The instant at which [`Api::uptime`] will have this value.
-    pub(crate) fn instant(&self, at: Uptime) -> Instant {
-        self.start + at.since_start()
+    /// Both clocks.
+    pub(crate) fn now(&self) -> Now {
+        Now {
+            wall: (self.clock)(),
+            monotonic: self.monotonic(),
+        }
+    }
+
+    /// The instant at which [`Api::monotonic`] will have this value.
+    pub(crate) fn instant(&self, at: Monotonic) -> Instant {
+        self.start + at.since_origin()
     }
 
     /// Server clock minus ours, once an answer carried a `Date`.
@@ -235,7 +243,7 @@ impl Api {
             return;
         }
         let wait = {
-            let now = self.uptime();
+            let now = self.monotonic();
             limiter
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)

@@ -10,6 +10,7 @@ use crate::cleaner::Ages;
 use crate::serving::{Claim, ServingConfig};
 use crate::telemetry::Telemetry;
 use everleaf_pki::Issuer;
+use everleaf_time::WallClock;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -23,9 +24,6 @@ pub const WORKERS_DEFAULT: usize = 8;
 
 /// `--cluster-signing-duration` when it is not given: 8760h, as upstream.
 pub const SIGNING_DURATION_DEFAULT: Duration = Duration::from_secs(8760 * 3600);
-
-/// Wall time of this process: the signer's clock.
-pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// Sixteen unpredictable bytes for the next serial number; `Err` says why there are none.
 pub type SerialSource = Arc<dyn Fn() -> Result<[u8; 16], String> + Send + Sync>;
@@ -131,7 +129,7 @@ pub struct Config {
     /// Client-side limit of API calls.
     pub api_limit: ApiLimit,
     /// Wall clock; the dates in certificates are its.
-    pub clock: Clock,
+    pub clock: WallClock,
     /// Renewals of one subject within ten minutes that nothing required, before the loop breaker
     /// delays further ones.
     pub early_renewals: usize,
@@ -239,7 +237,7 @@ impl fmt::Debug for Config {
     clippy::disallowed_methods,
     reason = "the one place of this crate that reads wall time"
 )]
-pub fn system_clock() -> Clock {
+pub fn system_clock() -> WallClock {
     // Through `SystemTime` and nothing lower, so that clock-faking tools reach it.
     Arc::new(|| Timestamp::try_from(std::time::SystemTime::now()).unwrap_or(Timestamp::MIN))
 }

@@ -16,8 +16,8 @@ use crate::queue::{Next, Outcome, Queue};
 use crate::record::Record;
 use crate::serving::{self, Affected, PolicySet, Source};
 use crate::signer::{self, Issuance};
-use crate::uptime::{Now, Uptime};
 use everleaf_pki::{ApprovedRequest, Issuer};
+use everleaf_time::{Monotonic, Now};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -111,7 +111,7 @@ impl Core {
         let mut queue = lock(self.queues.get(&Task::Approve)?);
         let added = names
             .into_iter()
-            .filter(|name| queue.add(name.clone(), now.uptime));
+            .filter(|name| queue.add(name.clone(), now.monotonic));
         (added.count() > 0).then_some(Task::Approve)
     }
 
@@ -146,7 +146,7 @@ impl Core {
             }
         };
         let mut queue = lock(self.queues.get(&task)?);
-        queue.add(change.name, now.uptime).then_some(task)
+        queue.add(change.name, now.monotonic).then_some(task)
     }
 
     /// Lets the loop breaker know what was issued, whoever signed it.
@@ -167,7 +167,7 @@ impl Core {
     }
 
     /// What a loop's worker gets, and the depth of its queue after that.
-    pub fn next(&self, task: Task, now: Uptime) -> (Next<String>, usize) {
+    pub fn next(&self, task: Task, now: Monotonic) -> (Next<String>, usize) {
         match self.queues.get(&task).map(lock) {
             Some(mut queue) => (queue.next(now), queue.depth()),
             None => (Next::Idle, 0),
@@ -175,18 +175,24 @@ impl Core {
     }
 
     /// Begins to work on a key that [`Core::next`] handed out; it became ready at `ready_at`.
-    pub fn begin(&self, task: Task, name: &str, ready_at: Uptime) -> Attempt {
+    pub fn begin(&self, task: Task, name: &str, ready_at: Monotonic) -> Attempt {
         let request = lock(&self.index).open(name);
         Attempt::new(task, name.to_owned(), request, ready_at)
     }
 
     /// Gives a key back; the delay until its next attempt, if there is one.
-    pub fn done(&self, task: Task, name: &String, end: Outcome, now: Uptime) -> Option<Duration> {
+    pub fn done(
+        &self,
+        task: Task,
+        name: &String,
+        end: Outcome,
+        now: Monotonic,
+    ) -> Option<Duration> {
         lock(self.queues.get(&task)?).done(name, end, now)
     }
 
     /// Depth of each loop's queue, and the age of its oldest key.
-    pub(crate) fn queues(&self, now: Uptime) -> impl Iterator<Item = (Task, usize, Duration)> {
+    pub(crate) fn queues(&self, now: Monotonic) -> impl Iterator<Item = (Task, usize, Duration)> {
         self.queues.iter().map(move |(task, queue)| {
             let queue = lock(queue);
             (*task, queue.depth(), queue.oldest(now))

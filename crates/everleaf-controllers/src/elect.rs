@@ -6,7 +6,7 @@
 
 use crate::call::{Call as ApiCall, CallError, parse, segment};
 use crate::client::Api;
-use crate::config::{ApiLimit, Clock, Config};
+use crate::config::{ApiLimit, Config};
 use crate::election::lease::LockName;
 use crate::election::{
     Answer, Call, Change, Effect, Election, ElectionConfig, Ending, Event, lease,
@@ -14,7 +14,7 @@ use crate::election::{
 use crate::notice::Notice;
 use crate::run::{Prepared, RunError, prepare, run_prepared};
 use crate::telemetry::Telemetry;
-use crate::uptime::Now;
+use everleaf_time::Now;
 use http::Method;
 use serde_json::Value;
 use std::pin::Pin;
@@ -55,7 +55,6 @@ pub async fn run_elected(
     );
     let leases = Arc::new(LeaseClient {
         api: api.quiet(),
-        clock: Arc::clone(&config.clock),
         identity: election.identity.clone(),
         lock: election.lock.clone(),
         telemetry: Arc::clone(&config.telemetry),
@@ -233,7 +232,6 @@ impl Candidate {
 /// Makes the calls about the lease.
 struct LeaseClient {
     api: Api,
-    clock: Clock,
     identity: String,
     lock: LockName,
     telemetry: Arc<Telemetry>,
@@ -241,10 +239,7 @@ struct LeaseClient {
 
 impl LeaseClient {
     fn now(&self) -> Now {
-        Now {
-            uptime: self.api.uptime(),
-            wall: (self.clock)(),
-        }
+        self.api.now()
     }
 
     fn tell(&self, change: Change) {
@@ -298,7 +293,7 @@ impl LeaseClient {
     /// Records a Kubernetes Event, as kube-controller-manager does; best effort.
     async fn send_event(self: Arc<Self>, lease: Value, what: &'static str) {
         let message = format!("{} {what}", self.identity);
-        let event = lease::event(&lease, &self.lock, &message, (self.clock)());
+        let event = lease::event(&lease, &self.lock, &message, self.now().wall);
         let path = format!(
             "/api/v1/namespaces/{}/events",
             segment(&self.lock.namespace)

@@ -1,7 +1,7 @@
 //! Kubernetes Events: what happened to a request, where `kubectl describe` shows it.
 
-use crate::uptime::Now;
 use everleaf_api::csr::Csr;
+use everleaf_time::Now;
 use serde_json::{Value, json};
 
 /// Where Events about what has no namespace are filed.

@@ -17,11 +17,11 @@
 use crate::call::{Answer, Call, CallError, Expect, RIGHTS_HINT, parse, segment};
 use crate::notice::Notice;
 use crate::serving::Source;
-use crate::uptime::Uptime;
 use bytes::Bytes;
 use everleaf_api::Status;
 use everleaf_api::meta;
 use everleaf_api::watch::{EventType, JsonEvents, WatchEvent};
+use everleaf_time::Monotonic;
 use http::Method;
 use serde_json::Value;
 use std::collections::VecDeque;
@@ -150,7 +150,7 @@ enum Phase {
     Discovering,
     Listing { token: String, pages: usize },
     Opening,
-    Reading { begun: Uptime, seen: bool },
+    Reading { begun: Monotonic, seen: bool },
 }
 
 /// See the module documentation.
@@ -223,7 +223,7 @@ impl Follower {
     }
 
     /// Takes in the answer to the call that was asked for.
-    pub fn answer(&mut self, answer: &Answer, now: Uptime) {
+    pub fn answer(&mut self, answer: &Answer, now: Monotonic) {
         match &self.phase {
             Phase::Discovering => match self.discovered(answer) {
                 Ok(true) => self.list_again(),
@@ -250,7 +250,7 @@ impl Follower {
     }
 
     /// Takes in what the stream brought; `None`: it ended, broke, or was silent for too long.
-    pub fn read(&mut self, bytes: Option<&Bytes>, now: Uptime) {
+    pub fn read(&mut self, bytes: Option<&Bytes>, now: Monotonic) {
         let Phase::Reading { begun, seen } = self.phase else {
             return;
         };
@@ -504,7 +504,7 @@ mod tests {
 
     fn answer(follower: &mut Follower, body: &Value) {
         let bytes = Bytes::from(body.to_string());
-        follower.answer(&Ok(bytes), Uptime::default());
+        follower.answer(&Ok(bytes), Monotonic::default());
     }
 
     fn page(names: &[&str], token: &str) -> Value {
@@ -557,16 +557,16 @@ mod tests {
         let none = Ok(Bytes::from_static(b"{\"resources\":[]}"));
         for answer in [&gone, &none] {
             let mut follower = Follower::new(Resource::of(Source::Endpoints));
-            follower.answer(answer, Uptime::default());
+            follower.answer(answer, Monotonic::default());
             assert_eq!(words(&mut follower), ["begin", "end", "synced", "wait"]);
             assert_eq!(path(&mut follower), "/api/v1");
             let found = json!({ "resources": [{ "name": "endpoints" }] });
             let found = Ok(Bytes::from(found.to_string()));
-            follower.answer(&found, Uptime::default());
+            follower.answer(&found, Monotonic::default());
             let expected = "/api/v1/namespaces/default/endpoints?limit=500";
             assert_eq!(path(&mut follower), expected);
             let mut nodes = Follower::new(NODES);
-            nodes.answer(answer, Uptime::default());
+            nodes.answer(answer, Monotonic::default());
             assert_eq!(words(&mut nodes), ["wait"]);
         }
     }
@@ -575,11 +575,11 @@ mod tests {
     #[test]
     fn a_list_that_breaks_begins_anew() {
         let mut follower = listing();
-        follower.answer(&Err(CallError::TooLarge(1)), Uptime::default());
+        follower.answer(&Err(CallError::TooLarge(1)), Monotonic::default());
         assert_eq!(path(&mut follower), "/api/v1/nodes?limit=63");
         answer(&mut follower, &page(&["a"], "t"));
         let away = Err(CallError::Unreachable("away".to_owned()));
-        follower.answer(&away, Uptime::default());
+        follower.answer(&away, Monotonic::default());
         assert_eq!(words(&mut follower), ["begin", "a", "wait"]);
         assert_eq!(path(&mut follower), "/api/v1/nodes?limit=500");
         answer(&mut follower, &page(&["a"], ""));
@@ -610,7 +610,7 @@ mod tests {
             let mut follower = listing();
             answer(&mut follower, &page(&[], ""));
             words(&mut follower);
-            follower.answer(&Err(error.clone()), Uptime::default());
+            follower.answer(&Err(error.clone()), Monotonic::default());
             assert_eq!(words(&mut follower), ["wait"]);
             let next = path(&mut follower);
             assert_eq!(next.contains("limit="), lists_again, "{error:?}: {next}");
@@ -621,7 +621,7 @@ mod tests {
     fn a_watch_goes_on_where_it_stopped() {
         let mut follower = listing();
         answer(&mut follower, &page(&["a"], ""));
-        follower.answer(&Ok(Bytes::new()), Uptime::default());
+        follower.answer(&Ok(Bytes::new()), Monotonic::default());
         words(&mut follower);
         assert!(matches!(follower.step(), Step::Read(_)));
         let event = |kind: &str, name: &str, version: &str| {
@@ -634,9 +634,9 @@ mod tests {
         let events = event("ADDED", "b", "8") + &event("DELETED", "a", "9");
         let bookmark = event("BOOKMARK", "", "12");
         let bytes = Bytes::from(events + &bookmark);
-        follower.read(Some(&bytes), Uptime::default());
+        follower.read(Some(&bytes), Monotonic::default());
         assert_eq!(words(&mut follower), ["b", "-a"]);
-        follower.read(None, Uptime::default());
+        follower.read(None, Monotonic::default());
         assert_eq!(words(&mut follower), [""; 0], "it was useful: no pause");
         assert!(path(&mut follower).ends_with("&resourceVersion=12"));
     }

@@ -8,10 +8,10 @@
 use crate::builtin::BuiltinSigner;
 use crate::notice::signer_label;
 use crate::record::Record;
-use crate::uptime::Uptime;
 use everleaf_api::csr::{APPROVED, Condition, Csr, DENIED, FAILED};
 use everleaf_api::meta;
 use everleaf_pki::{RequestError, SignerName, VerifiedRequest};
+use everleaf_time::Monotonic;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -37,7 +37,7 @@ pub struct OpenRequest {
     /// object: `spec` cannot change, and checking its signature costs more than all the rest.
     request: Arc<OnceLock<Result<VerifiedRequest, RequestError>>>,
     /// When it was first worked on; shared like `request`.
-    begun: Arc<OnceLock<Uptime>>,
+    begun: Arc<OnceLock<Monotonic>>,
 }
 
 impl OpenRequest {
@@ -68,7 +68,7 @@ impl OpenRequest {
     }
 
     /// How long it has been worked on.
-    pub(crate) fn age(&self, now: Uptime) -> Duration {
+    pub(crate) fn age(&self, now: Monotonic) -> Duration {
         now.since(*self.begun.get_or_init(|| now))
     }
 

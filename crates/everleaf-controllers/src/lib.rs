@@ -48,10 +48,9 @@ mod shell;
 pub mod signer;
 pub mod skew;
 pub mod telemetry;
-pub mod uptime;
 
 pub use builtin::{BuiltinSigner, UnknownSigner};
-pub use config::{ApiLimit, Clock, Config, IssuerSource, Loop, SerialSource};
+pub use config::{ApiLimit, Config, IssuerSource, Loop, SerialSource};
 pub use elect::run_elected;
 pub use election::ElectionConfig;
 pub use election::flags::ElectionOptions;

@@ -1,33 +1,12 @@
 //! Counters, gauges and histograms of the loops, and their Prometheus text.
 //!
-//! Owns the names, the help texts and the exposition format 0.0.4. Label values come from closed
+//! Owns the names, the help texts and what has been counted. Label values come from closed
 //! sets (signers, reasons, HTTP codes), never from an object.
 
+use everleaf_observe::text::{Histogram, Kind, Labels, Text};
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-
-/// What a [`Metric`] measures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Only grows.
-    Counter,
-    /// Goes up and down.
-    Gauge,
-    /// Durations in seconds, counted in [`BUCKETS`].
-    Histogram,
-}
-
-impl Kind {
-    const fn text(self) -> &'static str {
-        match self {
-            Self::Counter => "counter",
-            Self::Gauge => "gauge",
-            Self::Histogram => "histogram",
-        }
-    }
-}
 
 /// Name, type and meaning of a metric.
 #[derive(Clone, Copy, Debug)]
@@ -83,20 +62,16 @@ metrics! {
     QUEUE_WORK: Histogram "workqueue_work_duration_seconds" "How long in seconds processing an item from workqueue takes.";
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 enum Sample {
     Value(f64),
-    Histogram {
-        counts: [u64; BUCKETS.len()],
-        count: u64,
-        sum: f64,
-    },
+    Durations(Histogram),
 }
 
 /// All samples. Shared by every loop; each call holds the lock for well under a microsecond.
 #[derive(Debug, Default)]
 pub struct Metrics {
-    samples: Mutex<BTreeMap<(&'static str, String), Sample>>,
+    samples: Mutex<BTreeMap<(&'static str, Labels), Sample>>,
 }
 
 impl Metrics {
@@ -112,107 +87,52 @@ impl Metrics {
 
     /// Adds a duration to a histogram.
     pub fn observe(&self, metric: Metric, labels: &[(&str, &str)], duration: Duration) {
-        let seconds = duration.as_secs_f64();
-        let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut samples = self.lock();
         let sample = samples
-            .entry((metric.name, render_labels(labels)))
-            .or_insert(Sample::Histogram {
-                counts: [0; BUCKETS.len()],
-                count: 0,
-                sum: 0.0,
-            });
-        if let Sample::Histogram { counts, count, sum } = sample {
-            for (bound, counter) in BUCKETS.iter().zip(counts) {
-                *counter += u64::from(seconds <= *bound);
-            }
-            *count += 1;
-            *sum += seconds;
-        }
-    }
-
-    /// The value of a counter or gauge; `None` when it was never touched.
-    pub fn value(&self, metric: Metric, labels: &[(&str, &str)]) -> Option<f64> {
-        let samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
-        match samples.get(&(metric.name, render_labels(labels)))? {
-            Sample::Value(value) => Some(*value),
-            Sample::Histogram { count, .. } => Some(*count as f64),
+            .entry((metric.name, labels.into()))
+            .or_insert_with(|| Sample::Durations(Histogram::new(&BUCKETS)));
+        if let Sample::Durations(histogram) = sample {
+            histogram.observe(duration.as_secs_f64());
         }
     }
 
     /// Everything in the Prometheus text format 0.0.4.
     pub fn text(&self) -> String {
-        let samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut text = String::new();
+        let samples = self.lock();
+        let mut text = Text::default();
         for metric in ALL {
             let mut of_metric = samples
-                .range((metric.name, String::new())..)
+                .range((metric.name, Labels::default())..)
                 .take_while(|((name, _), _)| *name == metric.name)
                 .peekable();
             if of_metric.peek().is_none() {
                 continue;
             }
-            let (name, kind) = (metric.name, metric.kind.text());
-            let _ = writeln!(text, "# HELP {name} {}\n# TYPE {name} {kind}", metric.help);
+            let mut family = text.family(metric.name, metric.kind, metric.help);
             for ((_, labels), sample) in of_metric {
-                write_sample(&mut text, name, labels, sample);
+                match sample {
+                    Sample::Value(value) => family.sample(labels, *value),
+                    Sample::Durations(histogram) => family.histogram(labels, histogram),
+                }
             }
         }
-        text
+        text.finish()
     }
 
     fn with(&self, metric: Metric, labels: &[(&str, &str)], change: impl FnOnce(&mut f64)) {
-        let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut samples = self.lock();
         let sample = samples
-            .entry((metric.name, render_labels(labels)))
+            .entry((metric.name, labels.into()))
             .or_insert(Sample::Value(0.0));
         if let Sample::Value(value) = sample {
             change(value);
         }
     }
-}
 
-fn write_sample(text: &mut String, name: &str, labels: &str, sample: &Sample) {
-    let braced = |more: &str| match (labels, more) {
-        ("", "") => String::new(),
-        ("", more) => format!("{{{more}}}"),
-        (labels, "") => format!("{{{labels}}}"),
-        (labels, more) => format!("{{{labels},{more}}}"),
-    };
-    match sample {
-        Sample::Value(value) => {
-            let _ = writeln!(text, "{name}{} {value}", braced(""));
-        }
-        Sample::Histogram { counts, count, sum } => {
-            for (bound, counter) in BUCKETS.iter().zip(counts) {
-                let le = format!("le=\"{bound}\"");
-                let _ = writeln!(text, "{name}_bucket{} {counter}", braced(&le));
-            }
-            let _ = writeln!(text, "{name}_bucket{} {count}", braced("le=\"+Inf\""));
-            let _ = writeln!(text, "{name}_sum{} {sum}", braced(""));
-            let _ = writeln!(text, "{name}_count{} {count}", braced(""));
-        }
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<(&'static str, Labels), Sample>> {
+        // Numbers are whole whatever panicked.
+        self.samples.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn render_labels(labels: &[(&str, &str)]) -> String {
-    let mut text = String::new();
-    for (name, value) in labels {
-        if !text.is_empty() {
-            text.push(',');
-        }
-        text.push_str(name);
-        text.push_str("=\"");
-        for c in value.chars() {
-            match c {
-                '\\' => text.push_str("\\\\"),
-                '"' => text.push_str("\\\""),
-                '\n' => text.push_str("\\n"),
-                _ => text.push(c),
-            }
-        }
-        text.push('"');
-    }
-    text
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@
 //! ```
 
 use crate::bucket::{Rate, TokenBucket};
-use crate::uptime::Uptime;
+use everleaf_time::Monotonic;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -66,20 +66,20 @@ pub enum Next<K> {
         waited: Duration,
     },
     /// Nothing is due before this instant.
-    WaitUntil(Uptime),
+    WaitUntil(Monotonic),
 }
 
 /// See the module documentation.
 #[derive(Clone, Debug)]
 pub struct Queue<K> {
     /// Keys that may be worked on, oldest first, each with the instant it became ready.
-    ready: VecDeque<(K, Uptime)>,
+    ready: VecDeque<(K, Monotonic)>,
     /// The keys in `ready`, and those to run again once their holder is done.
     wanted: BTreeSet<K>,
     held: BTreeSet<K>,
     /// Keys that become ready later; the second map finds a key's instant.
-    waiting: BTreeSet<(Uptime, K)>,
-    waiting_until: BTreeMap<K, Uptime>,
+    waiting: BTreeSet<(Monotonic, K)>,
+    waiting_until: BTreeMap<K, Monotonic>,
     failures: BTreeMap<K, u32>,
     retries: TokenBucket,
 }
@@ -101,7 +101,7 @@ impl<K: Clone + Ord> Default for Queue<K> {
 impl<K: Clone + Ord> Queue<K> {
     /// Makes `key` ready now. A key that waits for a retry stops waiting: its object changed.
     /// Returns false when it was ready (or marked to run again) already.
-    pub fn add(&mut self, key: K, now: Uptime) -> bool {
+    pub fn add(&mut self, key: K, now: Monotonic) -> bool {
         self.stop_waiting(&key);
         if !self.wanted.insert(key.clone()) {
             return false;
@@ -113,7 +113,7 @@ impl<K: Clone + Ord> Queue<K> {
     }
 
     /// Hands out the oldest ready key.
-    pub fn next(&mut self, now: Uptime) -> Next<K> {
+    pub fn next(&mut self, now: Monotonic) -> Next<K> {
         self.wake(now);
         if let Some((key, since)) = self.ready.pop_front() {
             self.wanted.remove(&key);
@@ -134,7 +134,7 @@ impl<K: Clone + Ord> Queue<K> {
     ///
     /// # Panics
     /// When the key is not held: a worker returned it twice.
-    pub fn done(&mut self, key: &K, outcome: Outcome, now: Uptime) -> Option<Duration> {
+    pub fn done(&mut self, key: &K, outcome: Outcome, now: Monotonic) -> Option<Duration> {
         assert!(self.held.remove(key), "only a held key can be done");
         let delay = match outcome {
             Outcome::After(delay) => {
@@ -173,14 +173,14 @@ impl<K: Clone + Ord> Queue<K> {
     }
 
     /// How long the oldest ready key has been ready.
-    pub fn oldest(&self, now: Uptime) -> Duration {
+    pub fn oldest(&self, now: Monotonic) -> Duration {
         self.ready
             .front()
             .map_or(Duration::ZERO, |(_, since)| now.since(*since))
     }
 
     /// Moves what is due from waiting to ready, in order of its due time.
-    fn wake(&mut self, now: Uptime) {
+    fn wake(&mut self, now: Monotonic) {
         while self.waiting.first().is_some_and(|(until, _)| *until <= now) {
             let Some((until, key)) = self.waiting.pop_first() else {
                 return;
@@ -210,11 +210,11 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn at(ms: u64) -> Uptime {
-        Uptime::new(Duration::from_millis(ms))
+    fn at(ms: u64) -> Monotonic {
+        Monotonic::from_origin(Duration::from_millis(ms))
     }
 
-    fn take<K: Clone + Ord>(queue: &mut Queue<K>, now: Uptime) -> Option<K> {
+    fn take<K: Clone + Ord>(queue: &mut Queue<K>, now: Monotonic) -> Option<K> {
         match queue.next(now) {
             Next::Ready { key, .. } => Some(key),
             Next::Idle | Next::WaitUntil(_) => None,

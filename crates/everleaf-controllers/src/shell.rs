@@ -4,7 +4,7 @@ use crate::attempt::{self, Task};
 use crate::call::Expect;
 use crate::cleaner::{self, Ages, Pass};
 use crate::client::Api;
-use crate::config::{Clock, Config};
+use crate::config::Config;
 use crate::core::Core;
 use crate::follower::{self, Delta, Follower, Resource};
 use crate::metrics;
@@ -12,10 +12,9 @@ use crate::notice::Notice;
 use crate::queue::{Next, Outcome};
 use crate::run::Prepared;
 use crate::serving::{Affected, Source};
-use crate::skew::StepDetector;
 use crate::telemetry::Telemetry;
-use crate::uptime::{Now, Uptime};
 use bytes::Bytes;
+use everleaf_time::{Monotonic, Now, StepDetector};
 use http_body_util::BodyExt;
 use jiff::{SignedDuration, Timestamp};
 use kube::client::Body;
@@ -32,7 +31,6 @@ const QUEUE_NAME: [(&str, &str); 1] = [("name", "certificate")];
 /// See the module documentation.
 pub(crate) struct Shell {
     pub(crate) api: Api,
-    pub(crate) clock: Clock,
     pub(crate) core: Core,
     steps: Mutex<StepDetector>,
     stepped: AtomicBool,
@@ -52,9 +50,9 @@ impl Shell {
             Arc::clone(&telemetry),
         );
         let core = Core::new(config, prepared.issuers, prepared.policies);
-        let steps = StepDetector::new((config.clock)(), api.uptime());
+        let mut steps = StepDetector::default();
+        steps.observe(api.now());
         Self {
-            clock: Arc::clone(&config.clock),
             steps: Mutex::new(steps),
             stepped: AtomicBool::new(false),
             telemetry,
@@ -66,10 +64,7 @@ impl Shell {
 
     /// Both clocks.
     pub(crate) fn now(&self) -> Now {
-        Now {
-            uptime: self.api.uptime(),
-            wall: (self.clock)(),
-        }
+        self.api.now()
     }
 
     // === work on requests ===
@@ -82,14 +77,14 @@ impl Shell {
                 _ = stop.wait_for(|stop| *stop) => return,
                 next = self.next(task) => next,
             };
-            let begun = self.api.uptime();
-            let ready_at = Uptime::new(begun.since_start().saturating_sub(waited));
+            let begun = self.api.monotonic();
+            let ready_at = Monotonic::from_origin(begun.since_origin().saturating_sub(waited));
             let outcome = self.attempt(task, &name, ready_at).await;
             self.done(task, &name, outcome, begun);
         }
     }
 
-    async fn attempt(&self, task: Task, name: &str, ready_at: Uptime) -> Outcome {
+    async fn attempt(&self, task: Task, name: &str, ready_at: Monotonic) -> Outcome {
         let mut attempt = self.core.begin(task, name, ready_at);
         loop {
             match attempt.step(&self.core, self.now()) {
@@ -111,7 +106,7 @@ impl Shell {
         };
         loop {
             let changed = waker.notified();
-            match self.core.next(task, self.api.uptime()) {
+            match self.core.next(task, self.api.monotonic()) {
                 (Next::Ready { key, waited }, depth) => {
                     let metrics = self.telemetry.metrics();
                     metrics.observe(metrics::QUEUE_DURATION, &QUEUE_NAME, waited);
@@ -130,8 +125,8 @@ impl Shell {
     }
 
     /// Gives a key back.
-    fn done(&self, task: Task, key: &String, outcome: Outcome, begun: Uptime) {
-        let now = self.api.uptime();
+    fn done(&self, task: Task, key: &String, outcome: Outcome, begun: Monotonic) {
+        let now = self.api.monotonic();
         let metrics = self.telemetry.metrics();
         metrics.observe(metrics::QUEUE_WORK, &QUEUE_NAME, now.since(begun));
         if matches!(outcome, Outcome::Failed { .. }) {
@@ -192,16 +187,16 @@ impl Shell {
                         stream = body;
                         Bytes::new()
                     });
-                    follower.answer(&answer, self.api.uptime());
+                    follower.answer(&answer, self.api.monotonic());
                 }
                 follower::Step::Call(call) => {
                     let answer = self.api.call(&call).await;
-                    follower.answer(&answer, self.api.uptime());
+                    follower.answer(&answer, self.api.monotonic());
                 }
                 follower::Step::Missing(reason) => self.telemetry.set_missing(component, reason),
                 follower::Step::Read(silence_max) => {
                     let read = tokio::time::timeout(silence_max, read(&mut stream)).await;
-                    follower.read(read.ok().flatten().as_ref(), self.api.uptime());
+                    follower.read(read.ok().flatten().as_ref(), self.api.monotonic());
                 }
                 follower::Step::Synced => synced(),
                 follower::Step::Take(delta) => take(delta),
@@ -238,7 +233,7 @@ impl Shell {
         }
         let mut pass = Pass::new(self.core.records(), *ages, self.server_now());
         loop {
-            match pass.step(self.api.uptime()) {
+            match pass.step(self.api.monotonic()) {
                 cleaner::Step::Call(call) => pass.answer(&self.api.call(&call).await),
                 cleaner::Step::Done => return,
                 cleaner::Step::Tell(notice) => self.telemetry.tell(&notice),
@@ -252,7 +247,7 @@ impl Shell {
         let now = self.now();
         let step = {
             let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
-            steps.observe(now.wall, now.uptime)
+            steps.observe(now)
         };
         if let Some(step) = step {
             self.stepped.store(true, Ordering::Relaxed);
@@ -269,7 +264,7 @@ impl Shell {
     /// Wall time of the API server, as well as we know it.
     fn server_now(&self) -> Timestamp {
         let offset = self.api.clock_offset().unwrap_or(SignedDuration::ZERO);
-        let now = (self.clock)();
+        let now = self.now().wall;
         now.checked_add(offset).unwrap_or(now)
     }
 
@@ -298,7 +293,7 @@ impl Shell {
             metrics.set(metrics::PENDING, &[("signer", signer)], count as f64);
         }
         let mut depth_of_all = 0;
-        for (task, depth, oldest) in self.core.queues(self.api.uptime()) {
+        for (task, depth, oldest) in self.core.queues(self.api.monotonic()) {
             depth_of_all += depth;
             let labels = [("loop", task.loop_name())];
             metrics.set(metrics::QUEUE_OLDEST, &labels, oldest.as_secs_f64());

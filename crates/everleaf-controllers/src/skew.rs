@@ -1,11 +1,9 @@
-//! How far the API server's clock is from ours, and whether ours was set.
+//! How far the API server's clock is from ours.
 //!
-//! Owns two small measurements: [`ServerClock`] takes the median of the last few `Date` headers
-//! (one slow answer must not look like a wrong clock), [`StepDetector`] compares wall time with
-//! monotonic time. Neither decides anything: dates in certificates come from the signer's clock
-//! whatever the skew, only the cleaner, which deletes by age, asks before it acts.
+//! Owns one small measurement: [`ServerClock`] takes the median of the last few `Date` headers (one
+//! slow answer must not look like a wrong clock). It decides nothing: dates in certificates come from
+//! the signer's clock whatever the skew, only the cleaner, which deletes by age, asks before it acts.
 
-use crate::uptime::Uptime;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::VecDeque;
 
@@ -14,9 +12,6 @@ const SAMPLES_MAX: usize = 9;
 
 /// Skew beyond which people are told and the cleaner stands still.
 pub const SKEW_TOLERATED: SignedDuration = SignedDuration::from_mins(5);
-
-/// Difference of wall and monotonic progress that counts as a step of the wall clock.
-pub const STEP_MIN: SignedDuration = SignedDuration::from_secs(30);
 
 /// Offset of the API server's clock, estimated from the `Date` header of its answers.
 #[derive(Clone, Debug, Default)]
@@ -46,32 +41,9 @@ impl ServerClock {
     }
 }
 
-/// Notices that the wall clock was set while the process ran (or the machine slept).
-#[derive(Clone, Copy, Debug)]
-pub struct StepDetector {
-    wall: Timestamp,
-    uptime: Uptime,
-}
-
-impl StepDetector {
-    /// Starts from this reading of both clocks.
-    pub fn new(wall: Timestamp, uptime: Uptime) -> Self {
-        Self { wall, uptime }
-    }
-
-    /// Compares a new reading with the previous one and returns the step, if it is one.
-    pub fn observe(&mut self, wall: Timestamp, uptime: Uptime) -> Option<SignedDuration> {
-        let elapsed = SignedDuration::try_from(uptime.since(self.uptime)).unwrap_or_default();
-        let step = self.wall.duration_until(wall) - elapsed;
-        *self = Self { wall, uptime };
-        (step.abs() > STEP_MIN).then_some(step)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn ts(text: &str) -> Timestamp {
         text.parse().unwrap()
@@ -101,27 +73,5 @@ mod tests {
         assert_eq!(clock.offset(), Some(SignedDuration::from_hours(1)));
         clock.forget();
         assert_eq!(clock.offset(), None);
-    }
-
-    #[test]
-    fn a_step_is_wall_progress_without_monotonic_progress() {
-        let start = ts("2026-11-20T12:00:00Z");
-        let at = |secs| Uptime::new(Duration::from_secs(secs));
-        let mut detector = StepDetector::new(start, at(100));
-        let hour = SignedDuration::from_hours(1);
-        assert_eq!(detector.observe(start + hour, at(3700)), None, "both moved");
-        assert_eq!(
-            detector
-                .observe(start + hour * 25, at(3701))
-                .unwrap()
-                .as_hours(),
-            23
-        );
-        assert_eq!(
-            detector.observe(start + hour * 25, at(3702)),
-            None,
-            "told once"
-        );
-        assert!(detector.observe(start, at(3703)).unwrap().is_negative());
     }
 }

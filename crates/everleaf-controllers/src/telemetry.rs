@@ -5,6 +5,7 @@
 
 use crate::metrics::Metrics;
 use crate::notice::Notice;
+use everleaf_observe::Observed;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
@@ -116,6 +117,21 @@ impl Telemetry {
                 missing.remove(component);
             }
         }
+    }
+}
+
+impl Observed for Telemetry {
+    fn metrics_text(&self) -> String {
+        self.metrics_text()
+    }
+
+    fn check_ready(&self) -> Result<(), String> {
+        self.ready().map_err(|reasons| reasons.join("\n"))
+    }
+
+    fn remark(&self) -> Option<String> {
+        let leader = self.standing_by()?;
+        Some(format!("standing by, {leader} leads"))
     }
 }
 

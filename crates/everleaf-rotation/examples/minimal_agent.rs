@@ -159,7 +159,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             None => NAP_MAX,
         };
         now.wall += SignedDuration::try_from(nap)?;
-        now.monotonic = now.monotonic.plus(nap);
+        now.monotonic = now.monotonic + nap;
     }
     Ok(())
 }

@@ -31,7 +31,7 @@ use crate::event::{Event, Sources};
 use crate::notice::{Block, Cause, Notice, StuckReason};
 use crate::standing::Standing;
 use crate::store::{PendingRequest, RequestName};
-use crate::time::{Monotonic, Now, Wake};
+use crate::time::{Monotonic, Now, StepDetector, Wake};
 use everleaf_pki::{Fingerprint, Leaf, SignerName, Template, Usage};
 use jiff::Timestamp;
 use spacing::Spacing;
@@ -53,10 +53,6 @@ pub const LAST_LOOK_MAX: Duration = Duration::from_secs(60);
 
 /// How long a changed template must stay before a pending request is given up for it.
 pub const TEMPLATE_DEBOUNCE: Duration = Duration::from_secs(10);
-
-/// Wall and monotonic time may drift apart by this much between two turns before it counts as a step
-/// of the clock.
-pub const CLOCK_STEP_MIN: Duration = Duration::from_secs(5);
 
 /// What one machine keeps renewed.
 #[derive(Clone, Debug)]
@@ -202,7 +198,7 @@ pub struct Rotation {
     published: Option<Fingerprint>,
     told: Told,
     is_server_healthy: bool,
-    last_turn: Option<Now>,
+    clock_steps: StepDetector,
     wake: Wake,
 }
 
@@ -241,7 +237,7 @@ impl Rotation {
             published: None,
             told: Told::default(),
             is_server_healthy: false,
-            last_turn: None,
+            clock_steps: StepDetector::default(),
             wake: Wake::default(),
             config,
         }

@@ -1,9 +1,7 @@
-//! The two clocks, as values.
-//!
-//! **Wall** time decides about validity and deadlines; **monotonic** time measures back-off, spacing
-//! and answers that do not come. They are different types, so that they cannot be mixed. Nothing in
-//! this crate reads either: a caller reads both once per turn and hands them in as [`Now`].
+//! When to be called again. Nothing in this crate reads a clock: a caller reads both once per turn and
+//! hands them in as [`Now`].
 
+pub use everleaf_time::{Monotonic, Now, StepDetector};
 use jiff::Timestamp;
 use std::time::Duration;
 
@@ -15,43 +13,6 @@ pub(crate) fn whole_seconds(instant: Timestamp) -> Timestamp {
 /// Longest nap of an embedder: however far the next deadline is, it looks at the wall clock again
 /// after this long, so that suspend and clock steps are noticed without a restart.
 pub const NAP_MAX: Duration = Duration::from_secs(60);
-
-/// A point on the monotonic clock: the time since an origin that stays fixed while the process runs.
-///
-/// Prefer a clock that goes on during suspend (`CLOCK_BOOTTIME` on Linux); both kinds are correct.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Monotonic(Duration);
-
-impl Monotonic {
-    /// The point `elapsed` after the origin.
-    pub fn from_origin(elapsed: Duration) -> Self {
-        Self(elapsed)
-    }
-
-    /// Time since the origin.
-    pub fn since_origin(self) -> Duration {
-        self.0
-    }
-
-    /// Time since `earlier`; zero when `earlier` is later.
-    pub fn since(self, earlier: Self) -> Duration {
-        self.0.saturating_sub(earlier.0)
-    }
-
-    /// The point `wait` later.
-    pub fn plus(self, wait: Duration) -> Self {
-        Self(self.0.saturating_add(wait))
-    }
-}
-
-/// Both clocks, read once for one turn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Now {
-    /// Wall clock of this host. May be wrong, and may be set at any moment.
-    pub wall: Timestamp,
-    /// Monotonic clock of this host.
-    pub monotonic: Monotonic,
-}
 
 /// When [`Rotation::handle_timeout`](crate::Rotation::handle_timeout) wants to be called: as soon as
 /// either point is reached. Calling earlier is harmless.
@@ -72,7 +33,7 @@ impl Wake {
     /// use std::time::Duration;
     ///
     /// let now = Now { wall: jiff::Timestamp::UNIX_EPOCH, monotonic: Monotonic::default() };
-    /// let wake = Wake { wall: None, monotonic: Some(now.monotonic.plus(Duration::from_secs(7))) };
+    /// let wake = Wake { wall: None, monotonic: Some(now.monotonic + Duration::from_secs(7)) };
     /// assert_eq!(wake.nap(now, NAP_MAX), Duration::from_secs(7));
     /// assert_eq!(Wake::default().nap(now, NAP_MAX), NAP_MAX);
     /// ```

@@ -25,9 +25,8 @@ use everleaf_controllers::issuers::Issuers;
 use everleaf_controllers::notice::Notice;
 use everleaf_controllers::queue::{Next, Outcome};
 use everleaf_controllers::serving::PolicySet;
-use everleaf_controllers::skew::StepDetector;
-use everleaf_controllers::uptime::{Now, Uptime};
 use everleaf_pki::{Issuer, PrivateKey, SignerName, Subject, Template};
+use everleaf_time::{Monotonic, Now, StepDetector};
 use futures_util::FutureExt;
 use http::{Method, Request};
 use http_body_util::{BodyExt, Full};
@@ -107,7 +106,7 @@ impl ControlPlane {
 
     /// Lets the controllers see what changed and do what they have to do; returns when they want to
     /// be called again although nothing changes.
-    pub fn work(&mut self, now: Now) -> Option<Uptime> {
+    pub fn work(&mut self, now: Now) -> Option<Monotonic> {
         self.controllers.work(now)
     }
 
@@ -214,14 +213,14 @@ struct Controllers {
     core: Core,
     follower: Follower,
     /// The follower pauses until then.
-    follow_at: Uptime,
+    follow_at: Monotonic,
     notices: Vec<Notice>,
     pass: Option<Pass>,
     /// The next pass of the cleaner, or the next step of this one.
-    pass_at: Uptime,
+    pass_at: Monotonic,
     steps: StepDetector,
     /// The follower's open watch, and when it was opened.
-    stream: Option<(WatchStream, Uptime)>,
+    stream: Option<(WatchStream, Monotonic)>,
 }
 
 impl Controllers {
@@ -253,21 +252,26 @@ impl Controllers {
             ..Config::in_process(issuer)
         };
         let (issuers, _) = built(Issuers::load(&config.issuers))?;
+        let mut steps = StepDetector::default();
+        steps.observe(Now {
+            wall: now,
+            monotonic: Monotonic::default(),
+        });
         Ok(Self {
             service,
             clock,
             core: Core::new(&config, issuers, PolicySet::default()),
             follower: Follower::new(Resource::SIGNING_REQUESTS),
-            follow_at: Uptime::default(),
+            follow_at: Monotonic::default(),
             notices: Vec::new(),
             pass: None,
-            pass_at: Uptime::new(PASS_INTERVAL),
-            steps: StepDetector::new(now, Uptime::default()),
+            pass_at: Monotonic::from_origin(PASS_INTERVAL),
+            steps,
             stream: None,
         })
     }
 
-    fn work(&mut self, now: Now) -> Option<Uptime> {
+    fn work(&mut self, now: Now) -> Option<Monotonic> {
         self.clock.store(now.wall.as_second(), Ordering::Relaxed);
         let tasks: Vec<Task> = self.core.tasks().collect();
         let mut wake = None;
@@ -275,12 +279,13 @@ impl Controllers {
             self.follow(now);
             let mut is_idle = true;
             for task in &tasks {
-                match self.core.next(*task, now.uptime).0 {
+                match self.core.next(*task, now.monotonic).0 {
                     Next::Ready { key, waited } => {
                         is_idle = false;
-                        let ready_at = now.uptime.since_start().saturating_sub(waited);
-                        let outcome = self.attempt(*task, &key, Uptime::new(ready_at), now);
-                        self.core.done(*task, &key, outcome, now.uptime);
+                        let ready_at = now.monotonic.since_origin().saturating_sub(waited);
+                        let outcome =
+                            self.attempt(*task, &key, Monotonic::from_origin(ready_at), now);
+                        self.core.done(*task, &key, outcome, now.monotonic);
                     }
                     Next::WaitUntil(at) => wake = earlier(wake, at),
                     Next::Idle => {}
@@ -295,18 +300,18 @@ impl Controllers {
         if self.pass.is_some() {
             wake = earlier(wake, self.pass_at);
         }
-        if self.follow_at > now.uptime {
+        if self.follow_at > now.monotonic {
             wake = earlier(wake, self.follow_at);
         }
         wake
     }
 
-    fn attempt(&mut self, task: Task, name: &str, ready_at: Uptime, now: Now) -> Outcome {
+    fn attempt(&mut self, task: Task, name: &str, ready_at: Monotonic, now: Now) -> Outcome {
         let mut attempt = self.core.begin(task, name, ready_at);
         loop {
             match attempt.step(&self.core, now) {
                 attempt::Step::Call(call) => {
-                    let answer = self.call(&call, now.uptime);
+                    let answer = self.call(&call, now.monotonic);
                     attempt.answer(&answer, &self.core, now);
                 }
                 attempt::Step::Done(outcome) => return outcome,
@@ -316,28 +321,28 @@ impl Controllers {
     }
 
     fn follow(&mut self, now: Now) {
-        while self.follow_at <= now.uptime {
+        while self.follow_at <= now.monotonic {
             match self.follower.step() {
                 follower::Step::Call(call) => {
-                    let answer = self.call(&call, now.uptime);
-                    self.follower.answer(&answer, now.uptime);
+                    let answer = self.call(&call, now.monotonic);
+                    self.follower.answer(&answer, now.monotonic);
                 }
-                follower::Step::Read(_) => match self.read(now.uptime) {
+                follower::Step::Read(_) => match self.read(now.monotonic) {
                     Poll::Pending => return,
-                    Poll::Ready(frame) => self.follower.read(frame.as_ref(), now.uptime),
+                    Poll::Ready(frame) => self.follower.read(frame.as_ref(), now.monotonic),
                 },
                 follower::Step::Take(delta) => {
                     self.core.take(delta, now);
                 }
                 follower::Step::Tell(notice) => self.notices.push(*notice),
-                follower::Step::Wait(pause) => self.follow_at = now.uptime + pause,
+                follower::Step::Wait(pause) => self.follow_at = now.monotonic + pause,
                 follower::Step::Missing(_) | follower::Step::Synced => {}
             }
         }
     }
 
     /// The next frame of the watch; `None`: it ended.
-    fn read(&mut self, now: Uptime) -> Poll<Option<Bytes>> {
+    fn read(&mut self, now: Monotonic) -> Poll<Option<Bytes>> {
         let Some((stream, opened)) = &mut self.stream else {
             return Poll::Ready(None);
         };
@@ -351,38 +356,38 @@ impl Controllers {
 
     /// One pass of the cleaner, once an hour; it may take several calls.
     fn clean(&mut self, now: Now) {
-        if now.uptime < self.pass_at {
+        if now.monotonic < self.pass_at {
             return;
         }
         if self.pass.is_none() {
-            let is_stepped = self.steps.observe(now.wall, now.uptime).is_some();
+            let is_stepped = self.steps.observe(now).is_some();
             // Server and controllers are one host.
             if !cleaner::may_judge_ages(Some(SignedDuration::ZERO), is_stepped) {
-                self.pass_at = now.uptime + PASS_INTERVAL;
+                self.pass_at = now.monotonic + PASS_INTERVAL;
                 return self.notices.push(Notice::CleaningSkipped { offset: None });
             }
             self.pass = Some(Pass::new(self.core.records(), Ages::default(), now.wall));
         }
         while let Some(pass) = &mut self.pass {
-            match pass.step(now.uptime) {
+            match pass.step(now.monotonic) {
                 cleaner::Step::Call(call) => {
                     let answer = call_in_process(&mut self.service, &call);
                     pass.answer(&answer.map(|(bytes, _)| bytes));
                 }
                 cleaner::Step::Done => {
                     self.pass = None;
-                    self.pass_at = now.uptime + PASS_INTERVAL;
+                    self.pass_at = now.monotonic + PASS_INTERVAL;
                 }
                 cleaner::Step::Tell(notice) => self.notices.push(*notice),
                 cleaner::Step::Wait(pause) => {
-                    self.pass_at = now.uptime + pause;
+                    self.pass_at = now.monotonic + pause;
                     return;
                 }
             }
         }
     }
 
-    fn call(&mut self, call: &Call, now: Uptime) -> Answer {
+    fn call(&mut self, call: &Call, now: Monotonic) -> Answer {
         let (bytes, stream) = call_in_process(&mut self.service, call)?;
         if let Some(stream) = stream {
             self.stream = Some((stream, now));
@@ -391,7 +396,7 @@ impl Controllers {
     }
 }
 
-fn earlier(one: Option<Uptime>, other: Uptime) -> Option<Uptime> {
+fn earlier(one: Option<Monotonic>, other: Monotonic) -> Option<Monotonic> {
     Some(one.map_or(other, |one| one.min(other)))
 }
 

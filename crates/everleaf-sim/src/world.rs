@@ -13,7 +13,6 @@ use crate::rng::Rng;
 use crate::scenario::{Change, Host, Scenario};
 use calls::Heard;
 use everleaf_apiserver::user::User;
-use everleaf_controllers::uptime::{Now as ControlNow, Uptime};
 use everleaf_rotation::{NAP_MAX, Notice, Now, Wake};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
@@ -443,13 +442,12 @@ impl World {
         if elapsed < self.controllers_down || elapsed < self.server_down {
             return;
         }
-        let wall = self.control_now();
-        let uptime = Uptime::new(self.control_clock.now(elapsed).monotonic.since_origin());
+        let now = self.control_clock.now(elapsed);
         let approved = match self.scenario.serving {
-            true => self.control_plane.approve_serving(wall),
+            true => self.control_plane.approve_serving(now.wall),
             false => 0,
         };
-        let again = self.control_plane.work(ControlNow { uptime, wall });
+        let again = self.control_plane.work(now);
         for notice in self.control_plane.notices() {
             let verdict = self.issued.judge(&notice, elapsed);
             self.note(verdict);
@@ -460,7 +458,7 @@ impl World {
             self.plan_control(CONTROLLER_DELAY);
         }
         if let Some(again) = again {
-            self.plan_control(again.since(uptime).max(CONTROLLER_DELAY));
+            self.plan_control(again.since(now.monotonic).max(CONTROLLER_DELAY));
         }
         self.announce();
     }

@@ -8,10 +8,10 @@ use bytes::Bytes;
 use everleaf_api::csr::{self, Csr};
 use everleaf_apiserver::user::User;
 use everleaf_controllers::Config;
-use everleaf_controllers::uptime::{Now, Uptime};
 use everleaf_pki::{Issuer, PrivateKey, SignerName, Subject, Template};
 use everleaf_sim::control_plane::ControlPlane;
 use everleaf_sim::rng::Rng;
+use everleaf_time::{Monotonic, Now};
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use jiff::{SignedDuration, Timestamp};
@@ -97,8 +97,8 @@ impl Stage {
         let end = Instant::now() + Duration::from_secs_f64(seconds);
         while Instant::now() < end {
             if self.caller == Caller::Simulator {
-                let (uptime, wall) = (Uptime::new(self.elapsed()), self.wall());
-                self.plane.work(Now { uptime, wall });
+                let (monotonic, wall) = (Monotonic::from_origin(self.elapsed()), self.wall());
+                self.plane.work(Now { monotonic, wall });
             }
             tokio::time::sleep(STEP).await;
         }

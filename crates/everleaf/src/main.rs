@@ -10,7 +10,6 @@ mod failure;
 mod input;
 mod kube_client;
 mod log;
-mod observe;
 mod print;
 mod server;
 mod shutdown;

@@ -9,24 +9,39 @@ use std::process::Command;
 
 /// Edges between our crates, ARCHITECTURE.md's picture as a table: (crate, what it may depend on).
 /// They hold for normal, build and dev dependencies alike.
-const EDGES: [(&str, &[&str]); 15] = [
+const EDGES: [(&str, &[&str]); 17] = [
     ("everleaf-pki", &[]),
     ("everleaf-api", &[]),
-    ("everleaf-rotation", &["everleaf-pki"]),
+    ("everleaf-observe", &[]),
+    ("everleaf-time", &[]),
+    ("everleaf-rotation", &["everleaf-pki", "everleaf-time"]),
     ("everleaf-tls", &["everleaf-pki"]),
     (
         "everleaf-apiserver",
-        &["everleaf-api", "everleaf-pki", "everleaf-tls"],
+        &[
+            "everleaf-api",
+            "everleaf-observe",
+            "everleaf-pki",
+            "everleaf-time",
+            "everleaf-tls",
+        ],
     ),
     (
         "everleaf-controllers",
-        &["everleaf-api", "everleaf-pki", "everleaf-tls"],
+        &[
+            "everleaf-api",
+            "everleaf-observe",
+            "everleaf-pki",
+            "everleaf-time",
+            "everleaf-tls",
+        ],
     ),
     (
         "everleaf-agent",
         &[
             "everleaf-rotation",
             "everleaf-api",
+            "everleaf-observe",
             "everleaf-pki",
             "everleaf-tls",
         ],
@@ -40,6 +55,7 @@ const EDGES: [(&str, &[&str]); 15] = [
             "everleaf-apiserver",
             "everleaf-api",
             "everleaf-pki",
+            "everleaf-time",
         ],
     ),
     (
@@ -49,9 +65,11 @@ const EDGES: [(&str, &[&str]); 15] = [
             "everleaf-api",
             "everleaf-apiserver",
             "everleaf-controllers",
+            "everleaf-observe",
             "everleaf-pki",
             "everleaf-rotation",
             "everleaf-sim",
+            "everleaf-time",
             "everleaf-tls",
         ],
     ),
@@ -72,7 +90,12 @@ const EDGES: [(&str, &[&str]); 15] = [
 ];
 
 /// Crates that own decisions: no runtime, socket, HTTP or TLS stack below them.
-const PURE: [&str; 3] = ["everleaf-pki", "everleaf-api", "everleaf-rotation"];
+const PURE: [&str; 4] = [
+    "everleaf-pki",
+    "everleaf-api",
+    "everleaf-rotation",
+    "everleaf-time",
+];
 /// What a pure crate may not reach, at any depth.
 const IMPURE: [&str; 9] = [
     "tokio",

@@ -367,7 +367,7 @@ impl Wait {
     pub fn due(&self) -> Monotonic {
         let limit = self.patience.limit;
         let silence = self.patience.silence.filter(|_| !self.has_condition);
-        self.begun.plus(silence.map_or(limit, |max| max.min(limit)))
+        self.begun + silence.map_or(limit, |max| max.min(limit))
     }
 
     /// What to do next.
@@ -376,7 +376,7 @@ impl Wait {
             return step;
         }
         if now >= self.due() {
-            let is_over = now >= self.begun.plus(self.patience.limit);
+            let is_over = now >= self.begun + self.patience.limit;
             return Step::Done(match is_over {
                 true => AwaitOutcome::TimedOut,
                 false => AwaitOutcome::Silent,
@@ -391,7 +391,7 @@ impl Wait {
                 Step::Call(Call::get(path))
             }
             Phase::Opening { version } => {
-                let left = self.begun.plus(self.patience.limit).since(now).as_secs();
+                let left = (self.begun + self.patience.limit).since(now).as_secs();
                 Step::Open(Call::get(format!(
                     "{path}&watch=true&allowWatchBookmarks=true&resourceVersion={}\
                      &timeoutSeconds={}",
@@ -488,7 +488,7 @@ impl Wait {
 
     fn list_again(&mut self, pause: Duration, now: Monotonic) {
         self.pause = pause;
-        let until = now.plus(pause);
+        let until = now + pause;
         self.phase = Phase::Paused { until };
     }
 

@@ -6,20 +6,18 @@
 //! rotation counters too. Ours begin with `everleaf_agent_`. Labels are bounded: never the name of
 //! an object.
 
-mod text;
-
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use everleaf_observe::Observed;
+use everleaf_observe::text::{Histogram, Kind, Text};
 use everleaf_rotation::notice::LeafSummary;
 use everleaf_rotation::overdue::{Dates, Waiting};
 use everleaf_rotation::{CertificateId, Notice, Overdue, RefusalClass, overdue};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::Clock;
-use crate::observe::Observed;
 use crate::tell::words_of;
-use text::{Histogram, Text};
 
 /// Ages at replacement, in seconds: a minute to four years (the kubelet's buckets).
 const ROTATION_SECONDS: &[f64] = &[
@@ -316,14 +314,11 @@ fn kubelet_names(text: &mut Text, state: &State, now: Timestamp) {
             serving,
         ),
     ] {
-        text.family(
-            name,
-            "gauge",
-            &format!(
-                "Seconds until the {what} certificate expires; negative after that, +Inf without one."
-            ),
+        let help = format!(
+            "Seconds until the {what} certificate expires; negative after that, +Inf without one."
         );
-        text.sample(name, &[], certificate.ttl_seconds(now));
+        text.family(name, Kind::Gauge, &help)
+            .sample(&[], certificate.ttl_seconds(now));
     }
     for (name, what, certificate) in [
         (
@@ -334,16 +329,15 @@ fn kubelet_names(text: &mut Text, state: &State, now: Timestamp) {
         ("kubelet_server_expiration_renew_errors", "serving", serving),
     ] {
         let help = format!("Attempts to rotate the {what} certificate that failed.");
-        text.family(name, "counter", &help);
-        text.count(name, &[], certificate.failures);
+        text.family(name, Kind::Counter, &help)
+            .count(&[], certificate.failures);
     }
-    let name = "kubelet_certificate_manager_server_rotation_seconds";
     text.family(
-        name,
-        "histogram",
+        "kubelet_certificate_manager_server_rotation_seconds",
+        Kind::Histogram,
         "Age of a serving certificate when it was replaced.",
-    );
-    text.histogram(name, &[], &serving.rotation_seconds);
+    )
+    .histogram(&[], &serving.rotation_seconds);
 }
 
 fn dates(text: &mut Text, state: &State) {
@@ -359,106 +353,104 @@ fn dates(text: &mut Text, state: &State) {
             |dates| dates.deadline,
         ),
     ] {
-        text.family(name, "gauge", help);
+        let mut family = text.family(name, Kind::Gauge, help);
         for (kind, certificate) in state.each() {
             if let Some(dates) = certificate.leaf {
                 let since_epoch = date(dates).duration_since(Timestamp::UNIX_EPOCH);
-                text.sample(name, &[("kind", kind)], whole_seconds(since_epoch));
+                family.sample(&[("kind", kind)], whole_seconds(since_epoch));
             }
         }
     }
 }
 
 fn rotations(text: &mut Text, state: &State) {
-    let name = "everleaf_agent_certificate_rotations_total";
-    text.family(name, "counter", "Rotations by how they ended.");
+    let mut family = text.family(
+        "everleaf_agent_certificate_rotations_total",
+        Kind::Counter,
+        "Rotations by how they ended.",
+    );
     for (kind, certificate) in state.each() {
         for result in ["installed", "denied", "failed", "rejected"] {
             let count = certificate.rotations.get(result).copied().unwrap_or(0);
-            text.count(name, &[("kind", kind), ("result", result)], count);
+            family.count(&[("kind", kind), ("result", result)], count);
         }
     }
-    let name = "everleaf_agent_rotation_attempt_errors_total";
-    text.family(name, "counter", "Failed attempts by step and reason.");
+    let mut family = text.family(
+        "everleaf_agent_rotation_attempt_errors_total",
+        Kind::Counter,
+        "Failed attempts by step and reason.",
+    );
     for (kind, certificate) in state.each() {
         for ((step, reason), count) in &certificate.errors {
-            let labels = [("kind", kind), ("step", *step), ("reason", *reason)];
-            text.count(name, &labels, *count);
+            family.count(
+                &[("kind", kind), ("step", step), ("reason", reason)],
+                *count,
+            );
         }
     }
-    let name = "everleaf_agent_csr_wait_seconds";
-    text.family(
-        name,
-        "histogram",
+    let mut family = text.family(
+        "everleaf_agent_csr_wait_seconds",
+        Kind::Histogram,
         "From preparing a request to its certificate.",
     );
     for (kind, certificate) in state.each() {
-        text.histogram(name, &[("kind", kind)], &certificate.wait_seconds);
+        family.histogram(&[("kind", kind)], &certificate.wait_seconds);
     }
 }
 
 fn conditions(text: &mut Text, state: &State) {
-    let name = "everleaf_agent_request_blocked";
-    text.family(
-        name,
-        "gauge",
+    let mut family = text.family(
+        "everleaf_agent_request_blocked",
+        Kind::Gauge,
         "1 while this reason keeps a certificate from being requested or issued.",
     );
     for (kind, certificate) in state.each() {
         for (reason, is_blocked) in &certificate.blocked {
             let labels = [("kind", kind), ("reason", *reason)];
-            text.count(name, &labels, u64::from(*is_blocked));
+            family.count(&labels, u64::from(*is_blocked));
         }
     }
-    let name = "everleaf_agent_server_healthy";
-    text.family(
-        name,
-        "gauge",
+    let mut family = text.family(
+        "everleaf_agent_server_healthy",
+        Kind::Gauge,
         "1 if the last request showed a working API server.",
     );
     for (kind, certificate) in state.each() {
-        text.count(
-            name,
-            &[("kind", kind)],
-            u64::from(certificate.is_server_healthy),
-        );
+        let is_healthy = u64::from(certificate.is_server_healthy);
+        family.count(&[("kind", kind)], is_healthy);
     }
 }
 
 fn overdues(text: &mut Text, state: &State, now: Timestamp) {
-    let name = "everleaf_agent_certificate_overdue";
-    text.family(
-        name,
-        "gauge",
+    let mut family = text.family(
+        "everleaf_agent_certificate_overdue",
+        Kind::Gauge,
         "1 while a certificate has ended, or a request has waited for more than five minutes for what should be there.",
     );
     for (kind, certificate) in state.each() {
         let overdue = certificate.overdue(now);
+        let overdue = overdue.as_ref().map(Overdue::as_str);
         for reason in Overdue::LABELS {
-            let is_so = overdue
-                .as_ref()
-                .is_some_and(|overdue| overdue.as_str() == reason);
-            text.count(
-                name,
-                &[("kind", kind), ("reason", reason)],
-                u64::from(is_so),
-            );
+            let is_so = u64::from(overdue == Some(reason));
+            family.count(&[("kind", kind), ("reason", reason)], is_so);
         }
     }
 }
 
 fn process(text: &mut Text, state: &State) {
-    let name = "everleaf_agent_clock_steps_total";
     text.family(
-        name,
-        "counter",
+        "everleaf_agent_clock_steps_total",
+        Kind::Counter,
         "Times the wall clock was found to have been set.",
+    )
+    .count(&[], state.clock_steps);
+    let mut family = text.family(
+        "everleaf_agent_connections_closed_total",
+        Kind::Counter,
+        "Connections closed by cause.",
     );
-    text.count(name, &[], state.clock_steps);
-    let name = "everleaf_agent_connections_closed_total";
-    text.family(name, "counter", "Connections closed by cause.");
     for (cause, count) in &state.connections_closed {
-        text.count(name, &[("cause", *cause)], *count);
+        family.count(&[("cause", *cause)], *count);
     }
 }
 

@@ -292,36 +292,37 @@ fn the_text_has_one_type_per_family_and_no_object_names() {
     }
 }
 
-#[tokio::test]
-async fn the_listener_answers_each_path() {
-    use crate::clock::SystemClock;
-    use std::sync::Arc;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let metrics = Arc::new(of_kubelet());
-    let clock = Arc::new(SystemClock::new());
-    let server = tokio::spawn(crate::observe::serve(
-        listener,
-        Arc::new(Scraped { metrics, clock }),
-    ));
-    for (request, expected) in [
-        ("GET /metrics", "200 OK"),
-        ("GET /healthz", "200 OK"),
-        ("GET /livez?verbose", "200 OK"),
-        ("GET /readyz", "503 Service Unavailable"),
-        ("GET /", "404 Not Found"),
-        ("POST /metrics", "405 Method Not Allowed"),
-    ] {
-        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-        let head = format!("{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-        stream.write_all(head.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        assert!(
-            answer.starts_with(&format!("HTTP/1.1 {expected}")),
-            "{request}: {answer}"
-        );
+/// Names, labels, order and numbers are what dashboards are written against.
+#[test]
+fn the_text_word_for_word() {
+    let (client, serving) = (
+        CertificateId::kubelet_client(),
+        CertificateId::kubelet_serving(),
+    );
+    let metrics = of_kubelet();
+    metrics.record(&client, &installed(Some(60)));
+    metrics.record(&serving, &installed(Some(90_000)));
+    let issued = Notice::Issued {
+        name: RequestName::new("r"),
+        leaf: leaf(0, 100),
+        after: SignedDuration::from_millis(2_500),
+    };
+    metrics.record(&client, &issued);
+    metrics.record(&client, &Notice::Reverted { leaf: leaf(0, 50) });
+    for class in [None, Some(RefusalClass::Unreachable)] {
+        let failed = Notice::Failed {
+            step: FailedStep::Submit,
+            class,
+            message: String::new(),
+            failures: 1,
+            wait: std::time::Duration::ZERO,
+        };
+        metrics.record(&client, &failed);
     }
-    server.abort();
+    let block = Block::NoTemplate;
+    metrics.record(&serving, &Notice::Blocked { block, wait: None });
+    metrics.set_server_healthy(&client, true);
+    metrics.record_clock_step();
+    metrics.record_closed("rotation", 2);
+    assert_eq!(metrics.render(at(55)), include_str!("text.txt"));
 }

@@ -429,7 +429,7 @@ impl Clock for Shifted {
     }
 
     fn monotonic(&self) -> Monotonic {
-        self.system.monotonic().plus(*self.shift.lock().unwrap())
+        self.system.monotonic() + *self.shift.lock().unwrap()
     }
 
     fn listen(&self) -> ClockListener {

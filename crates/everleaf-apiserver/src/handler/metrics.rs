@@ -1,10 +1,10 @@
 //! `/metrics`: a small, honest set with upstream's names and bounded labels.
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Write as _};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use everleaf_observe::text::{Histogram, Kind, Text};
 use http::{Method, StatusCode};
 use jiff::Timestamp;
 
@@ -24,7 +24,7 @@ const DURATION_SECONDS: [f64; 12] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0,
 ];
 /// Bounds of `apiserver_client_certificate_expiration_seconds`, as upstream.
-const EXPIRATION_SECONDS: [f64; 15] = [
+const EXPIRATION_SECONDS: [f64; 14] = [
     0.0,
     1_800.0,
     3_600.0,
@@ -39,7 +39,6 @@ const EXPIRATION_SECONDS: [f64; 15] = [
     7_776_000.0,
     15_552_000.0,
     31_104_000.0,
-    f64::INFINITY,
 ];
 
 /// What a request was, in few enough words to count by. Travels in the response's extensions, so that
@@ -119,73 +118,22 @@ impl RequestLabels {
         }
         labels
     }
-}
 
-impl fmt::Display for RequestLabels {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "component=\"apiserver\",dry_run=\"{}\",group=\"{}\",resource=\"{}\",scope=\"{}\",\
-             subresource=\"{}\",verb=\"{}\",version=\"{}\"",
-            if self.dry_run { "All" } else { "" },
-            self.group,
-            self.resource,
-            self.scope,
-            self.subresource,
-            self.verb,
-            self.version
-        )
+    fn pairs(&self) -> [(&'static str, &'static str); 8] {
+        [
+            ("component", "apiserver"),
+            ("dry_run", if self.dry_run { "All" } else { "" }),
+            ("group", self.group),
+            ("resource", self.resource),
+            ("scope", self.scope),
+            ("subresource", self.subresource),
+            ("verb", self.verb),
+            ("version", self.version),
+        ]
     }
 }
 
-/// Counts per bucket, plus sum; bounds are the caller's.
-#[derive(Debug, Clone, Default)]
-struct Histogram {
-    buckets: Vec<u64>,
-    count: u64,
-    sum: f64,
-}
-
-impl Histogram {
-    fn observe(&mut self, bounds: &[f64], value: f64) {
-        self.buckets.resize(bounds.len(), 0);
-        if let Some(index) = bounds.iter().position(|bound| value <= *bound) {
-            self.buckets[index] += 1;
-        }
-        self.count += 1;
-        self.sum += value;
-    }
-
-    fn write(&self, out: &mut String, name: &str, labels: &str, bounds: &[f64]) {
-        let separator = if labels.is_empty() { "" } else { "," };
-        let mut total = 0;
-        for (bound, count) in bounds.iter().zip(&self.buckets) {
-            total += count;
-            if bound.is_finite() {
-                put(
-                    out,
-                    format_args!("{name}_bucket{{{labels}{separator}le=\"{bound}\"}} {total}"),
-                );
-            }
-        }
-        put(
-            out,
-            format_args!(
-                "{name}_bucket{{{labels}{separator}le=\"+Inf\"}} {}",
-                self.count
-            ),
-        );
-        let braces = if labels.is_empty() {
-            String::new()
-        } else {
-            format!("{{{labels}}}")
-        };
-        put(out, format_args!("{name}_sum{braces} {}", self.sum));
-        put(out, format_args!("{name}_count{braces} {}", self.count));
-    }
-}
-
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Counts {
     requests: BTreeMap<(RequestLabels, u16), u64>,
     durations: BTreeMap<RequestLabels, Histogram>,
@@ -196,8 +144,20 @@ struct Counts {
 }
 
 /// What has been counted.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Metrics(Mutex<Counts>);
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self(Mutex::new(Counts {
+            requests: BTreeMap::new(),
+            durations: BTreeMap::new(),
+            expirations: Histogram::new(&EXPIRATION_SECONDS),
+            signers: BTreeMap::new(),
+            handshake_errors: 0,
+        }))
+    }
+}
 
 impl Metrics {
     fn lock(&self) -> MutexGuard<'_, Counts> {
@@ -218,8 +178,8 @@ impl Metrics {
         self.lock()
             .durations
             .entry(labels)
-            .or_default()
-            .observe(&DURATION_SECONDS, took.as_secs_f64());
+            .or_insert_with(|| Histogram::new(&DURATION_SECONDS))
+            .observe(took.as_secs_f64());
     }
 
     /// The remaining life of a presented certificate, valid or not.
@@ -227,9 +187,7 @@ impl Metrics {
         let leaf = peer.certificates.first();
         if let Some(leaf) = leaf.and_then(|der| everleaf_pki::Leaf::from_der(der).ok()) {
             let remaining = leaf.not_after().as_second() - now.as_second();
-            self.lock()
-                .expirations
-                .observe(&EXPIRATION_SECONDS, remaining.max(0) as f64);
+            self.lock().expirations.observe(remaining.max(0) as f64);
         }
     }
 
@@ -247,98 +205,79 @@ impl Metrics {
     }
 }
 
-fn put(out: &mut String, line: fmt::Arguments<'_>) {
-    // Writing to a String cannot fail.
-    let _ = writeln!(out, "{line}");
-}
-
-fn head(out: &mut String, name: &str, kind: &str, help: &str) {
-    put(out, format_args!("# HELP {name} {help}"));
-    put(out, format_args!("# TYPE {name} {kind}"));
-}
-
 impl Server {
     pub(super) fn metrics_text(&self) -> String {
-        let mut out = String::new();
-        self.write_gauges(&mut out);
-        let counts = self.metrics.lock();
-        let name = "apiserver_request_total";
-        head(&mut out, name, "counter", "Requests answered.");
-        for ((labels, code), count) in &counts.requests {
-            put(
-                &mut out,
-                format_args!("{name}{{code=\"{code}\",{labels}}} {count}"),
-            );
-        }
-        let name = "apiserver_request_duration_seconds";
-        head(
-            &mut out,
-            name,
-            "histogram",
-            "Time from a request's head to its answer's, in seconds.",
-        );
-        for (labels, histogram) in &counts.durations {
-            histogram.write(&mut out, name, &labels.to_string(), &DURATION_SECONDS);
-        }
-        let name = "apiserver_client_certificate_expiration_seconds";
-        head(
-            &mut out,
-            name,
-            "histogram",
-            "Remaining life of client certificates presented with requests.",
-        );
-        counts
-            .expirations
-            .write(&mut out, name, "", &EXPIRATION_SECONDS);
-        let name = "apiserver_tls_handshake_errors_total";
-        head(&mut out, name, "counter", "TLS handshakes that failed.");
-        put(&mut out, format_args!("{name} {}", counts.handshake_errors));
-        for (which, help) in [
-            ("requested", "Issued requests that asked for a duration."),
-            ("honored", "Of those, the ones that got it."),
-        ] {
-            let name = format!("apiserver_certificates_registry_csr_{which}_duration_total");
-            head(&mut out, &name, "counter", help);
-            for (signer, (requested, honored)) in &counts.signers {
-                let count = if which == "requested" {
-                    requested
-                } else {
-                    honored
-                };
-                put(
-                    &mut out,
-                    format_args!("{name}{{signerName=\"{signer}\"}} {count}"),
-                );
-            }
-        }
-        out
+        let mut text = Text::default();
+        self.write_gauges(&mut text);
+        self.metrics.lock().write(&mut text);
+        text.finish()
     }
 
-    fn write_gauges(&self, out: &mut String) {
+    fn write_gauges(&self, text: &mut Text) {
         let name = "apiserver_storage_objects";
-        head(out, name, "gauge", "Stored objects.");
+        let mut family = text.family(name, Kind::Gauge, "Stored objects.");
         for (resource, count) in self.cache.counts() {
-            put(
-                out,
-                format_args!("{name}{{resource=\"{resource}\"}} {count}"),
-            );
+            family.count(&[("resource", resource)], count as u64);
         }
         let name = "apiserver_longrunning_requests";
-        head(out, name, "gauge", "Open watches.");
+        let mut family = text.family(name, Kind::Gauge, "Open watches.");
         for (resource, count) in self.cache.watcher_counts() {
-            put(
-                out,
-                format_args!("{name}{{resource=\"{resource}\",verb=\"WATCH\"}} {count}"),
-            );
+            family.count(&[("resource", resource), ("verb", "WATCH")], count as u64);
         }
         let name = "apiserver_current_inflight_requests";
-        head(out, name, "gauge", "Requests being served.");
+        let mut family = text.family(name, Kind::Gauge, "Requests being served.");
         let (reads, writes) = self.inflight.counts();
         for (kind, count) in [("mutating", writes), ("readOnly", reads)] {
-            put(
-                out,
-                format_args!("{name}{{request_kind=\"{kind}\"}} {count}"),
-            );
+            family.count(&[("request_kind", kind)], count as u64);
+        }
+    }
+}
+
+impl Counts {
+    fn write(&self, text: &mut Text) {
+        let name = "apiserver_request_total";
+        let mut family = text.family(name, Kind::Counter, "Requests answered.");
+        for ((labels, code), count) in &self.requests {
+            let code = code.to_string();
+            let pairs = [&[("code", code.as_str())], &labels.pairs()[..]].concat();
+            family.count(&pairs[..], *count);
+        }
+        let mut family = text.family(
+            "apiserver_request_duration_seconds",
+            Kind::Histogram,
+            "Time from a request's head to its answer's, in seconds.",
+        );
+        for (labels, histogram) in &self.durations {
+            family.histogram(&labels.pairs(), histogram);
+        }
+        text.family(
+            "apiserver_client_certificate_expiration_seconds",
+            Kind::Histogram,
+            "Remaining life of client certificates presented with requests.",
+        )
+        .histogram(&[], &self.expirations);
+        text.family(
+            "apiserver_tls_handshake_errors_total",
+            Kind::Counter,
+            "TLS handshakes that failed.",
+        )
+        .count(&[], self.handshake_errors);
+        for (name, help, count) in [
+            (
+                "apiserver_certificates_registry_csr_requested_duration_total",
+                "Issued requests that asked for a duration.",
+                (|(requested, _)| requested) as fn((u64, u64)) -> u64,
+            ),
+            (
+                "apiserver_certificates_registry_csr_honored_duration_total",
+                "Of those, the ones that got it.",
+                |(_, honored)| honored,
+            ),
+        ] {
+            let mut family = text.family(name, Kind::Counter, help);
+            for (signer, counts) in &self.signers {
+                family.count(&[("signerName", signer.as_str())], count(*counts));
+            }
         }
     }
 }

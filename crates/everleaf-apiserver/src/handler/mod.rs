@@ -54,7 +54,7 @@ use crate::user::User;
 pub use body::Body;
 pub use limits::Limits;
 pub use metrics::RequestLabels;
-pub use server::{Clock, Config, RandomSource, Server, StartError};
+pub use server::{Config, RandomSource, Server, StartError};
 pub use version::Version;
 pub use watch::WatchStream;
 

@@ -29,9 +29,6 @@ use crate::writer::{Expected, Mode, Operation, Proposal, Refusal, Writer};
 /// production, a seeded generator in the simulator.
 pub type RandomSource = Box<dyn FnMut(&mut [u8]) + Send>;
 
-/// Reads the wall clock; a shell's, or the simulator's.
-pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
-
 /// Suffix alphabet of generated names (`apimachinery/pkg/util/rand`): no vowels, no look-alikes.
 const NAME_ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 /// Length of that suffix.

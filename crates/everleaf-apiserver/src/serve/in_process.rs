@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use everleaf_api::Status;
+use everleaf_time::WallClock;
 use futures_util::FutureExt as _;
 use http::{Request, Response};
 use http_body::Body as HttpBody;
@@ -21,7 +22,7 @@ use tower::Service;
 
 use super::TimedBody;
 use crate::authn::{InProcessIdentity, Peer};
-use crate::handler::{Body, BodyError, Clock, Server};
+use crate::handler::{Body, BodyError, Server};
 use crate::user::User;
 
 /// A client's view of the server, under one identity.
@@ -29,12 +30,12 @@ use crate::user::User;
 pub struct InProcess {
     server: Arc<Server>,
     peer: Peer,
-    clock: Clock,
+    clock: WallClock,
 }
 
 impl Server {
     /// A service that acts as `identity`. Groups are those given: include `system:authenticated`.
-    pub fn in_process(self: &Arc<Self>, identity: User, clock: Clock) -> InProcess {
+    pub fn in_process(self: &Arc<Self>, identity: User, clock: WallClock) -> InProcess {
         InProcess {
             server: Arc::clone(self),
             peer: Peer {

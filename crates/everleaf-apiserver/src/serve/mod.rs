@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use everleaf_api::Status;
+use everleaf_time::WallClock;
 use http::header::{CONTENT_LENGTH, HeaderValue};
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
@@ -36,7 +37,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_rustls::{LazyConfigAcceptor, rustls};
 
 use crate::authn::Peer;
-use crate::handler::{Body, Clock, RequestLabels, Server};
+use crate::handler::{Body, RequestLabels, Server};
 
 use connection::{serve_http1, serve_http2};
 use heads::Heads;
@@ -82,7 +83,7 @@ pub async fn run(
     listener: TcpListener,
     server: Arc<Server>,
     certificate: Arc<ServingCertificate>,
-    clock: Clock,
+    clock: WallClock,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), TlsError> {
     let shared = Arc::new(Shared::new(server, &certificate, clock)?);
@@ -125,14 +126,14 @@ struct Shared {
     handshakes: Semaphore,
     heads: Heads,
     lists: body::Turns,
-    clock: Clock,
+    clock: WallClock,
 }
 
 impl Shared {
     fn new(
         server: Arc<Server>,
         certificate: &Arc<ServingCertificate>,
-        clock: Clock,
+        clock: WallClock,
     ) -> Result<Self, TlsError> {
         let hints = server.authenticator().client_ca_subjects();
         Ok(Self {

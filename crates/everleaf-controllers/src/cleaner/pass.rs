@@ -5,7 +5,7 @@ use crate::bucket::{Rate, TokenBucket};
 use crate::call::{Answer, CSRS, Call, segment};
 use crate::notice::Notice;
 use crate::record::{Certificate, Record};
-use crate::uptime::Uptime;
+use everleaf_time::Monotonic;
 use http::Method;
 use jiff::Timestamp;
 use serde_json::json;
@@ -57,7 +57,7 @@ impl Pass {
     }
 
     /// What to do next.
-    pub fn step(&mut self, now: Uptime) -> Step {
+    pub fn step(&mut self, now: Monotonic) -> Step {
         loop {
             if let Some(step) = self.steps.pop_front() {
                 return step;
@@ -69,7 +69,7 @@ impl Pass {
         }
     }
 
-    fn judge(&mut self, record: &Arc<Record>, now: Uptime) {
+    fn judge(&mut self, record: &Arc<Record>, now: Monotonic) {
         let cause = match decide(record, self.now, &self.ages) {
             Action::Delete(cause) => cause,
             Action::Keep => return,

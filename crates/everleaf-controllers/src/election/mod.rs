@@ -32,7 +32,7 @@ pub mod lease;
 #[cfg(test)]
 mod tests;
 
-use crate::uptime::{Now, Uptime};
+use everleaf_time::{Monotonic, Now};
 use lease::{LockName, Record};
 use serde_json::Value;
 use std::collections::VecDeque;
@@ -170,16 +170,16 @@ pub enum Change {
 enum Phase {
     /// Loops finish; no renewals. At `until` they are stopped the hard way.
     Finishing {
-        until: Uptime,
+        until: Monotonic,
     },
     /// Leading until then, unless a renewal succeeds before.
     Leading {
-        until: Uptime,
+        until: Monotonic,
     },
     Over,
     /// The lease is being given up; not longer than this.
     Releasing {
-        until: Uptime,
+        until: Monotonic,
     },
     Standby,
 }
@@ -189,8 +189,8 @@ enum Phase {
 struct Flight {
     purpose: Purpose,
     /// When the attempt began that it belongs to.
-    attempt: Uptime,
-    sent: Uptime,
+    attempt: Monotonic,
+    sent: Monotonic,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -209,7 +209,7 @@ struct Observed {
     object: Value,
     record: Record,
     /// When we saw it *change*.
-    since: Uptime,
+    since: Monotonic,
 }
 
 /// See the module documentation.
@@ -226,7 +226,7 @@ pub struct Election {
     told_holder: String,
     told_failure: Option<String>,
     /// When the next attempt is due, if none is in flight.
-    wake: Uptime,
+    wake: Monotonic,
 }
 
 // === driving it ===
@@ -242,7 +242,7 @@ impl Election {
             waits: 0,
             told_holder: String::new(),
             told_failure: None,
-            wake: now.uptime,
+            wake: now.monotonic,
             config,
         }
     }
@@ -260,9 +260,9 @@ impl Election {
             }
             Event::LoopsEnded => match self.phase {
                 Phase::Leading { .. } | Phase::Finishing { .. } => {
-                    let until = now.uptime + self.config.renew_deadline;
+                    let until = now.monotonic + self.config.renew_deadline;
                     self.phase = Phase::Releasing { until };
-                    self.call(now, now.uptime, Purpose::Read, Call::Read);
+                    self.call(now, now.monotonic, Purpose::Read, Call::Read);
                 }
                 Phase::Over | Phase::Releasing { .. } | Phase::Standby => {}
             },
@@ -280,12 +280,12 @@ impl Election {
 
     /// Does what is due at `now`.
     pub fn handle_timeout(&mut self, now: Now) {
-        if self.is_past_deadline(now) || self.flight.is_some() || now.uptime < self.wake {
+        if self.is_past_deadline(now) || self.flight.is_some() || now.monotonic < self.wake {
             return;
         }
         match (self.phase, &self.observed) {
             (Phase::Standby, _) | (Phase::Leading { .. }, None) => {
-                self.call(now, now.uptime, Purpose::Read, Call::Read);
+                self.call(now, now.monotonic, Purpose::Read, Call::Read);
             }
             (Phase::Leading { .. }, Some(observed)) => {
                 let lease = lease::renewed(
@@ -294,7 +294,7 @@ impl Election {
                     self.config.lease_duration,
                     now.wall,
                 );
-                self.call(now, now.uptime, Purpose::Renew, Call::Replace(lease));
+                self.call(now, now.monotonic, Purpose::Renew, Call::Replace(lease));
             }
             (Phase::Finishing { .. } | Phase::Over | Phase::Releasing { .. }, _) => {}
         }
@@ -306,7 +306,7 @@ impl Election {
     }
 
     /// When [`Election::handle_timeout`] is due; `None`: not before something happens.
-    pub fn poll_timeout(&self) -> Option<Uptime> {
+    pub fn poll_timeout(&self) -> Option<Monotonic> {
         let wake = self.flight.is_none().then_some(self.wake);
         match self.phase {
             Phase::Finishing { until } | Phase::Releasing { until } => Some(until),
@@ -317,7 +317,7 @@ impl Election {
     }
 
     /// Whether this process may act at `now`.
-    pub fn leads(&self, now: Uptime) -> bool {
+    pub fn leads(&self, now: Monotonic) -> bool {
         match self.phase {
             Phase::Finishing { until } | Phase::Leading { until } => now < until,
             Phase::Over | Phase::Releasing { .. } | Phase::Standby => false,
@@ -341,7 +341,7 @@ impl Election {
     /// Leaves when it is time to, whatever just happened.
     fn is_past_deadline(&mut self, now: Now) -> bool {
         match self.phase {
-            Phase::Leading { until } | Phase::Finishing { until } if now.uptime >= until => {
+            Phase::Leading { until } | Phase::Finishing { until } if now.monotonic >= until => {
                 let why = match &self.told_failure {
                     Some(error) => format!("the lease could not be renewed in time: {error}"),
                     None => "the lease could not be renewed in time".to_owned(),
@@ -349,7 +349,7 @@ impl Election {
                 self.lose(why);
                 true
             }
-            Phase::Releasing { until } if now.uptime >= until => {
+            Phase::Releasing { until } if now.monotonic >= until => {
                 self.release_failed("no answer in time".to_owned());
                 true
             }
@@ -393,7 +393,7 @@ impl Election {
     }
 
     /// Decides about a lease that was just read.
-    fn judge(&mut self, now: Now, attempt: Uptime) {
+    fn judge(&mut self, now: Now, attempt: Monotonic) {
         let Some(Observed {
             object,
             record,
@@ -404,7 +404,7 @@ impl Election {
         };
         let is_ours = record.holder == self.config.identity;
         let is_free = record.holder.is_empty();
-        let is_valid = now.uptime < *since + record.duration;
+        let is_valid = now.monotonic < *since + record.duration;
         match self.phase {
             Phase::Releasing { .. } if is_ours => {
                 let lease = lease::released(object, now.wall);
@@ -433,7 +433,7 @@ impl Election {
     }
 
     /// The lease does not exist, or not any more.
-    fn claim_missing(&mut self, now: Now, attempt: Uptime) {
+    fn claim_missing(&mut self, now: Now, attempt: Monotonic) {
         let fresh = match (self.phase, &self.observed) {
             // Somebody deleted it under a leader, who puts it back as it was.
             (Phase::Leading { .. }, Some(observed)) => {
@@ -451,7 +451,7 @@ impl Election {
     /// The server confirmed that we hold the lease.
     fn hold(&mut self, now: Now, flight: Flight) {
         let until = flight.sent + self.leading_without_renewal();
-        if now.uptime >= until {
+        if now.monotonic >= until {
             return self.failed(now, flight.attempt, "the answer came too late".to_owned());
         }
         match self.phase {
@@ -464,11 +464,11 @@ impl Election {
             Phase::Finishing { .. } | Phase::Over | Phase::Releasing { .. } => return,
         }
         self.phase = Phase::Leading { until };
-        self.wake = now.uptime + self.config.retry_period;
+        self.wake = now.monotonic + self.config.retry_period;
     }
 
     /// An attempt brought nothing.
-    fn failed(&mut self, now: Now, attempt: Uptime, error: String) {
+    fn failed(&mut self, now: Now, attempt: Monotonic, error: String) {
         let is_news = self.told_failure.as_ref() != Some(&error);
         match self.phase {
             Phase::Standby => {
@@ -479,9 +479,9 @@ impl Election {
                 }
             }
             Phase::Leading { until } => {
-                self.wake = now.uptime.max(attempt + self.config.retry_period);
+                self.wake = now.monotonic.max(attempt + self.config.retry_period);
                 if is_news {
-                    let left = until.since(now.uptime);
+                    let left = until.since(now.monotonic);
                     self.told_failure = Some(error.clone());
                     self.tell(Change::RenewalFailing { error, left });
                 }
@@ -496,7 +496,7 @@ impl Election {
         let record = Record::of(&object);
         let since = match &self.observed {
             Some(before) if before.record == record => before.since,
-            _ => now.uptime,
+            _ => now.monotonic,
         };
         self.observed = Some(Observed {
             object,
@@ -516,11 +516,11 @@ impl Election {
 // === saying it ===
 
 impl Election {
-    fn call(&mut self, now: Now, attempt: Uptime, purpose: Purpose, call: Call) {
+    fn call(&mut self, now: Now, attempt: Monotonic, purpose: Purpose, call: Call) {
         self.flight = Some(Flight {
             purpose,
             attempt,
-            sent: now.uptime,
+            sent: now.monotonic,
         });
         // client-go `NewFromKubeconfig`: one hung call must not cost the leadership.
         let within = CALL_MIN.max(self.config.renew_deadline / 2);
@@ -573,6 +573,6 @@ impl Election {
             .config
             .retry_period
             .mul_f64(1.0 + JITTER_FACTOR * fraction);
-        self.wake = now.uptime + wait;
+        self.wake = now.monotonic + wait;
     }
 }

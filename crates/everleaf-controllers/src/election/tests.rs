@@ -11,7 +11,7 @@ const RETRY: u64 = 2_000;
 fn at(ms: u64) -> Now {
     let wall: Timestamp = "2026-11-20T12:00:00Z".parse().unwrap();
     Now {
-        uptime: Uptime::new(Duration::from_millis(ms)),
+        monotonic: Monotonic::from_origin(Duration::from_millis(ms)),
         wall: wall + Duration::from_millis(ms),
     }
 }
@@ -116,7 +116,7 @@ impl Driver {
 
     fn due(&self) -> Option<u64> {
         let due = self.machine.poll_timeout()?;
-        let ms = due.since_start().as_nanos().div_ceil(1_000_000);
+        let ms = due.since_origin().as_nanos().div_ceil(1_000_000);
         Some(u64::try_from(ms).unwrap())
     }
 
@@ -132,7 +132,7 @@ impl Driver {
     }
 
     fn leads(&self, ms: u64) -> bool {
-        self.machine.leads(at(ms).uptime)
+        self.machine.leads(at(ms).monotonic)
     }
 }
 
@@ -539,12 +539,12 @@ fn wall_time_is_only_written() {
         now.wall += jiff::SignedDuration::from_secs(step);
         driver.machine.handle_timeout(now);
         driver.drain();
-        let ms = u64::try_from(now.uptime.since_start().as_millis()).unwrap();
+        let ms = u64::try_from(now.monotonic.since_origin().as_millis()).unwrap();
         let sent = driver.accept(ms, ms);
         let renewed = everleaf_api::meta::format_micro_time(now.wall);
         assert_eq!(sent["spec"]["renewTime"], renewed);
         assert_eq!(driver.due(), Some(ms + RETRY));
-        now.uptime = now.uptime + Duration::from_millis(RETRY);
+        now.monotonic = now.monotonic + Duration::from_millis(RETRY);
     }
     assert_eq!(driver.take(), []);
 }
@@ -565,6 +565,9 @@ fn a_lease_duration_in_fractions_is_judged_as_the_lease_tells_it() {
     assert_eq!(within, Duration::from_millis(1_250));
     assert_eq!(lease["spec"]["leaseDurationSeconds"], 2);
     machine.handle_event(at(0), Event::Answered(Answer::Lease(lease)));
-    assert!(machine.leads(at(1_999).uptime));
-    assert!(!machine.leads(at(2_000).uptime), "others may take it now");
+    assert!(machine.leads(at(1_999).monotonic));
+    assert!(
+        !machine.leads(at(2_000).monotonic),
+        "others may take it now"
+    );
 }

@@ -5,7 +5,7 @@
 
 use crate::bucket::{Rate, TokenBucket};
 use crate::serving::Limited;
-use crate::uptime::Uptime;
+use everleaf_time::Monotonic;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ pub fn per_hour(lifetime: Duration) -> u32 {
 /// See the module documentation.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    approvals: BTreeMap<String, VecDeque<Uptime>>,
+    approvals: BTreeMap<String, VecDeque<Monotonic>>,
     all: TokenBucket,
 }
 
@@ -46,7 +46,7 @@ impl Default for Limits {
 
 impl Limits {
     /// What holds an approval of `node` up, which may have `per_hour` of them.
-    pub fn check(&self, node: &str, per_hour: u32, now: Uptime) -> Option<Limited> {
+    pub fn check(&self, node: &str, per_hour: u32, now: Monotonic) -> Option<Limited> {
         self.check_node(node, per_hour, now).or_else(|| {
             // Only looked at: a token is taken for what is approved.
             let delay = self.all.clone().reserve(now);
@@ -55,8 +55,8 @@ impl Limits {
         })
     }
 
-    fn check_node(&self, node: &str, per_hour: u32, now: Uptime) -> Option<Limited> {
-        let within: Vec<Uptime> = self
+    fn check_node(&self, node: &str, per_hour: u32, now: Monotonic) -> Option<Limited> {
+        let within: Vec<Monotonic> = self
             .approvals
             .get(node)?
             .iter()
@@ -70,7 +70,7 @@ impl Limits {
     }
 
     /// A request of `node` was approved.
-    pub fn approved(&mut self, node: &str, now: Uptime) {
+    pub fn approved(&mut self, node: &str, now: Monotonic) {
         if self.approvals.len() >= NODES_MAX && !self.approvals.contains_key(node) {
             self.forget(now);
         }
@@ -82,8 +82,8 @@ impl Limits {
         self.all.reserve(now);
     }
 
-    fn forget(&mut self, now: Uptime) {
-        let is_recent = |at: Option<&Uptime>| at.is_some_and(|at| now.since(*at) < HOUR);
+    fn forget(&mut self, now: Monotonic) {
+        let is_recent = |at: Option<&Monotonic>| at.is_some_and(|at| now.since(*at) < HOUR);
         self.approvals
             .retain(|_, approvals| is_recent(approvals.back()));
     }
@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn a_node_has_its_hour_and_no_other_pays() {
         let mut limits = Limits::default();
-        let at = |seconds| Uptime::new(Duration::from_secs(seconds));
+        let at = |seconds| Monotonic::from_origin(Duration::from_secs(seconds));
         for second in 0..6 {
             assert_eq!(limits.check("a", 6, at(second)), None);
             limits.approved("a", at(second));

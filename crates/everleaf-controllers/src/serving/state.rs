@@ -10,7 +10,7 @@ use crate::serving::{
     Claim, Cluster, Decision, Facts, Inventory, InventorySource, Origin, Policy, PolicySet, Source,
     decide, limits, requestor,
 };
-use crate::uptime::Now;
+use everleaf_time::Now;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -108,9 +108,9 @@ impl State {
             cluster: &cluster,
             inventory,
             origin: origin.as_ref(),
-            age: request.age(now.uptime),
+            age: request.age(now.monotonic),
             newer,
-            limited: lock(&self.limits).check(node, per_hour, now.uptime),
+            limited: lock(&self.limits).check(node, per_hour, now.monotonic),
             reviews,
             now: now.wall,
         };
@@ -119,7 +119,7 @@ impl State {
 
     /// A request of this node was approved.
     pub fn approved(&self, node: &str, now: Now) {
-        lock(&self.limits).approved(node, now.uptime);
+        lock(&self.limits).approved(node, now.monotonic);
     }
 
     /// Whether this is the first time that this is said of the request with this UID.

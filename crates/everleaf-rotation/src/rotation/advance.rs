@@ -3,8 +3,7 @@
 use super::spacing::Gate;
 use super::trust::{Holder, candidates};
 use super::{
-    AWAIT_MAX, CLOCK_STEP_MIN, LAST_LOOK_MAX, PENDING_AGE_MAX, Rotation, SILENCE_MAX, Step,
-    TEMPLATE_DEBOUNCE,
+    AWAIT_MAX, LAST_LOOK_MAX, PENDING_AGE_MAX, Rotation, SILENCE_MAX, Step, TEMPLATE_DEBOUNCE,
 };
 use crate::backoff::Schedule;
 use crate::deadline::rotation_deadline;
@@ -14,7 +13,7 @@ use crate::standing::Standing;
 use crate::startup::{FirstStep, PendingState, Situation, first_step};
 use crate::time::{Monotonic, Now, Wake};
 use everleaf_pki::{Leaf, Template, Usage};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use std::time::Duration;
 
 /// How long an answer may take, beyond what the effect itself may take.
@@ -25,15 +24,9 @@ const LIFETIME_SHORT_SECONDS: i64 = 10 * 60;
 impl Rotation {
     /// Notices a step of the wall clock since the last turn: it means only "compute again".
     pub(super) fn observe_clock(&mut self, now: Now) {
-        let Some(last) = self.last_turn.replace(now) else {
+        let Some(by) = self.clock_steps.observe(now) else {
             return;
         };
-        let wall = now.wall.duration_since(last.wall);
-        let monotonic = now.monotonic.since(last.monotonic);
-        let by = wall.saturating_sub(SignedDuration::try_from(monotonic).unwrap_or_default());
-        if by.unsigned_abs() <= CLOCK_STEP_MIN {
-            return;
-        }
         self.tell(Notice::ClockStepped { by, now: now.wall });
         self.spacing
             .clock_stepped(Standing::of(self.current.as_ref(), now.wall));
@@ -440,7 +433,7 @@ impl Rotation {
                 silence_max: self.silence_max(),
             },
         );
-        self.answer_by = self.answer_by.plus(AWAIT_MAX);
+        self.answer_by = self.answer_by + AWAIT_MAX;
         self.wait_for_answer(now);
     }
 
@@ -473,8 +466,8 @@ impl Rotation {
             let leaf = self.current.as_ref().map(LeafSummary::of);
             self.tell(Notice::Stuck { reason, leaf, wait });
         }
-        self.retry_at = Some(now.monotonic.plus(wait));
-        self.sleep_until(now.monotonic.plus(wait));
+        self.retry_at = Some(now.monotonic + wait);
+        self.sleep_until(now.monotonic + wait);
     }
 
     /// A wait after a failure is over: everything is read and tried again.
@@ -496,7 +489,7 @@ impl Rotation {
             "one effect is outstanding at a time"
         );
         self.step = step;
-        self.answer_by = now.monotonic.plus(ANSWER_MAX);
+        self.answer_by = now.monotonic + ANSWER_MAX;
         self.effects.push_back(effect);
         self.wake = Wake {
             wall: None,
@@ -558,7 +551,7 @@ impl Rotation {
     /// When a template that was just changed counts.
     pub(super) fn settle_template(&mut self, now: Now, was_known: bool) {
         if was_known {
-            self.template_settles_at = now.monotonic.plus(TEMPLATE_DEBOUNCE);
+            self.template_settles_at = now.monotonic + TEMPLATE_DEBOUNCE;
         }
     }
 
@@ -583,6 +576,6 @@ impl Rotation {
             Some(_) => left.max(LAST_LOOK_MAX),
             None => left,
         };
-        self.pending_ends = Some((pending.name.clone(), now.monotonic.plus(left)));
+        self.pending_ends = Some((pending.name.clone(), now.monotonic + left));
     }
 }

@@ -139,7 +139,7 @@ impl Rotation {
     fn doubt(&mut self, now: Now) {
         if self.trust.is_confirmed {
             self.trust.is_confirmed = false;
-            self.trust.confirm_at = now.monotonic.plus(DOUBT_SPACING);
+            self.trust.confirm_at = now.monotonic + DOUBT_SPACING;
         }
     }
 
@@ -270,7 +270,7 @@ impl Rotation {
         };
         if self.step == Step::Accepting {
             let wait = Schedule::Patient.ceiling();
-            self.accept_at = Some(now.monotonic.plus(wait));
+            self.accept_at = Some(now.monotonic + wait);
         }
         self.step = Step::Idle;
         self.must_load |= step == FailedStep::Store || step == FailedStep::Install;
@@ -306,7 +306,7 @@ impl Rotation {
     ) {
         self.failures = self.failures.saturating_add(1);
         let failures = self.failures;
-        self.retry_at = Some(now.monotonic.plus(wait));
+        self.retry_at = Some(now.monotonic + wait);
         self.tell(Notice::Failed {
             step,
             class,

@@ -79,7 +79,7 @@ impl Rotation {
     /// Gives up a pending key whose object is of no use, and makes another; not too often.
     fn rekey(&mut self, now: Now, reason: &'static str) {
         if let Some(last) = self.rekeyed_at {
-            let until = last.plus(REKEY_SPACING);
+            let until = last + REKEY_SPACING;
             if now.monotonic < until {
                 self.retry_at = Some(until);
             }
@@ -277,7 +277,7 @@ impl Rotation {
                 let wait = wait
                     .saturating_add(Duration::from_secs(1))
                     .min(PATIENCE_MAX);
-                self.retry_at = Some(now.monotonic.plus(wait));
+                self.retry_at = Some(now.monotonic + wait);
             }
         }
     }
@@ -324,7 +324,7 @@ impl Rotation {
     pub(super) fn wait_after_decision(&mut self, now: Now) -> Duration {
         self.decisions = self.decisions.saturating_add(1);
         let wait = Schedule::Decided.wait(self.decisions, &mut self.jitter);
-        self.retry_at = Some(now.monotonic.plus(wait));
+        self.retry_at = Some(now.monotonic + wait);
         wait
     }
 
@@ -358,7 +358,7 @@ impl Rotation {
         self.tell(Notice::CredentialRefused { credential, times });
         if times < REFUSALS_MAX {
             let wait = Schedule::Confirm.wait(times, &mut self.jitter);
-            self.trust.confirm_at = now.monotonic.plus(wait);
+            self.trust.confirm_at = now.monotonic + wait;
         } else if self.has_other_accepted()
             && !self.trust.is_refused(CredentialChoice::LastAccepted)
         {
@@ -388,7 +388,7 @@ impl Rotation {
         self.trust.confirm_failures = self.trust.confirm_failures.saturating_add(1);
         let failures = self.trust.confirm_failures;
         let wait = Schedule::Confirm.wait(failures, &mut self.jitter);
-        self.trust.confirm_at = now.monotonic.plus(wait);
+        self.trust.confirm_at = now.monotonic + wait;
         self.tell(Notice::Failed {
             step: FailedStep::Confirm,
             class: Some(refusal.class),

@@ -151,7 +151,7 @@ impl Spacing {
         lifetime: Option<Duration>,
     ) -> Option<Gate> {
         if let Some(birth) = &self.birth {
-            let until = birth.at.plus(self.spacing_for(birth, cause));
+            let until = birth.at + self.spacing_for(birth, cause);
             if now < until {
                 return Some(Gate::Spaced(until));
             }
@@ -168,13 +168,13 @@ impl Spacing {
             return None;
         }
         let oldest = self.prepared.front().map(|request| request.age(now));
-        let until = now.plus(REQUEST_WINDOW.saturating_sub(oldest.unwrap_or_default()));
+        let until = now + REQUEST_WINDOW.saturating_sub(oldest.unwrap_or_default());
         let is_renewal = matches!(cause, Cause::Deadline | Cause::Expired);
         let late = self
             .birth
             .as_ref()
             .filter(|_| is_renewal)
-            .map(|birth| birth.at.plus(late(birth.life)));
+            .map(|birth| birth.at + late(birth.life));
         Some(Gate::Limited(late.map_or(until, |late| late.min(until))))
     }
 

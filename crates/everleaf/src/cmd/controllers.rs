@@ -5,9 +5,10 @@ use crate::args::signing::SigningDuration;
 use crate::kube_client::Connected;
 use crate::shutdown::Shutdown;
 use crate::up::entropy;
-use crate::{config, kube_client, observe};
+use crate::{config, kube_client, server};
 use anyhow::{Context, Result};
 use everleaf_agent::Environment;
+use everleaf_observe::serve_apart;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -34,9 +35,14 @@ pub(crate) fn run(args: &ControllersArgs) -> Result<ExitCode> {
         };
         config.server_host = host;
         tracing::info!(server = config.server_host, "controllers start");
-        if let Some(address) = args.metrics_bind_address {
-            observe::start(address, Arc::clone(&config.telemetry)).await?;
-        }
+        let _listening = match args.metrics_bind_address {
+            Some(address) => {
+                let listener = server::listen(address, "--metrics-bind-address").await?;
+                let telemetry = Arc::clone(&config.telemetry);
+                Some(serve_apart(listener.into_std()?, telemetry)?)
+            }
+            None => None,
+        };
         let asked = shutdown.asked();
         match election {
             Some(election) => {

@@ -12,11 +12,12 @@ use crate::shutdown::Shutdown;
 use anyhow::{Context, Result, anyhow};
 use everleaf_agent::Clock;
 use everleaf_apiserver::authn::{Config as AuthenticatorConfig, ServiceAccountConfig};
-use everleaf_apiserver::handler::{Clock as ServerClock, Server};
+use everleaf_apiserver::handler::Server;
 use everleaf_apiserver::serve::{self, ServingCertificate};
 use everleaf_apiserver::user::User;
 use everleaf_controllers::{Config as ControllersConfig, Loop, ServingConfig};
 use everleaf_pki::{Issuer, Leaf};
+use everleaf_time::WallClock;
 use jiff::Timestamp;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -290,7 +291,7 @@ fn open_server(dir: &DataDir, authority: &Authority, addresses: &Addresses) -> R
 }
 
 /// A clock as the server and the controllers want it.
-pub(crate) fn wall_clock(clock: &Arc<dyn Clock>) -> ServerClock {
+pub(crate) fn wall_clock(clock: &Arc<dyn Clock>) -> WallClock {
     let clock = Arc::clone(clock);
     Arc::new(move || clock.wall())
 }

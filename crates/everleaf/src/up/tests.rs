@@ -34,7 +34,7 @@ impl Clock for TravelClock {
     }
 
     fn monotonic(&self) -> Monotonic {
-        self.0.monotonic().plus(self.0.offset().unsigned_abs())
+        self.0.monotonic() + self.0.offset().unsigned_abs()
     }
 
     fn listen(&self) -> ClockListener {

@@ -28,7 +28,7 @@ async fn one_that_could_not_be_written_is_written_later() {
     };
     std::fs::remove_dir(&obstacle).unwrap();
     for (seconds, expected) in [(29, false), (30, true)] {
-        let monotonic = begin.monotonic.plus(Duration::from_secs(seconds));
+        let monotonic = begin.monotonic + Duration::from_secs(seconds);
         let later = Now { monotonic, ..begin };
         assert!(node.nap() <= Duration::from_secs(30));
         node.turn(later, News::Time);

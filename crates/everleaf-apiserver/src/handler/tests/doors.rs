@@ -1,9 +1,11 @@
 //! Who gets in, what is there, and what is said about the rest.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::fixture::{CSRS, MAPS, World, config_map};
-use crate::handler::Limits;
+use crate::handler::{Limits, RequestLabels};
 
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
@@ -247,6 +249,31 @@ fn metrics() {
         );
     }
     assert!(!metrics.text.contains("made-up"), "labels are bounded");
+}
+
+/// Names, labels, order and numbers are what dashboards are written against. How many objects there are at first is not.
+#[test]
+fn metrics_word_for_word() {
+    let world = World::new();
+    let labels = |path: &str| {
+        let response = world.raw("GET", path, &[], "");
+        *response.extensions().get::<RequestLabels>().unwrap()
+    };
+    let (map, nowhere) = (labels(&format!("{MAPS}/a?dryRun=All")), labels("/made-up"));
+    let took = Duration::from_millis;
+    for (labels, took) in [(map, took(3)), (nowhere, took(250)), (map, took(40_000))] {
+        world.server.metrics().observe_duration(labels, took);
+    }
+    world.server.metrics.count_duration("example.com/a", true);
+    world.server.metrics.count_duration("example.com/a", false);
+    world.server.metrics().count_handshake_error();
+    let _watch = world.watch(&format!("{MAPS}?watch=true"));
+    let lines = world.get("/metrics").expect(200).text;
+    let lines: Vec<&str> = lines
+        .lines()
+        .filter(|line| !line.starts_with("apiserver_storage_objects{"))
+        .collect();
+    assert_eq!(lines.join("\n"), include_str!("metrics.txt").trim_end());
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use everleaf_time::WallClock;
 use http::{Request, StatusCode};
 use http_body::Frame;
 use http_body_util::{Full, StreamBody};
@@ -16,7 +17,6 @@ use tokio_rustls::TlsConnector;
 
 use super::super::run;
 use super::fixture::{NOW, TestServer, read, time};
-use crate::handler::Clock;
 
 const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
 /// Sizes of bodies, in bytes: from one to more than the server takes.
@@ -199,7 +199,7 @@ async fn over_a_socket_the_refusal_is_read() {
     let fixture = TestServer::new();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let clock: Clock = Arc::new(|| time(NOW));
+    let clock: WallClock = Arc::new(|| time(NOW));
     let (server, certificate) = (&fixture.server, &fixture.certificate);
     let (server, certificate) = (Arc::clone(server), Arc::clone(certificate));
     let forever = std::future::pending();

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use everleaf_pki::{Credential, Issuer, KeyAlgorithm, PrivateKey, Subject, Template, Usage};
+use everleaf_time::WallClock;
 use futures_util::FutureExt as _;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
@@ -24,7 +25,7 @@ use super::super::stop::Stop;
 use super::super::{ServingCertificate, Shared, serve_connection};
 use crate::authn::{self, Authenticator};
 use crate::authz::Authorizer;
-use crate::handler::{Clock, Config, Limits, Server, Version};
+use crate::handler::{Config, Limits, Server, Version};
 use crate::store::Memory;
 use crate::writer::Mode;
 
@@ -95,7 +96,7 @@ impl TestServer {
         let certificate = ServingCertificate::from_pem(pem.as_bytes(), pem.as_bytes()).unwrap();
         let clock = Arc::new(Mutex::new(time(NOW)));
         let hands = Arc::clone(&clock);
-        let read: Clock = Arc::new(move || *hands.lock().unwrap());
+        let read: WallClock = Arc::new(move || *hands.lock().unwrap());
         let shared = Arc::new(Shared::new(Arc::clone(&server), &certificate, read).unwrap());
         let mut roots = RootCertStore::empty();
         let anchor = serving_ca.certificate().der().to_vec();

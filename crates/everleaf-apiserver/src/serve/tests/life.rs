@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use everleaf_pki::Usage;
+use everleaf_time::WallClock;
 use http::Request;
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -20,7 +21,7 @@ use super::super::{
     HANDSHAKE_TIMEOUT, HANDSHAKE_TURN, HANDSHAKES_MAX, HEAD_TIMEOUT, REQUEST_TIMEOUT, TlsError, run,
 };
 use super::fixture::{ENDS, NOW, TestServer, credential, read, time, whoami_request};
-use crate::handler::{Clock, Server};
+use crate::handler::Server;
 use crate::store::Memory;
 use crate::user::User;
 
@@ -271,7 +272,7 @@ async fn the_listener_serves_and_stops() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let clock: Clock = Arc::new(|| time(NOW));
+    let clock: WallClock = Arc::new(|| time(NOW));
     let certificate = Arc::clone(&fixture.certificate);
     let running = tokio::spawn(run(
         listener,

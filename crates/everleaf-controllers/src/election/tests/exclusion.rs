@@ -103,7 +103,7 @@ impl Process {
     }
 
     fn leads(&self, real: u64) -> bool {
-        !self.over && self.machine.leads(self.now(real).uptime)
+        !self.over && self.machine.leads(self.now(real).monotonic)
     }
 }
 
@@ -222,7 +222,7 @@ impl World {
         if process
             .machine
             .poll_timeout()
-            .is_some_and(|due| due <= now.uptime)
+            .is_some_and(|due| due <= now.monotonic)
         {
             process.machine.handle_timeout(now);
         }

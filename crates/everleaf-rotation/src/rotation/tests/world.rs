@@ -236,7 +236,7 @@ impl World {
     /// Lets true time pass, and nothing happen.
     pub(super) fn pass(&mut self, span: Duration) {
         self.time += SignedDuration::try_from(span).unwrap();
-        self.monotonic = self.monotonic.plus(span);
+        self.monotonic = self.monotonic + span;
     }
 
     /// One turn: a verdict if there is one, the timeout, and all effects.
@@ -313,8 +313,8 @@ impl World {
                 let waiting = Waiting {
                     pending,
                     credential,
-                    end: self.monotonic.plus(AWAIT_MAX),
-                    silent_at: silence_max.map(|silence| self.monotonic.plus(silence)),
+                    end: self.monotonic + AWAIT_MAX,
+                    silent_at: silence_max.map(|silence| self.monotonic + silence),
                 };
                 if let Some(outcome) = self.outcome(&waiting) {
                     return Some(Event::Awaited {

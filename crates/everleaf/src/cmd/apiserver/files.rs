@@ -3,9 +3,10 @@
 use super::read;
 use crate::told::Told;
 use anyhow::{Context, Result};
-use everleaf_apiserver::handler::{Clock as ServerClock, Server};
+use everleaf_apiserver::handler::Server;
 use everleaf_apiserver::serve::{ServingCertificate, TlsError};
 use everleaf_pki::{Chain, TrustBundle};
+use everleaf_time::WallClock;
 use jiff::Timestamp;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -147,7 +148,7 @@ pub(super) async fn follow(
     serving: (ServingFiles, Pair, Arc<ServingCertificate>),
     client_ca_file: (PathBuf, Zeroizing<Vec<u8>>),
     server: Arc<Server>,
-    wall: ServerClock,
+    wall: WallClock,
 ) {
     let (files, pair, certificate) = serving;
     let (bundle_path, bundle) = client_ca_file;

@@ -40,7 +40,7 @@ const HEAD_MAX: Duration = Duration::from_secs(10);
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// Serves until dropped.
-pub async fn serve(listener: TcpListener, observed: Arc<impl Observed>) {
+async fn serve(listener: TcpListener, observed: Arc<impl Observed>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = tokio::task::JoinSet::new();
     loop {
@@ -159,36 +159,87 @@ fn answer(method: &Method, path: &str, observed: &impl Observed) -> Response<Ful
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
-    use std::net::{TcpListener, TcpStream};
+    use std::net::{SocketAddr, TcpListener, TcpStream};
 
     use super::*;
 
-    struct Well;
+    struct Process {
+        ready: Result<(), String>,
+        remark: Option<&'static str>,
+    }
 
-    impl Observed for Well {
+    impl Observed for Process {
         fn metrics_text(&self) -> String {
-            String::new()
+            "numbers".to_owned()
         }
 
         fn check_ready(&self) -> Result<(), String> {
-            Ok(())
+            self.ready.clone()
+        }
+
+        fn remark(&self) -> Option<String> {
+            self.remark.map(ToOwned::to_owned)
+        }
+    }
+
+    fn listen(process: Process) -> (SocketAddr, Listening) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        (address, serve_apart(listener, Arc::new(process)).unwrap())
+    }
+
+    /// The status and the body.
+    fn ask(address: SocketAddr, request: &str) -> String {
+        let mut stream = TcpStream::connect(address).unwrap();
+        let head = format!("{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        format!("{} {body}", head.split(' ').nth(1).unwrap())
+    }
+
+    #[test]
+    fn each_path_has_its_answer() {
+        let (well, _listening) = listen(Process {
+            ready: Ok(()),
+            remark: None,
+        });
+        let (remarkable, _listening) = listen(Process {
+            ready: Ok(()),
+            remark: Some("standing by"),
+        });
+        let (unwell, _listening) = listen(Process {
+            ready: Err("no certificate yet".to_owned()),
+            remark: Some("standing by"),
+        });
+        for (address, request, expected) in [
+            (unwell, "GET /metrics", "200 numbers"),
+            (unwell, "GET /healthz", "200 ok"),
+            (unwell, "GET /livez?verbose", "200 ok"),
+            (unwell, "GET /readyz", "503 not ready: no certificate yet\n"),
+            (well, "GET /readyz", "200 ok"),
+            (remarkable, "GET /readyz", "200 ok: standing by"),
+            (
+                well,
+                "GET /",
+                "404 try /metrics, /healthz, /livez or /readyz\n",
+            ),
+            (well, "POST /metrics", "405 GET only\n"),
+        ] {
+            assert_eq!(ask(address, request), expected, "{request}");
         }
     }
 
     /// Nothing of the caller runs while it is asked, and nobody is asked once it is dropped.
     #[test]
     fn it_answers_while_its_owner_is_held_up() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let listening = serve_apart(listener, Arc::new(Well)).unwrap();
+        let (address, listening) = listen(Process {
+            ready: Ok(()),
+            remark: None,
+        });
         for _ in 0..2 {
-            let mut stream = TcpStream::connect(address).unwrap();
-            stream
-                .write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
-                .unwrap();
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).unwrap();
-            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+            assert_eq!(ask(address, "GET /healthz"), "200 ok");
         }
         drop(listening);
         TcpStream::connect(address).unwrap_err();
