@@ -16,9 +16,11 @@ use crate::queue::{Next, Outcome, Queue};
 use crate::record::Record;
 use crate::serving::{self, Affected, PolicySet, Source};
 use crate::signer::{self, Issuance};
-use everleaf_pki::{ApprovedRequest, Issuer};
+use everleaf_api::csr::Csr;
+use everleaf_pki::{ApprovedRequest, Issuer, SignerName};
 use everleaf_time::{Monotonic, Now};
 use jiff::Timestamp;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -85,11 +87,29 @@ impl Core {
             Delta::ListEnds => lock(&self.index).end_list(),
             Delta::Deleted(name) => lock(&self.index).delete(&name),
             Delta::Put(object) => {
+                self.note_chain(&object, now);
                 let change = lock(&self.index).apply(object)?;
                 return self.route(change, now);
             }
         }
         None
+    }
+
+    /// Lets the approver of serving requests know what a node was issued, when it is first seen.
+    fn note_chain(&self, object: &Value, now: Now) {
+        let csr = Csr(object);
+        let is_nodes = matches!(
+            csr.signer_name(),
+            SignerName::KUBELET_SERVING | SignerName::KUBE_APISERVER_CLIENT_KUBELET
+        );
+        if let Some(state) = self
+            .serving
+            .as_ref()
+            .filter(|_| is_nodes && csr.is_issued())
+            && !lock(&self.index).is_closed(csr.name())
+        {
+            state.issued(&csr.certificate(), now);
+        }
     }
 
     /// Takes in what the follower of `source` saw. `Some`: the loop that has a new key now.

@@ -222,6 +222,11 @@ impl Index {
         }
     }
 
+    /// Whether this request was seen to be done with.
+    pub fn is_closed(&self, name: &str) -> bool {
+        matches!(self.entries.get(name), Some(Entry::Closed(_)))
+    }
+
     /// All requests in order of their names.
     pub fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.entries.values()

@@ -158,11 +158,7 @@ impl Shell {
 
     /// Follows what serving requests are judged by, for ever.
     pub(crate) async fn follow_cluster(&self, source: Source) -> Infallible {
-        let component = match source {
-            Source::Endpoints => "endpoints of the API server",
-            Source::Nodes => "nodes",
-            Source::Services => "services",
-        };
+        let component = Resource::of(source).plural;
         let follower = Follower::new(Resource::of(source));
         let take = |delta| {
             if let Some(task) = self.core.take_cluster(source, delta, self.now()) {

@@ -8,6 +8,7 @@ use everleaf_api::meta;
 use jiff::Timestamp;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::IpAddr;
 
 /// What a Node object says.
@@ -94,8 +95,8 @@ pub enum Claim {
     Name(String),
 }
 
-impl std::fmt::Display for Claim {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Address(address) => address.fmt(f),
             Self::Name(name) => name.fmt(f),
@@ -112,6 +113,16 @@ pub enum Source {
     Nodes,
     /// Services.
     Services,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Endpoints => "the endpoints of the API server",
+            Self::Nodes => "nodes",
+            Self::Services => "services",
+        })
+    }
 }
 
 impl Source {

@@ -17,6 +17,7 @@ pub mod cel;
 pub mod cluster;
 pub(crate) mod files;
 pub mod inventory;
+pub mod issued;
 pub mod limits;
 pub mod names;
 pub mod policy;
@@ -37,6 +38,7 @@ use std::time::Duration;
 
 pub use cluster::{Claim, Cluster, NodeFacts, Source};
 pub use inventory::{Inventory, InventorySource};
+pub use issued::Issued;
 pub use policy::{Mode, OnViolation, Policy, PolicyError, PolicySet};
 pub use rules::Rule;
 pub use state::{Affected, Origins, ServingConfig, State};
@@ -59,6 +61,8 @@ pub(crate) const NODE_PREFIX: &str = "system:node:";
 pub struct Facts<'a> {
     /// Nodes, Services, the API server.
     pub cluster: &'a Cluster,
+    /// What valid certificates say already.
+    pub issued: &'a Issued,
     /// The operator's list, if the policy names one: what it says, or why it cannot be read.
     pub inventory: Option<Result<&'a Inventory, &'a str>>,
     /// Where the requestor connected from, if that is known.

@@ -7,8 +7,8 @@ use crate::approver::Review;
 use crate::follower::Delta;
 use crate::index::OpenRequest;
 use crate::serving::{
-    Claim, Cluster, Decision, Facts, Inventory, InventorySource, Origin, Policy, PolicySet, Source,
-    decide, limits, requestor,
+    Claim, Cluster, Decision, Facts, Inventory, InventorySource, Issued, Origin, Policy, PolicySet,
+    Source, decide, limits, requestor,
 };
 use everleaf_time::Now;
 use serde_json::Value;
@@ -52,6 +52,7 @@ pub struct State {
     cluster: RwLock<Cluster>,
     policies: RwLock<Arc<PolicySet>>,
     inventories: RwLock<BTreeMap<PathBuf, Read>>,
+    issued: RwLock<Issued>,
     limits: Mutex<limits::Limits>,
     origins: Option<Origins>,
     /// The last message about a request, by its UID.
@@ -71,6 +72,7 @@ impl State {
             cluster: RwLock::new(cluster),
             policies: RwLock::new(Arc::new(policies)),
             inventories: RwLock::default(),
+            issued: RwLock::default(),
             limits: Mutex::default(),
             origins,
             told: Mutex::default(),
@@ -106,6 +108,7 @@ impl State {
         let per_hour = per_hour.unwrap_or_else(|| limits::per_hour(lifetime));
         let facts = Facts {
             cluster: &cluster,
+            issued: &read(&self.issued),
             inventory,
             origin: origin.as_ref(),
             age: request.age(now.monotonic),
@@ -115,6 +118,12 @@ impl State {
             now: now.wall,
         };
         decide(request, &facts, &policies)
+    }
+
+    /// A certificate was issued, by whomever.
+    pub fn issued(&self, chain: &[u8], now: Now) {
+        let mut issued = self.issued.write().unwrap_or_else(PoisonError::into_inner);
+        issued.note(chain, now.wall);
     }
 
     /// A request of this node was approved.

@@ -2,9 +2,10 @@
 //! rightly ask for.
 
 use super::*;
-use crate::fixture::{Fixture, WEAK_REQUEST, kubelet_serving, now};
+use crate::fixture::{Fixture, WEAK_REQUEST, authority, kubelet_serving, now};
 use crate::serving::names::quote;
-use everleaf_pki::KeyAlgorithm;
+use everleaf_pki::{KeyAlgorithm, PrivateKey, Subject, Template, Usage};
+use jiff::SignedDuration;
 use serde_json::json;
 
 /// Node n1 with two addresses, n2, a control-plane node, a Service, the API server.
@@ -65,6 +66,7 @@ fn control_plane() -> Value {
 struct World {
     cluster: Cluster,
     policies: PolicySet,
+    issued: Issued,
     inventory: Option<Inventory>,
     origin: Option<Origin>,
     age: Duration,
@@ -77,6 +79,7 @@ fn world() -> World {
     World {
         cluster: cluster(),
         policies: PolicySet::default(),
+        issued: Issued::default(),
         inventory: None,
         origin: None,
         age: Duration::ZERO,
@@ -99,6 +102,7 @@ impl World {
     fn decide(&self, request: Fixture) -> Decision {
         let facts = Facts {
             cluster: &self.cluster,
+            issued: &self.issued,
             inventory: self.inventory.as_ref().map(Ok),
             origin: self.origin.as_ref(),
             age: self.age,
@@ -423,180 +427,4 @@ fn weak_and_odd_requests_are_denied() {
     );
 }
 
-/// A30, and which policy is for whom.
-#[test]
-fn the_first_policy_that_matches_decides() {
-    let set = PolicySet::from_yaml(
-        "version: everleaf.io/policy/v1\npolicy:\n\
-         - {name: nobody, mode: abstain, match: {node_name_regex: 'n2'}}\n\
-         - {name: lab, match: {node_name_regex: 'n'}, san: {max_ip: 0}}\n\
-         - {name: rest, match: {node_labels: {pool: general}}, on_violation: abstain}\n",
-    )
-    .unwrap();
-    assert!(set.warnings[0].contains("themselves"), "{:?}", set.warnings);
-    let world = World {
-        policies: set,
-        ..world()
-    };
-    assert_eq!(world.decide(good()).policy, "rest", "regexes are anchored");
-    world.check(good().dns("localhost"), "abstain S11");
-    let other = kubelet_serving("n2").ip("10.0.0.2");
-    world.check(other, "abstain");
-    let unlabelled = kubelet_serving("cp").ip("10.0.0.100");
-    world.check(unlabelled, "abstain");
-}
-
-#[test]
-fn a_control_plane_node_needs_a_word_from_the_operator() {
-    let request = || kubelet_serving("cp").ip("10.0.0.100");
-    world().check(
-        request(),
-        "abstain S12: 10.0.0.100 is an address of the API server; for a control-plane node",
-    );
-    let listed = World {
-        policies: policy(|policy| {
-            policy.control_plane_addresses = vec!["10.0.0.100/32".parse().unwrap()];
-        }),
-        ..world()
-    };
-    listed.check(request(), "approve");
-    let mut liar = listed;
-    liar.cluster
-        .put(Source::Nodes, &node("n1", &["10.0.0.100"]));
-    liar.check(kubelet_serving("n1").ip("10.0.0.100"), "deny S12");
-}
-
-#[test]
-fn where_the_requestor_connects_from_counts() {
-    let mut world = World {
-        origin: Some(Origin {
-            addresses: vec!["10.0.0.100".parse().unwrap()],
-            is_server_host: true,
-        }),
-        ..world()
-    };
-    // A node on the API server's own machine, without a label.
-    world.cluster.delete(Source::Nodes, "cp");
-    world
-        .cluster
-        .put(Source::Nodes, &node("n1", &["10.0.0.100"]));
-    world.check(kubelet_serving("n1").ip("10.0.0.100"), "approve");
-    // No Node, but everything it asks for is proved.
-    world.check(kubelet_serving("n9").ip("10.0.0.100"), "deny S16");
-    world.cluster.delete(Source::Nodes, "n1");
-    world.check(kubelet_serving("n9").ip("10.0.0.100"), "approve");
-    world.check(kubelet_serving("n9"), "wait S13");
-    world.check(
-        kubelet_serving("n9").ip("10.0.0.100").ip("10.0.0.5"),
-        "wait S13",
-    );
-    world.check(
-        kubelet_serving("n9").ip("10.0.0.100").dns("other"),
-        "wait S13",
-    );
-    world.check(
-        kubelet_serving("n9")
-            .ip("10.0.0.100")
-            .dns("api.example.com"),
-        "wait S13",
-    );
-    // Somebody who forwards connections has that address for all of them.
-    world.origin.as_mut().unwrap().is_server_host = false;
-    world.check(kubelet_serving("n9").ip("10.0.0.100"), "deny S12");
-}
-
-#[test]
-fn ranges_lists_and_expressions_narrow() {
-    let narrow = |change: fn(&mut Policy)| World {
-        policies: policy(change),
-        ..world()
-    };
-    let inside = narrow(|policy| policy.allowed_cidrs = vec!["10.0.0.0/24".parse().unwrap()]);
-    inside.check(good(), "approve");
-    inside.check(good().ip("fd00::1"), "deny S17");
-    let outside = narrow(|policy| policy.deny_cidrs = vec!["10.0.0.0/28".parse().unwrap()]);
-    outside.check(good(), "deny S17");
-    let exact = narrow(|policy| policy.comparison = policy::Comparison::Exact);
-    exact.check(good(), "wait S15: it does not ask for fd00::1");
-    exact.check(good().ip("fd00::1"), "approve");
-    let cel = narrow(|policy| {
-        let expr = "size(csr.san.ips) == 1 && node.labels.pool == 'general'";
-        policy.cel = vec![cel::Predicate::compile(expr, "one address").unwrap()];
-    });
-    cel.check(good(), "approve");
-    cel.check(good().ip("fd00::1"), "deny S22: one address");
-    let asking = narrow(|policy| policy.require_permission = true);
-    asking.check(good(), "review");
-    let strict = narrow(|policy| policy.strict_usages = true);
-    strict.check(good(), "deny S8");
-    strict.check(
-        good().usages(&["digital signature", "server auth"]),
-        "approve",
-    );
-    let rsa = narrow(|policy| policy.key_algorithms = vec![policy::KeyAlgorithm::Rsa]);
-    rsa.check(good(), "deny S4");
-}
-
-/// A6, S18: the operator's list is above what the node says.
-#[test]
-fn the_inventory_is_the_authority() {
-    let mut world = world();
-    world.inventory = Some(Inventory::from_yaml("n1: [10.0.0.1, '::ffff:10.0.0.3']\n").unwrap());
-    world.check(good(), "approve");
-    world.check(good().ip("fd00::1"), "deny S18");
-    world.check(kubelet_serving("n2").ip("10.0.0.2"), "deny S18");
-    assert!(Inventory::from_yaml("n1: 10.0.0.1\n").is_err());
-    assert!(Inventory::from_yaml("n1: [a]\nn1: [b]\n").is_err(), "twice");
-}
-
-#[test]
-fn answers_of_the_access_review() {
-    let with = |allowed| World {
-        policies: policy(|policy| policy.require_permission = true),
-        reviews: vec![Review {
-            permission: PERMISSION.to_owned(),
-            allowed,
-        }],
-        ..world()
-    };
-    with(true).check(good(), "approve");
-    with(false).check(good(), "abstain S23");
-}
-
-#[test]
-fn nothing_is_approved_before_the_cluster_is_known() {
-    let mut world = world();
-    world.cluster = Cluster::default();
-    world.cluster.put(Source::Nodes, &node("n1", &["10.0.0.1"]));
-    world.check(good(), "wait S12");
-    world.age = Duration::from_secs(86400);
-    world.check(good(), "wait S12");
-}
-
-#[test]
-fn messages_are_short_and_printable() {
-    let evil = format!("\u{1b}[31m\u{f6}{}", "x".repeat(4000));
-    let decision = world().decide(good().by(&evil));
-    let message = decision.message();
-    assert!(message.len() <= 1024 && message.is_ascii(), "{message}");
-    assert!(!message.contains('\u{1b}'), "{message}");
-    assert!(message.contains("rule S5 requestor"), "{message}");
-    assert!(message.contains("policy \"default\""), "{message}");
-    assert_eq!(quote("a"), "\"a\"");
-    let approved = world().decide(good()).message();
-    assert_eq!(
-        approved,
-        "Auto approving kubelet serving certificate: policy \"default\", all rules passed."
-    );
-}
-
-#[test]
-fn an_address_that_leaves_a_service_is_free() {
-    let mut world = world();
-    world
-        .cluster
-        .put(Source::Nodes, &node("n1", &["10.0.0.1", "203.0.113.5"]));
-    world.check(good().ip("203.0.113.5"), "deny S12");
-    world.cluster.delete(Source::Services, "default/kubernetes");
-    world.check(good().ip("203.0.113.5"), "approve");
-}
+mod policies;

@@ -7,8 +7,8 @@ use crate::{input, print};
 use anyhow::{Context, Result, anyhow, bail};
 use everleaf_controllers::index::OpenRequest;
 use everleaf_controllers::serving::{
-    Cluster, Decision, Facts, Finding, Inventory, InventorySource, Origin, Policy, PolicySet,
-    Source, Verdict, decide, requestor,
+    Cluster, Decision, Facts, Finding, Inventory, InventorySource, Issued, Origin, Policy,
+    PolicySet, Source, Verdict, decide, requestor,
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -78,7 +78,9 @@ fn judge(
     let shown = path.display();
     let kind = object["kind"].as_str().unwrap_or_default();
     if kind != "CertificateSigningRequest" {
-        bail!("{shown} holds a {kind:?}, and --csr takes certificate signing requests");
+        bail!(
+            "{shown} holds an object of kind \"{kind}\", and --csr takes certificate signing requests"
+        );
     }
     let request = OpenRequest::new(object.clone());
     let csr = request.csr();
@@ -103,6 +105,7 @@ fn judge(
     });
     let facts = Facts {
         cluster,
+        issued: &Issued::default(),
         inventory: inventory.as_ref().map(Ok),
         origin: origin.as_ref(),
         age: args.age,
@@ -138,7 +141,7 @@ fn cluster(paths: &[PathBuf]) -> Result<Cluster> {
                 "Service" => Source::Services,
                 "Endpoints" => Source::Endpoints,
                 other => bail!(
-                    "{} holds a {other:?}, and --node takes Nodes, Services and Endpoints",
+                    "{} holds an object of kind \"{other}\", and --node takes Nodes, Services and Endpoints",
                     path.display()
                 ),
             };

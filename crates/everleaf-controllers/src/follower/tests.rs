@@ -1,0 +1,161 @@
+use super::*;
+use serde_json::json;
+
+const NODES: Resource = Resource::of(Source::Nodes);
+
+/// A follower that has discovered its resource.
+fn listing() -> Follower {
+    let mut follower = Follower::new(NODES);
+    assert_eq!(path(&mut follower), "/api/v1");
+    answer(
+        &mut follower,
+        &json!({ "resources": [{ "name": "nodes" }] }),
+    );
+    follower
+}
+
+fn path(follower: &mut Follower) -> String {
+    match follower.step() {
+        Step::Call(call) => call.path,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn answer(follower: &mut Follower, body: &Value) {
+    let bytes = Bytes::from(body.to_string());
+    follower.answer(&Ok(bytes), Monotonic::default());
+}
+
+fn page(names: &[&str], token: &str) -> Value {
+    let items = names.iter().map(|name| json!({"metadata": {"name": name}}));
+    let items: Vec<Value> = items.collect();
+    json!({ "metadata": { "resourceVersion": "7", "continue": token }, "items": items })
+}
+
+/// The words of all steps until something has to be called or read.
+fn words(follower: &mut Follower) -> Vec<String> {
+    let mut words = Vec::new();
+    while let Some(step) = follower.steps.pop_front() {
+        words.push(match step {
+            Step::Take(Delta::Put(object)) => meta::name(&object).to_owned(),
+            Step::Take(Delta::ListBegins) => "begin".to_owned(),
+            Step::Take(Delta::ListEnds) => "end".to_owned(),
+            Step::Take(Delta::Deleted(name)) => format!("-{name}"),
+            Step::Wait(_) => "wait".to_owned(),
+            Step::Synced => "synced".to_owned(),
+            _ => continue,
+        });
+    }
+    words
+}
+
+/// Any resource is followed; a page is handed on before the next one is asked for.
+#[test]
+fn pages_are_handed_on_one_by_one() {
+    let mut follower = listing();
+    assert_eq!(path(&mut follower), "/api/v1/nodes?limit=500");
+    answer(&mut follower, &page(&["a", "b"], "t/1"));
+    assert_eq!(words(&mut follower), ["begin", "a", "b"]);
+    let next = "/api/v1/nodes?limit=500&continue=t%2F1";
+    assert_eq!(path(&mut follower), next);
+    answer(&mut follower, &page(&["c"], ""));
+    assert_eq!(words(&mut follower), ["c", "end", "synced"]);
+    assert!(path(&mut follower).ends_with("&resourceVersion=7"));
+}
+
+/// A server may be without what is optional: an empty list, and another look later.
+#[test]
+fn what_a_server_lacks_has_no_objects() {
+    let gone = Err(CallError::Refused {
+        status: Box::new(Status {
+            code: 404,
+            ..Status::bad_request("no")
+        }),
+        retry_after: Duration::ZERO,
+    });
+    let none = Ok(Bytes::from_static(b"{\"resources\":[]}"));
+    for answer in [&gone, &none] {
+        let mut follower = Follower::new(Resource::of(Source::Endpoints));
+        follower.answer(answer, Monotonic::default());
+        assert_eq!(words(&mut follower), ["begin", "end", "synced", "wait"]);
+        assert_eq!(path(&mut follower), "/api/v1");
+        let found = json!({ "resources": [{ "name": "endpoints" }] });
+        let found = Ok(Bytes::from(found.to_string()));
+        follower.answer(&found, Monotonic::default());
+        let expected = "/api/v1/namespaces/default/endpoints?limit=500";
+        assert_eq!(path(&mut follower), expected);
+        let mut nodes = Follower::new(NODES);
+        nodes.answer(answer, Monotonic::default());
+        assert_eq!(words(&mut nodes), ["wait"]);
+    }
+}
+
+/// A page that is too large is asked for in smaller pieces; a list that breaks begins anew.
+#[test]
+fn a_list_that_breaks_begins_anew() {
+    let mut follower = listing();
+    follower.answer(&Err(CallError::TooLarge(1)), Monotonic::default());
+    assert_eq!(path(&mut follower), "/api/v1/nodes?limit=63");
+    answer(&mut follower, &page(&["a"], "t"));
+    let away = Err(CallError::Unreachable("away".to_owned()));
+    follower.answer(&away, Monotonic::default());
+    assert_eq!(words(&mut follower), ["begin", "a", "wait"]);
+    assert_eq!(path(&mut follower), "/api/v1/nodes?limit=500");
+    answer(&mut follower, &page(&["a"], ""));
+    assert_eq!(words(&mut follower), ["begin", "a", "end", "synced"]);
+}
+
+/// What client-go's reflector goes on after, and after what it lists again.
+#[test]
+fn refusals_of_a_watch() {
+    let refused = |code| CallError::Refused {
+        status: Box::new(Status {
+            code,
+            ..Status::bad_request("no")
+        }),
+        retry_after: Duration::ZERO,
+    };
+    let away = CallError::Unreachable("away".to_owned());
+    let garbled = CallError::Malformed("what?".to_owned());
+    for (error, lists_again) in [
+        (away, false),
+        (refused(429), false),
+        (refused(500), false),
+        (refused(410), true),
+        (refused(504), true),
+        (refused(403), true),
+        (garbled, true),
+    ] {
+        let mut follower = listing();
+        answer(&mut follower, &page(&[], ""));
+        words(&mut follower);
+        follower.answer(&Err(error.clone()), Monotonic::default());
+        assert_eq!(words(&mut follower), ["wait"]);
+        let next = path(&mut follower);
+        assert_eq!(next.contains("limit="), lists_again, "{error:?}: {next}");
+    }
+}
+
+#[test]
+fn a_watch_goes_on_where_it_stopped() {
+    let mut follower = listing();
+    answer(&mut follower, &page(&["a"], ""));
+    follower.answer(&Ok(Bytes::new()), Monotonic::default());
+    words(&mut follower);
+    assert!(matches!(follower.step(), Step::Read(_)));
+    let event = |kind: &str, name: &str, version: &str| {
+        let meta = json!({ "name": name, "resourceVersion": version });
+        format!(
+            "{}\n",
+            json!({ "type": kind, "object": { "metadata": meta } })
+        )
+    };
+    let events = event("ADDED", "b", "8") + &event("DELETED", "a", "9");
+    let bookmark = event("BOOKMARK", "", "12");
+    let bytes = Bytes::from(events + &bookmark);
+    follower.read(Some(&bytes), Monotonic::default());
+    assert_eq!(words(&mut follower), ["b", "-a"]);
+    follower.read(None, Monotonic::default());
+    assert_eq!(words(&mut follower), [""; 0], "it was useful: no pause");
+    assert!(path(&mut follower).ends_with("&resourceVersion=12"));
+}

@@ -1,0 +1,259 @@
+//! What belongs to the node, by the cluster and by the operator.
+
+use super::{Case, Finding, holding, list, violated, waiting};
+use crate::serving::names::{any_holds, quote};
+use crate::serving::policy::Comparison;
+use crate::serving::{Claim, Inventory, PERMISSION, environment};
+use everleaf_api::csr::Csr;
+use jiff::{SignedDuration, Timestamp};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// A kubelet may file its request a moment before its Node is there (its times are whole seconds).
+const NODE_RACE: SignedDuration = SignedDuration::from_secs(10);
+/// A request that a newer one has replaced for so long is denied.
+const SUPERSEDED_AFTER: Duration = Duration::from_secs(15 * 60);
+/// Requests of one node that are looked at, newest first.
+const PENDING_MAX: usize = 3;
+
+fn created(csr: Csr<'_>) -> Option<Timestamp> {
+    let text = csr.0["metadata"]["creationTimestamp"].as_str()?;
+    text.parse().ok()
+}
+
+pub(super) fn node(case: &Case<'_>) -> Finding {
+    let Some(node) = case.node else {
+        return match case.is_proved_by_origin() {
+            true => Finding::Skipped("it connects from the addresses that it asks for"),
+            false => waiting(format!("there is no Node {}", quote(case.node_name))),
+        };
+    };
+    if let (Some(filed), Some(begun)) = (created(case.csr), node.created) {
+        let race = match node.is_recreated {
+            true => SignedDuration::ZERO,
+            false => NODE_RACE,
+        };
+        if begun.duration_since(filed) > race {
+            return violated(format!(
+                "the request is of {filed}, and the Node {} was made after it, at {begun}",
+                quote(&node.name)
+            ));
+        }
+    }
+    Finding::Passed
+}
+
+pub(super) fn node_names(case: &Case<'_>) -> Finding {
+    if !case.policy.require_node_addresses {
+        return Finding::Skipped("require_node_addresses is off");
+    }
+    let known = case.node.map(|node| &node.names);
+    let is_own = |name: &str| {
+        (case.policy.allow_node_name && name == case.node_name)
+            || known.is_some_and(|known| known.contains(name))
+            || case
+                .policy
+                .dns_regex
+                .iter()
+                .any(|regex| regex.is_match(name))
+    };
+    if let Some(name) = case.names().find(|name| !is_own(name)) {
+        return waiting(format!(
+            "{} is no name of the node; its Node names {}",
+            quote(name),
+            list(known.into_iter().flatten())
+        ));
+    }
+    if case.policy.comparison == Comparison::Exact {
+        let asked: BTreeSet<&str> = case.names().collect();
+        let missing = known.into_iter().flatten();
+        let missing = missing.filter(|name| !asked.contains(name.as_str()));
+        let missing: Vec<_> = missing.collect();
+        if !missing.is_empty() {
+            return waiting(format!(
+                "it does not ask for {}, which its Node names (comparison: exact)",
+                list(missing)
+            ));
+        }
+    }
+    Finding::Passed
+}
+
+pub(super) fn node_addresses(case: &Case<'_>) -> Finding {
+    if !case.policy.require_node_addresses {
+        return Finding::Skipped("require_node_addresses is off");
+    }
+    let known = case.node.map(|node| &node.addresses);
+    let is_own = |address: &IpAddr| {
+        known.is_some_and(|known| known.contains(address))
+            || (case.node.is_none() && case.comes_from(*address))
+    };
+    if let Some(address) = case.addresses().find(|address| !is_own(address)) {
+        return waiting(format!(
+            "{address} is no address of the node; its Node has {}",
+            list(known.into_iter().flatten())
+        ));
+    }
+    if case.policy.comparison == Comparison::Exact {
+        let asked: BTreeSet<IpAddr> = case.addresses().collect();
+        let missing = known.into_iter().flatten();
+        let missing: Vec<_> = missing.filter(|address| !asked.contains(address)).collect();
+        if !missing.is_empty() {
+            return waiting(format!(
+                "it does not ask for {}, which its Node has (comparison: exact)",
+                list(missing)
+            ));
+        }
+    }
+    Finding::Passed
+}
+
+pub(super) fn unique(case: &Case<'_>) -> Finding {
+    if !case.policy.unique_across_nodes {
+        return Finding::Skipped("unique_across_nodes is off");
+    }
+    for claim in case.claims() {
+        let other = case.facts.cluster.other_claimant(&claim, case.node_name);
+        if let Some(other) = other {
+            return violated(format!("the Node {} has {claim}, too", quote(other)));
+        }
+        let held = case
+            .facts
+            .issued
+            .other_holder(&claim, case.node_name, case.facts.now);
+        // Of a machine that is gone, an address goes to the next one.
+        if let Some((other, until)) = held
+            && case.facts.cluster.node(other).is_some()
+        {
+            return violated(format!(
+                "the Node {} has a certificate for {claim} that is valid until {until}",
+                quote(other)
+            ));
+        }
+        // A name that is another Node's own, whatever that one's addresses say.
+        if let Claim::Name(name) = &claim
+            && name != case.node_name
+            && case.facts.cluster.node(name).is_some()
+        {
+            return violated(format!("{} is the name of another Node", quote(name)));
+        }
+    }
+    let key = case.request.map(|request| request.public_key().spki_der());
+    let holder = key.ok().and_then(|key| {
+        let issued = case.facts.issued;
+        issued.other_holder_of_key(key, case.node_name, case.facts.now)
+    });
+    if let Some(other) = holder {
+        return violated(format!(
+            "its key is that of a certificate of the node {}",
+            quote(other)
+        ));
+    }
+    Finding::Passed
+}
+
+pub(super) fn ranges(case: &Case<'_>) -> Finding {
+    let policy = case.policy;
+    if policy.allowed_cidrs.is_empty() && policy.deny_cidrs.is_empty() {
+        return Finding::Skipped("no ranges are given");
+    }
+    for address in case.addresses() {
+        if any_holds(&policy.deny_cidrs, address) {
+            return violated(format!(
+                "{address} lies in a denied range ({})",
+                list(&policy.deny_cidrs)
+            ));
+        }
+        // Every form of it must be allowed.
+        let is_allowed = |alias: IpAddr| {
+            let mut ranges = policy.allowed_cidrs.iter();
+            ranges.any(|range| range.contains(&alias))
+        };
+        if !policy.allowed_cidrs.is_empty() && !is_allowed(address) {
+            return violated(format!(
+                "{address} lies in none of the allowed ranges ({})",
+                list(&policy.allowed_cidrs)
+            ));
+        }
+    }
+    Finding::Passed
+}
+
+pub(super) fn inventory(case: &Case<'_>) -> Finding {
+    let inventory: &Inventory = match case.facts.inventory {
+        None => return Finding::Skipped("the policy names none"),
+        Some(Err(error)) => {
+            return holding(format!("the inventory cannot be read: {error}"), None);
+        }
+        Some(Ok(inventory)) => inventory,
+    };
+    let Some(entry) = inventory.of(case.node_name) else {
+        return violated(format!(
+            "the inventory does not know the node {}",
+            quote(case.node_name)
+        ));
+    };
+    for claim in case.claims() {
+        let text = claim.to_string();
+        if text != case.node_name && !entry.contains(&text) {
+            return violated(format!(
+                "{claim} is not the node's by the inventory, which has {}",
+                list(entry)
+            ));
+        }
+    }
+    Finding::Passed
+}
+
+pub(super) fn expressions(case: &Case<'_>) -> Finding {
+    let Ok(request) = case.request else {
+        return Finding::Skipped("no request");
+    };
+    if case.policy.cel.is_empty() {
+        return Finding::Skipped("the policy has none");
+    }
+    let environment = environment(case.csr, request, case.facts, case.node);
+    for predicate in &case.policy.cel {
+        if let Err(why) = predicate.check(&environment) {
+            return violated(why);
+        }
+    }
+    Finding::Passed
+}
+
+pub(super) fn permission(case: &Case<'_>) -> Finding {
+    if !case.policy.require_permission {
+        return Finding::Skipped("require_permission is off");
+    }
+    let mut reviews = case.facts.reviews.iter();
+    match reviews.find(|review| review.permission == PERMISSION) {
+        None => Finding::Unreviewed,
+        Some(review) if review.allowed => Finding::Passed,
+        Some(_) => Finding::Foreign(format!(
+            "{} may not create certificatesigningrequests/{PERMISSION}",
+            quote(case.csr.username())
+        )),
+    }
+}
+
+pub(super) fn superseded(case: &Case<'_>) -> Finding {
+    let (newer, age) = (case.facts.newer, case.facts.age);
+    if newer > 0 && age > SUPERSEDED_AFTER {
+        return violated("the node has filed a newer request");
+    }
+    match newer >= PENDING_MAX {
+        true => holding(
+            format!("the node has {newer} newer requests, which come first"),
+            None,
+        ),
+        false => Finding::Passed,
+    }
+}
+
+pub(super) fn limits(case: &Case<'_>) -> Finding {
+    match case.facts.limited {
+        None => Finding::Passed,
+        Some(limited) => holding(limited.what, Some(limited.delay)),
+    }
+}
