@@ -36,6 +36,9 @@ use std::time::Duration;
 
 const REVIEWS: &str = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
 
+/// What to say about a refusal to approve a serving request.
+const SERVING_RIGHTS_HINT: &str = "it needs the verb approve on signers named kubernetes.io/kubelet-serving, and update on \
+     certificatesigningrequests/approval: see the ClusterRole everleaf:kubelet-serving-approver";
 /// What approves serving requests, in logs and metrics.
 const SERVING_RULE: &str = "kubelet_serving";
 
@@ -526,7 +529,13 @@ impl Attempt {
                 Task::Approve => "error updating approval for csr",
                 Task::Sign(_) => "error updating signature for csr",
             };
-            let error = format!("{what}: {}", error.advised(RIGHTS_HINT));
+            let request = self.request.as_ref();
+            let signer = request.map(|request| request.csr().signer_name());
+            let rights = match (self.task, signer) {
+                (Task::Approve, Some(SignerName::KUBELET_SERVING)) => SERVING_RIGHTS_HINT,
+                _ => RIGHTS_HINT,
+            };
+            let error = format!("{what}: {}", error.advised(rights));
             let csr = self.name.clone();
             self.tell(Notice::SyncFailed { csr, error });
         }

@@ -101,6 +101,8 @@ pub struct Policy {
     pub mode: Mode,
     /// What a broken rule means.
     pub on_violation: OnViolation,
+    /// What to do about requests that no node filed.
+    pub on_other_requestor: OnViolation,
     /// How long a rule may wait for what is not there yet, before it counts as broken.
     pub wait_deadline: Duration,
     /// Nodes it is for; `None`: all.
@@ -160,6 +162,7 @@ impl Default for Policy {
             name: "default".to_owned(),
             mode: Mode::Enforce,
             on_violation: OnViolation::Deny,
+            on_other_requestor: OnViolation::Deny,
             wait_deadline: Duration::from_secs(600),
             node_name: None,
             node_labels: BTreeMap::new(),

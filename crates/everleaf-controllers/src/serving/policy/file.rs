@@ -31,6 +31,8 @@ pub(super) struct Section {
     mode: Mode,
     #[serde(default)]
     on_violation: OnViolation,
+    #[serde(default)]
+    on_other_requestor: OnViolation,
     wait_deadline: Option<String>,
     #[serde(default, rename = "match")]
     matches: Match,
@@ -276,6 +278,7 @@ impl Section {
             name: self.name,
             mode: self.mode,
             on_violation: self.on_violation,
+            on_other_requestor: self.on_other_requestor,
             wait_deadline,
             node_labels: self.matches.node_labels,
             require_node_addresses,

@@ -15,6 +15,7 @@ const WHOLE: &str = r#"
   signer: kubernetes.io/kubelet-serving
   mode: enforce
   on_violation: deny
+  on_other_requestor: abstain
   wait_deadline: 5m
   match:
     node_name_regex: 'worker-[0-9]{1,4}'
@@ -64,6 +65,7 @@ fn every_key_is_read() {
         policy.inventory,
         InventorySource::File("/etc/everleaf/inventory.yaml".into())
     );
+    assert_eq!(policy.on_other_requestor, OnViolation::Abstain);
     assert_eq!(policy.cel.len(), 1);
     assert!(policy.strict_usages && policy.require_permission);
 }

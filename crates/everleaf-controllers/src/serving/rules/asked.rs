@@ -4,7 +4,7 @@ use super::{Case, Finding, holding, holds, list, violated};
 use crate::serving::names::{
     aliases, any_holds, check_address, check_dns_name, is_cluster_name, quote,
 };
-use crate::serving::policy::KeyAlgorithm;
+use crate::serving::policy::{KeyAlgorithm, OnViolation};
 use crate::serving::{Claim, NodeFacts, expiration_seconds, key_of};
 use everleaf_api::csr::{APPROVED, DENIED, FAILED};
 use everleaf_pki::signer::{are_serving_usages, is_dns1123_subdomain};
@@ -107,12 +107,17 @@ pub(super) fn key(case: &Case<'_>) -> Finding {
 }
 
 pub(super) fn requested_by_node(case: &Case<'_>) -> Finding {
-    holds(is_dns1123_subdomain(case.node_name), || {
-        format!(
-            "filed by {}, who is no node (system:node:NAME)",
-            quote(case.csr.username())
-        )
-    })
+    if is_dns1123_subdomain(case.node_name) {
+        return Finding::Passed;
+    }
+    let why = format!(
+        "filed by {}, who is no node (system:node:NAME)",
+        quote(case.csr.username())
+    );
+    match case.policy.on_other_requestor {
+        OnViolation::Deny => violated(why),
+        OnViolation::Abstain => Finding::Foreign(why),
+    }
 }
 
 pub(super) fn groups(case: &Case<'_>) -> Finding {

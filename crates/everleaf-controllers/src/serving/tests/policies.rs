@@ -106,6 +106,9 @@ fn ranges_lists_and_expressions_narrow() {
     cel.check(good().ip("fd00::1"), "deny S22: one address");
     let asking = narrow(|policy| policy.require_permission = true);
     asking.check(good(), "review");
+    let lenient = narrow(|policy| policy.on_other_requestor = OnViolation::Abstain);
+    lenient.check(good().by("kubernetes-admin"), "abstain S5");
+    lenient.check(good().by("system:node:n2"), "deny S7");
     let strict = narrow(|policy| policy.strict_usages = true);
     strict.check(good(), "deny S8");
     strict.check(
