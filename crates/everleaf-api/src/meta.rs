@@ -38,6 +38,18 @@ pub fn uid(object: &Value) -> &str {
     text(object, "uid")
 }
 
+/// A UUID of version 4 (RFC 9562 section 5.4) from random bytes: what a uid looks like.
+#[must_use]
+pub fn uuid(mut random: [u8; 16]) -> String {
+    random[6] = random[6] & 0x0f | 0x40;
+    random[8] = random[8] & 0x3f | 0x80;
+    let mut text = format!("{:032x}", u128::from_be_bytes(random));
+    for place in [20, 16, 12, 8] {
+        text.insert(place, '-');
+    }
+    text
+}
+
 /// `metadata.resourceVersion`, or "".
 #[must_use]
 pub fn resource_version(object: &Value) -> &str {

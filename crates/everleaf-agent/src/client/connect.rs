@@ -86,7 +86,7 @@ pub(super) struct Connector {
 }
 
 /// A byte stream to the server, direct or through a proxy.
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 impl Connector {
@@ -166,7 +166,7 @@ impl Connector {
         let tcp = dial(host, port)
             .await
             .map_err(|why| proxy.unreachable(&why))?;
-        let mut stream: Box<dyn Stream> = match proxy.url.kind() {
+        let stream: Box<dyn Stream> = match proxy.url.kind() {
             ProxyKind::Http | ProxyKind::Socks5 => Box::new(tcp),
             ProxyKind::Https => {
                 let config = Arc::new(tls::of_proxy(cluster, &self.clock)?);
@@ -183,11 +183,10 @@ impl Connector {
             }
         };
         let server = &cluster.server;
-        let tunnel = proxy.tunnel(&mut stream, server.host(), server.port());
+        let tunnel = proxy.tunnel(stream, server.host(), server.port());
         tokio::time::timeout(HANDSHAKE_MAX, tunnel)
             .await
-            .map_err(|_| proxy.unreachable(&none_within("answer", HANDSHAKE_MAX)))??;
-        Ok(stream)
+            .map_err(|_| proxy.unreachable(&none_within("answer", HANDSHAKE_MAX)))?
     }
 
     /// TLS, and the protocol that comes out of it.

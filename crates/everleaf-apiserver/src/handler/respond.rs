@@ -326,8 +326,8 @@ pub(super) fn yaml_of(tree: &Value) -> Result<String, Status> {
         .map_err(|error| Status::internal(format!("the answer cannot be written as YAML: {error}")))
 }
 
-/// Writes JSON anew with two spaces per level, as `pretty=true` wants it. Works on the text, piece by piece, so that
-/// members keep their order.
+/// Writes JSON anew with two spaces per level, as `pretty=true` wants it. Works on the text, piece by piece: lists stream,
+/// and members keep their order, which serde_json's tree would sort.
 #[derive(Debug, Default)]
 pub(super) struct Indenter {
     depth: usize,

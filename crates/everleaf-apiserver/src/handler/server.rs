@@ -329,16 +329,9 @@ impl Server {
         bytes
     }
 
-    /// A random (version 4) UUID.
+    /// For a new object.
     pub(super) fn new_uid(&self) -> String {
-        let mut bytes: [u8; 16] = self.random_bytes();
-        bytes[6] = (bytes[6] & 0x0f) | 0x40;
-        bytes[8] = (bytes[8] & 0x3f) | 0x80;
-        let mut text = format!("{:032x}", u128::from_be_bytes(bytes));
-        for place in [20, 16, 12, 8] {
-            text.insert(place, '-');
-        }
-        text
+        meta::uuid(self.random_bytes())
     }
 
     /// `base` (cut to fit) plus five random characters.

@@ -5,7 +5,7 @@
 
 use super::lease::LockName;
 use super::{ElectionConfig, JITTER_FACTOR};
-use std::fmt::Write as _;
+use everleaf_api::meta::uuid;
 use std::time::Duration;
 
 /// The only kind of lock that is left in Kubernetes.
@@ -126,7 +126,8 @@ impl ElectionOptions {
         }
         let [a, b, c, d, e, f, g, h, ..] = random;
         Some(ElectionConfig {
-            identity: identity(hostname, random),
+            // As kube-controller-manager calls itself.
+            identity: format!("{hostname}_{}", uuid(random)),
             lease_duration: self.lease_duration,
             lock: LockName {
                 namespace: self.resource_namespace.clone(),
@@ -140,21 +141,6 @@ impl ElectionOptions {
             seed: u64::from_le_bytes([a, b, c, d, e, f, g, h]),
         })
     }
-}
-
-/// `<hostname>_<uuid>`, as kube-controller-manager calls itself; the UUID is of version 4 (RFC
-/// 9562).
-fn identity(hostname: &str, mut random: [u8; 16]) -> String {
-    random[6] = random[6] & 0x0f | 0x40;
-    random[8] = random[8] & 0x3f | 0x80;
-    let mut text = format!("{hostname}_");
-    for (position, byte) in random.iter().enumerate() {
-        if [4, 6, 8, 10].contains(&position) {
-            text.push('-');
-        }
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }
 
 #[cfg(test)]

@@ -5,12 +5,21 @@
 
 mod rules;
 
+use std::error::Error as _;
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use bytes::Bytes;
+use http::Request;
+use http::header::{HOST, PROXY_AUTHORIZATION, USER_AGENT};
+use http_body_util::Empty;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use zeroize::Zeroizing;
 
+use super::connect::Stream;
 use super::failure::Failure;
 use crate::kubeconfig::{Cluster, Login, ProxyKind, ProxyUrl};
 
@@ -90,10 +99,10 @@ impl Proxy {
     /// Makes `stream`, connected to the proxy, a tunnel to the server.
     pub(super) async fn tunnel(
         &self,
-        stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+        stream: Box<dyn Stream>,
         host: &str,
         port: u16,
-    ) -> Result<(), Failure> {
+    ) -> Result<Box<dyn Stream>, Failure> {
         let tunnel = match self.url.kind() {
             ProxyKind::Http | ProxyKind::Https => self.http_connect(stream).await,
             ProxyKind::Socks5 => self.socks5(stream, host, port).await,
@@ -118,51 +127,40 @@ impl Proxy {
         }
     }
 
-    /// RFC 9110 section 9.3.6.
-    async fn http_connect(
-        &self,
-        stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
-    ) -> Result<(), Refused> {
-        let server = &self.server;
-        let mut request = zeroize::Zeroizing::new(format!(
-            "CONNECT {server} HTTP/1.1\r\nHost: {server}\r\nUser-Agent: {}\r\n",
-            super::USER_AGENT_TEXT
-        ));
+    /// RFC 9110 section 9.3.6. Bytes that come with the answer belong to the tunnel.
+    async fn http_connect(&self, stream: Box<dyn Stream>) -> Result<Box<dyn Stream>, Refused> {
+        let mut request = Request::connect(&self.server)
+            .header(HOST, &self.server)
+            .header(USER_AGENT, super::USER_AGENT_TEXT);
         if let Some(login) = self.url.login() {
-            let login = zeroize::Zeroizing::new(super::headers::basic(login));
-            request.push_str("Proxy-Authorization: ");
-            request.push_str(&login);
-            request.push_str("\r\n");
+            let login = Zeroizing::new(super::headers::basic(login));
+            request = request.header(PROXY_AUTHORIZATION, login.as_str());
         }
-        request.push_str("\r\n");
-        stream.write_all(request.as_bytes()).await?;
-        stream.flush().await?;
-        let mut answer = Vec::new();
-        // Byte by byte: what follows the blank line belongs to the tunnel.
-        while !answer.ends_with(b"\r\n\r\n") {
-            if answer.len() >= ANSWER_BYTES_MAX {
-                return Err(Refused::NotAProxy);
-            }
-            answer.push(stream.read_u8().await?);
+        let request = request
+            .body(Empty::<Bytes>::new())
+            .map_err(io::Error::other)?;
+        let (mut sender, connection) = http1::Builder::new()
+            .max_buf_size(ANSWER_BYTES_MAX)
+            .title_case_headers(true)
+            .handshake(TokioIo::new(stream))
+            .await?;
+        // Ends when the tunnel is made, or the sender and the answer are dropped; its errors reach the request.
+        tokio::spawn(connection.with_upgrades());
+        let answer = sender.send_request(request).await?;
+        if !answer.status().is_success() {
+            return Err(Refused::Http(answer.status().as_u16()));
         }
-        let text = String::from_utf8_lossy(&answer);
-        let line = text.lines().next().unwrap_or_default();
-        let mut words = line.splitn(3, ' ');
-        let version = words.next().unwrap_or_default();
-        match words.next().and_then(|code| code.parse::<u16>().ok()) {
-            Some(200..300) if version.starts_with("HTTP/1.") => Ok(()),
-            Some(code @ 100..600) if version.starts_with("HTTP/1.") => Err(Refused::Http(code)),
-            _ => Err(Refused::NotAProxy),
-        }
+        let tunnel = hyper::upgrade::on(answer).await?;
+        Ok(Box::new(TokioIo::new(tunnel)))
     }
 
     /// RFC 1928, and RFC 1929 for user and password. Names are the proxy's to look up.
     async fn socks5(
         &self,
-        stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+        mut stream: Box<dyn Stream>,
         host: &str,
         port: u16,
-    ) -> Result<(), Refused> {
+    ) -> Result<Box<dyn Stream>, Refused> {
         let methods: &[u8] = match self.url.login() {
             Some(_) => &[5, 2, 0, 2],
             None => &[5, 1, 0],
@@ -174,7 +172,7 @@ impl Proxy {
         match (chosen, self.url.login()) {
             ([5, 0], _) => {}
             ([5, 2], Some(login)) => {
-                let message = zeroize::Zeroizing::new(socks_login(login)?);
+                let message = Zeroizing::new(socks_login(login)?);
                 stream.write_all(&message).await?;
                 stream.flush().await?;
                 let mut verdict = [0; 2];
@@ -220,7 +218,7 @@ impl Proxy {
             _ => return Err(Refused::NotAProxy),
         };
         stream.read_exact(&mut vec![0; length + 2]).await?;
-        Ok(())
+        Ok(stream)
     }
 }
 
@@ -253,6 +251,21 @@ enum Refused {
     TooLong,
     /// The connection to it broke.
     Broken(io::Error),
+}
+
+impl From<hyper::Error> for Refused {
+    fn from(error: hyper::Error) -> Self {
+        let cause = error.source();
+        // One error of hyper within another: it spoke before it was asked.
+        let is_unasked = cause.is_some_and(|cause| cause.is::<hyper::Error>());
+        if error.is_parse() || is_unasked {
+            Self::NotAProxy
+        } else if error.is_incomplete_message() || error.is_canceled() {
+            Self::Broken(io::ErrorKind::UnexpectedEof.into())
+        } else {
+            Self::Broken(io::Error::other(error))
+        }
+    }
 }
 
 impl From<io::Error> for Refused {

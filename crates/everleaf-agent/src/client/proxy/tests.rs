@@ -2,9 +2,11 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use super::Environment;
 use crate::client::access::{Access, Identity};
+use crate::client::connect::Stream;
 use crate::client::{ApiClient, Failure, Transport};
 use crate::clock::SystemClock;
 use crate::kubeconfig::{ProxyUrl, ServerUrl};
@@ -114,6 +116,12 @@ async fn the_environment_names_a_proxy_where_the_kubeconfig_names_none() {
     assert_eq!((targets(), other.targets.lock().unwrap().len()), (1, 1));
 }
 
+/// A head longer than what is read.
+const ENDLESS: &str = match std::str::from_utf8(&[b'a'; 2 * super::ANSWER_BYTES_MAX]) {
+    Ok(text) => text,
+    Err(_) => "",
+};
+
 /// How a proxy behaves, whether it wants a login; scheme and login in its URL; what is said.
 const REFUSALS: &[(Manner, bool, &str, &str, &[&str])] = &[
     (
@@ -164,6 +172,20 @@ const REFUSALS: &[(Manner, bool, &str, &str, &[&str])] = &[
         "http",
         "",
         &["answered 404"],
+    ),
+    (
+        Manner::Answers("HTTP/1.1 103 Early\r\n\r\nHTTP/1.1 403 Forbidden\r\n\r\n"),
+        false,
+        "http",
+        "",
+        &["forbids it (403)"],
+    ),
+    (
+        Manner::Answers(ENDLESS),
+        false,
+        "http",
+        "",
+        &["no HTTP proxy"],
     ),
     (
         Manner::Answers("nonsense\r\n\r\n"),
@@ -278,6 +300,60 @@ async fn a_proxy_that_is_not_there_or_not_trusted_is_told() {
     let failure = stage.ask_as("LOCALHOST", None, odd).await.unwrap_err();
     assert!(failure.message.contains("HTTPS_PROXY"), "{failure}");
     assert!(!failure.message.contains("s3cr3t"), "{failure}");
+}
+
+fn with_login() -> super::Proxy {
+    super::Proxy {
+        url: ProxyUrl::parse("http://u:p@proxy:3128").unwrap(),
+        origin: super::Origin::Kubeconfig,
+        server: "[::1]:6443".to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn what_speaks_before_it_is_asked_is_no_proxy() {
+    let (near, mut far) = tokio::io::duplex(1 << 10);
+    far.write_all(b"SSH-2.0-x\r\n").await.unwrap();
+    let tunnel = with_login().tunnel(Box::new(near), "::1", 6443).await;
+    let failure = tunnel.err().unwrap();
+    assert!(failure.message.contains("no HTTP proxy"), "{failure}");
+}
+
+/// A way through a proxy, whose other end gives `answer` once it has been asked; and what it was asked.
+async fn tunnel(answer: &str) -> (Box<dyn Stream>, DuplexStream, String) {
+    let (near, mut far) = tokio::io::duplex(1 << 10);
+    let proxy = with_login();
+    let other_end = async {
+        let mut asked = Vec::new();
+        while !asked.ends_with(b"\r\n\r\n") {
+            asked.push(far.read_u8().await.unwrap());
+        }
+        far.write_all(answer.as_bytes()).await.unwrap();
+        String::from_utf8(asked).unwrap()
+    };
+    let (tunnel, asked) = tokio::join!(proxy.tunnel(Box::new(near), "::1", 6443), other_end);
+    (tunnel.unwrap(), far, asked)
+}
+
+#[tokio::test]
+async fn what_comes_with_the_answer_belongs_to_the_tunnel() {
+    // RFC 9110 section 9.3.6: any 2xx, and no body whatever it says.
+    let answer = "HTTP/1.0 201 Made\r\nContent-Length: 2\r\n\r\nearly";
+    let (mut tunnel, mut far, asked) = tunnel(answer).await;
+    let expected = format!(
+        "CONNECT [::1]:6443 HTTP/1.1\r\nHost: [::1]:6443\r\nUser-Agent: {}\r\n\
+         Proxy-Authorization: Basic dTpw\r\n\r\n",
+        crate::client::USER_AGENT_TEXT
+    );
+    assert_eq!(asked, expected);
+    let mut read = [0; 5];
+    tunnel.read_exact(&mut read).await.unwrap();
+    assert_eq!(&read, b"early");
+    tunnel.write_all(b"mine").await.unwrap();
+    drop(tunnel);
+    let mut written = String::new();
+    far.read_to_string(&mut written).await.unwrap();
+    assert_eq!(written, "mine");
 }
 
 /// What fails behind a proxy says that there is one.
