@@ -31,7 +31,7 @@ pub(crate) struct Choice {
 /// A line for the log about the choice; the first words are those that operators search for.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Told {
-    /// Ordinary.
+    /// Logged at `info`: a bootstrap goes on as expected.
     Info(String),
     /// Probably not intended.
     Warning(String),

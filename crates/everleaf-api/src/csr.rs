@@ -21,13 +21,13 @@ pub struct Csr<'a>(pub &'a Value);
 /// One condition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Condition {
-    /// Type.
+    /// `Approved`, `Denied` or `Failed`; others have no effect.
     pub kind: String,
     /// True, False, Unknown.
     pub status: String,
-    /// Reason.
+    /// One word for programs, as `AutoApproved`.
     pub reason: String,
-    /// Message.
+    /// A sentence for people; may be empty.
     pub message: String,
     /// lastUpdateTime.
     pub last_update_time: Option<Timestamp>,

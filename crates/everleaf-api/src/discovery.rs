@@ -8,17 +8,17 @@ use serde_json::{Value, json};
 /// One resource in discovery; subresources are separate entries (`certificatesigningrequests/approval`).
 #[derive(Debug, Clone)]
 pub struct Resource {
-    /// Group.
+    /// "" for the core group, as in `apiVersion: v1`.
     pub group: &'static str,
-    /// Version.
+    /// As `v1`.
     pub version: &'static str,
     /// Plural, or plural/subresource.
     pub name: &'static str,
-    /// Singular.
+    /// What `kubectl get node` is looked up by.
     pub singular: &'static str,
     /// Namespaced?
     pub namespaced: bool,
-    /// Kind.
+    /// As manifests write it: `Node`.
     pub kind: &'static str,
     /// Group and version of the kind, when they are not the resource's own: a subresource may speak of another type.
     pub kind_version: Option<(&'static str, &'static str)>,

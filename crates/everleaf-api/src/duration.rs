@@ -112,18 +112,6 @@ fn split_digits(text: &str) -> (&str, &str) {
     )
 }
 
-/// A duration as Go's `Duration.String` prints it, without fractions of a second: `8760h0m0s`, `1m30s`, `0s`.
-#[must_use]
-pub fn format_go(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    let (h, m, s) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    match (h, m) {
-        (0, 0) => format!("{s}s"),
-        (0, _) => format!("{m}m{s}s"),
-        _ => format!("{h}h{m}m{s}s"),
-    }
-}
-
 /// `duration.HumanDuration` of a number of seconds (negative allowed): two or three significant figures.
 #[must_use]
 pub fn human(seconds: i64) -> String {
@@ -206,20 +194,6 @@ mod tests {
         ] {
             let error = parse_go(text).unwrap_err();
             assert!(error.contains(reason), "{text}: {error}");
-        }
-    }
-
-    #[test]
-    fn prints_as_go_does() {
-        for (seconds, text) in [
-            (0, "0s"),
-            (59, "59s"),
-            (60, "1m0s"),
-            (3600, "1h0m0s"),
-            (315_360_000, "87600h0m0s"),
-        ] {
-            assert_eq!(format_go(Duration::from_secs(seconds)), text);
-            assert_eq!(parse_go(text), Ok(Duration::from_secs(seconds)));
         }
     }
 }

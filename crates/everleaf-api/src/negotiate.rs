@@ -47,9 +47,9 @@ pub enum Shape {
 /// A satisfiable clause of an Accept header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Answer {
-    /// Encoding.
+    /// JSON, unless the client prefers another.
     pub encoding: Encoding,
-    /// Shape.
+    /// The object itself, unless `as=` asks for another.
     pub shape: Shape,
 }
 

@@ -9,13 +9,13 @@ use serde_json::{Map, Value, json};
 pub struct ResourceAttributes<'a> {
     /// Namespace; empty for cluster scope.
     pub namespace: &'a str,
-    /// Verb.
+    /// As `approve`: the verb of RBAC, not of HTTP.
     pub verb: &'a str,
-    /// Group.
+    /// "" for the core group; "*" asks about every one.
     pub group: &'a str,
     /// Version; may be empty.
     pub version: &'a str,
-    /// Resource.
+    /// Plural, as `signers`; "*" asks about every one.
     pub resource: &'a str,
     /// Subresource; may be empty.
     pub subresource: &'a str,
@@ -26,11 +26,11 @@ pub struct ResourceAttributes<'a> {
 /// Who wants to act.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Subject {
-    /// User name.
+    /// As `system:node:host1`.
     pub user: String,
     /// UID; may be empty.
     pub uid: String,
-    /// Groups.
+    /// Without them only rules for the user by name count.
     pub groups: Vec<String>,
     /// Further attributes.
     pub extra: BTreeMap<String, Vec<String>>,
@@ -106,11 +106,11 @@ pub fn access_review(subject: &Subject, action: &ResourceAttributes<'_>) -> Valu
 /// The answer of a review.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verdict {
-    /// Permitted.
+    /// False also when nobody knows: it is not a denial.
     pub allowed: bool,
     /// Refused for good.
     pub denied: bool,
-    /// Why.
+    /// Which rule allowed it; may be empty.
     pub reason: String,
     /// What went wrong meanwhile; the answer stands.
     pub evaluation_error: String,

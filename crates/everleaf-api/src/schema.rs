@@ -18,8 +18,6 @@
 //! # Ok::<(), everleaf_api::Status>(())
 //! ```
 
-use std::borrow::Borrow;
-
 use bytes::Bytes;
 use serde_json::Value;
 
@@ -52,7 +50,7 @@ pub struct Field {
     pub member: &'static str,
     /// Protobuf field number.
     pub number: u32,
-    /// Type.
+    /// What its value may be; anything else is 400.
     pub kind: Kind,
     /// When it is emitted.
     pub presence: Presence,
@@ -149,9 +147,9 @@ impl Presence {
 pub struct Type {
     /// API group, `""` for core.
     pub group: &'static str,
-    /// Version.
+    /// As `v1`; with the group it is `apiVersion`.
     pub version: &'static str,
-    /// Kind.
+    /// As `CertificateSigningRequest`; a body of another kind is refused.
     pub kind: &'static str,
     /// Root message.
     pub message: &'static Message,
@@ -378,18 +376,9 @@ impl Type {
         codec::json_write::list(self, list_meta, items.into_iter())
     }
 
-    /// The same list as protobuf, in its envelope.
-    #[must_use]
-    pub fn encode_list_protobuf(
-        &self,
-        list_meta: &Value,
-        items: impl IntoIterator<Item: Borrow<Value>>,
-    ) -> Vec<u8> {
-        codec::proto_write::list(self, list_meta, items.into_iter())
-    }
-
-    /// The beginning of that list, for one that is written piece by piece: its items have `items_bytes` together, and after
-    /// them comes [`LIST_PROTOBUF_END`].
+    /// The beginning of the same list as protobuf, in its envelope: its items have `items_bytes`
+    /// together, each as [`Type::encode_item_protobuf`] writes it, and after them comes
+    /// [`LIST_PROTOBUF_END`].
     #[must_use]
     pub fn begin_list_protobuf(&self, list_meta: &Value, items_bytes: usize) -> Vec<u8> {
         codec::proto_write::list_begin(self, list_meta, items_bytes)
@@ -413,11 +402,4 @@ impl EncodedJson {
     pub fn item_body(&self) -> &[u8] {
         &self.text[self.body..]
     }
-}
-
-/// A document that has no table (Table, discovery) as JSON text: kind, apiVersion and metadata first, the other members
-/// by name.
-#[must_use]
-pub fn encode_document(document: &Value) -> Vec<u8> {
-    codec::json_write::free_document(document)
 }

@@ -316,7 +316,7 @@ fn is_label_text(text: &str) -> bool {
 /// A parsed field selector: (field, negated, value) terms, all must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FieldSelector {
-    /// Terms.
+    /// In the order of the text; none selects everything.
     pub terms: Vec<(String, bool, String)>,
 }
 

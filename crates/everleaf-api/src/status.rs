@@ -30,7 +30,7 @@ pub struct Status {
 /// What an error is about: resource (plural) and group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GroupResource<'a> {
-    /// Group.
+    /// "" for the core group.
     pub group: &'a str,
     /// Plural resource.
     pub resource: &'a str,
@@ -69,7 +69,7 @@ fn details(name: &str, group: &str, kind: &str) -> Value {
 pub struct Denial<'a> {
     /// Who asked.
     pub user: &'a str,
-    /// Verb.
+    /// As RBAC names it: `list` for a GET of many.
     pub verb: &'a str,
     /// What for.
     pub target: DeniedTarget<'a>,

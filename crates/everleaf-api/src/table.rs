@@ -3,8 +3,6 @@
 //! Two ways to the same text: [`table`] builds a tree; [`encode_row`] and [`encode`] work on bytes, so that a row rendered
 //! once serves every list and watch.
 
-use std::borrow::Borrow;
-
 use serde_json::{Map, Value, json};
 
 use crate::codec::json_write;
@@ -15,7 +13,7 @@ use crate::types::PARTIAL_OBJECT_METADATA;
 /// A column definition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Column {
-    /// Name.
+    /// Header, as `SignerName`; kubectl prints it in capitals.
     pub name: &'static str,
     /// string, integer, …
     pub kind: &'static str,
@@ -23,7 +21,7 @@ pub struct Column {
     pub format: &'static str,
     /// 0 = always shown.
     pub priority: i32,
-    /// Description.
+    /// Goes into the Table's columnDefinitions.
     pub doc: &'static str,
 }
 
@@ -179,18 +177,6 @@ pub fn encode_partial_object_metadata(object: &Value, v1: bool) -> Vec<u8> {
         ..PARTIAL_OBJECT_METADATA
     };
     ty.encode_json(object)
-}
-
-/// A PartialObjectMetadataList of objects, as JSON text. Unlike those of other lists its items have kind and apiVersion.
-#[must_use]
-pub fn encode_partial_object_metadata_list(
-    list_meta: &Value,
-    objects: impl IntoIterator<Item: Borrow<Value>>,
-) -> Vec<u8> {
-    let items = objects
-        .into_iter()
-        .map(|object| PARTIAL_OBJECT_METADATA.encode_json(object.borrow()));
-    json_write::list_of_documents(&PARTIAL_OBJECT_METADATA, list_meta, items)
 }
 
 /// The Age cell: human duration since creation, `<unknown>` when there is no creation time.

@@ -49,7 +49,7 @@ impl EventType {
 /// One decoded event.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WatchEvent {
-    /// Type.
+    /// ERROR ends the watch; its object is a Status.
     pub kind: EventType,
     /// Object or Status.
     pub object: Value,

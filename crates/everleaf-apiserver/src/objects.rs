@@ -15,7 +15,7 @@ pub struct Stored {
     pub resource: &'static str,
     /// Namespace or "".
     pub namespace: String,
-    /// Name.
+    /// Unique in its namespace.
     pub name: String,
     /// Revision of its last change.
     pub revision: u64,

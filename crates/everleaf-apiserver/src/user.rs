@@ -21,13 +21,13 @@ pub const SERVICE_ACCOUNT_PREFIX: &str = "system:serviceaccount:";
 /// An authenticated (and, after impersonation, effective) identity.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct User {
-    /// Name.
+    /// `system:anonymous` when nobody was authenticated.
     pub name: String,
     /// UID, often empty.
     pub uid: String,
     /// Groups in the authenticator's order.
     pub groups: Vec<String>,
-    /// Extra.
+    /// Further facts of the authenticator, as the fingerprint of a certificate.
     pub extra: BTreeMap<String, Vec<String>>,
 }
 

@@ -135,7 +135,7 @@ fn edges(package: &Package, ours: &BTreeSet<&str>) -> Vec<String> {
         .dependencies
         .iter()
         .map(|dependency| dependency.name.as_str())
-        .filter(|to| ours.contains(to) && !allowed.contains(to))
+        .filter(|to| ours.contains(to) && *to != name && !allowed.contains(to))
         .map(|to| format!("{name} → {to}: a forbidden edge (ARCHITECTURE.md)"))
         .collect()
 }

@@ -74,14 +74,6 @@ impl FailureClass {
             Self::ServerError => "server-error",
         }
     }
-
-    /// True when an API server answered, whatever it said.
-    pub fn is_answer(self) -> bool {
-        !matches!(
-            self,
-            Self::Unreachable | Self::ServerCertificateDates | Self::NotAnApi
-        )
-    }
 }
 
 impl fmt::Display for Failure {
@@ -211,13 +203,11 @@ mod tests {
             let failure = Failure::from_answer(code, &HeaderMap::new(), body.as_bytes());
             assert_eq!(failure.class, class, "{code} {reason}");
             assert_eq!(failure.message, "m");
-            assert!(failure.class.is_answer());
         }
         for body in ["", "<html>no</html>", "{}", "{\"kind\":\"Pod\"}"] {
             let failure =
                 Failure::from_answer(StatusCode::NOT_FOUND, &HeaderMap::new(), body.as_bytes());
             assert_eq!(failure.class, NotAnApi, "{body:?}");
-            assert!(!failure.class.is_answer());
         }
     }
 

@@ -131,19 +131,13 @@ async fn objects_go_out_with_their_content_type_and_come_back() {
     assert_eq!(answer.object, json!({"kind": "Thing"}));
     let date = answer.server_time.expect("hyper sends a Date");
     assert!(now().duration_since(date).abs() < SignedDuration::from_mins(1));
-    client
-        .merge_patch(&access, "/b?c=d", &json!({}))
-        .await
-        .unwrap();
+    client.get(&access, "/b?c=d").await.unwrap();
     let seen: Vec<_> = server
         .requests()
         .into_iter()
         .map(|seen| format!("{} {} {}", seen.method, seen.path, seen.body))
         .collect();
-    assert_eq!(
-        seen,
-        [r#"POST /prefix/a {"x":1}"#, "PATCH /prefix/b?c=d {}"]
-    );
+    assert_eq!(seen, [r#"POST /prefix/a {"x":1}"#, "GET /prefix/b?c=d "]);
 }
 
 async fn failure_of(answer: fn() -> Response<testing::Body>) -> Failure {

@@ -19,7 +19,7 @@ pub struct ExecPlugin {
     pub version: ExecVersion,
     /// An absolute path, or a name to be looked for in `PATH`.
     pub command: PathBuf,
-    /// Arguments.
+    /// Passed as they are, without a shell; they may hold a password.
     pub args: Vec<Secret>,
     /// Variables besides those of this process.
     pub env: Vec<(String, Secret)>,

@@ -106,7 +106,7 @@ pub struct User {
 /// (Kubernetes: `staging/src/k8s.io/client-go/transport/round_trippers.go`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Impersonation {
-    /// User name.
+    /// The entry of `users` that the context names.
     pub user: String,
     /// UID of that user.
     pub uid: Option<String>,
@@ -261,7 +261,7 @@ pub enum KubeconfigError {
     Unreadable {
         /// Which file.
         path: PathBuf,
-        /// Why.
+        /// What the system said.
         source: std::io::Error,
     },
     /// The text is not YAML of the right shape.
@@ -285,7 +285,7 @@ pub enum KubeconfigError {
     Unwritable {
         /// Which file.
         path: PathBuf,
-        /// Why.
+        /// What the system said.
         source: std::io::Error,
     },
 }

@@ -10,8 +10,8 @@ fn at(seconds: i64) -> Timestamp {
 
 fn leaf(not_before: i64, not_after: i64) -> LeafSummary {
     LeafSummary {
-        serial: Serial(vec![1]),
-        fingerprint: Fingerprint([0; 32]),
+        serial: Serial::new(&[1]),
+        fingerprint: Fingerprint::new([0; 32]),
         not_before: at(not_before),
         not_after: at(not_after),
         deadline: at(not_after - 10),

@@ -30,38 +30,16 @@ pub(crate) fn list<'a>(
     list_meta: &Value,
     items: impl Iterator<Item = &'a EncodedJson>,
 ) -> Vec<u8> {
-    let mut out = list_head(ty, list_meta);
-    for (index, item) in items.enumerate() {
-        out.extend_from_slice(if index == 0 { b"{" } else { b",{" });
-        out.extend_from_slice(item.item_body());
-    }
-    out.extend_from_slice(b"]}");
-    out
-}
-
-/// The same with items that keep kind and apiVersion.
-pub(crate) fn list_of_documents(
-    ty: &Type,
-    list_meta: &Value,
-    items: impl Iterator<Item = Vec<u8>>,
-) -> Vec<u8> {
-    let mut out = list_head(ty, list_meta);
-    for (index, item) in items.enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        out.extend(item);
-    }
-    out.extend_from_slice(b"]}");
-    out
-}
-
-fn list_head(ty: &Type, list_meta: &Value) -> Vec<u8> {
     let mut out = Vec::with_capacity(4096);
     type_meta(&mut out, &format!("{}List", ty.kind), &ty.api_version());
     out.extend_from_slice(b",\"metadata\":");
     message(&mut out, &crate::types::meta::LIST_META, list_meta);
     out.extend_from_slice(b",\"items\":[");
+    for (index, item) in items.enumerate() {
+        out.extend_from_slice(if index == 0 { b"{" } else { b",{" });
+        out.extend_from_slice(item.item_body());
+    }
+    out.extend_from_slice(b"]}");
     out
 }
 
@@ -167,31 +145,6 @@ fn item_or_zero(out: &mut Vec<u8>, item: &Kind, value: &Value) {
     } else {
         one(out, item, &super::zero_item(item));
     }
-}
-
-/// A free-form document (Table, discovery): kind, apiVersion and metadata first, then the other members by name.
-pub(crate) fn free_document(value: &Value) -> Vec<u8> {
-    let mut out = Vec::with_capacity(4096);
-    let Value::Object(members) = value else {
-        any(&mut out, value);
-        return out;
-    };
-    const FIRST: [&str; 3] = ["kind", "apiVersion", "metadata"];
-    let first = FIRST.iter().filter_map(|name| members.get_key_value(*name));
-    let rest = sorted_entries(members)
-        .into_iter()
-        .filter(|(key, _)| !FIRST.contains(&key.as_str()));
-    out.push(b'{');
-    for (index, (key, value)) in first.chain(rest).enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        string(&mut out, key);
-        out.push(b':');
-        any(&mut out, value);
-    }
-    out.push(b'}');
-    out
 }
 
 /// Any JSON, members by name.

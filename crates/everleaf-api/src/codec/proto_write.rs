@@ -1,8 +1,6 @@
 //! Canonical object → protobuf, byte for byte as gogo's generated code writes it: fields by number, embedded structs,
 //! strings and numbers even when empty, pointers only when set, maps by key.
 
-use std::borrow::Borrow;
-
 use prost::encoding::{WireType, encode_key, encode_varint};
 use serde_json::{Map, Value};
 
@@ -27,19 +25,6 @@ pub(crate) fn list_begin(ty: &Type, list_meta: &Value, items_bytes: usize) -> Ve
     encode_key(2, WireType::LengthDelimited, &mut out);
     encode_varint((head.len() + items_bytes) as u64, &mut out);
     out.extend(head);
-    out
-}
-
-pub(crate) fn list(
-    ty: &Type,
-    list_meta: &Value,
-    items: impl Iterator<Item: Borrow<Value>>,
-) -> Vec<u8> {
-    let mut body = Vec::new();
-    items.for_each(|item| list_item(&mut body, ty, item.borrow()));
-    let mut out = list_begin(ty, list_meta, body.len());
-    out.extend(body);
-    out.extend_from_slice(&ENVELOPE_END);
     out
 }
 

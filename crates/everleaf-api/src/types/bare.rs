@@ -8,10 +8,10 @@ const fn bare(group: &'static str, kind: &'static str, message: &'static Message
     Type { group, version: "v1", kind, message }
 }
 
-/// Pod.
+/// `v1` Pod, metadata alone: the Node authorizer asks on which node it is.
 pub static POD: Type = bare("", "Pod", &Message::new("Pod", "Containers that run together on a node.", &[METADATA]));
 
-/// Service.
+/// `v1` Service, metadata alone: kubelets list and watch them.
 pub static SERVICE: Type = bare("", "Service", &Message::new("Service", "A stable address for pods.", &[METADATA]));
 
 /// PodCertificateRequest.

@@ -2,7 +2,7 @@
 
 use super::table::*;
 
-/// Node.
+/// `v1` Node: its addresses bound what a serving certificate may name.
 pub static NODE: Type = Type {
     group: "",
     version: "v1",

@@ -29,13 +29,13 @@ use crate::{
 /// What is asked. Also built from SubjectAccessReviews.
 #[derive(Debug, Clone)]
 pub struct Attributes<'a> {
-    /// Who.
+    /// Already authenticated, after impersonation.
     pub user: &'a User,
     /// Verb (get, list, …, or the lower-case method of a path).
     pub verb: &'a str,
-    /// Group.
+    /// "" for the core group.
     pub group: &'a str,
-    /// Version.
+    /// As `v1`; RBAC does not look at it.
     pub version: &'a str,
     /// Plural resource; empty = non-resource request.
     pub resource: &'a str,
@@ -77,7 +77,7 @@ impl<'a> Attributes<'a> {
 pub struct Decision {
     /// Allowed?
     pub allowed: bool,
-    /// Reason.
+    /// Names the rule for an audit; a denial shows it to the client.
     pub reason: String,
 }
 
@@ -111,7 +111,7 @@ impl fmt::Debug for Authorizer {
 }
 
 impl Authorizer {
-    /// Decides.
+    /// The first authorizer with an opinion decides; none is a no.
     pub fn authorize(&self, attributes: &Attributes<'_>, objects: &dyn Objects) -> Decision {
         if attributes.user.in_group(user::MASTERS) {
             return Decision {

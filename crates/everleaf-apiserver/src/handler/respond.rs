@@ -40,7 +40,7 @@ pub(super) enum Occasion {
     Object,
     /// A list.
     List,
-    /// Events.
+    /// A stream of events, which YAML cannot frame.
     Watch,
     /// The answer to a review, or a document of discovery: an object without a Table.
     Review,

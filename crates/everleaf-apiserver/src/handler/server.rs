@@ -45,7 +45,7 @@ pub struct Config {
     pub authorizer: Authorizer,
     /// What `/version` says.
     pub version: Version,
-    /// Randomness.
+    /// For uids, generated names and the length of watches.
     pub random: RandomSource,
     /// How much it takes on.
     pub limits: Limits,
@@ -65,11 +65,11 @@ pub enum StartError {
     /// An object of the server's own cannot be written.
     #[error("cannot install {resource}/{name}: {what}")]
     Install {
-        /// Resource.
+        /// Plural, as `clusterroles`.
         resource: &'static str,
-        /// Name.
+        /// Which of the objects that the server keeps for itself.
         name: String,
-        /// Why.
+        /// What the write was answered.
         what: String,
     },
 }

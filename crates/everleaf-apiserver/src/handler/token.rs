@@ -20,7 +20,7 @@ use crate::read;
 
 /// Shortest life of a token, in seconds.
 const SECONDS_MIN: i64 = 600;
-/// Longest.
+/// Longest lifetime that may be asked for (`pkg/apis/authentication/validation/validation.go`).
 const SECONDS_MAX: i64 = 1 << 32;
 /// Life of a token for which none is asked.
 const SECONDS_DEFAULT: i64 = 3600;

@@ -42,7 +42,7 @@ pub(super) enum Target {
     New,
     /// The object of the call's name.
     Present,
-    /// Either.
+    /// Whether it exists or not.
     Any,
 }
 

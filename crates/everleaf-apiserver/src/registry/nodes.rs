@@ -15,7 +15,7 @@ const ROLE_LABEL_PREFIX: &str = "node-role.kubernetes.io/";
 /// The older label, whose value is the role.
 const ROLE_LABEL: &str = "kubernetes.io/role";
 
-/// Nodes.
+/// Kubelets register themselves; admission keeps each to its own.
 pub static NODES: Descriptor = Descriptor {
     short_names: &["no"],
     storage: "minions",

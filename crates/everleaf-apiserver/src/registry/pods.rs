@@ -5,7 +5,7 @@ use everleaf_api::types;
 
 use super::{Descriptor, READ_VERBS};
 
-/// Pods.
+/// Never created here; kubelets list and watch them and find none.
 pub static PODS: Descriptor = Descriptor {
     short_names: &["po"],
     categories: &["all"],

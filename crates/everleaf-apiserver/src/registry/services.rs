@@ -5,7 +5,7 @@ use everleaf_api::types;
 
 use super::{Descriptor, READ_VERBS};
 
-/// Services.
+/// Kubelets list and watch them before they start.
 pub static SERVICES: Descriptor = Descriptor {
     short_names: &["svc"],
     categories: &["all"],

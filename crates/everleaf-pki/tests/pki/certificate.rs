@@ -276,7 +276,7 @@ fn contradictions_are_malformed() {
     let unknown = with_last(der, &[0xa0, 3, 2, 1, 2], &[0xa0, 3, 2, 1, 3]);
     assert!(Leaf::from_der(&unknown).is_err());
     // A negative serial number.
-    let serial = node.chain.leaf().serial().0.clone();
+    let serial = node.chain.leaf().serial().as_bytes().to_vec();
     let mut negative = serial.clone();
     negative[0] |= 0x80;
     assert!(refusal(&with_last(der, &serial, &negative)).contains("serial number is negative"));

@@ -1,13 +1,16 @@
 //! Where credentials and the pending request are kept.
 //!
 //! [`CertStore`] is what the machine's effects need of a store. [`dir`] keeps the exact layout of a
-//! kubelet's cert dir on a real disk; [`memory`] keeps the same files in memory, with faults, for
-//! simulation and tests. Both pass [`conformance`].
+//! kubelet's cert dir on a real disk. With the feature `testing` there are `memory`, which keeps the
+//! same files in memory, with faults, for simulation and tests, and `conformance`, the list that both
+//! pass.
 
+#[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 pub mod dir;
 mod disk;
 mod layout;
+#[cfg(any(test, feature = "testing"))]
 pub mod memory;
 pub mod pending;
 mod recovery;

@@ -11,8 +11,8 @@ fn at(seconds: i64) -> Timestamp {
 
 fn leaf() -> LeafSummary {
     LeafSummary {
-        serial: Serial(vec![1]),
-        fingerprint: Fingerprint([0; 32]),
+        serial: Serial::new(&[1]),
+        fingerprint: Fingerprint::new([0; 32]),
         not_before: at(0),
         not_after: at(100),
         deadline: at(80),

@@ -16,9 +16,9 @@ use crate::{authn::Authenticator, authz::Authorizer, objects::Objects, read, use
 
 /// A review endpoint: `POST …/<resource>`.
 pub struct Review {
-    /// Type.
+    /// What is posted, and answered with its status filled in.
     pub r#type: &'static Type,
-    /// Plural.
+    /// The last part of its path: `subjectaccessreviews`.
     pub resource: &'static str,
     /// Singular.
     pub singular: &'static str,
