@@ -95,6 +95,7 @@ impl Player for Ours {
         let (parts, body) = answer
             .context("the answer is not ready at once")?
             .into_parts();
+        let body = body.completed();
         let bytes = match body.as_bytes() {
             Some(bytes) => bytes.clone(),
             None => drain(body.into_watch().context("neither document nor watch")?)?,

@@ -31,9 +31,6 @@ const FRAME_BYTES: usize = 16 * 1024;
 const LOOKED_AT_MAX: usize = 256;
 /// Objects on one page: a client that wants more of them goes on with the token, as it must anyway.
 const PAGE_OBJECTS_MAX: usize = 10_000;
-/// What is this short, and found in so many turns, is sent as a whole, with its length.
-const WHOLE_BYTES_MAX: usize = 64 * 1024;
-const WHOLE_TURNS_MAX: usize = 8;
 
 /// The objects of a list.
 #[derive(Clone)]
@@ -117,20 +114,15 @@ impl ListStream {
         }
     }
 
-    /// The response: with a body of known length, if it is short.
+    /// The response: with a body of known length, if one turn writes all of it. What takes longer
+    /// waits for turns from then on, as whoever lists much must.
     pub(super) fn respond(mut self) -> Response<Body> {
         let content_type = self.writer.form.list_type();
-        let mut text = Vec::new();
-        for _ in 0..WHOLE_TURNS_MAX {
-            match self.next_frame() {
-                None => return with_body(StatusCode::OK, content_type, Body::full(text)),
-                Some(frame) => text.extend(frame),
-            }
-            if text.len() > WHOLE_BYTES_MAX {
-                break;
-            }
-        }
-        let body = Body::list(text.into(), self);
+        let text = self.next_frame().unwrap_or_default();
+        let body = match self.stage {
+            Stage::End => Body::full(text),
+            _ => Body::list(text.into(), self),
+        };
         with_body(StatusCode::OK, content_type, body)
     }
 
@@ -181,8 +173,11 @@ impl ListStream {
     fn measure(&mut self, out: &mut Vec<u8>, mut objects: Objects, mut bytes: usize) {
         match objects.next() {
             Some(object) => {
-                let item = object.map(|object| self.writer.item(&object.object()));
-                bytes += item.map_or(0, |item| item.len());
+                let mut item = Vec::new();
+                if let Some(object) = object {
+                    self.writer.item(&mut item, &object.object());
+                }
+                bytes += item.len();
                 self.stage = Stage::Measure { objects, bytes };
             }
             None => {
@@ -294,32 +289,34 @@ impl ListWriter {
         self.text(out, &text);
     }
 
-    /// One item, without what separates it from others.
-    fn item(&self, object: &Value) -> Vec<u8> {
+    /// Adds one item, without what separates it from others.
+    fn item(&self, out: &mut Vec<u8>, object: &Value) {
         match self.form.answer.shape {
             _ if self.form.answer.encoding == Encoding::Protobuf => {
-                let mut item = Vec::new();
-                self.item_type().encode_item_protobuf(&mut item, object);
-                item
+                self.item_type().encode_item_protobuf(out, object);
             }
             Shape::Table { v1 } => {
                 let cells = (self.descriptor.cells)(object, self.now);
                 let include: IncludeObject = self.form.include;
-                table::encode_row(self.descriptor.r#type, &cells, object, v1, include)
+                let row = table::encode_row(self.descriptor.r#type, &cells, object, v1, include);
+                out.extend(row);
             }
-            Shape::PartialObjectMetadataList => PARTIAL_OBJECT_METADATA.encode_json(object),
+            Shape::PartialObjectMetadataList => {
+                out.extend(PARTIAL_OBJECT_METADATA.encode_json(object));
+            }
             _ => {
-                let encoded = self.descriptor.r#type.encode(object);
-                [b"{", encoded.item_body()].concat()
+                out.push(b'{');
+                out.extend_from_slice(self.descriptor.r#type.encode(object).item_body());
             }
         }
     }
 
     fn add(&mut self, out: &mut Vec<u8>, object: &Value) {
-        let item = self.item(object);
         match self.form.answer.encoding {
-            Encoding::Protobuf => out.extend(item),
+            Encoding::Protobuf => self.item(out, object),
             Encoding::Yaml => {
+                let mut item = Vec::new();
+                self.item(&mut item, object);
                 let item: Value = serde_json::from_slice(&item).unwrap_or_default();
                 let text = yaml_of(&json!({ self.array: [item] })).unwrap_or_default();
                 // The first one says what they are items of.
@@ -334,7 +331,13 @@ impl ListWriter {
                 if self.has_items {
                     self.text(out, b",");
                 }
-                self.text(out, &item);
+                if self.indenter.is_some() {
+                    let mut item = Vec::new();
+                    self.item(&mut item, object);
+                    self.text(out, &item);
+                } else {
+                    self.item(out, object);
+                }
             }
         }
         self.has_items = true;

@@ -282,7 +282,8 @@ fn let_eve_read(world: &World) {
 /// Many long lists at once: each is a frame and a place in a snapshot, and a change in between is in none of them.
 #[test]
 fn long_lists_come_in_pieces_of_one_state() {
-    const FRAME_BYTES: usize = 64 * 1024 + 2 * 16 * 1024;
+    // The first is not longer: it is written outside the turns that lists take.
+    const FRAME_BYTES: usize = 18 * 1024;
     let world = World::with_limits(Limits {
         reads_inflight_max: 3,
         ..Limits::default()
