@@ -1,11 +1,10 @@
-//! A typed view of CertificateSigningRequest for those who read it (controllers, agent, registry), and builders for
-//! writers. It knows the object, not the certificate inside it.
-
-use jiff::Timestamp;
-use serde_json::{Value, json};
+//! A typed view of CertificateSigningRequest for those who read it (controllers, agent, registry),
+//! and builders for writers. It knows the object, not the certificate inside it.
 
 use crate::codec::scalar;
 use crate::meta;
+use jiff::Timestamp;
+use serde_json::{Value, json};
 
 /// Condition type.
 pub const APPROVED: &str = "Approved";
@@ -135,7 +134,8 @@ impl<'a> Csr<'a> {
             .is_some_and(|text| !text.is_empty())
     }
 
-    /// `Pending`, `Approved,Issued`, … as kubectl prints it. Only the types of the conditions count.
+    /// `Pending`, `Approved,Issued`, … as kubectl prints it. Only the types of the conditions
+    /// count.
     #[must_use]
     pub fn condition_text(&self) -> String {
         let base = if self.has_condition(DENIED) {

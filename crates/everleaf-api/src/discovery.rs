@@ -1,11 +1,12 @@
 //! Discovery documents: APIVersions, APIGroupList, APIResourceList and the aggregated form.
 //!
-//! Groups and versions come in the order in which they first appear among the resources, which is their order of
-//! preference; the first version of a group is the preferred one.
+//! Groups and versions come in the order in which they first appear among the resources, which is
+//! their order of preference; the first version of a group is the preferred one.
 
 use serde_json::{Value, json};
 
-/// One resource in discovery; subresources are separate entries (`certificatesigningrequests/approval`).
+/// One resource in discovery; subresources are separate entries
+/// (`certificatesigningrequests/approval`).
 #[derive(Debug, Clone)]
 pub struct Resource {
     /// "" for the core group, as in `apiVersion: v1`.
@@ -20,7 +21,8 @@ pub struct Resource {
     pub namespaced: bool,
     /// As manifests write it: `Node`.
     pub kind: &'static str,
-    /// Group and version of the kind, when they are not the resource's own: a subresource may speak of another type.
+    /// Group and version of the kind, when they are not the resource's own: a subresource may speak
+    /// of another type.
     pub kind_version: Option<(&'static str, &'static str)>,
     /// Verbs, sorted.
     pub verbs: &'static [&'static str],
@@ -28,7 +30,8 @@ pub struct Resource {
     pub short_names: &'static [&'static str],
     /// Categories, such as `all`.
     pub categories: &'static [&'static str],
-    /// Changes when objects are stored as another version; "" for what is not stored. Opaque to clients.
+    /// Changes when objects are stored as another version; "" for what is not stored. Opaque to
+    /// clients.
     pub storage_version_hash: &'static str,
 }
 

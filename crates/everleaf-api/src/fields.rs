@@ -1,15 +1,16 @@
 //! Field errors: path, type, value, detail, rendered as Kubernetes renders them.
 //!
-//! A validator returns a list of these; [`Status::invalid`](crate::Status::invalid) turns the list into one 422.
+//! A validator returns a list of these; [`Status::invalid`](crate::Status::invalid) turns the list
+//! into one 422.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
 
-/// Most errors that one answer tells: a body of 3 MiB can hold a million faults, and an answer is not to be larger
-/// than what it answers. A validator may stop once it has found more.
+/// Most errors that one answer tells: a body of 3 MiB can hold a million faults, and an answer is
+/// not to be larger than what it answers. A validator may stop once it has found more.
 pub const ERRORS_SHOWN_MAX: usize = 256;
-/// Longest value, and longest detail, that one error tells, in bytes; the rest is cut. Two errors about one thing of
-/// megabytes are to stay one answer.
+/// Longest value, and longest detail, that one error tells, in bytes; the rest is cut. Two errors
+/// about one thing of megabytes are to stay one answer.
 const PART_BYTES_MAX: usize = 16 * 1024;
 
 /// One field error.
@@ -30,7 +31,8 @@ impl FieldError {
         Self::new(path, "FieldValueRequired", "Required value", None, detail)
     }
 
-    /// `Invalid value: VALUE[: detail]`; `value` already rendered Go-style: [`quote`] for strings, numbers bare.
+    /// `Invalid value: VALUE[: detail]`; `value` already rendered Go-style: [`quote`] for strings,
+    /// numbers bare.
     #[must_use]
     pub fn invalid(path: &str, value: &str, detail: &str) -> Self {
         Self::new(
@@ -42,7 +44,8 @@ impl FieldError {
         )
     }
 
-    /// `Invalid value: VALUE[: detail]` for a value of the wrong type; `value` already rendered Go-style.
+    /// `Invalid value: VALUE[: detail]` for a value of the wrong type; `value` already rendered
+    /// Go-style.
     #[must_use]
     pub fn type_invalid(path: &str, value: &str, detail: &str) -> Self {
         Self::new(
@@ -54,7 +57,8 @@ impl FieldError {
         )
     }
 
-    /// `Unsupported value: VALUE[: supported values: "a", "b"]`; `value` already rendered Go-style, `supported` bare.
+    /// `Unsupported value: VALUE[: supported values: "a", "b"]`; `value` already rendered Go-style,
+    /// `supported` bare.
     #[must_use]
     pub fn not_supported(path: &str, value: &str, supported: &[&str]) -> Self {
         let quoted: Vec<_> = supported.iter().map(|value| quote(value)).collect();
@@ -215,8 +219,8 @@ pub fn quote(text: &str) -> String {
     quoted
 }
 
-/// Nearly Go's `unicode.IsPrint`: the standard library knows the same tables, but only applies them in `escape_debug`,
-/// where a combining mark is spared unless it comes first.
+/// Nearly Go's `unicode.IsPrint`: the standard library knows the same tables, but only applies them
+/// in `escape_debug`, where a combining mark is spared unless it comes first.
 #[must_use]
 pub fn is_printable(c: char) -> bool {
     if c.is_ascii() {

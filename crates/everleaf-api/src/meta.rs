@@ -1,9 +1,9 @@
-//! ObjectMeta over a JSON-shaped object: typed reads and writes, no copies of the tree. Also the two time formats.
-
-use jiff::Timestamp;
-use serde_json::{Map, Value};
+//! ObjectMeta over a JSON-shaped object: typed reads and writes, no copies of the tree. Also the
+//! two time formats.
 
 use crate::codec::time::{self, Instant};
+use jiff::Timestamp;
+use serde_json::{Map, Value};
 
 /// `metadata.name`, or "".
 #[must_use]
@@ -132,8 +132,8 @@ pub fn parse_time(text: &str) -> Option<Timestamp> {
     time::parse(text).map(|parsed| parsed.instant.to_timestamp())
 }
 
-/// The `metadata` of a list, for [`Type::encode_list_json`](crate::schema::Type::encode_list_json) and tables. An empty
-/// `continue_token` is left out.
+/// The `metadata` of a list, for [`Type::encode_list_json`](crate::schema::Type::encode_list_json)
+/// and tables. An empty `continue_token` is left out.
 #[must_use]
 pub fn list_meta(
     resource_version: &str,

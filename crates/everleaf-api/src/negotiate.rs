@@ -84,8 +84,8 @@ impl Encoding {
 }
 
 impl Answer {
-    /// The Content-Type of such an answer. Aggregated discovery echoes its parameters, since clients tell it from the plain
-    /// form by nothing else.
+    /// The Content-Type of such an answer. Aggregated discovery echoes its parameters, since
+    /// clients tell it from the plain form by nothing else.
     #[must_use]
     pub fn content_type(self) -> &'static str {
         match self.shape {
@@ -97,8 +97,8 @@ impl Answer {
     }
 }
 
-/// The best clause that `can` satisfies: by q, then exact types before wildcards, then order. A missing or empty header
-/// takes anything, which is JSON; so do `*/*` and `application/*`.
+/// The best clause that `can` satisfies: by q, then exact types before wildcards, then order. A
+/// missing or empty header takes anything, which is JSON; so do `*/*` and `application/*`.
 ///
 /// # Errors
 /// Why not; the caller knows what it has instead.

@@ -1,8 +1,7 @@
 //! SubjectAccessReview: the question a controller asks of authorization, and its answer.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 
 /// An action on a resource.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

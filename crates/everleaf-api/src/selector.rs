@@ -1,10 +1,9 @@
 //! Label selectors (set-based) and field selectors, parsed from query text.
 
-use serde_json::{Map, Value};
-use std::fmt;
-
 use crate::fields::quote;
 use crate::meta;
+use serde_json::{Map, Value};
+use std::fmt;
 
 /// Longest selector that is read, in bytes.
 const SELECTOR_BYTES_MAX: usize = 64 * 1024;
@@ -262,7 +261,8 @@ impl<I: Iterator<Item = Token>> Parser<'_, I> {
     }
 }
 
-/// A qualified name: an optional DNS prefix and `/`, then up to 63 of `[A-Za-z0-9_.-]`, alphanumeric at both ends.
+/// A qualified name: an optional DNS prefix and `/`, then up to 63 of `[A-Za-z0-9_.-]`,
+/// alphanumeric at both ends.
 fn check_key(key: &str) -> Result<(), String> {
     let (prefix, name) = match key.split_once('/') {
         Some((prefix, name)) => (Some(prefix), name),
@@ -321,7 +321,8 @@ pub struct FieldSelector {
 }
 
 impl FieldSelector {
-    /// Parses `a=b,c!=d`; `\,` `\=` and `\\` stand for themselves in values, empty terms are skipped.
+    /// Parses `a=b,c!=d`; `\,` `\=` and `\\` stand for themselves in values, empty terms are
+    /// skipped.
     ///
     /// # Errors
     /// What is wrong, for a 400.

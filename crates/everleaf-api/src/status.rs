@@ -1,10 +1,9 @@
 //! `metav1.Status`: every error of the API, with upstream's codes, reasons and words.
 
-use serde_json::{Map, Value, json};
-
 use crate::fields::{ERRORS_SHOWN_MAX, FieldError, aggregate, quote};
 use crate::negotiate::MEDIA_TYPES;
 use crate::types;
+use serde_json::{Map, Value, json};
 
 /// The `message` of a 404 for what no object stands behind.
 const NO_SUCH_RESOURCE: &str = "the server could not find the requested resource";
@@ -122,7 +121,8 @@ impl Status {
         self
     }
 
-    /// An error without reason and details, as upstream answers when a plain Go error reaches the top.
+    /// An error without reason and details, as upstream answers when a plain Go error reaches the
+    /// top.
     #[must_use]
     pub fn bare(code: u16, message: impl Into<String>) -> Self {
         Self::new(code, "", message)
@@ -167,8 +167,8 @@ impl Status {
         Self::new(403, "Forbidden", format!("forbidden: {text}")).with_details(json!({}))
     }
 
-    /// 403 in the words of authorization (`User "eve" cannot update resource …`), which old tools search for; `& < >`
-    /// are HTML-escaped in it, the authorizer's reason follows as it is.
+    /// 403 in the words of authorization (`User "eve" cannot update resource …`), which old tools
+    /// search for; `& < >` are HTML-escaped in it, the authorizer's reason follows as it is.
     #[must_use]
     pub fn denied(denial: Denial<'_>) -> Self {
         let Denial {
@@ -344,8 +344,8 @@ impl Status {
         Self::new(415, "UnsupportedMediaType", message).with_details(json!({}))
     }
 
-    /// 422 `Kind.group "name" is invalid: …` with one cause per error, at most [`ERRORS_SHOWN_MAX`]; equal texts are
-    /// told once in the message.
+    /// 422 `Kind.group "name" is invalid: …` with one cause per error, at most
+    /// [`ERRORS_SHOWN_MAX`]; equal texts are told once in the message.
     #[must_use]
     pub fn invalid(group: &str, kind: &str, name: &str, errors: &[FieldError]) -> Self {
         let about = GroupResource {

@@ -1,14 +1,13 @@
 //! Server-side printing: `meta.k8s.io` Table, and PartialObjectMetadata, which its rows carry.
 //!
-//! Two ways to the same text: [`table`] builds a tree; [`encode_row`] and [`encode`] work on bytes, so that a row rendered
-//! once serves every list and watch.
-
-use serde_json::{Map, Value, json};
+//! Two ways to the same text: [`table`] builds a tree; [`encode_row`] and [`encode`] work on bytes,
+//! so that a row rendered once serves every list and watch.
 
 use crate::codec::json_write;
 use crate::meta;
 use crate::schema::Type;
 use crate::types::PARTIAL_OBJECT_METADATA;
+use serde_json::{Map, Value, json};
 
 /// A column definition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +53,8 @@ impl IncludeObject {
     }
 }
 
-/// Builds a Table. `rows` = (cells, full object). `columns` is None in every event of a watch but the first.
+/// Builds a Table. `rows` = (cells, full object). `columns` is None in every event of a watch but
+/// the first.
 #[must_use]
 pub fn table(
     v1: bool,

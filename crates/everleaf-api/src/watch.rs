@@ -1,12 +1,12 @@
 //! Watch events and their framing, for servers and for clients.
 
+use crate::codec::proto_write;
+use crate::fields::quote;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::codec::proto_write;
-use crate::fields::quote;
-
-/// Longest line of a watch stream that a client takes in: an object of 3 MiB in JSON, with room to spare.
+/// Longest line of a watch stream that a client takes in: an object of 3 MiB in JSON, with room to
+/// spare.
 pub const LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Event types.
@@ -55,7 +55,8 @@ pub struct WatchEvent {
     pub object: Value,
 }
 
-/// Splits a JSON watch stream into events (newline-delimited), keeping partial input; bounded line length.
+/// Splits a JSON watch stream into events (newline-delimited), keeping partial input; bounded line
+/// length.
 ///
 /// ```
 /// # use everleaf_api::watch::{EventType, JsonEvents};
@@ -81,8 +82,8 @@ impl JsonEvents {
     /// Feeds bytes, returns the events they complete.
     ///
     /// # Errors
-    /// A sentence on a malformed line, an unknown event type, or a line past [`LINE_BYTES_MAX`]. The stream is of no use
-    /// after that.
+    /// A sentence on a malformed line, an unknown event type, or a line past [`LINE_BYTES_MAX`].
+    /// The stream is of no use after that.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<Vec<WatchEvent>, String> {
         let mut events = Vec::new();
         let mut lines = bytes.split(|b| *b == b'\n');

@@ -3,10 +3,6 @@
 #![expect(clippy::disallowed_methods, reason = "the recordings are files")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-
 use everleaf_api::fields::{FieldError, quote};
 use everleaf_api::schema::{LIST_PROTOBUF_END, Type};
 use everleaf_api::selector::LabelSelector;
@@ -15,6 +11,9 @@ use everleaf_api::table::{self, Column, IncludeObject};
 use everleaf_api::watch::{EventType, protobuf_frame};
 use everleaf_api::{Status, duration, meta, types};
 use serde_json::{Value, json};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/kubernetes-1.37")

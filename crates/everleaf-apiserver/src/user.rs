@@ -1,5 +1,5 @@
-//! Who is asking: a name, groups, and what else the proof of identity said. How it was proven is [`crate::authn`]'s
-//! business, what it may do [`crate::authz`]'s.
+//! Who is asking: a name, groups, and what else the proof of identity said. How it was proven is
+//! [`crate::authn`]'s business, what it may do [`crate::authz`]'s.
 
 use std::collections::BTreeMap;
 
@@ -57,9 +57,9 @@ impl User {
         self.node_identity().filter(|name| !name.is_empty())
     }
 
-    /// As [`Self::node_name`], but a node whose name cannot be told (group `system:nodes` and an empty name after the
-    /// prefix) is `Some("")`: such a caller gets nothing instead of what anybody gets
-    /// (`pkg/auth/nodeidentifier/default.go`).
+    /// As [`Self::node_name`], but a node whose name cannot be told (group `system:nodes` and an
+    /// empty name after the prefix) is `Some("")`: such a caller gets nothing instead of what
+    /// anybody gets (`pkg/auth/nodeidentifier/default.go`).
     pub fn node_identity(&self) -> Option<&str> {
         let name = self.name.strip_prefix(NODE_PREFIX)?;
         self.in_group(NODES).then_some(name)
@@ -70,8 +70,9 @@ impl User {
         self.groups.iter().any(|g| g == group)
     }
 
-    /// Adds `system:authenticated` unless the groups already tell which of the two this is, or the proven name is that of
-    /// whoever shows nothing (`apiserver/pkg/authentication/group/authenticated_group_adder.go`).
+    /// Adds `system:authenticated` unless the groups already tell which of the two this is, or the
+    /// proven name is that of whoever shows nothing
+    /// (`apiserver/pkg/authentication/group/authenticated_group_adder.go`).
     pub(crate) fn into_authenticated(mut self) -> Self {
         let is_told = self.in_group(AUTHENTICATED) || self.in_group(UNAUTHENTICATED);
         if self.name != ANONYMOUS && !is_told {

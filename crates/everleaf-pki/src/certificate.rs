@@ -100,7 +100,8 @@ pub struct Lifetime {
     pub seconds: i64,
 }
 
-/// As kube-controller-manager, which ends with this message when the file holds the issuer and its parents.
+/// As kube-controller-manager, which ends with this message when the file holds the issuer and its
+/// parents.
 const ONE_CERTIFICATE_HINT: &str =
     ": leave only the one that belongs to the key in the file (its parents go into trust bundles)";
 
@@ -147,7 +148,8 @@ pub enum CertificateError {
     Unsound(String),
 }
 
-/// A parsed end-entity (or CA) certificate whose `notAfter` is after its `notBefore`. Cheap to clone.
+/// A parsed end-entity (or CA) certificate whose `notAfter` is after its `notBefore`. Cheap to
+/// clone.
 #[derive(Clone)]
 pub struct Leaf {
     parts: Arc<Parts>,
@@ -166,7 +168,8 @@ impl Leaf {
     /// Parses DER.
     ///
     /// # Errors
-    /// Malformed or trailing bytes, a negative serial number, dates out of order, repeated extensions.
+    /// Malformed or trailing bytes, a negative serial number, dates out of order, repeated
+    /// extensions.
     pub fn from_der(der: &[u8]) -> Result<Self, CertificateError> {
         let (leaf, rest) = Self::read_first(der)?;
         if !rest.is_empty() {

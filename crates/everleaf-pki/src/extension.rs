@@ -214,8 +214,8 @@ fn uri(content: &[u8]) -> Result<String, ExtensionError> {
     }
 }
 
-/// Brackets stand around an IPv6 address in the host, and nowhere else; a name has no empty labels, a port only digits.
-/// Go unescapes hosts; what could need that is refused.
+/// Brackets stand around an IPv6 address in the host, and nowhere else; a name has no empty labels,
+/// a port only digits. Go unescapes hosts; what could need that is refused.
 fn has_sound_host(after_scheme: &str) -> bool {
     let has_bracket = |text: &str| text.contains(['[', ']']);
     let is_port = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());

@@ -59,7 +59,8 @@ mod tests {
     const DAY: i64 = 24 * HOUR;
 
     /// With the place pinned to the opening of the window (client-go `certificate_manager_test.go`,
-    /// `TestSetRotationDeadline`): age and what remains, and where the deadline lies, seen from now.
+    /// `TestSetRotationDeadline`): age and what remains, and where the deadline lies, seen from
+    /// now.
     #[track_caller]
     fn check(age: i64, left: i64, expected_minutes: i64) {
         let now = at("2026-08-01T00:00:00Z");

@@ -1,8 +1,9 @@
 //! The two clocks, as values.
 //!
-//! **Wall** time decides about validity and deadlines; **monotonic** time measures back-off, spacing
-//! and answers that do not come. They are different types, so that they cannot be mixed. Nothing in
-//! this crate reads either: a caller reads both once per turn and hands them in as [`Now`].
+//! **Wall** time decides about validity and deadlines; **monotonic** time measures back-off,
+//! spacing and answers that do not come. They are different types, so that they cannot be mixed.
+//! Nothing in this crate reads either: a caller reads both once per turn and hands them in as
+//! [`Now`].
 
 use jiff::Timestamp;
 use std::time::Duration;
@@ -16,7 +17,8 @@ pub(crate) fn whole_seconds(instant: Timestamp) -> Timestamp {
 /// after this long, so that suspend and clock steps are noticed without a restart.
 pub const NAP_MAX: Duration = Duration::from_secs(60);
 
-/// A point on the monotonic clock: the time since an origin that stays fixed while the process runs.
+/// A point on the monotonic clock: the time since an origin that stays fixed while the process
+/// runs.
 ///
 /// Prefer a clock that goes on during suspend (`CLOCK_BOOTTIME` on Linux); both kinds are correct.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,8 +55,8 @@ pub struct Now {
     pub monotonic: Monotonic,
 }
 
-/// When [`Rotation::handle_timeout`](crate::Rotation::handle_timeout) wants to be called: as soon as
-/// either point is reached. Calling earlier is harmless.
+/// When [`Rotation::handle_timeout`](crate::Rotation::handle_timeout) wants to be called: as soon
+/// as either point is reached. Calling earlier is harmless.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wake {
     /// Point on the wall clock (a rotation deadline, a `notBefore`).

@@ -9,8 +9,8 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, SignatureScheme};
 use std::sync::Arc;
 
-/// Believes a server whose chain and name [`TrustBundle::judge_server`] believes. What it refuses comes back by
-/// [`refusal_of`].
+/// Believes a server whose chain and name [`TrustBundle::judge_server`] believes. What it refuses
+/// comes back by [`refusal_of`].
 #[derive(Debug)]
 pub struct ServerVerifier {
     bundle: TrustBundle,

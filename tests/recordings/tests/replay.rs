@@ -1,4 +1,5 @@
-//! Plays the recorded requests against our server, in process, and compares with what kube-apiserver answered.
+//! Plays the recorded requests against our server, in process, and compares with what
+//! kube-apiserver answered.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use base64::Engine as _;

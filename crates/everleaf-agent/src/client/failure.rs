@@ -1,13 +1,12 @@
 //! Why a request did not succeed, in the classes that rotation acts on.
 
-use std::fmt;
-use std::time::Duration;
-
 use everleaf_api::Status;
 use everleaf_api::http_date::http_date;
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use serde_json::Value;
+use std::fmt;
+use std::time::Duration;
 
 /// A request that did not succeed.
 #[derive(Clone, Debug, PartialEq)]

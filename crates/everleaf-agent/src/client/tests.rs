@@ -1,17 +1,15 @@
-use std::sync::Arc;
-
-use everleaf_pki::{Credential, Template, Usage};
-use http::StatusCode;
-use jiff::SignedDuration;
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use serde_json::json;
-
 use super::access::{Access, Identity, Presentable};
 use super::*;
 use crate::clock::{OffsetClock, SystemClock};
 use crate::kubeconfig::{Cluster, Source, Trust};
 use crate::secret::Secret;
 use crate::testing::{self, Answerer, Ca, Server, failure, hours, in_turn, now};
+use everleaf_pki::{Credential, Template, Usage};
+use http::StatusCode;
+use jiff::SignedDuration;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use serde_json::json;
+use std::sync::Arc;
 
 fn ok() -> Answerer {
     Arc::new(|_| testing::json(StatusCode::OK, &json!({"kind": "Thing"})))
@@ -382,7 +380,8 @@ fn a_key_of_any_kind_can_be_presented() {
     assert!(debug.starts_with("Presentable(Fingerprint("), "{debug}");
 }
 
-/// What died while nobody used it, or swallows what it is given, costs the requests on it, and no others.
+/// What died while nobody used it, or swallows what it is given, costs the requests on it, and no
+/// others.
 mod swallowed {
     use super::*;
     use crate::testing::way::{Forwarder, hurried};

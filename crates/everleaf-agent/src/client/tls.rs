@@ -1,8 +1,11 @@
-//! TLS to an API server or a proxy: whom to believe, as whom to speak, and what a refusal means in words.
+//! TLS to an API server or a proxy: whom to believe, as whom to speak, and what a refusal means in
+//! words.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
-
+use super::access::{Access, Identity};
+use super::failure::{Failure, FailureClass};
+use super::roots::Roots;
+use crate::clock::Clock;
+use crate::kubeconfig::{Cluster, Source, Trust};
 use everleaf_pki::TrustBundle;
 use everleaf_pki::trust::{Fault, Refusal};
 use everleaf_tls::ServerVerifier;
@@ -11,12 +14,8 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct};
-
-use super::access::{Access, Identity};
-use super::failure::{Failure, FailureClass};
-use super::roots::Roots;
-use crate::clock::Clock;
-use crate::kubeconfig::{Cluster, Source, Trust};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// What is offered in the handshake; a server that knows neither gets HTTP/1.1.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -26,8 +25,8 @@ const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 pub(super) struct LastAuthorities(Mutex<Option<(Source, Arc<ServerVerifier>)>>);
 
 impl LastAuthorities {
-    /// A verifier for what `source` holds now. A file that is being replaced may be cut short, or away, for a moment:
-    /// then what it held before counts.
+    /// A verifier for what `source` holds now. A file that is being replaced may be cut short, or
+    /// away, for a moment: then what it held before counts.
     fn verifier(
         &self,
         source: &Source,
@@ -63,8 +62,9 @@ fn read_authorities(source: &Source) -> Result<TrustBundle, String> {
         .map_err(|_| format!("{name} holds no certificate that can be used"))
 }
 
-/// A configuration for one connection to the server. The trust bundle is read each time: a replaced CA file needs no
-/// restart, and no session is resumed that would carry an old client certificate along.
+/// A configuration for one connection to the server. The trust bundle is read each time: a replaced
+/// CA file needs no restart, and no session is resumed that would carry an old client certificate
+/// along.
 pub(super) fn of_server(
     access: &Access,
     clock: &Arc<dyn Clock>,
@@ -103,9 +103,9 @@ pub(super) fn of_server(
     Ok(config)
 }
 
-/// A configuration for one connection to a proxy. Those vouch for it whom this host trusts, and the kubeconfig's
-/// authorities, which are all that count to Go; a proxy gets no client certificate, and is judged even where the
-/// server is not: it may be given a password.
+/// A configuration for one connection to a proxy. Those vouch for it whom this host trusts, and the
+/// kubeconfig's authorities, which are all that count to Go; a proxy gets no client certificate,
+/// and is judged even where the server is not: it may be given a password.
 pub(super) fn of_proxy(cluster: &Cluster, clock: &Arc<dyn Clock>) -> Result<ClientConfig, Failure> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut pem = Roots::of_environment().read();
@@ -183,7 +183,8 @@ fn refusal_in(error: &std::io::Error) -> Option<&Refusal> {
     everleaf_tls::refusal_of(cause)
 }
 
-/// What is wrong with a server's certificate, and what to do, to whoever connects with a kubeconfig.
+/// What is wrong with a server's certificate, and what to do, to whoever connects with a
+/// kubeconfig.
 fn refusal_text(refusal: &Refusal, trust: &Trust, now: Timestamp) -> String {
     // Certificates know no fractions of a second.
     let now = Timestamp::from_second(now.as_second()).unwrap_or(now);

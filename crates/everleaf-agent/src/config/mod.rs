@@ -9,16 +9,14 @@ mod gates;
 mod kubelet;
 mod nearest;
 
+use crate::kubeconfig::Kubeconfig;
+use everleaf_pki::KeyAlgorithm;
+use everleaf_pki::signer::is_dns1123_subdomain;
+use gates::Gates;
+use kubelet::KubeletConfiguration;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-
-use everleaf_pki::KeyAlgorithm;
-use everleaf_pki::signer::is_dns1123_subdomain;
-
-use crate::kubeconfig::Kubeconfig;
-use gates::Gates;
-use kubelet::KubeletConfiguration;
 
 /// The kubelet's default of `--cert-dir`.
 pub const CERT_DIR_DEFAULT: &str = "/var/lib/kubelet/pki";

@@ -1,8 +1,7 @@
+use super::*;
 use everleaf_pki::{Fingerprint, Serial};
 use everleaf_rotation::notice::{Block, FailedStep};
 use everleaf_rotation::{RequestName, RequestUid};
-
-use super::*;
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + seconds).unwrap()

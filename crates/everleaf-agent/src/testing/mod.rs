@@ -3,13 +3,11 @@
 pub(crate) mod api;
 pub(crate) mod way;
 
-use std::collections::{BTreeMap, VecDeque};
-use std::convert::Infallible;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
-
+use crate::clock::{Clock, ClockListener, OffsetClock, SystemClock};
+use crate::kubeconfig::{
+    ClientCertificate, Cluster, Kubeconfig, ServerUrl, Source, Token, Trust, User,
+};
+use crate::secret::Secret;
 use bytes::Bytes;
 use everleaf_pki::{
     Chain, Credential, Issuer, KeyAlgorithm, Leaf, PrivateKey, Subject, Template, Usage,
@@ -26,14 +24,14 @@ use rustls::client::danger::HandshakeSignatureValid;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig};
+use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
-
-use crate::clock::{Clock, ClockListener, OffsetClock, SystemClock};
-use crate::kubeconfig::{
-    ClientCertificate, Cluster, Kubeconfig, ServerUrl, Source, Token, Trust, User,
-};
-use crate::secret::Secret;
 
 pub(crate) fn now() -> Timestamp {
     SystemClock::new().wall()
@@ -157,8 +155,8 @@ impl Drop for Server {
 }
 
 impl Server {
-    /// Serves `answerer` on a port of its own, over HTTP/2 or HTTP/1.1. Client certificates are asked for, taken as they
-    /// come, and told to `answerer`, as API servers do.
+    /// Serves `answerer` on a port of its own, over HTTP/2 or HTTP/1.1. Client certificates are
+    /// asked for, taken as they come, and told to `answerer`, as API servers do.
     pub(crate) async fn start(credential: &Credential, answerer: Answerer) -> Self {
         Self::start_speaking(&["h2", "http/1.1"], credential, answerer).await
     }

@@ -1,10 +1,9 @@
-//! Canonical object → JSON text as Go writes it: table order, HTML-safe escapes, `null` where a required time, list or
-//! byte string is unset.
-
-use serde_json::{Map, Value};
+//! Canonical object → JSON text as Go writes it: table order, HTML-safe escapes, `null` where a
+//! required time, list or byte string is unset.
 
 use super::{is_left_out, sorted_entries, zero};
 use crate::schema::{EncodedJson, Kind, Message, Presence, Type};
+use serde_json::{Map, Value};
 
 /// The text, and where the member after `kind` and `apiVersion` begins.
 pub(crate) fn document(ty: &Type, object: &Value) -> (Vec<u8>, usize) {
@@ -192,7 +191,8 @@ static NEEDS_A_LOOK: [bool; 256] = {
     table
 };
 
-/// A string with Go's escapes: `<`, `>`, `&` and the two line separators of JavaScript are escaped as well.
+/// A string with Go's escapes: `<`, `>`, `&` and the two line separators of JavaScript are escaped
+/// as well.
 pub(crate) fn string(out: &mut Vec<u8>, text: &str) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     let bytes = text.as_bytes();

@@ -1,6 +1,7 @@
-//! Types of which this server holds no object: real kubelets and tools list and watch them at start and wait for the
-//! answer. A list of them is empty, so a table of what every object carries is enough. Whoever makes one of them
-//! writable gives it a whole table, and moves it to [`ALL`](super::ALL).
+//! Types of which this server holds no object: real kubelets and tools list and watch them at start
+//! and wait for the answer. A list of them is empty, so a table of what every object carries is
+//! enough. Whoever makes one of them writable gives it a whole table, and moves it to
+//! [`ALL`](super::ALL).
 
 use super::table::*;
 

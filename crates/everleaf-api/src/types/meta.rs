@@ -1,4 +1,5 @@
-//! `meta.k8s.io`: what every object carries, options, Status. List and watch envelopes are built elsewhere.
+//! `meta.k8s.io`: what every object carries, options, Status. List and watch envelopes are built
+//! elsewhere.
 
 use super::table::*;
 

@@ -1,4 +1,5 @@
-//! Node, whole: kubelets write all of it, and what a table does not know would be lost on the way through protobuf.
+//! Node, whole: kubelets write all of it, and what a table does not know would be lost on the way
+//! through protobuf.
 
 use super::table::*;
 

@@ -1,20 +1,9 @@
 //! The answer to a list, written piece by piece.
 //!
-//! Whoever lists may list everything, as often as he likes at once. So an answer in the making is a snapshot, which
-//! costs nothing, a place in it, and one frame of text; selectors are asked, objects decoded and written in turns between
-//! which others have theirs. What comes before the items (where the next page begins, in protobuf how long they are) is
-//! found by a walk of its own.
-
-use std::sync::Arc;
-
-use everleaf_api::meta;
-use everleaf_api::negotiate::{Encoding, Shape};
-use everleaf_api::schema::{LIST_PROTOBUF_END, Type};
-use everleaf_api::table::{self, IncludeObject};
-use everleaf_api::types::PARTIAL_OBJECT_METADATA;
-use http::{Response, StatusCode};
-use jiff::Timestamp;
-use serde_json::{Value, json};
+//! Whoever lists may list everything, as often as he likes at once. So an answer in the making is a
+//! snapshot, which costs nothing, a place in it, and one frame of text; selectors are asked,
+//! objects decoded and written in turns between which others have theirs. What comes before the
+//! items (where the next page begins, in protobuf how long they are) is found by a walk of its own.
 
 use super::limits::Slot;
 use super::read::Token;
@@ -24,6 +13,15 @@ use super::{Body, Call};
 use crate::objects::Stored;
 use crate::registry::Descriptor;
 use crate::watch_cache::Walk;
+use everleaf_api::meta;
+use everleaf_api::negotiate::{Encoding, Shape};
+use everleaf_api::schema::{LIST_PROTOBUF_END, Type};
+use everleaf_api::table::{self, IncludeObject};
+use everleaf_api::types::PARTIAL_OBJECT_METADATA;
+use http::{Response, StatusCode};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use std::sync::Arc;
 
 /// Bytes after which a frame is full; one object more may be in it.
 const FRAME_BYTES: usize = 16 * 1024;

@@ -1,14 +1,5 @@
 //! The server as a value: state, writer, judges, limits; and the objects it installs itself.
 
-use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-
-use everleaf_api::{Status, meta};
-use futures_util::future::try_join_all;
-use jiff::Timestamp;
-use serde_json::Value;
-
 use super::limits::{Inflight, Limits};
 use super::metrics::Metrics;
 use super::version::Version;
@@ -22,6 +13,13 @@ use crate::store::{Store, StoreError};
 use crate::user::User;
 use crate::watch_cache::Cache;
 use crate::writer::{Expected, Mode, Operation, Proposal, Refusal, Writer};
+use everleaf_api::{Status, meta};
+use futures_util::future::try_join_all;
+use jiff::Timestamp;
+use serde_json::Value;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Fills a buffer with randomness: for uids, generated names and watch timeouts. System entropy in
 /// production, a seeded generator in the simulator.
@@ -115,8 +113,8 @@ impl Server {
         })
     }
 
-    /// Committed state, for those who serve beside the API (kubeconfigs, the dashboard's own process is a
-    /// client).
+    /// Committed state, for those who serve beside the API (kubeconfigs, the dashboard's own
+    /// process is a client).
     pub fn objects(&self) -> &dyn Objects {
         self.cache.as_ref()
     }
@@ -170,8 +168,8 @@ impl Server {
         self.put(resource, object, now).await.map(drop)
     }
 
-    /// Writes one object of the server's own (a bootstrap token Secret, …): created, or replaced when
-    /// it exists. No authorization, no admission; validated all the same.
+    /// Writes one object of the server's own (a bootstrap token Secret, …): created, or replaced
+    /// when it exists. No authorization, no admission; validated all the same.
     ///
     /// # Errors
     /// Text that says why not.

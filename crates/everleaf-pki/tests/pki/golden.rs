@@ -1,12 +1,11 @@
 //! Byte for byte what Go writes: keys, requests, certificates (testdata/README.md).
 
+use crate::fixture::{self, at};
 use everleaf_pki::{
     ApprovedRequest, Chain, Issuer, PrivateKey, Profile, RequestError, SignerName, Subject,
     Template, Usage, VerifiedRequest, pem,
 };
 use std::time::Duration;
-
-use crate::fixture::{self, at};
 
 macro_rules! go {
     ($name:literal) => {

@@ -253,7 +253,8 @@ fn lifetimes_beyond_the_calendar_are_refused() {
     assert_eq!(Profile::default().backdate, Duration::from_secs(300));
 }
 
-/// A certificate's dates are its maker's choice: Go's zero time, RFC 5280's "no end", and dates that are none.
+/// A certificate's dates are its maker's choice: Go's zero time, RFC 5280's "no end", and dates
+/// that are none.
 #[test]
 fn dates_at_the_edges_of_the_calendar() {
     let der = CA.certificate().der().to_vec();
@@ -287,7 +288,8 @@ fn dates_at_the_edges_of_the_calendar() {
     }
 }
 
-/// The certificate with another `Validity`; the signature no longer fits, which reading does not mind.
+/// The certificate with another `Validity`; the signature no longer fits, which reading does not
+/// mind.
 fn with_dates(der: &[u8], validity: &[u8]) -> Vec<u8> {
     let wrap = |content: &[u8]| tlv(0x30, content);
     let element = |der: &[u8]| {

@@ -385,7 +385,8 @@ fn what_can_never_be_issued_says_why() {
     }
 }
 
-/// kube-controller-manager signs with a CA that begins tomorrow, and nobody believes what it signed.
+/// kube-controller-manager signs with a CA that begins tomorrow, and nobody believes what it
+/// signed.
 #[test]
 fn a_ca_that_has_not_begun_signs_nothing_yet() {
     let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();

@@ -1,18 +1,16 @@
 //! The way to a server through a proxy: which one, the tunnel, and what to say when there is none.
 //!
-//! A kubeconfig's `proxy-url` goes before the environment, and no `NO_PROXY` excepts from it, as for client-go. The
-//! password of a proxy is never said.
+//! A kubeconfig's `proxy-url` goes before the environment, and no `NO_PROXY` excepts from it, as
+//! for client-go. The password of a proxy is never said.
 
 mod rules;
 
+use super::failure::Failure;
+use crate::kubeconfig::{Cluster, Login, ProxyKind, ProxyUrl};
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
-
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-
-use super::failure::Failure;
-use crate::kubeconfig::{Cluster, Login, ProxyKind, ProxyUrl};
 
 pub(crate) use rules::Environment;
 

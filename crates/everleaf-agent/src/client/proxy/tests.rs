@@ -1,8 +1,3 @@
-use std::sync::Arc;
-
-use http::StatusCode;
-use serde_json::json;
-
 use super::Environment;
 use crate::client::access::{Access, Identity};
 use crate::client::{ApiClient, Failure, Transport};
@@ -10,6 +5,9 @@ use crate::clock::SystemClock;
 use crate::kubeconfig::{ProxyUrl, ServerUrl};
 use crate::testing::way::{Manner, Proxy};
 use crate::testing::{self, Answerer, Ca, Server, hours, now};
+use http::StatusCode;
+use serde_json::json;
+use std::sync::Arc;
 
 /// A server, and a way to it.
 struct Stage {

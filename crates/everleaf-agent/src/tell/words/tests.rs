@@ -1,9 +1,8 @@
+use super::*;
 use everleaf_pki::{Fingerprint, Serial};
 use everleaf_rotation::notice::Cause;
 use everleaf_rotation::{RequestUid, Standing};
 use jiff::{SignedDuration, Timestamp};
-
-use super::*;
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(seconds).unwrap()

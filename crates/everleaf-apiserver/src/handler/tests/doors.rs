@@ -1,9 +1,8 @@
 //! Who gets in, what is there, and what is said about the rest.
 
-use serde_json::{Value, json};
-
 use super::fixture::{CSRS, MAPS, World, config_map};
 use crate::handler::Limits;
+use serde_json::{Value, json};
 
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 

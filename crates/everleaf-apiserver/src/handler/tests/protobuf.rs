@@ -1,11 +1,10 @@
 //! Answers in protobuf: what typed Go clients ask for.
 
+use super::fixture::{World, config_map};
 use everleaf_api::schema::{LIST_PROTOBUF_END, Type};
 use everleaf_api::types;
 use http::StatusCode;
 use serde_json::{Value, json};
-
-use super::fixture::{World, config_map};
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
