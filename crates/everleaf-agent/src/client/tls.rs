@@ -10,10 +10,9 @@ use everleaf_pki::TrustBundle;
 use everleaf_pki::trust::{Fault, Refusal};
 use everleaf_tls::ServerVerifier;
 use jiff::Timestamp;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::ClientConfig;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct};
+use rustls::pki_types::UnixTime;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -72,15 +71,14 @@ pub(super) fn of_server(
     allows_http2: bool,
 ) -> Result<ClientConfig, Failure> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let verifier: Arc<dyn ServerCertVerifier> = match &access.cluster.trust {
+    let verifier = match &access.cluster.trust {
         Trust::System => {
             let bundle = bundle_of_host(&Roots::of_environment().read())?;
             Arc::new(ServerVerifier::new(bundle, &provider))
         }
         Trust::Bundle(source) => last.verifier(source, &provider)?,
-        Trust::DangerouslyAnybody => Arc::new(DangerouslyAnybody(
-            provider.signature_verification_algorithms,
-        )),
+        // Only because a kubeconfig says so.
+        Trust::DangerouslyAnybody => Arc::new(ServerVerifier::dangerously_anybody(&provider)),
     };
     let builder = builder(clock, &provider)
         .dangerous()
@@ -232,46 +230,6 @@ impl rustls::time_provider::TimeProvider for TlsTime {
     fn current_time(&self) -> Option<UnixTime> {
         let seconds = u64::try_from(self.0.wall().as_second()).ok()?;
         Some(UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
-    }
-}
-
-/// `insecure-skip-tls-verify: true`: the peer may be anybody who holds a key. Only ever built when
-/// a kubeconfig says so.
-#[derive(Debug)]
-struct DangerouslyAnybody(rustls::crypto::WebPkiSupportedAlgorithms);
-
-impl ServerCertVerifier for DangerouslyAnybody {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, cert, dss, &self.0)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, cert, dss, &self.0)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
-        self.0.supported_schemes()
     }
 }
 
