@@ -34,37 +34,31 @@ pub struct Condition {
 
 impl<'a> Csr<'a> {
     /// metadata.name
-    #[must_use]
     pub fn name(&self) -> &'a str {
         meta::name(self.0)
     }
 
     /// metadata.uid
-    #[must_use]
     pub fn uid(&self) -> &'a str {
         meta::uid(self.0)
     }
 
     /// spec.request decoded from base64: PEM bytes. Empty when absent.
-    #[must_use]
     pub fn request(&self) -> Vec<u8> {
         bytes(&self.0["spec"]["request"])
     }
 
     /// spec.signerName
-    #[must_use]
     pub fn signer_name(&self) -> &'a str {
         self.spec_text("signerName")
     }
 
     /// spec.usages
-    #[must_use]
     pub fn usages(&self) -> Vec<String> {
         strings(&self.0["spec"]["usages"])
     }
 
     /// spec.expirationSeconds
-    #[must_use]
     pub fn expiration_seconds(&self) -> Option<i32> {
         self.0["spec"]["expirationSeconds"]
             .as_i64()
@@ -72,13 +66,11 @@ impl<'a> Csr<'a> {
     }
 
     /// spec.username
-    #[must_use]
     pub fn username(&self) -> &'a str {
         self.spec_text("username")
     }
 
     /// spec.groups
-    #[must_use]
     pub fn groups(&self) -> Vec<String> {
         strings(&self.0["spec"]["groups"])
     }
@@ -88,7 +80,6 @@ impl<'a> Csr<'a> {
     }
 
     /// status.conditions
-    #[must_use]
     pub fn conditions(&self) -> Vec<Condition> {
         let text = |condition: &Value, member: &str| {
             condition[member].as_str().unwrap_or_default().to_owned()
@@ -114,20 +105,17 @@ impl<'a> Csr<'a> {
     }
 
     /// A condition of that type is present, whatever its status.
-    #[must_use]
     pub fn has_condition(&self, kind: &str) -> bool {
         self.raw_conditions()
             .any(|condition| condition["type"] == kind)
     }
 
     /// status.certificate decoded: PEM bytes; empty when absent.
-    #[must_use]
     pub fn certificate(&self) -> Vec<u8> {
         bytes(&self.0["status"]["certificate"])
     }
 
     /// True when status.certificate is not empty; cheaper than decoding it.
-    #[must_use]
     pub fn is_issued(&self) -> bool {
         self.0["status"]["certificate"]
             .as_str()
@@ -136,7 +124,6 @@ impl<'a> Csr<'a> {
 
     /// `Pending`, `Approved,Issued`, … as kubectl prints it. Only the types of the conditions
     /// count.
-    #[must_use]
     pub fn condition_text(&self) -> String {
         let base = if self.has_condition(DENIED) {
             DENIED
@@ -174,7 +161,6 @@ fn strings(value: &Value) -> Vec<String> {
 }
 
 /// A new CSR object for a create (exactly one of name, generate_name non-empty).
-#[must_use]
 pub fn build(
     name: &str,
     generate_name: &str,

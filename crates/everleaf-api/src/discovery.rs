@@ -60,7 +60,6 @@ fn versions(resources: &[Resource], group: &str) -> Vec<&'static str> {
 }
 
 /// `GET /api`: the core group's versions, and where the server is reached.
-#[must_use]
 pub fn api_versions(resources: &[Resource], server_address: &str) -> Value {
     json!({
         "kind": "APIVersions",
@@ -72,7 +71,6 @@ pub fn api_versions(resources: &[Resource], server_address: &str) -> Value {
 }
 
 /// `GET /apis` plain.
-#[must_use]
 pub fn group_list(resources: &[Resource]) -> Value {
     let named = groups(resources)
         .into_iter()
@@ -94,7 +92,6 @@ fn group_entry(resources: &[Resource], group: &str) -> Value {
 }
 
 /// `GET /apis/<group>`; None when there is no such group.
-#[must_use]
 pub fn group(resources: &[Resource], group: &str) -> Option<Value> {
     if group.is_empty() || versions(resources, group).is_empty() {
         return None;
@@ -106,7 +103,6 @@ pub fn group(resources: &[Resource], group: &str) -> Option<Value> {
 }
 
 /// `GET /apis/<group>/<version>` and `/api/v1`; None when there is no such version.
-#[must_use]
 pub fn resource_list(resources: &[Resource], group: &str, version: &str) -> Option<Value> {
     let entries: Vec<Value> = resources
         .iter()
@@ -161,7 +157,6 @@ fn resource_entry(resource: &Resource) -> Value {
 }
 
 /// Aggregated form for `/api` (core = true) or `/apis`.
-#[must_use]
 pub fn aggregated(resources: &[Resource], core: bool) -> Value {
     let items: Vec<Value> = groups(resources)
         .into_iter()

@@ -114,7 +114,6 @@ fn split_digits(text: &str) -> (&str, &str) {
 
 /// `duration.HumanDuration` of a number of seconds (negative allowed): two or three significant
 /// figures.
-#[must_use]
 pub fn human(seconds: i64) -> String {
     const MINUTE: i64 = 60;
     const HOUR: i64 = 60 * MINUTE;

@@ -73,7 +73,6 @@ impl Encoding {
     const ALL: [Self; 3] = [Self::Json, Self::Yaml, Self::Protobuf];
 
     /// The media type without parameters.
-    #[must_use]
     pub fn media_type(self) -> &'static str {
         match self {
             Self::Json => "application/json",
@@ -86,7 +85,6 @@ impl Encoding {
 impl Answer {
     /// The Content-Type of such an answer. Aggregated discovery echoes its parameters, since
     /// clients tell it from the plain form by nothing else.
-    #[must_use]
     pub fn content_type(self) -> &'static str {
         match self.shape {
             Shape::GroupDiscovery => {
@@ -234,7 +232,6 @@ pub fn content_type(header: Option<&str>) -> Result<Encoding, Status> {
 }
 
 /// A Content-Type without its parameters; "" when missing.
-#[must_use]
 pub fn media_type(header: Option<&str>) -> &str {
     header
         .and_then(|header| header.split(';').next())

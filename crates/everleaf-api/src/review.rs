@@ -37,7 +37,6 @@ pub struct Subject {
 
 impl Subject {
     /// The requestor of a CertificateSigningRequest, as the server stamped it.
-    #[must_use]
     pub fn requestor_of(csr: &Value) -> Self {
         let spec = &csr["spec"];
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -69,7 +68,6 @@ impl Subject {
 /// let review = access_review(&subject, &action);
 /// assert_eq!(review["spec"]["resourceAttributes"]["subresource"], "selfnodeclient");
 /// ```
-#[must_use]
 pub fn access_review(subject: &Subject, action: &ResourceAttributes<'_>) -> Value {
     let members = [
         ("namespace", action.namespace),
@@ -117,7 +115,6 @@ pub struct Verdict {
 
 impl Verdict {
     /// Reads `status` of an answered review; anything missing counts as not allowed.
-    #[must_use]
     pub fn of(review: &Value) -> Self {
         let status = &review["status"];
         let text = |member: &str| status[member].as_str().unwrap_or_default().to_owned();

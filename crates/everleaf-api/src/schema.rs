@@ -135,7 +135,6 @@ pub enum Presence {
 
 impl Presence {
     /// True when absent differs from zero.
-    #[must_use]
     pub const fn is_pointer(self) -> bool {
         matches!(self, Self::Pointer | Self::Nullable)
     }
@@ -186,7 +185,6 @@ pub struct EncodedJson {
 
 impl Message {
     /// A table. Evaluated at compile time: too many fields or a repeated number do not compile.
-    #[must_use]
     pub const fn new(name: &'static str, doc: &'static str, fields: &'static [Field]) -> Self {
         assert!(fields.len() <= FIELDS_MAX, "more fields than FIELDS_MAX");
         let mut by_number = [0u8; FIELDS_MAX];
@@ -214,13 +212,11 @@ impl Message {
     }
 
     /// The field of that JSON name (case-sensitive).
-    #[must_use]
     pub fn field(&self, json: &str) -> Option<&'static Field> {
         self.fields.iter().find(|field| field.json == json)
     }
 
     /// The field of that protobuf number.
-    #[must_use]
     pub fn field_by_number(&self, number: u32) -> Option<&'static Field> {
         self.fields.iter().find(|field| field.number == number)
     }
@@ -235,7 +231,6 @@ impl Message {
 
 impl Field {
     /// One line of a table.
-    #[must_use]
     pub const fn new(
         json: &'static str,
         number: u32,
@@ -256,14 +251,12 @@ impl Field {
 
     /// A decoded object has it under the name that another version of the type gives it: both
     /// versions are two views of one object.
-    #[must_use]
     pub const fn held_as(mut self, member: &'static str) -> Self {
         self.member = member;
         self
     }
 
     /// A strategic merge patch adds to the list (`patchStrategy:"merge"`).
-    #[must_use]
     pub const fn merged(mut self) -> Self {
         assert!(
             matches!(self.kind, Kind::List(..)),
@@ -275,7 +268,6 @@ impl Field {
 
     /// A strategic merge patch merges the list's objects by this member
     /// (`patchStrategy:"merge" patchMergeKey:"…"`).
-    #[must_use]
     pub const fn merged_by(self, key: &'static str) -> Self {
         let mut field = self.merged();
         field.list_patch = ListPatch::By(key);
@@ -285,7 +277,6 @@ impl Field {
 
 impl Type {
     /// `group/version`, or the version for core.
-    #[must_use]
     pub fn api_version(&self) -> String {
         if self.group.is_empty() {
             self.version.into()
@@ -297,7 +288,6 @@ impl Type {
     /// True when a body that names `api_version` and `kind` (either may be empty) is meant for this
     /// type. Options types (`meta.k8s.io`) are registered in every group, so any version is theirs:
     /// client-go sends DeleteOptions under the version of what it deletes.
-    #[must_use]
     pub fn accepts(&self, api_version: &str, kind: &str) -> bool {
         let version_fits = api_version.is_empty()
             || self.group == "meta.k8s.io"
@@ -352,13 +342,11 @@ impl Type {
 
     /// JSON text in table order, kind and apiVersion first as Kubernetes prints it, no newline at
     /// the end. Members that the table does not know or whose type does not fit are left out.
-    #[must_use]
     pub fn encode_json(&self, object: &Value) -> Vec<u8> {
         codec::json_write::document(self, object).0
     }
 
     /// The same text, able to serve as a list item too.
-    #[must_use]
     pub fn encode(&self, object: &Value) -> EncodedJson {
         let (text, body) = codec::json_write::document(self, object);
         EncodedJson {
@@ -369,7 +357,6 @@ impl Type {
 
     /// `k8s\0` + `runtime.Unknown` envelope, byte for byte what Go's generated code writes. The
     /// stored form when `metadata.resourceVersion` is empty.
-    #[must_use]
     pub fn encode_protobuf(&self, object: &Value) -> Vec<u8> {
         codec::proto_write::document(self, object)
     }
@@ -377,7 +364,6 @@ impl Type {
     /// A list document of this type's items: kind `…List`, then `metadata` (resourceVersion,
     /// continue, remainingItemCount; see [`list_meta`](crate::meta::list_meta)) and the items,
     /// which upstream prints without kind and apiVersion.
-    #[must_use]
     pub fn encode_list_json<'a>(
         &self,
         list_meta: &Value,
@@ -389,7 +375,6 @@ impl Type {
     /// The beginning of the same list as protobuf, in its envelope: its items have `items_bytes`
     /// together, each as [`Type::encode_item_protobuf`] writes it, and after them comes
     /// [`LIST_PROTOBUF_END`].
-    #[must_use]
     pub fn begin_list_protobuf(&self, list_meta: &Value, items_bytes: usize) -> Vec<u8> {
         codec::proto_write::list_begin(self, list_meta, items_bytes)
     }
@@ -402,14 +387,12 @@ impl Type {
 
 impl EncodedJson {
     /// The whole document, with kind and apiVersion: for a single object or a watch event.
-    #[must_use]
     pub fn document(&self) -> &Bytes {
         &self.text
     }
 
     /// What follows the opening brace of a list item: the document without kind and apiVersion,
     /// closing brace included.
-    #[must_use]
     pub fn item_body(&self) -> &[u8] {
         &self.text[self.body..]
     }

@@ -62,25 +62,21 @@ impl LabelSelector {
     }
 
     /// True when it selects everything.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.terms.is_empty()
     }
 
     /// The terms.
-    #[must_use]
     pub fn terms(&self) -> &[LabelTerm] {
         &self.terms
     }
 
     /// Matches an object's labels.
-    #[must_use]
     pub fn matches(&self, object: &Value) -> bool {
         self.terms.is_empty() || self.matches_labels(meta::labels(object))
     }
 
     /// Matches a set of labels.
-    #[must_use]
     pub fn matches_labels(&self, labels: Option<&Map<String, Value>>) -> bool {
         self.terms.iter().all(|term| {
             let value = labels
@@ -362,13 +358,11 @@ impl FieldSelector {
     }
 
     /// True when it selects everything.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.terms.is_empty()
     }
 
     /// The value required of `field` by an equality term.
-    #[must_use]
     pub fn required(&self, field: &str) -> Option<&str> {
         self.terms
             .iter()

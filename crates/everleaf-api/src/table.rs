@@ -55,7 +55,6 @@ impl IncludeObject {
 
 /// Builds a Table. `rows` = (cells, full object). `columns` is None in every event of a watch but
 /// the first.
-#[must_use]
 pub fn table(
     v1: bool,
     list_meta: Value,
@@ -105,7 +104,6 @@ fn column_definitions(columns: &[Column]) -> Value {
 }
 
 /// One row as JSON text.
-#[must_use]
 pub fn encode_row(
     ty: &Type,
     cells: &[Value],
@@ -131,7 +129,6 @@ pub fn encode_row(
 }
 
 /// A whole Table as JSON text, from rows of [`encode_row`].
-#[must_use]
 pub fn encode<'r>(
     v1: bool,
     list_meta: &Value,
@@ -157,7 +154,6 @@ pub fn encode<'r>(
 }
 
 /// PartialObjectMetadata of an object.
-#[must_use]
 pub fn partial_object_metadata(object: &Value, v1: bool) -> Value {
     let metadata = object
         .get("metadata")
@@ -170,7 +166,6 @@ pub fn partial_object_metadata(object: &Value, v1: bool) -> Value {
 }
 
 /// PartialObjectMetadata of an object, as JSON text.
-#[must_use]
 pub fn encode_partial_object_metadata(object: &Value, v1: bool) -> Vec<u8> {
     let ty = Type {
         version: if v1 { "v1" } else { "v1beta1" },
@@ -180,7 +175,6 @@ pub fn encode_partial_object_metadata(object: &Value, v1: bool) -> Vec<u8> {
 }
 
 /// The Age cell: human duration since creation, `<unknown>` when there is no creation time.
-#[must_use]
 pub fn age(object: &Value, now: jiff::Timestamp) -> Value {
     match meta::creation_timestamp(object) {
         Some(created) => crate::duration::human(now.duration_since(created).as_secs()).into(),

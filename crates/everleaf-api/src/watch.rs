@@ -34,7 +34,6 @@ impl EventType {
     ];
 
     /// As it stands on the wire.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Added => "ADDED",
@@ -139,7 +138,6 @@ fn parse(line: &[u8]) -> Result<Option<WatchEvent>, String> {
 }
 
 /// One JSON line `{"type":…,"object":…}\n` from an already encoded object.
-#[must_use]
 pub fn json_frame(kind: EventType, object_json: &[u8]) -> Vec<u8> {
     let mut frame = Vec::with_capacity(object_json.len() + 40);
     frame.extend_from_slice(b"{\"type\":\"");
@@ -154,7 +152,6 @@ pub fn json_frame(kind: EventType, object_json: &[u8]) -> Vec<u8> {
 ///
 /// # Panics
 /// Never: an object of 4 GiB cannot be stored.
-#[must_use]
 pub fn protobuf_frame(kind: EventType, object_protobuf: &[u8]) -> Vec<u8> {
     let mut frame = vec![0; 4];
     proto_write::bytes(&mut frame, 1, kind.as_str().as_bytes());

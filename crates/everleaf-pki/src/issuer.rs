@@ -39,7 +39,7 @@ pub enum IssueError {
         /// Condition message.
         message: String,
     },
-    /// The issuer cannot sign now (expired, not begun, …): transient.
+    /// The issuer cannot sign now (expired, not begun, …): the same request may be issued later.
     #[error("{0}")]
     Issuer(String),
     /// Bad key.
@@ -48,11 +48,6 @@ pub enum IssueError {
 }
 
 impl IssueError {
-    /// True when the same request may be issued later: keep it approved and try again.
-    pub fn is_transient(&self) -> bool {
-        !matches!(self, Self::Policy { .. })
-    }
-
     fn policy(reason: &'static str, message: impl Into<String>) -> Self {
         Self::Policy {
             reason,

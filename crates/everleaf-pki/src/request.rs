@@ -223,11 +223,6 @@ impl VerifiedRequest {
         &self.parts.names.uris
     }
 
-    /// Count of SANs Go does not see (otherName, directoryName, registeredID, …).
-    pub fn other_san_count(&self) -> usize {
-        self.parts.names.other_count
-    }
-
     /// True when the subject holds anything besides exactly one CN and O values of string types Go
     /// reads (strict reading for the recognizers).
     pub fn has_unusual_subject(&self) -> bool {

@@ -145,8 +145,7 @@ pub(super) fn facts(answer: &Answer, pending: &PendingRequest) -> ExistingReques
             || pending.signer_name.as_str().is_empty()
             || signer == pending.signer_name.as_str(),
         is_refused: csr.has_condition(csr::DENIED) || csr.has_condition(csr::FAILED),
-        certificate_not_after: chain
-            .and_then(|chain| chain.certificates().iter().map(|c| c.not_after()).min()),
+        certificate_not_after: chain.map(|chain| chain.not_after_earliest()),
         server_date: answer.server_time,
     }
 }

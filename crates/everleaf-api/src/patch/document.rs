@@ -33,7 +33,6 @@ impl PatchType {
     pub const ALL: [Self; 3] = [Self::Json, Self::Merge, Self::Strategic];
 
     /// The kind of that `Content-Type`, parameters aside.
-    #[must_use]
     pub fn of_content_type(content_type: &str) -> Option<Self> {
         let media_type = content_type.split(';').next().unwrap_or("");
         let mut all = Self::ALL.into_iter();
@@ -41,7 +40,6 @@ impl PatchType {
     }
 
     /// The media type.
-    #[must_use]
     pub fn media_type(self) -> &'static str {
         match self {
             Self::Json => "application/json-patch+json",
@@ -111,7 +109,6 @@ impl Patch {
 
     /// 422 that blames the patch, shown as upstream shows it: a strategic one as Go prints a map,
     /// others as JSON.
-    #[must_use]
     pub fn refusal(&self, detail: &str) -> Status {
         let value = match self.patch_type {
             PatchType::Strategic => go_text::text(&self.document),

@@ -7,7 +7,7 @@
 
 use super::limits::Slot;
 use super::read::Token;
-use super::respond::{Form, Indenter, table_of, with_body, yaml_of};
+use super::respond::{Form, Indenter, with_body, yaml_of};
 use super::select::Selection;
 use super::{Body, Call};
 use crate::objects::Stored;
@@ -16,7 +16,7 @@ use crate::watch_cache::Walk;
 use everleaf_api::meta;
 use everleaf_api::negotiate::{Encoding, Shape};
 use everleaf_api::schema::{LIST_PROTOBUF_END, Type};
-use everleaf_api::table::{self, IncludeObject};
+use everleaf_api::table;
 use everleaf_api::types::PARTIAL_OBJECT_METADATA;
 use http::{Response, StatusCode};
 use jiff::Timestamp;
@@ -256,25 +256,13 @@ impl ListWriter {
 
     fn begin(&mut self, out: &mut Vec<u8>, list_meta: &Value, items_bytes: usize) {
         let ty = self.item_type();
-        let none = std::iter::empty::<Value>();
         let mut text = match self.form.answer.shape {
             _ if self.form.answer.encoding == Encoding::Protobuf => {
                 self.end = LIST_PROTOBUF_END.to_vec();
                 out.extend(ty.begin_list_protobuf(list_meta, items_bytes));
                 return;
             }
-            Shape::Table { v1 } => {
-                let include = self.form.include;
-                table_of(
-                    v1,
-                    list_meta,
-                    self.descriptor,
-                    none,
-                    include,
-                    true,
-                    self.now,
-                )
-            }
+            Shape::Table { v1 } => table::encode(v1, list_meta, Some(self.descriptor.columns), []),
             _ => ty.encode_list_json(list_meta, []),
         };
         if self.form.answer.encoding == Encoding::Yaml {
@@ -294,10 +282,9 @@ impl ListWriter {
                 self.item_type().encode_item_protobuf(out, object);
             }
             Shape::Table { v1 } => {
+                let (ty, include) = (self.descriptor.r#type, self.form.include);
                 let cells = (self.descriptor.cells)(object, self.now);
-                let include: IncludeObject = self.form.include;
-                let row = table::encode_row(self.descriptor.r#type, &cells, object, v1, include);
-                out.extend(row);
+                out.extend(table::encode_row(ty, &cells, object, v1, include));
             }
             Shape::PartialObjectMetadataList => {
                 out.extend(PARTIAL_OBJECT_METADATA.encode_json(object));

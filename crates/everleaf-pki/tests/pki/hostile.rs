@@ -2,8 +2,8 @@
 
 use crate::fixture::{self, NOW_S, RawRequest, at, ca, case, node_request, now, tlv};
 use everleaf_pki::{
-    Chain, Credential, Issuer, KeyAlgorithm, Leaf, PrivateKey, Profile, Subject, Template, Usage,
-    VerifiedRequest, pem, signer,
+    Chain, Credential, IssueError, Issuer, KeyAlgorithm, Leaf, PrivateKey, Profile, Subject,
+    Template, Usage, VerifiedRequest, pem, signer,
 };
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -246,7 +246,8 @@ fn deep_nesting_is_not_followed() {
 #[test]
 fn lifetimes_beyond_the_calendar_are_refused() {
     let case = case(node_request().verified(), &[]).ttl_s(u64::MAX);
-    assert!(case.issue(&CA).unwrap_err().is_transient());
+    let error = case.issue(&CA).unwrap_err();
+    assert!(matches!(error, IssueError::Issuer(_)), "{error}");
     let key = PrivateKey::from_ed25519_seed(&[2; 32]).unwrap();
     let before = Issuer::self_signed("ca", key, [1; 16], at(-10), at(NOW_S));
     assert!(before.is_err(), "no certificate dates before 1970");
