@@ -73,7 +73,7 @@ pub(crate) fn prepare(config: &Config) -> Result<Issuers, RunError> {
     Ok(issuers)
 }
 
-/// See [`run`]. When `lost` completes, calls that are not on their way yet are not made any more,
+/// See [`run()`]. When `lost` completes, calls that are not on their way yet are not made any more,
 /// and nothing runs when this returns.
 pub(crate) async fn run_prepared(
     client: kube::Client,

@@ -2,7 +2,7 @@
 //!
 //! [`Options`] is what a command line says; [`Options::resolve`] adds the KubeletConfiguration file
 //! and the facts of the host, checks everything at once and yields a [`Config`], which is all that
-//! [`run`](crate::run()) looks at. Flag names, field names and defaults are the kubelet's.
+//! [`run()`](crate::run()) looks at. Flag names, field names and defaults are the kubelet's.
 //! Nothing here touches a certificate or a socket.
 
 mod gates;

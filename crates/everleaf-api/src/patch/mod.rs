@@ -1,5 +1,5 @@
-//! What a PATCH body may be: JSON patch (RFC 6902), JSON merge patch ([`mod@merge`], RFC 7386) and
-//! strategic merge patch ([`strategic_merge`]). A [`Patch`] is one of them, read; applied to an
+//! What a PATCH body may be: JSON patch (RFC 6902), JSON merge patch (RFC 7386) and
+//! strategic merge patch. A [`Patch`] is one of them, read; applied to an
 //! object it gives a decoded one, or the error that upstream's handler gives
 //! (`apiserver/pkg/endpoints/handlers/patch.go`). Names, versions and storage are the caller's.
 //!
