@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# Go 1.26.8, crypto/x509: a CA with a name constraint for DNS names alone (permitted: example.org). A leaf with the DNS name
-# a.example.org verifies. The same leaf with one more name of a form that nobody constrains, the URI urn:uuid:…, does not:
-# "URI with empty host … cannot be matched against constraints". RFC 5280 4.2.1.10: restrictions apply only to names of the
-# constrained form. OpenSSL 3 takes the second leaf.
-# Seen: good=<nil>; with urn: x509: a root or intermediate certificate is not authorized to sign for this name: URI with empty
-# host ("urn:uuid:00000000-0000-0000-0000-000000000000") cannot be matched against constraints
+# Go 1.26.8, crypto/x509: a CA with a name constraint for DNS names alone (permitted: example.org).
+# A leaf with the DNS name a.example.org verifies. The same leaf with one more name of a form that
+# nobody constrains, the URI urn:uuid:…, does not: "URI with empty host … cannot be matched against
+# constraints". RFC 5280 4.2.1.10: restrictions apply only to names of the constrained form. OpenSSL
+# 3 takes the second leaf.
+# Seen: good=<nil>; with urn: x509: a root or intermediate certificate is not authorized to sign for
+# this name: URI with empty host ("urn:uuid:00000000-0000-0000-0000-000000000000") cannot be matched
+# against constraints
 set -euo pipefail
 dir=$(mktemp -d); trap 'chmod -R u+w "$dir"; rm -rf "$dir"' EXIT; cd "$dir"
 export GOTOOLCHAIN=go1.26.8 GOFLAGS=-mod=mod

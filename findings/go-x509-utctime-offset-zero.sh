@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Go 1.26.8, crypto/x509: dates of a certificate as UTCTime with an offset in place of Z, which X.509 before RFC 5280 allowed. One
-# of +0200 is read, and the offset is taken into account. One of +0000, the same instant as Z, makes the whole certificate
-# unreadable: "x509: malformed UTCTime". (RFC 5280 4.1.2.5.1 wants Z; Go is neither strict nor lenient about it.)
+# Go 1.26.8, crypto/x509: dates of a certificate as UTCTime with an offset in place of Z, which
+# X.509 before RFC 5280 allowed. One of +0200 is read, and the offset is taken into account. One of
+# +0000, the same instant as Z, makes the whole certificate unreadable: "x509: malformed UTCTime".
+# (RFC 5280 4.1.2.5.1 wants Z; Go is neither strict nor lenient about it.)
 # Seen: Z: 2020-01-01T00:00:00Z; +0200: 2019-12-31T22:00:00Z; +0000: x509: malformed UTCTime
 set -euo pipefail
 dir=$(mktemp -d); trap 'chmod -R u+w "$dir"; rm -rf "$dir"' EXIT; cd "$dir"

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# hyper 1.12.0: one service, whose answer to every request has a body of two bytes, asked by HEAD. Over HTTP/1.1 hyper's server keeps the
-# length and leaves the body out; over HTTP/2 it sends the body as well, and clients end the stream with an error (hyper's own; curl says
-# "stream was not closed cleanly: PROTOCOL_ERROR"). So a service that leaves HEAD to hyper breaks as soon as a monitor or a balancer speaks HTTP/2.
+# hyper 1.12.0: one service, whose answer to every request has a body of two bytes, asked by HEAD.
+# Over HTTP/1.1 hyper's server keeps the length and leaves the body out; over HTTP/2 it sends the
+# body as well, and clients end the stream with an error (hyper's own; curl says "stream was not
+# closed cleanly: PROTOCOL_ERROR"). So a service that leaves HEAD to hyper breaks as soon as a
+# monitor or a balancer speaks HTTP/2.
 # Seen: http1 200, body read: 0 bytes; http2 200, body read: stream error
 set -euo pipefail
 dir=$(mktemp -d); trap 'rm -rf "$dir"' EXIT; cd "$dir"

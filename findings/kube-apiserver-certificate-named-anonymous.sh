@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# k8s.io/apiserver v0.37.2 (Kubernetes 1.37): a client certificate that verifies and has the common name system:anonymous. It is an
-# authenticated user by every rule, and still gets no system:authenticated: the group adder leaves that name alone. Its user
-# has neither that group nor system:unauthenticated, so that the default bindings for everybody (system:basic-user,
-# system:discovery, system:public-info-viewer) do not apply, although both a stranger and any other certificate have them.
+# k8s.io/apiserver v0.37.2 (Kubernetes 1.37): a client certificate that verifies and has the common
+# name system:anonymous. It is an authenticated user by every rule, and still gets no
+# system:authenticated: the group adder leaves that name alone. Its user has neither that group nor
+# system:unauthenticated, so that the default bindings for everybody (system:basic-user,
+# system:discovery, system:public-info-viewer) do not apply, although both a stranger and any other
+# certificate have them.
 # Seen: system:anonymous []; jane [system:authenticated]
 set -euo pipefail
 dir=$(mktemp -d); trap 'chmod -R u+w "$dir"; rm -rf "$dir"' EXIT; cd "$dir"

@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
-# golang.org/x/net v0.61.0 http/httpproxy (Go 1.26.8; every Kubernetes program) and hyper-util 0.1.21 client::proxy::matcher (Rust:
-# what reqwest and others stand on), the same HTTPS_PROXY and NO_PROXY. Three settings that work for kubectl do not for a client on
-# hyper-util, all without a word: an entry with a port (api.example:6443) never matches; https://127.0.0.1:6443 goes to the proxy (Go
-# never sends loopback there); an address in NO_PROXY does not cover the same address written IPv4-mapped. One goes the other way: .example also means
-# example itself, which Go sends to the proxy.
-# Seen (go/hyper-util): port direct/proxy; loopback direct/proxy; mapped direct/proxy; dot proxy/direct
+# golang.org/x/net v0.61.0 http/httpproxy (Go 1.26.8; every Kubernetes program) and hyper-util
+# 0.1.21 client::proxy::matcher (Rust: what reqwest and others stand on), the same HTTPS_PROXY and
+# NO_PROXY. Three settings that work for kubectl do not for a client on hyper-util, all without a
+# word: an entry with a port (api.example:6443) never matches; https://127.0.0.1:6443 goes to the
+# proxy (Go never sends loopback there); an address in NO_PROXY does not cover the same address
+# written IPv4-mapped. One goes the other way: .example also means example itself, which Go sends to
+# the proxy.
+# Seen (go/hyper-util): port direct/proxy; loopback direct/proxy; mapped direct/proxy; dot
+# proxy/direct
 set -euo pipefail
 dir=$(mktemp -d); trap 'chmod -R u+w "$dir"; rm -rf "$dir"' EXIT; cd "$dir"
 cat > cases.txt <<'TXT'

@@ -1,9 +1,9 @@
-//! The x509 authenticator: certificates in, verdict out. It must not panic, and must not believe what the second judge
-//! refuses.
+//! The x509 authenticator: certificates in, verdict out. It must not panic, and must not believe
+//! what the second judge refuses.
 //!
-//! An input is a [`Case`]: the time, then certificates, each with its role; as they are, or as what the target signs with a
-//! key of its own before it asks. The mutator bends elements and extensions, besides bytes, so that most inputs are
-//! certificates still.
+//! An input is a [`Case`]: the time, then certificates, each with its role; as they are, or as what
+//! the target signs with a key of its own before it asks. The mutator bends elements and
+//! extensions, besides bytes, so that most inputs are certificates still.
 
 #![no_main]
 

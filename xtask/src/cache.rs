@@ -1,8 +1,8 @@
 //! The cache outside `target/` where programs of others are kept, and how they get into it.
 //!
-//! Knows directories, Debian packages and starting a program; refuses to know which programs are needed. Nothing is
-//! installed system-wide where an unpacked copy will do. What is in the cache is whole: a file or directory is made in a
-//! scratch directory beside it and moved in at the end.
+//! Knows directories, Debian packages and starting a program; refuses to know which programs are
+//! needed. Nothing is installed system-wide where an unpacked copy will do. What is in the cache is
+//! whole: a file or directory is made in a scratch directory beside it and moved in at the end.
 
 use crate::say;
 use anyhow::{Context, Result, bail};
@@ -22,7 +22,8 @@ pub(crate) fn directory(name: &str) -> Result<PathBuf> {
     Ok(cache)
 }
 
-/// A directory in the cache for work whose result is moved out of it. It is removed with what is left in it.
+/// A directory in the cache for work whose result is moved out of it. It is removed with what is
+/// left in it.
 pub(crate) struct Scratch(PathBuf);
 
 impl std::ops::Deref for Scratch {
@@ -55,7 +56,8 @@ pub(crate) fn take(from: &Path, to: &Path) -> Result<()> {
     fs::rename(from, to).with_context(|| format!("move {} to the cache", from.display()))
 }
 
-/// Puts a directory into the cache as a whole. Another process may have been faster: then its copy stays.
+/// Puts a directory into the cache as a whole. Another process may have been faster: then its copy
+/// stays.
 pub(crate) fn take_directory(from: &Path, to: &Path) -> Result<()> {
     match fs::rename(from, to) {
         Err(_) if to.is_dir() => Ok(()),
@@ -144,10 +146,12 @@ pub(crate) fn read<P: AsRef<OsStr>>(
     bail!("{name} {} failed: {}", args.join(" "), stderr.trim())
 }
 
-/// A short name for contents that change together: 64-bit FNV-1a over the parts, each closed by its length.
+/// A short name for contents that change together: 64-bit FNV-1a over the parts, each closed by its
+/// length.
 ///
-/// It guards a cache against staleness, not against an attacker, so it need not be cryptographic; it must be the same
-/// from one Rust version to the next, which the standard library's hasher does not promise.
+/// It guards a cache against staleness, not against an attacker, so it need not be cryptographic;
+/// it must be the same from one Rust version to the next, which the standard library's hasher does
+/// not promise.
 pub(crate) fn key<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
     const PRIME: u64 = 0x0000_0100_0000_01b3;
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;

@@ -1,4 +1,5 @@
-//! `cargo xtask interop`: builds the release binary and the peers, runs the interop suite; `cargo xtask record`.
+//! `cargo xtask interop`: builds the release binary and the peers, runs the interop suite;
+//! `cargo xtask record`.
 
 use crate::e2e::{build_release, user_tools};
 use crate::peers::Peers;
@@ -23,7 +24,8 @@ pub(crate) fn record(names: &[String]) -> Result<()> {
     }
 }
 
-/// Arguments go to the suite: parts of names, `--ci`, `--list`, `--keep`, `--write-document`, `--controls`.
+/// Arguments go to the suite: parts of names, `--ci`, `--list`, `--keep`, `--write-document`,
+/// `--controls`.
 pub(crate) fn run(args: &[String]) -> Result<()> {
     let peers = Peers::install()?;
     let mut suite = Command::new(build_release("everleaf-interop", "everleaf-interop")?);

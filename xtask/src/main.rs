@@ -1,8 +1,8 @@
 //! Developer tasks: the front door of the repository. A fresh machine has cargo and nothing else.
 //!
 //! Owns the checks no compiler makes (`tidy`), the installation of real peers and the run of the
-//! end-to-end suite (`e2e`), and the measuring program (`measure`). Refuses to know what the product
-//! does: it reads manifests and text, and starts programs.
+//! end-to-end suite (`e2e`), and the measuring program (`measure`). Refuses to know what the
+//! product does: it reads manifests and text, and starts programs.
 
 mod bugs;
 mod cache;

@@ -1,4 +1,5 @@
-//! The programs of a user that the suite needs, installed into a cache: kubectl old and new, openssl, faketime.
+//! The programs of a user that the suite needs, installed into a cache: kubectl old and new,
+//! openssl, faketime.
 //!
 //! Debian's `kubernetes-client` may collide with another kubectl, so its package is only unpacked.
 

@@ -4,19 +4,17 @@
 //! Owns when to look and what follows from what was seen. A server that does not answer changes
 //! nothing: the last known addresses stay.
 
-use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
-
-use everleaf_pki::Template;
-use everleaf_rotation::{Monotonic, NAP_MAX};
-use futures_util::future::{BoxFuture, FutureExt};
-
 use crate::client::access::Access;
 use crate::client::{Answer, ApiClient, Failure, FailureClass};
 use crate::config::Config;
 use crate::host_address;
 use crate::identity::{self, NoTemplate};
+use everleaf_pki::Template;
+use everleaf_rotation::{Monotonic, NAP_MAX};
+use futures_util::future::{BoxFuture, FutureExt};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// Between two looks at the Node object.
 const LOOK_INTERVAL: Duration = Duration::from_secs(60);
@@ -193,9 +191,8 @@ impl AddressBook {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
-
     use super::*;
+    use serde_json::{Value, json};
 
     fn config() -> Config {
         let mut config = Config::for_node("n1", "/k".into(), "/d".into());

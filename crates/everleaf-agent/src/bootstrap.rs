@@ -5,19 +5,17 @@
 //! whether K still holds a usable credential, and the kubeconfig that names the store's `current`.
 //! It refuses to know how a certificate is asked for: that is rotation's.
 
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-
-use everleaf_pki::{Chain, Credential, Leaf, Subject};
-use everleaf_rotation::store::dir::read_file;
-use jiff::Timestamp;
-
 use crate::client::access::read_credential;
 use crate::config::{Bootstrap, Config};
 use crate::kubeconfig::{
     ClientCertificate, Cluster, KUBECONFIG_BYTES_MAX, Kubeconfig, KubeconfigError, Names, Source,
     User, behind_links, write_private,
 };
+use everleaf_pki::{Chain, Credential, Leaf, Subject};
+use everleaf_rotation::store::dir::read_file;
+use jiff::Timestamp;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 /// What was found at start.
 #[derive(Debug)]
@@ -31,13 +29,14 @@ pub(crate) struct Choice {
 /// A line for the log about the choice; the first words are those that operators search for.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Told {
-    /// Ordinary.
+    /// Logged at `info`: a bootstrap goes on as expected.
     Info(String),
     /// Probably not intended.
     Warning(String),
 }
 
-/// What [`choose`] would say of a new node that no kubeconfig helps, before a cert dir is made for it.
+/// What [`choose`] would say of a new node that no kubeconfig helps, before a cert dir is made for
+/// it.
 pub(crate) fn check(config: &Config) -> Result<(), String> {
     check_apart(config)?;
     if config.cert_dir.exists() {
@@ -312,8 +311,8 @@ pub(crate) fn adopt_current(config: &Config) -> Result<Option<PathBuf>, String> 
     Ok(Some(copy))
 }
 
-/// Whether K, about to be replaced, holds what is nowhere else: a credential of its own, useless only
-/// as far as we know, or what somebody has mistyped.
+/// Whether K, about to be replaced, holds what is nowhere else: a credential of its own, useless
+/// only as far as we know, or what somebody has mistyped.
 fn is_worth_a_copy(found: &Result<Kubeconfig, KubeconfigError>, cert_dir: &Path) -> bool {
     match found {
         Ok(kubeconfig) => own_user(kubeconfig, cert_dir).is_some(),

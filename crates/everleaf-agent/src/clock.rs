@@ -8,12 +8,11 @@
 //! The wall clock is read through [`std::time::SystemTime`] only, never through a raw system call,
 //! so that tools which fake a process's clock reach it.
 
+use everleaf_rotation::{Monotonic, NAP_MAX, Now};
+use jiff::{SignedDuration, Timestamp};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
-
-use everleaf_rotation::{Monotonic, NAP_MAX, Now};
-use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 
 /// Where an agent gets its time from.
@@ -186,12 +185,11 @@ pub async fn nap(span: Duration, listener: &mut ClockListener) {
 /// "The clock was set", as the kernel tells it.
 #[cfg(target_os = "linux")]
 mod set_listener {
-    use std::os::fd::OwnedFd;
-
     use rustix::time::{
         Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
         timerfd_settime,
     };
+    use std::os::fd::OwnedFd;
     use tokio::io::Interest;
     use tokio::io::unix::AsyncFd;
 

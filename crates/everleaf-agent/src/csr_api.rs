@@ -2,14 +2,13 @@
 //!
 //! Carries the calls that the machines of [`conversation`] ask for; decides nothing.
 
+use crate::client::access::{Access, Identity};
+use crate::client::{ApiClient, Watch};
+use conversation::{AskVersion, Confirm, Dialogue, Step, Submit, Wait};
 use everleaf_rotation::{AwaitOutcome, ConfirmOutcome, Monotonic, PendingRequest, SubmitOutcome};
 use http::Method;
 use tokio::sync::watch;
 use tokio::time::Instant;
-
-use crate::client::access::{Access, Identity};
-use crate::client::{ApiClient, Watch};
-use conversation::{AskVersion, Confirm, Dialogue, Step, Submit, Wait};
 
 pub mod conversation;
 #[cfg(test)]

@@ -1,12 +1,12 @@
-//! Which IP address a host has toward its cluster, where neither `--node-ip` nor the Node object says.
+//! Which IP address a host has toward its cluster, where neither `--node-ip` nor the Node object
+//! says.
 //!
-//! Owns a kubelet's rules (`pkg/kubelet/nodestatus/setters.go`, NodeAddress without a cloud provider): a name that is an
-//! address is that address; else what the name resolves to, if an interface of this host has it, IPv4 first; else the
-//! address from which this host reaches others.
-
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, ToSocketAddrs, UdpSocket};
+//! Owns a kubelet's rules (`pkg/kubelet/nodestatus/setters.go`, NodeAddress without a cloud
+//! provider): a name that is an address is that address; else what the name resolves to, if an
+//! interface of this host has it, IPv4 first; else the address from which this host reaches others.
 
 use crate::identity::parse_ip;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, ToSocketAddrs, UdpSocket};
 
 /// Looks at this host. Waits for the resolver: not for the loop.
 pub(crate) fn detect(node_name: &str) -> Option<IpAddr> {

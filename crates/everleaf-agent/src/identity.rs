@@ -4,11 +4,10 @@
 //! Owns the rules that turn a Node object's addresses into SANs. It refuses to know where the
 //! object comes from and when to look again.
 
-use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
-
 use everleaf_pki::{Subject, Template};
 use serde_json::Value;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// What the client certificate should say: the subject alone; the signer refuses SANs.
 pub fn client_template(node_name: &str) -> Template {

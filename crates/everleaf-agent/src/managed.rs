@@ -1,19 +1,18 @@
 //! The certificates that an agent keeps: today the two of a kubelet.
 //!
-//! Owns what is particular to each: what to ask for, of whom, and where it is kept. Everything else treats all alike.
-
-use std::hash::{BuildHasher, Hasher};
-use std::sync::Arc;
-
-use everleaf_pki::{Credential, KeyAlgorithm, SignerName, SystemKeySource, Usage};
-use everleaf_rotation::store::dir::CertDir;
-use everleaf_rotation::{CertStore, CertificateId, Rotation, StoreError};
-use futures_util::future::AbortHandle;
+//! Owns what is particular to each: what to ask for, of whom, and where it is kept. Everything else
+//! treats all alike.
 
 use crate::bootstrap;
 use crate::config::Config;
 use crate::identity;
 use crate::tell::{Manner, Teller};
+use everleaf_pki::{Credential, KeyAlgorithm, SignerName, SystemKeySource, Usage};
+use everleaf_rotation::store::dir::CertDir;
+use everleaf_rotation::{CertStore, CertificateId, Rotation, StoreError};
+use futures_util::future::AbortHandle;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
 
 /// What the names of a kubelet's certificate files begin with.
 const CLIENT_PREFIX: &str = "kubelet-client";

@@ -3,18 +3,6 @@
 //! Owns the turn: notices told, effects performed, answers delivered, until nothing is left to do
 //! at this instant. It never waits; [`crate::run()`] does.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use everleaf_rotation::notice::LeafSummary;
-use everleaf_rotation::overdue::Waiting;
-use everleaf_rotation::{
-    CertificateId, Event, Monotonic, NAP_MAX, Notice, Now, Phase, Standing, overdue,
-};
-use futures_util::stream::FuturesUnordered;
-use jiff::civil::DateTime;
-use tokio::sync::watch;
-
 use crate::addresses::{AddressBook, Looked};
 use crate::bootstrap::{self, Told};
 use crate::client::ApiClient;
@@ -27,6 +15,16 @@ use crate::metrics::Metrics;
 use crate::outcome::{AgentError, Outcome};
 use crate::perform::{Answering, Versions};
 use crate::tell::REMINDER;
+use everleaf_rotation::notice::LeafSummary;
+use everleaf_rotation::overdue::Waiting;
+use everleaf_rotation::{
+    CertificateId, Event, Monotonic, NAP_MAX, Notice, Now, Phase, Standing, overdue,
+};
+use futures_util::stream::FuturesUnordered;
+use jiff::civil::DateTime;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
 
 /// How long no credential may work before `--exit-on-expired-client-cert` ends the agent
 /// (the kubelet's `exitAfter`).
@@ -388,8 +386,8 @@ impl Node {
         }
     }
 
-    /// Makes the kubeconfig name the current client certificate, if it holds one of its own; again later if it cannot
-    /// be written.
+    /// Makes the kubeconfig name the current client certificate, if it holds one of its own; again
+    /// later if it cannot be written.
     pub(crate) fn adopt_current(&mut self) {
         let now = self.now.monotonic;
         self.kubeconfig_owed = None;

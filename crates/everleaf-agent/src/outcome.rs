@@ -26,7 +26,7 @@ pub enum AgentError {
     /// The metrics address cannot be bound.
     #[error("cannot listen on {address} (--metrics-bind-address)")]
     Metrics {
-        /// Where.
+        /// As the flag gives it; mostly another process has it.
         address: std::net::SocketAddr,
         /// Why not.
         source: std::io::Error,
@@ -34,7 +34,7 @@ pub enum AgentError {
     /// `--once`: what was due could not be done.
     #[error("the {name} certificate could not be renewed: {reason}")]
     NotDone {
-        /// Which.
+        /// As metrics and log name it: `client`, `serving`.
         name: String,
         /// The last failure.
         reason: String,

@@ -4,9 +4,12 @@
 //! collects. Holds no policy: which credential, whether to retry and when were decided by the
 //! machine.
 
-use std::sync::Arc;
-use std::time::Duration;
-
+use crate::bootstrap;
+use crate::client::access::{Access, Identity, Presentable};
+use crate::csr_api::{self, Patience, Waiter};
+use crate::kubeconfig::Kubeconfig;
+use crate::managed::{Machine, MachineIndex};
+use crate::node::Node;
 use everleaf_pki::request::digest_name;
 use everleaf_pki::{Credential, KeySource};
 use everleaf_rotation::{
@@ -14,13 +17,8 @@ use everleaf_rotation::{
     PendingRequest, Refusal, RefusalClass, RequestName, Sources, StoreError, SubmitOutcome,
 };
 use futures_util::future::{BoxFuture, FutureExt, abortable};
-
-use crate::bootstrap;
-use crate::client::access::{Access, Identity, Presentable};
-use crate::csr_api::{self, Patience, Waiter};
-use crate::kubeconfig::Kubeconfig;
-use crate::managed::{Machine, MachineIndex};
-use crate::node::Node;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// An answer on its way to a machine; `None` when the wait was cancelled.
 pub(crate) type Answering = BoxFuture<'static, Option<(MachineIndex, Event)>>;

@@ -3,17 +3,15 @@
 //! Waits for whichever comes first: an answer, the time for something, a clock that was set, or the
 //! wish to stop. Everything else is in [`crate::node`].
 
-use std::sync::Arc;
-
-use everleaf_observe::serve_apart;
-use everleaf_rotation::{CertificateId, Notice};
-use futures_util::StreamExt;
-
 use crate::clock::{Clock, nap};
 use crate::config::Config;
 use crate::metrics::Scraped;
 use crate::node::{News, Node};
 use crate::outcome::{AgentError, Outcome};
+use everleaf_observe::serve_apart;
+use everleaf_rotation::{CertificateId, Notice};
+use futures_util::StreamExt;
+use std::sync::Arc;
 
 /// Keeps the node's certificates renewed until `shutdown` resolves. Runs inside a tokio runtime.
 ///

@@ -1,7 +1,6 @@
 //! Text that must never be shown: bearer tokens and inline private keys.
 
 use std::fmt;
-
 use zeroize::Zeroizing;
 
 /// A secret text: zeroized when dropped, `Debug` prints nothing of it, no `Display`.

@@ -1,11 +1,10 @@
-//! A typed view of CertificateSigningRequest for those who read it (controllers, agent, registry), and builders for
-//! writers. It knows the object, not the certificate inside it.
-
-use jiff::Timestamp;
-use serde_json::{Value, json};
+//! A typed view of CertificateSigningRequest for those who read it (controllers, agent, registry),
+//! and builders for writers. It knows the object, not the certificate inside it.
 
 use crate::codec::scalar;
 use crate::meta;
+use jiff::Timestamp;
+use serde_json::{Value, json};
 
 /// Condition type.
 pub const APPROVED: &str = "Approved";
@@ -21,13 +20,13 @@ pub struct Csr<'a>(pub &'a Value);
 /// One condition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Condition {
-    /// Type.
+    /// `Approved`, `Denied` or `Failed`; others have no effect.
     pub kind: String,
     /// True, False, Unknown.
     pub status: String,
-    /// Reason.
+    /// One word for programs, as `AutoApproved`.
     pub reason: String,
-    /// Message.
+    /// A sentence for people; may be empty.
     pub message: String,
     /// lastUpdateTime.
     pub last_update_time: Option<Timestamp>,
@@ -35,37 +34,31 @@ pub struct Condition {
 
 impl<'a> Csr<'a> {
     /// metadata.name
-    #[must_use]
     pub fn name(&self) -> &'a str {
         meta::name(self.0)
     }
 
     /// metadata.uid
-    #[must_use]
     pub fn uid(&self) -> &'a str {
         meta::uid(self.0)
     }
 
     /// spec.request decoded from base64: PEM bytes. Empty when absent.
-    #[must_use]
     pub fn request(&self) -> Vec<u8> {
         bytes(&self.0["spec"]["request"])
     }
 
     /// spec.signerName
-    #[must_use]
     pub fn signer_name(&self) -> &'a str {
         self.spec_text("signerName")
     }
 
     /// spec.usages
-    #[must_use]
     pub fn usages(&self) -> Vec<String> {
         strings(&self.0["spec"]["usages"])
     }
 
     /// spec.expirationSeconds
-    #[must_use]
     pub fn expiration_seconds(&self) -> Option<i32> {
         self.0["spec"]["expirationSeconds"]
             .as_i64()
@@ -73,13 +66,11 @@ impl<'a> Csr<'a> {
     }
 
     /// spec.username
-    #[must_use]
     pub fn username(&self) -> &'a str {
         self.spec_text("username")
     }
 
     /// spec.groups
-    #[must_use]
     pub fn groups(&self) -> Vec<String> {
         strings(&self.0["spec"]["groups"])
     }
@@ -89,7 +80,6 @@ impl<'a> Csr<'a> {
     }
 
     /// status.conditions
-    #[must_use]
     pub fn conditions(&self) -> Vec<Condition> {
         let text = |condition: &Value, member: &str| {
             condition[member].as_str().unwrap_or_default().to_owned()
@@ -115,28 +105,25 @@ impl<'a> Csr<'a> {
     }
 
     /// A condition of that type is present, whatever its status.
-    #[must_use]
     pub fn has_condition(&self, kind: &str) -> bool {
         self.raw_conditions()
             .any(|condition| condition["type"] == kind)
     }
 
     /// status.certificate decoded: PEM bytes; empty when absent.
-    #[must_use]
     pub fn certificate(&self) -> Vec<u8> {
         bytes(&self.0["status"]["certificate"])
     }
 
     /// True when status.certificate is not empty; cheaper than decoding it.
-    #[must_use]
     pub fn is_issued(&self) -> bool {
         self.0["status"]["certificate"]
             .as_str()
             .is_some_and(|text| !text.is_empty())
     }
 
-    /// `Pending`, `Approved,Issued`, … as kubectl prints it. Only the types of the conditions count.
-    #[must_use]
+    /// `Pending`, `Approved,Issued`, … as kubectl prints it. Only the types of the conditions
+    /// count.
     pub fn condition_text(&self) -> String {
         let base = if self.has_condition(DENIED) {
             DENIED
@@ -174,7 +161,6 @@ fn strings(value: &Value) -> Vec<String> {
 }
 
 /// A new CSR object for a create (exactly one of name, generate_name non-empty).
-#[must_use]
 pub fn build(
     name: &str,
     generate_name: &str,

@@ -1,26 +1,28 @@
 //! Discovery documents: APIVersions, APIGroupList, APIResourceList and the aggregated form.
 //!
-//! Groups and versions come in the order in which they first appear among the resources, which is their order of
-//! preference; the first version of a group is the preferred one.
+//! Groups and versions come in the order in which they first appear among the resources, which is
+//! their order of preference; the first version of a group is the preferred one.
 
 use serde_json::{Value, json};
 
-/// One resource in discovery; subresources are separate entries (`certificatesigningrequests/approval`).
+/// One resource in discovery; subresources are separate entries
+/// (`certificatesigningrequests/approval`).
 #[derive(Debug, Clone)]
 pub struct Resource {
-    /// Group.
+    /// "" for the core group, as in `apiVersion: v1`.
     pub group: &'static str,
-    /// Version.
+    /// As `v1`.
     pub version: &'static str,
     /// Plural, or plural/subresource.
     pub name: &'static str,
-    /// Singular.
+    /// What `kubectl get node` is looked up by.
     pub singular: &'static str,
     /// Namespaced?
     pub namespaced: bool,
-    /// Kind.
+    /// As manifests write it: `Node`.
     pub kind: &'static str,
-    /// Group and version of the kind, when they are not the resource's own: a subresource may speak of another type.
+    /// Group and version of the kind, when they are not the resource's own: a subresource may speak
+    /// of another type.
     pub kind_version: Option<(&'static str, &'static str)>,
     /// Verbs, sorted.
     pub verbs: &'static [&'static str],
@@ -28,7 +30,8 @@ pub struct Resource {
     pub short_names: &'static [&'static str],
     /// Categories, such as `all`.
     pub categories: &'static [&'static str],
-    /// Changes when objects are stored as another version; "" for what is not stored. Opaque to clients.
+    /// Changes when objects are stored as another version; "" for what is not stored. Opaque to
+    /// clients.
     pub storage_version_hash: &'static str,
 }
 
@@ -57,7 +60,6 @@ fn versions(resources: &[Resource], group: &str) -> Vec<&'static str> {
 }
 
 /// `GET /api`: the core group's versions, and where the server is reached.
-#[must_use]
 pub fn api_versions(resources: &[Resource], server_address: &str) -> Value {
     json!({
         "kind": "APIVersions",
@@ -69,7 +71,6 @@ pub fn api_versions(resources: &[Resource], server_address: &str) -> Value {
 }
 
 /// `GET /apis` plain.
-#[must_use]
 pub fn group_list(resources: &[Resource]) -> Value {
     let named = groups(resources)
         .into_iter()
@@ -91,7 +92,6 @@ fn group_entry(resources: &[Resource], group: &str) -> Value {
 }
 
 /// `GET /apis/<group>`; None when there is no such group.
-#[must_use]
 pub fn group(resources: &[Resource], group: &str) -> Option<Value> {
     if group.is_empty() || versions(resources, group).is_empty() {
         return None;
@@ -103,7 +103,6 @@ pub fn group(resources: &[Resource], group: &str) -> Option<Value> {
 }
 
 /// `GET /apis/<group>/<version>` and `/api/v1`; None when there is no such version.
-#[must_use]
 pub fn resource_list(resources: &[Resource], group: &str, version: &str) -> Option<Value> {
     let entries: Vec<Value> = resources
         .iter()
@@ -158,7 +157,6 @@ fn resource_entry(resource: &Resource) -> Value {
 }
 
 /// Aggregated form for `/api` (core = true) or `/apis`.
-#[must_use]
 pub fn aggregated(resources: &[Resource], core: bool) -> Value {
     let items: Vec<Value> = groups(resources)
         .into_iter()

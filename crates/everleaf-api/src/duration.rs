@@ -1,8 +1,7 @@
 //! Go duration syntax (`87600h0m0s`), and Kubernetes' human durations (`5m3s`, `2d4h`).
 
-use std::time::Duration;
-
 use crate::fields::quote;
+use std::time::Duration;
 
 /// Longest duration that Go can hold: 2^63 - 1 nanoseconds, some 292 years.
 const NANOS_MAX: u128 = i64::MAX as u128;
@@ -20,7 +19,8 @@ const UNITS: [(&str, u128); 9] = [
     ("d", 86_400_000_000_000),
 ];
 
-/// Parses Go's syntax: numbers with units (`ns us ms s m h`, fractions allowed), and `d` for days besides.
+/// Parses Go's syntax: numbers with units (`ns us ms s m h`, fractions allowed), and `d` for days
+/// besides.
 ///
 /// ```
 /// # use everleaf_api::duration::parse_go;
@@ -30,8 +30,8 @@ const UNITS: [(&str, u128); 9] = [
 /// ```
 ///
 /// # Errors
-/// A sentence that says what is wrong and what would be right. Negative durations are an error here: nothing that takes
-/// one has a use for them.
+/// A sentence that says what is wrong and what would be right. Negative durations are an error
+/// here: nothing that takes one has a use for them.
 pub fn parse_go(text: &str) -> Result<Duration, String> {
     let fail = |reason: String| Err(format!("{} is no duration: {reason}", quote(text)));
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
@@ -92,8 +92,8 @@ fn number_and_unit(text: &str) -> Result<(u128, &str), String> {
     let whole = whole.bytes().fold(0u128, |sum, b| {
         (sum * 10 + u128::from(b - b'0')).min(NANOS_MAX + 1)
     });
-    // Floating point, because Go does: 0.333333333333333333h is 20m there. Digits past the nineteenth are
-    // ignored, as there.
+    // Floating point, because Go does: 0.333333333333333333h is 20m there. Digits past the
+    // nineteenth are ignored, as there.
     let (part, scale) = fraction
         .bytes()
         .take(19)
@@ -112,20 +112,8 @@ fn split_digits(text: &str) -> (&str, &str) {
     )
 }
 
-/// A duration as Go's `Duration.String` prints it, without fractions of a second: `8760h0m0s`, `1m30s`, `0s`.
-#[must_use]
-pub fn format_go(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    let (h, m, s) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    match (h, m) {
-        (0, 0) => format!("{s}s"),
-        (0, _) => format!("{m}m{s}s"),
-        _ => format!("{h}h{m}m{s}s"),
-    }
-}
-
-/// `duration.HumanDuration` of a number of seconds (negative allowed): two or three significant figures.
-#[must_use]
+/// `duration.HumanDuration` of a number of seconds (negative allowed): two or three significant
+/// figures.
 pub fn human(seconds: i64) -> String {
     const MINUTE: i64 = 60;
     const HOUR: i64 = 60 * MINUTE;
@@ -206,20 +194,6 @@ mod tests {
         ] {
             let error = parse_go(text).unwrap_err();
             assert!(error.contains(reason), "{text}: {error}");
-        }
-    }
-
-    #[test]
-    fn prints_as_go_does() {
-        for (seconds, text) in [
-            (0, "0s"),
-            (59, "59s"),
-            (60, "1m0s"),
-            (3600, "1h0m0s"),
-            (315_360_000, "87600h0m0s"),
-        ] {
-            assert_eq!(format_go(Duration::from_secs(seconds)), text);
-            assert_eq!(parse_go(text), Ok(Duration::from_secs(seconds)));
         }
     }
 }

@@ -1,19 +1,21 @@
 //! Field errors: path, type, value, detail, rendered as Kubernetes renders them.
 //!
-//! A validator returns a list of these; [`Status::invalid`](crate::Status::invalid) turns the list into one 422.
+//! A validator returns a list of these; [`Status::invalid`](crate::Status::invalid) turns the list
+//! into one 422.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
 
-/// Most errors that one answer tells: a body of 3 MiB can hold a million faults, and an answer is not to be larger
-/// than what it answers. A validator may stop once it has found more.
+/// Most errors that one answer tells: a body of 3 MiB can hold a million faults, and an answer is
+/// not to be larger than what it answers. A validator may stop once it has found more.
 pub const ERRORS_SHOWN_MAX: usize = 256;
-/// Longest value, and longest detail, that one error tells, in bytes; the rest is cut. Two errors about one thing of
-/// megabytes are to stay one answer.
+/// Longest value, and longest detail, that one error tells, in bytes; the rest is cut. Two errors
+/// about one thing of megabytes are to stay one answer.
 const PART_BYTES_MAX: usize = 16 * 1024;
 
 /// One field error.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
 pub struct FieldError {
     /// Path such as `spec.usages[1]`.
     pub path: String,
@@ -25,13 +27,12 @@ pub struct FieldError {
 
 impl FieldError {
     /// `Required value[: detail]`
-    #[must_use]
     pub fn required(path: &str, detail: &str) -> Self {
         Self::new(path, "FieldValueRequired", "Required value", None, detail)
     }
 
-    /// `Invalid value: VALUE[: detail]`; `value` already rendered Go-style: [`quote`] for strings, numbers bare.
-    #[must_use]
+    /// `Invalid value: VALUE[: detail]`; `value` already rendered Go-style: [`quote`] for strings,
+    /// numbers bare.
     pub fn invalid(path: &str, value: &str, detail: &str) -> Self {
         Self::new(
             path,
@@ -42,8 +43,8 @@ impl FieldError {
         )
     }
 
-    /// `Invalid value: VALUE[: detail]` for a value of the wrong type; `value` already rendered Go-style.
-    #[must_use]
+    /// `Invalid value: VALUE[: detail]` for a value of the wrong type; `value` already rendered
+    /// Go-style.
     pub fn type_invalid(path: &str, value: &str, detail: &str) -> Self {
         Self::new(
             path,
@@ -54,8 +55,8 @@ impl FieldError {
         )
     }
 
-    /// `Unsupported value: VALUE[: supported values: "a", "b"]`; `value` already rendered Go-style, `supported` bare.
-    #[must_use]
+    /// `Unsupported value: VALUE[: supported values: "a", "b"]`; `value` already rendered Go-style,
+    /// `supported` bare.
     pub fn not_supported(path: &str, value: &str, supported: &[&str]) -> Self {
         let quoted: Vec<_> = supported.iter().map(|value| quote(value)).collect();
         let detail = if quoted.is_empty() {
@@ -73,7 +74,6 @@ impl FieldError {
     }
 
     /// `Duplicate value: VALUE`; `value` already rendered Go-style.
-    #[must_use]
     pub fn duplicate(path: &str, value: &str) -> Self {
         Self::new(
             path,
@@ -85,19 +85,16 @@ impl FieldError {
     }
 
     /// `Not found: VALUE`; `value` already rendered Go-style.
-    #[must_use]
     pub fn not_found(path: &str, value: &str) -> Self {
         Self::new(path, "FieldValueNotFound", "Not found", Some(value), "")
     }
 
     /// `Forbidden: detail`
-    #[must_use]
     pub fn forbidden(path: &str, detail: &str) -> Self {
         Self::new(path, "FieldValueForbidden", "Forbidden", None, detail)
     }
 
     /// `Too long: may not be more than MAX bytes`
-    #[must_use]
     pub fn too_long(path: &str, max: usize) -> Self {
         let detail = format!(
             "may not be more than {max} {}",
@@ -107,7 +104,6 @@ impl FieldError {
     }
 
     /// `Too many: ACTUAL: must have at most MAX items`
-    #[must_use]
     pub fn too_many(path: &str, actual: usize, max: usize) -> Self {
         let detail = format!(
             "must have at most {max} {}",
@@ -123,7 +119,6 @@ impl FieldError {
     }
 
     /// `Internal error: detail`: the check itself failed.
-    #[must_use]
     pub fn internal(path: &str, detail: impl Display) -> Self {
         Self::new(
             path,
@@ -169,7 +164,6 @@ impl Display for FieldError {
 }
 
 /// Several errors as one text: alone without brackets, else `[a, b]`, equal texts once.
-#[must_use]
 pub fn aggregate(errors: &[FieldError]) -> String {
     let mut seen = BTreeSet::new();
     let mut texts: Vec<String> = Vec::new();
@@ -189,7 +183,6 @@ pub fn aggregate(errors: &[FieldError]) -> String {
 }
 
 /// A string as Go's `%q` prints it.
-#[must_use]
 pub fn quote(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');
@@ -215,9 +208,8 @@ pub fn quote(text: &str) -> String {
     quoted
 }
 
-/// Nearly Go's `unicode.IsPrint`: the standard library knows the same tables, but only applies them in `escape_debug`,
-/// where a combining mark is spared unless it comes first.
-#[must_use]
+/// Nearly Go's `unicode.IsPrint`: the standard library knows the same tables, but only applies them
+/// in `escape_debug`, where a combining mark is spared unless it comes first.
 pub fn is_printable(c: char) -> bool {
     if c.is_ascii() {
         return matches!(c, ' '..='~');

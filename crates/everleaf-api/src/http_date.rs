@@ -2,7 +2,8 @@
 
 use jiff::Timestamp;
 
-/// Parses a `Date` header, in any of the three forms that a recipient must take (RFC 9110 section 5.6.7).
+/// Parses a `Date` header, in any of the three forms that a recipient must take (RFC 9110 section
+/// 5.6.7).
 pub fn http_date(text: &str) -> Option<Timestamp> {
     let date = httpdate::parse_http_date(text.trim()).ok()?;
     Timestamp::try_from(date).ok()

@@ -1,7 +1,7 @@
 //! The Kubernetes wire contract that Everleaf speaks, as data and pure functions.
 //!
-//! An object in hand is a `serde_json::Value` tree in canonical form (see [`schema`]). One table per type drives every
-//! codec:
+//! An object in hand is a `serde_json::Value` tree in canonical form (see [`schema`]). One table
+//! per type drives every codec:
 //!
 //! ```text
 //!   JSON ──┐                        ┌── JSON (one text serves object, list item, watch event)
@@ -9,12 +9,15 @@
 //! protobuf ┘   + findings           └── Table row, PartialObjectMetadata
 //! ```
 //!
-//! - [`schema`], [`types`]: the tables and their entry points; [`meta`], [`csr`], [`review`]: typed views over the trees.
+//! - [`schema`], [`types`]: the tables and their entry points; [`meta`], [`csr`], [`review`]: typed
+//!   views over the trees.
 //! - [`status`], [`fields`]: errors, in upstream's words.
-//! - [`negotiate`], [`table`], [`watch`], [`discovery`], [`patch`], [`selector`], [`duration`]: the rest of the contract.
+//! - [`negotiate`], [`table`], [`watch`], [`discovery`], [`patch`], [`selector`], [`duration`]: the
+//!   rest of the contract.
 //!
-//! Nothing here opens a socket, reads a clock or knows what a certificate is. Input is hostile: no bytes panic, nesting
-//! and memory are bounded. Unknown JSON fields are reported and pruned, unknown protobuf fields are dropped.
+//! Nothing here opens a socket, reads a clock or knows what a certificate is. Input is hostile: no
+//! bytes panic, nesting and memory are bounded. Unknown JSON fields are reported and pruned,
+//! unknown protobuf fields are dropped.
 
 mod codec;
 pub mod csr;

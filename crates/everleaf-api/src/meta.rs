@@ -1,24 +1,21 @@
-//! ObjectMeta over a JSON-shaped object: typed reads and writes, no copies of the tree. Also the two time formats.
+//! ObjectMeta over a JSON-shaped object: typed reads and writes, no copies of the tree. Also the
+//! two time formats.
 
+use crate::codec::time::{self, Instant};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use crate::codec::time::{self, Instant};
-
 /// `metadata.name`, or "".
-#[must_use]
 pub fn name(object: &Value) -> &str {
     text(object, "name")
 }
 
 /// `metadata.generateName`, or "".
-#[must_use]
 pub fn generate_name(object: &Value) -> &str {
     text(object, "generateName")
 }
 
 /// `metadata.namespace`, or "".
-#[must_use]
 pub fn namespace(object: &Value) -> &str {
     text(object, "namespace")
 }
@@ -33,7 +30,6 @@ pub fn key(object: &Value) -> String {
 }
 
 /// `metadata.uid`, or "".
-#[must_use]
 pub fn uid(object: &Value) -> &str {
     text(object, "uid")
 }
@@ -51,7 +47,6 @@ pub fn uuid(mut random: [u8; 16]) -> String {
 }
 
 /// `metadata.resourceVersion`, or "".
-#[must_use]
 pub fn resource_version(object: &Value) -> &str {
     text(object, "resourceVersion")
 }
@@ -90,19 +85,16 @@ fn as_members(value: &mut Value) -> &mut Map<String, Value> {
 }
 
 /// `metadata.labels`.
-#[must_use]
 pub fn labels(object: &Value) -> Option<&Map<String, Value>> {
     object["metadata"]["labels"].as_object()
 }
 
 /// One label.
-#[must_use]
 pub fn label<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
     object["metadata"]["labels"][key].as_str()
 }
 
 /// One annotation.
-#[must_use]
 pub fn annotation<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
     object["metadata"]["annotations"][key].as_str()
 }
@@ -117,45 +109,38 @@ pub fn finalizers(object: &Value) -> impl Iterator<Item = &str> {
 }
 
 /// `metadata.creationTimestamp` parsed.
-#[must_use]
 pub fn creation_timestamp(object: &Value) -> Option<Timestamp> {
     parse_time(text(object, "creationTimestamp"))
 }
 
 /// `metadata.deletionTimestamp` parsed.
-#[must_use]
 pub fn deletion_timestamp(object: &Value) -> Option<Timestamp> {
     parse_time(text(object, "deletionTimestamp"))
 }
 
 /// The version of `apiVersion`, without its group.
-#[must_use]
 pub fn version(object: &Value) -> &str {
     let version = object["apiVersion"].as_str().unwrap_or_default();
     version.rsplit('/').next().unwrap_or_default()
 }
 
 /// RFC 3339, whole seconds, `Z`: metav1.Time.
-#[must_use]
 pub fn format_time(instant: Timestamp) -> String {
     Instant::from_timestamp(instant).time_text()
 }
 
 /// RFC 3339, six digits of fraction, `Z`: metav1.MicroTime.
-#[must_use]
 pub fn format_micro_time(instant: Timestamp) -> String {
     Instant::from_timestamp(instant).micro_time_text()
 }
 
 /// Parses RFC 3339 with any offset, with or without a fraction.
-#[must_use]
 pub fn parse_time(text: &str) -> Option<Timestamp> {
     time::parse(text).map(|parsed| parsed.instant.to_timestamp())
 }
 
-/// The `metadata` of a list, for [`Type::encode_list_json`](crate::schema::Type::encode_list_json) and tables. An empty
-/// `continue_token` is left out.
-#[must_use]
+/// The `metadata` of a list, for [`Type::encode_list_json`](crate::schema::Type::encode_list_json)
+/// and tables. An empty `continue_token` is left out.
 pub fn list_meta(
     resource_version: &str,
     continue_token: &str,

@@ -47,9 +47,9 @@ pub enum Shape {
 /// A satisfiable clause of an Accept header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Answer {
-    /// Encoding.
+    /// JSON, unless the client prefers another.
     pub encoding: Encoding,
-    /// Shape.
+    /// The object itself, unless `as=` asks for another.
     pub shape: Shape,
 }
 
@@ -73,7 +73,6 @@ impl Encoding {
     const ALL: [Self; 3] = [Self::Json, Self::Yaml, Self::Protobuf];
 
     /// The media type without parameters.
-    #[must_use]
     pub fn media_type(self) -> &'static str {
         match self {
             Self::Json => "application/json",
@@ -84,9 +83,8 @@ impl Encoding {
 }
 
 impl Answer {
-    /// The Content-Type of such an answer. Aggregated discovery echoes its parameters, since clients tell it from the plain
-    /// form by nothing else.
-    #[must_use]
+    /// The Content-Type of such an answer. Aggregated discovery echoes its parameters, since
+    /// clients tell it from the plain form by nothing else.
     pub fn content_type(self) -> &'static str {
         match self.shape {
             Shape::GroupDiscovery => {
@@ -97,8 +95,8 @@ impl Answer {
     }
 }
 
-/// The best clause that `can` satisfies: by q, then exact types before wildcards, then order. A missing or empty header
-/// takes anything, which is JSON; so do `*/*` and `application/*`.
+/// The best clause that `can` satisfies: by q, then exact types before wildcards, then order. A
+/// missing or empty header takes anything, which is JSON; so do `*/*` and `application/*`.
 ///
 /// # Errors
 /// Why not; the caller knows what it has instead.
@@ -234,7 +232,6 @@ pub fn content_type(header: Option<&str>) -> Result<Encoding, Status> {
 }
 
 /// A Content-Type without its parameters; "" when missing.
-#[must_use]
 pub fn media_type(header: Option<&str>) -> &str {
     header
         .and_then(|header| header.split(';').next())

@@ -1,21 +1,20 @@
 //! SubjectAccessReview: the question a controller asks of authorization, and its answer.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 
 /// An action on a resource.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ResourceAttributes<'a> {
     /// Namespace; empty for cluster scope.
     pub namespace: &'a str,
-    /// Verb.
+    /// As `approve`: the verb of RBAC, not of HTTP.
     pub verb: &'a str,
-    /// Group.
+    /// "" for the core group; "*" asks about every one.
     pub group: &'a str,
     /// Version; may be empty.
     pub version: &'a str,
-    /// Resource.
+    /// Plural, as `signers`; "*" asks about every one.
     pub resource: &'a str,
     /// Subresource; may be empty.
     pub subresource: &'a str,
@@ -26,11 +25,11 @@ pub struct ResourceAttributes<'a> {
 /// Who wants to act.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Subject {
-    /// User name.
+    /// As `system:node:host1`.
     pub user: String,
     /// UID; may be empty.
     pub uid: String,
-    /// Groups.
+    /// Without them only rules for the user by name count.
     pub groups: Vec<String>,
     /// Further attributes.
     pub extra: BTreeMap<String, Vec<String>>,
@@ -38,7 +37,6 @@ pub struct Subject {
 
 impl Subject {
     /// The requestor of a CertificateSigningRequest, as the server stamped it.
-    #[must_use]
     pub fn requestor_of(csr: &Value) -> Self {
         let spec = &csr["spec"];
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -70,7 +68,6 @@ impl Subject {
 /// let review = access_review(&subject, &action);
 /// assert_eq!(review["spec"]["resourceAttributes"]["subresource"], "selfnodeclient");
 /// ```
-#[must_use]
 pub fn access_review(subject: &Subject, action: &ResourceAttributes<'_>) -> Value {
     let members = [
         ("namespace", action.namespace),
@@ -106,11 +103,11 @@ pub fn access_review(subject: &Subject, action: &ResourceAttributes<'_>) -> Valu
 /// The answer of a review.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verdict {
-    /// Permitted.
+    /// False also when nobody knows: it is not a denial.
     pub allowed: bool,
     /// Refused for good.
     pub denied: bool,
-    /// Why.
+    /// Which rule allowed it; may be empty.
     pub reason: String,
     /// What went wrong meanwhile; the answer stands.
     pub evaluation_error: String,
@@ -118,7 +115,6 @@ pub struct Verdict {
 
 impl Verdict {
     /// Reads `status` of an answered review; anything missing counts as not allowed.
-    #[must_use]
     pub fn of(review: &Value) -> Self {
         let status = &review["status"];
         let text = |member: &str| status[member].as_str().unwrap_or_default().to_owned();

@@ -1,12 +1,14 @@
-//! One table per type: JSON name, protobuf number, kind, presence, list kind and one line of documentation.
+//! One table per type: JSON name, protobuf number, kind, presence, list kind and one line of
+//! documentation.
 //!
-//! Everything that reads or writes an object goes through these tables; nothing is written per type. This module owns
-//! what a table *is* and the entry points; the work happens in `codec`, the tables themselves are in [`types`](crate::types).
+//! Everything that reads or writes an object goes through these tables; nothing is written per
+//! type. This module owns what a table *is* and the entry points; the work happens in `codec`, the
+//! tables themselves are in [`types`](crate::types).
 //!
-//! An object in hand is a `serde_json::Value` in **canonical form**: exactly what a Kubernetes server of version 1.37
-//! would print for it, minus the `null`s. So a required string that was absent is `""`, an embedded struct that was
-//! absent is `{}`, an empty optional list is absent, times are whole seconds in UTC. Two objects that mean the same are
-//! equal trees.
+//! An object in hand is a `serde_json::Value` in **canonical form**: exactly what a Kubernetes
+//! server of version 1.37 would print for it, minus the `null`s. So a required string that was
+//! absent is `""`, an embedded struct that was absent is `{}`, an empty optional list is absent,
+//! times are whole seconds in UTC. Two objects that mean the same are equal trees.
 //!
 //! ```
 //! use everleaf_api::types;
@@ -18,12 +20,9 @@
 //! # Ok::<(), everleaf_api::Status>(())
 //! ```
 
-use std::borrow::Borrow;
-
+use crate::codec;
 use bytes::Bytes;
 use serde_json::Value;
-
-use crate::codec;
 
 pub use crate::codec::DecodeError;
 
@@ -48,11 +47,12 @@ const FIELDS_MAX: usize = 32;
 pub struct Field {
     /// JSON name.
     pub json: &'static str,
-    /// Name in a decoded object: the JSON name, but for a type that shows objects of another ([`Field::held_as`]).
+    /// Name in a decoded object: the JSON name, but for a type that shows objects of another
+    /// ([`Field::held_as`]).
     pub member: &'static str,
     /// Protobuf field number.
     pub number: u32,
-    /// Type.
+    /// What its value may be; anything else is 400.
     pub kind: Kind,
     /// When it is emitted.
     pub presence: Presence,
@@ -80,7 +80,8 @@ pub enum Kind {
     Time,
     /// metav1.MicroTime: RFC 3339 with six digits
     MicroTime,
-    /// resource.Quantity: a string such as `100Mi` (a bare number is accepted); `{string=1}` in protobuf
+    /// resource.Quantity: a string such as `100Mi` (a bare number is accepted); `{string=1}` in
+    /// protobuf
     Quantity,
     /// certificates' and authorization's ExtraValue: a list of strings; `{items=1}` in protobuf
     ExtraValue,
@@ -105,8 +106,9 @@ pub enum ListKind {
     Map(&'static [&'static str]),
 }
 
-/// How a list merges under a strategic merge patch, per Go's tags `patchStrategy` and `patchMergeKey`. Not always as under
-/// server-side apply: the conditions of a signing request are keyed there and replaced here.
+/// How a list merges under a strategic merge patch, per Go's tags `patchStrategy` and
+/// `patchMergeKey`. Not always as under server-side apply: the conditions of a signing request are
+/// keyed there and replaced here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ListPatch {
     /// No strategy: the list of the patch replaces the old one.
@@ -120,8 +122,8 @@ pub enum ListPatch {
 /// When a field is emitted, per Go's tags.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presence {
-    /// Not omitted in JSON: zero is printed (`""`, `{}`, and `null` for times, bytes and lists). Every embedded struct is
-    /// of this sort.
+    /// Not omitted in JSON: zero is printed (`""`, `{}`, and `null` for times, bytes and lists).
+    /// Every embedded struct is of this sort.
     Always,
     /// Omitted from JSON when zero, still written to protobuf.
     OmitEmpty,
@@ -133,7 +135,6 @@ pub enum Presence {
 
 impl Presence {
     /// True when absent differs from zero.
-    #[must_use]
     pub const fn is_pointer(self) -> bool {
         matches!(self, Self::Pointer | Self::Nullable)
     }
@@ -149,9 +150,9 @@ impl Presence {
 pub struct Type {
     /// API group, `""` for core.
     pub group: &'static str,
-    /// Version.
+    /// As `v1`; with the group it is `apiVersion`.
     pub version: &'static str,
-    /// Kind.
+    /// As `CertificateSigningRequest`; a body of another kind is refused.
     pub kind: &'static str,
     /// Root message.
     pub message: &'static Message,
@@ -162,8 +163,8 @@ pub struct Type {
 pub struct Decoded {
     /// Canonical object with apiVersion and kind set.
     pub object: Value,
-    /// Strict-decoding findings such as `unknown field "spec.foo"`, in document order, each once, at most
-    /// [`WARNINGS_MAX`].
+    /// Strict-decoding findings such as `unknown field "spec.foo"`, in document order, each once,
+    /// at most [`WARNINGS_MAX`].
     pub warnings: Vec<String>,
 }
 
@@ -173,7 +174,8 @@ pub const WARNINGS_MAX: usize = 100;
 /// What ends a protobuf document of any type, see [`Type::begin_list_protobuf`].
 pub const LIST_PROTOBUF_END: [u8; 4] = codec::proto_write::ENVELOPE_END;
 
-/// One object's JSON text, ready to be sent alone, in a watch event or inside a list. Cloning shares the text.
+/// One object's JSON text, ready to be sent alone, in a watch event or inside a list. Cloning
+/// shares the text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EncodedJson {
     text: Bytes,
@@ -183,7 +185,6 @@ pub struct EncodedJson {
 
 impl Message {
     /// A table. Evaluated at compile time: too many fields or a repeated number do not compile.
-    #[must_use]
     pub const fn new(name: &'static str, doc: &'static str, fields: &'static [Field]) -> Self {
         assert!(fields.len() <= FIELDS_MAX, "more fields than FIELDS_MAX");
         let mut by_number = [0u8; FIELDS_MAX];
@@ -211,13 +212,11 @@ impl Message {
     }
 
     /// The field of that JSON name (case-sensitive).
-    #[must_use]
     pub fn field(&self, json: &str) -> Option<&'static Field> {
         self.fields.iter().find(|field| field.json == json)
     }
 
     /// The field of that protobuf number.
-    #[must_use]
     pub fn field_by_number(&self, number: u32) -> Option<&'static Field> {
         self.fields.iter().find(|field| field.number == number)
     }
@@ -232,7 +231,6 @@ impl Message {
 
 impl Field {
     /// One line of a table.
-    #[must_use]
     pub const fn new(
         json: &'static str,
         number: u32,
@@ -251,16 +249,14 @@ impl Field {
         }
     }
 
-    /// A decoded object has it under the name that another version of the type gives it: both versions are two views of
-    /// one object.
-    #[must_use]
+    /// A decoded object has it under the name that another version of the type gives it: both
+    /// versions are two views of one object.
     pub const fn held_as(mut self, member: &'static str) -> Self {
         self.member = member;
         self
     }
 
     /// A strategic merge patch adds to the list (`patchStrategy:"merge"`).
-    #[must_use]
     pub const fn merged(mut self) -> Self {
         assert!(
             matches!(self.kind, Kind::List(..)),
@@ -270,8 +266,8 @@ impl Field {
         self
     }
 
-    /// A strategic merge patch merges the list's objects by this member (`patchStrategy:"merge" patchMergeKey:"…"`).
-    #[must_use]
+    /// A strategic merge patch merges the list's objects by this member
+    /// (`patchStrategy:"merge" patchMergeKey:"…"`).
     pub const fn merged_by(self, key: &'static str) -> Self {
         let mut field = self.merged();
         field.list_patch = ListPatch::By(key);
@@ -281,7 +277,6 @@ impl Field {
 
 impl Type {
     /// `group/version`, or the version for core.
-    #[must_use]
     pub fn api_version(&self) -> String {
         if self.group.is_empty() {
             self.version.into()
@@ -290,10 +285,9 @@ impl Type {
         }
     }
 
-    /// True when a body that names `api_version` and `kind` (either may be empty) is meant for this type. Options types
-    /// (`meta.k8s.io`) are registered in every group, so any version is theirs: client-go sends DeleteOptions under the
-    /// version of what it deletes.
-    #[must_use]
+    /// True when a body that names `api_version` and `kind` (either may be empty) is meant for this
+    /// type. Options types (`meta.k8s.io`) are registered in every group, so any version is theirs:
+    /// client-go sends DeleteOptions under the version of what it deletes.
     pub fn accepts(&self, api_version: &str, kind: &str) -> bool {
         let version_fits = api_version.is_empty()
             || self.group == "meta.k8s.io"
@@ -304,8 +298,9 @@ impl Type {
         version_fits && (kind.is_empty() || kind == self.kind)
     }
 
-    /// Decodes a JSON body. Keys are matched case-sensitively, unknown and repeated ones are reported in
-    /// [`Decoded::warnings`] (the last of a repeated key wins). Missing apiVersion and kind default to this type's.
+    /// Decodes a JSON body. Keys are matched case-sensitively, unknown and repeated ones are
+    /// reported in [`Decoded::warnings`] (the last of a repeated key wins). Missing apiVersion and
+    /// kind default to this type's.
     ///
     /// # Errors
     /// Text that is not JSON (or nests deeper than 128), another type's apiVersion or kind, a value
@@ -314,7 +309,8 @@ impl Type {
         codec::json_read::from_slice(self, body)
     }
 
-    /// Same for an already parsed tree (YAML bodies, patched objects); repeated keys are gone by then.
+    /// Same for an already parsed tree (YAML bodies, patched objects); repeated keys are gone by
+    /// then.
     ///
     /// # Errors
     /// As [`Type::decode_json`].
@@ -322,7 +318,8 @@ impl Type {
         codec::json_read::from_value(self, value)
     }
 
-    /// Decodes a protobuf body: `k8s\0`, then the `runtime.Unknown` envelope. Unknown fields are dropped.
+    /// Decodes a protobuf body: `k8s\0`, then the `runtime.Unknown` envelope. Unknown fields are
+    /// dropped.
     ///
     /// # Errors
     /// A missing prefix, malformed or over-deep bytes, or another type in the envelope.
@@ -330,7 +327,8 @@ impl Type {
         codec::proto_read::document(self, body, &[])
     }
 
-    /// The same of some members alone, named as `spec.signerName`: what a selector looks at costs no tree of the rest.
+    /// The same of some members alone, named as `spec.signerName`: what a selector looks at costs
+    /// no tree of the rest.
     ///
     /// # Errors
     /// As [`Type::decode_protobuf`], as far as it was read.
@@ -342,15 +340,13 @@ impl Type {
         codec::proto_read::document(self, body, only)
     }
 
-    /// JSON text in table order, kind and apiVersion first as Kubernetes prints it, no newline at the end. Members that
-    /// the table does not know or whose type does not fit are left out.
-    #[must_use]
+    /// JSON text in table order, kind and apiVersion first as Kubernetes prints it, no newline at
+    /// the end. Members that the table does not know or whose type does not fit are left out.
     pub fn encode_json(&self, object: &Value) -> Vec<u8> {
         codec::json_write::document(self, object).0
     }
 
     /// The same text, able to serve as a list item too.
-    #[must_use]
     pub fn encode(&self, object: &Value) -> EncodedJson {
         let (text, body) = codec::json_write::document(self, object);
         EncodedJson {
@@ -359,17 +355,15 @@ impl Type {
         }
     }
 
-    /// `k8s\0` + `runtime.Unknown` envelope, byte for byte what Go's generated code writes. The stored form when
-    /// `metadata.resourceVersion` is empty.
-    #[must_use]
+    /// `k8s\0` + `runtime.Unknown` envelope, byte for byte what Go's generated code writes. The
+    /// stored form when `metadata.resourceVersion` is empty.
     pub fn encode_protobuf(&self, object: &Value) -> Vec<u8> {
         codec::proto_write::document(self, object)
     }
 
-    /// A list document of this type's items: kind `…List`, then `metadata` (resourceVersion, continue,
-    /// remainingItemCount; see [`list_meta`](crate::meta::list_meta)) and the items, which upstream prints without kind and
-    /// apiVersion.
-    #[must_use]
+    /// A list document of this type's items: kind `…List`, then `metadata` (resourceVersion,
+    /// continue, remainingItemCount; see [`list_meta`](crate::meta::list_meta)) and the items,
+    /// which upstream prints without kind and apiVersion.
     pub fn encode_list_json<'a>(
         &self,
         list_meta: &Value,
@@ -378,19 +372,9 @@ impl Type {
         codec::json_write::list(self, list_meta, items.into_iter())
     }
 
-    /// The same list as protobuf, in its envelope.
-    #[must_use]
-    pub fn encode_list_protobuf(
-        &self,
-        list_meta: &Value,
-        items: impl IntoIterator<Item: Borrow<Value>>,
-    ) -> Vec<u8> {
-        codec::proto_write::list(self, list_meta, items.into_iter())
-    }
-
-    /// The beginning of that list, for one that is written piece by piece: its items have `items_bytes` together, and after
-    /// them comes [`LIST_PROTOBUF_END`].
-    #[must_use]
+    /// The beginning of the same list as protobuf, in its envelope: its items have `items_bytes`
+    /// together, each as [`Type::encode_item_protobuf`] writes it, and after them comes
+    /// [`LIST_PROTOBUF_END`].
     pub fn begin_list_protobuf(&self, list_meta: &Value, items_bytes: usize) -> Vec<u8> {
         codec::proto_write::list_begin(self, list_meta, items_bytes)
     }
@@ -403,21 +387,13 @@ impl Type {
 
 impl EncodedJson {
     /// The whole document, with kind and apiVersion: for a single object or a watch event.
-    #[must_use]
     pub fn document(&self) -> &Bytes {
         &self.text
     }
 
-    /// What follows the opening brace of a list item: the document without kind and apiVersion, closing brace included.
-    #[must_use]
+    /// What follows the opening brace of a list item: the document without kind and apiVersion,
+    /// closing brace included.
     pub fn item_body(&self) -> &[u8] {
         &self.text[self.body..]
     }
-}
-
-/// A document that has no table (Table, discovery) as JSON text: kind, apiVersion and metadata first, the other members
-/// by name.
-#[must_use]
-pub fn encode_document(document: &Value) -> Vec<u8> {
-    codec::json_write::free_document(document)
 }

@@ -1,10 +1,9 @@
 //! Label selectors (set-based) and field selectors, parsed from query text.
 
-use serde_json::{Map, Value};
-use std::fmt;
-
 use crate::fields::quote;
 use crate::meta;
+use serde_json::{Map, Value};
+use std::fmt;
 
 /// Longest selector that is read, in bytes.
 const SELECTOR_BYTES_MAX: usize = 64 * 1024;
@@ -63,25 +62,21 @@ impl LabelSelector {
     }
 
     /// True when it selects everything.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.terms.is_empty()
     }
 
     /// The terms.
-    #[must_use]
     pub fn terms(&self) -> &[LabelTerm] {
         &self.terms
     }
 
     /// Matches an object's labels.
-    #[must_use]
     pub fn matches(&self, object: &Value) -> bool {
         self.terms.is_empty() || self.matches_labels(meta::labels(object))
     }
 
     /// Matches a set of labels.
-    #[must_use]
     pub fn matches_labels(&self, labels: Option<&Map<String, Value>>) -> bool {
         self.terms.iter().all(|term| {
             let value = labels
@@ -262,7 +257,8 @@ impl<I: Iterator<Item = Token>> Parser<'_, I> {
     }
 }
 
-/// A qualified name: an optional DNS prefix and `/`, then up to 63 of `[A-Za-z0-9_.-]`, alphanumeric at both ends.
+/// A qualified name: an optional DNS prefix and `/`, then up to 63 of `[A-Za-z0-9_.-]`,
+/// alphanumeric at both ends.
 fn check_key(key: &str) -> Result<(), String> {
     let (prefix, name) = match key.split_once('/') {
         Some((prefix, name)) => (Some(prefix), name),
@@ -316,12 +312,13 @@ fn is_label_text(text: &str) -> bool {
 /// A parsed field selector: (field, negated, value) terms, all must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FieldSelector {
-    /// Terms.
+    /// In the order of the text; none selects everything.
     pub terms: Vec<(String, bool, String)>,
 }
 
 impl FieldSelector {
-    /// Parses `a=b,c!=d`; `\,` `\=` and `\\` stand for themselves in values, empty terms are skipped.
+    /// Parses `a=b,c!=d`; `\,` `\=` and `\\` stand for themselves in values, empty terms are
+    /// skipped.
     ///
     /// # Errors
     /// What is wrong, for a 400.
@@ -361,13 +358,11 @@ impl FieldSelector {
     }
 
     /// True when it selects everything.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.terms.is_empty()
     }
 
     /// The value required of `field` by an equality term.
-    #[must_use]
     pub fn required(&self, field: &str) -> Option<&str> {
         self.terms
             .iter()

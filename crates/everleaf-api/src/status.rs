@@ -1,10 +1,9 @@
 //! `metav1.Status`: every error of the API, with upstream's codes, reasons and words.
 
-use serde_json::{Map, Value, json};
-
 use crate::fields::{ERRORS_SHOWN_MAX, FieldError, aggregate, quote};
 use crate::negotiate::MEDIA_TYPES;
 use crate::types;
+use serde_json::{Map, Value, json};
 
 /// The `message` of a 404 for what no object stands behind.
 const NO_SUCH_RESOURCE: &str = "the server could not find the requested resource";
@@ -12,6 +11,7 @@ const NO_SUCH_RESOURCE: &str = "the server could not find the requested resource
 /// The outcome of a request: a failure, or the Success of a delete. Build with the constructors.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{message}")]
+#[must_use]
 pub struct Status {
     /// HTTP code.
     pub code: u16,
@@ -30,7 +30,7 @@ pub struct Status {
 /// What an error is about: resource (plural) and group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GroupResource<'a> {
-    /// Group.
+    /// "" for the core group.
     pub group: &'a str,
     /// Plural resource.
     pub resource: &'a str,
@@ -69,7 +69,7 @@ fn details(name: &str, group: &str, kind: &str) -> Value {
 pub struct Denial<'a> {
     /// Who asked.
     pub user: &'a str,
-    /// Verb.
+    /// As RBAC names it: `list` for a GET of many.
     pub verb: &'a str,
     /// What for.
     pub target: DeniedTarget<'a>,
@@ -122,14 +122,13 @@ impl Status {
         self
     }
 
-    /// An error without reason and details, as upstream answers when a plain Go error reaches the top.
-    #[must_use]
+    /// An error without reason and details, as upstream answers when a plain Go error reaches the
+    /// top.
     pub fn bare(code: u16, message: impl Into<String>) -> Self {
         Self::new(code, "", message)
     }
 
     /// 200 of a delete that removed the object.
-    #[must_use]
     pub fn deleted(about: GroupResource<'_>, name: &str, uid: &str) -> Self {
         let mut details = about.details(name);
         if !uid.is_empty() {
@@ -139,19 +138,16 @@ impl Status {
     }
 
     /// 400
-    #[must_use]
     pub fn bad_request(message: impl Into<String>) -> Self {
         Self::new(400, "BadRequest", message)
     }
 
     /// 401
-    #[must_use]
     pub fn unauthorized() -> Self {
         Self::new(401, "Unauthorized", "Unauthorized")
     }
 
     /// 403 `R "name" is forbidden: text`; empty name: `R is forbidden: text`.
-    #[must_use]
     pub fn forbidden(about: GroupResource<'_>, name: &str, text: &str) -> Self {
         let message = if name.is_empty() {
             format!("{about} is forbidden: {text}")
@@ -162,14 +158,12 @@ impl Status {
     }
 
     /// 403 for a path: `forbidden: text`.
-    #[must_use]
     pub fn forbidden_path(text: &str) -> Self {
         Self::new(403, "Forbidden", format!("forbidden: {text}")).with_details(json!({}))
     }
 
-    /// 403 in the words of authorization (`User "eve" cannot update resource …`), which old tools search for; `& < >`
-    /// are HTML-escaped in it, the authorizer's reason follows as it is.
-    #[must_use]
+    /// 403 in the words of authorization (`User "eve" cannot update resource …`), which old tools
+    /// search for; `& < >` are HTML-escaped in it, the authorizer's reason follows as it is.
     pub fn denied(denial: Denial<'_>) -> Self {
         let Denial {
             user,
@@ -216,7 +210,6 @@ impl Status {
     }
 
     /// 404 for an object.
-    #[must_use]
     pub fn not_found(about: GroupResource<'_>, name: &str) -> Self {
         Self::new(
             404,
@@ -227,13 +220,11 @@ impl Status {
     }
 
     /// 404 `the server could not find the requested resource`.
-    #[must_use]
     pub fn no_such_resource() -> Self {
         Self::new(404, "NotFound", NO_SUCH_RESOURCE).with_details(json!({}))
     }
 
     /// 405; an empty text gets upstream's general one.
-    #[must_use]
     pub fn method_not_allowed(text: &str) -> Self {
         let general = "the server does not allow this method on the requested resource";
         let message = if text.is_empty() { general } else { text };
@@ -241,7 +232,6 @@ impl Status {
     }
 
     /// 406 for media types that are none of those that this address has.
-    #[must_use]
     pub fn not_acceptable(media_types: &[&str]) -> Self {
         let types = media_types.join(", ");
         let message = format!("406: Not Acceptable\n\nAvailable representations: {types}");
@@ -249,13 +239,11 @@ impl Status {
     }
 
     /// 406 with its reason.
-    #[must_use]
     pub fn not_acceptable_because(text: &str) -> Self {
         Self::new(406, "NotAcceptable", text)
     }
 
     /// 406 for a shape (`as=`) that this address does not have; lists the media types it has.
-    #[must_use]
     pub fn not_acceptable_listing(media_types: &[&str]) -> Self {
         let types = media_types.join(", ");
         let message = format!("only the following media types are accepted: {types}");
@@ -263,7 +251,6 @@ impl Status {
     }
 
     /// 409 AlreadyExists
-    #[must_use]
     pub fn already_exists(about: GroupResource<'_>, name: &str) -> Self {
         Self::new(
             409,
@@ -274,7 +261,6 @@ impl Status {
     }
 
     /// 409 AlreadyExists after every attempt to complete a generateName met an existing object.
-    #[must_use]
     pub fn generate_name_conflict(about: GroupResource<'_>, name: &str) -> Self {
         let text = "the server was not able to generate a unique name for the object";
         let message = format!("{about} {} already exists, {text}", quote(name));
@@ -284,7 +270,6 @@ impl Status {
     }
 
     /// 409 Conflict: `Operation cannot be fulfilled on R "name": text`.
-    #[must_use]
     pub fn conflict(about: GroupResource<'_>, name: &str, text: &str) -> Self {
         let message = format!(
             "Operation cannot be fulfilled on {about} {}: {text}",
@@ -294,13 +279,11 @@ impl Status {
     }
 
     /// 410 Expired
-    #[must_use]
     pub fn expired(message: impl Into<String>) -> Self {
         Self::new(410, "Expired", message)
     }
 
     /// 410 Expired for a list whose state is gone, with a token that goes on at the latest one.
-    #[must_use]
     pub fn expired_list(message: impl Into<String>, continue_token: impl Into<String>) -> Self {
         Self {
             continue_token: Some(continue_token.into()),
@@ -309,26 +292,22 @@ impl Status {
     }
 
     /// 413
-    #[must_use]
     pub fn too_large(limit_bytes: usize) -> Self {
         Self::too_large_for(&format!("limit is {limit_bytes}"))
     }
 
     /// 413 for another reason than the length of the body.
-    #[must_use]
     pub fn too_large_for(text: &str) -> Self {
         let message = format!("Request entity too large: {text}");
         Self::new(413, "RequestEntityTooLarge", message)
     }
 
     /// 415 for a body in a media type that is not ours.
-    #[must_use]
     pub fn unsupported_media_type() -> Self {
         Self::unsupported_media_type_listing(&MEDIA_TYPES)
     }
 
     /// 415 that lists what this request takes (patch types).
-    #[must_use]
     pub fn unsupported_media_type_listing(media_types: &[&str]) -> Self {
         let types = media_types.join(", ");
         let message = format!(
@@ -338,15 +317,13 @@ impl Status {
     }
 
     /// 415 for a patch of a kind that nobody knows.
-    #[must_use]
     pub fn unsupported_patch_type() -> Self {
         let message = "415: Unsupported Media Type";
         Self::new(415, "UnsupportedMediaType", message).with_details(json!({}))
     }
 
-    /// 422 `Kind.group "name" is invalid: …` with one cause per error, at most [`ERRORS_SHOWN_MAX`]; equal texts are
-    /// told once in the message.
-    #[must_use]
+    /// 422 `Kind.group "name" is invalid: …` with one cause per error, at most
+    /// [`ERRORS_SHOWN_MAX`]; equal texts are told once in the message.
     pub fn invalid(group: &str, kind: &str, name: &str, errors: &[FieldError]) -> Self {
         let about = GroupResource {
             group,
@@ -369,20 +346,17 @@ impl Status {
     }
 
     /// 422 for a patch that is well-formed but cannot be applied; upstream does not say why.
-    #[must_use]
     pub fn unprocessable() -> Self {
         let message = "the server rejected our request due to an error in our request";
         Self::new(422, "Invalid", message).with_details(json!({}))
     }
 
     /// 429 with Retry-After.
-    #[must_use]
     pub fn too_many_requests(message: impl Into<String>, retry_after_seconds: u32) -> Self {
         Self::new(429, "TooManyRequests", message).with_retry_after(retry_after_seconds)
     }
 
     /// 500
-    #[must_use]
     pub fn internal(message: impl Into<String>) -> Self {
         let message = message.into();
         Self::new(
@@ -394,13 +368,11 @@ impl Status {
     }
 
     /// 503
-    #[must_use]
     pub fn unavailable(message: impl Into<String>) -> Self {
         Self::new(503, "ServiceUnavailable", message)
     }
 
     /// 504
-    #[must_use]
     pub fn timeout(message: impl Into<String>, retry_after_seconds: u32) -> Self {
         Self::new(504, "Timeout", format!("Timeout: {}", message.into()))
             .with_details(json!({}))
@@ -408,7 +380,6 @@ impl Status {
     }
 
     /// 504 for a resource version that has not happened yet.
-    #[must_use]
     pub fn too_large_resource_version(wanted: u64, current: u64) -> Self {
         let what = "Too large resource version";
         let mut status = Self::timeout(format!("{what}: {wanted}, current: {current}"), 1);
@@ -420,13 +391,11 @@ impl Status {
     }
 
     /// False for the answer of a delete.
-    #[must_use]
     pub fn is_failure(&self) -> bool {
         self.code >= 400
     }
 
     /// JSON-shaped `Status` object (kind Status, apiVersion v1).
-    #[must_use]
     pub fn to_value(&self) -> Value {
         let failure = self.is_failure();
         let mut value = json!({
@@ -454,25 +423,21 @@ impl Status {
     }
 
     /// The body of the answer, as JSON.
-    #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
         types::STATUS.encode_json(&self.to_value())
     }
 
     /// The body of the answer, as protobuf.
-    #[must_use]
     pub fn to_protobuf(&self) -> Vec<u8> {
         types::STATUS.encode_protobuf(&self.to_value())
     }
 
     /// Reads a Status answer of a server (clients); None when it is not one.
-    #[must_use]
     pub fn from_json(body: &[u8]) -> Option<Self> {
         Self::from_value(&serde_json::from_slice(body).ok()?)
     }
 
     /// Same for an object in hand, such as the object of a watch's ERROR event.
-    #[must_use]
     pub fn from_value(value: &Value) -> Option<Self> {
         if value["kind"] != "Status" {
             return None;

@@ -1,21 +1,18 @@
 //! Server-side printing: `meta.k8s.io` Table, and PartialObjectMetadata, which its rows carry.
 //!
-//! Two ways to the same text: [`table`] builds a tree; [`encode_row`] and [`encode`] work on bytes, so that a row rendered
-//! once serves every list and watch.
-
-use std::borrow::Borrow;
-
-use serde_json::{Map, Value, json};
+//! Two ways to the same text: [`table`] builds a tree; [`encode_row`] and [`encode`] work on bytes,
+//! so that a row rendered once serves every list and watch.
 
 use crate::codec::json_write;
 use crate::meta;
 use crate::schema::Type;
 use crate::types::PARTIAL_OBJECT_METADATA;
+use serde_json::{Map, Value, json};
 
 /// A column definition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Column {
-    /// Name.
+    /// Header, as `SignerName`; kubectl prints it in capitals.
     pub name: &'static str,
     /// string, integer, …
     pub kind: &'static str,
@@ -23,7 +20,7 @@ pub struct Column {
     pub format: &'static str,
     /// 0 = always shown.
     pub priority: i32,
-    /// Description.
+    /// Goes into the Table's columnDefinitions.
     pub doc: &'static str,
 }
 
@@ -56,8 +53,8 @@ impl IncludeObject {
     }
 }
 
-/// Builds a Table. `rows` = (cells, full object). `columns` is None in every event of a watch but the first.
-#[must_use]
+/// Builds a Table. `rows` = (cells, full object). `columns` is None in every event of a watch but
+/// the first.
 pub fn table(
     v1: bool,
     list_meta: Value,
@@ -107,7 +104,6 @@ fn column_definitions(columns: &[Column]) -> Value {
 }
 
 /// One row as JSON text.
-#[must_use]
 pub fn encode_row(
     ty: &Type,
     cells: &[Value],
@@ -133,7 +129,6 @@ pub fn encode_row(
 }
 
 /// A whole Table as JSON text, from rows of [`encode_row`].
-#[must_use]
 pub fn encode<'r>(
     v1: bool,
     list_meta: &Value,
@@ -159,7 +154,6 @@ pub fn encode<'r>(
 }
 
 /// PartialObjectMetadata of an object.
-#[must_use]
 pub fn partial_object_metadata(object: &Value, v1: bool) -> Value {
     let metadata = object
         .get("metadata")
@@ -172,7 +166,6 @@ pub fn partial_object_metadata(object: &Value, v1: bool) -> Value {
 }
 
 /// PartialObjectMetadata of an object, as JSON text.
-#[must_use]
 pub fn encode_partial_object_metadata(object: &Value, v1: bool) -> Vec<u8> {
     let ty = Type {
         version: if v1 { "v1" } else { "v1beta1" },
@@ -181,20 +174,7 @@ pub fn encode_partial_object_metadata(object: &Value, v1: bool) -> Vec<u8> {
     ty.encode_json(object)
 }
 
-/// A PartialObjectMetadataList of objects, as JSON text. Unlike those of other lists its items have kind and apiVersion.
-#[must_use]
-pub fn encode_partial_object_metadata_list(
-    list_meta: &Value,
-    objects: impl IntoIterator<Item: Borrow<Value>>,
-) -> Vec<u8> {
-    let items = objects
-        .into_iter()
-        .map(|object| PARTIAL_OBJECT_METADATA.encode_json(object.borrow()));
-    json_write::list_of_documents(&PARTIAL_OBJECT_METADATA, list_meta, items)
-}
-
 /// The Age cell: human duration since creation, `<unknown>` when there is no creation time.
-#[must_use]
 pub fn age(object: &Value, now: jiff::Timestamp) -> Value {
     match meta::creation_timestamp(object) {
         Some(created) => crate::duration::human(now.duration_since(created).as_secs()).into(),

@@ -1,12 +1,12 @@
 //! Watch events and their framing, for servers and for clients.
 
+use crate::codec::proto_write;
+use crate::fields::quote;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::codec::proto_write;
-use crate::fields::quote;
-
-/// Longest line of a watch stream that a client takes in: an object of 3 MiB in JSON, with room to spare.
+/// Longest line of a watch stream that a client takes in: an object of 3 MiB in JSON, with room to
+/// spare.
 pub const LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Event types.
@@ -34,7 +34,6 @@ impl EventType {
     ];
 
     /// As it stands on the wire.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Added => "ADDED",
@@ -49,13 +48,14 @@ impl EventType {
 /// One decoded event.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WatchEvent {
-    /// Type.
+    /// ERROR ends the watch; its object is a Status.
     pub kind: EventType,
     /// Object or Status.
     pub object: Value,
 }
 
-/// Splits a JSON watch stream into events (newline-delimited), keeping partial input; bounded line length.
+/// Splits a JSON watch stream into events (newline-delimited), keeping partial input; bounded line
+/// length.
 ///
 /// ```
 /// # use everleaf_api::watch::{EventType, JsonEvents};
@@ -81,8 +81,8 @@ impl JsonEvents {
     /// Feeds bytes, returns the events they complete.
     ///
     /// # Errors
-    /// A sentence on a malformed line, an unknown event type, or a line past [`LINE_BYTES_MAX`]. The stream is of no use
-    /// after that.
+    /// A sentence on a malformed line, an unknown event type, or a line past [`LINE_BYTES_MAX`].
+    /// The stream is of no use after that.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<Vec<WatchEvent>, String> {
         let mut events = Vec::new();
         let mut lines = bytes.split(|b| *b == b'\n');
@@ -138,7 +138,6 @@ fn parse(line: &[u8]) -> Result<Option<WatchEvent>, String> {
 }
 
 /// One JSON line `{"type":…,"object":…}\n` from an already encoded object.
-#[must_use]
 pub fn json_frame(kind: EventType, object_json: &[u8]) -> Vec<u8> {
     let mut frame = Vec::with_capacity(object_json.len() + 40);
     frame.extend_from_slice(b"{\"type\":\"");
@@ -153,7 +152,6 @@ pub fn json_frame(kind: EventType, object_json: &[u8]) -> Vec<u8> {
 ///
 /// # Panics
 /// Never: an object of 4 GiB cannot be stored.
-#[must_use]
 pub fn protobuf_frame(kind: EventType, object_protobuf: &[u8]) -> Vec<u8> {
     let mut frame = vec![0; 4];
     proto_write::bytes(&mut frame, 1, kind.as_str().as_bytes());

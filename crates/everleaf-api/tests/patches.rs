@@ -1,15 +1,14 @@
-//! Strategic merge against what Kubernetes' own code makes of the same patches, and the tables' patch strategies against
-//! its types' tags. Both are recordings; see `testdata/README.md`.
+//! Strategic merge against what Kubernetes' own code makes of the same patches, and the tables'
+//! patch strategies against its types' tags. Both are recordings; see `testdata/README.md`.
 
 #![expect(clippy::disallowed_methods, reason = "the recordings are files")]
-
-use std::collections::BTreeMap;
 
 use everleaf_api::patch::{Patch, PatchType, strategic_merge};
 use everleaf_api::schema::{Kind, ListPatch, Message, Type};
 use everleaf_api::types;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 
 fn recording(name: &str) -> Value {
     let path = format!("{}/testdata/patches/{name}", env!("CARGO_MANIFEST_DIR"));
@@ -145,7 +144,8 @@ fn the_tables_have_the_strategies_of_the_types() {
     }
 }
 
-/// JSON that is likely to mean something to a patch of a Node: its members, directives, and values of any sort.
+/// JSON that is likely to mean something to a patch of a Node: its members, directives, and values
+/// of any sort.
 fn nonsense() -> impl Strategy<Value = Value> {
     let word = || {
         prop_oneof![

@@ -3,18 +3,17 @@
 #![expect(clippy::disallowed_methods, reason = "the recordings are files")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-
 use everleaf_api::fields::{FieldError, quote};
-use everleaf_api::schema::Type;
+use everleaf_api::schema::{LIST_PROTOBUF_END, Type};
 use everleaf_api::selector::LabelSelector;
 use everleaf_api::status::GroupResource;
 use everleaf_api::table::{self, Column, IncludeObject};
 use everleaf_api::watch::{EventType, protobuf_frame};
 use everleaf_api::{Status, duration, meta, types};
 use serde_json::{Value, json};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/kubernetes-1.37")
@@ -87,7 +86,13 @@ fn list() {
             .unwrap()
     });
     let meta = meta::list_meta("7", "next", Some(3));
-    let written = types::CERTIFICATE_SIGNING_REQUEST.encode_list_protobuf(&meta, items);
+    let ty = &types::CERTIFICATE_SIGNING_REQUEST;
+    let mut body = Vec::new();
+    for item in &items {
+        ty.encode_item_protobuf(&mut body, item);
+    }
+    let begin = ty.begin_list_protobuf(&meta, body.len());
+    let written = [begin, body, LIST_PROTOBUF_END.to_vec()].concat();
     assert_eq!(written, fs::read(folder().join("list.pb")).unwrap());
 }
 

@@ -1,19 +1,18 @@
-//! What this crate's tests share: a committed state in memory, identities, and a small certificate authority.
+//! What this crate's tests share: a committed state in memory, identities, and a small certificate
+//! authority.
 
+use crate::{
+    objects::{Objects, Stored},
+    user::User,
+};
+use bytes::Bytes;
+use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
-};
-
-use bytes::Bytes;
-use serde_json::{Value, json};
-
-use crate::{
-    objects::{Objects, Stored},
-    user::User,
 };
 
 /// Committed state as a map.
@@ -168,8 +167,9 @@ pub(crate) fn csr(signer: &str, request_pem: &str) -> Value {
     everleaf_api::csr::build("csr1", "", request_pem, signer, &usages, None)
 }
 
-/// An authority, and a certificate of version 1 that it signed for `jane` of `dev`, good from 2026-11-24 to 2109: what
-/// `openssl x509 -req` makes without an extension file. No library here makes one.
+/// An authority, and a certificate of version 1 that it signed for `jane` of `dev`, good from
+/// 2026-11-24 to 2109: what `openssl x509 -req` makes without an extension file. No library here
+/// makes one.
 pub(crate) const VERSION_1_CA_PEM: &str = "\
 -----BEGIN CERTIFICATE-----
 MIIBhjCCAS2gAwIBAgIUOzszOe6VcggORfYz2yzOZwtPO2gwCgYIKoZIzj0EAwIw

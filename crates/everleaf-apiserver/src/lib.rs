@@ -1,8 +1,8 @@
 //! A Kubernetes-compatible API server for a few resources.
 //!
-//! A request walks through once, top to bottom: authentication → authorization → decode → admission →
-//! strategy → store → encode. [`handler`] is that walk as one plain function over (server, request, peer, now);
-//! [`serve`] wraps sockets, TLS and limits around it.
+//! A request walks through once, top to bottom: authentication → authorization → decode → admission
+//! → strategy → store → encode. [`handler`] is that walk as one plain function over (server,
+//! request, peer, now); [`serve`] wraps sockets, TLS and limits around it.
 
 pub mod admission;
 pub mod authn;

@@ -1,12 +1,11 @@
-//! The committed state as everyone reads it: immutable objects behind `Arc`, by resource, namespace and name.
-use std::borrow::Cow;
-use std::sync::Arc;
-
+//! The committed state as everyone reads it: immutable objects behind `Arc`, by resource, namespace
+//! and name.
+use crate::registry::Descriptor;
 use bytes::Bytes;
 use everleaf_api::{meta, schema::Type};
 use serde_json::Value;
-
-use crate::registry::Descriptor;
+use std::borrow::Cow;
+use std::sync::Arc;
 
 /// A stored object at one revision.
 #[derive(Debug)]
@@ -15,7 +14,7 @@ pub struct Stored {
     pub resource: &'static str,
     /// Namespace or "".
     pub namespace: String,
-    /// Name.
+    /// Unique in its namespace.
     pub name: String,
     /// Revision of its last change.
     pub revision: u64,
@@ -76,8 +75,8 @@ impl Stored {
         }
     }
 
-    /// JSON-shaped object with its resourceVersion. Of a [compact](Descriptor::compact) resource it is decoded at each
-    /// call: keep what you got.
+    /// JSON-shaped object with its resourceVersion. Of a [compact](Descriptor::compact) resource it
+    /// is decoded at each call: keep what you got.
     ///
     /// # Panics
     /// Never: what is stored was decoded once before it became visible.
@@ -90,7 +89,8 @@ impl Stored {
         Cow::Owned(object)
     }
 
-    /// The object for whoever looks at these members (as `spec.signerName`, not the resourceVersion) alone.
+    /// The object for whoever looks at these members (as `spec.signerName`, not the
+    /// resourceVersion) alone.
     pub(crate) fn members(&self, only: &[&str]) -> Cow<'_, Value> {
         match &self.tree {
             Some(tree) => Cow::Borrowed(tree),
@@ -111,16 +111,16 @@ pub trait Objects: Send + Sync {
     fn get(&self, resource: &str, namespace: &str, name: &str) -> Option<Arc<Stored>>;
     /// All of a resource (of one namespace, when given), by namespace then name.
     fn list(&self, resource: &str, namespace: Option<&str>) -> Vec<Arc<Stored>>;
-    /// Revision of the last change to any object of this resource; 0 when never. Lets readers cache what they compile.
+    /// Revision of the last change to any object of this resource; 0 when never. Lets readers cache
+    /// what they compile.
     fn last_change(&self, resource: &str) -> u64;
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
     use crate::registry::{by_resource, csr::CERTIFICATE_SIGNING_REQUESTS};
+    use serde_json::json;
 
     fn check(descriptor: &'static Descriptor, object: Value) -> Stored {
         let bytes: Bytes = descriptor.r#type.encode_protobuf(&object).into();

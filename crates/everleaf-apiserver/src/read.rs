@@ -1,12 +1,13 @@
-//! Typed reads of JSON-shaped objects by path (`/spec/signerName`). What is absent or of another type reads as empty, as Go's zero
-//! values do; whether that is acceptable is the reader's question.
+//! Typed reads of JSON-shaped objects by path (`/spec/signerName`). What is absent or of another
+//! type reads as empty, as Go's zero values do; whether that is acceptable is the reader's
+//! question.
 
 use everleaf_api::meta;
 use jiff::Timestamp;
 use serde_json::Value;
 
-/// What lies at a path of member names. Unlike a JSON pointer (RFC 6901) it has no escapes and no list positions, and
-/// so needs no memory: every request is read this way many times.
+/// What lies at a path of member names. Unlike a JSON pointer (RFC 6901) it has no escapes and no
+/// list positions, and so needs no memory: every request is read this way many times.
 fn at<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
     let mut members = path.split('/').skip(1);
     members.try_fold(object, |value, member| value.get(member))
@@ -50,9 +51,8 @@ pub(crate) fn is_empty(value: Option<&Value>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn what_is_not_there_reads_as_empty() {

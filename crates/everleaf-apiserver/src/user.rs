@@ -1,5 +1,5 @@
-//! Who is asking: a name, groups, and what else the proof of identity said. How it was proven is [`crate::authn`]'s
-//! business, what it may do [`crate::authz`]'s.
+//! Who is asking: a name, groups, and what else the proof of identity said. How it was proven is
+//! [`crate::authn`]'s business, what it may do [`crate::authz`]'s.
 
 use std::collections::BTreeMap;
 
@@ -21,13 +21,13 @@ pub const SERVICE_ACCOUNT_PREFIX: &str = "system:serviceaccount:";
 /// An authenticated (and, after impersonation, effective) identity.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct User {
-    /// Name.
+    /// `system:anonymous` when nobody was authenticated.
     pub name: String,
     /// UID, often empty.
     pub uid: String,
     /// Groups in the authenticator's order.
     pub groups: Vec<String>,
-    /// Extra.
+    /// Further facts of the authenticator, as the fingerprint of a certificate.
     pub extra: BTreeMap<String, Vec<String>>,
 }
 
@@ -57,9 +57,9 @@ impl User {
         self.node_identity().filter(|name| !name.is_empty())
     }
 
-    /// As [`Self::node_name`], but a node whose name cannot be told (group `system:nodes` and an empty name after the
-    /// prefix) is `Some("")`: such a caller gets nothing instead of what anybody gets
-    /// (`pkg/auth/nodeidentifier/default.go`).
+    /// As [`Self::node_name`], but a node whose name cannot be told (group `system:nodes` and an
+    /// empty name after the prefix) is `Some("")`: such a caller gets nothing instead of what
+    /// anybody gets (`pkg/auth/nodeidentifier/default.go`).
     pub fn node_identity(&self) -> Option<&str> {
         let name = self.name.strip_prefix(NODE_PREFIX)?;
         self.in_group(NODES).then_some(name)
@@ -70,8 +70,9 @@ impl User {
         self.groups.iter().any(|g| g == group)
     }
 
-    /// Adds `system:authenticated` unless the groups already tell which of the two this is, or the proven name is that of
-    /// whoever shows nothing (`apiserver/pkg/authentication/group/authenticated_group_adder.go`).
+    /// Adds `system:authenticated` unless the groups already tell which of the two this is, or the
+    /// proven name is that of whoever shows nothing
+    /// (`apiserver/pkg/authentication/group/authenticated_group_adder.go`).
     pub(crate) fn into_authenticated(mut self) -> Self {
         let is_told = self.in_group(AUTHENTICATED) || self.in_group(UNAUTHENTICATED);
         if self.name != ANONYMOUS && !is_told {

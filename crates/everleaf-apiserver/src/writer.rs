@@ -10,19 +10,17 @@
 //! one ([`Mode::Inline`]: tests, the simulator) the proposal is committed before
 //! [`Writer::propose`] returns, so that its answer is ready at the first poll.
 
-use std::collections::BTreeMap;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
-
-use bytes::Bytes;
-use serde_json::Value;
-use tokio::sync::oneshot;
-
 use crate::objects::{Objects, Stored};
 use crate::registry::{DESCRIPTORS, Descriptor};
 use crate::store::{Change, KEY_PREFIX, Store, StoreError};
 use crate::watch_cache::{Cache, Event, key_of};
+use bytes::Bytes;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use tokio::sync::oneshot;
 
 /// Proposals that may wait for the writer; beyond it a request is told to come back (429).
 pub const QUEUE_MAX: usize = 1024;

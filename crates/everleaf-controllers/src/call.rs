@@ -102,7 +102,8 @@ impl CallError {
 }
 
 impl CallError {
-    /// The error, and what to do about it if it is about who asks. `rights` says which are wanted, where it is they.
+    /// The error, and what to do about it if it is about who asks. `rights` says which are wanted,
+    /// where it is they.
     pub(crate) fn advised(&self, rights: &str) -> String {
         let text = self.to_string();
         let advice = match self.code() {
@@ -161,7 +162,8 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Value, CallError> {
         .map_err(|error| CallError::Malformed(format!("the answer is not JSON: {error}")))
 }
 
-/// What a path segment cannot hold as it is: all but unreserved characters (RFC 3986 section 2.3) and the colon.
+/// What a path segment cannot hold as it is: all but unreserved characters (RFC 3986 section 2.3)
+/// and the colon.
 const NOT_IN_A_SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')

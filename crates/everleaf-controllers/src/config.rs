@@ -1,7 +1,7 @@
 //! What the loops need to run: checked settings, and the seams to time and randomness.
 //!
 //! A [`Config`] comes out of [`Options::validate`](crate::Options::validate) (flags) or is written
-//! by hand (`up`). It names files but has not read them: [`run`](crate::run) does.
+//! by hand (`up`). It names files but has not read them: [`run()`](crate::run()) does.
 
 use crate::breaker::EARLY_RENEWALS_DEFAULT;
 use crate::bucket::Rate;
@@ -121,7 +121,7 @@ impl Default for ApiLimit {
     }
 }
 
-/// Settings of [`run`](crate::run). Fill it with [`Config::new`] and change what differs.
+/// Settings of [`run()`](crate::run()). Fill it with [`Config::new`] and change what differs.
 #[derive(Clone)]
 pub struct Config {
     /// Ages at which the cleaner deletes.

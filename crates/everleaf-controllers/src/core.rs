@@ -1,6 +1,6 @@
 //! What all loops decide from: the index, the queues, the loop breaker, the issuers. No I/O.
 //!
-//! The shell ([`crate::run`]) and a simulator drive the same one: they bring in what the follower
+//! The shell ([`crate::run()`]) and a simulator drive the same one: they bring in what the follower
 //! saw, hand out work, and carry the calls of the attempts. Every lock here is held for a lookup or
 //! an insertion.
 

@@ -37,8 +37,8 @@ type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// of all processes that take part in the same election runs them at any time.
 ///
 /// # Errors
-/// As [`run`](crate::run), and [`RunError::LeadershipLost`]: the loops were stopped at once, and
-/// the process should end, so that whoever supervises it starts it again as a standby.
+/// As [`run()`](crate::run()), and [`RunError::LeadershipLost`]: the loops were stopped at once,
+/// and the process should end, so that whoever supervises it starts it again as a standby.
 pub async fn run_elected(
     client: kube::Client,
     config: Config,

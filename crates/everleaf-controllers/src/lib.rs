@@ -5,7 +5,7 @@
 //! [`signer`] and [`cleaner`] decide about one request, [`breaker`] sees renewal loops, [`queue`]
 //! says when to work on what. What is asked of the API server, in which order, is decided without
 //! I/O, too: [`follower`], [`attempt`] and [`cleaner::Pass`] are machines that ask for a
-//! [`call::Call`] and are told its answer, over one [`core::Core`]. [`run`] is the shell around
+//! [`call::Call`] and are told its answer, over one [`core::Core`]. [`run()`] is the shell around
 //! them: it carries calls, keeps time and tells ([`notice`]), and holds no policy; a simulator is
 //! another. [`run_elected`] is the same for one of several processes: [`election`] decides when it
 //! may.

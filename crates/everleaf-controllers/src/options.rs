@@ -2,7 +2,7 @@
 //!
 //! Owns upstream's rules for combining the flags (kubernetes 1.37
 //! `cmd/kube-controller-manager/app/certificates.go`) and their words. Parsing text into
-//! [`Options`] is the binary's task, reading the named files is [`run`](crate::run)'s.
+//! [`Options`] is the binary's task, reading the named files is [`run()`](crate::run())'s.
 
 use crate::bucket::Rate;
 use crate::builtin::BuiltinSigner;
@@ -75,7 +75,7 @@ impl Default for Options {
 /// A usable configuration and what the operator should hear about it.
 #[derive(Clone, Debug)]
 pub struct Validated {
-    /// Ready for [`run`](crate::run), apart from the seams that the caller wants to change.
+    /// Ready for [`run()`](crate::run()), apart from the seams that the caller wants to change.
     pub config: Config,
     /// Whether and how to take part in an election.
     pub election: ElectionOptions,

@@ -108,7 +108,7 @@ pub(crate) fn prepare(config: &Config) -> Result<Prepared, RunError> {
     Ok(prepared)
 }
 
-/// See [`run`]. When `lost` completes, calls that are not on their way yet are not made any more,
+/// See [`run()`]. When `lost` completes, calls that are not on their way yet are not made any more,
 /// and nothing runs when this returns.
 pub(crate) async fn run_prepared(
     client: kube::Client,

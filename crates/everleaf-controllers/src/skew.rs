@@ -1,8 +1,9 @@
 //! How far the API server's clock is from ours.
 //!
 //! Owns one small measurement: [`ServerClock`] takes the median of the last few `Date` headers (one
-//! slow answer must not look like a wrong clock). It decides nothing: dates in certificates come from
-//! the signer's clock whatever the skew, only the cleaner, which deletes by age, asks before it acts.
+//! slow answer must not look like a wrong clock). It decides nothing: dates in certificates come
+//! from the signer's clock whatever the skew, only the cleaner, which deletes by age, asks before
+//! it acts.
 
 use jiff::{SignedDuration, Timestamp};
 use std::collections::VecDeque;

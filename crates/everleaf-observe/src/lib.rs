@@ -1,7 +1,8 @@
 //! What a process tells about itself, to whoever runs it.
 //!
-//! [`text`] writes the Prometheus text format; [`serve_apart`] answers `/metrics`, `/healthz`, `/livez` and `/readyz` for
-//! whatever is [`Observed`]. Which metrics there are, and what ready means, is decided by who is observed.
+//! [`text`] writes the Prometheus text format; [`serve_apart`] answers `/metrics`, `/healthz`,
+//! `/livez` and `/readyz` for whatever is [`Observed`]. Which metrics there are, and what ready
+//! means, is decided by who is observed.
 //!
 //! ```
 //! use everleaf_observe::text::{Kind, Text};

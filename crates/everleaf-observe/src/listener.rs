@@ -1,10 +1,6 @@
 //! The small HTTP listener behind `--metrics-bind-address`: `/metrics`, `/healthz`, `/livez`,
 //! `/readyz`. Plain HTTP, no authentication: bind it where only those may reach it who may know.
 
-use std::convert::Infallible;
-use std::sync::Arc;
-use std::time::Duration;
-
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
@@ -12,6 +8,9 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
 
@@ -81,7 +80,8 @@ impl Drop for Listening {
     }
 }
 
-/// Serves on a thread of its own, so that what holds up the caller, as a slow disk does, holds up no answer.
+/// Serves on a thread of its own, so that what holds up the caller, as a slow disk does, holds up
+/// no answer.
 ///
 /// # Errors
 /// No thread, or none that can wait for connections.
@@ -158,10 +158,9 @@ fn answer(method: &Method, path: &str, observed: &impl Observed) -> Response<Ful
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use std::io::{Read, Write};
     use std::net::{SocketAddr, TcpListener, TcpStream};
-
-    use super::*;
 
     struct Process {
         ready: Result<(), String>,

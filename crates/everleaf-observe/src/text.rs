@@ -23,7 +23,8 @@ impl fmt::Display for Kind {
     }
 }
 
-/// What tells one series of a family from another, in the order it was given: `verb="GET",code="200"`.
+/// What tells one series of a family from another, in the order it was given:
+/// `verb="GET",code="200"`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Labels(String);
 

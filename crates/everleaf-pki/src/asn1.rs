@@ -1,4 +1,5 @@
-//! The small DER vocabulary under requests and certificates: object identifiers, raw elements, writers.
+//! The small DER vocabulary under requests and certificates: object identifiers, raw elements,
+//! writers.
 //!
 //! `der` reads and writes everything with a known shape. What stands here is what it has no
 //! type for: elements of tags it does not know (a subject may hold any), and values that are
@@ -37,8 +38,8 @@ pub(crate) fn read_content<'a>(reader: &mut SliceReader<'a>, tag: Tag) -> der::R
     reader.read_slice(header.length())
 }
 
-/// Reads an object identifier whose arcs are written in the fewest octets (X.690 8.19.2): `der` takes others too, and a
-/// known identifier in disguise would pass for an unknown one.
+/// Reads an object identifier whose arcs are written in the fewest octets (X.690 8.19.2): `der`
+/// takes others too, and a known identifier in disguise would pass for an unknown one.
 pub(crate) fn read_oid<'a>(reader: &mut impl Reader<'a>) -> der::Result<ObjectIdentifier> {
     let id = ObjectIdentifier::decode(reader)?;
     // Go's arcs are of 31 bits.

@@ -43,7 +43,19 @@ pub(crate) use read::TbsView as CertificateBody;
 
 /// SHA-256 of a certificate's DER. `Display` is lower hex.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Fingerprint(pub [u8; 32]);
+pub struct Fingerprint([u8; 32]);
+
+impl Fingerprint {
+    /// What SHA-256 gave.
+    pub const fn new(digest: [u8; 32]) -> Self {
+        Self(digest)
+    }
+
+    /// That.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
 
 impl std::fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -53,7 +65,27 @@ impl std::fmt::Display for Fingerprint {
 
 /// Serial number, big-endian, minimal. `Display` is upper hex as openssl prints it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Serial(pub Vec<u8>);
+pub struct Serial(Vec<u8>);
+
+impl Serial {
+    /// From big-endian bytes, whose leading zeros do not count.
+    ///
+    /// ```
+    /// # use everleaf_pki::Serial;
+    /// assert_eq!(Serial::new(&[0, 10]), Serial::new(&[10]));
+    /// assert_eq!(Serial::new(&[0, 0]).to_string(), "00");
+    /// ```
+    pub fn new(bytes: &[u8]) -> Self {
+        let last = bytes.len().saturating_sub(1);
+        let first = bytes.iter().position(|byte| *byte != 0);
+        Self(bytes[first.unwrap_or(last)..].to_vec())
+    }
+
+    /// Without leading zeros.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
 
 impl std::fmt::Display for Serial {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -68,7 +100,8 @@ pub struct Lifetime {
     pub seconds: i64,
 }
 
-/// As kube-controller-manager, which ends with this message when the file holds the issuer and its parents.
+/// As kube-controller-manager, which ends with this message when the file holds the issuer and its
+/// parents.
 const ONE_CERTIFICATE_HINT: &str =
     ": leave only the one that belongs to the key in the file (its parents go into trust bundles)";
 
@@ -115,7 +148,8 @@ pub enum CertificateError {
     Unsound(String),
 }
 
-/// A parsed end-entity (or CA) certificate whose `notAfter` is after its `notBefore`. Cheap to clone.
+/// A parsed end-entity (or CA) certificate whose `notAfter` is after its `notBefore`. Cheap to
+/// clone.
 #[derive(Clone)]
 pub struct Leaf {
     parts: Arc<Parts>,
@@ -134,7 +168,8 @@ impl Leaf {
     /// Parses DER.
     ///
     /// # Errors
-    /// Malformed or trailing bytes, a negative serial number, dates out of order, repeated extensions.
+    /// Malformed or trailing bytes, a negative serial number, dates out of order, repeated
+    /// extensions.
     pub fn from_der(der: &[u8]) -> Result<Self, CertificateError> {
         let (leaf, rest) = Self::read_first(der)?;
         if !rest.is_empty() {
@@ -148,7 +183,7 @@ impl Leaf {
         let (outer, whole, rest) = Outer::read(der)?;
         let body = TbsView::read(&whole[outer.tbs.clone()])?;
         let parts = Parts {
-            serial: Serial(body.serial.clone()),
+            serial: Serial::new(&body.serial),
             fingerprint: fingerprint(whole),
             der: whole.to_vec(),
             body,

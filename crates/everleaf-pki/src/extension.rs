@@ -107,8 +107,8 @@ const IP: u8 = 0x87;
 
 impl AltNames {
     /// Reads the extension's value as Go's `parseSANExtension`: IA5 text, addresses of 4 or 16
-    /// octets; other kinds of names are only counted. IPv4-mapped IPv6 addresses become IPv4,
-    /// which is how Go compares, prints and writes them.
+    /// octets; other kinds of names, which Go does not see, are only counted. IPv4-mapped IPv6
+    /// addresses become IPv4, which is how Go compares, prints and writes them.
     pub(crate) fn from_der(value: &[u8]) -> Result<Self, ExtensionError> {
         let mut names = Self::default();
         let mut reader = SliceReader::new(value)?;
@@ -214,8 +214,8 @@ fn uri(content: &[u8]) -> Result<String, ExtensionError> {
     }
 }
 
-/// Brackets stand around an IPv6 address in the host, and nowhere else; a name has no empty labels, a port only digits.
-/// Go unescapes hosts; what could need that is refused.
+/// Brackets stand around an IPv6 address in the host, and nowhere else; a name has no empty labels,
+/// a port only digits. Go unescapes hosts; what could need that is refused.
 fn has_sound_host(after_scheme: &str) -> bool {
     let has_bracket = |text: &str| text.contains(['[', ']']);
     let is_port = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());

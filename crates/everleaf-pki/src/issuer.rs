@@ -1,4 +1,5 @@
-//! From an approved request to a chain: policy, field by field as the Kubernetes signer, lint, then sign.
+//! From an approved request to a chain: policy, field by field as the Kubernetes signer, lint, then
+//! sign.
 //!
 //! What a certificate says is the same, byte for byte, as what
 //! kube-controller-manager would write for the request (but for serial number, signature and
@@ -28,15 +29,17 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum IssueError {
-    /// The request breaks the signer's rule: permanent; the text goes into the Failed condition with its reason.
+    /// The request breaks the signer's rule: permanent; the text goes into the Failed condition
+    /// with its reason.
     #[error("{message}")]
     Policy {
-        /// Condition reason: `SignerValidationFailure`, `UnsupportedKey`, `UnknownUsage`, `PolicyViolation`.
+        /// Condition reason: `SignerValidationFailure`, `UnsupportedKey`, `UnknownUsage`,
+        /// `PolicyViolation`.
         reason: &'static str,
         /// Condition message.
         message: String,
     },
-    /// The issuer cannot sign now (expired, not begun, …): transient.
+    /// The issuer cannot sign now (expired, not begun, …): the same request may be issued later.
     #[error("{0}")]
     Issuer(String),
     /// Bad key.
@@ -45,11 +48,6 @@ pub enum IssueError {
 }
 
 impl IssueError {
-    /// True when the same request may be issued later: keep it approved and try again.
-    pub fn is_transient(&self) -> bool {
-        !matches!(self, Self::Policy { .. })
-    }
-
     fn policy(reason: &'static str, message: impl Into<String>) -> Self {
         Self::Policy {
             reason,
@@ -296,8 +294,8 @@ impl Issuer {
         &self.key
     }
 
-    /// Field by field as kube-controller-manager's signer: policy, build, lint, sign, verify own signature.
-    /// `serial` is 16 random bytes; the issuer shapes them into [2^64, 2^127).
+    /// Field by field as kube-controller-manager's signer: policy, build, lint, sign, verify own
+    /// signature. `serial` is 16 random bytes; the issuer shapes them into [2^64, 2^127).
     ///
     /// # Errors
     /// [`IssueError::Policy`] when the request can never be issued, else a transient error.
@@ -375,7 +373,8 @@ impl Issuer {
             ))
         };
         let not_before = now.checked_sub(backdate).map_err(out_of_range)?;
-        // Stricter than upstream: nobody would believe what it signs, and a trusted certificate comes as soon as it can.
+        // Stricter than upstream: nobody would believe what it signs, and a trusted certificate
+        // comes as soon as it can.
         let ca_not_before = self.certificate.not_before();
         if now < ca_not_before {
             return Err(IssueError::Issuer(format!(
@@ -439,7 +438,8 @@ impl Issuer {
         };
         let tbs = content.to_tbs(&self.key).map_err(IssueError::Issuer)?;
         let warnings = lint::check(&tbs, issuer)?;
-        // `sign` checks the signature with the key's public half, which is the certificate's (`new`).
+        // `sign` checks the signature with the key's public half, which is the certificate's
+        // (`new`).
         let leaf =
             build::sign(&tbs, &self.key).map_err(|error| IssueError::Issuer(error.to_string()))?;
         Ok((leaf, warnings))

@@ -46,11 +46,13 @@ pub fn blocks(text: &[u8]) -> impl Iterator<Item = Block> {
     })
 }
 
-/// What stands in a file of PEM blocks, whatever its encoding: for files of one's own, which editors and `cat` have
-/// been at. UTF-16 with a byte order mark is decoded, byte order marks are dropped, bytes that are no UTF-8 stand as
-/// U+FFFD (they can only be text around blocks), and an END line that a BEGIN follows without a line break gets one.
+/// What stands in a file of PEM blocks, whatever its encoding: for files of one's own, which
+/// editors and `cat` have been at. UTF-16 with a byte order mark is decoded, byte order marks are
+/// dropped, bytes that are no UTF-8 stand as U+FFFD (they can only be text around blocks), and an
+/// END line that a BEGIN follows without a line break gets one.
 ///
-/// Not for what decides whom to believe in a server: there a file says what Go's decoder finds in it.
+/// Not for what decides whom to believe in a server: there a file says what Go's decoder finds in
+/// it.
 pub fn legible(bytes: &[u8]) -> Zeroizing<String> {
     let units = |from: fn([u8; 2]) -> u16| -> Vec<u16> {
         let pairs = bytes[2..].chunks_exact(2);

@@ -148,7 +148,8 @@ struct Parts {
 }
 
 impl VerifiedRequest {
-    /// Parses `spec.request`: the first PEM block must be `CERTIFICATE REQUEST`; later blocks are ignored.
+    /// Parses `spec.request`: the first PEM block must be `CERTIFICATE REQUEST`; later blocks are
+    /// ignored.
     ///
     /// # Errors
     /// [`RequestError`], which says what is wrong. Time and memory are linear in the input.
@@ -233,13 +234,14 @@ impl VerifiedRequest {
         self.parts.names.other_count
     }
 
-    /// True when the subject holds anything besides exactly one CN and O values of string types Go reads
-    /// (strict reading for the recognizers).
+    /// True when the subject holds anything besides exactly one CN and O values of string types Go
+    /// reads (strict reading for the recognizers).
     pub fn has_unusual_subject(&self) -> bool {
         self.parts.name.is_unusual()
     }
 
-    /// True when the self-signature uses SHA-1: tolerated as upstream does, refused by strict policies.
+    /// True when the self-signature uses SHA-1: tolerated as upstream does, refused by strict
+    /// policies.
     pub fn is_sha1_signed(&self) -> bool {
         self.parts.is_sha1_signed
     }

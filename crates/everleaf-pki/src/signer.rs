@@ -150,7 +150,8 @@ pub fn is_node_client(
 }
 
 /// The rule of a built-in signer that a request breaks; `Display` is upstream's message, exact
-/// (kubernetes 1.37 `pkg/apis/certificates/helpers.go`, `pkg/controller/certificates/signer/signer.go`).
+/// (kubernetes 1.37 `pkg/apis/certificates/helpers.go`,
+/// `pkg/controller/certificates/signer/signer.go`).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyFailure {
     /// Names of this kind (`DNS`, `Email`, `IP`, `URI`) may not be asked for.

@@ -301,7 +301,8 @@ mod tests {
         assert_eq!(Usage::parse(""), None);
     }
 
-    /// Upstream's cases (`pkg/controller/certificates/authority/policies_test.go`), and each usage alone.
+    /// Upstream's cases (`pkg/controller/certificates/authority/policies_test.go`), and each usage
+    /// alone.
     #[test]
     fn usages_map_to_bits_and_purposes() {
         let check = |texts: &[&str], bits: u16, purposes: &[ObjectIdentifier]| {

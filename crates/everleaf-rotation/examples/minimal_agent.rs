@@ -1,5 +1,6 @@
-//! An agent in a hundred lines: a store in memory, an issuer in process, and a clock that is moved by hand to wherever
-//! the machine wants to be woken. It sees ten rotations of a certificate of ten years.
+//! An agent in a hundred lines: a store in memory, an issuer in process, and a clock that is moved
+//! by hand to wherever the machine wants to be woken. It sees ten rotations of a certificate of ten
+//! years.
 //!
 //! `cargo run -p everleaf-rotation --example minimal_agent`
 

@@ -1,12 +1,12 @@
 //! How long to wait after a failure.
 //!
-//! Each kind of failure has a schedule: a first wait that doubles up to a ceiling, stretched by up to
-//! 10 % of jitter so that a fleet does not return in step. The generator is handed in at birth.
+//! Each kind of failure has a schedule: a first wait that doubles up to a ceiling, stretched by up
+//! to 10 % of jitter so that a fleet does not return in step. The generator is handed in at birth.
 
 use std::time::Duration;
 
-/// A small deterministic generator (SplitMix64; Steele, Lea, Flood 2014). For jitter only, never for
-/// keys or names.
+/// A small deterministic generator (SplitMix64; Steele, Lea, Flood 2014). For jitter only, never
+/// for keys or names.
 #[derive(Clone, Debug)]
 pub struct Generator(u64);
 
@@ -63,8 +63,8 @@ impl Schedule {
         })
     }
 
-    /// The wait after `failures` failures in a row (1 for the first): doubled each time, at most the
-    /// ceiling, then stretched by a factor in [1.0, 1.1).
+    /// The wait after `failures` failures in a row (1 for the first): doubled each time, at most
+    /// the ceiling, then stretched by a factor in [1.0, 1.1).
     pub fn wait(self, failures: u32, jitter: &mut Generator) -> Duration {
         let doublings = failures.saturating_sub(1).min(16);
         let wait = (self.first() * (1 << doublings)).min(self.ceiling());

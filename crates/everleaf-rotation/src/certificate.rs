@@ -6,14 +6,15 @@ use std::sync::Arc;
 /// Whose certificate authenticates the requests for a successor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RenewedBy {
-    /// The certificate itself, once there is one: it is tried at the server, and given up for an older one that the
-    /// server still takes.
+    /// The certificate itself, once there is one: it is tried at the server, and given up for an
+    /// older one that the server still takes.
     Itself,
     /// Another one of the same agent, which proves nothing about this one.
     Another,
 }
 
-/// The identity of a certificate: a name that stays the same whatever is issued under it, unique in its agent.
+/// The identity of a certificate: a name that stays the same whatever is issued under it, unique in
+/// its agent.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CertificateId {
     name: Arc<str>,
@@ -21,7 +22,8 @@ pub struct CertificateId {
 }
 
 impl CertificateId {
-    /// A certificate of that name: a word for log fields, metric labels and sentences ("the NAME certificate").
+    /// A certificate of that name: a word for log fields, metric labels and sentences ("the NAME
+    /// certificate").
     pub fn new(name: &str, renewed_by: RenewedBy) -> Self {
         Self {
             name: name.into(),

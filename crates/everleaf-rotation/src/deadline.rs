@@ -30,7 +30,7 @@ pub fn rotation_deadline(leaf: &Leaf) -> Timestamp {
 /// A leaf's place in the window, as a numerator over 2^64: the first eight bytes of SHA-256(DER).
 fn place(fingerprint: &Fingerprint) -> u64 {
     let mut first = [0; 8];
-    first.copy_from_slice(&fingerprint.0[..8]);
+    first.copy_from_slice(&fingerprint.as_bytes()[..8]);
     u64::from_be_bytes(first)
 }
 
@@ -59,7 +59,8 @@ mod tests {
     const DAY: i64 = 24 * HOUR;
 
     /// With the place pinned to the opening of the window (client-go `certificate_manager_test.go`,
-    /// `TestSetRotationDeadline`): age and what remains, and where the deadline lies, seen from now.
+    /// `TestSetRotationDeadline`): age and what remains, and where the deadline lies, seen from
+    /// now.
     #[track_caller]
     fn check(age: i64, left: i64, expected_minutes: i64) {
         let now = at("2026-08-01T00:00:00Z");
@@ -115,7 +116,7 @@ mod tests {
             for part in bytes.chunks_mut(8) {
                 part.copy_from_slice(&generator.next_u64().to_be_bytes());
             }
-            let deadline = deadline_at(start, end, place(&Fingerprint(bytes)));
+            let deadline = deadline_at(start, end, place(&Fingerprint::new(bytes)));
             let share = deadline.duration_since(start).as_secs_f64()
                 / end.duration_since(start).as_secs_f64();
             assert!((0.7..0.9).contains(&share));

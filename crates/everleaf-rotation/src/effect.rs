@@ -30,8 +30,8 @@ use std::time::Duration;
 
 /// Which credential authenticates a request to the server.
 ///
-/// The order of declaration is the order of trial, but a certificate of another name than is wanted comes
-/// last; the machine moves on when the server answers 401, or 403 to a request.
+/// The order of declaration is the order of trial, but a certificate of another name than is wanted
+/// comes last; the machine moves on when the server answers 401, or 403 to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CredentialChoice {
     /// The credential in use: what the last `Load`, `Install` or `Revert` named current. It is
@@ -82,7 +82,8 @@ pub struct Order {
 /// Something to be carried out by the embedder. The module's table says what answers it.
 #[derive(Clone, Debug)]
 pub enum Effect {
-    /// The server accepted the current credential: record that in the store, then prune older files.
+    /// The server accepted the current credential: record that in the store, then prune older
+    /// files.
     Accept,
     /// Ask the server for its version (`GET /version`): it decides how a request has to look.
     AskVersion {
@@ -94,10 +95,10 @@ pub enum Effect {
     /// List, then watch, the object of this name; on a closed stream or 410 list again, pausing
     /// between 1 s and 30 s. Verdicts, per object seen: another UID or deleted → `Gone`; condition
     /// Denied → `Denied`; condition Failed → `Failed`; Approved and a certificate → `Issued`;
-    /// anything else, also a certificate without Approved, → go on waiting. Condition *types* count,
-    /// not their status values. A 401 ends the wait at once with `Refused`; other errors are retried
-    /// inside the wait and end it with `TimedOut`. When `silence_max` passes and no condition was seen on it, the wait ends
-    /// with `Silent`.
+    /// anything else, also a certificate without Approved, → go on waiting. Condition *types*
+    /// count, not their status values. A 401 ends the wait at once with `Refused`; other errors are
+    /// retried inside the wait and end it with `TimedOut`. When `silence_max` passes and no
+    /// condition was seen on it, the wait ends with `Silent`.
     Await {
         /// The request; its `uid` is known.
         pending: PendingRequest,
@@ -123,12 +124,12 @@ pub enum Effect {
     },
     /// Read everything again: the store, and which other credentials exist.
     Load,
-    /// Make a new key, build the request, choose its name, and persist both **before anything leaves
-    /// the node**.
+    /// Make a new key, build the request, choose its name, and persist both **before anything
+    /// leaves the node**.
     Prepare(Order),
-    /// Hand the current credential to whoever uses it: new connections, the serving TLS listener, the
-    /// kubeconfig (written when it does not name the symlink yet). The credential is the one that the
-    /// store returned last; `leaf` is its leaf.
+    /// Hand the current credential to whoever uses it: new connections, the serving TLS listener,
+    /// the kubeconfig (written when it does not name the symlink yet). The credential is the one
+    /// that the store returned last; `leaf` is its leaf.
     Publish {
         /// The leaf now current.
         leaf: Leaf,
@@ -138,8 +139,8 @@ pub enum Effect {
     RecordPending(PendingRequest),
     /// Make the last accepted credential current again: the server refuses the present one.
     Revert,
-    /// Create the request object under `pending.name`. On "already exists" get the object and report
-    /// what it is.
+    /// Create the request object under `pending.name`. On "already exists" get the object and
+    /// report what it is.
     Submit {
         /// The request.
         pending: PendingRequest,

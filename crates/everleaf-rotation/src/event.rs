@@ -22,8 +22,8 @@ pub enum Event {
         /// What came of it.
         outcome: AwaitOutcome,
     },
-    /// The wall clock was set, or the host woke from suspend. Means only: compute again. The machine
-    /// notices steps by itself too; this makes it sooner.
+    /// The wall clock was set, or the host woke from suspend. Means only: compute again. The
+    /// machine notices steps by itself too; this makes it sooner.
     ClockStepped,
     /// Answers `Confirm`.
     ConfirmAnswered {
@@ -52,8 +52,8 @@ pub enum Event {
     },
     /// Credentials outside the store appeared, went away, or changed.
     SourcesChanged(Sources),
-    /// Answers any store effect (`Accept`, `DiscardPending`, `Install`, `Load`, `Prepare`, `Revert`)
-    /// that failed. A key that could not be made is `StoreError::Key`.
+    /// Answers any store effect (`Accept`, `DiscardPending`, `Install`, `Load`, `Prepare`,
+    /// `Revert`) that failed. A key that could not be made is `StoreError::Key`.
     StoreFailed(StoreError),
     /// Answers `Submit`.
     Submitted {
@@ -62,9 +62,11 @@ pub enum Event {
         /// What the server said.
         outcome: SubmitOutcome,
     },
-    /// The wanted subject or SANs changed; `None` when there is nothing to ask for (no addresses yet).
+    /// The wanted subject or SANs changed; `None` when there is nothing to ask for (no addresses
+    /// yet).
     TemplateChanged(Option<Template>),
-    /// Answers `AskVersion`: the minor version of Kubernetes 1 that the server speaks for; `None` when it did not say.
+    /// Answers `AskVersion`: the minor version of Kubernetes 1 that the server speaks for; `None`
+    /// when it did not say.
     VersionAnswered {
         /// 21 for 1.21.
         minor: Option<u32>,
@@ -87,7 +89,8 @@ pub struct Loaded {
     pub sources: Sources,
 }
 
-/// A number for a credential, of which it tells nothing else: another one as soon as the credential is another.
+/// A number for a credential, of which it tells nothing else: another one as soon as the credential
+/// is another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CredentialVersion(pub u64);
 
@@ -179,8 +182,8 @@ pub enum SubmitOutcome {
     Refused(Refusal),
 }
 
-/// Facts about an object found under the name of a pending request (client-go `util/certificate/csr`,
-/// `ensureCompatible`). Judged by the machine.
+/// Facts about an object found under the name of a pending request (client-go
+/// `util/certificate/csr`, `ensureCompatible`). Judged by the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExistingRequest {
     /// Its UID.
@@ -207,8 +210,8 @@ pub enum AwaitOutcome {
     Issued {
         /// The chain.
         chain: Chain,
-        /// `Date` of the verified response that delivered it (for a watch event: of the last answer on
-        /// that connection plus the monotonic time since).
+        /// `Date` of the verified response that delivered it (for a watch event: of the last answer
+        /// on that connection plus the monotonic time since).
         server_date: Option<Timestamp>,
     },
     /// Condition Denied.

@@ -1,5 +1,5 @@
-//! What the machine tells: one vocabulary for logs, metrics, Kubernetes Events, the dashboard and the
-//! simulator's trace. A notice asks for nothing; dropping all of them changes no behaviour.
+//! What the machine tells: one vocabulary for logs, metrics, Kubernetes Events, the dashboard and
+//! the simulator's trace. A notice asks for nothing; dropping all of them changes no behaviour.
 
 use crate::effect::CredentialChoice;
 use crate::event::RefusalClass;
@@ -224,7 +224,8 @@ pub enum Notice {
     },
     /// A new credential is current. Ends an attempt.
     Installed {
-        /// What it replaced, and how old that was by our clock (upstream's histogram); none at first.
+        /// What it replaced, and how old that was by our clock (upstream's histogram); none at
+        /// first.
         replaced: Option<(LeafSummary, SignedDuration)>,
         /// The new leaf.
         leaf: LeafSummary,
@@ -261,8 +262,8 @@ pub enum Notice {
         /// A pending request found.
         pending: Option<RequestName>,
     },
-    /// The current certificate is of another name than is wanted: the host was renamed, or its disk copied. It is
-    /// handed to nobody, and asks only where nothing else can. Told once per `next`.
+    /// The current certificate is of another name than is wanted: the host was renamed, or its disk
+    /// copied. It is handed to nobody, and asks only where nothing else can. Told once per `next`.
     NotThisNodes {
         /// The leaf.
         leaf: LeafSummary,
@@ -312,7 +313,8 @@ pub enum Notice {
     RequestDecided {
         /// The request.
         name: RequestName,
-        /// `Denied` or `Failed`; `Refused` when the API server did not take it because of its names.
+        /// `Denied` or `Failed`; `Refused` when the API server did not take it because of its
+        /// names.
         condition: &'static str,
         /// Condition reason.
         reason: String,
@@ -377,8 +379,8 @@ pub enum Notice {
     StoreRecovered(Finding),
     /// Nothing is due; the machine waits.
     Waiting {
-        /// For this deadline; none when it has passed, and spacing (told with `ClockSkew`) holds the
-        /// next rotation back.
+        /// For this deadline; none when it has passed, and spacing (told with `ClockSkew`) holds
+        /// the next rotation back.
         deadline: Option<Timestamp>,
     },
 }

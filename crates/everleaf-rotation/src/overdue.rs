@@ -1,8 +1,8 @@
 //! Which certificate a person should look after: one rule for the log, metrics and readiness.
 //!
-//! A renewal that waits a moment is ordinary. It is overdue when the certificate has ended, or when the
-//! server has had the request for [`DECISION_MAX`] and the certificate is past its rotation deadline, or
-//! there is none at all.
+//! A renewal that waits a moment is ordinary. It is overdue when the certificate has ended, or when
+//! the server has had the request for [`DECISION_MAX`] and the certificate is past its rotation
+//! deadline, or there is none at all.
 
 use crate::store::{PendingRequest, RequestName};
 use jiff::{SignedDuration, Timestamp};

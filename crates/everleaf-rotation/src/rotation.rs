@@ -1,7 +1,7 @@
 //! The rotation machine: one per certificate.
 //!
-//! It owns the phase of one certificate's rotation: what to do next, with which credential, and when.
-//! It refuses to know how anything is done. Each turn ends in one question to
+//! It owns the phase of one certificate's rotation: what to do next, with which credential, and
+//! when. It refuses to know how anything is done. Each turn ends in one question to
 //! [`startup::first_step`](crate::startup::first_step), asked of what *is* (store, clock, server's
 //! answers), so that start, retry, wake-up and recovery are one path.
 //!
@@ -38,8 +38,9 @@ use spacing::Spacing;
 use std::collections::VecDeque;
 use std::time::Duration;
 use trust::Trust;
-pub use usage_form::SILENCE_MAX;
 use usage_form::UsageForm;
+
+pub use usage_form::SILENCE_MAX;
 
 /// How long one `Await` may last; afterwards the same request is awaited again
 /// (client-go `certificate_manager.go`, `certificateWaitTimeout`).
@@ -66,12 +67,13 @@ pub struct Config {
     pub template: Option<Template>,
     /// Usages to ask for.
     pub usages: Vec<Usage>,
-    /// The other form of usages: with key encipherment, which control planes before 1.25 insist on. The server's version
-    /// decides which form is asked; where it is not known, a rejection, or silence, brings one request in the other form.
-    /// Empty when there is no choice.
+    /// The other form of usages: with key encipherment, which control planes before 1.25 insist on.
+    /// The server's version decides which form is asked; where it is not known, a rejection, or
+    /// silence, brings one request in the other form. Empty when there is no choice.
     pub usages_long: Vec<Usage>,
-    /// Whether a certificate is renewed at its deadline. Without, one is fetched where none is held, or it has ended
-    /// or is refused (a kubelet with a bootstrap kubeconfig and without `--rotate-certificates`).
+    /// Whether a certificate is renewed at its deadline. Without, one is fetched where none is
+    /// held, or it has ended or is refused (a kubelet with a bootstrap kubeconfig and without
+    /// `--rotate-certificates`).
     pub renews: bool,
     /// `spec.expirationSeconds`; `None` leaves the lifetime to the signer, as a kubelet does.
     pub expiration_seconds: Option<i32>,

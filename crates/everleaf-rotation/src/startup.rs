@@ -1,8 +1,8 @@
 //! The load-state table: from what is there to what to do first.
 //!
-//! One pure function, asked after start, after a retry, after a wake-up and after a clock step; there
-//! is no other path. It knows no time: gates such as back-off, spacing and
-//! the request limit are the machine's.
+//! One pure function, asked after start, after a retry, after a wake-up and after a clock step;
+//! there is no other path. It knows no time: gates such as back-off, spacing and the request limit
+//! are the machine's.
 
 use crate::certificate::RenewedBy;
 use crate::effect::CredentialChoice;

@@ -1,9 +1,10 @@
-//! When to be called again. Nothing in this crate reads a clock: a caller reads both once per turn and
-//! hands them in as [`Now`].
+//! When to be called again. Nothing in this crate reads a clock: a caller reads both once per turn
+//! and hands them in as [`Now`].
 
-pub use everleaf_time::{Monotonic, Now, StepDetector};
 use jiff::Timestamp;
 use std::time::Duration;
+
+pub use everleaf_time::{Monotonic, Now, StepDetector};
 
 /// For a text: nobody reads fractions of a second.
 pub(crate) fn whole_seconds(instant: Timestamp) -> Timestamp {
@@ -14,8 +15,8 @@ pub(crate) fn whole_seconds(instant: Timestamp) -> Timestamp {
 /// after this long, so that suspend and clock steps are noticed without a restart.
 pub const NAP_MAX: Duration = Duration::from_secs(60);
 
-/// When [`Rotation::handle_timeout`](crate::Rotation::handle_timeout) wants to be called: as soon as
-/// either point is reached. Calling earlier is harmless.
+/// When [`Rotation::handle_timeout`](crate::Rotation::handle_timeout) wants to be called: as soon
+/// as either point is reached. Calling earlier is harmless.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wake {
     /// Point on the wall clock (a rotation deadline, a `notBefore`).

@@ -1,15 +1,17 @@
 //! The two clocks, as values.
 //!
-//! **Wall** time (`jiff::Timestamp`) decides about validity, deadlines and ages; **monotonic** time measures back-off,
-//! spacing, rates and answers that do not come. They are different types, so that a stepped wall clock cannot stretch a
-//! wait. Nothing here reads either: a shell reads both once per turn and hands them on as [`Now`].
+//! **Wall** time (`jiff::Timestamp`) decides about validity, deadlines and ages; **monotonic** time
+//! measures back-off, spacing, rates and answers that do not come. They are different types, so
+//! that a stepped wall clock cannot stretch a wait. Nothing here reads either: a shell reads both
+//! once per turn and hands them on as [`Now`].
 
 use jiff::{SignedDuration, Timestamp};
 use std::ops::Add;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A point on the monotonic clock: the time since an origin that stays fixed while the process runs.
+/// A point on the monotonic clock: the time since an origin that stays fixed while the process
+/// runs.
 ///
 /// Prefer a clock that goes on during suspend (`CLOCK_BOOTTIME` on Linux); both kinds are correct.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,8 +46,8 @@ impl Add<Duration> for Monotonic {
 /// Both clocks, read once for one turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
-    /// Wall clock of this host: what is written, and what certificates are compared with. May be wrong, and may be set at
-    /// any moment.
+    /// Wall clock of this host: what is written, and what certificates are compared with. May be
+    /// wrong, and may be set at any moment.
     pub wall: Timestamp,
     /// Monotonic clock of this host: for waits and latencies.
     pub monotonic: Monotonic,
@@ -54,8 +56,8 @@ pub struct Now {
 /// Reads the wall clock; a shell's, or the simulator's.
 pub type WallClock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
-/// Wall and monotonic time may drift apart by this much between two readings before it counts as a step of the wall clock:
-/// far more than a crystal or a slewing NTP client does in a minute.
+/// Wall and monotonic time may drift apart by this much between two readings before it counts as a
+/// step of the wall clock: far more than a crystal or a slewing NTP client does in a minute.
 pub const CLOCK_STEP_MIN: Duration = Duration::from_secs(5);
 
 /// Notices that the wall clock was set while the process ran, or that the machine slept.
@@ -63,7 +65,8 @@ pub const CLOCK_STEP_MIN: Duration = Duration::from_secs(5);
 pub struct StepDetector(Option<Now>);
 
 impl StepDetector {
-    /// Compares with the previous reading, if there was one, and returns how far the wall clock was set; positive is forward.
+    /// Compares with the previous reading, if there was one, and returns how far the wall clock was
+    /// set; positive is forward.
     ///
     /// ```
     /// use everleaf_time::{Monotonic, Now, StepDetector};

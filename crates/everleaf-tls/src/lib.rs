@@ -1,8 +1,10 @@
-//! rustls' questions about certificates, answered by [`everleaf_pki::trust`]; and its errors, in people's words.
+//! rustls' questions about certificates, answered by [`everleaf_pki::trust`]; and its errors, in
+//! people's words.
 //!
-//! Two verifiers: [`ServerVerifier`] for whoever connects (agent, controllers), [`PossessionOnly`] for the API server, which
-//! judges client certificates later, on each request. Both check the handshake's signature in one place, for certificates
-//! that rustls itself cannot read, too. No rule about certificates stands here.
+//! Two verifiers: [`ServerVerifier`] for whoever connects (agent, controllers), [`PossessionOnly`]
+//! for the API server, which judges client certificates later, on each request. Both check the
+//! handshake's signature in one place, for certificates that rustls itself cannot read, too. No
+//! rule about certificates stands here.
 //!
 //! ```
 //! use rustls::{CertificateError, Error};

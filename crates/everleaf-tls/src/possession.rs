@@ -7,20 +7,22 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 
-/// Accepts any client certificate whose key the client can prove to hold. Whoever uses it has to judge the certificate
-/// itself, each time it counts.
+/// Accepts any client certificate whose key the client can prove to hold. Whoever uses it has to
+/// judge the certificate itself, each time it counts.
 #[derive(Debug)]
 pub struct PossessionOnly {
     subjects: Vec<DistinguishedName>,
     signatures: Signatures,
 }
 
-/// Largest list of authorities in a CertificateRequest: it is counted in 16 bits, with the rest of the message beside it.
+/// Largest list of authorities in a CertificateRequest: it is counted in 16 bits, with the rest of
+/// the message beside it.
 const SUBJECTS_BYTES_MAX: usize = 48 << 10;
 
 impl PossessionOnly {
-    /// `subjects` tells clients which of their certificates to present (Go clients pick by it); of a list that does not
-    /// fit into the message nothing is told, which to every client means "any".
+    /// `subjects` tells clients which of their certificates to present (Go clients pick by it); of
+    /// a list that does not fit into the message nothing is told, which to every client means
+    /// "any".
     pub fn new(mut subjects: Vec<DistinguishedName>, provider: &CryptoProvider) -> Self {
         let bytes: usize = subjects
             .iter()

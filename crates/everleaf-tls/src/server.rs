@@ -9,11 +9,12 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, SignatureScheme};
 use std::sync::Arc;
 
-/// Believes a server whose chain and name [`TrustBundle::judge_server`] believes. What it refuses comes back by
-/// [`refusal_of`].
+/// Believes a server whose chain and name [`TrustBundle::judge_server`] believes. What it refuses
+/// comes back by [`refusal_of`].
 #[derive(Debug)]
 pub struct ServerVerifier {
-    bundle: TrustBundle,
+    /// None: anybody who holds the key of what he shows.
+    bundle: Option<TrustBundle>,
     signatures: Signatures,
 }
 
@@ -21,7 +22,15 @@ impl ServerVerifier {
     /// A verifier for these anchors.
     pub fn new(bundle: TrustBundle, provider: &CryptoProvider) -> Self {
         Self {
-            bundle,
+            bundle: Some(bundle),
+            ..Self::dangerously_anybody(provider)
+        }
+    }
+
+    /// One that believes whoever holds a key, for who asks for it (`insecure-skip-tls-verify`).
+    pub fn dangerously_anybody(provider: &CryptoProvider) -> Self {
+        Self {
+            bundle: None,
             signatures: Signatures::new(provider.signature_verification_algorithms),
         }
     }
@@ -36,6 +45,9 @@ impl ServerCertVerifier for ServerVerifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
+        let Some(bundle) = &self.bundle else {
+            return Ok(ServerCertVerified::assertion());
+        };
         let ders = std::iter::once(end_entity).chain(intermediates);
         let shown = Presented::from_ders(ders.map(|der| &der[..]))
             .map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
@@ -43,7 +55,7 @@ impl ServerCertVerifier for ServerVerifier {
             .ok()
             .and_then(|seconds| Timestamp::from_second(seconds).ok())
             .ok_or(Error::FailedToGetCurrentTime)?;
-        self.bundle
+        bundle
             .judge_server(&shown, &server_name.to_str(), now)
             .map(|_| ServerCertVerified::assertion())
             .map_err(|refusal| {

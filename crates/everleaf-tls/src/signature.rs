@@ -19,8 +19,8 @@ impl Signatures {
         Self { algorithms }
     }
 
-    /// TLS 1.2, where RSA keys from 1024 bits on may sign with PKCS #1, as for Go. (TLS 1.3 wants PSS, which the
-    /// provider checks from 2048 bits on.)
+    /// TLS 1.2, where RSA keys from 1024 bits on may sign with PKCS #1, as for Go. (TLS 1.3 wants
+    /// PSS, which the provider checks from 2048 bits on.)
     pub(crate) fn verify_tls12(
         &self,
         message: &[u8],
@@ -43,8 +43,8 @@ impl Signatures {
             .or_else(|error| self.verify_unread(message, certificate, signature, error))
     }
 
-    /// What may be offered. PKCS #1 stands before PSS, so that a client of TLS 1.2 with a short RSA key, who takes the
-    /// first that fits, takes one that can be checked.
+    /// What may be offered. PKCS #1 stands before PSS, so that a client of TLS 1.2 with a short RSA
+    /// key, who takes the first that fits, takes one that can be checked.
     pub(crate) fn schemes(&self) -> Vec<SignatureScheme> {
         let mut schemes = self.algorithms.supported_schemes();
         schemes.sort_by_key(|scheme| {
@@ -58,8 +58,8 @@ impl Signatures {
         schemes
     }
 
-    /// A certificate that rustls could not read, for `error`: of version 1, or with a critical extension that it does
-    /// not know. Whether such a certificate counts is not asked here.
+    /// A certificate that rustls could not read, for `error`: of version 1, or with a critical
+    /// extension that it does not know. Whether such a certificate counts is not asked here.
     fn verify_unread(
         &self,
         message: &[u8],

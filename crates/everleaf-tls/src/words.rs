@@ -1,13 +1,13 @@
 //! Errors of TLS in people's words.
 //!
-//! rustls and webpki print many of their errors as the names of their variants (`Other(OtherError(UnsupportedCertVersion))`).
-//! Whoever tells a user of one, in a log line, an answer or an error of their own, words it here: the agent, the
-//! controllers and the server alike. No file, host or flag is known here; who calls it says on what it happened.
+//! rustls and webpki print many of their errors as the names of their variants
+//! (`Other(OtherError(UnsupportedCertVersion))`). Whoever tells a user of one, in a log line, an
+//! answer or an error of their own, words it here: the agent, the controllers and the server alike.
+//! No file, host or flag is known here; who calls it says on what it happened.
 
 use super::certificate;
-use std::io;
-
 use rustls::{AlertDescription, Error};
+use std::io;
 
 /// An error of rustls in words.
 pub fn words(error: &Error) -> String {
@@ -93,10 +93,9 @@ fn alert_words(alert: AlertDescription) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use rustls::{CertificateError, OtherError, PeerIncompatible, PeerMisbehaved};
     use std::sync::Arc;
-
-    use super::*;
 
     fn check(error: Error, expected: &str) {
         assert_eq!(words(&error), expected);

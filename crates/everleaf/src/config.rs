@@ -1,4 +1,5 @@
-//! From the command line to the libraries' options: paths made absolute, defaults of the host filled in.
+//! From the command line to the libraries' options: paths made absolute, defaults of the host
+//! filled in.
 
 use crate::args::agent::AgentArgs;
 use crate::args::controllers::ControllersArgs;
@@ -94,8 +95,9 @@ fn node_name(args: &UpArgs, environment: &Environment) -> Result<String> {
 /// What the agent is to do.
 pub(crate) fn agent(args: &AgentArgs) -> Result<AgentConfig> {
     let environment = Environment::of_this_host().context("cannot look at this host")?;
-    // A kubelet's gates only allow what the flags turn on. An agent that is given gates and nothing else would have nothing
-    // to do, so here a gate that is turned on by hand also turns the rotation on.
+    // A kubelet's gates only allow what the flags turn on. An agent that is given gates and nothing
+    // else would have nothing to do, so here a gate that is turned on by hand also turns the
+    // rotation on.
     let by_gate = |gate| {
         args.config
             .is_none()

@@ -1,4 +1,5 @@
-//! Files and pipes that a command line names, read without ever waiting for a writer that may not come.
+//! Files and pipes that a command line names, read without ever waiting for a writer that may not
+//! come.
 
 use everleaf_rotation::store::dir::{read_file, too_large};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -9,23 +10,25 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use zeroize::Zeroizing;
 
-/// Longest wait for what comes through a pipe next. Its other end is a command that is already running.
+/// Longest wait for what comes through a pipe next. Its other end is a command that is already
+/// running.
 const PIPE_WAIT: Timespec = Timespec {
     tv_sec: 10,
     tv_nsec: 0,
 };
 
-/// What is in a regular file, or comes through a pipe such as `<(command)`; at most `bytes_max`. A pipe that nobody
-/// writes to is empty.
+/// What is in a regular file, or comes through a pipe such as `<(command)`; at most `bytes_max`. A
+/// pipe that nobody writes to is empty.
 ///
 /// # Errors
-/// What the system says; `FileTooLarge`; `InvalidInput` for a directory, socket or device; `TimedOut` for a pipe whose
-/// writer is silent.
+/// What the system says; `FileTooLarge`; `InvalidInput` for a directory, socket or device;
+/// `TimedOut` for a pipe whose writer is silent.
 pub(crate) fn read(path: &Path, bytes_max: u64) -> io::Result<Zeroizing<Vec<u8>>> {
     if !fs::metadata(path)?.file_type().is_fifo() {
         return read_file(path, bytes_max);
     }
-    // Opened without waiting for a writer; then each read waits in `poll`, which can be told how long.
+    // Opened without waiting for a writer; then each read waits in `poll`, which can be told how
+    // long.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let mut pipe = Pipe(File::from(rustix::fs::open(path, flags, Mode::empty())?));
     to_end(&mut pipe, bytes_max)

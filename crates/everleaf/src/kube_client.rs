@@ -1,7 +1,9 @@
-//! The controllers' Kubernetes client: kube's, by the agent's kubeconfig reader and over the agent's connections.
+//! The controllers' Kubernetes client: kube's, by the agent's kubeconfig reader and over the
+//! agent's connections.
 //!
-//! So that one kubeconfig means the same to both ends: whom to trust, proxies, what is read again while the process runs,
-//! how a dead connection is found out, and the words for all that goes wrong.
+//! So that one kubeconfig means the same to both ends: whom to trust, proxies, what is read again
+//! while the process runs, how a dead connection is found out, and the words for all that goes
+//! wrong.
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
@@ -26,7 +28,8 @@ pub(crate) struct Connected {
 /// Connects by the kubeconfig at `path`.
 ///
 /// # Errors
-/// A kubeconfig, or a credential that it names, which cannot be used. A server that is away is none.
+/// A kubeconfig, or a credential that it names, which cannot be used. A server that is away is
+/// none.
 pub(crate) fn connect(path: &Path) -> Result<Connected> {
     let kubeconfig = Kubeconfig::read(path).map_err(|error| match error {
         KubeconfigError::Unreadable { path, source } => {
@@ -124,7 +127,8 @@ impl Speaker {
         if response.status() == StatusCode::UNAUTHORIZED
             && let Some(other) = access.renewed(&whom).await?
         {
-            // What a command gave out has ended before its time: what it gives out now is tried once.
+            // What a command gave out has ended before its time: what it gives out now is tried
+            // once.
             return self.send_as(&other, request).await;
         }
         Ok(response)
@@ -139,7 +143,8 @@ impl Speaker {
         sent.map_err(|failure| self.without_server(failure).into())
     }
 
-    /// With what to speak now. Files that cannot be used, which may be half replaced, leave what was there last.
+    /// With what to speak now. Files that cannot be used, which may be half replaced, leave what
+    /// was there last.
     fn access(&self) -> Access {
         let files = Files::read(&self.kubeconfig.user);
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);

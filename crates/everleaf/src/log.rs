@@ -12,7 +12,8 @@ const VERBOSITY_DEBUG: u32 = 2;
 /// From here on `-v` shows everything, other crates' lines included.
 const VERBOSITY_TRACE: u32 = 4;
 
-/// Installs the subscriber for the process. A command that tells its own story is `quiet`: it logs only when asked to.
+/// Installs the subscriber for the process. A command that tells its own story is `quiet`: it logs
+/// only when asked to.
 pub(crate) fn start(args: &LogArgs, quiet: bool) {
     let verbosity: u32 = args.verbosity.iter().copied().map(u32::from).sum();
     let (ours, others) = match (quiet, verbosity) {

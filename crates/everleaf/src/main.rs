@@ -1,7 +1,7 @@
 //! The binary: command line → configuration → composition of the libraries.
 //!
-//! Owns flags, files of the data directory, messages for people and exit codes. Refuses to decide anything about
-//! certificates: that is the libraries' work.
+//! Owns flags, files of the data directory, messages for people and exit codes. Refuses to decide
+//! anything about certificates: that is the libraries' work.
 
 mod args;
 mod cmd;

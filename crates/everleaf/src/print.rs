@@ -42,7 +42,8 @@ pub(crate) fn has_colour() -> bool {
     std::io::stdout().is_terminal() && !is_unwanted
 }
 
-/// Words of others without what a terminal obeys or what turns the order of letters round; line breaks stay.
+/// Words of others without what a terminal obeys or what turns the order of letters round; line
+/// breaks stay.
 pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
     let is_command = |c: char| {
         (c.is_control() && c != '\n')
@@ -67,7 +68,8 @@ pub(crate) fn harmless_line(text: &str) -> String {
     harmless(text).replace('\n', "\\n")
 }
 
-/// Writes rows under upper-case headings, as kubectl does; wrapped to the terminal's width if stdout is one.
+/// Writes rows under upper-case headings, as kubectl does; wrapped to the terminal's width if
+/// stdout is one.
 pub(crate) fn table(headings: &[&str], rows: &[Vec<String>]) -> anyhow::Result<()> {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);

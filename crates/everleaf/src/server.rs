@@ -29,8 +29,8 @@ pub(crate) async fn listen(address: SocketAddr, flags: &str) -> Result<TcpListen
     })
 }
 
-/// Refuses a store that holds nothing although it was in use, which `evidence` shows: what was stored is not to be lost
-/// without a word, nor what is left of it on disk.
+/// Refuses a store that holds nothing although it was in use, which `evidence` shows: what was
+/// stored is not to be lost without a word, nor what is left of it on disk.
 pub(crate) fn refuse_lost(directory: &Path, evidence: Option<&Path>) -> Result<()> {
     let size = |name: &str| std::fs::metadata(directory.join(name)).map_or(0, |meta| meta.len());
     if size(Embedded::FILE_NAME) > 0 {
@@ -54,7 +54,8 @@ pub(crate) fn refuse_lost(directory: &Path, evidence: Option<&Path>) -> Result<(
     )
 }
 
-/// Opens the store in `directory` and rebuilds the server's state from it. `address` is where clients reach it.
+/// Opens the store in `directory` and rebuilds the server's state from it. `address` is where
+/// clients reach it.
 pub(crate) fn open(
     directory: &Path,
     authenticator: AuthenticatorConfig,

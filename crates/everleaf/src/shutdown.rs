@@ -9,7 +9,8 @@ use tokio::sync::watch;
 pub(crate) struct Shutdown(watch::Receiver<bool>);
 
 impl Shutdown {
-    /// Listens for signals from now on. Call inside a runtime. A second signal ends the process at once.
+    /// Listens for signals from now on. Call inside a runtime. A second signal ends the process at
+    /// once.
     pub(crate) fn on_signals() -> Result<Self> {
         let (sender, receiver) = watch::channel(false);
         let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;

@@ -1,7 +1,8 @@
 //! End-to-end suite: the built binary as a user meets it, through kubectl, openssl and faketime.
 //!
-//! `cargo xtask e2e` builds the binary, installs the tools and runs this program. Each test has its own directory, ports and home,
-//! and kills what it started. Refuses to link any Everleaf crate: it knows what a user knows.
+//! `cargo xtask e2e` builds the binary, installs the tools and runs this program. Each test has its
+//! own directory, ports and home, and kills what it started. Refuses to link any Everleaf crate: it
+//! knows what a user knows.
 
 mod tests;
 

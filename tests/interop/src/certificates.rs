@@ -1,4 +1,5 @@
-//! Shows the client certificates of `tests/interop/go/certmatrix`, made for the occasion, to a real API server over TLS.
+//! Shows the client certificates of `tests/interop/go/certmatrix`, made for the occasion, to a real
+//! API server over TLS.
 
 use crate::stack::{Part, Stack, peer};
 use anyhow::{Context, Result, bail};
@@ -86,7 +87,8 @@ pub(crate) fn play(stack: &mut Stack<'_>, server: Server) -> Result<Recording> {
     Ok(recording)
 }
 
-/// A client of Go that keeps TLS sessions renews its certificate: three connections each over TLS 1.3 and 1.2.
+/// A client of Go that keeps TLS sessions renews its certificate: three connections each over TLS
+/// 1.3 and 1.2.
 pub(crate) fn resume(stack: &mut Stack<'_>) -> Result<()> {
     let token = stack.admin_by_token()?;
     stack.add(&Part::EverleafApiserver(&[&token]))?;
@@ -107,7 +109,8 @@ pub(crate) fn resume(stack: &mut Stack<'_>) -> Result<()> {
     certmatrix(stack, &flags).map(drop)
 }
 
-/// Whether the server starts. It must say that the bundle is why not: any other end is a failure of the play.
+/// Whether the server starts. It must say that the bundle is why not: any other end is a failure of
+/// the play.
 fn start(stack: &mut Stack<'_>, server: Server, flags: &[&str]) -> Result<bool> {
     match stack.add(&server.part(flags)) {
         Ok(()) => Ok(true),
@@ -119,8 +122,9 @@ fn start(stack: &mut Stack<'_>, server: Server, flags: &[&str]) -> Result<bool> 
     }
 }
 
-/// Lets everybody ask who he is, whom the certificate made anonymous, too. Without a rule of RBAC only those may who have the
-/// group system:authenticated; and without RBAC kube-apiserver knows no anonymous.
+/// Lets everybody ask who he is, whom the certificate made anonymous, too. Without a rule of RBAC
+/// only those may who have the group system:authenticated; and without RBAC kube-apiserver knows no
+/// anonymous.
 fn let_everybody_ask(stack: &Stack<'_>) -> Result<()> {
     let group = |name: &str| json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": name});
     let binding = json!({
@@ -179,7 +183,8 @@ fn show(
     Ok(())
 }
 
-/// The cases in their order. Those of a bundle that no server starts with have no verdict, and are left out.
+/// The cases in their order. Those of a bundle that no server starts with have no verdict, and are
+/// left out.
 fn cases(made: &Value, verdicts: &mut BTreeMap<String, Verdict>) -> Result<Vec<Case>> {
     let mut cases = Vec::new();
     for case in made["cases"].as_array().context("no cases")? {

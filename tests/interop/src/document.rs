@@ -18,8 +18,8 @@ Each line was seen with the real programs named, not with imitations. \"works, e
 
 ";
 
-/// Compares the document with what a complete run saw, or with `--write-document` writes it. True when they agree, or when the run
-/// was not complete.
+/// Compares the document with what a complete run saw, or with `--write-document` writes it. True
+/// when they agree, or when the run was not complete.
 pub(crate) fn check(report: &Report, args: &[String]) -> Result<bool> {
     if !report.complete {
         return Ok(true);

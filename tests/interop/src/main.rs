@@ -1,9 +1,11 @@
 //! Interop suite: each part of Everleaf beside the real Kubernetes programs it must work with.
 //!
-//! `cargo xtask interop` builds the binaries and the peers and runs this program. A pairing is one file of `pairings`: it starts a
-//! [`stack`] of real and Everleaf parts and tries its points one after the other. What waits for something that is not built yet is
-//! shown as "not yet", with the reason; never hidden, never green. `cargo xtask record` runs it, too: [`recorder`] makes the answers
-//! of `tests/recordings` anew, [`certificates`] those about client certificates. Refuses to link any crate of the product: it knows what a user knows.
+//! `cargo xtask interop` builds the binaries and the peers and runs this program. A pairing is one
+//! file of `pairings`: it starts a [`stack`] of real and Everleaf parts and tries its points one
+//! after the other. What waits for something that is not built yet is shown as "not yet", with the
+//! reason; never hidden, never green. `cargo xtask record` runs it, too: [`recorder`] makes the
+//! answers of `tests/recordings` anew, [`certificates`] those about client certificates. Refuses to
+//! link any crate of the product: it knows what a user knows.
 
 mod certificates;
 mod document;

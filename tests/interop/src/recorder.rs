@@ -1,4 +1,5 @@
-//! Plays the lists of `tests/recordings` against the real kube-apiserver, and writes down what it answers.
+//! Plays the lists of `tests/recordings` against the real kube-apiserver, and writes down what it
+//! answers.
 
 use crate::certificates::{self, Server};
 use crate::stack::{Part, Stack};
@@ -35,7 +36,8 @@ const ANSWER_MAX: Duration = Duration::from_secs(60);
 /// The list of client certificates, as `cargo xtask record` knows it.
 const CLIENT_CERTIFICATES: &str = "client-certificates";
 
-/// `cargo xtask record [NAME…]`: these scenarios (`matrix` and `client-certificates` are two), or all.
+/// `cargo xtask record [NAME…]`: these scenarios (`matrix` and `client-certificates` are two), or
+/// all.
 pub(crate) fn record(names: &[String]) -> Result<()> {
     let tools = Tools::from_environment().context("run this through cargo xtask record")?;
     let tools = Arc::new(tools);

@@ -86,7 +86,8 @@ pub fn write(dir: &Path, scenario: &str, answers: &[(String, Answer)]) -> Result
     fs::write(&path, text).with_context(|| path.display().to_string())
 }
 
-/// JSON with short values on one line: half the lines of the usual form, and still one change a line.
+/// JSON with short values on one line: half the lines of the usual form, and still one change a
+/// line.
 pub fn render(value: &Value, indent: usize, out: &mut String) {
     let line = value.to_string();
     if line.len() + indent <= LINE_CHARS_MAX {

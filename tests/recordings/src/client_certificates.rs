@@ -1,9 +1,11 @@
-//! Client certificates of every kind, and what the real kube-apiserver made of each: who it is, or a refusal.
+//! Client certificates of every kind, and what the real kube-apiserver made of each: who it is, or
+//! a refusal.
 //!
-//! `tests/interop/go/certmatrix` makes the certificates; `answers/client-certificates.json` holds those of one run with the
-//! verdicts and the instant of judgement, without any private key: who replays it judges the chains, not possession.
-//! The name of a case is `group/what`. A verdict writes `LEAF` for the fingerprint of the leaf, so that the verdicts of two
-//! runs can be compared by name.
+//! `tests/interop/go/certmatrix` makes the certificates; `answers/client-certificates.json` holds
+//! those of one run with the verdicts and the instant of judgement, without any private key: who
+//! replays it judges the chains, not possession. The name of a case is `group/what`. A verdict
+//! writes `LEAF` for the fingerprint of the leaf, so that the verdicts of two runs can be compared
+//! by name.
 
 use crate::difference::Difference;
 use crate::ledger::Ledger;
@@ -21,7 +23,8 @@ use std::path::Path;
 const ANSWERS: &str = "answers/client-certificates.json";
 /// Differences that are deliberate.
 const ACCEPTED: &str = "accepted-client-certificates.yaml";
-/// How a pattern of [`ACCEPTED`] begins that speaks of what TLS does before our authenticator is asked.
+/// How a pattern of [`ACCEPTED`] begins that speaks of what TLS does before our authenticator is
+/// asked.
 const OVER_TLS: &str = "over-tls/";
 /// What kube-apiserver says to a client whose signature does not hold.
 const NOT_SIGNED: &str = "tls: error decrypting message";
@@ -153,14 +156,15 @@ impl Verdict {
         }
     }
 
-    /// Whether it is TLS' alone: the handshake's signature did not hold under the certificate's key. Who judges chains knows
-    /// nothing of that.
+    /// Whether it is TLS' alone: the handshake's signature did not hold under the certificate's
+    /// key. Who judges chains knows nothing of that.
     fn is_about_possession(&self) -> bool {
         matches!(self, Self::Refused { detail, .. } if detail == NOT_SIGNED)
     }
 }
 
-/// What everybody has who came with a certificate; a verdict that does not mention `extra` has this.
+/// What everybody has who came with a certificate; a verdict that does not mention `extra` has
+/// this.
 fn usual_extra() -> BTreeMap<String, Vec<String>> {
     let key = "authentication.kubernetes.io/credential-id";
     BTreeMap::from([(key.to_owned(), vec!["X509SHA256=LEAF".to_owned()])])
@@ -218,8 +222,9 @@ pub fn read(dir: &Path) -> Result<Recording> {
     })
 }
 
-/// Writes `dir`/answers/client-certificates.json: a line for the bytes of a case, a line for its verdict, so that a change of
-/// verdicts can be read. A certificate that was there before is `@case index`.
+/// Writes `dir`/answers/client-certificates.json: a line for the bytes of a case, a line for its
+/// verdict, so that a change of verdicts can be read. A certificate that was there before is
+/// `@case index`.
 pub fn write(dir: &Path, recording: &Recording) -> Result<()> {
     let mut out = format!(
         "{{\n\"server\": {},\n\"judged\": \"{}\",\n\"bundles\": [",

@@ -85,8 +85,8 @@ fn outcome(answer: &Value) -> Value {
     outcome.trim_end().into()
 }
 
-/// Messages of two answers that differ in nothing but the words in which they call a request bad. What a strict decoder
-/// says is not among them: kubectl reads it.
+/// Messages of two answers that differ in nothing but the words in which they call a request bad.
+/// What a strict decoder says is not among them: kubectl reads it.
 fn differently_worded<'a>(theirs: &'a Value, ours: &'a Value) -> Option<(&'a Value, &'a Value)> {
     let (a, b) = (&theirs["message"], &ours["message"]);
     let is_strict = |value: &Value| {
@@ -102,7 +102,8 @@ fn differently_worded<'a>(theirs: &'a Value, ours: &'a Value) -> Option<(&'a Val
     (same == *theirs).then_some((a, b))
 }
 
-/// Types of field errors that show the value, and those that do not (`apimachinery/pkg/util/validation/field`).
+/// Types of field errors that show the value, and those that do not
+/// (`apimachinery/pkg/util/validation/field`).
 const WITH_VALUE: &[&str] = &[
     "Invalid value: ",
     "Duplicate value: ",
@@ -117,7 +118,8 @@ const WITHOUT_VALUE: &[&str] = &[
     "Internal error",
 ];
 
-/// What of a field error is contract: its type and value. The explanation that follows is for people.
+/// What of a field error is contract: its type and value. The explanation that follows is for
+/// people.
 fn head(message: &str) -> Option<&str> {
     if let Some(kind) = WITHOUT_VALUE
         .iter()

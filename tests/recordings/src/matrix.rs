@@ -1,7 +1,8 @@
 //! The authorization matrix: who may do what, and why; told by SubjectAccessReview.
 //!
-//! `matrix.yaml` names subjects and actions; a cell is one review. `answers/matrix.json` holds, by subject, what is
-//! allowed and by which reason; a cell that is not there was neither allowed nor explained.
+//! `matrix.yaml` names subjects and actions; a cell is one review. `answers/matrix.json` holds, by
+//! subject, what is allowed and by which reason; a cell that is not there was neither allowed nor
+//! explained.
 
 use crate::answers::render;
 use crate::play::Player;
@@ -168,7 +169,8 @@ fn review(subject: &Subject, action: &Action, player: &mut dyn Player) -> Result
     Ok(text)
 }
 
-/// Reads `dir`/answers/matrix.json; None when it was never recorded. Cells that are not in the file are "no".
+/// Reads `dir`/answers/matrix.json; None when it was never recorded. Cells that are not in the file
+/// are "no".
 pub fn read(dir: &Path, matrix: &Matrix) -> Result<Option<Cells>> {
     let Ok(text) = fs::read_to_string(dir.join("answers/matrix.json")) else {
         return Ok(None);

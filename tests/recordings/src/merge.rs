@@ -1,4 +1,5 @@
-//! References to earlier answers and fixtures, and JSON merge (RFC 7386): how a later request is made of them.
+//! References to earlier answers and fixtures, and JSON merge (RFC 7386): how a later request is
+//! made of them.
 
 use anyhow::{Context, Result, bail};
 use base64::Engine as _;
@@ -19,7 +20,8 @@ pub struct Known<'a> {
 }
 
 impl Known<'_> {
-    /// Resolves every `${…}` in a tree. A text that is nothing but a reference becomes the value itself.
+    /// Resolves every `${…}` in a tree. A text that is nothing but a reference becomes the value
+    /// itself.
     pub fn resolve(&self, value: &Value) -> Result<Value> {
         Ok(match value {
             Value::String(text) => match whole_reference(text) {
@@ -84,7 +86,8 @@ impl Known<'_> {
         Ok(found)
     }
 
-    /// `pem:NAME` and `base64:NAME` are a fixture, `base64-of:TEXT` and `repeat:TEXT:COUNT` are made on the spot.
+    /// `pem:NAME` and `base64:NAME` are a fixture, `base64-of:TEXT` and `repeat:TEXT:COUNT` are
+    /// made on the spot.
     fn made(&self, kind: &str, rest: &str) -> Result<Value> {
         let fixture = || {
             let path = self.dir.join("fixtures").join(format!("{rest}.pem"));
@@ -104,7 +107,8 @@ impl Known<'_> {
     }
 }
 
-/// What `${base64:NAME}` becomes → `${base64:NAME}`, for every fixture: answers name what they echo.
+/// What `${base64:NAME}` becomes → `${base64:NAME}`, for every fixture: answers name what they
+/// echo.
 pub fn fixtures(dir: &Path) -> Result<BTreeMap<String, String>> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(dir.join("fixtures"))? {

@@ -1,6 +1,7 @@
 //! Kubernetes' protobuf form, read and written by a table of its own (`messages.txt`).
 //!
-//! Trees look like JSON. What is empty is left out on both ways: the wire form does not tell an empty text from none.
+//! Trees look like JSON. What is empty is left out on both ways: the wire form does not tell an
+//! empty text from none.
 
 use anyhow::{Context, Result, bail};
 use base64::Engine as _;
@@ -67,7 +68,8 @@ fn fields(message: &str) -> Option<Vec<Field>> {
     line.split(',').map(field).collect()
 }
 
-/// A document's tree, `apiVersion` and `kind` included; says so within the tree when it cannot be read.
+/// A document's tree, `apiVersion` and `kind` included; says so within the tree when it cannot be
+/// read.
 pub fn decode_document(bytes: &[u8]) -> Value {
     try_decode_document(bytes).unwrap_or_else(|error| json!({"unreadable": format!("{error:#}")}))
 }

@@ -1,7 +1,8 @@
-//! What differs at each play is replaced by what it stands for: uids by their object, versions by their order, times
-//! by their form.
+//! What differs at each play is replaced by what it stands for: uids by their object, versions by
+//! their order, times by their form.
 //!
-//! Names are given per object and not per play, so that one difference does not move all that follows.
+//! Names are given per object and not per play, so that one difference does not move all that
+//! follows.
 
 use crate::answers::Answer;
 use crate::rewrite::Rewriter;
@@ -11,7 +12,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Response headers that are part of the contract. All others (dates, audit ids, flow-control uids) are dropped.
+/// Response headers that are part of the contract. All others (dates, audit ids, flow-control uids)
+/// are dropped.
 const HEADERS: &[&str] = &[
     "content-type",
     "warning",

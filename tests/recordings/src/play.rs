@@ -13,15 +13,15 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Path of the PEM file with the client certificate and its key that a request's connection is made with: an extension of the
-/// request.
+/// Path of the PEM file with the client certificate and its key that a request's connection is made
+/// with: an extension of the request.
 #[derive(Debug, Clone)]
 pub struct ClientCertificate(pub PathBuf);
 
 /// A server to play against.
 pub trait Player {
-    /// Sends one request, over a connection with its [`ClientCertificate`] if it has one, and reads the answer to its end; a
-    /// watch ends by its own timeout.
+    /// Sends one request, over a connection with its [`ClientCertificate`] if it has one, and reads
+    /// the answer to its end; a watch ends by its own timeout.
     fn send(&mut self, request: Request<Bytes>) -> Result<Response<Bytes>>;
     /// Waits until what was written has reached everything in the server that looks at it.
     fn settle(&mut self);

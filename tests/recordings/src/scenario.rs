@@ -230,8 +230,8 @@ impl Subjects {
 }
 
 impl Subject {
-    /// `{token}` and `{certificate}` speak for themselves, `{user, groups}` is impersonated by the administrator, `{headers}` is what it
-    /// says.
+    /// `{token}` and `{certificate}` speak for themselves, `{user, groups}` is impersonated by the
+    /// administrator, `{headers}` is what it says.
     fn read(value: &Value) -> Result<Self> {
         let user = value["user"].as_str().unwrap_or_default().to_owned();
         let groups = one_or_many(&value["groups"]);

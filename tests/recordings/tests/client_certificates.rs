@@ -1,5 +1,5 @@
-//! Shows the recorded client certificates to our authenticator, at the recorded instant, and compares the verdicts with
-//! kube-apiserver's.
+//! Shows the recorded client certificates to our authenticator, at the recorded instant, and
+//! compares the verdicts with kube-apiserver's.
 
 use anyhow::{Context as _, Result};
 use aws_lc_rs::digest;

@@ -1,4 +1,5 @@
-//! Plays the recorded requests against our server, in process, and compares with what kube-apiserver answered.
+//! Plays the recorded requests against our server, in process, and compares with what
+//! kube-apiserver answered.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use base64::Engine as _;
@@ -95,6 +96,7 @@ impl Player for Ours {
         let (parts, body) = answer
             .context("the answer is not ready at once")?
             .into_parts();
+        let body = body.completed();
         let bytes = match body.as_bytes() {
             Some(bytes) => bytes.clone(),
             None => drain(body.into_watch().context("neither document nor watch")?)?,

@@ -1,4 +1,5 @@
-//! Writes the sound chains, and one broken thousand, as seeds for the fuzz target: `seeds DIRECTORY`.
+//! Writes the sound chains, and one broken thousand, as seeds for the fuzz target:
+//! `seeds DIRECTORY`.
 
 use everleaf_second_judge::{Case, Dice, corpus, mutate};
 use std::{env, fs, io, path::PathBuf};

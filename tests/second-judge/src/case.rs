@@ -1,12 +1,13 @@
-//! What is to be judged: a bundle, what somebody showed, and when; also as one string of bytes, for a fuzzer.
+//! What is to be judged: a bundle, what somebody showed, and when; also as one string of bytes, for
+//! a fuzzer.
 
 use crate::der::{self, Node, SEQUENCE};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ECDSA_P521_SHA512};
 use rcgen::{PKCS_ED25519, PKCS_RSA_SHA256, SigningKey};
 use std::sync::LazyLock;
 
-/// Keys that sign: 0 to 7 Ed25519, 8 P-256, 9 P-384, 10 P-521, 11 RSA 2048. Always the same, so that a chain
-/// can be written down without its signatures.
+/// Keys that sign: 0 to 7 Ed25519, 8 P-256, 9 P-384, 10 P-521, 11 RSA 2048. Always the same, so
+/// that a chain can be written down without its signatures.
 pub static KEYS: LazyLock<Vec<KeyPair>> = LazyLock::new(|| {
     let ed25519 = (0..8_u8).map(|number| {
         const BEFORE_SEED: &[u8] =

@@ -141,7 +141,8 @@ pub fn corpus() -> Vec<Case> {
     cases
 }
 
-/// Every name of the pool below a CA that permits, or excludes, each base of the pool: pairs of one form.
+/// Every name of the pool below a CA that permits, or excludes, each base of the pool: pairs of one
+/// form.
 pub fn names_below_limits() -> impl Iterator<Item = Case> {
     let plain = chain(&[ca("root", 0), leaf(3)]);
     extensions::pairs().flat_map(move |(base, name)| {

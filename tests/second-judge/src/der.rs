@@ -1,6 +1,7 @@
 //! DER as a tree that can be bent: read, changed anywhere, written with lengths that fit again.
 //!
-//! Only as much of DER as certificates use: one-octet tags. What cannot be read as elements stays bytes.
+//! Only as much of DER as certificates use: one-octet tags. What cannot be read as elements stays
+//! bytes.
 
 /// Constructed SEQUENCE.
 pub const SEQUENCE: u8 = 0x30;

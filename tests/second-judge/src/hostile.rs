@@ -69,8 +69,8 @@ fn names(names: impl Iterator<Item = Vec<u8>>) -> Vec<u8> {
     element(0x30, &names.flatten().collect::<Vec<u8>>())
 }
 
-/// Levels of five CAs, each of which may have been signed by each of the level above: all checks that are allowed
-/// are made.
+/// Levels of five CAs, each of which may have been signed by each of the level above: all checks
+/// that are allowed are made.
 pub fn tree(key: usize) -> Hostile {
     let root = certificate("root", ED25519[0], "root", ED25519[0], &[CA]);
     let mut shown = vec![certificate("leaf", ED25519[1], "level 0", key, &[])];
@@ -135,7 +135,8 @@ fn limited(ways: u8, limits: &[u8], names_of_leaf: &[u8]) -> Hostile {
     Hostile { root, shown }
 }
 
-/// Excluded bases and names that each base is compared with: so many of each, or half of the room for each.
+/// Excluded bases and names that each base is compared with: so many of each, or half of the room
+/// for each.
 pub fn quadratic(ways: u8, most: usize, tag: u8, base: &[u8], name: &[u8]) -> Hostile {
     let room = (60 * 1024 - 300 * (usize::from(ways) + 2)) / 2;
     let base = element(0x30, &element(tag, base));

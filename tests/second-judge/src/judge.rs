@@ -1,7 +1,7 @@
 //! Is there any chain that may be believed?
 //!
-//! Left out: certificate policies. What `x509-parser` cannot read counts as refused, whoever else can read it. Where that is
-//! wrong, the reason stands in [`excuse`].
+//! Left out: certificate policies. What `x509-parser` cannot read counts as refused, whoever else
+//! can read it. Where that is wrong, the reason stands in [`excuse`].
 
 use crate::der::Node;
 use crate::extensions;

@@ -1,9 +1,9 @@
 //! A second opinion on certificate chains.
 //!
-//! [`judge`] answers as `everleaf_pki::trust` should, from another parser (`x509-parser`) and rules written down once more;
-//! it is slow and simple, and knows nothing of ours. [`corpus`] makes sound chains, [`mutate`] breaks them, also so that
-//! the signatures still fit. The test of this crate and the fuzz target demand: what we believe, the second judge does not
-//! refuse.
+//! [`judge()`] answers as `everleaf_pki::trust` should, from another parser (`x509-parser`) and
+//! rules written down once more; it is slow and simple, and knows nothing of ours. [`corpus()`]
+//! makes sound chains, [`mutate`] breaks them, also so that the signatures still fit. The test of
+//! this crate and the fuzz target demand: what we believe, the second judge does not refuse.
 
 #![expect(
     clippy::unwrap_used,

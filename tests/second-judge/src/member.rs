@@ -23,8 +23,8 @@ pub(crate) struct Member<'a> {
     certificate: X509Certificate<'a>,
 }
 
-/// Extensions that may be critical, by the last number of their identifier below 2.5.29; when their content is
-/// understood.
+/// Extensions that may be critical, by the last number of their identifier below 2.5.29; when their
+/// content is understood.
 const UNDERSTOOD: [&str; 10] = [
     "2.5.29.15",
     "2.5.29.17",

@@ -1,6 +1,7 @@
-//! Name constraints (RFC 5280 4.2.1.10), with the liberties that Go documents: a host in a constraint covers what is below
-//! it for e-mail and URI, too; a leading dot means only what is below; names that cannot be compared are refused by anybody
-//! who limits names at all; what a wildcard stands for is excluded with it.
+//! Name constraints (RFC 5280 4.2.1.10), with the liberties that Go documents: a host in a
+//! constraint covers what is below it for e-mail and URI, too; a leading dot means only what is
+//! below; names that cannot be compared are refused by anybody who limits names at all; what a
+//! wildcard stands for is excluded with it.
 
 use x509_parser::extensions::GeneralName;
 
@@ -70,7 +71,8 @@ fn covers(base: &GeneralName<'_>, name: &GeneralName<'_>) -> bool {
     }
 }
 
-/// An IPv4 address in 16 octets is an IPv4 address to whoever compares it with a host: networks of IPv6 do not permit it.
+/// An IPv4 address in 16 octets is an IPv4 address to whoever compares it with a host: networks of
+/// IPv6 do not permit it.
 fn permits_mapped(base: &GeneralName<'_>, name: &GeneralName<'_>) -> bool {
     const MAPPED: &[u8] = b"\0\0\0\0\0\0\0\0\0\0\xff\xff";
     match (base, name) {

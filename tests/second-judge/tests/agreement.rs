@@ -1,5 +1,5 @@
-//! What `everleaf_pki::trust` believes, the second judge does not refuse: for chains broken in many ways, each of them signed
-//! again so that the two must disagree about what it says.
+//! What `everleaf_pki::trust` believes, the second judge does not refuse: for chains broken in many
+//! ways, each of them signed again so that the two must disagree about what it says.
 
 #![expect(
     clippy::unwrap_used,
@@ -50,8 +50,8 @@ fn sound_chains_are_believed_by_both() {
     }
 }
 
-/// What once was believed against the second judge, or made something panic: the fuzz target's inputs, and mutations
-/// that Go was asked about.
+/// What once was believed against the second judge, or made something panic: the fuzz target's
+/// inputs, and mutations that Go was asked about.
 #[test]
 fn what_once_went_wrong_goes_right() {
     let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/regressions");

@@ -1,5 +1,5 @@
-//! What would cost too much is refused, and what is just below the limits is not. `examples/costs.rs` measures the same
-//! chains.
+//! What would cost too much is refused, and what is just below the limits is not.
+//! `examples/costs.rs` measures the same chains.
 
 use everleaf_pki::trust::{Presented, Purpose, Refusal, TrustBundle};
 use everleaf_second_judge::NOW;

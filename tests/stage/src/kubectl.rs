@@ -103,7 +103,8 @@ impl<'a> Kubectl<'a> {
     }
 }
 
-/// A CertificateSigningRequest as JSON, its request made by openssl. `subject` is openssl's `/O=…/CN=…`.
+/// A CertificateSigningRequest as JSON, its request made by openssl. `subject` is openssl's
+/// `/O=…/CN=…`.
 pub fn signing_request(
     sandbox: &Sandbox,
     name: &str,

@@ -1,6 +1,8 @@
-//! What the suites stand on: a directory for each test, processes that end with it, the programs of a user, and the runner.
+//! What the suites stand on: a directory for each test, processes that end with it, the programs of
+//! a user, and the runner.
 //!
-//! `tests/e2e` and `tests/interop` are built on it. Refuses to link any Everleaf crate: it knows what a user knows.
+//! `tests/e2e` and `tests/interop` are built on it. Refuses to link any Everleaf crate: it knows
+//! what a user knows.
 
 mod certificate;
 mod check;

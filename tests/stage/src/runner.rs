@@ -84,8 +84,8 @@ pub struct Report {
     pub complete: bool,
 }
 
-/// Runs what `args` select (parts of names; `--ci` makes every skip a failure; `--list` only lists; `--keep` leaves the directories).
-/// None when there was nothing to run.
+/// Runs what `args` select (parts of names; `--ci` makes every skip a failure; `--list` only lists;
+/// `--keep` leaves the directories). None when there was nothing to run.
 ///
 /// # Errors
 /// When a tool is missing.

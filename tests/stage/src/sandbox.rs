@@ -13,7 +13,8 @@ use std::time::Duration;
 /// Lines of each log that a failed test shows.
 const EVIDENCE_LINES: usize = 25;
 
-/// The programs under test and those of a user; `cargo xtask e2e` installs them and sets the variables.
+/// The programs under test and those of a user; `cargo xtask e2e` installs them and sets the
+/// variables.
 pub struct Tools {
     /// `EVERLEAF`
     pub everleaf: PathBuf,
@@ -121,7 +122,8 @@ impl Sandbox {
         Ok(path)
     }
 
-    /// A program with this sandbox as its home and nothing of the caller's environment that could leak in.
+    /// A program with this sandbox as its home and nothing of the caller's environment that could
+    /// leak in.
     pub fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         command
@@ -178,9 +180,10 @@ impl Sandbox {
         self.add(name, State::NotYet(reason.to_owned()), Duration::ZERO);
     }
 
-    /// Tries a claim that should hold once something else is built. It is green when it holds (docs/compatibility.md then
-    /// disagrees with the run, and whoever reads that makes a [`Sandbox::point`] of it), "not yet" when it fails in the way that
-    /// is expected of the lack, and failed when it fails otherwise.
+    /// Tries a claim that should hold once something else is built. It is green when it holds
+    /// (docs/compatibility.md then disagrees with the run, and whoever reads that makes a
+    /// [`Sandbox::point`] of it), "not yet" when it fails in the way that is expected of the lack,
+    /// and failed when it fails otherwise.
     pub fn expected_later<T>(
         &self,
         name: &str,

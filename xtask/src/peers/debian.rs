@@ -1,7 +1,8 @@
-//! containerd and runc, without which a kubelet does not start, unpacked from Debian's packages and not installed.
+//! containerd and runc, without which a kubelet does not start, unpacked from Debian's packages and
+//! not installed.
 //!
-//! Debian's, because runc is C as well as Go. Its containerd is older than the kubelet would have it: the kubelet says so
-//! and takes the cgroup driver from its own configuration.
+//! Debian's, because runc is C as well as Go. Its containerd is older than the kubelet would have
+//! it: the kubelet says so and takes the cgroup driver from its own configuration.
 
 use crate::cache;
 use anyhow::{Context, Result};

@@ -1,7 +1,8 @@
 //! Programs built from a Go module of ours that pins theirs.
 //!
-//! The module's `go.mod` is the one place that says which version is built; this file reads it from there, for the stamp as
-//! for the name in the cache. Go's own caches are used as they are, so a new version compiles what changed.
+//! The module's `go.mod` is the one place that says which version is built; this file reads it from
+//! there, for the stamp as for the name in the cache. Go's own caches are used as they are, so a
+//! new version compiles what changed.
 
 use super::openapi;
 use crate::cache;
@@ -13,7 +14,8 @@ use std::path::{Path, PathBuf};
 
 /// The toolchain that Go is told to fetch where a module asks for more than the machine's.
 const TOOLCHAIN: &str = "go1.27.3";
-/// Kubernetes' packages with a version stamp: the first is what programs report, the second goes into user agents.
+/// Kubernetes' packages with a version stamp: the first is what programs report, the second goes
+/// into user agents.
 const STAMPED: [&str; 2] = [
     "k8s.io/component-base/version",
     "k8s.io/client-go/pkg/version",
@@ -43,7 +45,8 @@ pub(crate) struct Program {
     versioned_by: &'static str,
     /// Arguments that make it print that version.
     ask_version: &'static [&'static str],
-    /// Whether its source is the module's folder of its name; else a module required by it has the source.
+    /// Whether its source is the module's folder of its name; else a module required by it has the
+    /// source.
     ours: bool,
 }
 
@@ -64,7 +67,8 @@ impl Program {
         }
     }
 
-    /// A program whose source is the module's folder of its name. It has the version of the client-go it is built on.
+    /// A program whose source is the module's folder of its name. It has the version of the
+    /// client-go it is built on.
     pub(crate) fn ours(name: &'static str) -> Self {
         let (package, ask_version) = (format!("./{name}"), &["--version"]);
         Self {

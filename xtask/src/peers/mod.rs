@@ -1,6 +1,8 @@
-//! `cargo xtask peers`: the real programs that the interop suite puts on the other side, built once and cached.
+//! `cargo xtask peers`: the real programs that the interop suite puts on the other side, built once
+//! and cached.
 //!
-//! Owns which programs these are and the variables that tell the suite where they are. Refuses to know how they are run.
+//! Owns which programs these are and the variables that tell the suite where they are. Refuses to
+//! know how they are run.
 
 mod debian;
 mod go;

@@ -1,8 +1,9 @@
 //! The OpenAPI definitions of a kube-apiserver whose module comes without them.
 //!
-//! Old releases make `pkg/generated/openapi/zz_generated.openapi.go` during their build and do not keep it. It is made here the same
-//! way: by the module's own `openapi-gen`, from the types that this kube-apiserver is linked with. Go allows no overlay in its module
-//! cache, so Kubernetes is replaced by a link to where it lies there, and the file is laid over the link.
+//! Old releases make `pkg/generated/openapi/zz_generated.openapi.go` during their build and do not
+//! keep it. It is made here the same way: by the module's own `openapi-gen`, from the types that
+//! this kube-apiserver is linked with. Go allows no overlay in its module cache, so Kubernetes is
+//! replaced by a link to where it lies there, and the file is laid over the link.
 
 use super::go::KUBERNETES;
 use crate::cache;
@@ -49,7 +50,8 @@ impl Go<'_> {
     }
 }
 
-/// Further arguments of `go build`, if kube-apiserver lacks its definitions: it is built with those that were made in `scratch`.
+/// Further arguments of `go build`, if kube-apiserver lacks its definitions: it is built with those
+/// that were made in `scratch`.
 pub(super) fn complete(go: &Go<'_>, scratch: &Path) -> Result<Vec<String>> {
     let package = go.read(&["list", "-e", "-f", "{{.Dir}}", PACKAGE])?;
     let file = format!("{FILE}.go");
@@ -120,7 +122,8 @@ fn wants_definitions(package: &str, files: &[PathBuf]) -> bool {
         && files.iter().any(has_mark)
 }
 
-/// Links packages into a workspace of the kind before modules: in one of modules the generator asks `go` about each of them.
+/// Links packages into a workspace of the kind before modules: in one of modules the generator asks
+/// `go` about each of them.
 fn lay_out(workspace: &Path, packages: &BTreeMap<String, Vec<PathBuf>>) -> Result<()> {
     for (package, files) in packages {
         let folder = workspace.join("src").join(package);

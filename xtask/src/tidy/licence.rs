@@ -1,4 +1,5 @@
-//! SPDX licence expressions, as far as crates write them: `OR`, `AND`, `WITH`, parentheses, and the old `/`.
+//! SPDX licence expressions, as far as crates write them: `OR`, `AND`, `WITH`, parentheses, and the
+//! old `/`.
 
 /// Licences that may be in the tree: permissive ones only, compatible with Apache-2.0 distribution.
 const ALLOWED: [&str; 13] = [

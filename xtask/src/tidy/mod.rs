@@ -1,7 +1,7 @@
 //! `cargo xtask tidy`: what holds between crates and between files, checked in a second.
 //!
-//! Each check is a function from what was read to a list of findings; `run` reads, calls them all and
-//! prints every finding, so that one run shows everything there is to mend.
+//! Each check is a function from what was read to a list of findings; `run` reads, calls them all
+//! and prints every finding, so that one run shows everything there is to mend.
 
 mod documents;
 mod graph;

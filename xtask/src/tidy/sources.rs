@@ -1,5 +1,5 @@
-//! The shape of source files: length, module docs, length of functions, words that must not be committed,
-//! and the lint files that keep the pure crates pure.
+//! The shape of source files: length, module docs, length of functions, words that must not be
+//! committed, and the lint files that keep the pure crates pure.
 
 use anyhow::{Context, Result};
 use std::fs;
@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 /// Lines a Rust file may have.
 const FILE_LINES_MAX: usize = 600;
+/// Columns of a comment line: what rustfmt allows for code, which it leaves to us in comments.
+const COMMENT_COLUMNS_MAX: usize = 100;
 /// Lines a function may have, from `fn` to its closing brace.
 const FUNCTION_LINES_MAX: usize = 70;
 /// Crates that read no clock, environment or file; their own `clippy.toml` says so.
@@ -31,7 +33,9 @@ pub(crate) fn check(root: &Path, files: &[PathBuf]) -> Result<Vec<String>> {
         if file.extension().is_some_and(|extension| extension == "rs") {
             findings.extend(rust_file(&name, &text));
             findings.extend(debug_text(&name, &text));
+            findings.extend(imports(&name, &text));
         }
+        findings.extend(wide_comments(&name, &text));
         if file.file_name().is_some_and(|name| name == "Cargo.toml") && name != "Cargo.toml" {
             findings.extend(manifest(&name, &text));
         }
@@ -107,6 +111,58 @@ fn debug_text(name: &str, text: &str) -> Vec<String> {
             let line = index + 1;
             findings.push(format!(
                 "{name}:{line}: {mark} prints debug text; say it in words"
+            ));
+        }
+    }
+    findings
+}
+
+/// Imports are one block, which rustfmt then sorts: ours, other crates and std, by name. So there
+/// is one order, and no file has another.
+fn imports(name: &str, text: &str) -> Vec<String> {
+    let mut findings = Vec::new();
+    let (mut is_inside, mut is_behind, mut has_gap) = (false, false, false);
+    for (index, line) in text.lines().map(str::trim).enumerate() {
+        let begins = !is_inside && line.starts_with("use ");
+        if begins && is_behind && has_gap {
+            let line = index + 1;
+            findings.push(format!(
+                "{name}:{line}: an empty line between imports; they are one block"
+            ));
+        }
+        if is_inside || begins {
+            is_behind = line.ends_with(';');
+            is_inside = !is_behind;
+            has_gap = false;
+        } else {
+            has_gap = line.is_empty();
+            is_behind &= has_gap;
+        }
+    }
+    findings
+}
+
+/// Comment lines that are too long, unless they are one word (a link), code or a table.
+fn wide_comments(name: &str, text: &str) -> Vec<String> {
+    let mark = match Path::new(name).extension().and_then(|e| e.to_str()) {
+        Some("rs" | "go") => "//",
+        Some("toml" | "yaml" | "yml" | "sh" | "py") => "#",
+        _ => return Vec::new(),
+    };
+    let (mut findings, mut is_code) = (Vec::new(), false);
+    for (index, line) in text.lines().enumerate() {
+        if !line.trim_start().starts_with(mark) {
+            is_code = false;
+            continue;
+        }
+        let mut words = line.split_whitespace().skip(1);
+        let first = words.next().unwrap_or_default();
+        is_code ^= first.starts_with("```");
+        let is_prose = !is_code && first != "|" && words.next().is_some();
+        if is_prose && line.chars().count() > COMMENT_COLUMNS_MAX {
+            let line = index + 1;
+            findings.push(format!(
+                "{name}:{line}: a comment beyond {COMMENT_COLUMNS_MAX} columns"
             ));
         }
     }
@@ -193,6 +249,28 @@ mod tests {
         assert_eq!(debug_text("crates/a/src/a.rs", text).len(), 1);
         assert!(debug_text("crates/a/src/tests/a.rs", text).is_empty());
         assert!(debug_text("xtask/src/a.rs", text).is_empty());
+    }
+
+    #[test]
+    fn imports_in_groups_are_found() {
+        let found = |text: &str| imports("a.rs", text).len();
+        let one = "//! Doc.\n\nuse a::{\n    b,\n};\nuse c;\n\nmod d;\n\nuse e;\n\npub use f;\n";
+        assert_eq!(found(one), 0);
+        let two = "use a::{\n    b,\n};\n\nuse c;\n\n    use d;\n";
+        assert_eq!(found(two), 2);
+    }
+
+    #[test]
+    fn wide_comments_are_found() {
+        let text = |mark: &str, rest: &str| format!("    {mark} {rest}\n");
+        let (wide, fits) = ("a ".repeat(48), "ä ".repeat(46));
+        assert_eq!(wide_comments("a.rs", &text("///", &wide)).len(), 1);
+        assert_eq!(wide_comments("a.toml", &text("#", &wide)).len(), 1);
+        assert!(wide_comments("a.rs", &text("//!", &fits)).is_empty());
+        assert!(wide_comments("a.rs", &text("//", &"a".repeat(200))).is_empty());
+        let code = format!("/// ```\n{}/// ```\n", text("///", &wide));
+        assert!(wide_comments("a.rs", &code).is_empty());
+        assert!(wide_comments("a.md", &text("#", &wide)).is_empty());
     }
 
     #[test]

@@ -1,10 +1,8 @@
-use std::path::PathBuf;
-
-use everleaf_pki::Leaf;
-
 use super::*;
 use crate::kubeconfig::ServerUrl;
 use crate::testing::{Ca, hours, now, with_file, with_inline, with_token};
+use everleaf_pki::Leaf;
+use std::path::PathBuf;
 
 struct Fixture {
     home: tempfile::TempDir,

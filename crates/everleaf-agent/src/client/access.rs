@@ -1,17 +1,15 @@
 //! Where a request goes and as whom: a cluster plus an identity.
 
-use std::fmt;
-use std::path::Path;
-use std::sync::Arc;
-
-use everleaf_pki::{Chain, Credential, Fingerprint, Leaf, PrivateKey};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use rustls::sign::CertifiedKey;
-
 use crate::kubeconfig::{
     ClientCertificate, Cluster, ExecPlugin, Impersonation, Kubeconfig, Login, User,
 };
 use crate::secret::Secret;
+use everleaf_pki::{Chain, Credential, Fingerprint, Leaf, PrivateKey};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::sign::CertifiedKey;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
 
 /// A cluster to speak to, and the identity to speak as. Two that are equal may share connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,8 +71,8 @@ pub enum Identity {
 
 impl Identity {
     /// The identity of a kubeconfig's user stanza, read from disk where it names files. A client
-    /// certificate goes before a token, as API servers judge them, a token before a password, and all before a command,
-    /// which is not run here.
+    /// certificate goes before a token, as API servers judge them, a token before a password, and
+    /// all before a command, which is not run here.
     pub fn from_user(user: &User) -> Result<Self, String> {
         if let Some(pair) = &user.client_certificate {
             let certificate = read_credential(pair).and_then(|pair| Presentable::new(&pair));

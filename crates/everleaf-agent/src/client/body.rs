@@ -1,18 +1,16 @@
 //! The body of an answer while it is read.
 
+use super::failure::Failure;
+use super::transport::Ticket;
+use bytes::Bytes;
+use hyper::body::{Frame, Incoming, SizeHint};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-
-use bytes::Bytes;
-use hyper::body::{Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep};
 
-use super::failure::Failure;
-use super::transport::Ticket;
-
-/// What a server sends, piece by piece. Dropping it before its end ends the request; read to its end, it leaves its
-/// connection to the next one.
+/// What a server sends, piece by piece. Dropping it before its end ends the request; read to its
+/// end, it leaves its connection to the next one.
 pub struct Body {
     incoming: Incoming,
     server: String,

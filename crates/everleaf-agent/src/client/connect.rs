@@ -1,18 +1,5 @@
-//! One connection: TCP, a proxy if there is one, TLS, then HTTP/2 or HTTP/1.1, whichever the server takes.
-
-use std::sync::Arc;
-use std::time::Duration;
-
-use bytes::Bytes;
-use http::Request;
-use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::client::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
+//! One connection: TCP, a proxy if there is one, TLS, then HTTP/2 or HTTP/1.1, whichever the server
+//! takes.
 
 use super::access::{Access, Identity};
 use super::failure::Failure;
@@ -20,6 +7,18 @@ use super::proxy::{Environment, Proxy, proxy_for};
 use super::tls::{self, LastAuthorities};
 use crate::clock::Clock;
 use crate::kubeconfig::{Cluster, ProxyKind};
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::pki_types::ServerName;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 /// Longest wait for a TCP connection.
 const DIAL_MAX: Duration = Duration::from_secs(30);
@@ -27,10 +26,11 @@ const DIAL_MAX: Duration = Duration::from_secs(30);
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// Silence after which the kernel asks whether the peer is still there.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
-/// Silence on an HTTP/2 connection in use after which the peer is asked whether it is still there, as client-go asks.
+/// Silence on an HTTP/2 connection in use after which the peer is asked whether it is still there,
+/// as client-go asks.
 const PING_AFTER: Duration = Duration::from_secs(30);
-/// Longest wait for its answer; then the connection is taken for dead. (15 s in client-go: we want to be back, with the
-/// pause before the next attempt, 45 s after the last sign of life.)
+/// Longest wait for its answer; then the connection is taken for dead. (15 s in client-go: we want
+/// to be back, with the pause before the next attempt, 45 s after the last sign of life.)
 const PING_ANSWER_MAX: Duration = Duration::from_secs(10);
 /// Largest response head.
 const HEAD_BYTES_MAX: usize = 64 << 10;
@@ -39,7 +39,8 @@ const HEAD_LINES_MAX: usize = 1_000;
 /// Most bytes of one answer, and of all on one HTTP/2 connection, that are on their way unread.
 const WINDOW_BYTES: u32 = 1 << 20;
 
-/// What sends requests over one connection. Dropping it closes the connection after the requests in flight.
+/// What sends requests over one connection. Dropping it closes the connection after the requests in
+/// flight.
 pub(super) enum Sender {
     Http1(http1::SendRequest<Full<Bytes>>),
     /// Clones share the connection.
@@ -217,7 +218,8 @@ impl Connector {
                 .handshake(TokioIo::new(tls))
                 .await
                 .map_err(broken(cluster))?;
-            // Ends when the senders are dropped and nothing is in flight; its errors reach the requests.
+            // Ends when the senders are dropped and nothing is in flight; its errors reach the
+            // requests.
             tokio::spawn(connection);
             return Ok(Sender::Http2(sender));
         }

@@ -1,9 +1,20 @@
 //! Credentials that a command gives out (`exec` of a kubeconfig's user).
 //!
-//! Owns running the command, reading its answer, and keeping that until it ends or a server refuses it: per process,
-//! with one call at a time. It refuses to know who asks for what. Nothing that the command writes to its standard
-//! output is ever shown.
+//! Owns running the command, reading its answer, and keeping that until it ends or a server refuses
+//! it: per process, with one call at a time. It refuses to know who asks for what. Nothing that the
+//! command writes to its standard output is ever shown.
 
+use super::access::{Access, Identity, Presentable};
+use super::failure::{Failure, FailureClass};
+use crate::kubeconfig::{Cluster, ExecPlugin, ProxyUrl, Trust};
+use crate::secret::Secret;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use everleaf_pki::{Chain, Credential, PrivateKey};
+use jiff::Timestamp;
+use rustix::process::{Pid, Signal, kill_process_group};
+use serde::Deserialize;
+use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::ffi::OsStr;
@@ -13,29 +24,17 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
-
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
-use everleaf_pki::{Chain, Credential, PrivateKey};
-use jiff::Timestamp;
-use rustix::process::{Pid, Signal, kill_process_group};
-use serde::Deserialize;
-use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-use super::access::{Access, Identity, Presentable};
-use super::failure::{Failure, FailureClass};
-use crate::kubeconfig::{Cluster, ExecPlugin, ProxyUrl, Trust};
-use crate::secret::Secret;
-
 /// Longest run of a command; then it and everything that it started is killed.
 const RUN_MAX: Duration = Duration::from_secs(60);
 /// How long its output may stay open after it has ended.
 const AFTERMATH_MAX: Duration = Duration::from_secs(1);
-/// How long a command that failed is not run again: one that hangs would cost each request its whole time.
+/// How long a command that failed is not run again: one that hangs would cost each request its
+/// whole time.
 const FAILED_REST: Duration = Duration::from_secs(2);
 /// Most that it may write to its standard output.
 const OUTPUT_BYTES_MAX: usize = 1 << 20;
@@ -90,8 +89,8 @@ fn kept(plugin: &Arc<ExecPlugin>, cluster: &Arc<Cluster>) -> Arc<Kept> {
 }
 
 impl Access {
-    /// The same with a certificate or a token in place of a command that gives out one. The command runs if it has not
-    /// yet, or if what it gave out has ended by `now`.
+    /// The same with a certificate or a token in place of a command that gives out one. The command
+    /// runs if it has not yet, or if what it gave out has ended by `now`.
     ///
     /// # Errors
     /// Why it gave out nothing: never the credential.
@@ -109,7 +108,8 @@ impl Access {
         Ok(Cow::Owned(self.with_identity(identity)))
     }
 
-    /// After the server refused `used`, which [`resolved`](Self::resolved) gave: another, if there is one.
+    /// After the server refused `used`, which [`resolved`](Self::resolved) gave: another, if there
+    /// is one.
     ///
     /// # Errors
     /// As `resolved`.
@@ -214,7 +214,8 @@ fn cluster_info(cluster: &Cluster, config: &Value) -> Value {
     info
 }
 
-/// Everything that a command started: killed when it does not end by itself, or nobody waits for it any more.
+/// Everything that a command started: killed when it does not end by itself, or nobody waits for it
+/// any more.
 struct Group(Option<Pid>);
 
 impl Drop for Group {
@@ -266,7 +267,8 @@ async fn run(plugin: &ExecPlugin, info: &str) -> Result<Zeroizing<Vec<u8>>, Stri
                 child.wait().await
             }
             status = child.wait() => {
-                // What it has started may hold its output open; what it wrote itself is there already.
+                // What it has started may hold its output open; what it wrote itself is there
+                // already.
                 if let Ok(read) = tokio::time::timeout(AFTERMATH_MAX, reading).await {
                     read?;
                 }
@@ -305,7 +307,8 @@ fn ended(status: ExitStatus) -> String {
     }
 }
 
-/// Where the command is: by itself if it is a path, else in the absolute directories of `PATH`, as Go looks.
+/// Where the command is: by itself if it is a path, else in the absolute directories of `PATH`, as
+/// Go looks.
 fn find(command: &Path) -> Option<PathBuf> {
     if command.is_absolute() {
         return Some(command.to_owned());

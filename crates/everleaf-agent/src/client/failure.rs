@@ -1,13 +1,12 @@
 //! Why a request did not succeed, in the classes that rotation acts on.
 
-use std::fmt;
-use std::time::Duration;
-
 use everleaf_api::Status;
 use everleaf_api::http_date::http_date;
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use serde_json::Value;
+use std::fmt;
+use std::time::Duration;
 
 /// A request that did not succeed.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,14 +72,6 @@ impl FailureClass {
             Self::TooManyRequests => "too-many-requests",
             Self::ServerError => "server-error",
         }
-    }
-
-    /// True when an API server answered, whatever it said.
-    pub fn is_answer(self) -> bool {
-        !matches!(
-            self,
-            Self::Unreachable | Self::ServerCertificateDates | Self::NotAnApi
-        )
     }
 }
 
@@ -211,13 +202,11 @@ mod tests {
             let failure = Failure::from_answer(code, &HeaderMap::new(), body.as_bytes());
             assert_eq!(failure.class, class, "{code} {reason}");
             assert_eq!(failure.message, "m");
-            assert!(failure.class.is_answer());
         }
         for body in ["", "<html>no</html>", "{}", "{\"kind\":\"Pod\"}"] {
             let failure =
                 Failure::from_answer(StatusCode::NOT_FOUND, &HeaderMap::new(), body.as_bytes());
             assert_eq!(failure.class, NotAnApi, "{body:?}");
-            assert!(!failure.class.is_answer());
         }
     }
 

@@ -1,22 +1,22 @@
 //! The headers that tell a server who asks, and as whom.
 
+use super::access::{Access, Identity};
+use super::failure::Failure;
+use crate::kubeconfig::{Impersonation, Login};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use zeroize::Zeroizing;
 
-use super::access::{Access, Identity};
-use super::failure::Failure;
-use crate::kubeconfig::{Impersonation, Login};
-
 const AS_USER: HeaderName = HeaderName::from_static("impersonate-user");
 const AS_UID: HeaderName = HeaderName::from_static("impersonate-uid");
 const AS_GROUP: HeaderName = HeaderName::from_static("impersonate-group");
 const AS_EXTRA: &str = "impersonate-extra-";
 
-/// What the name of a header cannot hold as it is: all but RFC 9110's `tchar`, and the percent sign of the escapes
-/// (Kubernetes: `staging/src/k8s.io/client-go/transport/round_trippers.go`, `shouldEscape`).
+/// What the name of a header cannot hold as it is: all but RFC 9110's `tchar`, and the percent sign
+/// of the escapes (Kubernetes: `staging/src/k8s.io/client-go/transport/round_trippers.go`,
+/// `shouldEscape`).
 const NOT_IN_A_NAME: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'!')
     .remove(b'#')

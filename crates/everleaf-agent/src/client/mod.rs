@@ -1,8 +1,9 @@
-//! The HTTP client of whoever speaks to an API server by a kubeconfig: a few verbs for the agent, and below them a
-//! [`Transport`] that the controllers use, too.
+//! The HTTP client of whoever speaks to an API server by a kubeconfig: a few verbs for the agent,
+//! and below them a [`Transport`] that the controllers use, too.
 //!
-//! Owns connections, proxies, timeouts and the classes of failure. Whoever calls names an [`Access`] (server
-//! and identity) for each request. It refuses to know what is asked and when to ask again.
+//! Owns connections, proxies, timeouts and the classes of failure. Whoever calls names an
+//! [`Access`] (server and identity) for each request. It refuses to know what is asked and when to
+//! ask again.
 //!
 //! Small on purpose: between renewals an agent holds no connection and no buffer.
 
@@ -18,19 +19,17 @@ mod tls;
 mod transport;
 mod watch;
 
-use std::sync::Arc;
-use std::time::Duration;
-
+use crate::clock::Clock;
+use access::Access;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use jiff::Timestamp;
 use serde_json::Value;
+use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::Instant;
-
-use crate::clock::Clock;
-use access::Access;
 
 pub use body::Body;
 pub use failure::{Failure, FailureClass};
@@ -118,17 +117,6 @@ impl ApiClient {
     ) -> Result<Answer, Failure> {
         let body = ("application/json", object.to_string());
         self.call(access, Method::POST, path, Some(body)).await
-    }
-
-    /// `PATCH path` with a JSON merge patch (RFC 7396).
-    pub async fn merge_patch(
-        &self,
-        access: &Access,
-        path: &str,
-        patch: &Value,
-    ) -> Result<Answer, Failure> {
-        let body = ("application/merge-patch+json", patch.to_string());
-        self.call(access, Method::PATCH, path, Some(body)).await
     }
 
     /// `GET path` as a watch; `path` has the query, including `watch=true` and `timeoutSeconds`.

@@ -1,12 +1,12 @@
-//! The authorities that a host trusts, where Go's programs look for them on Linux (`crypto/x509/root_linux.go`,
-//! `root_unix.go`): the first bundle that can be read, and every file of the directories. `SSL_CERT_FILE` and
-//! `SSL_CERT_DIR` (colon-separated) stand in for these places.
-
-use std::fmt;
-use std::path::PathBuf;
+//! The authorities that a host trusts, where Go's programs look for them on Linux
+//! (`crypto/x509/root_linux.go`, `root_unix.go`): the first bundle that can be read, and every file
+//! of the directories. `SSL_CERT_FILE` and `SSL_CERT_DIR` (colon-separated) stand in for these
+//! places.
 
 use everleaf_pki::pem;
 use everleaf_rotation::store::dir::read_file;
+use std::fmt;
+use std::path::PathBuf;
 
 const FILES: [&str; 6] = [
     "/etc/ssl/certs/ca-certificates.crt",

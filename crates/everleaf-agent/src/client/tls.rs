@@ -1,22 +1,20 @@
-//! TLS to an API server or a proxy: whom to believe, as whom to speak, and what a refusal means in words.
-
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
-
-use everleaf_pki::TrustBundle;
-use everleaf_pki::trust::{Fault, Refusal};
-use everleaf_tls::ServerVerifier;
-use jiff::Timestamp;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct};
+//! TLS to an API server or a proxy: whom to believe, as whom to speak, and what a refusal means in
+//! words.
 
 use super::access::{Access, Identity};
 use super::failure::{Failure, FailureClass};
 use super::roots::Roots;
 use crate::clock::Clock;
 use crate::kubeconfig::{Cluster, Source, Trust};
+use everleaf_pki::TrustBundle;
+use everleaf_pki::trust::{Fault, Refusal};
+use everleaf_tls::ServerVerifier;
+use jiff::Timestamp;
+use rustls::ClientConfig;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::UnixTime;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// What is offered in the handshake; a server that knows neither gets HTTP/1.1.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -26,8 +24,8 @@ const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 pub(super) struct LastAuthorities(Mutex<Option<(Source, Arc<ServerVerifier>)>>);
 
 impl LastAuthorities {
-    /// A verifier for what `source` holds now. A file that is being replaced may be cut short, or away, for a moment:
-    /// then what it held before counts.
+    /// A verifier for what `source` holds now. A file that is being replaced may be cut short, or
+    /// away, for a moment: then what it held before counts.
     fn verifier(
         &self,
         source: &Source,
@@ -63,8 +61,9 @@ fn read_authorities(source: &Source) -> Result<TrustBundle, String> {
         .map_err(|_| format!("{name} holds no certificate that can be used"))
 }
 
-/// A configuration for one connection to the server. The trust bundle is read each time: a replaced CA file needs no
-/// restart, and no session is resumed that would carry an old client certificate along.
+/// A configuration for one connection to the server. The trust bundle is read each time: a replaced
+/// CA file needs no restart, and no session is resumed that would carry an old client certificate
+/// along.
 pub(super) fn of_server(
     access: &Access,
     clock: &Arc<dyn Clock>,
@@ -72,15 +71,14 @@ pub(super) fn of_server(
     allows_http2: bool,
 ) -> Result<ClientConfig, Failure> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let verifier: Arc<dyn ServerCertVerifier> = match &access.cluster.trust {
+    let verifier = match &access.cluster.trust {
         Trust::System => {
             let bundle = bundle_of_host(&Roots::of_environment().read())?;
             Arc::new(ServerVerifier::new(bundle, &provider))
         }
         Trust::Bundle(source) => last.verifier(source, &provider)?,
-        Trust::DangerouslyAnybody => Arc::new(DangerouslyAnybody(
-            provider.signature_verification_algorithms,
-        )),
+        // Only because a kubeconfig says so.
+        Trust::DangerouslyAnybody => Arc::new(ServerVerifier::dangerously_anybody(&provider)),
     };
     let builder = builder(clock, &provider)
         .dangerous()
@@ -103,9 +101,9 @@ pub(super) fn of_server(
     Ok(config)
 }
 
-/// A configuration for one connection to a proxy. Those vouch for it whom this host trusts, and the kubeconfig's
-/// authorities, which are all that count to Go; a proxy gets no client certificate, and is judged even where the
-/// server is not: it may be given a password.
+/// A configuration for one connection to a proxy. Those vouch for it whom this host trusts, and the
+/// kubeconfig's authorities, which are all that count to Go; a proxy gets no client certificate,
+/// and is judged even where the server is not: it may be given a password.
 pub(super) fn of_proxy(cluster: &Cluster, clock: &Arc<dyn Clock>) -> Result<ClientConfig, Failure> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut pem = Roots::of_environment().read();
@@ -183,7 +181,8 @@ fn refusal_in(error: &std::io::Error) -> Option<&Refusal> {
     everleaf_tls::refusal_of(cause)
 }
 
-/// What is wrong with a server's certificate, and what to do, to whoever connects with a kubeconfig.
+/// What is wrong with a server's certificate, and what to do, to whoever connects with a
+/// kubeconfig.
 fn refusal_text(refusal: &Refusal, trust: &Trust, now: Timestamp) -> String {
     // Certificates know no fractions of a second.
     let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
@@ -231,46 +230,6 @@ impl rustls::time_provider::TimeProvider for TlsTime {
     fn current_time(&self) -> Option<UnixTime> {
         let seconds = u64::try_from(self.0.wall().as_second()).ok()?;
         Some(UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
-    }
-}
-
-/// `insecure-skip-tls-verify: true`: the peer may be anybody who holds a key. Only ever built when
-/// a kubeconfig says so.
-#[derive(Debug)]
-struct DangerouslyAnybody(rustls::crypto::WebPkiSupportedAlgorithms);
-
-impl ServerCertVerifier for DangerouslyAnybody {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, cert, dss, &self.0)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, cert, dss, &self.0)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
-        self.0.supported_schemes()
     }
 }
 

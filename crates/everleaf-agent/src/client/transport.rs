@@ -1,22 +1,10 @@
-//! Requests over connections: which to use, to keep and to give up, for whoever speaks to an API server.
+//! Requests over connections: which to use, to keep and to give up, for whoever speaks to an API
+//! server.
 //!
-//! A connection is only ever used for an equal [`Access`], so that a swapped credential means new connections. One that
-//! swallows what it is given (a balancer that forgot it, a peer that lost power) is found out within 45 s: over HTTP/2 by
-//! pings, over HTTP/1.1, which has none, by watches that the server is to end soon. It refuses to know what is asked, and
-//! when to ask again.
-
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
-
-use bytes::Bytes;
-use http::header::{HOST, HeaderValue};
-use http::uri::PathAndQuery;
-use http::{Request, Response, Uri};
-use http_body_util::Full;
-use hyper::body::Incoming;
-use jiff::Timestamp;
-use tokio::time::Instant;
+//! A connection is only ever used for an equal [`Access`], so that a swapped credential means new
+//! connections. One that swallows what it is given (a balancer that forgot it, a peer that lost
+//! power) is found out within 45 s: over HTTP/2 by pings, over HTTP/1.1, which has none, by watches
+//! that the server is to end soon. It refuses to know what is asked, and when to ask again.
 
 use super::access::{Access, Identity};
 use super::body::Body;
@@ -24,6 +12,17 @@ use super::connect::{Connector, Sender};
 use super::failure::Failure;
 use super::proxy::{Environment, Proxy};
 use crate::clock::Clock;
+use bytes::Bytes;
+use http::header::{HOST, HeaderValue};
+use http::uri::PathAndQuery;
+use http::{Request, Response, Uri};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use jiff::Timestamp;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// A connection unused for this long is closed.
 const IDLE_MAX: Duration = Duration::from_secs(30);
@@ -49,8 +48,8 @@ struct Shared {
 }
 
 impl Transport {
-    /// Judges server certificates by `clock`; takes proxies, and whether HTTP/2 is wanted (`DISABLE_HTTP2`, as in
-    /// client-go), from this process's environment.
+    /// Judges server certificates by `clock`; takes proxies, and whether HTTP/2 is wanted
+    /// (`DISABLE_HTTP2`, as in client-go), from this process's environment.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         let is_http2_off = std::env::var_os("DISABLE_HTTP2").is_some_and(|value| !value.is_empty());
         Self::with(clock, Environment::of_process(), !is_http2_off)
@@ -92,11 +91,13 @@ impl Transport {
         self.shared.connector.clock.wall()
     }
 
-    /// Sends one request and returns when its response head is there. The URI of `request` is a path, maybe with a
-    /// query; server and identity come from `access`. Waits as long as the caller does.
+    /// Sends one request and returns when its response head is there. The URI of `request` is a
+    /// path, maybe with a query; server and identity come from `access`. Waits as long as the
+    /// caller does.
     ///
     /// # Errors
-    /// [`super::FailureClass::Unreachable`] or `ServerCertificateDates`; what a server answers is no failure here.
+    /// [`super::FailureClass::Unreachable`] or `ServerCertificateDates`; what a server answers is
+    /// no failure here.
     pub async fn send(
         &self,
         access: &Access,
@@ -106,8 +107,8 @@ impl Transport {
         if let Some(connection) = pool.take(access) {
             match self.exchange(access, connection, &request).await {
                 Ok(response) => return Ok(response),
-                // The server had closed it meanwhile. All our requests can be repeated (a create names its object, an
-                // update its version), so that a second try does no harm.
+                // The server had closed it meanwhile. All our requests can be repeated (a create
+                // names its object, an update its version), so that a second try does no harm.
                 Err(SendError::Broken(_)) => {}
                 Err(SendError::Unfit(failure)) => return Err(failure),
             }
@@ -426,8 +427,8 @@ impl Drop for Doubt<'_> {
     }
 }
 
-/// The connection of an answer that is still being read. While it lives, so does the connection (and is asked whether
-/// it does).
+/// The connection of an answer that is still being read. While it lives, so does the connection
+/// (and is asked whether it does).
 pub(super) struct Ticket {
     pool: Weak<Pool>,
     connection: Connection,
@@ -437,7 +438,8 @@ impl Ticket {
     /// The answer was read to its end.
     pub(super) fn give_back(self) {
         if let Some(pool) = self.pool.upgrade() {
-            // A share that others have is there already; one that was taken out of use is not put back.
+            // A share that others have is there already; one that was taken out of use is not put
+            // back.
             match &self.connection.sender {
                 Sender::Http1(_) => pool.keep(self.connection),
                 Sender::Http2(_) => pool.touch(self.connection.number),

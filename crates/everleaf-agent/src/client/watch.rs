@@ -1,14 +1,12 @@
 //! One watch: events as they come, until the server or the caller ends it.
 
-use std::collections::VecDeque;
-
+use super::body::Body;
+use super::failure::Failure;
 use everleaf_api::watch::{EventType, JsonEvents, WatchEvent};
 use http_body_util::BodyExt;
 use jiff::{SignedDuration, Timestamp};
+use std::collections::VecDeque;
 use tokio::time::Instant;
-
-use super::body::Body;
-use super::failure::Failure;
 
 /// An open watch. Dropping it ends it on the server, too.
 #[derive(Debug)]

@@ -1,9 +1,8 @@
 //! Feature gates that concern certificates.
 
-use std::collections::BTreeMap;
-
 use super::Resolver;
 use super::nearest::nearest;
+use std::collections::BTreeMap;
 
 const ROTATE_CLIENT: &str = "RotateKubeletClientCertificate";
 const ROTATE_SERVER: &str = "RotateKubeletServerCertificate";

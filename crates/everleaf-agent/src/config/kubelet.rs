@@ -2,14 +2,12 @@
 //! certificates. The file is usually the kubelet's own, so that everything else in it is left
 //! alone, but a key that looks like a slip is told: nobody should wonder whether it was honoured.
 
-use std::collections::BTreeMap;
-use std::path::Path;
-
-use everleaf_pki::KeyAlgorithm;
-use serde_json::{Map, Value};
-
 use super::Resolver;
 use super::nearest::nearest;
+use everleaf_pki::KeyAlgorithm;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::path::Path;
 
 /// Largest file that is read.
 const FILE_BYTES_MAX: u64 = 1 << 20;

@@ -2,23 +2,21 @@
 //!
 //! [`Options`] is what a command line says; [`Options::resolve`] adds the KubeletConfiguration file
 //! and the facts of the host, checks everything at once and yields a [`Config`], which is all that
-//! [`run`](crate::run()) looks at. Flag names, field names and defaults are the kubelet's.
+//! [`run()`](crate::run()) looks at. Flag names, field names and defaults are the kubelet's.
 //! Nothing here touches a certificate or a socket.
 
 mod gates;
 mod kubelet;
 mod nearest;
 
+use crate::kubeconfig::Kubeconfig;
+use everleaf_pki::KeyAlgorithm;
+use everleaf_pki::signer::is_dns1123_subdomain;
+use gates::Gates;
+use kubelet::KubeletConfiguration;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-
-use everleaf_pki::KeyAlgorithm;
-use everleaf_pki::signer::is_dns1123_subdomain;
-
-use crate::kubeconfig::Kubeconfig;
-use gates::Gates;
-use kubelet::KubeletConfiguration;
 
 /// The kubelet's default of `--cert-dir`.
 pub const CERT_DIR_DEFAULT: &str = "/var/lib/kubelet/pki";

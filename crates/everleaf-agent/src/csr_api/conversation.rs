@@ -7,9 +7,7 @@
 //! A [`Dialogue`] is a few calls, one after the other. A [`Wait`] lists and watches one request
 //! until it is decided.
 
-use std::collections::VecDeque;
-use std::time::Duration;
-
+use crate::client::{Answer, Failure, FailureClass};
 use everleaf_api::csr::{self, Csr};
 use everleaf_api::meta;
 use everleaf_api::watch::{EventType, WatchEvent};
@@ -23,8 +21,8 @@ use http::Method;
 use jiff::Timestamp;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
-
-use crate::client::{Answer, Failure, FailureClass};
+use std::collections::VecDeque;
+use std::time::Duration;
 
 const REQUESTS: &str = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
 const SELF_REVIEW: &str = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
@@ -147,8 +145,7 @@ pub(super) fn facts(answer: &Answer, pending: &PendingRequest) -> ExistingReques
             || pending.signer_name.as_str().is_empty()
             || signer == pending.signer_name.as_str(),
         is_refused: csr.has_condition(csr::DENIED) || csr.has_condition(csr::FAILED),
-        certificate_not_after: chain
-            .and_then(|chain| chain.certificates().iter().map(|c| c.not_after()).min()),
+        certificate_not_after: chain.map(|chain| chain.not_after_earliest()),
         server_date: answer.server_time,
     }
 }

@@ -1,7 +1,8 @@
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
-
+use super::*;
+use crate::client::access::Presentable;
+use crate::client::{Answer, Failure, FailureClass};
+use crate::clock::SystemClock;
+use crate::testing::{self, Answerer, Body, Ca, Server, failure, hours, now};
 use everleaf_api::csr;
 use everleaf_api::meta;
 use everleaf_api::watch::EventType;
@@ -10,12 +11,9 @@ use everleaf_rotation::{Order, RefusalClass, RequestName, RequestUid};
 use http::{Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
-
-use super::*;
-use crate::client::access::Presentable;
-use crate::client::{Answer, Failure, FailureClass};
-use crate::clock::SystemClock;
-use crate::testing::{self, Answerer, Body, Ca, Server, failure, hours, now};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 mod decisions;
 

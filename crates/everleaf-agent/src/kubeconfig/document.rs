@@ -1,18 +1,16 @@
 //! The YAML document as it stands in the file, and the walk from it to a checked [`Kubeconfig`].
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
-use everleaf_pki::pem;
-use serde::Deserialize;
-
 use super::{
     ClientCertificate, Cluster, Impersonation, Kubeconfig, KubeconfigError, Login, ProxyUrl,
     ServerUrl, Source, Token, Trust, User, exec,
 };
 use crate::secret::Secret;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use everleaf_pki::pem;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 /// The members that matter here; the rest is ignored, as kubectl does.
 #[derive(Deserialize)]

@@ -1,31 +1,31 @@
-//! `exec`: a command that gives out the credential. What the file says of it, checked as client-go checks it.
-
-use std::fmt;
-use std::path::{Path, PathBuf};
-
-use serde::Deserialize;
-use serde_json::Value;
+//! `exec`: a command that gives out the credential. What the file says of it, checked as client-go
+//! checks it.
 
 use crate::secret::Secret;
+use serde::Deserialize;
+use serde_json::Value;
+use std::fmt;
+use std::path::{Path, PathBuf};
 
 /// Name of the cluster's extension that is handed to the command.
 const CLUSTER_EXTENSION: &str = "client.authentication.k8s.io/exec";
 
-/// A command that gives out the credential. Arguments and variables may be secrets: `Debug` shows the command
-/// alone.
+/// A command that gives out the credential. Arguments and variables may be secrets: `Debug` shows
+/// the command alone.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ExecPlugin {
     /// Version of the conversation.
     pub version: ExecVersion,
     /// An absolute path, or a name to be looked for in `PATH`.
     pub command: PathBuf,
-    /// Arguments.
+    /// Passed as they are, without a shell; they may hold a password.
     pub args: Vec<Secret>,
     /// Variables besides those of this process.
     pub env: Vec<(String, Secret)>,
     /// What to tell whoever has not installed it.
     pub install_hint: Option<String>,
-    /// The command is told of the cluster, with the configuration that the cluster's extension holds for it.
+    /// The command is told of the cluster, with the configuration that the cluster's extension
+    /// holds for it.
     pub cluster_config: Option<Value>,
 }
 
@@ -83,7 +83,8 @@ pub(super) struct Extension {
     extension: Option<Value>,
 }
 
-/// The plugin that `stanza` describes, or everything that is wrong with it. `directory` is the kubeconfig's.
+/// The plugin that `stanza` describes, or everything that is wrong with it. `directory` is the
+/// kubeconfig's.
 pub(super) fn resolve(
     stanza: Stanza,
     directory: &Path,

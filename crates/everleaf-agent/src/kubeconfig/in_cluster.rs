@@ -1,8 +1,8 @@
-//! The kubeconfig that a pod has without a file: its service account, as client-go's `rest.InClusterConfig` reads it.
-
-use std::path::{Path, PathBuf};
+//! The kubeconfig that a pod has without a file: its service account, as client-go's
+//! `rest.InClusterConfig` reads it.
 
 use super::{Cluster, Kubeconfig, ServerUrl, Source, Token, Trust, User};
+use std::path::{Path, PathBuf};
 
 /// Where a pod's service account is.
 const DIRECTORY: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -11,8 +11,8 @@ const HOST: &str = "KUBERNETES_SERVICE_HOST";
 const PORT: &str = "KUBERNETES_SERVICE_PORT";
 
 impl Kubeconfig {
-    /// The service account of the pod that this process runs in, and where that stands. The error says what is missing
-    /// for this to be one.
+    /// The service account of the pod that this process runs in, and where that stands. The error
+    /// says what is missing for this to be one.
     pub fn in_cluster() -> Result<(Self, PathBuf), String> {
         let read = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
         let directory = Path::new(DIRECTORY);

@@ -12,15 +12,13 @@ mod in_cluster;
 mod proxy_url;
 mod write;
 
-use std::collections::BTreeMap;
-use std::fmt;
-use std::path::{Path, PathBuf};
-
+use crate::secret::Secret;
 use everleaf_pki::pem;
 use everleaf_rotation::store::dir::read_file;
 use http::Uri;
-
-use crate::secret::Secret;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
 
 pub use exec::{ExecPlugin, ExecVersion};
 pub use proxy_url::{Login, ProxyKind, ProxyUrl};
@@ -73,8 +71,8 @@ pub enum Source {
 }
 
 impl Source {
-    /// Reads the PEM text now, in whatever encoding a file was left; it may have changed since the last time. An error
-    /// names the file.
+    /// Reads the PEM text now, in whatever encoding a file was left; it may have changed since the
+    /// last time. An error names the file.
     pub fn read(&self) -> std::io::Result<Secret> {
         match self {
             Self::File(path) => {
@@ -93,8 +91,8 @@ pub struct User {
     pub token: Option<Token>,
     /// A client certificate and its key.
     pub client_certificate: Option<ClientCertificate>,
-    /// User and password, sent as HTTP basic authentication: no Kubernetes API server since 1.19 knows them, but a proxy
-    /// before one may.
+    /// User and password, sent as HTTP basic authentication: no Kubernetes API server since 1.19
+    /// knows them, but a proxy before one may.
     pub basic: Option<Login>,
     /// A command that gives out a token or a certificate; what the file itself holds goes before.
     pub exec: Option<ExecPlugin>,
@@ -102,11 +100,11 @@ pub struct User {
     pub impersonation: Option<Impersonation>,
 }
 
-/// Somebody else, as whom a server is asked to judge the requests: `as`, `as-uid`, `as-groups`, `as-user-extra`
-/// (Kubernetes: `staging/src/k8s.io/client-go/transport/round_trippers.go`).
+/// Somebody else, as whom a server is asked to judge the requests: `as`, `as-uid`, `as-groups`,
+/// `as-user-extra` (Kubernetes: `staging/src/k8s.io/client-go/transport/round_trippers.go`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Impersonation {
-    /// User name.
+    /// The entry of `users` that the context names.
     pub user: String,
     /// UID of that user.
     pub uid: Option<String>,
@@ -261,7 +259,7 @@ pub enum KubeconfigError {
     Unreadable {
         /// Which file.
         path: PathBuf,
-        /// Why.
+        /// What the system said.
         source: std::io::Error,
     },
     /// The text is not YAML of the right shape.
@@ -285,7 +283,7 @@ pub enum KubeconfigError {
     Unwritable {
         /// Which file.
         path: PathBuf,
-        /// Why.
+        /// What the system said.
         source: std::io::Error,
     },
 }
@@ -314,7 +312,8 @@ impl Kubeconfig {
         document::resolve(text, origin, None)
     }
 
-    /// The names of all contexts of a kubeconfig's text, the current one first, whether it is there or not.
+    /// The names of all contexts of a kubeconfig's text, the current one first, whether it is there
+    /// or not.
     ///
     /// # Errors
     /// The text is not YAML of the right shape.

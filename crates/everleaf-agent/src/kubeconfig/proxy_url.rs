@@ -1,10 +1,8 @@
 //! The URL of a proxy, as kubeconfigs (`proxy-url`) and the environment (`HTTPS_PROXY`) name it.
 
-use std::fmt;
-
-use percent_encoding::percent_decode_str;
-
 use crate::secret::Secret;
+use percent_encoding::percent_decode_str;
+use std::fmt;
 
 /// How a proxy is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +25,8 @@ impl ProxyKind {
     }
 }
 
-/// A checked URL of a proxy: `http`, `https` or `socks5`, host, port, user and password. Shown without the last two.
+/// A checked URL of a proxy: `http`, `https` or `socks5`, host, port, user and password. Shown
+/// without the last two.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProxyUrl {
     text: Secret,
@@ -61,8 +60,8 @@ impl ProxyUrl {
         .map_err(|what| format!("proxy-url {what}"))
     }
 
-    /// Parses what a variable of the environment says, where the scheme may be left out (`http` then); the error
-    /// never quotes it.
+    /// Parses what a variable of the environment says, where the scheme may be left out (`http`
+    /// then); the error never quotes it.
     pub(crate) fn parse_lenient(text: &str) -> Result<Self, String> {
         let Some((scheme, rest)) = text.split_once("://") else {
             return Self::new(text, ("http", ProxyKind::Http), text);

@@ -1,7 +1,6 @@
+use super::*;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-
-use super::*;
 
 const TWO_CONTEXTS: &str = "
 apiVersion: v1
@@ -305,8 +304,8 @@ enum Both {
 
 use Both::{Refuse, Take, WeRefuse};
 
-/// What kubectl 1.37 makes of these (tried with `kubectl --kubeconfig FILE get --raw /version`), and where
-/// we refuse what it takes.
+/// What kubectl 1.37 makes of these (tried with `kubectl --kubeconfig FILE get --raw /version`),
+/// and where we refuse what it takes.
 const MEMBERS: &[(&str, &str, Both)] = &[
     (SOUND, "", Take),
     ("server: 'https://h'", "", Take),

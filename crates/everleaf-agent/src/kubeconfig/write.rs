@@ -1,18 +1,16 @@
 //! Kubeconfigs out: the document, and the file, which is whole or not there and readable by its
 //! owner only.
 
+use super::{Kubeconfig, KubeconfigError, ProxyUrl, Source, Token, Trust};
+use crate::secret::Secret;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde::Serialize;
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
-use serde::Serialize;
 use zeroize::Zeroizing;
-
-use super::{Kubeconfig, KubeconfigError, ProxyUrl, Source, Token, Trust};
-use crate::secret::Secret;
 
 /// A secret on its way into the file, the one place where it is written out.
 #[derive(Default)]
@@ -126,8 +124,9 @@ struct UserStanza {
 }
 
 impl Kubeconfig {
-    /// The YAML document. Paths are written as they are (absolute), inline texts as `…-data`. A command that gives out
-    /// a credential is not written: what Everleaf writes names certificates and tokens.
+    /// The YAML document. Paths are written as they are (absolute), inline texts as `…-data`. A
+    /// command that gives out a credential is not written: what Everleaf writes names certificates
+    /// and tokens.
     pub fn to_yaml(&self, names: &Names<'_>) -> Zeroizing<String> {
         let (certificate_authority, certificate_authority_data) = match &self.cluster.trust {
             Trust::Bundle(source) => members(source),
@@ -175,7 +174,8 @@ impl Kubeconfig {
                 user,
             }],
         };
-        // Each value on its key's line, as kubectl writes it: many a script takes it from there with grep.
+        // Each value on its key's line, as kubectl writes it: many a script takes it from there
+        // with grep.
         let options = serde_saphyr::ser_options! { prefer_block_scalars: false };
         let text = serde_saphyr::to_string_with_options(&document, options)
             .expect("invariant: a document of strings and booleans serializes");
@@ -223,9 +223,9 @@ pub(crate) fn behind_links(path: &Path) -> io::Result<PathBuf> {
     Err(io::Error::other("its links lead in a circle"))
 }
 
-/// Replaces the file at `path` (what a link there leads to: the link stays) with `bytes`, mode 0600 whatever
-/// the umask or the old file's mode: a temporary file in the same directory, synced, renamed over it, and
-/// the directory synced. On failure the old file is as it was.
+/// Replaces the file at `path` (what a link there leads to: the link stays) with `bytes`, mode 0600
+/// whatever the umask or the old file's mode: a temporary file in the same directory, synced,
+/// renamed over it, and the directory synced. On failure the old file is as it was.
 pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let path = &behind_links(path)?;
     let directory = match path.parent() {

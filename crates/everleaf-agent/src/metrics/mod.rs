@@ -6,18 +6,16 @@
 //! rotation counters too. Ours begin with `everleaf_agent_`. Labels are bounded: never the name of
 //! an object.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
+use crate::clock::Clock;
+use crate::tell::words_of;
 use everleaf_observe::Observed;
 use everleaf_observe::text::{Histogram, Kind, Text};
 use everleaf_rotation::notice::LeafSummary;
 use everleaf_rotation::overdue::{Dates, Waiting};
 use everleaf_rotation::{CertificateId, Notice, Overdue, RefusalClass, overdue};
 use jiff::{SignedDuration, Timestamp};
-
-use crate::clock::Clock;
-use crate::tell::words_of;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Ages at replacement, in seconds: a minute to four years (the kubelet's buckets).
 const ROTATION_SECONDS: &[f64] = &[
@@ -145,10 +143,11 @@ impl Metrics {
         self.lock().certificate(id).request = request;
     }
 
-    /// Whether the node's certificates are good at `now`, and their successors come in time; else what is wrong.
+    /// Whether the node's certificates are good at `now`, and their successors come in time; else
+    /// what is wrong.
     ///
-    /// A first serving request that waits is no fault: in Kubernetes nobody approves one by itself, and a node without
-    /// a serving certificate works. It is in [`remark`](Self::remark).
+    /// A first serving request that waits is no fault: in Kubernetes nobody approves one by itself,
+    /// and a node without a serving certificate works. It is in [`remark`](Self::remark).
     pub(crate) fn check_ready(&self, now: Timestamp) -> Result<(), String> {
         let state = self.lock();
         let reasons = state.certificates.iter().filter_map(|(id, certificate)| {

@@ -1,8 +1,7 @@
+use super::*;
 use everleaf_pki::{Fingerprint, Serial};
 use everleaf_rotation::notice::{Block, FailedStep};
 use everleaf_rotation::{RequestName, RequestUid};
-
-use super::*;
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + seconds).unwrap()
@@ -10,8 +9,8 @@ fn at(seconds: i64) -> Timestamp {
 
 fn leaf(not_before: i64, not_after: i64) -> LeafSummary {
     LeafSummary {
-        serial: Serial(vec![1]),
-        fingerprint: Fingerprint([0; 32]),
+        serial: Serial::new(&[1]),
+        fingerprint: Fingerprint::new([0; 32]),
         not_before: at(not_before),
         not_after: at(not_after),
         deadline: at(not_after - 10),

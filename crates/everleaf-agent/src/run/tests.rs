@@ -1,20 +1,18 @@
 //! The whole agent against a small API server in process: real TLS, real files, a movable clock.
 
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-use everleaf_api::csr::{self, Csr};
-use everleaf_api::meta;
-use everleaf_pki::Credential;
-use tokio::sync::{mpsc, oneshot};
-
 use super::*;
 use crate::bootstrap::client_current;
 use crate::config::Bootstrap;
 use crate::kubeconfig::{Kubeconfig, Names};
 use crate::testing::api::{Api, CLIENT_SIGNER};
 use crate::testing::{Seen, Server, TestClock, hours, with_file, with_inline, with_token};
+use everleaf_api::csr::{self, Csr};
+use everleaf_api::meta;
+use everleaf_pki::Credential;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
 
 mod exec;
 mod kubeconfig;

@@ -1,8 +1,8 @@
 //! Notices into log lines.
 //!
 //! Every line says which certificate it is about. What repeats is told once, then to those who look
-//! closely; what goes on failing is told again every [`REMINDER`], with its cause and since when, as an error
-//! once the certificate has ended. The words are in [`words`].
+//! closely; what goes on failing is told again every [`REMINDER`], with its cause and since when,
+//! as an error once the certificate has ended. The words are in [`words`].
 
 mod overdue;
 mod words;
@@ -10,12 +10,11 @@ mod words;
 pub(crate) use overdue::words_of;
 pub(crate) use words::Manner;
 
-use std::time::Duration;
-
 use everleaf_api::meta::format_time;
 use everleaf_rotation::notice::FailedStep;
 use everleaf_rotation::{CertificateId, Monotonic, Notice, Now, Overdue, Severity};
 use jiff::Timestamp;
+use std::time::Duration;
 
 /// How often a failure that goes on is told again.
 pub(crate) const REMINDER: Duration = Duration::from_secs(10 * 60);
@@ -196,7 +195,8 @@ impl Teller {
         Some((severity, text))
     }
 
-    /// Tells what goes on failing again, when it is time. `has_ended`: by this host's clock the certificate has.
+    /// Tells what goes on failing again, when it is time. `has_ended`: by this host's clock the
+    /// certificate has.
     pub(crate) fn remind(&mut self, now: Now, has_ended: bool) {
         let reminder = self.reminder(now, has_ended);
         let manager = self.id.name();
@@ -235,12 +235,10 @@ fn without_numbers(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
+    use super::*;
     use everleaf_rotation::RequestName;
     use everleaf_rotation::notice::FailedStep;
-
-    use super::*;
+    use std::time::Duration;
 
     fn failed(message: &str) -> Notice {
         Notice::Failed {

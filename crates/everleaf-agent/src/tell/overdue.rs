@@ -44,11 +44,10 @@ fn waiting(which: &str, request: &Waiting) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use everleaf_rotation::RequestName;
     use everleaf_rotation::overdue::Dates;
     use jiff::Timestamp;
-
-    use super::*;
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_second(seconds).unwrap()

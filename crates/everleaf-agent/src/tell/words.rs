@@ -1,12 +1,11 @@
 //! The words for each notice: an operator's, and those of the kubelet's log where people search for
 //! them.
 
-use std::time::Duration;
-
 use everleaf_api::duration::human;
 use everleaf_api::meta::format_time;
 use everleaf_rotation::notice::{Block, FailedStep, LeafSummary, RefusedNames, StuckReason};
 use everleaf_rotation::{CertificateId, CredentialChoice, Finding, Notice, RequestName};
+use std::time::Duration;
 
 /// One line: what to say, and the fields that go with it.
 #[derive(Debug, Default)]

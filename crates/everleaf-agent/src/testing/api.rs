@@ -1,9 +1,6 @@
 //! A small API server: signing requests, the self review, one Node. It judges by its own clock.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::convert::Infallible;
-use std::sync::{Arc, Mutex};
-
+use super::{Answerer, Body, Ca, Seen, Server, failure, hours, json as answer, now};
 use bytes::Bytes;
 use everleaf_api::csr::{self, Csr};
 use everleaf_api::{meta, watch as frames};
@@ -14,9 +11,10 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
-
-use super::{Answerer, Body, Ca, Seen, Server, failure, hours, json as answer, now};
 
 const REQUESTS: &str = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
 

@@ -3,13 +3,11 @@
 pub(crate) mod api;
 pub(crate) mod way;
 
-use std::collections::{BTreeMap, VecDeque};
-use std::convert::Infallible;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
-
+use crate::clock::{Clock, ClockListener, OffsetClock, SystemClock};
+use crate::kubeconfig::{
+    ClientCertificate, Cluster, Kubeconfig, ServerUrl, Source, Token, Trust, User,
+};
+use crate::secret::Secret;
 use bytes::Bytes;
 use everleaf_pki::{
     Chain, Credential, Issuer, KeyAlgorithm, Leaf, PrivateKey, Subject, Template, Usage,
@@ -22,18 +20,16 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use jiff::{SignedDuration, Timestamp};
-use rustls::client::danger::HandshakeSignatureValid;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig};
+use rustls::ServerConfig;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
-
-use crate::clock::{Clock, ClockListener, OffsetClock, SystemClock};
-use crate::kubeconfig::{
-    ClientCertificate, Cluster, Kubeconfig, ServerUrl, Source, Token, Trust, User,
-};
-use crate::secret::Secret;
 
 pub(crate) fn now() -> Timestamp {
     SystemClock::new().wall()
@@ -157,8 +153,8 @@ impl Drop for Server {
 }
 
 impl Server {
-    /// Serves `answerer` on a port of its own, over HTTP/2 or HTTP/1.1. Client certificates are asked for, taken as they
-    /// come, and told to `answerer`, as API servers do.
+    /// Serves `answerer` on a port of its own, over HTTP/2 or HTTP/1.1. Client certificates are
+    /// asked for, taken as they come, and told to `answerer`, as API servers do.
     pub(crate) async fn start(credential: &Credential, answerer: Answerer) -> Self {
         Self::start_speaking(&["h2", "http/1.1"], credential, answerer).await
     }
@@ -298,13 +294,13 @@ pub(crate) fn failure(code: u16, reason: &str, message: &str) -> Response<Body> 
 
 pub(crate) fn server_config(credential: &Credential) -> ServerConfig {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let algorithms = provider.signature_verification_algorithms;
+    let possession = everleaf_tls::PossessionOnly::new(vec![], &provider);
     let chain: Vec<_> = chain_der(credential.chain());
     let key = PrivatePkcs8KeyDer::from(credential.key().to_pkcs8_der().to_vec());
     ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
-        .with_client_cert_verifier(Arc::new(AskOnly(algorithms)))
+        .with_client_cert_verifier(Arc::new(possession))
         .with_single_cert(chain, PrivateKeyDer::Pkcs8(key))
         .unwrap()
 }
@@ -315,51 +311,6 @@ fn chain_der(chain: &Chain) -> Vec<CertificateDer<'static>> {
         .iter()
         .map(|certificate| CertificateDer::from(certificate.der().to_vec()))
         .collect()
-}
-
-/// Asks for a client certificate and checks possession only.
-#[derive(Debug)]
-struct AskOnly(rustls::crypto::WebPkiSupportedAlgorithms);
-
-impl ClientCertVerifier for AskOnly {
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &[]
-    }
-
-    fn client_auth_mandatory(&self) -> bool {
-        false
-    }
-
-    fn verify_client_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _now: UnixTime,
-    ) -> Result<ClientCertVerified, rustls::Error> {
-        Ok(ClientCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, cert, dss, &self.0)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, cert, dss, &self.0)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
-        self.0.supported_schemes()
-    }
 }
 
 /// Answers one after another, then the last one for ever.

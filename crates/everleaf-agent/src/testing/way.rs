@@ -1,12 +1,11 @@
 //! What stands between an agent and its server: a balancer that forgets connections, and proxies.
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
-
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use everleaf_pki::Credential;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
@@ -46,20 +45,22 @@ impl Forwarder {
         Self { address, swallow }
     }
 
-    /// Nothing comes through the connections that are open now, and nobody is told; later ones are none the worse.
+    /// Nothing comes through the connections that are open now, and nobody is told; later ones are
+    /// none the worse.
     pub(crate) fn swallow(&self) {
         self.swallow.send(()).unwrap();
     }
 }
 
-/// Runs `future` on a clock that is moved step by step, as fast as the bytes under way allow; and how long it took by that
-/// clock.
+/// Runs `future` on a clock that is moved step by step, as fast as the bytes under way allow; and
+/// how long it took by that clock.
 pub(crate) async fn hurried<T>(future: impl Future<Output = T>) -> (T, Duration) {
     tokio::time::pause();
     let began = Instant::now();
     let mut future = std::pin::pin!(future);
     let outcome = loop {
-        // While a thread is busy, the clock does not run on by itself: bytes between sockets are no reason for it to wait.
+        // While a thread is busy, the clock does not run on by itself: bytes between sockets are no
+        // reason for it to wait.
         let busy = tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_millis(2)));
         tokio::select! {
             outcome = &mut future => break outcome,

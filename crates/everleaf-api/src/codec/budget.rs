@@ -1,6 +1,7 @@
 //! What one body may cost in memory once it is a tree, whatever its size on the wire.
 
-/// Most objects (maps) in one decoded body: an empty `{}` of three bytes becomes several hundred in memory.
+/// Most objects (maps) in one decoded body: an empty `{}` of three bytes becomes several hundred in
+/// memory.
 const OBJECTS_MAX: u32 = 50_000;
 /// Most values of any sort in one decoded body.
 const VALUES_MAX: u32 = 1_000_000;

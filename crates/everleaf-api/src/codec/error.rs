@@ -1,12 +1,12 @@
 //! Why bytes are no document of a type.
 
-use std::borrow::Cow;
-
 use super::json_read::shorten;
 use crate::schema::Type;
 use crate::status::Status;
+use std::borrow::Cow;
 
-/// Why a document could not be read. What clients are told of it is its text; as a [`Status`] it is a 400.
+/// Why a document could not be read. What clients are told of it is its text; as a [`Status`] it is
+/// a 400.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {

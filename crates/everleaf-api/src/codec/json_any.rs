@@ -1,9 +1,8 @@
 //! Free-form JSON, counted: for FieldsV1, the one field without a table.
 
+use super::budget::Budget;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
-
-use super::budget::Budget;
 
 /// Any JSON, counted. Depth is bounded by the source (serde_json stops at 128).
 pub(crate) struct AnySeed<'b> {

@@ -1,17 +1,17 @@
 //! JSON text or a parsed tree → canonical object, with findings. One visitor serves both sources.
 //!
-//! It reads as Go's strict decoder does (`sigs.k8s.io/json`): keys are case-sensitive, `null` means absent, numbers must
-//! be whole and in range, unknown and repeated keys are found and reported, not refused. One difference: a repeated
-//! object replaces the earlier one, where Go merges the two.
-
-use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
-use serde_json::{Map, Value};
+//! It reads as Go's strict decoder does (`sigs.k8s.io/json`): keys are case-sensitive, `null` means
+//! absent, numbers must be whole and in range, unknown and repeated keys are found and reported,
+//! not refused. One difference: a repeated object replaces the earlier one, where Go merges the
+//! two.
 
 use super::budget::Budget;
 use super::json_value::ValueSeed;
 use super::{DecodeError, fill, is_left_out};
 use crate::fields::quote;
 use crate::schema::{Decoded, Kind, Message, Type, WARNINGS_MAX};
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+use serde_json::{Map, Value};
 
 /// Longest name or value that a message echoes, in characters.
 const ECHO_MAX: usize = 128;
@@ -255,7 +255,8 @@ enum Key {
     Unknown(String),
 }
 
-/// Finds a key in the table without copying it; looks first where the last one ended, since most bodies are in order.
+/// Finds a key in the table without copying it; looks first where the last one ended, since most
+/// bodies are in order.
 struct KeySeed {
     message: &'static Message,
     at_root: bool,

@@ -1,14 +1,13 @@
-//! JSON → one value of a field, by its kind. [`json_read`](super::json_read) calls it for each field of a message, and is
-//! called back for nested ones.
-
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Value};
+//! JSON → one value of a field, by its kind. [`json_read`](super::json_read) calls it for each
+//! field of a message, and is called back for nested ones.
 
 use super::json_any::AnySeed;
 use super::json_read::{ObjectVisitor, Reader, Step, shorten};
 use super::{scalar, time, zero_item};
 use crate::fields::quote;
 use crate::schema::Kind;
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
 
 /// Digits of fraction that a `MicroTime` has, no more and no fewer.
 const MICRO_DIGITS: usize = 6;

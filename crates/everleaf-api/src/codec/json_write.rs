@@ -1,10 +1,9 @@
-//! Canonical object → JSON text as Go writes it: table order, HTML-safe escapes, `null` where a required time, list or
-//! byte string is unset.
-
-use serde_json::{Map, Value};
+//! Canonical object → JSON text as Go writes it: table order, HTML-safe escapes, `null` where a
+//! required time, list or byte string is unset.
 
 use super::{is_left_out, sorted_entries, zero};
 use crate::schema::{EncodedJson, Kind, Message, Presence, Type};
+use serde_json::{Map, Value};
 
 /// The text, and where the member after `kind` and `apiVersion` begins.
 pub(crate) fn document(ty: &Type, object: &Value) -> (Vec<u8>, usize) {
@@ -30,38 +29,16 @@ pub(crate) fn list<'a>(
     list_meta: &Value,
     items: impl Iterator<Item = &'a EncodedJson>,
 ) -> Vec<u8> {
-    let mut out = list_head(ty, list_meta);
-    for (index, item) in items.enumerate() {
-        out.extend_from_slice(if index == 0 { b"{" } else { b",{" });
-        out.extend_from_slice(item.item_body());
-    }
-    out.extend_from_slice(b"]}");
-    out
-}
-
-/// The same with items that keep kind and apiVersion.
-pub(crate) fn list_of_documents(
-    ty: &Type,
-    list_meta: &Value,
-    items: impl Iterator<Item = Vec<u8>>,
-) -> Vec<u8> {
-    let mut out = list_head(ty, list_meta);
-    for (index, item) in items.enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        out.extend(item);
-    }
-    out.extend_from_slice(b"]}");
-    out
-}
-
-fn list_head(ty: &Type, list_meta: &Value) -> Vec<u8> {
     let mut out = Vec::with_capacity(4096);
     type_meta(&mut out, &format!("{}List", ty.kind), &ty.api_version());
     out.extend_from_slice(b",\"metadata\":");
     message(&mut out, &crate::types::meta::LIST_META, list_meta);
     out.extend_from_slice(b",\"items\":[");
+    for (index, item) in items.enumerate() {
+        out.extend_from_slice(if index == 0 { b"{" } else { b",{" });
+        out.extend_from_slice(item.item_body());
+    }
+    out.extend_from_slice(b"]}");
     out
 }
 
@@ -169,31 +146,6 @@ fn item_or_zero(out: &mut Vec<u8>, item: &Kind, value: &Value) {
     }
 }
 
-/// A free-form document (Table, discovery): kind, apiVersion and metadata first, then the other members by name.
-pub(crate) fn free_document(value: &Value) -> Vec<u8> {
-    let mut out = Vec::with_capacity(4096);
-    let Value::Object(members) = value else {
-        any(&mut out, value);
-        return out;
-    };
-    const FIRST: [&str; 3] = ["kind", "apiVersion", "metadata"];
-    let first = FIRST.iter().filter_map(|name| members.get_key_value(*name));
-    let rest = sorted_entries(members)
-        .into_iter()
-        .filter(|(key, _)| !FIRST.contains(&key.as_str()));
-    out.push(b'{');
-    for (index, (key, value)) in first.chain(rest).enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        string(&mut out, key);
-        out.push(b':');
-        any(&mut out, value);
-    }
-    out.push(b'}');
-    out
-}
-
 /// Any JSON, members by name.
 pub(crate) fn any(out: &mut Vec<u8>, value: &Value) {
     match value {
@@ -239,7 +191,8 @@ static NEEDS_A_LOOK: [bool; 256] = {
     table
 };
 
-/// A string with Go's escapes: `<`, `>`, `&` and the two line separators of JavaScript are escaped as well.
+/// A string with Go's escapes: `<`, `>`, `&` and the two line separators of JavaScript are escaped
+/// as well.
 pub(crate) fn string(out: &mut Vec<u8>, text: &str) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     let bytes = text.as_bytes();

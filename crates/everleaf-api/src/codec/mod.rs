@@ -1,5 +1,6 @@
-//! The generic codec: JSON and protobuf, both driven by the tables of [`schema`](crate::schema). It knows Go's
-//! conventions (what is printed when empty, how gogo writes fields, how times look) and no type in particular.
+//! The generic codec: JSON and protobuf, both driven by the tables of [`schema`](crate::schema). It
+//! knows Go's conventions (what is printed when empty, how gogo writes fields, how times look) and
+//! no type in particular.
 
 pub(crate) mod budget;
 mod error;
@@ -12,12 +13,12 @@ pub(crate) mod proto_write;
 pub(crate) mod scalar;
 pub(crate) mod time;
 
+use crate::schema::{Field, Kind, Message, Presence};
 pub use error::DecodeError;
 use serde_json::{Map, Value};
 
-use crate::schema::{Field, Kind, Message, Presence};
-
-/// What an always-present field holds when nobody set it; None where canonical form leaves it out (printed as `null`).
+/// What an always-present field holds when nobody set it; None where canonical form leaves it out
+/// (printed as `null`).
 fn zero(kind: &Kind) -> Option<Value> {
     match kind {
         Kind::Bool => Some(Value::Bool(false)),

@@ -1,18 +1,18 @@
 //! Protobuf → canonical object.
 //!
-//! Recursion follows the tables, which do not recurse; groups of unknown fields are bounded by prost. Unknown fields are
-//! dropped: the tables hold every field that Kubernetes 1.37 knows, and an object here is a tree of those.
-
-use bytes::Buf;
-use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
-use serde::de::DeserializeSeed;
-use serde_json::{Map, Value};
+//! Recursion follows the tables, which do not recurse; groups of unknown fields are bounded by
+//! prost. Unknown fields are dropped: the tables hold every field that Kubernetes 1.37 knows, and
+//! an object here is a tree of those.
 
 use super::budget::Budget;
 use super::json_any::AnySeed;
 use super::time::Instant;
 use super::{DecodeError, fill, is_left_out, scalar, zero_item};
 use crate::schema::{Field, Kind, Message, Type};
+use bytes::Buf;
+use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
+use serde::de::DeserializeSeed;
+use serde_json::{Map, Value};
 
 /// What every protobuf document and every stored value begins with.
 pub(crate) const MAGIC: &[u8; 4] = b"k8s\0";

@@ -1,14 +1,11 @@
-//! Canonical object → protobuf, byte for byte as gogo's generated code writes it: fields by number, embedded structs,
-//! strings and numbers even when empty, pointers only when set, maps by key.
-
-use std::borrow::Borrow;
-
-use prost::encoding::{WireType, encode_key, encode_varint};
-use serde_json::{Map, Value};
+//! Canonical object → protobuf, byte for byte as gogo's generated code writes it: fields by number,
+//! embedded structs, strings and numbers even when empty, pointers only when set, maps by key.
 
 use super::proto_read::MAGIC;
 use super::{scalar, sorted_entries, time};
 use crate::schema::{Field, Kind, Message, Type};
+use prost::encoding::{WireType, encode_key, encode_varint};
+use serde_json::{Map, Value};
 
 pub(crate) fn document(ty: &Type, object: &Value) -> Vec<u8> {
     envelope(&ty.api_version(), ty.kind, |out| {
@@ -16,8 +13,8 @@ pub(crate) fn document(ty: &Type, object: &Value) -> Vec<u8> {
     })
 }
 
-/// The beginning of a list whose items have `items_bytes` together, each as [`list_item`] writes it. It ends with
-/// [`ENVELOPE_END`].
+/// The beginning of a list whose items have `items_bytes` together, each as [`list_item`] writes
+/// it. It ends with [`ENVELOPE_END`].
 pub(crate) fn list_begin(ty: &Type, list_meta: &Value, items_bytes: usize) -> Vec<u8> {
     let mut out = envelope_begin(&ty.api_version(), &format!("{}List", ty.kind));
     let mut head = Vec::new();
@@ -27,19 +24,6 @@ pub(crate) fn list_begin(ty: &Type, list_meta: &Value, items_bytes: usize) -> Ve
     encode_key(2, WireType::LengthDelimited, &mut out);
     encode_varint((head.len() + items_bytes) as u64, &mut out);
     out.extend(head);
-    out
-}
-
-pub(crate) fn list(
-    ty: &Type,
-    list_meta: &Value,
-    items: impl Iterator<Item: Borrow<Value>>,
-) -> Vec<u8> {
-    let mut body = Vec::new();
-    items.for_each(|item| list_item(&mut body, ty, item.borrow()));
-    let mut out = list_begin(ty, list_meta, body.len());
-    out.extend(body);
-    out.extend_from_slice(&ENVELOPE_END);
     out
 }
 
@@ -163,8 +147,8 @@ pub(crate) fn bytes(out: &mut Vec<u8>, number: u32, payload: &[u8]) {
     out.extend_from_slice(payload);
 }
 
-/// A length-delimited part whose length is known only afterwards. One byte is kept for it, which most need; a longer
-/// one moves the part, a short copy.
+/// A length-delimited part whose length is known only afterwards. One byte is kept for it, which
+/// most need; a longer one moves the part, a short copy.
 pub(crate) fn nested(out: &mut Vec<u8>, number: u32, write: impl FnOnce(&mut Vec<u8>)) {
     encode_key(number, WireType::LengthDelimited, out);
     let at = out.len();

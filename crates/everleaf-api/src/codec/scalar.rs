@@ -38,8 +38,8 @@ pub(crate) fn base64_canonical(text: &str) -> Option<String> {
     }
 }
 
-/// True for the grammar of `resource.Quantity`: sign, digits with an optional point, then nothing, an SI or binary
-/// suffix, or a decimal exponent.
+/// True for the grammar of `resource.Quantity`: sign, digits with an optional point, then nothing,
+/// an SI or binary suffix, or a decimal exponent.
 pub(crate) fn is_quantity(text: &str) -> bool {
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
     let number_end = unsigned

@@ -1,5 +1,6 @@
-//! RFC 3339 in the two forms that Kubernetes uses, for every year of four digits. (jiff's `Timestamp` ends a day before
-//! the last of them, so calendar arithmetic on whole days is done here.)
+//! RFC 3339 in the two forms that Kubernetes uses, for every year of four digits. (jiff's
+//! `Timestamp` ends a day before the last of them, so calendar arithmetic on whole days is done
+//! here.)
 
 use jiff::Timestamp;
 
@@ -97,8 +98,8 @@ pub(crate) struct ParsedTime {
     pub(crate) fraction_digits: usize,
 }
 
-/// Reads RFC 3339 with any offset and any length of fraction (digits past nanoseconds are dropped). Strict otherwise:
-/// upper-case `T` and `Z`, every digit in its place, no 60th second.
+/// Reads RFC 3339 with any offset and any length of fraction (digits past nanoseconds are dropped).
+/// Strict otherwise: upper-case `T` and `Z`, every digit in its place, no 60th second.
 pub(crate) fn parse(text: &str) -> Option<ParsedTime> {
     let b = text.as_bytes();
     if b.len() < 20 || [b[4], b[7], b[10], b[13], b[16]] != *b"--T::" {
@@ -157,8 +158,9 @@ fn digits(bytes: &[u8]) -> Option<i64> {
     })
 }
 
-/// Days from 1970-01-01 to a date of the Gregorian calendar; None when there is no such date. Years are counted from
-/// March, so that the leap day comes last (Hinnant, "chrono-Compatible Low-Level Date Algorithms").
+/// Days from 1970-01-01 to a date of the Gregorian calendar; None when there is no such date. Years
+/// are counted from March, so that the leap day comes last (Hinnant, "chrono-Compatible Low-Level
+/// Date Algorithms").
 fn days_since_1970(year: i64, month: i64, day: i64) -> Option<i64> {
     let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
     let last = match month {

@@ -1,11 +1,12 @@
-//! The members of a strategic merge patch that are not data: what they are called, and how they leave the result.
-
-use serde_json::{Map, Value};
+//! The members of a strategic merge patch that are not data: what they are called, and how they
+//! leave the result.
 
 use super::go_text;
 use crate::Status;
+use serde_json::{Map, Value};
 
-/// In an object: `delete` or `replace` it; in an item of a merging list: `delete` the item, or `replace` the list.
+/// In an object: `delete` or `replace` it; in an item of a merging list: `delete` the item, or
+/// `replace` the list.
 pub(super) const PATCH: &str = "$patch";
 /// `$deleteFromPrimitiveList/<list>`: scalars to take out.
 pub(super) const DELETE_FROM_LIST: &str = "$deleteFromPrimitiveList";
@@ -14,7 +15,8 @@ pub(super) const SET_ORDER: &str = "$setElementOrder";
 /// Names of the members that survive.
 pub(super) const RETAIN_KEYS: &str = "$retainKeys";
 
-/// What follows the slash; None for another word that only begins like the directive, or without a slash.
+/// What follows the slash; None for another word that only begins like the directive, or without a
+/// slash.
 pub(super) fn directed_member<'a>(key: &'a str, directive: &str) -> Option<&'a str> {
     key.strip_prefix(directive)?.strip_prefix('/')
 }
@@ -28,8 +30,8 @@ pub(super) fn unknown(directive: &Value, object: &Map<String, Value>) -> Status 
     ))
 }
 
-/// A value that goes into the result as it is: objects that carry `$patch` are left out of it, at any depth. None when
-/// it is one itself.
+/// A value that goes into the result as it is: objects that carry `$patch` are left out of it, at
+/// any depth. None when it is one itself.
 pub(super) fn without_directives(value: Value) -> Option<Value> {
     match value {
         Value::Object(members) if members.contains_key(PATCH) => None,

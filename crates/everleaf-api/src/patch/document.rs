@@ -1,13 +1,12 @@
 //! One patch: read from a body, applied to an object.
 
-use serde_json::Value;
-
 use super::reading::{self, Findings};
 use super::strategic::{Object, strategic_merge};
 use super::{go_text, json, merge};
 use crate::Status;
 use crate::fields::{FieldError, quote};
 use crate::schema::{Decoded, Type, WARNINGS_MAX};
+use serde_json::Value;
 
 /// A kind of patch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +33,6 @@ impl PatchType {
     pub const ALL: [Self; 3] = [Self::Json, Self::Merge, Self::Strategic];
 
     /// The kind of that `Content-Type`, parameters aside.
-    #[must_use]
     pub fn of_content_type(content_type: &str) -> Option<Self> {
         let media_type = content_type.split(';').next().unwrap_or("");
         let mut all = Self::ALL.into_iter();
@@ -42,7 +40,6 @@ impl PatchType {
     }
 
     /// The media type.
-    #[must_use]
     pub fn media_type(self) -> &'static str {
         match self {
             Self::Json => "application/json-patch+json",
@@ -73,12 +70,13 @@ impl Patch {
         })
     }
 
-    /// The object that the patch makes of `original`, both canonical. With `findings`, what is unknown or repeated in the
-    /// patch and unknown in the result is told in [`Decoded::warnings`]; without, some malformed patches are not noticed.
+    /// The object that the patch makes of `original`, both canonical. With `findings`, what is
+    /// unknown or repeated in the patch and unknown in the result is told in [`Decoded::warnings`];
+    /// without, some malformed patches are not noticed.
     ///
     /// # Errors
-    /// 400 for a patch of the wrong form, 413 for one with too many operations, 422 for one that cannot be applied, or
-    /// whose result is no object of this type.
+    /// 400 for a patch of the wrong form, 413 for one with too many operations, 422 for one that
+    /// cannot be applied, or whose result is no object of this type.
     pub fn apply(
         &self,
         original: &Value,
@@ -109,8 +107,8 @@ impl Patch {
         Ok(decoded)
     }
 
-    /// 422 that blames the patch, shown as upstream shows it: a strategic one as Go prints a map, others as JSON.
-    #[must_use]
+    /// 422 that blames the patch, shown as upstream shows it: a strategic one as Go prints a map,
+    /// others as JSON.
     pub fn refusal(&self, detail: &str) -> Status {
         let value = match self.patch_type {
             PatchType::Strategic => go_text::text(&self.document),
@@ -153,7 +151,8 @@ fn printed(object: &Value, ty: &'static Type) -> Value {
     serde_json::from_slice(&ty.encode_json(object)).unwrap_or_else(|_| object.clone())
 }
 
-/// What the decoder says without what it says first, which is about a body: `… cannot be handled as a ConfigMap: `.
+/// What the decoder says without what it says first, which is about a body:
+/// `… cannot be handled as a ConfigMap: `.
 fn bare_reason(message: &str) -> &str {
     let (_, after) = message
         .split_once(" cannot be handled as a ")

@@ -1,4 +1,5 @@
-//! Values as Go prints them in messages (`%v`, `%s`, `%T`): upstream's errors show parts of the patch so.
+//! Values as Go prints them in messages (`%v`, `%s`, `%T`): upstream's errors show parts of the
+//! patch so.
 
 use serde_json::Value;
 

@@ -1,14 +1,14 @@
-//! JSON patch (RFC 6902), with the liberties of the library that Kubernetes uses (`gopkg.in/evanphx/json-patch.v4`):
-//! `replace` of a member that is not there adds it, `copy` of one copies a null, a missing `value` is a null, indices may
-//! be negative and count from the end, and what stands before the first slash of a path is not looked at.
+//! JSON patch (RFC 6902), with the liberties of the library that Kubernetes uses
+//! (`gopkg.in/evanphx/json-patch.v4`): `replace` of a member that is not there adds it, `copy` of
+//! one copies a null, a missing `value` is a null, indices may be negative and count from the end,
+//! and what stands before the first slash of a path is not looked at.
 //!
-//! No crate does that: those that keep to the RFC refuse patches which clients send to Kubernetes. Why a patch does not
-//! apply is not told, as upstream does not tell it.
-
-use serde_json::{Map, Value};
+//! No crate does that: those that keep to the RFC refuse patches which clients send to Kubernetes.
+//! Why a patch does not apply is not told, as upstream does not tell it.
 
 use super::go_text;
 use crate::Status;
+use serde_json::{Map, Value};
 
 /// Most operations in one patch.
 const OPERATIONS_MAX: usize = 10_000;
@@ -16,8 +16,8 @@ const OPERATIONS_MAX: usize = 10_000;
 const COPIED_BYTES_MAX: usize = 3 * 1024 * 1024;
 /// Most list items that the operations of one patch may push aside, together.
 const SHIFTED_ITEMS_MAX: usize = 50_000_000;
-/// Deepest nesting of lists and objects in the result: that of a body. Trees are walked by recursion, so a deeper one
-/// could end the process.
+/// Deepest nesting of lists and objects in the result: that of a body. Trees are walked by
+/// recursion, so a deeper one could end the process.
 const DEPTH_MAX: usize = 127;
 /// Most values that are walked to find how deep they nest, together.
 const MEASURED_VALUES_MAX: usize = 50_000_000;

@@ -1,22 +1,20 @@
 //! Merging two lists, and the order of the result.
 //!
-//! The items of the patch keep the patch's order, the others keep the order that the server had, and the two are laid
-//! into each other by what the server's order says about both (`mergeSlice`, `normalizeElementOrder` in
-//! `k8s.io/apimachinery/pkg/util/strategicpatch`). Items are known by the text of their key, so all of it takes
-//! `n log n`, where upstream compares each with each.
-
-use std::collections::{BTreeMap, BTreeSet};
-
-use serde_json::Value;
+//! The items of the patch keep the patch's order, the others keep the order that the server had,
+//! and the two are laid into each other by what the server's order says about both (`mergeSlice`,
+//! `normalizeElementOrder` in `k8s.io/apimachinery/pkg/util/strategicpatch`). Items are known by
+//! the text of their key, so all of it takes `n log n`, where upstream compares each with each.
 
 use super::directives::{PATCH, unknown};
 use super::go_text;
 use super::shape::{ListShape, Shape};
 use super::strategic::{Object, merge_objects};
 use crate::Status;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// How often one list of a patch may come back to items that it has changed already. Each time may walk a long list
-/// inside the item.
+/// How often one list of a patch may come back to items that it has changed already. Each time may
+/// walk a long list inside the item.
 const REPEATED_CHANGES_MAX: usize = 16;
 
 /// The sorts of values that Go's decoder tells apart.
@@ -77,13 +75,13 @@ pub(super) type Ranks = BTreeMap<String, usize>;
 #[derive(Debug)]
 pub(super) struct Merged {
     pub(super) items: Vec<Value>,
-    /// Where the items stand in the server's list; one that the patch added has a place there only if it fills the gap
-    /// of one that the patch deleted.
+    /// Where the items stand in the server's list; one that the patch added has a place there only
+    /// if it fills the gap of one that the patch deleted.
     pub(super) server: Ranks,
 }
 
-/// Merges a list of the patch into the server's; `is_deletion`: its scalars are taken out instead. Not for lists that the
-/// patch replaces.
+/// Merges a list of the patch into the server's; `is_deletion`: its scalars are taken out instead.
+/// Not for lists that the patch replaces.
 pub(super) fn merge_lists(
     original: Vec<Value>,
     patch: Vec<Value>,
@@ -194,7 +192,8 @@ fn merge_objects_by(
     Ok(Merged { items, server })
 }
 
-/// Obeys the items that carry `$patch`. Returns what is left of the server's list, and the patch's other items.
+/// Obeys the items that carry `$patch`. Returns what is left of the server's list, and the patch's
+/// other items.
 fn special_items(
     original: Vec<Value>,
     patch: Vec<Value>,
@@ -274,8 +273,8 @@ pub(super) fn ranks(keys: impl IntoIterator<Item = String>) -> Ranks {
     ranks
 }
 
-/// The patch's items in the wanted order, the server's in the server's, one laid into the other: a server's item goes
-/// before the first of the patch's that the server has behind it.
+/// The patch's items in the wanted order, the server's in the server's, one laid into the other: a
+/// server's item goes before the first of the patch's that the server has behind it.
 pub(super) fn lay_together(
     from_patch: Items,
     server_only: Items,
@@ -297,8 +296,9 @@ pub(super) fn lay_together(
     result
 }
 
-/// Sorts by rank. Items without one come about only when `$setElementOrder` is empty though the patch adds items.
-/// Upstream's comparison is no order then; an insertion sort does what Go does with up to twenty items.
+/// Sorts by rank. Items without one come about only when `$setElementOrder` is empty though the
+/// patch adds items. Upstream's comparison is no order then; an insertion sort does what Go does
+/// with up to twenty items.
 fn in_order(mut items: Items, ranks: &Ranks) -> Items {
     const INSERTION_MAX: usize = 20;
     if items.iter().all(|(key, _)| ranks.contains_key(key)) {

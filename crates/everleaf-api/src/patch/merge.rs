@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value};
 
-/// Applies a merge patch in place: members of objects merge, `null` removes, anything else replaces.
+/// Applies a merge patch in place: members of objects merge, `null` removes, anything else
+/// replaces.
 pub fn merge(target: &mut Value, patch: &Value) {
     let Value::Object(changes) = patch else {
         *target = without_nulls_in_lists(patch);

@@ -1,7 +1,7 @@
-//! What a PATCH body may be: JSON patch (RFC 6902), JSON merge patch ([`merge`], RFC 7386) and strategic merge patch
-//! ([`strategic_merge`]). A [`Patch`] is one of them, read; applied to an object it gives a decoded one, or the error
-//! that upstream's handler gives (`apiserver/pkg/endpoints/handlers/patch.go`). Names, versions and storage are the
-//! caller's.
+//! What a PATCH body may be: JSON patch (RFC 6902), JSON merge patch (RFC 7386) and
+//! strategic merge patch. A [`Patch`] is one of them, read; applied to an
+//! object it gives a decoded one, or the error that upstream's handler gives
+//! (`apiserver/pkg/endpoints/handlers/patch.go`). Names, versions and storage are the caller's.
 //!
 //! ```
 //! use everleaf_api::patch::{Patch, PatchType};

@@ -1,7 +1,5 @@
-//! `$setElementOrder/<list>`: a list merges and then takes an order. What the directive names comes in its order, the
-//! rest as the server had it.
-
-use serde_json::Value;
+//! `$setElementOrder/<list>`: a list merges and then takes an order. What the directive names comes
+//! in its order, the rest as the server had it.
 
 use super::directives::{PATCH, SET_ORDER, directed_member, without_directives};
 use super::go_text;
@@ -12,6 +10,7 @@ use super::shape::{ListShape, Shape};
 use super::strategic::Object;
 use crate::Status;
 use crate::schema::ListPatch;
+use serde_json::Value;
 
 /// Go's name of the type of a list.
 const LIST: &str = "[]interface {}";
@@ -66,7 +65,8 @@ fn merge_ordered(
     order: &[Value],
     list: ListShape,
 ) -> Result<Vec<Value>, Status> {
-    // Upstream looks at the sorts last; nothing that comes before can fail when they differ but for this reason.
+    // Upstream looks at the sorts last; nothing that comes before can fail when they differ but for
+    // this reason.
     let sort = Sort::of_items(&[
         old.as_deref().unwrap_or_default(),
         change.as_deref().unwrap_or_default(),

@@ -1,14 +1,13 @@
-//! The text of a patch → a tree, counted, with findings: members that are repeated and, in operations of a JSON patch,
-//! unknown (`sigs.k8s.io/json` in strict mode).
-
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Value};
+//! The text of a patch → a tree, counted, with findings: members that are repeated and, in
+//! operations of a JSON patch, unknown (`sigs.k8s.io/json` in strict mode).
 
 use crate::Status;
 use crate::codec::budget::Budget;
 use crate::codec::json_read::{push_name, shorten};
 use crate::fields::quote;
 use crate::schema::WARNINGS_MAX;
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
 
 /// Members of an operation (RFC 6902, section 4).
 const OPERATION_MEMBERS: [&str; 4] = ["op", "path", "from", "value"];

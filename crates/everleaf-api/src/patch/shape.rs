@@ -1,4 +1,5 @@
-//! The schema as a strategic merge patch asks it: what is the member of that name, and how does its list merge?
+//! The schema as a strategic merge patch asks it: what is the member of that name, and how does its
+//! list merge?
 
 use crate::Status;
 use crate::fields::quote;

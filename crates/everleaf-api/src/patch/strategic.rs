@@ -1,13 +1,10 @@
-//! Strategic merge patch: objects merge, lists merge as the schema says, `$…` members direct the rest. Rules from
-//! `k8s.io/apimachinery/pkg/util/strategicpatch`, recordings of which the tests compare with; where upstream follows the
-//! random order of a Go map, we go by name, so that deletions from a list come before additions to it.
+//! Strategic merge patch: objects merge, lists merge as the schema says, `$…` members direct the
+//! rest. Rules from `k8s.io/apimachinery/pkg/util/strategicpatch`, recordings of which the tests
+//! compare with; where upstream follows the random order of a Go map, we go by name, so that
+//! deletions from a list come before additions to it.
 //!
-//! Answers are upstream's, but for what upstream did not foresee and answers 500: it is the patch's fault, so 400 with
-//! the same words.
-
-use std::collections::BTreeSet;
-
-use serde_json::{Map, Value};
+//! Answers are upstream's, but for what upstream did not foresee and answers 500: it is the patch's
+//! fault, so 400 with the same words.
 
 use super::directives::{
     DELETE_FROM_LIST, PATCH, RETAIN_KEYS, SET_ORDER, directed_member, discard_nulls, unknown,
@@ -18,6 +15,8 @@ use super::ordered;
 use super::shape::Shape;
 use crate::Status;
 use crate::schema::{ListPatch, Message};
+use serde_json::{Map, Value};
+use std::collections::BTreeSet;
 
 /// An object's members.
 pub(super) type Object = Map<String, Value>;

@@ -24,7 +24,7 @@ pub static TOKEN_REVIEW: Type = Type {
     kind: "TokenReview",
     message: &Message::new(
         "TokenReview",
-        "Whose token is this?",
+        "Checks a token and tells whose it is.",
         &[
             METADATA,
             f("spec", 2, Nested(&TOKEN_SPEC), Always, "The question."),
@@ -43,7 +43,7 @@ pub static TOKEN_REQUEST: Type = Type {
         "Asks for a token of a service account.",
         &[
             METADATA,
-            f("spec", 2, Nested(&REQUEST_SPEC), Always, "What it shall be good for."),
+            f("spec", 2, Nested(&REQUEST_SPEC), Always, "Audiences, lifetime and binding that are asked for."),
             f("status", 3, Nested(&REQUEST_STATUS), Always, "The token."),
         ],
     ),
@@ -51,18 +51,18 @@ pub static TOKEN_REQUEST: Type = Type {
 
 static REQUEST_SPEC: Message = Message::new(
     "TokenRequestSpec",
-    "What a token shall be good for.",
+    "Audiences, lifetime and binding of a token that is asked for.",
     &[
-        f("audiences", 1, List(&String, Atomic), Always, "Who shall believe it; empty is the API server."),
-        f("expirationSeconds", 4, Int64, Nullable, "How long, at least 600; absent is an hour."),
-        f("boundObjectRef", 3, Nested(&BOUND_OBJECT), Nullable, "Object with which it ends."),
-        f("attestations", 5, Map(&ExtraValue), OmitEmpty, "What else it shall say; refused here."),
+        f("audiences", 1, List(&String, Atomic), Always, "Intended audiences; empty means the API server."),
+        f("expirationSeconds", 4, Int64, Nullable, "Requested lifetime in seconds, at least 600; defaults to 3600."),
+        f("boundObjectRef", 3, Nested(&BOUND_OBJECT), Nullable, "Object that the token is bound to: it is invalid once that is deleted."),
+        f("attestations", 5, Map(&ExtraValue), OmitEmpty, "Further claims that are asked for; refused here."),
     ],
 );
 
 static BOUND_OBJECT: Message = Message::new(
     "BoundObjectReference",
-    "The object with which a token ends.",
+    "Reference to the object that a token is bound to.",
     &[
         f("kind", 1, String, OmitEmpty, "Pod, Secret or Node."),
         f("apiVersion", 2, String, OmitEmpty, "Group and version."),
@@ -73,7 +73,7 @@ static BOUND_OBJECT: Message = Message::new(
 
 static REQUEST_STATUS: Message = Message::new(
     "TokenRequestStatus",
-    "The token that was asked for.",
+    "The issued token.",
     &[
         f("token", 1, String, Always, "The bearer token."),
         f("expirationTimestamp", 2, Time, Always, "When it ends."),
@@ -88,20 +88,20 @@ static SELF_STATUS: Message = Message::new(
 
 static TOKEN_SPEC: Message = Message::new(
     "TokenReviewSpec",
-    "A token, and for whom it should be good.",
+    "The token to check, and the audiences it should be valid for.",
     &[
         f("token", 1, String, OmitEmpty, "Bearer token."),
-        f("audiences", 2, List(&String, Atomic), OmitEmpty, "Audiences of which one must fit; empty is the API server's own."),
+        f("audiences", 2, List(&String, Atomic), OmitEmpty, "Audiences, one of which must match; empty means the API server's own."),
     ],
 );
 
 static TOKEN_STATUS: Message = Message::new(
     "TokenReviewStatus",
-    "Whether the token is good, and whose it is.",
+    "Whether the token is valid, and whose it is.",
     &[
-        f("authenticated", 1, Bool, OmitEmpty, "True when the token is good."),
+        f("authenticated", 1, Bool, OmitEmpty, "True when the token is valid."),
         f("user", 2, Nested(&USER_INFO), Always, "Whose it is."),
-        f("audiences", 4, List(&String, Atomic), OmitEmpty, "Audiences that fit."),
+        f("audiences", 4, List(&String, Atomic), OmitEmpty, "Audiences that match."),
         f("error", 3, String, OmitEmpty, "Why it could not be checked."),
     ],
 );

@@ -11,7 +11,7 @@ pub static SUBJECT_ACCESS_REVIEW: Type = Type {
     kind: "SubjectAccessReview",
     message: &Message::new(
         "SubjectAccessReview",
-        "May this user do that?",
+        "Checks whether a user may perform an action.",
         &[METADATA, SPEC, STATUS],
     ),
 };
@@ -23,7 +23,7 @@ pub static LOCAL_SUBJECT_ACCESS_REVIEW: Type = Type {
     kind: "LocalSubjectAccessReview",
     message: &Message::new(
         "LocalSubjectAccessReview",
-        "May this user do that, in this namespace?",
+        "Checks whether a user may perform an action in one namespace.",
         &[METADATA, SPEC, STATUS],
     ),
 };
@@ -51,7 +51,7 @@ pub static SELF_SUBJECT_RULES_REVIEW: Type = Type {
     kind: "SelfSubjectRulesReview",
     message: &Message::new(
         "SelfSubjectRulesReview",
-        "What may I do in a namespace?",
+        "Lists the actions that the caller may perform in a namespace.",
         &[
             METADATA,
             f("spec", 2, Nested(&RULES_SPEC), Always, "The question."),
@@ -67,7 +67,7 @@ const NON_RESOURCE: Field = f("nonResourceAttributes", 2, Nested(&NON_RESOURCE_A
 
 static REVIEW_SPEC: Message = Message::new(
     "SubjectAccessReviewSpec",
-    "Who wants to do what; exactly one of the two attributes is set.",
+    "The user and the action; exactly one of the two attributes must be set.",
     &[
         RESOURCE,
         NON_RESOURCE,
@@ -80,7 +80,7 @@ static REVIEW_SPEC: Message = Message::new(
 
 static SELF_SPEC: Message = Message::new(
     "SelfSubjectAccessReviewSpec",
-    "What the caller wants to do; exactly one is set.",
+    "The action to check; exactly one of the attributes must be set.",
     &[RESOURCE, NON_RESOURCE],
 );
 
@@ -88,10 +88,10 @@ static REVIEW_STATUS: Message = Message::new(
     "SubjectAccessReviewStatus",
     "The answer.",
     &[
-        f("allowed", 1, Bool, Always, "True when permitted."),
+        f("allowed", 1, Bool, Always, "True when the action is allowed."),
         f("denied", 4, Bool, OmitEmpty, "True when an authorizer refused for good."),
         f("reason", 2, String, OmitEmpty, "Why."),
-        f("evaluationError", 3, String, OmitEmpty, "What went wrong meanwhile; the answer stands."),
+        f("evaluationError", 3, String, OmitEmpty, "Errors met while the rules were evaluated; the answer stands."),
     ],
 );
 
@@ -150,17 +150,17 @@ static NON_RESOURCE_ATTRIBUTES: Message = Message::new(
 
 static RULES_SPEC: Message = Message::new(
     "SelfSubjectRulesReviewSpec",
-    "Where the caller wants to act.",
+    "The namespace to list rules for.",
     &[f("namespace", 1, String, OmitEmpty, "Namespace; required.")],
 );
 
 static RULES_STATUS: Message = Message::new(
     "SubjectRulesReviewStatus",
-    "What the caller may do, as far as it can be listed.",
+    "The actions that are allowed, as far as they can be listed.",
     &[
         f("resourceRules", 1, List(&Nested(&RESOURCE_RULE), Atomic), Always, "On resources."),
         f("nonResourceRules", 2, List(&Nested(&NON_RESOURCE_RULE), Atomic), Always, "On paths."),
-        f("incomplete", 3, Bool, Always, "True when some authorizer cannot list."),
+        f("incomplete", 3, Bool, Always, "True when an authorizer cannot list its rules."),
         f("evaluationError", 4, String, OmitEmpty, "What went wrong meanwhile."),
     ],
 );

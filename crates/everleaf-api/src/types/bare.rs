@@ -1,6 +1,7 @@
-//! Types of which this server holds no object: real kubelets and tools list and watch them at start and wait for the
-//! answer. A list of them is empty, so a table of what every object carries is enough. Whoever makes one of them
-//! writable gives it a whole table, and moves it to [`ALL`](super::ALL).
+//! Types of which this server holds no object: real kubelets and tools list and watch them at start
+//! and wait for the answer. A list of them is empty, so a table of what every object carries is
+//! enough. Whoever makes one of them writable gives it a whole table, and moves it to
+//! [`ALL`](super::ALL).
 
 use super::table::*;
 
@@ -8,10 +9,10 @@ const fn bare(group: &'static str, kind: &'static str, message: &'static Message
     Type { group, version: "v1", kind, message }
 }
 
-/// Pod.
+/// `v1` Pod, metadata alone: the Node authorizer asks on which node it is.
 pub static POD: Type = bare("", "Pod", &Message::new("Pod", "Containers that run together on a node.", &[METADATA]));
 
-/// Service.
+/// `v1` Service, metadata alone: kubelets list and watch them.
 pub static SERVICE: Type = bare("", "Service", &Message::new("Service", "A stable address for pods.", &[METADATA]));
 
 /// PodCertificateRequest.

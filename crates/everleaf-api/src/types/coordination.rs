@@ -2,7 +2,7 @@
 
 use super::table::*;
 
-/// Lease.
+/// `coordination.k8s.io/v1` Lease: node heartbeats and leader elections.
 pub static LEASE: Type = Type {
     group: "coordination.k8s.io",
     version: "v1",
@@ -12,21 +12,21 @@ pub static LEASE: Type = Type {
         "A claim that must be renewed: leadership, or a node's heartbeat.",
         &[
             METADATA,
-            f("spec", 2, Nested(&SPEC), Always, "Who holds it, since when."),
+            f("spec", 2, Nested(&SPEC), Always, "Current holder and its times."),
         ],
     ),
 };
 
 static SPEC: Message = Message::new(
     "LeaseSpec",
-    "Who holds a lease, since when.",
+    "Current holder of a lease and its times.",
     &[
         f("holderIdentity", 1, String, Pointer, "Holder."),
         f("leaseDurationSeconds", 2, Int32, Pointer, "Seconds after renewTime for which others must wait."),
-        f("acquireTime", 3, MicroTime, Pointer, "When the holder took it."),
-        f("renewTime", 4, MicroTime, Pointer, "When the holder last renewed it."),
-        f("leaseTransitions", 5, Int32, Pointer, "Changes of holder."),
-        f("strategy", 6, String, Pointer, "How a coordinated election picks the holder."),
-        f("preferredHolder", 7, String, Pointer, "Holder that the present one should make way for."),
+        f("acquireTime", 3, MicroTime, Pointer, "When the current holder acquired the lease."),
+        f("renewTime", 4, MicroTime, Pointer, "When the current holder last renewed the lease."),
+        f("leaseTransitions", 5, Int32, Pointer, "Number of transitions between holders."),
+        f("strategy", 6, String, Pointer, "Strategy by which a coordinated election picks the holder."),
+        f("preferredHolder", 7, String, Pointer, "Preferred holder, to which the current one should hand over."),
     ],
 );

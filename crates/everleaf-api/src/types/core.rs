@@ -2,7 +2,7 @@
 
 use super::table::*;
 
-/// Secret.
+/// `v1` Secret: bootstrap tokens are kept as such.
 pub static SECRET: Type = Type {
     group: "",
     version: "v1",
@@ -15,7 +15,7 @@ pub static SECRET: Type = Type {
             f("immutable", 5, Bool, Pointer, "True freezes the data for good."),
             f("data", 2, Map(&Bytes), OmitEmpty, "Values by key."),
             f("stringData", 4, Map(&String), OmitEmpty, "Write-only: plain values, merged into data by the server."),
-            f("type", 3, String, OmitEmpty, "What the keys mean; cannot change."),
+            f("type", 3, String, OmitEmpty, "Tells which keys the data must have; immutable."),
         ],
     ),
 };
@@ -37,7 +37,7 @@ pub static CONFIG_MAP: Type = Type {
     ),
 };
 
-/// Namespace.
+/// `v1` Namespace: deleting it deletes what is in it.
 pub static NAMESPACE: Type = Type {
     group: "",
     version: "v1",
@@ -64,7 +64,7 @@ static NAMESPACE_STATUS: Message = Message::new(
     "Whether a namespace is in use or ending.",
     &[
         f("phase", 1, String, OmitEmpty, "Active or Terminating."),
-        f("conditions", 2, List(&Nested(&NAMESPACE_CONDITION), Keyed(&["type"])), OmitEmpty, "How far its end has come.").merged_by("type"),
+        f("conditions", 2, List(&Nested(&NAMESPACE_CONDITION), Keyed(&["type"])), OmitEmpty, "Progress of the deletion, as conditions.").merged_by("type"),
     ],
 );
 

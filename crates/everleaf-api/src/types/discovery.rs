@@ -1,5 +1,6 @@
-//! `meta.k8s.io`: what a server tells about itself. Made as JSON by [`discovery`](crate::discovery); the tables give the
-//! protobuf form, which clients configured for protobuf ask for.
+//! `meta.k8s.io`: what a server tells about itself. Made as JSON by
+//! [`discovery`](crate::discovery); the tables give the protobuf form, which clients configured for
+//! protobuf ask for.
 
 use super::table::*;
 

@@ -1,4 +1,5 @@
-//! `events.k8s.io`: another view of the core group's events. A decoded object is the core one; only the wire differs.
+//! `events.k8s.io`: another view of the core group's events. A decoded object is the core one; only
+//! the wire differs.
 
 use super::core::{EVENT_SOURCE, OBJECT_REFERENCE};
 use super::table::*;

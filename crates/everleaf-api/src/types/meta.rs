@@ -1,4 +1,5 @@
-//! `meta.k8s.io`: what every object carries, options, Status. List and watch envelopes are built elsewhere.
+//! `meta.k8s.io`: what every object carries, options, Status. List and watch envelopes are built
+//! elsewhere.
 
 use super::table::*;
 
@@ -75,18 +76,18 @@ static DELETE_OPTIONS_MESSAGE: Message = Message::new(
     "DeleteOptions",
     "How to delete.",
     &[
-        f("gracePeriodSeconds", 1, Int64, Pointer, "Seconds before deletion; zero is at once."),
-        f("preconditions", 2, Nested(&PRECONDITIONS), Pointer, "What must hold, else 409."),
+        f("gracePeriodSeconds", 1, Int64, Pointer, "Grace period in seconds; zero deletes immediately."),
+        f("preconditions", 2, Nested(&PRECONDITIONS), Pointer, "Conditions that must hold, otherwise the answer is 409 Conflict."),
         f("orphanDependents", 3, Bool, Pointer, "Deprecated; see propagationPolicy."),
         f("propagationPolicy", 4, String, Pointer, "Orphan, Background or Foreground."),
-        f("dryRun", 5, List(&String, Atomic), OmitEmpty, "All: do everything but store."),
+        f("dryRun", 5, List(&String, Atomic), OmitEmpty, "All: process the request without storing the result."),
         f("ignoreStoreReadErrorWithClusterBreakingPotential", 6, Bool, Pointer, "Delete even what cannot be read; refused here."),
     ],
 );
 
 static PRECONDITIONS: Message = Message::new(
     "Preconditions",
-    "What must hold before a write.",
+    "Conditions on the object that a write applies to.",
     &[
         f("uid", 1, String, Pointer, "UID the object must have."),
         f("resourceVersion", 2, String, Pointer, "Version the object must have."),

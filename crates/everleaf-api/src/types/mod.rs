@@ -1,5 +1,6 @@
-//! The schema tables of every type we serve, one file per API group. Written from the facts of the Kubernetes 1.37
-//! types (names, protobuf numbers, Go tags); the recordings under `testdata` prove them. The files are laid out by hand: a field is a line.
+//! The schema tables of every type we serve, one file per API group. Written from the facts of the
+//! Kubernetes 1.37 types (names, protobuf numbers, Go tags); the recordings under `testdata` prove
+//! them. The files are laid out by hand: a field is a line.
 
 #[rustfmt::skip]
 pub mod authentication;

@@ -1,8 +1,9 @@
-//! Node, whole: kubelets write all of it, and what a table does not know would be lost on the way through protobuf.
+//! Node, whole: kubelets write all of it, and what a table does not know would be lost on the way
+//! through protobuf.
 
 use super::table::*;
 
-/// Node.
+/// `v1` Node: its addresses bound what a serving certificate may name.
 pub static NODE: Type = Type {
     group: "",
     version: "v1",

@@ -4,7 +4,7 @@ use super::table::*;
 
 const GROUP: &str = "rbac.authorization.k8s.io";
 
-/// Role.
+/// `rbac.authorization.k8s.io/v1` Role: what may be done in one namespace.
 pub static ROLE: Type = Type {
     group: GROUP,
     version: "v1",

@@ -1,10 +1,6 @@
 //! Who may approve and sign, and which subject nobody may ask for
 //! (`plugin/pkg/admission/certificates/{approval,signing,subjectrestriction}`).
 
-use everleaf_api::{Status, fields::quote};
-use everleaf_pki::SignerName;
-use serde_json::Value;
-
 use super::{Attributes, Operation};
 use crate::{
     authz::{self, Authorizer},
@@ -13,6 +9,9 @@ use crate::{
     registry::csr::conditions,
     user::MASTERS,
 };
+use everleaf_api::{Status, fields::quote};
+use everleaf_pki::SignerName;
+use serde_json::Value;
 
 const CSRS: &str = "certificatesigningrequests";
 
@@ -92,8 +91,9 @@ fn stored_signer<'a>(attributes: &Attributes<'a>) -> &'a str {
         .map_or("", |old| read::text(old, "/spec/signerName"))
 }
 
-/// May the user do `verb` on `signers` of this name, or of `domain/*`? The wildcard is a name like any other to the
-/// authorizer (`pkg/registry/certificates/…/util.go`: `IsAuthorizedForSignerName`).
+/// May the user do `verb` on `signers` of this name, or of `domain/*`? The wildcard is a name like
+/// any other to the authorizer (`pkg/registry/certificates/…/util.go`:
+/// `IsAuthorizedForSignerName`).
 fn may(
     attributes: &Attributes<'_>,
     verb: &str,

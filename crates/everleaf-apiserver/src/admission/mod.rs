@@ -1,9 +1,10 @@
-//! The last word on a write that is authorized and well-formed: rules that need the body, the stored object and more of
-//! the state than one object.
+//! The last word on a write that is authorized and well-formed: rules that need the body, the
+//! stored object and more of the state than one object.
 //!
-//! Mutating phase, in order: NamespaceLifecycle, NodeRestriction, TaintNodesByCondition. Validating phase, after field
-//! validation: CertificateApproval, CertificateSigning, CertificateSubjectRestriction, and the write-time rules of RBAC
-//! (which upstream keeps in the registry). Each is a function of its own; this file only says who is asked when.
+//! Mutating phase, in order: NamespaceLifecycle, NodeRestriction, TaintNodesByCondition. Validating
+//! phase, after field validation: CertificateApproval, CertificateSigning,
+//! CertificateSubjectRestriction, and the write-time rules of RBAC (which upstream keeps in the
+//! registry). Each is a function of its own; this file only says who is asked when.
 
 mod csr;
 mod namespace;
@@ -11,11 +12,10 @@ mod node_restriction;
 mod rbac;
 mod taint;
 
+use crate::{authz::Authorizer, objects::Objects, user::User};
 use everleaf_api::{Status, status::GroupResource};
 use everleaf_pki::{RequestError, VerifiedRequest};
 use serde_json::Value;
-
-use crate::{authz::Authorizer, objects::Objects, user::User};
 
 /// Verb of an admitted write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,11 +1,11 @@
-//! NamespaceLifecycle: nothing is created where there is no namespace, or where one is going away, and the system's own
-//! namespaces stay (`apiserver/pkg/admission/plugin/namespace/lifecycle/admission.go`).
-
-use everleaf_api::{Status, status::GroupResource};
-use serde_json::{Value, json};
+//! NamespaceLifecycle: nothing is created where there is no namespace, or where one is going away,
+//! and the system's own namespaces stay
+//! (`apiserver/pkg/admission/plugin/namespace/lifecycle/admission.go`).
 
 use super::{Attributes, Operation};
 use crate::{bootstrap::SYSTEM_NAMESPACES, objects::Objects, read};
+use everleaf_api::{Status, status::GroupResource};
+use serde_json::{Value, json};
 
 pub(super) fn lifecycle(attributes: &Attributes<'_>, objects: &dyn Objects) -> Result<(), Status> {
     if attributes.resource == "namespaces" {

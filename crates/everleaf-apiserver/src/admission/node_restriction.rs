@@ -1,18 +1,18 @@
-//! NodeRestriction: a node writes about itself only (`plugin/pkg/admission/noderestriction/admission.go`, with the CSR
-//! rule of 1.31). Pods are not served here; any write about one is refused.
-
-use std::collections::BTreeSet;
-
-use everleaf_api::{Status, fields::quote, meta};
-use everleaf_pki::SignerName;
-use serde_json::Value;
+//! NodeRestriction: a node writes about itself only
+//! (`plugin/pkg/admission/noderestriction/admission.go`, with the CSR rule of 1.31). Pods are not
+//! served here; any write about one is refused.
 
 use super::{Attributes, Operation};
 use crate::{read, user::NODE_PREFIX};
+use everleaf_api::{Status, fields::quote, meta};
+use everleaf_pki::SignerName;
+use serde_json::Value;
+use std::collections::BTreeSet;
 
 const LEASE_NAMESPACE: &str = "kube-node-lease";
 
-/// Labels of the `kubernetes.io` and `k8s.io` domains that kubelets set (`k8s.io/kubelet/pkg/apis/well_known_labels.go`).
+/// Labels of the `kubernetes.io` and `k8s.io` domains that kubelets set
+/// (`k8s.io/kubelet/pkg/apis/well_known_labels.go`).
 const KUBELET_LABELS: [&str; 16] = [
     "kubernetes.io/hostname",
     "kubernetes.io/arch",
@@ -63,7 +63,8 @@ pub(super) fn admit(attributes: &Attributes<'_>, object: Option<&Value>) -> Resu
     verdict.map_err(|text| attributes.forbidden(&text))
 }
 
-/// The request is about an object of the node's own name; on create the object says its name, not the path.
+/// The request is about an object of the node's own name; on create the object says its name, not
+/// the path.
 fn own_name(node: &str, attributes: &Attributes<'_>, object: Option<&Value>) -> bool {
     match (attributes.operation, object) {
         (Operation::Create, Some(object)) => meta::name(object) == node,
@@ -168,7 +169,8 @@ fn own_node(node: &str, attributes: &Attributes<'_>, object: Option<&Value>) -> 
     Ok(())
 }
 
-/// Labels that differ between the two and are not the node's to choose, sorted and joined; "" for none.
+/// Labels that differ between the two and are not the node's to choose, sorted and joined; "" for
+/// none.
 fn forbidden_labels(new: &Value, old: &Value) -> String {
     let labels = |object: &'_ Value| -> BTreeSet<(String, String)> {
         object

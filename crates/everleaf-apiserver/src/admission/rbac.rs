@@ -1,14 +1,10 @@
 //! Nobody hands out what they do not hold (`pkg/registry/rbac/*/policybased/storage.go`,
 //! `pkg/registry/rbac/validation/rule.go`).
 //!
-//! Who writes a role must hold all its rules, or may `escalate` it. Who writes a binding must hold all rules of its role,
-//! or may `bind` it. `system:masters` is exempt. An update asks all of this again, even one of a label; only one that
-//! touches nothing but owners and finalizers asks nothing, so that garbage can be collected.
-
-use std::collections::BTreeSet;
-
-use everleaf_api::{Status, fields::quote};
-use serde_json::Value;
+//! Who writes a role must hold all its rules, or may `escalate` it. Who writes a binding must hold
+//! all rules of its role, or may `bind` it. `system:masters` is exempt. An update asks all of this
+//! again, even one of a label; only one that touches nothing but owners and finalizers asks
+//! nothing, so that garbage can be collected.
 
 use super::{Attributes, Operation};
 use crate::{
@@ -20,6 +16,9 @@ use crate::{
     read,
     user::MASTERS,
 };
+use everleaf_api::{Status, fields::quote};
+use serde_json::Value;
+use std::collections::BTreeSet;
 
 const GROUP: &str = "rbac.authorization.k8s.io";
 /// Missing rules listed in a refusal; the rest is counted.
@@ -57,7 +56,8 @@ pub(super) fn escalation(
     }
 }
 
-/// Do the two differ in nothing but owners and finalizers (`pkg/registry/rbac/helpers.go`: `IsOnlyMutatingGCFields`)?
+/// Do the two differ in nothing but owners and finalizers (`pkg/registry/rbac/helpers.go`:
+/// `IsOnlyMutatingGCFields`)?
 fn only_lets_go(old: &Value, new: &Value) -> bool {
     const LETS_GO: [&str; 3] = ["ownerReferences", "finalizers", "managedFields"];
     let kept = |object: &Value| {

@@ -1,9 +1,8 @@
 //! TaintNodesByCondition: a Node is born not ready (`plugin/pkg/admission/nodetaint/admission.go`).
 
-use serde_json::{Value, json};
-
 use super::{Attributes, Operation};
 use crate::read;
+use serde_json::{Value, json};
 
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
 

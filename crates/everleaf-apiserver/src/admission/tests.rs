@@ -1,11 +1,10 @@
-//! What upstream's tests ask of `plugin/pkg/admission/certificates` and `plugin/pkg/admission/noderestriction`, and what nodes
-//! may write.
-
-use everleaf_pki::{RequestError, VerifiedRequest};
-use serde_json::json;
+//! What upstream's tests ask of `plugin/pkg/admission/certificates` and
+//! `plugin/pkg/admission/noderestriction`, and what nodes may write.
 
 use super::*;
 use crate::fixture::{self, Shelf, cluster_role, cluster_role_binding, csr, node, request_pem};
+use everleaf_pki::{RequestError, VerifiedRequest};
+use serde_json::json;
 
 const CSRS: &str = "certificatesigningrequests";
 const CERTIFICATES: &str = "certificates.k8s.io";
@@ -40,7 +39,8 @@ fn outcome(verdict: Result<(), Status>) -> String {
     }
 }
 
-/// May bob, who holds `verb` on these signers, write `subresource`, turning the stored object into the edited one?
+/// May bob, who holds `verb` on these signers, write `subresource`, turning the stored object into
+/// the edited one?
 fn signer_check(
     verb: &str,
     names: Value,
@@ -454,7 +454,8 @@ fn namespaces_must_be_there() {
 
 const RBAC: &str = "rbac.authorization.k8s.io";
 
-/// Writes an RBAC object as `dev`, who holds get secrets, may write RBAC, `escalate` role "e" and `bind` role "b".
+/// Writes an RBAC object as `dev`, who holds get secrets, may write RBAC, `escalate` role "e" and
+/// `bind` role "b".
 fn write_rbac(resource: &'static str, name: &str, old: Option<Value>, new: &Value) -> String {
     let shelf = Shelf::installed();
     shelf.put("clusterroles", cluster_role("dev", json!([

@@ -1,15 +1,13 @@
 //! Bootstrap tokens: `id.secret`, kept as Secrets of kube-system
 //! (`plugin/pkg/auth/authenticator/token/bootstrap/bootstrap.go`).
 
-use std::{collections::BTreeSet, fmt};
-
+use crate::{objects::Objects, read, user::User};
 use aws_lc_rs::constant_time;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use everleaf_api::meta;
 use jiff::Timestamp;
 use serde_json::Value;
-
-use crate::{objects::Objects, read, user::User};
+use std::{collections::BTreeSet, fmt};
 
 const SECRET_TYPE: &str = "bootstrap.kubernetes.io/token";
 const BASE_GROUP: &str = "system:bootstrappers";
@@ -142,10 +140,9 @@ fn is_bootstrap_group(group: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
     use crate::fixture::Shelf;
+    use serde_json::json;
 
     const TOKEN: &str = "foobar.0123456789abcdef";
 

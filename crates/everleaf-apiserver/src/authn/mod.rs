@@ -1,9 +1,10 @@
-//! Who is this? Client certificates, static tokens, tokens of service accounts, bootstrap tokens, and anonymous as the last
-//! resort; then, as a step of its own, impersonation.
+//! Who is this? Client certificates, static tokens, tokens of service accounts, bootstrap tokens,
+//! and anonymous as the last resort; then, as a step of its own, impersonation.
 //!
-//! The methods form a union: an error of one does not stop another from accepting. When nobody accepts, a credential that
-//! was shown and found bad is 401; it never becomes anonymous (`apiserver/pkg/authentication/request/union`). This module
-//! refuses to know what anybody may do, except that impersonation asks.
+//! The methods form a union: an error of one does not stop another from accepting. When nobody
+//! accepts, a credential that was shown and found bad is 401; it never becomes anonymous
+//! (`apiserver/pkg/authentication/request/union`). This module refuses to know what anybody may do,
+//! except that impersonation asks.
 
 mod bootstrap_token;
 mod impersonation;
@@ -12,35 +13,33 @@ mod service_account;
 mod static_token;
 mod x509;
 
-use std::{
-    fmt,
-    net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
-};
-
+use self::refusals::{RefusalLog, clipped};
+use self::service_account::ServiceAccounts;
+use self::static_token::StaticTokens;
+use self::x509::ClientCa;
+use crate::objects::Objects;
+use crate::user::User;
 use arc_swap::ArcSwapOption;
 use everleaf_api::Status;
 use everleaf_pki::trust::BundleError;
-use http::{HeaderMap, header::AUTHORIZATION};
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
 use jiff::Timestamp;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 
 pub use self::impersonation::Impersonation;
 pub use self::service_account::ServiceAccountConfig;
 pub(crate) use self::service_account::{Binding, Claims, Reference};
-use self::{
-    refusals::{RefusalLog, clipped},
-    service_account::ServiceAccounts,
-    static_token::StaticTokens,
-    x509::ClientCa,
-};
-use crate::{objects::Objects, user::User};
 
 /// What the transport knows about the other side.
 #[derive(Debug, Clone, Default)]
 pub struct Peer {
     /// Where it connects from; None for a caller inside this process.
     pub address: Option<IpAddr>,
-    /// Certificates the client presented (leaf first, DER); possession of the key was checked by TLS, nothing else.
+    /// Certificates the client presented (leaf first, DER); possession of the key was checked by
+    /// TLS, nothing else.
     pub certificates: Arc<Vec<Vec<u8>>>,
     /// A caller inside this process. Private constructor: no header can make one.
     pub in_process: Option<InProcessIdentity>,
@@ -69,7 +68,8 @@ pub struct Config {
     /// PEM bundle of the authorities whose client certificates are believed; empty = x509 is off.
     pub client_ca_pem: Vec<u8>,
     /// PEM of the authority of front proxies, for those who learn from this server whom to believe
-    /// ([`Authenticator::published`]). This server itself believes no front proxy; empty = there is none.
+    /// ([`Authenticator::published`]). This server itself believes no front proxy; empty = there is
+    /// none.
     pub front_proxy_ca_pem: String,
     /// Text of a `--token-auth-file`: `token,user,uid[,"group1,group2"]` per line; empty = none.
     pub token_auth_csv: String,
@@ -170,8 +170,8 @@ impl Authenticator {
         Ok(authenticator)
     }
 
-    /// Replaces the client CA bundle (renewal, reload); connections already open are judged by it from now on. On error
-    /// the old bundle stays.
+    /// Replaces the client CA bundle (renewal, reload); connections already open are judged by it
+    /// from now on. On error the old bundle stays.
     pub fn set_client_ca(&self, pem: &[u8]) -> Result<(), ConfigError> {
         let client_ca = match pem {
             [] => None,
@@ -197,7 +197,8 @@ impl Authenticator {
         }
     }
 
-    /// Subjects of the client CAs, for the TLS CertificateRequest: Go clients pick their certificate by it.
+    /// Subjects of the client CAs, for the TLS CertificateRequest: Go clients pick their
+    /// certificate by it.
     pub fn client_ca_subjects(&self) -> Vec<rustls::DistinguishedName> {
         self.client_ca
             .load()
@@ -205,8 +206,9 @@ impl Authenticator {
             .map_or_else(Vec::new, |ca| ca.subjects())
     }
 
-    /// The real identity behind a request. 401 for a presented but bad credential, or for none when anonymous is off.
-    /// The caller then strips `Authorization`, and asks [`Impersonation::effective`] for the effective identity.
+    /// The real identity behind a request. 401 for a presented but bad credential, or for none when
+    /// anonymous is off. The caller then strips `Authorization`, and asks
+    /// [`Impersonation::effective`] for the effective identity.
     pub fn authenticate(
         &self,
         headers: &HeaderMap,
@@ -273,8 +275,9 @@ impl Authenticator {
             .map(|(user, _)| user)
     }
 
-    /// Judges a token that was shown to somebody who answers to `audiences` (empty: to this server), and says to which of
-    /// them it is good. Only tokens of service accounts are meant for somebody; the others are good here alone
+    /// Judges a token that was shown to somebody who answers to `audiences` (empty: to this
+    /// server), and says to which of them it is good. Only tokens of service accounts are meant for
+    /// somebody; the others are good here alone
     /// (`apiserver/pkg/authentication/authenticator/audagnostic.go`).
     pub fn review_token(
         &self,
@@ -325,8 +328,9 @@ impl Authenticator {
             .map_or(&[], ServiceAccounts::audiences)
     }
 
-    /// What others need to read tokens of service accounts without asking: the provider document, which says that the keys
-    /// are at `keys_url`, and the keys. None when this server knows no service accounts.
+    /// What others need to read tokens of service accounts without asking: the provider document,
+    /// which says that the keys are at `keys_url`, and the keys. None when this server knows no
+    /// service accounts.
     pub(crate) fn issuer_documents(&self, keys_url: &str) -> Option<[serde_json::Value; 2]> {
         let accounts = self.service_accounts.as_ref()?;
         Some([accounts.provider_document(keys_url), accounts.key_set()])
@@ -346,8 +350,8 @@ enum Bearer<'a> {
     Token(&'a str),
 }
 
-/// The bearer token of the first `Authorization` header. The scheme word is case-insensitive; what follows a blank after
-/// the token is ignored (`apiserver/pkg/authentication/request/bearertoken`).
+/// The bearer token of the first `Authorization` header. The scheme word is case-insensitive; what
+/// follows a blank after the token is ignored (`apiserver/pkg/authentication/request/bearertoken`).
 fn bearer_token(headers: &HeaderMap) -> Bearer<'_> {
     let Some(value) = headers.get(AUTHORIZATION) else {
         return Bearer::None;

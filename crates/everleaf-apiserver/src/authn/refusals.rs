@@ -1,9 +1,8 @@
-//! Which refused client certificates are told: each when it is first seen and again while it keeps coming, and never so many
-//! that whoever makes certificates could fill a disk with our log.
-
-use std::collections::HashMap;
+//! Which refused client certificates are told: each when it is first seen and again while it keeps
+//! coming, and never so many that whoever makes certificates could fill a disk with our log.
 
 use jiff::{SignedDuration, Timestamp};
+use std::collections::HashMap;
 
 /// How often one certificate is told, and the span that the limit is about.
 const SPAN: SignedDuration = SignedDuration::from_mins(10);
@@ -29,7 +28,8 @@ pub(super) struct RefusalLog {
 }
 
 impl RefusalLog {
-    /// Whether this certificate is to be told now; then with the number of refusals of others that nobody was told of.
+    /// Whether this certificate is to be told now; then with the number of refusals of others that
+    /// nobody was told of.
     pub(super) fn observe(&mut self, certificate: [u8; 32], now: Timestamp) -> Option<u64> {
         // A clock that was set back must not silence anybody for long.
         let is_late = |at: &Timestamp| now.duration_since(*at).abs() < SPAN;

@@ -1,15 +1,13 @@
-//! The static token file (`--token-auth-file`): CSV of `token,user,uid[,"group1,group2"]`, read once at start
-//! (`apiserver/pkg/authentication/token/tokenfile/tokenfile.go`).
-
-use std::collections::HashMap;
-
-use aws_lc_rs::digest;
+//! The static token file (`--token-auth-file`): CSV of `token,user,uid[,"group1,group2"]`, read
+//! once at start (`apiserver/pkg/authentication/token/tokenfile/tokenfile.go`).
 
 use super::ConfigError;
 use crate::user::User;
+use aws_lc_rs::digest;
+use std::collections::HashMap;
 
-/// Users by the SHA-256 of their token: what a look-up takes then says nothing about how much of a guess was right, and
-/// no token stays in memory.
+/// Users by the SHA-256 of their token: what a look-up takes then says nothing about how much of a
+/// guess was right, and no token stays in memory.
 #[derive(Default)]
 pub(super) struct StaticTokens {
     users: HashMap<[u8; 32], User>,
@@ -67,8 +65,9 @@ fn hash(token: &str) -> [u8; 32] {
     bytes
 }
 
-/// Splits CSV (RFC 4180) into records with the line each begins on; blank lines are skipped, a quoted field may hold
-/// commas, doubled quotes and line breaks, and blanks before a field are dropped.
+/// Splits CSV (RFC 4180) into records with the line each begins on; blank lines are skipped, a
+/// quoted field may hold commas, doubled quotes and line breaks, and blanks before a field are
+/// dropped.
 fn records(text: &str) -> Result<Vec<(usize, Vec<String>)>, ConfigError> {
     let mut records = Vec::new();
     let mut line = 1;
@@ -152,9 +151,8 @@ fn unquote(text: &str) -> Option<(String, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
+    use proptest::prelude::*;
 
     fn check(csv: &str, token: &str) -> Option<(String, String, Vec<String>)> {
         StaticTokens::from_csv(csv)

@@ -1,15 +1,14 @@
-//! Client certificates and the union of methods (`apiserver/pkg/authentication/request/x509` and `…/union`), and what an
-//! attacker sends.
+//! Client certificates and the union of methods (`apiserver/pkg/authentication/request/x509` and
+//! `…/union`), and what an attacker sends.
 
+use super::*;
+use crate::fixture::{Shelf, VERSION_1_CA_PEM, VERSION_1_PEM};
 use everleaf_api::meta;
 use http::HeaderValue;
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, DnValue,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, date_time_ymd,
 };
-
-use super::*;
-use crate::fixture::{Shelf, VERSION_1_CA_PEM, VERSION_1_PEM};
 
 mod roots;
 

@@ -1,17 +1,14 @@
-//! Client certificates: verified on each request, at the request's time, against the client CA bundle
-//! (`apiserver/pkg/authentication/request/x509/x509.go`). Which chain is believed is [`everleaf_pki::trust`]'s business;
-//! here it becomes an identity.
+//! Client certificates: verified on each request, at the request's time, against the client CA
+//! bundle (`apiserver/pkg/authentication/request/x509/x509.go`). Which chain is believed is
+//! [`everleaf_pki::trust`]'s business; here it becomes an identity.
 //!
-//! A chain that verified is remembered until one of its certificates ends, so that the requests of a long-lived connection
-//! cost a hash and a look-up; what is remembered dies with the bundle it was verified against. Failures are not
-//! remembered.
+//! A chain that verified is remembered until one of its certificates ends, so that the requests of
+//! a long-lived connection cost a hash and a look-up; what is remembered dies with the bundle it
+//! was verified against. Failures are not remembered.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    fmt,
-    sync::{Mutex, PoisonError},
-};
-
+use super::ConfigError;
+use super::refusals::clipped;
+use crate::user::User;
 use aws_lc_rs::digest::{Context, SHA256};
 use everleaf_pki::{
     CertificateError, Leaf, PublicKeyKind, pem,
@@ -19,16 +16,18 @@ use everleaf_pki::{
 };
 use jiff::Timestamp;
 use rustls::DistinguishedName;
-
-use super::ConfigError;
-use super::refusals::clipped;
-use crate::user::User;
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    sync::{Mutex, PoisonError},
+};
 
 /// Key of [`User::extra`] that says with which certificate somebody came.
 const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
 /// Attribute of a subject that is the user's UID, on from Kubernetes 1.33.
 const UID_ATTRIBUTE: &str = "1.3.6.1.4.1.57683.2";
-/// Most certificates a client may send besides its leaf. Go has no limit of its own; TLS messages have one.
+/// Most certificates a client may send besides its leaf. Go has no limit of its own; TLS messages
+/// have one.
 const INTERMEDIATES_MAX: usize = 128;
 /// Largest RSA key that may be shown, in bits.
 const RSA_BITS_MAX: u32 = 8_192;
@@ -73,7 +72,8 @@ struct Verified {
     path: Path,
 }
 
-/// A bounded map that forgets by generations: what was not asked for during one whole generation is gone.
+/// A bounded map that forgets by generations: what was not asked for during one whole generation is
+/// gone.
 #[derive(Default)]
 struct Remembered {
     young: HashMap<[u8; 32], Verified>,
@@ -222,7 +222,8 @@ fn uid_of(leaf: &Leaf) -> Result<String, Refusal> {
     }
 }
 
-/// Subject, serial number and issuer of a certificate, as far as it can be read, to stand behind "refused".
+/// Subject, serial number and issuer of a certificate, as far as it can be read, to stand behind
+/// "refused".
 pub(super) fn whose(leaf: &[u8]) -> String {
     Leaf::from_der(leaf).map_or_else(
         |_| String::new(),

@@ -1,41 +1,40 @@
-//! May they? The chain `system:masters`, Node, RBAC: the first that allows wins, and when none does the answer is 403.
+//! May they? The chain `system:masters`, Node, RBAC: the first that allows wins, and when none does
+//! the answer is 403.
 //!
-//! This module owns verdicts over committed policy objects. It refuses to know bodies, HTTP and who proved what: it sees
-//! an identity and the attributes of a request, also those of a request that nobody made (SubjectAccessReview, the
-//! `approve` and `sign` checks of admission).
+//! This module owns verdicts over committed policy objects. It refuses to know bodies, HTTP and who
+//! proved what: it sees an identity and the attributes of a request, also those of a request that
+//! nobody made (SubjectAccessReview, the `approve` and `sign` checks of admission).
 
 mod node;
 mod rbac;
 pub(crate) mod rule;
-
-use std::{
-    fmt,
-    sync::{Arc, OnceLock},
-};
-
-use arc_swap::ArcSwapOption;
-use everleaf_api::{
-    Status,
-    selector::{FieldSelector, LabelSelector},
-    status::{Denial, DeniedTarget, GroupResource},
-};
 
 use self::{rbac::Index, rule::Rule};
 use crate::{
     objects::Objects,
     user::{self, User},
 };
+use arc_swap::ArcSwapOption;
+use everleaf_api::{
+    Status,
+    selector::{FieldSelector, LabelSelector},
+    status::{Denial, DeniedTarget, GroupResource},
+};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 /// What is asked. Also built from SubjectAccessReviews.
 #[derive(Debug, Clone)]
 pub struct Attributes<'a> {
-    /// Who.
+    /// Already authenticated, after impersonation.
     pub user: &'a User,
     /// Verb (get, list, …, or the lower-case method of a path).
     pub verb: &'a str,
-    /// Group.
+    /// "" for the core group.
     pub group: &'a str,
-    /// Version.
+    /// As `v1`; RBAC does not look at it.
     pub version: &'a str,
     /// Plural resource; empty = non-resource request.
     pub resource: &'a str,
@@ -77,7 +76,7 @@ impl<'a> Attributes<'a> {
 pub struct Decision {
     /// Allowed?
     pub allowed: bool,
-    /// Reason.
+    /// Names the rule for an audit; a denial shows it to the client.
     pub reason: String,
 }
 
@@ -92,7 +91,8 @@ pub(crate) struct Enumeration {
     pub(crate) errors: Vec<String>,
 }
 
-/// The chain. Policy objects are compiled once per change of them, so that a verdict costs a few map look-ups.
+/// The chain. Policy objects are compiled once per change of them, so that a verdict costs a few
+/// map look-ups.
 #[derive(Default)]
 pub struct Authorizer {
     compiled: ArcSwapOption<Compiled>,
@@ -111,7 +111,7 @@ impl fmt::Debug for Authorizer {
 }
 
 impl Authorizer {
-    /// Decides.
+    /// The first authorizer with an opinion decides; none is a no.
     pub fn authorize(&self, attributes: &Attributes<'_>, objects: &dyn Objects) -> Decision {
         if attributes.user.in_group(user::MASTERS) {
             return Decision {
@@ -127,7 +127,8 @@ impl Authorizer {
         if by_rbac.allowed {
             return by_rbac;
         }
-        // Since 1.37 each part of a refusal names who gives it (`apiserver/pkg/authorization/union/union.go`).
+        // Since 1.37 each part of a refusal names who gives it
+        // (`apiserver/pkg/authorization/union/union.go`).
         let reasons = [("node", by_node.reason), ("rbac", by_rbac.reason)];
         let told = reasons.iter().filter(|(_, reason)| !reason.is_empty());
         let told: Vec<String> = told.map(|(by, why)| format!("{by}: {why}")).collect();
@@ -169,7 +170,8 @@ impl Authorizer {
         })
     }
 
-    /// What `user` may do in `namespace`. What `system:masters` is told comes from its binding, as upstream.
+    /// What `user` may do in `namespace`. What `system:masters` is told comes from its binding, as
+    /// upstream.
     pub(crate) fn enumerate(
         &self,
         user: &User,
@@ -197,7 +199,8 @@ impl Authorizer {
     }
 
     fn with_index<T>(&self, objects: &dyn Objects, answer: impl FnOnce(&Index) -> T) -> T {
-        // Read before the lists: a change in between is then seen as one, and compiled again next time.
+        // Read before the lists: a change in between is then seen as one, and compiled again next
+        // time.
         let changes = rbac::RESOURCES.map(|resource| objects.last_change(resource));
         if let Some(compiled) = &*self.compiled.load()
             && compiled.changes == changes

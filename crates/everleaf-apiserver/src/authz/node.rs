@@ -1,6 +1,7 @@
-//! The Node authorizer's rules that need no pod graph (`plugin/pkg/auth/authorizer/node/node_authorizer.go`, with the
-//! selector rules that are on from 1.32). Pods are not served here, so nothing is ever reachable from one: what would
-//! need the graph is refused with upstream's reason. Never an explicit deny, only "allowed" or "no opinion".
+//! The Node authorizer's rules that need no pod graph
+//! (`plugin/pkg/auth/authorizer/node/node_authorizer.go`, with the selector rules that are on from
+//! 1.32). Pods are not served here, so nothing is ever reachable from one: what would need the
+//! graph is refused with upstream's reason. Never an explicit deny, only "allowed" or "no opinion".
 
 use super::{Attributes, Decision, node_rules};
 
@@ -105,8 +106,8 @@ fn token_create(node: &str, attributes: &Attributes<'_>) -> Decision {
     unreachable_object(node, attributes)
 }
 
-/// Writes are open here: NodeRestriction admission holds them to the node itself. Reads are of the own Node only, and a
-/// metadata.name selector counts as its name.
+/// Writes are open here: NodeRestriction admission holds them to the node itself. Reads are of the
+/// own Node only, and a metadata.name selector counts as its name.
 fn nodes(node: &str, attributes: &Attributes<'_>) -> Decision {
     match (attributes.subresource, attributes.verb) {
         ("", "create" | "update" | "patch") | ("status", "update" | "patch") => allow(),

@@ -1,19 +1,17 @@
 //! RBAC policy objects, compiled for look-up by subject (`plugin/pkg/auth/authorizer/rbac/rbac.go`,
 //! `pkg/registry/rbac/validation/rule.go`).
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
-
-use everleaf_api::{fields::quote, meta};
-use serde_json::Value;
-
 use super::{Attributes, Decision, Enumeration, rule::Rule};
 use crate::{
     objects::Objects,
     read,
     user::{SERVICE_ACCOUNT_PREFIX, User},
+};
+use everleaf_api::{fields::quote, meta};
+use serde_json::Value;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
 };
 
 /// The resources an [`Index`] is compiled from.
@@ -152,8 +150,8 @@ impl Index {
         })
     }
 
-    /// ClusterRoleBindings first, then the RoleBindings of the request's namespace. A role that is missing is told
-    /// only when nothing else allows.
+    /// ClusterRoleBindings first, then the RoleBindings of the request's namespace. A role that is
+    /// missing is told only when nothing else allows.
     pub(super) fn authorize(&self, attributes: &Attributes<'_>) -> Decision {
         let local = match attributes.resource {
             "" => None,

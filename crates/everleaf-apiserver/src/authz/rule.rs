@@ -1,22 +1,21 @@
 //! One RBAC policy rule: what it allows, what it covers, and its JSON shape
 //! (`plugin/pkg/auth/authorizer/rbac/rbac.go`, `pkg/apis/rbac/v1/evaluation_helpers.go`).
 
+use super::Attributes;
+use crate::read;
+use everleaf_api::fields::quote;
+use serde_json::{Map, Value};
 use std::{
     collections::{HashMap, hash_map::Entry},
     fmt,
 };
 
-use everleaf_api::fields::quote;
-use serde_json::{Map, Value};
-
-use super::Attributes;
-use crate::read;
-
-/// Upper bound of the single permissions one rule is broken into when cover is checked. A larger rule that no held rule
-/// covers whole is reported as not covered.
+/// Upper bound of the single permissions one rule is broken into when cover is checked. A larger
+/// rule that no held rule covers whole is reported as not covered.
 const ATOMS_MAX: usize = 10_000;
 
-/// A rule of a Role or ClusterRole: verbs on resources of API groups (perhaps only some names), or verbs on paths.
+/// A rule of a Role or ClusterRole: verbs on resources of API groups (perhaps only some names), or
+/// verbs on paths.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Rule {
     pub(crate) verbs: Vec<String>,
@@ -141,7 +140,8 @@ impl Rule {
                 .all(|theirs| self.paths.iter().any(|mine| path_matches(mine, theirs)))
     }
 
-    /// The single permissions this rule gives, each as a rule of one verb on one thing; None when there are too many.
+    /// The single permissions this rule gives, each as a rule of one verb on one thing; None when
+    /// there are too many.
     fn atoms(&self) -> Option<Vec<Self>> {
         let names = self.names.len().max(1);
         let count = self
@@ -174,8 +174,8 @@ impl Rule {
     }
 }
 
-/// What of `wanted` is not given by `held`, as rules; empty when all is held. A rule too large to take apart is
-/// returned whole unless one held rule covers it.
+/// What of `wanted` is not given by `held`, as rules; empty when all is held. A rule too large to
+/// take apart is returned whole unless one held rule covers it.
 pub(crate) fn not_held(held: &[Rule], wanted: &[Rule]) -> Vec<Rule> {
     let covered = |rule: &Rule| held.iter().any(|mine| mine.covers(rule));
     let mut missing = Vec::new();
@@ -191,8 +191,8 @@ pub(crate) fn not_held(held: &[Rule], wanted: &[Rule]) -> Vec<Rule> {
     missing
 }
 
-/// `rules` with those on one and the same resource (and name) joined to one, as upstream lists what is missing
-/// (`pkg/registry/rbac/validation/policy_compact.go`).
+/// `rules` with those on one and the same resource (and name) joined to one, as upstream lists what
+/// is missing (`pkg/registry/rbac/validation/policy_compact.go`).
 pub(crate) fn compact(rules: Vec<Rule>) -> Vec<Rule> {
     let is_simple = |rule: &Rule| {
         rule.groups.len() == 1
@@ -280,9 +280,8 @@ fn path_matches(rule: &str, path: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn resources() {

@@ -1,11 +1,10 @@
-//! The authorization table: identities × requests on a freshly installed server, and the rules behind it.
-
-use std::sync::atomic::Ordering;
-
-use serde_json::json;
+//! The authorization table: identities × requests on a freshly installed server, and the rules
+//! behind it.
 
 use super::*;
 use crate::fixture::{self, Shelf, cluster_role, cluster_role_binding};
+use serde_json::json;
+use std::sync::atomic::Ordering;
 
 /// One request as `verb group/resource[/subresource] [namespace/]name` or `verb /path`.
 fn ask(shelf: &Shelf, user: &User, request: &str) -> Decision {
@@ -41,8 +40,8 @@ fn ask(shelf: &Shelf, user: &User, request: &str) -> Decision {
 
 const CSRS: &str = "certificates.k8s.io/certificatesigningrequests";
 
-/// Who may make a request on a fresh server, and the request. Columns: admin, node, bootstrap token, certificate-controller,
-/// controller-manager, bob, anonymous.
+/// Who may make a request on a fresh server, and the request. Columns: admin, node, bootstrap
+/// token, certificate-controller, controller-manager, bob, anonymous.
 const FRESH: &[&str] = &[
     "yyy---- create certificates.k8s.io/certificatesigningrequests",
     "yyyyy-- get certificates.k8s.io/certificatesigningrequests x",

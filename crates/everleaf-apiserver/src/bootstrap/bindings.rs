@@ -1,11 +1,10 @@
 //! Who holds the roles of [`super::policy`] in a fresh server.
 
+use crate::user::{ANONYMOUS, AUTHENTICATED, MASTERS, NODES, UNAUTHENTICATED};
 use serde_json::{Value, json};
 
-use crate::user::{ANONYMOUS, AUTHENTICATED, MASTERS, NODES, UNAUTHENTICATED};
-
-/// A binding to install: its name, the place of a RoleBinding (None: a ClusterRoleBinding), kind and name of the role,
-/// and the subjects.
+/// A binding to install: its name, the place of a RoleBinding (None: a ClusterRoleBinding), kind
+/// and name of the role, and the subjects.
 pub(super) struct Binding {
     pub(super) name: String,
     pub(super) namespace: Option<&'static str>,
@@ -116,9 +115,9 @@ pub(super) fn of_apiserver() -> Vec<Binding> {
     ]
 }
 
-/// Bindings kubeadm adds so that nodes can join and renew. Its `kubeadm:get-nodes`, which lets a token look at Node
-/// objects, is left out: it serves the checks of `kubeadm join`, and a bootstrap token should do requests and nothing
-/// else.
+/// Bindings kubeadm adds so that nodes can join and renew. Its `kubeadm:get-nodes`, which lets a
+/// token look at Node objects, is left out: it serves the checks of `kubeadm join`, and a bootstrap
+/// token should do requests and nothing else.
 pub(super) fn of_kubeadm() -> Vec<Binding> {
     let joining = || vec![group(NODE_TOKEN_GROUP)];
     vec![
@@ -146,8 +145,9 @@ pub(super) fn of_kubeadm() -> Vec<Binding> {
     ]
 }
 
-/// A kube-controller-manager started without `--use-service-account-credentials` runs every controller under its own
-/// name, whose role may neither approve nor sign. These let such a process do the work of the certificate controllers.
+/// A kube-controller-manager started without `--use-service-account-credentials` runs every
+/// controller under its own name, whose role may neither approve nor sign. These let such a process
+/// do the work of the certificate controllers.
 pub(super) fn of_single_identity() -> Vec<Binding> {
     let whom = || vec![user(CONTROLLER_MANAGER)];
     let name = |controller: &str| format!("everleaf:kube-controller-manager:{controller}");

@@ -1,17 +1,13 @@
-//! Objects every server installs and keeps: system namespaces, the RBAC bootstrap policy, kubeadm's bindings, and what
-//! delegating components read about authentication.
+//! Objects every server installs and keeps: system namespaces, the RBAC bootstrap policy, kubeadm's
+//! bindings, and what delegating components read about authentication.
 //!
-//! Everything is a pure function of what is stored. What an operator changed is respected: rules and subjects that were
-//! added stay, those that were removed come back, and an object annotated `autoupdate: "false"` is left alone
-//! (`pkg/registry/rbac/rest/storage_rbac.go`, `component-helpers/auth/rbac/reconciliation`).
+//! Everything is a pure function of what is stored. What an operator changed is respected: rules
+//! and subjects that were added stay, those that were removed come back, and an object annotated
+//! `autoupdate: "false"` is left alone (`pkg/registry/rbac/rest/storage_rbac.go`,
+//! `component-helpers/auth/rbac/reconciliation`).
 
 mod bindings;
 pub(crate) mod policy;
-
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use everleaf_api::meta;
-use jiff::Timestamp;
-use serde_json::{Map, Value, json};
 
 use self::{bindings::Binding, policy::Role};
 use crate::{
@@ -20,6 +16,10 @@ use crate::{
     objects::Objects,
     read,
 };
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use everleaf_api::meta;
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
 
 /// Namespaces that exist from the first start and are put back when missing.
 pub const SYSTEM_NAMESPACES: [&str; 4] =
@@ -48,7 +48,8 @@ pub struct Installation {
 /// What must be written so that `objects` holds everything the server installs; empty when
 /// nothing is missing. Asked at start and once a minute.
 ///
-/// `published` is for whoever delegates authentication to this server ([`crate::authn::Authenticator::published`]).
+/// `published` is for whoever delegates authentication to this server
+/// ([`crate::authn::Authenticator::published`]).
 pub fn missing(objects: &dyn Objects, published: &Published) -> Vec<Installation> {
     wanted(published)
         .into_iter()
@@ -95,8 +96,8 @@ fn wanted(published: &Published) -> Vec<Installation> {
         .collect()
 }
 
-/// As kube-apiserver writes it (`pkg/controlplane/controller/clusterauthenticationtrust`), with kubeadm's names of front
-/// proxies and headers.
+/// As kube-apiserver writes it (`pkg/controlplane/controller/clusterauthenticationtrust`), with
+/// kubeadm's names of front proxies and headers.
 fn authentication_data(published: &Published) -> Value {
     let mut data = json!({"client-ca-file": published.client_ca_pem});
     if !published.front_proxy_ca_pem.is_empty() {
@@ -114,11 +115,13 @@ fn authentication_data(published: &Published) -> Value {
     data
 }
 
-/// ConfigMap of kube-public in which whoever wants to join finds the server (`cmd/kubeadm/app/phases/bootstraptoken/
-/// clusterinfo`). A kube-controller-manager with the controller `bootstrapsigner` signs it for each bootstrap token.
+/// ConfigMap of kube-public in which whoever wants to join finds the server
+/// (`cmd/kubeadm/app/phases/bootstraptoken/ clusterinfo`). A kube-controller-manager with the
+/// controller `bootstrapsigner` signs it for each bootstrap token.
 pub const CLUSTER_INFO: &str = "cluster-info";
 
-/// That ConfigMap with this kubeconfig: `stored`, corrected, or a new one; None when it says so already.
+/// That ConfigMap with this kubeconfig: `stored`, corrected, or a new one; None when it says so
+/// already.
 pub fn cluster_info(stored: Option<&Value>, kubeconfig: &str) -> Option<Value> {
     let mut object = stored.cloned().unwrap_or_else(|| {
         json!({
@@ -243,7 +246,8 @@ fn repaired(stored: &Value, wanted: Installation) -> Option<Installation> {
     })
 }
 
-/// Adds the members of `wanted`'s map `member` to `object`'s; `force` also corrects values that differ.
+/// Adds the members of `wanted`'s map `member` to `object`'s; `force` also corrects values that
+/// differ.
 fn add_members(object: &mut Value, wanted: &Value, member: &str, force: bool) {
     let Some(wanted) = wanted.get(member).and_then(Value::as_object) else {
         return;
@@ -306,8 +310,9 @@ fn extend(object: &mut Value, member: &str, items: Vec<Value>) {
     }
 }
 
-/// The Secret behind the bootstrap token `id.secret` (kube-system/bootstrap-token-ID) that lets kubelets join: group
-/// `system:bootstrappers:kubeadm:default-node-token`, usable for authentication only. `expires` None: never.
+/// The Secret behind the bootstrap token `id.secret` (kube-system/bootstrap-token-ID) that lets
+/// kubelets join: group `system:bootstrappers:kubeadm:default-node-token`, usable for
+/// authentication only. `expires` None: never.
 pub fn bootstrap_token_secret(
     id: &str,
     secret: &str,

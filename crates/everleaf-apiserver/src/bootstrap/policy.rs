@@ -1,7 +1,7 @@
 //! Roles of the RBAC bootstrap policy, as data
 //! (`plugin/pkg/auth/authorizer/rbac/bootstrappolicy/{policy,controller_policy,namespace_policy}.go`,
-//! `cmd/kubeadm/app/phases/bootstraptoken/node/tlsbootstrap.go`). Of upstream's controllers only those are here that
-//! deal with certificates or joining nodes.
+//! `cmd/kubeadm/app/phases/bootstraptoken/node/tlsbootstrap.go`). Of upstream's controllers only
+//! those are here that deal with certificates or joining nodes.
 
 use crate::authz::rule::Rule;
 
@@ -208,8 +208,9 @@ fn node_roles() -> Vec<Role> {
     ]
 }
 
-/// What a node may do by the Node authorizer's static rules. The same rules make the ClusterRole `system:node`, which
-/// is installed for clusters that bind it themselves; its binding here has no subjects.
+/// What a node may do by the Node authorizer's static rules. The same rules make the ClusterRole
+/// `system:node`, which is installed for clusters that bind it themselves; its binding here has no
+/// subjects.
 pub(crate) fn node_rules() -> Vec<Rule> {
     let mut rules = vec![
         Rule::on(&["create"], AUTHENTICATION, &["tokenreviews"]),
@@ -348,8 +349,8 @@ const TO_VIEW: (&str, &str) = ("rbac.authorization.k8s.io/aggregate-to-view", "t
 const TO_EDIT: (&str, &str) = ("rbac.authorization.k8s.io/aggregate-to-edit", "true");
 const TO_ADMIN: (&str, &str) = ("rbac.authorization.k8s.io/aggregate-to-admin", "true");
 
-/// Roles for people in a namespace. Upstream leaves the gathering to a controller; here the three are written out over
-/// the resources this server has.
+/// Roles for people in a namespace. Upstream leaves the gathering to a controller; here the three
+/// are written out over the resources this server has.
 fn user_roles() -> Vec<Role> {
     let view = || {
         vec![

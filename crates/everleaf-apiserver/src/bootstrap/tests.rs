@@ -1,9 +1,8 @@
 //! What is installed, and what is put back.
 
-use serde_json::json;
-
 use super::*;
 use crate::fixture::Shelf;
+use serde_json::json;
 
 fn ca(pem: &str) -> Published {
     Published {
@@ -49,7 +48,8 @@ fn installed_once() {
     assert_eq!(admin["metadata"]["annotations"][AUTOUPDATE], "true");
 }
 
-/// As of Kubernetes: leases are not for those who only look, and events are the same at both addresses.
+/// As of Kubernetes: leases are not for those who only look, and events are the same at both
+/// addresses.
 #[test]
 fn viewers_and_editors() {
     let may = |role: &str, verb: &str, group: &str, resource: &str| {

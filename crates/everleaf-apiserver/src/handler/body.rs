@@ -2,14 +2,12 @@
 //!
 //! It reads no clock: whoever takes it out says how much time has passed.
 
-use std::task::{Context, Poll};
-use std::time::Duration;
-
-use bytes::Bytes;
-
 use super::limits::Slot;
 use super::list::ListStream;
 use super::watch::WatchStream;
+use bytes::Bytes;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 /// The body of a response.
 #[derive(Debug)]
@@ -61,7 +59,8 @@ impl Body {
         }
     }
 
-    /// Makes a list complete, at once and whatever memory it takes: for callers inside this process.
+    /// Makes a list complete, at once and whatever memory it takes: for callers inside this
+    /// process.
     #[must_use]
     pub fn completed(self) -> Self {
         let Inner::List { ready, mut rest } = self.0 else {
@@ -86,8 +85,8 @@ impl Body {
         }
     }
 
-    /// The next piece, `elapsed` after the first was asked for; None at the end. Each costs one turn's work. Pending: poll again when woken, or at
-    /// [`Body::next_wake`].
+    /// The next piece, `elapsed` after the first was asked for; None at the end. Each costs one
+    /// turn's work. Pending: poll again when woken, or at [`Body::next_wake`].
     pub(crate) fn poll_next(
         &mut self,
         context: &mut Context<'_>,

@@ -1,15 +1,11 @@
 //! A container, which is a namespace, goes with everything in it.
 //!
 //! Upstream leaves that to a controller. Here the delete itself does it: the namespace becomes
-//! Terminating, so that admission lets nothing new in; what is in it is deleted object by object; then the
-//! namespace goes. If the server stops in between, the namespace stays Terminating, and deleting it
-//! again goes on. Objects with finalizers are not waited for: the delete is refused before it begins. A namespace that has
-//! finalizers of its own goes this way with the last of them.
-
-use std::sync::Arc;
-
-use everleaf_api::{Status, meta};
-use jiff::Timestamp;
+//! Terminating, so that admission lets nothing new in; what is in it is deleted object by object;
+//! then the namespace goes. If the server stops in between, the namespace stays Terminating, and
+//! deleting it again goes on. Objects with finalizers are not waited for: the delete is refused
+//! before it begins. A namespace that has finalizers of its own goes this way with the last of
+//! them.
 
 use super::delete::mark_deleted;
 use super::retention::REMOVALS_AT_ONCE_MAX;
@@ -18,6 +14,9 @@ use super::{Server, about};
 use crate::objects::{Objects, Stored};
 use crate::registry::{DESCRIPTORS, Descriptor};
 use crate::writer::{Expected, Refusal};
+use everleaf_api::{Status, meta};
+use jiff::Timestamp;
+use std::sync::Arc;
 
 /// Times the contents are listed again because something was still on its way in.
 const SWEEPS_MAX: usize = 10;

@@ -1,5 +1,9 @@
 //! create: a body becomes an object.
 
+use super::query::{FieldValidation, WriteOptions};
+use super::respond::{Form, Occasion};
+use super::write::{Target, answer};
+use super::{Body, Call, Server, object_meta};
 use everleaf_api::fields::ERRORS_SHOWN_MAX;
 use everleaf_api::negotiate::{self, Encoding};
 use everleaf_api::schema::{Decoded, Type};
@@ -7,11 +11,6 @@ use everleaf_api::{Status, meta};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Response};
 use serde_json::Value;
-
-use super::query::{FieldValidation, WriteOptions};
-use super::respond::{Form, Occasion};
-use super::write::{Target, answer};
-use super::{Body, Call, Server, object_meta};
 
 impl Server {
     pub(super) async fn create(&self, call: &Call<'_>) -> Result<Response<Body>, Status> {

@@ -1,16 +1,8 @@
 //! delete and deletecollection.
 //!
 //! There is no garbage collector and no grace period: an object without finalizers goes at once,
-//! whatever propagation was asked for (a finalizer that says so would wait for a collector for ever). One with
-//! finalizers is marked, and goes with the last of them.
-
-use std::sync::Arc;
-
-use everleaf_api::fields::{FieldError, quote};
-use everleaf_api::status::GroupResource;
-use everleaf_api::{Status, meta, types};
-use http::{Response, StatusCode};
-use serde_json::Value;
+//! whatever propagation was asked for (a finalizer that says so would wait for a collector for
+//! ever). One with finalizers is marked, and goes with the last of them.
 
 use super::create::decode;
 use super::list::{ListStream, Objects as Listed};
@@ -24,6 +16,12 @@ use super::{Body, Call, Server};
 use crate::admission::{self, Attributes, Operation};
 use crate::objects::{Objects, Stored};
 use crate::writer::{Expected, Refusal};
+use everleaf_api::fields::{FieldError, quote};
+use everleaf_api::status::GroupResource;
+use everleaf_api::{Status, meta, types};
+use http::{Response, StatusCode};
+use serde_json::Value;
+use std::sync::Arc;
 
 /// What a delete was asked to do.
 #[derive(Debug, Default)]
@@ -253,8 +251,8 @@ impl DeleteOptions {
     }
 }
 
-/// What may be asked of dependents (`meta/v1/validation`, `ValidateDeleteOptions`), in the body or, without one, in the
-/// query.
+/// What may be asked of dependents (`meta/v1/validation`, `ValidateDeleteOptions`), in the body or,
+/// without one, in the query.
 fn check_propagation(body: &Value, query: &Query, errors: &mut Vec<FieldError>) {
     const PATH: &str = "propagationPolicy";
     let of_query = || query.value(PATH).filter(|_| body.is_null());
@@ -274,9 +272,8 @@ fn check_propagation(body: &Value, query: &Query, errors: &mut Vec<FieldError>) 
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::mark_deleted;
+    use serde_json::json;
 
     #[test]
     fn the_generation_does_not_turn_over() {

@@ -1,8 +1,12 @@
 //! What is served, told to clients: plain and aggregated documents.
 
-use std::fmt::Write as _;
-use std::sync::LazyLock;
-
+use super::query::Query;
+use super::respond::{Form, Occasion, accept_header, error, error_for, response, to_json};
+use super::route::is_served_group;
+use super::{Admitted, Body, Server, page_not_found};
+use crate::registry::reviews::REVIEWS;
+use crate::registry::served;
+use crate::registry::serviceaccounts::SERVICE_ACCOUNTS;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use everleaf_api::Status;
@@ -15,14 +19,8 @@ use everleaf_api::types::{
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
-
-use super::query::Query;
-use super::respond::{Form, Occasion, accept_header, error, error_for, response, to_json};
-use super::route::is_served_group;
-use super::{Admitted, Body, Server, page_not_found};
-use crate::registry::reviews::REVIEWS;
-use crate::registry::served;
-use crate::registry::serviceaccounts::SERVICE_ACCOUNTS;
+use std::fmt::Write as _;
+use std::sync::LazyLock;
 
 /// `Content-Type` of the aggregated form; clients decide by it.
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
@@ -39,7 +37,8 @@ const OTHER_PATHS: [&str; 7] = [
     "/version",
 ];
 
-/// Groups in the order in which clients are to look for a resource (upstream's `APIServicePriority`).
+/// Groups in the order in which clients are to look for a resource (upstream's
+/// `APIServicePriority`).
 const GROUPS: [&str; 9] = [
     "",
     "events.k8s.io",
@@ -121,7 +120,8 @@ fn token_resource(accounts: &Resource) -> Resource {
     }
 }
 
-/// As upstream computes it (`apiserver/pkg/endpoints/discovery/storageversionhash.go`), for clients that compare servers.
+/// As upstream computes it (`apiserver/pkg/endpoints/discovery/storageversionhash.go`), for clients
+/// that compare servers.
 fn storage_version_hash(ty: &Type) -> String {
     const BYTES: usize = 8;
     let name = format!("{}/{}/{}", ty.group, ty.version, ty.kind);

@@ -1,12 +1,10 @@
 //! `/livez`, `/readyz`, `/healthz` (`apiserver/pkg/server/healthz`).
 
-use std::fmt::Write as _;
-
-use http::{HeaderName, HeaderValue, Response, StatusCode};
-
 use super::query::Query;
 use super::respond::{TEXT, response};
 use super::{Body, Server};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
+use std::fmt::Write as _;
 
 /// One check: its name, whether `/livez` has it too, and what it asks.
 struct Check {

@@ -1,12 +1,10 @@
-//! How much the server takes on. Going over a limit is answered 429 with `Retry-After`, or 413; never a
-//! crash, never silence.
-
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use everleaf_api::Status;
+//! How much the server takes on. Going over a limit is answered 429 with `Retry-After`, or 413;
+//! never a crash, never silence.
 
 use crate::registry::Holder;
+use everleaf_api::Status;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// `Default` of [`Limits`]: the body limit and the in-flight limits are kube-apiserver's.
 const DEFAULT: Limits = Limits {

@@ -1,29 +1,27 @@
 //! The answer to a list, written piece by piece.
 //!
-//! Whoever lists may list everything, as often as he likes at once. So an answer in the making is a snapshot, which
-//! costs nothing, a place in it, and one frame of text; selectors are asked, objects decoded and written in turns between
-//! which others have theirs. What comes before the items (where the next page begins, in protobuf how long they are) is
-//! found by a walk of its own.
-
-use std::sync::Arc;
-
-use everleaf_api::meta;
-use everleaf_api::negotiate::{Encoding, Shape};
-use everleaf_api::schema::{LIST_PROTOBUF_END, Type};
-use everleaf_api::table::{self, IncludeObject};
-use everleaf_api::types::PARTIAL_OBJECT_METADATA;
-use http::{Response, StatusCode};
-use jiff::Timestamp;
-use serde_json::{Value, json};
+//! Whoever lists may list everything, as often as he likes at once. So an answer in the making is a
+//! snapshot, which costs nothing, a place in it, and one frame of text; selectors are asked,
+//! objects decoded and written in turns between which others have theirs. What comes before the
+//! items (where the next page begins, in protobuf how long they are) is found by a walk of its own.
 
 use super::limits::Slot;
 use super::read::Token;
-use super::respond::{Form, Indenter, table_of, with_body, yaml_of};
+use super::respond::{Form, Indenter, with_body, yaml_of};
 use super::select::Selection;
 use super::{Body, Call};
 use crate::objects::Stored;
 use crate::registry::Descriptor;
 use crate::watch_cache::Walk;
+use everleaf_api::meta;
+use everleaf_api::negotiate::{Encoding, Shape};
+use everleaf_api::schema::{LIST_PROTOBUF_END, Type};
+use everleaf_api::table;
+use everleaf_api::types::PARTIAL_OBJECT_METADATA;
+use http::{Response, StatusCode};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use std::sync::Arc;
 
 /// Bytes after which a frame is full; one object more may be in it.
 const FRAME_BYTES: usize = 16 * 1024;
@@ -31,9 +29,6 @@ const FRAME_BYTES: usize = 16 * 1024;
 const LOOKED_AT_MAX: usize = 256;
 /// Objects on one page: a client that wants more of them goes on with the token, as it must anyway.
 const PAGE_OBJECTS_MAX: usize = 10_000;
-/// What is this short, and found in so many turns, is sent as a whole, with its length.
-const WHOLE_BYTES_MAX: usize = 64 * 1024;
-const WHOLE_TURNS_MAX: usize = 8;
 
 /// The objects of a list.
 #[derive(Clone)]
@@ -117,20 +112,15 @@ impl ListStream {
         }
     }
 
-    /// The response: with a body of known length, if it is short.
+    /// The response: with a body of known length, if one turn writes all of it. What takes longer
+    /// waits for turns from then on, as whoever lists much must.
     pub(super) fn respond(mut self) -> Response<Body> {
         let content_type = self.writer.form.list_type();
-        let mut text = Vec::new();
-        for _ in 0..WHOLE_TURNS_MAX {
-            match self.next_frame() {
-                None => return with_body(StatusCode::OK, content_type, Body::full(text)),
-                Some(frame) => text.extend(frame),
-            }
-            if text.len() > WHOLE_BYTES_MAX {
-                break;
-            }
-        }
-        let body = Body::list(text.into(), self);
+        let text = self.next_frame().unwrap_or_default();
+        let body = match self.stage {
+            Stage::End => Body::full(text),
+            _ => Body::list(text.into(), self),
+        };
         with_body(StatusCode::OK, content_type, body)
     }
 
@@ -181,8 +171,11 @@ impl ListStream {
     fn measure(&mut self, out: &mut Vec<u8>, mut objects: Objects, mut bytes: usize) {
         match objects.next() {
             Some(object) => {
-                let item = object.map(|object| self.writer.item(&object.object()));
-                bytes += item.map_or(0, |item| item.len());
+                let mut item = Vec::new();
+                if let Some(object) = object {
+                    self.writer.item(&mut item, &object.object());
+                }
+                bytes += item.len();
                 self.stage = Stage::Measure { objects, bytes };
             }
             None => {
@@ -263,25 +256,13 @@ impl ListWriter {
 
     fn begin(&mut self, out: &mut Vec<u8>, list_meta: &Value, items_bytes: usize) {
         let ty = self.item_type();
-        let none = std::iter::empty::<Value>();
         let mut text = match self.form.answer.shape {
             _ if self.form.answer.encoding == Encoding::Protobuf => {
                 self.end = LIST_PROTOBUF_END.to_vec();
                 out.extend(ty.begin_list_protobuf(list_meta, items_bytes));
                 return;
             }
-            Shape::Table { v1 } => {
-                let include = self.form.include;
-                table_of(
-                    v1,
-                    list_meta,
-                    self.descriptor,
-                    none,
-                    include,
-                    true,
-                    self.now,
-                )
-            }
+            Shape::Table { v1 } => table::encode(v1, list_meta, Some(self.descriptor.columns), []),
             _ => ty.encode_list_json(list_meta, []),
         };
         if self.form.answer.encoding == Encoding::Yaml {
@@ -294,32 +275,33 @@ impl ListWriter {
         self.text(out, &text);
     }
 
-    /// One item, without what separates it from others.
-    fn item(&self, object: &Value) -> Vec<u8> {
+    /// Adds one item, without what separates it from others.
+    fn item(&self, out: &mut Vec<u8>, object: &Value) {
         match self.form.answer.shape {
             _ if self.form.answer.encoding == Encoding::Protobuf => {
-                let mut item = Vec::new();
-                self.item_type().encode_item_protobuf(&mut item, object);
-                item
+                self.item_type().encode_item_protobuf(out, object);
             }
             Shape::Table { v1 } => {
+                let (ty, include) = (self.descriptor.r#type, self.form.include);
                 let cells = (self.descriptor.cells)(object, self.now);
-                let include: IncludeObject = self.form.include;
-                table::encode_row(self.descriptor.r#type, &cells, object, v1, include)
+                out.extend(table::encode_row(ty, &cells, object, v1, include));
             }
-            Shape::PartialObjectMetadataList => PARTIAL_OBJECT_METADATA.encode_json(object),
+            Shape::PartialObjectMetadataList => {
+                out.extend(PARTIAL_OBJECT_METADATA.encode_json(object));
+            }
             _ => {
-                let encoded = self.descriptor.r#type.encode(object);
-                [b"{", encoded.item_body()].concat()
+                out.push(b'{');
+                out.extend_from_slice(self.descriptor.r#type.encode(object).item_body());
             }
         }
     }
 
     fn add(&mut self, out: &mut Vec<u8>, object: &Value) {
-        let item = self.item(object);
         match self.form.answer.encoding {
-            Encoding::Protobuf => out.extend(item),
+            Encoding::Protobuf => self.item(out, object),
             Encoding::Yaml => {
+                let mut item = Vec::new();
+                self.item(&mut item, object);
                 let item: Value = serde_json::from_slice(&item).unwrap_or_default();
                 let text = yaml_of(&json!({ self.array: [item] })).unwrap_or_default();
                 // The first one says what they are items of.
@@ -334,7 +316,13 @@ impl ListWriter {
                 if self.has_items {
                     self.text(out, b",");
                 }
-                self.text(out, &item);
+                if self.indenter.is_some() {
+                    let mut item = Vec::new();
+                    self.item(&mut item, object);
+                    self.text(out, &item);
+                } else {
+                    self.item(out, object);
+                }
             }
         }
         self.has_items = true;

@@ -1,19 +1,17 @@
 //! `/metrics`: a small, honest set with upstream's names and bounded labels.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
-
-use everleaf_observe::text::{Histogram, Kind, Text};
-use http::{Method, StatusCode};
-use jiff::Timestamp;
-
 use super::Server;
 use super::query::Query;
 use super::route::{Target, Verb};
 use crate::authn::Peer;
 use crate::registry::reviews::REVIEWS;
 use crate::registry::served;
+use everleaf_observe::text::{Histogram, Kind, Text};
+use http::{Method, StatusCode};
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// Prometheus text format.
 pub(super) const CONTENT_TYPE: &str =
@@ -41,8 +39,8 @@ const EXPIRATION_SECONDS: [f64; 14] = [
     31_104_000.0,
 ];
 
-/// What a request was, in few enough words to count by. Travels in the response's extensions, so that
-/// the transport can add how long it took.
+/// What a request was, in few enough words to count by. Travels in the response's extensions, so
+/// that the transport can add how long it took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RequestLabels {
     verb: &'static str,

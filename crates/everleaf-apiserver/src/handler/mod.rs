@@ -34,6 +34,11 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+use crate::authn::Peer;
+use crate::authz::Attributes;
+use crate::registry::Descriptor;
+use crate::registry::reviews::{self, Review};
+use crate::user::User;
 use bytes::Bytes;
 use everleaf_api::Status;
 use everleaf_api::fields::FieldError;
@@ -44,12 +49,6 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use jiff::Timestamp;
 use serde_json::Value;
 use std::net::IpAddr;
-
-use crate::authn::Peer;
-use crate::authz::Attributes;
-use crate::registry::Descriptor;
-use crate::registry::reviews::{self, Review};
-use crate::user::User;
 
 pub use body::Body;
 pub use limits::Limits;
@@ -132,8 +131,8 @@ impl Call<'_> {
 }
 
 impl Server {
-    /// Answers one request: `peer` is what the transport knows of the other side, `now` the server's
-    /// time. With the inline writer the future is ready at its first poll.
+    /// Answers one request: `peer` is what the transport knows of the other side, `now` the
+    /// server's time. With the inline writer the future is ready at its first poll.
     pub async fn handle(
         &self,
         request: Request<Bytes>,
@@ -378,8 +377,8 @@ fn page_not_found() -> Response<Body> {
     page
 }
 
-/// What of a head is still looked at after admission, in memory of its own: a head may have a megabyte, and a request
-/// waits for its body with nothing but these.
+/// What of a head is still looked at after admission, in memory of its own: a head may have a
+/// megabyte, and a request waits for its body with nothing but these.
 fn wishes(head: &HeaderMap) -> HeaderMap {
     let mut wishes = HeaderMap::new();
     for name in [ACCEPT, CONTENT_TYPE, IF_NONE_MATCH] {

@@ -1,13 +1,12 @@
-//! Rules of ObjectMeta that hold for every resource (`apimachinery/pkg/api/validation/objectmeta.go`).
+//! Rules of ObjectMeta that hold for every resource
+//! (`apimachinery/pkg/api/validation/objectmeta.go`).
 
-use std::cell::LazyCell;
-use std::collections::BTreeSet;
-
+use crate::registry::{Descriptor, names};
 use everleaf_api::fields::{ERRORS_SHOWN_MAX, FieldError, quote};
 use everleaf_api::meta;
 use serde_json::Value;
-
-use crate::registry::{Descriptor, names};
+use std::cell::LazyCell;
+use std::collections::BTreeSet;
 
 /// Keys and values of all annotations together, in bytes.
 const ANNOTATIONS_BYTES_MAX: usize = 256 * 1024;
@@ -159,7 +158,8 @@ fn annotations(annotations: &Value, errors: &mut Vec<FieldError>) {
     }
 }
 
-/// First what they look like, then what they are (`pkg/apis/core/validation`, `ValidateObjectMeta`).
+/// First what they look like, then what they are (`pkg/apis/core/validation`,
+/// `ValidateObjectMeta`).
 fn finalizers(object: &Value, errors: &mut Vec<FieldError>) {
     let path = "metadata.finalizers";
     let all: Vec<&str> = meta::finalizers(object).collect();

@@ -1,11 +1,10 @@
 //! What programs read that judge tokens of service accounts by themselves: OpenID discovery
 //! (`pkg/routes/openidmetadata.go`).
 
-use http::header::CACHE_CONTROL;
-use http::{HeaderValue, Response, StatusCode};
-
 use super::respond::{JSON, response, to_json};
 use super::{Body, Server};
+use http::header::CACHE_CONTROL;
+use http::{HeaderValue, Response, StatusCode};
 
 /// Where the provider document is.
 pub(super) const PROVIDER_PATH: &str = "/.well-known/openid-configuration";

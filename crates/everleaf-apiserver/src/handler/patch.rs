@@ -1,18 +1,17 @@
 //! patch: an object is changed by a JSON, merge or strategic merge patch.
 
-use everleaf_api::Status;
-use everleaf_api::patch::{Patch, PatchType};
-use everleaf_api::schema::Decoded;
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, Response};
-use serde_json::Value;
-
 use super::create::place;
 use super::query::{FieldValidation, WriteOptions};
 use super::respond::{Form, Occasion};
 use super::update::check_name;
 use super::write::{Target, answer};
 use super::{Body, Call, Server, object_meta};
+use everleaf_api::Status;
+use everleaf_api::patch::{Patch, PatchType};
+use everleaf_api::schema::Decoded;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, Response};
+use serde_json::Value;
 
 /// Server-side apply: a kind of patch that this server does not take.
 const APPLY: &str = "application/apply-patch+yaml";

@@ -206,7 +206,8 @@ impl ListOptions {
                 "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
             ));
         }
-        // Without any option a watch from the present state means NotOlderThan (`internalversion/defaults.go`).
+        // Without any option a watch from the present state means NotOlderThan
+        // (`internalversion/defaults.go`).
         let is_implied = mode.is_empty()
             && self.send_initial_events.is_none()
             && matches!(self.resource_version, None | Some(0));

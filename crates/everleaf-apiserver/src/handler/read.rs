@@ -1,14 +1,5 @@
 //! get, list and the opening of a watch.
 
-use std::time::Duration;
-
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use everleaf_api::Status;
-use http::{Response, StatusCode};
-use serde::{Deserialize, Serialize};
-use serde_json::json;
-
 use super::list::{ListStream, Objects as Listed};
 use super::query::{ListOptions, Match, resource_version};
 use super::respond::{Form, Occasion, with_body};
@@ -17,9 +8,16 @@ use super::watch::{WatchOrder, WatchStream};
 use super::{Body, Call, Server};
 use crate::objects::Objects;
 use crate::watch_cache::{Scope, SnapshotError, Start};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use everleaf_api::Status;
+use http::{Response, StatusCode};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::time::Duration;
 
-/// A watch without `timeoutSeconds` ends at random in this range (upstream's `--min-request-timeout`),
-/// so that a fleet does not come back at once.
+/// A watch without `timeoutSeconds` ends at random in this range (upstream's
+/// `--min-request-timeout`), so that a fleet does not come back at once.
 const WATCH_SECONDS: std::ops::Range<u64> = 1800..3600;
 /// Longest watch a client may ask for.
 const WATCH_SECONDS_MAX: u64 = 24 * 3600;
@@ -154,8 +152,9 @@ impl Server {
     }
 }
 
-/// The deprecated `/watch/…/name` path selects by that name, and it is what was authorized: a selector
-/// beside it may only repeat it (`apiserver/pkg/endpoints/handlers/get.go`, `ListResource`).
+/// The deprecated `/watch/…/name` path selects by that name, and it is what was authorized: a
+/// selector beside it may only repeat it (`apiserver/pkg/endpoints/handlers/get.go`,
+/// `ListResource`).
 fn select_name(name: &str, options: &mut ListOptions) -> Result<(), Status> {
     if name.is_empty() || options.fields.required("metadata.name") == Some(name) {
         return Ok(());

@@ -1,7 +1,8 @@
 //! Objects, lists and errors → responses.
 
-use std::borrow::Borrow;
-
+use super::body::Body;
+use super::query::Query;
+use crate::registry::Descriptor;
 use bytes::Bytes;
 use everleaf_api::negotiate::{
     self, Answer, Encoding, MEDIA_TYPES, STREAM_TYPES, Shape, Unacceptable,
@@ -14,10 +15,7 @@ use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WARNING};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use jiff::Timestamp;
 use serde_json::Value;
-
-use super::body::Body;
-use super::query::Query;
-use crate::registry::Descriptor;
+use std::borrow::Borrow;
 
 /// `Content-Type` of JSON answers.
 pub(super) const JSON: &str = "application/json";
@@ -27,10 +25,11 @@ const PROTOBUF_WATCH: &str = "application/vnd.kubernetes.protobuf;stream=watch";
 /// Of the health endpoints and the rare plain error.
 pub(super) const TEXT: &str = "text/plain; charset=utf-8";
 /// Longest text of all warnings of one answer together, in bytes; what goes beyond is left out
-/// (`apiserver/pkg/endpoints/filters/warning.go` truncates likewise). Clients refuse an endless head.
+/// (`apiserver/pkg/endpoints/filters/warning.go` truncates likewise). Clients refuse an endless
+/// head.
 const WARNINGS_BYTES_MAX: usize = 4096;
-/// What a header costs besides its value, in bytes (RFC 9113 6.5.2, and keeps them below the hundred that
-/// Python's client takes).
+/// What a header costs besides its value, in bytes (RFC 9113 6.5.2, and keeps them below the
+/// hundred that Python's client takes).
 const HEADER_BYTES: usize = 32;
 
 /// What kind of answer an endpoint gives: which shapes it can take.
@@ -40,7 +39,7 @@ pub(super) enum Occasion {
     Object,
     /// A list.
     List,
-    /// Events.
+    /// A stream of events, which YAML cannot frame.
     Watch,
     /// The answer to a review, or a document of discovery: an object without a Table.
     Review,
@@ -173,7 +172,8 @@ impl Form {
     }
 }
 
-/// 406, with what there is instead. Lists and watches have one address, so what is told of it is the same.
+/// 406, with what there is instead. Lists and watches have one address, so what is told of it is
+/// the same.
 pub(super) fn not_acceptable(fault: Unacceptable, occasion: Occasion) -> Status {
     let all = [MEDIA_TYPES.as_slice(), STREAM_TYPES.as_slice()].concat();
     match (fault, occasion) {
@@ -326,8 +326,8 @@ pub(super) fn yaml_of(tree: &Value) -> Result<String, Status> {
         .map_err(|error| Status::internal(format!("the answer cannot be written as YAML: {error}")))
 }
 
-/// Writes JSON anew with two spaces per level, as `pretty=true` wants it. Works on the text, piece by piece: lists stream,
-/// and members keep their order, which serde_json's tree would sort.
+/// Writes JSON anew with two spaces per level, as `pretty=true` wants it. Works on the text, piece
+/// by piece: lists stream, and members keep their order, which serde_json's tree would sort.
 #[derive(Debug, Default)]
 pub(super) struct Indenter {
     depth: usize,

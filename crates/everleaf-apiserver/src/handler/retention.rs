@@ -1,16 +1,14 @@
-//! Performs what [`Retention`](crate::registry::retention::Retention) says: objects that are forgotten by themselves. And
-//! how many objects are removed together, whyever.
-
-use std::sync::Arc;
-
-use futures_util::future::join_all;
-use jiff::Timestamp;
+//! Performs what [`Retention`](crate::registry::retention::Retention) says: objects that are
+//! forgotten by themselves. And how many objects are removed together, whyever.
 
 use super::Server;
 use crate::objects::{Objects, Stored};
 use crate::registry::retention::Facts;
 use crate::registry::{DESCRIPTORS, Descriptor};
 use crate::writer::Refusal;
+use futures_util::future::join_all;
+use jiff::Timestamp;
+use std::sync::Arc;
 
 /// Removals proposed at once: they share a sync, and leave room in the writer's queue for requests.
 pub(super) const REMOVALS_AT_ONCE_MAX: usize = 128;
@@ -58,8 +56,8 @@ impl Server {
         .collect()
     }
 
-    /// Some removals at once, at most [`REMOVALS_AT_ONCE_MAX`]. Whoever else removes many waits for them, so that
-    /// all together do not fill the writer's queue.
+    /// Some removals at once, at most [`REMOVALS_AT_ONCE_MAX`]. Whoever else removes many waits for
+    /// them, so that all together do not fill the writer's queue.
     pub(super) async fn remove_together<R: Future>(
         &self,
         removals: impl Iterator<Item = R>,
@@ -68,7 +66,8 @@ impl Server {
         join_all(removals).await
     }
 
-    /// Best effort: what changed meanwhile stays, and what the store refuses is tried again in a minute.
+    /// Best effort: what changed meanwhile stays, and what the store refuses is tried again in a
+    /// minute.
     async fn remove_all(&self, descriptor: &'static Descriptor, gone: &[Arc<Stored>]) {
         for some in gone.chunks(REMOVALS_AT_ONCE_MAX) {
             let removals = some

@@ -3,13 +3,12 @@
 //! Routing comes in two steps, because authorization lies between them: [`Target::parse`] reads the
 //! path alone, whatever is served; [`ResourcePath::resolve`] finds the descriptor or says 404.
 
-use everleaf_api::Status;
-use http::Method;
-use percent_encoding::percent_decode_str;
-
 use super::query::Query;
 use crate::registry::reviews::{REVIEWS, Review};
 use crate::registry::{Descriptor, served};
+use everleaf_api::Status;
+use http::Method;
+use percent_encoding::percent_decode_str;
 
 /// What a path asks for, served or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -268,7 +267,8 @@ mod tests {
         Target::parse(&method, path, &Query::parse(query).unwrap())
     }
 
-    /// Method, path (`{csrs}` for where requests are), and: verb group/version [namespace] resource [name] [subresource].
+    /// Method, path (`{csrs}` for where requests are), and: verb group/version [namespace] resource
+    /// [name] [subresource].
     const PATHS: &[(&str, &str, &str)] = &[
         ("GET", "/", "path"),
         ("GET", "/healthz", "path"),

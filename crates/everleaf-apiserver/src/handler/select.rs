@@ -1,12 +1,11 @@
 //! Which objects of a resource a request means: label and field selectors, checked once.
 
-use everleaf_api::selector::{FieldSelector, LabelSelector};
-use everleaf_api::{Status, meta};
-use serde_json::Value;
-
 use super::query::ListOptions;
 use crate::objects::Stored;
 use crate::registry::Descriptor;
+use everleaf_api::selector::{FieldSelector, LabelSelector};
+use everleaf_api::{Status, meta};
+use serde_json::Value;
 
 /// A selection of one resource.
 #[derive(Clone)]
@@ -59,7 +58,8 @@ impl Selection {
         self.labels.is_empty() && self.fields.terms.is_empty()
     }
 
-    /// True when a stored object is meant. Looks into it only when a selector asks for more than where it is.
+    /// True when a stored object is meant. Looks into it only when a selector asks for more than
+    /// where it is.
     pub(super) fn covers(&self, stored: &Stored) -> bool {
         let place = |field: &str| match field {
             "metadata.name" => Some(&stored.name),

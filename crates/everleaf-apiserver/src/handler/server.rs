@@ -1,15 +1,5 @@
 //! The server as a value: state, writer, judges, limits; and the objects it installs itself.
 
-use std::net::IpAddr;
-use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-
-use everleaf_api::{Status, meta};
-use futures_util::future::try_join_all;
-use jiff::Timestamp;
-use serde_json::Value;
-
 use super::limits::{Inflight, Limits};
 use super::metrics::Metrics;
 use super::origins::Origins;
@@ -24,6 +14,14 @@ use crate::store::{Store, StoreError};
 use crate::user::User;
 use crate::watch_cache::Cache;
 use crate::writer::{Expected, Mode, Operation, Proposal, Refusal, Writer};
+use everleaf_api::{Status, meta};
+use futures_util::future::try_join_all;
+use jiff::Timestamp;
+use serde_json::Value;
+use std::net::IpAddr;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Fills a buffer with randomness: for uids, generated names and watch timeouts. System entropy in
 /// production, a seeded generator in the simulator.
@@ -44,7 +42,7 @@ pub struct Config {
     pub authorizer: Authorizer,
     /// What `/version` says.
     pub version: Version,
-    /// Randomness.
+    /// For uids, generated names and the length of watches.
     pub random: RandomSource,
     /// How much it takes on.
     pub limits: Limits,
@@ -64,11 +62,11 @@ pub enum StartError {
     /// An object of the server's own cannot be written.
     #[error("cannot install {resource}/{name}: {what}")]
     Install {
-        /// Resource.
+        /// Plural, as `clusterroles`.
         resource: &'static str,
-        /// Name.
+        /// Which of the objects that the server keeps for itself.
         name: String,
-        /// Why.
+        /// What the write was answered.
         what: String,
     },
 }
@@ -116,8 +114,8 @@ impl Server {
         })
     }
 
-    /// Committed state, for those who serve beside the API (kubeconfigs, the dashboard's own process is a
-    /// client).
+    /// Committed state, for those who serve beside the API (kubeconfigs, the dashboard's own
+    /// process is a client).
     pub fn objects(&self) -> &dyn Objects {
         self.cache.as_ref()
     }
@@ -177,8 +175,8 @@ impl Server {
         self.put(resource, object, now).await.map(drop)
     }
 
-    /// Writes one object of the server's own (a bootstrap token Secret, …): created, or replaced when
-    /// it exists. No authorization, no admission; validated all the same.
+    /// Writes one object of the server's own (a bootstrap token Secret, …): created, or replaced
+    /// when it exists. No authorization, no admission; validated all the same.
     ///
     /// # Errors
     /// Text that says why not.

@@ -1,14 +1,6 @@
 //! `serviceaccounts/token`: a token is made and handed out, never stored
 //! (`pkg/registry/core/serviceaccount/storage/token.go`, `pkg/apis/authentication/validation`).
 
-use everleaf_api::fields::{FieldError, quote};
-use everleaf_api::status::GroupResource;
-use everleaf_api::types::TOKEN_REQUEST;
-use everleaf_api::{Status, meta};
-use http::{Response, StatusCode};
-use jiff::{SignedDuration, Timestamp};
-use serde_json::{Value, json};
-
 use super::create::decode;
 use super::respond::{Form, Occasion};
 use super::route::ResourcePath;
@@ -17,10 +9,17 @@ use crate::admission::{self, Attributes, Operation};
 use crate::authn::{Binding, Claims, Reference};
 use crate::objects::Objects;
 use crate::read;
+use everleaf_api::fields::{FieldError, quote};
+use everleaf_api::status::GroupResource;
+use everleaf_api::types::TOKEN_REQUEST;
+use everleaf_api::{Status, meta};
+use http::{Response, StatusCode};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
 
 /// Shortest life of a token, in seconds.
 const SECONDS_MIN: i64 = 600;
-/// Longest.
+/// Longest lifetime that may be asked for (`pkg/apis/authentication/validation/validation.go`).
 const SECONDS_MAX: i64 = 1 << 32;
 /// Life of a token for which none is asked.
 const SECONDS_DEFAULT: i64 = 3600;
@@ -68,7 +67,8 @@ impl Server {
         Ok(form.plain(StatusCode::CREATED, &TOKEN_REQUEST, &answer))
     }
 
-    /// Fills what the request leaves open. It may name the account's uid, so that it means this account and no later one.
+    /// Fills what the request leaves open. It may name the account's uid, so that it means this
+    /// account and no later one.
     fn complete(&self, request: &mut Value, account: &Value, now: Timestamp) -> Result<(), Status> {
         let (wanted, uid) = (meta::uid(request), meta::uid(account));
         if !wanted.is_empty() && wanted != uid {

@@ -1,15 +1,14 @@
 //! update: an object is replaced, through its main endpoint or a subresource.
 
-use everleaf_api::{Status, meta};
-use http::Response;
-use serde_json::Value;
-
 use super::create::{place, read_object};
 use super::query::WriteOptions;
 use super::respond::{Form, Occasion};
 use super::write::{Target, answer};
 use super::{Body, Call, Server};
 use crate::authz;
+use everleaf_api::{Status, meta};
+use http::Response;
+use serde_json::Value;
 
 impl Server {
     pub(super) async fn update(&self, call: &Call<'_>) -> Result<Response<Body>, Status> {

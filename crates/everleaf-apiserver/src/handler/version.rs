@@ -1,10 +1,9 @@
 //! `/version`.
 
-use http::{Response, StatusCode};
-use serde_json::json;
-
 use super::respond::{Form, Occasion, error, to_json};
 use super::{Admitted, Body, Server};
+use http::{Response, StatusCode};
+use serde_json::json;
 
 /// What the server says it is: a Kubernetes version, so that clients know what to expect.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,13 +1,14 @@
 //! A watch: events of one selection as a stream of frames.
 //!
-//! The stream is driven from outside: [`WatchStream::poll_next`] takes the time that has passed since
-//! it was opened, [`WatchStream::next_wake`] says when to come back although nothing happened. The
-//! simulator calls them with virtual time; [`super::Body`] with the runtime's.
+//! The stream is driven from outside: [`WatchStream::poll_next`] takes the time that has passed
+//! since it was opened, [`WatchStream::next_wake`] says when to come back although nothing
+//! happened. The simulator calls them with virtual time; [`super::Body`] with the runtime's.
 
-use std::collections::VecDeque;
-use std::task::{Context, Poll};
-use std::time::Duration;
-
+use super::respond::{Form, table_of};
+use super::select::Selection;
+use crate::objects::Stored;
+use crate::registry::Descriptor;
+use crate::watch_cache::{Event, Feed, Next};
 use bytes::Bytes;
 use everleaf_api::negotiate::{Encoding, Shape};
 use everleaf_api::table;
@@ -15,12 +16,9 @@ use everleaf_api::watch::{EventType, json_frame, protobuf_frame};
 use everleaf_api::{Status, meta};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-
-use super::respond::{Form, table_of};
-use super::select::Selection;
-use crate::objects::Stored;
-use crate::registry::Descriptor;
-use crate::watch_cache::{Event, Feed, Next};
+use std::collections::VecDeque;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 /// How often a client that allows it hears where the watch stands.
 const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
@@ -46,7 +44,8 @@ pub(super) struct WatchOrder {
     pub(super) opened: Timestamp,
 }
 
-/// An open watch. Ends by itself: at its timeout, when the client falls behind, when the server stops.
+/// An open watch. Ends by itself: at its timeout, when the client falls behind, when the server
+/// stops.
 pub struct WatchStream {
     order: WatchOrder,
     /// None once nothing more comes.
@@ -72,8 +71,8 @@ impl WatchStream {
         stream
     }
 
-    /// The next frame after `elapsed` since the start; None at the end. Pending: nothing to tell now;
-    /// poll again when woken, or at [`WatchStream::next_wake`].
+    /// The next frame after `elapsed` since the start; None at the end. Pending: nothing to tell
+    /// now; poll again when woken, or at [`WatchStream::next_wake`].
     pub fn poll_next(
         &mut self,
         context: &mut Context<'_>,
@@ -99,7 +98,8 @@ impl WatchStream {
                 Poll::Pending => return Poll::Pending,
             }
         }
-        // Much came, and nothing of it for this client: others have their turn, and the time is looked at.
+        // Much came, and nothing of it for this client: others have their turn, and the time is
+        // looked at.
         if elapsed >= self.order.timeout {
             self.feed = None;
         }

@@ -1,14 +1,9 @@
 //! The one way of an object into the store: decoded → prepared → judged → encoded once → proposed.
 //!
-//! Whoever writes enters with data: where (the [`Call`]), what may be there before ([`Target`]), and what makes the new
-//! object of it. A body, a patch and what the server installs itself differ in nothing else; the endpoints below a resource
-//! (status, approval, finalize) are its strategy's affair.
-
-use bytes::Bytes;
-use everleaf_api::fields::FieldError;
-use everleaf_api::{Status, meta};
-use http::{Response, StatusCode};
-use serde_json::Value;
+//! Whoever writes enters with data: where (the [`Call`]), what may be there before ([`Target`]),
+//! and what makes the new object of it. A body, a patch and what the server installs itself differ
+//! in nothing else; the endpoints below a resource (status, approval, finalize) are its strategy's
+//! affair.
 
 use super::query::{WriteOptions, resource_version};
 use super::respond::{Form, error_for, warn};
@@ -17,6 +12,11 @@ use crate::admission::{self, Attributes, Operation};
 use crate::objects::{Objects, Stored};
 use crate::registry::{Context, Descriptor};
 use crate::writer::{Expected, Refusal};
+use bytes::Bytes;
+use everleaf_api::fields::FieldError;
+use everleaf_api::{Status, meta};
+use http::{Response, StatusCode};
+use serde_json::Value;
 
 /// Times a write without resourceVersion starts over because somebody else was faster.
 pub(super) const ATTEMPTS_MAX: usize = 5;
@@ -42,7 +42,7 @@ pub(super) enum Target {
     New,
     /// The object of the call's name.
     Present,
-    /// Either.
+    /// Whether it exists or not.
     Any,
 }
 
@@ -74,8 +74,8 @@ impl Encoded {
 }
 
 impl Server {
-    /// Writes what `make` makes of the present object (None: there is none); again when somebody else was faster. The
-    /// resourceVersion that `make` leaves in the object is the precondition.
+    /// Writes what `make` makes of the present object (None: there is none); again when somebody
+    /// else was faster. The resourceVersion that `make` leaves in the object is the precondition.
     pub(super) async fn write(
         &self,
         call: &Call<'_>,
@@ -111,8 +111,8 @@ impl Server {
         Err(Status::conflict(call.about(), call.name, MODIFIED))
     }
 
-    /// Prepares and judges an object that is to be stored in place of `old`, or anew; the base of its name, if the name is
-    /// generated.
+    /// Prepares and judges an object that is to be stored in place of `old`, or anew; the base of
+    /// its name, if the name is generated.
     fn judge(
         &self,
         call: &Call<'_>,
@@ -248,7 +248,8 @@ impl Server {
         })
     }
 
-    /// Stores an object in place of another; with its last finalizer, one that is being deleted goes.
+    /// Stores an object in place of another; with its last finalizer, one that is being deleted
+    /// goes.
     async fn replace(
         &self,
         call: &Call<'_>,

@@ -1,8 +1,7 @@
 //! ClusterTrustBundles: kubelets and service accounts may list and watch them. There are none here.
 
-use everleaf_api::types;
-
 use super::{Descriptor, READ_VERBS};
+use everleaf_api::types;
 
 /// ClusterTrustBundles.
 pub static CLUSTER_TRUST_BUNDLES: Descriptor = Descriptor {

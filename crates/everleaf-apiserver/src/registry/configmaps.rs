@@ -1,12 +1,11 @@
 //! ConfigMaps.
 
+use super::{AGE_COLUMN, Context, Descriptor, NAME_COLUMN, Strategy, age, payload, text_column};
 use everleaf_api::fields::FieldError;
 use everleaf_api::table::Column;
 use everleaf_api::{meta, types};
 use jiff::Timestamp;
 use serde_json::Value;
-
-use super::{AGE_COLUMN, Context, Descriptor, NAME_COLUMN, Strategy, age, payload, text_column};
 
 /// ConfigMaps.
 pub static CONFIG_MAPS: Descriptor = Descriptor {

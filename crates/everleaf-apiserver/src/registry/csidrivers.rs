@@ -1,8 +1,7 @@
 //! CSIDrivers: kubelets list and watch them at start. There are none here.
 
-use everleaf_api::types;
-
 use super::{Descriptor, READ_VERBS};
+use everleaf_api::types;
 
 /// CSIDrivers.
 pub static CSI_DRIVERS: Descriptor = Descriptor {

@@ -1,16 +1,14 @@
-//! CSINodes: a kubelet makes one of its node's name at start and does not serve pods before it has. The volume drivers in
-//! it come later, if ever.
+//! CSINodes: a kubelet makes one of its node's name at start and does not serve pods before it has.
+//! The volume drivers in it come later, if ever.
 
-use std::collections::{BTreeMap, BTreeSet};
-
+use super::{AGE_COLUMN, Context, Descriptor, NAME_COLUMN, Strategy, age, names};
+use crate::read;
 use everleaf_api::fields::{ERRORS_SHOWN_MAX, FieldError, quote};
 use everleaf_api::table::Column;
 use everleaf_api::{meta, types};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-
-use super::{AGE_COLUMN, Context, Descriptor, NAME_COLUMN, Strategy, age, names};
-use crate::read;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Longest name that a driver may give a node, in bytes (`pkg/apis/storage/validation`).
 const NODE_ID_BYTES_MAX: usize = 256;
@@ -53,7 +51,8 @@ fn drivers(object: &Value) -> &[Value] {
 
 struct CsiNodeStrategy;
 
-/// The status is not for this endpoint, and its own is behind a feature gate upstream, so it stays empty.
+/// The status is not for this endpoint, and its own is behind a feature gate upstream, so it stays
+/// empty.
 impl Strategy for CsiNodeStrategy {
     fn prepare_create(&self, object: &mut Value, _context: &Context<'_>) {
         object["status"] = json!({});

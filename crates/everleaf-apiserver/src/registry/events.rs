@@ -1,21 +1,21 @@
-//! Events: what happened to an object, told to people. Best effort by nature: nobody decides by them, so they are
-//! forgotten after a while, or when there are too many.
+//! Events: what happened to an object, told to people. Best effort by nature: nobody decides by
+//! them, so they are forgotten after a while, or when there are too many.
 
 mod new;
 
 pub use new::NEW_EVENTS;
 
+use super::retention::Retention;
+use super::{Context, Descriptor, Strategy, names, text_column};
+use crate::read;
 use everleaf_api::fields::{FieldError, quote};
 use everleaf_api::table::Column;
 use everleaf_api::{meta, types};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::retention::Retention;
-use super::{Context, Descriptor, Strategy, names, text_column};
-use crate::read;
-
-/// Longest reportingInstance, action and reason of an event in the newer form (`pkg/apis/core/validation/events.go`).
+/// Longest reportingInstance, action and reason of an event in the newer form
+/// (`pkg/apis/core/validation/events.go`).
 const WORD_BYTES_MAX: usize = 128;
 /// Longest message of an event in the newer form.
 const MESSAGE_BYTES_MAX: usize = 1024;
@@ -136,8 +136,8 @@ fn field(object: &Value, field: &str) -> String {
     }
 }
 
-/// When it was last seen, by what it says of itself. What lies in the future of `now` does not count, so that nobody
-/// plants an event for ever.
+/// When it was last seen, by what it says of itself. What lies in the future of `now` does not
+/// count, so that nobody plants an event for ever.
 fn last_seen(event: &Value, now: Timestamp) -> Option<Timestamp> {
     [
         "/metadata/creationTimestamp",
@@ -164,8 +164,8 @@ impl Strategy for EventStrategy {
     }
 }
 
-/// What holds in either group (`pkg/apis/core/validation/events.go`, `legacyValidateEvent`); `component_path` is what the
-/// group calls the reporting component.
+/// What holds in either group (`pkg/apis/core/validation/events.go`, `legacyValidateEvent`);
+/// `component_path` is what the group calls the reporting component.
 fn legacy_rules(object: &Value, component_path: &str) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let mut elsewhere = || {

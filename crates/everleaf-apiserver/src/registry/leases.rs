@@ -1,13 +1,12 @@
 //! Leases: who leads, which node lives. Written often, so an update must say what it replaces.
 
+use super::{AGE_COLUMN, Context, Descriptor, NAME_COLUMN, Strategy, age, text_column};
+use crate::read;
 use everleaf_api::fields::FieldError;
 use everleaf_api::table::Column;
 use everleaf_api::{meta, types};
 use jiff::Timestamp;
 use serde_json::Value;
-
-use super::{AGE_COLUMN, Context, Descriptor, NAME_COLUMN, Strategy, age, text_column};
-use crate::read;
 
 /// Leases.
 pub static LEASES: Descriptor = Descriptor {
@@ -33,8 +32,8 @@ fn cells(object: &Value, now: Timestamp) -> Vec<Value> {
     ]
 }
 
-/// Members of coordinated leader election, which is off in Kubernetes unless somebody turns it on: not for clients to
-/// set (`pkg/registry/coordination/lease/strategy.go`).
+/// Members of coordinated leader election, which is off in Kubernetes unless somebody turns it on:
+/// not for clients to set (`pkg/registry/coordination/lease/strategy.go`).
 const COORDINATED: [&str; 2] = ["strategy", "preferredHolder"];
 
 struct LeaseStrategy;

@@ -27,6 +27,8 @@ pub mod serviceaccounts;
 pub mod services;
 pub mod volumeattachments;
 
+use self::retention::Retention;
+use crate::user::User;
 use everleaf_api::fields::FieldError;
 use everleaf_api::meta;
 use everleaf_api::schema::Type;
@@ -34,9 +36,6 @@ use everleaf_api::table::Column;
 use everleaf_pki::{RequestError, VerifiedRequest};
 use jiff::Timestamp;
 use serde_json::Value;
-
-use self::retention::Retention;
-use crate::user::User;
 
 /// Every stored resource, in the order in which discovery lists its groups.
 pub static DESCRIPTORS: &[&Descriptor] = &[
@@ -87,8 +86,8 @@ pub struct Context<'a> {
     pub subresource: &'a str,
     /// Server time, read once per request.
     pub now: Timestamp,
-    /// A CSR's `spec.request`, verified once, on create; None on other resources and on updates, which leave it as
-    /// it is.
+    /// A CSR's `spec.request`, verified once, on create; None on other resources and on updates,
+    /// which leave it as it is.
     pub request: Option<&'a Verification>,
 }
 
@@ -125,7 +124,8 @@ pub type Verification = Result<VerifiedRequest, RequestError>;
 /// How objects of a resource are counted.
 #[derive(Clone, Copy)]
 pub struct Tally {
-    /// The account an object is counted under while it counts (a CSR: its requestor, until it is signed).
+    /// The account an object is counted under while it counts (a CSR: its requestor, until it is
+    /// signed).
     pub account: fn(&Value) -> Option<String>,
     /// As what a user is limited; None: he may have any number.
     pub holder: fn(&User) -> Option<Holder>,
@@ -158,7 +158,8 @@ impl Strategy for Plain {}
 pub struct Descriptor {
     /// What its objects look like, in every encoding.
     pub r#type: &'static Type,
-    /// The resource that stores what this one shows: both decode to the same objects. None: this one.
+    /// The resource that stores what this one shows: both decode to the same objects. None: this
+    /// one.
     pub view_of: Option<&'static Descriptor>,
     /// Plural, as in paths: `secrets`.
     pub resource: &'static str,
@@ -184,8 +185,8 @@ pub struct Descriptor {
     pub cells: fn(&Value, Timestamp) -> Vec<Value>,
     /// Selectable fields besides metadata.name (and metadata.namespace when namespaced).
     pub selectable: &'static [&'static str],
-    /// Whether each selectable field is the path of the one member that it is read from: then the rest of a
-    /// [compact](Self::compact) object is not decoded for a selector.
+    /// Whether each selectable field is the path of the one member that it is read from: then the
+    /// rest of a [compact](Self::compact) object is not decoded for a selector.
     pub selects_paths: bool,
     /// Value of a selectable field.
     pub field: fn(&Value, &str) -> String,
@@ -197,15 +198,16 @@ pub struct Descriptor {
     pub validate_name: fn(&str) -> Result<(), String>,
     /// Bounds how many objects one identity may have; None: any number.
     pub tally: Option<Tally>,
-    /// The certificate request in a new object, verified: its signature is checked here and nowhere else. None: such
-    /// objects have none.
+    /// The certificate request in a new object, verified: its signature is checked here and nowhere
+    /// else. None: such objects have none.
     pub verify: Option<fn(&Value) -> Verification>,
-    /// What an update from one object to another says about the lifetimes of certificates; None: nothing.
+    /// What an update from one object to another says about the lifetimes of certificates; None:
+    /// nothing.
     pub issued: Option<fn(&Value, &Value) -> Option<Issued>>,
     /// Other objects are in it, those whose namespace has its name, and go when it is deleted.
     pub is_container: bool,
-    /// Objects come by the ten thousand and are read a few times each: memory holds their encoding alone, a third of
-    /// what the decoded tree takes.
+    /// Objects come by the ten thousand and are read a few times each: memory holds their encoding
+    /// alone, a third of what the decoded tree takes.
     pub compact: bool,
     /// A delete answers with the object (upstream's `ReturnDeletedObject`), not with a Status.
     pub returns_deleted: bool,
@@ -268,8 +270,8 @@ impl Descriptor {
         self.view_of.unwrap_or(self)
     }
 
-    /// False for a resource that can only be read: there is never an object of it here. What another server stored under
-    /// its keys is not ours to show, for we know but its metadata.
+    /// False for a resource that can only be read: there is never an object of it here. What
+    /// another server stored under its keys is not ours to show, for we know but its metadata.
     pub fn holds_objects(&self) -> bool {
         self.verbs.contains(&"create")
     }
@@ -287,8 +289,8 @@ pub const ALL_VERBS: &[&str] = &[
     "watch",
 ];
 
-/// Verbs of a resource of which there is nothing here (see [`Descriptor::holds_objects`]): who waits for the list gets an
-/// empty one.
+/// Verbs of a resource of which there is nothing here (see [`Descriptor::holds_objects`]): who
+/// waits for the list gets an empty one.
 pub const READ_VERBS: &[&str] = &["get", "list", "watch"];
 
 /// The column every table starts with.

@@ -1,14 +1,13 @@
 //! Namespaces. Deleting one deletes what is in it; the engine does that, see
 //! `handler/namespace_deletion.rs`.
 
+use super::{AGE_COLUMN, Context, Descriptor, NAME_COLUMN, Strategy, age, names, text_column};
+use crate::read;
 use everleaf_api::fields::{ERRORS_SHOWN_MAX, FieldError, quote};
 use everleaf_api::table::Column;
 use everleaf_api::{meta, types};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-
-use super::{AGE_COLUMN, Context, Descriptor, NAME_COLUMN, Strategy, age, names, text_column};
-use crate::read;
 
 /// Label that carries a namespace's name, so that selectors can find it.
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";

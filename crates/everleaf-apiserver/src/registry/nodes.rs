@@ -2,20 +2,19 @@
 
 mod rules;
 
+use super::{AGE_COLUMN, Descriptor, NAME_COLUMN, age, text_column};
+use crate::read;
 use everleaf_api::table::Column;
 use everleaf_api::{meta, types};
 use jiff::Timestamp;
 use serde_json::Value;
-
-use super::{AGE_COLUMN, Descriptor, NAME_COLUMN, age, text_column};
-use crate::read;
 
 /// Prefix of the labels that give a node its roles.
 const ROLE_LABEL_PREFIX: &str = "node-role.kubernetes.io/";
 /// The older label, whose value is the role.
 const ROLE_LABEL: &str = "kubernetes.io/role";
 
-/// Nodes.
+/// Kubelets register themselves; admission keeps each to its own.
 pub static NODES: Descriptor = Descriptor {
     short_names: &["no"],
     storage: "minions",

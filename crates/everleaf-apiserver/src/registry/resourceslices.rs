@@ -1,9 +1,8 @@
-//! ResourceSlices: a kubelet deletes those of its node (`spec.nodeName`) at start, for no driver runs yet. There are none
-//! here.
-
-use everleaf_api::types;
+//! ResourceSlices: a kubelet deletes those of its node (`spec.nodeName`) at start, for no driver
+//! runs yet. There are none here.
 
 use super::Descriptor;
+use everleaf_api::types;
 
 /// ResourceSlices.
 pub static RESOURCE_SLICES: Descriptor = Descriptor {

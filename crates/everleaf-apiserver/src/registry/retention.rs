@@ -1,12 +1,12 @@
-//! What is forgotten by itself: objects of best effort that nobody deletes and nobody may fill the store with.
-
-use std::cmp::Reverse;
+//! What is forgotten by itself: objects of best effort that nobody deletes and nobody may fill the
+//! store with.
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
+use std::cmp::Reverse;
 
-/// When there are too many, as many go as leave this share of the bounds, in sixteenths: not each new object shall cost
-/// a walk over all others.
+/// When there are too many, as many go as leave this share of the bounds, in sixteenths: not each
+/// new object shall cost a walk over all others.
 const KEPT_SIXTEENTHS: usize = 15;
 
 /// How long, and how many objects of a resource are kept.
@@ -39,8 +39,8 @@ impl Retention {
         objects > self.objects_max || bytes > self.bytes_max
     }
 
-    /// Which of all objects of the resource go at `now`: those not seen for long, and of the others what is
-    /// [too much](Self::crowded_out).
+    /// Which of all objects of the resource go at `now`: those not seen for long, and of the others
+    /// what is [too much](Self::crowded_out).
     pub fn forgotten<T>(&self, objects: Vec<(Facts, T)>, now: Timestamp) -> Vec<T> {
         let (kept, gone): (Vec<_>, Vec<_>) = objects.into_iter().partition(|(facts, _)| {
             facts
@@ -52,8 +52,8 @@ impl Retention {
         gone
     }
 
-    /// Which of all objects of the resource are too much, whatever their age: none within the bounds; else the least
-    /// recently written.
+    /// Which of all objects of the resource are too much, whatever their age: none within the
+    /// bounds; else the least recently written.
     pub fn crowded_out<T>(&self, mut objects: Vec<(Facts, T)>) -> Vec<T> {
         let bytes = objects.iter().map(|(facts, _)| facts.bytes).sum();
         if !self.is_exceeded(objects.len(), bytes) {
@@ -76,9 +76,8 @@ impl Retention {
 
 #[cfg(test)]
 mod tests {
-    use everleaf_api::meta;
-
     use super::*;
+    use everleaf_api::meta;
 
     const SMALL: Retention = Retention {
         ttl: SignedDuration::from_secs(10),

@@ -1,8 +1,7 @@
 //! RuntimeClasses: kubelets list and watch them at start. There are none here.
 
-use everleaf_api::types;
-
 use super::{Descriptor, READ_VERBS};
+use everleaf_api::types;
 
 /// RuntimeClasses.
 pub static RUNTIME_CLASSES: Descriptor = Descriptor {

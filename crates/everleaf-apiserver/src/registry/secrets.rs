@@ -3,6 +3,8 @@
 
 mod pair;
 
+use super::{AGE_COLUMN, Context, Descriptor, NAME_COLUMN, Strategy, age, payload, text_column};
+use crate::read;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use everleaf_api::fields::{FieldError, quote};
@@ -13,9 +15,6 @@ use serde::de::IgnoredAny;
 use serde_json::error::Category;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
-
-use super::{AGE_COLUMN, Context, Descriptor, NAME_COLUMN, Strategy, age, payload, text_column};
-use crate::read;
 
 /// Type of a secret that names none.
 const OPAQUE: &str = "Opaque";

@@ -1,7 +1,6 @@
 //! ServiceAccounts.
-use everleaf_api::types;
-
 use super::Descriptor;
+use everleaf_api::types;
 
 /// ServiceAccounts.
 pub static SERVICE_ACCOUNTS: Descriptor = Descriptor {

@@ -1,11 +1,10 @@
-//! Services: a kubelet lists and watches all of them at start, and starts no pod before it knows them. There are none
-//! here.
-
-use everleaf_api::types;
+//! Services: a kubelet lists and watches all of them at start, and starts no pod before it knows
+//! them. There are none here.
 
 use super::{Descriptor, READ_VERBS};
+use everleaf_api::types;
 
-/// Services.
+/// Kubelets list and watch them before they start.
 pub static SERVICES: Descriptor = Descriptor {
     short_names: &["svc"],
     categories: &["all"],

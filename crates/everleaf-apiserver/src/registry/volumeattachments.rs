@@ -1,8 +1,7 @@
 //! VolumeAttachments: kubelets look them up. There are none here.
 
-use everleaf_api::types;
-
 use super::{Descriptor, READ_VERBS};
+use everleaf_api::types;
 
 /// VolumeAttachments.
 pub static VOLUME_ATTACHMENTS: Descriptor = Descriptor {

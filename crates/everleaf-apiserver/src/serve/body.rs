@@ -1,22 +1,20 @@
 //! The body of an answer with the runtime's timers and turns.
 //!
-//! A watch is polled when it wants to be. A list that its client does not take in time is given up, with what it holds,
-//! whether or not anybody polls it; and the lists of all connections take turns at [`Turns`], so that whoever lists much
-//! leaves a processor to everybody else.
+//! A watch is polled when it wants to be. A list that its client does not take in time is given up,
+//! with what it holds, whether or not anybody polls it; and the lists of all connections take turns
+//! at [`Turns`], so that whoever lists much leaves a processor to everybody else.
 
+use crate::handler::{Body, WatchStream};
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
 use std::num::NonZero;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-
-use bytes::Bytes;
-use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
-
-use crate::handler::{Body, WatchStream};
 
 /// A body that knows the time.
 #[derive(Debug)]

@@ -1,11 +1,11 @@
 //! HTTP on one connection, from its first request to its end.
 
-use std::convert::Infallible;
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::task::{Context, Poll};
-
+use super::linger::Lingering;
+use super::meter::{Meter, Progress, Underway};
+use super::stop::Stopped;
+use super::{NotTaken, Shared, TimedBody, serve_request};
+use crate::authn::Peer;
+use crate::user::ANONYMOUS;
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -13,14 +13,12 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::TokioIo;
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
-
-use super::linger::Lingering;
-use super::meter::{Meter, Progress, Underway};
-use super::stop::Stopped;
-use super::{NotTaken, Shared, TimedBody, serve_request};
-use crate::authn::Peer;
-use crate::user::ANONYMOUS;
 
 type Answer = Pin<Box<dyn Future<Output = Result<Response<AnswerBody>, Infallible>> + Send>>;
 
@@ -75,7 +73,8 @@ where
     result
 }
 
-/// Serves until the connection ends, or until its current request after the server was told to stop.
+/// Serves until the connection ends, or until its current request after the server was told to
+/// stop.
 async fn drive<I, S>(
     connection: &mut http1::Connection<I, S>,
     stopped: &mut Stopped,

@@ -1,29 +1,29 @@
 //! How large a request's head may be, and for whom.
 //!
-//! The measure is kube-apiserver's (Go's `http.DefaultMaxHeaderBytes`): 1 MiB, enough for an impersonation in 16,384
-//! groups. Beyond it, 431. Go bounds nothing more, so whoever opens many connections makes it hold 1 MiB for each. Here
-//! the sum is bounded, too. A head that is complete is judged at once, and what waits for its body keeps nothing of it,
-//! so memory can be pinned by heads that never become complete alone; a connection has one such head at most, in
-//! HTTP/2 as well (nothing may come between a HEADERS frame and its CONTINUATIONs). Of those who have not proven
-//! by a certificate who they are, [`WIDE_STRANGERS_MAX`] connections may have one of [`HEAD_BYTES_MAX`], together
-//! 1 GiB on the wire and up to three times that decoded; further ones have [`NARROW_HEAD_BYTES_MAX`], as much as
-//! a TLS connection takes anyway. In HTTP/2 a connection counts from its start, since the limit is told then, in
-//! HTTP/1.1 from its first large head. Who has a certificate is answerable for it, and never narrowed.
-
-use std::sync::Arc;
-use std::time::Duration;
-
-use hyper::server::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+//! The measure is kube-apiserver's (Go's `http.DefaultMaxHeaderBytes`): 1 MiB, enough for an
+//! impersonation in 16,384 groups. Beyond it, 431. Go bounds nothing more, so whoever opens many
+//! connections makes it hold 1 MiB for each. Here the sum is bounded, too. A head that is complete
+//! is judged at once, and what waits for its body keeps nothing of it, so memory can be pinned by
+//! heads that never become complete alone; a connection has one such head at most, in HTTP/2 as
+//! well (nothing may come between a HEADERS frame and its CONTINUATIONs). Of those who have not
+//! proven by a certificate who they are, [`WIDE_STRANGERS_MAX`] connections may have one of
+//! [`HEAD_BYTES_MAX`], together 1 GiB on the wire and up to three times that decoded; further ones
+//! have [`NARROW_HEAD_BYTES_MAX`], as much as a TLS connection takes anyway. In HTTP/2 a connection
+//! counts from its start, since the limit is told then, in HTTP/1.1 from its first large head. Who
+//! has a certificate is answerable for it, and never narrowed.
 
 use super::HEAD_TIMEOUT;
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Bytes of one request's head: of its text in HTTP/1.1, of the decoded header list in HTTP/2 (names, values, and 32 for
-/// each field: RFC 9113 6.5.2).
+/// Bytes of one request's head: of its text in HTTP/1.1, of the decoded header list in HTTP/2
+/// (names, values, and 32 for each field: RFC 9113 6.5.2).
 pub(super) const HEAD_BYTES_MAX: usize = 1 << 20;
-/// Header lines of one HTTP/1.1 request; in HTTP/2 their bytes are the limit. `HeaderMap` takes 24,576 different names,
-/// and hyper reserves room for the lines before it looks at their names.
+/// Header lines of one HTTP/1.1 request; in HTTP/2 their bytes are the limit. `HeaderMap` takes
+/// 24,576 different names, and hyper reserves room for the lines before it looks at their names.
 pub(super) const HEAD_LINES_MAX: usize = 16_384;
 /// Connections of strangers that may have a head as large as that at once.
 pub(super) const WIDE_STRANGERS_MAX: usize = 1_024;

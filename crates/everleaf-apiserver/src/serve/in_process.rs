@@ -1,16 +1,13 @@
 //! The door for callers inside this process: a tower service that speaks HTTP without a socket.
 //!
 //! The same authorization, admission and limits of state as for anyone; only the identity is given
-//! instead of proven. No header can make it: [`InProcessIdentity`] has a private constructor, and this
-//! is its only use.
+//! instead of proven. No header can make it: [`InProcessIdentity`] has a private constructor, and
+//! this is its only use.
 
-use std::convert::Infallible;
-use std::future::Future;
-use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
-
+use super::TimedBody;
+use crate::authn::{InProcessIdentity, Peer};
+use crate::handler::{Body, BodyError, Server};
+use crate::user::User;
 use everleaf_api::Status;
 use everleaf_time::WallClock;
 use futures_util::FutureExt as _;
@@ -18,12 +15,13 @@ use http::{Request, Response};
 use http_body::Body as HttpBody;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use jiff::Timestamp;
+use std::convert::Infallible;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use tower::Service;
-
-use super::TimedBody;
-use crate::authn::{InProcessIdentity, Peer};
-use crate::handler::{Body, BodyError, Server};
-use crate::user::User;
 
 /// A client's view of the server, under one identity.
 #[derive(Clone)]

@@ -1,14 +1,14 @@
 //! The end of a connection after which the client can still read what was said last.
 //!
-//! A socket that is closed while something unread lies in it is reset, and a reset makes the client's kernel forget
-//! what the client has not read yet. So the server ends its own side first and throws away what still comes, for a moment
-//! (Go's server waits likewise: `net/http`, `rstAvoidanceDelay`).
+//! A socket that is closed while something unread lies in it is reset, and a reset makes the
+//! client's kernel forget what the client has not read yet. So the server ends its own side first
+//! and throws away what still comes, for a moment (Go's server waits likewise: `net/http`,
+//! `rstAvoidanceDelay`).
 
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 

@@ -1,17 +1,18 @@
-//! Watches the heads of an HTTP/1.1 connection come in, so that room for large ones is made only when one comes.
+//! Watches the heads of an HTTP/1.1 connection come in, so that room for large ones is made only
+//! when one comes.
 //!
-//! hyper reserves, for each request anew, place for as many header lines as it may have: for 16,384 lines that is
-//! a megabyte, and a quarter of a millisecond, for a request of four lines. So a connection begins with little room.
-//! When a head outgrows it, the meter stops the connection before hyper has seen too much, and what was read is read
-//! again by one with more. It counts only, and where it counts too little (of requests sent before the answer to
-//! the last one), the head is refused as too large.
+//! hyper reserves, for each request anew, place for as many header lines as it may have: for 16,384
+//! lines that is a megabyte, and a quarter of a millisecond, for a request of four lines. So a
+//! connection begins with little room. When a head outgrows it, the meter stops the connection
+//! before hyper has seen too much, and what was read is read again by one with more. It counts
+//! only, and where it counts too little (of requests sent before the answer to the last one), the
+//! head is refused as too large.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
-
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// What a head may have before more room is made: lines, and bytes.

@@ -1,4 +1,5 @@
-//! Shell: sockets, TLS, timeouts and graceful stop around [`Server`]. It holds no policy of the API.
+//! Shell: sockets, TLS, timeouts and graceful stop around [`Server`]. It holds no policy of the
+//! API.
 //!
 //! The caller binds the socket, owns the clock and decides when to stop. Every wait has an end: the
 //! handshake, a request's head, the request as a whole, the stop.
@@ -16,51 +17,52 @@ mod upload;
 #[cfg(test)]
 mod tests;
 
+use crate::authn::Peer;
+use crate::handler::{Body, RequestLabels, Server};
+use bytes::Bytes;
+use connection::{serve_http1, serve_http2};
+use everleaf_api::Status;
+use everleaf_time::WallClock;
+use heads::Heads;
+use http::header::{CONTENT_LENGTH, HeaderValue};
+use http::{Method, Request, Response};
+use hyper::body::Incoming;
+use meter::Underway;
 use std::future::Future;
 use std::io;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-
-use bytes::Bytes;
-use everleaf_api::Status;
-use everleaf_time::WallClock;
-use http::header::{CONTENT_LENGTH, HeaderValue};
-use http::{Method, Request, Response};
-use hyper::body::Incoming;
+use stop::{Stop, Stopped};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 use tokio_rustls::server::TlsStream;
 use tokio_rustls::{LazyConfigAcceptor, rustls};
-
-use crate::authn::Peer;
-use crate::handler::{Body, RequestLabels, Server};
-
-use connection::{serve_http1, serve_http2};
-use heads::Heads;
-use meter::Underway;
-use stop::{Stop, Stopped};
 use upload::Upload;
 
 pub use body::{NotTaken, TimedBody};
 pub use in_process::InProcess;
 pub use tls::{ServingCertificate, TlsError};
 
-/// Open connections. Beyond it nobody is accepted until somebody leaves: they wait in the kernel's queue.
+/// Open connections. Beyond it nobody is accepted until somebody leaves: they wait in the kernel's
+/// queue.
 pub const CONNECTIONS_MAX: usize = 60_000;
 /// Handshakes past the client's hello at once. It keeps a storm from thrashing: those who wait are
 /// served in turn instead of all timing out together.
 pub const HANDSHAKES_MAX: usize = 512;
-/// How long one of them counts: a client that takes longer goes on, and does not keep others waiting.
+/// How long one of them counts: a client that takes longer goes on, and does not keep others
+/// waiting.
 pub const HANDSHAKE_TURN: Duration = Duration::from_secs(1);
 /// From accept to the end of the handshake.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// From the wish for a request to its complete head; also how long an idle HTTP/1.1 connection lives.
+/// From the wish for a request to its complete head; also how long an idle HTTP/1.1 connection
+/// lives.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(90);
-/// From a request's head to its answer's, and from there to the end of a list. Watches answer at once and stream on.
+/// From a request's head to its answer's, and from there to the end of a list. Watches answer at
+/// once and stream on.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a stop waits for requests to finish.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -73,9 +75,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Serves `server` on `listener` until `shutdown` resolves; then lets requests finish, ends watches
 /// cleanly, and returns.
 ///
-/// `clock` is read once per request. Clients are told the client CA's subjects as they are at the start; a CA that
-/// is renewed keeps its subject. The server's own objects ([`Server::install`]) are looked after once
-/// a minute, and what is forgotten by itself ([`Server::forget`]); the first time is the caller's.
+/// `clock` is read once per request. Clients are told the client CA's subjects as they are at the
+/// start; a CA that is renewed keeps its subject. The server's own objects ([`Server::install`])
+/// are looked after once a minute, and what is forgotten by itself ([`Server::forget`]); the first
+/// time is the caller's.
 ///
 /// # Errors
 /// TLS cannot be set up. Later failures end one connection, not the server.
@@ -251,8 +254,8 @@ async fn serve_request(
     response.map(|body| TimedBody::with_patience(body, REQUEST_TIMEOUT, &shared.lists))
 }
 
-/// The answer to a HEAD: the length of what a GET would get, and nothing of it (RFC 9110 section 9.3.2). Over HTTP/1.1
-/// hyper would see to that, over HTTP/2 it does not.
+/// The answer to a HEAD: the length of what a GET would get, and nothing of it (RFC 9110 section
+/// 9.3.2). Over HTTP/1.1 hyper would see to that, over HTTP/2 it does not.
 fn without_body(mut response: Response<Body>) -> Response<Body> {
     if let Some(bytes) = response.body().as_bytes() {
         let length = HeaderValue::from(bytes.len());

@@ -1,14 +1,13 @@
-//! TLS of the server: its own certificate, replaceable while it runs; and client certificates, which
-//! are requested, not required, and of which only possession of the key is checked here.
+//! TLS of the server: its own certificate, replaceable while it runs; and client certificates,
+//! which are requested, not required, and of which only possession of the key is checked here.
 //!
 //! Whether a certificate is worth anything (authority, dates, usage) is the
 //! [authenticator](crate::authn)'s question, asked again on each request: a client with an expired
 //! certificate gets a 401 it can act on, never an alert.
 //!
-//! No session is resumed: a resumed one carries the certificates of its first handshake, so a client that renewed its
-//! certificate would go on as the old one, and get 401 once that has ended, although it holds a good one.
-
-use std::sync::Arc;
+//! No session is resumed: a resumed one carries the certificates of its first handshake, so a
+//! client that renewed its certificate would go on as the old one, and get 401 once that has ended,
+//! although it holds a good one.
 
 use arc_swap::ArcSwap;
 use everleaf_pki::{KeyError, Leaf, PrivateKey, pem};
@@ -18,6 +17,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{DistinguishedName, Error, ServerConfig, version};
+use std::sync::Arc;
 
 /// Protocols offered, best first.
 const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -70,8 +70,8 @@ impl ServingCertificate {
         Ok(())
     }
 
-    /// The TLS configuration that serves it, TLS 1.2 and 1.3. `client_ca_subjects` tells clients which of
-    /// their certificates to present.
+    /// The TLS configuration that serves it, TLS 1.2 and 1.3. `client_ca_subjects` tells clients
+    /// which of their certificates to present.
     pub(super) fn server_config(
         self: &Arc<Self>,
         client_ca_subjects: Vec<DistinguishedName>,
@@ -102,8 +102,9 @@ impl std::fmt::Debug for ServingCertificate {
     }
 }
 
-/// As Go's `tls.X509KeyPair`: the leaf has to be readable and the key its own, nothing more. Whether its version,
-/// dates and extensions are any good is for clients to judge, so rustls, which would read them, is not asked.
+/// As Go's `tls.X509KeyPair`: the leaf has to be readable and the key its own, nothing more.
+/// Whether its version, dates and extensions are any good is for clients to judge, so rustls, which
+/// would read them, is not asked.
 fn certified_key(
     chain: &[u8],
     key: &[u8],

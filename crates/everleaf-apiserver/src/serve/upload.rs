@@ -1,28 +1,26 @@
 //! What becomes of a body that nobody has read when the answer is ready.
 //!
-//! An HTTP/2 server that lets go of an unfinished upload resets its stream, and an HTTP/1.1 server its connection;
-//! many clients then report that instead of the answer, which they have not read yet. So the rest is taken and thrown
-//! away: a small one before the answer, a large one while the client reads it. Go's server does the former
-//! (`net/http`, `maxPostHandlerReadBytes`).
+//! An HTTP/2 server that lets go of an unfinished upload resets its stream, and an HTTP/1.1 server
+//! its connection; many clients then report that instead of the answer, which they have not read
+//! yet. So the rest is taken and thrown away: a small one before the answer, a large one while the
+//! client reads it. Go's server does the former (`net/http`, `maxPostHandlerReadBytes`).
 
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Duration;
-
+use super::meter::Underway;
+use crate::handler::Body;
 use bytes::{Buf as _, Bytes};
 use http::header::{CONNECTION, EXPECT};
 use http::{HeaderMap, HeaderValue, Response, Version};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
-use super::meter::Underway;
-use crate::handler::Body;
-
-/// The most of a body that is read before the answer, in bytes, and how long that may take. More than any request that is
-/// not refused may have.
+/// The most of a body that is read before the answer, in bytes, and how long that may take. More
+/// than any request that is not refused may have.
 const BEFORE_BYTES_MAX: usize = 4 << 20;
 const BEFORE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The same for what is read while, and after, the answer goes out.
@@ -54,7 +52,8 @@ impl Upload {
         }
     }
 
-    /// Takes the rest, so that the client reads `response`; the answer waits for that until `deadline` at most.
+    /// Takes the rest, so that the client reads `response`; the answer waits for that until
+    /// `deadline` at most.
     pub(super) async fn finish(mut self, response: &mut Response<Body>, deadline: Instant) {
         let before = deadline.min(Instant::now() + BEFORE_TIMEOUT);
         let is_done = self.body.is_end_stream()

@@ -1,11 +1,9 @@
 //! What every store must do, run for each.
 
-use std::collections::BTreeMap;
-
+use super::{Change, Embedded, Memory, Position, Store, StoreError};
 use bytes::Bytes;
 use proptest::prelude::*;
-
-use super::{Change, Embedded, Memory, Position, Store, StoreError};
+use std::collections::BTreeMap;
 
 /// A store under test, which can be closed and opened again when it is durable.
 trait Backend {
@@ -269,7 +267,8 @@ fn files_are_private() {
     }
 }
 
-/// A compaction touches no disk by itself: its rows go with later batches, some with each, and with the end.
+/// A compaction touches no disk by itself: its rows go with later batches, some with each, and with
+/// the end.
 #[test]
 fn garbage_goes_along_with_batches() {
     let directory = tempfile::tempdir().unwrap();

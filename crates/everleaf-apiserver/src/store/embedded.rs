@@ -4,16 +4,14 @@
 //! sync carries a whole batch. WAL with `synchronous=FULL`: a commit that returned survives power
 //! loss; one that did not is absent or whole, never half. The database is opened exclusively.
 
+use super::{Change, Garbage, Position, Store, StoreError};
+use bytes::Bytes;
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, params};
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-use bytes::Bytes;
-use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, params};
-
-use super::{Change, Garbage, Position, Store, StoreError};
 
 /// File name below the store's directory.
 const FILE_NAME: &str = "log.db";
@@ -23,8 +21,9 @@ const APPLICATION_ID: i64 = 0x6576_6c66;
 const LAYOUT: i64 = 1;
 /// Pages after which SQLite folds the WAL into the database (16 MiB).
 const WAL_PAGES_MAX: i64 = 4096;
-/// Garbage rows deleted along with a batch: two for each of its changes, which is what a change can make, and some more.
-/// So garbage is gone some time after a compaction, and never has a transaction, and a sync, of its own.
+/// Garbage rows deleted along with a batch: two for each of its changes, which is what a change can
+/// make, and some more. So garbage is gone some time after a compaction, and never has a
+/// transaction, and a sync, of its own.
 const GARBAGE_PER_CHANGE: usize = 2;
 const GARBAGE_PER_BATCH: usize = 64;
 /// How long to wait for a lock before calling the directory in use: a predecessor may be closing.
@@ -60,7 +59,8 @@ pub struct Embedded {
 }
 
 impl Embedded {
-    /// The name of its file in the directory that [`open`](Self::open) is given; SQLite keeps its journal beside it.
+    /// The name of its file in the directory that [`open`](Self::open) is given; SQLite keeps its
+    /// journal beside it.
     pub const FILE_NAME: &'static str = FILE_NAME;
 
     /// Opens the log below `directory`, creating both when absent (directory 0700, file 0600).
@@ -221,8 +221,9 @@ impl Store for Embedded {
     }
 
     fn compact(&mut self, floor: u64) -> Result<(), StoreError> {
-        // The disk follows with the next batches. After a crash in between, the old floor holds, or rows linger below
-        // the new one: superseded ones and tombstones, noted again at the next start.
+        // The disk follows with the next batches. After a crash in between, the old floor holds, or
+        // rows linger below the new one: superseded ones and tombstones, noted again at the next
+        // start.
         self.position.floor = self.position.floor.max(floor.min(self.position.revision));
         Ok(())
     }

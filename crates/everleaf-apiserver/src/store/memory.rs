@@ -1,8 +1,7 @@
 //! A store that forgets everything with the process: for tests and the simulator.
 
-use std::collections::BTreeMap;
-
 use super::{Change, Garbage, Position, Store, StoreError};
+use std::collections::BTreeMap;
 
 /// The log in a map. Always ready, never fails, unless told to.
 #[derive(Debug, Default)]

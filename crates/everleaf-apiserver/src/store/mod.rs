@@ -122,8 +122,9 @@ pub trait Store: Send {
     /// greater than any before.
     fn commit(&mut self, batch: &[Change]) -> Result<(), StoreError>;
 
-    /// Forgets superseded changes and tombstones up to `floor`, which becomes the new floor.
-    /// A floor not above the present one does nothing. The writer calls it between two batches: it holds up neither.
+    /// Forgets superseded changes and tombstones up to `floor`, which becomes the new floor. A
+    /// floor not above the present one does nothing. The writer calls it between two batches: it
+    /// holds up neither.
     fn compact(&mut self, floor: u64) -> Result<(), StoreError>;
 }
 

@@ -1,16 +1,16 @@
 //! Who watches, at his own pace.
 //!
-//! The writer never waits for a watcher, and does not hand events to those who watch a whole resource: they read them from
-//! its history, and one whom history has passed is told that he fell behind (410, list again). Those who wait
-//! for one name, a fleet at times, would read past everything else; each has a short queue of his own.
-
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Waker};
+//! The writer never waits for a watcher, and does not hand events to those who watch a whole
+//! resource: they read them from its history, and one whom history has passed is told that he fell
+//! behind (410, list again). Those who wait for one name, a fleet at times, would read past
+//! everything else; each has a short queue of his own.
 
 use super::snapshot::Walk;
 use super::{Cache, Event, Scope, SnapshotError, Start};
 use crate::objects::Stored;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
 
 /// Events of one name that its watcher may be behind.
 pub(crate) const WATCH_BUFFER_EVENTS_MAX: usize = 64;
@@ -50,7 +50,8 @@ pub struct Feed {
     revision: u64,
 }
 
-/// What came for one name. Wakers are foreign code: they are made, called and dropped while nothing here is locked.
+/// What came for one name. Wakers are foreign code: they are made, called and dropped while nothing
+/// here is locked.
 #[derive(Default)]
 struct Queue {
     inner: Mutex<QueueState>,
@@ -159,7 +160,8 @@ impl Watchers {
         sleeping.insert(feed.id, waker)
     }
 
-    /// Hands an event to those who watch its name; puts into `awake` who is to be woken for it, once nothing is locked.
+    /// Hands an event to those who watch its name; puts into `awake` who is to be woken for it,
+    /// once nothing is locked.
     pub(super) fn dispatch(&mut self, event: &Arc<Event>, awake: &mut Vec<Sleeping>) {
         let Some(watchers) = self.by_resource.get_mut(event.object.resource) else {
             return;

@@ -1,22 +1,23 @@
 //! Events, and a bounded ring of them per resource.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, OnceLock};
-
+use crate::objects::Stored;
+use crate::registry::Descriptor;
 use bytes::Bytes;
 use everleaf_api::negotiate::Encoding;
 use everleaf_api::watch::{self, EventType};
+use std::collections::VecDeque;
+use std::sync::{Arc, OnceLock};
 
-use crate::objects::Stored;
-use crate::registry::Descriptor;
-
-/// Events kept per resource: how far back a watch can begin. As many as kube-apiserver keeps when much happens
-/// (Kubernetes: `staging/src/k8s.io/apiserver/pkg/storage/cacher/watch_cache.go`, `defaultUpperBoundCapacity`), since a
-/// client that lists many objects page by page watches from where it began.
+/// Events kept per resource: how far back a watch can begin. As many as kube-apiserver keeps when
+/// much happens (Kubernetes: `staging/src/k8s.io/apiserver/pkg/storage/cacher/watch_cache.go`,
+/// `defaultUpperBoundCapacity`), since a client that lists many objects page by page watches from
+/// where it began.
 pub(crate) const HISTORY_EVENTS_MAX: usize = 102_400;
-/// The newest of them keep what was rendered for watches, and can be looked through for a list as it was.
+/// The newest of them keep what was rendered for watches, and can be looked through for a list as
+/// it was.
 pub(crate) const RECENT_EVENTS_MAX: usize = 4096;
-/// Encoded bytes that events keep in memory although they are no state any more: what was replaced or deleted.
+/// Encoded bytes that events keep in memory although they are no state any more: what was replaced
+/// or deleted.
 pub(crate) const HISTORY_BYTES_MAX: usize = 24 << 20;
 
 /// One committed change, shared by everybody who hears of it.

@@ -3,7 +3,8 @@
 //! Immutable objects behind `Arc`, per resource and in key order; a bounded ring of past events per
 //! resource; those who watch. Only the [writer](crate::writer) changes it, through
 //! [`Cache::publish`], after the store has synced: nobody ever sees an unsynced write. It knows
-//! nothing of requests, selectors' origins or wire forms beyond one shared JSON rendering per event.
+//! nothing of requests, selectors' origins or wire forms beyond one shared JSON rendering per
+//! event.
 
 mod feed;
 mod history;
@@ -13,11 +14,10 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
-
 use crate::objects::{Objects, Stored};
 use crate::registry::Descriptor;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 pub use feed::{Feed, Next};
 pub use history::{Event, Selected};
@@ -215,8 +215,8 @@ impl Cache {
         self.lock_watchers().len()
     }
 
-    /// Makes a committed batch visible, in order, and hands it to those who watch. `revision` is that
-    /// of the batch's last change.
+    /// Makes a committed batch visible, in order, and hands it to those who watch. `revision` is
+    /// that of the batch's last change.
     pub fn publish(&self, events: &[Arc<Event>], revision: u64) {
         let (mut awake, mut forgotten) = (Vec::new(), Vec::new());
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
@@ -253,7 +253,8 @@ impl Cache {
         state.revision = state.revision.max(revision);
     }
 
-    /// Moves the visible revision up to what the store says (its last change may be compacted away).
+    /// Moves the visible revision up to what the store says (its last change may be compacted
+    /// away).
     pub(crate) fn restored(&self, revision: u64) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         state.revision = state.revision.max(revision);

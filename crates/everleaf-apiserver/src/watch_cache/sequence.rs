@@ -1,10 +1,10 @@
-//! The objects of a resource in key order, as a value that is shared: a clone costs nothing and stays as it is, a change
-//! copies the few objects' references around it. So whoever reads a long list needs no lock while he does.
-
-use std::cmp::Ordering;
-use std::sync::Arc;
+//! The objects of a resource in key order, as a value that is shared: a clone costs nothing and
+//! stays as it is, a change copies the few objects' references around it. So whoever reads a long
+//! list needs no lock while he does.
 
 use crate::objects::Stored;
+use std::cmp::Ordering;
+use std::sync::Arc;
 
 /// References in one chunk: what a change copies while a clone is read.
 const CHUNK_MAX: usize = 256;

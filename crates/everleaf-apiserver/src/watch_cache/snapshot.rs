@@ -1,15 +1,16 @@
-//! The objects of a resource as they were at one revision, for whoever reads them one after the other: a list of any
-//! length, a watch that begins with what is there. Taken under the lock in a moment, read without it.
-
-use std::collections::{BTreeMap, VecDeque};
-use std::ops::Bound;
-use std::sync::{Arc, MutexGuard, PoisonError};
+//! The objects of a resource as they were at one revision, for whoever reads them one after the
+//! other: a list of any length, a watch that begins with what is there. Taken under the lock in a
+//! moment, read without it.
 
 use super::sequence::{Sequence, compare};
 use super::{Cache, Collection, Scope};
 use crate::objects::Stored;
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
+use std::sync::{Arc, MutexGuard, PoisonError};
 
-/// Encoded bytes of objects that are no state any more, which all kept snapshots of a resource hold at most.
+/// Encoded bytes of objects that are no state any more, which all kept snapshots of a resource hold
+/// at most.
 pub(crate) const PINNED_BYTES_MAX: usize = 32 << 20;
 /// Snapshots of a resource that are kept at most.
 const PINNED_MAX: usize = 1024;
@@ -94,8 +95,9 @@ impl Collection {
 }
 
 impl Collection {
-    /// Keeps a snapshot for the next page of a list, as long as what it holds beyond the state is little: of all snapshots
-    /// together at most [`PINNED_BYTES_MAX`], since the oldest keeps what any later one does.
+    /// Keeps a snapshot for the next page of a list, as long as what it holds beyond the state is
+    /// little: of all snapshots together at most [`PINNED_BYTES_MAX`], since the oldest keeps what
+    /// any later one does.
     fn pin(&self, snapshot: Snapshot) {
         let mut pinned = self.pinned();
         let gone = self.gone_bytes;
@@ -129,7 +131,8 @@ fn unpin(pinned: &mut Pinned, gone: usize) {
 }
 
 impl Cache {
-    /// Keeps a snapshot of that resource for whoever comes back for the rest of it, if there is more than `limit` objects.
+    /// Keeps a snapshot of that resource for whoever comes back for the rest of it, if there is
+    /// more than `limit` objects.
     pub(crate) fn pin(&self, resource: &str, snapshot: &Snapshot, limit: usize) {
         // One that was put together from history can be so again.
         if snapshot.now.len() <= limit || !snapshot.then.is_empty() {

@@ -1,12 +1,10 @@
-use std::task::{Poll, Waker};
-
+use super::*;
+use crate::registry::configmaps::CONFIG_MAPS;
 use everleaf_api::negotiate::Encoding;
 use everleaf_api::watch::EventType;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-
-use super::*;
-use crate::registry::configmaps::CONFIG_MAPS;
+use std::task::{Poll, Waker};
 
 const RESOURCE: &str = "configmaps";
 
@@ -116,8 +114,8 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// Whatever happened: a list, then the events after it, is the next list. For everything and for
-    /// a selection; for a watch from the state, and for one from any revision on.
+    /// Whatever happened: a list, then the events after it, is the next list. For everything and
+    /// for a selection; for a watch from the state, and for one from any revision on.
     #[test]
     fn a_watch_is_a_list_plus_events(
         before in prop::collection::vec(step(), 0..20),
@@ -157,8 +155,9 @@ proptest! {
         prop_assert_eq!(some, test.list(is_x, None));
     }
 
-    /// What is read from any place on, with changes in between, is the rest of the list at the first revision; so is
-    /// what a walk shows that began before the changes. Every walk knows how much is left.
+    /// What is read from any place on, with changes in between, is the rest of the list at the
+    /// first revision; so is what a walk shows that began before the changes. Every walk knows how
+    /// much is left.
     #[test]
     fn a_walk_is_of_one_revision_whatever_is_written(
         before in prop::collection::vec(step(), 0..30),
@@ -188,8 +187,8 @@ proptest! {
         prop_assert_eq!(found, expected);
     }
 
-    /// However many objects: what a map holds. Keys order by their text, where a namespace may go on with what
-    /// comes before a slash.
+    /// However many objects: what a map holds. Keys order by their text, where a namespace may go
+    /// on with what comes before a slash.
     #[test]
     fn a_sequence_is_a_sorted_map(steps in prop::collection::vec((0u8..3, 0u16..600, any::<bool>()), 0..1500)) {
         let namespaces = ["a", "a-b", "a.c"];

@@ -1,14 +1,12 @@
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
-
-use futures_util::FutureExt as _;
-use serde_json::json;
-
 use super::*;
 use crate::registry::configmaps::CONFIG_MAPS;
 use crate::registry::csr::CERTIFICATE_SIGNING_REQUESTS;
 use crate::store::{Embedded, Memory, Position};
 use crate::watch_cache::{Next, Scope, Start};
+use futures_util::FutureExt as _;
+use serde_json::json;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 
 fn put(name: &str, value: &str, expected: Expected) -> Proposal {
     let object = json!({"kind": "ConfigMap", "apiVersion": "v1",

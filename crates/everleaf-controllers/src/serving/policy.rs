@@ -16,13 +16,12 @@ mod file;
 
 use crate::serving::cel::Predicate;
 use crate::serving::inventory::InventorySource;
+use file::File;
 use ipnet::IpNet;
 use regex::Regex;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
-
-use file::File;
 
 /// The version of the format that is understood.
 pub const VERSION: &str = "everleaf.io/policy/v1";

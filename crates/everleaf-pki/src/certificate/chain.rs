@@ -11,8 +11,9 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// Every CERTIFICATE block of a PEM text; at least one. Other blocks, blocks
-    /// with headers and text are skipped, as client-go does; a block may hold several certificates in a row, as the API allows.
+    /// Every CERTIFICATE block of a PEM text; at least one. Other blocks, blocks with headers and
+    /// text are skipped, as client-go does; a block may hold several certificates in a row, as the
+    /// API allows.
     ///
     /// # Errors
     /// [`CertificateError::NotFound`], or the first certificate that cannot be read.

@@ -104,7 +104,8 @@ pub(crate) struct TbsView {
     /// A critical extension, or critical part of one, that nothing here acts on: whoever judges the
     /// certificate has to refuse it (RFC 5280 4.2).
     pub(crate) unhandled_critical: Option<ObjectIdentifier>,
-    /// Why two programs would read it differently: Go overlooks what no rule of X.509 allows, critical extensions among it.
+    /// Why two programs would read it differently: Go overlooks what no rule of X.509 allows,
+    /// critical extensions among it.
     pub(crate) ambiguity: Option<&'static str>,
     pub(crate) subject_key_id: Option<Vec<u8>>,
     pub(crate) authority_key_id: Option<Vec<u8>>,
@@ -268,9 +269,9 @@ fn read_validity(body: &mut SliceReader<'_>) -> Result<(Timestamp, Timestamp), C
     Ok((not_before, not_after))
 }
 
-/// UTCTime or GeneralizedTime. RFC 5280 4.1.2.5 wants seconds and `Z`; old CAs also wrote UTCTime without
-/// seconds and both with an offset, and Go reads these. Any year: Go's zero time is year 1, "no end" is
-/// the year 9999, of which the last day lies past [`Timestamp::MAX`] and reads as that.
+/// UTCTime or GeneralizedTime. RFC 5280 4.1.2.5 wants seconds and `Z`; old CAs also wrote UTCTime
+/// without seconds and both with an offset, and Go reads these. Any year: Go's zero time is year 1,
+/// "no end" is the year 9999, of which the last day lies past [`Timestamp::MAX`] and reads as that.
 fn read_time(dates: &mut SliceReader<'_>) -> Result<Timestamp, CertificateError> {
     const UTC_TIME: u8 = 0x17;
     const GENERALIZED_TIME: u8 = 0x18;

@@ -114,9 +114,9 @@ fn has_repeats(names: &AltNames) -> bool {
         || repeats(&names.uris)
 }
 
-/// Sound, but an operator may want to know. Left out as always true here: CN not among the
-/// SANs, reserved addresses, no subject key identifier. DNS names are whatever a Node says: Kubernetes signs any ASCII text,
-/// and a client that looks for just that text finds it.
+/// Sound, but an operator may want to know. Left out as always true here: CN not among the SANs,
+/// reserved addresses, no subject key identifier. DNS names are whatever a Node says: Kubernetes
+/// signs any ASCII text, and a client that looks for just that text finds it.
 fn warnings(body: &CertificateBody) -> Vec<String> {
     let mut warnings = Vec::new();
     let lifetime_s = body.not_after.as_second() - body.not_before.as_second();

@@ -81,9 +81,9 @@ impl std::fmt::Display for PublicKeyKind {
 }
 
 impl PublicKey {
-    /// Reads SubjectPublicKeyInfo DER (RFC 5280 4.1.2.7) with the rules of Go's `crypto/x509`:
-    /// RSA parameters must be NULL, Ed25519 has none, curves are named, points uncompressed and on their curve (of
-    /// P-224 that is not known here).
+    /// Reads SubjectPublicKeyInfo DER (RFC 5280 4.1.2.7) with the rules of Go's `crypto/x509`: RSA
+    /// parameters must be NULL, Ed25519 has none, curves are named, points uncompressed and on
+    /// their curve (of P-224 that is not known here).
     /// Algorithms that Go does not know are kept as [`PublicKeyKind::Other`].
     ///
     /// # Errors
@@ -116,7 +116,8 @@ impl PublicKey {
         &self.parts.kind
     }
 
-    /// The numbers of an ECDSA key on P-256, P-384 or P-521, or of an RSA key; None for other kinds.
+    /// The numbers of an ECDSA key on P-256, P-384 or P-521, or of an RSA key; None for other
+    /// kinds.
     pub fn numbers(&self) -> Option<KeyNumbers<'_>> {
         match self.kind() {
             PublicKeyKind::EcdsaP256 | PublicKeyKind::EcdsaP384 | PublicKeyKind::EcdsaP521 => {
@@ -168,9 +169,10 @@ impl PublicKey {
         }
     }
 
-    /// Whether a handshake can prove possession of such a key: ECDSA, Ed25519, and RSA of 1024 to 8192 bits with an odd
-    /// modulus and an odd exponent from 3 to 2^31-1, as Go's `crypto/tls` and `crypto/rsa` have it. Much weaker keys than
-    /// [`PublicKey::check_strength`] takes: whether to issue for one is another question.
+    /// Whether a handshake can prove possession of such a key: ECDSA, Ed25519, and RSA of 1024 to
+    /// 8192 bits with an odd modulus and an odd exponent from 3 to 2^31-1, as Go's `crypto/tls` and
+    /// `crypto/rsa` have it. Much weaker keys than [`PublicKey::check_strength`] takes: whether to
+    /// issue for one is another question.
     pub fn can_prove_possession(&self) -> bool {
         match self.kind() {
             PublicKeyKind::Rsa { bits } => {

@@ -1,11 +1,11 @@
 //! Name constraints (RFC 5280 4.2.1.10): which names a CA's certificates may carry.
 //!
-//! Read and applied as Go 1.26 does (`crypto/x509/constraints.go`), which differs from the RFC in three ways: a host name
-//! in a URI or e-mail constraint covers its subdomains, too; a leading dot means "subdomains only" for all three; and a
-//! name that cannot be compared (a URI without host or with an address for one) is refused under any constraint. Forms that
-//! are not compared (directory names, other names) make a critical extension unhandled.
-//! An IPv4 address written in 16 octets is permitted only by networks of such addresses, and excluded by what excludes either
-//! form.
+//! Read and applied as Go 1.26 does (`crypto/x509/constraints.go`), which differs from the RFC in
+//! three ways: a host name in a URI or e-mail constraint covers its subdomains, too; a leading dot
+//! means "subdomains only" for all three; and a name that cannot be compared (a URI without host or
+//! with an address for one) is refused under any constraint. Forms that are not compared (directory
+//! names, other names) make a critical extension unhandled. An IPv4 address written in 16 octets is
+//! permitted only by networks of such addresses, and excluded by what excludes either form.
 
 use crate::asn1::{self, Element};
 use crate::extension::ExtensionError;
@@ -206,8 +206,9 @@ impl Network {
     }
 }
 
-/// An address in 16 octets that is an IPv4 address needs a network of such; and of several networks only those count that do
-/// not begin above the address, which matters where host bits are set in their addresses.
+/// An address in 16 octets that is an IPv4 address needs a network of such; and of several networks
+/// only those count that do not begin above the address, which matters where host bits are set in
+/// their addresses.
 fn is_permitted(networks: &[Network], octets: &[u8]) -> bool {
     let is_mapped = |octets: &[u8]| ipv4_mapped(octets).is_some();
     networks.iter().any(|network| {
@@ -302,7 +303,8 @@ fn parent(name: &str) -> &str {
     name.find('.').map_or("", |dot| &name[dot..])
 }
 
-/// `name` is `base` or below it; below it only when `base` begins with a dot; everything is below "".
+/// `name` is `base` or below it; below it only when `base` begins with a dot; everything is below
+/// "".
 fn is_below(base: &str, name: &str) -> bool {
     let Some(start) = name.len().checked_sub(base.len()) else {
         return false;
@@ -313,7 +315,8 @@ fn is_below(base: &str, name: &str) -> bool {
     base.is_empty() || base.starts_with('.') || start == 0 || name[..start].ends_with('.')
 }
 
-/// ASCII without blanks, labels not empty, no dot at the end; "" and, in a constraint, a leading dot are fine.
+/// ASCII without blanks, labels not empty, no dot at the end; "" and, in a constraint, a leading
+/// dot are fine.
 pub(crate) fn is_domain(text: &[u8], is_constraint: bool) -> bool {
     let text = match text {
         [b'.', rest @ ..] if is_constraint => rest,

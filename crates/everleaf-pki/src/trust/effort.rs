@@ -1,8 +1,9 @@
 //! What one judgement may cost, whoever shows what.
 //!
-//! Signatures are counted as Go does (`maxChainSignatureChecks`). Names and policies are counted here because whoever holds
-//! some CA below the bundle may show thousands of names, limits, policies and ways in one TLS message, and their product
-//! would keep a server busy for many seconds. Go had the same limit of comparisons until it sorted its limits, in 1.26.
+//! Signatures are counted as Go does (`maxChainSignatureChecks`). Names and policies are counted
+//! here because whoever holds some CA below the bundle may show thousands of names, limits,
+//! policies and ways in one TLS message, and their product would keep a server busy for many
+//! seconds. Go had the same limit of comparisons until it sorted its limits, in 1.26.
 
 use super::Refusal;
 use crate::key::{PublicKey, PublicKeyKind};
@@ -12,8 +13,8 @@ pub(super) const SIGNATURE_CHECKS_MAX: usize = 100;
 /// Names, limits and policies that one judgement compares, over all ways.
 pub(super) const COMPARISONS_MAX: usize = 250_000;
 
-/// For how many checks of signatures one by this key counts. An RSA key of 8192 bits with a long exponent costs thrice what
-/// the dearest other key costs, and needs nobody's trust to be shown.
+/// For how many checks of signatures one by this key counts. An RSA key of 8192 bits with a long
+/// exponent costs thrice what the dearest other key costs, and needs nobody's trust to be shown.
 pub(super) fn weight(key: &PublicKey) -> usize {
     const RSA_BITS_USUAL: u32 = 4_096;
     match key.kind() {

@@ -1,7 +1,8 @@
 //! Whether a certificate is a server's of that name (RFC 6125, as Go's `VerifyHostname` reads it).
 //!
-//! Only alternative names count, never the common name. A wildcard stands for one whole first label. Names that are no
-//! host names (Kubernetes has such) match only when they are equal, case aside.
+//! Only alternative names count, never the common name. A wildcard stands for one whole first
+//! label. Names that are no host names (Kubernetes has such) match only when they are equal, case
+//! aside.
 
 use crate::certificate::Leaf;
 use std::net::IpAddr;
@@ -33,7 +34,8 @@ fn matches(pattern: &str, host: &str) -> bool {
     }
 }
 
-/// Labels of letters, digits, underscores and dashes (not first); a pattern may begin with a `*` label.
+/// Labels of letters, digits, underscores and dashes (not first); a pattern may begin with a `*`
+/// label.
 fn is_host(name: &str, is_pattern: bool) -> bool {
     let is_label = |label: &str| {
         !label.is_empty()

@@ -1,10 +1,11 @@
 //! Which certificates are believed: the one place where a chain is judged.
 //!
-//! The API server asks it about client certificates, agent and controllers about the server's. The rules are those of Go's
-//! `crypto/x509` (RFC 5280 with Go's liberties), because the other side of every connection here is, or could be, a Go
-//! program: what kube-apiserver believes is believed, what it refuses is refused. An anchor is judged like any other
-//! member of a chain: it must be a CA, be in force, and may limit length, names and usages of what is below it. Who is no
-//! CA and stands in the bundle vouches for itself alone.
+//! The API server asks it about client certificates, agent and controllers about the server's. The
+//! rules are those of Go's `crypto/x509` (RFC 5280 with Go's liberties), because the other side of
+//! every connection here is, or could be, a Go program: what kube-apiserver believes is believed,
+//! what it refuses is refused. An anchor is judged like any other member of a chain: it must be a
+//! CA, be in force, and may limit length, names and usages of what is below it. Who is no CA and
+//! stands in the bundle vouches for itself alone.
 //!
 //! Not known here: possession of the key (TLS), revocation, time (an argument).
 //!
@@ -233,8 +234,8 @@ impl Presented {
     /// Reads what a TLS peer sent, leaf first. An intermediate that is never in force is left out.
     ///
     /// # Errors
-    /// One of them cannot be read, the leaf is never in force, or there is none. Go's TLS ends a connection over
-    /// an unreadable intermediate, too.
+    /// One of them cannot be read, the leaf is never in force, or there is none. Go's TLS ends a
+    /// connection over an unreadable intermediate, too.
     pub fn from_ders<'a>(
         ders: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<Self, CertificateError> {
@@ -243,7 +244,8 @@ impl Presented {
         let mut intermediates = Vec::new();
         for der in ders {
             match Leaf::from_der(der) {
-                // Each once: Go's pool keeps no copies, which would use up the search's signature checks.
+                // Each once: Go's pool keeps no copies, which would use up the search's signature
+                // checks.
                 Ok(intermediate) if intermediates.contains(&intermediate) => {}
                 Ok(intermediate) => intermediates.push(intermediate),
                 Err(CertificateError::NeverValid { .. }) => {}
@@ -268,10 +270,13 @@ impl Presented {
 }
 
 impl TrustBundle {
-    /// Every CERTIFICATE block of a PEM text, each of which holds one certificate. Blocks of other labels, blocks with headers and text around are skipped (client-go `util/cert/pem.go`, ParseCertsPEM).
+    /// Every CERTIFICATE block of a PEM text, each of which holds one certificate. Blocks of other
+    /// labels, blocks with headers and text around are skipped (client-go `util/cert/pem.go`,
+    /// ParseCertsPEM).
     ///
     /// # Errors
-    /// [`BundleError::Unreadable`] for the first certificate that cannot be read, [`BundleError::Empty`].
+    /// [`BundleError::Unreadable`] for the first certificate that cannot be read,
+    /// [`BundleError::Empty`].
     pub fn from_pem(text: &[u8]) -> Result<Self, BundleError> {
         let mut bundle = Self::default();
         for (index, block) in certificate_blocks(text).enumerate() {
@@ -288,8 +293,8 @@ impl TrustBundle {
         bundle.or_empty()
     }
 
-    /// As [`TrustBundle::from_pem`], but blocks that are no certificate are skipped: how Go's clients read a bundle
-    /// (`crypto/x509`, AppendCertsFromPEM).
+    /// As [`TrustBundle::from_pem`], but blocks that are no certificate are skipped: how Go's
+    /// clients read a bundle (`crypto/x509`, AppendCertsFromPEM).
     ///
     /// # Errors
     /// [`BundleError::Empty`] when nothing is left.
@@ -317,8 +322,8 @@ impl TrustBundle {
         &self.anchors
     }
 
-    /// Certificates that can vouch for nobody but themselves, whatever the time: a line each, to be told when a
-    /// bundle is read.
+    /// Certificates that can vouch for nobody but themselves, whatever the time: a line each, to be
+    /// told when a bundle is read.
     pub fn unable_to_vouch(&self, purpose: Purpose) -> Vec<String> {
         let mut lines: Vec<String> = Vec::new();
         for (position, reason) in &self.never_valid {

@@ -1,8 +1,9 @@
 //! Finding the ways from a certificate to an anchor, and judging each.
 //!
-//! The search is Go's (`crypto/x509/verify.go`): depth first, anchors before intermediates, of several candidates of one
-//! name first those whose key identifier fits, with a limit of signatures ([`super::effort`]). All ways are found first; usage,
-//! policies and names are asked of each whole way, and one that passes is enough.
+//! The search is Go's (`crypto/x509/verify.go`): depth first, anchors before intermediates, of
+//! several candidates of one name first those whose key identifier fits, with a limit of signatures
+//! ([`super::effort`]). All ways are found first; usage, policies and names are asked of each whole
+//! way, and one that passes is enough.
 
 use super::constraints::ComparableNames;
 use super::effort::{self, Effort, SIGNATURE_CHECKS_MAX};
@@ -130,7 +131,8 @@ impl<'a> Search<'a> {
     }
 }
 
-/// Those whose subject key identifier is the child's authority key identifier, then those where one is missing, then the rest.
+/// Those whose subject key identifier is the child's authority key identifier, then those where one
+/// is missing, then the rest.
 fn by_key_identifier<'a>(
     child: &Leaf,
     candidates: impl Iterator<Item = &'a Leaf>,
@@ -160,8 +162,8 @@ fn is_same_entity(one: &Leaf, other: &Leaf) -> bool {
         && one.names_der == other.names_der
 }
 
-/// RFC 5280 4.2.1.3, 4.2.1.9: an issuer is a CA that may sign certificates, and its key made the signature.
-/// Before version 3 there was no way to say so.
+/// RFC 5280 4.2.1.3, 4.2.1.9: an issuer is a CA that may sign certificates, and its key made the
+/// signature. Before version 3 there was no way to say so.
 fn check_issuer(child: &Leaf, issuer: &Leaf) -> Result<(), Fault> {
     check_authority(issuer)?;
     child
@@ -184,8 +186,8 @@ pub(crate) fn check_authority(issuer: &Leaf) -> Result<(), Fault> {
     Ok(())
 }
 
-/// What holds for each member: everything critical is understood, the dates are kept, and an issuer is not
-/// too far above the leaf. `intermediates_below` counts those between it and the leaf.
+/// What holds for each member: everything critical is understood, the dates are kept, and an issuer
+/// is not too far above the leaf. `intermediates_below` counts those between it and the leaf.
 fn check_member(
     certificate: &Leaf,
     role: Role,

@@ -1,8 +1,8 @@
-//! Certificate policies (RFC 5280 6.1 as RFC 9618 corrects it): most chains have none, and pass; a CA that asks for an
-//! explicit policy gets one, or the chain is refused.
+//! Certificate policies (RFC 5280 6.1 as RFC 9618 corrects it): most chains have none, and pass; a
+//! CA that asks for an explicit policy gets one, or the chain is refused.
 //!
-//! Nobody here asks for a policy: the initial set is "any policy", nothing is inhibited at the start
-//! (`crypto/x509/verify.go`, policiesValid).
+//! Nobody here asks for a policy: the initial set is "any policy", nothing is inhibited at the
+//! start (`crypto/x509/verify.go`, policiesValid).
 
 use super::Refusal;
 use super::effort::Effort;
@@ -16,7 +16,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// anyPolicy, 2.5.29.32.0
 const ANY: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.32.0");
 
-/// Comparisons of names that the visit of one node or edge is worth: each is several look-ups in ordered sets.
+/// Comparisons of names that the visit of one node or edge is worth: each is several look-ups in
+/// ordered sets.
 const WEIGHT: usize = 4;
 
 /// What the four policy extensions of one certificate say.
@@ -227,7 +228,8 @@ impl Graph {
         self.prune();
     }
 
-    /// RFC 9618 5.2, 6.1.4 (b): what a policy of the issuer is called below. False: a mapping of any policy.
+    /// RFC 9618 5.2, 6.1.4 (b): what a policy of the issuer is called below. False: a mapping of
+    /// any policy.
     fn map(&mut self, mappings: &[(ObjectIdentifier, ObjectIdentifier)], is_allowed: bool) -> bool {
         let mut renamed: BTreeMap<ObjectIdentifier, BTreeSet<ObjectIdentifier>> = BTreeMap::new();
         let leaves = self.depths.last_mut().expect("invariant: never empty");

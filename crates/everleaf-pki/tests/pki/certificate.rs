@@ -259,7 +259,8 @@ fn contradictions_are_malformed() {
     let algorithm = |hash: u8| [0x06, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, hash];
     let outer = with_last(der, &algorithm(2), &algorithm(3));
     assert!(refusal(&outer).contains("inner and outer signature algorithm differ"));
-    // Version 1 and 2 have no extensions: such a certificate is read, as Go reads it, and believed by nobody.
+    // Version 1 and 2 have no extensions: such a certificate is read, as Go reads it, and believed
+    // by nobody.
     for version in [0, 1] {
         let old = with_last(der, &[0xa0, 3, 2, 1, 2], &[0xa0, 3, 2, 1, version]);
         let leaf = Leaf::from_der(&old).unwrap();
@@ -276,7 +277,7 @@ fn contradictions_are_malformed() {
     let unknown = with_last(der, &[0xa0, 3, 2, 1, 2], &[0xa0, 3, 2, 1, 3]);
     assert!(Leaf::from_der(&unknown).is_err());
     // A negative serial number.
-    let serial = node.chain.leaf().serial().0.clone();
+    let serial = node.chain.leaf().serial().as_bytes().to_vec();
     let mut negative = serial.clone();
     negative[0] |= 0x80;
     assert!(refusal(&with_last(der, &serial, &negative)).contains("serial number is negative"));

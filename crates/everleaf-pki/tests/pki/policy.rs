@@ -1,4 +1,5 @@
-//! Who may have a certificate: recognizer and signer rules, each refusal one change from the good case.
+//! Who may have a certificate: recognizer and signer rules, each refusal one change from the good
+//! case.
 
 use crate::fixture::{
     CLIENT, CLIENT_USAGES, CN, KUBELET_CLIENT, LEGACY, O, OU, PRINTABLE, RawRequest, SERVING,

@@ -148,7 +148,8 @@ fn other_attributes_are_ignored() {
     assert!(VerifiedRequest::from_der(&odd.der()).is_ok());
 }
 
-/// Two extensions of one kind, in one attribute or in two, could be read differently by two parsers.
+/// Two extensions of one kind, in one attribute or in two, could be read differently by two
+/// parsers.
 #[test]
 fn repeated_extensions_are_refused_across_attributes() {
     let names = |name: &[u8]| extension(SAN, &seq(&[tlv(0x82, name)]));

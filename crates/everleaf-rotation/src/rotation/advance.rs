@@ -115,7 +115,8 @@ impl Rotation {
         }
     }
 
-    /// Before a request is made, sent or awaited, where the server's version decides how it has to look.
+    /// Before a request is made, sent or awaited, where the server's version decides how it has to
+    /// look.
     fn must_ask_version(&self, step: &FirstStep) -> Option<CredentialChoice> {
         let is_about_request = matches!(
             step,
@@ -194,7 +195,8 @@ impl Rotation {
         leaf.satisfies(template).err()
     }
 
-    /// What to ask for. When nothing is known and the certificate nears its end, what it says already.
+    /// What to ask for. When nothing is known and the certificate nears its end, what it says
+    /// already.
     fn wanted(&self, now: Timestamp) -> Option<Template> {
         self.template.clone().or_else(|| {
             let leaf = self.current.as_ref()?;
@@ -277,8 +279,8 @@ impl Rotation {
         }
     }
 
-    /// Nothing is to be asked for now. Finds out whether the current credential is accepted, if that
-    /// is not known; else waits.
+    /// Nothing is to be asked for now. Finds out whether the current credential is accepted, if
+    /// that is not known; else waits.
     fn rest(&mut self, now: Now, block: Option<(Block, Option<Duration>)>) {
         if self.needs_confirmation() && self.trust.confirm_at <= now.monotonic {
             let credential = CredentialChoice::Current;
@@ -572,7 +574,8 @@ impl Rotation {
         let age = Duration::try_from(now.wall.duration_since(pending.created)).unwrap_or_default();
         let left = PENDING_AGE_MAX.saturating_sub(age);
         let left = match pending.uid {
-            // It may have been answered while this was off; only the server's word ends it, if that comes soon.
+            // It may have been answered while this was off; only the server's word ends it, if that
+            // comes soon.
             Some(_) => left.max(LAST_LOOK_MAX),
             None => left,
         };

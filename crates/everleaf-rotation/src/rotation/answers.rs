@@ -39,8 +39,8 @@ impl Rotation {
         }
     }
 
-    /// An answer counts when it is the one expected. A late one is ignored; if it says that the store
-    /// was changed, the store is read again.
+    /// An answer counts when it is the one expected. A late one is ignored; if it says that the
+    /// store was changed, the store is read again.
     fn take_answer(&mut self, now: Now, event: Event) {
         match (self.step, event) {
             (Step::Accepting, Event::Accepted { deleted }) => self.take_accepted(deleted),

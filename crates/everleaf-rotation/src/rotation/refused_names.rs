@@ -1,17 +1,18 @@
 //! Which names of a request a decision against it is about.
 //!
-//! Approvers and signers say in free text what they do not like. A name counts as refused when that text
-//! holds it as a word of its own; nothing else is concluded from it. Two kinds of names need more, because
-//! such texts are full of them without meaning the name in the request: plain words (`worker`) count in quotes
-//! only, and the node's own name counts in quotes or after `DNS`, and only where no other name is meant. What
-//! is called a node is one, and not a name in the request. Where names stand in quotes, those alone are meant: what
-//! else such a text holds may be what is allowed.
+//! Approvers and signers say in free text what they do not like. A name counts as refused when that
+//! text holds it as a word of its own; nothing else is concluded from it. Two kinds of names need
+//! more, because such texts are full of them without meaning the name in the request: plain words
+//! (`worker`) count in quotes only, and the node's own name counts in quotes or after `DNS`, and
+//! only where no other name is meant. What is called a node is one, and not a name in the request.
+//! Where names stand in quotes, those alone are meant: what else such a text holds may be what is
+//! allowed.
 
 use crate::notice::RefusedNames;
 use everleaf_pki::Template;
 
-/// What `text`, which came with a decision against a request for `asked`, says about the names in it, and
-/// the names that are left to ask for.
+/// What `text`, which came with a decision against a request for `asked`, says about the names in
+/// it, and the names that are left to ask for.
 pub(super) fn judge(asked: &Template, text: &str) -> (RefusedNames, Option<Template>) {
     let text = text.to_ascii_lowercase();
     let own = asked.subject.common_name.strip_prefix("system:node:");
@@ -143,7 +144,8 @@ fn is_end_of_word(after: &str) -> bool {
     !rest.chars().next().is_some_and(is_of_a_name)
 }
 
-/// What a text calls what comes next: the word before, and the one before that of `DNS name` or `node name`.
+/// What a text calls what comes next: the word before, and the one before that of `DNS name` or
+/// `node name`.
 fn role(before: &str) -> &str {
     match last_word(before) {
         name @ ("name" | "names") => {

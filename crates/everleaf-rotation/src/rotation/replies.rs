@@ -293,7 +293,8 @@ impl Rotation {
             let name = pending.name.clone();
             let names = self.leave_out(&format!("{reason} {message}"));
             let wait = match names {
-                // At once: each round leaves out one name at least, and the limit on requests holds.
+                // At once: each round leaves out one name at least, and the limit on requests
+                // holds.
                 RefusedNames::LeftOut(_) => Duration::ZERO,
                 RefusedNames::All | RefusedNames::Unnamed => self.wait_after_decision(now),
             };

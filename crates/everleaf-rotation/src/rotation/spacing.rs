@@ -1,9 +1,9 @@
 //! How soon a success may be followed by another rotation, and how many requests an hour may see.
 //!
-//! The signer dates certificates by its clock, the node judges them by its own. When only one of the
-//! two was moved, a new certificate can be in its rotation window, or expired, at birth, and a machine
-//! that believes its clock asks again at once, for ever. Two
-//! bounds prevent that without ever letting the certificate lapse on the server's clock.
+//! The signer dates certificates by its clock, the node judges them by its own. When only one of
+//! the two was moved, a new certificate can be in its rotation window, or expired, at birth, and a
+//! machine that believes its clock asks again at once, for ever. Two bounds prevent that without
+//! ever letting the certificate lapse on the server's clock.
 
 use crate::notice::Cause;
 use crate::standing::Standing;
@@ -16,8 +16,8 @@ use std::time::Duration;
 const SPACING_MIN: Duration = Duration::from_secs(10);
 /// Doubling ends here, unless 5 % of the certificate's life is longer.
 const SPACING_DOUBLED_MAX: Duration = Duration::from_secs(60 * 60);
-/// Requests are counted over this long: an hour of this process, or of the server if its clock went on
-/// faster, as when the machine slept or both clocks were moved.
+/// Requests are counted over this long: an hour of this process, or of the server if its clock went
+/// on faster, as when the machine slept or both clocks were moved.
 const REQUEST_WINDOW: Duration = Duration::from_secs(60 * 60);
 /// Requests that any machine may make in that time.
 const REQUESTS_MIN: u64 = 5;
@@ -111,7 +111,8 @@ impl Spacing {
         spacing
     }
 
-    /// The server's clock may go on faster than ours: then the requests so far are as old as it says.
+    /// The server's clock may go on faster than ours: then the requests so far are as old as it
+    /// says.
     fn age_requests(&mut self, at: Monotonic, server: Timestamp) {
         if let Some((then, server_then)) = self.last_delivery.replace((at, server)) {
             let there = Duration::try_from(server.duration_since(server_then)).unwrap_or_default();
@@ -187,8 +188,8 @@ impl Spacing {
         }
     }
 
-    /// Rotations that bound themselves are not held up by the limit, lest a certificate lapse: those
-    /// of a certificate that came of age, and those late in its life.
+    /// Rotations that bound themselves are not held up by the limit, lest a certificate lapse:
+    /// those of a certificate that came of age, and those late in its life.
     fn is_harmless(&self, now: Monotonic, cause: Cause) -> bool {
         let Some(birth) = &self.birth else {
             return false;
@@ -342,7 +343,8 @@ mod tests {
             "in its first half"
         );
         assert_eq!(gate(&mut spacing, 16), None, "it came of age");
-        // Being late lets nothing but a renewal through: a gate that opened then would be asked for ever.
+        // Being late lets nothing but a renewal through: a gate that opened then would be asked for
+        // ever.
         for minute in [24, 30] {
             assert_eq!(
                 spacing.gate(at(minute), Cause::Refused, None),

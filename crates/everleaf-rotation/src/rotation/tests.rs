@@ -1,5 +1,5 @@
-//! The machine against a small world: a store in memory, a server with its own clock and signer, and a
-//! node whose two clocks can be moved.
+//! The machine against a small world: a store in memory, a server with its own clock and signer,
+//! and a node whose two clocks can be moved.
 
 mod clocks;
 mod failures;

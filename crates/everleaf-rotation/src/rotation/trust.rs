@@ -7,8 +7,8 @@ use crate::time::Monotonic;
 use everleaf_pki::{Leaf, Template};
 use std::collections::BTreeSet;
 
-/// How many 401 answers in a row, seconds apart, prove that a credential is refused when nothing else
-/// is at stake.
+/// How many 401 answers in a row, seconds apart, prove that a credential is refused when nothing
+/// else is at stake.
 pub(super) const REFUSALS_MAX: u32 = 3;
 
 /// Memory of the server's answers about credentials.
@@ -53,8 +53,8 @@ impl Trust {
         }
     }
 
-    /// The server let `credential` in and forbade it to ask. Returns the next of `candidates` that may
-    /// be allowed to; with none left, the next attempt begins with the first again.
+    /// The server let `credential` in and forbade it to ask. Returns the next of `candidates` that
+    /// may be allowed to; with none left, the next attempt begins with the first again.
     pub(super) fn forbid(
         &mut self,
         credential: CredentialChoice,
@@ -134,8 +134,9 @@ impl Holder {
     }
 }
 
-/// The credentials there are, in the order of trial. A certificate of another name comes last: a server
-/// forbids it to ask for this one (NodeRestriction, since 1.21), or nobody approves what it asks.
+/// The credentials there are, in the order of trial. A certificate of another name comes last: a
+/// server forbids it to ask for this one (NodeRestriction, since 1.21), or nobody approves what it
+/// asks.
 pub(super) fn candidates(
     renewed_by: RenewedBy,
     current: Holder,

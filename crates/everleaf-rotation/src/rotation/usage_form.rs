@@ -1,15 +1,16 @@
 //! Which of two forms of usages a request has: with "key encipherment", or without.
 //!
-//! A kube-controller-manager before 1.25 recognises a kubelet's request only with it, and says nothing to one without: the
-//! request would stay undecided for ever. Later ones take both (`pkg/controller/certificates/approver/sarapprove.go`).
+//! A kube-controller-manager before 1.25 recognises a kubelet's request only with it, and says
+//! nothing to one without: the request would stay undecided for ever. Later ones take both
+//! (`pkg/controller/certificates/approver/sarapprove.go`).
 
 use std::time::Duration;
 
 /// The first minor version of Kubernetes 1 that takes the short form.
 const SHORT_SINCE_MINOR: u32 = 25;
 
-/// How long a request stays without any condition until it is asked once more in the other form, where the server's
-/// version is not known.
+/// How long a request stays without any condition until it is asked once more in the other form,
+/// where the server's version is not known.
 pub const SILENCE_MAX: Duration = Duration::from_secs(2 * 60);
 
 /// What is known about the form that the control plane wants.
@@ -45,7 +46,8 @@ impl UsageForm {
         self.version = Version::Unasked;
     }
 
-    /// Whether to ask in the long form. `last_was_long`: the form of the certificate in use, which is one that worked.
+    /// Whether to ask in the long form. `last_was_long`: the form of the certificate in use, which
+    /// is one that worked.
     pub(super) fn is_long(self, last_was_long: bool) -> bool {
         match self.version {
             Version::Minor(minor) if minor < SHORT_SINCE_MINOR => true,

@@ -1,8 +1,7 @@
 //! Whether an issued certificate may be installed.
 //!
-//! Upstream trusts what comes back; here the leaf must carry our key and our subject, and be valid at
-//! the server's date. Other differences are told and accepted: signers may
-//! have their reasons.
+//! Upstream trusts what comes back; here the leaf must carry our key and our subject, and be valid
+//! at the server's date. Other differences are told and accepted: signers may have their reasons.
 
 use crate::store::PendingRequest;
 use crate::time::whole_seconds;

@@ -1,8 +1,8 @@
 //! A cert dir on a real disk, in the layout of the kubelet (`--cert-dir`).
 //!
 //! The only module of this crate that touches a disk. [`CertDir`] owns the directory: it is made if
-//! absent, and locked, so that two processes never write to it. [`CertDir::store`] gives the store of
-//! one prefix (`kubelet-client`, `kubelet-server`) in it.
+//! absent, and locked, so that two processes never write to it. [`CertDir::store`] gives the store
+//! of one prefix (`kubelet-client`, `kubelet-server`) in it.
 //!
 //! ```
 //! use everleaf_rotation::store::{CertStore, dir::CertDir};
@@ -82,8 +82,8 @@ impl CertDir {
         }
     }
 
-    /// Whether the directory lies on a file system that a reboot empties (tmpfs, ramfs): certificates
-    /// would be lost (kubernetes #53288). `None` when that cannot be found out.
+    /// Whether the directory lies on a file system that a reboot empties (tmpfs, ramfs):
+    /// certificates would be lost (kubernetes #53288). `None` when that cannot be found out.
     pub fn is_volatile(&self) -> Option<bool> {
         const TMPFS: u64 = 0x0102_1994;
         const RAMFS: u64 = 0x8584_58f6;
@@ -94,8 +94,8 @@ impl CertDir {
     }
 }
 
-/// Takes the lock, or says who holds it. The file stays: removing it would let two processes lock two
-/// files of one name.
+/// Takes the lock, or says who holds it. The file stays: removing it would let two processes lock
+/// two files of one name.
 fn lock(dir: &Path) -> Result<File, StoreError> {
     let path = dir.join(LOCK_NAME);
     let mut file = OpenOptions::new()
@@ -134,8 +134,9 @@ pub struct DirStore {
 }
 
 impl DirStore {
-    /// Names a certificate file and a key file to be used when there is no `-current`: for the client
-    /// the files that the kubeconfig names, for serving `tlsCertFile` and `tlsPrivateKeyFile`.
+    /// Names a certificate file and a key file to be used when there is no `-current`: for the
+    /// client the files that the kubeconfig names, for serving `tlsCertFile` and
+    /// `tlsPrivateKeyFile`.
     pub fn with_configured_pair(mut self, certificate: &Path, key: &Path) -> Self {
         self.layout.configured = Some((certificate.to_owned(), key.to_owned()));
         self
@@ -181,11 +182,12 @@ impl CertStore for DirStore {
     }
 }
 
-/// Reads a regular file of at most `bytes_max` bytes, following links. Never waits: a FIFO that nobody writes to
-/// would hold its reader for ever.
+/// Reads a regular file of at most `bytes_max` bytes, following links. Never waits: a FIFO that
+/// nobody writes to would hold its reader for ever.
 ///
 /// # Errors
-/// What the system says; `FileTooLarge`; `InvalidInput`, naming what lies there, when it is no regular file.
+/// What the system says; `FileTooLarge`; `InvalidInput`, naming what lies there, when it is no
+/// regular file.
 pub fn read_file(path: &Path, bytes_max: u64) -> io::Result<Zeroizing<Vec<u8>>> {
     let nonblocking = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or_default();
     let file = OpenOptions::new()

@@ -1,5 +1,5 @@
-//! The few disk operations that a cert dir needs, so that the same layout runs on a real disk and in
-//! memory, and a test can stop after each of them.
+//! The few disk operations that a cert dir needs, so that the same layout runs on a real disk and
+//! in memory, and a test can stop after each of them.
 
 use std::ffi::OsString;
 use std::io;
@@ -21,8 +21,8 @@ pub(crate) enum Node {
 /// Operations on one directory and what it links to. Each changing one is a step at which power may
 /// be lost.
 pub(crate) trait Disk {
-    /// Creates a new file, mode 0600 under any umask, and writes all of `bytes`. An existing path is an
-    /// error.
+    /// Creates a new file, mode 0600 under any umask, and writes all of `bytes`. An existing path
+    /// is an error.
     fn create(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()>;
     /// Makes the bytes of a file durable.
     fn sync_file(&mut self, path: &Path) -> io::Result<()>;

@@ -9,10 +9,11 @@
 //! .<name>.tmp                         files being written
 //! ```
 //!
-//! The hidden names and the pending files are ours; a kubelet looks at none of them. An update differs
-//! from client-go's (`util/certificate/certificate_store.go`, `Update`) where that can lose the
-//! credential: the file is written under another name, checked and synced before it gets its own;
-//! `-current` is replaced by one rename and never absent; two updates in a second get two names.
+//! The hidden names and the pending files are ours; a kubelet looks at none of them. An update
+//! differs from client-go's (`util/certificate/certificate_store.go`, `Update`) where that can lose
+//! the credential: the file is written under another name, checked and synced before it gets its
+//! own; `-current` is replaced by one rename and never absent; two updates in a second get two
+//! names.
 
 use super::disk::{Disk, Node};
 use super::pending::{self, PendingRequest};
@@ -139,8 +140,8 @@ impl<D: Disk> Layout<D> {
         Ok(())
     }
 
-    /// Writes a file so that it appears under its name only when it is whole and durable. `check` sees
-    /// what can be read back.
+    /// Writes a file so that it appears under its name only when it is whole and durable. `check`
+    /// sees what can be read back.
     fn write_whole(
         &mut self,
         path: &Path,

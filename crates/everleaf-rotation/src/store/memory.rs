@@ -1,9 +1,10 @@
 //! The same cert dir in memory, with faults: for simulation and tests.
 //!
-//! Fault budget. An operation may fail, with any error, before it changed anything. Power may be lost
-//! between any two operations; then names changed since the last sync of the directory may be lost from
-//! some point on (in order: later changes never survive earlier ones), and a file whose bytes were not
-//! synced comes back empty. Not modelled: bytes that rot after a sync, and disks that lie about syncing.
+//! Fault budget. An operation may fail, with any error, before it changed anything. Power may be
+//! lost between any two operations; then names changed since the last sync of the directory may be
+//! lost from some point on (in order: later changes never survive earlier ones), and a file whose
+//! bytes were not synced comes back empty. Not modelled: bytes that rot after a sync, and disks
+//! that lie about syncing.
 
 use super::disk::{Disk, FILE_BYTES_MAX, Node};
 use super::layout::Layout;
@@ -40,8 +41,8 @@ impl MemoryStore {
         self.layout.disk.operations
     }
 
-    /// Lets the next `operations` disk operations succeed; the one after them, and all later ones, fail
-    /// as if power had been lost, until [`restart`](Self::restart).
+    /// Lets the next `operations` disk operations succeed; the one after them, and all later ones,
+    /// fail as if power had been lost, until [`restart`](Self::restart).
     pub fn lose_power_after(&mut self, operations: u64) {
         self.layout.disk.power_ends = Some(self.layout.disk.operations + operations);
     }
@@ -51,8 +52,8 @@ impl MemoryStore {
         self.layout.disk.failure = Some((self.layout.disk.operations + operations, kind));
     }
 
-    /// Power is back. Of the names changed since the last sync, the first `kept_names` survive; bytes
-    /// that were never synced do not.
+    /// Power is back. Of the names changed since the last sync, the first `kept_names` survive;
+    /// bytes that were never synced do not.
     pub fn restart(&mut self, kept_names: usize) {
         self.layout.disk.restart(kept_names);
         self.layout.last_accepted = None;

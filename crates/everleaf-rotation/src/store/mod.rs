@@ -1,13 +1,16 @@
 //! Where credentials and the pending request are kept.
 //!
 //! [`CertStore`] is what the machine's effects need of a store. [`dir`] keeps the exact layout of a
-//! kubelet's cert dir on a real disk; [`memory`] keeps the same files in memory, with faults, for
-//! simulation and tests. Both pass [`conformance`].
+//! kubelet's cert dir on a real disk. With the feature `testing` there are `memory`, which keeps
+//! the same files in memory, with faults, for simulation and tests, and `conformance`, the list
+//! that both pass.
 
+#[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 pub mod dir;
 mod disk;
 mod layout;
+#[cfg(any(test, feature = "testing"))]
 pub mod memory;
 pub mod pending;
 mod recovery;
@@ -23,7 +26,8 @@ use std::sync::Arc;
 
 pub use pending::{PendingRequest, RequestName, RequestUid};
 
-/// Keeps one certificate's credentials: current, last accepted, older ones, and the pending request.
+/// Keeps one certificate's credentials: current, last accepted, older ones, and the pending
+/// request.
 ///
 /// Every operation is durable when it returns, and atomic: interrupted at any point, the next
 /// [`load`](CertStore::load) finds either the old or the new state, never none.
@@ -32,7 +36,8 @@ pub trait CertStore {
     /// because a file is corrupt: that is quarantined and reported as a [`Finding`].
     fn load(&mut self, now: Timestamp) -> Result<Opened, StoreError>;
 
-    /// Persists a request and its key, before the request leaves the node. Replaces any earlier one.
+    /// Persists a request and its key, before the request leaves the node. Replaces any earlier
+    /// one.
     fn put_pending(&mut self, pending: &PendingRequest, key: &PrivateKey)
     -> Result<(), StoreError>;
 
@@ -43,7 +48,8 @@ pub trait CertStore {
     fn discard_pending(&mut self) -> Result<(), StoreError>;
 
     /// Joins `chain` with the pending key, and makes it current. The pending request stays until
-    /// [`discard_pending`](CertStore::discard_pending). On any error the old credential stays current.
+    /// [`discard_pending`](CertStore::discard_pending). On any error the old credential stays
+    /// current.
     ///
     /// `local` names the file (kubelet: local time, whole seconds, no zone); it decides nothing.
     fn install(&mut self, chain: &Chain, local: DateTime) -> Result<Arc<Credential>, StoreError>;
@@ -61,8 +67,8 @@ pub trait CertStore {
 pub struct Opened {
     /// The current credential, expired or not.
     pub current: Option<Arc<Credential>>,
-    /// The last accepted one; for a directory that does not record it (a kubelet's), the newest other
-    /// one that our clock does not call expired.
+    /// The last accepted one; for a directory that does not record it (a kubelet's), the newest
+    /// other one that our clock does not call expired.
     pub last_accepted: Option<Arc<Credential>>,
     /// The pending request, if its record and key are whole and match.
     pub pending: Option<PendingRequest>,
@@ -112,8 +118,8 @@ pub enum Finding {
         /// Where it lies now.
         moved_to: PathBuf,
     },
-    /// A file of somebody's lies where a link belongs. It is never overwritten, so that no new certificate can
-    /// take its place.
+    /// A file of somebody's lies where a link belongs. It is never overwritten, so that no new
+    /// certificate can take its place.
     NotALink {
         /// The file.
         path: PathBuf,

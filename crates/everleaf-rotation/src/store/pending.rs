@@ -55,8 +55,8 @@ impl std::fmt::Display for RequestUid {
 /// One request on its way. Holds no secret: the key lies beside it in the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PendingRequest {
-    /// Name of the object, chosen by the node (digest of the content), so that a lost answer is found
-    /// again.
+    /// Name of the object, chosen by the node (digest of the content), so that a lost answer is
+    /// found again.
     pub name: RequestName,
     /// UID of the object, once the server has told it.
     pub uid: Option<RequestUid>,

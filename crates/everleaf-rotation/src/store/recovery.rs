@@ -1,8 +1,9 @@
 //! Opening a cert dir, whatever state it was left in.
 //!
 //! Look-up order and the finishing of an interrupted swap are client-go's
-//! (`util/certificate/certificate_store.go`, `Current` and `recover`). Beyond that, a corrupt or dangling
-//! `-current` does not stop anything: the file is set aside and the newest usable one takes its place.
+//! (`util/certificate/certificate_store.go`, `Current` and `recover`). Beyond that, a corrupt or
+//! dangling `-current` does not stop anything: the file is set aside and the newest usable one
+//! takes its place.
 
 use super::disk::{Disk, Node};
 use super::layout::{Dated, Layout, PendingError, credential_in, failed};
@@ -60,7 +61,8 @@ impl<D: Disk> Layout<D> {
         }
     }
 
-    /// When `-current` leads nowhere and `-updated` is a link, an update was interrupted: finish it.
+    /// When `-current` leads nowhere and `-updated` is a link, an update was interrupted: finish
+    /// it.
     fn finish_swap(&mut self, findings: &mut Vec<Finding>) -> Result<(), StoreError> {
         let (current, updated) = (self.current_link(), self.updated_link());
         if self.exists(&current)? {
@@ -107,8 +109,8 @@ impl<D: Disk> Layout<D> {
         }
     }
 
-    /// A file of somebody's where a link belongs is never overwritten: better said now than when the next
-    /// certificate cannot be put in its place.
+    /// A file of somebody's where a link belongs is never overwritten: better said now than when
+    /// the next certificate cannot be put in its place.
     fn find_files_for_links(&self, findings: &mut Vec<Finding>) -> Result<(), StoreError> {
         for path in [self.current_link(), self.updated_link()] {
             if self.disk.node(&path).map_err(failed("look at", &path))? == Some(Node::File) {
@@ -177,8 +179,8 @@ impl<D: Disk> Layout<D> {
         Ok(path)
     }
 
-    /// Makes the newest usable dated file current: one that our clock does not call expired, else the
-    /// newest at all (the server's clock decides).
+    /// Makes the newest usable dated file current: one that our clock does not call expired, else
+    /// the newest at all (the server's clock decides).
     fn relink(
         &mut self,
         now: Timestamp,
@@ -228,8 +230,8 @@ impl<D: Disk> Layout<D> {
         Ok(None)
     }
 
-    /// The credential that the server accepted last. A kubelet's directory does not say; then it is the
-    /// newest other one that our clock does not call expired.
+    /// The credential that the server accepted last. A kubelet's directory does not say; then it is
+    /// the newest other one that our clock does not call expired.
     fn find_last_accepted(
         &self,
         now: Timestamp,

@@ -1,4 +1,5 @@
-//! What the controllers issue: to nobody in another's name, but who joins nodes, and to nobody again and again.
+//! What the controllers issue: to nobody in another's name, but who joins nodes, and to nobody
+//! again and again.
 
 use everleaf_controllers::notice::Notice;
 use std::collections::{BTreeMap, VecDeque};

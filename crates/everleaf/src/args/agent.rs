@@ -26,7 +26,8 @@ pub(crate) struct AgentArgs {
     /// Ask for a serving certificate and renew it [default: false]
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = value::boolean, value_name = "BOOL")]
     pub(crate) rotate_server_certificates: Option<bool>,
-    /// Feature gates: RotateKubeletClientCertificate and RotateKubeletServerCertificate turn the two on
+    /// Feature gates: RotateKubeletClientCertificate and RotateKubeletServerCertificate turn the
+    /// two on
     #[arg(long, value_name = "Gate=BOOL,…")]
     pub(crate) feature_gates: Vec<String>,
     /// Node name instead of the host name

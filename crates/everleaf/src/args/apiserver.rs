@@ -43,7 +43,8 @@ pub(crate) struct ApiserverArgs {
     /// Key that signs the tokens of service accounts [default: DATA-DIR/pki/sa.key, if it is there]
     #[arg(long, value_name = "FILE")]
     pub(crate) service_account_signing_key_file: Option<PathBuf>,
-    /// Further keys, public or private, whose signatures of such tokens count; may be given several times
+    /// Further keys, public or private, whose signatures of such tokens count; may be given several
+    /// times
     #[arg(long, value_name = "FILE")]
     pub(crate) service_account_key_file: Vec<PathBuf>,
     /// As whom this server reads such tokens [default: the issuer]

@@ -13,10 +13,12 @@ use std::path::PathBuf;
     after_help = "Examples:\n  everleaf controllers --kubeconfig controllers.conf \\\n      --cluster-signing-cert-file ca.crt --cluster-signing-key-file ca.key\n  everleaf controllers --kubeconfig controllers.conf --controllers=csrapproving,csrcleaner\n  everleaf controllers --kubeconfig controllers.conf --controllers=kubelet-serving-approver\n\nIn place of a kube-controller-manager, or as its stand-in, no flags are needed: one of them leads, the others wait.\nBeside one, switch its csr controllers off (--controllers=*,-csrsigning,-csrapproving,-csrcleaner there) and contend for another lease (--leader-elect-resource-name=everleaf-controllers here).\n\nOther flags of kube-controller-manager are accepted and have no effect."
 )]
 pub(crate) struct ControllersArgs {
-    /// Kubeconfig of the API server to serve; without it, the service account of the pod that this runs in
+    /// Kubeconfig of the API server to serve; without it, the service account of the pod that this
+    /// runs in
     #[arg(long, value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,
-    /// Controllers to run: '*' all, 'name' one, '-name' not this one; csrapproving, csrsigning, csrcleaner and their long names; kubelet-serving-approver, which '*' leaves out
+    /// Controllers to run: '*' all, 'name' one, '-name' not this one; csrapproving, csrsigning,
+    /// csrcleaner and their long names; kubelet-serving-approver, which '*' leaves out
     #[arg(
         long,
         value_name = "LIST",
@@ -37,7 +39,8 @@ pub(crate) struct ControllersArgs {
     /// CA key for kubernetes.io/kubelet-serving
     #[arg(long, value_name = "FILE")]
     pub(crate) cluster_signing_kubelet_serving_key_file: Option<PathBuf>,
-    /// CA certificate for kubernetes.io/kube-apiserver-client-kubelet; not together with the general pair
+    /// CA certificate for kubernetes.io/kube-apiserver-client-kubelet; not together with the
+    /// general pair
     #[arg(long, value_name = "FILE")]
     pub(crate) cluster_signing_kubelet_client_cert_file: Option<PathBuf>,
     /// CA key for kubernetes.io/kube-apiserver-client-kubelet
@@ -64,7 +67,8 @@ pub(crate) struct ControllersArgs {
     /// Who of several processes acts.
     #[command(flatten)]
     pub(crate) election: ElectionArgs,
-    /// Requests per second to the API server; 0 for no limit [default: 50, until the server shares its capacity itself]
+    /// Requests per second to the API server; 0 for no limit [default: 50, until the server shares
+    /// its capacity itself]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) kube_api_qps: Option<f64>,
     /// Requests that may be made at once before --kube-api-qps holds [default: 100]

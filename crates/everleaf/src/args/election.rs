@@ -31,8 +31,8 @@ pub(crate) struct ElectionArgs {
     /// Kind of the lock; Kubernetes has only leases
     #[arg(long, value_name = "KIND", default_value = "leases")]
     leader_elect_resource_lock: String,
-    /// Name of the lease [default: kube-controller-manager, which excludes one; everleaf-kubelet-serving-approver if only
-    /// that controller runs]
+    /// Name of the lease [default: kube-controller-manager, which excludes one;
+    /// everleaf-kubelet-serving-approver if only that controller runs]
     #[arg(long, value_name = "NAME")]
     leader_elect_resource_name: Option<String>,
     /// Namespace of the lease

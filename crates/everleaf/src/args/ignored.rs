@@ -1,6 +1,6 @@
-//! Flags of the kubelet and of kube-controller-manager that mean nothing to the program that takes their place here. A
-//! unit file or a manifest written for the original keeps working: they are accepted, named once in the log, and have no
-//! effect.
+//! Flags of the kubelet and of kube-controller-manager that mean nothing to the program that takes
+//! their place here. A unit file or a manifest written for the original keeps working: they are
+//! accepted, named once in the log, and have no effect.
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use std::marker::PhantomData;
@@ -45,7 +45,8 @@ impl Original for Kubelet {
     const SWITCHES: &'static [&'static str] = &["fail-swap-on", "logtostderr", "register-node"];
 }
 
-/// All that kube-controller-manager 1.37 knows and we do not use, and what manifests of older releases may still have.
+/// All that kube-controller-manager 1.37 knows and we do not use, and what manifests of older
+/// releases may still have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ControllerManager;
 

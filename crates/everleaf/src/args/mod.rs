@@ -1,8 +1,8 @@
 //! The command line: plain data, nothing resolved. Flags that exist in kubelet, kube-apiserver or
 //! kube-controller-manager keep their name, value syntax and default.
 //!
-//! Owns names, syntax and help. Refuses to know the disk, the environment and what the values lead to: that is
-//! [`crate::config`].
+//! Owns names, syntax and help. Refuses to know the disk, the environment and what the values lead
+//! to: that is [`crate::config`].
 
 pub(crate) mod agent;
 pub(crate) mod apiserver;
@@ -49,7 +49,8 @@ pub(crate) enum Command {
     Controllers(Box<controllers::ControllersArgs>),
     /// Run the API server alone
     Apiserver(Box<apiserver::ApiserverArgs>),
-    /// See a certificate renew on the real stack while the node's clock is moved; exit 0 only if all holds
+    /// See a certificate renew on the real stack while the node's clock is moved; exit 0 only if
+    /// all holds
     Demo(DemoArgs),
     /// Show what is in a cert dir, a kubeconfig or a PEM file
     Certs(CertsArgs),
@@ -98,7 +99,8 @@ pub(crate) enum LogFormat {
     after_help = "Examples:\n  everleaf demo\n  everleaf demo --cluster-signing-duration 8760h\n  everleaf demo --data-dir ./demo    # keep the files and look at them"
 )]
 pub(crate) struct DemoArgs {
-    /// Directory for the demo's files, which must not exist yet or be empty [default: a temporary one, removed at the end]
+    /// Directory for the demo's files, which must not exist yet or be empty [default: a temporary
+    /// one, removed at the end]
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
     /// Lifetime of the certificates in the story
@@ -112,7 +114,8 @@ pub(crate) struct DemoArgs {
     after_help = "Examples:\n  everleaf certs                                   # this host's usual places\n  everleaf certs /var/lib/kubelet/pki\n  everleaf certs --ca ca.crt admin.conf node.pem -o wide\n  everleaf certs -o json /var/lib/kubelet/pki\n  everleaf certs --expires-within 720h             # exit code 1 when one ends within 30 days\n  everleaf certs - < node.pem\n\nExit code 1: one has ended, is not believed by its authority or cannot be read; files of a cert dir that -current has\nleft behind do not count."
 )]
 pub(crate) struct CertsArgs {
-    /// Cert dirs, kubeconfigs or PEM files, `-` for stdin [default: what `up`, the agent and the kubelet keep on this host]
+    /// Cert dirs, kubeconfigs or PEM files, `-` for stdin [default: what `up`, the agent and the
+    /// kubelet keep on this host]
     #[arg(value_name = "DIR|FILE")]
     pub(crate) paths: Vec<PathBuf>,
     /// Form of the answer

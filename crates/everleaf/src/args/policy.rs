@@ -20,7 +20,8 @@ pub(crate) struct PolicyTestArgs {
     /// Policy file; without it, the policy that holds where there is none
     #[arg(short = 'f', long, value_name = "FILE")]
     pub(crate) policy: Option<PathBuf>,
-    /// Certificate signing requests, as kubectl prints them (YAML or JSON, also a list); `-` for stdin
+    /// Certificate signing requests, as kubectl prints them (YAML or JSON, also a list); `-` for
+    /// stdin
     #[arg(long, value_name = "FILE", required = true)]
     pub(crate) csr: Vec<PathBuf>,
     /// Nodes of the cluster, and any Services and Endpoints that matter

@@ -4,7 +4,8 @@ use super::value;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, builder::ValueParser};
 use std::time::Duration;
 
-/// `--cluster-signing-duration` and its deprecated alias: one value under two names, the last one given wins.
+/// `--cluster-signing-duration` and its deprecated alias: one value under two names, the last one
+/// given wins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SigningDuration {
     /// Lifetime of issued certificates.

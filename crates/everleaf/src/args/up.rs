@@ -12,13 +12,15 @@ use std::path::PathBuf;
     after_help = "Examples:\n  everleaf up                                             # everything, for this host\n  everleaf up --data-dir ./data --cluster-signing-duration 87600h0m0s\n  everleaf up --listen 0.0.0.0:6443 --tls-san ca.example.org,10.0.0.5 --no-node\n\nFirst start makes the certificate authority, keys, access rules and a bootstrap token.\nStop with Ctrl-C or SIGTERM; start again with the same --data-dir to go on."
 )]
 pub(crate) struct UpArgs {
-    /// Directory of everything that is kept [default: /var/lib/everleaf for root, else $XDG_DATA_HOME/everleaf]
+    /// Directory of everything that is kept [default: /var/lib/everleaf for root, else
+    /// $XDG_DATA_HOME/everleaf]
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
     /// Address of the API server (:6443 for all addresses); port 0 takes a free one
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:6443", value_parser = super::value::listen_address)]
     pub(crate) listen: SocketAddr,
-    /// Further names and addresses for the API server's certificate; the first is written into kubeconfigs
+    /// Further names and addresses for the API server's certificate; the first is written into
+    /// kubeconfigs
     #[arg(long, value_name = "NAME|IP", value_delimiter = ',')]
     pub(crate) tls_san: Vec<String>,
     /// Name of this host's node [default: the host name, lower-cased]

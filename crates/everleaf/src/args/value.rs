@@ -13,8 +13,8 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
-/// Where to listen: an address and a port; without an address all of this host's, as Go's programs take it; `localhost` as the
-/// one name that means the same on every host.
+/// Where to listen: an address and a port; without an address all of this host's, as Go's programs
+/// take it; `localhost` as the one name that means the same on every host.
 pub(crate) fn listen_address(text: &str) -> Result<SocketAddr, String> {
     let port_on = |address: IpAddr, port: &str| {
         let is_number = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());

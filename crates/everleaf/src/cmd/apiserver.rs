@@ -18,14 +18,13 @@ use everleaf_agent::{Clock, SystemClock};
 use everleaf_apiserver::authn::{Config as AuthenticatorConfig, ConfigError, ServiceAccountConfig};
 use everleaf_apiserver::serve;
 use everleaf_pki::{PrivateKey, PublicKey, pem};
+use files::ServingFiles;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use zeroize::Zeroizing;
-
-use files::ServingFiles;
 
 /// Largest file that a flag may name: tokens of a whole fleet fit.
 const FILE_BYTES_MAX: u64 = 16 << 20;
@@ -43,7 +42,8 @@ pub(crate) fn run(args: &ApiserverArgs) -> Result<ExitCode> {
 async fn serve(args: &ApiserverArgs, shutdown: Shutdown) -> Result<()> {
     let root = std::path::absolute(&args.data_dir)
         .with_context(|| format!("--data-dir {}", args.data_dir.display()))?;
-    // Nothing is written before it is certain that we can listen: a failed start leaves nothing behind.
+    // Nothing is written before it is certain that we can listen: a failed start leaves nothing
+    // behind.
     refuse_foreign(&root)?;
     let file = |given: &Option<PathBuf>, own: &str| given.clone().unwrap_or_else(|| root.join(own));
     let serving = ServingFiles {
@@ -105,7 +105,8 @@ async fn serve(args: &ApiserverArgs, shutdown: Shutdown) -> Result<()> {
     Ok(served?)
 }
 
-/// Whose tokens of service accounts are made and believed. The keys are read once, as kube-apiserver does.
+/// Whose tokens of service accounts are made and believed. The keys are read once, as
+/// kube-apiserver does.
 fn service_accounts(args: &ApiserverArgs, dir: &DataDir) -> Result<ServiceAccountConfig> {
     let own = dir.path(SERVICE_ACCOUNT_KEY);
     let signing_key = match &args.service_account_signing_key_file {

@@ -1,5 +1,5 @@
-//! `everleaf policy test`: a policy on requests from files. The rules are the controllers'; only the
-//! facts come from elsewhere.
+//! `everleaf policy test`: a policy on requests from files. The rules are the controllers'; only
+//! the facts come from elsewhere.
 
 use crate::args::OutputFormat;
 use crate::args::policy::{PolicyCommand, PolicyTestArgs};

@@ -32,7 +32,8 @@ pub(crate) fn run(args: &UpArgs) -> Result<ExitCode> {
     };
     super::runtime()?.block_on(async {
         let shutdown = Shutdown::on_signals()?;
-        // Nothing is written before it is certain that we can listen: a failed start leaves nothing behind.
+        // Nothing is written before it is certain that we can listen: a failed start leaves nothing
+        // behind.
         refuse_foreign(&root)?;
         let clock = Arc::new(SystemClock::new());
         let makes_authority = !root.join(CA_CERTIFICATE).exists();

@@ -42,8 +42,8 @@ fn credential(issuer: &Issuer, name: &str, usage: Usage, serial: u8) -> Credenti
     Credential::new(chain, key).unwrap()
 }
 
-/// A server of `issuer` that answers every request with the token, and the name in the client certificate, that it got.
-/// One connection, one request.
+/// A server of `issuer` that answers every request with the token, and the name in the client
+/// certificate, that it got. One connection, one request.
 fn serve(issuer: &Issuer) -> u16 {
     let shown = credential(issuer, "server", Usage::ServerAuth, 2);
     let (chain, key) = (shown.chain(), shown.key());

@@ -27,8 +27,8 @@ pub(crate) struct Addresses {
 }
 
 impl Addresses {
-    /// From where it listens, the host's name and `--tls-san`. `primary` is the host's own address, asked for only when the
-    /// server listens on all of them.
+    /// From where it listens, the host's name and `--tls-san`. `primary` is the host's own address,
+    /// asked for only when the server listens on all of them.
     pub(crate) fn new(
         listen: SocketAddr,
         host_name: &str,
@@ -87,7 +87,8 @@ fn url(host: &str, port: u16) -> String {
     }
 }
 
-/// The address that this host uses towards others. Nothing is sent: connecting a datagram socket only picks a route.
+/// The address that this host uses towards others. Nothing is sent: connecting a datagram socket
+/// only picks a route.
 pub(crate) fn primary() -> Option<IpAddr> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
     // TEST-NET-1 (RFC 5737): nobody is there.

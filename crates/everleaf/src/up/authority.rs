@@ -1,8 +1,8 @@
 //! The certificate authority of a data directory and the certificates that `up` issues to itself.
 //!
-//! Owns when each of them is made again. [`ensure`] is level-triggered: it looks at what is on disk and makes what is
-//! missing or no longer right, so a start that was killed anywhere is completed by the next one. Keys are written before the
-//! certificates that need them.
+//! Owns when each of them is made again. [`ensure`] is level-triggered: it looks at what is on disk
+//! and makes what is missing or no longer right, so a start that was killed anywhere is completed
+//! by the next one. Keys are written before the certificates that need them.
 
 use super::clock;
 use super::data_dir::DataDir;
@@ -24,7 +24,8 @@ pub(crate) const CA_KEY: &str = "pki/ca.key";
 pub(crate) const SERVER_CERTIFICATE: &str = "pki/apiserver.crt";
 /// The API server's key.
 pub(crate) const SERVER_KEY: &str = "pki/apiserver.key";
-/// Authority of front proxies: published, so that those who look for one find it. Nobody has its key.
+/// Authority of front proxies: published, so that those who look for one find it. Nobody has its
+/// key.
 const FRONT_PROXY_CA: &str = "pki/front-proxy-ca.crt";
 /// Key that signs the tokens of service accounts.
 pub(crate) const SERVICE_ACCOUNT_KEY: &str = "pki/sa.key";
@@ -39,7 +40,8 @@ const FRONT_PROXY_CA_NAME: &str = "everleaf-front-proxy-ca";
 const CA_LIFETIME_MIN: SignedDuration = SignedDuration::from_hours(30 * 365 * 24);
 /// No authority outlives the century: X.509 programs that count in 32 or 33 bits end about then.
 const CA_NOT_AFTER_MAX: &str = "2100-01-01T00:00:00Z";
-/// How far at least the authority's and the server's notBefore lie back, so that a node whose clock is behind still connects.
+/// How far at least the authority's and the server's notBefore lie back, so that a node whose clock
+/// is behind still connects.
 const BACKDATE: SignedDuration = SignedDuration::from_hours(10 * 365 * 24);
 /// Backdating of ordinary certificates, as every Kubernetes signer does.
 const LEAF_BACKDATE: SignedDuration = SignedDuration::from_mins(5);
@@ -89,8 +91,9 @@ pub(crate) fn ensure(dir: &DataDir, wanted: &Wanted, now: Timestamp) -> Result<A
     })
 }
 
-/// kube-controller-manager wants to know whom to believe as a front proxy, and complains for ever when there is nobody. So
-/// there is an authority, and its key is thrown away: no front proxy can exist.
+/// kube-controller-manager wants to know whom to believe as a front proxy, and complains for ever
+/// when there is nobody. So there is an authority, and its key is thrown away: no front proxy can
+/// exist.
 pub(crate) fn ensure_front_proxy_ca(dir: &DataDir, now: Timestamp) -> Result<String> {
     if let Some(pem) = dir.read(FRONT_PROXY_CA)?
         && Chain::from_pem(pem.as_bytes()).is_ok_and(|chain| chain.leaf().not_before() <= now)
@@ -106,8 +109,8 @@ pub(crate) fn ensure_front_proxy_ca(dir: &DataDir, now: Timestamp) -> Result<Str
     Ok(pem)
 }
 
-/// Where what must be valid by every clock begins, made by a clock that says `now`. Should that one be years ahead, it is valid
-/// all the same once the clock has been set.
+/// Where what must be valid by every clock begins, made by a clock that says `now`. Should that one
+/// be years ahead, it is valid all the same once the clock has been set.
 fn begin_at(now: Timestamp) -> Timestamp {
     let earliest = clock::earliest();
     now.checked_sub(BACKDATE)
@@ -224,8 +227,8 @@ fn make_ca(dir: &DataDir, key: &str, signing_duration: Duration, now: Timestamp)
     Ok(issuer)
 }
 
-/// The API server's certificate ends when the authority ends: its key lies beside the authority's, so a shorter life would
-/// protect nothing, and a node with a wrong clock must still connect.
+/// The API server's certificate ends when the authority ends: its key lies beside the authority's,
+/// so a shorter life would protect nothing, and a node with a wrong clock must still connect.
 fn ensure_server(
     dir: &DataDir,
     issuer: &Issuer,
@@ -287,9 +290,9 @@ fn ensure_server(
 
 /// A client certificate of the group that may do everything.
 ///
-/// kubeadm gives `admin.conf` the group `kubeadm:cluster-admins` since 1.29, so that it can be taken away by removing a
-/// binding. Here the file lies beside the authority's key, which can make any group: `system:masters` is honest, and works even
-/// when the access rules are broken.
+/// kubeadm gives `admin.conf` the group `kubeadm:cluster-admins` since 1.29, so that it can be
+/// taken away by removing a binding. Here the file lies beside the authority's key, which can make
+/// any group: `system:masters` is honest, and works even when the access rules are broken.
 pub(crate) fn issue_admin(issuer: &Issuer, now: Timestamp) -> Result<Credential> {
     let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256)?;
     let template = Template {
@@ -318,8 +321,8 @@ pub(crate) fn issue_admin(issuer: &Issuer, now: Timestamp) -> Result<Credential>
     Ok(Credential::new(chain, key)?)
 }
 
-/// Whether 30 % or less of a certificate's life is left, it has not begun (the clock was ahead when it was made, and is
-/// not any more), or it is not this authority's.
+/// Whether 30 % or less of a certificate's life is left, it has not begun (the clock was ahead when
+/// it was made, and is not any more), or it is not this authority's.
 pub(crate) fn is_worn(leaf: &Leaf, issuer: &Issuer, now: Timestamp) -> bool {
     let left = leaf.not_after().duration_since(now).as_secs();
     left.saturating_mul(10) <= leaf.lifetime().seconds.saturating_mul(3)

@@ -1,7 +1,8 @@
 //! Whether this host's clock can be believed enough to make certificates by it.
 //!
-//! A certificate bears its maker's time for ever, so a clock that is obviously wrong must not make any: one that stands before
-//! there was an Everleaf, past the end of every authority, or before files that are there already. Nothing is written here.
+//! A certificate bears its maker's time for ever, so a clock that is obviously wrong must not make
+//! any: one that stands before there was an Everleaf, past the end of every authority, or before
+//! files that are there already. Nothing is written here.
 
 use anyhow::{Context, Result, bail};
 use everleaf_pki::Chain;
@@ -11,7 +12,8 @@ use std::path::{Path, PathBuf};
 
 /// No clock that is right stands before this.
 pub(crate) const EARLIEST: &str = "2024-01-01T00:00:00Z";
-/// A file may be this much younger than now: a clock that counts local time as UTC, another host's disk.
+/// A file may be this much younger than now: a clock that counts local time as UTC, another host's
+/// disk.
 const TOLERATED: SignedDuration = SignedDuration::from_hours(24);
 /// Folders below the data directory that are looked into.
 const DEPTH_MAX: usize = 3;
@@ -27,8 +29,9 @@ pub(crate) fn earliest() -> Timestamp {
         .expect("invariant: the constant is a well-formed instant")
 }
 
-/// Refuses to start by a clock that cannot be right; `latest` is the end of every authority. A warning when it can be right,
-/// but then the files in `root` cannot: `makes_authority` turns it into a refusal, too.
+/// Refuses to start by a clock that cannot be right; `latest` is the end of every authority. A
+/// warning when it can be right, but then the files in `root` cannot: `makes_authority` turns it
+/// into a refusal, too.
 pub(crate) fn check(
     root: &Path,
     now: Timestamp,

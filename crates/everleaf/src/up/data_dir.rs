@@ -41,8 +41,8 @@ pub(crate) struct DataDir {
 }
 
 impl DataDir {
-    /// Makes the directory when absent (0700), takes its lock, and sets umask 077 for the process, so that nothing which is
-    /// made from here on is readable by others for an instant.
+    /// Makes the directory when absent (0700), takes its lock, and sets umask 077 for the process,
+    /// so that nothing which is made from here on is readable by others for an instant.
     pub(crate) fn open(root: &Path) -> Result<Self> {
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(OTHERS));
         let root =
@@ -77,7 +77,8 @@ impl DataDir {
     pub(crate) fn read(&self, name: &str) -> Result<Option<zeroize::Zeroizing<String>>> {
         let path = self.path(name);
         match fs::read(&path) {
-            // What is no text is no less readable than text that makes no sense: whoever wants it says so.
+            // What is no text is no less readable than text that makes no sense: whoever wants it
+            // says so.
             Ok(bytes) => {
                 let bytes = zeroize::Zeroizing::new(bytes);
                 let text = String::from_utf8_lossy(&bytes).into_owned();
@@ -88,7 +89,8 @@ impl DataDir {
         }
     }
 
-    /// Replaces a file as a whole, mode 0600: a reader sees the old text or the new one, also after a crash.
+    /// Replaces a file as a whole, mode 0600: a reader sees the old text or the new one, also after
+    /// a crash.
     pub(crate) fn write(&self, name: &str, text: &str) -> Result<()> {
         let path = self.path(name);
         write_private(&path, text.as_bytes())
@@ -117,8 +119,8 @@ pub(crate) fn refuse_foreign(root: &Path) -> Result<()> {
     if !root.exists() || is_there(STORE) && (is_there(LOCK) || is_there(PKI)) {
         return Ok(());
     }
-    // A start that was killed has left nothing but our names, the lock first. Without lock and store these names are
-    // kubeadm's as well: only an authority to begin with may be there.
+    // A start that was killed has left nothing but our names, the lock first. Without lock and
+    // store these names are kubeadm's as well: only an authority to begin with may be there.
     let has_begun = is_there(LOCK) || is_there(STORE);
     if !has_begun {
         refuse_other_authoritys_files(root)?;
@@ -140,7 +142,8 @@ pub(crate) fn refuse_foreign(root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Kubeconfigs, and files of `pki` besides `ca.crt` and `ca.key`, in a directory in which nobody of us began.
+/// Kubeconfigs, and files of `pki` besides `ca.crt` and `ca.key`, in a directory in which nobody of
+/// us began.
 fn refuse_other_authoritys_files(root: &Path) -> Result<()> {
     let in_pki = fs::read_dir(root.join(PKI)).into_iter().flatten().flatten();
     let of_pki = in_pki
@@ -188,7 +191,8 @@ fn held(root: &Path, lock: &mut fs::File) -> anyhow::Error {
     )
 }
 
-/// Closes the directory to others when it is ours to close: new, empty, or a data directory already.
+/// Closes the directory to others when it is ours to close: new, empty, or a data directory
+/// already.
 fn tighten(root: &Path) -> Result<()> {
     let unreadable = || format!("cannot look into the data directory {}", root.display());
     let meta = fs::metadata(root).with_context(unreadable)?;

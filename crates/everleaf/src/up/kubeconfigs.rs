@@ -116,8 +116,9 @@ fn inline_credential(user: &User) -> Option<Credential> {
     Credential::from_pem(both.expose().as_bytes()).ok()
 }
 
-/// Writes `bootstrap-kubelet.conf`, with its token when that is still good, with a new one otherwise. Returns until when the
-/// token is good. One that was made by a clock that was ahead would be good for too long: it is cut to the usual time.
+/// Writes `bootstrap-kubelet.conf`, with its token when that is still good, with a new one
+/// otherwise. Returns until when the token is good. One that was made by a clock that was ahead
+/// would be good for too long: it is cut to the usual time.
 pub(crate) async fn ensure_bootstrap(
     dir: &DataDir,
     server: &Server,

@@ -1,8 +1,10 @@
 //! `everleaf up`: the whole system over one data directory.
 //!
-//! [`data_dir`] holds the directory, [`authority`] makes the certificates that exist before there is an API, unless
-//! [`clock`] refuses to believe this host's, [`kubeconfigs`] and [`token`] let people and nodes in, [`system`] starts and stops the parts, [`node`] is this host's agent. Everything is
-//! level-triggered: each start looks at what is there and makes what is missing, so it does not matter where the last one ended.
+//! [`data_dir`] holds the directory, [`authority`] makes the certificates that exist before there
+//! is an API, unless [`clock`] refuses to believe this host's, [`kubeconfigs`] and [`token`] let
+//! people and nodes in, [`system`] starts and stops the parts, [`node`] is this host's agent.
+//! Everything is level-triggered: each start looks at what is there and makes what is missing, so
+//! it does not matter where the last one ended.
 
 pub(crate) mod address;
 pub(crate) mod authority;

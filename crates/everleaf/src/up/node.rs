@@ -1,7 +1,7 @@
 //! This host's node inside `up`: an ordinary agent over TLS, and the token it joins with.
 //!
-//! The token is in memory only. The server accepts it for an hour at a time, from when the node needs it until its certificate
-//! is installed.
+//! The token is in memory only. The server accepts it for an hour at a time, from when the node
+//! needs it until its certificate is installed.
 
 use super::authority::Authority;
 use super::data_dir::DataDir;
@@ -54,7 +54,8 @@ impl Node {
         kubeconfigs::ensure_node(dir, cluster.clone())?;
         let token = BootstrapToken::generate()?;
         let mut config = Config::for_node(name, dir.path(NODE), dir.path(NODE_CERT_DIR));
-        // A serving certificate waits for a person's approval, and nothing on this host serves with it.
+        // A serving certificate waits for a person's approval, and nothing on this host serves with
+        // it.
         config.serving = false;
         config.bootstrap = Some(Bootstrap::InMemory(Box::new(kubeconfigs::with_token(
             cluster, &token,
@@ -122,8 +123,8 @@ impl Node {
     }
 }
 
-/// Carries out the last change that was asked for, until it succeeds: the agent tells only once that it is stuck, and a full
-/// disk must not keep the node out for good. Ends with the sender.
+/// Carries out the last change that was asked for, until it succeeds: the agent tells only once
+/// that it is stuck, and a full disk must not keep the node out for good. Ends with the sender.
 async fn follow<F: Future<Output = Result<()>>>(
     mut changes: watch::Receiver<Option<TokenChange>>,
     carry_out: impl Fn(TokenChange) -> F,
@@ -157,7 +158,8 @@ async fn follow<F: Future<Output = Result<()>>>(
 fn token_change(id: &CertificateId, notice: &Notice) -> Option<TokenChange> {
     match notice {
         Notice::Installed { .. } if id.renews_itself() => Some(TokenChange::Revoke),
-        // Every credential was refused, as after a sleep past the end of a short certificate: let it join again.
+        // Every credential was refused, as after a sleep past the end of a short certificate: let
+        // it join again.
         Notice::Stuck { .. } if id.renews_itself() => Some(TokenChange::Grant),
         _ => None,
     }
@@ -183,7 +185,8 @@ pub(crate) fn name_in_use(dir: &DataDir) -> Option<String> {
     Some(subject.common_name.strip_prefix("system:node:")?.to_owned())
 }
 
-/// A certificate of this node on disk that this server will accept. The server's clock is this process's.
+/// A certificate of this node on disk that this server will accept. The server's clock is this
+/// process's.
 fn has_usable_certificate(
     dir: &DataDir,
     authority: &Authority,

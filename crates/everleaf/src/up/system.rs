@@ -1,4 +1,5 @@
-//! The running system: server, controllers, and this host's node, started in order and stopped in the opposite one.
+//! The running system: server, controllers, and this host's node, started in order and stopped in
+//! the opposite one.
 
 use super::address::{self, Addresses};
 use super::authority::{self, Authority, Wanted};
@@ -26,7 +27,8 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// How often the certificates that we issue to ourselves are looked at; also whenever the clock is set, where that is told.
+/// How often the certificates that we issue to ourselves are looked at; also whenever the clock is
+/// set, where that is told.
 const CARE_INTERVAL: Duration = Duration::from_secs(60);
 /// Longest wait for the controllers and the node to finish what is in hand.
 const STOP_PATIENCE: Duration = Duration::from_secs(8);
@@ -296,7 +298,8 @@ pub(crate) fn wall_clock(clock: &Arc<dyn Clock>) -> WallClock {
     Arc::new(move || clock.wall())
 }
 
-/// Watches over the certificates that we issued to ourselves, however long the process runs and wherever its clock is set.
+/// Watches over the certificates that we issued to ourselves, however long the process runs and
+/// wherever its clock is set.
 struct Care {
     dir: Arc<DataDir>,
     issuer: Arc<Issuer>,
@@ -309,7 +312,8 @@ struct Care {
 }
 
 impl Care {
-    /// Ends when the authority or the server's certificate is not valid by the clock as it stands: a start makes them again.
+    /// Ends when the authority or the server's certificate is not valid by the clock as it stands:
+    /// a start makes them again.
     async fn run(mut self, clock: Arc<dyn Clock>) -> Result<()> {
         let mut listener = clock.listen();
         loop {
@@ -321,7 +325,8 @@ impl Care {
     /// One look.
     fn look(&mut self, now: Timestamp) -> Result<()> {
         let trouble = if now < clock::earliest() {
-            // A start would refuse this clock, too. Nothing is signed meanwhile: the authority has not begun.
+            // A start would refuse this clock, too. Nothing is signed meanwhile: the authority has
+            // not begun.
             Some(format!(
                 "this host's clock stands before {}: nothing is issued, and no certificate is accepted, until it is set right",
                 clock::EARLIEST

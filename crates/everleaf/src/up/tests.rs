@@ -62,7 +62,8 @@ fn current(root: &Path) -> Option<Leaf> {
     leaf_at(&root.join(NODE_CERT_DIR).join("kubelet-client-current.pem"))
 }
 
-/// Waits for a certificate other than `old` that the server has accepted; what never comes ends the test by its limit.
+/// Waits for a certificate other than `old` that the server has accepted; what never comes ends the
+/// test by its limit.
 async fn next(root: &Path, old: Option<&Leaf>) -> Leaf {
     let accepted = root
         .join(NODE_CERT_DIR)
@@ -102,7 +103,8 @@ async fn fifty_renewals_each_between_70_and_90_percent() {
             "round {round}: due at {} %",
             share(deadline)
         );
-        // A moment before the deadline nothing happens; what did happen would show as a renewal that is too early.
+        // A moment before the deadline nothing happens; what did happen would show as a renewal
+        // that is too early.
         clock.travel_to(deadline - SignedDuration::from_secs(2));
         tokio::task::yield_now().await;
         let early = current(dir.root()).unwrap();
@@ -177,7 +179,8 @@ fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
 
-/// The clock was years ahead at the first start, and was set right: whatever was made then is valid now, or made again.
+/// The clock was years ahead at the first start, and was set right: whatever was made then is valid
+/// now, or made again.
 #[test]
 fn an_authority_of_a_clock_that_was_ahead_is_valid_all_the_same() {
     let temporary = tempfile::tempdir().unwrap();
@@ -255,7 +258,8 @@ fn an_authority_that_has_not_begun_is_renewed_with_its_key() {
     }
 }
 
-/// The clock was years ahead at the start and is set right while the system runs: `admin.conf` follows at once.
+/// The clock was years ahead at the start and is set right while the system runs: `admin.conf`
+/// follows at once.
 #[tokio::test(flavor = "multi_thread")]
 async fn admin_conf_follows_a_clock_that_is_set() {
     let provider = rustls::crypto::aws_lc_rs::default_provider();
@@ -286,7 +290,8 @@ async fn admin_conf_follows_a_clock_that_is_set() {
     system.stop().await;
 }
 
-/// What strangers and delegating components read of the server, after a start and after the next one elsewhere.
+/// What strangers and delegating components read of the server, after a start and after the next
+/// one elsewhere.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_others_read_of_the_server_follows_it() {
     let provider = rustls::crypto::aws_lc_rs::default_provider();

@@ -1,7 +1,7 @@
 //! Bootstrap tokens: what new nodes join with.
 //!
-//! A token is a Secret of the API server and a text that is shown to nobody: it is in `bootstrap-kubelet.conf`, or, for this
-//! host's own node, in memory only.
+//! A token is a Secret of the API server and a text that is shown to nobody: it is in
+//! `bootstrap-kubelet.conf`, or, for this host's own node, in memory only.
 
 use super::entropy;
 use anyhow::{Context, Result, anyhow};

@@ -1,4 +1,5 @@
-//! What no implementation can go below: the request's signature is verified once, the certificate is signed once.
+//! What no implementation can go below: the request's signature is verified once, the certificate
+//! is signed once.
 
 use anyhow::{Result, anyhow};
 use aws_lc_rs::rand::SystemRandom;
@@ -13,8 +14,8 @@ const ROUNDS: u32 = 2000;
 /// About as long as what is signed in a certificate.
 const SIGNED_BYTES: usize = 400;
 
-/// Processor time of one P-256 verification and one P-256 signature, in milliseconds, by the library that the product
-/// uses.
+/// Processor time of one P-256 verification and one P-256 signature, in milliseconds, by the
+/// library that the product uses.
 pub(crate) fn signature_ms() -> Result<f64> {
     let random = SystemRandom::new();
     let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING)?;

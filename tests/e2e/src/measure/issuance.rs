@@ -125,7 +125,8 @@ async fn file(
     }
 }
 
-/// Watches from the beginning until `count` requests have their certificate; the latency of each in milliseconds.
+/// Watches from the beginning until `count` requests have their certificate; the latency of each in
+/// milliseconds.
 async fn watch(mut connection: Connection, sent: Sent, count: usize) -> Result<Vec<f64>> {
     let path = format!("{REQUESTS}?watch=true&resourceVersion=0");
     let mut body = connection

@@ -1,8 +1,10 @@
-//! Measures the release binary as a user runs it; `cargo xtask measure` builds it and starts this program.
+//! Measures the release binary as a user runs it; `cargo xtask measure` builds it and starts this
+//! program.
 //!
-//! Figures go into docs/performance.md with the machine they were taken on. Processor time and memory are what the kernel counted
-//! for the server's process (`/proc/PID`): the load generator's own cost is in none of them, and other work on the machine
-//! blurs mostly durations. Everything goes over loopback, and every wait is bounded.
+//! Figures go into docs/performance.md with the machine they were taken on. Processor time and
+//! memory are what the kernel counted for the server's process (`/proc/PID`): the load generator's
+//! own cost is in none of them, and other work on the machine blurs mostly durations. Everything
+//! goes over loopback, and every wait is bounded.
 
 mod client;
 mod floor;

@@ -15,7 +15,8 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// `everleaf up` on `dir`, ready when `admin.conf` is there and the port answers: the callers wait for what they need.
+    /// `everleaf up` on `dir`, ready when `admin.conf` is there and the port answers: the callers
+    /// wait for what they need.
     pub(crate) fn start(everleaf: &Path, dir: &Path, args: &[&str]) -> Result<Self> {
         let server = spawn(
             Command::new(everleaf)
@@ -100,8 +101,8 @@ pub(crate) fn children_cpu() -> Result<Duration> {
     ticks(Path::new("/proc/self/stat"), 13)
 }
 
-/// Two fields of `/proc/PID/stat` together, user and system time. They are counted from after the command, which may
-/// contain anything (proc(5)).
+/// Two fields of `/proc/PID/stat` together, user and system time. They are counted from after the
+/// command, which may contain anything (proc(5)).
 fn ticks(stat: &Path, first: usize) -> Result<Duration> {
     let stat = std::fs::read_to_string(stat)?;
     let after = stat

@@ -1,4 +1,5 @@
-//! Reads of many requests: what they cost those who read, those who write meanwhile, and the server's memory.
+//! Reads of many requests: what they cost those who read, those who write meanwhile, and the
+//! server's memory.
 
 use super::client::{Connection, Target};
 use super::process::{Server, children_cpu};

@@ -208,7 +208,8 @@ fn files(sandbox: &Sandbox) -> Result<Verdict> {
             ensure_that!(said.contains(word), "{args:?}: no {word:?} in {said}");
         }
     }
-    // Without a CA the host's own authorities are asked, and they do not know ours: said, and tried again.
+    // Without a CA the host's own authorities are asked, and they do not know ours: said, and tried
+    // again.
     let mut agent = sandbox.start("no-ca", &mut sandbox.everleaf(&agent("no-ca.conf")))?;
     eventually("it says what is wrong with the CA", 15, || {
         let log = agent.stderr().to_lowercase();
@@ -442,7 +443,8 @@ fn in_use(sandbox: &Sandbox) -> Result<Verdict> {
     Ok(Verdict::Passed)
 }
 
-/// Somebody else's files, and a port that somebody else has: the reason, and not a file more than before.
+/// Somebody else's files, and a port that somebody else has: the reason, and not a file more than
+/// before.
 fn nothing_left(sandbox: &Sandbox) -> Result<Verdict> {
     sandbox.write("theirs/notes", "mine")?;
     let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
@@ -552,7 +554,8 @@ fn on_small_disk(sandbox: &Sandbox, directory: &std::path::Path) -> Result<Verdi
         "{said}"
     );
     fs::remove_file(&filler)?;
-    // Now it starts; then the disk fills while it runs: writes are refused, and what was acknowledged stays.
+    // Now it starts; then the disk fills while it runs: writes are refused, and what was
+    // acknowledged stays.
     let mut process = sandbox.start("up", &mut sandbox.everleaf(&args))?;
     let admin = everleaf_stage::Kubectl::new(sandbox, data.join("admin.conf"));
     eventually("ready", 15, || admin.quiet(&["get", "--raw", "/readyz"]))?;

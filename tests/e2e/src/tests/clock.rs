@@ -10,7 +10,8 @@ use std::time::Duration;
 
 /// Longest nap of an agent plus what a busy machine needs.
 const NAP_SECONDS_MAX: u64 = 65;
-/// How long a test watches for a loop. The rule is two requests in two minutes; a loop shows within seconds.
+/// How long a test watches for a loop. The rule is two requests in two minutes; a loop shows within
+/// seconds.
 const LOOP_WATCH: Duration = Duration::from_secs(40);
 
 pub(super) const TESTS: &[Test] = &[
@@ -184,7 +185,8 @@ fn set_back(sandbox: &Sandbox) -> Result<Verdict> {
     Ok(Verdict::Passed)
 }
 
-/// Only the node's clock is a year ahead: each new certificate is past its deadline at birth, by the node's clock.
+/// Only the node's clock is a year ahead: each new certificate is past its deadline at birth, by
+/// the node's clock.
 fn no_loop(sandbox: &Sandbox) -> Result<Verdict> {
     let (up, mut agent, old) = joined(sandbox, &[])?;
     let moved = old

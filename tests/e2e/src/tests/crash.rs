@@ -100,7 +100,8 @@ fn kill_up(sandbox: &Sandbox) -> Result<Verdict> {
     Ok(Verdict::Passed)
 }
 
-/// Certificates that are due soon after birth, and a kill every few moments: whatever moment it hits, the credential on disk works.
+/// Certificates that are due soon after birth, and a kill every few moments: whatever moment it
+/// hits, the credential on disk works.
 fn kill_agent(sandbox: &Sandbox) -> Result<Verdict> {
     let up = Up::start(sandbox, &["--no-node", "--cluster-signing-duration", "1m"])?;
     let mut agent = Agent::new(sandbox, &up, "n2");

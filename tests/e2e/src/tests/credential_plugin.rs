@@ -20,8 +20,8 @@ pub(super) const TESTS: &[Test] = &[
     },
 ];
 
-/// The bootstrap kubeconfig of `up` with a plugin beside it in place of its token; the plugin is this script, and
-/// finds the token in `$TOKEN`.
+/// The bootstrap kubeconfig of `up` with a plugin beside it in place of its token; the plugin is
+/// this script, and finds the token in `$TOKEN`.
 fn with_plugin(sandbox: &Sandbox, up: &Up<'_>, script: &str) -> Result<std::path::PathBuf> {
     let text = fs::read_to_string(up.path("bootstrap-kubelet.conf"))?;
     let line = text

@@ -1,4 +1,5 @@
-//! An empty directory becomes an authority with a first certificate, in a moment; a second start goes on with it.
+//! An empty directory becomes an authority with a first certificate, in a moment; a second start
+//! goes on with it.
 
 use anyhow::Result;
 use everleaf_stage::runner::{Test, Verdict, now};

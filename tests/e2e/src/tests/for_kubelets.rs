@@ -1,4 +1,5 @@
-//! What kubelets and controllers find and leave behind besides certificates, as a person sees it with kubectl.
+//! What kubelets and controllers find and leave behind besides certificates, as a person sees it
+//! with kubectl.
 
 use anyhow::{Context, Result};
 use everleaf_stage::runner::{Test, Verdict};

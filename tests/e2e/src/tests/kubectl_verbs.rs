@@ -1,4 +1,5 @@
-//! What a person does with kubectl, new and old, and what it says. Every verb is tried by the interop suite.
+//! What a person does with kubectl, new and old, and what it says. Every verb is tried by the
+//! interop suite.
 
 use super::second_node::{CLIENT, CLIENT_USAGES, KUBELET_CLIENT, REQUESTS};
 use anyhow::Result;
@@ -196,7 +197,8 @@ fn person(sandbox: &Sandbox) -> Result<Verdict> {
     Ok(Verdict::Passed)
 }
 
-/// `up` signs as well; the process of its own must at least come up, sign under contention, and stop in good order.
+/// `up` signs as well; the process of its own must at least come up, sign under contention, and
+/// stop in good order.
 fn controllers(sandbox: &Sandbox) -> Result<Verdict> {
     let mut up = Up::start(sandbox, &["--no-node"])?;
     up.process.stop()?;

@@ -1,4 +1,5 @@
-//! Files that are none: pipes with and without a writer, bundles of several certificates, a full disk behind stdout.
+//! Files that are none: pipes with and without a writer, bundles of several certificates, a full
+//! disk behind stdout.
 
 use anyhow::Result;
 use everleaf_stage::runner::{Test, Verdict};

@@ -23,8 +23,8 @@ pub(super) const TESTS: &[Test] = &[
     },
 ];
 
-/// Certificates of five minutes live ten, five of them before they are issued: the first of four deadlines comes after two to
-/// three minutes.
+/// Certificates of five minutes live ten, five of them before they are issued: the first of four
+/// deadlines comes after two to three minutes.
 fn real_time(sandbox: &Sandbox) -> Result<Verdict> {
     let up = Up::start(sandbox, &["--no-node", "--cluster-signing-duration", "5m"])?;
     let mut nodes = Vec::new();

@@ -25,7 +25,8 @@ pub(super) const TESTS: &[Test] = &[
 const DENIED: &str = r#"{"status":{"conditions":[{"type":"Denied","status":"True","reason":"NamePolicy",
     "message":"DNS name \"a_b.internal\" is not allowed here"}]}}"#;
 
-/// A Node with an address that policy does not like: the agent says whose words these are, and gets the rest.
+/// A Node with an address that policy does not like: the agent says whose words these are, and gets
+/// the rest.
 fn refused_name(sandbox: &Sandbox) -> Result<Verdict> {
     let up = Up::start(sandbox, &["--no-node"])?;
     let admin = up.admin();
@@ -86,7 +87,8 @@ fn refused_name(sandbox: &Sandbox) -> Result<Verdict> {
     Ok(Verdict::Passed)
 }
 
-/// The first request waits: shown, and no fault. The renewal waits past the deadline, then past the end: not ready.
+/// The first request waits: shown, and no fault. The renewal waits past the deadline, then past the
+/// end: not ready.
 fn waits(sandbox: &Sandbox) -> Result<Verdict> {
     let up = Up::start(sandbox, &["--no-node"])?;
     let admin = up.admin();
@@ -146,7 +148,8 @@ fn waits(sandbox: &Sandbox) -> Result<Verdict> {
     Ok(Verdict::Passed)
 }
 
-/// `/readyz` answers with this code and these words, and one line of the log has them; the first is its level.
+/// `/readyz` answers with this code and these words, and one line of the log has them; the first is
+/// its level.
 fn told(agent: &Agent<'_>, address: &str, code: &str, words: &[&str]) -> Result<()> {
     eventually(words[1], 15, || {
         let answer = match http_get(address, "/readyz") {

@@ -40,7 +40,8 @@ func bundles(m *matrix) {
 	m.doubtful(root, second)
 }
 
-// doubtful are bundles that a server had better not start with. What it does then is the bundle's verdict.
+// doubtful are bundles that a server had better not start with. What it does then is the bundle's
+// verdict.
 func (m *matrix) doubtful(root, second *entity) {
 	t := func(edits ...edit) *entity { return m.authority("doubtful", edits...) }
 	constraint := func(value []byte) edit { return also(extend(oidNameConstraints, true, value)) }

@@ -141,8 +141,8 @@ func deepChains(m *matrix) {
 // junkMax is more than a server tries.
 const junkMax = 101
 
-// junkChains have others of the issuer's name beside it. The work for one chain must end somewhere; where, is part of the
-// contract.
+// junkChains have others of the issuer's name beside it. The work for one chain must end somewhere;
+// where, is part of the contract.
 func (m *matrix) junkChains() {
 	const common = "deep/junk"
 	sub, known := m.sub(m.ca, common), m.sub(m.ca, common, also(skid("k")))
@@ -166,7 +166,8 @@ func (m *matrix) junkChains() {
 	m.add("deep/junk-same-99-times-before", append(append([]*entity{leaf}, repeated(junk[0], 99)...), sub)...)
 }
 
-// purposesNested are about purposes along a chain: an authority may allow less than its leaf says, not more.
+// purposesNested are about purposes along a chain: an authority may allow less than its leaf says,
+// not more.
 func purposesNested(m *matrix) {
 	kinds := []struct {
 		name  string

@@ -134,7 +134,8 @@ func nameFormsOfPlaces(m *matrix) {
 	})
 }
 
-// constraintsElsewhere are constraints that are not critical, on roots, on two levels, and on names of intermediates.
+// constraintsElsewhere are constraints that are not critical, on roots, on two levels, and on names
+// of intermediates.
 func (m *matrix) constraintsElsewhere() {
 	inside, outside := also(alternative(dns("a.example.org"))), also(alternative(dns("example.com")))
 	lax := m.sub(m.ca, "constraint/lax", also(laxConstraints(list(dns("example.org")), nil)))
@@ -201,7 +202,8 @@ func (m *matrix) constraintsOnTwo(inside, outside edit) {
 	m.add("constraint/other-path-is-free", m.leaf(plain, outside), plain, free)
 }
 
-// nameCorners are constraints that cannot be read, or hardly: an intermediate with them is refused with the whole handshake.
+// nameCorners are constraints that cannot be read, or hardly: an intermediate with them is refused
+// with the whole handshake.
 func nameCorners(m *matrix) {
 	base := func(names ...[]byte) []byte { return subtrees(list(names...), nil) }
 	tree := func(parts ...[]byte) []byte { return seq(context(0, true, seq(parts...))) }

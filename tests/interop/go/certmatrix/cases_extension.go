@@ -187,7 +187,8 @@ func criticalNames(m *matrix) {
 	m.between("san/intermediate-critical-other-name", also(extend(oidSubjectAltName, true, seq(otherName("1.2.3", null())))))
 }
 
-// malformedExtensions are extensions that are known and cannot be read: in a leaf, where they count for nothing else.
+// malformedExtensions are extensions that are known and cannot be read: in a leaf, where they count
+// for nothing else.
 func malformedExtensions(m *matrix) {
 	padded := tlv(tagInteger, []byte{0, 1})
 	for _, c := range []struct {

@@ -129,7 +129,8 @@ func authorityKeys(m *matrix) {
 	m.between("ca-key/intermediate-ed25519", with(ed()))
 	m.between("ca-key/intermediate-rsa-2048", with(rsaKey(2048)))
 	m.between("ca-key/intermediate-rsa-1024", with(rsaKey(1024)))
-	// An intermediate that cannot be used beside one that can: only what cannot be read spoils the whole.
+	// An intermediate that cannot be used beside one that can: only what cannot be read spoils the
+	// whole.
 	good := m.sub(m.ca, "ca-key/beside")
 	for _, c := range []struct {
 		name string

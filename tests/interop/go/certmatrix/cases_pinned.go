@@ -61,7 +61,8 @@ func pinned(m *matrix) {
 	rootsAsLeaves(m)
 }
 
-// namedIn is the subject of a pinned certificate: each its own, for nothing may be found by another's name.
+// namedIn is the subject of a pinned certificate: each its own, for nothing may be found by
+// another's name.
 func namedIn(name string) []byte { return namesOf("dev", "pinned "+name) }
 
 func namesOf(group, user string) []byte { return seq(org(utf8s(group)), cn(utf8s(user))) }

@@ -8,7 +8,8 @@ const (
 	anyPolicy = "2.5.29.32.0"
 )
 
-// policyRules are about certificate policies. Nobody uses them on client certificates, but who has them is judged by them.
+// policyRules are about certificate policies. Nobody uses them on client certificates, but who has
+// them is judged by them.
 func policyRules(m *matrix) {
 	// chain is a case: what the intermediates say, from the root down, and what the leaf says.
 	chain := func(name string, leaf []extension, subs ...[]extension) {

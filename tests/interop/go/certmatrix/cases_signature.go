@@ -174,7 +174,8 @@ func signaturesBroken(m *matrix) {
 	m.add("signature/subject-changed", changed.as(bytes.Replace(changed.der, []byte("jane"), []byte("john"), 1)))
 }
 
-// shifted moves a signature four bits to the right and says that the last four do not count: the number stays the same.
+// shifted moves a signature four bits to the right and says that the last four do not count: the
+// number stays the same.
 func shifted(b []byte) []byte {
 	out := make([]byte, len(b)+1)
 	for i, octet := range b {

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// template is a certificate that is still to be signed: its parts in DER, so that each can be wrong.
+// template is a certificate that is still to be signed: its parts in DER, so that each can be
+// wrong.
 type template struct {
 	// version is the element [0]; nil leaves it out.
 	version []byte
@@ -23,7 +24,8 @@ type template struct {
 	// ids are the unique identifiers of version 2.
 	ids        [][]byte
 	extensions []extension
-	// Last changes, to the fields of what is signed, to it as a whole, to the signature, and to the fields around it.
+	// Last changes, to the fields of what is signed, to it as a whole, to the signature, and to the
+	// fields around it.
 	fields    func([][]byte) [][]byte
 	tbs       func([]byte) []byte
 	signature func([]byte) []byte

@@ -2,16 +2,18 @@
 
 //go:debug rsa1024min=0
 
-// Certmatrix makes client certificates of every kind, good, odd and broken, and shows them to an API server.
+// Certmatrix makes client certificates of every kind, good, odd and broken, and shows them to an
+// API server.
 //
 //	certmatrix make DIR
 //	certmatrix show --server https://127.0.0.1:6443 --ca FILE --matrix DIR/matrix.json --bundle NAME
 //	certmatrix resume --server https://127.0.0.1:6443 --ca FILE --signer-cert FILE --signer-key FILE
 //
-// `make` writes DIR/matrix.json, with the chains and the private keys of this run, and each bundle of authorities as
-// DIR/NAME.pem, for --client-ca-file. `show` presents the chains of one bundle, byte for byte as they were made, and prints
-// who the server says that was, a line of JSON per case. It judges no server: who runs it compares. `resume` renews a
-// certificate while it keeps TLS sessions, and fails when the server goes on seeing the old one.
+// `make` writes DIR/matrix.json, with the chains and the private keys of this run, and each bundle
+// of authorities as DIR/NAME.pem, for --client-ca-file. `show` presents the chains of one bundle,
+// byte for byte as they were made, and prints who the server says that was, a line of JSON per
+// case. It judges no server: who runs it compares. `resume` renews a certificate while it keeps TLS
+// sessions, and fails when the server goes on seeing the old one.
 package main
 
 import (

@@ -12,7 +12,8 @@ import (
 	"time"
 )
 
-// mainBundle holds the roots of all cases that need no bundle of their own: a start of the server a bundle is dear.
+// mainBundle holds the roots of all cases that need no bundle of their own: a start of the server a
+// bundle is dear.
 const mainBundle = "main"
 
 // matrix collects cases.
@@ -83,7 +84,8 @@ func (m *matrix) template(subject []byte, edits []edit, extensions ...extension)
 
 func (m *matrix) at(hours int) time.Time { return m.now.Add(time.Duration(hours) * time.Hour) }
 
-// hours is a time relative to now. No margin is below an hour: a replay judges at the recorded instant.
+// hours is a time relative to now. No margin is below an hour: a replay judges at the recorded
+// instant.
 func (m *matrix) hours(hours int) []byte { return instant(m.at(hours)) }
 
 // authority is a self-signed CA that nobody trusts yet.
@@ -96,7 +98,8 @@ func (m *matrix) root(common string, edits ...edit) *entity {
 	return m.trust(m.authority(common, edits...))
 }
 
-// trust puts a certificate into the main bundle. One that the server could not read would keep it from starting.
+// trust puts a certificate into the main bundle. One that the server could not read would keep it
+// from starting.
 func (m *matrix) trust(e *entity) *entity {
 	must(x509.ParseCertificate(e.der))
 	m.bundles[0].add(e)

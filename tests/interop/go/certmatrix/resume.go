@@ -29,8 +29,9 @@ type holder struct {
 	id          string
 }
 
-// resume is a client that keeps TLS sessions and renews its certificate: it connects with the old one, with the renewed one,
-// and again when the old one has ended. Each time the server must take it for the holder of the certificate it has then.
+// resume is a client that keeps TLS sessions and renews its certificate: it connects with the old
+// one, with the renewed one, and again when the old one has ended. Each time the server must take
+// it for the holder of the certificate it has then.
 func resume(server, ca, signer, key string) error {
 	authority, err := tls.LoadX509KeyPair(signer, key)
 	if err != nil {

@@ -35,7 +35,8 @@ type verdict struct {
 	User   string   `json:"user,omitempty"`
 	UID    string   `json:"uid,omitempty"`
 	Groups []string `json:"groups,omitempty"`
-	// Extra is written when it is empty, too: the recording leaves out what is usual, not what is missing.
+	// Extra is written when it is empty, too: the recording leaves out what is usual, not what is
+	// missing.
 	Extra   map[string][]string `json:"extra"`
 	Refused string              `json:"refused,omitempty"`
 	// Detail is for people: the alert of a refused handshake.
@@ -84,7 +85,8 @@ func show(server, ca, file, bundle string) error {
 	return nil
 }
 
-// judge asks until there is an answer or an alert. A connection that is reset again and again is a refusal, too.
+// judge asks until there is an answer or an alert. A connection that is reset again and again is a
+// refusal, too.
 func (s shower) judge(e *entry) (v verdict, err error) {
 	for range triesMax {
 		v, err = s.ask(e)
@@ -124,7 +126,8 @@ func (s shower) ask(e *entry) (verdict, error) {
 	}
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("Accept", "application/json")
-	// What the server has against the certificate is read even where it would not read the request any more.
+	// What the server has against the certificate is read even where it would not read the request any
+	// more.
 	written := request.Write(connection)
 	response, err := http.ReadResponse(bufio.NewReader(connection), request)
 	if err != nil {
@@ -134,7 +137,8 @@ func (s shower) ask(e *entry) (verdict, error) {
 	return read(response, e)
 }
 
-// config presents exactly the bytes of the case: nothing is parsed, nothing is chosen by what the server asks for.
+// config presents exactly the bytes of the case: nothing is parsed, nothing is chosen by what the
+// server asks for.
 func (s shower) config(e *entry) (*tls.Config, error) {
 	certificate := &tls.Certificate{Certificate: e.Chain}
 	if len(e.Key) > 0 {
@@ -168,7 +172,8 @@ func refusal(err error) (verdict, error) {
 	return verdict{}, err
 }
 
-// read is the verdict of an answer. Who may not ask is an error, not a verdict: the server is set up wrongly.
+// read is the verdict of an answer. Who may not ask is an error, not a verdict: the server is set
+// up wrongly.
 func read(response *http.Response, e *entry) (verdict, error) {
 	body, err := io.ReadAll(io.LimitReader(response.Body, answerBytesMax))
 	if err != nil {
@@ -204,7 +209,8 @@ func read(response *http.Response, e *entry) (verdict, error) {
 	return verdict{User: who.Username, UID: who.UID, Groups: who.Groups, Extra: who.Extra}, nil
 }
 
-// withoutFingerprint writes LEAF for the certificate's own fingerprint: that alone differs from one make to the next.
+// withoutFingerprint writes LEAF for the certificate's own fingerprint: that alone differs from one
+// make to the next.
 func withoutFingerprint(value string, e *entry) string {
 	if len(e.Chain) == 0 {
 		return value

@@ -49,7 +49,8 @@ func (s *script) discover() {
 	})
 }
 
-// issue walks a request from its creation to its certificate with client-go's certificate functions, as a kubelet does.
+// issue walks a request from its creation to its certificate with client-go's certificate
+// functions, as a kubelet does.
 func (s *script) issue() {
 	key := newKey()
 	signer := s.signer

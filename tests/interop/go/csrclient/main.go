@@ -1,7 +1,9 @@
-// Csrclient drives the certificate API of a server through client-go, as a controller or an operator's own tool would.
+// Csrclient drives the certificate API of a server through client-go, as a controller or an
+// operator's own tool would.
 //
-// It prints a line of JSON per step and judges no server: the interop suite does, step by step. The exit code is 0 unless
-// the program could not run at all. Everything it creates carries a label of the run and is deleted at the end.
+// It prints a line of JSON per step and judges no server: the interop suite does, step by step. The
+// exit code is 0 unless the program could not run at all. Everything it creates carries a label of
+// the run and is deleted at the end.
 package main
 
 import (
@@ -22,8 +24,9 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// media are the content types that the whole script is played in: what client-go sends when nobody chooses (protobuf,
-// glad of JSON in answers), then each alone, so that no server passes by answering JSON to who asked for protobuf.
+// media are the content types that the whole script is played in: what client-go sends when nobody
+// chooses (protobuf, glad of JSON in answers), then each alone, so that no server passes by
+// answering JSON to who asked for protobuf.
 var media = []struct{ name, contentType string }{
 	{"default", ""},
 	{"json", "application/json"},
@@ -140,7 +143,8 @@ func (s *script) step(name string, do func(ctx context.Context) error) {
 	fmt.Println(string(line))
 }
 
-// guarded turns a panic in client-go (an answer without what it takes for granted) into the step's error.
+// guarded turns a panic in client-go (an answer without what it takes for granted) into the step's
+// error.
 func guarded(ctx context.Context, do func(ctx context.Context) error) (err error) {
 	defer func() {
 		if cause := recover(); cause != nil {

@@ -119,7 +119,8 @@ func (s *script) listMetadata(ctx context.Context) error {
 	return expect(len(list.Items) == pageObjects && list.Items[0].UID != "", "%d items", len(list.Items))
 }
 
-// listDynamic reads without types, in JSON whatever the script's media type: the client has no other.
+// listDynamic reads without types, in JSON whatever the script's media type: the client has no
+// other.
 func (s *script) listDynamic(ctx context.Context) error {
 	client, err := dynamic.NewForConfig(s.base)
 	if err != nil {

@@ -86,7 +86,8 @@ func (s *script) patches() {
 	})
 }
 
-// applies creates and changes an object by server-side apply; another owner of a field is a conflict.
+// applies creates and changes an object by server-side apply; another owner of a field is a
+// conflict.
 func (s *script) applies() {
 	name := s.run + "-applied"
 	spec := s.request("applied").Spec

@@ -1,11 +1,12 @@
 // Csrnames asks kube-controller-manager's own functions what they make of odd names and addresses.
 //
-// It prints one line per case: a label, the request (DER, base64), and for each built-in signer the verdict:
+// It prints one line per case: a label, the request (DER, base64), and for each built-in signer the
+// verdict:
 //
-//	malformed      kube-apiserver refuses the request when it is created
-//	failed: TEXT   the signer writes a Failed condition with reason SignerValidationFailure and this message
-//	retried: TEXT  the signer can neither issue nor fail: it tries again for ever
-//	issued         a certificate, which kube-apiserver takes; its names are in the last column
+// 	malformed kube-apiserver refuses the request when it is created failed: TEXT the signer writes a
+// 	Failed condition with reason SignerValidationFailure and this message retried: TEXT the signer
+// 	can neither issue nor fail: it tries again for ever issued a certificate, which kube-apiserver
+// 	takes; its names are in the last column
 //
 // The last column is the value of the issued certificate's subjectAltName (DER, base64), or "-".
 package main
@@ -219,7 +220,8 @@ func must[T any](value T, err error) T {
 	return value
 }
 
-// The rule of each signer, as `pkg/controller/certificates/signer` applies it (there it is not exported).
+// The rule of each signer, as `pkg/controller/certificates/signer` applies it (there it is not
+// exported).
 var signers = []struct {
 	usages []capi.KeyUsage
 	check  func(*x509.CertificateRequest, sets.String) error

@@ -28,9 +28,11 @@ pub(crate) const OLD: Pairing = Pairing {
     },
 };
 
-/// kube-controller-manager backdates by five minutes: of these eight minutes it signs, the agent waits 36 s to 132 s.
+/// kube-controller-manager backdates by five minutes: of these eight minutes it signs, the agent
+/// waits 36 s to 132 s.
 const SIGNING_DURATION: &str = "--cluster-signing-duration=3m";
-/// The same eight minutes: an old one counts from the backdated begin, and what it signs for three minutes has ended already.
+/// The same eight minutes: an old one counts from the backdated begin, and what it signs for three
+/// minutes has ended already.
 const OLD_SIGNING_DURATION: &str = "--cluster-signing-duration=8m";
 /// Before the certificate ends, so that no bootstrap can stand in for a rotation.
 const ROTATION_SECONDS_MAX: u64 = 165;
@@ -62,7 +64,8 @@ fn run(sandbox: &Sandbox) -> Result<Verdict> {
     Ok(Verdict::Passed)
 }
 
-/// A control plane that overlooks a node's request without key encipherment, and names no credential of whom it answers.
+/// A control plane that overlooks a node's request without key encipherment, and names no
+/// credential of whom it answers.
 fn run_old(sandbox: &Sandbox) -> Result<Verdict> {
     let mut stack = start(sandbox, Kubernetes::V1_21)?;
     let admin = stack.admin()?;
@@ -182,7 +185,8 @@ fn whoami(kubectl: &Kubectl<'_>, certificate: &Certificate) -> Result<()> {
     )
 }
 
-/// Nobody answers who one is, but a refusal names it, and only a node may ask for certificates of nodes.
+/// Nobody answers who one is, but a refusal names it, and only a node may ask for certificates of
+/// nodes.
 pub(super) fn refused_as_node(kubectl: &Kubectl<'_>) -> Result<()> {
     let told = kubectl.run(&["get", "secrets"])?.failed_with(1)?;
     ensure_that!(

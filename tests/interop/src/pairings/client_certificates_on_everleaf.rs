@@ -1,4 +1,5 @@
-//! Client certificates of every kind shown to `everleaf apiserver` over TLS: who kube-apiserver says they are.
+//! Client certificates of every kind shown to `everleaf apiserver` over TLS: who kube-apiserver
+//! says they are.
 
 use super::Pairing;
 use crate::certificates::{self, Server};

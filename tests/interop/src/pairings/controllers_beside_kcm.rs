@@ -1,6 +1,8 @@
-//! `everleaf controllers` and a real kube-controller-manager on one Lease: at any time one of them acts, the other stands by.
+//! `everleaf controllers` and a real kube-controller-manager on one Lease: at any time one of them
+//! acts, the other stands by.
 //!
-//! Who signed is seen from the certificate: kube-controller-manager signs for two hours here, Everleaf for one.
+//! Who signed is seen from the certificate: kube-controller-manager signs for two hours here,
+//! Everleaf for one.
 
 use super::Pairing;
 use super::requests::file_client;

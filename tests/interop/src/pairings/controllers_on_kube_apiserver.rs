@@ -1,4 +1,5 @@
-//! `everleaf controllers` as the only controllers of a real kube-apiserver, with the rights that docs/controllers.md gives them.
+//! `everleaf controllers` as the only controllers of a real kube-apiserver, with the rights that
+//! docs/controllers.md gives them.
 
 use super::Pairing;
 use super::agent_on_kubernetes::refused_as_node;
@@ -30,7 +31,8 @@ pub(crate) const OLD: Pairing = Pairing {
     },
 };
 
-/// A kube-apiserver that starts on a busy machine may be away for longer than the default 12 s of a leader's patience.
+/// A kube-apiserver that starts on a busy machine may be away for longer than the default 12 s of a
+/// leader's patience.
 const FLAGS: &[&str] = &[
     "--cluster-signing-duration=1h",
     "--leader-elect-lease-duration=90s",

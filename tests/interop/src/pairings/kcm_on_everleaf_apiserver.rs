@@ -1,5 +1,6 @@
-//! A real kube-controller-manager with `everleaf apiserver` as its whole API server: the controllers of certificates, and those that
-//! live beside them, find all they ask for, as one service account each and as one user.
+//! A real kube-controller-manager with `everleaf apiserver` as its whole API server: the
+//! controllers of certificates, and those that live beside them, find all they ask for, as one
+//! service account each and as one user.
 //!
 //! Its cleaner looks once an hour and is left out here.
 
@@ -44,7 +45,8 @@ const ACCOUNTS: [&str; 4] = [
     "root-ca-cert-publisher",
     "token-cleaner",
 ];
-/// Error and warning lines that are about kube-controller-manager's own flags; the last two are of 1.21.
+/// Error and warning lines that are about kube-controller-manager's own flags; the last two are of
+/// 1.21.
 const OWN_ERRORS: [&str; 3] = [
     "The manifest file is empty, ignoring.",
     "without providing a --service-account-private-key-file",

@@ -1,4 +1,5 @@
-//! Real kubectl of four releases on `everleaf up`: every verb that is about something Everleaf serves, a point for each group.
+//! Real kubectl of four releases on `everleaf up`: every verb that is about something Everleaf
+//! serves, a point for each group.
 
 mod ask;
 mod decide;

@@ -1,4 +1,5 @@
-//! A real kubelet whose whole cluster is `everleaf up`: it joins, registers, and lives through rotations.
+//! A real kubelet whose whole cluster is `everleaf up`: it joins, registers, and lives through
+//! rotations.
 
 use super::Pairing;
 use crate::stack::{Kubelet, Kubernetes, LEASE_SECONDS, Part, Stack, obstacle};
@@ -49,8 +50,8 @@ pub(crate) const OLD_CONTROL_PLANE: Pairing = Pairing {
     },
 };
 
-/// The shortest that gives no rotation at once: with the five minutes of backdating these are 430 s, and a kubelet rotates after
-/// 70 % to 90 % of that: 1 s to 87 s after the issue.
+/// The shortest that gives no rotation at once: with the five minutes of backdating these are 430
+/// s, and a kubelet rotates after 70 % to 90 % of that: 1 s to 87 s after the issue.
 const SIGNING_DURATION: &str = "--cluster-signing-duration=130s";
 const ROTATION_SECONDS_MAX: u64 = 100;
 /// The control plane that is Everleaf alone.
@@ -111,7 +112,8 @@ fn run_older(sandbox: &Sandbox, release: Kubernetes) -> Result<Verdict> {
     Ok(Verdict::Passed)
 }
 
-/// The same beginning on a real kube-apiserver, of which `everleaf controllers` are the only controllers.
+/// The same beginning on a real kube-apiserver, of which `everleaf controllers` are the only
+/// controllers.
 fn run_with_controllers(sandbox: &Sandbox) -> Result<Verdict> {
     let release = Kubernetes::V1_21;
     if let Some(obstacle) = obstacle().or_else(|| release.lacks("KUBELET")) {
@@ -128,7 +130,8 @@ fn run_with_controllers(sandbox: &Sandbox) -> Result<Verdict> {
         "renews its serving certificate, approved again, without a restart",
         || renews_serving(&mut stack, &admin),
     );
-    // Once: what asks for certificates in 1.21 reads its own again every five minutes, which is longer than these last.
+    // Once: what asks for certificates in 1.21 reads its own again every five minutes, which is
+    // longer than these last.
     sandbox.point("rotates its client certificate", || {
         rotates(stack.kubelet(NODE)?, &admin, &first, 1)
     })?;
@@ -197,7 +200,8 @@ fn bootstraps(kubelet: &Kubelet<'_>, admin: &Kubectl<'_>) -> Result<Certificate>
     let subject = "O = system:nodes, CN = system:node:node1";
     same("subject", certificate.subject.as_str(), subject)?;
     let table = admin.quiet(&["get", "csr", "--no-headers"])?;
-    // A kubelet may draw a deadline that is a second away: then it has renewed already, as the node.
+    // A kubelet may draw a deadline that is a second away: then it has renewed already, as the
+    // node.
     let lines = table.lines().filter(|line| line.contains(CLIENT));
     let lines: Vec<&str> = lines
         .filter(|line| !line.contains("system:node:node1"))
@@ -352,8 +356,8 @@ fn lets_in(stack: &mut Stack<'_>, admin: &Kubectl<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Each request is made with a certificate of a request before it: for a moment a kubelet goes on with the connection it has. The
-/// newest is the present one.
+/// Each request is made with a certificate of a request before it: for a moment a kubelet goes on
+/// with the connection it has. The newest is the present one.
 fn rotates(
     kubelet: &Kubelet<'_>,
     admin: &Kubectl<'_>,
@@ -428,7 +432,8 @@ fn lease_watch(admin: &Kubectl<'_>) -> Result<Process> {
     admin.start("leases", &arguments)
 }
 
-/// kubelet renews four times in the life of a lease; its reconnect after a rotation fits between two of them.
+/// kubelet renews four times in the life of a lease; its reconnect after a rotation fits between
+/// two of them.
 fn keeps_its_lease(leases: &Process, first: &Certificate) -> Result<()> {
     let ended = first.not_after + Duration::from_secs(u64::from(LEASE_SECONDS));
     let renewals = eventually("renewals after the first certificate ended", 200, || {
@@ -464,7 +469,8 @@ fn renewals(leases: &Process) -> Result<Vec<Timestamp>> {
 /// By the server's count and by the kubelet's log.
 fn nothing_refused(kubelet: &Kubelet<'_>, admin: &Kubectl<'_>) -> Result<()> {
     let metrics = admin.quiet(&["get", "--raw", "/metrics"])?;
-    // 403: before it has a certificate a kubelet asks as system:anonymous. 404, 409: it asks for what it makes.
+    // 403: before it has a certificate a kubelet asks as system:anonymous. 404, 409: it asks for
+    // what it makes.
     let refusals = ["401", "415", "422", "429", "500", "501", "503", "504"];
     let refused: Vec<&str> = metrics
         .lines()
@@ -532,7 +538,8 @@ fn bootstraps_again(
     Ok(certificate)
 }
 
-/// `rotateCertificates: false`: the request's name is a digest of the key, so that a kubelet that was interrupted finds it again.
+/// `rotateCertificates: false`: the request's name is a digest of the key, so that a kubelet that
+/// was interrupted finds it again.
 fn without_rotation(stack: &mut Stack<'_>, admin: &Kubectl<'_>, old: &Certificate) -> Result<()> {
     let authority = stack.authority()?.certificate().to_owned();
     let kubelet = stack.kubelet(NODE)?;

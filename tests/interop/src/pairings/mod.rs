@@ -58,7 +58,8 @@ pub(crate) fn all() -> &'static [&'static Pairing] {
     ]
 }
 
-/// The clients' pairings played on real Kubernetes, in place of all others, with `--controls`: a step that fails there is wrong.
+/// The clients' pairings played on real Kubernetes, in place of all others, with `--controls`: a
+/// step that fails there is wrong.
 pub(crate) fn controls() -> Vec<&'static Test> {
     let mut tests: Vec<&'static Test> = kubectl_on_everleaf::CONTROLS.iter().collect();
     tests.push(&client_go_on_everleaf::CONTROL.test);

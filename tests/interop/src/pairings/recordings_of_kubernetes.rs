@@ -1,4 +1,5 @@
-//! The recorded answers against the program that gave them: what `cargo test` compares us with is still true.
+//! The recorded answers against the program that gave them: what `cargo test` compares us with is
+//! still true.
 
 use super::Pairing;
 use crate::certificates::{self, Server};

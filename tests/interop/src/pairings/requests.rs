@@ -1,4 +1,5 @@
-//! Signing requests as a pairing files and follows them: made by openssl, filed and read by kubectl.
+//! Signing requests as a pairing files and follows them: made by openssl, filed and read by
+//! kubectl.
 
 use crate::stack::Kubernetes;
 use anyhow::{Context, Result, bail};
@@ -17,7 +18,8 @@ pub(super) const CLIENT_USAGES: &[&str] = &["digital signature", "client auth"];
 /// What a kubelet asks its serving certificate for.
 pub(super) const SERVING_USAGES: &[&str] = &["digital signature", "server auth"];
 
-/// What a kubelet of a release asks its client certificate for; controllers before 1.25 know no other form.
+/// What a kubelet of a release asks its client certificate for; controllers before 1.25 know no
+/// other form.
 pub(super) fn client_usages(release: Kubernetes) -> &'static [&'static str] {
     match release {
         Kubernetes::V1_21 => &["digital signature", "key encipherment", "client auth"],
@@ -40,7 +42,8 @@ pub(super) struct Filed<'a> {
     pub(super) name: String,
 }
 
-/// Files a request; `subject` is openssl's, `names` a subjectAltName or nothing. Its key is `NAME.key` in the sandbox.
+/// Files a request; `subject` is openssl's, `names` a subjectAltName or nothing. Its key is
+/// `NAME.key` in the sandbox.
 pub(super) fn file<'a>(
     sandbox: &'a Sandbox,
     by: &Kubectl<'_>,

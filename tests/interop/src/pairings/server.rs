@@ -14,7 +14,8 @@ pub(super) const CLIENT_USAGES: &[&str] = &["digital signature", "client auth"];
 pub(super) enum Server {
     /// `everleaf up`.
     Everleaf,
-    /// Real etcd, kube-apiserver and kube-controller-manager: what fails there is the test's own fault.
+    /// Real etcd, kube-apiserver and kube-controller-manager: what fails there is the test's own
+    /// fault.
     Kubernetes,
 }
 

@@ -1,4 +1,5 @@
-//! Clients that are programs of their own: each prints a line of JSON per step, and each step is a point.
+//! Clients that are programs of their own: each prints a line of JSON per step, and each step is a
+//! point.
 
 use anyhow::{Context, Result, bail};
 use everleaf_stage::{Later, Sandbox, ensure_that, same};
@@ -19,9 +20,10 @@ pub(super) const NO_APPLY: Later<'_> = Later {
 /// What one way of speaking gave: nothing, or why not.
 type Outcome = Result<(), String>;
 
-/// Runs a client to its end and makes a point of each of its steps, in order. A client plays its steps in several `ways`, media types
-/// for example, and names them before a slash: `{"step": "json/patch-merge", "ok": true}`. A step holds when it holds in each way.
-/// `later` has the steps that wait for something, by the beginnings of their names.
+/// Runs a client to its end and makes a point of each of its steps, in order. A client plays its
+/// steps in several `ways`, media types for example, and names them before a slash:
+/// `{"step": "json/patch-merge", "ok": true}`. A step holds when it holds in each way. `later` has
+/// the steps that wait for something, by the beginnings of their names.
 pub(super) fn play(
     sandbox: &Sandbox,
     client: &mut Command,

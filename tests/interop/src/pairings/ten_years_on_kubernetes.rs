@@ -1,8 +1,9 @@
-//! The story that this project began with, on the release it was told of: kube-controller-manager signs for ten years, the node's clock
-//! is set to eight days before the end, its agent is restarted, and there is another certificate.
+//! The story that this project began with, on the release it was told of: kube-controller-manager
+//! signs for ten years, the node's clock is set to eight days before the end, its agent is
+//! restarted, and there is another certificate.
 //!
-//! Only the node's clock moves; the new certificate has the dates of the server. A kubelet, whose clock no library can move, is given a
-//! certificate of such an age instead.
+//! Only the node's clock moves; the new certificate has the dates of the server. A kubelet, whose
+//! clock no library can move, is given a certificate of such an age instead.
 
 use super::Pairing;
 use super::agent_on_kubernetes::{requests_of, serving};
@@ -154,7 +155,8 @@ fn run_kubelet(sandbox: &Sandbox) -> Result<Verdict> {
     Ok(Verdict::Passed)
 }
 
-/// Puts a certificate of this age in the place of the kubelet's, while it is stopped, and waits for its successor.
+/// Puts a certificate of this age in the place of the kubelet's, while it is stopped, and waits for
+/// its successor.
 fn restarted_with_an_old_one(stack: &mut Stack<'_>) -> Result<Certificate> {
     let sandbox = stack.sandbox;
     let authority = stack.authority()?;

@@ -1,4 +1,5 @@
-//! The certificate authority of a stack, its serving certificates, and the kubeconfigs of its users; all made by openssl.
+//! The certificate authority of a stack, its serving certificates, and the kubeconfigs of its
+//! users; all made by openssl.
 
 use anyhow::{Context, Result};
 use base64::Engine;
@@ -7,7 +8,8 @@ use serde_json::json;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Days that everything of a stack is valid: kube-controller-manager issues nothing that outlives its CA, and a pairing wants ten years.
+/// Days that everything of a stack is valid: kube-controller-manager issues nothing that outlives
+/// its CA, and a pairing wants ten years.
 const DAYS: &str = "7300";
 
 /// A CA in a directory of the sandbox.
@@ -18,7 +20,8 @@ pub(crate) struct Authority<'a> {
 }
 
 impl<'a> Authority<'a> {
-    /// A new CA, a key pair for service account tokens (`sa.key`, `sa.pub`) and the API server's certificate for 127.0.0.1.
+    /// A new CA, a key pair for service account tokens (`sa.key`, `sa.pub`) and the API server's
+    /// certificate for 127.0.0.1.
     pub(crate) fn new(sandbox: &'a Sandbox) -> Result<Self> {
         let authority = Self {
             sandbox,

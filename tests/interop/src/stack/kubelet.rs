@@ -1,8 +1,9 @@
 //! A real kubelet as a part, with the containerd that it asks about its containers.
 //!
-//! Each of the two runs in a mount namespace of its own, with `/var/lib` and `/var/log` empty and copies of the kernel settings
-//! that a kubelet changes: nothing reaches the machine, and nothing stays mounted when they end. They end with this process, even
-//! if it is killed. The node runs no pods, so there are neither shims nor cgroups of pods to clean up.
+//! Each of the two runs in a mount namespace of its own, with `/var/lib` and `/var/log` empty and
+//! copies of the kernel settings that a kubelet changes: nothing reaches the machine, and nothing
+//! stays mounted when they end. They end with this process, even if it is killed. The node runs no
+//! pods, so there are neither shims nor cgroups of pods to clean up.
 
 use super::real::flag;
 use super::{Kubernetes, START_SECONDS_MAX, Stack, last_lines, peer};
@@ -20,9 +21,11 @@ use std::process::Command;
 /// Seconds that the node's lease is good for; a kubelet renews it four times as often.
 pub(crate) const LEASE_SECONDS: u32 = 6;
 
-/// Kernel settings that a kubelet sets: `setupKernelTunables` in pkg/kubelet/cm/container_manager_linux.go.
+/// Kernel settings that a kubelet sets: `setupKernelTunables` in
+/// pkg/kubelet/cm/container_manager_linux.go.
 const SETTINGS: &str = "vm/overcommit_memory vm/panic_on_oom kernel/panic kernel/panic_on_oops kernel/keys/root_maxkeys kernel/keys/root_maxbytes";
-/// Makes the room of the module's comment, then becomes the program in it. `$0` is the folder of the copies.
+/// Makes the room of the module's comment, then becomes the program in it. `$0` is the folder of
+/// the copies.
 const ROOM: &str = "
 mount -t tmpfs -o mode=755 room /var/lib
 mount -t tmpfs -o mode=755 room /var/log
@@ -240,7 +243,8 @@ impl<'a> Kubelet<'a> {
         Ok(())
     }
 
-    /// Writes its configuration. `rotates` is `rotateCertificates`; without it a kubelet waits for its certificate before it starts.
+    /// Writes its configuration. `rotates` is `rotateCertificates`; without it a kubelet waits for
+    /// its certificate before it starts.
     pub(crate) fn configure(&self, authority: &Path, rotates: bool) -> Result<()> {
         for directory in ["root", "manifests", "plugins", "pods"] {
             fs::create_dir_all(self.path(directory))?;

@@ -1,7 +1,8 @@
 //! Any mix of real and Everleaf parts, on free loopback ports in a sandbox.
 //!
-//! `Stack::start(sandbox, &[Part::Etcd, Part::KubeApiserver(&[]), Part::EverleafControllers(&[]), Part::EverleafAgent("n1")])` starts
-//! them in that order, each waited for before the next one. Everything ends with the stack, newest first, also after a panic.
+//! `Stack::start(sandbox, &[Part::Etcd, Part::KubeApiserver(&[]), Part::EverleafAgent("n1")])`
+//! starts them in that order, each waited for before the next one. Everything ends with the stack,
+//! newest first, also after a panic.
 
 mod authority;
 mod kubelet;
@@ -163,8 +164,8 @@ impl<'a> Stack<'a> {
         self.user("admin", "/O=system:masters/CN=admin")
     }
 
-    /// Has the administrator come with a bearer token from now on, so that it is one under any client CA. The answer is the
-    /// flag for API servers that start after this.
+    /// Has the administrator come with a bearer token from now on, so that it is one under any
+    /// client CA. The answer is the flag for API servers that start after this.
     pub(crate) fn admin_by_token(&mut self) -> Result<String> {
         let port = self.port.map_or_else(free_port, Ok)?;
         self.port = Some(port);
@@ -198,7 +199,8 @@ impl<'a> Stack<'a> {
         self.authority()?.user(name, subject, self.port()?)
     }
 
-    /// The kubeconfig of a bootstrap token, with the token and kubeadm's bindings created at the first call.
+    /// The kubeconfig of a bootstrap token, with the token and kubeadm's bindings created at the
+    /// first call.
     pub(crate) fn bootstrap_kubeconfig(&self) -> Result<PathBuf> {
         let path = self.sandbox.path("bootstrap.conf");
         if path.exists() {

@@ -46,7 +46,8 @@ impl Kubernetes {
     }
 }
 
-/// The path of a real program, by the variable that names it: `KUBE_APISERVER`, `KUBE_CONTROLLER_MANAGER`, `ETCD`, …
+/// The path of a real program, by the variable that names it: `KUBE_APISERVER`,
+/// `KUBE_CONTROLLER_MANAGER`, `ETCD`, …
 pub(crate) fn peer(variable: &str) -> Result<PathBuf> {
     let path = std::env::var_os(variable)
         .with_context(|| format!("{variable} is not set: run this through cargo xtask interop"))?;

@@ -47,7 +47,8 @@ pub(super) fn etcd(stack: &mut Stack<'_>) -> Result<()> {
     })
 }
 
-/// Makes etcd forget every revision but the present one, as a kube-apiserver does with those of more than five minutes ago.
+/// Makes etcd forget every revision but the present one, as a kube-apiserver does with those of
+/// more than five minutes ago.
 pub(super) fn compact(stack: &Stack<'_>) -> Result<()> {
     let Some(port) = stack.etcd_port else {
         bail!("no etcd in this stack");

@@ -1,8 +1,7 @@
-use std::sync::Arc;
-
 use super::*;
 use crate::kubeconfig::{Kubeconfig, Source};
 use crate::testing::{Ca, hours, now};
+use std::sync::Arc;
 
 const SOUND: &str = "apiVersion: client.authentication.k8s.io/v1, interactiveMode: Never";
 

@@ -1,27 +1,24 @@
 //! The way to a server through a proxy: which one, the tunnel, and what to say when there is none.
 //!
-//! A kubeconfig's `proxy-url` goes before the environment, and no `NO_PROXY` excepts from it, as for client-go. The
-//! password of a proxy is never said.
+//! A kubeconfig's `proxy-url` goes before the environment, and no `NO_PROXY` excepts from it, as
+//! for client-go. The password of a proxy is never said.
 
 mod rules;
 
-use std::error::Error as _;
-use std::fmt;
-use std::io;
-use std::net::IpAddr;
-
+use super::connect::Stream;
+use super::failure::Failure;
+use crate::kubeconfig::{Cluster, Login, ProxyKind, ProxyUrl};
 use bytes::Bytes;
 use http::Request;
 use http::header::{HOST, PROXY_AUTHORIZATION, USER_AGENT};
 use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use std::error::Error as _;
+use std::net::IpAddr;
+use std::{fmt, io};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use zeroize::Zeroizing;
-
-use super::connect::Stream;
-use super::failure::Failure;
-use crate::kubeconfig::{Cluster, Login, ProxyKind, ProxyUrl};
 
 pub(crate) use rules::Environment;
 
@@ -144,7 +141,8 @@ impl Proxy {
             .title_case_headers(true)
             .handshake(TokioIo::new(stream))
             .await?;
-        // Ends when the tunnel is made, or the sender and the answer are dropped; its errors reach the request.
+        // Ends when the tunnel is made, or the sender and the answer are dropped; its errors reach
+        // the request.
         tokio::spawn(connection.with_upgrades());
         let answer = sender.send_request(request).await?;
         if !answer.status().is_success() {

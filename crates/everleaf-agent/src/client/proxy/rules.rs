@@ -1,13 +1,13 @@
-//! Which proxy the environment wants for a server: Go's rules (`golang.org/x/net/http/httpproxy`), which are those of
-//! every Kubernetes program. hyper-util has a matcher, too, but by curl's rules: there `.example` means `example` as
-//! well, and a port in `NO_PROXY` nothing.
+//! Which proxy the environment wants for a server: Go's rules (`golang.org/x/net/http/httpproxy`),
+//! which are those of every Kubernetes program. hyper-util has a matcher, too, but by curl's rules:
+//! there `.example` means `example` as well, and a port in `NO_PROXY` nothing.
 //!
-//! One difference: entries of `NO_PROXY` that are not ASCII are compared as they are, without punycode.
-
-use std::net::IpAddr;
+//! One difference: entries of `NO_PROXY` that are not ASCII are compared as they are, without
+//! punycode.
 
 use crate::kubeconfig::ProxyUrl;
 use crate::secret::Secret;
+use std::net::IpAddr;
 
 /// The variables that count, read once.
 #[derive(Clone, Debug, Default)]
@@ -191,7 +191,8 @@ fn contains(network: IpAddr, bits: u8, ip: IpAddr) -> bool {
     }
 }
 
-/// `host:port` or `[host]:port`; `None` for everything else, as Go's `net.SplitHostPort` refuses it.
+/// `host:port` or `[host]:port`; `None` for everything else, as Go's `net.SplitHostPort` refuses
+/// it.
 fn split_host_port(text: &str) -> Option<(&str, &str)> {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {

@@ -1,9 +1,3 @@
-use std::sync::Arc;
-
-use http::StatusCode;
-use serde_json::json;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
-
 use super::Environment;
 use crate::client::access::{Access, Identity};
 use crate::client::connect::Stream;
@@ -12,6 +6,10 @@ use crate::clock::SystemClock;
 use crate::kubeconfig::{ProxyUrl, ServerUrl};
 use crate::testing::way::{Manner, Proxy};
 use crate::testing::{self, Answerer, Ca, Server, hours, now};
+use http::StatusCode;
+use serde_json::json;
+use std::sync::Arc;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 /// A server, and a way to it.
 struct Stage {
@@ -319,7 +317,8 @@ async fn what_speaks_before_it_is_asked_is_no_proxy() {
     assert!(failure.message.contains("no HTTP proxy"), "{failure}");
 }
 
-/// A way through a proxy, whose other end gives `answer` once it has been asked; and what it was asked.
+/// A way through a proxy, whose other end gives `answer` once it has been asked; and what it was
+/// asked.
 async fn tunnel(answer: &str) -> (Box<dyn Stream>, DuplexStream, String) {
     let (near, mut far) = tokio::io::duplex(1 << 10);
     let proxy = with_login();

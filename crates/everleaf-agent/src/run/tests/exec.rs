@@ -1,13 +1,12 @@
 //! Credentials that a command gives out, for bootstrap and as the kubeconfig's own.
 
-use everleaf_rotation::Notice;
-
 use super::World;
 use super::serving::serving;
 use crate::config::Bootstrap;
 use crate::kubeconfig::{ExecPlugin, ExecVersion, Kubeconfig, User};
 use crate::secret::Secret;
 use crate::testing::api::SERVING_SIGNER;
+use everleaf_rotation::Notice;
 
 /// A kubeconfig with a plugin that gives out `stale` once, and `token` from then on.
 fn with_plugin(world: &World) -> Kubeconfig {

@@ -1,9 +1,8 @@
 //! The kubeconfig that an agent writes.
 
-use everleaf_rotation::Now;
-
 use super::*;
 use crate::node::{News, Node};
+use everleaf_rotation::Now;
 
 /// As after a disk was full for a while: the next certificate may be years away.
 #[tokio::test]

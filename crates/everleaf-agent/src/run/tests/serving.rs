@@ -1,15 +1,14 @@
 //! The serving certificate: where its names come from, and whose credential asks for it.
 
-use everleaf_api::csr::{self, Csr};
-use everleaf_api::meta;
-use everleaf_pki::Chain;
-use everleaf_rotation::{CertificateId, Notice};
-
 use super::World;
 use crate::config::Config;
 use crate::kubeconfig::Names;
 use crate::testing::api::SERVING_SIGNER;
 use crate::testing::with_inline;
+use everleaf_api::csr::{self, Csr};
+use everleaf_api::meta;
+use everleaf_pki::Chain;
+use everleaf_rotation::{CertificateId, Notice};
 
 pub(super) fn serving(world: &World) -> Config {
     let mut config = world.config();

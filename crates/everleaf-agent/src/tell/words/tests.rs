@@ -1,9 +1,8 @@
+use super::*;
 use everleaf_pki::{Fingerprint, Serial};
 use everleaf_rotation::notice::Cause;
 use everleaf_rotation::{RequestUid, Standing};
 use jiff::{SignedDuration, Timestamp};
-
-use super::*;
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(seconds).unwrap()
@@ -11,8 +10,8 @@ fn at(seconds: i64) -> Timestamp {
 
 fn leaf() -> LeafSummary {
     LeafSummary {
-        serial: Serial(vec![1]),
-        fingerprint: Fingerprint([0; 32]),
+        serial: Serial::new(&[1]),
+        fingerprint: Fingerprint::new([0; 32]),
         not_before: at(0),
         not_after: at(100),
         deadline: at(80),

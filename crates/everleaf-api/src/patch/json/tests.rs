@@ -143,7 +143,8 @@ fn limits() {
     assert!(apply(long, &removals(600), true).is_err());
 }
 
-/// A value that no parser would read is a value that no program may hold: trees are walked by recursion.
+/// A value that no parser would read is a value that no program may hold: trees are walked by
+/// recursion.
 #[test]
 fn nesting_ends_where_that_of_a_body_ends() {
     let op = |op: &str, from: &str, path: &str| json!({"op": op, "from": from, "path": path, "value": {}});

@@ -1,5 +1,5 @@
-// Command patches writes what Kubernetes' own strategic merge makes of a few hundred patches, and which fields of its
-// types have a patch strategy. The tests of everleaf-api compare with both.
+// Command patches writes what Kubernetes' own strategic merge makes of a few hundred patches, and
+// which fields of its types have a patch strategy. The tests of everleaf-api compare with both.
 package main
 
 import (
@@ -19,7 +19,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 )
 
-// attempts per patch: where upstream follows the random order of a Go map, they differ, and there is nothing to compare.
+// attempts per patch: where upstream follows the random order of a Go map, they differ, and there
+// is nothing to compare.
 const attempts = 40
 
 func must(err error) {
@@ -43,7 +44,8 @@ type record struct {
 	outcome
 }
 
-// merge does what the API server's patch handler does between reading a patch and decoding its result.
+// merge does what the API server's patch handler does between reading a patch and decoding its
+// result.
 func merge(object runtime.Object, patch []byte) (answer outcome) {
 	defer func() {
 		if r := recover(); r != nil {

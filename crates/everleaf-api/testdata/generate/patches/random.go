@@ -12,8 +12,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 )
 
-// atRandom are patches as clients compute them, from what an object is and what it shall be, and patches put together
-// from directives without such sense.
+// atRandom are patches as clients compute them, from what an object is and what it shall be, and
+// patches put together from directives without such sense.
 func atRandom(dice *rand.Rand, objects map[string]runtime.Object, names []string) []patchOf {
 	var all []patchOf
 	for i := 0; i < 100; i++ {
@@ -88,7 +88,8 @@ func tidied(patch []byte) []byte {
 	return encode(value)
 }
 
-// directed puts together a list of objects, and perhaps the order and the deletions that go with it.
+// directed puts together a list of objects, and perhaps the order and the deletions that go with
+// it.
 func directed(dice *rand.Rand, list, key string, keys []string, member string) map[string]any {
 	var items, order []any
 	for _, name := range shuffled(dice, keys) {

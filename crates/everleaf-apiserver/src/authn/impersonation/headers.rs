@@ -1,12 +1,10 @@
 //! Whom the headers name.
 
-use std::collections::BTreeMap;
-
+use crate::user::User;
 use everleaf_api::Status;
 use http::{HeaderMap, HeaderName};
 use percent_encoding::percent_decode_str;
-
-use crate::user::User;
+use std::collections::BTreeMap;
 
 pub(super) const USER: HeaderName = HeaderName::from_static("impersonate-user");
 pub(super) const GROUP: HeaderName = HeaderName::from_static("impersonate-group");
@@ -42,14 +40,16 @@ pub(super) fn wanted(headers: &HeaderMap) -> Result<Option<User>, Status> {
     ))
 }
 
-/// Header names are lower case; what a key loses by that it keeps by percent-encoding. An undecodable key is itself.
+/// Header names are lower case; what a key loses by that it keeps by percent-encoding. An
+/// undecodable key is itself.
 fn extra_key(key: &str) -> String {
     percent_decode_str(key)
         .decode_utf8()
         .map_or_else(|_| key.to_owned(), |decoded| decoded.into_owned())
 }
 
-/// The one value of a header. Two would be read differently by different proxies on the way, so they are refused.
+/// The one value of a header. Two would be read differently by different proxies on the way, so
+/// they are refused.
 fn single(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, Status> {
     let mut values = headers.get_all(name).iter();
     let first = values.next().map(|value| text(name, value)).transpose()?;

@@ -1,23 +1,15 @@
 //! Acting as somebody else: `Impersonate-*` headers, each item authorized for the real user
 //! (`apiserver/pkg/endpoints/filters/impersonation`).
 //!
-//! There are several ways, tried in turn. The constrained ones ask for the right to do this very request so
-//! (`impersonate-on:MODE:VERB`) and for the right to be that user so (`impersonate:MODE`). The last one is that of old:
-//! who may `impersonate` may do all that the other may. When all refuse, what was asked first is told.
+//! There are several ways, tried in turn. The constrained ones ask for the right to do this very
+//! request so (`impersonate-on:MODE:VERB`) and for the right to be that user so
+//! (`impersonate:MODE`). The last one is that of old: who may `impersonate` may do all that the
+//! other may. When all refuse, what was asked first is told.
 
 mod headers;
 mod mode;
 #[cfg(test)]
 mod tests;
-
-use std::{
-    collections::HashMap,
-    fmt,
-    sync::{Mutex, PoisonError},
-};
-
-use everleaf_api::Status;
-use http::HeaderMap;
 
 use self::mode::{Impersonator, Mode};
 use crate::{
@@ -25,19 +17,28 @@ use crate::{
     objects::Objects,
     user::User,
 };
+use everleaf_api::Status;
+use http::HeaderMap;
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Mutex, PoisonError},
+};
 
-/// Users whose last way is remembered; one more, and all are forgotten. That costs nothing but a few questions.
+/// Users whose last way is remembered; one more, and all are forgotten. That costs nothing but a
+/// few questions.
 const REMEMBERED_MAX: usize = 10_000;
 
-/// Impersonation, with a memory of what served each user last: that is tried first and told first, as upstream.
+/// Impersonation, with a memory of what served each user last: that is tried first and told first,
+/// as upstream.
 #[derive(Default)]
 pub struct Impersonation {
     last: Mutex<HashMap<String, Mode>>,
 }
 
 impl Impersonation {
-    /// Whom the `Impersonate-*` headers name, when the user of `request` may make it as them; None when they name nobody.
-    /// 400 for malformed headers, 403 when refused.
+    /// Whom the `Impersonate-*` headers name, when the user of `request` may make it as them; None
+    /// when they name nobody. 400 for malformed headers, 403 when refused.
     pub fn effective(
         &self,
         headers: &HeaderMap,

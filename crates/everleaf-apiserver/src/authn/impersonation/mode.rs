@@ -1,15 +1,13 @@
 //! The ways of impersonation, and what each asks (`mode.go`).
 
-use std::collections::BTreeMap;
-
-use everleaf_api::{Status, fields::quote};
-
 use crate::{
     authz::{Attributes, Authorizer, Decision},
     objects::Objects,
     registry::names,
     user::{self, ANONYMOUS, MASTERS, NODE_PREFIX, NODES, UNAUTHENTICATED, User},
 };
+use everleaf_api::{Status, fields::quote};
+use std::collections::BTreeMap;
 
 const AUTHENTICATION: &str = "authentication.k8s.io";
 /// What a token of a service account says about the node its pod runs on.
@@ -265,7 +263,8 @@ fn domain_prefixed(key: &str) -> Result<(), (&str, String)> {
 }
 
 /// A service account named without groups has its own, and by a constrained way a node, too; then
-/// `system:authenticated`, or for anonymous `system:unauthenticated`, unless the groups already tell.
+/// `system:authenticated`, or for anonymous `system:unauthenticated`, unless the groups already
+/// tell.
 fn with_implied_groups(mode: Mode, mut wanted: User) -> User {
     if wanted.groups.is_empty()
         && let Some((namespace, _)) = user::split_service_account(&wanted.name)

@@ -1,13 +1,12 @@
 //! Who may be whom, and for what.
 
-use http::{HeaderName, HeaderValue};
-use serde_json::{Value, json};
-
 use super::{
     headers::{GROUP, USER},
     *,
 };
 use crate::fixture::{self, Shelf, cluster_role, cluster_role_binding};
+use http::{HeaderName, HeaderValue};
+use serde_json::{Value, json};
 
 fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
     let mut headers = HeaderMap::new();
@@ -18,7 +17,8 @@ fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
     headers
 }
 
-/// `front` may impersonate user bob, group dev, the uid 7, extra scopes=read, and any service account.
+/// `front` may impersonate user bob, group dev, the uid 7, extra scopes=read, and any service
+/// account.
 fn shelf() -> Shelf {
     let shelf = Shelf::installed();
     shelf.put("clusterroles", cluster_role("front", json!([

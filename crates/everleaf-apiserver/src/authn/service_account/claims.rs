@@ -1,8 +1,7 @@
 //! What a token says (`pkg/serviceaccount/claims.go`).
 
-use serde_json::{Value, json};
-
 use super::member;
+use serde_json::{Value, json};
 
 /// An object by name and uid.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,7 +72,8 @@ impl Claims {
         })
     }
 
-    /// Reads a payload; None when it is none of a token as we make it. Who says so is not read here.
+    /// Reads a payload; None when it is none of a token as we make it. Who says so is not read
+    /// here.
     pub(super) fn read(payload: &Value) -> Option<Self> {
         let kubernetes = payload.get("kubernetes.io")?;
         let binding = match ["pod", "secret", "node"].map(|kind| member(kubernetes, kind)) {

@@ -1,4 +1,5 @@
-//! Signed texts: JWS in compact form (RFC 7515) with the keys that Kubernetes uses (RFC 7518 3.3 and 3.4).
+//! Signed texts: JWS in compact form (RFC 7515) with the keys that Kubernetes uses (RFC 7518 3.3
+//! and 3.4).
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand::SystemRandom;

@@ -1,8 +1,8 @@
-//! Tokens of service accounts: statements that the server signed itself (JWT, RFC 7519), about an account that is looked
-//! up again each time (`pkg/serviceaccount/{jwt,claims}.go`).
+//! Tokens of service accounts: statements that the server signed itself (JWT, RFC 7519), about an
+//! account that is looked up again each time (`pkg/serviceaccount/{jwt,claims}.go`).
 //!
-//! A token ends with its time, with its account, and with the object it is bound to. The older kind without an end, kept in
-//! Secrets, is neither made nor believed.
+//! A token ends with its time, with its account, and with the object it is bound to. The older kind
+//! without an end, kept in Secrets, is neither made nor believed.
 
 mod claims;
 mod jws;
@@ -10,16 +10,15 @@ mod jws;
 #[cfg(test)]
 mod tests;
 
+use everleaf_api::meta;
+use everleaf_pki::{PrivateKey, PublicKey};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     sync::Arc,
 };
-
-use everleaf_api::meta;
-use everleaf_pki::{PrivateKey, PublicKey};
-use jiff::{SignedDuration, Timestamp};
-use serde_json::{Value, json};
 
 pub(crate) use self::claims::{Binding, Claims, Reference};
 use self::jws::{SigningKey, Token, VerificationKey};
@@ -29,7 +28,8 @@ use crate::{
     user::{SERVICE_ACCOUNT_PREFIX, User, service_account_groups},
 };
 
-/// How far clocks may differ, and for how long what is being deleted still counts (go-jose's `DefaultLeeway`).
+/// How far clocks may differ, and for how long what is being deleted still counts (go-jose's
+/// `DefaultLeeway`).
 const LEEWAY: SignedDuration = SignedDuration::from_mins(1);
 /// Prefix of the extra attributes that a token gives its user.
 const EXTRA: &str = "authentication.kubernetes.io/";
@@ -105,7 +105,8 @@ impl ServiceAccounts {
         &self.audiences
     }
 
-    /// The OpenID provider document: who the issuer is, and where its keys are (`pkg/serviceaccount/openidmetadata.go`).
+    /// The OpenID provider document: who the issuer is, and where its keys are
+    /// (`pkg/serviceaccount/openidmetadata.go`).
     pub(super) fn provider_document(&self, keys_url: &str) -> Value {
         let keys = self.verification_keys.iter();
         let algorithms: BTreeSet<&str> = keys.map(VerificationKey::algorithm).collect();

@@ -1,11 +1,10 @@
 //! Tokens: made, read again, and refused for each of the reasons there are.
 
+use super::*;
+use crate::fixture::Shelf;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use everleaf_pki::KeyAlgorithm;
 use serde_json::json;
-
-use super::*;
-use crate::fixture::Shelf;
 
 const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 

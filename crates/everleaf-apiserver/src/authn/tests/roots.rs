@@ -5,7 +5,8 @@ use super::*;
 /// What is changed in a root that would be sound.
 type Change<'a> = &'a dyn Fn(&mut CertificateParams);
 
-/// What a certificate of the bundle must be to vouch for others; kube-apiserver 1.37.2 refuses each of these.
+/// What a certificate of the bundle must be to vouch for others; kube-apiserver 1.37.2 refuses each
+/// of these.
 #[test]
 fn a_root_is_judged_like_any_other_member() {
     let masters = [
@@ -71,7 +72,8 @@ fn the_length_that_a_root_allows_is_kept() {
     assert_eq!(name(ask(&authenticator, &chain, None, MIDYEAR)), Err(401));
 }
 
-/// A leaf in the bundle vouches for itself alone: not for what its key signs, whatever else the bundle holds.
+/// A leaf in the bundle vouches for itself alone: not for what its key signs, whatever else the
+/// bundle holds.
 #[test]
 fn a_pinned_leaf_vouches_for_itself_alone() {
     let ca = Authority::root("ca");

@@ -1,12 +1,12 @@
-//! The life of a CertificateSigningRequest: upstream's conformance test step by step (`test/e2e/auth/certificates.go`), and what only requests have.
+//! The life of a CertificateSigningRequest: upstream's conformance test step by step
+//! (`test/e2e/auth/certificates.go`), and what only requests have.
 
+use super::fixture::{CSRS, World};
+use crate::handler::Limits;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use everleaf_pki::{Issuer, KeyAlgorithm, PrivateKey, Subject, Template};
 use serde_json::{Value, json};
-
-use super::fixture::{CSRS, World};
-use crate::handler::Limits;
 
 const SIGNER: &str = "example.com/e2e-test";
 const KUBELET: &str = "kubernetes.io/kube-apiserver-client-kubelet";

@@ -1,9 +1,8 @@
 //! create, get, update, patch, delete of a plain resource.
 
+use super::fixture::{Answer, MAPS, World, block_on, config_map};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-
-use super::fixture::{Answer, MAPS, World, block_on, config_map};
 
 #[test]
 fn an_object_lives_and_dies() {

@@ -1,11 +1,9 @@
 //! Who gets in, what is there, and what is said about the rest.
 
-use std::time::Duration;
-
-use serde_json::{Value, json};
-
 use super::fixture::{CSRS, MAPS, World, config_map};
 use crate::handler::{Limits, RequestLabels};
+use serde_json::{Value, json};
+use std::time::Duration;
 
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
@@ -251,7 +249,8 @@ fn metrics() {
     assert!(!metrics.text.contains("made-up"), "labels are bounded");
 }
 
-/// Names, labels, order and numbers are what dashboards are written against. How many objects there are at first is not.
+/// Names, labels, order and numbers are what dashboards are written against. How many objects there
+/// are at first is not.
 #[test]
 fn metrics_word_for_word() {
     let world = World::new();

@@ -1,19 +1,17 @@
 //! A server on the memory store, and requests as one line each.
 
-use std::sync::Arc;
-
+use crate::authn::{self, Authenticator, Peer};
+use crate::authz::Authorizer;
+use crate::handler::{Body, Config, Limits, Server, Version, WatchStream};
+use crate::store::{Memory, Store};
+use crate::writer::Mode;
 use bytes::Bytes;
 use everleaf_pki::{KeyAlgorithm, PrivateKey};
 use futures_util::FutureExt as _;
 use http::{HeaderMap, Method, Request};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
-
-use crate::authn::{self, Authenticator, Peer};
-use crate::authz::Authorizer;
-use crate::handler::{Body, Config, Limits, Server, Version, WatchStream};
-use crate::store::{Memory, Store};
-use crate::writer::Mode;
+use std::sync::Arc;
 
 /// Everybody's token is their name with a `t-` in front.
 const TOKENS: &str = "\

@@ -1,9 +1,8 @@
 //! patch, of each kind. What the merges themselves do is tested with them, in `everleaf-api`.
 
-use serde_json::{Value, json};
-
 use super::conformance::server_csr;
 use super::fixture::{Answer, CSRS, MAPS, World, config_map};
+use serde_json::{Value, json};
 
 const NODE: &str = "/api/v1/nodes/n1";
 const STRATEGIC: &str = "strategic-merge-patch";

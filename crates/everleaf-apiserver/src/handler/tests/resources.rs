@@ -1,9 +1,8 @@
 //! The rules of the generic resources, through the front door.
 
+use super::fixture::{MAPS, World, config_map};
 use futures_util::FutureExt as _;
 use serde_json::{Value, json};
-
-use super::fixture::{MAPS, World, config_map};
 
 const SECRETS: &str = "/api/v1/namespaces/default/secrets";
 const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/default/leases";
@@ -406,7 +405,8 @@ fn csi_nodes() {
     assert_eq!(table.json["rows"][0]["cells"], json!(["n1", 1, "0s"]));
 }
 
-/// What a kubelet lists and watches at start, in its own words; and what it waits for is there although there is nothing.
+/// What a kubelet lists and watches at start, in its own words; and what it waits for is there
+/// although there is nothing.
 #[test]
 fn empty_lists_for_kubelets() {
     let mut world = World::new();

@@ -1,10 +1,9 @@
 //! What a node and a bootstrap token can and cannot do, through the whole walk.
 
-use futures_util::FutureExt as _;
-use serde_json::{Value, json};
-
 use super::fixture::{CSRS, MAPS, World, config_map};
 use crate::fixture::{certificate_pem, csr, request_pem};
+use futures_util::FutureExt as _;
+use serde_json::{Value, json};
 
 const KUBELET_CLIENT: &str = "kubernetes.io/kube-apiserver-client-kubelet";
 const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";

@@ -1,8 +1,7 @@
 //! Tokens of service accounts, from the request to their use.
 
-use serde_json::{Value, json};
-
 use super::fixture::{Answer, ISSUER, World};
+use serde_json::{Value, json};
 
 const ACCOUNTS: &str = "/api/v1/namespaces/kube-system/serviceaccounts";
 const TOKEN_REVIEWS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";

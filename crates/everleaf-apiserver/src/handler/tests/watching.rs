@@ -1,14 +1,12 @@
 //! Watches.
 
+use super::fixture::{MAPS, World, config_map, event_text};
+use crate::watch_cache::HISTORY_BYTES_MAX;
+use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
-
-use serde_json::{Value, json};
-
-use super::fixture::{MAPS, World, config_map, event_text};
-use crate::watch_cache::HISTORY_BYTES_MAX;
 
 fn labelled(name: &str, label: &str) -> Value {
     let mut map = config_map(name, "1");
@@ -223,7 +221,8 @@ fn one_who_sleeps_is_told_to_list_again() {
     assert!(old.message().starts_with("too old resource version: 1 ("));
 }
 
-/// Much that is nothing to this client takes no turn of others, and does not keep its watch open for ever.
+/// Much that is nothing to this client takes no turn of others, and does not keep its watch open
+/// for ever.
 #[test]
 fn a_watch_that_nothing_matches_yields_and_ends_in_time() {
     let world = World::new();

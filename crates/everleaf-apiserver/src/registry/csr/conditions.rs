@@ -1,13 +1,12 @@
 //! Conditions of a CSR: what a write may keep of them, and when two lists say the same.
 
+use crate::read;
 use everleaf_api::{
     csr::{APPROVED, DENIED},
     meta,
 };
 use jiff::Timestamp;
 use serde_json::Value;
-
-use crate::read;
 
 /// The type of a condition.
 pub(super) fn kind(condition: &Value) -> &str {
@@ -37,8 +36,8 @@ pub(crate) fn are_same(a: &[Value], b: &[Value]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| is_same(a, b))
 }
 
-/// Puts the stored Approved and Denied conditions over those of the request, instance by instance. Where their number
-/// differs the write is refused by validation, whatever this leaves.
+/// Puts the stored Approved and Denied conditions over those of the request, instance by instance.
+/// Where their number differs the write is refused by validation, whatever this leaves.
 pub(super) fn restore_decisions(new: &mut [Value], old: &[Value]) {
     for decision in [APPROVED, DENIED] {
         let places = new
@@ -50,8 +49,8 @@ pub(super) fn restore_decisions(new: &mut [Value], old: &[Value]) {
     }
 }
 
-/// Fills absent times: `lastUpdateTime` with now; `lastTransitionTime` with that of the first stored condition of the same
-/// type and status that has one, else with now.
+/// Fills absent times: `lastUpdateTime` with now; `lastTransitionTime` with that of the first
+/// stored condition of the same type and status that has one, else with now.
 pub(super) fn fill_times(new: &mut [Value], old: &[Value], now: Timestamp) {
     for condition in new {
         if read::time(condition, "/lastUpdateTime").is_none() {

@@ -1,13 +1,12 @@
-//! What the server does for certificate signing requests beyond any other resource: verify a request once, bound how many
-//! one identity may have open, and see how durations are honored.
-
-use everleaf_api::csr::Csr;
-use everleaf_pki::{Chain, RequestError, SignerName, VerifiedRequest};
-use serde_json::Value;
+//! What the server does for certificate signing requests beyond any other resource: verify a
+//! request once, bound how many one identity may have open, and see how durations are honored.
 
 use crate::read;
 use crate::registry::{Holder, Issued, Tally};
 use crate::user::User;
+use everleaf_api::csr::Csr;
+use everleaf_pki::{Chain, RequestError, SignerName, VerifiedRequest};
+use serde_json::Value;
 
 /// Prefix of the user names of bootstrap tokens.
 const TOKEN_USER_PREFIX: &str = "system:bootstrap:";
@@ -38,9 +37,9 @@ fn holder(user: &User) -> Option<Holder> {
     }
 }
 
-/// A request counts for its requestor until it is signed. Requests to other signers than that of kubelets' client
-/// certificates have an account of their own: a node whose serving requests nobody approves files one after the other,
-/// and must still be able to renew the certificate it lives by.
+/// A request counts for its requestor until it is signed. Requests to other signers than that of
+/// kubelets' client certificates have an account of their own: a node whose serving requests nobody
+/// approves files one after the other, and must still be able to renew the certificate it lives by.
 fn requestor_until_signed(object: &Value) -> Option<String> {
     if !read::text(object, "/status/certificate").is_empty() {
         return None;

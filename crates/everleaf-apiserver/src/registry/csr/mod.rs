@@ -1,8 +1,9 @@
-//! CertificateSigningRequests: what the server stamps, what each endpoint may change, which requests are well-formed
-//! (`pkg/registry/certificates/certificates/strategy.go`,
+//! CertificateSigningRequests: what the server stamps, what each endpoint may change, which
+//! requests are well-formed (`pkg/registry/certificates/certificates/strategy.go`,
 //! `pkg/apis/certificates/validation/validation.go`).
 //!
-//! Who may approve or sign is admission's question, and whether a request deserves it is the controllers'.
+//! Who may approve or sign is admission's question, and whether a request deserves it is the
+//! controllers'.
 
 pub(crate) mod conditions;
 mod issuance;
@@ -10,12 +11,11 @@ mod strategy;
 mod table;
 mod validate;
 
-use everleaf_api::types;
-use serde_json::Value;
-
 use self::strategy::CsrStrategy;
 use super::{Descriptor, names};
 use crate::read;
+use everleaf_api::types;
+use serde_json::Value;
 
 /// CertificateSigningRequests.
 pub static CERTIFICATE_SIGNING_REQUESTS: Descriptor = Descriptor {

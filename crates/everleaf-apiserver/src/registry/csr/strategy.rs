@@ -1,13 +1,12 @@
 //! What the server stamps on a request, and what each of the three endpoints leaves as stored.
 
-use everleaf_api::fields::FieldError;
-use serde_json::{Map, Value, json};
-
 use super::{conditions, validate};
 use crate::{
     read,
     registry::{Context, Strategy},
 };
+use everleaf_api::fields::FieldError;
+use serde_json::{Map, Value, json};
 
 pub(super) struct CsrStrategy;
 

@@ -1,10 +1,9 @@
 //! `kubectl get csr` (`pkg/printers/internalversion/printers.go`).
 
+use crate::registry::{AGE_COLUMN, NAME_COLUMN, age, text_column};
 use everleaf_api::{csr::Csr, duration, meta, table::Column};
 use jiff::Timestamp;
 use serde_json::Value;
-
-use crate::registry::{AGE_COLUMN, NAME_COLUMN, age, text_column};
 
 pub(super) const COLUMNS: &[Column] = &[
     NAME_COLUMN,

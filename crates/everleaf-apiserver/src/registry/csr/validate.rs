@@ -1,11 +1,11 @@
-//! Field errors of a CSR: `pkg/apis/certificates/validation/validation.go`. Errors are collected, never cut short,
-//! except where a later one would only repeat an earlier.
+//! Field errors of a CSR: `pkg/apis/certificates/validation/validation.go`. Errors are collected,
+//! never cut short, except where a later one would only repeat an earlier.
 //!
-//! A stored object may break a rule that was made after it (or that another API version does not have). Such an object
-//! must still be editable, so each [`Tolerance`] is keyed on what is stored.
+//! A stored object may break a rule that was made after it (or that another API version does not
+//! have). Such an object must still be editable, so each [`Tolerance`] is keyed on what is stored.
 
-use std::collections::BTreeSet;
-
+use super::conditions;
+use crate::{read, registry::names};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use everleaf_api::{
     csr::{APPROVED, DENIED, FAILED},
@@ -13,9 +13,7 @@ use everleaf_api::{
 };
 use everleaf_pki::{CertificateError, Leaf, RequestError, SignerName, Usage, VerifiedRequest, pem};
 use serde_json::Value;
-
-use super::conditions;
-use crate::{read, registry::names};
+use std::collections::BTreeSet;
 
 /// Shortest lifetime one may ask for, in seconds.
 const EXPIRATION_SECONDS_MIN: i64 = 600;
@@ -23,7 +21,8 @@ const EXPIRATION_SECONDS_MIN: i64 = 600;
 const DOMAIN_BYTES_MAX: usize = 253;
 /// Longest signer name, in bytes: a domain, `/`, and a path of a label, `.` and a subdomain.
 const SIGNER_NAME_BYTES_MAX: usize = DOMAIN_BYTES_MAX + 1 + 63 + 1 + 253;
-/// Characters (of base64) of a refused request echoed in the error: more than any honest request has.
+/// Characters (of base64) of a refused request echoed in the error: more than any honest request
+/// has.
 const REQUEST_CHARS_SHOWN_MAX: usize = 3 * 1024;
 
 /// The verified request of this write; None when the write does not carry a new one.
@@ -272,7 +271,8 @@ fn condition_rules(object: &Value, tolerance: &Tolerance, errors: &mut Vec<Field
     }
 }
 
-/// Approved, Denied and Failed stay once they are there; the two decisions are written through `/approval` only.
+/// Approved, Denied and Failed stay once they are there; the two decisions are written through
+/// `/approval` only.
 fn decision_rules(new: &Value, old: &Value, endpoint: &str, errors: &mut Vec<FieldError>) {
     const PATH: &str = "status.conditions";
     let new = read::items(new, "/status/conditions");
@@ -333,8 +333,8 @@ fn certificate(object: &Value) -> Vec<u8> {
     STANDARD.decode(text).unwrap_or_else(|_| text.into())
 }
 
-/// Nothing, or PEM: at least one block, every block labelled CERTIFICATE, without headers, holding one or more
-/// certificates. Text between blocks is ignored.
+/// Nothing, or PEM: at least one block, every block labelled CERTIFICATE, without headers, holding
+/// one or more certificates. Text between blocks is ignored.
 fn check_certificate(pem: &[u8]) -> Result<(), String> {
     if pem.is_empty() {
         return Ok(());

@@ -1,13 +1,13 @@
 //! Events as `events.k8s.io` shows them: the same objects under newer names and stricter rules
-//! (`pkg/apis/core/validation/events.go`). Field errors name the members of the core group, as upstream's do.
-
-use everleaf_api::fields::{FieldError, quote};
-use everleaf_api::types;
-use serde_json::Value;
+//! (`pkg/apis/core/validation/events.go`). Field errors name the members of the core group, as
+//! upstream's do.
 
 use super::super::{Context, Descriptor, Strategy, names};
 use super::{EVENTS, field, legacy_rules, time};
 use crate::read;
+use everleaf_api::fields::{FieldError, quote};
+use everleaf_api::types;
+use serde_json::Value;
 
 /// Events (events.k8s.io/v1).
 pub static NEW_EVENTS: Descriptor = Descriptor {

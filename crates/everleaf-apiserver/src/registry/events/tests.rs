@@ -1,9 +1,8 @@
 //! Field errors, columns, selectable fields and age of events.
 
-use serde_json::json;
-
 use super::*;
 use crate::user::User;
+use serde_json::json;
 
 fn now() -> Timestamp {
     "2030-01-01T01:00:00Z".parse().unwrap()

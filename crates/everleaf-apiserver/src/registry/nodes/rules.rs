@@ -1,13 +1,12 @@
-//! What a node may say (`pkg/registry/core/node/strategy.go`, `pkg/apis/core/validation/validation.go`).
-
-use std::collections::BTreeSet;
-use std::net::IpAddr;
-
-use everleaf_api::fields::{ERRORS_SHOWN_MAX, FieldError, quote};
-use serde_json::{Value, json};
+//! What a node may say (`pkg/registry/core/node/strategy.go`,
+//! `pkg/apis/core/validation/validation.go`).
 
 use super::super::{Context, Strategy, names};
 use crate::read;
+use everleaf_api::fields::{ERRORS_SHOWN_MAX, FieldError, quote};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 /// What a taint may do to pods.
 const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
@@ -69,8 +68,8 @@ impl Strategy for NodeStrategy {
     }
 }
 
-/// What an unset member means (`pkg/apis/core/v1/{defaults,conversion}.go`): pods may use all there is; one range for
-/// pods is the first of all, and whoever knows only the one means no other.
+/// What an unset member means (`pkg/apis/core/v1/{defaults,conversion}.go`): pods may use all there
+/// is; one range for pods is the first of all, and whoever knows only the one means no other.
 fn fill(node: &mut Value) {
     let capacity = node["status"]["capacity"].clone();
     if !capacity.is_null() && node["status"]["allocatable"].is_null() {
@@ -211,7 +210,8 @@ fn validate_cidrs(node: &Value, errors: &mut Vec<FieldError>) {
     }
 }
 
-/// Whether a range is of IPv6, or why it is no range (`apimachinery/pkg/util/validation/ip.go`, strict).
+/// Whether a range is of IPv6, or why it is no range (`apimachinery/pkg/util/validation/ip.go`,
+/// strict).
 fn read_cidr(text: &str) -> Result<bool, &'static str> {
     const INVALID: &str = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
     let (address, length) = text.split_once('/').ok_or(INVALID)?;

@@ -1,13 +1,13 @@
-//! The RBAC group: roles and their bindings (`pkg/apis/rbac/validation/validation.go`, `pkg/registry/rbac/*/strategy.go`).
-//! That nobody may hand out what they do not hold is admission's rule, not one of form.
+//! The RBAC group: roles and their bindings (`pkg/apis/rbac/validation/validation.go`,
+//! `pkg/registry/rbac/*/strategy.go`). That nobody may hand out what they do not hold is
+//! admission's rule, not one of form.
 
 mod strategy;
 mod table;
 
-use everleaf_api::types;
-
 use self::strategy::{BindingStrategy, RoleStrategy};
 use super::{Descriptor, names};
+use everleaf_api::types;
 
 const CLUSTER: Descriptor = Descriptor {
     create_on_update: true,

@@ -1,13 +1,12 @@
-//! Defaults and field errors of roles and bindings. Since 1.36 what is declared as required is told after what is checked
-//! by hand (`pkg/apis/rbac/v1/zz_generated.validations.go`).
-
-use everleaf_api::fields::{FieldError, quote};
-use serde_json::Value;
+//! Defaults and field errors of roles and bindings. Since 1.36 what is declared as required is told
+//! after what is checked by hand (`pkg/apis/rbac/v1/zz_generated.validations.go`).
 
 use crate::{
     read,
     registry::{Context, Strategy, names},
 };
+use everleaf_api::fields::{FieldError, quote};
+use serde_json::Value;
 
 const GROUP: &str = "rbac.authorization.k8s.io";
 

@@ -1,13 +1,12 @@
 //! `kubectl get` of roles and bindings (`pkg/printers/internalversion/printers.go`).
 
-use everleaf_api::{meta, table::Column};
-use jiff::Timestamp;
-use serde_json::Value;
-
 use crate::{
     read,
     registry::{AGE_COLUMN, NAME_COLUMN, age, text_column},
 };
+use everleaf_api::{meta, table::Column};
+use jiff::Timestamp;
+use serde_json::Value;
 
 pub(super) const ROLE_COLUMNS: &[Column] = &[
     NAME_COLUMN,

@@ -1,13 +1,12 @@
 //! Field errors, defaults and tables of roles and bindings.
 
-use jiff::Timestamp;
-use serde_json::{Value, json};
-
 use super::{CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, ROLE_BINDINGS, ROLES};
 use crate::{
     registry::{Context, Descriptor},
     user::User,
 };
+use jiff::Timestamp;
+use serde_json::{Value, json};
 
 fn context(user: &User) -> Context<'_> {
     Context {

@@ -1,19 +1,17 @@
 //! May they? May I? What may I?
 
-use std::collections::BTreeMap;
-
-use everleaf_api::{
-    Status,
-    selector::{FieldSelector, LabelSelector},
-};
-use serde_json::{Value, json};
-
 use super::{ReviewInput, faults};
 use crate::{
     authz::{Attributes, rule::Rule},
     read,
     user::User,
 };
+use everleaf_api::{
+    Status,
+    selector::{FieldSelector, LabelSelector},
+};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// API group of the reviews in this file.
 pub(super) const GROUP: &str = "authorization.k8s.io";
@@ -69,7 +67,8 @@ fn decide(object: &Value, user: &User, input: &ReviewInput<'_>) -> Value {
             ..Attributes::of(user)
         }
     };
-    // Empty means "not about a resource" to the authorizer; a question about no resource is not about a path either.
+    // Empty means "not about a resource" to the authorizer; a question about no resource is not
+    // about a path either.
     if resource && attributes.resource.is_empty() && !user.in_group(crate::user::MASTERS) {
         return json!({"allowed": false});
     }
@@ -86,7 +85,8 @@ fn decide(object: &Value, user: &User, input: &ReviewInput<'_>) -> Value {
     status
 }
 
-/// A selector of the question. A requirement that cannot be used is left out: fewer terms never allow more.
+/// A selector of the question. A requirement that cannot be used is left out: fewer terms never
+/// allow more.
 struct Asked<S> {
     selector: Option<S>,
     /// Something was left out.

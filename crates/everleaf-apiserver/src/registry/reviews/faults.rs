@@ -1,10 +1,9 @@
 //! What is wrong with a question (`pkg/apis/authorization/validation/validation.go`).
 
-use everleaf_api::fields::{ERRORS_SHOWN_MAX, FieldError, quote};
-use serde_json::{Value, json};
-
 use super::{Review, ReviewInput};
 use crate::{read, registry::names};
+use everleaf_api::fields::{ERRORS_SHOWN_MAX, FieldError, quote};
+use serde_json::{Value, json};
 
 const SPEC: &str = "spec";
 const SELECTORS: [&str; 2] = ["fieldSelector", "labelSelector"];
@@ -98,7 +97,8 @@ fn of_selector(at: &str, is_label: bool, selector: &Value, errors: &mut Vec<Fiel
     }
 }
 
-/// An operator that is not known may come from a newer client: it is left out of the question, and the answer says so.
+/// An operator that is not known may come from a newer client: it is left out of the question, and
+/// the answer says so.
 fn of_values(at: &str, requirement: &Value, errors: &mut Vec<FieldError>) {
     let at = format!("{at}.values");
     let none = read::items(requirement, "/values").is_empty();

@@ -1,10 +1,9 @@
 //! Who am I, and who is behind this token?
 
-use everleaf_api::Status;
-use serde_json::{Value, json};
-
 use super::{ReviewInput, user_value};
 use crate::read;
+use everleaf_api::Status;
+use serde_json::{Value, json};
 
 /// SelfSubjectReview (`kubectl auth whoami`): the effective user.
 pub(super) fn who_am_i(input: &ReviewInput<'_>) -> Value {

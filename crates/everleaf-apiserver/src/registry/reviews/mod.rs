@@ -1,24 +1,25 @@
 //! Review APIs: create-only, answered at once, never stored
-//! (`pkg/registry/{authentication,authorization}/*/rest.go`, `pkg/apis/authorization/validation/validation.go`).
+//! (`pkg/registry/{authentication,authorization}/*/rest.go`,
+//! `pkg/apis/authorization/validation/validation.go`).
 //!
-//! An access review runs the whole authorization chain on attributes that nobody sent, also for subresources that no
-//! endpoint serves: the approver asks about `certificatesigningrequests/selfnodeclient`.
+//! An access review runs the whole authorization chain on attributes that nobody sent, also for
+//! subresources that no endpoint serves: the approver asks about
+//! `certificatesigningrequests/selfnodeclient`.
 
 mod access;
 mod faults;
 mod identity;
 
+use crate::{authn::Authenticator, authz::Authorizer, objects::Objects, read, user::User};
 use everleaf_api::{Status, meta, schema::Type, types};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::{authn::Authenticator, authz::Authorizer, objects::Objects, read, user::User};
-
 /// A review endpoint: `POST …/<resource>`.
 pub struct Review {
-    /// Type.
+    /// What is posted, and answered with its status filled in.
     pub r#type: &'static Type,
-    /// Plural.
+    /// The last part of its path: `subjectaccessreviews`.
     pub resource: &'static str,
     /// Singular.
     pub singular: &'static str,
@@ -91,8 +92,8 @@ pub struct ReviewInput<'a> {
     pub now: Timestamp,
 }
 
-/// Answers a review: the decoded object with its status filled (201), or the error (400, 404, 422). `object` is the body
-/// as sent, before the server fills any metadata.
+/// Answers a review: the decoded object with its status filled (201), or the error (400, 404, 422).
+/// `object` is the body as sent, before the server fills any metadata.
 pub fn handle(resource: &str, mut object: Value, input: &ReviewInput<'_>) -> Result<Value, Status> {
     let Some(review) = REVIEWS.iter().find(|review| review.resource == resource) else {
         return Err(Status::no_such_resource());

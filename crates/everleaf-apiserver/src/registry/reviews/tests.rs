@@ -1,12 +1,11 @@
 //! Questions and answers.
 
-use serde_json::json;
-
 use super::*;
 use crate::{
     authn::Config,
     fixture::{self, Shelf},
 };
+use serde_json::json;
 
 fn ask_in(
     namespace: &str,

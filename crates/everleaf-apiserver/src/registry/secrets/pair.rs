@@ -1,5 +1,6 @@
-//! Whether a `kubernetes.io/tls` secret holds a certificate and its key. That it does not is no fault: the writer is
-//! warned, as by Go's `tls.X509KeyPair` (`pkg/registry/core/secret/strategy.go`).
+//! Whether a `kubernetes.io/tls` secret holds a certificate and its key. That it does not is no
+//! fault: the writer is warned, as by Go's `tls.X509KeyPair`
+//! (`pkg/registry/core/secret/strategy.go`).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

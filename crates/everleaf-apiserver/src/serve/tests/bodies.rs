@@ -1,9 +1,8 @@
-//! An answer that comes before the request's body has been read reaches clients that are still sending it.
+//! An answer that comes before the request's body has been read reaches clients that are still
+//! sending it.
 
-use std::convert::Infallible;
-use std::sync::Arc;
-use std::time::Duration;
-
+use super::super::run;
+use super::fixture::{NOW, TestServer, read, time};
 use bytes::Bytes;
 use everleaf_time::WallClock;
 use http::{Request, StatusCode};
@@ -11,12 +10,12 @@ use http_body::Frame;
 use http_body_util::{Full, StreamBody};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::ServerName;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsConnector;
-
-use super::super::run;
-use super::fixture::{NOW, TestServer, read, time};
 
 const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
 /// Sizes of bodies, in bytes: from one to more than the server takes.
@@ -191,8 +190,8 @@ async fn who_expects_a_word_first_sends_nothing() {
     assert!(answer.contains("connection: close"), "{answer}");
 }
 
-/// A kernel that resets a connection forgets what its client has not read; a pipe in memory does not. So: over a socket,
-/// a client that sends on and on reads the refusal all the same.
+/// A kernel that resets a connection forgets what its client has not read; a pipe in memory does
+/// not. So: over a socket, a client that sends on and on reads the refusal all the same.
 #[tokio::test]
 async fn over_a_socket_the_refusal_is_read() {
     const BYTES: usize = 40 << 20;

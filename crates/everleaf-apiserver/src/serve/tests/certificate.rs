@@ -1,13 +1,11 @@
 //! Serving certificates: what kube-apiserver serves is served, what cannot be is told in words.
 
-use std::sync::Arc;
-
-use everleaf_pki::{PrivateKey, Usage};
-use rcgen::{CertificateParams, CustomExtension, KeyPair};
-
 use super::super::ServingCertificate;
 use super::fixture::{ENDS, TestServer, authority, credential};
 use crate::fixture::{VERSION_1_KEY_PEM, VERSION_1_PEM};
+use everleaf_pki::{PrivateKey, Usage};
+use rcgen::{CertificateParams, CustomExtension, KeyPair};
+use std::sync::Arc;
 
 /// A certificate with a critical extension of nobody's, and its key.
 fn with_unknown_critical_extension() -> (String, String) {

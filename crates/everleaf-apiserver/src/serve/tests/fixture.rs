@@ -1,8 +1,12 @@
 //! A server whose clock is set by hand, the authorities around it, and clients for it.
 
-use std::io;
-use std::sync::{Arc, Mutex};
-
+use super::super::stop::Stop;
+use super::super::{ServingCertificate, Shared, serve_connection};
+use crate::authn::{self, Authenticator};
+use crate::authz::Authorizer;
+use crate::handler::{Config, Limits, Server, Version};
+use crate::store::Memory;
+use crate::writer::Mode;
 use bytes::Bytes;
 use everleaf_pki::{Credential, Issuer, KeyAlgorithm, PrivateKey, Subject, Template, Usage};
 use everleaf_time::WallClock;
@@ -17,17 +21,11 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
+use std::io;
+use std::sync::{Arc, Mutex};
 use tokio::io::DuplexStream;
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
-
-use super::super::stop::Stop;
-use super::super::{ServingCertificate, Shared, serve_connection};
-use crate::authn::{self, Authenticator};
-use crate::authz::Authorizer;
-use crate::handler::{Config, Limits, Server, Version};
-use crate::store::Memory;
-use crate::writer::Mode;
 
 const CREATED: &str = "2020-01-01T00:00:00Z";
 pub(super) const ENDS: &str = "2090-01-01T00:00:00Z";

@@ -1,21 +1,21 @@
-//! Large heads: what an impersonation in thousands of groups needs, and the word for what is too large.
+//! Large heads: what an impersonation in thousands of groups needs, and the word for what is too
+//! large.
 
-use std::sync::Arc;
-use std::time::Duration;
-
+use super::super::heads::{HEAD_BYTES_MAX, HEAD_LINES_MAX, WIDE_STRANGERS_MAX};
+use super::fixture::{ENDS, TestServer, credential, read, whoami_request};
 use everleaf_pki::Usage;
 use http::{HeaderValue, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
+use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-
-use super::super::heads::{HEAD_BYTES_MAX, HEAD_LINES_MAX, WIDE_STRANGERS_MAX};
-use super::fixture::{ENDS, TestServer, credential, read, whoami_request};
 
 /// Lines that hyper's client or the test adds by itself, with some air.
 const OTHER_LINES: usize = 16;
 
-/// Who the server says it was, asked over `alpn` as somebody in `groups` groups whose names have `bytes` bytes.
+/// Who the server says it was, asked over `alpn` as somebody in `groups` groups whose names have
+/// `bytes` bytes.
 async fn impersonate(
     fixture: &TestServer,
     alpn: &str,
@@ -94,7 +94,8 @@ async fn the_refusal_of_a_head_waits_for_a_client_that_still_sends() {
     assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
 }
 
-/// The memory that those can take who have proven nothing is bounded, and others do not suffer from it.
+/// The memory that those can take who have proven nothing is bounded, and others do not suffer from
+/// it.
 #[tokio::test(start_paused = true)]
 async fn among_very_many_strangers_only_those_with_a_certificate_have_large_heads() {
     let fixture = TestServer::new();
@@ -149,7 +150,8 @@ async fn a_connection_makes_room_when_it_needs_it() {
     }
 }
 
-/// Bytes of bodies are none of heads, and requests that do not wait for answers are answered in turn.
+/// Bytes of bodies are none of heads, and requests that do not wait for answers are answered in
+/// turn.
 #[tokio::test(start_paused = true)]
 async fn bodies_and_requests_in_a_row_count_for_no_head() {
     let fixture = TestServer::new();

@@ -1,7 +1,10 @@
 //! Client certificates: what counts, what does not, and that a worthless one is never an alert.
 
-use std::sync::Arc;
-
+use super::fixture::{
+    ENDS, TLS_VERSIONS, TestServer, ask_whoami, authority, credential, parts, read, time,
+    whoami_request,
+};
+use crate::fixture::{VERSION_1_KEY_PEM, VERSION_1_PEM};
 use everleaf_pki::Usage;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::KeyPair;
@@ -12,13 +15,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use rustls::{HandshakeKind, SignatureScheme, SupportedProtocolVersion};
 use serde_json::json;
-
-use crate::fixture::{VERSION_1_KEY_PEM, VERSION_1_PEM};
-
-use super::fixture::{
-    ENDS, TLS_VERSIONS, TestServer, ask_whoami, authority, credential, parts, read, time,
-    whoami_request,
-};
+use std::sync::Arc;
 
 #[tokio::test(start_paused = true)]
 async fn a_client_certificate_is_an_identity() {
@@ -171,8 +168,8 @@ async fn a_certificate_that_expires_on_an_open_connection_is_refused_from_then_o
     assert_eq!(code, 401);
 }
 
-/// A resumed session would bring the certificate of its first handshake: after a renewal the client would go on as the old
-/// one, and be refused when that has ended.
+/// A resumed session would bring the certificate of its first handshake: after a renewal the client
+/// would go on as the old one, and be refused when that has ended.
 #[tokio::test(start_paused = true)]
 async fn a_client_that_keeps_sessions_renews_its_certificate() {
     for version in TLS_VERSIONS {

@@ -1,7 +1,12 @@
 //! The life of connections: swaps, streams, limits, the end.
 
-use std::sync::Arc;
-
+use super::super::{
+    HANDSHAKE_TIMEOUT, HANDSHAKE_TURN, HANDSHAKES_MAX, HEAD_TIMEOUT, REQUEST_TIMEOUT, TlsError, run,
+};
+use super::fixture::{ENDS, NOW, TestServer, credential, read, time, whoami_request};
+use crate::handler::Server;
+use crate::store::Memory;
+use crate::user::User;
 use bytes::Bytes;
 use everleaf_pki::Usage;
 use everleaf_time::WallClock;
@@ -11,19 +16,12 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use serde_json::{Value, json};
+use std::sync::Arc;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tower::ServiceExt as _;
-
-use super::super::{
-    HANDSHAKE_TIMEOUT, HANDSHAKE_TURN, HANDSHAKES_MAX, HEAD_TIMEOUT, REQUEST_TIMEOUT, TlsError, run,
-};
-use super::fixture::{ENDS, NOW, TestServer, credential, read, time, whoami_request};
-use crate::handler::Server;
-use crate::store::Memory;
-use crate::user::User;
 
 #[tokio::test(start_paused = true)]
 async fn the_serving_certificate_is_swapped_under_way() {

@@ -9,8 +9,8 @@ use crate::standing::Standing;
 use crate::store::RequestUid;
 use jiff::SignedDuration;
 
-/// Runs a first issuance, ending the process before the `stop`-th effect is carried out; says whether
-/// there was one.
+/// Runs a first issuance, ending the process before the `stop`-th effect is carried out; says
+/// whether there was one.
 fn interrupted(stop: usize, approves: bool) -> bool {
     let mut world = World::new(client_config());
     world.server.approves = approves;
@@ -166,7 +166,8 @@ fn no_effect_carries_a_key() {
     );
 }
 
-/// As after a person's approval while the node was off and its clock was set: only the server knows.
+/// As after a person's approval while the node was off and its clock was set: only the server
+/// knows.
 #[test]
 fn a_request_that_was_answered_meanwhile_is_taken_however_old_it_seems() {
     let (mut count, mut until_recorded) = (0, 0);

@@ -105,8 +105,8 @@ pub(super) fn serving_config() -> Config {
 }
 
 impl World {
-    /// A node with a bootstrap credential (or, when serving, a client credential) and nothing else, and
-    /// a server that approves and grants a year.
+    /// A node with a bootstrap credential (or, when serving, a client credential) and nothing else,
+    /// and a server that approves and grants a year.
     pub(super) fn new(config: Config) -> Self {
         let server = Server {
             authority: Authority::new(),

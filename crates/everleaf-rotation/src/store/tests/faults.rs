@@ -14,7 +14,8 @@ use std::io;
 use std::path::Path;
 use zeroize::Zeroizing;
 
-/// A real disk that fails at the `fails_at`-th changing operation, and, when power is lost, ever after.
+/// A real disk that fails at the `fails_at`-th changing operation, and, when power is lost, ever
+/// after.
 #[derive(Debug)]
 struct Stopping {
     operations: usize,

@@ -1,4 +1,5 @@
-//! Files that may be replaced while the API server runs: its certificate and key, and the client CA bundle.
+//! Files that may be replaced while the API server runs: its certificate and key, and the client CA
+//! bundle.
 
 use super::read;
 use crate::told::Told;
@@ -50,8 +51,8 @@ impl ServingFiles {
         ServingCertificate::from_pem(&pair.chain, &pair.key).map_err(|error| self.fault(error))
     }
 
-    /// Why clients will refuse the certificate of that pair at `now`, if they will; none for one that this program cannot
-    /// judge.
+    /// Why clients will refuse the certificate of that pair at `now`, if they will; none for one
+    /// that this program cannot judge.
     fn doubt(&self, pair: &Pair, now: Timestamp) -> Option<String> {
         let chain = Chain::from_pem(&pair.chain).ok()?;
         let leaf = chain.leaf();
@@ -115,8 +116,8 @@ impl<T: PartialEq> InUse<T> {
         }
     }
 
-    /// Looks again, at `now`: what is new is taken. What cannot be used is told, again while it lasts, and what was in use
-    /// stays.
+    /// Looks again, at `now`: what is new is taken. What cannot be used is told, again while it
+    /// lasts, and what was in use stays.
     fn look(
         &mut self,
         now: Instant,

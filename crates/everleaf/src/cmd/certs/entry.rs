@@ -213,7 +213,8 @@ impl Entry {
         } else {
             Purpose::ServerAuth
         };
-        // Its own dates are told above; here it is judged at the moment of its life that is nearest.
+        // Its own dates are told above; here it is judged at the moment of its life that is
+        // nearest.
         let moment = now.clamp(leaf.not_before(), leaf.not_after());
         match bundle.judge(&Presented::from(chain), purpose, moment) {
             Err(Refusal::UnknownAuthority(None | Some(Fault::Signature(_)))) => {
@@ -268,8 +269,8 @@ fn or_dash(text: Option<String>) -> String {
         .unwrap_or_else(|| "-".into())
 }
 
-/// Whether it may have begun, on paper, long before it was made, so that its age is not known: authorities, and what
-/// `up` makes along with its authority.
+/// Whether it may have begun, on paper, long before it was made, so that its age is not known:
+/// authorities, and what `up` makes along with its authority.
 fn is_backdated(leaf: &Leaf, found: &Found) -> bool {
     let anchors = found
         .anchors

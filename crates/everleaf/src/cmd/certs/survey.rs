@@ -92,7 +92,8 @@ fn directory(path: &Path, given: Option<Arc<Anchors>>) -> Result<Vec<Found>> {
         .collect())
 }
 
-/// What is kept below a directory that holds no certificate itself: the data directory of `up`, a node's directory.
+/// What is kept below a directory that holds no certificate itself: the data directory of `up`, a
+/// node's directory.
 fn below(path: &Path, anchors: Option<&Arc<Anchors>>) -> Result<Vec<Found>> {
     let mut found = Vec::new();
     for name in ["pki", "admin.conf", "kubelet.conf", "node/pki"] {
@@ -141,8 +142,8 @@ fn in_text(path: &Path, text: &str, given: Option<Arc<Anchors>>) -> Result<Vec<F
     Ok(found.each_chain())
 }
 
-/// The chains of a file, in order: authorities that follow a certificate that is none belong to it, and each authority of a
-/// bundle stands for itself.
+/// The chains of a file, in order: authorities that follow a certificate that is none belong to it,
+/// and each authority of a bundle stands for itself.
 fn chains_in(chain: Chain) -> Vec<Chain> {
     let mut chains: Vec<Vec<Leaf>> = Vec::new();
     for certificate in chain.certificates() {

@@ -1,7 +1,9 @@
-//! `everleaf demo`: the story of a certificate that renews although the node's clock is wrong, on the production code.
+//! `everleaf demo`: the story of a certificate that renews although the node's clock is wrong, on
+//! the production code.
 //!
-//! A real server over TLS, real controllers, real agents; only the nodes' clocks can be moved ([`OffsetClock`]). [`stage`] is what
-//! the scenes stand on, [`scenes`] tells the story. Each claim is a check that was seen to hold, or the exit code says so.
+//! A real server over TLS, real controllers, real agents; only the nodes' clocks can be moved
+//! ([`OffsetClock`]). [`stage`] is what the scenes stand on, [`scenes`] tells the story. Each claim
+//! is a check that was seen to hold, or the exit code says so.
 //!
 //! [`OffsetClock`]: everleaf_agent::OffsetClock
 

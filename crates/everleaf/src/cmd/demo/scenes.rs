@@ -25,7 +25,8 @@ const BACKDATE_SECONDS: i64 = 300;
 /// A scene, and why it was cut short if it was.
 pub(super) type Told = (Scene, Result<()>);
 
-/// A node joins; its clock is set to eight days before the end of its certificate; it renews at once, and only once.
+/// A node joins; its clock is set to eight days before the end of its certificate; it renews at
+/// once, and only once.
 pub(super) async fn joins_and_renews(stage: &Stage) -> Told {
     let mut scene = Scene::new(
         "A node joins. Its clock is set to eight days before the end, the agent restarted.",
@@ -120,7 +121,8 @@ pub(super) async fn moved_while_running(stage: &Stage) -> Told {
     let mut node = stage.node("running");
     let outcome = async {
         let old = join(&mut node).await?;
-        // Two rotations of one process lie ten seconds apart; a new process has rotated nothing yet.
+        // Two rotations of one process lie ten seconds apart; a new process has rotated nothing
+        // yet.
         node.stop().await?;
         node.start();
         node.told("nothing is due", |notice| {
@@ -283,13 +285,15 @@ fn dated_by(now: Timestamp, leaf: &Leaf) -> bool {
     (BACKDATE_SECONDS..BACKDATE_SECONDS + 60).contains(&age)
 }
 
-/// No more than `requests_max` requests by a node's own identity, although there was time for a loop.
+/// No more than `requests_max` requests by a node's own identity, although there was time for a
+/// loop.
 async fn quiet(stage: &Stage, node: &Node, requests_max: usize) -> Result<bool> {
     tokio::time::sleep(LOOP_WATCH).await;
     Ok(stage.requests_of(&node.identity()).await? <= requests_max)
 }
 
-/// Replaces a node's credential by one of the same authority that ended an hour ago: what a long sleep leaves behind.
+/// Replaces a node's credential by one of the same authority that ended an hour ago: what a long
+/// sleep leaves behind.
 fn put_lapsed(stage: &Stage, node: &Node, like: &Leaf) -> Result<Leaf> {
     let certificate = std::fs::read(stage.authority_file("ca.crt"))?;
     let key = std::fs::read_to_string(stage.authority_file("ca.key"))?;

@@ -1,4 +1,5 @@
-//! What the scenes stand on: the running system, nodes with movable clocks, and a look through the API.
+//! What the scenes stand on: the running system, nodes with movable clocks, and a look through the
+//! API.
 
 use crate::shutdown::Shutdown;
 use crate::up::data_dir::DataDir;
@@ -103,7 +104,8 @@ impl Stage {
             .to_owned())
     }
 
-    /// The conditions that a watcher sees of the requests of a node since `from`, in order, until one is issued.
+    /// The conditions that a watcher sees of the requests of a node since `from`, in order, until
+    /// one is issued.
     pub(super) async fn watch_conditions(&self, node: &str, from: &str) -> Result<Vec<String>> {
         use futures_util::TryStreamExt;
         let wanted = format!("system:node:{node}");

@@ -31,7 +31,8 @@ pub(super) const NO_OPENAPI: Later<'_> = Later {
 
 /// One kubectl as a member of `system:masters`.
 ///
-/// Commands are lines as a person types them behind `kubectl`: words, or text with spaces in single quotes.
+/// Commands are lines as a person types them behind `kubectl`: words, or text with spaces in single
+/// quotes.
 pub(super) struct Scene<'a> {
     pub(super) sandbox: &'a Sandbox,
     pub(super) release: Release,

@@ -1,10 +1,5 @@
-//! What upstream's tests ask of `pkg/apis/certificates/validation` and `pkg/registry/certificates/certificates`, and more.
-
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use everleaf_api::fields::FieldError;
-use everleaf_pki::{RequestError, VerifiedRequest};
-use jiff::Timestamp;
-use serde_json::{Value, json};
+//! What upstream's tests ask of `pkg/apis/certificates/validation` and
+//! `pkg/registry/certificates/certificates`, and more.
 
 use super::CERTIFICATE_SIGNING_REQUESTS as CSRS;
 use crate::{
@@ -13,6 +8,11 @@ use crate::{
     registry::Context,
     user::User,
 };
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use everleaf_api::fields::FieldError;
+use everleaf_pki::{RequestError, VerifiedRequest};
+use jiff::Timestamp;
+use serde_json::{Value, json};
 
 const NOW: &str = "2030-01-01T00:00:00Z";
 

@@ -31,7 +31,8 @@ pub(in crate::rotation::tests) struct Server {
     pub(in crate::rotation::tests) is_reachable: bool,
     pub(in crate::rotation::tests) accepts_bootstrap: bool,
     pub(in crate::rotation::tests) accepts_kubeconfig: bool,
-    /// What is asked for one node with the certificate of another is answered 403 (NodeRestriction, since 1.21).
+    /// What is asked for one node with the certificate of another is answered 403 (NodeRestriction,
+    /// since 1.21).
     pub(in crate::rotation::tests) forbids_strangers: bool,
     /// Certificates refused although they are valid.
     pub(in crate::rotation::tests) distrusted: Vec<Leaf>,
