@@ -139,6 +139,11 @@ impl Fixture {
         self
     }
 
+    pub(crate) fn without_all_names(mut self) -> Self {
+        self.template.ip_addresses.clear();
+        self.without_names()
+    }
+
     pub(crate) fn expiration_seconds(mut self, seconds: i64) -> Self {
         self.object["spec"]["expirationSeconds"] = json!(seconds);
         self

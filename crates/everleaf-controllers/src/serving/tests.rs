@@ -427,4 +427,5 @@ fn weak_and_odd_requests_are_denied() {
     );
 }
 
+mod corpus;
 mod policies;
