@@ -432,4 +432,5 @@ fn weak_and_odd_requests_are_denied() {
 }
 
 mod corpus;
+mod machine;
 mod policies;
