@@ -6,6 +6,7 @@ use super::process::Process;
 use super::sandbox::{Sandbox, eventually};
 use anyhow::{Context, Result, bail};
 use std::fs;
+use std::net::{IpAddr, UdpSocket};
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -108,6 +109,13 @@ pub fn free_port() -> Result<u16> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?
         .local_addr()?
         .port())
+}
+
+/// The address by which this machine would speak to others. Nothing is sent.
+pub fn host_address() -> Result<IpAddr> {
+    let socket = UdpSocket::bind("0.0.0.0:0")?;
+    socket.connect("198.51.100.1:9")?;
+    Ok(socket.local_addr()?.ip())
 }
 
 /// A node beside the host: `everleaf agent` and its files.

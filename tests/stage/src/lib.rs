@@ -14,7 +14,7 @@ mod sandbox;
 
 pub use certificate::Certificate;
 pub use check::same;
-pub use cluster::{Agent, FakeClock, HOST, Up, free_port};
+pub use cluster::{Agent, FakeClock, HOST, Up, free_port, host_address};
 pub use kubectl::{Kubectl, arg, object, signing_request, write_request};
 pub use process::{Answer, Process, http_get, http_post, run};
 pub use sandbox::{Later, Point, Sandbox, State, Tools, eventually};

@@ -6,6 +6,8 @@
 use crate::approver::Review;
 use crate::follower::Delta;
 use crate::index::OpenRequest;
+use crate::run::RunError;
+use crate::serving::files::PolicyFiles;
 use crate::serving::{
     Claim, Cluster, Decision, Facts, Inventory, InventorySource, Issued, Origin, Policy, PolicySet,
     Source, decide, limits, requestor,
@@ -33,6 +35,17 @@ pub struct ServingConfig {
     pub origins: Option<Origins>,
     /// Names and addresses of the API server besides those of its URL.
     pub api_server: Vec<Claim>,
+}
+
+impl ServingConfig {
+    /// Reads the policy file, so that a mistake shows before anything starts.
+    ///
+    /// # Errors
+    /// When the file cannot be used.
+    pub fn check(&self) -> Result<(), RunError> {
+        let file = self.policy_file.clone();
+        file.map_or(Ok(()), |file| PolicyFiles::load(file).map(drop))
+    }
 }
 
 impl fmt::Debug for ServingConfig {

@@ -14,7 +14,7 @@ pub(crate) enum PolicyCommand {
 /// Flags of `policy test`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  kubectl get csr csr-abcde -o yaml > csr.yaml; kubectl get nodes,services,endpoints -A -o yaml > cluster.yaml\n  everleaf policy test --csr csr.yaml --node cluster.yaml                    # the built-in policy\n  everleaf policy test -f policy.yaml --csr csr.yaml --node cluster.yaml -o json\n\nThe rules are those of `everleaf controllers`. Exit code 0: every request would be approved; 1: one would not."
+    after_help = "Examples:\n  kubectl get csr csr-abcde -o yaml > csr.yaml; kubectl get nodes,services,endpoints -A -o yaml > cluster.yaml\n  everleaf policy test --csr csr.yaml --node cluster.yaml                    # the built-in policy\n  everleaf policy test -f policy.yaml --csr csr.yaml --node cluster.yaml -o json\n\nThe rules are those of `everleaf controllers`. Exit code 0: every request would be approved; 1: one would not; 2: they could not be judged."
 )]
 pub(crate) struct PolicyTestArgs {
     /// Policy file; without it, the policy that holds where there is none
@@ -31,8 +31,8 @@ pub(crate) struct PolicyTestArgs {
     #[arg(long, value_name = "IP")]
     pub(crate) origin: Option<std::net::IpAddr>,
     /// How long the requests have been waiting, such as 10m
-    #[arg(long, value_name = "DURATION", value_parser = super::value::duration, default_value = "0s")]
-    pub(crate) age: std::time::Duration,
+    #[arg(long, value_name = "DURATION", value_parser = super::value::duration)]
+    pub(crate) age: Option<std::time::Duration>,
     /// Form of the answer
     #[arg(short, long, value_enum, value_name = "FORMAT")]
     pub(crate) output: Option<OutputFormat>,

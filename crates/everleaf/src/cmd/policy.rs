@@ -3,7 +3,7 @@
 
 use crate::args::OutputFormat;
 use crate::args::policy::{PolicyCommand, PolicyTestArgs};
-use crate::{input, print};
+use crate::{failure, input, print};
 use anyhow::{Context, Result, anyhow, bail};
 use everleaf_controllers::index::OpenRequest;
 use everleaf_controllers::serving::{
@@ -18,10 +18,16 @@ use std::process::ExitCode;
 /// Largest file of objects.
 const FILE_BYTES_MAX: u64 = 256 << 20;
 
+/// Exit code when nothing could be judged: 1 says that a request would not be approved.
+const NOT_TRIED: u8 = 2;
+
 /// Dispatches.
 pub(crate) fn run(command: &PolicyCommand) -> Result<ExitCode> {
     match command {
-        PolicyCommand::Test(args) => test(args),
+        PolicyCommand::Test(args) => Ok(test(args).unwrap_or_else(|error| {
+            failure::report(&error);
+            ExitCode::from(NOT_TRIED)
+        })),
     }
 }
 
@@ -108,7 +114,7 @@ fn judge(
         issued: &Issued::default(),
         inventory: inventory.as_ref().map(Ok),
         origin: origin.as_ref(),
-        age: args.age,
+        age: args.age.unwrap_or_default(),
         newer: 0,
         limited: None,
         reviews: &[],

@@ -41,6 +41,9 @@ pub(crate) fn run(args: &UpArgs) -> Result<ExitCode> {
         {
             tracing::warn!("{warning}");
         }
+        if let Some(approval) = &settings.serving_approval {
+            approval.check()?;
+        }
         let listener = match System::listen(&settings).await {
             Ok(listener) => listener,
             Err(error) => {

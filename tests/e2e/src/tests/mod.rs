@@ -13,6 +13,8 @@ mod network;
 mod odd_files;
 mod renewal;
 mod second_node;
+mod serving_approval;
+mod serving_attacks;
 mod serving_files;
 mod serving_requests;
 
@@ -33,6 +35,7 @@ pub(crate) fn all() -> Vec<&'static Test> {
         crash::TESTS,
         credential_plugin::TESTS,
         bad_input::TESTS,
+        serving_approval::TESTS,
         serving_files::TESTS,
         odd_files::TESTS,
         serving_requests::TESTS,

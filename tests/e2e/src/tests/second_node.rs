@@ -3,11 +3,13 @@
 use anyhow::Result;
 use everleaf_stage::runner::{Test, Verdict};
 use everleaf_stage::{
-    Agent, Certificate, Kubectl, Sandbox, Up, arg, eventually, free_port, http_get, signing_request,
+    Agent, Certificate, Kubectl, Sandbox, Up, arg, eventually, free_port, host_address, http_get,
+    signing_request,
 };
 use everleaf_stage::{ensure_that, same};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
 
 /// The collection of requests.
 pub(super) const REQUESTS: &str = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
@@ -30,7 +32,7 @@ pub(super) const TESTS: &[Test] = &[
         run: by_gates,
     },
     Test {
-        name: "a_node_joins_by_a_kubelet_configuration",
+        name: "a_node_joins_by_a_kubelet_configuration_and_a_person_approves",
         long: false,
         run: by_config,
     },
@@ -64,30 +66,35 @@ pub(super) const TESTS: &[Test] = &[
 fn by_flags(sandbox: &Sandbox) -> Result<Verdict> {
     let up = Up::start(sandbox, &[])?;
     let mut agent = Agent::new(sandbox, &up, "n2");
+    let address = host_address()?.to_string();
     agent.args = strings(&[
         "--rotate-certificates",
         "--rotate-server-certificates",
         "--node-ip",
-        "127.0.0.1",
+        &address,
     ]);
-    joins(sandbox, &up, &mut agent)
+    joins(&mut agent)?;
+    is_complete(sandbox, &mut agent, &address)
 }
 
 fn by_gates(sandbox: &Sandbox) -> Result<Verdict> {
     let up = Up::start(sandbox, &[])?;
     let mut agent = Agent::new(sandbox, &up, "n2");
     let gates = "RotateKubeletServerCertificate=true,RotateKubeletClientCertificate=true";
+    let address = host_address()?.to_string();
     agent.args = vec![format!("--feature-gates={gates}")];
     agent.args.extend(strings(&[
         "--rotate-certificates=true",
         "--rotate-server-certificates=true",
-        "--node-ip=127.0.0.1",
+        &format!("--node-ip={address}"),
     ]));
-    joins(sandbox, &up, &mut agent)
+    joins(&mut agent)?;
+    is_complete(sandbox, &mut agent, &address)
 }
 
+/// The same where nobody approves serving requests but a person.
 fn by_config(sandbox: &Sandbox) -> Result<Verdict> {
-    let up = Up::start(sandbox, &[])?;
+    let up = Up::start(sandbox, &["--serving-approval=false"])?;
     let config = sandbox.write(
         "kubelet.yaml",
         "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n\
@@ -95,39 +102,46 @@ fn by_config(sandbox: &Sandbox) -> Result<Verdict> {
     )?;
     let mut agent = Agent::new(sandbox, &up, "n2");
     agent.args = strings(&["--config", arg(&config), "--node-ip", "127.0.0.1"]);
-    joins(sandbox, &up, &mut agent)
+    joins(&mut agent)?;
+    let serving = serving_request(&up.admin(), "n2")?;
+    // Time in which an approver would have acted.
+    std::thread::sleep(Duration::from_secs(2));
+    let table = up.admin().quiet(&["get", "csr", &serving])?;
+    ensure_that!(
+        table.ends_with("Pending"),
+        "the serving request is decided already: {table}"
+    );
+    ensure_that!(
+        !agent.path("pki/kubelet-server-current.pem").exists(),
+        "a serving certificate without approval"
+    );
+    up.admin().quiet(&["certificate", "approve", &serving])?;
+    is_complete(sandbox, &mut agent, "127.0.0.1")
 }
 
 pub(super) fn strings(texts: &[&str]) -> Vec<String> {
     texts.iter().map(ToString::to_string).collect()
 }
 
-/// Bootstraps, waits for a person to approve the serving certificate, and looks at every file.
-fn joins(sandbox: &Sandbox, up: &Up<'_>, agent: &mut Agent<'_>) -> Result<Verdict> {
+/// Bootstraps, and has the client certificate.
+fn joins(agent: &mut Agent<'_>) -> Result<()> {
     agent.start()?;
     let certificate = agent.certificate()?;
     same(
         "subject",
         certificate.subject,
         "O = system:nodes, CN = system:node:n2".to_owned(),
-    )?;
-    let serving = serving_request(&up.admin(), "n2")?;
-    let table = up.admin().quiet(&["get", "csr", &serving])?;
-    ensure_that!(
-        table.ends_with("Pending"),
-        "the serving request is decided already: {table}"
-    );
+    )
+}
+
+/// Has the serving certificate, too; looks at every file.
+fn is_complete(sandbox: &Sandbox, agent: &mut Agent<'_>, address: &str) -> Result<Verdict> {
     let server = agent.path("pki/kubelet-server-current.pem");
-    ensure_that!(!server.exists(), "a serving certificate without approval");
-    up.admin().quiet(&["certificate", "approve", &serving])?;
     let certificate = eventually("the serving certificate", 15, || {
         Certificate::read(sandbox, &server)
     })?;
-    same(
-        "SANs",
-        certificate.names.as_str(),
-        "DNS:n2, IP Address:127.0.0.1",
-    )?;
+    let names = format!("DNS:n2, IP Address:{address}");
+    same("SANs", certificate.names, names)?;
     // The record of the pending request goes last, a moment after the certificate came.
     eventually("the layout of a kubelet", 5, || kubelet_layout(agent))?;
     same(
@@ -253,8 +267,6 @@ fn node_addresses(sandbox: &Sandbox) -> Result<Verdict> {
         "127.0.0.1",
     ]));
     agent.start()?;
-    let serving = serving_request(&up.admin(), "n2")?;
-    up.admin().quiet(&["certificate", "approve", &serving])?;
     let path = agent.path("pki/kubelet-server-current.pem");
     let certificate = eventually("the serving certificate", 15, || {
         Certificate::read(sandbox, &path)
@@ -313,7 +325,7 @@ fn watched(sandbox: &Sandbox) -> Result<Verdict> {
         let probe = signing_request(sandbox, &name, "/CN=somebody", CLIENT, CLIENT_USAGES)?;
         up.admin()
             .quiet(&["create", "--validate=false", "-f", arg(&probe)])?;
-        std::thread::sleep(std::time::Duration::from_millis(200));
+        std::thread::sleep(Duration::from_millis(200));
         ensure_that!(watch.stdout().contains("probe-"), "the watch shows nothing");
         Ok(())
     })?;

@@ -28,7 +28,7 @@ const DENIED: &str = r#"{"status":{"conditions":[{"type":"Denied","status":"True
 /// A Node with an address that policy does not like: the agent says whose words these are, and gets
 /// the rest.
 fn refused_name(sandbox: &Sandbox) -> Result<Verdict> {
-    let up = Up::start(sandbox, &["--no-node"])?;
+    let up = Up::start(sandbox, &["--no-node", "--serving-approval=false"])?;
     let admin = up.admin();
     let node = r#"{"apiVersion":"v1","kind":"Node","metadata":{"name":"n2"}}"#;
     let node = sandbox.write("node.json", node)?;
@@ -90,7 +90,7 @@ fn refused_name(sandbox: &Sandbox) -> Result<Verdict> {
 /// The first request waits: shown, and no fault. The renewal waits past the deadline, then past the
 /// end: not ready.
 fn waits(sandbox: &Sandbox) -> Result<Verdict> {
-    let up = Up::start(sandbox, &["--no-node"])?;
+    let up = Up::start(sandbox, &["--no-node", "--serving-approval=false"])?;
     let admin = up.admin();
     let mut agent = Agent::new(sandbox, &up, "n2");
     let address = format!("127.0.0.1:{}", free_port()?);

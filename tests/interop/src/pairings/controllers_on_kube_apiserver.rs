@@ -4,6 +4,7 @@
 use super::Pairing;
 use super::agent_on_kubernetes::refused_as_node;
 use super::requests::{self, CLIENT, CLIENT_USAGES, Filed, SERVING, SERVING_USAGES, file_client};
+use super::serving_policy;
 use crate::stack::{Kubernetes, Part, Stack};
 use anyhow::Result;
 use everleaf_stage::runner::{Test, Verdict};
@@ -103,6 +104,8 @@ fn run(sandbox: &Sandbox, release: Kubernetes) -> Result<Verdict> {
         "they list again when the server no longer knows where they were (410)",
         || gone(&mut stack, &admin, &bootstrapper),
     )?;
+    stack.add(&Part::EverleafServingApprover(&[]))?;
+    serving_policy::judges(&stack, &admin, &node)?;
     Ok(Verdict::Passed)
 }
 

@@ -50,12 +50,26 @@ pub(crate) const OLD_CONTROL_PLANE: Pairing = Pairing {
     },
 };
 
+/// Who approves serving requests.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Approver {
+    Person,
+    Policy,
+}
+
 /// The shortest that gives no rotation at once: with the five minutes of backdating these are 430
 /// s, and a kubelet rotates after 70 % to 90 % of that: 1 s to 87 s after the issue.
 const SIGNING_DURATION: &str = "--cluster-signing-duration=130s";
 const ROTATION_SECONDS_MAX: u64 = 100;
 /// The control plane that is Everleaf alone.
 const UP: &[Part<'_>] = &[Part::EverleafUp(&[SIGNING_DURATION])];
+/// The same, which leaves serving requests to a person.
+const UP_WITHOUT_POLICY: &[Part<'_>] = &[Part::EverleafUp(&[
+    SIGNING_DURATION,
+    "--serving-approval=false",
+])];
+/// Reason of the condition that approves by policy.
+const BY_POLICY: &str = "EverleafPolicyApproved";
 const NODE: &str = "node1";
 const USER: &str = "system:node:node1";
 const CLIENT: &str = "kubernetes.io/kube-apiserver-client-kubelet";
@@ -65,13 +79,12 @@ fn run(sandbox: &Sandbox) -> Result<Verdict> {
     if let Some(obstacle) = obstacle() {
         return Ok(Verdict::Skipped(obstacle));
     }
-    let (mut stack, first) = join(sandbox, Kubernetes::V1_37, UP)?;
+    let (mut stack, first) = join(sandbox, Kubernetes::V1_37, UP, Approver::Policy)?;
     let admin = stack.admin()?;
     let leases = lease_watch(&admin)?;
-    // Before the first serving certificate ends: nobody approves the second one by itself.
     let _ = sandbox.point(
-        "renews its serving certificate, approved again, without a restart",
-        || renews_serving(&mut stack, &admin),
+        "renews its serving certificate, approved by policy again, without a restart",
+        || renews_serving(&mut stack),
     );
     let client = sandbox.point("rotates its client certificate three times", || {
         rotates(stack.kubelet(NODE)?, &admin, &first, 3)
@@ -85,9 +98,9 @@ fn run(sandbox: &Sandbox) -> Result<Verdict> {
     });
     drop(leases);
     restarts(&mut stack, &admin, &client)?;
-    sandbox.not_yet(
-        "its serving request is approved by policy",
-        "`everleaf controllers` approves no serving requests yet",
+    let _ = sandbox.point(
+        "each of its serving requests was approved by policy, and an Event says so",
+        || each_by_policy(&admin),
     );
     Ok(Verdict::Passed)
 }
@@ -97,7 +110,11 @@ fn run_older(sandbox: &Sandbox, release: Kubernetes) -> Result<Verdict> {
     if let Some(obstacle) = obstacle().or_else(|| release.lacks("KUBELET")) {
         return Ok(Verdict::Skipped(obstacle));
     }
-    let (mut stack, first) = join(sandbox, release, UP)?;
+    let (parts, approver) = match release {
+        Kubernetes::V1_34 => (UP_WITHOUT_POLICY, Approver::Person),
+        _ => (UP, Approver::Policy),
+    };
+    let (mut stack, first) = join(sandbox, release, parts, approver)?;
     let admin = stack.admin()?;
     let client = sandbox.point("rotates its client certificate", || {
         rotates(stack.kubelet(NODE)?, &admin, &first, 1)
@@ -123,12 +140,13 @@ fn run_with_controllers(sandbox: &Sandbox) -> Result<Verdict> {
         Part::Etcd,
         Part::KubeApiserver(&[]),
         Part::EverleafControllers(&[SIGNING_DURATION]),
+        Part::EverleafServingApprover(&[]),
     ];
-    let (mut stack, first) = join(sandbox, release, parts)?;
+    let (mut stack, first) = join(sandbox, release, parts, Approver::Policy)?;
     let admin = stack.admin()?;
     let _ = sandbox.point(
-        "renews its serving certificate, approved again, without a restart",
-        || renews_serving(&mut stack, &admin),
+        "renews its serving certificate, approved by policy again, without a restart",
+        || renews_serving(&mut stack),
     );
     // Once: what asks for certificates in 1.21 reads its own again every five minutes, which is
     // longer than these last.
@@ -143,6 +161,7 @@ fn join<'a>(
     sandbox: &'a Sandbox,
     release: Kubernetes,
     control_plane: &[Part<'_>],
+    approver: Approver,
 ) -> Result<(Stack<'a>, Certificate)> {
     let mut stack = Stack::of(release, sandbox, control_plane)?;
     stack.add(&Part::Kubelet(NODE))?;
@@ -156,10 +175,11 @@ fn join<'a>(
         registers(&admin, release.version())
     });
     let _ = sandbox.point("its events are kept", || events(&admin));
-    let _ = sandbox.point(
-        "serves with a certificate of this CA once its request is approved",
-        || serves(&mut stack, &admin),
-    );
+    let serves_when = match approver {
+        Approver::Person => "serves with a certificate of this CA once its request is approved",
+        Approver::Policy => "serves with a certificate of this CA, with nobody approving it",
+    };
+    let _ = sandbox.point(serves_when, || serves(&mut stack, &admin, approver));
     let _ = sandbox.point("lets into its API whom Everleaf knows and allows", || {
         lets_in(&mut stack, &admin)
     });
@@ -273,15 +293,17 @@ fn approve_serving(admin: &Kubectl<'_>, seconds_max: u64) -> Result<()> {
     Ok(())
 }
 
-fn serves(stack: &mut Stack<'_>, admin: &Kubectl<'_>) -> Result<()> {
+fn serves(stack: &mut Stack<'_>, admin: &Kubectl<'_>, approver: Approver) -> Result<()> {
     let authority = stack.authority()?.certificate().to_owned();
     let kubelet = stack.kubelet(NODE)?;
-    let file = kubelet.path("pki/kubelet-server-current.pem");
-    ensure_that!(
-        !file.exists() && kubelet.shown_certificate(&authority).is_err(),
-        "it serves before anybody approved"
-    );
-    approve_serving(admin, 30)?;
+    if approver == Approver::Person {
+        let file = kubelet.path("pki/kubelet-server-current.pem");
+        ensure_that!(
+            !file.exists() && kubelet.shown_certificate(&authority).is_err(),
+            "it serves before anybody approved"
+        );
+        approve_serving(admin, 30)?;
+    }
     let shown = eventually("its API answers with a good certificate", 30, || {
         kubelet.shown_certificate(&authority)
     })?;
@@ -411,16 +433,30 @@ fn issued(kubelet: &Kubelet<'_>, csr: &Value) -> Result<Certificate> {
     kubelet.issued(issued.context("a request without certificate")?)
 }
 
-fn renews_serving(stack: &mut Stack<'_>, admin: &Kubectl<'_>) -> Result<()> {
+fn renews_serving(stack: &mut Stack<'_>) -> Result<()> {
     let authority = stack.authority()?.certificate().to_owned();
     let kubelet = stack.kubelet(NODE)?;
     let before = kubelet.shown_certificate(&authority)?;
-    approve_serving(admin, ROTATION_SECONDS_MAX)?;
-    eventually("another certificate is shown", 30, || {
+    eventually("another certificate is shown", ROTATION_SECONDS_MAX, || {
+        std::thread::sleep(Duration::from_millis(500));
         let shown = kubelet.shown_certificate(&authority)?;
         ensure_that!(shown.serial != before.serial, "still {}", shown.serial);
         Ok(())
     })
+}
+
+fn each_by_policy(admin: &Kubectl<'_>) -> Result<()> {
+    let all = requests(admin, SERVING)?;
+    ensure_that!(all.len() > 1, "{} serving requests", all.len());
+    for request in &all {
+        let conditions = &request["status"]["conditions"];
+        same("reason", conditions[0]["reason"].as_str(), Some(BY_POLICY))?;
+        same("conditions", conditions.as_array().map(Vec::len), Some(1))?;
+        let name = request["metadata"]["name"].as_str().unwrap_or_default();
+        let told = admin.quiet(&["events", "--for", &format!("csr/{name}")])?;
+        ensure_that!(told.contains("CSRApproved"), "{name}: {told}");
+    }
+    Ok(())
 }
 
 /// Every renewal of the node's lease, one time per line.

@@ -13,6 +13,7 @@ mod python_client_on_everleaf;
 mod recordings_of_kubernetes;
 mod requests;
 mod server;
+mod serving_policy;
 mod steps;
 mod ten_years_on_kubernetes;
 
@@ -42,6 +43,8 @@ pub(crate) fn all() -> &'static [&'static Pairing] {
         &controllers_on_kube_apiserver::OLD,
         &kubelet_on_everleaf_up::OLD_CONTROL_PLANE,
         &controllers_beside_kcm::PAIRING,
+        &serving_policy::PAIRING,
+        &serving_policy::OLD,
         &agent_on_kubernetes::PAIRING,
         &agent_on_kubernetes::OLD,
         &recordings_of_kubernetes::PAIRING,

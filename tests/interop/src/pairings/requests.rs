@@ -80,8 +80,7 @@ pub(super) fn file<'a>(
     let pem = fs::read(&request).context("openssl wrote no request")?;
     let object = write_request(sandbox, name, &pem, signer, usages)?;
     by.quiet(&["create", "--validate=false", "-f", arg(&object)])?;
-    let name = name.to_owned();
-    Ok(Filed { sandbox, name })
+    Ok(Filed::of(sandbox, name))
 }
 
 /// A node's client request, filed by whom it is for or by a bootstrap token.
@@ -95,7 +94,13 @@ pub(super) fn file_client<'a>(
     file(sandbox, by, name, (&subject, ""), (CLIENT, CLIENT_USAGES))
 }
 
-impl Filed<'_> {
+impl<'a> Filed<'a> {
+    /// One that was filed in another way.
+    pub(super) fn of(sandbox: &'a Sandbox, name: &str) -> Self {
+        let name = name.to_owned();
+        Self { sandbox, name }
+    }
+
     /// Its key.
     pub(super) fn key(&self) -> PathBuf {
         self.sandbox.path(&format!("{}.key", self.name))

@@ -9,10 +9,11 @@ use super::real::flag;
 use super::{Kubernetes, START_SECONDS_MAX, Stack, last_lines, peer};
 use anyhow::{Context, Result, bail};
 use base64::Engine;
-use everleaf_stage::{Certificate, Process, Sandbox, arg, eventually, free_port, http_get};
+use everleaf_stage::{
+    Certificate, Process, Sandbox, arg, eventually, free_port, host_address, http_get,
+};
 use serde_json::json;
 use std::fs;
-use std::net::{IpAddr, UdpSocket};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -76,17 +77,9 @@ pub(crate) fn obstacle() -> Option<String> {
     if !Path::new("/dev/kmsg").exists() {
         return Some("a kubelet reads /dev/kmsg, which is not there".to_owned());
     }
-    let address = address();
-    address
+    host_address()
         .err()
         .map(|error| format!("a node needs an address besides loopback: {error:#}"))
-}
-
-/// The address by which this machine would speak to others. Nothing is sent.
-fn address() -> Result<IpAddr> {
-    let socket = UdpSocket::bind("0.0.0.0:0")?;
-    socket.connect("198.51.100.1:9")?;
-    Ok(socket.local_addr()?.ip())
 }
 
 /// A kubelet that joins by the stack's bootstrap token and rotates both its certificates.
@@ -194,7 +187,7 @@ impl<'a> Kubelet<'a> {
             flag("--root-dir", &self.path("root")),
             format!("--hostname-override={}", self.node),
             // Else it would ask the DNS for the node's name.
-            format!("--node-ip={}", address()?),
+            format!("--node-ip={}", host_address()?),
             "-v=2".to_owned(),
         ]);
         if self.is_old() {

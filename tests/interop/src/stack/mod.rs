@@ -40,6 +40,8 @@ pub(crate) enum Part<'p> {
     EverleafApiserver(&'p [&'p str]),
     /// `everleaf controllers`.
     EverleafControllers(&'p [&'p str]),
+    /// `everleaf controllers --controllers=kubelet-serving-approver`, with the rights for that alone.
+    EverleafServingApprover(&'p [&'p str]),
     /// `everleaf agent` for this node; [`Stack::agent`] finds it.
     EverleafAgent(&'p str),
     /// A real kubelet for this node, with containerd. [`Stack::kubelet`] finds it.
@@ -97,6 +99,7 @@ impl<'a> Stack<'a> {
             Part::EverleafUp(flags) => ours::up(self, flags),
             Part::EverleafApiserver(flags) => ours::apiserver(self, flags),
             Part::EverleafControllers(flags) => ours::controllers(self, flags),
+            Part::EverleafServingApprover(flags) => ours::serving_approver(self, flags),
             Part::EverleafAgent(node) => ours::agent(self, node),
             Part::Kubelet(node) => kubelet::start(self, node),
         }

@@ -83,6 +83,69 @@ pub(super) fn controllers(stack: &mut Stack<'_>, flags: &[&str]) -> Result<()> {
     Ok(())
 }
 
+/// What the approver of serving requests does, and nothing else: read requests, write their approval, know Nodes, Services and where
+/// the API server is, leave Events, hold its Lease
+/// and say there that it leads.
+const SERVING_RIGHTS: &str = "
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: serving-approver}
+rules:
+- {apiGroups: [certificates.k8s.io], resources: [certificatesigningrequests], verbs: [get, list, watch]}
+- {apiGroups: [certificates.k8s.io], resources: [certificatesigningrequests/approval], verbs: [update]}
+- apiGroups: [certificates.k8s.io]
+  resources: [signers]
+  resourceNames: [kubernetes.io/kubelet-serving]
+  verbs: [approve]
+- {apiGroups: [''], resources: [nodes, services], verbs: [list, watch]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: serving-approver, namespace: default}
+rules:
+- {apiGroups: [''], resources: [endpoints], verbs: [list, watch]}
+- {apiGroups: [events.k8s.io], resources: [events], verbs: [create]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: serving-approver, namespace: kube-system}
+rules:
+- {apiGroups: [coordination.k8s.io], resources: [leases], verbs: [get, create, update]}
+- {apiGroups: [''], resources: [events], verbs: [create]}
+";
+
+/// `controllers --controllers=kubelet-serving-approver`, as a user with these rights and no others.
+pub(super) fn serving_approver(stack: &mut Stack<'_>, flags: &[&str]) -> Result<()> {
+    let kubeconfig = stack.kubeconfig("serving-approver", "/CN=serving-approver")?;
+    let sandbox = stack.sandbox;
+    let rights = sandbox.path("serving-rights.yaml");
+    if !rights.exists() {
+        sandbox.write("serving-rights.yaml", SERVING_RIGHTS)?;
+        let admin = stack.admin()?;
+        admin.quiet(&["create", "--validate=false", "-f", arg(&rights)])?;
+        let user = "--user=serving-approver";
+        let role = "--clusterrole=serving-approver";
+        admin.quiet(&[
+            "create",
+            "clusterrolebinding",
+            "serving-approver",
+            role,
+            user,
+        ])?;
+        for namespace in ["default", "kube-system"] {
+            let bind = ["create", "rolebinding", "serving-approver", "-n", namespace];
+            let whom = ["--role=serving-approver", user];
+            admin.quiet(&[&bind[..], &whom].concat())?;
+        }
+    }
+    let mut command = sandbox.everleaf(&["controllers", "--controllers=kubelet-serving-approver"]);
+    command.arg(flag("--kubeconfig", &kubeconfig));
+    command.args(flags);
+    let process = sandbox.start("serving-approver", &mut command)?;
+    stack.parts.push(("serving-approver", process));
+    Ok(())
+}
+
 /// `agent` with rotation of both certificates.
 pub(super) fn agent(stack: &mut Stack<'_>, node: &str) -> Result<()> {
     let mut agent = Agent::bootstrapped_by(stack.sandbox, stack.bootstrap_kubeconfig()?, node);
