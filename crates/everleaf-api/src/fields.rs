@@ -13,6 +13,20 @@ pub const ERRORS_SHOWN_MAX: usize = 256;
 /// about one thing of megabytes are to stay one answer.
 const PART_BYTES_MAX: usize = 16 * 1024;
 
+/// The reason of a cause, and what its message begins with
+/// (`apimachinery/pkg/util/validation/field/errors.go`).
+type Fault = (&'static str, &'static str);
+const REQUIRED: Fault = ("FieldValueRequired", "Required value");
+const INVALID: Fault = ("FieldValueInvalid", "Invalid value");
+const TYPE_INVALID: Fault = ("FieldValueTypeInvalid", "Invalid value");
+const NOT_SUPPORTED: Fault = ("FieldValueNotSupported", "Unsupported value");
+const DUPLICATE: Fault = ("FieldValueDuplicate", "Duplicate value");
+const NOT_FOUND: Fault = ("FieldValueNotFound", "Not found");
+const FORBIDDEN: Fault = ("FieldValueForbidden", "Forbidden");
+const TOO_LONG: Fault = ("FieldValueTooLong", "Too long");
+const TOO_MANY: Fault = ("FieldValueTooMany", "Too many");
+const INTERNAL: Fault = ("InternalError", "Internal error");
+
 /// One field error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
@@ -28,31 +42,19 @@ pub struct FieldError {
 impl FieldError {
     /// `Required value[: detail]`
     pub fn required(path: &str, detail: &str) -> Self {
-        Self::new(path, "FieldValueRequired", "Required value", None, detail)
+        Self::new(path, REQUIRED, None, detail)
     }
 
     /// `Invalid value: VALUE[: detail]`; `value` already rendered Go-style: [`quote`] for strings,
     /// numbers bare.
     pub fn invalid(path: &str, value: &str, detail: &str) -> Self {
-        Self::new(
-            path,
-            "FieldValueInvalid",
-            "Invalid value",
-            Some(value),
-            detail,
-        )
+        Self::new(path, INVALID, Some(value), detail)
     }
 
     /// `Invalid value: VALUE[: detail]` for a value of the wrong type; `value` already rendered
     /// Go-style.
     pub fn type_invalid(path: &str, value: &str, detail: &str) -> Self {
-        Self::new(
-            path,
-            "FieldValueTypeInvalid",
-            "Invalid value",
-            Some(value),
-            detail,
-        )
+        Self::new(path, TYPE_INVALID, Some(value), detail)
     }
 
     /// `Unsupported value: VALUE[: supported values: "a", "b"]`; `value` already rendered Go-style,
@@ -64,34 +66,22 @@ impl FieldError {
         } else {
             format!("supported values: {}", quoted.join(", "))
         };
-        Self::new(
-            path,
-            "FieldValueNotSupported",
-            "Unsupported value",
-            Some(value),
-            &detail,
-        )
+        Self::new(path, NOT_SUPPORTED, Some(value), &detail)
     }
 
     /// `Duplicate value: VALUE`; `value` already rendered Go-style.
     pub fn duplicate(path: &str, value: &str) -> Self {
-        Self::new(
-            path,
-            "FieldValueDuplicate",
-            "Duplicate value",
-            Some(value),
-            "",
-        )
+        Self::new(path, DUPLICATE, Some(value), "")
     }
 
     /// `Not found: VALUE`; `value` already rendered Go-style.
     pub fn not_found(path: &str, value: &str) -> Self {
-        Self::new(path, "FieldValueNotFound", "Not found", Some(value), "")
+        Self::new(path, NOT_FOUND, Some(value), "")
     }
 
     /// `Forbidden: detail`
     pub fn forbidden(path: &str, detail: &str) -> Self {
-        Self::new(path, "FieldValueForbidden", "Forbidden", None, detail)
+        Self::new(path, FORBIDDEN, None, detail)
     }
 
     /// `Too long: may not be more than MAX bytes`
@@ -100,7 +90,7 @@ impl FieldError {
             "may not be more than {max} {}",
             if max == 1 { "byte" } else { "bytes" }
         );
-        Self::new(path, "FieldValueTooLong", "Too long", None, &detail)
+        Self::new(path, TOO_LONG, None, &detail)
     }
 
     /// `Too many: ACTUAL: must have at most MAX items`
@@ -109,33 +99,15 @@ impl FieldError {
             "must have at most {max} {}",
             if max == 1 { "item" } else { "items" }
         );
-        Self::new(
-            path,
-            "FieldValueTooMany",
-            "Too many",
-            Some(&actual.to_string()),
-            &detail,
-        )
+        Self::new(path, TOO_MANY, Some(&actual.to_string()), &detail)
     }
 
     /// `Internal error: detail`: the check itself failed.
     pub fn internal(path: &str, detail: impl Display) -> Self {
-        Self::new(
-            path,
-            "InternalError",
-            "Internal error",
-            None,
-            &detail.to_string(),
-        )
+        Self::new(path, INTERNAL, None, &detail.to_string())
     }
 
-    fn new(
-        path: &str,
-        reason: &'static str,
-        text: &str,
-        value: Option<&str>,
-        detail: &str,
-    ) -> Self {
+    fn new(path: &str, (reason, text): Fault, value: Option<&str>, detail: &str) -> Self {
         let mut message = text.to_owned();
         for part in value
             .into_iter()

@@ -211,12 +211,8 @@ impl Status {
 
     /// 404 for an object.
     pub fn not_found(about: GroupResource<'_>, name: &str) -> Self {
-        Self::new(
-            404,
-            "NotFound",
-            format!("{about} {} not found", quote(name)),
-        )
-        .with_details(about.details(name))
+        let message = format!("{about} {} not found", quote(name));
+        Self::new(404, "NotFound", message).with_details(about.details(name))
     }
 
     /// 404 `the server could not find the requested resource`.
@@ -252,12 +248,8 @@ impl Status {
 
     /// 409 AlreadyExists
     pub fn already_exists(about: GroupResource<'_>, name: &str) -> Self {
-        Self::new(
-            409,
-            "AlreadyExists",
-            format!("{about} {} already exists", quote(name)),
-        )
-        .with_details(about.details(name))
+        let message = format!("{about} {} already exists", quote(name));
+        Self::new(409, "AlreadyExists", message).with_details(about.details(name))
     }
 
     /// 409 AlreadyExists after every attempt to complete a generateName met an existing object.
@@ -358,13 +350,10 @@ impl Status {
 
     /// 500
     pub fn internal(message: impl Into<String>) -> Self {
-        let message = message.into();
-        Self::new(
-            500,
-            "InternalError",
-            format!("Internal error occurred: {message}"),
-        )
-        .with_details(json!({"causes": [{"message": message}]}))
+        let cause = message.into();
+        let message = format!("Internal error occurred: {cause}");
+        Self::new(500, "InternalError", message)
+            .with_details(json!({"causes": [{"message": cause}]}))
     }
 
     /// 503

@@ -158,10 +158,6 @@ impl Strategy for EventStrategy {
     fn validate_create(&self, object: &Value, _context: &Context<'_>) -> Vec<FieldError> {
         legacy_rules(object, "reportingComponent")
     }
-
-    fn validate_update(&self, new: &Value, _old: &Value, context: &Context<'_>) -> Vec<FieldError> {
-        self.validate_create(new, context)
-    }
 }
 
 /// What holds in either group (`pkg/apis/core/validation/events.go`, `legacyValidateEvent`);

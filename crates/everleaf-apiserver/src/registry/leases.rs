@@ -60,10 +60,6 @@ impl Strategy for LeaseStrategy {
     fn prepare_update(&self, new: &mut Value, old: &Value, _context: &Context<'_>) {
         drop_coordinated(new, old);
     }
-
-    fn validate_update(&self, new: &Value, _old: &Value, context: &Context<'_>) -> Vec<FieldError> {
-        self.validate_create(new, context)
-    }
 }
 
 /// What `old` has, may stay and change.

@@ -101,14 +101,9 @@ pub trait Strategy: Send + Sync {
     }
     /// Forces back what this endpoint may not change.
     fn prepare_update(&self, _new: &mut Value, _old: &Value, _context: &Context<'_>) {}
-    /// Field errors on update.
-    fn validate_update(
-        &self,
-        _new: &Value,
-        _old: &Value,
-        _context: &Context<'_>,
-    ) -> Vec<FieldError> {
-        Vec::new()
+    /// Field errors on update: those of a create, unless more is said.
+    fn validate_update(&self, new: &Value, _old: &Value, context: &Context<'_>) -> Vec<FieldError> {
+        self.validate_create(new, context)
     }
     /// Marks an object that is on its way out, besides its metadata.
     fn mark_deleted(&self, _object: &mut Value) {}

@@ -41,10 +41,6 @@ impl Strategy for RoleStrategy {
         errors.extend(declared);
         errors
     }
-
-    fn validate_update(&self, new: &Value, _old: &Value, context: &Context<'_>) -> Vec<FieldError> {
-        self.validate_create(new, context)
-    }
 }
 
 impl RoleStrategy {

@@ -18,14 +18,13 @@ fn context(user: &User) -> Context<'_> {
 }
 
 fn create(descriptor: &Descriptor, object: &Value) -> Vec<String> {
-    let user = User::default();
-    let mut object = object.clone();
-    descriptor
-        .strategy
-        .prepare_create(&mut object, &context(&user));
-    descriptor
-        .strategy
-        .validate_create(&object, &context(&user))
+    let (user, mut object) = (User::default(), object.clone());
+    let (strategy, context) = (descriptor.strategy, context(&user));
+    strategy.prepare_create(&mut object, &context);
+    let errors = strategy.validate_create(&object, &context);
+    let of_update = strategy.validate_update(&object, &object, &context);
+    assert_eq!(of_update, errors, "an update is held to the same rules");
+    errors
         .iter()
         .map(|error| format!("{}: {}", error.path, error.message))
         .collect()
