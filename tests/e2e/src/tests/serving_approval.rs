@@ -1,4 +1,5 @@
-//! Serving requests that nobody approves but the policy, as a node, an attacker and an operator see it.
+//! Serving requests that nobody approves but the policy, as a node, an attacker and an operator see
+//! it.
 
 use super::second_node::{KUBELET_CLIENT, strings};
 use super::serving_attacks::{self, Node};
@@ -122,7 +123,8 @@ fn policy(name: &str, keys: &str) -> String {
     format!("version: everleaf.io/policy/v1\npolicy:\n- name: {name}\n{keys}")
 }
 
-/// Each is named, with file, key and place; nothing begins to work with another policy than was meant.
+/// Each is named, with file, key and place; nothing begins to work with another policy than was
+/// meant.
 fn refused_at_start(sandbox: &Sandbox) -> Result<Verdict> {
     let up = Up::start(sandbox, &["--no-node", "--serving-approval=false"])?;
     let kubeconfig = up.path("admin.conf");

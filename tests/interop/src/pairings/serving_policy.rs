@@ -1,5 +1,6 @@
-//! `everleaf controllers --controllers=kubelet-serving-approver`: beside a full kube-controller-manager, with its own Lease and the
-//! rights for this alone; and what it makes of requests, on whatever control plane.
+//! `everleaf controllers --controllers=kubelet-serving-approver`: beside a full
+//! kube-controller-manager, with its own Lease and the rights for this alone; and what it makes of
+//! requests, on whatever control plane.
 
 use super::Pairing;
 use super::requests::{self, Filed, SERVING, serving_usages};
@@ -46,7 +47,8 @@ const NO_EVENTS: Later<'_> = Later {
 };
 /// Longest that a verdict and a signature may take here: two cores, and other stacks beside it.
 const SECONDS_MAX: u64 = 20;
-/// The others wait for so long after a leader that did not say farewell, and some for a busy machine.
+/// The others wait for so long after a leader that did not say farewell, and some for a busy
+/// machine.
 const TAKEOVER_SECONDS_MAX: u64 = 15 + 5 + 10;
 const APPROVED: &str = "Approved/EverleafPolicyApproved: Auto approving kubelet serving certificate: \
                         policy \"default\", all rules passed.";

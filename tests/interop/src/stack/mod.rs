@@ -40,7 +40,8 @@ pub(crate) enum Part<'p> {
     EverleafApiserver(&'p [&'p str]),
     /// `everleaf controllers`.
     EverleafControllers(&'p [&'p str]),
-    /// `everleaf controllers --controllers=kubelet-serving-approver`, with the rights for that alone.
+    /// `everleaf controllers --controllers=kubelet-serving-approver`, with the rights for that
+    /// alone.
     EverleafServingApprover(&'p [&'p str]),
     /// `everleaf agent` for this node; [`Stack::agent`] finds it.
     EverleafAgent(&'p str),
