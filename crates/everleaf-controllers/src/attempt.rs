@@ -238,29 +238,47 @@ impl Attempt {
             },
             Verdict::Deny(rule) => self.record_verdict(request, decision, Some(*rule), now),
             Verdict::Abstain(rule) => {
-                self.judged(request, decision, Judgement::Abstained, *rule, core);
-                // A permission may be granted later, and nothing here would change with it.
-                self.done(match rule {
+                let told = self.judged(request, decision, Judgement::Abstained, *rule, core);
+                let outcome = match rule {
+                    // A permission may be granted later, and nothing here would change with it.
                     Some(Rule::Permission) => Outcome::FAILED,
                     _ => Outcome::Finished,
-                });
+                };
+                let is_others = matches!(
+                    rule,
+                    None | Some(Rule::Signer | Rule::State | Rule::Requestor | Rule::Permission)
+                );
+                match told && !is_others && !decision.is_dry_run {
+                    true => self.note_waiting(request, decision, *rule, outcome, now),
+                    false => self.done(outcome),
+                }
             }
             Verdict::Wait(rule, delay) => {
                 let told = self.judged(request, decision, Judgement::Waits, Some(*rule), core);
                 let outcome = Outcome::After(*delay);
                 match told && !decision.is_dry_run {
-                    true => {
-                        let reason = match rule {
-                            Rule::Limits => "CSRRateLimited",
-                            _ => "CSRWaiting",
-                        };
-                        let event = event::of(request.csr(), reason, &decision.message(), now);
-                        self.note(event, outcome);
-                    }
+                    true => self.note_waiting(request, decision, Some(*rule), outcome, now),
                     false => self.done(outcome),
                 }
             }
         }
+    }
+
+    /// Leaves an Event that says why the request stays Pending.
+    fn note_waiting(
+        &mut self,
+        request: &OpenRequest,
+        decision: &serving::Decision,
+        rule: Option<Rule>,
+        outcome: Outcome,
+        now: Now,
+    ) {
+        let reason = match rule {
+            Some(Rule::Limits) => "CSRRateLimited",
+            _ => "CSRWaiting",
+        };
+        let event = event::of(request.csr(), reason, &decision.message(), now);
+        self.note(event, outcome);
     }
 
     /// Tells what the policy came to, if that is news.

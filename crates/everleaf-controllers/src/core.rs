@@ -120,11 +120,13 @@ impl Core {
 
     /// Has the undecided serving requests of whom it concerns decided once more.
     pub fn decide_again(&self, affected: &Affected, now: Now) -> Option<Task> {
+        // What a node could change by itself must not cost more than those that are looked at.
+        let most = serving::rules::PENDING_MAX;
         let names = match affected {
-            Affected::All => lock(&self.index).serving(None),
+            Affected::All => lock(&self.index).serving(None, most),
             Affected::Node(node) => {
                 let username = format!("{}{node}", serving::NODE_PREFIX);
-                lock(&self.index).serving(Some(&username))
+                lock(&self.index).serving(Some(&username), most)
             }
             Affected::Nobody => return None,
         };

@@ -192,14 +192,17 @@ impl Index {
         requests.map_or(0, |requests| requests.range(after).count())
     }
 
-    /// Names of the undecided requests for serving certificates of this user; `None`: of all.
-    pub fn serving(&self, username: Option<&str>) -> Vec<String> {
+    /// Names of the undecided requests for serving certificates of this user, or of each (`None`):
+    /// the newest `most` of them.
+    pub fn serving(&self, username: Option<&str>, most: usize) -> Vec<String> {
         let lists: Vec<_> = match username {
             Some(username) => self.serving.get(username).into_iter().collect(),
             None => self.serving.values().collect(),
         };
-        let requests = lists.into_iter().flatten();
-        requests.map(|(_, name)| name.clone()).collect()
+        let newest = lists
+            .into_iter()
+            .flat_map(|list| list.iter().rev().take(most));
+        newest.map(|(_, name)| name.clone()).collect()
     }
 
     /// A complete list begins: from here to [`Index::end_list`] every object is applied once more.

@@ -23,7 +23,7 @@ pub const COST_MAX: u64 = 1_000_000;
 /// Longest expression.
 const EXPRESSION_BYTES_MAX: usize = 8192;
 /// Longest list or map in the environment; a longer one breaks the rule.
-pub const LIST_MAX: usize = 64;
+pub const LIST_MAX: usize = 128;
 /// How deep an expression may be.
 const DEPTH_MAX: u16 = 64;
 /// The function that `cidr(…).contains(…)` becomes.
@@ -386,7 +386,7 @@ mod tests {
         let mut long = sample();
         long["csr"]["san"]["ips"] = serde_json::json!(vec!["10.0.0.1"; LIST_MAX + 1]);
         let error = two.check(&long).unwrap_err();
-        assert!(error.contains("csr.san.ips has more than 64"), "{error}");
+        assert!(error.contains("csr.san.ips has more than 128"), "{error}");
     }
 
     #[test]

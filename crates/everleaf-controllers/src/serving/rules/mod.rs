@@ -15,6 +15,9 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
+/// Requests of one node that are looked at, newest first.
+pub(crate) const PENDING_MAX: usize = 3;
+
 /// A rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rule {

@@ -1,6 +1,6 @@
 //! What belongs to the node, by the cluster and by the operator.
 
-use super::{Case, Finding, holding, list, violated, waiting};
+use super::{Case, Finding, PENDING_MAX, holding, list, violated, waiting};
 use crate::serving::names::{any_holds, quote};
 use crate::serving::policy::Comparison;
 use crate::serving::{Claim, Inventory, PERMISSION, environment};
@@ -14,8 +14,6 @@ use std::time::Duration;
 const NODE_RACE: SignedDuration = SignedDuration::from_secs(10);
 /// A request that a newer one has replaced for so long is denied.
 const SUPERSEDED_AFTER: Duration = Duration::from_secs(15 * 60);
-/// Requests of one node that are looked at, newest first.
-const PENDING_MAX: usize = 3;
 
 fn created(csr: Csr<'_>) -> Option<Timestamp> {
     let text = csr.0["metadata"]["creationTimestamp"].as_str()?;

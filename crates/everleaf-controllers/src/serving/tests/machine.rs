@@ -165,6 +165,19 @@ fn a_dry_run_tells_and_asks_nothing() {
     assert_eq!(work(&core, at(1)), ["told waiting S15", "again in 30 s"]);
 }
 
+/// What only a person can decide is left Pending, and an Event says why.
+#[test]
+fn what_is_left_to_a_person_is_noted() {
+    let core = core(policy(|policy| policy.on_violation = OnViolation::Abstain));
+    put(&core, good().dns("localhost"), "a", at(1));
+    assert_eq!(
+        work(&core, at(1)),
+        ["told left S11", "event CSRWaiting", "done"]
+    );
+    put(&core, good().approved(), "a", at(2));
+    assert!(work(&core, at(2)).is_empty());
+}
+
 /// A flood of one node waits; another node does not.
 #[test]
 fn a_flood_of_one_node_waits() {
