@@ -465,7 +465,7 @@ fn dns_names(case: &Case<'_>) -> Finding {
             .facts
             .cluster
             .is_api_server(&Claim::Name(name.to_owned()))
-            && !may_be_api_server(case, None)
+            && !is_server_host_by_name(case, name)
         {
             return violated(format!("{} is a name of the API server", quote(name)));
         }
@@ -473,28 +473,26 @@ fn dns_names(case: &Case<'_>) -> Finding {
     Finding::Passed
 }
 
-/// A node may have a name or an address of the API server when it runs it, as far as somebody
-/// else than the node says so: it connects from that very machine, or an administrator made it a
-/// control-plane node and wrote the address down.
-fn may_be_api_server(case: &Case<'_>, address: Option<IpAddr>) -> bool {
-    let is_listed = |address| any_holds(&case.policy.control_plane_addresses, address);
-    let is_in_inventory = |address: IpAddr| {
-        let inventory = case.facts.inventory.and_then(Result::ok);
-        let entry = inventory.and_then(|inventory| inventory.of(case.node_name));
-        entry.is_some_and(|entry| entry.contains(&address.to_string()))
-    };
+/// The machine on which the API server runs has its host's name in common with it. A Node's word
+/// is not enough: whoever forwards connections on that machine makes every node come from there.
+fn is_server_host_by_name(case: &Case<'_>, name: &str) -> bool {
+    let origin = case.facts.origin;
+    name == case.node_name && origin.is_some_and(|origin| origin.is_server_host)
+}
+
+/// A node may have an address of the API server when it runs it, as far as somebody else than the
+/// node says so: it connects from that very machine, or an administrator made it a control-plane
+/// node and wrote the address down.
+fn may_be_api_server(case: &Case<'_>, address: IpAddr) -> bool {
+    let is_listed = any_holds(&case.policy.control_plane_addresses, address);
+    let inventory = case.facts.inventory.and_then(Result::ok);
+    let entry = inventory.and_then(|inventory| inventory.of(case.node_name));
+    let is_in_inventory = entry.is_some_and(|entry| entry.contains(&address.to_string()));
     let is_control_plane = case.node.is_some_and(NodeFacts::is_control_plane);
-    let is_server_host = case
-        .facts
-        .origin
-        .is_some_and(|origin| origin.is_server_host);
-    match address {
-        Some(address) => {
-            (is_server_host && case.comes_from(address))
-                || (is_control_plane && (is_listed(address) || is_in_inventory(address)))
-        }
-        None => is_server_host,
-    }
+    let origin = case.facts.origin;
+    let is_server_host = origin.is_some_and(|origin| origin.is_server_host);
+    (is_server_host && case.comes_from(address))
+        || (is_control_plane && (is_listed || is_in_inventory))
 }
 
 fn addresses(case: &Case<'_>) -> Finding {
@@ -507,7 +505,7 @@ fn addresses(case: &Case<'_>) -> Finding {
                 return violated(format!("{address} is the address of a Service"));
             }
             let claim = Claim::Address(alias);
-            if case.facts.cluster.is_api_server(&claim) && !may_be_api_server(case, Some(alias)) {
+            if case.facts.cluster.is_api_server(&claim) && !may_be_api_server(case, alias) {
                 return of_api_server(case, address);
             }
         }
@@ -629,9 +627,16 @@ fn unique(case: &Case<'_>) -> Finding {
         return Finding::Skipped("unique_across_nodes is off");
     }
     for claim in case.claims() {
-        let other = case.facts.cluster.other_claimant(&claim, case.node_name);
-        if let Some(other) = other {
-            return violated(format!("the Node {} has {claim}, too", quote(other)));
+        let forms: Vec<Claim> = match &claim {
+            Claim::Address(address) => aliases(*address).map(Claim::Address).collect(),
+            Claim::Name(_) => vec![claim.clone()],
+        };
+        let mut others = forms.iter().filter_map(|form| {
+            let other = case.facts.cluster.other_claimant(form, case.node_name)?;
+            Some((form, other))
+        });
+        if let Some((form, other)) = others.next() {
+            return violated(format!("the Node {} has {form}, too", quote(other)));
         }
         // A name that is another Node's own, whatever that one's addresses say.
         if let Claim::Name(name) = &claim

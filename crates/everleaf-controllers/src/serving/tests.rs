@@ -293,6 +293,13 @@ fn what_another_node_has_is_denied() {
         "deny S16: the Node \"n2\" has 10.0.0.2, too",
     );
     world.check(good().dns("n2"), "deny S16");
+    // Whatever reaches the other one reaches it in each of these forms.
+    for form in ["::ffff:10.0.0.2", "64:ff9b::10.0.0.2", "2002:a00:2::1"] {
+        world
+            .cluster
+            .put(Source::Nodes, &node("n1", &["10.0.0.1", form]));
+        world.check(good().ip(form), "deny S16: the Node \"n2\" has 10.0.0.2");
+    }
     let mut other = node("n2", &["10.0.0.2"]);
     other["status"]["addresses"] = json!([]);
     world.cluster.put(Source::Nodes, &other);
@@ -498,7 +505,20 @@ fn where_the_requestor_connects_from_counts() {
         kubelet_serving("n9")
             .ip("10.0.0.100")
             .dns("api.example.com"),
-        "wait S13",
+        "deny S11",
+    );
+    // Behind whoever forwards connections on that machine, each node seems to be there: its Node
+    // may say what it likes, only the name that its credential proves is its own.
+    let mut liar = node("n1", &["10.0.0.1"]);
+    liar["status"]["addresses"][0]["address"] = json!("api.example.com");
+    world.cluster.put(Source::Nodes, &liar);
+    world.check(kubelet_serving("n1").dns("api.example.com"), "deny S11");
+    world.cluster.delete(Source::Nodes, "n1");
+    world.check(
+        kubelet_serving("api.example.com")
+            .ip("10.0.0.100")
+            .dns("api.example.com"),
+        "approve",
     );
     // Somebody who forwards connections has that address for all of them.
     world.origin.as_mut().unwrap().is_server_host = false;
