@@ -1,4 +1,5 @@
-//! Serving requests that nobody approves but the policy, as a node, an attacker and an operator see it.
+//! Serving requests that nobody approves but the policy, as a node, an attacker and an operator
+//! see it.
 
 use super::second_node::{KUBELET_CLIENT, strings};
 use super::serving_attacks::{self, Node};
@@ -10,6 +11,7 @@ use everleaf_stage::{
 };
 use everleaf_stage::{ensure_that, same};
 use serde_json::Value;
+use std::path::Path;
 use std::time::Duration;
 
 /// The signer of serving certificates.
@@ -190,7 +192,8 @@ fn policy(name: &str, keys: &str) -> String {
     format!("version: everleaf.io/policy/v1\npolicy:\n- name: {name}\n{keys}")
 }
 
-/// Each is named, with file, key and place; nothing begins to work with another policy than was meant.
+/// Each is named, with file, key and place; nothing begins to work with another policy than was
+/// meant.
 fn refused_at_start(sandbox: &Sandbox) -> Result<Verdict> {
     let up = Up::start(sandbox, &["--no-node", "--serving-approval=false"])?;
     let kubeconfig = up.path("admin.conf");
@@ -257,27 +260,7 @@ struct Approver<'a> {
 fn read_again(sandbox: &Sandbox) -> Result<Verdict> {
     let up = Up::start(sandbox, &["--no-node", "--serving-approval=false"])?;
     let file = sandbox.write("policy.yaml", &policy("first", ""))?;
-    let metrics = format!("127.0.0.1:{}", free_port()?);
-    let kubeconfig = up.path("admin.conf");
-    let mut command = sandbox.everleaf(&[
-        "controllers",
-        "--controllers=kubelet-serving-approver",
-        "--kubeconfig",
-        arg(&kubeconfig),
-        "--serving-approval-policy",
-        arg(&file),
-        "--metrics-bind-address",
-        &metrics,
-    ]);
-    let node = Node::new(sandbox, &up, "n1")?;
-    node.has(&[("Hostname", "n1"), ("InternalIP", "10.1.0.1")])?;
-    let mut approver = Approver {
-        sandbox,
-        node,
-        admin: up.admin(),
-        metrics,
-        process: sandbox.start("approver", &mut command)?,
-    };
+    let mut approver = Approver::start(sandbox, &up, &file)?;
     sandbox.point("what the first file allows is approved", || {
         approver.becomes("a", "Approved/EverleafPolicyApproved", "policy \"first\"")
     })?;
@@ -330,7 +313,32 @@ fn read_again(sandbox: &Sandbox) -> Result<Verdict> {
     Ok(Verdict::Passed)
 }
 
-impl Approver<'_> {
+impl<'a> Approver<'a> {
+    /// Starts it beside a Node n1.
+    fn start(sandbox: &'a Sandbox, up: &Up<'a>, file: &Path) -> Result<Self> {
+        let metrics = format!("127.0.0.1:{}", free_port()?);
+        let kubeconfig = up.path("admin.conf");
+        let mut command = sandbox.everleaf(&[
+            "controllers",
+            "--controllers=kubelet-serving-approver",
+            "--kubeconfig",
+            arg(&kubeconfig),
+            "--serving-approval-policy",
+            arg(file),
+            "--metrics-bind-address",
+            &metrics,
+        ]);
+        let node = Node::new(sandbox, up, "n1")?;
+        node.has(&[("Hostname", "n1"), ("InternalIP", "10.1.0.1")])?;
+        Ok(Self {
+            sandbox,
+            node,
+            admin: up.admin(),
+            metrics,
+            process: sandbox.start("approver", &mut command)?,
+        })
+    }
+
     fn replace(&self, text: &str) -> Result<()> {
         // Whole or not at all, as an editor and a mounted ConfigMap do it.
         let new = self.sandbox.write("policy.yaml.new", text)?;

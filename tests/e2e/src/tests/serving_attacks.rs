@@ -286,8 +286,8 @@ impl Scene<'_> {
         })
     }
 
-    /// Files these requests as the node; each is denied in the end, by its rule. The server takes only so many from one node that
-    /// are not issued, so they are deleted again.
+    /// Files these requests as the node; each is denied in the end, by its rule. The server takes
+    /// only so many from one node that are not issued, so they are deleted again.
     fn denies(&self, attacks: Vec<(Value, &str)>) -> Result<()> {
         for attacks in attacks.chunks(ATTACKS_AT_ONCE) {
             let requests: Vec<Value> = attacks.iter().map(|(request, _)| request.clone()).collect();
@@ -428,8 +428,8 @@ impl Scene<'_> {
         same("conditions", conditions(&request), Vec::new())
     }
 
-    /// Names that are not ASCII, addresses of three bytes, and what the NodeRestriction admission refuses: kube-apiserver answers
-    /// the same.
+    /// Names that are not ASCII, addresses of three bytes, and what the NodeRestriction admission
+    /// refuses: kube-apiserver answers the same.
     fn unfit(&self) -> Result<()> {
         let nodes = |user: &str| format!("/O=system:nodes/CN=system:node:{user}");
         let two = "/O=system:nodes/CN=system:node:n1/CN=system:node:n2".to_owned();

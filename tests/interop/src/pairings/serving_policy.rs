@@ -1,5 +1,6 @@
-//! `everleaf controllers --controllers=kubelet-serving-approver`: beside a full kube-controller-manager, with its own Lease and the
-//! rights for this alone; and what it makes of requests, on whatever control plane.
+//! `everleaf controllers --controllers=kubelet-serving-approver`: beside a full
+//! kube-controller-manager, with its own Lease and the rights for this alone; and what it makes of
+//! requests, on whatever control plane.
 
 use super::Pairing;
 use super::requests::{self, Filed, SERVING, serving_usages};
@@ -46,7 +47,8 @@ const NO_EVENTS: Later<'_> = Later {
 };
 /// Longest that a verdict and a signature may take here: two cores, and other stacks beside it.
 const SECONDS_MAX: u64 = 20;
-/// The others wait for so long after a leader that did not say farewell, and some for a busy machine.
+/// The others wait for so long after a leader that did not say farewell, and some for a busy
+/// machine.
 const TAKEOVER_SECONDS_MAX: u64 = 15 + 5 + 10;
 const APPROVED: &str = "Approved/EverleafPolicyApproved: Auto approving kubelet serving certificate: \
                         policy \"default\", all rules passed.";
@@ -165,34 +167,7 @@ pub(super) fn judges(stack: &Stack<'_>, admin: &Kubectl<'_>, node: &Kubectl<'_>)
     }
     sandbox.point(
         "hostile ones are denied, each by the rule that it breaks, whatever the Node says",
-        || {
-            let service = json!({
-                "apiVersion": "v1", "kind": "Service",
-                "metadata": { "name": "dns", "namespace": "kube-system" },
-                "spec": { "clusterIP": "10.96.0.10", "ports": [{ "port": 53 }] },
-            });
-            let service = sandbox.write("service.json", &service.to_string())?;
-            admin.quiet(&["create", "--validate=false", "-f", arg(&service)])?;
-            make_node(stack, admin, "n2", &["10.1.0.2"])?;
-            let lies = [
-                "10.1.0.1",
-                "10.96.0.1",
-                "10.96.0.10",
-                "10.1.0.2",
-                "127.0.0.1",
-                "169.254.169.254",
-            ];
-            report(stack, admin, "n1", &lies)?;
-            let mut filed = Vec::new();
-            for (name, names, rule) in ATTACKS {
-                filed.push((serving(stack, node, name, names)?, *rule));
-            }
-            filed.extend(odd(stack, node)?);
-            for (request, rule) in &filed {
-                denied(request, admin, rule)?;
-            }
-            Ok(())
-        },
+        || hostile(stack, admin, node),
     )?;
     sandbox.point("one for another signer is left alone", || {
         let usages: &[&str] = &["digital signature", "client auth"];
@@ -206,6 +181,36 @@ pub(super) fn judges(stack: &Stack<'_>, admin: &Kubectl<'_>, node: &Kubectl<'_>)
         std::thread::sleep(Duration::from_secs(2));
         is(&request, admin, &[])
     })
+}
+
+fn hostile(stack: &Stack<'_>, admin: &Kubectl<'_>, node: &Kubectl<'_>) -> Result<()> {
+    let sandbox = stack.sandbox;
+    let service = json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": { "name": "dns", "namespace": "kube-system" },
+        "spec": { "clusterIP": "10.96.0.10", "ports": [{ "port": 53 }] },
+    });
+    let service = sandbox.write("service.json", &service.to_string())?;
+    admin.quiet(&["create", "--validate=false", "-f", arg(&service)])?;
+    make_node(stack, admin, "n2", &["10.1.0.2"])?;
+    let lies = [
+        "10.1.0.1",
+        "10.96.0.1",
+        "10.96.0.10",
+        "10.1.0.2",
+        "127.0.0.1",
+        "169.254.169.254",
+    ];
+    report(stack, admin, "n1", &lies)?;
+    let mut filed = Vec::new();
+    for (name, names, rule) in ATTACKS {
+        filed.push((serving(stack, node, name, names)?, *rule));
+    }
+    filed.extend(odd(stack, node)?);
+    for (request, rule) in &filed {
+        denied(request, admin, rule)?;
+    }
+    Ok(())
 }
 
 /// A serving request of n1.

@@ -83,9 +83,9 @@ pub(super) fn controllers(stack: &mut Stack<'_>, flags: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// What the approver of serving requests does, and nothing else: read requests, write their approval, know Nodes, Services and where
-/// the API server is, leave Events, hold its Lease
-/// and say there that it leads.
+/// What the approver of serving requests does, and nothing else: read requests, write their
+/// approval, know Nodes, Services and where the API server is, leave Events, hold its Lease and say
+/// there that it leads.
 const SERVING_RIGHTS: &str = "
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRole
