@@ -297,6 +297,13 @@ fn what_another_node_has_is_denied() {
         "deny S16: the Node \"n2\" has 10.0.0.2, too",
     );
     world.check(good().dns("n2"), "deny S16");
+    // Whatever reaches the other one reaches it in each of these forms.
+    for form in ["::ffff:10.0.0.2", "64:ff9b::10.0.0.2", "2002:a00:2::1"] {
+        world
+            .cluster
+            .put(Source::Nodes, &node("n1", &["10.0.0.1", form]));
+        world.check(good().ip(form), "deny S16: the Node \"n2\" has 10.0.0.2");
+    }
     let mut other = node("n2", &["10.0.0.2"]);
     other["status"]["addresses"] = json!([]);
     world.cluster.put(Source::Nodes, &other);

@@ -11,6 +11,7 @@ use everleaf_stage::{
 };
 use everleaf_stage::{ensure_that, same};
 use serde_json::Value;
+use std::path::Path;
 use std::time::Duration;
 
 /// The signer of serving certificates.
@@ -21,6 +22,11 @@ pub(super) const TESTS: &[Test] = &[
         name: "a_node_gets_both_certificates_with_nobody_approving",
         long: false,
         run: nobody_approves,
+    },
+    Test {
+        name: "a_node_on_the_servers_machine_gets_its_own_address_and_no_name_of_the_server",
+        long: false,
+        run: on_the_servers_machine,
     },
     Test {
         name: "hostile_serving_requests_are_denied_by_the_rule_that_they_break",
@@ -97,6 +103,69 @@ fn nobody_approves(sandbox: &Sandbox) -> Result<Verdict> {
     same("conditions", seen, strings(&[approved]))?;
     agent.stop()?;
     Ok(Verdict::Passed)
+}
+
+/// All connections come from one machine here, as they do behind whatever forwards them there.
+fn on_the_servers_machine(sandbox: &Sandbox) -> Result<Verdict> {
+    let up = Up::start(sandbox, &["--no-node"])?;
+    let mut agent = Agent::new(sandbox, &up, "n2");
+    agent.start()?;
+    agent.certificate()?;
+    let node = agent.kubectl();
+    let files = |name: &str, names: &str| -> Result<()> {
+        let names = format!("subjectAltName={names}");
+        let request = serving_attacks::request(sandbox, name, "n2", &names)?;
+        let file = sandbox.write(&format!("{name}.json"), &request.to_string())?;
+        let create = ["create", "--validate=false", "-f", arg(&file)];
+        node.quiet(&create).map(drop)
+    };
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname")?;
+    let host = host.trim().to_ascii_lowercase();
+    let address = host_address()?;
+    let admin = up.admin();
+    files("own", &format!("DNS:n2,IP:{address}"))?;
+    files("other", "DNS:n2,IP:10.1.0.9")?;
+    has_condition(
+        &admin,
+        "own",
+        "Approved/EverleafPolicyApproved",
+        "all rules passed",
+    )?;
+    eventually("the other one is told to wait", 10, || {
+        let told = admin.run(&["events", "--for", "csr/other", "--no-headers"])?;
+        let told = told.stdout;
+        let waits = told.contains("CSRWaiting") && told.contains("rule S13 node");
+        ensure_that!(waits, "{told}");
+        Ok(())
+    })?;
+    let other = admin.json(&["get", "csr", "other"])?;
+    same("conditions", conditions(&other), Vec::new())?;
+    let object = Node::new(sandbox, &up, "n2")?;
+    object.has(&[("Hostname", &host), ("InternalIP", "10.1.0.9")])?;
+    has_condition(
+        &admin,
+        "other",
+        "Approved/EverleafPolicyApproved",
+        "all rules passed",
+    )?;
+    files("server", &format!("DNS:{host}"))?;
+    let told = "is a name of the API server";
+    has_condition(&admin, "server", "Denied/EverleafPolicyDenied", told)?;
+    agent.stop()?;
+    Ok(Verdict::Passed)
+}
+
+/// A request gets one condition, which begins and goes on like this.
+fn has_condition(admin: &Kubectl<'_>, name: &str, kind: &str, message: &str) -> Result<()> {
+    eventually(name, 15, || {
+        let conditions = conditions(&admin.json(&["get", "csr", name])?);
+        let [condition] = &conditions[..] else {
+            anyhow::bail!("not one condition: {conditions:?}");
+        };
+        let is_it = condition.starts_with(kind) && condition.contains(message);
+        ensure_that!(is_it, "{condition} is not {kind}: … {message} …");
+        Ok(())
+    })
 }
 
 /// The elements of a list.
@@ -191,27 +260,7 @@ struct Approver<'a> {
 fn read_again(sandbox: &Sandbox) -> Result<Verdict> {
     let up = Up::start(sandbox, &["--no-node", "--serving-approval=false"])?;
     let file = sandbox.write("policy.yaml", &policy("first", ""))?;
-    let metrics = format!("127.0.0.1:{}", free_port()?);
-    let kubeconfig = up.path("admin.conf");
-    let mut command = sandbox.everleaf(&[
-        "controllers",
-        "--controllers=kubelet-serving-approver",
-        "--kubeconfig",
-        arg(&kubeconfig),
-        "--serving-approval-policy",
-        arg(&file),
-        "--metrics-bind-address",
-        &metrics,
-    ]);
-    let node = Node::new(sandbox, &up, "n1")?;
-    node.has(&[("Hostname", "n1"), ("InternalIP", "10.1.0.1")])?;
-    let mut approver = Approver {
-        sandbox,
-        node,
-        admin: up.admin(),
-        metrics,
-        process: sandbox.start("approver", &mut command)?,
-    };
+    let mut approver = Approver::start(sandbox, &up, &file)?;
     sandbox.point("what the first file allows is approved", || {
         approver.becomes("a", "Approved/EverleafPolicyApproved", "policy \"first\"")
     })?;
@@ -246,12 +295,14 @@ fn read_again(sandbox: &Sandbox) -> Result<Verdict> {
         "what waited in the dry run is approved once it ends",
         || {
             approver.replace(&policy("last", ""))?;
-            approver.is(
+            has_condition(
+                &approver.admin,
                 "benign",
                 "Approved/EverleafPolicyApproved",
                 "policy \"last\"",
             )?;
-            approver.is(
+            has_condition(
+                &approver.admin,
                 "hostile",
                 "Denied/EverleafPolicyDenied",
                 "rule S12 addresses",
@@ -262,7 +313,32 @@ fn read_again(sandbox: &Sandbox) -> Result<Verdict> {
     Ok(Verdict::Passed)
 }
 
-impl Approver<'_> {
+impl<'a> Approver<'a> {
+    /// Starts it beside a Node n1.
+    fn start(sandbox: &'a Sandbox, up: &Up<'a>, file: &Path) -> Result<Self> {
+        let metrics = format!("127.0.0.1:{}", free_port()?);
+        let kubeconfig = up.path("admin.conf");
+        let mut command = sandbox.everleaf(&[
+            "controllers",
+            "--controllers=kubelet-serving-approver",
+            "--kubeconfig",
+            arg(&kubeconfig),
+            "--serving-approval-policy",
+            arg(file),
+            "--metrics-bind-address",
+            &metrics,
+        ]);
+        let node = Node::new(sandbox, up, "n1")?;
+        node.has(&[("Hostname", "n1"), ("InternalIP", "10.1.0.1")])?;
+        Ok(Self {
+            sandbox,
+            node,
+            admin: up.admin(),
+            metrics,
+            process: sandbox.start("approver", &mut command)?,
+        })
+    }
+
     fn replace(&self, text: &str) -> Result<()> {
         // Whole or not at all, as an editor and a mounted ConfigMap do it.
         let new = self.sandbox.write("policy.yaml.new", text)?;
@@ -289,19 +365,7 @@ impl Approver<'_> {
     fn becomes(&self, name: &str, kind: &str, message: &str) -> Result<()> {
         let own = "subjectAltName=DNS:n1,IP:10.1.0.1";
         self.node.files(&[self.node.request(name, own)?])?;
-        self.is(name, kind, message)
-    }
-
-    fn is(&self, name: &str, kind: &str, message: &str) -> Result<()> {
-        eventually(name, 15, || {
-            let conditions = conditions(&self.admin.json(&["get", "csr", name])?);
-            let [condition] = &conditions[..] else {
-                anyhow::bail!("not one condition: {conditions:?}");
-            };
-            let is_it = condition.starts_with(kind) && condition.contains(message);
-            ensure_that!(is_it, "{condition} is not {kind}: … {message} …");
-            Ok(())
-        })
+        has_condition(&self.admin, name, kind, message)
     }
 
     fn dry_run(&self) -> Result<()> {

@@ -395,7 +395,8 @@ fn rotates(
         ensure_that!(all.len() > times as usize, "{} certificates", all.len());
         Ok(all)
     })?;
-    let mut certificates = vec![first.clone()];
+    // It may have renewed before the first one was looked at.
+    let mut certificates = vec![first.clone(), issued(kubelet, &all[0])?];
     for csr in &all[1..] {
         let who = &csr["spec"];
         same("requestor", who["username"].as_str(), Some(USER))?;

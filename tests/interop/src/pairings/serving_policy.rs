@@ -167,34 +167,7 @@ pub(super) fn judges(stack: &Stack<'_>, admin: &Kubectl<'_>, node: &Kubectl<'_>)
     }
     sandbox.point(
         "hostile ones are denied, each by the rule that it breaks, whatever the Node says",
-        || {
-            let service = json!({
-                "apiVersion": "v1", "kind": "Service",
-                "metadata": { "name": "dns", "namespace": "kube-system" },
-                "spec": { "clusterIP": "10.96.0.10", "ports": [{ "port": 53 }] },
-            });
-            let service = sandbox.write("service.json", &service.to_string())?;
-            admin.quiet(&["create", "--validate=false", "-f", arg(&service)])?;
-            make_node(stack, admin, "n2", &["10.1.0.2"])?;
-            let lies = [
-                "10.1.0.1",
-                "10.96.0.1",
-                "10.96.0.10",
-                "10.1.0.2",
-                "127.0.0.1",
-                "169.254.169.254",
-            ];
-            report(stack, admin, "n1", &lies)?;
-            let mut filed = Vec::new();
-            for (name, names, rule) in ATTACKS {
-                filed.push((serving(stack, node, name, names)?, *rule));
-            }
-            filed.extend(odd(stack, node)?);
-            for (request, rule) in &filed {
-                denied(request, admin, rule)?;
-            }
-            Ok(())
-        },
+        || hostile(stack, admin, node),
     )?;
     sandbox.point("one for another signer is left alone", || {
         let usages: &[&str] = &["digital signature", "client auth"];
@@ -208,6 +181,36 @@ pub(super) fn judges(stack: &Stack<'_>, admin: &Kubectl<'_>, node: &Kubectl<'_>)
         std::thread::sleep(Duration::from_secs(2));
         is(&request, admin, &[])
     })
+}
+
+fn hostile(stack: &Stack<'_>, admin: &Kubectl<'_>, node: &Kubectl<'_>) -> Result<()> {
+    let sandbox = stack.sandbox;
+    let service = json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": { "name": "dns", "namespace": "kube-system" },
+        "spec": { "clusterIP": "10.96.0.10", "ports": [{ "port": 53 }] },
+    });
+    let service = sandbox.write("service.json", &service.to_string())?;
+    admin.quiet(&["create", "--validate=false", "-f", arg(&service)])?;
+    make_node(stack, admin, "n2", &["10.1.0.2"])?;
+    let lies = [
+        "10.1.0.1",
+        "10.96.0.1",
+        "10.96.0.10",
+        "10.1.0.2",
+        "127.0.0.1",
+        "169.254.169.254",
+    ];
+    report(stack, admin, "n1", &lies)?;
+    let mut filed = Vec::new();
+    for (name, names, rule) in ATTACKS {
+        filed.push((serving(stack, node, name, names)?, *rule));
+    }
+    filed.extend(odd(stack, node)?);
+    for (request, rule) in &filed {
+        denied(request, admin, rule)?;
+    }
+    Ok(())
 }
 
 /// A serving request of n1.

@@ -234,7 +234,7 @@ pub(super) fn dns_names(case: &Case<'_>) -> Finding {
             .facts
             .cluster
             .is_api_server(&Claim::Name(name.to_owned()))
-            && !may_be_api_server(case, None)
+            && !is_server_host_by_name(case, name)
         {
             return violated(format!("{} is a name of the API server", quote(name)));
         }
@@ -242,28 +242,26 @@ pub(super) fn dns_names(case: &Case<'_>) -> Finding {
     Finding::Passed
 }
 
-/// A node may have a name or an address of the API server when it runs it, as far as somebody
-/// else than the node says so: it connects from that very machine, or an administrator made it a
-/// control-plane node and wrote the address down.
-fn may_be_api_server(case: &Case<'_>, address: Option<IpAddr>) -> bool {
-    let is_listed = |address| any_holds(&case.policy.control_plane_addresses, address);
-    let is_in_inventory = |address: IpAddr| {
-        let inventory = case.facts.inventory.and_then(Result::ok);
-        let entry = inventory.and_then(|inventory| inventory.of(case.node_name));
-        entry.is_some_and(|entry| entry.contains(&address.to_string()))
-    };
+/// The machine on which the API server runs has its host's name in common with it. A Node's word
+/// is not enough: whoever forwards connections on that machine makes every node come from there.
+fn is_server_host_by_name(case: &Case<'_>, name: &str) -> bool {
+    let origin = case.facts.origin;
+    name == case.node_name && origin.is_some_and(|origin| origin.is_server_host)
+}
+
+/// A node may have an address of the API server when it runs it, as far as somebody else than the
+/// node says so: it connects from that very machine, or an administrator made it a control-plane
+/// node and wrote the address down.
+fn may_be_api_server(case: &Case<'_>, address: IpAddr) -> bool {
+    let is_listed = any_holds(&case.policy.control_plane_addresses, address);
+    let inventory = case.facts.inventory.and_then(Result::ok);
+    let entry = inventory.and_then(|inventory| inventory.of(case.node_name));
+    let is_in_inventory = entry.is_some_and(|entry| entry.contains(&address.to_string()));
     let is_control_plane = case.node.is_some_and(NodeFacts::is_control_plane);
-    let is_server_host = case
-        .facts
-        .origin
-        .is_some_and(|origin| origin.is_server_host);
-    match address {
-        Some(address) => {
-            (is_server_host && case.comes_from(address))
-                || (is_control_plane && (is_listed(address) || is_in_inventory(address)))
-        }
-        None => is_server_host,
-    }
+    let origin = case.facts.origin;
+    let is_server_host = origin.is_some_and(|origin| origin.is_server_host);
+    (is_server_host && case.comes_from(address))
+        || (is_control_plane && (is_listed || is_in_inventory))
 }
 
 pub(super) fn addresses(case: &Case<'_>) -> Finding {
@@ -276,7 +274,7 @@ pub(super) fn addresses(case: &Case<'_>) -> Finding {
                 return violated(format!("{address} is the address of a Service"));
             }
             let claim = Claim::Address(alias);
-            if case.facts.cluster.is_api_server(&claim) && !may_be_api_server(case, Some(alias)) {
+            if case.facts.cluster.is_api_server(&claim) && !may_be_api_server(case, alias) {
                 return of_api_server(case, address);
             }
         }

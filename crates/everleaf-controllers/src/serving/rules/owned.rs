@@ -1,7 +1,7 @@
 //! What belongs to the node, by the cluster and by the operator.
 
 use super::{Case, Finding, PENDING_MAX, holding, list, violated, waiting};
-use crate::serving::names::{any_holds, quote};
+use crate::serving::names::{aliases, any_holds, quote};
 use crate::serving::policy::Comparison;
 use crate::serving::{Claim, Inventory, PERMISSION, environment};
 use everleaf_api::csr::Csr;
@@ -112,9 +112,16 @@ pub(super) fn unique(case: &Case<'_>) -> Finding {
         return Finding::Skipped("unique_across_nodes is off");
     }
     for claim in case.claims() {
-        let other = case.facts.cluster.other_claimant(&claim, case.node_name);
-        if let Some(other) = other {
-            return violated(format!("the Node {} has {claim}, too", quote(other)));
+        let forms: Vec<Claim> = match &claim {
+            Claim::Address(address) => aliases(*address).map(Claim::Address).collect(),
+            Claim::Name(_) => vec![claim.clone()],
+        };
+        let mut others = forms.iter().filter_map(|form| {
+            let other = case.facts.cluster.other_claimant(form, case.node_name)?;
+            Some((form, other))
+        });
+        if let Some((form, other)) = others.next() {
+            return violated(format!("the Node {} has {form}, too", quote(other)));
         }
         let held = case
             .facts

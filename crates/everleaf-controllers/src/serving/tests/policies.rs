@@ -77,7 +77,20 @@ fn where_the_requestor_connects_from_counts() {
         kubelet_serving("n9")
             .ip("10.0.0.100")
             .dns("api.example.com"),
-        "wait S13",
+        "deny S11",
+    );
+    // Behind whoever forwards connections on that machine, each node seems to be there: its Node
+    // may say what it likes, only the name that its credential proves is its own.
+    let mut liar = node("n1", &["10.0.0.1"]);
+    liar["status"]["addresses"][0]["address"] = json!("api.example.com");
+    world.cluster.put(Source::Nodes, &liar);
+    world.check(kubelet_serving("n1").dns("api.example.com"), "deny S11");
+    world.cluster.delete(Source::Nodes, "n1");
+    world.check(
+        kubelet_serving("api.example.com")
+            .ip("10.0.0.100")
+            .dns("api.example.com"),
+        "approve",
     );
     // Somebody who forwards connections has that address for all of them.
     world.origin.as_mut().unwrap().is_server_host = false;
