@@ -123,13 +123,13 @@ pub(super) fn unique(case: &Case<'_>) -> Finding {
         if let Some((form, other)) = others.next() {
             return violated(format!("the Node {} has {form}, too", quote(other)));
         }
-        let held = case
-            .facts
-            .issued
-            .other_holder(&claim, case.node_name, case.facts.now);
+        let issued = case.facts.issued;
+        let mut held = forms
+            .iter()
+            .filter_map(|form| issued.other_holder(form, case.node_name, case.facts.now));
         // Of a machine that is gone, an address goes to the next one.
-        if let Some((other, until)) = held
-            && case.facts.cluster.node(other).is_some()
+        if let Some((other, until)) =
+            held.find(|(other, _)| case.facts.cluster.node(other).is_some())
         {
             return violated(format!(
                 "the Node {} has a certificate for {claim} that is valid until {until}",
