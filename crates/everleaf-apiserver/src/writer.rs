@@ -11,7 +11,7 @@
 //! [`Writer::propose`] returns, so that its answer is ready at the first poll.
 
 use crate::objects::{Objects, Stored};
-use crate::registry::{DESCRIPTORS, Descriptor};
+use crate::registry::{DESCRIPTORS, Descriptor, SPENT_PER_ONE, spent_account};
 use crate::store::{Change, KEY_PREFIX, Store, StoreError};
 use crate::watch_cache::{Cache, Event, key_of};
 use bytes::Bytes;
@@ -338,13 +338,16 @@ impl Committer {
         let (Some(max), Some(account)) = (max, stored.account.as_deref()) else {
             return Ok(());
         };
-        let committed = self.cache.tally(stored.resource, account);
-        let key = (stored.resource, account.to_owned());
-        let held = committed.saturating_add_signed(pending.tally.get(&key).copied().unwrap_or(0));
-        if held < max {
+        let count = |account: &str| {
+            let committed = self.cache.tally(stored.resource, account);
+            let key = (stored.resource, account.to_owned());
+            committed.saturating_add_signed(pending.tally.get(&key).copied().unwrap_or(0))
+        };
+        let spent = count(&spent_account(account)) / SPENT_PER_ONE;
+        if count(account) + spent < max {
             return Ok(());
         }
-        let (_, account) = key;
+        let account = account.to_owned();
         Err(Refusal::TallyFull { account, max })
     }
 

@@ -126,6 +126,14 @@ pub struct Tally {
     pub holder: fn(&User) -> Option<Holder>,
 }
 
+/// How many objects that are done with weigh as much as one that is not.
+pub const SPENT_PER_ONE: usize = 16;
+
+/// The account of objects that are done with, and still there, beside that of the others.
+pub fn spent_account(account: &str) -> String {
+    format!("{account} (spent)")
+}
+
 /// Who may have but so many objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Holder {

@@ -215,6 +215,48 @@ fn accounts_are_limited_within_a_batch_too() {
     assert_eq!(cache.tally("certificatesigningrequests", "n2"), 1);
 }
 
+/// Sixteen that were denied weigh as much as one that may still be decided.
+#[test]
+fn denied_requests_weigh_little_and_not_nothing() {
+    let csr = |name: &str, is_denied: bool| {
+        let mut object = json!({ "metadata": { "name": name }, "spec": { "username": "n1" } });
+        if is_denied {
+            object["status"] = json!({ "conditions": [{ "type": "Denied", "status": "True" }] });
+        }
+        Proposal {
+            descriptor: &CERTIFICATE_SIGNING_REQUESTS,
+            namespace: String::new(),
+            name: name.to_owned(),
+            expected: Expected::Absent,
+            operation: Operation::Put {
+                bytes: CERTIFICATE_SIGNING_REQUESTS
+                    .r#type
+                    .encode_protobuf(&object)
+                    .into(),
+                object,
+            },
+            tally_max: (!is_denied).then_some(2),
+        }
+    };
+    let (mut committer, _) = committer(Memory::new());
+    let denied = |range: std::ops::Range<usize>| {
+        range
+            .map(|number| csr(&format!("d{number}"), true))
+            .collect::<Vec<_>>()
+    };
+    batch(&mut committer, denied(0..15));
+    let one = batch(&mut committer, vec![csr("a", false)]);
+    assert!(one[0].is_ok(), "{one:?}");
+    let mut last = denied(15..16);
+    last.push(csr("b", false));
+    let outcomes = batch(&mut committer, last);
+    assert!(outcomes[0].is_ok(), "{outcomes:?}");
+    assert!(
+        matches!(outcomes[1], Err(Refusal::TallyFull { .. })),
+        "{outcomes:?}"
+    );
+}
+
 #[test]
 fn a_restart_finds_state_history_and_revision() {
     let directory = tempfile::tempdir().unwrap();

@@ -176,6 +176,13 @@ impl Cluster {
         self.service_addresses.contains_key(&address)
     }
 
+    /// Whether pods reach a Service by this name: `name.namespace`, which their resolvers complete.
+    pub fn is_service_name(&self, name: &str) -> bool {
+        name.split_once('.').is_some_and(|(name, namespace)| {
+            self.services.contains_key(&format!("{namespace}/{name}"))
+        })
+    }
+
     /// Whether the API server is reached there.
     pub fn is_api_server(&self, claim: &Claim) -> bool {
         let in_endpoints = |address: &IpAddr| {
@@ -211,9 +218,7 @@ impl Cluster {
                 for address in &addresses {
                     *self.service_addresses.entry(*address).or_default() += 1;
                 }
-                if !addresses.is_empty() {
-                    self.services.insert(key, addresses);
-                }
+                self.services.insert(key, addresses);
             }
             Source::Endpoints => {
                 if key == "default/kubernetes" {

@@ -31,6 +31,10 @@ fn cluster() -> Cluster {
             "status": { "loadBalancer": { "ingress": [{ "ip": "203.0.113.7" }] } },
         }),
     );
+    let headless = json!({
+        "metadata": { "name": "dns", "namespace": "kube-system" }, "spec": { "clusterIP": "None" },
+    });
+    cluster.put(Source::Services, &headless);
     cluster.put(
         Source::Endpoints,
         &json!({
@@ -197,6 +201,7 @@ fn names_of_others_are_denied() {
         "N1",
         "n1.",
         "api.example.com",
+        "dns.kube-system",
     ] {
         deny(good().dns(name), "S11");
     }

@@ -14,7 +14,7 @@ pub(crate) enum PolicyCommand {
 /// Flags of `policy test`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  kubectl get csr csr-abcde -o yaml > csr.yaml; kubectl get nodes,services,endpoints -A -o yaml > cluster.yaml\n  everleaf policy test --csr csr.yaml --node cluster.yaml                    # the built-in policy\n  everleaf policy test -f policy.yaml --csr csr.yaml --node cluster.yaml -o json\n\nThe rules are those of `everleaf controllers`. Exit code 0: every request would be approved; 1: one would not; 2: they could not be judged."
+    after_help = "Examples:\n  kubectl get csr csr-abcde -o yaml > csr.yaml; kubectl get nodes,services -A -o yaml > cluster.yaml\n  everleaf policy test --csr csr.yaml --node cluster.yaml                    # the built-in policy\n  everleaf policy test -f policy.yaml --csr csr.yaml --node cluster.yaml -o json\n\nThe rules are those of `everleaf controllers`. Exit code 0: every request would be approved; 1: one would not; 2: they could not be judged."
 )]
 pub(crate) struct PolicyTestArgs {
     /// Policy file; without it, the policy that holds where there is none

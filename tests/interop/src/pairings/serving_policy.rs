@@ -7,7 +7,7 @@ use super::requests::{self, Filed, SERVING, serving_usages};
 use crate::stack::{Kubernetes, Part, Stack};
 use anyhow::{Context, Result};
 use everleaf_stage::runner::{Test, Verdict};
-use everleaf_stage::{Kubectl, Later, arg, ensure_that, eventually, object, same};
+use everleaf_stage::{Kubectl, arg, ensure_that, eventually, object, same};
 use serde_json::{Value, json};
 use std::fs;
 use std::time::Duration;
@@ -40,11 +40,6 @@ const PARTS: &[Part<'_>] = &[
 ];
 /// Says what was refused, too.
 const TALKATIVE: &[&str] = &["--v=4"];
-/// 1.21 answers 422 to an Event of `events.k8s.io` about what has no namespace.
-const NO_EVENTS: Later<'_> = Later {
-    needs: "Kubernetes 1.21 takes no such Event about an object without namespace",
-    fails_with: "no \"CSRWaiting\" in Events: \"\"",
-};
 /// Longest that a verdict and a signature may take here: two cores, and other stacks beside it.
 const SECONDS_MAX: u64 = 20;
 /// The others wait for so long after a leader that did not say farewell, and some for a busy
@@ -146,25 +141,23 @@ pub(super) fn judges(stack: &Stack<'_>, admin: &Kubectl<'_>, node: &Kubectl<'_>)
             is(&request, admin, &[APPROVED, "issued"])
         },
     )?;
-    let told = || {
-        eventually("its Events", SECONDS_MAX, || {
-            let told = events(admin, "benign")?;
-            for words in [
-                "CSRWaiting",
-                "rule S13 node",
-                "CSRApproved",
-                "all rules passed",
-            ] {
-                ensure_that!(told.contains(words), "no {words:?} in Events: {told:?}");
-            }
-            Ok(())
-        })
-    };
-    let claim = "Events say what it waited for, and that it was approved";
-    match stack.release {
-        Kubernetes::V1_21 => drop(sandbox.expected_later(claim, NO_EVENTS, told)),
-        _ => sandbox.point(claim, told)?,
-    }
+    sandbox.point(
+        "Events say what it waited for, and that it was approved",
+        || {
+            eventually("its Events", SECONDS_MAX, || {
+                let told = events(admin, "benign")?;
+                for words in [
+                    "CSRWaiting",
+                    "rule S13 node",
+                    "CSRApproved",
+                    "all rules passed",
+                ] {
+                    ensure_that!(told.contains(words), "no {words:?} in Events: {told:?}");
+                }
+                Ok(())
+            })
+        },
+    )?;
     sandbox.point(
         "hostile ones are denied, each by the rule that it breaks, whatever the Node says",
         || hostile(stack, admin, node),
@@ -317,13 +310,13 @@ fn denied(request: &Filed<'_>, admin: &Kubectl<'_>, rule: &str) -> Result<()> {
     })
 }
 
-/// `reason: note` of the Events about a request.
+/// `reason: message` of the Events about a request.
 fn events(admin: &Kubectl<'_>, request: &str) -> Result<String> {
-    let list = admin.json(&["-n", "default", "get", "events.v1.events.k8s.io"])?;
+    let list = admin.json(&["-n", "default", "get", "events"])?;
     let all = list["items"].as_array().into_iter().flatten();
-    let of_it = all.filter(|event| event["regarding"]["name"] == request);
+    let of_it = all.filter(|event| event["involvedObject"]["name"] == request);
     let lines: Vec<String> = of_it
-        .map(|event| format!("{}: {}", event["reason"], event["note"]))
+        .map(|event| format!("{}: {}", event["reason"], event["message"]))
         .collect();
     Ok(lines.join("\n"))
 }

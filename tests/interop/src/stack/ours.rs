@@ -104,7 +104,7 @@ kind: Role
 metadata: {name: serving-approver, namespace: default}
 rules:
 - {apiGroups: [''], resources: [endpoints], verbs: [list, watch]}
-- {apiGroups: [events.k8s.io], resources: [events], verbs: [create]}
+- {apiGroups: [''], resources: [events], verbs: [create]}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: Role

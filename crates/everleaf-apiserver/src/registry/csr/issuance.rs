@@ -2,9 +2,9 @@
 //! request once, bound how many one identity may have open, and see how durations are honored.
 
 use crate::read;
-use crate::registry::{Holder, Issued, Tally};
+use crate::registry::{Holder, Issued, Tally, spent_account};
 use crate::user::User;
-use everleaf_api::csr::Csr;
+use everleaf_api::csr::{Csr, DENIED};
 use everleaf_pki::{Chain, RequestError, SignerName, VerifiedRequest};
 use serde_json::Value;
 
@@ -37,7 +37,8 @@ fn holder(user: &User) -> Option<Holder> {
     }
 }
 
-/// A request counts for its requestor until it is signed. Requests to other signers than that of
+/// A request counts for its requestor until it is signed; one that was denied in an account beside,
+/// since a node whose requests are denied must be able to file one that is not. Requests to other signers than that of
 /// kubelets' client certificates have an account of their own: a node whose serving requests nobody
 /// approves files one after the other, and must still be able to renew the certificate it lives by.
 fn requestor_until_signed(object: &Value) -> Option<String> {
@@ -45,9 +46,13 @@ fn requestor_until_signed(object: &Value) -> Option<String> {
         return None;
     }
     let requestor = read::text(object, "/spec/username");
-    Some(match read::text(object, "/spec/signerName") {
+    let account = match read::text(object, "/spec/signerName") {
         SignerName::KUBE_APISERVER_CLIENT_KUBELET => requestor.to_owned(),
         _ => format!("{requestor} (other signers)"),
+    };
+    Some(match Csr(object).has_condition(DENIED) {
+        true => spent_account(&account),
+        false => account,
     })
 }
 

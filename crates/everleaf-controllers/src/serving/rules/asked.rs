@@ -230,6 +230,9 @@ pub(super) fn dns_names(case: &Case<'_>) -> Finding {
                 quote(name)
             ));
         }
+        if case.facts.cluster.is_service_name(name) {
+            return violated(format!("{} is the name of a Service", quote(name)));
+        }
         if case
             .facts
             .cluster

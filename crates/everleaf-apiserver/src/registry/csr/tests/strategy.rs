@@ -178,6 +178,10 @@ fn descriptor() {
         tally(&pending),
         "renewal is never crowded out"
     );
+    let mut denied = pending.clone();
+    denied["status"]["conditions"] = json!([{ "type": "Denied", "status": "True" }]);
+    let beside = "bob (other signers) (spent)".to_owned();
+    assert_eq!(tally(&denied), Some(beside));
     pending["status"]["certificate"] = "eA==".into();
     assert_eq!(tally(&pending), None);
 }
