@@ -38,9 +38,10 @@ fn holder(user: &User) -> Option<Holder> {
 }
 
 /// A request counts for its requestor until it is signed; one that was denied in an account beside,
-/// since a node whose requests are denied must be able to file one that is not. Requests to other signers than that of
-/// kubelets' client certificates have an account of their own: a node whose serving requests nobody
-/// approves files one after the other, and must still be able to renew the certificate it lives by.
+/// since a node whose requests are denied must be able to file one that is not. Requests to other
+/// signers than that of kubelets' client certificates have an account of their own: a node whose
+/// serving requests nobody approves files one after the other, and must still be able to renew the
+/// certificate it lives by.
 fn requestor_until_signed(object: &Value) -> Option<String> {
     if !read::text(object, "/status/certificate").is_empty() {
         return None;
