@@ -51,7 +51,7 @@ impl Predicate {
         let parser = Parser::new().max_recursion_depth(DEPTH_MAX);
         let mut expression = parser
             .parse(source)
-            .map_err(|errors| format!("not an expression: {}", one_line(&errors.to_string())))?;
+            .map_err(|_| "not an expression".to_owned())?;
         let mut reader = Reader::default();
         let cost = reader.read(&mut expression)?;
         if cost > COST_MAX {
@@ -74,9 +74,19 @@ impl Predicate {
             Ok(Value::Bool(_)) => Ok(()),
             Ok(other) => Err(format!("it gives {}, not true or false", kind(&other))),
             // A label, an annotation or an inventory entry that the sample does not have.
-            Err(ExecutionError::NoSuchKey(_) | ExecutionError::IndexOutOfBounds(_)) => Ok(()),
+            Err(ExecutionError::IndexOutOfBounds(_)) => Ok(()),
+            Err(ExecutionError::NoSuchKey(key)) if !self.reads_free_keys() => {
+                Err(format!("there is no {key:?} in what expressions see"))
+            }
+            Err(ExecutionError::NoSuchKey(_)) => Ok(()),
             Err(error) => Err(one_line(&error.to_string())),
         }
+    }
+
+    /// Whether it reads a map whose keys are not ours.
+    fn reads_free_keys(&self) -> bool {
+        let maps = ["labels", "annotations", "extra"];
+        maps.iter().any(|map| self.source.contains(map))
     }
 
     /// Whether the condition holds.
@@ -405,6 +415,7 @@ mod tests {
             ("cidr('10.0.0.0/8') == csr.name", "only before"),
             ("nonsense(csr.name)", "nonsense"),
             ("csr.name && true", "overload"),
+            ("csr.subject.ou == 'x'", "there is no \"ou\""),
             (nested, "may cost"),
             (&long, "longer than"),
         ];

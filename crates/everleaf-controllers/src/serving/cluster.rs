@@ -138,10 +138,10 @@ pub struct Cluster {
     /// Names of Nodes that were deleted, so that one of the same name is known for another.
     deleted: BTreeSet<String>,
     /// Addresses by the key of the object that has them.
-    services: BTreeMap<String, Vec<IpAddr>>,
+    services: BTreeMap<String, Vec<Claim>>,
     endpoints: BTreeMap<String, Vec<IpAddr>>,
-    /// How often an address stands in `services`.
-    service_addresses: BTreeMap<IpAddr, usize>,
+    /// How often each stands in `services`.
+    service_claims: BTreeMap<Claim, usize>,
     /// Host names and addresses under which the API server is known.
     api_server: BTreeSet<Claim>,
     synced: BTreeSet<Source>,
@@ -162,6 +162,11 @@ impl Cluster {
         self.nodes.get(name)
     }
 
+    /// Whether there was a Node of this name, and is none now, as far as anybody saw.
+    pub fn is_deleted(&self, name: &str) -> bool {
+        self.deleted.contains(name) && !self.nodes.contains_key(name)
+    }
+
     /// Another Node that reports the same.
     pub fn other_claimant(&self, claim: &Claim, node: &str) -> Option<&str> {
         let holders = self.claims.get(claim)?;
@@ -171,9 +176,9 @@ impl Cluster {
             .map(String::as_str)
     }
 
-    /// Whether a Service has this address.
-    pub fn is_service_address(&self, address: IpAddr) -> bool {
-        self.service_addresses.contains_key(&address)
+    /// Whether a Service is reached there.
+    pub fn is_service(&self, claim: &Claim) -> bool {
+        self.service_claims.contains_key(claim)
     }
 
     /// Whether pods reach a Service by this name: `name.namespace`, which their resolvers complete.
@@ -214,11 +219,11 @@ impl Cluster {
             Source::Nodes => return self.put_node(NodeFacts::of(object)),
             Source::Services => {
                 self.delete_service(&key);
-                let addresses = service_addresses(object);
-                for address in &addresses {
-                    *self.service_addresses.entry(*address).or_default() += 1;
+                let claims = service_claims(object);
+                for claim in &claims {
+                    *self.service_claims.entry(claim.clone()).or_default() += 1;
                 }
-                self.services.insert(key, addresses);
+                self.services.insert(key, claims);
             }
             Source::Endpoints => {
                 if key == "default/kubernetes" {
@@ -260,11 +265,11 @@ impl Cluster {
     }
 
     fn delete_service(&mut self, key: &str) {
-        for address in self.services.remove(key).unwrap_or_default() {
-            if let Some(count) = self.service_addresses.get_mut(&address) {
+        for claim in self.services.remove(key).unwrap_or_default() {
+            if let Some(count) = self.service_claims.get_mut(&claim) {
                 *count -= 1;
                 if *count == 0 {
-                    self.service_addresses.remove(&address);
+                    self.service_claims.remove(&claim);
                 }
             }
         }
@@ -308,19 +313,27 @@ impl Cluster {
     }
 }
 
-/// Everything a Service is reached by.
-fn service_addresses(service: &Value) -> Vec<IpAddr> {
-    let one = service.pointer("/spec/clusterIP").into_iter();
-    let balancers = items(service, "/status/loadBalancer/ingress").map(|entry| &entry["ip"]);
-    let texts = one
+/// Everything a Service is reached by, and what it stands for.
+fn service_claims(service: &Value) -> Vec<Claim> {
+    let ingress = || items(service, "/status/loadBalancer/ingress");
+    let addresses = service.pointer("/spec/clusterIP").into_iter();
+    let texts = addresses
         .chain(items(service, "/spec/clusterIPs"))
         .chain(items(service, "/spec/externalIPs"))
         .chain(service.pointer("/spec/loadBalancerIP"))
-        .chain(balancers)
+        .chain(ingress().map(|entry| &entry["ip"]))
         .filter_map(Value::as_str);
     // `None` and the empty text are no addresses.
-    let addresses: BTreeSet<IpAddr> = texts.filter_map(|text| text.parse().ok()).collect();
-    addresses.into_iter().map(|ip| ip.to_canonical()).collect()
+    let addresses = texts.filter_map(|text| text.parse::<IpAddr>().ok());
+    let addresses = addresses.map(|address| Claim::Address(address.to_canonical()));
+    let names = ingress()
+        .map(|entry| &entry["hostname"])
+        .chain(service.pointer("/spec/externalName"))
+        .filter_map(Value::as_str)
+        .filter(|name| !name.is_empty())
+        .map(|name| Claim::Name(name.trim_end_matches('.').to_ascii_lowercase()));
+    let claims: BTreeSet<Claim> = addresses.chain(names).collect();
+    claims.into_iter().collect()
 }
 
 fn endpoint_addresses(endpoints: &Value) -> Vec<IpAddr> {

@@ -61,6 +61,15 @@ impl Issued {
         other(self.by_claim.get(claim)?, node, now)
     }
 
+    /// Whether this node has a certificate that tells this.
+    pub fn is_holder(&self, claim: &Claim, node: &str, now: Timestamp) -> bool {
+        let until = self
+            .by_claim
+            .get(claim)
+            .and_then(|holders| holders.get(node));
+        until.is_some_and(|until| *until > now)
+    }
+
     /// Another node with a certificate for this key.
     pub fn other_holder_of_key(&self, spki: &[u8], node: &str, now: Timestamp) -> Option<&str> {
         other(self.by_key.get(spki)?, node, now).map(|(other, _)| other)

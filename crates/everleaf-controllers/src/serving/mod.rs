@@ -86,6 +86,8 @@ pub struct Origin {
     pub addresses: Vec<IpAddr>,
     /// It is the machine on which the API server runs.
     pub is_server_host: bool,
+    /// Its name, where that is known.
+    pub host_name: Option<String>,
 }
 
 /// A limit that is reached.
@@ -161,6 +163,9 @@ pub struct Decision {
 /// Look again after this, when nothing says when.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
+/// Longest wait, whatever holds a request: another one may replace it meanwhile.
+const LOOK_AGAIN_MAX: Duration = Duration::from_secs(300);
+
 /// Decides about one request for the kubelet serving signer.
 pub fn decide(request: &OpenRequest, facts: &Facts<'_>, policies: &PolicySet) -> Decision {
     let node = requestor(request.csr()).unwrap_or_default();
@@ -213,7 +218,7 @@ fn sum_up(trace: &[Step], age: Duration, policy: &Policy) -> Verdict {
         match &step.finding {
             Finding::Waiting { ends: true, .. } if left.is_zero() => return broken(step.rule),
             Finding::Waiting { ends, delay, .. } => {
-                let delay = delay.unwrap_or(LOOK_AGAIN);
+                let delay = delay.unwrap_or(LOOK_AGAIN).min(LOOK_AGAIN_MAX);
                 let delay = if *ends { delay.min(left) } else { delay };
                 return Verdict::Wait(step.rule, delay.max(Duration::from_secs(1)));
             }
@@ -233,13 +238,17 @@ impl Decision {
             Verdict::Abstain(None) => return "no policy is for this request",
             Verdict::Approve | Verdict::Review => return "",
         };
-        let step = self.trace.iter().find(|step| step.rule == rule);
-        match step.map(|step| &step.finding) {
+        match self.finding(rule) {
             Some(Finding::Foreign(why) | Finding::Violated(why) | Finding::Waiting { why, .. }) => {
                 why
             }
             _ => "",
         }
+    }
+
+    fn finding(&self, rule: Rule) -> Option<&Finding> {
+        let step = self.trace.iter().find(|step| step.rule == rule);
+        step.map(|step| &step.finding)
     }
 
     /// Message of the condition: which policy, which rule, what it found; printable ASCII of at
@@ -251,8 +260,12 @@ impl Decision {
                 self.policy
             ),
             Verdict::Deny(rule) | Verdict::Wait(rule, _) | Verdict::Abstain(Some(rule)) => {
+                let waited = match (&self.verdict, self.finding(*rule)) {
+                    (Verdict::Deny(_), Some(Finding::Waiting { .. })) => " (waited for in vain)",
+                    _ => "",
+                };
                 format!(
-                    "policy {:?}, rule {} {}: {}",
+                    "policy {:?}, rule {} {}: {}{waited}",
                     self.policy,
                     rule.id(),
                     rule,

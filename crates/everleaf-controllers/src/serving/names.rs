@@ -62,7 +62,15 @@ fn is_number(label: &str) -> bool {
 /// Whether a well-formed name means something else to everybody in a cluster: Services, pods, the
 /// API server, the machine itself.
 pub fn is_cluster_name(name: &str, domains: &[String]) -> bool {
-    const API_SERVER: [&str; 2] = ["kubernetes", "kubernetes.default"];
+    const OTHERS: [&str; 6] = [
+        "kubernetes",
+        "kubernetes.default",
+        "ip6-localhost",
+        "ip6-loopback",
+        "localhost6",
+        // Where programs in a cloud get their machine's credentials.
+        "metadata.google.internal",
+    ];
     let is_below = |suffix: &str| {
         name == suffix
             || name
@@ -72,12 +80,21 @@ pub fn is_cluster_name(name: &str, domains: &[String]) -> bool {
     let in_domain = |domain: &String| {
         is_below(&format!("svc.{domain}")) || is_below(&format!("pod.{domain}")) || name == domain
     };
-    API_SERVER.contains(&name)
+    OTHERS.contains(&name)
         || is_below("svc")
         || is_below("localhost")
         || is_below("localhost.localdomain")
         || domains.iter().any(in_domain)
 }
+
+/// Where clouds tell machines their credentials: AWS, Azure, Google and most others; Alibaba; Azure's
+/// second; AWS over IPv6.
+const METADATA: [IpAddr; 4] = [
+    IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)),
+    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
+    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+];
 
 /// Why an address is no node's own, by its form alone.
 ///
@@ -88,6 +105,7 @@ pub fn check_address(address: IpAddr, allows_link_local: bool) -> Result<(), Str
         address if address.is_unspecified() => "unspecified",
         address if address.is_loopback() => "a loopback address",
         address if address.is_multicast() => "a multicast address",
+        address if METADATA.contains(&address) => "the metadata service of a cloud",
         IpAddr::V4(v4) if v4.is_broadcast() => "the broadcast address",
         IpAddr::V4(v4) if v4.octets()[0] == 0 => "in 0.0.0.0/8",
         IpAddr::V4(v4) if v4.octets()[0] >= 240 => "in 240.0.0.0/4",
@@ -239,7 +257,9 @@ mod tests {
         ] {
             assert!(check(text, false).is_err(), "{text}");
         }
-        assert_eq!(check("169.254.169.254", true), Ok(()));
+        assert_eq!(check("169.254.1.1", true), Ok(()));
+        assert!(check("169.254.169.254", true).is_err());
+        assert!(check("fd00:ec2::254", false).is_err());
         assert_eq!(check("fe80::1", true), Ok(()));
         assert!(check("127.0.0.1", true).is_err());
     }

@@ -32,7 +32,7 @@ fn cluster() -> Cluster {
         }),
     );
     let headless = json!({
-        "metadata": { "name": "dns", "namespace": "kube-system" }, "spec": { "clusterIP": "None" },
+        "metadata": { "name": "dns", "namespace": "kube-system" }, "spec": { "clusterIP": "None", "externalName": "db.example.com" },
     });
     cluster.put(Source::Services, &headless);
     cluster.put(
@@ -42,7 +42,8 @@ fn cluster() -> Cluster {
             "subsets": [{ "addresses": [{ "ip": "10.0.0.100" }] }],
         }),
     );
-    cluster.set_api_server([Claim::Name("api.example.com".to_owned())]);
+    let names = ["api.example.com", "host1"].map(|name| Claim::Name(name.to_owned()));
+    cluster.set_api_server(names);
     cluster
 }
 
@@ -202,6 +203,9 @@ fn names_of_others_are_denied() {
         "n1.",
         "api.example.com",
         "dns.kube-system",
+        "db.example.com",
+        "metadata.google.internal",
+        "ip6-localhost",
     ] {
         deny(good().dns(name), "S11");
     }
@@ -275,7 +279,7 @@ fn addresses_of_others_are_denied() {
         ("127.0.0.1", "loopback"),
         ("::1", "loopback"),
         ("0.0.0.0", "unspecified"),
-        ("169.254.169.254", "link-local"),
+        ("169.254.169.254", "metadata"),
         ("fe80::1", "link-local"),
         ("224.0.0.1", "multicast"),
     ] {

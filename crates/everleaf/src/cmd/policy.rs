@@ -108,6 +108,7 @@ fn judge(
     let origin = args.origin.map(|address| Origin {
         addresses: vec![address.to_canonical()],
         is_server_host: address.is_loopback(),
+        host_name: None,
     });
     let facts = Facts {
         cluster,

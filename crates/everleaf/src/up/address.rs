@@ -20,6 +20,8 @@ pub(crate) struct Addresses {
     pub(crate) ip_addresses: Vec<IpAddr>,
     /// Where the server listens; unspecified: on all addresses.
     pub(crate) listens_on: IpAddr,
+    /// Name of the host.
+    pub(crate) host_name: String,
     /// URL for this host.
     pub(crate) local_url: String,
     /// URL for other hosts.
@@ -73,6 +75,7 @@ impl Addresses {
             dns_names,
             ip_addresses,
             listens_on: listen.ip(),
+            host_name: host_name.to_owned(),
             local_url: url(&local.to_string(), port),
             public_url: url(&public, port),
         }
@@ -93,6 +96,16 @@ pub(crate) fn primary() -> Option<IpAddr> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
     // TEST-NET-1 (RFC 5737): nobody is there.
     socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
+    let address = socket.local_addr().ok()?.ip();
+    (!address.is_unspecified() && !address.is_loopback()).then_some(address)
+}
+
+/// The same over IPv6.
+pub(crate) fn primary_v6() -> Option<IpAddr> {
+    let socket = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).ok()?;
+    // Documentation (RFC 3849): nobody is there.
+    let nobody = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+    socket.connect((nobody, 9)).ok()?;
     let address = socket.local_addr().ok()?.ip();
     (!address.is_unspecified() && !address.is_loopback()).then_some(address)
 }

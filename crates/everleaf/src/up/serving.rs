@@ -56,10 +56,14 @@ pub(super) fn approval(
     let api_server = names.chain(ips).collect();
     let server = Arc::clone(server);
     let listens_on = addresses.listens_on;
+    let host_name = addresses.host_name.clone();
     ServingConfig {
         origins: Some(Arc::new(move |csr| {
             let from = server.origin_of(csr)?;
-            Some(origin(from, listens_on, address::primary()))
+            let own = [address::primary(), address::primary_v6()];
+            let mut origin = origin(from, listens_on, own);
+            origin.host_name = origin.is_server_host.then(|| host_name.clone());
+            Some(origin)
         })),
         api_server,
         ..given
@@ -68,8 +72,8 @@ pub(super) fn approval(
 
 /// Which machine a connection comes from: this one, if it came over the loopback interface or from
 /// one of its own addresses.
-fn origin(from: IpAddr, listens_on: IpAddr, primary: Option<IpAddr>) -> Origin {
-    let mut own: Vec<IpAddr> = primary.into_iter().collect();
+fn origin(from: IpAddr, listens_on: IpAddr, primary: [Option<IpAddr>; 2]) -> Origin {
+    let mut own: Vec<IpAddr> = primary.into_iter().flatten().collect();
     if !listens_on.is_unspecified() && !own.contains(&listens_on) {
         own.push(listens_on);
     }
@@ -77,6 +81,7 @@ fn origin(from: IpAddr, listens_on: IpAddr, primary: Option<IpAddr>) -> Origin {
     Origin {
         addresses: if is_server_host { own } else { vec![from] },
         is_server_host,
+        host_name: None,
     }
 }
 
@@ -88,7 +93,7 @@ mod tests {
     fn a_connection_tells_the_machine() {
         let ip = |text: &str| text.parse::<IpAddr>().unwrap();
         let (own, other) = (ip("10.0.0.5"), ip("10.0.0.9"));
-        let here = |from, listens_on| origin(from, listens_on, Some(own));
+        let here = |from, listens_on| origin(from, listens_on, [Some(own), None]);
         let all = ip("0.0.0.0");
         assert_eq!(here(ip("127.0.0.1"), all).addresses, [own]);
         assert!(here(ip("::1"), all).is_server_host);
@@ -100,6 +105,6 @@ mod tests {
         );
         let listening = here(ip("127.0.0.1"), ip("10.1.1.1"));
         assert_eq!(listening.addresses, [own, ip("10.1.1.1")]);
-        assert!(origin(other, other, None).is_server_host);
+        assert!(origin(other, other, [None, None]).is_server_host);
     }
 }

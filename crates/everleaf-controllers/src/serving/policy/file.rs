@@ -6,6 +6,7 @@ use super::{
 };
 use crate::serving::cel::Predicate;
 use crate::serving::inventory::InventorySource;
+use crate::serving::names::check_dns_name;
 use ipnet::IpNet;
 use jiff::SignedDuration;
 use regex::{Regex, RegexBuilder};
@@ -157,10 +158,9 @@ impl Checker<'_> {
 
     /// Always anchored: an expression that is not would match any name that contains it.
     fn regex(&mut self, key: &str, text: &str) -> Option<Regex> {
-        let built = RegexBuilder::new(&format!("^(?:{text})$"))
-            .size_limit(REGEX_BYTES_MAX)
-            .build();
-        match built {
+        let build = |text: &str| RegexBuilder::new(text).size_limit(REGEX_BYTES_MAX).build();
+        // By itself first: half an expression could close the brackets around it.
+        match build(text).and_then(|_| build(&format!("^(?:{text})$"))) {
             Ok(regex) => Some(regex),
             Err(regex::Error::CompiledTooBig(_)) => {
                 self.fault(key, format!("{text:?} is too large an expression"));
@@ -215,6 +215,37 @@ impl Section {
     }
 
     fn check_head(&self, checker: &mut Checker<'_>) {
+        if self
+            .allow_attestation_blocks
+            .iter()
+            .any(|label| label.contains("REQUEST"))
+        {
+            checker.fault(
+                "allow_attestation_blocks",
+                "a second request is never allowed: parsers differ on which one counts",
+            );
+        }
+        for (key, names) in [
+            ("unsafe_allow", Some(&self.unsafe_allow)),
+            ("cluster_domains", self.cluster_domains.as_ref()),
+        ] {
+            for error in names
+                .into_iter()
+                .flatten()
+                .filter_map(|name| check_dns_name(name).err())
+            {
+                checker.fault(key, error);
+            }
+        }
+        if self.key.algorithms.as_ref().is_some_and(Vec::is_empty) {
+            checker.fault("key.algorithms", "without any, nothing would be approved");
+        }
+        if self.rate.per_node_per_hour == Some(0) {
+            checker.fault(
+                "rate.per_node_per_hour",
+                "with 0, nothing would be approved",
+            );
+        }
         if self.name.is_empty() {
             checker.fault("name", "give the policy a name: messages tell it");
         }

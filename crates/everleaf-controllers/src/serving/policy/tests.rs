@@ -145,6 +145,23 @@ fn what_is_contradictory_or_unsafe_is_refused() {
 }
 
 #[test]
+fn values_that_defeat_a_rule_are_refused() {
+    check_refused(
+        "- {name: a, match: {node_name_regex: 'a)|(.*'}}\n",
+        "node_name_regex",
+    );
+    check_refused("- {name: a, unsafe_allow: ['*']}\n", "wildcard");
+    check_refused("- {name: a, cluster_domains: ['.']}\n", "cluster_domains");
+    check_refused("- {name: a, key: {algorithms: []}}\n", "key.algorithms");
+    check_refused(
+        "- {name: a, rate: {per_node_per_hour: 0}}\n",
+        "per_node_per_hour",
+    );
+    let two = "- {name: a, allow_attestation_blocks: [CERTIFICATE REQUEST]}\n";
+    check_refused(two, "allow_attestation_blocks");
+}
+
+#[test]
 fn all_faults_are_told_at_once() {
     let error = read("- {name: '', wait_deadline: x, san: {allowed_cidrs: [y, z]}}\n").unwrap_err();
     assert_eq!(error.0.len(), 4, "{error}");

@@ -151,7 +151,7 @@ pub(super) fn subject(case: &Case<'_>) -> Finding {
         ));
     }
     holds(!request.has_unusual_subject(), || {
-        "the subject holds more than one common name and organization".to_owned()
+        "the subject holds more than that common name and that organization".to_owned()
     })
 }
 
@@ -230,7 +230,8 @@ pub(super) fn dns_names(case: &Case<'_>) -> Finding {
                 quote(name)
             ));
         }
-        if case.facts.cluster.is_service_name(name) {
+        let claim = Claim::Name(name.to_owned());
+        if case.facts.cluster.is_service_name(name) || case.facts.cluster.is_service(&claim) {
             return violated(format!("{} is the name of a Service", quote(name)));
         }
         if case
@@ -245,11 +246,13 @@ pub(super) fn dns_names(case: &Case<'_>) -> Finding {
     Finding::Passed
 }
 
-/// The machine on which the API server runs has its host's name in common with it. A Node's word
-/// is not enough: whoever forwards connections on that machine makes every node come from there.
+/// The machine on which the API server runs has its host's name in common with it, and no other
+/// name. A Node's word is not enough: whoever forwards connections on that machine makes every node
+/// come from there.
 fn is_server_host_by_name(case: &Case<'_>, name: &str) -> bool {
-    let origin = case.facts.origin;
-    name == case.node_name && origin.is_some_and(|origin| origin.is_server_host)
+    let origin = case.facts.origin.filter(|origin| origin.is_server_host);
+    let host_name = origin.and_then(|origin| origin.host_name.as_deref());
+    name == case.node_name && host_name == Some(name)
 }
 
 /// A node may have an address of the API server when it runs it, as far as somebody else than the
@@ -273,7 +276,7 @@ pub(super) fn addresses(case: &Case<'_>) -> Finding {
             if let Err(why) = check_address(alias, case.policy.allow_link_local) {
                 return violated(why);
             }
-            if case.facts.cluster.is_service_address(alias) {
+            if case.facts.cluster.is_service(&Claim::Address(alias)) {
                 return violated(format!("{address} is the address of a Service"));
             }
             let claim = Claim::Address(alias);

@@ -3,7 +3,7 @@
 use super::{Case, Finding, PENDING_MAX, holding, list, violated, waiting};
 use crate::serving::names::{aliases, any_holds, quote};
 use crate::serving::policy::Comparison;
-use crate::serving::{Claim, Inventory, PERMISSION, environment};
+use crate::serving::{Claim, Facts, Inventory, PERMISSION, environment};
 use everleaf_api::csr::Csr;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeSet;
@@ -20,11 +20,22 @@ fn created(csr: Csr<'_>) -> Option<Timestamp> {
     text.parse().ok()
 }
 
+fn no_node(case: &Case<'_>) -> String {
+    let name = quote(case.node_name);
+    match case.facts.origin {
+        None => format!("there is no Node {name}"),
+        Some(origin) => format!(
+            "there is no Node {name}, and it asks for more than its own name and the address that it connects from ({})",
+            list(&origin.addresses)
+        ),
+    }
+}
+
 pub(super) fn node(case: &Case<'_>) -> Finding {
     let Some(node) = case.node else {
         return match case.is_proved_by_origin() {
             true => Finding::Skipped("it connects from the addresses that it asks for"),
-            false => waiting(format!("there is no Node {}", quote(case.node_name))),
+            false => waiting(no_node(case)),
         };
     };
     if let (Some(filed), Some(begun)) = (created(case.csr), node.created) {
@@ -43,10 +54,11 @@ pub(super) fn node(case: &Case<'_>) -> Finding {
 }
 
 pub(super) fn node_names(case: &Case<'_>) -> Finding {
-    if !case.policy.require_node_addresses {
-        return Finding::Skipped("require_node_addresses is off");
+    let is_required = case.policy.require_node_addresses;
+    if !is_required && case.facts.inventory.is_some() {
+        return Finding::Skipped("require_node_addresses is off, and the inventory says more");
     }
-    let known = case.node.map(|node| &node.names);
+    let known = case.node.filter(|_| is_required).map(|node| &node.names);
     let is_own = |name: &str| {
         (case.policy.allow_node_name && name == case.node_name)
             || known.is_some_and(|known| known.contains(name))
@@ -57,6 +69,12 @@ pub(super) fn node_names(case: &Case<'_>) -> Finding {
                 .any(|regex| regex.is_match(name))
     };
     if let Some(name) = case.names().find(|name| !is_own(name)) {
+        if !is_required {
+            return violated(format!(
+                "{} is neither the node's name nor matched by dns_regex",
+                quote(name)
+            ));
+        }
         return waiting(format!(
             "{} is no name of the node; its Node names {}",
             quote(name),
@@ -107,6 +125,19 @@ pub(super) fn node_addresses(case: &Case<'_>) -> Finding {
     Finding::Passed
 }
 
+/// Another Node's word does not take from a node its own name, nor what a valid certificate gave it.
+fn is_proved(case: &Case<'_>, claim: &Claim) -> bool {
+    let Facts { issued, now, .. } = *case.facts;
+    matches!(claim, Claim::Name(name) if name == case.node_name)
+        || issued.is_holder(claim, case.node_name, now)
+}
+
+/// Whether what a certificate gave another node is no one else's: of a machine that is gone an
+/// address goes to the next one, its own name does not. A node without a Node object is not gone.
+fn is_still_theirs(case: &Case<'_>, claim: &Claim, other: &str) -> bool {
+    matches!(claim, Claim::Name(name) if name == other) || !case.facts.cluster.is_deleted(other)
+}
+
 pub(super) fn unique(case: &Case<'_>) -> Finding {
     if !case.policy.unique_across_nodes {
         return Finding::Skipped("unique_across_nodes is off");
@@ -120,17 +151,16 @@ pub(super) fn unique(case: &Case<'_>) -> Finding {
             let other = case.facts.cluster.other_claimant(form, case.node_name)?;
             Some((form, other))
         });
-        if let Some((form, other)) = others.next() {
+        if let Some((form, other)) = others.next()
+            && !is_proved(case, &claim)
+        {
             return violated(format!("the Node {} has {form}, too", quote(other)));
         }
         let issued = case.facts.issued;
         let mut held = forms
             .iter()
             .filter_map(|form| issued.other_holder(form, case.node_name, case.facts.now));
-        // Of a machine that is gone, an address goes to the next one.
-        if let Some((other, until)) =
-            held.find(|(other, _)| case.facts.cluster.node(other).is_some())
-        {
+        if let Some((other, until)) = held.find(|(other, _)| is_still_theirs(case, &claim, other)) {
             return violated(format!(
                 "the Node {} has a certificate for {claim} that is valid until {until}",
                 quote(other)

@@ -51,6 +51,7 @@ fn where_the_requestor_connects_from_counts() {
         origin: Some(Origin {
             addresses: vec!["10.0.0.100".parse().unwrap()],
             is_server_host: true,
+            host_name: Some("host1".to_owned()),
         }),
         ..world()
     };
@@ -86,12 +87,9 @@ fn where_the_requestor_connects_from_counts() {
     world.cluster.put(Source::Nodes, &liar);
     world.check(kubelet_serving("n1").dns("api.example.com"), "deny S11");
     world.cluster.delete(Source::Nodes, "n1");
-    world.check(
-        kubelet_serving("api.example.com")
-            .ip("10.0.0.100")
-            .dns("api.example.com"),
-        "approve",
-    );
+    let named = |name: &str| kubelet_serving(name).ip("10.0.0.100").dns(name);
+    world.check(named("api.example.com"), "deny S11");
+    world.check(named("host1"), "approve");
     // Somebody who forwards connections has that address for all of them.
     world.origin.as_mut().unwrap().is_server_host = false;
     world.check(kubelet_serving("n9").ip("10.0.0.100"), "deny S12");
@@ -170,6 +168,52 @@ fn what_a_valid_certificate_tells_is_its_nodes() {
         .note(leaf("n2", &names, &key, 60).as_bytes(), now());
     world.cluster.delete(Source::Nodes, "n2");
     world.check(theirs(), "approve");
+}
+
+/// A node without a Node object is not gone, and nobody takes what it has by writing it into his
+/// own status; nor can he keep others from what is theirs.
+#[test]
+fn a_word_in_ones_own_status_takes_nothing_from_others() {
+    let mut world = world();
+    let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
+    let address: Vec<IpAddr> = vec!["10.0.0.50".parse().unwrap()];
+    let theirs = leaf("edge", &address, &key, 60);
+    world.issued.note(theirs.as_bytes(), now());
+    world
+        .cluster
+        .put(Source::Nodes, &node("n1", &["10.0.0.1", "10.0.0.50"]));
+    world.check(good().ip("10.0.0.50"), "deny S16");
+    // n2 claims the name and the address of n1, who holds a certificate for the address.
+    let mut liar = node("n2", &["10.0.0.2", "10.0.0.1"]);
+    let claim = json!({ "type": "InternalDNS", "address": "n1" });
+    liar["status"]["addresses"]
+        .as_array_mut()
+        .unwrap()
+        .push(claim);
+    world.cluster.put(Source::Nodes, &liar);
+    world.check(kubelet_serving("n1"), "approve");
+    world.check(good(), "deny S16: the Node \"n2\" has 10.0.0.1, too");
+    let own: Vec<IpAddr> = vec!["10.0.0.1".parse().unwrap()];
+    let own = leaf("n1", &own, &key, 60);
+    world.issued = Issued::default();
+    world.issued.note(own.as_bytes(), now());
+    world.check(good(), "approve");
+    world.check(kubelet_serving("n2").dns("n1"), "deny S16");
+}
+
+#[test]
+fn without_node_addresses_names_need_a_word_from_the_operator() {
+    let open = |regex: &str| World {
+        policies: policy(|policy| {
+            policy.require_node_addresses = false;
+            policy.allowed_cidrs = vec!["10.0.0.0/8".parse().unwrap()];
+            policy.dns_regex = vec![regex::Regex::new(regex).unwrap()];
+        }),
+        ..world()
+    };
+    open("^$").check(good().ip("10.0.0.77"), "approve");
+    open("^$").check(good().dns("login.example.com"), "deny S14");
+    open("^login.*$").check(good().dns("login.example.com"), "approve");
 }
 
 /// A serving certificate that ends after so many minutes.
