@@ -28,7 +28,7 @@ pub const SIGNING_DURATION_DEFAULT: Duration = Duration::from_secs(8760 * 3600);
 /// Sixteen unpredictable bytes for the next serial number; `Err` says why there are none.
 pub type SerialSource = Arc<dyn Fn() -> Result<[u8; 16], String> + Send + Sync>;
 
-/// A group of loops that is switched on and off together by `--controllers`.
+/// A loop, or a group of loops, that is switched on and off together by `--controllers`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Loop {
     /// Approves kubelet client requests (`csrapproving`).
@@ -39,18 +39,26 @@ pub enum Loop {
     ServingApprover,
     /// Signs approved requests, one loop per signer (`csrsigning`).
     Signer,
+    /// Deletes expired bootstrap tokens (`tokencleaner`).
+    TokenCleaner,
 }
 
 impl Loop {
     /// All of them.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::Approver,
         Self::Signer,
         Self::Cleaner,
         Self::ServingApprover,
+        Self::TokenCleaner,
     ];
-    /// Those that kube-controller-manager has: `*` stands for them.
-    pub const UPSTREAM: [Self; 3] = [Self::Approver, Self::Signer, Self::Cleaner];
+    /// Those that `*` stands for.
+    pub const DEFAULT: [Self; 3] = [Self::Approver, Self::Signer, Self::Cleaner];
+
+    /// Whether it works on signing requests.
+    pub const fn is_about_requests(self) -> bool {
+        !matches!(self, Self::TokenCleaner)
+    }
 
     /// The short name in `--controllers`, known to every version of kube-controller-manager.
     pub const fn short_name(self) -> &'static str {
@@ -59,6 +67,7 @@ impl Loop {
             Self::Cleaner => "csrcleaner",
             Self::ServingApprover => "kubelet-serving-approver",
             Self::Signer => "csrsigning",
+            Self::TokenCleaner => "tokencleaner",
         }
     }
 
@@ -69,6 +78,7 @@ impl Loop {
             Self::Cleaner => "certificatesigningrequest-cleaner-controller",
             Self::ServingApprover => "kubelet-serving-approving-controller",
             Self::Signer => "certificatesigningrequest-signing-controller",
+            Self::TokenCleaner => "token-cleaner-controller",
         }
     }
 }
@@ -152,7 +162,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// Every loop, no issuer, defaults otherwise, real time and system entropy.
+    /// The loops that are on by default, no issuer, defaults otherwise, real time and system
+    /// entropy.
     pub fn new() -> Self {
         Self {
             ages: Ages::default(),
@@ -160,7 +171,7 @@ impl Config {
             clock: system_clock(),
             early_renewals: EARLY_RENEWALS_DEFAULT,
             issuers: BTreeMap::new(),
-            loops: BTreeSet::from(Loop::UPSTREAM),
+            loops: BTreeSet::from(Loop::DEFAULT),
             serials: system_serials(),
             server_host: String::new(),
             serving_approval: ServingConfig::default(),

@@ -5,7 +5,7 @@
 //! releases had.
 
 /// Names and aliases, sorted.
-const FOREIGN: [&str; 88] = [
+const FOREIGN: [&str; 86] = [
     "attachdetach",
     "bootstrap-signer-controller",
     "bootstrapsigner",
@@ -86,8 +86,6 @@ const FOREIGN: [&str; 88] = [
     "storageversion-garbage-collector-controller",
     "svm",
     "taint-eviction-controller",
-    "token-cleaner-controller",
-    "tokencleaner",
     "ttl",
     "ttl-after-finished",
     "ttl-after-finished-controller",
@@ -108,6 +106,6 @@ mod tests {
     #[test]
     fn the_list_is_sorted() {
         assert!(FOREIGN.is_sorted());
-        assert!(is_foreign("tokencleaner") && !is_foreign("csrsigning"));
+        assert!(is_foreign("ttl") && !is_foreign("csrsigning"));
     }
 }

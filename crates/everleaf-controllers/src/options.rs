@@ -135,7 +135,7 @@ impl Options {
     }
 
     /// Upstream's reading of `--controllers`: the first entry that names a loop decides, `*` stands
-    /// for those that are on by default (here: all).
+    /// for those that are on by default.
     fn enabled_loops(
         &self,
         errors: &mut Vec<String>,
@@ -156,8 +156,9 @@ impl Options {
             } else {
                 errors.push(format!(
                     "--controllers: {name:?} is not in the list of known controllers; known are \
-                     {}, each also under its long name, and * for all",
-                    Loop::ALL.map(Loop::short_name).join(", ")
+                     {}, each also under its long name, and * for {}",
+                    Loop::ALL.map(Loop::short_name).join(", "),
+                    Loop::DEFAULT.map(Loop::short_name).join(", ")
                 ));
             }
         }
@@ -174,7 +175,7 @@ impl Options {
         self.switch_serving(&mut enabled, errors);
         if enabled.is_empty() {
             warnings.push(
-                "--controllers leaves none to run, and this process does nothing; * stands for all, as in *,-csrsigning"
+                "--controllers leaves none to run, and this process does nothing; * stands for the usual ones, as in *,-csrsigning"
                     .to_owned(),
             );
         }
@@ -294,7 +295,7 @@ fn is_enabled(one: Loop, list: &[String]) -> bool {
             return false;
         }
     }
-    Loop::UPSTREAM.contains(&one) && list.iter().any(|entry| entry == "*")
+    Loop::DEFAULT.contains(&one) && list.iter().any(|entry| entry == "*")
 }
 
 fn source(pair: &FilePair, label: &str, errors: &mut Vec<String>) -> Option<IssuerSource> {
@@ -336,7 +337,7 @@ mod tests {
 
     #[test]
     fn controllers_lists() {
-        use Loop::{Approver, Cleaner, Signer};
+        use Loop::{Approver, Cleaner, Signer, TokenCleaner};
         let cases: &[(&str, &[Loop])] = &[
             ("*", &[Approver, Cleaner, Signer]),
             ("csrsigning", &[Signer]),
@@ -354,6 +355,9 @@ mod tests {
                 &[Cleaner, Signer],
             ),
             ("*,-bootstrapsigner", &[Approver, Cleaner, Signer]),
+            ("*,tokencleaner", &[Approver, Cleaner, Signer, TokenCleaner]),
+            ("token-cleaner-controller", &[TokenCleaner]),
+            ("*,-tokencleaner", &[Approver, Cleaner, Signer]),
         ];
         for (list, expected) in cases {
             let validated = with_controllers(list).validate().unwrap();
@@ -365,7 +369,7 @@ mod tests {
             let is_warned = validated
                 .warnings
                 .iter()
-                .any(|text| text.contains("* stands for all"));
+                .any(|text| text.contains("* stands for the usual ones"));
             assert_eq!(
                 is_warned,
                 expected.is_empty(),
@@ -380,9 +384,10 @@ mod tests {
         let kubeadm = with_controllers("*,bootstrapsigner,tokencleaner")
             .validate()
             .unwrap();
-        let expected = "--controllers: not part of everleaf, so they do not run here: bootstrapsigner, tokencleaner";
+        let expected =
+            "--controllers: not part of everleaf, so they do not run here: bootstrapsigner";
         assert_eq!(kubeadm.warnings, [expected]);
-        assert_eq!(kubeadm.config.loops.len(), 3);
+        assert_eq!(kubeadm.config.loops.len(), 4);
         let error = with_controllers("*,csrsinging")
             .validate()
             .unwrap_err()

@@ -9,8 +9,9 @@ use crate::issuers::{IssuerError, Issuers};
 use crate::notice::Notice;
 use crate::serving::files::PolicyFiles;
 use crate::serving::{PolicySet, Source};
-use crate::shell::Shell;
+use crate::shell::{CONTROLLERS, Shell};
 use crate::skew::SKEW_TOLERATED;
+use crate::upkeep::Kept;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -182,13 +183,16 @@ fn start(
         let cleaning = clean(Arc::clone(shell), config.ages, synced);
         loops.spawn(until_stopped(stopped.clone(), cleaning));
     }
-    let following = {
+    if config.loops.iter().any(|one| one.is_about_requests()) {
         let shell = Arc::clone(shell);
-        async move {
+        let following = async move {
             shell.follow(&synced_sender).await;
-        }
-    };
-    loops.spawn(until_stopped(stopped.clone(), following));
+        };
+        loops.spawn(until_stopped(stopped.clone(), following));
+    } else {
+        shell.telemetry.set_missing(CONTROLLERS, None);
+    }
+    start_upkeep(shell, stopped, &mut loops);
     if shell.core.serving().is_some() {
         for source in Source::ALL {
             let shell = Arc::clone(shell);
@@ -207,6 +211,26 @@ fn start(
         look_after(Arc::clone(shell)),
     ));
     loops
+}
+
+/// Starts what keeps tokens and what is made of them: one worker each, and one follower for each
+/// thing that any of them looks at.
+fn start_upkeep(shell: &Arc<Shell>, stopped: &watch::Receiver<bool>, loops: &mut JoinSet<()>) {
+    for (index, title) in shell.upkeep_titles() {
+        shell
+            .telemetry
+            .tell(&Notice::Kept(Kept::Starting { title }));
+        loops.spawn(Arc::clone(shell).keep(index, stopped.clone()));
+    }
+    for watched in shell.watched() {
+        let missing = Some("not listed yet".to_owned());
+        shell.telemetry.set_missing(watched.component(), missing);
+        let shell = Arc::clone(shell);
+        let following = async move {
+            shell.follow_watched(watched).await;
+        };
+        loops.spawn(until_stopped(stopped.clone(), following));
+    }
 }
 
 async fn until_stopped(mut stopped: watch::Receiver<bool>, task: impl Future<Output = ()>) {

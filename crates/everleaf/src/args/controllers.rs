@@ -17,8 +17,9 @@ pub(crate) struct ControllersArgs {
     /// runs in
     #[arg(long, value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,
-    /// Controllers to run: '*' all, 'name' one, '-name' not this one; csrapproving, csrsigning,
-    /// csrcleaner and their long names; kubelet-serving-approver, which '*' leaves out
+    /// Controllers to run: '*' the usual ones, 'name' one, '-name' not this one; csrapproving,
+    /// csrsigning, csrcleaner and their long names; kubelet-serving-approver and tokencleaner,
+    /// which '*' leaves out
     #[arg(
         long,
         value_name = "LIST",

@@ -61,7 +61,7 @@ fn tell_ignored(flags: &[&str]) {
     }
     tracing::info!(
         flags = flags.join(","),
-        "these flags of kube-controller-manager have no effect here: three of its controllers run, nothing else"
+        "these flags of kube-controller-manager have no effect here: of its controllers, only those of certificates and bootstrap tokens run"
     );
     if flags.contains(&"root-ca-file") {
         tracing::warn!(

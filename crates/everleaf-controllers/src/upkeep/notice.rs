@@ -1,0 +1,79 @@
+//! What these controllers tell: the words that operators of kube-controller-manager search for.
+
+use super::token::Expiration;
+use crate::metrics::Metrics;
+use jiff::SignedDuration;
+
+/// The tracing macros under the name of the crate.
+macro_rules! info { ($($rest:tt)*) => { tracing::info!(target: "everleaf_controllers", $($rest)*) } }
+macro_rules! warn { ($($rest:tt)*) => { tracing::warn!(target: "everleaf_controllers", $($rest)*) } }
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Kept {
+    /// A controller starts.
+    Starting {
+        /// Its name in upstream's words.
+        title: &'static str,
+    },
+    /// An expired token is kept: which clock is right is not known (said once per token).
+    TokenDoubted {
+        /// Namespace and name.
+        secret: String,
+        /// Server clock minus ours.
+        offset: SignedDuration,
+    },
+    /// An expired token is about to be deleted: the audit record.
+    TokenExpired {
+        /// Namespace and name.
+        secret: String,
+        /// When.
+        expiration: Expiration,
+    },
+    /// A call about a token failed; it is tried again.
+    TokenFailed {
+        /// Namespace and name.
+        secret: String,
+        /// `reading` or `deleting`.
+        what: &'static str,
+        /// Why.
+        error: String,
+    },
+}
+
+impl Kept {
+    /// Counts it.
+    pub(crate) fn record(&self, _: &Metrics) {}
+
+    /// Writes it to the log.
+    pub(crate) fn log(&self) {
+        match self {
+            Self::Starting { title } => info!("Starting {title} controller"),
+            Self::TokenDoubted { secret, offset } => warn!(
+                secret,
+                offset_seconds = offset.as_secs(),
+                "the bootstrap token {secret} has expired by our clock and is kept: the API server's clock is {} s {} \
+                 ours, so one of the two is wrong; set it right, or delete the token by hand",
+                offset.as_secs().abs(),
+                if offset.is_negative() {
+                    "behind"
+                } else {
+                    "ahead of"
+                }
+            ),
+            Self::TokenExpired { secret, expiration } => match expiration {
+                Expiration::At(end) => info!(secret, expiration = %end, "Deleting expired secret"),
+                _ => info!(
+                    secret,
+                    "Deleting expired secret: nobody can read its expiration (RFC 3339)"
+                ),
+            },
+            Self::TokenFailed {
+                secret,
+                what,
+                error,
+            } => warn!(secret, "Error {what} secret: {error}; trying again"),
+        }
+    }
+}
