@@ -33,6 +33,8 @@ pub type SerialSource = Arc<dyn Fn() -> Result<[u8; 16], String> + Send + Sync>;
 pub enum Loop {
     /// Approves kubelet client requests (`csrapproving`).
     Approver,
+    /// Signs cluster-info for bootstrap tokens (`bootstrapsigner`).
+    BootstrapSigner,
     /// Deletes old requests (`csrcleaner`).
     Cleaner,
     /// Approves kubelet serving requests by a policy; Kubernetes has no such loop.
@@ -45,11 +47,12 @@ pub enum Loop {
 
 impl Loop {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Approver,
         Self::Signer,
         Self::Cleaner,
         Self::ServingApprover,
+        Self::BootstrapSigner,
         Self::TokenCleaner,
     ];
     /// Those that `*` stands for.
@@ -57,13 +60,14 @@ impl Loop {
 
     /// Whether it works on signing requests.
     pub const fn is_about_requests(self) -> bool {
-        !matches!(self, Self::TokenCleaner)
+        !matches!(self, Self::BootstrapSigner | Self::TokenCleaner)
     }
 
     /// The short name in `--controllers`, known to every version of kube-controller-manager.
     pub const fn short_name(self) -> &'static str {
         match self {
             Self::Approver => "csrapproving",
+            Self::BootstrapSigner => "bootstrapsigner",
             Self::Cleaner => "csrcleaner",
             Self::ServingApprover => "kubelet-serving-approver",
             Self::Signer => "csrsigning",
@@ -75,6 +79,7 @@ impl Loop {
     pub const fn long_name(self) -> &'static str {
         match self {
             Self::Approver => "certificatesigningrequest-approving-controller",
+            Self::BootstrapSigner => "bootstrap-signer-controller",
             Self::Cleaner => "certificatesigningrequest-cleaner-controller",
             Self::ServingApprover => "kubelet-serving-approving-controller",
             Self::Signer => "certificatesigningrequest-signing-controller",

@@ -105,10 +105,17 @@ impl Resource {
     /// What the controllers of [`crate::upkeep`] look at.
     pub const fn watched(watched: Watched) -> Self {
         match watched {
+            Watched::ClusterInfo => Self {
+                selector: "metadata.name=cluster-info",
+                rights: "it needs get, list and watch on configmaps in the namespace kube-public: \
+                         see the Role system:controller:bootstrap-signer there",
+                ..Self::core("kube-public", "configmaps", false)
+            },
             Watched::Tokens => Self {
                 selector: "type=bootstrap.kubernetes.io/token",
                 rights: "it needs get, list and watch on secrets in the namespace kube-system: see \
-                         the Role system:controller:token-cleaner",
+                         the Roles system:controller:token-cleaner and \
+                         system:controller:bootstrap-signer there",
                 ..Self::core("kube-system", "secrets", false)
             },
         }

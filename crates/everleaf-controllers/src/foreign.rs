@@ -5,10 +5,8 @@
 //! releases had.
 
 /// Names and aliases, sorted.
-const FOREIGN: [&str; 86] = [
+const FOREIGN: [&str; 84] = [
     "attachdetach",
-    "bootstrap-signer-controller",
-    "bootstrapsigner",
     "cloud-node-lifecycle",
     "cloud-node-lifecycle-controller",
     "clusterrole-aggregation",

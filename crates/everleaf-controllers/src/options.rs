@@ -337,7 +337,7 @@ mod tests {
 
     #[test]
     fn controllers_lists() {
-        use Loop::{Approver, Cleaner, Signer, TokenCleaner};
+        use Loop::{Approver, BootstrapSigner, Cleaner, Signer, TokenCleaner};
         let cases: &[(&str, &[Loop])] = &[
             ("*", &[Approver, Cleaner, Signer]),
             ("csrsigning", &[Signer]),
@@ -355,8 +355,12 @@ mod tests {
                 &[Cleaner, Signer],
             ),
             ("*,-bootstrapsigner", &[Approver, Cleaner, Signer]),
-            ("*,tokencleaner", &[Approver, Cleaner, Signer, TokenCleaner]),
+            (
+                "*,bootstrapsigner,tokencleaner",
+                &[Approver, BootstrapSigner, Cleaner, Signer, TokenCleaner],
+            ),
             ("token-cleaner-controller", &[TokenCleaner]),
+            ("bootstrap-signer-controller", &[BootstrapSigner]),
             ("*,-tokencleaner", &[Approver, Cleaner, Signer]),
         ];
         for (list, expected) in cases {
@@ -381,13 +385,13 @@ mod tests {
 
     #[test]
     fn foreign_and_unknown_controllers() {
-        let kubeadm = with_controllers("*,bootstrapsigner,tokencleaner")
+        let foreign = with_controllers("*,ttl,bootstrapsigner,namespace")
             .validate()
             .unwrap();
         let expected =
-            "--controllers: not part of everleaf, so they do not run here: bootstrapsigner";
-        assert_eq!(kubeadm.warnings, [expected]);
-        assert_eq!(kubeadm.config.loops.len(), 4);
+            "--controllers: not part of everleaf, so they do not run here: ttl, namespace";
+        assert_eq!(foreign.warnings, [expected]);
+        assert_eq!(foreign.config.loops.len(), 4);
         let error = with_controllers("*,csrsinging")
             .validate()
             .unwrap_err()

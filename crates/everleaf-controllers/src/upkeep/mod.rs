@@ -11,6 +11,7 @@
 //!                               └───────────────── later ◀───────────────┘
 //! ```
 
+pub mod bootstrap_signer;
 mod cache;
 mod notice;
 pub mod token;
@@ -26,6 +27,7 @@ use jiff::{SignedDuration, Timestamp};
 use std::collections::VecDeque;
 use std::time::Duration;
 
+pub use bootstrap_signer::BootstrapSigner;
 pub use notice::Kept;
 pub use token_cleaner::TokenCleaner;
 
@@ -38,6 +40,8 @@ pub const LOOK_INTERVAL: Duration = Duration::from_secs(60);
 /// What is followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Watched {
+    /// The ConfigMap kube-public/cluster-info.
+    ClusterInfo,
     /// Bootstrap tokens: Secrets of their type in kube-system.
     Tokens,
 }
@@ -46,6 +50,7 @@ impl Watched {
     /// What readiness calls it.
     pub const fn component(self) -> &'static str {
         match self {
+            Self::ClusterInfo => "cluster-info",
             Self::Tokens => "bootstrap tokens",
         }
     }
@@ -236,6 +241,9 @@ impl Machine {
 /// The controllers of these that `config` switches on.
 pub(crate) fn machines(config: &Config) -> Vec<Machine> {
     let mut machines = Vec::new();
+    if config.loops.contains(&Loop::BootstrapSigner) {
+        machines.push(Machine::new(BootstrapSigner::default()));
+    }
     if config.loops.contains(&Loop::TokenCleaner) {
         machines.push(Machine::new(TokenCleaner::default()));
     }

@@ -12,6 +12,16 @@ macro_rules! warn { ($($rest:tt)*) => { tracing::warn!(target: "everleaf_control
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Kept {
+    /// cluster-info could not be signed; it is tried again.
+    ClusterInfoFailed {
+        /// Why.
+        error: String,
+    },
+    /// cluster-info was written, with new signatures or without old ones.
+    ClusterInfoSigned {
+        /// How many it has now.
+        signatures: usize,
+    },
     /// A controller starts.
     Starting {
         /// Its name in upstream's words.
@@ -49,6 +59,13 @@ impl Kept {
     /// Writes it to the log.
     pub(crate) fn log(&self) {
         match self {
+            Self::ClusterInfoFailed { error } => {
+                warn!("Error updating ConfigMap kube-public/cluster-info: {error}; trying again");
+            }
+            Self::ClusterInfoSigned { signatures } => info!(
+                signatures,
+                "kube-public/cluster-info is signed for each valid bootstrap token"
+            ),
             Self::Starting { title } => info!("Starting {title} controller"),
             Self::TokenDoubted { secret, offset } => warn!(
                 secret,

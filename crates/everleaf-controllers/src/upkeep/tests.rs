@@ -1,6 +1,7 @@
 //! The cases of the specification by their numbers, and the machines against scripted answers.
 
-use super::token::Expiration;
+use super::bootstrap_signer::signed;
+use super::token::{Expiration, Token};
 use super::token_cleaner::{Action, decide};
 use super::*;
 use crate::call::CallError;
@@ -9,6 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use everleaf_api::{Status, meta};
+use everleaf_pki::jws;
 use serde_json::{Value, json};
 
 pub(super) const SECOND: SignedDuration = SignedDuration::from_secs(1);
@@ -288,4 +290,150 @@ fn only_secrets_of_the_type_are_tokens() {
     bench.take(Watched::Tokens, Delta::ListBegins);
     bench.take(Watched::Tokens, Delta::ListEnds);
     assert_eq!(bench.waits(), None);
+}
+
+// === bootstrapsigner ===
+
+const KUBECONFIG: &str = "payload";
+const SIGNATURE: &str =
+    "eyJhbGciOiJIUzI1NiIsImtpZCI6ImFiYzEyMyJ9..QSxpUG7Q542CirTI2ECPSZjvBOJURUW5a7XqFpNI958";
+const PUT: &str = "PUT /api/v1/namespaces/kube-public/configmaps/cluster-info";
+
+fn cluster_info(data: &Value) -> Value {
+    json!({
+        "metadata": {"name": "cluster-info", "namespace": "kube-public", "resourceVersion": "3"},
+        "data": data,
+        "binaryData": {"kept": "AA=="},
+    })
+}
+
+/// A signer that sees an unsigned cluster-info and this token.
+fn signer(data: &[(&str, &str)]) -> Bench {
+    let unsigned = cluster_info(&json!({"kubeconfig": KUBECONFIG}));
+    let secret = token(NAME, data);
+    let seen = [(Watched::ClusterInfo, unsigned), (Watched::Tokens, secret)];
+    Bench::new(BootstrapSigner::default(), &seen)
+}
+
+/// Cases 93 to 97 and 106: the call that follows, and the data that it writes.
+#[test]
+fn cluster_info_is_signed() {
+    let key = "jws-kubeconfig-abc123";
+    let right = json!({"kubeconfig": KUBECONFIG, key: SIGNATURE});
+    let unsigned = json!({"kubeconfig": KUBECONFIG});
+    let wrong = json!({"kubeconfig": KUBECONFIG, key: "old"});
+    let foo = json!({"kubeconfig": KUBECONFIG, key: format!("{SIGNATURE}foo")});
+    let bare = json!({key: "old"});
+    for (case, before, has_token, after) in [
+        ("93: no ConfigMap", None, true, None),
+        ("no kubeconfig", Some(&bare), true, None),
+        ("94: no signature", Some(&unsigned), true, Some(&right)),
+        ("95: already right", Some(&right), true, None),
+        ("96: an old one is wrong", Some(&wrong), true, Some(&right)),
+        ("97: without a token", Some(&right), false, Some(&unsigned)),
+        ("106: foo behind it", Some(&foo), true, Some(&right)),
+    ] {
+        let mut seen = Vec::new();
+        seen.extend(before.map(|data| (Watched::ClusterInfo, cluster_info(data))));
+        seen.extend(has_token.then(|| (Watched::Tokens, token(NAME, &[]))));
+        let mut bench = Bench::new(BootstrapSigner::default(), &seen);
+        let Some(after) = after else {
+            assert_eq!(bench.line(), "", "{case}");
+            continue;
+        };
+        let call = bench.call().expect(case);
+        assert_eq!(format!("{} {}", call.method, call.path), PUT, "{case}");
+        let mut expected = cluster_info(after);
+        expected["apiVersion"] = "v1".into();
+        expected["kind"] = "ConfigMap".into();
+        assert_eq!(call.body, Some(expected), "{case}");
+        bench.answer(&done());
+        bench.take(Watched::ClusterInfo, Delta::Put(cluster_info(after)));
+        assert_eq!(bench.line(), "", "{case}");
+    }
+}
+
+/// Cases 98 to 102: which tokens sign.
+#[test]
+fn tokens_that_may_sign() {
+    let in_an_hour = meta::format_time(now() + HOUR);
+    let hour_ago = meta::format_time(now() - HOUR);
+    let no_prefix = "bootstrap-tokenxabc123";
+    let flag = "usage-bootstrap-signing";
+    let check = |case: &str, name: &str, data: &[(&str, &str)], expected: bool| {
+        let token = Token::read(&token(name, data)).unwrap();
+        assert_eq!(token.is_valid_for_signing(now()), expected, "{case}");
+        let text = format!("{token:?}");
+        assert!(!text.contains("tokenSecret"), "{text}");
+    };
+    check("98: no expiry", NAME, &[], true);
+    check("98: +1h", NAME, &[("expiration", &in_an_hour)], true);
+    check("99: -1h", NAME, &[("expiration", &hour_ago)], false);
+    check("99: garbage", NAME, &[("expiration", "garbage")], false);
+    check("100: flag empty", NAME, &[(flag, "")], false);
+    check("100: not exactly true", NAME, &[(flag, "True")], false);
+    check("101: no id", NAME, &[("token-id", "")], false);
+    check("101: no secret", NAME, &[("token-secret", "")], false);
+    check(
+        "102: no prefix",
+        no_prefix,
+        &[("token-id", "abc123")],
+        false,
+    );
+    check("102: id mismatch", NAME, &[("token-id", "abc124")], false);
+    check("capitals", "bootstrap-token-ABC123", &[], false);
+    check("too long", "bootstrap-token-abc1234", &[], false);
+}
+
+/// Cases 103 and 104 by a token; 105 has no secret, so no token signs so.
+#[test]
+fn signatures_of_a_token() {
+    let data = [("token-secret", "my voice is my passcode")];
+    let token = Token::read(&token("bootstrap-token-joshua", &data)).unwrap();
+    let hello = "Hello from the other side. I must have called a thousand times.";
+    for (case, content, mac) in [
+        ("103", hello, "VShe2taLd-YTrmWuRkcL_8QTNDHYxQIEBsAYYiIj1_8"),
+        ("104", "", "7Ui1ALizW4jXphVUB7xUqC9vLYLL9RZeOFfVLoB7Tgk"),
+    ] {
+        let data = json!({"kubeconfig": content});
+        let data = data.as_object().unwrap();
+        let data = signed(data, [&token].into_iter(), now()).unwrap();
+        let expected = format!("eyJhbGciOiJIUzI1NiIsImtpZCI6Impvc2h1YSJ9..{mac}");
+        assert_eq!(data["jws-kubeconfig-joshua"], expected, "{case}");
+    }
+    let keyless = jws::detached("joshua", b"", hello.as_bytes());
+    let mac = "..UfkqvDGiIFxrMnFseDj9LYJOLNrvjW8aHhF71mvvAs8";
+    assert!(keyless.ends_with(mac), "105");
+}
+
+/// The end of a token ends its signature, by the server's clock, without an event.
+#[test]
+fn a_signature_ends_with_its_token() {
+    let (key, end) = expiring(SECOND * 50);
+    let mut bench = signer(&[(key, &end)]);
+    bench.moment.offset = Some(SECOND * 20);
+    let mut stored = bench.call().unwrap().body.unwrap();
+    stored["metadata"]["resourceVersion"] = "4".into();
+    // Decided on from the answer, before the watch brings it.
+    bench.answer(&Ok(Bytes::from(stored.to_string())));
+    assert_eq!(bench.waits(), Some(Duration::from_secs(30)));
+    assert_eq!(bench.told, [Kept::ClusterInfoSigned { signatures: 1 }]);
+    bench.pass(SECOND * 30);
+    let body = bench.call().unwrap().body.unwrap();
+    assert_eq!(body["data"], json!({"kubeconfig": KUBECONFIG}));
+    assert_eq!(body["metadata"]["resourceVersion"], "4");
+}
+
+/// Upstream waits for the next event; a conflict is no news.
+#[test]
+fn a_write_that_fails_is_tried_again() {
+    for (code, told) in [(500, 1), (403, 1), (404, 0), (409, 0)] {
+        let mut bench = signer(&[]);
+        assert_eq!(bench.line(), PUT);
+        bench.answer(&refused(code, None));
+        assert_eq!(bench.waits(), Some(Duration::from_millis(5)), "{code}");
+        assert_eq!(bench.told.len(), told, "{code}");
+        bench.pass(SECOND);
+        assert_eq!(bench.line(), PUT, "{code}");
+    }
 }

@@ -18,8 +18,8 @@ pub(crate) struct ControllersArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,
     /// Controllers to run: '*' the usual ones, 'name' one, '-name' not this one; csrapproving,
-    /// csrsigning, csrcleaner and their long names; kubelet-serving-approver and tokencleaner,
-    /// which '*' leaves out
+    /// csrsigning, csrcleaner and their long names; kubelet-serving-approver, tokencleaner
+    /// and bootstrapsigner, which '*' leaves out
     #[arg(
         long,
         value_name = "LIST",
