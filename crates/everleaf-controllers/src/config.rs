@@ -9,6 +9,7 @@ use crate::builtin::BuiltinSigner;
 use crate::cleaner::Ages;
 use crate::serving::{Claim, ServingConfig};
 use crate::telemetry::Telemetry;
+use crate::upkeep::RootCaSource;
 use everleaf_pki::Issuer;
 use everleaf_time::WallClock;
 use jiff::Timestamp;
@@ -37,6 +38,8 @@ pub enum Loop {
     BootstrapSigner,
     /// Deletes old requests (`csrcleaner`).
     Cleaner,
+    /// Publishes the API server's CA in every namespace (`root-ca-cert-publisher`).
+    RootCaPublisher,
     /// Approves kubelet serving requests by a policy; Kubernetes has no such loop.
     ServingApprover,
     /// Signs approved requests, one loop per signer (`csrsigning`).
@@ -47,20 +50,24 @@ pub enum Loop {
 
 impl Loop {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Approver,
         Self::Signer,
         Self::Cleaner,
         Self::ServingApprover,
         Self::BootstrapSigner,
         Self::TokenCleaner,
+        Self::RootCaPublisher,
     ];
     /// Those that `*` stands for.
     pub const DEFAULT: [Self; 3] = [Self::Approver, Self::Signer, Self::Cleaner];
 
     /// Whether it works on signing requests.
     pub const fn is_about_requests(self) -> bool {
-        !matches!(self, Self::BootstrapSigner | Self::TokenCleaner)
+        !matches!(
+            self,
+            Self::BootstrapSigner | Self::RootCaPublisher | Self::TokenCleaner
+        )
     }
 
     /// The short name in `--controllers`, known to every version of kube-controller-manager.
@@ -69,6 +76,7 @@ impl Loop {
             Self::Approver => "csrapproving",
             Self::BootstrapSigner => "bootstrapsigner",
             Self::Cleaner => "csrcleaner",
+            Self::RootCaPublisher => "root-ca-cert-publisher",
             Self::ServingApprover => "kubelet-serving-approver",
             Self::Signer => "csrsigning",
             Self::TokenCleaner => "tokencleaner",
@@ -81,6 +89,7 @@ impl Loop {
             Self::Approver => "certificatesigningrequest-approving-controller",
             Self::BootstrapSigner => "bootstrap-signer-controller",
             Self::Cleaner => "certificatesigningrequest-cleaner-controller",
+            Self::RootCaPublisher => "root-ca-certificate-publisher-controller",
             Self::ServingApprover => "kubelet-serving-approving-controller",
             Self::Signer => "certificatesigningrequest-signing-controller",
             Self::TokenCleaner => "token-cleaner-controller",
@@ -152,6 +161,8 @@ pub struct Config {
     pub issuers: BTreeMap<BuiltinSigner, IssuerSource>,
     /// The loops to run.
     pub loops: BTreeSet<Loop>,
+    /// The CA that [`Loop::RootCaPublisher`] publishes; it cannot run without one.
+    pub root_ca: Option<RootCaSource>,
     /// Randomness of serial numbers.
     pub serials: SerialSource,
     /// Name of the API server in metrics, `host:port`.
@@ -177,6 +188,7 @@ impl Config {
             early_renewals: EARLY_RENEWALS_DEFAULT,
             issuers: BTreeMap::new(),
             loops: BTreeSet::from(Loop::DEFAULT),
+            root_ca: None,
             serials: system_serials(),
             server_host: String::new(),
             serving_approval: ServingConfig::default(),

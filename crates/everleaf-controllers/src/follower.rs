@@ -46,6 +46,8 @@ const ABSENT_PAUSE: Duration = Duration::from_secs(600);
 /// What to say about a refusal to list what serving requests are judged by.
 const SERVING_RIGHTS_HINT: &str = "to approve serving requests it must list and watch nodes, services, and the endpoints \
      in the namespace default: see the ClusterRole everleaf:kubelet-serving-approver";
+const ROOT_CA_RIGHTS_HINT: &str = "to publish the root CA it must list and watch namespaces and \
+     configmaps everywhere, besides the ClusterRole system:controller:root-ca-cert-publisher";
 /// A watch that ends sooner than this, without an event, counts as a failure.
 const WATCH_LIFE_MIN: Duration = Duration::from_secs(1);
 
@@ -110,6 +112,15 @@ impl Resource {
                 rights: "it needs get, list and watch on configmaps in the namespace kube-public: \
                          see the Role system:controller:bootstrap-signer there",
                 ..Self::core("kube-public", "configmaps", false)
+            },
+            Watched::Namespaces => Self {
+                rights: ROOT_CA_RIGHTS_HINT,
+                ..Self::core("", "namespaces", false)
+            },
+            Watched::RootCas => Self {
+                selector: "metadata.name=kube-root-ca.crt",
+                rights: ROOT_CA_RIGHTS_HINT,
+                ..Self::core("", "configmaps", false)
             },
             Watched::Tokens => Self {
                 selector: "type=bootstrap.kubernetes.io/token",

@@ -5,7 +5,7 @@
 //! releases had.
 
 /// Names and aliases, sorted.
-const FOREIGN: [&str; 84] = [
+const FOREIGN: [&str; 82] = [
     "attachdetach",
     "cloud-node-lifecycle",
     "cloud-node-lifecycle-controller",
@@ -66,8 +66,6 @@ const FOREIGN: [&str; 84] = [
     "resourcepoolstatusrequest-controller",
     "resourcequota",
     "resourcequota-controller",
-    "root-ca-cert-publisher",
-    "root-ca-certificate-publisher-controller",
     "route",
     "selinux-warning-controller",
     "service",

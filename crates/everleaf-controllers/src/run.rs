@@ -11,7 +11,7 @@ use crate::serving::files::PolicyFiles;
 use crate::serving::{PolicySet, Source};
 use crate::shell::{CONTROLLERS, Shell};
 use crate::skew::SKEW_TOLERATED;
-use crate::upkeep::Kept;
+use crate::upkeep::{Kept, RootCa, RootCaError};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,6 +46,9 @@ pub enum RunError {
         /// Why.
         error: String,
     },
+    /// There is no root CA that could be published.
+    #[error(transparent)]
+    RootCa(#[from] RootCaError),
     /// A loop ended by a bug; the process should end, too, and be started again.
     #[error("a controller loop ended unexpectedly: {0}")]
     LoopDied(String),
@@ -75,6 +78,8 @@ pub async fn run(
 pub(crate) struct Prepared {
     pub(crate) issuers: Issuers,
     pub(crate) policies: PolicySet,
+    /// Set when it is published.
+    pub(crate) root_ca: Option<RootCa>,
     /// Set when the policies come from a file.
     pub(crate) policy_files: Option<PolicyFiles>,
 }
@@ -95,6 +100,7 @@ pub(crate) fn prepare(config: &Config) -> Result<Prepared, RunError> {
     let mut prepared = Prepared {
         issuers,
         policies: PolicySet::default(),
+        root_ca: root_ca(config)?,
         policy_files: None,
     };
     let policy_file = config.serving().and_then(|one| one.policy_file.clone());
@@ -107,6 +113,20 @@ pub(crate) fn prepare(config: &Config) -> Result<Prepared, RunError> {
         prepared.policies = policies;
     }
     Ok(prepared)
+}
+
+/// The CA to publish, if it is.
+fn root_ca(config: &Config) -> Result<Option<RootCa>, RootCaError> {
+    if !config.loops.contains(&Loop::RootCaPublisher) {
+        return Ok(None);
+    }
+    let Some(source) = &config.root_ca else {
+        let name = Loop::RootCaPublisher.short_name();
+        return Err(RootCaError(format!(
+            "{name} needs --root-ca-file, or a kubeconfig that names a certificate-authority"
+        )));
+    };
+    RootCa::load(source).map(Some)
 }
 
 /// See [`run()`]. When `lost` completes, calls that are not on their way yet are not made any more,
@@ -290,7 +310,11 @@ async fn look_after(shell: Arc<Shell>) {
         let looking = {
             let shell = Arc::clone(&shell);
             // The disk may be slow, or a network file system.
-            tokio::task::spawn_blocking(move || shell.core.issuers().reload(now))
+            tokio::task::spawn_blocking(move || {
+                let mut notices = shell.core.issuers().reload(now);
+                notices.extend(shell.look_at_root_ca());
+                notices
+            })
         };
         for notice in looking.await.unwrap_or_default() {
             shell.telemetry.tell(&notice);

@@ -13,7 +13,7 @@ use crate::queue::{Next, Outcome};
 use crate::run::Prepared;
 use crate::serving::{Affected, Source};
 use crate::telemetry::Telemetry;
-use crate::upkeep::{self, Machine, Moment, Watched};
+use crate::upkeep::{self, Kept, Machine, Moment, RootCa, Watched};
 use bytes::Bytes;
 use everleaf_time::{Monotonic, Now, StepDetector};
 use http_body_util::BodyExt;
@@ -52,6 +52,8 @@ pub(crate) struct Shell {
     /// Wakes the workers of a loop.
     wakers: BTreeMap<Task, Notify>,
     keepers: Vec<Keeper>,
+    /// Set when it is published.
+    root_ca: Option<RootCa>,
 }
 
 impl Shell {
@@ -72,10 +74,11 @@ impl Shell {
             stepped: AtomicBool::new(false),
             telemetry,
             wakers: core.tasks().map(|task| (task, Notify::new())).collect(),
-            keepers: upkeep::machines(config)
+            keepers: upkeep::machines(config, prepared.root_ca.as_ref())
                 .into_iter()
                 .map(|machine| Keeper(Mutex::new(machine), Notify::new()))
                 .collect(),
+            root_ca: prepared.root_ca,
             core,
             api,
         }
@@ -306,6 +309,15 @@ impl Shell {
                 () = waiting => {}
             }
         }
+    }
+
+    /// Looks at the file of the root CA again. Blocks on the disk.
+    pub(crate) fn look_at_root_ca(&self) -> Option<Notice> {
+        let kept = self.root_ca.as_ref()?.look()?;
+        if matches!(kept, Kept::RootCaLoaded { .. }) {
+            self.keep_again();
+        }
+        Some(Notice::Kept(kept))
     }
 
     /// Has them judge everything anew.

@@ -86,7 +86,7 @@ impl Rules for BootstrapSigner {
     fn take(&mut self, watched: Watched, delta: Delta) -> Vec<String> {
         let keys = match watched {
             Watched::ClusterInfo => self.cluster_info.take(delta, Some),
-            Watched::Tokens => self.tokens.take(delta, |object| Token::read(&object)),
+            _ => self.tokens.take(delta, |object| Token::read(&object)),
         };
         let concerns = keys.first().map(|_| KEY.to_owned());
         concerns.into_iter().collect()

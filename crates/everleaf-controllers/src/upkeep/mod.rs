@@ -1,5 +1,5 @@
-//! Controllers that keep a few objects as they should be: bootstrap tokens and what is made of
-//! them. No I/O.
+//! Controllers that keep a few objects as they should be: bootstrap tokens, what is made of
+//! them, and the CA of the API server. No I/O but in [`root_ca`].
 //!
 //! Each is a set of [`Rules`] over what was seen of the cluster; one [`Machine`] drives any of
 //! them: it owns the queue, the order of calls, and when to come back. A rule never writes on the
@@ -12,8 +12,10 @@
 //! ```
 
 pub mod bootstrap_signer;
+pub mod ca_publisher;
 mod cache;
 mod notice;
+pub mod root_ca;
 pub mod token;
 pub mod token_cleaner;
 
@@ -28,7 +30,9 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 pub use bootstrap_signer::BootstrapSigner;
+pub use ca_publisher::CaPublisher;
 pub use notice::Kept;
+pub use root_ca::{Bundle, RootCa, RootCaError, RootCaSource};
 pub use token_cleaner::TokenCleaner;
 
 /// First delay after a failure: client-go's default
@@ -42,6 +46,10 @@ pub const LOOK_INTERVAL: Duration = Duration::from_secs(60);
 pub enum Watched {
     /// The ConfigMap kube-public/cluster-info.
     ClusterInfo,
+    /// All namespaces.
+    Namespaces,
+    /// The ConfigMaps kube-root-ca.crt, one in each namespace.
+    RootCas,
     /// Bootstrap tokens: Secrets of their type in kube-system.
     Tokens,
 }
@@ -51,6 +59,8 @@ impl Watched {
     pub const fn component(self) -> &'static str {
         match self {
             Self::ClusterInfo => "cluster-info",
+            Self::Namespaces => "namespaces",
+            Self::RootCas => "kube-root-ca.crt",
             Self::Tokens => "bootstrap tokens",
         }
     }
@@ -239,8 +249,11 @@ impl Machine {
 }
 
 /// The controllers of these that `config` switches on.
-pub(crate) fn machines(config: &Config) -> Vec<Machine> {
+pub(crate) fn machines(config: &Config, root_ca: Option<&RootCa>) -> Vec<Machine> {
     let mut machines = Vec::new();
+    if let Some(root_ca) = root_ca {
+        machines.push(Machine::new(CaPublisher::new(root_ca.bundle().clone())));
+    }
     if config.loops.contains(&Loop::BootstrapSigner) {
         machines.push(Machine::new(BootstrapSigner::default()));
     }

@@ -1,10 +1,12 @@
 //! What these controllers tell: the words that operators of kube-controller-manager search for.
 
 use super::token::Expiration;
-use crate::metrics::Metrics;
+use crate::metrics::{self, Metrics};
 use jiff::SignedDuration;
+use std::time::Duration;
 
 /// The tracing macros under the name of the crate.
+macro_rules! debug { ($($rest:tt)*) => { tracing::debug!(target: "everleaf_controllers", $($rest)*) } }
 macro_rules! info { ($($rest:tt)*) => { tracing::info!(target: "everleaf_controllers", $($rest)*) } }
 macro_rules! warn { ($($rest:tt)*) => { tracing::warn!(target: "everleaf_controllers", $($rest)*) } }
 
@@ -21,6 +23,35 @@ pub enum Kept {
     ClusterInfoSigned {
         /// How many it has now.
         signatures: usize,
+    },
+    /// A namespace has no kube-root-ca.crt, or not the right one; it is tried again.
+    RootCaFailed {
+        /// Which.
+        namespace: String,
+        /// Why.
+        error: String,
+    },
+    /// The file of the CA has changed; every namespace gets it.
+    RootCaLoaded {
+        /// Which.
+        file: String,
+    },
+    /// The file of the CA has changed to something that cannot be published (said once per
+    /// change).
+    RootCaRefused {
+        /// Which.
+        file: String,
+        /// Why.
+        error: String,
+    },
+    /// A namespace was looked at, and written to if need be.
+    RootCaSynced {
+        /// Which.
+        namespace: String,
+        /// 200, or the code of the error; 500: there was no answer.
+        code: u16,
+        /// For how long.
+        took: Duration,
     },
     /// A controller starts.
     Starting {
@@ -54,7 +85,14 @@ pub enum Kept {
 
 impl Kept {
     /// Counts it.
-    pub(crate) fn record(&self, _: &Metrics) {}
+    pub(crate) fn record(&self, metrics: &Metrics) {
+        if let Self::RootCaSynced { code, took, .. } = self {
+            let code = code.to_string();
+            let labels = [("code", code.as_str())];
+            metrics.count(metrics::ROOT_CA_SYNCS, &labels);
+            metrics.observe(metrics::ROOT_CA_SYNC_DURATION, &labels, *took);
+        }
+    }
 
     /// Writes it to the log.
     pub(crate) fn log(&self) {
@@ -66,6 +104,30 @@ impl Kept {
                 signatures,
                 "kube-public/cluster-info is signed for each valid bootstrap token"
             ),
+            Self::RootCaFailed { namespace, error } => {
+                warn!(
+                    namespace,
+                    "syncing {namespace:?} failed: {error}; trying again"
+                );
+            }
+            Self::RootCaLoaded { file } => {
+                info!(
+                    file,
+                    "{file} has changed: every namespace gets it as kube-root-ca.crt"
+                );
+            }
+            Self::RootCaRefused { file, error } => warn!(
+                file,
+                "the changed root CA is not published, every namespace keeps the old one: {error}"
+            ),
+            Self::RootCaSynced {
+                namespace,
+                code,
+                took,
+            } => {
+                let ms = took.as_millis();
+                debug!(namespace, code, took_ms = ms, "Finished syncing namespace");
+            }
             Self::Starting { title } => info!("Starting {title} controller"),
             Self::TokenDoubted { secret, offset } => warn!(
                 secret,

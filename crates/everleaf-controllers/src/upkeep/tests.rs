@@ -6,6 +6,8 @@ use super::token_cleaner::{Action, decide};
 use super::*;
 use crate::call::CallError;
 use crate::fixture::now;
+mod root_ca;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
