@@ -2,7 +2,7 @@
 
 use super::*;
 use everleaf_api::meta;
-use everleaf_controllers::upkeep::Kept;
+use everleaf_controllers::upkeep::{Kept, RootCaSource};
 
 /// A server that has these, by the text in the call that lists them; each list answers the watch,
 /// too, which then ends at once.
@@ -65,4 +65,65 @@ async fn a_token_is_deleted_when_its_time_has_come() {
     assert!(notices.iter().any(is_start), "{notices:?}");
     assert!(world.metric("workqueue_adds_total{name=\"token_cleaner\"} 1"));
     world.stop().await;
+}
+
+/// A namespace gets the CA of the file; a changed file is published within a minute, by what the
+/// server said was stored.
+#[tokio::test(start_paused = true)]
+async fn a_changed_root_ca_is_published() {
+    let server = Server::default();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ca.crt");
+    let certificate = || {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let made = rcgen::CertificateParams::default()
+            .self_signed(&key)
+            .unwrap();
+        made.pem()
+    };
+    let map = |text: &str| {
+        json!({
+            "metadata": {
+                "name": "kube-root-ca.crt", "namespace": "n1", "resourceVersion": "1",
+                "annotations": {"kubernetes.io/description": "text"},
+            },
+            "data": {"ca.crt": text},
+        })
+    };
+    let one = certificate();
+    std::fs::write(&path, &one).unwrap();
+    let namespace = json!({"metadata": {"name": "n1"}, "status": {"phase": "Active"}});
+    let selected = "configmaps?limit=500&fieldSelector=metadata.name%3Dkube-root-ca.crt";
+    let lists = vec![
+        ("namespaces?limit", vec![namespace]),
+        (selected, vec![map(&one)]),
+    ];
+    serve(&server, lists);
+    server.fault("namespaces/n1/configmaps", usize::MAX, || Answer {
+        code: 200,
+        headers: vec![],
+        body: json!({}),
+    });
+    let world = start(&server, &[Loop::RootCaPublisher], |config| {
+        config.root_ca = Some(RootCaSource::File(path.clone()));
+    });
+    world.pass(30).await;
+    let update = "PUT /api/v1/namespaces/n1/configmaps/kube-root-ca.crt";
+    assert_eq!(server.count(update), 0);
+    std::fs::write(&path, certificate()).unwrap();
+    world.pass(61).await;
+    assert_eq!(server.count(update), 1);
+    let notices = world.notices.lock().unwrap().clone();
+    let is_loaded = |one: &Notice| matches!(one, Notice::Kept(Kept::RootCaLoaded { .. }));
+    assert!(notices.iter().any(is_loaded), "{notices:?}");
+    world.stop().await;
+}
+
+/// Without a CA there is nothing to publish, and that shows at start.
+#[tokio::test(start_paused = true)]
+async fn a_publisher_needs_a_ca() {
+    let server = Server::default();
+    let world = start(&server, &[Loop::RootCaPublisher], |_| {});
+    let error = world.running.await.unwrap().unwrap_err().to_string();
+    assert!(error.contains("needs --root-ca-file"), "{error}");
 }

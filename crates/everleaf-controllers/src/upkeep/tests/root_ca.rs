@@ -41,7 +41,7 @@ fn content() -> Bench {
     bench
 }
 
-/// Cases 85 to 91.
+/// Cases 85 to 90; and 91: what goes gets nothing any more.
 #[test]
 fn every_namespace_has_the_ca() {
     let put = |name: &str, data: Value| {
@@ -50,7 +50,6 @@ fn every_namespace_has_the_ca() {
     };
     let deleted = |key: &str| (Watched::RootCas, Delta::Deleted(key.to_owned()));
     let ours = "kube-root-ca.crt";
-    let going = Delta::Put(namespace("n1", "Terminating"));
     let extra = json!({"ca.crt": "CA", "foo": "bar"});
     for (case, (watched, delta), expected) in [
         ("86: another one deleted", deleted("n1/other"), ""),
@@ -63,10 +62,20 @@ fn every_namespace_has_the_ca() {
             put("other", json!({"ca.crt": "old"})),
             "",
         ),
-        ("91: Terminating", (Watched::Namespaces, going), ""),
     ] {
         let mut bench = content();
         bench.take(watched, delta);
+        assert_eq!(bench.line(), expected, "{case}");
+    }
+    for (case, phase, expected) in [("91", "Terminating", ""), ("active", "Active", CREATE)] {
+        // An update of a namespace that has no ConfigMap, and the deletion of one that had.
+        let mut bench = publisher(&[(Watched::Namespaces, namespace("n1", phase))]);
+        bench.take(Watched::Namespaces, Delta::Put(namespace("n1", phase)));
+        assert_eq!(bench.line(), expected, "{case}");
+        let mut bench = content();
+        bench.take(Watched::Namespaces, Delta::Put(namespace("n1", phase)));
+        let gone = Delta::Deleted("n1/kube-root-ca.crt".to_owned());
+        bench.take(Watched::RootCas, gone);
         assert_eq!(bench.line(), expected, "{case}");
     }
     let mut bench = content();
@@ -145,6 +154,12 @@ fn an_update_of_what_is_gone_is_tried_again() {
     bench.take(Watched::RootCas, Delta::Put(map));
     assert_eq!(bench.line(), UPDATE);
     bench.answer(&refused(404, None));
+    assert_eq!(bench.waits(), Some(Duration::from_millis(5)));
+    assert!(
+        matches!(bench.told[1], Kept::RootCaSynced { code: 404, .. }),
+        "{:?}",
+        bench.told
+    );
     let gone = Delta::Deleted("n1/kube-root-ca.crt".to_owned());
     bench.take(Watched::RootCas, gone);
     assert_eq!(bench.line(), CREATE);
