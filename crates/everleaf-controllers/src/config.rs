@@ -9,6 +9,7 @@ use crate::builtin::BuiltinSigner;
 use crate::cleaner::Ages;
 use crate::serving::{Claim, ServingConfig};
 use crate::telemetry::Telemetry;
+use crate::upkeep::RootCaSource;
 use everleaf_pki::Issuer;
 use everleaf_time::WallClock;
 use jiff::Timestamp;
@@ -28,37 +29,57 @@ pub const SIGNING_DURATION_DEFAULT: Duration = Duration::from_secs(8760 * 3600);
 /// Sixteen unpredictable bytes for the next serial number; `Err` says why there are none.
 pub type SerialSource = Arc<dyn Fn() -> Result<[u8; 16], String> + Send + Sync>;
 
-/// A group of loops that is switched on and off together by `--controllers`.
+/// A loop, or a group of loops, that is switched on and off together by `--controllers`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Loop {
     /// Approves kubelet client requests (`csrapproving`).
     Approver,
+    /// Signs cluster-info for bootstrap tokens (`bootstrapsigner`).
+    BootstrapSigner,
     /// Deletes old requests (`csrcleaner`).
     Cleaner,
+    /// Publishes the API server's CA in every namespace (`root-ca-cert-publisher`).
+    RootCaPublisher,
     /// Approves kubelet serving requests by a policy; Kubernetes has no such loop.
     ServingApprover,
     /// Signs approved requests, one loop per signer (`csrsigning`).
     Signer,
+    /// Deletes expired bootstrap tokens (`tokencleaner`).
+    TokenCleaner,
 }
 
 impl Loop {
     /// All of them.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 7] = [
         Self::Approver,
         Self::Signer,
         Self::Cleaner,
         Self::ServingApprover,
+        Self::BootstrapSigner,
+        Self::TokenCleaner,
+        Self::RootCaPublisher,
     ];
-    /// Those that kube-controller-manager has: `*` stands for them.
-    pub const UPSTREAM: [Self; 3] = [Self::Approver, Self::Signer, Self::Cleaner];
+    /// Those that `*` stands for.
+    pub const DEFAULT: [Self; 3] = [Self::Approver, Self::Signer, Self::Cleaner];
+
+    /// Whether it works on signing requests.
+    pub const fn is_about_requests(self) -> bool {
+        !matches!(
+            self,
+            Self::BootstrapSigner | Self::RootCaPublisher | Self::TokenCleaner
+        )
+    }
 
     /// The short name in `--controllers`, known to every version of kube-controller-manager.
     pub const fn short_name(self) -> &'static str {
         match self {
             Self::Approver => "csrapproving",
+            Self::BootstrapSigner => "bootstrapsigner",
             Self::Cleaner => "csrcleaner",
+            Self::RootCaPublisher => "root-ca-cert-publisher",
             Self::ServingApprover => "kubelet-serving-approver",
             Self::Signer => "csrsigning",
+            Self::TokenCleaner => "tokencleaner",
         }
     }
 
@@ -66,9 +87,12 @@ impl Loop {
     pub const fn long_name(self) -> &'static str {
         match self {
             Self::Approver => "certificatesigningrequest-approving-controller",
+            Self::BootstrapSigner => "bootstrap-signer-controller",
             Self::Cleaner => "certificatesigningrequest-cleaner-controller",
+            Self::RootCaPublisher => "root-ca-certificate-publisher-controller",
             Self::ServingApprover => "kubelet-serving-approving-controller",
             Self::Signer => "certificatesigningrequest-signing-controller",
+            Self::TokenCleaner => "token-cleaner-controller",
         }
     }
 }
@@ -137,6 +161,8 @@ pub struct Config {
     pub issuers: BTreeMap<BuiltinSigner, IssuerSource>,
     /// The loops to run.
     pub loops: BTreeSet<Loop>,
+    /// The CA that [`Loop::RootCaPublisher`] publishes; it cannot run without one.
+    pub root_ca: Option<RootCaSource>,
     /// Randomness of serial numbers.
     pub serials: SerialSource,
     /// Name of the API server in metrics, `host:port`.
@@ -152,7 +178,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// Every loop, no issuer, defaults otherwise, real time and system entropy.
+    /// The loops that are on by default, no issuer, defaults otherwise, real time and system
+    /// entropy.
     pub fn new() -> Self {
         Self {
             ages: Ages::default(),
@@ -160,7 +187,8 @@ impl Config {
             clock: system_clock(),
             early_renewals: EARLY_RENEWALS_DEFAULT,
             issuers: BTreeMap::new(),
-            loops: BTreeSet::from(Loop::UPSTREAM),
+            loops: BTreeSet::from(Loop::DEFAULT),
+            root_ca: None,
             serials: system_serials(),
             server_host: String::new(),
             serving_approval: ServingConfig::default(),

@@ -17,6 +17,7 @@
 use crate::call::{Answer, Call, CallError, Expect, RIGHTS_HINT, parse, segment};
 use crate::notice::Notice;
 use crate::serving::Source;
+use crate::upkeep::Watched;
 use bytes::Bytes;
 use everleaf_api::Status;
 use everleaf_api::meta;
@@ -45,6 +46,8 @@ const ABSENT_PAUSE: Duration = Duration::from_secs(600);
 /// What to say about a refusal to list what serving requests are judged by.
 const SERVING_RIGHTS_HINT: &str = "to approve serving requests it must list and watch nodes, services, and the endpoints \
      in the namespace default: see the ClusterRole everleaf:kubelet-serving-approver";
+const ROOT_CA_RIGHTS_HINT: &str = "to publish the root CA it must list and watch namespaces and \
+     configmaps everywhere, besides the ClusterRole system:controller:root-ca-cert-publisher";
 /// A watch that ends sooner than this, without an event, counts as a failure.
 const WATCH_LIFE_MIN: Duration = Duration::from_secs(1);
 
@@ -57,6 +60,8 @@ pub struct Resource {
     pub namespace: &'static str,
     /// Its plural name.
     pub plural: &'static str,
+    /// The field selector of what is followed; "": everything.
+    pub selector: &'static str,
     /// What whoever follows it must be allowed to do.
     pub rights: &'static str,
     /// The first release of Kubernetes that has it in this version.
@@ -71,6 +76,7 @@ impl Resource {
         api: "/apis/certificates.k8s.io/v1",
         namespace: "",
         plural: "certificatesigningrequests",
+        selector: "",
         rights: RIGHTS_HINT,
         since: "1.19",
         is_optional: false,
@@ -91,9 +97,38 @@ impl Resource {
             api: "/api/v1",
             namespace,
             plural,
+            selector: "",
             rights: SERVING_RIGHTS_HINT,
             since: "1.0",
             is_optional,
+        }
+    }
+
+    /// What the controllers of [`crate::upkeep`] look at.
+    pub const fn watched(watched: Watched) -> Self {
+        match watched {
+            Watched::ClusterInfo => Self {
+                selector: "metadata.name=cluster-info",
+                rights: "it needs get, list and watch on configmaps in the namespace kube-public: \
+                         see the Role system:controller:bootstrap-signer there",
+                ..Self::core("kube-public", "configmaps", false)
+            },
+            Watched::Namespaces => Self {
+                rights: ROOT_CA_RIGHTS_HINT,
+                ..Self::core("", "namespaces", false)
+            },
+            Watched::RootCas => Self {
+                selector: "metadata.name=kube-root-ca.crt",
+                rights: ROOT_CA_RIGHTS_HINT,
+                ..Self::core("", "configmaps", false)
+            },
+            Watched::Tokens => Self {
+                selector: "type=bootstrap.kubernetes.io/token",
+                rights: "it needs get, list and watch on secrets in the namespace kube-system: see \
+                         the Roles system:controller:token-cleaner and \
+                         system:controller:bootstrap-signer there",
+                ..Self::core("kube-system", "secrets", false)
+            },
         }
     }
 
@@ -107,6 +142,14 @@ impl Resource {
         match *namespace {
             "" => format!("{api}/{plural}"),
             namespace => format!("{api}/namespaces/{namespace}/{plural}"),
+        }
+    }
+
+    /// The selector as a further parameter of a query.
+    fn selecting(&self) -> String {
+        match self.selector {
+            "" => String::new(),
+            selector => format!("&fieldSelector={}", segment(selector)),
         }
     }
 }
@@ -206,7 +249,8 @@ impl Follower {
                     "" => String::new(),
                     token => format!("&continue={}", segment(token)),
                 };
-                let path = format!("{path}?limit={limit}{more}");
+                let selecting = self.resource.selecting();
+                let path = format!("{path}?limit={limit}{selecting}{more}");
                 let call = Call::new(Method::GET, path, None);
                 Step::Call(call.expecting(Expect::Whole(PAGE_BYTES_MAX)))
             }
@@ -214,7 +258,8 @@ impl Follower {
                 let version = segment(&self.version);
                 let path = format!(
                     "{path}?watch=true&allowWatchBookmarks=true\
-                     &timeoutSeconds={WATCH_SECONDS}&resourceVersion={version}"
+                     &timeoutSeconds={WATCH_SECONDS}&resourceVersion={version}{}",
+                    self.resource.selecting()
                 );
                 Step::Call(Call::new(Method::GET, path, None).expecting(Expect::Stream))
             }

@@ -5,10 +5,8 @@
 //! releases had.
 
 /// Names and aliases, sorted.
-const FOREIGN: [&str; 88] = [
+const FOREIGN: [&str; 82] = [
     "attachdetach",
-    "bootstrap-signer-controller",
-    "bootstrapsigner",
     "cloud-node-lifecycle",
     "cloud-node-lifecycle-controller",
     "clusterrole-aggregation",
@@ -68,8 +66,6 @@ const FOREIGN: [&str; 88] = [
     "resourcepoolstatusrequest-controller",
     "resourcequota",
     "resourcequota-controller",
-    "root-ca-cert-publisher",
-    "root-ca-certificate-publisher-controller",
     "route",
     "selinux-warning-controller",
     "service",
@@ -86,8 +82,6 @@ const FOREIGN: [&str; 88] = [
     "storageversion-garbage-collector-controller",
     "svm",
     "taint-eviction-controller",
-    "token-cleaner-controller",
-    "tokencleaner",
     "ttl",
     "ttl-after-finished",
     "ttl-after-finished-controller",
@@ -108,6 +102,6 @@ mod tests {
     #[test]
     fn the_list_is_sorted() {
         assert!(FOREIGN.is_sorted());
-        assert!(is_foreign("tokencleaner") && !is_foreign("csrsigning"));
+        assert!(is_foreign("ttl") && !is_foreign("csrsigning"));
     }
 }

@@ -1,4 +1,5 @@
-//! The controllers of certificate signing requests: approver, signer, cleaner.
+//! The controllers of certificate signing requests: approver, signer, cleaner; and those of
+//! bootstrap tokens and of the cluster's CA ([`upkeep`]).
 //!
 //! They work against any Kubernetes API server from 1.19 on, as clients of its HTTP contract, and
 //! see nothing else of it. Every rule is a synchronous function of what it is given: [`approver`],
@@ -48,6 +49,7 @@ mod shell;
 pub mod signer;
 pub mod skew;
 pub mod telemetry;
+pub mod upkeep;
 
 pub use builtin::{BuiltinSigner, UnknownSigner};
 pub use config::{ApiLimit, Config, IssuerSource, Loop, SerialSource};

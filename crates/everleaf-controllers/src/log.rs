@@ -283,13 +283,8 @@ impl Notice {
 
     fn log_surroundings(&self) {
         match self {
-            Self::CachesSynced {
-                plural: "certificatesigningrequests",
-                objects,
-            } => info!(requests = objects, "caches are synced"),
-            Self::CachesSynced { plural, objects } => {
-                info!(objects, "{plural} are known, to judge serving requests by");
-            }
+            Self::CachesSynced { plural, objects } => log_synced(plural, *objects),
+            Self::Kept(kept) => kept.log(),
             Self::PolicyLoaded {
                 file,
                 entries,
@@ -347,6 +342,16 @@ impl Notice {
             }
             _ => {}
         }
+    }
+}
+
+fn log_synced(plural: &str, objects: usize) {
+    match plural {
+        "certificatesigningrequests" => info!(requests = objects, "caches are synced"),
+        "endpoints" | "nodes" | "services" => {
+            info!(objects, "{plural} are known, to judge serving requests by");
+        }
+        _ => info!(objects, "caches are synced: {plural}"),
     }
 }
 

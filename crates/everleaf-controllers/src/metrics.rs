@@ -52,6 +52,8 @@ metrics! {
     TRUNCATED: Counter "everleaf_sign_truncated_total" "Certificates that end with their CA, earlier than their signer's duration.";
     LEADER: Gauge "leader_election_master_status" "Gauge of if the reporting system is master of the relevant lease, 0 indicates backup, 1 indicates master. 'name' is the string used to identify the lease. Please make sure to group by name.";
     LEADER_SLOW_PATH: Counter "leader_election_slowpath_total" "Total number of slow path exercised in renewing leader leases. 'name' is the string used to identify the lease. Please make sure to group by name.";
+    ROOT_CA_SYNCS: Counter "root_ca_cert_publisher_sync_total" "Number of namespace syncs happened in root ca cert publisher.";
+    ROOT_CA_SYNC_DURATION: Histogram "root_ca_cert_publisher_sync_duration_seconds" "Number of namespace syncs happened in root ca cert publisher.";
     REST_REQUESTS: Counter "rest_client_requests_total" "Number of HTTP requests, partitioned by status code, method, and host.";
     REST_DURATION: Histogram "rest_client_request_duration_seconds" "Request latency in seconds, partitioned by verb and host.";
     POLICY_RELOAD_SUCCESS: Gauge "everleaf_policy_reload_success" "1 while the policy for serving requests is what stands on disk, 0 while an older one stays in use.";

@@ -14,6 +14,7 @@ use crate::metrics::{self, Metrics};
 use crate::record::{LeafFacts, Record};
 use crate::serving::Rule;
 use crate::signer::Failure;
+use crate::upkeep::Kept;
 use everleaf_api::csr::Csr;
 use everleaf_pki::SignerName;
 use jiff::{SignedDuration, Timestamp};
@@ -208,6 +209,8 @@ pub enum Notice {
         /// For how long.
         delay: Duration,
     },
+    /// A controller that keeps tokens and what is made of them did something.
+    Kept(Kept),
     /// A certificate was recorded.
     Issued {
         /// Which.
@@ -377,6 +380,7 @@ impl Notice {
                 rule,
                 ..
             } => decision(about, judgement.label(), rule.map_or("all", Rule::name)),
+            Self::Kept(kept) => kept.record(metrics),
             Self::PolicyLoaded { what, .. } => {
                 metrics.set(metrics::POLICY_RELOAD_SUCCESS, &[("file", what)], 1.0);
             }

@@ -11,6 +11,7 @@ use crate::config::{ApiLimit, Config, IssuerSource, Loop, SIGNING_DURATION_DEFAU
 use crate::election::flags::ElectionOptions;
 use crate::foreign::is_foreign;
 use crate::serving::ServingConfig;
+use crate::upkeep::RootCaSource;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -49,6 +50,8 @@ pub struct Options {
     pub kube_api_qps: Option<f64>,
     /// `--cluster-signing-<signer>-cert-file` and `-key-file`.
     pub per_signer: BTreeMap<BuiltinSigner, FilePair>,
+    /// `--root-ca-file`. Given: `*` stands for the controller that publishes it, too.
+    pub root_ca_file: Option<PathBuf>,
     /// `--serving-approval`. Not given: when the loop is named, or a policy is.
     pub serving_approval: Option<bool>,
     /// `--serving-approval-policy`
@@ -66,6 +69,7 @@ impl Default for Options {
             kube_api_burst: None,
             kube_api_qps: None,
             per_signer: BTreeMap::new(),
+            root_ca_file: None,
             serving_approval: None,
             serving_approval_policy: None,
         }
@@ -115,6 +119,7 @@ impl Options {
             ages: self.csr_ttl,
             api_limit,
             issuers,
+            root_ca: self.root_ca_file.clone().map(RootCaSource::File),
             serving_approval: ServingConfig {
                 policy_file: self.serving_approval_policy.clone(),
                 ..ServingConfig::default()
@@ -135,7 +140,7 @@ impl Options {
     }
 
     /// Upstream's reading of `--controllers`: the first entry that names a loop decides, `*` stands
-    /// for those that are on by default (here: all).
+    /// for those that are on by default.
     fn enabled_loops(
         &self,
         errors: &mut Vec<String>,
@@ -156,8 +161,9 @@ impl Options {
             } else {
                 errors.push(format!(
                     "--controllers: {name:?} is not in the list of known controllers; known are \
-                     {}, each also under its long name, and * for all",
-                    Loop::ALL.map(Loop::short_name).join(", ")
+                     {}, each also under its long name, and * for {}",
+                    Loop::ALL.map(Loop::short_name).join(", "),
+                    Loop::DEFAULT.map(Loop::short_name).join(", ")
                 ));
             }
         }
@@ -169,16 +175,35 @@ impl Options {
         }
         let mut enabled: BTreeSet<Loop> = Loop::ALL
             .into_iter()
-            .filter(|one| is_enabled(*one, &self.controllers))
+            .filter(|one| self.is_enabled(*one))
             .collect();
         self.switch_serving(&mut enabled, errors);
         if enabled.is_empty() {
             warnings.push(
-                "--controllers leaves none to run, and this process does nothing; * stands for all, as in *,-csrsigning"
+                "--controllers leaves none to run, and this process does nothing; * stands for the usual ones, as in *,-csrsigning"
                     .to_owned(),
             );
         }
         enabled
+    }
+
+    fn is_enabled(&self, one: Loop) -> bool {
+        for entry in &self.controllers {
+            if entry == one.short_name() || entry == one.long_name() {
+                return true;
+            }
+            if let Some(name) = entry.strip_prefix('-')
+                && (name == one.short_name() || name == one.long_name())
+            {
+                return false;
+            }
+        }
+        // Beside a kube-controller-manager, two of them with different files would never agree.
+        let is_default = match one {
+            Loop::RootCaPublisher => self.root_ca_file.is_some(),
+            _ => Loop::DEFAULT.contains(&one),
+        };
+        is_default && self.controllers.iter().any(|entry| entry == "*")
     }
 
     /// `--serving-approval` adds a loop that `*` does not stand for.
@@ -283,20 +308,6 @@ impl Options {
     }
 }
 
-fn is_enabled(one: Loop, list: &[String]) -> bool {
-    for entry in list {
-        if entry == one.short_name() || entry == one.long_name() {
-            return true;
-        }
-        if let Some(name) = entry.strip_prefix('-')
-            && (name == one.short_name() || name == one.long_name())
-        {
-            return false;
-        }
-    }
-    Loop::UPSTREAM.contains(&one) && list.iter().any(|entry| entry == "*")
-}
-
 fn source(pair: &FilePair, label: &str, errors: &mut Vec<String>) -> Option<IssuerSource> {
     match (&pair.certificate, &pair.key) {
         (Some(certificate), Some(key)) => Some(IssuerSource::Files {
@@ -336,7 +347,7 @@ mod tests {
 
     #[test]
     fn controllers_lists() {
-        use Loop::{Approver, Cleaner, Signer};
+        use Loop::{Approver, BootstrapSigner, Cleaner, Signer, TokenCleaner};
         let cases: &[(&str, &[Loop])] = &[
             ("*", &[Approver, Cleaner, Signer]),
             ("csrsigning", &[Signer]),
@@ -354,6 +365,13 @@ mod tests {
                 &[Cleaner, Signer],
             ),
             ("*,-bootstrapsigner", &[Approver, Cleaner, Signer]),
+            (
+                "*,bootstrapsigner,tokencleaner",
+                &[Approver, BootstrapSigner, Cleaner, Signer, TokenCleaner],
+            ),
+            ("token-cleaner-controller", &[TokenCleaner]),
+            ("bootstrap-signer-controller", &[BootstrapSigner]),
+            ("*,-tokencleaner", &[Approver, Cleaner, Signer]),
         ];
         for (list, expected) in cases {
             let validated = with_controllers(list).validate().unwrap();
@@ -365,7 +383,7 @@ mod tests {
             let is_warned = validated
                 .warnings
                 .iter()
-                .any(|text| text.contains("* stands for all"));
+                .any(|text| text.contains("* stands for the usual ones"));
             assert_eq!(
                 is_warned,
                 expected.is_empty(),
@@ -375,14 +393,37 @@ mod tests {
         }
     }
 
+    /// `*` stands for it only where its file is given; its name always does.
+    #[test]
+    fn the_publisher_of_the_root_ca_is_asked_for() {
+        for (list, file, expected) in [
+            ("*", false, false),
+            ("*", true, true),
+            ("*,-root-ca-cert-publisher", true, false),
+            ("csrsigning", true, false),
+            ("*,root-ca-cert-publisher", false, true),
+            ("root-ca-certificate-publisher-controller", false, true),
+        ] {
+            let options = Options {
+                root_ca_file: file.then(|| PathBuf::from("ca.crt")),
+                ..with_controllers(list)
+            };
+            let config = options.validate().unwrap().config;
+            let runs = config.loops.contains(&Loop::RootCaPublisher);
+            assert_eq!(runs, expected, "{list} {file}");
+            assert_eq!(config.root_ca.is_some(), file, "{list} {file}");
+        }
+    }
+
     #[test]
     fn foreign_and_unknown_controllers() {
-        let kubeadm = with_controllers("*,bootstrapsigner,tokencleaner")
+        let foreign = with_controllers("*,ttl,bootstrapsigner,namespace")
             .validate()
             .unwrap();
-        let expected = "--controllers: not part of everleaf, so they do not run here: bootstrapsigner, tokencleaner";
-        assert_eq!(kubeadm.warnings, [expected]);
-        assert_eq!(kubeadm.config.loops.len(), 3);
+        let expected =
+            "--controllers: not part of everleaf, so they do not run here: ttl, namespace";
+        assert_eq!(foreign.warnings, [expected]);
+        assert_eq!(foreign.config.loops.len(), 4);
         let error = with_controllers("*,csrsinging")
             .validate()
             .unwrap_err()

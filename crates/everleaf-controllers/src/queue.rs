@@ -81,12 +81,22 @@ pub struct Queue<K> {
     waiting: BTreeSet<(Monotonic, K)>,
     waiting_until: BTreeMap<K, Monotonic>,
     failures: BTreeMap<K, u32>,
+    /// First delay after a failure.
+    backoff_min: Duration,
     retries: TokenBucket,
 }
 
 impl<K: Clone + Ord> Default for Queue<K> {
     fn default() -> Self {
+        Self::with_backoff(BACKOFF_MIN)
+    }
+}
+
+impl<K: Clone + Ord> Queue<K> {
+    /// A queue whose first delay after a failure is this.
+    pub fn with_backoff(backoff_min: Duration) -> Self {
         Self {
+            backoff_min,
             ready: VecDeque::new(),
             wanted: BTreeSet::new(),
             held: BTreeSet::new(),
@@ -96,9 +106,7 @@ impl<K: Clone + Ord> Default for Queue<K> {
             retries: TokenBucket::new(RETRY_RATE),
         }
     }
-}
 
-impl<K: Clone + Ord> Queue<K> {
     /// Makes `key` ready now. A key that waits for a retry stops waiting: its object changed.
     /// Returns false when it was ready (or marked to run again) already.
     pub fn add(&mut self, key: K, now: Monotonic) -> bool {
@@ -143,7 +151,7 @@ impl<K: Clone + Ord> Queue<K> {
             }
             Outcome::Failed { at_least } => {
                 let failures = self.failures.entry(key.clone()).or_insert(0);
-                let delay = backoff(*failures)
+                let delay = backoff(self.backoff_min, *failures)
                     .max(self.retries.reserve(now))
                     .max(at_least);
                 *failures = failures.saturating_add(1);
@@ -200,9 +208,9 @@ impl<K: Clone + Ord> Queue<K> {
 }
 
 /// Delay after the `failures`-th failure in a row, counted from 0.
-fn backoff(failures: u32) -> Duration {
+fn backoff(min: Duration, failures: u32) -> Duration {
     let factor = 1_u32.checked_shl(failures).unwrap_or(u32::MAX);
-    BACKOFF_MIN.saturating_mul(factor).min(BACKOFF_MAX)
+    min.saturating_mul(factor).min(BACKOFF_MAX)
 }
 
 #[cfg(test)]

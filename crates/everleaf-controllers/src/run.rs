@@ -9,8 +9,9 @@ use crate::issuers::{IssuerError, Issuers};
 use crate::notice::Notice;
 use crate::serving::files::PolicyFiles;
 use crate::serving::{PolicySet, Source};
-use crate::shell::Shell;
+use crate::shell::{CONTROLLERS, Shell};
 use crate::skew::SKEW_TOLERATED;
+use crate::upkeep::{Kept, RootCa, RootCaError};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,6 +46,9 @@ pub enum RunError {
         /// Why.
         error: String,
     },
+    /// There is no root CA that could be published.
+    #[error(transparent)]
+    RootCa(#[from] RootCaError),
     /// A loop ended by a bug; the process should end, too, and be started again.
     #[error("a controller loop ended unexpectedly: {0}")]
     LoopDied(String),
@@ -74,6 +78,8 @@ pub async fn run(
 pub(crate) struct Prepared {
     pub(crate) issuers: Issuers,
     pub(crate) policies: PolicySet,
+    /// Set when it is published.
+    pub(crate) root_ca: Option<RootCa>,
     /// Set when the policies come from a file.
     pub(crate) policy_files: Option<PolicyFiles>,
 }
@@ -94,6 +100,7 @@ pub(crate) fn prepare(config: &Config) -> Result<Prepared, RunError> {
     let mut prepared = Prepared {
         issuers,
         policies: PolicySet::default(),
+        root_ca: root_ca(config)?,
         policy_files: None,
     };
     let policy_file = config.serving().and_then(|one| one.policy_file.clone());
@@ -106,6 +113,20 @@ pub(crate) fn prepare(config: &Config) -> Result<Prepared, RunError> {
         prepared.policies = policies;
     }
     Ok(prepared)
+}
+
+/// The CA to publish, if it is.
+fn root_ca(config: &Config) -> Result<Option<RootCa>, RootCaError> {
+    if !config.loops.contains(&Loop::RootCaPublisher) {
+        return Ok(None);
+    }
+    let Some(source) = &config.root_ca else {
+        let name = Loop::RootCaPublisher.short_name();
+        return Err(RootCaError(format!(
+            "{name} needs --root-ca-file, or a kubeconfig that names a certificate-authority"
+        )));
+    };
+    RootCa::load(source).map(Some)
 }
 
 /// See [`run()`]. When `lost` completes, calls that are not on their way yet are not made any more,
@@ -182,13 +203,16 @@ fn start(
         let cleaning = clean(Arc::clone(shell), config.ages, synced);
         loops.spawn(until_stopped(stopped.clone(), cleaning));
     }
-    let following = {
+    if config.loops.iter().any(|one| one.is_about_requests()) {
         let shell = Arc::clone(shell);
-        async move {
+        let following = async move {
             shell.follow(&synced_sender).await;
-        }
-    };
-    loops.spawn(until_stopped(stopped.clone(), following));
+        };
+        loops.spawn(until_stopped(stopped.clone(), following));
+    } else {
+        shell.telemetry.set_missing(CONTROLLERS, None);
+    }
+    start_upkeep(shell, stopped, &mut loops);
     if shell.core.serving().is_some() {
         for source in Source::ALL {
             let shell = Arc::clone(shell);
@@ -207,6 +231,26 @@ fn start(
         look_after(Arc::clone(shell)),
     ));
     loops
+}
+
+/// Starts what keeps tokens and what is made of them: one worker each, and one follower for each
+/// thing that any of them looks at.
+fn start_upkeep(shell: &Arc<Shell>, stopped: &watch::Receiver<bool>, loops: &mut JoinSet<()>) {
+    for (index, title) in shell.upkeep_titles() {
+        shell
+            .telemetry
+            .tell(&Notice::Kept(Kept::Starting { title }));
+        loops.spawn(Arc::clone(shell).keep(index, stopped.clone()));
+    }
+    for watched in shell.watched() {
+        let missing = Some("not listed yet".to_owned());
+        shell.telemetry.set_missing(watched.component(), missing);
+        let shell = Arc::clone(shell);
+        let following = async move {
+            shell.follow_watched(watched).await;
+        };
+        loops.spawn(until_stopped(stopped.clone(), following));
+    }
 }
 
 async fn until_stopped(mut stopped: watch::Receiver<bool>, task: impl Future<Output = ()>) {
@@ -266,7 +310,11 @@ async fn look_after(shell: Arc<Shell>) {
         let looking = {
             let shell = Arc::clone(&shell);
             // The disk may be slow, or a network file system.
-            tokio::task::spawn_blocking(move || shell.core.issuers().reload(now))
+            tokio::task::spawn_blocking(move || {
+                let mut notices = shell.core.issuers().reload(now);
+                notices.extend(shell.look_at_root_ca());
+                notices
+            })
         };
         for notice in looking.await.unwrap_or_default() {
             shell.telemetry.tell(&notice);

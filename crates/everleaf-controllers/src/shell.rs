@@ -13,20 +13,34 @@ use crate::queue::{Next, Outcome};
 use crate::run::Prepared;
 use crate::serving::{Affected, Source};
 use crate::telemetry::Telemetry;
+use crate::upkeep::{self, Kept, Machine, Moment, RootCa, Watched};
 use bytes::Bytes;
 use everleaf_time::{Monotonic, Now, StepDetector};
 use http_body_util::BodyExt;
 use jiff::{SignedDuration, Timestamp};
 use kube::client::Body;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
 /// Name of the CSR loops' queues in upstream's metrics: one for all of them.
 const QUEUE_NAME: [(&str, &str); 1] = [("name", "certificate")];
+
+/// What readiness calls the loops about signing requests.
+pub(crate) const CONTROLLERS: &str = "controllers";
+
+/// One controller of [`crate::upkeep`], and what wakes its worker.
+struct Keeper(Mutex<Machine>, Notify);
+
+impl Keeper {
+    /// No code panics while it holds this lock; if one did, the data is still whole.
+    fn lock(&self) -> MutexGuard<'_, Machine> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// See the module documentation.
 pub(crate) struct Shell {
@@ -37,6 +51,9 @@ pub(crate) struct Shell {
     pub(crate) telemetry: Arc<Telemetry>,
     /// Wakes the workers of a loop.
     wakers: BTreeMap<Task, Notify>,
+    keepers: Vec<Keeper>,
+    /// Set when it is published.
+    root_ca: Option<RootCa>,
 }
 
 impl Shell {
@@ -57,6 +74,11 @@ impl Shell {
             stepped: AtomicBool::new(false),
             telemetry,
             wakers: core.tasks().map(|task| (task, Notify::new())).collect(),
+            keepers: upkeep::machines(config, prepared.root_ca.as_ref())
+                .into_iter()
+                .map(|machine| Keeper(Mutex::new(machine), Notify::new()))
+                .collect(),
+            root_ca: prepared.root_ca,
             core,
             api,
         }
@@ -152,7 +174,7 @@ impl Shell {
         let is_synced = || {
             synced.send_replace(true);
         };
-        self.drive(all, "controllers", is_synced, |delta| self.take(delta))
+        self.drive(all, CONTROLLERS, is_synced, |delta| self.take(delta))
             .await
     }
 
@@ -217,6 +239,102 @@ impl Shell {
         }
     }
 
+    // === upkeep ===
+
+    /// The controllers of [`crate::upkeep`] that run, by index and title.
+    pub(crate) fn upkeep_titles(&self) -> impl Iterator<Item = (usize, &'static str)> {
+        let titles = self
+            .keepers
+            .iter()
+            .map(|keeper| keeper.lock().rules().title());
+        titles.enumerate()
+    }
+
+    /// What they look at.
+    pub(crate) fn watched(&self) -> BTreeSet<Watched> {
+        let all = self
+            .keepers
+            .iter()
+            .flat_map(|keeper| keeper.lock().rules().watches());
+        all.copied().collect()
+    }
+
+    /// Follows what some of them look at, for ever.
+    pub(crate) async fn follow_watched(&self, watched: Watched) -> Infallible {
+        let follower = Follower::new(Resource::watched(watched));
+        let take = |delta: Delta| {
+            for keeper in &self.keepers {
+                let mut machine = keeper.lock();
+                if machine.rules().watches().contains(&watched) {
+                    machine.take(watched, delta.clone(), self.api.monotonic());
+                    keeper.1.notify_one();
+                }
+            }
+        };
+        self.drive(follower, watched.component(), || {}, take).await
+    }
+
+    /// Does the work of one of them until told to stop; finishes the key in hand first.
+    pub(crate) async fn keep(self: Arc<Self>, index: usize, mut stop: watch::Receiver<bool>) {
+        let Some(keeper) = self.keepers.get(index) else {
+            return;
+        };
+        loop {
+            let changed = keeper.1.notified();
+            let step = keeper.lock().step(self.moment());
+            let until = match step {
+                upkeep::Step::Call(call) => {
+                    let answer = self.api.call(&call).await;
+                    keeper.lock().answer(&answer, self.moment());
+                    None
+                }
+                upkeep::Step::Tell(notice) => {
+                    self.telemetry.tell(&notice);
+                    None
+                }
+                upkeep::Step::Wait(until) => Some(until),
+            };
+            let waiting = async {
+                match until {
+                    None => {}
+                    Some(None) => changed.await,
+                    Some(Some(at)) => {
+                        let _ = tokio::time::timeout_at(self.api.instant(at), changed).await;
+                    }
+                }
+            };
+            tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => return,
+                () = waiting => {}
+            }
+        }
+    }
+
+    /// Looks at the file of the root CA again. Blocks on the disk.
+    pub(crate) fn look_at_root_ca(&self) -> Option<Notice> {
+        let kept = self.root_ca.as_ref()?.look()?;
+        if matches!(kept, Kept::RootCaLoaded { .. }) {
+            self.keep_again();
+        }
+        Some(Notice::Kept(kept))
+    }
+
+    /// Has them judge everything anew.
+    fn keep_again(&self) {
+        for keeper in &self.keepers {
+            keeper.lock().look_again(self.api.monotonic());
+            keeper.1.notify_one();
+        }
+    }
+
+    fn moment(&self) -> Moment {
+        Moment {
+            now: self.now(),
+            offset: self.api.clock_offset(),
+        }
+    }
+
     // === cleaning ===
 
     /// One pass of the cleaner.
@@ -249,6 +367,7 @@ impl Shell {
             self.stepped.store(true, Ordering::Relaxed);
             self.api.forget_clock_offset();
             self.telemetry.tell(&Notice::ClockStepped { step });
+            self.keep_again();
         }
         if forget {
             self.stepped.swap(false, Ordering::Relaxed)
@@ -295,6 +414,14 @@ impl Shell {
             metrics.set(metrics::QUEUE_OLDEST, &labels, oldest.as_secs_f64());
         }
         metrics.set(metrics::QUEUE_DEPTH, &QUEUE_NAME, depth_of_all as f64);
+        for keeper in &self.keepers {
+            let machine = keeper.lock();
+            let labels = [("name", machine.rules().queue_name())];
+            let (depth, adds, retries) = machine.load();
+            metrics.set(metrics::QUEUE_DEPTH, &labels, depth as f64);
+            metrics.set(metrics::QUEUE_ADDS, &labels, adds as f64);
+            metrics.set(metrics::QUEUE_RETRIES, &labels, retries as f64);
+        }
     }
 }
 

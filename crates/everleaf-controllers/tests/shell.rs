@@ -6,6 +6,8 @@
 #[path = "shell/election.rs"]
 mod election;
 mod support;
+#[path = "shell/upkeep.rs"]
+mod upkeep;
 
 use everleaf_controllers::notice::Notice;
 use everleaf_controllers::{Config, Loop, RunError, Telemetry};

@@ -20,6 +20,7 @@
 
 pub mod certificate;
 pub mod issuer;
+pub mod jws;
 pub mod key;
 pub mod pem;
 pub mod request;

@@ -189,6 +189,7 @@ pub(crate) fn controllers(args: &ControllersArgs) -> Result<Validated> {
         kube_api_burst: args.kube_api_burst,
         kube_api_qps: args.kube_api_qps,
         per_signer: per_signer.into_iter().collect(),
+        root_ca_file: args.root_ca_file.clone(),
         serving_approval: args.serving.serving_approval,
         serving_approval_policy: args.serving.serving_approval_policy.clone(),
         ..ControllersOptions::default()

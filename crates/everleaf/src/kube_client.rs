@@ -11,6 +11,7 @@ use everleaf_agent::client::access::{Access, Identity};
 use everleaf_agent::client::{Body, Failure, Transport};
 use everleaf_agent::kubeconfig::{Kubeconfig, KubeconfigError, Source, Trust, User};
 use everleaf_agent::{Secret, SystemClock};
+use everleaf_controllers::upkeep::RootCaSource;
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use jiff::Timestamp;
@@ -23,6 +24,8 @@ use tower::BoxError;
 pub(crate) struct Connected {
     pub(crate) client: kube::Client,
     pub(crate) host: String,
+    /// Whom it trusts to be that server, if the kubeconfig says so.
+    pub(crate) authority: Option<RootCaSource>,
 }
 
 /// Connects by the kubeconfig at `path`.
@@ -74,13 +77,22 @@ fn connect_by(kubeconfig: Kubeconfig, path: &Path) -> Result<Connected> {
     let server = kubeconfig.cluster.server.to_string();
     let bare = server.split_once("://").map_or(&*server, |(_, bare)| bare);
     let host = bare.split('/').next().unwrap_or_default().to_owned();
+    let authority = match &kubeconfig.cluster.trust {
+        Trust::Bundle(Source::File(path)) => Some(RootCaSource::File(path.clone())),
+        Trust::Bundle(Source::Inline(text)) => Some(RootCaSource::Memory(text.expose().to_owned())),
+        _ => None,
+    };
     let speaker = Arc::new(Speaker::new(kubeconfig, path)?);
     let service = tower::service_fn(move |request| {
         let speaker = Arc::clone(&speaker);
         async move { speaker.send(request).await }
     });
     let client = kube::Client::new(service, "default");
-    Ok(Connected { client, host })
+    Ok(Connected {
+        client,
+        host,
+        authority,
+    })
 }
 
 /// Speaks to the server of a kubeconfig, as its user.

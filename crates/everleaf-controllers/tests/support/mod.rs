@@ -467,3 +467,8 @@ pub(crate) fn node_request(name: &str, node: &str) -> Value {
         "status": {},
     })
 }
+
+/// As the data of a Secret.
+pub(crate) fn base64(text: &str) -> String {
+    STANDARD.encode(text)
+}

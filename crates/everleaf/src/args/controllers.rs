@@ -17,8 +17,10 @@ pub(crate) struct ControllersArgs {
     /// runs in
     #[arg(long, value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,
-    /// Controllers to run: '*' all, 'name' one, '-name' not this one; csrapproving, csrsigning,
-    /// csrcleaner and their long names; kubelet-serving-approver, which '*' leaves out
+    /// Controllers to run: '*' the usual ones, 'name' one, '-name' not this one; csrapproving,
+    /// csrsigning, csrcleaner and their long names; kubelet-serving-approver, tokencleaner
+    /// and bootstrapsigner, which '*' leaves out; root-ca-cert-publisher, for which '*' stands
+    /// with --root-ca-file
     #[arg(
         long,
         value_name = "LIST",
@@ -58,6 +60,10 @@ pub(crate) struct ControllersArgs {
     /// CA key for kubernetes.io/legacy-unknown
     #[arg(long, value_name = "FILE")]
     pub(crate) cluster_signing_legacy_unknown_key_file: Option<PathBuf>,
+    /// Certificates of the API server's CA, which every namespace gets as kube-root-ca.crt [default
+    /// where root-ca-cert-publisher is named: those of the kubeconfig]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) root_ca_file: Option<PathBuf>,
     /// Lifetime of what is signed.
     #[command(flatten)]
     pub(crate) signing: SigningDuration,

@@ -154,7 +154,6 @@ impl Original for ControllerManager {
         "requestheader-uid-headers",
         "requestheader-username-headers",
         "resource-quota-sync-period",
-        "root-ca-file",
         "route-reconciliation-period",
         "secondary-node-eviction-rate",
         "secure-port",

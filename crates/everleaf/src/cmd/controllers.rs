@@ -29,11 +29,16 @@ pub(crate) fn run(args: &ControllersArgs) -> Result<ExitCode> {
     super::runtime()?.block_on(async {
         let shutdown = Shutdown::on_signals()?;
         let mut config = validated.config;
-        let Connected { client, host } = match &args.kubeconfig {
+        let Connected {
+            client,
+            host,
+            authority,
+        } = match &args.kubeconfig {
             Some(path) => kube_client::connect(path)?,
             None => kube_client::connect_in_cluster()?,
         };
         config.server_host = host;
+        config.root_ca = config.root_ca.or(authority);
         tracing::info!(server = config.server_host, "controllers start");
         let _listening = match args.metrics_bind_address {
             Some(address) => {
@@ -61,14 +66,8 @@ fn tell_ignored(flags: &[&str]) {
     }
     tracing::info!(
         flags = flags.join(","),
-        "these flags of kube-controller-manager have no effect here: three of its controllers run, nothing else"
+        "these flags of kube-controller-manager have no effect here: of its controllers, only those of certificates and bootstrap tokens run"
     );
-    if flags.contains(&"root-ca-file") {
-        tracing::warn!(
-            "--root-ca-file: no root-ca-cert-publisher runs here, so no namespace gets its kube-root-ca.crt; leave that \
-             controller running in a kube-controller-manager"
-        );
-    }
     if flags.contains(&"use-service-account-credentials") {
         tracing::warn!(
             "--use-service-account-credentials: every loop uses the credential of --kubeconfig instead; give it the rights of \

@@ -1,0 +1,267 @@
+//! Controllers that keep a few objects as they should be: bootstrap tokens, what is made of
+//! them, and the CA of the API server. No I/O but in [`root_ca`].
+//!
+//! Each is a set of [`Rules`] over what was seen of the cluster; one [`Machine`] drives any of
+//! them: it owns the queue, the order of calls, and when to come back. A rule never writes on the
+//! strength of half a list, and whatever fails is tried again with backoff.
+//!
+//! ```text
+//! followers ─▶ Rules::take ─▶ queue ─▶ Rules::judge ─▶ call ─▶ Rules::answered ─▶ done
+//!                               ▲           ▲────────────────────┘ again │
+//!                               └───────────────── later ◀───────────────┘
+//! ```
+
+pub mod bootstrap_signer;
+pub mod ca_publisher;
+mod cache;
+mod notice;
+pub mod root_ca;
+pub mod token;
+pub mod token_cleaner;
+
+use crate::call::{Answer, Call};
+use crate::config::{Config, Loop};
+use crate::follower::Delta;
+use crate::notice::Notice;
+use crate::queue::{Next, Outcome, Queue};
+use everleaf_time::{Monotonic, Now};
+use jiff::{SignedDuration, Timestamp};
+use std::collections::VecDeque;
+use std::time::Duration;
+
+pub use bootstrap_signer::BootstrapSigner;
+pub use ca_publisher::CaPublisher;
+pub use notice::Kept;
+pub use root_ca::{Bundle, RootCa, RootCaError, RootCaSource};
+pub use token_cleaner::TokenCleaner;
+
+/// First delay after a failure: client-go's default
+/// (`util/workqueue/default_rate_limiters.go`).
+const BACKOFF_MIN: Duration = Duration::from_millis(5);
+/// Longest time before what depends on a clock is judged again: clocks are set.
+pub const LOOK_INTERVAL: Duration = Duration::from_secs(60);
+
+/// What is followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Watched {
+    /// The ConfigMap kube-public/cluster-info.
+    ClusterInfo,
+    /// All namespaces.
+    Namespaces,
+    /// The ConfigMaps kube-root-ca.crt, one in each namespace.
+    RootCas,
+    /// Bootstrap tokens: Secrets of their type in kube-system.
+    Tokens,
+}
+
+impl Watched {
+    /// What readiness calls it.
+    pub const fn component(self) -> &'static str {
+        match self {
+            Self::ClusterInfo => "cluster-info",
+            Self::Namespaces => "namespaces",
+            Self::RootCas => "kube-root-ca.crt",
+            Self::Tokens => "bootstrap tokens",
+        }
+    }
+}
+
+/// When something is judged.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// Both clocks.
+    pub now: Now,
+    /// The API server's clock minus ours, once that is known.
+    pub offset: Option<SignedDuration>,
+}
+
+impl Moment {
+    /// The API server's time, as well as we know it.
+    pub fn server(&self) -> Timestamp {
+        let wall = self.now.wall;
+        let offset = self.offset.unwrap_or(SignedDuration::ZERO);
+        wall.checked_add(offset).unwrap_or(wall)
+    }
+}
+
+/// What is to be done about a key.
+#[derive(Debug)]
+pub enum Verdict {
+    /// Make this call.
+    Call(Call),
+    /// Nothing, or not now.
+    Done(Outcome),
+}
+
+/// What follows from an answer.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// Judge the key again at once.
+    Again,
+    /// Give it back.
+    Done(Outcome),
+}
+
+/// One controller: what it looks at, and what it makes of it.
+pub trait Rules: Send {
+    /// What it is called after "Starting", in upstream's words.
+    fn title(&self) -> &'static str;
+    /// Upstream's name of its queue, in metrics.
+    fn queue_name(&self) -> &'static str;
+    /// What it looks at.
+    fn watches(&self) -> &'static [Watched];
+    /// Takes in what was seen; returns the keys that it concerns.
+    fn take(&mut self, watched: Watched, delta: Delta) -> Vec<String>;
+    /// Whether everything was listed once.
+    fn is_synced(&self) -> bool;
+    /// Every key, to be judged anew.
+    fn keys(&self) -> Vec<String>;
+    /// What to do about a key.
+    fn judge(&mut self, key: &str, moment: Moment, told: &mut Vec<Kept>) -> Verdict;
+    /// What the answer to the call about this key means.
+    fn answered(
+        &mut self,
+        key: &str,
+        answer: &Answer,
+        moment: Moment,
+        told: &mut Vec<Kept>,
+    ) -> Reply;
+}
+
+/// What to do next.
+#[derive(Debug)]
+pub enum Step {
+    /// Make this call and hand in its answer.
+    Call(Call),
+    /// Tell people.
+    Tell(Box<Notice>),
+    /// Nothing until this instant, or (`None`) until something was taken in.
+    Wait(Option<Monotonic>),
+}
+
+/// See the module documentation.
+pub struct Machine {
+    rules: Box<dyn Rules>,
+    queue: Queue<String>,
+    /// Keys that became ready, and keys that failed, so far.
+    counts: (u64, u64),
+    /// The key in hand.
+    held: Option<String>,
+    steps: VecDeque<Step>,
+}
+
+impl Machine {
+    /// A controller that has seen nothing yet.
+    pub fn new(rules: impl Rules + 'static) -> Self {
+        Self {
+            rules: Box::new(rules),
+            queue: Queue::with_backoff(BACKOFF_MIN),
+            counts: (0, 0),
+            held: None,
+            steps: VecDeque::new(),
+        }
+    }
+
+    /// What it looks at, and its names.
+    pub fn rules(&self) -> &dyn Rules {
+        &*self.rules
+    }
+
+    /// Takes in what a follower saw.
+    pub fn take(&mut self, watched: Watched, delta: Delta, now: Monotonic) {
+        let was_synced = self.rules.is_synced();
+        let keys = self.rules.take(watched, delta);
+        if was_synced {
+            self.add(keys, now);
+        } else if self.rules.is_synced() {
+            self.look_again(now);
+        }
+    }
+
+    /// Has everything judged anew: a clock was set, or a file has changed.
+    pub fn look_again(&mut self, now: Monotonic) {
+        let keys = self.rules.keys();
+        self.add(keys, now);
+    }
+
+    fn add(&mut self, keys: Vec<String>, now: Monotonic) {
+        for key in keys {
+            self.counts.0 += u64::from(self.queue.add(key, now));
+        }
+    }
+
+    /// What to do next. After a [`Step::Call`] its answer has to be handed in before.
+    pub fn step(&mut self, moment: Moment) -> Step {
+        loop {
+            if let Some(step) = self.steps.pop_front() {
+                return step;
+            }
+            if !self.rules.is_synced() {
+                return Step::Wait(None);
+            }
+            match self.queue.next(moment.now.monotonic) {
+                Next::Idle => return Step::Wait(None),
+                Next::WaitUntil(at) => return Step::Wait(Some(at)),
+                Next::Ready { key, .. } => self.judge(key, moment),
+            }
+        }
+    }
+
+    /// Takes in the answer to the call that was asked for.
+    pub fn answer(&mut self, answer: &Answer, moment: Moment) {
+        let Some(key) = self.held.take() else { return };
+        let mut told = Vec::new();
+        let reply = self.rules.answered(&key, answer, moment, &mut told);
+        self.tell(told);
+        match reply {
+            Reply::Again => self.judge(key, moment),
+            Reply::Done(outcome) => self.done(&key, outcome, moment),
+        }
+    }
+
+    fn judge(&mut self, key: String, moment: Moment) {
+        let mut told = Vec::new();
+        let verdict = self.rules.judge(&key, moment, &mut told);
+        self.tell(told);
+        match verdict {
+            Verdict::Call(call) => {
+                self.steps.push_back(Step::Call(call));
+                self.held = Some(key);
+            }
+            Verdict::Done(outcome) => self.done(&key, outcome, moment),
+        }
+    }
+
+    fn done(&mut self, key: &String, outcome: Outcome, moment: Moment) {
+        self.counts.1 += u64::from(matches!(outcome, Outcome::Failed { .. }));
+        self.queue.done(key, outcome, moment.now.monotonic);
+    }
+
+    fn tell(&mut self, told: Vec<Kept>) {
+        let notices = told.into_iter().map(|one| Box::new(Notice::Kept(one)));
+        self.steps.extend(notices.map(Step::Tell));
+    }
+
+    /// Depth of the queue, keys that became ready so far, and keys that failed so far.
+    pub fn load(&self) -> (usize, u64, u64) {
+        (self.queue.depth(), self.counts.0, self.counts.1)
+    }
+}
+
+/// The controllers of these that `config` switches on.
+pub(crate) fn machines(config: &Config, root_ca: Option<&RootCa>) -> Vec<Machine> {
+    let mut machines = Vec::new();
+    if let Some(root_ca) = root_ca {
+        machines.push(Machine::new(CaPublisher::new(root_ca.bundle().clone())));
+    }
+    if config.loops.contains(&Loop::BootstrapSigner) {
+        machines.push(Machine::new(BootstrapSigner::default()));
+    }
+    if config.loops.contains(&Loop::TokenCleaner) {
+        machines.push(Machine::new(TokenCleaner::default()));
+    }
+    machines
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,158 @@
+//! What these controllers tell: the words that operators of kube-controller-manager search for.
+
+use super::token::Expiration;
+use crate::metrics::{self, Metrics};
+use jiff::SignedDuration;
+use std::time::Duration;
+
+/// The tracing macros under the name of the crate.
+macro_rules! debug { ($($rest:tt)*) => { tracing::debug!(target: "everleaf_controllers", $($rest)*) } }
+macro_rules! info { ($($rest:tt)*) => { tracing::info!(target: "everleaf_controllers", $($rest)*) } }
+macro_rules! warn { ($($rest:tt)*) => { tracing::warn!(target: "everleaf_controllers", $($rest)*) } }
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Kept {
+    /// cluster-info could not be signed; it is tried again.
+    ClusterInfoFailed {
+        /// Why.
+        error: String,
+    },
+    /// cluster-info was written, with new signatures or without old ones.
+    ClusterInfoSigned {
+        /// How many it has now.
+        signatures: usize,
+    },
+    /// A namespace has no kube-root-ca.crt, or not the right one; it is tried again.
+    RootCaFailed {
+        /// Which.
+        namespace: String,
+        /// Why.
+        error: String,
+    },
+    /// The file of the CA has changed; every namespace gets it.
+    RootCaLoaded {
+        /// Which.
+        file: String,
+    },
+    /// The file of the CA has changed to something that cannot be published (said once per
+    /// change).
+    RootCaRefused {
+        /// Which.
+        file: String,
+        /// Why.
+        error: String,
+    },
+    /// A namespace was looked at, and written to if need be.
+    RootCaSynced {
+        /// Which.
+        namespace: String,
+        /// 200, or the code of the error; 500: there was no answer.
+        code: u16,
+        /// For how long.
+        took: Duration,
+    },
+    /// A controller starts.
+    Starting {
+        /// Its name in upstream's words.
+        title: &'static str,
+    },
+    /// An expired token is kept: which clock is right is not known (said once per token).
+    TokenDoubted {
+        /// Namespace and name.
+        secret: String,
+        /// Server clock minus ours.
+        offset: SignedDuration,
+    },
+    /// An expired token is about to be deleted: the audit record.
+    TokenExpired {
+        /// Namespace and name.
+        secret: String,
+        /// When.
+        expiration: Expiration,
+    },
+    /// A call about a token failed; it is tried again.
+    TokenFailed {
+        /// Namespace and name.
+        secret: String,
+        /// `reading` or `deleting`.
+        what: &'static str,
+        /// Why.
+        error: String,
+    },
+}
+
+impl Kept {
+    /// Counts it.
+    pub(crate) fn record(&self, metrics: &Metrics) {
+        if let Self::RootCaSynced { code, took, .. } = self {
+            let code = code.to_string();
+            let labels = [("code", code.as_str())];
+            metrics.count(metrics::ROOT_CA_SYNCS, &labels);
+            metrics.observe(metrics::ROOT_CA_SYNC_DURATION, &labels, *took);
+        }
+    }
+
+    /// Writes it to the log.
+    pub(crate) fn log(&self) {
+        match self {
+            Self::ClusterInfoFailed { error } => {
+                warn!("Error updating ConfigMap kube-public/cluster-info: {error}; trying again");
+            }
+            Self::ClusterInfoSigned { signatures } => info!(
+                signatures,
+                "kube-public/cluster-info is signed for each valid bootstrap token"
+            ),
+            Self::RootCaFailed { namespace, error } => {
+                warn!(
+                    namespace,
+                    "syncing {namespace:?} failed: {error}; trying again"
+                );
+            }
+            Self::RootCaLoaded { file } => {
+                info!(
+                    file,
+                    "{file} has changed: every namespace gets it as kube-root-ca.crt"
+                );
+            }
+            Self::RootCaRefused { file, error } => warn!(
+                file,
+                "the changed root CA is not published, every namespace keeps the old one: {error}"
+            ),
+            Self::RootCaSynced {
+                namespace,
+                code,
+                took,
+            } => {
+                let ms = took.as_millis();
+                debug!(namespace, code, took_ms = ms, "Finished syncing namespace");
+            }
+            Self::Starting { title } => info!("Starting {title} controller"),
+            Self::TokenDoubted { secret, offset } => warn!(
+                secret,
+                offset_seconds = offset.as_secs(),
+                "the bootstrap token {secret} has expired by our clock and is kept: the API server's clock is {} s {} \
+                 ours, so one of the two is wrong; set it right, or delete the token by hand",
+                offset.as_secs().abs(),
+                if offset.is_negative() {
+                    "behind"
+                } else {
+                    "ahead of"
+                }
+            ),
+            Self::TokenExpired { secret, expiration } => match expiration {
+                Expiration::At(end) => info!(secret, expiration = %end, "Deleting expired secret"),
+                _ => info!(
+                    secret,
+                    "Deleting expired secret: nobody can read its expiration (RFC 3339)"
+                ),
+            },
+            Self::TokenFailed {
+                secret,
+                what,
+                error,
+            } => warn!(secret, "Error {what} secret: {error}; trying again"),
+        }
+    }
+}
