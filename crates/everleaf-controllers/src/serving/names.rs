@@ -87,8 +87,8 @@ pub fn is_cluster_name(name: &str, domains: &[String]) -> bool {
         || domains.iter().any(in_domain)
 }
 
-/// Where clouds tell machines their credentials: AWS, Azure, Google and most others; Alibaba; Azure's
-/// second; AWS over IPv6.
+/// Where clouds tell machines their credentials: AWS, Azure, Google and most others; Alibaba;
+/// Azure's second; AWS over IPv6.
 const METADATA: [IpAddr; 4] = [
     IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)),
     IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),

@@ -125,7 +125,8 @@ pub(super) fn node_addresses(case: &Case<'_>) -> Finding {
     Finding::Passed
 }
 
-/// Another Node's word does not take from a node its own name, nor what a valid certificate gave it.
+/// Another Node's word does not take from a node its own name, nor what a valid certificate gave
+/// it.
 fn is_proved(case: &Case<'_>, claim: &Claim) -> bool {
     let Facts { issued, now, .. } = *case.facts;
     matches!(claim, Claim::Name(name) if name == case.node_name)
