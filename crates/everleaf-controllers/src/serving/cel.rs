@@ -2,7 +2,7 @@
 //!
 //! The interpreter (crate `cel`) has no cost limit of its own, so the limit holds before anything
 //! runs: [`Predicate::compile`] refuses an expression whose worst case over the lists of the
-//! [environment](environment) is above [`COST_MAX`], one that names what does not exist, and one
+//! [environment](super::environment) is above [`COST_MAX`], one that names what does not exist, and one
 //! whose patterns come from the request. It refuses to know rules; a predicate is one of them.
 //!
 //! Variables: `csr`, `node` (or null), `inventory` (or null), `now`. All addresses in them are in
