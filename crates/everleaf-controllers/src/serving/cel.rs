@@ -2,8 +2,8 @@
 //!
 //! The interpreter (crate `cel`) has no cost limit of its own, so the limit holds before anything
 //! runs: [`Predicate::compile`] refuses an expression whose worst case over the lists of the
-//! [environment](super::environment) is above [`COST_MAX`], one that names what does not exist, and one
-//! whose patterns come from the request. It refuses to know rules; a predicate is one of them.
+//! [environment](super::environment) is above [`COST_MAX`], one that names what does not exist, and
+//! one whose patterns come from the request. It refuses to know rules; a predicate is one of them.
 //!
 //! Variables: `csr`, `node` (or null), `inventory` (or null), `now`. All addresses in them are in
 //! canonical form, so that comparing texts is safe; all times are seconds since 1970. Besides the
