@@ -135,7 +135,11 @@ fn is_proved(case: &Case<'_>, claim: &Claim) -> bool {
 
 /// Whether what a certificate gave another node is no one else's: of a machine that is gone an
 /// address goes to the next one, its own name does not. A node without a Node object is not gone.
+/// Nodes of one machine have its address in common, and the connection proves which machine it is.
 fn is_still_theirs(case: &Case<'_>, claim: &Claim, other: &str) -> bool {
+    if matches!(claim, Claim::Address(address) if case.comes_from(*address)) {
+        return false;
+    }
     matches!(claim, Claim::Name(name) if name == other) || !case.facts.cluster.is_deleted(other)
 }
 

@@ -183,6 +183,14 @@ fn a_word_in_ones_own_status_takes_nothing_from_others() {
         .cluster
         .put(Source::Nodes, &node("n1", &["10.0.0.1", "10.0.0.50"]));
     world.check(good().ip("10.0.0.50"), "deny S16");
+    // Two nodes of one machine.
+    world.origin = Some(Origin {
+        addresses: address,
+        ..Origin::default()
+    });
+    world.check(good().ip("10.0.0.50"), "approve");
+    world.check(good().ip("10.0.0.50").dns("edge"), "wait S14");
+    world.origin = None;
     // n2 claims the name and the address of n1, who holds a certificate for the address.
     let mut liar = node("n2", &["10.0.0.2", "10.0.0.1"]);
     let claim = json!({ "type": "InternalDNS", "address": "n1" });
