@@ -50,6 +50,7 @@ pub mod signer;
 pub mod skew;
 pub mod telemetry;
 pub mod upkeep;
+pub mod why;
 
 pub use builtin::{BuiltinSigner, UnknownSigner};
 pub use config::{ApiLimit, Config, IssuerSource, Loop, SerialSource};

@@ -88,6 +88,11 @@ pub fn decide(request: &OpenRequest, signer: BuiltinSigner) -> Action {
     }
 }
 
+/// Why `signer` would fail this request if it were approved, if it would.
+pub fn failure(request: &OpenRequest, signer: BuiltinSigner) -> Option<Failure> {
+    check(request, signer).err()
+}
+
 fn check(request: &OpenRequest, signer: BuiltinSigner) -> Result<Option<ApprovedRequest>, Failure> {
     let csr = request.csr();
     let verified = request.request().map_err(RequestError::clone)?;

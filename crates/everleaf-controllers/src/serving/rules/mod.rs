@@ -115,6 +115,12 @@ impl Rule {
         self.row().2
     }
 
+    /// The rule with this number, such as `S15`.
+    pub fn by_id(id: &str) -> Option<Self> {
+        let mut rows = RULES.iter();
+        rows.find(|row| row.1 == id).map(|row| row.0)
+    }
+
     fn row(self) -> (Self, &'static str, &'static str, Try) {
         // Every variant has a row: a test holds it.
         let mut rows = RULES.into_iter();

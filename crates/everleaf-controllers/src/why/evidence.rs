@@ -1,0 +1,421 @@
+//! What was seen of a cluster, as the API told it.
+//!
+//! Owns the list of what is looked at, and the little that can be read off each object alone.
+//! Refuses to fetch: whoever asks the API fills it in, and says of each piece whether it was read,
+//! is not there, or may not be seen.
+
+use super::Context;
+use crate::election::lease::Record;
+use crate::serving::{Inventory, PolicySet};
+use everleaf_api::csr::Csr;
+use everleaf_api::meta;
+use everleaf_api::review::{ResourceAttributes, Subject, access_review};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// A piece of evidence.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Known<T> {
+    /// It was read.
+    Read(T),
+    /// It is not there.
+    Absent,
+    /// It could not be read: why.
+    Hidden(String),
+}
+
+impl<T> Known<T> {
+    /// What was read.
+    pub fn read(&self) -> Option<&T> {
+        match self {
+            Self::Read(value) => Some(value),
+            Self::Absent | Self::Hidden(_) => None,
+        }
+    }
+
+    /// Whether it is certain that it is not there.
+    pub const fn is_absent(&self) -> bool {
+        matches!(self, Self::Absent)
+    }
+}
+
+impl<T> Default for Known<T> {
+    fn default() -> Self {
+        Self::Hidden("it was not looked at".to_owned())
+    }
+}
+
+/// A question to authorization that a diagnosis wants answered.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Question {
+    /// May the requestor create this subresource of certificatesigningrequests?
+    Requestor(&'static str),
+    /// May this account do this (`approve`, `sign`) for this signer?
+    Account {
+        /// User name.
+        user: String,
+        /// `approve` or `sign`.
+        verb: &'static str,
+        /// Signer name.
+        signer: String,
+    },
+}
+
+impl Question {
+    /// The SubjectAccessReview to post.
+    pub fn body(&self, request: &Value) -> Value {
+        match self {
+            Self::Requestor(permission) => crate::approver::review_body(Csr(request), permission),
+            Self::Account { user, verb, signer } => {
+                let subject = Subject {
+                    user: user.clone(),
+                    groups: groups_of(user),
+                    ..Subject::default()
+                };
+                let action = ResourceAttributes {
+                    verb,
+                    group: "certificates.k8s.io",
+                    resource: "signers",
+                    name: signer,
+                    ..ResourceAttributes::default()
+                };
+                access_review(&subject, &action)
+            }
+        }
+    }
+}
+
+/// The groups that the API server gives a service account.
+fn groups_of(user: &str) -> Vec<String> {
+    let mut groups = vec!["system:authenticated".to_owned()];
+    if let Some(namespace) = user
+        .strip_prefix("system:serviceaccount:")
+        .and_then(|rest| rest.split(':').next())
+    {
+        groups.push("system:serviceaccounts".to_owned());
+        groups.push(format!("system:serviceaccounts:{namespace}"));
+    }
+    groups
+}
+
+/// What was seen. Objects are as the API encodes them in JSON.
+#[derive(Clone, Debug, Default)]
+pub struct Evidence {
+    /// The API server's clock.
+    pub now: Timestamp,
+    /// This machine's clock.
+    pub local: Timestamp,
+    /// `gitVersion` of the API server.
+    pub version: Known<String>,
+    /// The request that is asked about.
+    pub request: Known<Value>,
+    /// Every request that is stored.
+    pub requests: Known<Vec<Value>>,
+    /// Every Node.
+    pub nodes: Known<Vec<Value>>,
+    /// Every Service.
+    pub services: Known<Vec<Value>>,
+    /// The Endpoints `default/kubernetes`.
+    pub endpoints: Known<Vec<Value>>,
+    /// Events about the request and the node.
+    pub events: Known<Vec<Value>>,
+    /// Leases of `kube-system`.
+    pub leases: Known<Vec<Value>>,
+    /// The node's Lease in `kube-node-lease`.
+    pub node_lease: Known<Value>,
+    /// Pods that run a kube-controller-manager or Everleaf.
+    pub pods: Known<Vec<Value>>,
+    /// ClusterRoleBindings.
+    pub bindings: Known<Vec<Value>>,
+    /// Names of the ClusterRoles of certificates.k8s.io.
+    pub roles: Known<Vec<String>>,
+    /// What authorization answered.
+    pub answers: BTreeMap<Question, Known<bool>>,
+    /// Until when each bootstrap token that exists is good, by its id; `None`: for ever.
+    pub tokens: Known<BTreeMap<String, Option<Timestamp>>>,
+    /// The authorities of clients, in PEM (ConfigMap `extension-apiserver-authentication`).
+    pub client_ca: Known<String>,
+    /// What the API server said when it was asked to reach the kubelet: HTTP status and text.
+    pub kubelet: Known<(u16, String)>,
+    /// Names and addresses of the API server that are known without asking.
+    pub api_server: Vec<crate::serving::Claim>,
+    /// The policies for serving requests.
+    pub policies: PolicySet,
+    /// The inventory that a policy names, or why it cannot be read.
+    pub inventory: Option<Result<Inventory, String>>,
+    /// Open requests that the API server lets a node have, where that is known.
+    pub open_max: Option<usize>,
+}
+
+/// Who holds a Lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Leader {
+    /// Nobody knows.
+    Unknown,
+    /// Nobody does.
+    Nobody,
+    /// Somebody did, and has stopped renewing.
+    Gone { holder: String, renewed: String },
+    /// Somebody does.
+    Alive(String),
+}
+
+/// How much later than its Lease allows a holder may be: clocks differ.
+const LEASE_GRACE: SignedDuration = SignedDuration::from_secs(60);
+
+impl Evidence {
+    /// Who holds the Lease of this name in kube-system.
+    pub(super) fn leader(&self, name: &str) -> Leader {
+        let Some(leases) = self.leases.read() else {
+            return match self.leases {
+                Known::Absent => Leader::Nobody,
+                _ => Leader::Unknown,
+            };
+        };
+        let Some(lease) = leases.iter().find(|lease| meta::name(lease) == name) else {
+            return Leader::Nobody;
+        };
+        let record = Record::of(lease);
+        if record.holder.is_empty() {
+            return Leader::Nobody;
+        }
+        let renewed: Option<Timestamp> = record.renewed.parse().ok();
+        let allowed = SignedDuration::try_from(record.duration).unwrap_or(SignedDuration::MAX);
+        let allowed = allowed.saturating_add(LEASE_GRACE);
+        match renewed {
+            Some(renewed) if self.now.duration_since(renewed) <= allowed => {
+                Leader::Alive(record.holder)
+            }
+            _ => Leader::Gone {
+                holder: record.holder,
+                renewed: record.renewed,
+            },
+        }
+    }
+
+    /// Whether the API server is Everleaf's.
+    pub(super) fn is_everleaf(&self) -> bool {
+        self.version
+            .read()
+            .is_some_and(|version| version.contains("-everleaf"))
+    }
+
+    /// The minor version of Kubernetes, by the API server.
+    pub(super) fn minor(&self) -> Option<u32> {
+        let version = self.version.read()?.strip_prefix("v1.")?;
+        let digits = version.split(|c: char| !c.is_ascii_digit()).next()?;
+        digits.parse().ok()
+    }
+
+    /// The Node of this name.
+    pub(super) fn node(&self, name: &str) -> Option<&Value> {
+        let mut nodes = self.nodes.read()?.iter();
+        nodes.find(|node| meta::name(node) == name)
+    }
+
+    /// The newest Event with this reason about the request or the node.
+    pub(super) fn event(&self, reasons: &[&str]) -> Option<Event<'_>> {
+        let events = self.events.read().into_iter().flatten();
+        let mut events: Vec<Event<'_>> = events.map(Event).collect();
+        events.retain(|event| reasons.contains(&event.reason()));
+        events.into_iter().max_by_key(|event| event.at())
+    }
+
+    /// Whether an answer is known, and what it is.
+    pub(super) fn may(&self, question: &Question) -> Option<bool> {
+        self.answers.get(question)?.read().copied()
+    }
+
+    /// Pods that run a kube-controller-manager.
+    pub(super) fn managers(&self) -> Vec<Manager<'_>> {
+        let pods = self.pods.read().into_iter().flatten();
+        pods.filter_map(Manager::of).collect()
+    }
+
+    /// Accounts under which controllers may run: those of Kubernetes, and those of Everleaf's pods.
+    pub(super) fn accounts(&self) -> Vec<String> {
+        let mut accounts = vec![
+            "system:serviceaccount:kube-system:certificate-controller".to_owned(),
+            "system:kube-controller-manager".to_owned(),
+        ];
+        for pod in self.pods.read().into_iter().flatten() {
+            let name = pod["spec"]["serviceAccountName"].as_str();
+            if let Some(name) = name.filter(|_| is_everleafs(pod)) {
+                let namespace = meta::namespace(pod);
+                accounts.push(format!("system:serviceaccount:{namespace}:{name}"));
+            }
+        }
+        accounts.sort();
+        accounts.dedup();
+        accounts
+    }
+
+    /// What could not be looked at, each with the reason.
+    pub(super) fn unseen(&self) -> Vec<String> {
+        fn say<T>(what: &str, known: &Known<T>, unseen: &mut Vec<String>) {
+            if let Known::Hidden(why) = known {
+                unseen.push(format!("{what}: {why}"));
+            }
+        }
+        let mut unseen = Vec::new();
+        say("requests", &self.requests, &mut unseen);
+        say("nodes", &self.nodes, &mut unseen);
+        say("services", &self.services, &mut unseen);
+        say(
+            "the endpoints of the API server",
+            &self.endpoints,
+            &mut unseen,
+        );
+        say("events", &self.events, &mut unseen);
+        say("leases", &self.leases, &mut unseen);
+        say("the node's lease", &self.node_lease, &mut unseen);
+        say("pods of the control plane", &self.pods, &mut unseen);
+        say("ClusterRoleBindings", &self.bindings, &mut unseen);
+        say("ClusterRoles", &self.roles, &mut unseen);
+        say("bootstrap tokens", &self.tokens, &mut unseen);
+        say("the authorities of clients", &self.client_ca, &mut unseen);
+        say("the kubelet", &self.kubelet, &mut unseen);
+        if let Some(why) = self.answers.values().find_map(|answer| match answer {
+            Known::Hidden(why) => Some(why),
+            _ => None,
+        }) {
+            unseen.push(format!("rights of others: {why}"));
+        }
+        unseen
+    }
+
+    /// Names that go into commands.
+    pub(super) fn context(&self, csr: Option<Csr<'_>>, node: &str) -> Context {
+        let mut context = Context::default();
+        if let Some(csr) = csr {
+            context.set("csr", csr.name());
+            context.set("signer", csr.signer_name());
+            context.set("requestor", csr.username());
+            let groups = csr.groups();
+            let bootstrappers = groups
+                .iter()
+                .filter(|group| group.starts_with("system:bootstrappers"));
+            if let Some(group) = bootstrappers.max_by_key(|group| group.len()) {
+                context.set("group", group);
+            }
+        }
+        context.set("node", node);
+        context.set("lease", "kube-controller-manager");
+        context.set(
+            "account",
+            "system:serviceaccount:kube-system:certificate-controller",
+        );
+        if let Some(manager) = self.managers().first() {
+            context.set("pod", manager.name);
+        }
+        context
+    }
+}
+
+fn containers(pod: &Value) -> impl Iterator<Item = &Value> {
+    let list = pod["spec"]["containers"].as_array();
+    list.into_iter().flatten()
+}
+
+fn words(container: &Value) -> impl Iterator<Item = &str> {
+    ["command", "args"]
+        .into_iter()
+        .flat_map(|member| container[member].as_array().into_iter().flatten())
+        .filter_map(Value::as_str)
+}
+
+fn is_everleafs(pod: &Value) -> bool {
+    let label = meta::label(pod, "app.kubernetes.io/name");
+    label == Some("everleaf")
+        || containers(pod).any(|container| {
+            words(container).any(|word| word == "everleaf" || word.ends_with("/everleaf"))
+        })
+}
+
+/// A pod with a kube-controller-manager.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Manager<'a> {
+    pub(super) name: &'a str,
+    container: &'a Value,
+}
+
+impl<'a> Manager<'a> {
+    fn of(pod: &'a Value) -> Option<Self> {
+        let is_managers = |word: &str| {
+            word == "kube-controller-manager" || word.ends_with("/kube-controller-manager")
+        };
+        let container = containers(pod).find(|container| words(container).any(is_managers))?;
+        Some(Self {
+            name: meta::name(pod),
+            container,
+        })
+    }
+
+    /// The value of a flag, as its command line gives it; the last one counts.
+    pub(super) fn flag(&self, name: &str) -> Option<&'a str> {
+        let value = |word: &'a str| {
+            let word = word.trim_start_matches('-');
+            word.strip_prefix(name)?.strip_prefix('=')
+        };
+        words(self.container).filter_map(value).last()
+    }
+
+    /// Whether `--controllers` lets this one run; names that begin with a dash are switched off.
+    pub(super) fn runs(&self, controller: &str, long_name: &str) -> bool {
+        let Some(list) = self.flag("controllers") else {
+            return true;
+        };
+        let mut names = list.split(',').map(str::trim);
+        let is_it = |name: &str| name == controller || name == long_name;
+        let is_off = |name: &str| name.strip_prefix('-').is_some_and(is_it);
+        let (mut star, mut named) = (false, false);
+        for name in names.by_ref() {
+            match name {
+                name if is_off(name) => return false,
+                "*" => star = true,
+                name if is_it(name) => named = true,
+                _ => {}
+            }
+        }
+        star || named
+    }
+
+    /// The minor version in its image's tag.
+    pub(super) fn minor(&self) -> Option<u32> {
+        let image = self.container["image"].as_str()?;
+        let tag = image.rsplit(':').next()?.strip_prefix("v1.")?;
+        tag.split(|c: char| !c.is_ascii_digit())
+            .next()?
+            .parse()
+            .ok()
+    }
+}
+
+/// An Event of either API group.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Event<'a>(pub(super) &'a Value);
+
+impl<'a> Event<'a> {
+    pub(super) fn reason(&self) -> &'a str {
+        self.0["reason"].as_str().unwrap_or_default()
+    }
+
+    pub(super) fn message(&self) -> &'a str {
+        let text = self.0["message"].as_str().or(self.0["note"].as_str());
+        text.unwrap_or_default()
+    }
+
+    pub(super) fn at(&self) -> Option<Timestamp> {
+        let times = ["lastTimestamp", "eventTime", "deprecatedLastTimestamp"];
+        let time = times.into_iter().find_map(|member| self.0[member].as_str());
+        time.and_then(meta::parse_time)
+            .or_else(|| meta::creation_timestamp(self.0))
+    }
+
+    /// It as a line of evidence.
+    pub(super) fn line(&self) -> String {
+        let at = self.at().map_or(String::new(), |at| format!(" at {at}"));
+        format!("Event {}{at}: {}", self.reason(), self.message())
+    }
+}

@@ -1,0 +1,334 @@
+//! One node: its requests, its certificates as far as the API knows them, and what can be seen of
+//! the machine.
+
+use super::evidence::{Event, Evidence};
+use super::request::{Case, judge};
+use super::{Context, Diagnosis, Fault, Finding, Row, SKEW_MAX, clock_here, items, since, span};
+use crate::serving::names::quote;
+use everleaf_api::csr::Csr;
+use everleaf_api::meta;
+use everleaf_pki::{Chain, SignerName, VerifiedRequest};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+
+/// So many certificates of one signer within an hour are a loop.
+const LOOP_MIN: usize = 12;
+
+/// Says how the node `name` stands with its certificates.
+pub fn diagnose_node(name: &str, evidence: &Evidence) -> Diagnosis {
+    let requests = requests_of(name, evidence);
+    let context = evidence.context(None, name);
+    let node = evidence.node(name);
+    let mut findings = Vec::new();
+    let mut trace = Vec::new();
+    findings.extend(unknown(name, evidence, &requests, &context));
+    findings.extend(clock(evidence, &context));
+    for newest in newest_by_signer(&requests) {
+        let (found, rows) = of_request(evidence, newest);
+        findings.extend(found);
+        trace.extend(rows);
+    }
+    findings.extend(ended(evidence, &requests, &context));
+    findings.extend(looped(evidence, &requests, &context));
+    findings.extend(full(evidence, &requests, &context));
+    findings.extend(kubelet(evidence, &context));
+    findings.extend(node.and_then(|node| not_ready(node, evidence, &context)));
+    let summary = match findings.first() {
+        Some(first) => format!("{}.", first.title),
+        None => "Nothing is wrong, as far as the API tells.".to_owned(),
+    };
+    findings.extend(clock_here(evidence, &context));
+    Diagnosis {
+        subject: format!("node/{name}"),
+        standing: standing(node, evidence),
+        facts: facts(node, evidence, &requests),
+        summary,
+        findings,
+        trace,
+        unseen: evidence.unseen(),
+    }
+}
+
+/// The node's requests, newest first.
+fn requests_of<'a>(name: &str, evidence: &'a Evidence) -> Vec<&'a Value> {
+    let user = format!("system:node:{name}");
+    let is_for = |object: &&Value| {
+        let csr = Csr(object);
+        let is_nodes = [
+            SignerName::KUBE_APISERVER_CLIENT_KUBELET,
+            SignerName::KUBELET_SERVING,
+        ]
+        .contains(&csr.signer_name());
+        csr.username() == user
+            || (is_nodes
+                && VerifiedRequest::from_pem(&csr.request())
+                    .is_ok_and(|request| request.subject().common_name == user))
+    };
+    let all = evidence.requests.read().into_iter().flatten();
+    let mut requests: Vec<&Value> = all.filter(is_for).collect();
+    requests.sort_by_key(|object| std::cmp::Reverse(meta::creation_timestamp(object)));
+    requests
+}
+
+/// The newest request for each kind of certificate.
+fn newest_by_signer<'a>(requests: &[&'a Value]) -> Vec<&'a Value> {
+    let mut newest: Vec<&Value> = Vec::new();
+    for object in requests {
+        let signer = Csr(object).signer_name();
+        if !newest
+            .iter()
+            .any(|other| Csr(other).signer_name() == signer)
+        {
+            newest.push(object);
+        }
+    }
+    newest
+}
+
+fn of_request(evidence: &Evidence, object: &Value) -> (Vec<Finding>, Vec<Row>) {
+    let case = Case::new(evidence, object);
+    let found = judge(&case);
+    let name = case.csr().name().to_owned();
+    let mut findings = found.findings;
+    for finding in &mut findings {
+        finding.csr = Some(name.clone());
+    }
+    // What has ended is told once, of the node.
+    findings.retain(|finding| finding.fault != Fault::CertificateEnded);
+    (findings, found.trace)
+}
+
+fn unknown(
+    name: &str,
+    evidence: &Evidence,
+    requests: &[&Value],
+    context: &Context,
+) -> Vec<Finding> {
+    let is_known = evidence.node(name).is_some() || !requests.is_empty();
+    if is_known || evidence.nodes.read().is_none() || evidence.requests.read().is_none() {
+        return Vec::new();
+    }
+    let line = format!(
+        "neither a Node {} nor a request of it is stored",
+        quote(name)
+    );
+    let mut findings = vec![context.found(Fault::NodeUnknown, vec![line])];
+    if let Some(tokens) = evidence.tokens.read()
+        && tokens
+            .values()
+            .all(|end| end.is_some_and(|end| end <= evidence.now))
+    {
+        let mut shown: Vec<String> = tokens
+            .iter()
+            .filter_map(|(id, end)| Some(format!("the token {id} ended at {}", (*end)?)))
+            .take(4)
+            .collect();
+        if shown.is_empty() {
+            shown.push("there is no bootstrap token in kube-system".to_owned());
+        }
+        findings.insert(0, context.found(Fault::NodeJoinTokenEnded, shown));
+    }
+    findings
+}
+
+/// The node stamps its Lease by its own clock, the API server the write by its own.
+fn clock(evidence: &Evidence, context: &Context) -> Option<Finding> {
+    let lease = evidence.node_lease.read()?;
+    let renewed: Timestamp = lease["spec"]["renewTime"].as_str()?.parse().ok()?;
+    let written = items(lease, "/metadata/managedFields")
+        .filter(|entry| entry["fieldsV1"]["f:spec"]["f:renewTime"].is_object())
+        .filter_map(|entry| entry["time"].as_str()?.parse::<Timestamp>().ok())
+        .max();
+    let (server, what) = match written {
+        Some(written) => (written, "when the API server's said"),
+        // Without it only a clock that is ahead shows.
+        None if renewed > evidence.now => (evidence.now, "and the API server's says"),
+        None => return None,
+    };
+    let offset = renewed.duration_since(server);
+    (offset.abs() > SKEW_MAX).then(|| {
+        let side = if offset.is_negative() {
+            "behind"
+        } else {
+            "ahead"
+        };
+        let line = format!(
+            "its clock said {renewed} in its Lease, {what} {server}: {} {side}",
+            span(offset)
+        );
+        context.found(Fault::NodeClock, vec![line])
+    })
+}
+
+fn ended(evidence: &Evidence, requests: &[&Value], context: &Context) -> Option<Finding> {
+    let mut of_client = requests
+        .iter()
+        .map(|object| Csr(object))
+        .filter(|csr| csr.signer_name() == SignerName::KUBE_APISERVER_CLIENT_KUBELET);
+    let newest = of_client.next()?;
+    let chain = Chain::from_pem(&newest.certificate()).ok()?;
+    let end = chain.leaf().not_after();
+    (end <= evidence.now).then(|| {
+        let line = format!(
+            "the certificate of csr/{} ended at {end}, {} ago",
+            newest.name(),
+            span(evidence.now.duration_since(end))
+        );
+        context.found(Fault::NodeEnded, vec![line])
+    })
+}
+
+fn looped(evidence: &Evidence, requests: &[&Value], context: &Context) -> Option<Finding> {
+    let recent: Vec<Csr<'_>> = requests
+        .iter()
+        .map(|object| Csr(object))
+        .filter(|csr| {
+            let age = since(meta::creation_timestamp(csr.0), evidence.now);
+            csr.is_issued() && age < SignedDuration::from_hours(1)
+        })
+        .collect();
+    let of = |signer: &str| {
+        recent
+            .iter()
+            .filter(|csr| csr.signer_name() == signer)
+            .count()
+    };
+    let most = recent
+        .iter()
+        .map(|csr| (of(csr.signer_name()), csr.signer_name()))
+        .max()?;
+    if most.0 < LOOP_MIN {
+        return None;
+    }
+    let mut shown = vec![format!(
+        "{} certificates of {} within the last hour",
+        most.0, most.1
+    )];
+    shown.extend(
+        evidence
+            .event(&["RotationLoopSuspected"])
+            .as_ref()
+            .map(Event::line),
+    );
+    Some(context.found(Fault::NodeLoop, shown))
+}
+
+fn full(evidence: &Evidence, requests: &[&Value], context: &Context) -> Option<Finding> {
+    let most = evidence.open_max?;
+    let open: Vec<&&Value> = requests
+        .iter()
+        .filter(|object| !Csr(object).is_issued())
+        .collect();
+    let newest = Csr(open.first()?);
+    (open.len() >= most).then(|| {
+        let mut context = context.clone();
+        context.set("signer", newest.signer_name());
+        let line = format!(
+            "{} of its requests have no certificate; {most} are allowed",
+            open.len()
+        );
+        context.found(Fault::NodeFull, vec![line])
+    })
+}
+
+/// What the API server met when it asked the kubelet.
+fn kubelet(evidence: &Evidence, context: &Context) -> Option<Finding> {
+    let (status, text) = evidence.kubelet.read()?;
+    if *status < 500 {
+        return None;
+    }
+    let has = |part: &str| text.contains(part);
+    let fault = if has("tls: internal error") {
+        Fault::ServingAbsent
+    } else if has("unknown authority") || has("not standards compliant") {
+        Fault::ServingUntrusted
+    } else if has("certificate is valid for")
+        || has("doesn't contain any IP SANs")
+        || has("cannot validate certificate")
+    {
+        Fault::ServingOtherName
+    } else if has("expired or is not yet valid") {
+        Fault::ServingEnded
+    } else {
+        Fault::NodeUnreachable
+    };
+    let line = format!(
+        "asked for the kubelet, the API server says ({status}): {}",
+        text.trim()
+    );
+    Some(context.found(fault, vec![line]))
+}
+
+fn ready(node: &Value) -> Option<&Value> {
+    items(node, "/status/conditions").find(|condition| condition["type"] == "Ready")
+}
+
+fn not_ready(node: &Value, evidence: &Evidence, context: &Context) -> Option<Finding> {
+    let ready = ready(node)?;
+    if ready["status"] == "True" {
+        return None;
+    }
+    let text = |member: &str| ready[member].as_str().unwrap_or_default();
+    let at = ready["lastTransitionTime"]
+        .as_str()
+        .and_then(meta::parse_time);
+    let line = format!(
+        "Ready is {} for {}: {}",
+        text("status"),
+        span(since(at, evidence.now)),
+        text("message")
+    );
+    Some(context.found(Fault::NodeNotReady, vec![line]))
+}
+
+fn standing(node: Option<&Value>, evidence: &Evidence) -> String {
+    let Some(node) = node else {
+        let is_absent = evidence.nodes.read().is_some();
+        return if is_absent { "no Node" } else { "Unknown" }.to_owned();
+    };
+    match ready(node).and_then(|ready| ready["status"].as_str()) {
+        Some("True") => "Ready".to_owned(),
+        Some(_) => "NotReady".to_owned(),
+        None => "never reported".to_owned(),
+    }
+}
+
+fn facts(node: Option<&Value>, evidence: &Evidence, requests: &[&Value]) -> Vec<String> {
+    let mut facts = Vec::new();
+    if let Some(node) = node {
+        let addresses = items(node, "/status/addresses").filter_map(|entry| {
+            Some(format!(
+                "{} {}",
+                entry["type"].as_str()?,
+                entry["address"].as_str()?
+            ))
+        });
+        let addresses: Vec<String> = addresses.collect();
+        let version = node["status"]["nodeInfo"]["kubeletVersion"].as_str();
+        let version = version.map_or(String::new(), |version| format!(", kubelet {version}"));
+        facts.push(match addresses.is_empty() {
+            true => format!("the Node has no addresses{version}"),
+            false => format!("{}{version}", addresses.join(", ")),
+        });
+    }
+    for newest in newest_by_signer(requests) {
+        let csr = Csr(newest);
+        let end = Chain::from_pem(&csr.certificate()).ok();
+        let end = end.map_or(String::new(), |chain| {
+            format!(", valid until {}", chain.leaf().not_after())
+        });
+        facts.push(format!(
+            "{}: csr/{} {}{end}",
+            csr.signer_name(),
+            csr.name(),
+            csr.condition_text()
+        ));
+    }
+    if requests.is_empty() && evidence.requests.read().is_some() {
+        facts.push(
+            "no request of it is stored: they are deleted an hour after they were decided"
+                .to_owned(),
+        );
+    }
+    facts
+}
