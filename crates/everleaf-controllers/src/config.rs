@@ -15,7 +15,6 @@ use everleaf_time::WallClock;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -211,17 +210,7 @@ impl Config {
     }
 
     fn api_server_host(&self) -> Option<Claim> {
-        let host = self.server_host.as_str();
-        let host = match host.rsplit_once(':') {
-            Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
-            _ => host,
-        };
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        match host.parse::<IpAddr>() {
-            Ok(address) => Some(Claim::Address(address.to_canonical())),
-            Err(_) if host.is_empty() => None,
-            Err(_) => Some(Claim::Name(host.to_ascii_lowercase())),
-        }
+        Claim::of_host(&self.server_host)
     }
 
     /// For a server in the same process (`up`): one CA in memory signs for every built-in signer,

@@ -34,7 +34,15 @@ pub(crate) struct Connected {
 /// A kubeconfig, or a credential that it names, which cannot be used. A server that is away is
 /// none.
 pub(crate) fn connect(path: &Path) -> Result<Connected> {
-    let kubeconfig = Kubeconfig::read(path).map_err(|error| match error {
+    connect_context(path, None)
+}
+
+/// As [`connect`], by the context of that name.
+///
+/// # Errors
+/// As [`connect`].
+pub(crate) fn connect_context(path: &Path, context: Option<&str>) -> Result<Connected> {
+    let kubeconfig = Kubeconfig::read_context(path, context).map_err(|error| match error {
         KubeconfigError::Unreadable { path, source } => {
             anyhow::Error::new(source).context(format!(
                 "cannot read kubeconfig {}; give one that names the API server (--kubeconfig)",

@@ -39,6 +39,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => cmd::demo::run(&args),
         Command::Policy(command) => cmd::policy::run(&command),
         Command::Version(args) => cmd::version::run(&args),
+        Command::Why(args) => cmd::why::run(&args),
     };
     outcome.unwrap_or_else(|error| failure::report(&error))
 }

@@ -298,12 +298,17 @@ impl KubeconfigError {
 impl Kubeconfig {
     /// Reads the current context of the file at `path`. All problems are reported together.
     pub fn read(path: &Path) -> Result<Self, KubeconfigError> {
+        Self::read_context(path, None)
+    }
+
+    /// As [`read`](Self::read), for the context of that name (`None`: the current one).
+    pub fn read_context(path: &Path, name: Option<&str>) -> Result<Self, KubeconfigError> {
         let text = read_bounded(path).map_err(|source| KubeconfigError::Unreadable {
             path: path.to_owned(),
             source,
         })?;
         let text = Secret::new(text);
-        Self::parse(text.expose(), path)
+        document::resolve(text.expose(), path, name)
     }
 
     /// Reads the current context of a kubeconfig's text. Relative paths in it are resolved against

@@ -95,6 +95,22 @@ pub enum Claim {
     Name(String),
 }
 
+impl Claim {
+    /// The name or address of a URL's `host[:port]`.
+    pub fn of_host(host: &str) -> Option<Self> {
+        let host = match host.rsplit_once(':') {
+            Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+            _ => host,
+        };
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        match host.parse::<IpAddr>() {
+            Ok(address) => Some(Self::Address(address.to_canonical())),
+            Err(_) if host.is_empty() => None,
+            Err(_) => Some(Self::Name(host.to_ascii_lowercase())),
+        }
+    }
+}
+
 impl fmt::Display for Claim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

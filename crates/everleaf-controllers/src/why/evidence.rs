@@ -7,6 +7,7 @@
 use super::Context;
 use crate::election::lease::Record;
 use crate::serving::{Inventory, PolicySet};
+use crate::upkeep::token::{Expiration, Token};
 use everleaf_api::csr::Csr;
 use everleaf_api::meta;
 use everleaf_api::review::{ResourceAttributes, Subject, access_review};
@@ -31,6 +32,15 @@ impl<T> Known<T> {
         match self {
             Self::Read(value) => Some(value),
             Self::Absent | Self::Hidden(_) => None,
+        }
+    }
+
+    /// Of what was read, something else.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Known<U> {
+        match self {
+            Self::Read(value) => Known::Read(change(value)),
+            Self::Absent => Known::Absent,
+            Self::Hidden(why) => Known::Hidden(why),
         }
     }
 
@@ -165,6 +175,19 @@ pub(super) enum Leader {
 const LEASE_GRACE: SignedDuration = SignedDuration::from_secs(60);
 
 impl Evidence {
+    /// Ids and ends of the bootstrap tokens among these Secrets, without what is secret of them.
+    pub fn tokens_of(secrets: &[Value]) -> BTreeMap<String, Option<Timestamp>> {
+        let tokens = secrets.iter().filter_map(Token::read);
+        let end = |token: &Token| match token.expiration {
+            Expiration::At(end) => Some(end),
+            Expiration::Never => None,
+            Expiration::Unreadable => Some(Timestamp::MIN),
+        };
+        tokens
+            .map(|token| (token.id.clone(), end(&token)))
+            .collect()
+    }
+
     /// Who holds the Lease of this name in kube-system.
     pub(super) fn leader(&self, name: &str) -> Leader {
         let Some(leases) = self.leases.read() else {
@@ -209,7 +232,7 @@ impl Evidence {
     }
 
     /// The Node of this name.
-    pub(super) fn node(&self, name: &str) -> Option<&Value> {
+    pub fn node(&self, name: &str) -> Option<&Value> {
         let mut nodes = self.nodes.read()?.iter();
         nodes.find(|node| meta::name(node) == name)
     }

@@ -1,9 +1,10 @@
 //! Why a request waits, or a node has no certificate.
 //!
-//! [`diagnose_request`] and [`diagnose_node`] are functions of [`Evidence`]: what the API said about
-//! a cluster. They ask the controllers' own rules what they would decide ([`crate::approver`],
-//! [`crate::serving`], [`crate::signer`]), hold it against what was decided, and name what stands
-//! between in terms of the catalogue ([`Fault`]). No I/O; nothing here decides about a certificate.
+//! [`diagnose_request`] and [`diagnose_node`] are functions of [`Evidence`]: what the API said
+//! about a cluster. They ask the controllers' own rules what they would decide
+//! ([`crate::approver`], [`crate::serving`], [`crate::signer`]), hold it against what was decided,
+//! and name what stands between in terms of the catalogue ([`Fault`]). No I/O; nothing here decides
+//! about a certificate.
 
 mod catalogue;
 mod control_plane;

@@ -235,7 +235,18 @@ fn denied_by(case: &Case<'_>, denied: &Condition) -> Found {
         Some(rule) => serving::fault_of(rule, &denied.message).unwrap_or(Fault::DeniedByHand),
         None => Fault::DeniedByHand,
     };
-    let mut findings = vec![case.found(fault, shown)];
+    let mut finding = case.found(fault, shown);
+    if fault != Fault::DeniedByHand {
+        // No decision takes a denial back.
+        finding
+            .commands
+            .retain(|command| !command.starts_with("kubectl certificate "));
+        let again = case.context.fill("kubectl delete csr {csr}");
+        if !finding.commands.contains(&again) {
+            finding.commands.push(again);
+        }
+    }
+    let mut findings = vec![finding];
     if let Some(approved) = condition(case.csr(), APPROVED) {
         let both = vec![condition_line(&approved), condition_line(denied)];
         findings.insert(0, case.found(Fault::DeniedAndApproved, both));

@@ -8,19 +8,10 @@ use super::*;
 use std::collections::BTreeSet;
 use world::World;
 
-/// Each fault with what brings it about. Built anew for each test.
-fn cases() -> Vec<(Fault, World)> {
-    let mut cases = cases::pending();
-    cases.extend(cases::serving());
-    cases.extend(cases::decided());
-    cases.extend(cases::nodes());
-    cases
-}
-
 #[test]
 fn every_fault_is_named_first() {
     let mut missed = Vec::new();
-    for (fault, world) in cases() {
+    for (fault, world) in cases::all() {
         let diagnosis = world.diagnose();
         let first = diagnosis.findings.first();
         if first.map(|finding| finding.fault) != Some(fault) {
@@ -37,7 +28,7 @@ fn every_fault_is_named_first() {
 
 #[test]
 fn every_fault_of_the_catalogue_is_brought_about() {
-    let brought: BTreeSet<Fault> = cases().into_iter().map(|(fault, _)| fault).collect();
+    let brought: BTreeSet<Fault> = cases::all().into_iter().map(|(fault, _)| fault).collect();
     let missing: Vec<String> = Fault::ALL
         .iter()
         .filter(|fault| !brought.contains(fault))
@@ -49,7 +40,7 @@ fn every_fault_of_the_catalogue_is_brought_about() {
 
 #[test]
 fn what_is_found_shows_why_and_what_to_type() {
-    for (fault, world) in cases() {
+    for (fault, world) in cases::all() {
         for finding in world.diagnose().findings {
             assert!(!finding.commands.is_empty(), "{fault}");
             let is_told = !finding.evidence.is_empty()

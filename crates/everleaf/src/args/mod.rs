@@ -14,6 +14,7 @@ pub(crate) mod serving;
 pub(crate) mod signing;
 pub(crate) mod up;
 pub(crate) mod value;
+pub(crate) mod why;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -57,6 +58,8 @@ pub(crate) enum Command {
     /// Try a policy for serving requests out, without a cluster
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
+    /// Say why a request waits, or a node has no certificate, and what to do
+    Why(why::WhyArgs),
     /// Print a shell's completion script
     Completion(CompletionArgs),
     /// Print the version

@@ -9,6 +9,7 @@ pub(crate) mod demo;
 pub(crate) mod policy;
 pub(crate) mod up;
 pub(crate) mod version;
+pub(crate) mod why;
 
 use anyhow::{Context, Result};
 use tokio::runtime::{Builder, Runtime};

@@ -7,8 +7,8 @@ use crate::{failure, input, print};
 use anyhow::{Context, Result, anyhow, bail};
 use everleaf_controllers::index::OpenRequest;
 use everleaf_controllers::serving::{
-    Cluster, Decision, Facts, Finding, Inventory, InventorySource, Issued, Origin, Policy,
-    PolicySet, Source, Verdict, decide, requestor,
+    Cluster, Decision, Facts, Inventory, InventorySource, Issued, Origin, Policy, PolicySet,
+    Source, Verdict, decide, requestor,
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -31,14 +31,9 @@ pub(crate) fn run(command: &PolicyCommand) -> Result<ExitCode> {
     }
 }
 
-/// One request, judged.
-struct Judged {
-    name: String,
-    decision: Decision,
-}
-
-fn test(args: &PolicyTestArgs) -> Result<ExitCode> {
-    let policies = match &args.policy {
+/// The policies of a file; without one, what holds where there is none.
+pub(super) fn policies(path: Option<&Path>) -> Result<PolicySet> {
+    let policies = match path {
         None => PolicySet::default(),
         Some(path) => PolicySet::from_yaml(&read(path)?)
             .map_err(|error| anyhow!("{}: {error}", path.display()))?,
@@ -46,6 +41,27 @@ fn test(args: &PolicyTestArgs) -> Result<ExitCode> {
     for warning in &policies.warnings {
         eprintln!("everleaf: warning: {warning}");
     }
+    Ok(policies)
+}
+
+/// The inventory that the policy for this node names, if it names one.
+pub(super) fn inventory(policy: Option<&Policy>) -> Option<Result<Inventory>> {
+    let InventorySource::File(path) = &policy?.inventory else {
+        return None;
+    };
+    Some(read(path).and_then(|text| {
+        Inventory::from_yaml(&text).map_err(|error| anyhow!("{}: {error}", path.display()))
+    }))
+}
+
+/// One request, judged.
+struct Judged {
+    name: String,
+    decision: Decision,
+}
+
+fn test(args: &PolicyTestArgs) -> Result<ExitCode> {
+    let policies = policies(args.policy.as_deref())?;
     let cluster = cluster(&args.node)?;
     let mut judged = Vec::new();
     for path in &args.csr {
@@ -99,12 +115,7 @@ fn judge(
     }
     let node = requestor(csr).unwrap_or_default();
     let policy = policies.policy_for(node, cluster.node(node));
-    let inventory = match policy.map(|policy: &Policy| &policy.inventory) {
-        None | Some(InventorySource::None) => None,
-        Some(InventorySource::File(path)) => Some(read(path).and_then(|text| {
-            Inventory::from_yaml(&text).map_err(|error| anyhow!("{}: {error}", path.display()))
-        })?),
-    };
+    let inventory = inventory(policy).transpose()?;
     let origin = args.origin.map(|address| Origin {
         addresses: vec![address.to_canonical()],
         is_server_host: address.is_loopback(),
@@ -205,17 +216,6 @@ fn verdict(decision: &Decision) -> (&'static str, String) {
     (word, why)
 }
 
-fn finding(finding: &Finding) -> (&'static str, &str) {
-    match finding {
-        Finding::Passed => ("passed", ""),
-        Finding::Skipped(why) => ("skipped", why),
-        Finding::Foreign(why) => ("not for us", why),
-        Finding::Violated(why) => ("violated", why),
-        Finding::Waiting { why, .. } => ("waits", why),
-        Finding::Unreviewed => ("to be asked", ""),
-    }
-}
-
 fn show(judged: &Judged) -> Result<()> {
     let Judged { name, decision } = judged;
     let (word, why) = verdict(decision);
@@ -228,7 +228,7 @@ fn show(judged: &Judged) -> Result<()> {
         .trace
         .iter()
         .map(|step| {
-            let (word, why) = finding(&step.finding);
+            let (word, why) = step.finding.words();
             vec![
                 step.rule.id().to_owned(),
                 step.rule.name().to_owned(),
@@ -249,7 +249,7 @@ fn as_json(judged: &Judged) -> Value {
         Verdict::Approve | Verdict::Review => None,
     };
     let trace = decision.trace.iter().map(|step| {
-        let (word, why) = finding(&step.finding);
+        let (word, why) = step.finding.words();
         json!({ "rule": step.rule.id(), "name": step.rule.name(), "finding": word, "why": why })
     });
     json!({

@@ -17,6 +17,7 @@ mod serving_approval;
 mod serving_attacks;
 mod serving_files;
 mod serving_requests;
+mod why;
 
 use everleaf_stage::runner::Test;
 
@@ -39,6 +40,7 @@ pub(crate) fn all() -> Vec<&'static Test> {
         serving_files::TESTS,
         odd_files::TESTS,
         serving_requests::TESTS,
+        why::TESTS,
     ]
     .into_iter()
     .flatten()

@@ -1,0 +1,398 @@
+//! Reads what a diagnosis judges by. Every piece may be missing, or hidden from this user: that is
+//! noted, not an error. Only the server itself, and this user's credential, have to be there.
+
+use anyhow::{Result, anyhow};
+use everleaf_api::csr::Csr;
+use everleaf_api::http_date::http_date;
+use everleaf_api::meta;
+use everleaf_apiserver::handler::Limits;
+use everleaf_controllers::why::{Evidence, Known, Question, questions};
+use everleaf_pki::SignerName;
+use everleaf_tls::chain_words;
+use futures_util::future::{join, join_all};
+use http::header::{ACCEPT, CONTENT_TYPE, DATE};
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Limited};
+use jiff::Timestamp;
+use kube::client::Body;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// Longest wait for one answer.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+/// Largest answer; a page of a list of objects is far smaller.
+const ANSWER_BYTES_MAX: usize = 256 << 20;
+/// Objects per page.
+const PAGE: usize = 500;
+/// Roles that let nodes have certificates begin so.
+const ROLE_PREFIX: &str = "system:certificates.k8s.io:certificatesigningrequests:";
+const REQUESTS: &str = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+
+/// The API server, as this user sees it.
+pub(super) struct Api {
+    client: kube::Client,
+    /// What its clock said last.
+    date: Mutex<Option<Timestamp>>,
+}
+
+/// An answer: status and body.
+struct Answer {
+    status: StatusCode,
+    body: Vec<u8>,
+}
+
+impl Api {
+    pub(super) fn new(client: kube::Client) -> Self {
+        Self {
+            client,
+            date: Mutex::default(),
+        }
+    }
+
+    /// Reads what is needed to judge this request.
+    pub(super) async fn about_request(&self, name: &str, evidence: &mut Evidence) -> Result<()> {
+        evidence.request = self.first(&format!("{REQUESTS}/{}", encoded(name))).await?;
+        self.read_clocks(evidence);
+        let signer = evidence.request.read().map(|object| {
+            let csr = Csr(object);
+            (csr.signer_name().to_owned(), csr.username().to_owned())
+        });
+        let (signer, username) = signer.unwrap_or_default();
+        let node = username.strip_prefix("system:node:").unwrap_or_default();
+        self.cluster(evidence, &[&signer], &[name, node]).await;
+        if username.starts_with("system:bootstrap:") {
+            evidence.tokens = self.tokens().await;
+        }
+        self.answers(evidence).await;
+        Ok(())
+    }
+
+    /// Reads what is needed to judge this node.
+    pub(super) async fn about_node(&self, name: &str, evidence: &mut Evidence) -> Result<()> {
+        let node = self.first(&format!("/api/v1/nodes/{name}")).await?;
+        self.read_clocks(evidence);
+        let signers = [
+            SignerName::KUBE_APISERVER_CLIENT_KUBELET,
+            SignerName::KUBELET_SERVING,
+        ];
+        self.cluster(evidence, &signers, &[name]).await;
+        let lease =
+            format!("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{name}");
+        (evidence.node_lease, evidence.tokens) = join(self.get(&lease), self.tokens()).await;
+        let is_everleaf = evidence
+            .version
+            .read()
+            .is_some_and(|version| version.contains("-everleaf"));
+        if is_everleaf {
+            evidence.open_max = Some(Limits::default().unsigned_requests_per_node_max);
+        } else if node.read().is_some() {
+            evidence.kubelet = self.kubelet(name).await;
+        }
+        let all = evidence.requests.read().cloned().unwrap_or_default();
+        let user = format!("system:node:{name}");
+        for object in all.iter().filter(|object| Csr(object).username() == user) {
+            let asked = questions(evidence, object);
+            self.ask(evidence, object, asked).await;
+        }
+        Ok(())
+    }
+
+    /// What belongs to every diagnosis.
+    async fn cluster(&self, evidence: &mut Evidence, signers: &[&str], subjects: &[&str]) {
+        evidence.tokens = Known::Absent;
+        evidence.node_lease = Known::Absent;
+        evidence.kubelet = Known::Absent;
+        let version = async { self.get("/version").await };
+        let lists = join_all(
+            [
+                "/api/v1/nodes",
+                "/api/v1/services",
+                "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases",
+                "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
+            ]
+            .map(|path| self.list(path, "")),
+        );
+        let endpoints = async {
+            self.get("/api/v1/namespaces/default/endpoints/kubernetes")
+                .await
+        };
+        let authorities = async {
+            self.get("/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication")
+                .await
+        };
+        let requests = join_all(signers.iter().map(|signer| {
+            let selector = format!("&fieldSelector=spec.signerName%3D{}", encoded(signer));
+            async move { self.list(REQUESTS, &selector).await }
+        }));
+        let ((version, lists), (endpoints, authorities)) =
+            join(join(version, lists), join(endpoints, authorities)).await;
+        let ((requests, events), (pods, roles)) = join(
+            join(requests, self.events(subjects)),
+            join(self.pods(), self.roles()),
+        )
+        .await;
+        let mut lists = lists.into_iter();
+        let mut next = || lists.next().unwrap_or_default();
+        evidence.nodes = next();
+        evidence.services = next();
+        evidence.leases = next();
+        evidence.bindings = next();
+        evidence.version = text_at(version, "/gitVersion");
+        evidence.endpoints = endpoints.map(|object| vec![object]);
+        evidence.client_ca = text_at(authorities, "/data/client-ca-file");
+        evidence.requests = merged(requests);
+        evidence.events = events;
+        evidence.pods = pods;
+        evidence.roles = roles;
+    }
+
+    async fn answers(&self, evidence: &mut Evidence) {
+        if let Some(object) = evidence.request.read().cloned() {
+            let asked = questions(evidence, &object);
+            self.ask(evidence, &object, asked).await;
+        }
+    }
+
+    async fn ask(&self, evidence: &mut Evidence, object: &Value, asked: Vec<Question>) {
+        const PATH: &str = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
+        let asked: Vec<Question> = asked
+            .into_iter()
+            .filter(|question| !evidence.answers.contains_key(question))
+            .collect();
+        let answers = asked.iter().map(|question| async {
+            let answer = self
+                .send(Method::POST, PATH, Some(question.body(object)))
+                .await;
+            known(answer).map(|review| review["status"]["allowed"] == true)
+        });
+        let answers = join_all(answers).await;
+        evidence.answers.extend(asked.into_iter().zip(answers));
+    }
+
+    /// The first answer decides whether there is a server that takes this user for somebody.
+    async fn first(&self, path: &str) -> Result<Known<Value>> {
+        let answer = self.send(Method::GET, path, None).await;
+        match answer {
+            Err(error) => Err(anyhow!("cannot reach the API server: {error}")),
+            Ok(Answer { status, body }) if status == StatusCode::UNAUTHORIZED => Err(anyhow!(
+                "the API server does not take this kubeconfig's credential: {}; see `everleaf certs` about it",
+                message(status, &body)
+            )),
+            Ok(Answer { status, body }) if status == StatusCode::FORBIDDEN => Err(anyhow!(
+                "this kubeconfig's user may not look: {}; take one that may read certificatesigningrequests and nodes",
+                message(status, &body)
+            )),
+            Ok(answer) => Ok(known(Ok(answer))),
+        }
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the command has one instant, and this is where it is read"
+    )]
+    fn read_clocks(&self, evidence: &mut Evidence) {
+        let local = Timestamp::try_from(std::time::SystemTime::now()).unwrap_or(Timestamp::MIN);
+        let date = *self.date.lock().unwrap_or_else(PoisonError::into_inner);
+        evidence.local = local;
+        evidence.now = date.unwrap_or(local);
+    }
+
+    async fn get(&self, path: &str) -> Known<Value> {
+        known(self.send(Method::GET, path, None).await)
+    }
+
+    /// All pages of a list. `more` is what else the query says.
+    async fn list(&self, path: &str, more: &str) -> Known<Vec<Value>> {
+        let mut objects = Vec::new();
+        let mut token = String::new();
+        loop {
+            let path = format!("{path}?limit={PAGE}{more}{token}");
+            let mut page = match self.get(&path).await {
+                Known::Read(page) => page,
+                Known::Absent => return Known::Absent,
+                Known::Hidden(why) => return Known::Hidden(why),
+            };
+            if let Some(Value::Array(items)) = page.get_mut("items").map(Value::take) {
+                objects.extend(items);
+            }
+            match page["metadata"]["continue"].as_str() {
+                None | Some("") => return Known::Read(objects),
+                Some(next) => token = format!("&continue={}", encoded(next)),
+            }
+        }
+    }
+
+    async fn events(&self, subjects: &[&str]) -> Known<Vec<Value>> {
+        let named = subjects.iter().filter(|name| !name.is_empty());
+        let lists = named.map(|name| {
+            let selector = format!("&fieldSelector=involvedObject.name%3D{}", encoded(name));
+            async move { self.list("/api/v1/events", &selector).await }
+        });
+        merged(join_all(lists).await)
+    }
+
+    /// Pods of kube-controller-manager, and Everleaf's.
+    async fn pods(&self) -> Known<Vec<Value>> {
+        let managers = "&labelSelector=component%3Dkube-controller-manager";
+        let ours = "&labelSelector=app.kubernetes.io%2Fname%3Deverleaf";
+        let (managers, ours) = join(
+            self.list("/api/v1/namespaces/kube-system/pods", managers),
+            self.list("/api/v1/pods", ours),
+        )
+        .await;
+        merged(vec![managers, ours])
+    }
+
+    async fn roles(&self) -> Known<Vec<String>> {
+        let names = ["nodeclient", "selfnodeclient"].map(|end| format!("{ROLE_PREFIX}{end}"));
+        let mut there = Vec::new();
+        for name in names {
+            let path = format!("/apis/rbac.authorization.k8s.io/v1/clusterroles/{name}");
+            match self.get(&path).await {
+                Known::Read(_) => there.push(name),
+                Known::Absent => {}
+                Known::Hidden(why) => return Known::Hidden(why),
+            }
+        }
+        Known::Read(there)
+    }
+
+    /// Ids and ends of the bootstrap tokens; what is secret of them is dropped here.
+    async fn tokens(&self) -> Known<BTreeMap<String, Option<Timestamp>>> {
+        let selector = "&fieldSelector=type%3Dbootstrap.kubernetes.io%2Ftoken";
+        let secrets = self
+            .list("/api/v1/namespaces/kube-system/secrets", selector)
+            .await;
+        secrets.map(|secrets| Evidence::tokens_of(&secrets))
+    }
+
+    /// What the API server meets when it asks the kubelet.
+    async fn kubelet(&self, node: &str) -> Known<(u16, String)> {
+        let path = format!("/api/v1/nodes/{node}/proxy/healthz");
+        match self.send(Method::GET, &path, None).await {
+            Err(why) => Known::Hidden(why),
+            Ok(Answer { status, body }) if status == StatusCode::FORBIDDEN => {
+                Known::Hidden(message(status, &body))
+            }
+            Ok(Answer { status, body }) => Known::Read((status.as_u16(), message(status, &body))),
+        }
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> Result<Answer, String> {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(ACCEPT, "application/json")
+            .header(CONTENT_TYPE, "application/json");
+        let body = body.map_or_else(Body::empty, |body| {
+            Body::from(body.to_string().into_bytes())
+        });
+        let request = request.body(body).map_err(|error| error.to_string())?;
+        let exchange = async {
+            let response = self.client.send(request).await;
+            let response = response.map_err(|error| words(&error))?;
+            let (head, body) = response.into_parts();
+            let date = head.headers.get(DATE).and_then(|date| date.to_str().ok());
+            if let Some(date) = date.and_then(http_date) {
+                *self.date.lock().unwrap_or_else(PoisonError::into_inner) = Some(date);
+            }
+            let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
+            let body = body.map_err(|error| error.to_string())?;
+            Ok(Answer {
+                status: head.status,
+                body: body.to_bytes().to_vec(),
+            })
+        };
+        let timed = tokio::time::timeout(ANSWER_MAX, exchange).await;
+        timed.unwrap_or_else(|_| Err(format!("no answer within {} s", ANSWER_MAX.as_secs())))
+    }
+}
+
+/// What went wrong, without the names of the layers that passed it on.
+fn words(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Service(cause) => chain_words(&**cause),
+        other => chain_words(other),
+    }
+}
+
+/// What an answer amounts to.
+fn known(answer: Result<Answer, String>) -> Known<Value> {
+    match answer {
+        Err(why) => Known::Hidden(why),
+        Ok(Answer { status, .. }) if status == StatusCode::NOT_FOUND => Known::Absent,
+        Ok(Answer { status, body }) if status.is_success() => match serde_json::from_slice(&body) {
+            Ok(value) => Known::Read(value),
+            Err(error) => Known::Hidden(format!("the answer is no JSON: {error}")),
+        },
+        Ok(Answer { status, body }) => Known::Hidden(message(status, &body)),
+    }
+}
+
+/// The server's words, from a Status or as plain text.
+fn message(status: StatusCode, body: &[u8]) -> String {
+    const SHOWN_MAX: usize = 500;
+    let object: Option<Value> = serde_json::from_slice(body).ok();
+    let text = object
+        .as_ref()
+        .and_then(|object| object["message"].as_str())
+        .map_or_else(|| String::from_utf8_lossy(body).into_owned(), str::to_owned);
+    let text: String = text.trim().chars().take(SHOWN_MAX).collect();
+    match text.is_empty() {
+        true => format!("HTTP status {}", status.as_u16()),
+        false => text,
+    }
+}
+
+fn text_at(object: Known<Value>, pointer: &str) -> Known<String> {
+    match object {
+        Known::Read(object) => match object.pointer(pointer).and_then(Value::as_str) {
+            Some(text) => Known::Read(text.to_owned()),
+            None => Known::Absent,
+        },
+        Known::Absent => Known::Absent,
+        Known::Hidden(why) => Known::Hidden(why),
+    }
+}
+
+/// Several lists as one; what is in two of them counts once.
+fn merged(lists: Vec<Known<Vec<Value>>>) -> Known<Vec<Value>> {
+    let mut all: Vec<Value> = Vec::new();
+    let mut seen = BTreeSet::new();
+    for list in lists {
+        match list {
+            Known::Read(objects) => {
+                for object in objects {
+                    let uid = meta::uid(&object).to_owned();
+                    if uid.is_empty() || seen.insert(uid) {
+                        all.push(object);
+                    }
+                }
+            }
+            Known::Absent => {}
+            Known::Hidden(why) => return Known::Hidden(why),
+        }
+    }
+    Known::Read(all)
+}
+
+/// A value for a query.
+fn encoded(text: &str) -> String {
+    let plain =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match plain(byte) {
+            true => encoded.push(char::from(byte)),
+            false => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}

@@ -1,0 +1,198 @@
+//! `everleaf why`: why a request waits, or a node has no certificate. The rules are the
+//! controllers'; this fetches what they judge by, and prints what they find.
+
+mod gather;
+mod show;
+
+use super::policy;
+use crate::args::OutputFormat;
+use crate::args::why::WhyArgs;
+use crate::failure::{self, UsageError};
+use crate::kube_client::{self, Connected};
+use crate::print;
+use anyhow::{Result, bail};
+use everleaf_api::csr::Csr;
+use everleaf_controllers::serving::{Claim, Inventory, NodeFacts};
+use everleaf_controllers::why::{
+    Diagnosis, Evidence, catalogue_document, diagnose_node, diagnose_request,
+};
+use everleaf_pki::signer::is_dns1123_subdomain;
+use gather::Api;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Exit code when it could not look: 1 says that something is wrong.
+const NOT_SEEN: u8 = 2;
+
+/// What is asked about.
+enum Subject {
+    Request(String),
+    Node(String),
+}
+
+/// Looks, and prints what is found.
+pub(crate) fn run(args: &WhyArgs) -> Result<ExitCode> {
+    if args.catalogue {
+        print::answer(catalogue_document().trim_end())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    match look(args) {
+        Ok(diagnosis) => {
+            answer(&diagnosis, args.output)?;
+            Ok(ExitCode::from(u8::from(!diagnosis.findings.is_empty())))
+        }
+        Err(error) => {
+            failure::report(&error);
+            Ok(ExitCode::from(NOT_SEEN))
+        }
+    }
+}
+
+fn look(args: &WhyArgs) -> Result<Diagnosis> {
+    let subject = subject(&args.subject)?;
+    let policies = policy::policies(args.serving_approval_policy.as_deref())?;
+    let kubeconfig = kubeconfig(args)?;
+    super::runtime()?.block_on(async {
+        let Connected { client, host, .. } =
+            kube_client::connect_context(&kubeconfig, args.context.as_deref())?;
+        let api = Api::new(client);
+        let mut evidence = Evidence {
+            policies,
+            api_server: Claim::of_host(&host).into_iter().collect(),
+            ..Evidence::default()
+        };
+        match subject {
+            Subject::Request(name) => {
+                api.about_request(&name, &mut evidence).await?;
+                let node = evidence.request.read().map(|object| Csr(object).username());
+                let node = node.and_then(|user| user.strip_prefix("system:node:"));
+                let node = node.unwrap_or_default().to_owned();
+                evidence.inventory = inventory(&node, &evidence);
+                Ok(diagnose_request(&name, &evidence))
+            }
+            Subject::Node(name) => {
+                api.about_node(&name, &mut evidence).await?;
+                evidence.inventory = inventory(&name, &evidence);
+                Ok(diagnose_node(&name, &evidence))
+            }
+        }
+    })
+}
+
+/// The inventory that the policy for this node names.
+fn inventory(node: &str, evidence: &Evidence) -> Option<Result<Inventory, String>> {
+    let facts = evidence.node(node).map(NodeFacts::of);
+    let policy = evidence.policies.policy_for(node, facts.as_ref());
+    let read = policy::inventory(policy)?;
+    Some(read.map_err(|error| failure::chain(&error)))
+}
+
+fn answer(diagnosis: &Diagnosis, output: Option<OutputFormat>) -> Result<()> {
+    match output {
+        Some(OutputFormat::Json) => print::json(diagnosis),
+        Some(OutputFormat::Yaml) => print::yaml(diagnosis),
+        Some(OutputFormat::Wide) => show::show(diagnosis, true),
+        None => show::show(diagnosis, false),
+    }
+}
+
+/// `KIND/NAME`, or the two apart, as kubectl takes them.
+fn subject(words: &[String]) -> Result<Subject> {
+    let joined = words.join("/");
+    let (kind, name) = match joined.split_once('/') {
+        Some((kind, name)) => (kind.to_ascii_lowercase(), name),
+        None => {
+            return Err(UsageError(format!(
+                "{joined:?} names no kind: say csr/{joined} or node/{joined}"
+            ))
+            .into());
+        }
+    };
+    let name = name.to_owned();
+    match &*kind {
+        "csr"
+        | "csrs"
+        | "certificatesigningrequest"
+        | "certificatesigningrequests"
+        | "certificatesigningrequests.certificates.k8s.io" => {
+            // As the API takes them (kubernetes `apimachinery/pkg/api/validation/path`).
+            if matches!(&*name, "" | "." | "..") || name.contains(['/', '%']) {
+                bail!("{name:?} is no name of a request");
+            }
+            Ok(Subject::Request(name))
+        }
+        "node" | "nodes" | "no" => {
+            if !is_dns1123_subdomain(&name) {
+                bail!("{name:?} is no name of a node: small letters, digits, dashes and dots");
+            }
+            Ok(Subject::Node(name))
+        }
+        other => Err(UsageError(format!(
+            "objects of kind '{other}' are not explained: say csr/NAME or node/NAME"
+        ))
+        .into()),
+    }
+}
+
+/// The kubeconfig that kubectl would take; of several in `$KUBECONFIG`, the first that is there.
+fn kubeconfig(args: &WhyArgs) -> Result<PathBuf> {
+    if let Some(path) = &args.kubeconfig {
+        return Ok(path.clone());
+    }
+    let listed = std::env::var_os("KUBECONFIG").unwrap_or_default();
+    let listed: Vec<PathBuf> = std::env::split_paths(&listed)
+        .filter(|path| !path.as_os_str().is_empty())
+        .collect();
+    if let Some(first) = listed.first() {
+        let there = listed.iter().find(|path| path.exists());
+        return Ok(there.unwrap_or(first).clone());
+    }
+    match std::env::var_os("HOME") {
+        Some(home) if !home.is_empty() => Ok(PathBuf::from(home).join(".kube/config")),
+        _ => Err(UsageError(
+            "there is no $KUBECONFIG and no $HOME: name a kubeconfig (--kubeconfig)".to_owned(),
+        )
+        .into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subject_is_a_kind_and_a_name() {
+        let parse = |text: &str| {
+            let words: Vec<String> = text.split(' ').map(str::to_owned).collect();
+            match subject(&words) {
+                Ok(Subject::Request(name)) => format!("csr {name}"),
+                Ok(Subject::Node(name)) => format!("node {name}"),
+                Err(error) => error.to_string(),
+            }
+        };
+        assert_eq!(parse("csr/a"), "csr a");
+        assert_eq!(parse("csr a"), "csr a");
+        assert_eq!(parse("CertificateSigningRequest/a"), "csr a");
+        assert_eq!(parse("node/n1.example.com"), "node n1.example.com");
+        assert_eq!(parse("no n1"), "node n1");
+        assert!(parse("a").contains("say csr/a or node/a"));
+        assert!(parse("pod/a").contains("not explained"));
+        assert_eq!(parse("csr/node-csr-A_b"), "csr node-csr-A_b");
+        for name in [
+            "csr/", "csr/a/b", "csr/../x", "csr/..", "csr/%2e", "node/A", "node/a_b",
+        ] {
+            assert!(parse(name).contains("is no name of a"), "{name}");
+        }
+    }
+
+    /// docs/troubleshoot.md is what the command prints: `everleaf why --catalogue`.
+    #[test]
+    fn the_documentation_is_the_catalogue() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/troubleshoot.md");
+        let written = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(
+            written.trim_end() == catalogue_document().trim_end(),
+            "write it anew: cargo run -p everleaf -- why --catalogue > docs/troubleshoot.md"
+        );
+    }
+}
