@@ -93,6 +93,9 @@ pub enum KeyError {
     /// The cryptographic library failed.
     #[error("{0} failed in the cryptographic library")]
     Crypto(&'static str),
+    /// Whoever holds the key did not sign.
+    #[error("{0}")]
+    Elsewhere(String),
 }
 
 impl KeyError {
@@ -317,21 +320,7 @@ impl PrivateKey {
         }
         .map_err(|_| KeyError::Crypto("encoding a public key"))?;
         let public_key = PublicKey::from_spki_der(spki.as_ref())?;
-        let algorithm = match public_key.kind() {
-            PublicKeyKind::EcdsaP256 => KeyAlgorithm::EcdsaP256,
-            PublicKeyKind::EcdsaP384 => KeyAlgorithm::EcdsaP384,
-            PublicKeyKind::EcdsaP521 => KeyAlgorithm::EcdsaP521,
-            PublicKeyKind::Ed25519 => KeyAlgorithm::Ed25519,
-            PublicKeyKind::Rsa { bits } if *bits < RSA_BITS_MIN => {
-                return Err(KeyError::Weak(format!(
-                    "RSA {bits}: at least {RSA_BITS_MIN} bits are needed"
-                )));
-            }
-            PublicKeyKind::Rsa { bits } => KeyAlgorithm::Rsa(*bits),
-            PublicKeyKind::EcdsaP224 | PublicKeyKind::Other { .. } => {
-                return Err(KeyError::Unsupported(public_key.kind().to_string()));
-            }
-        };
+        let algorithm = public_key.algorithm()?;
         Ok(Self {
             pair,
             public_key,
