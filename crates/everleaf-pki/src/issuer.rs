@@ -12,7 +12,7 @@ mod key;
 mod lint;
 mod parents;
 
-pub use key::CaKey;
+pub use key::{CaKey, ecdsa_digest, ecdsa_signature, has_signed};
 
 use crate::certificate::{CertificateError, Chain, Leaf};
 use crate::extension::{self, AltNames, KeyUsageBits};
@@ -236,14 +236,23 @@ impl Issuer {
     /// # Errors
     /// `expected 1 certificate, found N`, or what is missing.
     pub fn from_pem(certificate_pem: &[u8], key_pem: &str) -> Result<Self, CertificateError> {
-        let chain = match Chain::from_pem(certificate_pem) {
+        let certificate = Self::certificate_from_pem(certificate_pem)?;
+        Self::new(certificate, PrivateKey::from_pem(key_pem)?)
+    }
+
+    /// The one certificate of a CA file.
+    ///
+    /// # Errors
+    /// `expected 1 certificate, found N`, or why it cannot be read.
+    pub fn certificate_from_pem(pem: &[u8]) -> Result<Leaf, CertificateError> {
+        let chain = match Chain::from_pem(pem) {
             Err(CertificateError::NotFound) => return Err(CertificateError::Count(0)),
             other => other?,
         };
-        let [certificate] = chain.certificates() else {
-            return Err(CertificateError::Count(chain.certificates().len()));
-        };
-        Self::new(certificate.clone(), PrivateKey::from_pem(key_pem)?)
+        match chain.certificates() {
+            [certificate] => Ok(certificate.clone()),
+            several => Err(CertificateError::Count(several.len())),
+        }
     }
 
     /// Joins a CA certificate and its key, with the checks of [`Self::from_pem`].

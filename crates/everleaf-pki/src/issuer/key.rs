@@ -1,7 +1,10 @@
 //! Where the key of a CA is: in this process, or behind somebody who signs with it.
 
-use crate::key::{KeyError, PrivateKey, PublicKey};
-use crate::signature::SignatureAlgorithm;
+use crate::asn1::{self, SEQUENCE, encoded};
+use crate::key::{KeyError, PrivateKey, PublicKey, PublicKeyKind};
+use crate::signature::{self, SignatureAlgorithm};
+use aws_lc_rs::digest;
+use der::asn1::UintRef;
 use std::sync::Arc;
 
 /// The private key of a CA that is not in the memory of this process: in a token, an HSM, a
@@ -18,6 +21,38 @@ pub trait CaKey: Send + Sync {
     /// # Errors
     /// Why there is no signature, in a line for people. No PIN and no key in it.
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, String>;
+}
+
+/// What an ECDSA key signs in place of `message`: its hash, that of the curve (RFC 5758 3.2). `None`
+/// for other kinds of keys.
+pub fn ecdsa_digest(key: &PublicKey, message: &[u8]) -> Option<Vec<u8>> {
+    let algorithm = match key.kind() {
+        PublicKeyKind::EcdsaP256 => &digest::SHA256,
+        PublicKeyKind::EcdsaP384 => &digest::SHA384,
+        PublicKeyKind::EcdsaP521 => &digest::SHA512,
+        _ => return None,
+    };
+    Some(digest::digest(algorithm, message).as_ref().to_vec())
+}
+
+/// An ECDSA signature as certificates hold it (RFC 3279 2.2.3), from its two numbers, each as long
+/// as the other, as tokens answer them. `None` when it cannot be halved.
+pub fn ecdsa_signature(numbers: &[u8]) -> Option<Vec<u8>> {
+    let half = numbers.len() / 2;
+    if half == 0 || numbers.len() % 2 == 1 {
+        return None;
+    }
+    let number = |bytes| UintRef::new(bytes).ok().map(|number| encoded(&number));
+    let members = [number(&numbers[..half])?, number(&numbers[half..])?].concat();
+    Some(asn1::element(SEQUENCE, &members))
+}
+
+/// Whether the private half of `key` made this signature, as [`CaKey::sign`] makes it.
+pub fn has_signed(key: &PublicKey, message: &[u8], signature: &[u8]) -> bool {
+    key.algorithm().is_ok_and(|algorithm| {
+        let algorithm = SignatureAlgorithm::for_certificate(algorithm);
+        signature::verify(key, algorithm, message, signature).is_ok()
+    })
 }
 
 /// The key of an issuer.
