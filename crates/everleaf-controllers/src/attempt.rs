@@ -401,6 +401,12 @@ impl Attempt {
                 self.done(Outcome::FAILED);
             }
             Issuance::Issued(issued) => {
+                for warning in issued.warnings {
+                    if core.is_first_warning(signer, warning.rule) {
+                        let about = About::of(request.csr());
+                        self.tell(Notice::Doubtful { about, warning });
+                    }
+                }
                 let mut object = writable(request);
                 csr::set_certificate(&mut object, &issued.chain.to_pem());
                 let written = Written::Certificate {
@@ -506,11 +512,9 @@ impl Attempt {
             }
             Written::Failure(failure) => self.tell(Notice::Failed { about, failure }),
             Written::Certificate { leaf, truncated } => {
-                if let (true, Task::Sign(signer)) = (truncated, self.task)
-                    && core.is_first_truncated(signer, leaf.not_after)
-                {
-                    let not_after = leaf.not_after;
-                    self.tell(Notice::Truncated { signer, not_after });
+                let truncation = core.truncation(self.task, truncated);
+                if let Some(notice) = &truncation {
+                    self.tell(notice.clone());
                 }
                 self.tell(Notice::Issued {
                     about,
@@ -518,6 +522,9 @@ impl Attempt {
                     leaf,
                     truncated,
                 });
+                if let Some(event) = truncation.and_then(|notice| event::of_notice(&notice, now)) {
+                    return self.note(event, Outcome::Finished);
+                }
             }
         }
         self.done(Outcome::Finished);

@@ -96,16 +96,24 @@ impl Loop {
     }
 }
 
+/// The files of a CA: read at start and looked at again every minute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CaFiles {
+    /// Exactly one CA certificate, PEM.
+    pub certificate: PathBuf,
+    /// Its private key, PEM: PKCS#8 (encrypted or not), PKCS#1 or SEC1. Or a `pkcs11:` URI.
+    pub key: PathBuf,
+    /// The certificates above it, PEM, nearest first: they go along with what is signed.
+    pub chain: Option<PathBuf>,
+    /// The password of an encrypted key.
+    pub password: Option<PathBuf>,
+}
+
 /// Where a signer's key and certificate come from.
 #[derive(Clone)]
 pub enum IssuerSource {
-    /// PEM files, read at start and looked at again every minute.
-    Files {
-        /// Exactly one CA certificate.
-        certificate: PathBuf,
-        /// Its private key: RSA, EC or PKCS#8.
-        key: PathBuf,
-    },
+    /// Files.
+    Files(CaFiles),
     /// Already in memory (`up`, tests).
     Memory(Arc<Issuer>),
 }
@@ -113,11 +121,7 @@ pub enum IssuerSource {
 impl fmt::Debug for IssuerSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Files { certificate, key } => f
-                .debug_struct("Files")
-                .field("certificate", certificate)
-                .field("key", key)
-                .finish(),
+            Self::Files(files) => files.fmt(f),
             Self::Memory(_) => f.write_str("Memory(…)"),
         }
     }
@@ -170,6 +174,9 @@ pub struct Config {
     pub serving_approval: ServingConfig,
     /// Longest validity that is granted (`--cluster-signing-duration`).
     pub signing_duration: Duration,
+    /// Whether certificates that the end of a CA from files cuts short end at different times
+    /// (`--spread-ca-end`).
+    pub spread_ca_end: bool,
     /// Receives what happens: logs, metrics, readiness.
     pub telemetry: Arc<Telemetry>,
     /// Workers per loop; at least 1.
@@ -192,6 +199,7 @@ impl Config {
             server_host: String::new(),
             serving_approval: ServingConfig::default(),
             signing_duration: SIGNING_DURATION_DEFAULT,
+            spread_ca_end: false,
             telemetry: Arc::new(Telemetry::default()),
             workers: WORKERS_DEFAULT,
         }

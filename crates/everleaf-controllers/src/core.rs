@@ -12,6 +12,7 @@ use crate::config::{Config, Loop, SerialSource};
 use crate::follower::Delta;
 use crate::index::{Change, Index, OpenRequest, Stage};
 use crate::issuers::Issuers;
+use crate::notice::Notice;
 use crate::queue::{Next, Outcome, Queue};
 use crate::record::Record;
 use crate::serving::{self, Affected, PolicySet, Source};
@@ -21,7 +22,7 @@ use everleaf_pki::{ApprovedRequest, Issuer, SignerName};
 use everleaf_time::{Monotonic, Now};
 use jiff::Timestamp;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -39,6 +40,8 @@ pub struct Core {
     signing_duration: Duration,
     /// The CA ends for which "certificates end with their CA" was said.
     told_truncated: Mutex<BTreeMap<BuiltinSigner, Timestamp>>,
+    /// The lint rules that were told about certificates of a signer.
+    told_warnings: Mutex<BTreeSet<(BuiltinSigner, &'static str)>>,
 }
 
 impl Core {
@@ -67,6 +70,7 @@ impl Core {
             serials: Arc::clone(&config.serials),
             signing_duration: config.signing_duration,
             told_truncated: Mutex::default(),
+            told_warnings: Mutex::default(),
         }
     }
 
@@ -276,10 +280,31 @@ impl Core {
         }
     }
 
-    /// Whether it has to be said that certificates of this CA are shorter than configured: once
-    /// per CA.
-    pub(crate) fn is_first_truncated(&self, signer: BuiltinSigner, not_after: Timestamp) -> bool {
-        lock(&self.told_truncated).insert(signer, not_after) != Some(not_after)
+    /// Whether a step of `task` may wait for a key that is somewhere else.
+    pub fn may_block(&self, task: Task) -> bool {
+        match task {
+            Task::Approve => false,
+            Task::Sign(signer) => self
+                .issuer(signer)
+                .is_some_and(|issuer| issuer.signs_elsewhere()),
+        }
+    }
+
+    /// Whether what a lint rule says about a certificate has to be told: once per signer.
+    pub(crate) fn is_first_warning(&self, signer: BuiltinSigner, rule: &'static str) -> bool {
+        lock(&self.told_warnings).insert((signer, rule))
+    }
+
+    /// What is to be said when a certificate ends with its CA, earlier than asked: once per signer
+    /// and end.
+    pub(crate) fn truncation(&self, task: Task, truncated: bool) -> Option<Notice> {
+        let Task::Sign(signer) = task else {
+            return None;
+        };
+        let not_after = self.issuer(signer)?.limit();
+        let is_news =
+            truncated && lock(&self.told_truncated).insert(signer, not_after) != Some(not_after);
+        is_news.then_some(Notice::Truncated { signer, not_after })
     }
 }
 

@@ -41,6 +41,7 @@ mod log;
 pub mod metrics;
 pub mod notice;
 pub mod options;
+pub mod pkcs11;
 pub mod queue;
 pub mod record;
 mod run;
@@ -53,7 +54,7 @@ pub mod upkeep;
 pub mod why;
 
 pub use builtin::{BuiltinSigner, UnknownSigner};
-pub use config::{ApiLimit, Config, IssuerSource, Loop, SerialSource};
+pub use config::{ApiLimit, CaFiles, Config, IssuerSource, Loop, SerialSource};
 pub use elect::run_elected;
 pub use election::ElectionConfig;
 pub use election::flags::ElectionOptions;

@@ -251,13 +251,21 @@ impl Notice {
                 "the signing CA begins only at {not_before}: nothing is issued until then; set this host's clock if it is \
                  behind, or put a CA in its place that has begun"
             ),
+            Self::CaDoubtful { signers, doubt } => {
+                warn!(signers, rule = doubt.rule, "a doubtful CA: {doubt}");
+            }
             Self::CaLoaded {
                 signers,
                 pair,
                 not_after,
+                renewed,
             } => info!(
                 signers, notAfter = %not_after,
-                "Loaded a new cert/key pair for {pair:?}"
+                "Loaded a new cert/key pair for {pair:?}{}",
+                match renewed {
+                    true => ": the CA was renewed with its key, and what it has signed stays good",
+                    false => "",
+                }
             ),
             Self::CaReloadFailed {
                 signers,
@@ -266,6 +274,12 @@ impl Notice {
             } => warn!(
                 signers,
                 "the changed CA files {pair:?} are not used, the old CA keeps signing: {error}"
+            ),
+            Self::Doubtful { about, warning } => warn!(
+                csr = about.csr,
+                signer = about.signer,
+                rule = warning.rule,
+                "a doubtful certificate: {warning} (said once for this signer)"
             ),
             Self::Truncated { signer, not_after } => warn!(
                 signer = signer.name(), notAfter = %not_after,
@@ -503,6 +517,7 @@ mod tests {
                     signers: String::new(),
                     pair: "csr-controller::/path/ca.crt::/path/ca.key".to_owned(),
                     not_after: crate::fixture::now(),
+                    renewed: false,
                 },
                 "Loaded a new cert/key pair for \"csr-controller::/path/ca.crt::/path/ca.key\"",
             ),

@@ -16,7 +16,7 @@ use crate::serving::Rule;
 use crate::signer::Failure;
 use crate::upkeep::Kept;
 use everleaf_api::csr::Csr;
-use everleaf_pki::SignerName;
+use everleaf_pki::{SignerName, Warning};
 use jiff::{SignedDuration, Timestamp};
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,6 +87,13 @@ pub enum Notice {
         /// The recognizer that matched.
         rule: String,
     },
+    /// A CA works, but something about it is doubtful (said once per CA).
+    CaDoubtful {
+        /// Its signers.
+        signers: String,
+        /// What.
+        doubt: Warning,
+    },
     /// A CA certificate ends soon (said once per threshold: 180, 90, 30, 14, 7, 3, 1 days).
     CaExpiring {
         /// Its signers.
@@ -109,8 +116,10 @@ pub enum Notice {
         signers: String,
         /// The pair, as upstream names it.
         pair: String,
-        /// End of the certificate.
+        /// End of the certificate, or of one above it.
         not_after: Timestamp,
+        /// It is the CA of before with new dates: what it signed stays good.
+        renewed: bool,
     },
     /// CA files changed on disk, but not to a usable pair: the old one stays in use.
     CaReloadFailed {
@@ -170,6 +179,13 @@ pub enum Notice {
     Conflict {
         /// Which.
         about: About,
+    },
+    /// A certificate is sound, but something about it is doubtful (said once per signer and rule).
+    Doubtful {
+        /// The first request of which it was so.
+        about: About,
+        /// What.
+        warning: Warning,
     },
     /// Who leads, and what stands in the way of knowing it.
     Election {

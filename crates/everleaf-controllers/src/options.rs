@@ -7,9 +7,10 @@
 use crate::bucket::Rate;
 use crate::builtin::BuiltinSigner;
 use crate::cleaner::Ages;
-use crate::config::{ApiLimit, Config, IssuerSource, Loop, SIGNING_DURATION_DEFAULT};
+use crate::config::{ApiLimit, CaFiles, Config, IssuerSource, Loop, SIGNING_DURATION_DEFAULT};
 use crate::election::flags::ElectionOptions;
 use crate::foreign::is_foreign;
+use crate::pkcs11::KeyUri;
 use crate::serving::ServingConfig;
 use crate::upkeep::RootCaSource;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,11 +22,13 @@ const SIGNING_DURATION_SHORT: Duration = Duration::from_secs(10 * 60);
 /// Longest lifetime without a warning: 398 days, the limit of public CAs.
 const SIGNING_DURATION_LONG: Duration = Duration::from_secs(398 * 24 * 3600);
 
-/// A pair of file flags; empty means "not given".
+/// The file flags of a CA; empty means "not given".
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FilePair {
     /// `…-cert-file`
     pub certificate: Option<PathBuf>,
+    /// `…-chain-file`
+    pub chain: Option<PathBuf>,
     /// `…-key-file`
     pub key: Option<PathBuf>,
 }
@@ -40,6 +43,8 @@ pub struct Options {
     /// `--cluster-signing-duration` and its alias `--experimental-cluster-signing-duration`
     /// (the last one given wins). Default 8760h.
     pub cluster_signing_duration: Duration,
+    /// `--cluster-signing-key-password-file`: of every key that is encrypted.
+    pub cluster_signing_key_password: Option<PathBuf>,
     /// `--csr-ttl-*`: ages at which the cleaner deletes.
     pub csr_ttl: Ages,
     /// `--leader-elect…`
@@ -56,6 +61,8 @@ pub struct Options {
     pub serving_approval: Option<bool>,
     /// `--serving-approval-policy`
     pub serving_approval_policy: Option<PathBuf>,
+    /// `--spread-ca-end`. Default: no.
+    pub spread_ca_end: bool,
 }
 
 impl Default for Options {
@@ -64,6 +71,7 @@ impl Default for Options {
             controllers: vec!["*".to_owned()],
             cluster_signing: FilePair::default(),
             cluster_signing_duration: SIGNING_DURATION_DEFAULT,
+            cluster_signing_key_password: None,
             csr_ttl: Ages::default(),
             election: ElectionOptions::default(),
             kube_api_burst: None,
@@ -72,6 +80,7 @@ impl Default for Options {
             root_ca_file: None,
             serving_approval: None,
             serving_approval_policy: None,
+            spread_ca_end: false,
         }
     }
 }
@@ -125,6 +134,7 @@ impl Options {
                 ..ServingConfig::default()
             },
             signing_duration: self.cluster_signing_duration,
+            spread_ca_end: self.spread_ca_end,
             ..Config::new()
         };
         let mut election = self.election.clone();
@@ -236,10 +246,10 @@ impl Options {
         let specific: Vec<_> = self
             .per_signer
             .iter()
-            .filter(|(_, pair)| pair.certificate.is_some() || pair.key.is_some())
+            .filter(|(_, pair)| **pair != FilePair::default())
             .collect();
         let general = &self.cluster_signing;
-        let general_given = general.certificate.is_some() || general.key.is_some();
+        let general_given = *general != FilePair::default();
         if general_given && !specific.is_empty() {
             errors.push(
                 "cannot specify --cluster-signing-{cert,key}-file and other \
@@ -248,12 +258,13 @@ impl Options {
             );
         }
         let mut sources = BTreeMap::new();
-        if let Some(source) = source(general, "cluster-signing", errors) {
+        let password = self.cluster_signing_key_password.as_ref();
+        if let Some(source) = source(general, password, "cluster-signing", errors) {
             sources.extend(BuiltinSigner::ALL.map(|signer| (signer, source.clone())));
         }
         for (signer, pair) in specific {
             let label = format!("cluster-signing-{}", signer.flag_stem());
-            if let Some(source) = source(pair, &label, errors) {
+            if let Some(source) = source(pair, password, &label, errors) {
                 sources.insert(*signer, source);
             }
         }
@@ -308,22 +319,35 @@ impl Options {
     }
 }
 
-fn source(pair: &FilePair, label: &str, errors: &mut Vec<String>) -> Option<IssuerSource> {
+fn source(
+    pair: &FilePair,
+    password: Option<&PathBuf>,
+    label: &str,
+    errors: &mut Vec<String>,
+) -> Option<IssuerSource> {
     match (&pair.certificate, &pair.key) {
-        (Some(certificate), Some(key)) => Some(IssuerSource::Files {
-            certificate: certificate.clone(),
-            key: key.clone(),
-        }),
-        (Some(_), None) => {
-            errors.push(format!("{label}: cannot specify cert without key"));
-            None
+        (Some(certificate), Some(key)) => {
+            let uri = key.to_str().filter(|text| KeyUri::is_meant(text));
+            if let Some(Err(error)) = uri.map(KeyUri::parse) {
+                errors.push(format!("{label}: {error}"));
+            }
+            return Some(IssuerSource::Files(CaFiles {
+                certificate: certificate.clone(),
+                key: key.clone(),
+                chain: pair.chain.clone(),
+                password: password.cloned(),
+            }));
         }
-        (None, Some(_)) => {
-            errors.push(format!("{label}: cannot specify key without cert"));
-            None
+        (Some(_), None) => errors.push(format!("{label}: cannot specify cert without key")),
+        (None, Some(_)) => errors.push(format!("{label}: cannot specify key without cert")),
+        (None, None) if pair.chain.is_some() => {
+            errors.push(format!(
+                "{label}: cannot specify chain without cert and key"
+            ));
         }
-        (None, None) => None,
+        (None, None) => {}
     }
+    None
 }
 
 #[cfg(test)]
@@ -334,6 +358,7 @@ mod tests {
         let path = |text: &str| (!text.is_empty()).then(|| PathBuf::from(text));
         FilePair {
             certificate: path(certificate),
+            chain: None,
             key: path(key),
         }
     }
@@ -477,8 +502,16 @@ mod tests {
             refused("cluster-signing-kubelet-client: cannot specify cert without key")
         );
         assert_eq!(
-            check(pair("", "ca.key"), none),
+            check(pair("", "ca.key"), none.clone()),
             refused("cluster-signing: cannot specify key without cert")
+        );
+        let chain = FilePair {
+            chain: Some(PathBuf::from("chain.crt")),
+            ..none.clone()
+        };
+        assert_eq!(
+            check(none, chain),
+            refused("cluster-signing-kubelet-client: cannot specify chain without cert and key")
         );
     }
 

@@ -5,14 +5,15 @@
 
 use crate::cleaner::{self, PASS_INTERVAL};
 use crate::config::{Config, Loop};
-use crate::issuers::{IssuerError, Issuers};
+use crate::event;
+use crate::issuers::{IssuerError, Issuers, Terms};
 use crate::notice::Notice;
 use crate::serving::files::PolicyFiles;
 use crate::serving::{PolicySet, Source};
 use crate::shell::{CONTROLLERS, Shell};
 use crate::skew::SKEW_TOLERATED;
 use crate::upkeep::{Kept, RootCa, RootCaError};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -21,6 +22,9 @@ use tokio::time::MissedTickBehavior;
 
 /// Time between two looks at CA files and clocks.
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Events about CAs that wait for the API server; the oldest go first when there are more.
+const EVENTS_WAITING_MAX: usize = 32;
 
 /// Time between two looks at the policy file.
 const POLICY_INTERVAL: Duration = Duration::from_secs(5);
@@ -90,7 +94,7 @@ pub(crate) fn prepare(config: &Config) -> Result<Prepared, RunError> {
         true => config.issuers.clone(),
         false => BTreeMap::new(),
     };
-    let (issuers, notices) = Issuers::load(&sources)?;
+    let (issuers, notices) = Issuers::load(&sources, Terms::of(config))?;
     for notice in &notices {
         config.telemetry.tell(notice);
     }
@@ -296,6 +300,7 @@ async fn look_after(shell: Arc<Shell>) {
     let mut ticks = tokio::time::interval(HOUSEKEEPING_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut clocks_apart = false;
+    let mut events = VecDeque::new();
     loop {
         ticks.tick().await;
         shell.check_step(false);
@@ -316,11 +321,15 @@ async fn look_after(shell: Arc<Shell>) {
                 notices
             })
         };
-        for notice in looking.await.unwrap_or_default() {
-            shell.telemetry.tell(&notice);
+        let mut notices = looking.await.unwrap_or_default();
+        notices.extend(shell.core.issuers().check(now));
+        for notice in &notices {
+            shell.telemetry.tell(notice);
+            events.extend(event::of_notice(notice, shell.now()));
         }
-        for notice in shell.core.issuers().check_dates(now) {
-            shell.telemetry.tell(&notice);
+        while events.len() > EVENTS_WAITING_MAX {
+            events.pop_front();
         }
+        shell.note(&mut events).await;
     }
 }

@@ -1,11 +1,12 @@
 //! What the tasks of all loops share: the core, the API, the clocks, and who waits for work.
 
 use crate::attempt::{self, Task};
-use crate::call::Expect;
+use crate::call::{Call, CallError, Expect};
 use crate::cleaner::{self, Ages, Pass};
 use crate::client::Api;
 use crate::config::Config;
 use crate::core::Core;
+use crate::event;
 use crate::follower::{self, Delta, Follower, Resource};
 use crate::metrics;
 use crate::notice::Notice;
@@ -16,10 +17,12 @@ use crate::telemetry::Telemetry;
 use crate::upkeep::{self, Kept, Machine, Moment, RootCa, Watched};
 use bytes::Bytes;
 use everleaf_time::{Monotonic, Now, StepDetector};
+use http::Method;
 use http_body_util::BodyExt;
 use jiff::{SignedDuration, Timestamp};
 use kube::client::Body;
-use std::collections::{BTreeMap, BTreeSet};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -106,10 +109,25 @@ impl Shell {
         }
     }
 
-    async fn attempt(&self, task: Task, name: &str, ready_at: Monotonic) -> Outcome {
+    async fn attempt(self: &Arc<Self>, task: Task, name: &str, ready_at: Monotonic) -> Outcome {
         let mut attempt = self.core.begin(task, name, ready_at);
         loop {
-            match attempt.step(&self.core, self.now()) {
+            let step = if self.core.may_block(task) {
+                // A token signs when it likes; the other loops must not wait for it.
+                let shell = Arc::clone(self);
+                let stepping = tokio::task::spawn_blocking(move || {
+                    let step = attempt.step(&shell.core, shell.now());
+                    (attempt, step)
+                });
+                let Ok((stepped, step)) = stepping.await else {
+                    return Outcome::FAILED;
+                };
+                attempt = stepped;
+                step
+            } else {
+                attempt.step(&self.core, self.now())
+            };
+            match step {
                 attempt::Step::Call(call) => {
                     let answer = self.api.call(&call).await;
                     attempt.answer(&answer, &self.core, self.now());
@@ -384,6 +402,18 @@ impl Shell {
     }
 
     // === telling ===
+
+    /// Leaves Events, oldest first; those that the server cannot take now stay.
+    pub(crate) async fn note(&self, events: &mut VecDeque<Value>) {
+        while let Some(event) = events.front() {
+            let call = Call::new(Method::POST, event::PATH, Some(event.clone()));
+            match self.api.call(&call).await {
+                Err(CallError::Unreachable(_)) => return,
+                Err(error) if matches!(error.code(), 429 | 500..) => return,
+                _ => events.pop_front(),
+            };
+        }
+    }
 
     /// Sets the gauges that describe a state rather than an event.
     pub(crate) fn set_gauges(&self) {

@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
+#[path = "shell/authority.rs"]
+mod authority;
 #[path = "shell/election.rs"]
 mod election;
 mod support;

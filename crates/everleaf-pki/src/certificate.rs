@@ -134,6 +134,14 @@ pub enum CertificateError {
         /// What it lacks.
         reason: String,
     },
+    /// The certificates of a chain file do not stand above the issuer.
+    #[error("the chain file does not fit the CA certificate {subject}: {reason}")]
+    NotItsChain {
+        /// Subject of the CA certificate.
+        subject: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// The private key belongs to another certificate.
     #[error("the private key does not match the certificate {subject}")]
     KeyMismatch {
@@ -265,6 +273,11 @@ impl Leaf {
     /// IP SANs; IPv4-mapped IPv6 addresses as IPv4.
     pub fn ip_addresses(&self) -> &[IpAddr] {
         &self.parts.body.names.ip_addresses
+    }
+
+    /// Subject key identifier, if it has one.
+    pub fn subject_key_id(&self) -> Option<&[u8]> {
+        self.parts.body.subject_key_id.as_deref()
     }
 
     /// Public key.

@@ -161,12 +161,13 @@ impl AltNames {
         )
     }
 
-    /// The names without repeats, order kept.
+    /// The names without repeats, order kept; an address that is written in two forms is one.
     pub(crate) fn without_repeats(&self) -> Self {
+        let addresses: Vec<IpAddr> = self.ip_addresses.iter().map(IpAddr::to_canonical).collect();
         Self {
             dns_names: distinct(&self.dns_names),
             email_addresses: distinct(&self.email_addresses),
-            ip_addresses: distinct(&self.ip_addresses),
+            ip_addresses: distinct(&addresses),
             uris: distinct(&self.uris),
             other_count: self.other_count,
         }

@@ -8,7 +8,11 @@
 //! anybody sees it. Who may have a certificate was decided before: an [`ApprovedRequest`] says so.
 
 mod build;
+mod key;
 mod lint;
+mod parents;
+
+pub use key::{CaKey, ecdsa_digest, ecdsa_signature, has_signed};
 
 use crate::certificate::{CertificateError, Chain, Leaf};
 use crate::extension::{self, AltNames, KeyUsageBits};
@@ -16,13 +20,16 @@ use crate::key::{KeyError, PrivateKey, PublicKey};
 use crate::name::{Name, Subject};
 use crate::pem;
 use crate::request::{Template, VerifiedRequest};
+use crate::signature::SignatureAlgorithm;
 use crate::signer::{self, SignerName, Usage};
 use crate::trust;
 use crate::usage::{UnknownUsages, x509_usages};
 use aws_lc_rs::digest;
 use build::Content;
-use jiff::Timestamp;
-use lint::Finding;
+use jiff::{SignedDuration, Timestamp};
+use key::SigningKey;
+use lint::{Finding, Frame};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Why nothing was issued.
@@ -184,18 +191,39 @@ impl Default for Profile {
 /// A signed chain and what an operator should hear about it.
 #[derive(Clone, Debug)]
 pub struct Issued {
-    /// The chain (leaf only, unless an issuer chain is configured).
+    /// The chain (leaf only, unless [`Issuer::with_chain`] gave it more).
     pub chain: Chain,
-    /// True when notAfter was capped by the CA's.
+    /// True when notAfter was capped by the end of the CA, or of a parent of it.
     pub truncated: bool,
     /// Lint warnings: sound, but worth knowing.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
+}
+
+/// What a lint has to say about something sound. `Display` is its text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// The rule: a short name that stays, as `long_lifetime`.
+    pub rule: &'static str,
+    /// What it found, for people.
+    pub text: String,
+}
+
+impl std::fmt::Display for Warning {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
 }
 
 /// The key and certificate that actually sign.
 pub struct Issuer {
     certificate: Leaf,
-    key: PrivateKey,
+    key: SigningKey,
+    algorithm: SignatureAlgorithm,
+    /// What stands above the certificate, nearest first, as far as it is known.
+    parents: Vec<Leaf>,
+    /// The earliest end among the certificate and its parents.
+    limit: Timestamp,
+    spreads_ends: bool,
 }
 
 /// Lifetimes shorter than this are not shortened by the backdate at their end (Kubernetes 1.22+).
@@ -208,14 +236,23 @@ impl Issuer {
     /// # Errors
     /// `expected 1 certificate, found N`, or what is missing.
     pub fn from_pem(certificate_pem: &[u8], key_pem: &str) -> Result<Self, CertificateError> {
-        let chain = match Chain::from_pem(certificate_pem) {
+        let certificate = Self::certificate_from_pem(certificate_pem)?;
+        Self::new(certificate, PrivateKey::from_pem(key_pem)?)
+    }
+
+    /// The one certificate of a CA file.
+    ///
+    /// # Errors
+    /// `expected 1 certificate, found N`, or why it cannot be read.
+    pub fn certificate_from_pem(pem: &[u8]) -> Result<Leaf, CertificateError> {
+        let chain = match Chain::from_pem(pem) {
             Err(CertificateError::NotFound) => return Err(CertificateError::Count(0)),
             other => other?,
         };
-        let [certificate] = chain.certificates() else {
-            return Err(CertificateError::Count(chain.certificates().len()));
-        };
-        Self::new(certificate.clone(), PrivateKey::from_pem(key_pem)?)
+        match chain.certificates() {
+            [certificate] => Ok(certificate.clone()),
+            several => Err(CertificateError::Count(several.len())),
+        }
     }
 
     /// Joins a CA certificate and its key, with the checks of [`Self::from_pem`].
@@ -223,6 +260,18 @@ impl Issuer {
     /// # Errors
     /// [`CertificateError::NotAnIssuer`] or [`CertificateError::KeyMismatch`].
     pub fn new(certificate: Leaf, key: PrivateKey) -> Result<Self, CertificateError> {
+        Self::join(certificate, SigningKey::Here(key))
+    }
+
+    /// As [`Self::new`], with a key that is somewhere else.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_key(certificate: Leaf, key: Arc<dyn CaKey>) -> Result<Self, CertificateError> {
+        Self::join(certificate, SigningKey::Elsewhere(key))
+    }
+
+    fn join(certificate: Leaf, key: SigningKey) -> Result<Self, CertificateError> {
         let refuse = |reason| CertificateError::NotAnIssuer {
             subject: certificate.subject_text(),
             reason,
@@ -234,7 +283,34 @@ impl Issuer {
                 subject: certificate.subject_text(),
             });
         }
-        Ok(Self { certificate, key })
+        Ok(Self {
+            algorithm: SignatureAlgorithm::for_certificate(key.public_key().algorithm()?),
+            key,
+            parents: Vec::new(),
+            limit: certificate.not_after(),
+            spreads_ends: false,
+            certificate,
+        })
+    }
+
+    /// The same issuer below the certificates of a chain file, PEM, nearest first. They go along
+    /// with every leaf (a self-signed one excepted), and none of them is outlived by a leaf. Its own
+    /// certificate goes along, too, unless it is self-signed.
+    ///
+    /// # Errors
+    /// [`CertificateError::NotItsChain`] when one did not sign what is before it, or is no CA.
+    pub fn with_chain(mut self, pem: &[u8]) -> Result<Self, CertificateError> {
+        self.parents = parents::read(&self.certificate, pem)?;
+        let ends = self.parents.iter().map(Leaf::not_after);
+        self.limit = ends.fold(self.certificate.not_after(), Timestamp::min);
+        Ok(self)
+    }
+
+    /// The same issuer; certificates that its end cuts short end up to 30 days before it, not all
+    /// in one second (see [`spread_end`]).
+    pub fn spreading_ends(mut self) -> Self {
+        self.spreads_ends = true;
+        self
     }
 
     /// A new self-signed CA named `common_name`, valid `not_before … not_after` (whole seconds),
@@ -271,9 +347,58 @@ impl Issuer {
                 extension::subject_key_identifier(&key_id),
             ],
         };
-        let tbs = content.to_tbs(&key).map_err(CertificateError::Unsound)?;
-        let certificate = build::sign(&tbs, &key)?;
-        Self::new(certificate, key)
+        let algorithm = SignatureAlgorithm::for_certificate(key.algorithm());
+        let tbs = content
+            .to_tbs(algorithm)
+            .map_err(CertificateError::Unsound)?;
+        let key = SigningKey::Here(key);
+        let certificate = build::sign(&tbs, algorithm, &key)?;
+        Self::join(certificate, key)
+    }
+
+    /// What is doubtful about this CA for leaves of at most `duration`, by the clock `now`.
+    pub fn doubts(&self, duration: Duration, now: Timestamp) -> Vec<Warning> {
+        let body = self.certificate.body();
+        let mut doubts = Vec::new();
+        let mut doubt = |rule, text: String| doubts.push(Warning { rule, text });
+        if body.subject_key_id.is_none() {
+            doubt(
+                "ca_without_key_identifier",
+                "the CA certificate has no subject key identifier, so its leaves cannot name their issuer by key".into(),
+            );
+        }
+        if !body.basic_constraints_critical {
+            doubt(
+                "ca_constraints_not_critical",
+                "the basic constraints of the CA certificate are not critical (RFC 5280 4.2.1.9)"
+                    .into(),
+            );
+        }
+        if body.key_usage.is_none() {
+            doubt(
+                "ca_without_key_usage",
+                "the CA certificate has no key usage (RFC 5280 4.2.1.3 wants keyCertSign)".into(),
+            );
+        }
+        let left = now.duration_until(self.limit);
+        if left
+            < SignedDuration::try_from(duration.saturating_mul(2)).unwrap_or(SignedDuration::MAX)
+        {
+            doubt(
+                "ca_ends_soon",
+                format!(
+                    "the CA, or one above it, ends at {}, before two lifetimes of {} h have passed: certificates are cut short as it comes near",
+                    self.limit,
+                    duration.as_secs() / 3600
+                ),
+            );
+        }
+        doubts
+    }
+
+    /// The earliest end among the CA certificate and its known parents: no leaf lives longer.
+    pub fn limit(&self) -> Timestamp {
+        self.limit
     }
 
     /// The CA certificate.
@@ -289,9 +414,17 @@ impl Issuer {
         )
     }
 
-    /// The CA key (to be written to disk by `up`).
-    pub fn key(&self) -> &PrivateKey {
-        &self.key
+    /// The CA key (to be written to disk by `up`); `None` when it is somewhere else.
+    pub fn key(&self) -> Option<&PrivateKey> {
+        match &self.key {
+            SigningKey::Elsewhere(_) => None,
+            SigningKey::Here(key) => Some(key),
+        }
+    }
+
+    /// Whether signing waits for somebody else, and should not be done where waiting does harm.
+    pub fn signs_elsewhere(&self) -> bool {
+        self.key().is_none()
     }
 
     /// Field by field as kube-controller-manager's signer: policy, build, lint, sign, verify own
@@ -315,7 +448,10 @@ impl Issuer {
         signer::check_signer_policy(approved.signer_name.as_str(), request, &usages)
             .map_err(|broken| IssueError::policy("SignerValidationFailure", broken.to_string()))?;
         let duration = signer::granted_duration(profile.duration, approved.expiration_seconds);
-        let validity = self.validity(duration, profile.backdate, now)?;
+        let random = serial
+            .last_chunk()
+            .map_or(0, |low| u64::from_be_bytes(*low));
+        let validity = self.validity(duration, profile.backdate, now, random)?;
         let (leaf, warnings) = self.issue_leaf(
             request.name().to_der(),
             request.public_key(),
@@ -326,7 +462,7 @@ impl Issuer {
             validity.not_after,
         )?;
         Ok(Issued {
-            chain: leaf.into(),
+            chain: self.chain_of(leaf)?,
             truncated: validity.truncated,
             warnings,
         })
@@ -358,14 +494,25 @@ impl Issuer {
         Ok(leaf.into())
     }
 
-    /// notBefore and notAfter, and whether the CA's end cut them.
+    /// The leaf, and what has to be sent along with it.
+    fn chain_of(&self, leaf: Leaf) -> Result<Chain, IssueError> {
+        let mut certificates = vec![leaf];
+        if !self.parents.is_empty() {
+            let above = std::iter::once(&self.certificate).chain(&self.parents);
+            certificates.extend(above.filter(|one| !parents::is_root(one)).cloned());
+        }
+        Chain::new(certificates).map_err(|error| IssueError::Issuer(error.to_string()))
+    }
+
+    /// notBefore and notAfter, and whether the CA's end cut them. `random` spreads what was cut.
     fn validity(
         &self,
         duration: Duration,
         backdate: Duration,
         now: Timestamp,
+        random: u64,
     ) -> Result<ValidityPeriod, IssueError> {
-        let ca_not_after = self.certificate.not_after();
+        let ca_not_after = self.limit;
         let out_of_range = |_| {
             IssueError::Issuer(format!(
                 "the lifetime of {} seconds is out of range",
@@ -397,10 +544,16 @@ impl Issuer {
             not_before
         };
         let wanted = start.checked_add(duration).map_err(out_of_range)?;
+        // A little before the end counts as cut, too, where ends are spread: else those who ask for
+        // just that would all get it.
+        let end = match self.spreads_ends {
+            true => spread_end(ca_not_after, now, random),
+            false => ca_not_after,
+        };
         Ok(ValidityPeriod {
             not_before,
-            not_after: wanted.min(ca_not_after),
-            truncated: wanted > ca_not_after,
+            not_after: wanted.min(end),
+            truncated: wanted > end,
         })
     }
 
@@ -418,13 +571,11 @@ impl Issuer {
         serial: [u8; 16],
         not_before: Timestamp,
         not_after: Timestamp,
-    ) -> Result<(Leaf, Vec<String>), IssueError> {
+    ) -> Result<(Leaf, Vec<Warning>), IssueError> {
         let issuer = self.certificate.body();
-        // Go omits the identifier when subject and issuer are the same.
-        let authority_key_id = issuer
-            .subject_key_id
-            .as_deref()
-            .filter(|_| subject_der != issuer.subject_der);
+        // Copied, never computed: clients compare the bytes. Go leaves it out where subject and
+        // issuer are the same; OpenSSL would take such a leaf for self-signed.
+        let authority_key_id = issuer.subject_key_id.as_deref();
         let extensions =
             build::leaf_extensions(x509_usages(usages), names, &subject_der, authority_key_id);
         let content = Content {
@@ -436,12 +587,18 @@ impl Issuer {
             public_key: public_key.clone(),
             extensions,
         };
-        let tbs = content.to_tbs(&self.key).map_err(IssueError::Issuer)?;
-        let warnings = lint::check(&tbs, issuer)?;
+        let algorithm = self.algorithm;
+        let tbs = content.to_tbs(algorithm).map_err(IssueError::Issuer)?;
+        let frame = Frame {
+            issuer,
+            limit: self.limit,
+            algorithm,
+        };
+        let warnings = lint::check(&tbs, &frame)?;
         // `sign` checks the signature with the key's public half, which is the certificate's
         // (`new`).
-        let leaf =
-            build::sign(&tbs, &self.key).map_err(|error| IssueError::Issuer(error.to_string()))?;
+        let leaf = build::sign(&tbs, algorithm, &self.key)
+            .map_err(|error| IssueError::Issuer(error.to_string()))?;
         Ok((leaf, warnings))
     }
 }
@@ -456,6 +613,21 @@ struct ValidityPeriod {
     not_before: Timestamp,
     not_after: Timestamp,
     truncated: bool,
+}
+
+/// The end of a certificate that would end with its CA at `limit`: earlier by a share of `random`
+/// of 5 % of what is left, and of 30 days at most. Within the last 30 days it is `limit` itself,
+/// since every second counts then.
+pub fn spread_end(limit: Timestamp, now: Timestamp, random: u64) -> Timestamp {
+    const MONTH_S: i64 = 30 * 24 * 3600;
+    let left_s = limit.as_second().saturating_sub(now.as_second());
+    if left_s <= MONTH_S {
+        return limit;
+    }
+    let window_s = (left_s / 20).min(MONTH_S);
+    let earlier_s = (i128::from(random) * i128::from(window_s)) >> 64;
+    let earlier = SignedDuration::from_secs(i64::try_from(earlier_s).unwrap_or(0));
+    limit.checked_sub(earlier).unwrap_or(limit)
 }
 
 /// Shapes random bytes into [2^64, 2^127): positive, 9 to 16 bytes of DER content, at least 64

@@ -16,6 +16,7 @@
 //! # Ok::<(), everleaf_pki::KeyError>(())
 //! ```
 
+mod protected;
 mod public;
 
 pub use public::{KeyNumbers, PublicKey, PublicKeyKind};
@@ -76,6 +77,21 @@ pub enum KeyError {
     /// The private key is encrypted with a passphrase.
     #[error("the private key is encrypted: decrypt it first, for example with `openssl pkey`")]
     Encrypted,
+    /// The private key is encrypted in the way of old versions of OpenSSL (RFC 1421 headers), which
+    /// makes a key of the password in one round of MD5.
+    #[error(
+        "the private key is encrypted in an old way (Proc-Type: 4,ENCRYPTED) that protects it badly: convert it with \
+         `openssl pkcs8 -topk8 -v2 aes-256-cbc -in OLD -out NEW`"
+    )]
+    EncryptedOldWay,
+    /// The private key is encrypted by a method that is not supported.
+    #[error(
+        "the private key is encrypted with {0}: convert it with `openssl pkcs8 -topk8 -v2 aes-256-cbc -in OLD -out NEW`"
+    )]
+    EncryptedOtherwise(String),
+    /// The password does not fit the encrypted private key.
+    #[error("the password does not open the encrypted private key")]
+    WrongPassword,
     /// The key is not readable, or its parts contradict each other.
     #[error("malformed {what}: {detail}")]
     Malformed {
@@ -93,6 +109,9 @@ pub enum KeyError {
     /// The cryptographic library failed.
     #[error("{0} failed in the cryptographic library")]
     Crypto(&'static str),
+    /// Whoever holds the key did not sign.
+    #[error("{0}")]
+    Elsewhere(String),
 }
 
 impl KeyError {
@@ -163,16 +182,32 @@ impl PrivateKey {
     /// No such block, an encrypted key, a malformed one, a kind that cannot sign here, RSA below
     /// 2048 bits.
     pub fn from_pem(text: &str) -> Result<Self, KeyError> {
+        Self::from_protected_pem(text, None)
+    }
+
+    /// As [`Self::from_pem`]; an encrypted PKCS#8 block (RFC 5958 3, PBES2 of RFC 8018 with PBKDF2
+    /// and AES in CBC mode) is opened with the password. Deriving its key takes as long as the
+    /// iterations that the file asks for.
+    ///
+    /// # Errors
+    /// As [`Self::from_pem`]; [`KeyError::Encrypted`] without a password,
+    /// [`KeyError::WrongPassword`].
+    pub fn from_protected_pem(text: &str, password: Option<&[u8]>) -> Result<Self, KeyError> {
         let mut block = pem::blocks(text.as_bytes())
             .find(|block| is_private_key_label(&block.label))
             .ok_or(KeyError::NotFound)?;
         let der = Zeroizing::new(std::mem::take(&mut block.der));
         if block.label == "ENCRYPTED PRIVATE KEY" {
-            return Err(KeyError::Encrypted);
+            let clear = protected::open(&der, password.ok_or(KeyError::Encrypted)?)?;
+            // One wrong password in 256 leaves a padding that looks right.
+            return Self::from_der(&clear).map_err(|error| match error {
+                KeyError::Malformed { .. } => KeyError::WrongPassword,
+                other => other,
+            });
         }
         // The old encryption (RFC 1421) keeps the label and announces itself in headers.
         Self::from_der(&der).map_err(|error| match error {
-            KeyError::Malformed { .. } if block.has_headers => KeyError::Encrypted,
+            KeyError::Malformed { .. } if block.has_headers => KeyError::EncryptedOldWay,
             other => other,
         })
     }
@@ -317,21 +352,7 @@ impl PrivateKey {
         }
         .map_err(|_| KeyError::Crypto("encoding a public key"))?;
         let public_key = PublicKey::from_spki_der(spki.as_ref())?;
-        let algorithm = match public_key.kind() {
-            PublicKeyKind::EcdsaP256 => KeyAlgorithm::EcdsaP256,
-            PublicKeyKind::EcdsaP384 => KeyAlgorithm::EcdsaP384,
-            PublicKeyKind::EcdsaP521 => KeyAlgorithm::EcdsaP521,
-            PublicKeyKind::Ed25519 => KeyAlgorithm::Ed25519,
-            PublicKeyKind::Rsa { bits } if *bits < RSA_BITS_MIN => {
-                return Err(KeyError::Weak(format!(
-                    "RSA {bits}: at least {RSA_BITS_MIN} bits are needed"
-                )));
-            }
-            PublicKeyKind::Rsa { bits } => KeyAlgorithm::Rsa(*bits),
-            PublicKeyKind::EcdsaP224 | PublicKeyKind::Other { .. } => {
-                return Err(KeyError::Unsupported(public_key.kind().to_string()));
-            }
-        };
+        let algorithm = public_key.algorithm()?;
         Ok(Self {
             pair,
             public_key,

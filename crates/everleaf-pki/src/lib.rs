@@ -34,7 +34,7 @@ mod signature;
 mod usage;
 
 pub use certificate::{CertificateError, Chain, Credential, Fingerprint, Leaf, Lifetime, Serial};
-pub use issuer::{ApprovedRequest, IssueError, Issued, Issuer, Profile};
+pub use issuer::{ApprovedRequest, CaKey, IssueError, Issued, Issuer, Profile, Warning};
 pub use key::{
     KeyAlgorithm, KeyError, KeyNumbers, KeySource, PrivateKey, PublicKey, PublicKeyKind,
     SystemKeySource,

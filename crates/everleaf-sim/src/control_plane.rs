@@ -21,7 +21,7 @@ use everleaf_controllers::call::{Answer, Call, CallError, Expect, read_answer};
 use everleaf_controllers::cleaner::{self, Ages, PASS_INTERVAL, Pass};
 use everleaf_controllers::core::Core;
 use everleaf_controllers::follower::{self, Follower, Resource};
-use everleaf_controllers::issuers::Issuers;
+use everleaf_controllers::issuers::{Issuers, Terms};
 use everleaf_controllers::notice::Notice;
 use everleaf_controllers::queue::{Next, Outcome};
 use everleaf_controllers::serving::PolicySet;
@@ -251,7 +251,7 @@ impl Controllers {
             signing_duration,
             ..Config::in_process(issuer)
         };
-        let (issuers, _) = built(Issuers::load(&config.issuers))?;
+        let (issuers, _) = built(Issuers::load(&config.issuers, Terms::of(&config)))?;
         let mut steps = StepDetector::default();
         steps.observe(Now {
             wall: now,

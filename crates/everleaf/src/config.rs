@@ -33,6 +33,7 @@ pub(crate) fn up(args: &UpArgs) -> Result<Settings> {
         cluster_signing_duration: args.signing.duration,
         serving_approval: args.serving.serving_approval.or(Some(true)),
         serving_approval_policy: args.serving.serving_approval_policy.clone(),
+        spread_ca_end: args.spread_ca_end,
         ..ControllersOptions::default()
     };
     let validated = options
@@ -144,46 +145,54 @@ fn gate_is_on(flags: &[String], gate: &str) -> bool {
 
 /// What the controllers are to do.
 pub(crate) fn controllers(args: &ControllersArgs) -> Result<Validated> {
-    let pair = |certificate: &Option<PathBuf>, key: &Option<PathBuf>| FilePair {
-        certificate: certificate.clone(),
-        key: key.clone(),
-    };
+    let files =
+        |certificate: &Option<PathBuf>, key: &Option<PathBuf>, chain: &Option<PathBuf>| FilePair {
+            certificate: certificate.clone(),
+            chain: chain.clone(),
+            key: key.clone(),
+        };
     let per_signer = [
         (
             BuiltinSigner::KubeletServing,
-            pair(
+            files(
                 &args.cluster_signing_kubelet_serving_cert_file,
                 &args.cluster_signing_kubelet_serving_key_file,
+                &args.cluster_signing_kubelet_serving_chain_file,
             ),
         ),
         (
             BuiltinSigner::KubeApiserverClientKubelet,
-            pair(
+            files(
                 &args.cluster_signing_kubelet_client_cert_file,
                 &args.cluster_signing_kubelet_client_key_file,
+                &args.cluster_signing_kubelet_client_chain_file,
             ),
         ),
         (
             BuiltinSigner::KubeApiserverClient,
-            pair(
+            files(
                 &args.cluster_signing_kube_apiserver_client_cert_file,
                 &args.cluster_signing_kube_apiserver_client_key_file,
+                &args.cluster_signing_kube_apiserver_client_chain_file,
             ),
         ),
         (
             BuiltinSigner::LegacyUnknown,
-            pair(
+            files(
                 &args.cluster_signing_legacy_unknown_cert_file,
                 &args.cluster_signing_legacy_unknown_key_file,
+                &args.cluster_signing_legacy_unknown_chain_file,
             ),
         ),
     ];
     let options = ControllersOptions {
         controllers: args.controllers.clone(),
-        cluster_signing: pair(
+        cluster_signing: files(
             &args.cluster_signing_cert_file,
             &args.cluster_signing_key_file,
+            &args.cluster_signing_chain_file,
         ),
+        cluster_signing_key_password: args.cluster_signing_key_password_file.clone(),
         cluster_signing_duration: args.signing.duration,
         election: args.election.options(),
         kube_api_burst: args.kube_api_burst,
@@ -192,6 +201,7 @@ pub(crate) fn controllers(args: &ControllersArgs) -> Result<Validated> {
         root_ca_file: args.root_ca_file.clone(),
         serving_approval: args.serving.serving_approval,
         serving_approval_policy: args.serving.serving_approval_policy.clone(),
+        spread_ca_end: args.spread_ca_end,
         ..ControllersOptions::default()
     };
     options

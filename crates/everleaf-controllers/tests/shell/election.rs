@@ -3,7 +3,8 @@
 use super::support::{CSRS, LEASES, Server, node_request, status};
 use super::{REVIEW, approval, issuance, start_of_time};
 use everleaf_controllers::{
-    Config, ElectionConfig, ElectionOptions, IssuerSource, RunError, Telemetry, run_elected,
+    CaFiles, Config, ElectionConfig, ElectionOptions, IssuerSource, RunError, Telemetry,
+    run_elected,
 };
 use everleaf_pki::{Issuer, KeyAlgorithm, PrivateKey};
 use jiff::SignedDuration;
@@ -298,10 +299,12 @@ async fn unusable_ca_files_show_at_start_and_not_when_it_leads() {
     server.state().store_lease(held_by("kcm"));
     let process = Process::start_with(&server, 1, |config| {
         for source in config.issuers.values_mut() {
-            *source = IssuerSource::Files {
+            *source = IssuerSource::Files(CaFiles {
                 certificate: "missing.crt".into(),
                 key: "missing.key".into(),
-            };
+                chain: None,
+                password: None,
+            });
         }
     });
     let error = process.running.await.unwrap().unwrap_err().to_string();

@@ -234,7 +234,7 @@ impl State {
             let allowed = self.permissions.contains(asked);
             return whole(201, &json!({ "status": { "allowed": allowed } }));
         }
-        if path == "/api/v1/namespaces/kube-system/events" {
+        if path.starts_with("/api/v1/namespaces/") && path.ends_with("/events") {
             let message = value()["message"].as_str().unwrap().to_owned();
             self.messages.push(message);
             return whole(201, &value());

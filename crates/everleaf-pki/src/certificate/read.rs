@@ -92,6 +92,7 @@ pub(crate) struct TbsView {
     pub(crate) public_key: PublicKey,
     /// `None` when the extension is absent, which is not the same as "no CA" in versions 1 and 2.
     pub(crate) basic_constraints: Option<BasicConstraints>,
+    pub(crate) basic_constraints_critical: bool,
     pub(crate) key_usage: Option<KeyUsageBits>,
     /// Extended key usages; `None` when the extension is absent.
     pub(crate) purposes: Option<Vec<ObjectIdentifier>>,
@@ -139,6 +140,7 @@ impl TbsView {
             subject,
             public_key,
             basic_constraints: None,
+            basic_constraints_critical: false,
             key_usage: None,
             purposes: None,
             names: AltNames::default(),
@@ -190,6 +192,7 @@ impl TbsView {
         match extension.id {
             oid::BASIC_CONSTRAINTS => {
                 self.basic_constraints = Some(extension::read_basic_constraints(value)?);
+                self.basic_constraints_critical = extension.critical;
             }
             oid::KEY_USAGE => self.key_usage = Some(KeyUsageBits::from_der(value)?),
             oid::EXTENDED_KEY_USAGE => {

@@ -1,9 +1,10 @@
 //! Writing a certificate (RFC 5280 4.1).
 
+use super::key::SigningKey;
 use crate::asn1::{self, bit_string, encoded};
 use crate::certificate::{CertificateError, Leaf};
 use crate::extension::{self, AltNames, KeyUsageBits};
-use crate::key::{PrivateKey, PublicKey};
+use crate::key::PublicKey;
 use crate::request::EMPTY_NAME;
 use crate::signature::SignatureAlgorithm;
 use der::asn1::{AnyRef, BitStringRef, ObjectIdentifier, UintRef};
@@ -52,15 +53,15 @@ struct Certificate<'a> {
 }
 
 impl Content<'_> {
-    /// `TBSCertificate` DER, to be signed by `key`; the error says what cannot be encoded.
-    pub(super) fn to_tbs(&self, key: &PrivateKey) -> Result<Vec<u8>, String> {
+    /// `TBSCertificate` DER, to be signed with `algorithm`; the error says what cannot be encoded.
+    pub(super) fn to_tbs(&self, algorithm: SignatureAlgorithm) -> Result<Vec<u8>, String> {
         let encode = |error: der::Error| {
             format!("the certificate cannot be encoded: {}", asn1::words(&error))
         };
         let tbs = TbsCertificate {
             version: Version::V3,
             serial_number: UintRef::new(&self.serial).map_err(encode)?,
-            signature: SignatureAlgorithm::for_certificate(key.algorithm()).identifier(),
+            signature: algorithm.identifier(),
             issuer: AnyRef::from_der(self.issuer_der).map_err(encode)?,
             validity: Validity::new(time(self.not_before)?, time(self.not_after)?),
             subject: AnyRef::from_der(&self.subject_der).map_err(encode)?,
@@ -102,8 +103,11 @@ pub(super) fn leaf_extensions(
 
 /// Signs a `TBSCertificate` and reads the result back, checking the signature with the signing
 /// key's own public half (RFC 5280 knows nothing of faulty hardware; we do).
-pub(super) fn sign(tbs: &[u8], key: &PrivateKey) -> Result<Leaf, CertificateError> {
-    let algorithm = SignatureAlgorithm::for_certificate(key.algorithm());
+pub(super) fn sign(
+    tbs: &[u8],
+    algorithm: SignatureAlgorithm,
+    key: &SigningKey,
+) -> Result<Leaf, CertificateError> {
     let signature = key.sign(algorithm, tbs)?;
     let certificate = Certificate {
         tbs_certificate: AnyRef::from_der(tbs)

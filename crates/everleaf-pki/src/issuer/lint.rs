@@ -1,14 +1,32 @@
 //! The lint: what must hold for every certificate before the CA key is used.
 //!
 //! It reads the encoded bytes back with the same reader as any certificate, so that it judges
-//! what would be signed, not what was meant.
+//! what would be signed, not what was meant. That reader is as tolerant as Go's; where a
+//! certificate of ours has to be stricter, the bytes themselves are looked at ([`raw`]).
 
+mod raw;
+#[cfg(test)]
+mod tests;
+
+use super::Warning;
 use crate::asn1::oid;
 use crate::certificate::CertificateBody;
 use crate::extension::{AltNames, KeyUsageBits};
 use crate::key::{KeyError, PublicKeyKind};
 use crate::request::EMPTY_NAME;
+use crate::signature::SignatureAlgorithm;
+use jiff::Timestamp;
 use std::collections::BTreeSet;
+
+/// What a certificate is held against.
+pub(super) struct Frame<'a> {
+    /// The certificate that signs.
+    pub(super) issuer: &'a CertificateBody,
+    /// The earliest end among it and its known parents.
+    pub(super) limit: Timestamp,
+    /// With what it signs.
+    pub(super) algorithm: SignatureAlgorithm,
+}
 
 /// Why a certificate must not be signed, by who is at fault.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,9 +43,10 @@ pub(super) enum Finding {
 const LIFETIME_NOTEWORTHY_S: i64 = 398 * 24 * 3600;
 
 /// Refuses an unsound certificate; answers warnings about a sound one.
-pub(super) fn check(tbs: &[u8], issuer: &CertificateBody) -> Result<Vec<String>, Finding> {
+pub(super) fn check(tbs: &[u8], frame: &Frame<'_>) -> Result<Vec<Warning>, Finding> {
     let body = CertificateBody::read(tbs).map_err(|error| Finding::Issuer(error.to_string()))?;
-    check_frame(&body, issuer)?;
+    raw::check(tbs, frame.algorithm).map_err(Finding::Issuer)?;
+    check_frame(&body, frame)?;
     check_usages(&body)?;
     check_names(&body)?;
     body.public_key.check_strength().map_err(Finding::Key)?;
@@ -35,7 +54,8 @@ pub(super) fn check(tbs: &[u8], issuer: &CertificateBody) -> Result<Vec<String>,
 }
 
 /// Version, serial number, dates, links to the issuer.
-fn check_frame(body: &CertificateBody, issuer: &CertificateBody) -> Result<(), Finding> {
+fn check_frame(body: &CertificateBody, frame: &Frame<'_>) -> Result<(), Finding> {
+    let issuer = frame.issuer;
     let require = |holds: bool, otherwise: &str| {
         if holds {
             Ok(())
@@ -55,20 +75,19 @@ fn check_frame(body: &CertificateBody, issuer: &CertificateBody) -> Result<(), F
         "the issuer is not the CA's subject",
     )?;
     require(
-        body.not_after <= issuer.not_after,
-        "the certificate would outlive the CA certificate",
+        body.not_after <= frame.limit,
+        match frame.limit < issuer.not_after {
+            true => "the certificate would outlive a parent of the CA certificate",
+            false => "the certificate would outlive the CA certificate",
+        },
     )?;
-    let expected = issuer
-        .subject_key_id
-        .as_ref()
-        .filter(|_| body.subject_der != issuer.subject_der);
     require(
-        body.authority_key_id.as_ref() == expected,
+        body.authority_key_id == issuer.subject_key_id,
         "the authority key identifier is not the CA's subject key identifier",
     )?;
     require(
         body.basic_constraints
-            .is_none_or(|limits| !limits.is_ca && limits.path_len.is_none()),
+            .is_some_and(|limits| !limits.is_ca && limits.path_len.is_none()),
         "the certificate would be a CA",
     )
 }
@@ -114,17 +133,57 @@ fn has_repeats(names: &AltNames) -> bool {
         || repeats(&names.uris)
 }
 
+/// What keeps clients from finding a server by this name. A warning only: Kubernetes signs whatever
+/// a Node is called, and a kubelet whose certificate lacks a name that it asked for asks again at
+/// once, for ever. So nothing is cut off here either.
+fn doubt_about(name: &str) -> Option<&'static str> {
+    const NAME_BYTES_MAX: usize = 253;
+    const LABEL_BYTES_MAX: usize = 63;
+    if name.len() > 1 && name.ends_with('.') {
+        return Some("ends with a dot, and TLS clients match no such name");
+    }
+    // RFC 5280 4.2.1.6, RFC 1034 3.5; the first label may be `*` (RFC 6125 6.4.3).
+    let is_ldh = |label: &str| {
+        !label.is_empty()
+            && label.len() <= LABEL_BYTES_MAX
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let below = name.strip_prefix("*.").unwrap_or(name);
+    let is_sound = name.len() <= NAME_BYTES_MAX && below.split('.').all(is_ldh);
+    (!is_sound).then_some(
+        "is not made of letters, digits and hyphens between dots, which some TLS clients refuse",
+    )
+}
+
 /// Sound, but an operator may want to know. Left out as always true here: CN not among the SANs,
-/// reserved addresses, no subject key identifier. DNS names are whatever a Node says: Kubernetes
-/// signs any ASCII text, and a client that looks for just that text finds it.
-fn warnings(body: &CertificateBody) -> Vec<String> {
+/// reserved addresses, no subject key identifier.
+fn warnings(body: &CertificateBody) -> Vec<Warning> {
     let mut warnings = Vec::new();
+    let mut warn = |rule, text| warnings.push(Warning { rule, text });
     let lifetime_s = body.not_after.as_second() - body.not_before.as_second();
     if lifetime_s > LIFETIME_NOTEWORTHY_S {
-        warnings.push(format!(
-            "valid for {} days: nothing revokes it before its end",
-            lifetime_s / (24 * 3600)
-        ));
+        warn(
+            "long_lifetime",
+            format!(
+                "valid for {} days: nothing revokes it before its end",
+                lifetime_s / (24 * 3600)
+            ),
+        );
+    }
+    for name in &body.names.dns_names {
+        if let Some(doubt) = doubt_about(name) {
+            // Shown in logs: short, and nothing that is not printable.
+            let shown: String = name
+                .chars()
+                .take(80)
+                .flat_map(char::escape_default)
+                .collect();
+            warn("dns_name", format!("DNS name \"{shown}\" {doubt}"));
+        }
     }
     let is_rsa = matches!(body.public_key.kind(), PublicKeyKind::Rsa { .. });
     if body
@@ -133,17 +192,23 @@ fn warnings(body: &CertificateBody) -> Vec<String> {
         .contains(KeyUsageBits::KEY_ENCIPHERMENT)
         && !is_rsa
     {
-        warnings.push(format!(
-            "key encipherment means nothing for {} keys",
-            body.public_key.kind()
-        ));
+        warn(
+            "key_encipherment",
+            format!(
+                "key encipherment means nothing for {} keys",
+                body.public_key.kind()
+            ),
+        );
     }
     let purposes = body.purposes.as_deref().unwrap_or_default();
     if purposes.contains(&oid::ANY_EXTENDED_KEY_USAGE) {
-        warnings.push("usage \"any\" allows every purpose".into());
+        warn("any_usage", "usage \"any\" allows every purpose".into());
     }
     if purposes.contains(&oid::SERVER_AUTH) && purposes.contains(&oid::CLIENT_AUTH) {
-        warnings.push("one certificate for both client and server".into());
+        warn(
+            "client_and_server",
+            "one certificate for both client and server".into(),
+        );
     }
     warnings
 }

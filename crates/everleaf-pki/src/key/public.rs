@@ -1,6 +1,6 @@
 //! Public keys: reading SubjectPublicKeyInfo as Go does, and the strength rule.
 
-use super::{KeyError, RSA_BITS_MAX, RSA_BITS_MIN};
+use super::{KeyAlgorithm, KeyError, RSA_BITS_MAX, RSA_BITS_MIN};
 use crate::asn1::{self, oid};
 use crate::signature;
 use aws_lc_rs::signature::ParsedPublicKey;
@@ -114,6 +114,26 @@ impl PublicKey {
     /// What kind of key it is.
     pub fn kind(&self) -> &PublicKeyKind {
         &self.parts.kind
+    }
+
+    /// With what the private half signs.
+    ///
+    /// # Errors
+    /// RSA below 2048 bits, and kinds that cannot sign here.
+    pub fn algorithm(&self) -> Result<KeyAlgorithm, KeyError> {
+        match self.kind() {
+            PublicKeyKind::EcdsaP256 => Ok(KeyAlgorithm::EcdsaP256),
+            PublicKeyKind::EcdsaP384 => Ok(KeyAlgorithm::EcdsaP384),
+            PublicKeyKind::EcdsaP521 => Ok(KeyAlgorithm::EcdsaP521),
+            PublicKeyKind::Ed25519 => Ok(KeyAlgorithm::Ed25519),
+            PublicKeyKind::Rsa { bits } if *bits < RSA_BITS_MIN => Err(KeyError::Weak(format!(
+                "RSA {bits}: at least {RSA_BITS_MIN} bits are needed"
+            ))),
+            PublicKeyKind::Rsa { bits } => Ok(KeyAlgorithm::Rsa(*bits)),
+            PublicKeyKind::EcdsaP224 | PublicKeyKind::Other { .. } => {
+                Err(KeyError::Unsupported(self.kind().to_string()))
+            }
+        }
     }
 
     /// The numbers of an ECDSA key on P-256, P-384 or P-521, or of an RSA key; None for other

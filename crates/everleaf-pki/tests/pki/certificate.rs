@@ -160,7 +160,7 @@ fn signatures_and_names_must_both_chain() {
     assert!(first.chain.leaf().is_signed_by(first.issuer.certificate()));
     assert!(!first.chain.leaf().is_signed_by(second.issuer.certificate()));
     // Same key, other name.
-    let key = PrivateKey::from_pem(&first.issuer.key().to_pem()).unwrap();
+    let key = PrivateKey::from_pem(&first.issuer.key().unwrap().to_pem()).unwrap();
     let renamed = Issuer::self_signed("other", key, [1; 16], at(0), at(NOW_S * 2)).unwrap();
     assert!(!first.chain.leaf().is_signed_by(renamed.certificate()));
     assert!(

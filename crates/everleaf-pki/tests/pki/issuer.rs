@@ -8,7 +8,7 @@ use everleaf_pki::{
 #[test]
 fn issuers_are_checked_when_loaded() {
     let issuer = ca();
-    let key = issuer.key().to_pem();
+    let key = issuer.key().unwrap().to_pem();
     let pem = issuer.certificate_pem();
     let load = |certificate: &str, key: &str| Issuer::from_pem(certificate.as_bytes(), key);
     assert!(load(&pem, &key).is_ok());

@@ -6,6 +6,7 @@
     reason = "a test whose stage cannot be set has failed"
 )]
 
+mod authority;
 mod certificate;
 mod cross;
 mod fixture;

@@ -118,7 +118,7 @@ fn private_keys_that_cannot_be_used_say_why() {
     assert_eq!(error(openssl!("key-encrypted.pem")), KeyError::Encrypted);
     assert_eq!(
         error(openssl!("key-rsa-encrypted-headers.pem")),
-        KeyError::Encrypted
+        KeyError::EncryptedOldWay
     );
     assert!(matches!(
         error(openssl!("key-rsa-1024.pem")),
@@ -138,6 +138,72 @@ fn private_keys_that_cannot_be_used_say_why() {
         );
     }
     assert!(PrivateKey::generate(KeyAlgorithm::Rsa(1024)).is_err());
+}
+
+/// One key, in each form that OpenSSL writes; what it was encrypted with does not matter.
+#[test]
+fn encrypted_keys_open_with_their_password() {
+    let key = PrivateKey::from_pem(openssl!("key-p256-sec1-with-parameters.pem")).unwrap();
+    for text in [
+        openssl!("key-p256-pbes2-default.pem"),
+        openssl!("key-p256-pbes2-aes128-sha512.pem"),
+        openssl!("key-p256-pbes2-aes192-sha1.pem"),
+    ] {
+        let open = |password| PrivateKey::from_protected_pem(text, password);
+        let opened = open(Some(&b"everleaf"[..])).unwrap();
+        assert_eq!(opened.public_key(), key.public_key());
+        assert_eq!(open(Some(b"wrong")).unwrap_err(), KeyError::WrongPassword);
+        assert_eq!(open(None).unwrap_err(), KeyError::Encrypted);
+    }
+    for (text, method) in [
+        (openssl!("key-p256-scrypt.pem"), "scrypt"),
+        (
+            openssl!("key-p256-pbes2-des3.pem"),
+            "a method that cannot be read",
+        ),
+        (
+            openssl!("key-p256-pbes1.pem"),
+            "a method that cannot be read",
+        ),
+    ] {
+        let error = PrivateKey::from_protected_pem(text, Some(b"everleaf")).unwrap_err();
+        let error = error.to_string();
+        assert!(error.contains(method), "{error}");
+        assert!(
+            error.contains("openssl pkcs8 -topk8 -v2 aes-256-cbc"),
+            "{error}"
+        );
+    }
+    // A plain key needs no password, and one does no harm.
+    let plain = openssl!("key-p256-sec1-with-parameters.pem");
+    assert!(PrivateKey::from_protected_pem(plain, Some(b"x")).is_ok());
+}
+
+/// The file decides how often a hash is made: not without a limit.
+#[test]
+fn an_encrypted_key_cannot_ask_for_hours() {
+    let oid = |arcs: &[u8]| {
+        tlv(
+            0x06,
+            &[&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d], arcs].concat(),
+        )
+    };
+    let sha256 = seq(&[oid(&[2, 9]), tlv(0x05, &[])]);
+    let iterations = tlv(0x02, &[0x7f, 0xff, 0xff, 0xff]);
+    let derivation = seq(&[
+        oid(&[1, 5, 12]),
+        seq(&[tlv(0x04, &[1; 8]), iterations, sha256]),
+    ]);
+    let aes256 = tlv(0x06, &[0x60, 0x86, 0x48, 0x01, 0x65, 3, 4, 1, 42]);
+    let cipher = seq(&[aes256, tlv(0x04, &[2; 16])]);
+    let scheme = seq(&[oid(&[1, 5, 13]), seq(&[derivation, cipher])]);
+    let text = pem::encode(
+        "ENCRYPTED PRIVATE KEY",
+        &seq(&[scheme, tlv(0x04, &[3; 48])]),
+    );
+    let error = PrivateKey::from_protected_pem(&text, Some(b"everleaf")).unwrap_err();
+    let error = error.to_string();
+    assert!(error.contains("2147483647 iterations of PBKDF2"), "{error}");
 }
 
 #[test]

@@ -32,15 +32,23 @@ pub(crate) struct ControllersArgs {
     /// CA certificate for every signer
     #[arg(long, value_name = "FILE")]
     pub(crate) cluster_signing_cert_file: Option<PathBuf>,
-    /// CA key for every signer
-    #[arg(long, value_name = "FILE")]
+    /// CA key for every signer: PKCS#8 (encrypted, too), PKCS#1 or SEC1; or where it is in a token:
+    /// pkcs11:token=NAME;object=LABEL?module-path=/LIBRARY.so&pin-source=file:/PIN
+    #[arg(long, value_name = "FILE|URI")]
     pub(crate) cluster_signing_key_file: Option<PathBuf>,
+    /// Certificates above that CA, nearest first: what is signed carries them along, and ends before
+    /// any of them does [default: the certificate alone]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cluster_signing_chain_file: Option<PathBuf>,
     /// CA certificate for kubernetes.io/kubelet-serving; not together with the general pair
     #[arg(long, value_name = "FILE")]
     pub(crate) cluster_signing_kubelet_serving_cert_file: Option<PathBuf>,
     /// CA key for kubernetes.io/kubelet-serving
     #[arg(long, value_name = "FILE")]
     pub(crate) cluster_signing_kubelet_serving_key_file: Option<PathBuf>,
+    /// Certificates above the CA for kubernetes.io/kubelet-serving
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cluster_signing_kubelet_serving_chain_file: Option<PathBuf>,
     /// CA certificate for kubernetes.io/kube-apiserver-client-kubelet; not together with the
     /// general pair
     #[arg(long, value_name = "FILE")]
@@ -48,18 +56,34 @@ pub(crate) struct ControllersArgs {
     /// CA key for kubernetes.io/kube-apiserver-client-kubelet
     #[arg(long, value_name = "FILE")]
     pub(crate) cluster_signing_kubelet_client_key_file: Option<PathBuf>,
+    /// Certificates above the CA for kubernetes.io/kube-apiserver-client-kubelet
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cluster_signing_kubelet_client_chain_file: Option<PathBuf>,
     /// CA certificate for kubernetes.io/kube-apiserver-client; not together with the general pair
     #[arg(long, value_name = "FILE")]
     pub(crate) cluster_signing_kube_apiserver_client_cert_file: Option<PathBuf>,
     /// CA key for kubernetes.io/kube-apiserver-client
     #[arg(long, value_name = "FILE")]
     pub(crate) cluster_signing_kube_apiserver_client_key_file: Option<PathBuf>,
+    /// Certificates above the CA for kubernetes.io/kube-apiserver-client
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cluster_signing_kube_apiserver_client_chain_file: Option<PathBuf>,
     /// CA certificate for kubernetes.io/legacy-unknown; not together with the general pair
     #[arg(long, value_name = "FILE")]
     pub(crate) cluster_signing_legacy_unknown_cert_file: Option<PathBuf>,
     /// CA key for kubernetes.io/legacy-unknown
     #[arg(long, value_name = "FILE")]
     pub(crate) cluster_signing_legacy_unknown_key_file: Option<PathBuf>,
+    /// Certificates above the CA for kubernetes.io/legacy-unknown
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cluster_signing_legacy_unknown_chain_file: Option<PathBuf>,
+    /// File with the password of CA keys that are encrypted (its first line)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cluster_signing_key_password_file: Option<PathBuf>,
+    /// Certificates that the end of the CA cuts short end up to 30 days before it, each at a time of
+    /// its own, not all in its last second
+    #[arg(long)]
+    pub(crate) spread_ca_end: bool,
     /// Certificates of the API server's CA, which every namespace gets as kube-root-ca.crt [default
     /// where root-ca-cert-publisher is named: those of the kubeconfig]
     #[arg(long, value_name = "FILE")]

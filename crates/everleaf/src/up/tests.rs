@@ -219,7 +219,8 @@ fn an_authority_that_has_not_begun_is_renewed_with_its_key() {
     let make = |name: &str| {
         let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
         let ca = Issuer::self_signed(name, key, [1; 16], begin, end).unwrap();
-        dir.write(authority::CA_KEY, &ca.key().to_pem()).unwrap();
+        dir.write(authority::CA_KEY, &ca.key().unwrap().to_pem())
+            .unwrap();
         dir.write(authority::CA_CERTIFICATE, &ca.certificate_pem())
             .unwrap();
         ca

@@ -6,7 +6,7 @@ use crate::call::CallError;
 use crate::config::{Config, Loop};
 use crate::core::Core;
 use crate::follower::Delta;
-use crate::issuers::Issuers;
+use crate::issuers::{Issuers, Terms};
 use crate::notice::Notice;
 use crate::queue::{Next, Outcome};
 use bytes::Bytes;
@@ -18,7 +18,7 @@ fn core(policies: PolicySet) -> Core {
         loops: BTreeSet::from([Loop::ServingApprover]),
         ..Config::new()
     };
-    let (issuers, _) = Issuers::load(&BTreeMap::new()).unwrap();
+    let (issuers, _) = Issuers::load(&BTreeMap::new(), Terms::of(&config)).unwrap();
     let core = Core::new(&config, issuers, policies);
     for source in Source::ALL {
         core.take_cluster(source, Delta::ListBegins, at(0));

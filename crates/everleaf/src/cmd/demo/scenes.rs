@@ -240,6 +240,7 @@ pub(super) async fn authority_ends_first(root: &Path, lifetime: Duration) -> Tol
         let now = everleaf_agent::SystemClock::new().wall();
         let half = SignedDuration::try_from(lifetime / 2).context("a lifetime of ages")?;
         let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256)?;
+        let key_pem = key.to_pem();
         let issuer = Issuer::self_signed(
             "short-authority",
             key,
@@ -247,7 +248,7 @@ pub(super) async fn authority_ends_first(root: &Path, lifetime: Duration) -> Tol
             now - ONE_DAY,
             now + half,
         )?;
-        write_private(&root.join("pki/ca.key"), issuer.key().to_pem().as_bytes())?;
+        write_private(&root.join("pki/ca.key"), key_pem.as_bytes())?;
         write_private(
             &root.join("pki/ca.crt"),
             issuer.certificate_pem().as_bytes(),
