@@ -34,13 +34,13 @@ pub(crate) const OLD: Pairing = Pairing {
 };
 
 /// Only serving requests are approved: the chart's defaults.
-const SERVING: &[&str] = &["verbosity=4"];
+const SERVING: &[&str] = &["verbosity=2"];
 /// Everything. What it signs ends with the CA, which is a number of its own.
 const ALL: &[&str] = &[
     "mode=controllers",
     "controllers={csrapproving,csrsigning,csrcleaner,kubelet-serving-approver,bootstrapsigner,tokencleaner,root-ca-cert-publisher}",
     "ca.signingDuration=200000h",
-    "verbosity=4",
+    "verbosity=2",
 ];
 
 fn run(sandbox: &Sandbox, release: Kubernetes) -> Result<Verdict> {

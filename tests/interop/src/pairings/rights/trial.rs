@@ -567,23 +567,14 @@ impl<'a> Trial<'a> {
     /// A request that changes while it is worked on is read again. So that it does: calls wait for
     /// their turn.
     fn misses_get(&mut self) -> Result<()> {
-        let is_approver = self.runs("csrapproving");
-        let (controllers, calls) = match is_approver {
-            // Discovery, list, watch; of requests alone, or of Nodes, Services and Endpoints, too.
-            true => ("--controllers=csrapproving", "--kube-api-burst=3"),
-            false => (
-                "--controllers=kubelet-serving-approver",
-                "--kube-api-burst=12",
-            ),
-        };
-        self.start(&[controllers, calls, "--kube-api-qps=0.5"])?;
+        // Discovery, list and watch of requests, Nodes, Services and Endpoints.
+        let calls = ["--kube-api-burst=12", "--kube-api-qps=0.5"];
+        let serving = "--controllers=kubelet-serving-approver";
+        self.start(&[&[serving][..], &calls].concat())?;
         self.wait_ready()?;
         let mut names = Vec::new();
         for _ in 0..2 {
-            names.push(match is_approver {
-                true => self.file_client()?,
-                false => self.file_serving(true)?,
-            });
+            names.push(self.file_serving(true)?);
             for name in &names {
                 let label = format!("changed=x{}", names.len());
                 self.admin
