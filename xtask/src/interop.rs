@@ -37,6 +37,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
         "COMPATIBILITY_DOCUMENT",
         workspace_root().join("docs/compatibility.md"),
     );
+    suite.env("DEPLOY", workspace_root().join("deploy"));
     let status = suite.status().context("the suite did not start")?;
     if status.success() {
         Ok(())

@@ -8,6 +8,7 @@ mod bugs;
 mod cache;
 mod e2e;
 mod interop;
+mod manifests;
 mod peers;
 mod tidy;
 mod tools;
@@ -26,6 +27,8 @@ Tasks:
           where they are; needs Go
   interop Build the release binary, run it beside the real Kubernetes programs; arguments as for e2e, and
           --write-document writes docs/compatibility.md
+  manifests
+          Render deploy/manifests from the chart; --check: fail when they are not what it gives. Needs Go, for Helm
   record  Play the request lists of tests/recordings against the real kube-apiserver and write its answers anew;
           arguments select lists by name (matrix and client-certificates are two)
   bugs    Plant the bugs of crates/everleaf-sim/bugs, one at a time, into a copy of the tree: the simulator has to
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
         Some("e2e") => e2e::run(&args.collect::<Vec<_>>()),
         Some("peers") => peers::run(),
         Some("interop") => interop::run(&args.collect::<Vec<_>>()),
+        Some("manifests") => manifests::run(&args.collect::<Vec<_>>()),
         Some("record") => interop::record(&args.collect::<Vec<_>>()),
         Some("bugs") => bugs::run(&args.collect::<Vec<_>>()),
         Some("measure") => e2e::measure(&args.collect::<Vec<_>>()),

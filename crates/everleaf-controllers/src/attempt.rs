@@ -36,6 +36,8 @@ use std::time::Duration;
 
 const REVIEWS: &str = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
 
+/// What to say about a refusal to take an Event.
+const EVENT_RIGHTS_HINT: &str = "it needs create on events in the namespace default";
 /// What to say about a refusal to approve a serving request.
 const SERVING_RIGHTS_HINT: &str = "it needs the verb approve on signers named kubernetes.io/kubelet-serving, and update on \
      certificatesigningrequests/approval: see the ClusterRole everleaf:kubelet-serving-approver";
@@ -337,7 +339,7 @@ impl Attempt {
         self.write("approval", object, written);
     }
 
-    /// Leaves an Event, then is done. That it could not be left changes nothing.
+    /// Leaves an Event, then is done. That it could not be left is told, and changes nothing.
     fn note(&mut self, event: Value, outcome: Outcome) {
         self.call(Call::new(Method::POST, event::PATH, Some(event)));
         self.phase = Phase::Noting(outcome);
@@ -435,6 +437,10 @@ impl Attempt {
     pub fn answer(&mut self, answer: &Answer, core: &Core, now: Now) {
         let phase = std::mem::replace(&mut self.phase, Phase::Ended);
         if let Phase::Noting(outcome) = phase {
+            if let Err(error @ CallError::Refused { .. }) = answer {
+                let (csr, error) = (self.name.clone(), error.advised(EVENT_RIGHTS_HINT));
+                self.tell(Notice::EventRefused { csr, error });
+            }
             return self.done(outcome);
         }
         let parsed = match (&phase, answer) {

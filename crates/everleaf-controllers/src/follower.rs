@@ -86,7 +86,11 @@ impl Resource {
     pub const fn of(source: Source) -> Self {
         match source {
             // In this group and version on every release, unlike EndpointSlices.
-            Source::Endpoints => Self::core("default", "endpoints", true),
+            Source::Endpoints => Self {
+                // Those of the API server; so a right to read only them will do.
+                selector: "metadata.name=kubernetes",
+                ..Self::core("default", "endpoints", true)
+            },
             Source::Nodes => Self::core("", "nodes", false),
             Source::Services => Self::core("", "services", true),
         }

@@ -179,6 +179,9 @@ impl Notice {
                     about.csr
                 );
             }
+            Self::EventRefused { csr, error } => {
+                warn!(csr, "no Event tells about csr {csr:?}: {error}");
+            }
             Self::SyncFailed { csr, error } => warn!(csr, "Sync {csr} failed with : {error}"),
             _ => return false,
         }

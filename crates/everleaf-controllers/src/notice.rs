@@ -196,6 +196,13 @@ pub enum Notice {
         /// The lease, `namespace/name`.
         lock: LockName,
     },
+    /// The server did not take an Event about a request; the verdict stands without it.
+    EventRefused {
+        /// Which.
+        csr: String,
+        /// Why.
+        error: String,
+    },
     /// The signer recorded a permanent failure.
     Failed {
         /// Which.

@@ -1,8 +1,9 @@
-//! containerd and runc, without which a kubelet does not start, unpacked from Debian's packages and
-//! not installed.
+//! containerd and runc, without which a kubelet does not start, and Prometheus' promtool, unpacked
+//! from Debian's packages and not installed.
 //!
-//! Debian's, because runc is C as well as Go. Its containerd is older than the kubelet would have
-//! it: the kubelet says so and takes the cgroup driver from its own configuration.
+//! Debian's, because runc is C as well as Go, and promtool takes long to build. Its containerd is
+//! older than the kubelet would have it: the kubelet says so and takes the cgroup driver from its
+//! own configuration.
 
 use crate::cache;
 use anyhow::{Context, Result};
@@ -23,6 +24,19 @@ pub(crate) fn containerd(cache: &Path) -> Result<PathBuf> {
     install(cache).context(
         "containerd and runc, which the kubelet needs, come from Debian's packages by apt-get",
     )
+}
+
+/// promtool, which checks and tries alerts.
+pub(crate) fn promtool(cache: &Path) -> Result<PathBuf> {
+    let program = cache.join(format!("promtool-{}", release()?));
+    if !program.is_file() {
+        let scratch = cache::unpack(cache, &["prometheus"])?;
+        let unpacked = scratch.join("usr/bin/promtool");
+        cache::read(&scratch, &unpacked, &["--version"], &[])
+            .context("promtool comes from Debian's package prometheus by apt-get")?;
+        cache::take(&unpacked, &program)?;
+    }
+    Ok(program)
 }
 
 fn install(cache: &Path) -> Result<PathBuf> {

@@ -22,6 +22,10 @@ const STAMPED: [&str; 2] = [
 ];
 /// The module whose version names a set of programs and is the stamp.
 pub(super) const KUBERNETES: &str = "k8s.io/kubernetes";
+/// The same for Helm, in a module of its own that has no Kubernetes.
+const HELM: &str = "helm.sh/helm/v4";
+/// Where Helm keeps its version.
+const HELM_STAMPED: &str = "helm.sh/helm/v4/internal/version.version";
 /// The module of etcd's server.
 const ETCD: &str = "go.etcd.io/etcd/server/v3";
 
@@ -80,6 +84,17 @@ impl Program {
         }
     }
 
+    /// Helm.
+    pub(crate) fn helm() -> Self {
+        Self {
+            name: "helm",
+            package: format!("{HELM}/cmd/helm"),
+            versioned_by: HELM,
+            ask_version: &["version"],
+            ours: false,
+        }
+    }
+
     /// etcd's server.
     pub(crate) fn etcd() -> Self {
         let (package, ask_version) = (ETCD.into(), &["--version"]);
@@ -104,7 +119,7 @@ impl Module {
         let mut variables = vec![("CGO_ENABLED", "0")];
         variables.extend(toolchain(&manifest)?.map(|version| ("GOTOOLCHAIN", version)));
         let go = cache::read(&directory, "go", &["version"], &variables)?;
-        let stamp = stamp(version(&manifest, KUBERNETES)?);
+        let stamp = stamp(main_module(&manifest)?);
         let key = cache::key([manifest.as_bytes(), &sums, go.as_bytes(), stamp.as_bytes()]);
         Ok(Self {
             directory,
@@ -120,7 +135,9 @@ impl Module {
         let home = if program.ours {
             format!("{}-{}", program.name, self.source_key(program.name)?)
         } else {
-            format!("kubernetes-{}-{}", self.kubernetes()?, self.key)
+            let (main, version) = main_module(&self.manifest)?;
+            let name = if main == HELM { "helm" } else { "kubernetes" };
+            format!("{name}-{version}-{}", self.key)
         };
         let home = cache.join(home);
         let path = home.join(program.name);
@@ -152,7 +169,7 @@ impl Module {
     }
 
     fn build(&self, program: &Program, scratch: &Path, output: &Path) -> Result<()> {
-        let stamp = stamp(self.kubernetes()?);
+        let stamp = stamp(main_module(&self.manifest)?);
         let output = output.to_string_lossy();
         let mut args = vec!["build", "-mod=readonly", "-trimpath", "-ldflags", &stamp];
         let go = openapi::Go {
@@ -166,10 +183,6 @@ impl Module {
         args.extend(further.iter().map(String::as_str));
         args.extend(["-o", &output, &program.package]);
         cache::read(&self.directory, "go", &args, &self.variables).map(drop)
-    }
-
-    fn kubernetes(&self) -> Result<&str> {
-        version(&self.manifest, KUBERNETES)
     }
 
     /// The module's key together with the files of a program of ours.
@@ -192,7 +205,10 @@ impl Module {
 
 /// Linker flags that make the programs report the version they are, as Kubernetes' own build does
 /// (`hack/lib/version.sh`); without symbols, which nobody reads here.
-fn stamp(version: &str) -> String {
+fn stamp((module, version): (&str, &str)) -> String {
+    if module == HELM {
+        return format!("-s -w -X {HELM_STAMPED}={version}");
+    }
     let mut numbers = version.trim_start_matches('v').split('.');
     let (major, minor) = (numbers.next().unwrap_or(""), numbers.next().unwrap_or(""));
     let mut flags = String::from("-s -w");
@@ -207,6 +223,14 @@ fn stamp(version: &str) -> String {
         }
     }
     flags
+}
+
+/// The module that names a `go.mod`'s set of programs, and the version required of it.
+fn main_module(manifest: &str) -> Result<(&'static str, &str)> {
+    match version(manifest, HELM) {
+        Ok(version) => Ok((HELM, version)),
+        Err(_) => Ok((KUBERNETES, version(manifest, KUBERNETES)?)),
+    }
 }
 
 /// The version that a `go.mod` requires of a module.
@@ -281,7 +305,7 @@ mod tests {
 
     #[test]
     fn the_stamp_has_version_major_and_minor() {
-        let flags = stamp("v1.37.2");
+        let flags = stamp((KUBERNETES, "v1.37.2"));
         for part in ["gitVersion=v1.37.2", "gitMajor=1", "gitMinor=37"] {
             assert_eq!(flags.matches(&format!("{part} ")).count(), 2, "{flags}");
         }

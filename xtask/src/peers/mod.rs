@@ -21,6 +21,8 @@ const PRESENT: &str = "tests/interop/go";
 const OLDER: &str = "tests/interop/go-1.34";
 /// The module with an old Kubernetes, as control planes are that nobody upgraded.
 const OLD: &str = "tests/interop/go-1.21";
+/// The module with Helm.
+const HELM: &str = "tests/interop/go-helm";
 
 /// Where the peers are.
 pub(crate) struct Peers {
@@ -46,17 +48,20 @@ impl Peers {
     pub(crate) fn install() -> Result<Self> {
         let cache = cache::directory("peers")?;
         let containerd = debian::containerd(&cache)?;
+        let promtool = debian::promtool(&cache)?;
         let python = Python::install(&cache)?;
         let mut variables = vec![
             ("CONTAINERD", containerd.join("containerd")),
             ("RUNC", containerd.join("runc")),
             ("CONTAINERD_BIN", containerd),
+            ("PROMTOOL", promtool),
             ("PYTHON", python.interpreter),
             ("PYTHONPATH_KUBERNETES", python.packages),
         ];
         let present = Module::open(PRESENT)?;
         let older = Module::open(OLDER)?;
         let old = Module::open(OLD)?;
+        let helm = Module::open(HELM)?;
         let kubernetes = Program::kubernetes;
         for (variable, module, program) in [
             ("ETCD", &present, Program::etcd()),
@@ -78,6 +83,7 @@ impl Peers {
             ),
             ("KUBE_APISERVER_121", &old, kubernetes("kube-apiserver")),
             ("KUBECTL_121", &old, kubernetes("kubectl")),
+            ("HELM", &helm, Program::helm()),
         ] {
             variables.push((variable, module.install(&cache, &program)?));
         }
@@ -87,6 +93,11 @@ impl Peers {
             variables.extend(kubelet.map(|path| (variable, path)));
         }
         Ok(Self { variables })
+    }
+
+    /// Helm alone, which renders deploy/.
+    pub(crate) fn helm() -> Result<PathBuf> {
+        Module::open(HELM)?.install(&cache::directory("peers")?, &Program::helm())
     }
 
     /// The variables by which the suite finds them.

@@ -82,7 +82,7 @@ fn what_a_server_lacks_has_no_objects() {
         let found = json!({ "resources": [{ "name": "endpoints" }] });
         let found = Ok(Bytes::from(found.to_string()));
         follower.answer(&found, Monotonic::default());
-        let expected = "/api/v1/namespaces/default/endpoints?limit=500";
+        let expected = "/api/v1/namespaces/default/endpoints?limit=500&fieldSelector=metadata.name%3Dkubernetes";
         assert_eq!(path(&mut follower), expected);
         let mut nodes = Follower::new(NODES);
         nodes.answer(answer, Monotonic::default());

@@ -1,6 +1,7 @@
 //! The pairings, one file each, named by who meets whom.
 
 mod agent_on_kubernetes;
+mod chart_on_kubernetes;
 mod client_certificates_on_everleaf;
 mod client_go_on_everleaf;
 mod controllers_beside_kcm;
@@ -12,6 +13,7 @@ mod kubelet_on_everleaf_up;
 mod python_client_on_everleaf;
 mod recordings_of_kubernetes;
 mod requests;
+mod rights;
 mod server;
 mod serving_policy;
 mod steps;
@@ -45,6 +47,10 @@ pub(crate) fn all() -> &'static [&'static Pairing] {
         &controllers_beside_kcm::PAIRING,
         &serving_policy::PAIRING,
         &serving_policy::OLD,
+        &chart_on_kubernetes::PAIRING,
+        &chart_on_kubernetes::OLD,
+        &rights::PAIRING,
+        &rights::OLD,
         &agent_on_kubernetes::PAIRING,
         &agent_on_kubernetes::OLD,
         &recordings_of_kubernetes::PAIRING,

@@ -266,7 +266,12 @@ fn odd<'a>(stack: &Stack<'a>, node: &Kubectl<'_>) -> Result<Vec<(Filed<'a>, &'st
     Ok(filed)
 }
 
-fn make_node(stack: &Stack<'_>, admin: &Kubectl<'_>, name: &str, addresses: &[&str]) -> Result<()> {
+pub(super) fn make_node(
+    stack: &Stack<'_>,
+    admin: &Kubectl<'_>,
+    name: &str,
+    addresses: &[&str],
+) -> Result<()> {
     let node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": name } });
     let file = format!("node-{name}.json");
     let file = stack.sandbox.write(&file, &node.to_string())?;

@@ -5,12 +5,14 @@
 //! newest first, also after a panic.
 
 mod authority;
+mod chart;
 mod kubelet;
 mod ours;
 mod peers;
 mod real;
 
 pub(crate) use authority::Authority;
+pub(crate) use chart::{NAMESPACE, deploy, helm};
 pub(crate) use kubelet::{Kubelet, LEASE_SECONDS, obstacle};
 pub(crate) use peers::{Kubernetes, peer};
 
