@@ -55,6 +55,11 @@ pub(crate) fn up(args: &UpArgs) -> Result<Settings> {
     })
 }
 
+/// What an issuance log of this host is called.
+pub(crate) fn log_origin(host: &str) -> String {
+    format!("{}/everleaf/issuance-log", host.trim().to_lowercase())
+}
+
 /// Names and addresses of `--tls-san`, before anything is made with them.
 fn sans(given: &[String]) -> Result<Vec<String>, UsageError> {
     let sans = given.iter().map(|san| san.trim());
@@ -178,6 +183,14 @@ pub(crate) fn controllers(args: &ControllersArgs) -> Result<Validated> {
             ),
         ),
     ];
+    let origin = match (&args.issuance_log, &args.issuance_log_origin) {
+        (_, Some(origin)) => Some(origin.clone()),
+        (Some(_), None) => {
+            let host = Environment::of_this_host().context("cannot look at this host")?;
+            Some(log_origin(&host.hostname))
+        }
+        (None, None) => None,
+    };
     let options = ControllersOptions {
         controllers: args.controllers.clone(),
         cluster_signing: pair(
@@ -186,6 +199,8 @@ pub(crate) fn controllers(args: &ControllersArgs) -> Result<Validated> {
         ),
         cluster_signing_duration: args.signing.duration,
         election: args.election.options(),
+        issuance_log: args.issuance_log.clone(),
+        issuance_log_origin: origin,
         kube_api_burst: args.kube_api_burst,
         kube_api_qps: args.kube_api_qps,
         per_signer: per_signer.into_iter().collect(),
