@@ -8,10 +8,12 @@
 //! ```text
 //!            ┌── review ◀─┐
 //!  Deciding ─┼────────────┴─▶ Reviewing
-//!     ▲      ├─▶ Announced ─▶ Writing ─▶ Done
-//!     │      └─ nothing to write ──────▶ Done
+//!     ▲      ├─▶ Announced ─▶ Logging ─▶ Writing ─▶ Done
+//!     │      └─ nothing to write ─────────────────▶ Done
 //!     └───── Rereading ◀─ 409, once
 //! ```
+
+mod signing;
 
 use crate::approver::{self, Facts, Leave, Review};
 use crate::builtin::BuiltinSigner;
@@ -19,12 +21,13 @@ use crate::call::{Answer, CSRS, Call, CallError, RIGHTS_HINT, parse, segment};
 use crate::core::Core;
 use crate::event;
 use crate::index::OpenRequest;
+use crate::issuance::Entry;
 use crate::notice::{About, Judgement, Notice};
 use crate::queue::Outcome;
 use crate::record::LeafFacts;
 use crate::serving::{self, Rule};
-use crate::signer::{self, Failure, Issuance};
-use everleaf_api::csr::{self, APPROVED, DENIED, FAILED};
+use crate::signer::Failure;
+use everleaf_api::csr::{self, APPROVED, DENIED};
 use everleaf_api::review::Verdict;
 use everleaf_pki::{ApprovedRequest, SignerName};
 use everleaf_time::{Monotonic, Now};
@@ -70,6 +73,9 @@ pub enum Step {
     Call(Call),
     /// It is over; the queue says when to come back.
     Done(Outcome),
+    /// Make this entry of the issuance log durable and hand in whether it is
+    /// ([`Attempt::logged`]); only if [`Core::logging`].
+    Log(Box<Entry>),
     /// Tell people, before the next step.
     Tell(Box<Notice>),
 }
@@ -82,8 +88,16 @@ enum Phase {
     Deciding,
     /// Everything was asked for or said.
     Ended,
-    /// Leaves an Event; what comes after it.
-    Noting(Outcome),
+    /// Waits for the issuance log; what is written after it.
+    Logging {
+        object: Value,
+        written: Written,
+    },
+    /// Leaves Events; what comes after them.
+    Noting {
+        rest: VecDeque<Value>,
+        outcome: Outcome,
+    },
     Rereading,
     Reviewing {
         permission: String,
@@ -341,8 +355,19 @@ impl Attempt {
 
     /// Leaves an Event, then is done. That it could not be left is told, and changes nothing.
     fn note(&mut self, event: Value, outcome: Outcome) {
+        self.note_all(VecDeque::from([event]), outcome);
+    }
+
+    /// Leaves Events, one after the other, then is done.
+    fn note_all(&mut self, mut events: VecDeque<Value>, outcome: Outcome) {
+        let Some(event) = events.pop_front() else {
+            return self.done(outcome);
+        };
         self.call(Call::new(Method::POST, event::PATH, Some(event)));
-        self.phase = Phase::Noting(outcome);
+        self.phase = Phase::Noting {
+            rest: events,
+            outcome,
+        };
     }
 
     fn leave(&mut self, about: About, leave: Leave) {
@@ -366,67 +391,6 @@ impl Attempt {
         self.done(outcome);
     }
 
-    fn sign(&mut self, request: &OpenRequest, signer: BuiltinSigner, core: &Core, now: Now) {
-        match signer::decide(request, signer) {
-            signer::Action::Leave => self.done(Outcome::Finished),
-            signer::Action::Fail(failure) => self.fail(request, failure, now),
-            signer::Action::Sign(_) if core.issuer(signer).is_none() => {
-                self.done(Outcome::Finished);
-            }
-            signer::Action::Sign(approved) => {
-                self.tell(Notice::Signing {
-                    about: About::of(request.csr()),
-                    common_name: approved.request().subject().common_name.clone(),
-                    duration: everleaf_pki::signer::granted_duration(
-                        core.signing_duration(),
-                        approved.expiration_seconds(),
-                    ),
-                });
-                self.phase = Phase::Announced(approved);
-            }
-        }
-    }
-
-    fn issue(
-        &mut self,
-        request: &OpenRequest,
-        signer: BuiltinSigner,
-        approved: &ApprovedRequest,
-        core: &Core,
-        now: Now,
-    ) {
-        match core.issue(signer, approved, now) {
-            Issuance::Failed(failure) => self.fail(request, failure, now),
-            Issuance::Unavailable(error) => {
-                let about = About::of(request.csr());
-                self.tell(Notice::SignerUnavailable { about, error });
-                self.done(Outcome::FAILED);
-            }
-            Issuance::Issued(issued) => {
-                for warning in issued.warnings {
-                    if core.is_first_warning(signer, warning.rule) {
-                        let about = About::of(request.csr());
-                        self.tell(Notice::Doubtful { about, warning });
-                    }
-                }
-                let mut object = writable(request);
-                csr::set_certificate(&mut object, &issued.chain.to_pem());
-                let written = Written::Certificate {
-                    leaf: LeafFacts::of(issued.chain.leaf()),
-                    truncated: issued.truncated,
-                };
-                self.write("status", object, written);
-            }
-        }
-    }
-
-    fn fail(&mut self, request: &OpenRequest, failure: Failure, now: Now) {
-        let mut object = writable(request);
-        let (reason, message) = (failure.reason(), failure.to_string());
-        csr::push_condition(&mut object, FAILED, reason, &message, Some(now.wall));
-        self.write("status", object, Written::Failure(failure));
-    }
-
     fn write(&mut self, subresource: &str, object: Value, written: Written) {
         let path = format!("{CSRS}/{}/{subresource}", segment(&self.name));
         self.call(Call::new(Method::PUT, path, Some(object)));
@@ -436,12 +400,12 @@ impl Attempt {
     /// Takes in the answer to the call that was asked for.
     pub fn answer(&mut self, answer: &Answer, core: &Core, now: Now) {
         let phase = std::mem::replace(&mut self.phase, Phase::Ended);
-        if let Phase::Noting(outcome) = phase {
+        if let Phase::Noting { rest, outcome } = phase {
             if let Err(error @ CallError::Refused { .. }) = answer {
                 let (csr, error) = (self.name.clone(), error.advised(EVENT_RIGHTS_HINT));
                 self.tell(Notice::EventRefused { csr, error });
             }
-            return self.done(outcome);
+            return self.note_all(rest, outcome);
         }
         let parsed = match (&phase, answer) {
             // What a write answers is not looked at: the watch brings the object.

@@ -47,6 +47,16 @@ impl TokenBucket {
         }
     }
 
+    /// Takes one token if there is one.
+    pub fn try_take(&mut self, now: Monotonic) -> bool {
+        let before = self.paid_at;
+        let has_one = self.reserve(now).is_zero();
+        if !has_one {
+            self.paid_at = before;
+        }
+        has_one
+    }
+
     /// Takes one token and says how long to wait before using it.
     pub fn reserve(&mut self, now: Monotonic) -> Duration {
         let now = now.since_origin();

@@ -7,6 +7,7 @@ use crate::breaker::EARLY_RENEWALS_DEFAULT;
 use crate::bucket::Rate;
 use crate::builtin::BuiltinSigner;
 use crate::cleaner::Ages;
+use crate::issuance::LogConfig;
 use crate::serving::{Claim, ServingConfig};
 use crate::telemetry::Telemetry;
 use crate::upkeep::RootCaSource;
@@ -160,6 +161,8 @@ pub struct Config {
     /// Renewals of one subject within ten minutes that nothing required, before the loop breaker
     /// delays further ones.
     pub early_renewals: usize,
+    /// Where issued certificates are logged before anybody has them; `None`: nowhere.
+    pub issuance_log: Option<LogConfig>,
     /// The signers to run and their issuers. Requests for other signers stay as they are.
     pub issuers: BTreeMap<BuiltinSigner, IssuerSource>,
     /// The loops to run.
@@ -192,6 +195,7 @@ impl Config {
             api_limit: ApiLimit::default(),
             clock: system_clock(),
             early_renewals: EARLY_RENEWALS_DEFAULT,
+            issuance_log: None,
             issuers: BTreeMap::new(),
             loops: BTreeSet::from(Loop::DEFAULT),
             root_ca: None,
@@ -248,6 +252,7 @@ impl fmt::Debug for Config {
         f.debug_struct("Config")
             .field("ages", &self.ages)
             .field("api_limit", &self.api_limit)
+            .field("issuance_log", &self.issuance_log)
             .field("issuers", &self.issuers)
             .field("loops", &self.loops)
             .field("serving_approval", &self.serving_approval)

@@ -9,6 +9,7 @@ use crate::attempt::{Attempt, Task};
 use crate::breaker::{Breaker, Subject, Validity};
 use crate::builtin::BuiltinSigner;
 use crate::config::{Config, Loop, SerialSource};
+use crate::event;
 use crate::follower::Delta;
 use crate::index::{Change, Index, OpenRequest, Stage};
 use crate::issuers::Issuers;
@@ -29,8 +30,14 @@ use std::time::Duration;
 /// See the module documentation.
 pub struct Core {
     breaker: Mutex<Breaker>,
+    /// What was said of which object.
+    events: Mutex<event::Spacing>,
     index: Mutex<Index>,
     issuers: Issuers,
+    /// Certificates are logged before they are written.
+    is_logging: bool,
+    /// Why they cannot be.
+    log_trouble: Mutex<Option<String>>,
     policy: Policy,
     /// The queues of the loops that run.
     queues: BTreeMap<Task, Mutex<Queue<String>>>,
@@ -59,7 +66,10 @@ impl Core {
         let tasks = signing.map(|signer| Task::Sign(*signer)).chain(approving);
         Self {
             breaker: Mutex::new(Breaker::new(config.early_renewals)),
+            events: Mutex::default(),
             index: Mutex::default(),
+            is_logging: false,
+            log_trouble: Mutex::default(),
             queues: tasks.map(|task| (task, Mutex::default())).collect(),
             issuers,
             policy: match approves_clients {
@@ -72,6 +82,34 @@ impl Core {
             told_truncated: Mutex::default(),
             told_warnings: Mutex::default(),
         }
+    }
+
+    /// Has every certificate logged before it is written ([`crate::attempt::Step::Log`]).
+    pub fn logging(self) -> Self {
+        Self {
+            is_logging: true,
+            ..self
+        }
+    }
+
+    /// Whether certificates are logged.
+    pub(crate) fn is_logging(&self) -> bool {
+        self.is_logging
+    }
+
+    /// Why the issuance log cannot be written now: nothing is signed meanwhile.
+    pub(crate) fn log_trouble(&self) -> Option<String> {
+        lock(&self.log_trouble).clone()
+    }
+
+    /// Notes why the issuance log cannot be written; `None`: it can.
+    pub fn set_log_trouble(&self, trouble: Option<String>) {
+        *lock(&self.log_trouble) = trouble;
+    }
+
+    /// `Some`: this is to be said of `object` in an Event, and how often it happened.
+    pub(crate) fn admit_event(&self, reason: &'static str, object: &str, now: Now) -> Option<u32> {
+        lock(&self.events).admit(reason, object, now.monotonic)
     }
 
     /// The loops that run.

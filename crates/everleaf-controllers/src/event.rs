@@ -1,27 +1,87 @@
-//! Kubernetes Events: what happened to a request, where `kubectl describe` shows it; what happens to
-//! a CA, where `kubectl get events -A` does.
+//! Kubernetes Events: what happened to a request or a node, where `kubectl describe` shows it; what
+//! happens to a CA, where `kubectl get events -A` does.
+//!
+//! Owns their form, and [`Spacing`]: that there is never a storm of them.
 
+use crate::bucket::{Rate, TokenBucket};
 use crate::notice::Notice;
 use everleaf_api::csr::Csr;
 use everleaf_api::meta;
-use everleaf_time::Now;
+use everleaf_time::{Monotonic, Now};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// Where Events about what has no namespace are filed. In the old group, as client-go's recorder
 /// of leader election files them: servers before 1.22 refuse the new one for such objects.
 pub(crate) const PATH: &str = "/api/v1/namespaces/default/events";
 /// Longest message (kubernetes 1.37 `pkg/apis/core/validation/events.go`).
 const MESSAGE_BYTES_MAX: usize = 1024;
+/// What Events say they come from.
+const COMPONENT: &str = "everleaf-controllers";
+
+/// The same is said of one object once in this time; the next Event counts those between.
+const REPEAT_AFTER: Duration = Duration::from_secs(10 * 60);
+/// Events of one reason, over all objects.
+const PER_REASON: Rate = Rate {
+    per_second: 0.1,
+    burst: 25,
+};
+/// Objects that are remembered per reason, at most; then some things may be said twice.
+const TOLD_MAX: usize = 10_000;
+
+/// Which Events are worth a call. However many requests have the same trouble, people get a few
+/// dozen Events, and one every ten seconds after that.
+#[derive(Debug, Default)]
+pub(crate) struct Spacing {
+    buckets: BTreeMap<&'static str, TokenBucket>,
+    /// When something was last said of an object, and how often it was not said since.
+    told: BTreeMap<(&'static str, String), (Monotonic, u32)>,
+}
+
+impl Spacing {
+    /// `Some`: this is to be said of `object`, and how often it happened since the last time.
+    pub(crate) fn admit(
+        &mut self,
+        reason: &'static str,
+        object: &str,
+        now: Monotonic,
+    ) -> Option<u32> {
+        if self.told.len() >= TOLD_MAX {
+            self.told.clear();
+        }
+        let key = (reason, object.to_owned());
+        let (last, unsaid) = match self.told.get_mut(&key) {
+            Some((last, unsaid)) => {
+                *unsaid = unsaid.saturating_add(1);
+                (Some(*last), *unsaid)
+            }
+            None => (None, 1),
+        };
+        if last.is_some_and(|last| now.since(last) < REPEAT_AFTER) {
+            return None;
+        }
+        let bucket = self.buckets.entry(reason);
+        if !bucket
+            .or_insert_with(|| TokenBucket::new(PER_REASON))
+            .try_take(now)
+        {
+            return None;
+        }
+        self.told.insert(key, (now, 0));
+        Some(unsaid)
+    }
+}
 
 /// An Event about a request; everything but an approval is a Warning. `message` is ASCII.
 pub(crate) fn of(csr: Csr<'_>, reason: &str, message: &str, now: Now) -> Value {
-    let involved = json!({
+    let object = json!({
         "apiVersion": "certificates.k8s.io/v1",
         "kind": "CertificateSigningRequest",
         "name": csr.name(),
         "uid": csr.uid(),
     });
-    event("everleaf-csr-", involved, reason, message, now)
+    about(object, reason, message, 1, now)
 }
 
 /// An Event about a CA, if the notice is worth one. A CA is no object of the API; the namespace of
@@ -31,7 +91,7 @@ pub(crate) fn of_notice(notice: &Notice, now: Now) -> Option<Value> {
     let involved = json!({ "apiVersion": "v1", "kind": "Namespace", "name": "kube-system" });
     // Paths and names may hold anything.
     let message: String = message.chars().flat_map(ascii).collect();
-    Some(event("everleaf-ca-", involved, reason, &message, now))
+    Some(about(involved, reason, &message, 1, now))
 }
 
 fn ascii(letter: char) -> Vec<char> {
@@ -83,25 +143,26 @@ fn about_authority(notice: &Notice) -> Option<(&'static str, String)> {
     }
 }
 
-fn event(name_prefix: &str, involved: Value, reason: &str, message: &str, now: Now) -> Value {
-    const COMPONENT: &str = "everleaf-controllers";
+/// An Event about any object without a namespace, which happened `count` times.
+pub(crate) fn about(object: Value, reason: &str, message: &str, count: u32, now: Now) -> Value {
     let kind = match reason {
         "CSRApproved" => "Normal",
         _ => "Warning",
     };
+    let end = message.floor_char_boundary(MESSAGE_BYTES_MAX);
     let at = meta::format_time(now.wall);
     json!({
         "apiVersion": "v1",
         "kind": "Event",
-        "metadata": { "generateName": name_prefix, "namespace": "default" },
-        "involvedObject": involved,
+        "metadata": { "generateName": "everleaf-", "namespace": "default" },
+        "involvedObject": object,
         "reason": reason,
-        "message": &message[..message.len().min(MESSAGE_BYTES_MAX)],
+        "message": &message[..end],
         "source": { "component": COMPONENT },
         "reportingComponent": COMPONENT,
         "firstTimestamp": at,
         "lastTimestamp": at,
-        "count": 1,
+        "count": count,
         "type": kind,
     })
 }
@@ -177,5 +238,31 @@ mod tests {
             renewed: true,
         };
         assert_eq!(of(&loaded), None);
+    }
+
+    fn at(seconds: u64) -> Monotonic {
+        Monotonic::from_origin(Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn the_same_is_said_once_in_ten_minutes_and_counted() {
+        let mut spacing = Spacing::default();
+        assert_eq!(spacing.admit("A", "n1", at(0)), Some(1));
+        for second in 1..600 {
+            assert_eq!(spacing.admit("A", "n1", at(second)), None);
+        }
+        assert_eq!(spacing.admit("B", "n1", at(5)), Some(1));
+        assert_eq!(spacing.admit("A", "n1", at(600)), Some(600));
+    }
+
+    #[test]
+    fn fifty_thousand_in_trouble_are_no_storm() {
+        let mut spacing = Spacing::default();
+        let said = |spacing: &mut Spacing, at| {
+            let all = (0..50_000).map(|number| spacing.admit("A", &number.to_string(), at));
+            all.filter(Option::is_some).count()
+        };
+        assert_eq!(said(&mut spacing, at(0)), 25);
+        assert_eq!(said(&mut spacing, at(60)), 6);
     }
 }

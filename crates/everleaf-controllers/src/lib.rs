@@ -36,6 +36,7 @@ mod fixture;
 pub mod follower;
 mod foreign;
 pub mod index;
+pub mod issuance;
 pub mod issuers;
 mod log;
 pub mod metrics;

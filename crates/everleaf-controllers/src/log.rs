@@ -5,6 +5,7 @@
 use crate::election::Change;
 use crate::election::flags::RESOURCE_NAME_DEFAULT;
 use crate::election::lease::LockName;
+use crate::issuance::Standing;
 use crate::notice::{About, Judgement, Notice};
 use crate::serving::Rule;
 
@@ -181,6 +182,19 @@ impl Notice {
             }
             Self::EventRefused { csr, error } => {
                 warn!(csr, "no Event tells about csr {csr:?}: {error}");
+            }
+            Self::IssuanceLog(standing) => log_standing(standing),
+            Self::NotRecalled { error } => warn!(
+                "certificates that are in the issuance log and in no request any more are not known to the approval of \
+                 serving requests: {error}"
+            ),
+            Self::NotLogged { about, error } => {
+                let csr = &about.csr;
+                line!(
+                    debug,
+                    about,
+                    "csr {csr:?} is not signed: the issuance log cannot be written: {error}"
+                );
             }
             Self::SyncFailed { csr, error } => warn!(csr, "Sync {csr} failed with : {error}"),
             _ => return false,
@@ -359,6 +373,23 @@ impl Notice {
             }
             _ => {}
         }
+    }
+}
+
+fn log_standing(standing: &Standing) {
+    match standing {
+        Standing::Open(found) => {
+            info!(entries = found.entries, "the issuance log is open");
+            if let Some(file) = &found.torn {
+                warn!(
+                    file,
+                    "the end of the issuance log was being written when it was left; what cannot be read of it is in {file}"
+                );
+            }
+        }
+        Standing::Unavailable(error) => warn!(
+            "nothing is signed, since the issuance log cannot be written: {error}; trying again until it can"
+        ),
     }
 }
 

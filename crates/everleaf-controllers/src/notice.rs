@@ -10,6 +10,7 @@ use crate::builtin::BuiltinSigner;
 use crate::cleaner::Cause;
 use crate::election::Change;
 use crate::election::lease::LockName;
+use crate::issuance::Standing;
 use crate::metrics::{self, Metrics};
 use crate::record::{LeafFacts, Record};
 use crate::serving::Rule;
@@ -245,6 +246,21 @@ pub enum Notice {
         /// It ends with its CA, earlier than asked.
         truncated: bool,
     },
+    /// What became of the issuance log (said once per change).
+    IssuanceLog(Standing),
+    /// A certificate that could not be logged, so that nobody gets it; it is tried again.
+    NotLogged {
+        /// Which.
+        about: About,
+        /// Why.
+        error: String,
+    },
+    /// The issuance log cannot be read: what is in it is not known to the approver of serving
+    /// requests.
+    NotRecalled {
+        /// Why.
+        error: String,
+    },
     /// A recognized request, refused by the access review; it is tried again later.
     NotPermitted {
         /// Which.
@@ -410,6 +426,11 @@ impl Notice {
             Self::PolicyRefused { what, .. } => {
                 metrics.set(metrics::POLICY_RELOAD_SUCCESS, &[("file", what)], 0.0);
             }
+            Self::IssuanceLog(standing) => {
+                let is_open = matches!(standing, Standing::Open(_));
+                metrics.set(metrics::LOG_UP, &[], f64::from(u8::from(is_open)));
+            }
+            Self::NotLogged { .. } => metrics.count(metrics::LOG_FAILURES, &[]),
             Self::NotPermitted { about, .. } => decision(about, "left", "not_permitted"),
             Self::Unfit { about, rule, .. } => decision(about, "left", rule),
             Self::Unrecognized { about, .. } => decision(about, "left", "unrecognized"),

@@ -10,6 +10,7 @@ use crate::cleaner::Ages;
 use crate::config::{ApiLimit, CaFiles, Config, IssuerSource, Loop, SIGNING_DURATION_DEFAULT};
 use crate::election::flags::ElectionOptions;
 use crate::foreign::is_foreign;
+use crate::issuance::{LogConfig, is_origin};
 use crate::pkcs11::KeyUri;
 use crate::serving::ServingConfig;
 use crate::upkeep::RootCaSource;
@@ -21,6 +22,9 @@ use std::time::Duration;
 const SIGNING_DURATION_SHORT: Duration = Duration::from_secs(10 * 60);
 /// Longest lifetime without a warning: 398 days, the limit of public CAs.
 const SIGNING_DURATION_LONG: Duration = Duration::from_secs(398 * 24 * 3600);
+
+/// What a log is called where nothing better is known.
+const ORIGIN_DEFAULT: &str = "everleaf/issuance-log";
 
 /// The file flags of a CA; empty means "not given".
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,6 +53,10 @@ pub struct Options {
     pub csr_ttl: Ages,
     /// `--leader-elect…`
     pub election: ElectionOptions,
+    /// `--issuance-log`. Not given: nothing is logged.
+    pub issuance_log: Option<PathBuf>,
+    /// `--issuance-log-origin`. Not given: after the host.
+    pub issuance_log_origin: Option<String>,
     /// `--kube-api-burst`. Not given: 100, or what `--kube-api-qps` needs.
     pub kube_api_burst: Option<i32>,
     /// `--kube-api-qps`. Not given: 50 until the server shares its capacity itself; 0 or less: off.
@@ -74,6 +82,8 @@ impl Default for Options {
             cluster_signing_key_password: None,
             csr_ttl: Ages::default(),
             election: ElectionOptions::default(),
+            issuance_log: None,
+            issuance_log_origin: None,
             kube_api_burst: None,
             kube_api_qps: None,
             per_signer: BTreeMap::new(),
@@ -120,6 +130,7 @@ impl Options {
                     .to_owned(),
             );
         }
+        let issuance_log = self.log_config(&mut errors);
         errors.extend(self.election.check());
         if !errors.is_empty() {
             return Err(OptionsError(errors));
@@ -127,6 +138,7 @@ impl Options {
         let config = Config {
             ages: self.csr_ttl,
             api_limit,
+            issuance_log,
             issuers,
             root_ca: self.root_ca_file.clone().map(RootCaSource::File),
             serving_approval: ServingConfig {
@@ -290,6 +302,24 @@ impl Options {
                  revoke a client certificate, so a stolen one stays good that long"
             ));
         }
+    }
+
+    fn log_config(&self, errors: &mut Vec<String>) -> Option<LogConfig> {
+        let origin = self.issuance_log_origin.clone();
+        if let Some(origin) = origin.as_ref().filter(|origin| !is_origin(origin)) {
+            errors.push(format!(
+                "--issuance-log-origin: {origin:?} cannot name a log; take a name without blanks and plus, such as \
+                 ca.example.org/issuance"
+            ));
+        }
+        let directory = self.issuance_log.clone();
+        if directory.is_none() && origin.is_some() {
+            errors.push("--issuance-log-origin without --issuance-log names no log".to_owned());
+        }
+        Some(LogConfig {
+            directory: directory?,
+            origin: origin.unwrap_or_else(|| ORIGIN_DEFAULT.to_owned()),
+        })
     }
 
     fn api_limit(&self, errors: &mut Vec<String>) -> ApiLimit {

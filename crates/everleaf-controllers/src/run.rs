@@ -6,6 +6,7 @@
 use crate::cleaner::{self, PASS_INTERVAL};
 use crate::config::{Config, Loop};
 use crate::event;
+use crate::issuance::Writer;
 use crate::issuers::{IssuerError, Issuers, Terms};
 use crate::notice::Notice;
 use crate::serving::files::PolicyFiles;
@@ -151,6 +152,7 @@ pub(crate) async fn run_prepared(
             shell.set_gauges();
         }
     });
+    let log = open_log(&shell, &config).await?;
     let (stop, stopped) = watch::channel(false);
     let mut loops = start(&shell, &config, policy_files, &stopped);
     let mut lost = std::pin::pin!(lost);
@@ -177,7 +179,24 @@ pub(crate) async fn run_prepared(
     }
     shell.api.close();
     loops.shutdown().await;
+    // The last checkpoint takes a moment, and a disk that hangs must not hold us.
+    let closing = tokio::task::spawn_blocking(move || drop(log));
+    let _ = tokio::time::timeout(STOP_PATIENCE, closing).await;
     outcome
+}
+
+/// Begins to write the issuance log, if there is to be one, and recalls what it has.
+async fn open_log(shell: &Arc<Shell>, config: &Config) -> Result<Option<Arc<Writer>>, RunError> {
+    let Some(log) = config.issuance_log.clone() else {
+        return Ok(None);
+    };
+    let (recalling, directory) = (Arc::clone(shell), log.directory.clone());
+    let recalled = tokio::task::spawn_blocking(move || recalling.recall_issued(&directory)).await;
+    recalled.map_err(|error| RunError::LoopDied(error.to_string()))?;
+    let writer = shell.open_log(log);
+    writer
+        .map(Some)
+        .map_err(|error| RunError::LoopDied(format!("no thread for the issuance log: {error}")))
 }
 
 fn died(ended: Result<(), tokio::task::JoinError>) -> RunError {

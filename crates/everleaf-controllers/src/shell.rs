@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::core::Core;
 use crate::event;
 use crate::follower::{self, Delta, Follower, Resource};
+use crate::issuance::{Entry, LogConfig, ReadError, Reader, Standing, Writer};
 use crate::metrics;
 use crate::notice::Notice;
 use crate::queue::{Next, Outcome};
@@ -24,8 +25,9 @@ use kube::client::Body;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::convert::Infallible;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
@@ -55,6 +57,8 @@ pub(crate) struct Shell {
     /// Wakes the workers of a loop.
     wakers: BTreeMap<Task, Notify>,
     keepers: Vec<Keeper>,
+    /// Set when certificates are logged.
+    log: OnceLock<Weak<Writer>>,
     /// Set when it is published.
     root_ca: Option<RootCa>,
 }
@@ -70,6 +74,10 @@ impl Shell {
             Arc::clone(&telemetry),
         );
         let core = Core::new(config, prepared.issuers, prepared.policies);
+        let core = match config.issuance_log {
+            Some(_) => core.logging(),
+            None => core,
+        };
         let mut steps = StepDetector::default();
         steps.observe(api.now());
         Self {
@@ -81,6 +89,7 @@ impl Shell {
                 .into_iter()
                 .map(|machine| Keeper(Mutex::new(machine), Notify::new()))
                 .collect(),
+            log: OnceLock::new(),
             root_ca: prepared.root_ca,
             core,
             api,
@@ -133,9 +142,62 @@ impl Shell {
                     attempt.answer(&answer, &self.core, self.now());
                 }
                 attempt::Step::Done(outcome) => return outcome,
+                attempt::Step::Log(entry) => {
+                    let logged = self.log(&entry).await;
+                    attempt.logged(logged, &self.core, self.now());
+                }
                 attempt::Step::Tell(notice) => self.telemetry.tell(&notice),
             }
         }
+    }
+
+    // === the issuance log ===
+
+    /// Begins to write the log, until what is returned is dropped.
+    pub(crate) fn open_log(self: &Arc<Self>, config: LogConfig) -> std::io::Result<Arc<Writer>> {
+        let shell = Arc::downgrade(self);
+        let writer = Writer::start(config, move |standing| {
+            let Some(shell) = shell.upgrade() else { return };
+            shell.core.set_log_trouble(match &standing {
+                Standing::Open(_) => None,
+                Standing::Unavailable(error) => Some(error.clone()),
+            });
+            shell.telemetry.tell(&Notice::IssuanceLog(standing));
+        })?;
+        let writer = Arc::new(writer);
+        let _ = self.log.set(Arc::downgrade(&writer));
+        Ok(writer)
+    }
+
+    /// Lets the approver of serving requests know what the log has of valid certificates. Blocks on
+    /// the disk.
+    pub(crate) fn recall_issued(&self, directory: &Path) {
+        let Some(state) = self.core.serving() else {
+            return;
+        };
+        let now = self.now();
+        let recalled = Reader::open(directory)
+            .and_then(|reader| reader.each_from_newest(|entry| state.recall(entry, now)));
+        match recalled {
+            Ok(()) | Err(ReadError::Absent(_)) => {}
+            Err(error @ ReadError::Broken(_)) => {
+                let error = format!("{}: {error}", directory.display());
+                self.telemetry.tell(&Notice::NotRecalled { error });
+            }
+        }
+    }
+
+    async fn log(&self, entry: &Entry) -> Result<(), String> {
+        let writer = self.log.get().and_then(Weak::upgrade);
+        let writer = writer.ok_or("this process stops")?;
+        let begun = self.api.monotonic();
+        let logged = writer.append(entry.to_bytes()).await;
+        let metrics = self.telemetry.metrics();
+        metrics.observe(metrics::LOG_LATENCY, &[], self.api.monotonic().since(begun));
+        if logged.is_ok() {
+            metrics.count(metrics::LOG_ENTRIES, &[]);
+        }
+        logged
     }
 
     /// Waits for work. Returns a key, which the caller now holds, and how long it waited.

@@ -236,6 +236,11 @@ impl Leaf {
         &self.parts.serial
     }
 
+    /// Key identifier of the issuer that it names, if it names one.
+    pub fn authority_key_id(&self) -> Option<&[u8]> {
+        self.parts.body.authority_key_id.as_deref()
+    }
+
     /// Subject as Go reads it.
     pub fn subject(&self) -> &Subject {
         &self.parts.body.subject.subject

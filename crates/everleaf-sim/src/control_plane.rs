@@ -32,6 +32,7 @@ use http::{Method, Request};
 use http_body_util::{BodyExt, Full};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -108,6 +109,18 @@ impl ControlPlane {
     /// be called again although nothing changes.
     pub fn work(&mut self, now: Now) -> Option<Monotonic> {
         self.controllers.work(now)
+    }
+
+    /// A certificate that somebody may have stands in the issuance log.
+    pub fn judge_logged(&self, notice: &Notice) -> Result<(), String> {
+        let Notice::Issued { about, leaf, .. } = notice else {
+            return Ok(());
+        };
+        let entry = (about.csr.clone(), leaf.serial.clone());
+        match self.controllers.logged.contains(&entry) {
+            true => Ok(()),
+            false => Err(format!("{} was issued and is not in the log", leaf.serial)),
+        }
     }
 
     /// What the controllers told since the last call.
@@ -214,6 +227,8 @@ struct Controllers {
     follower: Follower,
     /// The follower pauses until then.
     follow_at: Monotonic,
+    /// The issuance log: names of requests, and serial numbers.
+    logged: BTreeSet<(String, String)>,
     notices: Vec<Notice>,
     pass: Option<Pass>,
     /// The next pass of the cleaner, or the next step of this one.
@@ -260,7 +275,8 @@ impl Controllers {
         Ok(Self {
             service,
             clock,
-            core: Core::new(&config, issuers, PolicySet::default()),
+            core: Core::new(&config, issuers, PolicySet::default()).logging(),
+            logged: BTreeSet::new(),
             follower: Follower::new(Resource::SIGNING_REQUESTS),
             follow_at: Monotonic::default(),
             notices: Vec::new(),
@@ -315,6 +331,10 @@ impl Controllers {
                     attempt.answer(&answer, &self.core, now);
                 }
                 attempt::Step::Done(outcome) => return outcome,
+                attempt::Step::Log(entry) => {
+                    self.logged.insert((entry.csr, entry.serial));
+                    attempt.logged(Ok(()), &self.core, now);
+                }
                 attempt::Step::Tell(notice) => self.notices.push(*notice),
             }
         }

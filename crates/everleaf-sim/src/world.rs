@@ -451,6 +451,8 @@ impl World {
         for notice in self.control_plane.notices() {
             let verdict = self.issued.judge(&notice, elapsed);
             self.note(verdict);
+            let verdict = self.control_plane.judge_logged(&notice);
+            self.note(verdict);
             let line = format!("{} controllers {notice:?}", self.now());
             self.report.trace.push(line);
         }

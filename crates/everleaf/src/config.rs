@@ -33,7 +33,6 @@ pub(crate) fn up(args: &UpArgs) -> Result<Settings> {
         cluster_signing_duration: args.signing.duration,
         serving_approval: args.serving.serving_approval.or(Some(true)),
         serving_approval_policy: args.serving.serving_approval_policy.clone(),
-        spread_ca_end: args.spread_ca_end,
         ..ControllersOptions::default()
     };
     let validated = options
@@ -54,6 +53,11 @@ pub(crate) fn up(args: &UpArgs) -> Result<Settings> {
             .contains(&Loop::ServingApprover)
             .then_some(validated.config.serving_approval),
     })
+}
+
+/// What an issuance log of this host is called.
+pub(crate) fn log_origin(host: &str) -> String {
+    format!("{}/everleaf/issuance-log", host.trim().to_lowercase())
 }
 
 /// Names and addresses of `--tls-san`, before anything is made with them.
@@ -185,6 +189,14 @@ pub(crate) fn controllers(args: &ControllersArgs) -> Result<Validated> {
             ),
         ),
     ];
+    let origin = match (&args.issuance_log, &args.issuance_log_origin) {
+        (_, Some(origin)) => Some(origin.clone()),
+        (Some(_), None) => {
+            let host = Environment::of_this_host().context("cannot look at this host")?;
+            Some(log_origin(&host.hostname))
+        }
+        (None, None) => None,
+    };
     let options = ControllersOptions {
         controllers: args.controllers.clone(),
         cluster_signing: files(
@@ -195,6 +207,8 @@ pub(crate) fn controllers(args: &ControllersArgs) -> Result<Validated> {
         cluster_signing_key_password: args.cluster_signing_key_password_file.clone(),
         cluster_signing_duration: args.signing.duration,
         election: args.election.options(),
+        issuance_log: args.issuance_log.clone(),
+        issuance_log_origin: origin,
         kube_api_burst: args.kube_api_burst,
         kube_api_qps: args.kube_api_qps,
         per_signer: per_signer.into_iter().collect(),

@@ -2,12 +2,14 @@
 //!
 //! Owns the memory of leaves that were issued, by whomever, until they end: a Node may drop an
 //! address while its certificate goes on telling it. What was issued and cleaned up before this
-//! process began is not known to it.
+//! process began is known as far as the issuance log has it.
 
+use crate::issuance::{self, Entry, Hash};
 use crate::serving::{Claim, NODE_PREFIX};
-use everleaf_pki::{Chain, Leaf};
+use everleaf_pki::Chain;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 /// Names, addresses and keys that are remembered; beyond it, only those that end are replaced.
 const ENTRIES_MAX: usize = 400_000;
@@ -19,8 +21,8 @@ type Holders = BTreeMap<String, Timestamp>;
 #[derive(Clone, Debug, Default)]
 pub struct Issued {
     by_claim: BTreeMap<Claim, Holders>,
-    /// By `SubjectPublicKeyInfo`.
-    by_key: BTreeMap<Vec<u8>, Holders>,
+    /// By SHA-256 of `SubjectPublicKeyInfo`.
+    by_key: BTreeMap<Hash, Holders>,
 }
 
 impl Issued {
@@ -37,18 +39,53 @@ impl Issued {
         ) else {
             return;
         };
-        if self.by_claim.len() + self.by_key.len() >= ENTRIES_MAX {
+        if !self.has_room(now) {
+            return;
+        }
+        let names = leaf.dns_names().iter().cloned();
+        let claims = claims(names, leaf.ip_addresses());
+        let key = issuance::sha256(leaf.public_key().spki_der());
+        self.hold(node, claims, Some(key), leaf.not_after());
+    }
+
+    /// Takes in an entry of the issuance log; what is no node's, or has ended, is left out. False
+    /// when there is no room for more.
+    pub fn recall(&mut self, entry: &Entry, now: Timestamp) -> bool {
+        let node = entry.cn.strip_prefix(NODE_PREFIX);
+        let until = entry.ends_at().filter(|until| *until > now);
+        let (Some(node), Some(until)) = (node, until) else {
+            return true;
+        };
+        if !self.has_room(now) {
+            return false;
+        }
+        let claims = claims(entry.dns.iter().cloned(), &entry.ips);
+        self.hold(node, claims, entry.spki_hash(), until);
+        true
+    }
+
+    fn has_room(&mut self, now: Timestamp) -> bool {
+        let is_full = |issued: &Self| issued.by_claim.len() + issued.by_key.len() >= ENTRIES_MAX;
+        if is_full(self) {
             forget_ended(&mut self.by_claim, now);
             forget_ended(&mut self.by_key, now);
-            if self.by_claim.len() + self.by_key.len() >= ENTRIES_MAX {
-                return;
-            }
         }
-        for claim in claims(leaf) {
-            note(self.by_claim.entry(claim).or_default(), node, leaf);
+        !is_full(self)
+    }
+
+    fn hold(
+        &mut self,
+        node: &str,
+        claims: impl Iterator<Item = Claim>,
+        key: Option<Hash>,
+        until: Timestamp,
+    ) {
+        for claim in claims {
+            note(self.by_claim.entry(claim).or_default(), node, until);
         }
-        let key = leaf.public_key().spki_der().to_vec();
-        note(self.by_key.entry(key).or_default(), node, leaf);
+        if let Some(key) = key {
+            note(self.by_key.entry(key).or_default(), node, until);
+        }
     }
 
     /// Another node with a certificate that tells this, and until when it is valid.
@@ -72,19 +109,23 @@ impl Issued {
 
     /// Another node with a certificate for this key.
     pub fn other_holder_of_key(&self, spki: &[u8], node: &str, now: Timestamp) -> Option<&str> {
-        other(self.by_key.get(spki)?, node, now).map(|(other, _)| other)
+        other(self.by_key.get(&issuance::sha256(spki))?, node, now).map(|(other, _)| other)
     }
 }
 
-fn claims(leaf: &Leaf) -> impl Iterator<Item = Claim> {
-    let names = leaf.dns_names().iter().cloned().map(Claim::Name);
-    let addresses = leaf.ip_addresses().iter();
-    names.chain(addresses.map(|address| Claim::Address(address.to_canonical())))
+fn claims(
+    names: impl Iterator<Item = String>,
+    addresses: &[IpAddr],
+) -> impl Iterator<Item = Claim> {
+    let addresses = addresses
+        .iter()
+        .map(|address| Claim::Address(address.to_canonical()));
+    names.map(Claim::Name).chain(addresses)
 }
 
-fn note(holders: &mut Holders, node: &str, leaf: &Leaf) {
-    let until = holders.entry(node.to_owned()).or_insert(leaf.not_after());
-    *until = leaf.not_after().max(*until);
+fn note(holders: &mut Holders, node: &str, until: Timestamp) {
+    let last = holders.entry(node.to_owned()).or_insert(until);
+    *last = until.max(*last);
 }
 
 fn other<'a>(holders: &'a Holders, node: &str, now: Timestamp) -> Option<(&'a str, Timestamp)> {

@@ -6,6 +6,7 @@
 use crate::approver::Review;
 use crate::follower::Delta;
 use crate::index::OpenRequest;
+use crate::issuance::Entry;
 use crate::run::RunError;
 use crate::serving::files::PolicyFiles;
 use crate::serving::{
@@ -137,6 +138,15 @@ impl State {
     pub fn issued(&self, chain: &[u8], now: Now) {
         let mut issued = self.issued.write().unwrap_or_else(PoisonError::into_inner);
         issued.note(chain, now.wall);
+    }
+
+    /// An entry of the issuance log, the newest first; false when no more is remembered.
+    pub(crate) fn recall(&self, entry: &[u8], now: Now) -> bool {
+        let Ok(entry) = Entry::from_bytes(entry) else {
+            return true;
+        };
+        let mut issued = self.issued.write().unwrap_or_else(PoisonError::into_inner);
+        issued.recall(&entry, now.wall)
     }
 
     /// A request of this node was approved.

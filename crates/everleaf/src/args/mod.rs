@@ -6,6 +6,7 @@
 
 pub(crate) mod agent;
 pub(crate) mod apiserver;
+pub(crate) mod ca;
 pub(crate) mod controllers;
 mod election;
 mod ignored;
@@ -55,6 +56,9 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Show what is in a cert dir, a kubeconfig or a PEM file
     Certs(CertsArgs),
+    /// Look at what a certificate authority has issued
+    #[command(subcommand)]
+    Ca(ca::CaCommand),
     /// Try a policy for serving requests out, without a cluster
     #[command(subcommand)]
     Policy(policy::PolicyCommand),

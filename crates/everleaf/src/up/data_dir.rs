@@ -14,13 +14,16 @@ use std::path::{Path, PathBuf};
 const LOCK: &str = "lock";
 /// The API server's store.
 pub(crate) const STORE: &str = "store";
+/// What the certificate authority has issued.
+pub(crate) const ISSUANCE_LOG: &str = "issuance-log";
 /// Certificates and keys.
 const PKI: &str = "pki";
 /// Names at the top of a data directory, and what a file system puts there by itself.
-const OWN_NAMES: [&str; 8] = [
+const OWN_NAMES: [&str; 9] = [
     LOCK,
     STORE,
     PKI,
+    ISSUANCE_LOG,
     "node",
     "admin.conf",
     "bootstrap-kubelet.conf",

@@ -4,7 +4,7 @@
 use super::address::{self, Addresses};
 use super::authority::{self, Authority, Wanted};
 use super::clock;
-use super::data_dir::{DataDir, STORE};
+use super::data_dir::{DataDir, ISSUANCE_LOG, STORE};
 use super::kubeconfigs;
 use super::node::Node;
 use super::serving;
@@ -16,6 +16,7 @@ use everleaf_apiserver::authn::{Config as AuthenticatorConfig, ServiceAccountCon
 use everleaf_apiserver::handler::Server;
 use everleaf_apiserver::serve::{self, ServingCertificate};
 use everleaf_apiserver::user::User;
+use everleaf_controllers::issuance::LogConfig;
 use everleaf_controllers::{Config as ControllersConfig, Loop, ServingConfig};
 use everleaf_pki::{Issuer, Leaf};
 use everleaf_time::WallClock;
@@ -136,7 +137,12 @@ impl System {
         let approval = settings.serving_approval.clone();
         let approval =
             approval.map(|approval| serving::approval(approval, &system.server, &addresses));
-        system.start_controllers(&authority, settings.signing_duration, approval);
+        let issuance_log = LogConfig {
+            directory: dir.path(ISSUANCE_LOG),
+            origin: crate::config::log_origin(&settings.host_name),
+        };
+        let duration = settings.signing_duration;
+        system.start_controllers(&authority, duration, approval, issuance_log);
         if let Some(name) = &settings.node_name {
             system.start_node(dir, name, &authority, now).await?;
         }
@@ -178,6 +184,7 @@ impl System {
         authority: &Authority,
         signing_duration: Duration,
         approval: Option<ServingConfig>,
+        issuance_log: LogConfig,
     ) {
         let mut config = ControllersConfig::in_process(Arc::clone(&authority.issuer));
         if let Some(approval) = approval {
@@ -185,6 +192,7 @@ impl System {
             config.serving_approval = approval;
         }
         config.signing_duration = signing_duration;
+        config.issuance_log = Some(issuance_log);
         config.clock = wall_clock(&self.clock);
         // The service account that Kubernetes gives them.
         let whom = User::service_account("kube-system", "certificate-controller");

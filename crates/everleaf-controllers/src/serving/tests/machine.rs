@@ -53,6 +53,7 @@ fn work(core: &Core, now: Now) -> Vec<String> {
         let outcome = loop {
             match attempt.step(core, now) {
                 attempt::Step::Done(outcome) => break outcome,
+                attempt::Step::Log(_) => attempt.logged(Ok(()), core, now),
                 attempt::Step::Tell(notice) => words.push(told(&notice)),
                 attempt::Step::Call(call) => {
                     let is_event = call.path.ends_with("/events");

@@ -1,0 +1,161 @@
+//! The few things that a log does to a disk.
+//!
+//! Owns what durable means: [`Disk::write`] and [`Disk::append`] return when the bytes are on the
+//! disk, [`Disk::sync_directory`] when the names are. It knows no format. Paths are relative to the
+//! log's directory, with `/`.
+
+use rustix::fs::{FlockOperation, flock};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// See the module documentation.
+pub trait Disk {
+    /// The whole file.
+    ///
+    /// # Errors
+    /// `NotFound` among others.
+    fn read(&self, path: &str) -> io::Result<Vec<u8>>;
+    /// Whether there is something of this name.
+    fn exists(&self, path: &str) -> bool;
+    /// Makes or replaces a file; not at once, and its name is durable only with its directory.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn write(&mut self, path: &str, bytes: &[u8]) -> io::Result<()>;
+    /// Adds to a file that exists.
+    ///
+    /// # Errors
+    /// What the system says: then nobody knows how much of it is on the disk.
+    fn append(&mut self, path: &str, bytes: &[u8]) -> io::Result<()>;
+    /// Renames at once, in place of what was there.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn rename(&mut self, from: &str, to: &str) -> io::Result<()>;
+    /// Makes a directory, unless it is there.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn make_directory(&mut self, path: &str) -> io::Result<()>;
+    /// Makes the names in a directory durable; the log's own is empty.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn sync_directory(&mut self, path: &str) -> io::Result<()>;
+    /// Removes a directory and all in it.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn remove_directory(&mut self, path: &str) -> io::Result<()>;
+}
+
+/// A file that is locked as long as its log is open.
+const LOCK: &str = "lock";
+
+/// The directory of a log, to read in. Takes no lock.
+#[derive(Clone, Debug)]
+pub struct Folder {
+    root: PathBuf,
+}
+
+impl Folder {
+    /// This directory, which need not exist.
+    pub fn new(root: &Path) -> Self {
+        let root = root.to_owned();
+        Self { root }
+    }
+
+    /// Makes it, for the owner alone, when it is absent, and locks it.
+    ///
+    /// # Errors
+    /// When it cannot be made or locked, and when another process has it.
+    pub fn lock(root: &Path) -> io::Result<Locked> {
+        let mut builder = fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700).create(root)?;
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(0o600);
+        let lock = options.open(root.join(LOCK))?;
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(io::Error::other(
+                "another process writes this log; a log has one writer, give each its own directory",
+            )),
+            Err(error) => Err(error.into()),
+            Ok(()) => Ok(Locked {
+                folder: Self::new(root),
+                _lock: lock,
+            }),
+        }
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.root.join(path)
+    }
+}
+
+/// The directory of a log, of which this process is the one writer.
+#[derive(Debug)]
+pub struct Locked {
+    folder: Folder,
+    /// Released by the kernel when the process ends, however it ends.
+    _lock: File,
+}
+
+impl Folder {
+    /// The whole file.
+    ///
+    /// # Errors
+    /// `NotFound` among others.
+    pub fn read(&self, path: &str) -> io::Result<Vec<u8>> {
+        fs::read(self.path(path))
+    }
+}
+
+impl Disk for Locked {
+    fn read(&self, path: &str) -> io::Result<Vec<u8>> {
+        self.folder.read(path)
+    }
+
+    fn exists(&self, path: &str) -> bool {
+        self.folder.path(path).exists()
+    }
+
+    fn write(&mut self, path: &str, bytes: &[u8]) -> io::Result<()> {
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let mut file = options.open(self.folder.path(path))?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    }
+
+    fn append(&mut self, path: &str, bytes: &[u8]) -> io::Result<()> {
+        let mut file = OpenOptions::new()
+            .append(true)
+            .open(self.folder.path(path))?;
+        file.write_all(bytes)?;
+        file.sync_data()
+    }
+
+    fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.folder.path(from), self.folder.path(to))
+    }
+
+    fn make_directory(&mut self, path: &str) -> io::Result<()> {
+        match fs::DirBuilder::new()
+            .mode(0o700)
+            .create(self.folder.path(path))
+        {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+            made => made,
+        }
+    }
+
+    fn sync_directory(&mut self, path: &str) -> io::Result<()> {
+        File::open(self.folder.path(path))?.sync_all()
+    }
+
+    fn remove_directory(&mut self, path: &str) -> io::Result<()> {
+        fs::remove_dir_all(self.folder.path(path))
+    }
+}

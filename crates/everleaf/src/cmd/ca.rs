@@ -1,0 +1,174 @@
+//! `everleaf ca log`: what was issued, and whether the log of it holds.
+
+use crate::args::OutputFormat;
+use crate::args::ca::{CaCommand, LogArgs};
+use crate::up::data_dir;
+use crate::{input, print};
+use anyhow::{Context, Result, anyhow};
+use everleaf_agent::Clock;
+use everleaf_controllers::issuance::{Checkpoint, Entry, Reader, Verified};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Largest checkpoint that is read.
+const CHECKPOINT_BYTES_MAX: u64 = 1 << 20;
+
+/// Dispatches.
+pub(crate) fn run(command: &CaCommand) -> Result<ExitCode> {
+    match command {
+        CaCommand::Log(args) => log(args),
+    }
+}
+
+fn log(args: &LogArgs) -> Result<ExitCode> {
+    let directory = match &args.dir {
+        Some(directory) => directory.clone(),
+        None => default_directory()?,
+    };
+    let reader = Reader::open(&directory).with_context(|| match &args.dir {
+        Some(_) => format!("--dir {}", directory.display()),
+        None => "name the log with --dir, as in --issuance-log of the controllers".to_owned(),
+    })?;
+    match args.verify {
+        true => verify(&reader, args),
+        false => list(&reader, args),
+    }
+}
+
+fn default_directory() -> Result<PathBuf> {
+    Ok(data_dir::default_root()?.join(data_dir::ISSUANCE_LOG))
+}
+
+fn list(reader: &Reader, args: &LogArgs) -> Result<ExitCode> {
+    let now = everleaf_agent::SystemClock::new().wall();
+    let mut found = Vec::new();
+    let mut unreadable = None;
+    reader.each(|number, bytes| match Entry::from_bytes(bytes) {
+        Ok(entry) if is_wanted(&entry, args, now) => found.push((number, entry)),
+        Ok(_) => {}
+        Err(error) => unreadable = unreadable.take().or(Some((number, error))),
+    })?;
+    let as_json = || found.iter().map(|(number, entry)| numbered(*number, entry));
+    match args.output {
+        Some(OutputFormat::Json) => print::json(&as_json().collect::<Value>())?,
+        Some(OutputFormat::Yaml) => print::yaml(&as_json().collect::<Value>())?,
+        Some(OutputFormat::Wide) => show(&found, true)?,
+        None => show(&found, false)?,
+    }
+    match unreadable {
+        None => Ok(ExitCode::SUCCESS),
+        Some((number, error)) => Err(anyhow!("entry {number} cannot be read: {error}")),
+    }
+}
+
+fn is_wanted(entry: &Entry, args: &LogArgs, now: Timestamp) -> bool {
+    let is_nodes = |node: &String| entry.cn.strip_prefix("system:node:") == Some(node);
+    let is_serial = |serial: &String| {
+        let plain = |text: &str| text.replace([':', ' '], "").to_uppercase();
+        plain(serial).trim_start_matches('0') == entry.serial.trim_start_matches('0')
+    };
+    let ends = entry.ends_at();
+    let ends_soon = |within: &std::time::Duration| {
+        ends.is_some_and(|end| end > now && now.duration_until(end).unsigned_abs() <= *within)
+    };
+    args.node.as_ref().is_none_or(is_nodes)
+        && args
+            .signer
+            .as_ref()
+            .is_none_or(|signer| *signer == entry.signer)
+        && args.serial.as_ref().is_none_or(is_serial)
+        && args.expiring_within.as_ref().is_none_or(ends_soon)
+}
+
+fn numbered(number: u64, entry: &Entry) -> Value {
+    let mut object = json!(entry);
+    object["index"] = json!(number);
+    object
+}
+
+fn show(found: &[(u64, Entry)], is_wide: bool) -> Result<()> {
+    let mut headings = vec![
+        "index",
+        "time",
+        "signer",
+        "cn",
+        "serial",
+        "not after",
+        "csr",
+    ];
+    if is_wide {
+        headings.extend(["names", "requester", "approval"]);
+    }
+    let rows = found.iter().map(|(number, entry)| {
+        let mut row = vec![
+            number.to_string(),
+            entry.time.clone(),
+            entry.signer.replace("kubernetes.io/", ""),
+            entry.cn.clone(),
+            entry.serial.clone(),
+            entry.not_after.clone(),
+            entry.csr.clone(),
+        ];
+        if is_wide {
+            let addresses = entry.ips.iter().map(ToString::to_string);
+            let names = entry
+                .dns
+                .iter()
+                .chain(&entry.uris)
+                .chain(&entry.emails)
+                .cloned();
+            row.push(names.chain(addresses).collect::<Vec<_>>().join(","));
+            row.push(entry.requester.clone());
+            row.push(format!("{}: {}", entry.approved_by, entry.approval));
+        }
+        row.iter().map(|cell| print::harmless_line(cell)).collect()
+    });
+    print::table(&headings, &rows.collect::<Vec<_>>())
+}
+
+fn verify(reader: &Reader, args: &LogArgs) -> Result<ExitCode> {
+    let against = match &args.against {
+        None => None,
+        Some(path) => {
+            let note = input::read(path, CHECKPOINT_BYTES_MAX)
+                .with_context(|| format!("--against {}", path.display()))?;
+            let older = Checkpoint::open(&note, reader.key());
+            Some(older.with_context(|| format!("--against {}", path.display()))?)
+        }
+    };
+    let verified = reader.verify(against)?;
+    match args.output {
+        Some(OutputFormat::Json) => print::json(&verdict(reader, &verified))?,
+        Some(OutputFormat::Yaml) => print::yaml(&verdict(reader, &verified))?,
+        Some(OutputFormat::Wide) | None => {
+            let checkpoint = &verified.checkpoint;
+            print::answer(&format!(
+                "{}: {} entries agree with the checkpoint and its signature",
+                checkpoint.origin, checkpoint.size
+            ))?;
+            if let Some(older) = &verified.against {
+                let size = older.size;
+                print::answer(&format!(
+                    "the first {size} of them are those of the older checkpoint"
+                ))?;
+            }
+            if verified.unsealed > 0 {
+                let more = verified.unsealed;
+                print::answer(&format!("{more} more have no checkpoint yet"))?;
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn verdict(reader: &Reader, verified: &Verified) -> Value {
+    json!({
+        "origin": verified.checkpoint.origin,
+        "key": reader.key().to_string(),
+        "size": verified.checkpoint.size,
+        "against": verified.against.as_ref().map(|older| older.size),
+        "unsealed": verified.unsealed,
+    })
+}
