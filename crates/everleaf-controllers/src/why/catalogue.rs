@@ -202,7 +202,7 @@ catalogue! {
         "The policy for this node only tells what it would do"
         "Its mode is dry-run."
         "When its findings are right, set the mode to enforce."
-        ["kubectl -n kube-system edit configmap {config}"];
+        ["kubectl -n everleaf-system edit configmap everleaf-policy"];
     PolicyNone "policy-none" Serving
         "No policy is for this node"
         "Every policy of the file names nodes or labels, and none fits."

@@ -152,6 +152,8 @@ pub struct Evidence {
     pub api_server: Vec<crate::serving::Claim>,
     /// The policies for serving requests.
     pub policies: PolicySet,
+    /// Where they come from, in words; empty: nowhere, they hold where there are none.
+    pub policy_source: String,
     /// The inventory that a policy names, or why it cannot be read.
     pub inventory: Option<Result<Inventory, String>>,
     /// Open requests that the API server lets a node have, where that is known.

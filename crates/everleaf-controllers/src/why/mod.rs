@@ -107,9 +107,8 @@ impl Context {
     }
 
     fn fill(&self, command: &str) -> String {
-        const NAMES: [&str; 10] = [
+        const NAMES: [&str; 9] = [
             "account",
-            "config",
             "csr",
             "group",
             "lease",

@@ -317,9 +317,11 @@ fn approved(case: &Case<'_>) -> Found {
             .unwrap_or_default(),
     }];
     let mut findings = Vec::new();
-    if let Some(event) =
-        case.evidence
-            .event(&["SignerCAExpired", "SigningFailed", "CAReloadFailed"])
+    let of_ca = ["SignerCAExpired", "SigningFailed", "CAReloadFailed"];
+    if let Some(event) = case
+        .evidence
+        .event(&of_ca)
+        .filter(|event| concerns(event, csr))
     {
         findings.push(case.found(fault_of_ca(&event), [event.line()]));
     }
@@ -348,6 +350,11 @@ fn approved(case: &Case<'_>) -> Found {
         findings.retain(|finding| finding.fault != Fault::SignerSilent);
     }
     Found { findings, trace }
+}
+
+/// Whether an Event is about the request, or about the CA of its signer.
+fn concerns(event: &Event<'_>, csr: Csr<'_>) -> bool {
+    event.0["involvedObject"]["name"] == csr.name() || event.message().contains(csr.signer_name())
 }
 
 fn fault_of_ca(event: &Event<'_>) -> Fault {

@@ -145,7 +145,13 @@ pub(super) fn policy_line(case: &Case<'_>) -> String {
     let node = serving::requestor(case.csr()).unwrap_or_default();
     let cluster = cluster(case.evidence);
     match policies.policy_for(node, cluster.node(node)) {
-        Some(policy) => format!("judged here by the policy {:?}", policy.name),
+        Some(policy) => match &*case.evidence.policy_source {
+            "" => format!(
+                "judged here by the policy {:?}, which holds where there is none",
+                policy.name
+            ),
+            source => format!("judged here by the policy {:?} of {source}", policy.name),
+        },
         None => "no policy is for it".to_owned(),
     }
 }

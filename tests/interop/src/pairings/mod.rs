@@ -18,6 +18,7 @@ mod server;
 mod serving_policy;
 mod steps;
 mod ten_years_on_kubernetes;
+mod why_on_kubernetes;
 
 use everleaf_stage::runner::Test;
 
@@ -51,6 +52,8 @@ pub(crate) fn all() -> &'static [&'static Pairing] {
         &chart_on_kubernetes::OLD,
         &rights::PAIRING,
         &rights::OLD,
+        &why_on_kubernetes::PAIRING,
+        &why_on_kubernetes::OLD,
         &agent_on_kubernetes::PAIRING,
         &agent_on_kubernetes::OLD,
         &recordings_of_kubernetes::PAIRING,

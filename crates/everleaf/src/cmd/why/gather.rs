@@ -61,7 +61,8 @@ impl Api {
         });
         let (signer, username) = signer.unwrap_or_default();
         let node = username.strip_prefix("system:node:").unwrap_or_default();
-        self.cluster(evidence, &[&signer], &[name, node]).await;
+        self.cluster(evidence, &[&signer], &[name, node, "kube-system"])
+            .await;
         if username.starts_with("system:bootstrap:") {
             evidence.tokens = self.tokens().await;
         }
@@ -243,6 +244,21 @@ impl Api {
         )
         .await;
         merged(vec![managers, ours])
+    }
+
+    /// The policy file of an installed chart, and the ConfigMap that holds it.
+    pub(super) async fn policy(&self) -> Known<(String, String)> {
+        let ours = "&labelSelector=app.kubernetes.io%2Fname%3Deverleaf";
+        let maps = match self.list("/api/v1/configmaps", ours).await {
+            Known::Read(maps) => maps,
+            Known::Absent => return Known::Absent,
+            Known::Hidden(why) => return Known::Hidden(why),
+        };
+        let held = maps.iter().find_map(|map| {
+            let text = map["data"]["policy.yaml"].as_str()?;
+            Some((meta::key(map), text.to_owned()))
+        });
+        held.map_or(Known::Absent, Known::Read)
     }
 
     async fn roles(&self) -> Known<Vec<String>> {

@@ -12,9 +12,9 @@ use crate::kube_client::{self, Connected};
 use crate::print;
 use anyhow::{Result, bail};
 use everleaf_api::csr::Csr;
-use everleaf_controllers::serving::{Claim, Inventory, NodeFacts};
+use everleaf_controllers::serving::{Claim, Inventory, NodeFacts, PolicySet};
 use everleaf_controllers::why::{
-    Diagnosis, Evidence, catalogue_document, diagnose_node, diagnose_request,
+    Diagnosis, Evidence, Known, catalogue_document, diagnose_node, diagnose_request,
 };
 use everleaf_pki::signer::is_dns1123_subdomain;
 use gather::Api;
@@ -56,8 +56,13 @@ fn look(args: &WhyArgs) -> Result<Diagnosis> {
         let Connected { client, host, .. } =
             kube_client::connect_context(&kubeconfig, args.context.as_deref())?;
         let api = Api::new(client);
+        let (policies, policy_source) = match &args.serving_approval_policy {
+            Some(path) => (policies, path.display().to_string()),
+            None => installed(&api).await,
+        };
         let mut evidence = Evidence {
             policies,
+            policy_source,
             api_server: Claim::of_host(&host).into_iter().collect(),
             ..Evidence::default()
         };
@@ -77,6 +82,20 @@ fn look(args: &WhyArgs) -> Result<Diagnosis> {
             }
         }
     })
+}
+
+/// The policies of an installed chart, and where they stand; without one, those that hold then.
+async fn installed(api: &Api) -> (PolicySet, String) {
+    let Known::Read((name, text)) = api.policy().await else {
+        return (PolicySet::default(), String::new());
+    };
+    match PolicySet::from_yaml(&text) {
+        Ok(policies) => (policies, format!("ConfigMap {name}")),
+        Err(error) => {
+            eprintln!("everleaf: warning: the policy of ConfigMap {name} cannot be used: {error}");
+            (PolicySet::default(), String::new())
+        }
+    }
 }
 
 /// The inventory that the policy for this node names.

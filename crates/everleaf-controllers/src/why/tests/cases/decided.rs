@@ -70,7 +70,7 @@ pub(super) fn signers() -> Cases {
         ),
         (
             Fault::CaEnded,
-            client().event("SignerCAExpired", "the CA ended"),
+            client().event("SignerCAExpired", "the CA of this signer ended"),
         ),
         (
             Fault::CaNotBegun,
