@@ -62,7 +62,10 @@ fn run(sandbox: &Sandbox) -> Result<Verdict> {
     })?;
     let each = |check: fn(&Outcome, &Outcome) -> Result<()>, differs: &[Differs]| {
         let mut wrong = Vec::new();
-        for shape in SHAPES.iter().filter(|shape| differs.contains(&shape.differs)) {
+        for shape in SHAPES
+            .iter()
+            .filter(|shape| differs.contains(&shape.differs))
+        {
             let (theirs, ours) = (outcome(&theirs, shape)?, outcome(&ours, shape)?);
             if let Err(why) = check(theirs, ours) {
                 wrong.push(format!("{}: {why:#}", shape.name));
@@ -107,7 +110,15 @@ fn requests(sandbox: &Sandbox) -> Result<()> {
     for shape in SHAPES {
         let key = sandbox.path(&format!("{}.key", shape.key));
         let request = sandbox.path(&format!("{}.csr", shape.name));
-        let mut args = vec!["req", "-new", "-utf8", "-key", arg(&key), "-out", arg(&request)];
+        let mut args = vec![
+            "req",
+            "-new",
+            "-utf8",
+            "-key",
+            arg(&key),
+            "-out",
+            arg(&request),
+        ];
         args.extend(["-subj", shape.subject]);
         let names = format!("subjectAltName={}", shape.names);
         if !shape.names.is_empty() {
@@ -160,7 +171,10 @@ fn read(sandbox: &Sandbox, admin: &Kubectl<'_>, request: &Filed<'_>) -> Result<O
             issued: None,
         });
     }
-    ensure_that!(state.iter().any(|one| one == "issued"), "its state is {state:?}");
+    ensure_that!(
+        state.iter().any(|one| one == "issued"),
+        "its state is {state:?}"
+    );
     let certificate = request.issued(admin, SECONDS_MAX)?;
     let path = request.certificate();
     let parse = ["asn1parse", "-in", arg(&path)];
@@ -229,7 +243,10 @@ fn same_dates(theirs: &Outcome, ours: &Outcome) -> Result<()> {
 fn refused_here(theirs: &Outcome, ours: &Outcome) -> Result<()> {
     ensure_that!(theirs.issued.is_some(), "theirs refuses it, too");
     let failure = ours.failure.clone().unwrap_or_default();
-    ensure_that!(failure.starts_with("Failed/UnsupportedKey: "), "ours says {failure:?}");
+    ensure_that!(
+        failure.starts_with("Failed/UnsupportedKey: "),
+        "ours says {failure:?}"
+    );
     Ok(())
 }
 
