@@ -8,12 +8,12 @@
 mod shapes;
 
 use super::Pairing;
-use super::requests::Filed;
 use crate::stack::{Part, Stack};
 use anyhow::{Context, Result, bail};
+use base64::Engine;
 use everleaf_stage::runner::{Test, Verdict};
 use everleaf_stage::{Certificate, Kubectl, Sandbox, arg, ensure_that, eventually, object, same};
-use serde_json::json;
+use serde_json::{Value, json};
 use shapes::{Differs, KEYS, SHAPES, Shape};
 use std::collections::BTreeMap;
 use std::fs;
@@ -35,7 +35,7 @@ const SECONDS_APART_MAX: i64 = 2;
 
 /// What became of a request.
 struct Outcome {
-    /// `Type/reason: message` of its last condition.
+    /// `reason: message` of its `Failed` condition.
     failure: Option<String>,
     /// Its certificate, and what it consists of.
     issued: Option<(Certificate, Vec<String>)>,
@@ -88,7 +88,8 @@ fn run(sandbox: &Sandbox) -> Result<Verdict> {
     sandbox.point(
         "what differs on purpose does so: weak and unknown keys are refused, repeated names told once",
         || {
-            each(refused_here, &[Differs::KeyRefused])?;
+            each(refused_as_weak, &[Differs::WeakKey])?;
+            each(refused_as_unknown, &[Differs::UnknownKey])?;
             each(told_once, &[Differs::NamesToldOnce])
         },
     )?;
@@ -152,36 +153,50 @@ fn settle(
     let mut approve = vec!["certificate", "approve"];
     approve.extend(names.iter().map(String::as_str));
     admin.quiet(&approve)?;
-    let mut settled = BTreeMap::new();
-    for shape in SHAPES {
-        let outcome = eventually(&named(shape), SECONDS_MAX, || {
-            read(sandbox, admin, &Filed::of(sandbox, &named(shape)))
-        })?;
-        settled.insert(shape.name, outcome);
-    }
-    Ok(settled)
+    let statuses = eventually("something becomes of each", SECONDS_MAX, || {
+        let list = admin.json(&["get", "csr"])?;
+        let items = list["items"].as_array().context("no list")?;
+        let mut statuses = Vec::new();
+        for shape in SHAPES {
+            let name = named(shape);
+            let item = items.iter().find(|item| item["metadata"]["name"] == name);
+            let status = &item.with_context(|| format!("no {name}"))?["status"];
+            let is_settled = status["certificate"].is_string() || failure(status).is_some();
+            ensure_that!(is_settled, "{name}: its status is {status}");
+            statuses.push((shape, status.clone()));
+        }
+        Ok(statuses)
+    })?;
+    let read =
+        |(shape, status): &(&Shape, Value)| Ok((shape.name, read(sandbox, &named(shape), status)?));
+    statuses.iter().map(read).collect()
 }
 
-fn read(sandbox: &Sandbox, admin: &Kubectl<'_>, request: &Filed<'_>) -> Result<Outcome> {
-    let state = request.state(admin)?;
-    let failure = state.iter().find(|one| one.starts_with("Failed/")).cloned();
+/// `reason: message` of the `Failed` condition.
+fn failure(status: &Value) -> Option<String> {
+    let mut conditions = status["conditions"].as_array()?.iter();
+    let failed = conditions.find(|one| one["type"] == "Failed")?;
+    let (reason, message) = (failed["reason"].as_str()?, failed["message"].as_str()?);
+    Some(format!("{reason}: {message}"))
+}
+
+fn read(sandbox: &Sandbox, name: &str, status: &Value) -> Result<Outcome> {
+    let failure = failure(status);
     if failure.is_some() {
         return Ok(Outcome {
             failure,
             issued: None,
         });
     }
-    ensure_that!(
-        state.iter().any(|one| one == "issued"),
-        "its state is {state:?}"
-    );
-    let certificate = request.issued(admin, SECONDS_MAX)?;
-    let path = request.certificate();
-    let parse = ["asn1parse", "-in", arg(&path)];
-    let parsed = sandbox.openssl(&parse)?.ok()?;
+    let text = status["certificate"].as_str();
+    let text = text.with_context(|| format!("{name}: its status is {status}"))?;
+    let pem = base64::engine::general_purpose::STANDARD.decode(text)?;
+    let path = sandbox.path(&format!("{name}.crt"));
+    fs::write(&path, pem)?;
+    let parsed = sandbox.openssl(&["asn1parse", "-in", arg(&path)])?.ok()?;
     Ok(Outcome {
         failure: None,
-        issued: Some((certificate, content(&parsed)?)),
+        issued: Some((Certificate::read(sandbox, &path)?, content(&parsed)?)),
     })
 }
 
@@ -240,13 +255,18 @@ fn same_dates(theirs: &Outcome, ours: &Outcome) -> Result<()> {
     Ok(())
 }
 
-fn refused_here(theirs: &Outcome, ours: &Outcome) -> Result<()> {
+fn refused_as_weak(theirs: &Outcome, ours: &Outcome) -> Result<()> {
+    refused_here(theirs, ours, "UnsupportedKey: weak key: ")
+}
+
+fn refused_as_unknown(theirs: &Outcome, ours: &Outcome) -> Result<()> {
+    refused_here(theirs, ours, "RequestUnparseable: ")
+}
+
+fn refused_here(theirs: &Outcome, ours: &Outcome, words: &str) -> Result<()> {
     ensure_that!(theirs.issued.is_some(), "theirs refuses it, too");
     let failure = ours.failure.clone().unwrap_or_default();
-    ensure_that!(
-        failure.starts_with("Failed/UnsupportedKey: "),
-        "ours says {failure:?}"
-    );
+    ensure_that!(failure.starts_with(words), "ours says {failure:?}");
     Ok(())
 }
 
