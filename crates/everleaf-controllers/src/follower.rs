@@ -113,7 +113,7 @@ impl Resource {
         match watched {
             Watched::ClusterInfo => Self {
                 selector: "metadata.name=cluster-info",
-                rights: "it needs get, list and watch on configmaps in the namespace kube-public: \
+                rights: "it needs list and watch on configmaps in the namespace kube-public: \
                          see the Role system:controller:bootstrap-signer there",
                 ..Self::core("kube-public", "configmaps", false)
             },
@@ -128,7 +128,7 @@ impl Resource {
             },
             Watched::Tokens => Self {
                 selector: "type=bootstrap.kubernetes.io/token",
-                rights: "it needs get, list and watch on secrets in the namespace kube-system: see \
+                rights: "it needs list and watch on secrets in the namespace kube-system: see \
                          the Roles system:controller:token-cleaner and \
                          system:controller:bootstrap-signer there",
                 ..Self::core("kube-system", "secrets", false)

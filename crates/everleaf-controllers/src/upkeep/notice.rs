@@ -76,7 +76,7 @@ pub enum Kept {
     TokenFailed {
         /// Namespace and name.
         secret: String,
-        /// `reading` or `deleting`.
+        /// What was tried with it: `deleting`.
         what: &'static str,
         /// Why.
         error: String,

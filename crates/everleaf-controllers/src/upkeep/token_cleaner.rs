@@ -19,6 +19,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 const SECRETS: &str = "/api/v1/namespaces/kube-system/secrets";
+/// What every API server answers to everybody.
+const VERSION: &str = "/version";
 
 /// What to do about one token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +63,7 @@ pub fn decide(expiration: Expiration, now: Timestamp, offset: SignedDuration) ->
 #[derive(Debug, Default)]
 pub struct TokenCleaner {
     tokens: Cache<Token>,
-    /// The token that is being read, to learn the API server's time.
+    /// The token before whose deletion the API server is asked for its time.
     asked: Option<String>,
     /// Tokens that were told to be doubtful.
     doubted: BTreeSet<String>,
@@ -118,9 +120,9 @@ impl Rules for TokenCleaner {
                 Self::later(wait)
             }
             Action::Delete if moment.offset.is_none() && !was_asked => {
-                // Any answer tells the server's time.
+                // Any answer tells the server's time; for this one nobody needs a right.
                 self.asked = Some(key.to_owned());
-                Verdict::Call(Call::new(Method::GET, path, None))
+                Verdict::Call(Call::new(Method::GET, VERSION, None))
             }
             Action::Delete => {
                 told.push(Kept::TokenExpired {
@@ -142,7 +144,7 @@ impl Rules for TokenCleaner {
         if self.asked.is_some() && answer.is_ok() {
             return Reply::Again;
         }
-        let is_read = self.asked.take().is_some();
+        let was_asked = self.asked.take().is_some();
         match answer {
             Ok(_) => Reply::Done(Outcome::After(LOOK_INTERVAL)),
             // It is gone or has changed, which the watch will say.
@@ -150,11 +152,15 @@ impl Rules for TokenCleaner {
                 Reply::Done(Outcome::After(LOOK_INTERVAL))
             }
             Err(error) => {
-                let rights = "it needs get and delete on secrets in the namespace kube-system: \
+                let rights = "it needs delete on secrets in the namespace kube-system: \
                               see the Role system:controller:token-cleaner";
                 told.push(Kept::TokenFailed {
                     secret: key.to_owned(),
-                    what: if is_read { "reading" } else { "deleting" },
+                    what: if was_asked {
+                        "asking for the time before deleting"
+                    } else {
+                        "deleting"
+                    },
                     error: error.advised(rights),
                 });
                 let at_least = error.retry_after();

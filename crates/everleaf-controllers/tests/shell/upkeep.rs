@@ -45,11 +45,14 @@ async fn a_token_is_deleted_when_its_time_has_come() {
     });
     let list = "secrets?limit=500&fieldSelector=type%3Dbootstrap.kubernetes.io%2Ftoken";
     serve(&server, vec![(list, vec![secret])]);
-    server.fault("secrets/bootstrap-token-abc123", usize::MAX, || Answer {
-        code: 200,
-        headers: vec![],
-        body: json!({}),
-    });
+    // Its time is asked for before the token is deleted.
+    for path in ["/version", "secrets/bootstrap-token-abc123"] {
+        server.fault(path, usize::MAX, || Answer {
+            code: 200,
+            headers: vec![],
+            body: json!({}),
+        });
+    }
     let world = start(&server, &[Loop::TokenCleaner], |_| {});
     world.pass(99).await;
     let delete = "DELETE /api/v1/namespaces/kube-system/secrets/bootstrap-token-abc123";

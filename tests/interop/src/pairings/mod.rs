@@ -10,6 +10,7 @@ mod kcm_on_everleaf_apiserver;
 mod kube_rs_on_everleaf;
 mod kubectl_on_everleaf;
 mod kubelet_on_everleaf_up;
+mod parity_with_kcm;
 mod python_client_on_everleaf;
 mod recordings_of_kubernetes;
 mod requests;
@@ -45,6 +46,7 @@ pub(crate) fn all() -> &'static [&'static Pairing] {
         &controllers_on_kube_apiserver::PAIRING,
         &controllers_on_kube_apiserver::OLD,
         &kubelet_on_everleaf_up::OLD_CONTROL_PLANE,
+        &parity_with_kcm::PAIRING,
         &controllers_beside_kcm::PAIRING,
         &serving_policy::PAIRING,
         &serving_policy::OLD,

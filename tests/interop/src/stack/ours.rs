@@ -64,10 +64,9 @@ pub(super) fn controllers(stack: &mut Stack<'_>, flags: &[&str]) -> Result<()> {
     let sandbox = stack.sandbox;
     let bindings = sandbox.path("controllers-rbac.yaml");
     if !bindings.exists() {
-        let yaml = CONTROLLERS_DOCUMENT.split("```").nth(1);
-        let yaml = yaml.and_then(|block| block.strip_prefix("yaml\n"));
-        let yaml =
-            yaml.context("docs/controllers.md begins with another block than its bindings")?;
+        let block = CONTROLLERS_DOCUMENT.split("```yaml\n").nth(1);
+        let yaml = block.and_then(|block| block.split("```").next());
+        let yaml = yaml.context("docs/controllers.md has no block of YAML")?;
         sandbox.write("controllers-rbac.yaml", yaml)?;
         let admin = stack.admin()?;
         admin.quiet(&["create", "--validate=false", "-f", arg(&bindings)])?;

@@ -527,7 +527,7 @@ impl<'a> Trial<'a> {
             ("create", "configmaps") => Self::namespace,
             ("update", "configmaps") if right.name == "cluster-info" => Self::sign_token,
             ("update", "configmaps") => Self::forged,
-            ("get" | "delete", "secrets") => Self::expire_token,
+            ("delete", "secrets") => Self::expire_token,
             _ => bail!("nothing is known that needs it"),
         })
     }
