@@ -33,7 +33,6 @@ pub(crate) fn up(args: &UpArgs) -> Result<Settings> {
         cluster_signing_duration: args.signing.duration,
         serving_approval: args.serving.serving_approval.or(Some(true)),
         serving_approval_policy: args.serving.serving_approval_policy.clone(),
-        spread_ca_end: args.spread_ca_end,
         ..ControllersOptions::default()
     };
     let validated = options
