@@ -22,16 +22,23 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
 }
 
 /// The binary under test and the programs of a user, as the variables that the suites read.
-pub(crate) fn user_tools() -> Result<[(&'static str, PathBuf); 5]> {
+pub(crate) fn user_tools() -> Result<Vec<(&'static str, PathBuf)>> {
     let tools = Tools::install()?;
     tools.report();
-    Ok([
+    let mut variables = vec![
         ("EVERLEAF", build_release("everleaf", "everleaf")?),
         ("KUBECTL", tools.kubectl),
         ("KUBECTL_OLD", tools.kubectl_old),
         ("OPENSSL", tools.openssl),
         ("LIBFAKETIME", tools.libfaketime),
-    ])
+    ];
+    for (name, path) in [
+        ("TLS_STACKS", tools.tls_stacks),
+        ("LEAFCHECK", tools.leafcheck),
+    ] {
+        variables.extend(path.ok().map(|path| (name, path)));
+    }
+    Ok(variables)
 }
 
 /// Arguments go to the measuring program.

@@ -21,7 +21,7 @@ Usage: cargo xtask <task>
 
 Tasks:
   tidy    Check dependency edges, licences, sources, banned crates, links, and the shape of files
-  e2e     Install kubectl, openssl and faketime into a cache, build the release binary, run the end-to-end suite;
+  e2e     Install a user's tools (kubectl, openssl, faketime, …) into a cache, build the release binary, run the end-to-end suite;
           arguments select tests by parts of their names; --list shows them; --ci makes every skip a failure
   peers   Build the real programs of the other side (Kubernetes, etcd; see CONTRIBUTING.md) into a cache and print
           where they are; needs Go

@@ -1,11 +1,13 @@
 //! The programs of a user that the suite needs, installed into a cache: kubectl old and new,
-//! openssl, faketime.
+//! openssl, faketime, a software token, and what verifies certificates in other languages.
 //!
 //! Debian's `kubernetes-client` may collide with another kubectl, so its package is only unpacked.
 
-use crate::cache::{self, apt_install, find, scratch, sh, take, unpack};
+use crate::cache::{self, apt_install, find, scratch, sh, take, take_directory, unpack};
 use crate::say;
-use anyhow::{Result, bail};
+use crate::tidy::workspace_root;
+use anyhow::{Context, Result, bail};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -13,6 +15,21 @@ use std::process::Command;
 const KUBECTL_VERSION: &str = "1.37.1";
 /// The old kubectl, as Debian's `kubernetes-client` carries it.
 const KUBECTL_OLD_VERSION: &str = "v1.20";
+
+/// Debian's packages of [`Tools::tls_stacks`], with those that a Debian may lack.
+const TLS_STACKS: [&str; 11] = [
+    "softhsm2",
+    "softhsm2-common",
+    "libsofthsm2",
+    "gnutls-bin",
+    "libgnutls-dane0",
+    "libunbound8",
+    "libevent-2.1-7",
+    "libopts25",
+    "libnss3",
+    "libnss3-tools",
+    "libnspr4",
+];
 
 /// Where the tools are.
 pub(crate) struct Tools {
@@ -24,6 +41,10 @@ pub(crate) struct Tools {
     pub(crate) openssl: PathBuf,
     /// libfaketime's shared object
     pub(crate) libfaketime: PathBuf,
+    /// A directory with SoftHSM, GnuTLS' and NSS' programs below `usr`; or why there is none
+    pub(crate) tls_stacks: Result<PathBuf>,
+    /// leafcheck, a program of ours in Go; or why there is none
+    pub(crate) leafcheck: Result<PathBuf>,
 }
 
 impl Tools {
@@ -35,6 +56,8 @@ impl Tools {
             kubectl_old: kubectl_old(&cache)?,
             openssl: openssl()?,
             libfaketime: libfaketime(&cache)?,
+            tls_stacks: tls_stacks(&cache),
+            leafcheck: leafcheck(&cache),
         })
     }
 
@@ -47,6 +70,15 @@ impl Tools {
             ("libfaketime", &self.libfaketime),
         ] {
             say(&format!("{name:14} {}", path.display()));
+        }
+        for (name, path) in [
+            ("TLS stacks", &self.tls_stacks),
+            ("leafcheck", &self.leafcheck),
+        ] {
+            match path {
+                Ok(path) => say(&format!("{name:14} {}", path.display())),
+                Err(error) => say(&format!("{name:14} missing: {error:#}")),
+            }
         }
     }
 }
@@ -99,6 +131,36 @@ fn libfaketime(cache: &Path) -> Result<PathBuf> {
         )?;
     }
     Ok(library)
+}
+
+fn tls_stacks(cache: &Path) -> Result<PathBuf> {
+    let directory = cache.join("tls-stacks-debian-12");
+    if !directory.is_dir() {
+        let scratch = unpack(cache, &TLS_STACKS)?;
+        take_directory(&scratch, &directory)?;
+    }
+    Ok(directory)
+}
+
+/// Builds it with Go, keyed by its sources and their pins.
+fn leafcheck(cache: &Path) -> Result<PathBuf> {
+    let module = workspace_root().join("tests/e2e/go");
+    let sources = ["go.mod", "go.sum", "leafcheck/main.go"];
+    let contents: Vec<Vec<u8>> = sources
+        .iter()
+        .map(|name| fs::read(module.join(name)).with_context(|| format!("read {name}")))
+        .collect::<Result<_>>()?;
+    let key = cache::key(contents.iter().map(Vec::as_slice));
+    let program = cache.join(format!("leafcheck-{key}"));
+    if !program.is_file() {
+        say("building leafcheck");
+        let scratch = scratch(cache, "leafcheck")?;
+        let built = scratch.join("leafcheck");
+        let args = ["build", "-o", &built.to_string_lossy(), "./leafcheck"];
+        cache::read(&module, "go", &args, &[("CGO_ENABLED", "0")])?;
+        take(&built, &program)?;
+    }
+    Ok(program)
 }
 
 fn openssl() -> Result<PathBuf> {

@@ -26,6 +26,10 @@ pub struct Tools {
     pub openssl: PathBuf,
     /// `LIBFAKETIME`: the shared object
     pub libfaketime: PathBuf,
+    /// `TLS_STACKS`: Debian packages, unpacked: SoftHSM, GnuTLS' and NSS' programs
+    pub tls_stacks: Option<PathBuf>,
+    /// `LEAFCHECK`: Go's and zlint's opinion on certificates
+    pub leafcheck: Option<PathBuf>,
 }
 
 impl Tools {
@@ -46,6 +50,8 @@ impl Tools {
             kubectl_old: tool("KUBECTL_OLD")?,
             openssl: tool("OPENSSL")?,
             libfaketime: tool("LIBFAKETIME")?,
+            tls_stacks: std::env::var_os("TLS_STACKS").map(PathBuf::from),
+            leafcheck: std::env::var_os("LEAFCHECK").map(PathBuf::from),
         })
     }
 }
@@ -140,6 +146,13 @@ impl Sandbox {
     pub fn everleaf(&self, args: &[&str]) -> Command {
         let mut command = self.command(&self.tools.everleaf);
         command.args(args);
+        command
+    }
+
+    /// A program of the unpacked packages of [`Tools::tls_stacks`], with its libraries.
+    pub fn unpacked(&self, stacks: &Path, program: &str) -> Command {
+        let mut command = self.command(&stacks.join("usr/bin").join(program));
+        command.env("LD_LIBRARY_PATH", stacks.join("usr/lib/x86_64-linux-gnu"));
         command
     }
 
@@ -289,6 +302,8 @@ mod tests {
             kubectl_old: nothing.clone(),
             openssl: nothing.clone(),
             libfaketime: nothing,
+            tls_stacks: None,
+            leafcheck: None,
         };
         let sandbox = Sandbox::new("later", Arc::new(tools))?;
         let later = Later {

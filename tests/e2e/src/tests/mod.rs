@@ -1,5 +1,6 @@
 //! The behaviours, one file per part of the story.
 
+mod authority;
 mod bad_input;
 mod client_certificates;
 mod clock;
@@ -17,6 +18,7 @@ mod serving_approval;
 mod serving_attacks;
 mod serving_files;
 mod serving_requests;
+mod tls_stacks;
 mod why;
 
 use everleaf_stage::runner::Test;
@@ -40,6 +42,8 @@ pub(crate) fn all() -> Vec<&'static Test> {
         serving_files::TESTS,
         odd_files::TESTS,
         serving_requests::TESTS,
+        authority::TESTS,
+        tls_stacks::TESTS,
         why::TESTS,
     ]
     .into_iter()
