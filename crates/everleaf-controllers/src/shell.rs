@@ -1,11 +1,12 @@
 //! What the tasks of all loops share: the core, the API, the clocks, and who waits for work.
 
-use crate::attempt::{self, Task};
-use crate::call::Expect;
+use crate::attempt::{self, Task, words};
+use crate::call::{Call, Expect};
 use crate::cleaner::{self, Ages, Pass};
 use crate::client::Api;
 use crate::config::Config;
 use crate::core::Core;
+use crate::event;
 use crate::follower::{self, Delta, Follower, Resource};
 use crate::issuance::{Entry, LogConfig, ReadError, Reader, Standing, Writer};
 use crate::metrics;
@@ -17,9 +18,11 @@ use crate::telemetry::Telemetry;
 use crate::upkeep::{self, Kept, Machine, Moment, RootCa, Watched};
 use bytes::Bytes;
 use everleaf_time::{Monotonic, Now, StepDetector};
+use http::Method;
 use http_body_util::BodyExt;
 use jiff::{SignedDuration, Timestamp};
 use kube::client::Body;
+use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::path::Path;
@@ -405,7 +408,11 @@ impl Shell {
         let offset = self.api.clock_offset();
         if !cleaner::may_judge_ages(offset, stepped) {
             let offset = if stepped { None } else { offset };
-            return self.telemetry.tell(&Notice::CleaningSkipped { offset });
+            self.telemetry.tell(&Notice::CleaningSkipped { offset });
+            let cause = offset.map_or("our clock was just set".to_owned(), skew_words);
+            let message =
+                format!("no CSR is cleaned in this pass, since ages mean nothing: {cause}");
+            return self.note("ClockSkewDetected", &message).await;
         }
         let mut pass = Pass::new(self.core.records(), *ages, self.server_now());
         loop {
@@ -447,6 +454,32 @@ impl Shell {
 
     // === telling ===
 
+    /// The clocks are too far apart, or no longer.
+    pub(crate) async fn tell_skew(&self, offset: SignedDuration, apart: bool) {
+        self.telemetry.tell(&Notice::ClockSkew { offset, apart });
+        if apart {
+            let words = skew_words(offset);
+            let message = format!("{words}; dates in certificates follow the signer's clock");
+            self.note("SignerClockSkew", &message).await;
+        }
+    }
+
+    /// Leaves an Event about this process. It is about the namespace that all of us live in: the
+    /// one object that every cluster has.
+    async fn note(&self, reason: &'static str, message: &str) {
+        let now = self.now();
+        let Some(count) = self.core.admit_event(reason, "", now) else {
+            return;
+        };
+        let about = json!({ "apiVersion": "v1", "kind": "Namespace", "name": "kube-system" });
+        let event = event::about(about, reason, message, count, now);
+        // That it could not be left changes nothing.
+        let _ = self
+            .api
+            .call(&Call::new(Method::POST, event::PATH, Some(event)))
+            .await;
+    }
+
     /// Sets the gauges that describe a state rather than an event.
     pub(crate) fn set_gauges(&self) {
         let metrics = self.telemetry.metrics();
@@ -485,6 +518,16 @@ impl Shell {
             metrics.set(metrics::QUEUE_RETRIES, &labels, retries as f64);
         }
     }
+}
+
+/// How two clocks differ, for people.
+fn skew_words(offset: SignedDuration) -> String {
+    let direction = match offset.is_negative() {
+        true => "behind",
+        false => "ahead of",
+    };
+    let apart = words(offset.abs());
+    format!("the API server's clock is {apart} {direction} that of the controllers")
 }
 
 /// The next bytes of a stream; `None`: it ended or broke.
