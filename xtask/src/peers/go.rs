@@ -22,6 +22,8 @@ const STAMPED: [&str; 2] = [
 ];
 /// The module whose version names a set of programs and is the stamp.
 pub(super) const KUBERNETES: &str = "k8s.io/kubernetes";
+/// The module with the log of Go's checksum database.
+const X_MOD: &str = "golang.org/x/mod";
 /// The module of etcd's server.
 const ETCD: &str = "go.etcd.io/etcd/server/v3";
 
@@ -31,6 +33,8 @@ pub(crate) struct Module {
     manifest: String,
     /// Variables for every `go` command.
     variables: Vec<(&'static str, &'static str)>,
+    /// Linker flags.
+    stamp: String,
     /// What every program of the module depends on.
     key: String,
 }
@@ -80,6 +84,14 @@ impl Program {
         }
     }
 
+    /// Ours, of a module without Kubernetes: it has the version of `golang.org/x/mod`.
+    pub(crate) fn of_x_mod(name: &'static str) -> Self {
+        Self {
+            versioned_by: X_MOD,
+            ..Self::ours(name)
+        }
+    }
+
     /// etcd's server.
     pub(crate) fn etcd() -> Self {
         let (package, ask_version) = (ETCD.into(), &["--version"]);
@@ -104,12 +116,13 @@ impl Module {
         let mut variables = vec![("CGO_ENABLED", "0")];
         variables.extend(toolchain(&manifest)?.map(|version| ("GOTOOLCHAIN", version)));
         let go = cache::read(&directory, "go", &["version"], &variables)?;
-        let stamp = stamp(version(&manifest, KUBERNETES)?);
+        let stamp = version(&manifest, KUBERNETES).map_or_else(|_| PLAIN.to_owned(), stamp);
         let key = cache::key([manifest.as_bytes(), &sums, go.as_bytes(), stamp.as_bytes()]);
         Ok(Self {
             directory,
             manifest,
             variables,
+            stamp,
             key,
         })
     }
@@ -152,9 +165,8 @@ impl Module {
     }
 
     fn build(&self, program: &Program, scratch: &Path, output: &Path) -> Result<()> {
-        let stamp = stamp(self.kubernetes()?);
         let output = output.to_string_lossy();
-        let mut args = vec!["build", "-mod=readonly", "-trimpath", "-ldflags", &stamp];
+        let mut args = vec!["build", "-mod=readonly", "-trimpath", "-ldflags", &self.stamp];
         let go = openapi::Go {
             directory: &self.directory,
             variables: &self.variables,
@@ -190,12 +202,15 @@ impl Module {
     }
 }
 
+/// Linker flags of a program that tells no version of Kubernetes.
+const PLAIN: &str = "-s -w";
+
 /// Linker flags that make the programs report the version they are, as Kubernetes' own build does
 /// (`hack/lib/version.sh`); without symbols, which nobody reads here.
 fn stamp(version: &str) -> String {
     let mut numbers = version.trim_start_matches('v').split('.');
     let (major, minor) = (numbers.next().unwrap_or(""), numbers.next().unwrap_or(""));
-    let mut flags = String::from("-s -w");
+    let mut flags = String::from(PLAIN);
     for package in STAMPED {
         for (name, value) in [
             ("gitVersion", version),

@@ -22,6 +22,9 @@ const OLDER: &str = "tests/interop/go-1.34";
 /// The module with an old Kubernetes, as control planes are that nobody upgraded.
 const OLD: &str = "tests/interop/go-1.21";
 
+/// The module with Go's reader of tiled logs.
+const TLOG: &str = "tests/interop/go-tlog";
+
 /// Where the peers are.
 pub(crate) struct Peers {
     variables: Vec<(&'static str, PathBuf)>,
@@ -57,6 +60,7 @@ impl Peers {
         let present = Module::open(PRESENT)?;
         let older = Module::open(OLDER)?;
         let old = Module::open(OLD)?;
+        let tlog = Module::open(TLOG)?;
         let kubernetes = Program::kubernetes;
         for (variable, module, program) in [
             ("ETCD", &present, Program::etcd()),
@@ -70,6 +74,7 @@ impl Peers {
             ("KUBECTL", &present, kubernetes("kubectl")),
             ("CSRCLIENT", &present, Program::ours("csrclient")),
             ("CERTMATRIX", &present, Program::ours("certmatrix")),
+            ("TLOGCHECK", &tlog, Program::of_x_mod("tlogcheck")),
             ("KUBECTL_134", &older, kubernetes("kubectl")),
             (
                 "KUBE_CONTROLLER_MANAGER_121",

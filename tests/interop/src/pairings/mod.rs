@@ -15,6 +15,7 @@ mod requests;
 mod server;
 mod serving_policy;
 mod steps;
+mod tlog_of_go;
 mod ten_years_on_kubernetes;
 
 use everleaf_stage::runner::Test;
@@ -58,6 +59,7 @@ pub(crate) fn all() -> &'static [&'static Pairing] {
         &python_client_on_everleaf::PAIRING,
         &python_client_on_everleaf::CONTROL,
         &kube_rs_on_everleaf::PAIRING,
+        &tlog_of_go::PAIRING,
     ]
 }
 
