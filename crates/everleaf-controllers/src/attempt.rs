@@ -13,7 +13,10 @@
 //!     └───── Rereading ◀─ 409, once
 //! ```
 
+mod holding;
 mod signing;
+
+pub(crate) use holding::words;
 
 use crate::approver::{self, Facts, Leave, Review};
 use crate::builtin::BuiltinSigner;
@@ -35,7 +38,6 @@ use http::Method;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 const REVIEWS: &str = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
 
@@ -200,6 +202,7 @@ impl Attempt {
         let about = About::of(request.csr());
         match approver::decide(request, &facts, core.policy()).action {
             approver::Action::Review { permission } => self.review(request, permission),
+            approver::Action::Approve { .. } if self.holds_for_ca(request, core, now) => {}
             approver::Action::Approve { message, rule } => {
                 let mut object = writable(request);
                 csr::push_condition(&mut object, APPROVED, approver::REASON, &message, None);
@@ -215,18 +218,6 @@ impl Attempt {
         let body = approver::review_body(request.csr(), &permission);
         self.call(Call::new(Method::POST, REVIEWS, Some(body)));
         self.phase = Phase::Reviewing { permission };
-    }
-
-    fn hold(&mut self, request: &OpenRequest, delay: Duration, core: &Core, now: Now) {
-        core.begin_hold(request, delay, now);
-        let subject = request.request().map(|request| request.subject());
-        let common_name = subject.map(|subject| subject.common_name.clone());
-        self.tell(Notice::Held {
-            about: About::of(request.csr()),
-            common_name: common_name.unwrap_or_default(),
-            delay,
-        });
-        self.done(Outcome::After(delay));
     }
 
     /// Does what the policy for serving requests came to.
@@ -250,6 +241,7 @@ impl Attempt {
             }
             Verdict::Approve => match core.hold(request, now) {
                 Some(delay) => self.hold(request, delay, core, now),
+                None if self.holds_for_ca(request, core, now) => {}
                 None => self.record_verdict(request, decision, None, now),
             },
             Verdict::Deny(rule) => self.record_verdict(request, decision, Some(*rule), now),

@@ -24,6 +24,8 @@ pub const EARLY_RENEWALS_DEFAULT: usize = 12;
 const WINDOW: SignedDuration = SignedDuration::from_mins(10);
 /// Share of life left above which a renewal is early, in percent.
 const EARLY_LIFE_LEFT_PERCENT: i64 = 30;
+/// Share of life after which a kubelet may renew, in percent.
+const DUE_LIFE_PERCENT: i32 = 70;
 /// First delay, and the longest.
 const HOLD_MIN: Duration = Duration::from_secs(60);
 const HOLD_MAX: Duration = Duration::from_secs(3600);
@@ -158,6 +160,23 @@ impl Breaker {
         // Never so long that the subject's present certificate runs out over it.
         let left = Duration::try_from(now.duration_until(history.last.not_after));
         Some(delay.min(left.unwrap_or_default() / 2))
+    }
+
+    /// The last certificate of this subject.
+    pub fn last(&self, subject: &Subject) -> Option<Validity> {
+        self.histories.get(subject).map(|history| history.last)
+    }
+
+    /// How far the subject's clock must be ahead of ours for its last certificate to look due to it:
+    /// kubelets renew after 70 % of the life at the earliest (client-go
+    /// `util/certificate/certificate_manager.go`). Zero when it is due by ours.
+    pub fn clock_ahead(&self, subject: &Subject, now: Timestamp) -> SignedDuration {
+        let Some(last) = self.last(subject) else {
+            return SignedDuration::ZERO;
+        };
+        let life = last.not_before.duration_until(last.not_after);
+        let due = last.not_before + life * DUE_LIFE_PERCENT / 100;
+        now.duration_until(due).max(SignedDuration::ZERO)
     }
 
     /// Begins the wait that [`Breaker::hold`] named, unless it has begun.
@@ -390,6 +409,19 @@ mod tests {
             breaker.issued(subject(SIGNER, NODE), year(start()), start());
         }
         assert_eq!(hold(&mut breaker, SIGNER, NODE, start()), None);
+    }
+
+    /// Its certificate of a year is due after 70 %: so far ahead is the clock of who asks at once.
+    #[test]
+    fn the_clock_of_who_asks_too_early_is_estimated() {
+        let mut breaker = Breaker::new(3);
+        let node = subject(SIGNER, NODE);
+        assert_eq!(breaker.clock_ahead(&node, start()), SignedDuration::ZERO);
+        breaker.issued(node.clone(), year(start()), start());
+        let days = breaker.clock_ahead(&node, start()).as_hours() / 24;
+        assert_eq!(days, 255);
+        let later = start() + SignedDuration::from_hours(24 * 300);
+        assert_eq!(breaker.clock_ahead(&node, later), SignedDuration::ZERO);
     }
 
     #[test]

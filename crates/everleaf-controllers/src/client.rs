@@ -29,8 +29,8 @@ use tokio::time::Instant;
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Whom the server's audit log, metrics and field managers name.
 const USER_AGENT_TEXT: &str = concat!("everleaf-controllers/", env!("CARGO_PKG_VERSION"));
-/// A server that shares its capacity itself says so in each answer.
-const FAIRNESS_HEADER: &str = "x-kubernetes-pf-flowschema-uid";
+/// What the version of an Everleaf server has in it: `v1.37.0-everleaf.0.1`.
+const EVERLEAF_MARK: &str = "-everleaf.";
 
 /// See the module documentation.
 pub(crate) struct Api {
@@ -39,11 +39,11 @@ pub(crate) struct Api {
     host: String,
     /// `None`: not limited.
     limiter: Option<Mutex<TokenBucket>>,
-    /// The limit ends when the server shares its capacity itself.
-    until_fairness: bool,
+    /// The limit is not for an Everleaf server.
+    unless_everleaf: bool,
     /// Somebody else tells when the server is away.
     is_quiet: bool,
-    server_is_fair: AtomicBool,
+    server_is_everleaf: AtomicBool,
     /// No call is made any more.
     is_closed: AtomicBool,
     reachable: AtomicBool,
@@ -60,19 +60,19 @@ impl Api {
         clock: WallClock,
         telemetry: Arc<Telemetry>,
     ) -> Self {
-        let (rate, until_fairness) = match limit {
+        let (rate, unless_everleaf) = match limit {
             ApiLimit::Fixed(rate) => (Some(rate), false),
             ApiLimit::Off => (None, false),
-            ApiLimit::UntilFairness(rate) => (Some(rate), true),
+            ApiLimit::UnlessEverleaf(rate) => (Some(rate), true),
         };
         Self {
             client,
             clock,
             host,
             limiter: rate.map(|rate| Mutex::new(TokenBucket::new(rate))),
-            until_fairness,
+            unless_everleaf,
             is_quiet: false,
-            server_is_fair: AtomicBool::new(false),
+            server_is_everleaf: AtomicBool::new(false),
             is_closed: AtomicBool::new(false),
             reachable: AtomicBool::new(true),
             server_clock: Mutex::default(),
@@ -139,6 +139,22 @@ impl Api {
             read(response, bytes_max).await
         })
         .await
+    }
+
+    /// Asks the server what it is, where that decides about the limit of calls. One that does not
+    /// answer is what it was.
+    pub(crate) async fn look_at_version(&self) {
+        if !self.unless_everleaf {
+            return;
+        }
+        let call = Call::new(Method::GET, "/version", None);
+        if let Ok(body) = self.call(&call).await {
+            let version: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+            let name = version["gitVersion"].as_str().unwrap_or_default();
+            let is_everleaf = name.contains(EVERLEAF_MARK);
+            self.server_is_everleaf
+                .store(is_everleaf, Ordering::Relaxed);
+        }
     }
 
     /// Opens a stream: the answer's body is left to the caller, unless it is a refusal.
@@ -224,9 +240,6 @@ impl Api {
     }
 
     fn read_headers(&self, headers: &HeaderMap) {
-        if headers.contains_key(FAIRNESS_HEADER) {
-            self.server_is_fair.store(true, Ordering::Relaxed);
-        }
         let date = headers.get(DATE).and_then(|date| date.to_str().ok());
         if let Some(date) = date.and_then(http_date) {
             let mut clock = self
@@ -239,7 +252,7 @@ impl Api {
 
     async fn wait_for_turn(&self) {
         let Some(limiter) = &self.limiter else { return };
-        if self.until_fairness && self.server_is_fair.load(Ordering::Relaxed) {
+        if self.unless_everleaf && self.server_is_everleaf.load(Ordering::Relaxed) {
             return;
         }
         let wait = {

@@ -135,17 +135,20 @@ pub enum ApiLimit {
     Fixed(Rate),
     /// No limit: the caller is in process, or the operator switched it off.
     Off,
-    /// Until the server shows that it shares its capacity itself (API priority and fairness),
-    /// then none: a second limit here would only slow a recovery down.
-    UntilFairness(Rate),
+    /// None against an Everleaf server, which shares its capacity itself, this one against others:
+    /// what their priority and fairness is tuned for is kube-controller-manager's.
+    UnlessEverleaf(Rate),
 }
+
+/// kube-controller-manager's (kubernetes 1.37 `pkg/controller/apis/config/v1alpha1/defaults.go`).
+pub const RATE_DEFAULT: Rate = Rate {
+    per_second: 20.0,
+    burst: 30,
+};
 
 impl Default for ApiLimit {
     fn default() -> Self {
-        Self::UntilFairness(Rate {
-            per_second: 50.0,
-            burst: 100,
-        })
+        Self::UnlessEverleaf(RATE_DEFAULT)
     }
 }
 

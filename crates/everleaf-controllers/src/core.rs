@@ -21,11 +21,16 @@ use crate::signer::{self, Issuance};
 use everleaf_api::csr::Csr;
 use everleaf_pki::{ApprovedRequest, Issuer, SignerName};
 use everleaf_time::{Monotonic, Now};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+/// A CA with less than this left gives certificates that hardly outlive those that nodes have.
+const CA_LEFT_FEW: SignedDuration = SignedDuration::from_hours(24);
+/// What a renewal has to gain then, to be approved without a human.
+const GAIN_MIN: SignedDuration = SignedDuration::from_mins(10);
 
 /// See the module documentation.
 pub struct Core {
@@ -172,10 +177,14 @@ impl Core {
             }
             Affected::Nobody => return None,
         };
+        let names: Vec<_> = names
+            .into_iter()
+            .map(|name| (name.clone(), self.flow(&name)))
+            .collect();
         let mut queue = lock(self.queues.get(&Task::Approve)?);
         let added = names
             .into_iter()
-            .filter(|name| queue.add(name.clone(), now.monotonic));
+            .filter(|(name, flow)| queue.add_of(flow, name.clone(), now.monotonic));
         (added.count() > 0).then_some(Task::Approve)
     }
 
@@ -209,8 +218,16 @@ impl Core {
                 return None;
             }
         };
+        let flow = self.flow(&change.name);
         let mut queue = lock(self.queues.get(&task)?);
-        queue.add(change.name, now.monotonic).then_some(task)
+        let is_new = queue.add_of(&flow, change.name, now.monotonic);
+        is_new.then_some(task)
+    }
+
+    /// Whose turn a request takes: its requestor's.
+    fn flow(&self, name: &str) -> String {
+        let request = lock(&self.index).open(name);
+        request.map_or_else(String::new, |request| request.csr().username().to_owned())
     }
 
     /// Lets the loop breaker know what was issued, whoever signed it.
@@ -294,6 +311,44 @@ impl Core {
         if let Some(subject) = subject(request) {
             lock(&self.breaker).begin(&subject, delay, now.wall);
         }
+    }
+
+    /// How far the clock of who files this must be ahead of ours, if it asks since its last
+    /// certificate looks due.
+    pub(crate) fn clock_ahead(&self, request: &OpenRequest, now: Now) -> SignedDuration {
+        let subject = subject(request);
+        subject.map_or(SignedDuration::ZERO, |subject| {
+            lock(&self.breaker).clock_ahead(&subject, now.wall)
+        })
+    }
+
+    /// Whether a renewal would hardly gain anything, since the CA ends: the end of its certificate
+    /// would be the CA's. `Some`: that end, and by how much it is later than that of the subject's
+    /// present certificate.
+    pub(crate) fn gains_little(
+        &self,
+        request: &OpenRequest,
+        now: Now,
+    ) -> Option<(Timestamp, SignedDuration)> {
+        let csr = request.csr();
+        let issuer = self.issuer(BuiltinSigner::parse(csr.signer_name()).ok()?)?;
+        let ca_end = issuer.certificate().not_after();
+        let left = now.wall.duration_until(ca_end);
+        let seconds = csr.expiration_seconds();
+        let lifetime = everleaf_pki::signer::granted_duration(self.signing_duration, seconds);
+        let is_capped = SignedDuration::try_from(lifetime).is_ok_and(|lifetime| lifetime >= left);
+        if !is_capped || left > CA_LEFT_FEW {
+            return None;
+        }
+        let present = lock(&self.breaker).last(&subject(request)?)?;
+        let is_valid = present.not_after > now.wall;
+        let gain = present.not_after.duration_until(ca_end);
+        (is_valid && gain < GAIN_MIN).then_some((ca_end, gain))
+    }
+
+    /// Whether there is a Node of this name, if Nodes are known here.
+    pub(crate) fn has_node(&self, name: &str) -> Option<bool> {
+        self.serving.as_ref()?.has_node(name)
     }
 
     /// The CA of a signer that runs.

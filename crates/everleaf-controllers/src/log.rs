@@ -2,6 +2,7 @@
 //!
 //! Upstream's texts stand in the message; everything a machine wants is in the fields.
 
+use crate::attempt::words;
 use crate::election::Change;
 use crate::election::flags::RESOURCE_NAME_DEFAULT;
 use crate::election::lease::LockName;
@@ -89,18 +90,30 @@ impl Notice {
                 about,
                 common_name,
                 delay,
+                clock_ahead,
             } => {
                 let seconds = delay.as_secs();
+                let ahead = words(*clock_ahead);
                 line!(
                     warn,
                     about,
                     cn = common_name,
                     delay_seconds = seconds,
+                    clock_ahead_seconds = clock_ahead.as_secs(),
                     "{common_name} asks for certificates again and again although its last one \
-                     has most of its life left: approval waits {seconds} s; check that node's \
-                     clock (kubectl certificate approve {} overrides)",
+                     has most of its life left: its clock seems to be at least {ahead} ahead of ours, \
+                     or it loses what it gets; approval waits {seconds} s (kubectl certificate \
+                     approve {} overrides)",
                     about.csr
                 );
+            }
+            Self::HeldForCa {
+                about,
+                message,
+                is_news: true,
+            } => line!(warn, about, "csr {:?} waits: {message}", about.csr),
+            Self::HeldForCa { about, message, .. } => {
+                line!(debug, about, "csr {:?} waits: {message}", about.csr);
             }
             Self::Judged {
                 about,

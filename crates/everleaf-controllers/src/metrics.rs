@@ -39,6 +39,8 @@ macro_rules! metrics {
 metrics! {
     CA_EXPIRY: Gauge "everleaf_ca_expiry_timestamp_seconds" "End of the CA certificate that signs for a signer, Unix time.";
     CA_RELOAD_SUCCESS: Gauge "everleaf_ca_reload_success" "1 when the CA files on disk are the ones in use, 0 when the last change was refused.";
+    CLEANING_SKIPPED: Counter "everleaf_csr_cleaning_skipped_total" "Passes of the cleaner that were left out, because ages meant nothing by the clocks.";
+    CLOCK_STEPS: Counter "everleaf_clock_steps_total" "Times that our clock was set, or the machine slept.";
     CLOCK_OFFSET: Gauge "everleaf_clock_offset_seconds" "Clock of the peer minus our clock, median of its last answers.";
     APPROVE_LATENCY: Histogram "everleaf_csr_approve_latency_seconds" "From seeing a request to its recorded approval.";
     CLEANED: Counter "everleaf_csr_cleaned_total" "Requests deleted by age, by the state they were in.";

@@ -232,6 +232,17 @@ pub enum Notice {
         common_name: String,
         /// For how long.
         delay: Duration,
+        /// How far the requestor's clock is ahead of ours at least, if that is why it asks.
+        clock_ahead: SignedDuration,
+    },
+    /// A renewal is not approved, since the CA ends and it would gain next to nothing.
+    HeldForCa {
+        /// Which.
+        about: About,
+        /// How little, and what to do.
+        message: String,
+        /// Not said lately.
+        is_news: bool,
     },
     /// A controller that keeps tokens and what is made of them did something.
     Kept(Kept),
@@ -399,7 +410,10 @@ impl Notice {
                 ];
                 metrics.count(metrics::FAILED, &labels);
             }
+            Self::CleaningSkipped { .. } => metrics.count(metrics::CLEANING_SKIPPED, &[]),
+            Self::ClockStepped { .. } => metrics.count(metrics::CLOCK_STEPS, &[]),
             Self::Held { about, .. } => decision(about, "held", "rotation_loop"),
+            Self::HeldForCa { about, .. } => decision(about, "held", "ca_ends"),
             Self::Issued {
                 about,
                 latency,

@@ -7,7 +7,9 @@
 use crate::bucket::Rate;
 use crate::builtin::BuiltinSigner;
 use crate::cleaner::Ages;
-use crate::config::{ApiLimit, CaFiles, Config, IssuerSource, Loop, SIGNING_DURATION_DEFAULT};
+use crate::config::{
+    ApiLimit, CaFiles, Config, IssuerSource, Loop, RATE_DEFAULT, SIGNING_DURATION_DEFAULT,
+};
 use crate::election::flags::ElectionOptions;
 use crate::foreign::is_foreign;
 use crate::issuance::{LogConfig, is_origin};
@@ -57,9 +59,9 @@ pub struct Options {
     pub issuance_log: Option<PathBuf>,
     /// `--issuance-log-origin`. Not given: after the host.
     pub issuance_log_origin: Option<String>,
-    /// `--kube-api-burst`. Not given: 100, or what `--kube-api-qps` needs.
+    /// `--kube-api-burst`. Not given: 30.
     pub kube_api_burst: Option<i32>,
-    /// `--kube-api-qps`. Not given: 50 until the server shares its capacity itself; 0 or less: off.
+    /// `--kube-api-qps`. Not given: 20, and no limit against an Everleaf server; 0 or less: off.
     pub kube_api_qps: Option<f64>,
     /// `--cluster-signing-<signer>-cert-file` and `-key-file`.
     pub per_signer: BTreeMap<BuiltinSigner, FilePair>,
@@ -326,7 +328,7 @@ impl Options {
         let burst = match self.kube_api_burst {
             Some(burst) if burst > 0 => u32::try_from(burst).unwrap_or(u32::MAX),
             Some(_) => return ApiLimit::Off,
-            None => 100,
+            None => RATE_DEFAULT.burst,
         };
         match self.kube_api_qps {
             Some(qps) if qps.is_nan() || qps == f64::INFINITY => {
@@ -341,8 +343,8 @@ impl Options {
                 burst,
             }),
             None if self.kube_api_burst.is_some() => ApiLimit::Fixed(Rate {
-                per_second: 50.0,
                 burst,
+                ..RATE_DEFAULT
             }),
             None => ApiLimit::default(),
         }
@@ -586,17 +588,14 @@ mod tests {
         let rate = |per_second, burst| Rate { per_second, burst };
         assert_eq!(
             check(None, None),
-            Ok(ApiLimit::UntilFairness(rate(50.0, 100)))
+            Ok(ApiLimit::UnlessEverleaf(rate(20.0, 30)))
         );
         assert_eq!(
             check(Some(20.0), Some(30)),
             Ok(ApiLimit::Fixed(rate(20.0, 30)))
         );
-        assert_eq!(check(None, Some(30)), Ok(ApiLimit::Fixed(rate(50.0, 30))));
-        assert_eq!(
-            check(Some(20.0), None),
-            Ok(ApiLimit::Fixed(rate(20.0, 100)))
-        );
+        assert_eq!(check(None, Some(90)), Ok(ApiLimit::Fixed(rate(20.0, 90))));
+        assert_eq!(check(Some(50.0), None), Ok(ApiLimit::Fixed(rate(50.0, 30))));
         assert_eq!(check(Some(0.0), None), Ok(ApiLimit::Off));
         assert_eq!(check(Some(-1.0), Some(30)), Ok(ApiLimit::Off));
         assert_eq!(check(Some(5.0), Some(0)), Ok(ApiLimit::Off));

@@ -1,9 +1,12 @@
-//! The work queue of a loop: ordered, deduplicating, backing off. No timers, no threads.
+//! The work queue of a loop: fair, ordered, deduplicating, backing off. No timers, no threads.
 //!
 //! It owns *when* a key is worked on; what the work is, it refuses to know. The rules are those of
-//! client-go's rate-limiting work queue (`util/workqueue/queue.go`, `default_rate_limiters.go`):
+//! client-go's rate-limiting work queue (`util/workqueue/queue.go`, `default_rate_limiters.go`), and
+//! one more, that keys belong to flows (whoever filed them), which take turns:
 //!
-//! - a key waits at most once, in the order in which keys became ready;
+//! - one key of each flow that has any ready, then the next of each: who has 50,000 of them delays
+//!   who has one by one;
+//! - a key waits at most once, in the order in which those of its flow became ready;
 //! - a key that is added while it is worked on runs once more afterwards;
 //! - no two workers ever hold the same key;
 //! - a failed key waits `200 ms × 2ⁿ`, at most 1000 s, and never less than what the loop's shared
@@ -20,6 +23,7 @@
 use crate::bucket::{Rate, TokenBucket};
 use everleaf_time::Monotonic;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// First delay after a failure.
@@ -72,8 +76,13 @@ pub enum Next<K> {
 /// See the module documentation.
 #[derive(Clone, Debug)]
 pub struct Queue<K> {
-    /// Keys that may be worked on, oldest first, each with the instant it became ready.
-    ready: VecDeque<(K, Monotonic)>,
+    /// Keys that may be worked on, by flow, oldest first, each with the instant it became ready.
+    /// No flow is empty.
+    ready: BTreeMap<Arc<str>, VecDeque<(K, Monotonic)>>,
+    /// The flows in `ready`, whose turn it is first.
+    turns: VecDeque<Arc<str>>,
+    /// Whose the keys are, of every key that is ready, held or waiting; none for the nameless flow.
+    flows: BTreeMap<K, Arc<str>>,
     /// The keys in `ready`, and those to run again once their holder is done.
     wanted: BTreeSet<K>,
     held: BTreeSet<K>,
@@ -97,7 +106,9 @@ impl<K: Clone + Ord> Queue<K> {
     pub fn with_backoff(backoff_min: Duration) -> Self {
         Self {
             backoff_min,
-            ready: VecDeque::new(),
+            ready: BTreeMap::new(),
+            turns: VecDeque::new(),
+            flows: BTreeMap::new(),
             wanted: BTreeSet::new(),
             held: BTreeSet::new(),
             waiting: BTreeSet::new(),
@@ -105,6 +116,17 @@ impl<K: Clone + Ord> Queue<K> {
             failures: BTreeMap::new(),
             retries: TokenBucket::new(RETRY_RATE),
         }
+    }
+
+    /// Makes `key` of this flow ready now; else as [`Queue::add`].
+    pub fn add_of(&mut self, flow: &str, key: K, now: Monotonic) -> bool {
+        if !flow.is_empty() && !self.flows.contains_key(&key) {
+            // The name is shared by all keys that are ready with it.
+            let known = self.ready.get_key_value(flow);
+            let flow = known.map_or_else(|| Arc::from(flow), |(name, _)| Arc::clone(name));
+            self.flows.insert(key.clone(), flow);
+        }
+        self.add(key, now)
     }
 
     /// Makes `key` ready now. A key that waits for a retry stops waiting: its object changed.
@@ -115,15 +137,15 @@ impl<K: Clone + Ord> Queue<K> {
             return false;
         }
         if !self.held.contains(&key) {
-            self.ready.push_back((key, now));
+            self.make_ready(key, now);
         }
         true
     }
 
-    /// Hands out the oldest ready key.
+    /// Hands out the oldest ready key of the flow whose turn it is.
     pub fn next(&mut self, now: Monotonic) -> Next<K> {
         self.wake(now);
-        if let Some((key, since)) = self.ready.pop_front() {
+        if let Some((key, since)) = self.take_turn() {
             self.wanted.remove(&key);
             let fresh = self.held.insert(key.clone());
             assert!(fresh, "a held key is never ready");
@@ -164,13 +186,15 @@ impl<K: Clone + Ord> Queue<K> {
         };
         if self.wanted.contains(key) {
             // Added while held: what it saw is stale, so it runs again at once.
-            self.ready.push_back((key.clone(), now));
+            self.make_ready(key.clone(), now);
             return Some(Duration::ZERO);
         }
         if let Some(delay) = delay {
             let until = now + delay;
             self.waiting.insert((until, key.clone()));
             self.waiting_until.insert(key.clone(), until);
+        } else {
+            self.flows.remove(key);
         }
         delay
     }
@@ -182,9 +206,30 @@ impl<K: Clone + Ord> Queue<K> {
 
     /// How long the oldest ready key has been ready.
     pub fn oldest(&self, now: Monotonic) -> Duration {
-        self.ready
-            .front()
-            .map_or(Duration::ZERO, |(_, since)| now.since(*since))
+        let oldest = self.ready.values().filter_map(VecDeque::front);
+        let ages = oldest.map(|(_, since)| now.since(*since));
+        ages.max().unwrap_or(Duration::ZERO)
+    }
+
+    fn make_ready(&mut self, key: K, since: Monotonic) {
+        let flow = self.flows.get(&key).cloned().unwrap_or_default();
+        let keys = self.ready.entry(Arc::clone(&flow)).or_default();
+        if keys.is_empty() {
+            self.turns.push_back(flow);
+        }
+        keys.push_back((key, since));
+    }
+
+    fn take_turn(&mut self) -> Option<(K, Monotonic)> {
+        let flow = self.turns.pop_front()?;
+        let keys = self.ready.get_mut(&flow)?;
+        let taken = keys.pop_front();
+        if keys.is_empty() {
+            self.ready.remove(&flow);
+        } else {
+            self.turns.push_back(flow);
+        }
+        taken
     }
 
     /// Moves what is due from waiting to ready, in order of its due time.
@@ -195,7 +240,7 @@ impl<K: Clone + Ord> Queue<K> {
             };
             self.waiting_until.remove(&key);
             if self.wanted.insert(key.clone()) {
-                self.ready.push_back((key, until));
+                self.make_ready(key, until);
             }
         }
     }
@@ -240,6 +285,48 @@ mod tests {
             assert_eq!(take(&mut queue, at(1)), Some(key));
         }
         assert_eq!(queue.next(at(1)), Next::Idle);
+    }
+
+    /// 50,000 requests of one requestor, then one each of ten others: these are through after ten
+    /// turns, and nothing is forgotten, also what failed in between.
+    #[test]
+    fn who_has_many_keys_starves_nobody() {
+        let mut queue = Queue::default();
+        for number in 0..50_000 {
+            queue.add_of("greedy", format!("g{number}"), at(0));
+        }
+        for number in 0..10 {
+            queue.add_of(&format!("node-{number}"), format!("n{number}"), at(1));
+        }
+        let mut first = Vec::new();
+        for _ in 0..21 {
+            let key = take(&mut queue, at(2)).unwrap();
+            queue.done(&key, Outcome::Finished, at(2));
+            first.push(key);
+        }
+        let others = first.iter().filter(|key| key.starts_with('n')).count();
+        assert_eq!(others, 10, "{first:?}");
+        assert_eq!(first[0], "g0");
+
+        // A key that failed comes back in its own flow.
+        let failed = take(&mut queue, at(2)).unwrap();
+        queue.done(&failed, Outcome::FAILED, at(2));
+        queue.add_of("late", "l0".to_owned(), at(1_000));
+        let next: Vec<_> = (0..2).filter_map(|_| take(&mut queue, at(1_000))).collect();
+        assert!(next.contains(&"l0".to_owned()), "{next:?}");
+        for key in &next {
+            queue.done(key, Outcome::Finished, at(1_000));
+        }
+        let mut left = 0;
+        while let Some(key) = take(&mut queue, at(2_000)) {
+            queue.done(&key, Outcome::Finished, at(2_000));
+            left += 1;
+        }
+        assert_eq!(first.len() + next.len() + left, 50_000 + 10 + 1);
+        assert!(
+            queue.flows.is_empty() && queue.turns.is_empty(),
+            "nothing is kept of them"
+        );
     }
 
     #[test]

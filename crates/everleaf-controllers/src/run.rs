@@ -322,12 +322,13 @@ async fn look_after(shell: Arc<Shell>) {
     let mut events = VecDeque::new();
     loop {
         ticks.tick().await;
+        shell.api.look_at_version().await;
         shell.check_step(false);
         if let Some(offset) = shell.api.clock_offset() {
             let apart = offset.abs() > SKEW_TOLERATED;
             if apart != clocks_apart {
                 clocks_apart = apart;
-                shell.telemetry.tell(&Notice::ClockSkew { offset, apart });
+                shell.tell_skew(offset, apart).await;
             }
         }
         let now = shell.now().wall;
@@ -349,6 +350,6 @@ async fn look_after(shell: Arc<Shell>) {
         while events.len() > EVENTS_WAITING_MAX {
             events.pop_front();
         }
-        shell.note(&mut events).await;
+        shell.deliver(&mut events).await;
     }
 }

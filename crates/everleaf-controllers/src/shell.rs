@@ -1,6 +1,6 @@
 //! What the tasks of all loops share: the core, the API, the clocks, and who waits for work.
 
-use crate::attempt::{self, Task};
+use crate::attempt::{self, Task, words};
 use crate::call::{Call, CallError, Expect};
 use crate::cleaner::{self, Ages, Pass};
 use crate::client::Api;
@@ -22,7 +22,7 @@ use http::Method;
 use http_body_util::BodyExt;
 use jiff::{SignedDuration, Timestamp};
 use kube::client::Body;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::convert::Infallible;
 use std::path::Path;
@@ -423,7 +423,11 @@ impl Shell {
         let offset = self.api.clock_offset();
         if !cleaner::may_judge_ages(offset, stepped) {
             let offset = if stepped { None } else { offset };
-            return self.telemetry.tell(&Notice::CleaningSkipped { offset });
+            self.telemetry.tell(&Notice::CleaningSkipped { offset });
+            let cause = offset.map_or("our clock was just set".to_owned(), skew_words);
+            let message =
+                format!("no CSR is cleaned in this pass, since ages mean nothing: {cause}");
+            return self.note("ClockSkewDetected", &message).await;
         }
         let mut pass = Pass::new(self.core.records(), *ages, self.server_now());
         loop {
@@ -465,8 +469,8 @@ impl Shell {
 
     // === telling ===
 
-    /// Leaves Events, oldest first; those that the server cannot take now stay.
-    pub(crate) async fn note(&self, events: &mut VecDeque<Value>) {
+    /// Leaves Events about a CA, oldest first; those that the server cannot take now stay.
+    pub(crate) async fn deliver(&self, events: &mut VecDeque<Value>) {
         while let Some(event) = events.front() {
             let call = Call::new(Method::POST, event::PATH, Some(event.clone()));
             match self.api.call(&call).await {
@@ -475,6 +479,32 @@ impl Shell {
                 _ => events.pop_front(),
             };
         }
+    }
+
+    /// The clocks are too far apart, or no longer.
+    pub(crate) async fn tell_skew(&self, offset: SignedDuration, apart: bool) {
+        self.telemetry.tell(&Notice::ClockSkew { offset, apart });
+        if apart {
+            let words = skew_words(offset);
+            let message = format!("{words}; dates in certificates follow the signer's clock");
+            self.note("SignerClockSkew", &message).await;
+        }
+    }
+
+    /// Leaves an Event about this process. It is about the namespace that all of us live in: the
+    /// one object that every cluster has.
+    async fn note(&self, reason: &'static str, message: &str) {
+        let now = self.now();
+        let Some(count) = self.core.admit_event(reason, "", now) else {
+            return;
+        };
+        let about = json!({ "apiVersion": "v1", "kind": "Namespace", "name": "kube-system" });
+        let event = event::about(about, reason, message, count, now);
+        // That it could not be left changes nothing.
+        let _ = self
+            .api
+            .call(&Call::new(Method::POST, event::PATH, Some(event)))
+            .await;
     }
 
     /// Sets the gauges that describe a state rather than an event.
@@ -515,6 +545,16 @@ impl Shell {
             metrics.set(metrics::QUEUE_RETRIES, &labels, retries as f64);
         }
     }
+}
+
+/// How two clocks differ, for people.
+fn skew_words(offset: SignedDuration) -> String {
+    let direction = match offset.is_negative() {
+        true => "behind",
+        false => "ahead of",
+    };
+    let apart = words(offset.abs());
+    format!("the API server's clock is {apart} {direction} that of the controllers")
 }
 
 /// The next bytes of a stream; `None`: it ended or broke.

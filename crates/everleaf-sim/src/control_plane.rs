@@ -77,9 +77,21 @@ impl ControlPlane {
         token: (&str, &str),
         token_expires: Timestamp,
     ) -> Result<Self, BuildError> {
+        let end = Timestamp::from_second(4_102_444_800).map_err(|e| BuildError(e.to_string()))?;
+        Self::until(rng, now, signing_duration, token, token_expires, end)
+    }
+
+    /// The same, with an authority that ends then.
+    pub fn until(
+        rng: &Rng,
+        now: Timestamp,
+        signing_duration: Duration,
+        token: (&str, &str),
+        token_expires: Timestamp,
+        end: Timestamp,
+    ) -> Result<Self, BuildError> {
         let mut keys = rng.branch("ca");
         let key = built(PrivateKey::from_ed25519_seed(&keys.bytes()))?;
-        let end = Timestamp::from_second(4_102_444_800).map_err(|e| BuildError(e.to_string()))?;
         let issuer = Issuer::self_signed("kubernetes", key, keys.bytes(), now, end);
         let issuer = Arc::new(built(issuer)?);
         let server = Arc::new(server(rng, &issuer)?);

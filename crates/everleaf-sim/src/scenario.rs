@@ -23,6 +23,8 @@ pub struct Scenario {
     pub duration: Duration,
     /// What the signer grants (`--cluster-signing-duration`).
     pub signing_duration: Duration,
+    /// How long the authority is valid from the beginning on; `None`: to the end of the century.
+    pub authority: Option<Duration>,
     /// Whether nodes keep a serving certificate, too.
     pub serving: bool,
     /// Faults by chance.
@@ -105,6 +107,7 @@ impl Scenario {
             nodes: 3,
             duration: days(7),
             signing_duration: days(1),
+            authority: None,
             serving: false,
             noise: Noise::default(),
             steps: Vec::new(),
@@ -206,6 +209,9 @@ impl fmt::Display for Scenario {
             self.serving,
             Span(downtime_max),
         )?;
+        if let Some(authority) = self.authority {
+            write!(f, " ca={}", Span(authority))?;
+        }
         for Step { at, change } in &self.steps {
             write!(f, "; {} {change}", Span(*at))?;
         }
@@ -240,6 +246,7 @@ impl Scenario {
             "nodes" => self.nodes = value.parse().ok()?,
             "for" => self.duration = span(value)?,
             "grant" => self.signing_duration = span(value)?,
+            "ca" => self.authority = Some(span(value)?),
             "serving" => self.serving = value.parse().ok()?,
             "loss" => {
                 let (requests, responses) = value.split_once('/')?;
@@ -305,7 +312,7 @@ mod tests {
     #[test]
     fn a_scenario_is_one_line_and_back() {
         let line = "seed=8 nodes=4 for=90d grant=3650d serving=true loss=50/40 power=300/20d \
-                    drift=50; 3d clock n0 +3642d; 3d clock control-plane -90m; 4d suspend n1 6h; \
+                    drift=50 ca=30d; 3d clock n0 +3642d; 3d clock control-plane -90m; 4d suspend n1 6h; \
                     5d cut n2 2h; 6d server-down 1h; 7d controllers-down 30s; 8d crash-unheard n0; \
                     9d drift n3 -200; 10d restart n1; 11d loop n0 2h; 12d steal n1; \
                     13d strip n0 5m";

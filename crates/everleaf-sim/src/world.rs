@@ -90,8 +90,15 @@ impl World {
         let expires = origin
             .saturating_add(TOKEN_LIFETIME)
             .unwrap_or(Timestamp::MAX);
-        let control_plane =
-            ControlPlane::new(&root, origin, scenario.signing_duration, token, expires)?;
+        let duration = scenario.signing_duration;
+        let control_plane = match scenario.authority {
+            None => ControlPlane::new(&root, origin, duration, token, expires)?,
+            Some(life) => {
+                let end = origin.saturating_add(life).unwrap_or(Timestamp::MAX);
+                ControlPlane::until(&root, origin, duration, token, expires, end)?
+            }
+        };
+        let lifetime = duration.min(scenario.authority.unwrap_or(duration));
         let mut drifts = root.branch("drifts");
         let noise = scenario.noise;
         let nodes = (0..scenario.nodes).map(|number| {
@@ -125,7 +132,7 @@ impl World {
             power: PowerLoss::new(root.branch("power"), noise.power_loss_per_mille),
             downtime: root.branch("downtime"),
             usable: UsableCredential::default(),
-            bounded: BoundedRequests::new(scenario.signing_duration),
+            bounded: BoundedRequests::new(lifetime),
             issued: Issued::default(),
             report: Report::default(),
             nodes,
@@ -150,6 +157,13 @@ impl World {
         self.doomed.clear();
         self.run_until(self.scenario.duration + Scenario::CONVERGENCE);
         self.judge_convergence();
+        self.report
+    }
+
+    /// Runs the scenario and ends with it: for what has no time to converge, since the authority
+    /// ends.
+    pub fn run_to_its_end(mut self) -> Report {
+        self.run_until(self.scenario.duration);
         self.report
     }
 

@@ -26,6 +26,8 @@ pub(super) const KUBERNETES: &str = "k8s.io/kubernetes";
 const HELM: &str = "helm.sh/helm/v4";
 /// Where Helm keeps its version.
 const HELM_STAMPED: &str = "helm.sh/helm/v4/internal/version.version";
+/// The module with the log of Go's checksum database.
+const X_MOD: &str = "golang.org/x/mod";
 /// The module of etcd's server.
 const ETCD: &str = "go.etcd.io/etcd/server/v3";
 
@@ -35,6 +37,8 @@ pub(crate) struct Module {
     manifest: String,
     /// Variables for every `go` command.
     variables: Vec<(&'static str, &'static str)>,
+    /// Linker flags.
+    stamp: String,
     /// What every program of the module depends on.
     key: String,
 }
@@ -95,6 +99,14 @@ impl Program {
         }
     }
 
+    /// Ours, of a module without Kubernetes: it has the version of `golang.org/x/mod`.
+    pub(crate) fn of_x_mod(name: &'static str) -> Self {
+        Self {
+            versioned_by: X_MOD,
+            ..Self::ours(name)
+        }
+    }
+
     /// etcd's server.
     pub(crate) fn etcd() -> Self {
         let (package, ask_version) = (ETCD.into(), &["--version"]);
@@ -119,12 +131,13 @@ impl Module {
         let mut variables = vec![("CGO_ENABLED", "0")];
         variables.extend(toolchain(&manifest)?.map(|version| ("GOTOOLCHAIN", version)));
         let go = cache::read(&directory, "go", &["version"], &variables)?;
-        let stamp = stamp(main_module(&manifest)?);
+        let stamp = main_module(&manifest).map_or_else(|_| PLAIN.to_owned(), stamp);
         let key = cache::key([manifest.as_bytes(), &sums, go.as_bytes(), stamp.as_bytes()]);
         Ok(Self {
             directory,
             manifest,
             variables,
+            stamp,
             key,
         })
     }
@@ -169,9 +182,14 @@ impl Module {
     }
 
     fn build(&self, program: &Program, scratch: &Path, output: &Path) -> Result<()> {
-        let stamp = stamp(main_module(&self.manifest)?);
         let output = output.to_string_lossy();
-        let mut args = vec!["build", "-mod=readonly", "-trimpath", "-ldflags", &stamp];
+        let mut args = vec![
+            "build",
+            "-mod=readonly",
+            "-trimpath",
+            "-ldflags",
+            &self.stamp,
+        ];
         let go = openapi::Go {
             directory: &self.directory,
             variables: &self.variables,
@@ -203,6 +221,9 @@ impl Module {
     }
 }
 
+/// Linker flags of a program that tells no version of Kubernetes.
+const PLAIN: &str = "-s -w";
+
 /// Linker flags that make the programs report the version they are, as Kubernetes' own build does
 /// (`hack/lib/version.sh`); without symbols, which nobody reads here.
 fn stamp((module, version): (&str, &str)) -> String {
@@ -211,7 +232,7 @@ fn stamp((module, version): (&str, &str)) -> String {
     }
     let mut numbers = version.trim_start_matches('v').split('.');
     let (major, minor) = (numbers.next().unwrap_or(""), numbers.next().unwrap_or(""));
-    let mut flags = String::from("-s -w");
+    let mut flags = String::from(PLAIN);
     for package in STAMPED {
         for (name, value) in [
             ("gitVersion", version),

@@ -24,6 +24,9 @@ const OLD: &str = "tests/interop/go-1.21";
 /// The module with Helm.
 const HELM: &str = "tests/interop/go-helm";
 
+/// The module with Go's reader of tiled logs.
+const TLOG: &str = "tests/interop/go-tlog";
+
 /// Where the peers are.
 pub(crate) struct Peers {
     variables: Vec<(&'static str, PathBuf)>,
@@ -62,6 +65,7 @@ impl Peers {
         let older = Module::open(OLDER)?;
         let old = Module::open(OLD)?;
         let helm = Module::open(HELM)?;
+        let tlog = Module::open(TLOG)?;
         let kubernetes = Program::kubernetes;
         for (variable, module, program) in [
             ("ETCD", &present, Program::etcd()),
@@ -75,6 +79,7 @@ impl Peers {
             ("KUBECTL", &present, kubernetes("kubectl")),
             ("CSRCLIENT", &present, Program::ours("csrclient")),
             ("CERTMATRIX", &present, Program::ours("certmatrix")),
+            ("TLOGCHECK", &tlog, Program::of_x_mod("tlogcheck")),
             ("KUBECTL_134", &older, kubernetes("kubectl")),
             (
                 "KUBE_CONTROLLER_MANAGER_121",

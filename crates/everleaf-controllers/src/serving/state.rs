@@ -134,6 +134,15 @@ impl State {
         decide(request, &facts, &policies)
     }
 
+    /// Whether there is a Node of this name; `None` before all are known.
+    pub(crate) fn has_node(&self, name: &str) -> Option<bool> {
+        let cluster = read(&self.cluster);
+        cluster
+            .missing()
+            .is_none()
+            .then(|| cluster.node(name).is_some())
+    }
+
     /// A certificate was issued, by whomever.
     pub fn issued(&self, chain: &[u8], now: Now) {
         let mut issued = self.issued.write().unwrap_or_else(PoisonError::into_inner);

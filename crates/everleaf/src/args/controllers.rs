@@ -104,11 +104,11 @@ pub(crate) struct ControllersArgs {
     /// Name of a new issuance log, in its checkpoints and its key [default: HOST/everleaf/issuance-log]
     #[arg(long, value_name = "NAME")]
     pub(crate) issuance_log_origin: Option<String>,
-    /// Requests per second to the API server; 0 for no limit [default: 50, until the server shares
-    /// its capacity itself]
+    /// Requests per second to the API server; 0 for no limit [default: 20, as
+    /// kube-controller-manager; no limit against an everleaf server]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) kube_api_qps: Option<f64>,
-    /// Requests that may be made at once before --kube-api-qps holds [default: 100]
+    /// Requests that may be made at once before --kube-api-qps holds [default: 30]
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) kube_api_burst: Option<i32>,
     /// Address for /metrics, /livez and /readyz [default: none]

@@ -19,6 +19,7 @@ mod server;
 mod serving_policy;
 mod steps;
 mod ten_years_on_kubernetes;
+mod tlog_of_go;
 mod why_on_kubernetes;
 
 use everleaf_stage::runner::Test;
@@ -69,6 +70,7 @@ pub(crate) fn all() -> &'static [&'static Pairing] {
         &python_client_on_everleaf::PAIRING,
         &python_client_on_everleaf::CONTROL,
         &kube_rs_on_everleaf::PAIRING,
+        &tlog_of_go::PAIRING,
     ]
 }
 
