@@ -294,8 +294,8 @@ impl Issuer {
     }
 
     /// The same issuer below the certificates of a chain file, PEM, nearest first. They go along
-    /// with every leaf (a self-signed one excepted), and none of them is outlived by a leaf. Its own
-    /// certificate goes along, too, unless it is self-signed.
+    /// with every leaf (a self-signed one excepted), and none of them is outlived by a leaf. Its
+    /// own certificate goes along, too, unless it is self-signed.
     ///
     /// # Errors
     /// [`CertificateError::NotItsChain`] when one did not sign what is before it, or is no CA.

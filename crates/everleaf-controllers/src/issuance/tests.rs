@@ -166,8 +166,8 @@ fn entry(number: usize) -> Vec<u8> {
     .to_bytes()
 }
 
-/// Batches of these sizes, a checkpoint after some of them: across the end of a tile, and a start in
-/// between.
+/// Batches of these sizes, a checkpoint after some of them: across the end of a tile, and a start
+/// in between.
 const BATCHES: [(usize, bool); 6] = [
     (1, true),
     (3, false),

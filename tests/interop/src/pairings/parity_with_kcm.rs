@@ -1,7 +1,7 @@
 //! The same approved requests before the real kube-controller-manager and before `everleaf
 //! controllers`, with the same CA: the certificates are compared field by field, as DER, apart from
-//! serial number, dates and signature; the dates by their distance; and what is refused by the words
-//! of the refusal.
+//! serial number, dates and signature; the dates by their distance; and what is refused by the
+//! words of the refusal.
 //!
 //! One after the other on one kube-apiserver, so that nothing else can differ.
 

@@ -1,5 +1,5 @@
-//! The rights that the chart grants: enough for all that the controllers do, and none too many. Each
-//! is taken away, one at a time, and something that needs it then fails, by name in the log.
+//! The rights that the chart grants: enough for all that the controllers do, and none too many.
+//! Each is taken away, one at a time, and something that needs it then fails, by name in the log.
 
 mod trial;
 

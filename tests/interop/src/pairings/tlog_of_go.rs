@@ -1,5 +1,5 @@
-//! The issuance log of `everleaf up` under the packages of Go's own checksum database: the program of
-//! `tests/interop/go-tlog/tlogcheck`.
+//! The issuance log of `everleaf up` under the packages of Go's own checksum database: the program
+//! of `tests/interop/go-tlog/tlogcheck`.
 
 use super::Pairing;
 use super::server::{CLIENT, CLIENT_USAGES};
