@@ -1,7 +1,7 @@
 //! The same approved requests before the real kube-controller-manager and before `everleaf
-//! controllers`, with the same CA: the certificates are compared field by field, as DER, apart from
-//! serial number, dates and signature; the dates by their distance; and what is refused by the words
-//! of the refusal.
+//! controllers`, with the same CA: the certificates are compared field by field, as DER, apart
+//! from serial number, dates and signature; the dates by their distance; and what is refused by
+//! the words of the refusal.
 //!
 //! One after the other on one kube-apiserver, so that nothing else can differ.
 
@@ -208,7 +208,7 @@ fn content(parsed: &str) -> Result<Vec<String>> {
         // "    4:d=1  hl=4 l= 500 cons: SEQUENCE"
         let (position, rest) = line.split_once(" hl=").context("no header length")?;
         let depth = position.rsplit("d=").next().unwrap_or_default().trim();
-        let kind = rest.splitn(2, ':').nth(1).context("no type")?.trim();
+        let kind = rest.split_once(':').context("no type")?.1.trim();
         elements.push(format!("{depth} {kind}"));
     }
     let serial = elements.iter().position(|one| one.starts_with("2 INTEGER"));
