@@ -1,7 +1,7 @@
 //! The same approved requests before the real kube-controller-manager and before `everleaf
-//! controllers`, with the same CA: the certificates are compared field by field, as DER, apart from
-//! serial number, dates and signature; the dates by their distance; and what is refused by the
-//! words of the refusal.
+//! controllers`, with the same CA: the certificates are compared field by field, as DER, apart
+//! from serial number, dates and signature; the dates by their distance; and what is refused by
+//! the words of the refusal.
 //!
 //! One after the other on one kube-apiserver, so that nothing else can differ.
 
@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail};
 use base64::Engine;
 use everleaf_stage::runner::{Test, Verdict};
 use everleaf_stage::{Certificate, Kubectl, Sandbox, arg, ensure_that, eventually, object, same};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use shapes::{Differs, KEYS, SHAPES, Shape};
 use std::collections::BTreeMap;
@@ -33,8 +34,13 @@ const SECONDS_MAX: u64 = 60;
 /// How far apart the distances of dates may be, in seconds: they are whole.
 const SECONDS_APART_MAX: i64 = 2;
 
+/// How long before the moment of signing a certificate begins, in seconds.
+const BACKDATED_SECONDS: i64 = 300;
+
 /// What became of a request.
 struct Outcome {
+    /// When the server took its approval.
+    approved: Timestamp,
     /// `reason: message` of its `Failed` condition.
     failure: Option<String>,
     /// Its certificate, and what it consists of.
@@ -181,9 +187,14 @@ fn failure(status: &Value) -> Option<String> {
 }
 
 fn read(sandbox: &Sandbox, name: &str, status: &Value) -> Result<Outcome> {
+    let mut conditions = status["conditions"].as_array().into_iter().flatten();
+    let approved = conditions.find(|one| one["type"] == "Approved");
+    let approved = approved.and_then(|one| one["lastTransitionTime"].as_str());
+    let approved = approved.context("it is not approved")?.parse()?;
     let failure = failure(status);
     if failure.is_some() {
         return Ok(Outcome {
+            approved,
             failure,
             issued: None,
         });
@@ -195,6 +206,7 @@ fn read(sandbox: &Sandbox, name: &str, status: &Value) -> Result<Outcome> {
     fs::write(&path, pem)?;
     let parsed = sandbox.openssl(&["asn1parse", "-in", arg(&path)])?.ok()?;
     Ok(Outcome {
+        approved,
         failure: None,
         issued: Some((Certificate::read(sandbox, &path)?, content(&parsed)?)),
     })
@@ -208,7 +220,7 @@ fn content(parsed: &str) -> Result<Vec<String>> {
         // "    4:d=1  hl=4 l= 500 cons: SEQUENCE"
         let (position, rest) = line.split_once(" hl=").context("no header length")?;
         let depth = position.rsplit("d=").next().unwrap_or_default().trim();
-        let kind = rest.splitn(2, ':').nth(1).context("no type")?.trim();
+        let kind = rest.split_once(':').context("no type")?.1.trim();
         elements.push(format!("{depth} {kind}"));
     }
     let serial = elements.iter().position(|one| one.starts_with("2 INTEGER"));
@@ -242,6 +254,20 @@ fn same_content(theirs: &Outcome, ours: &Outcome) -> Result<()> {
 }
 
 fn same_dates(theirs: &Outcome, ours: &Outcome) -> Result<()> {
+    for outcome in [theirs, ours] {
+        let Some((certificate, _)) = &outcome.issued else {
+            continue;
+        };
+        // Signed after it was approved, and soon.
+        let signed = certificate.not_before.as_second() + BACKDATED_SECONDS;
+        let waited = signed - outcome.approved.as_second();
+        ensure_that!(
+            (0..SECONDS_MAX.cast_signed()).contains(&waited),
+            "begins at {}, approved at {}",
+            certificate.not_before,
+            outcome.approved
+        );
+    }
     let (Some((theirs, _)), Some((ours, _))) = (&theirs.issued, &ours.issued) else {
         return Ok(());
     };

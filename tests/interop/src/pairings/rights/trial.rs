@@ -2,11 +2,11 @@
 
 use super::super::requests::{self, Filed, SERVING, client_usages, serving_usages};
 use super::super::serving_policy::make_node;
+use super::right::{Right, granted};
 use crate::stack::{NAMESPACE, Stack};
 use anyhow::{Context, Result, bail};
 use everleaf_stage::{Kubectl, arg, ensure_that, eventually, free_port, http_get, same};
 use serde_json::{Value, json};
-use std::fmt;
 use std::path::PathBuf;
 
 /// Longest that anything may take here: two cores, and other stacks beside it.
@@ -14,68 +14,6 @@ const SECONDS_MAX: u64 = 20;
 const USER: &str = "system:serviceaccount:everleaf-system:everleaf";
 const APISERVER_CLIENT: &str = "kubernetes.io/kube-apiserver-client";
 const LEGACY: &str = "kubernetes.io/legacy-unknown";
-
-/// One verb on one resource.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Right {
-    /// In this namespace only; "": everywhere.
-    namespace: String,
-    group: String,
-    /// With its subresource.
-    resource: String,
-    /// Of this name only; "": any.
-    name: String,
-    verb: String,
-}
-
-impl fmt::Display for Right {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.verb, self.resource)?;
-        if !self.name.is_empty() {
-            write!(f, " {:?}", self.name)?;
-        }
-        if !self.namespace.is_empty() {
-            write!(f, " in {}", self.namespace)?;
-        }
-        Ok(())
-    }
-}
-
-impl Right {
-    fn is(&self, verb: &str, resource: &str) -> bool {
-        self.verb == verb && self.resource == resource
-    }
-
-    /// Its lack shows in a process that runs, not only in one that starts.
-    pub(super) fn shows_while_running(&self) -> bool {
-        let starts = matches!(&*self.verb, "list" | "watch")
-            || self.resource == "leases"
-            || self.is("get", "certificatesigningrequests")
-            || self.is("delete", "certificatesigningrequests")
-            || (self.resource == "events" && self.namespace == "kube-system");
-        !starts
-    }
-
-    /// How the server refuses it.
-    fn refusal(&self) -> String {
-        if self.resource == "signers" {
-            let (verb, name) = (&self.verb, &self.name);
-            return format!("not permitted to {verb} requests with signerName \\\"{name}\\\"");
-        }
-        format!("cannot {} resource \\\"{}\\\"", self.verb, self.resource)
-    }
-
-    /// A rule that grants it alone.
-    fn rule(&self) -> Value {
-        let mut rule = json!({
-            "apiGroups": [self.group], "resources": [self.resource], "verbs": [self.verb],
-        });
-        if !self.name.is_empty() {
-            rule["resourceNames"] = json!([self.name]);
-        }
-        rule
-    }
-}
 
 /// See the module documentation.
 pub(super) struct Trial<'a> {
@@ -613,36 +551,4 @@ fn publishes(namespace: String, wanted: bool) -> Probe<'static> {
         let answer = trial.admin.run(&get)?;
         Ok(answer.stdout.contains("BEGIN CERTIFICATE") == wanted)
     })
-}
-
-/// Every right that a role grants.
-fn granted(role: &Value) -> Vec<Right> {
-    let texts = |value: &Value| -> Vec<String> {
-        let texts = value.as_array().into_iter().flatten();
-        texts
-            .filter_map(|text| Some(text.as_str()?.to_owned()))
-            .collect()
-    };
-    let mut all = Vec::new();
-    for rule in role["rules"].as_array().into_iter().flatten() {
-        let mut names = texts(&rule["resourceNames"]);
-        if names.is_empty() {
-            names.push(String::new());
-        }
-        for resource in texts(&rule["resources"]) {
-            for name in &names {
-                for verb in texts(&rule["verbs"]) {
-                    let namespace = role["metadata"]["namespace"].as_str();
-                    all.push(Right {
-                        namespace: namespace.unwrap_or_default().to_owned(),
-                        group: texts(&rule["apiGroups"]).concat(),
-                        resource: resource.clone(),
-                        name: name.clone(),
-                        verb,
-                    });
-                }
-            }
-        }
-    }
-    all
 }
