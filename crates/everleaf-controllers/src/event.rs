@@ -1,5 +1,5 @@
-//! Kubernetes Events: what happened to a request, where `kubectl describe` shows it; what happens to
-//! a CA, where `kubectl get events -A` does.
+//! Kubernetes Events: what happened to a request, where `kubectl describe` shows it; what happens
+//! to a CA, where `kubectl get events -A` does.
 
 use crate::notice::Notice;
 use everleaf_api::csr::Csr;

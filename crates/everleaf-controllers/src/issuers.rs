@@ -1,11 +1,11 @@
 //! The issuers of the configured signers: loading their CA files, and noticing new ones.
 //!
-//! A CA is rotated by replacing its files. They are compared byte by byte on every look, so no
-//! file system event can be missed, and a pair is used only when it is complete and valid: a
-//! certificate whose key has not arrived yet, an emptied file, two certificates, a pair that
-//! has expired or has not begun all leave the old CA signing, as kubernetes 1.37
-//! `pkg/controller/certificates/signer/ca_provider.go` does. So does one that clients could not tell
-//! from the old one ([`succession`]). Who looks, and when, is the shell's affair.
+//! A CA is rotated by replacing its files. They are compared byte by byte on every look, so no file
+//! system event can be missed, and a pair is used only when it is complete and valid: a certificate
+//! whose key has not arrived yet, an emptied file, two certificates, a pair that has expired or has
+//! not begun all leave the old CA signing, as kubernetes 1.37
+//! `pkg/controller/certificates/signer/ca_provider.go` does. So does one that clients could not
+//! tell from the old one ([`succession`]). Who looks, and when, is the shell's affair.
 
 mod files;
 mod succession;
@@ -171,7 +171,8 @@ impl Issuers {
         notices
     }
 
-    /// For each signer: the end of its CA, or of one above it, and whether the files on disk are the ones in use.
+    /// For each signer: the end of its CA, or of one above it, and whether the files on disk are
+    /// the ones in use.
     pub fn standings(&self) -> Vec<(BuiltinSigner, Timestamp, bool)> {
         let of = |authority: &Authority| {
             let not_after = authority.issuer.current().limit();

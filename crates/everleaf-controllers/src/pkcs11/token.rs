@@ -94,11 +94,11 @@ impl Token {
 
     fn sign_once(&mut self, module: &Module, message: &[u8]) -> Result<Vec<u8>, Trouble> {
         let generation = module.calls();
-        if let Some(open) = self.open.take().and_then(|open| open.of(*generation)) {
-            if let Ok(signature) = sign(&open.session, open.key, &self.public_key, message) {
-                self.open = Some(open);
-                return Ok(signature);
-            }
+        if let Some(open) = self.open.take().and_then(|open| open.of(*generation))
+            && let Ok(signature) = sign(&open.session, open.key, &self.public_key, message)
+        {
+            self.open = Some(open);
+            return Ok(signature);
         }
         let (session, key) = self.find(module)?;
         let signature = sign(&session, key, &self.public_key, message)?;

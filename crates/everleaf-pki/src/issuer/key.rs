@@ -14,17 +14,17 @@ pub trait CaKey: Send + Sync {
     /// Its public half, by which it is matched with the CA certificate.
     fn public_key(&self) -> &PublicKey;
 
-    /// Signs `message` as certificates are signed with such a key: ECDSA over the hash that fits the
-    /// curve (SHA-256, SHA-384, SHA-512), as a DER `Ecdsa-Sig-Value` (RFC 3279 2.2.3); Ed25519; RSA
-    /// PKCS#1 v1.5 with SHA-256. It may block, but not for ever.
+    /// Signs `message` as certificates are signed with such a key: ECDSA over the hash that fits
+    /// the curve (SHA-256, SHA-384, SHA-512), as a DER `Ecdsa-Sig-Value` (RFC 3279 2.2.3); Ed25519;
+    /// RSA PKCS#1 v1.5 with SHA-256. It may block, but not for ever.
     ///
     /// # Errors
     /// Why there is no signature, in a line for people. No PIN and no key in it.
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, String>;
 }
 
-/// What an ECDSA key signs in place of `message`: its hash, that of the curve (RFC 5758 3.2). `None`
-/// for other kinds of keys.
+/// What an ECDSA key signs in place of `message`: its hash, that of the curve (RFC 5758 3.2).
+/// `None` for other kinds of keys.
 pub fn ecdsa_digest(key: &PublicKey, message: &[u8]) -> Option<Vec<u8>> {
     let algorithm = match key.kind() {
         PublicKeyKind::EcdsaP256 => &digest::SHA256,

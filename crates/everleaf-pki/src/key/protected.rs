@@ -1,5 +1,5 @@
-//! Opening an encrypted PKCS#8 key (RFC 5958 3): PBES2 with PBKDF2 and AES-CBC (RFC 8018 6.2), which
-//! is what OpenSSL 1.1 and newer write. `pkcs5` reads the parameters, AWS-LC does the work.
+//! Opening an encrypted PKCS#8 key (RFC 5958 3): PBES2 with PBKDF2 and AES-CBC (RFC 8018 6.2),
+//! which is what OpenSSL 1.1 and newer write. `pkcs5` reads the parameters, AWS-LC does the work.
 
 use super::KeyError;
 use crate::asn1;

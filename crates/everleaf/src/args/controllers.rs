@@ -36,8 +36,8 @@ pub(crate) struct ControllersArgs {
     /// pkcs11:token=NAME;object=LABEL?module-path=/LIBRARY.so&pin-source=file:/PIN
     #[arg(long, value_name = "FILE|URI")]
     pub(crate) cluster_signing_key_file: Option<PathBuf>,
-    /// Certificates above that CA, nearest first: what is signed carries them along, and ends before
-    /// any of them does [default: the certificate alone]
+    /// Certificates above that CA, nearest first: what is signed carries them along, and ends
+    /// before any of them does [default: the certificate alone]
     #[arg(long, value_name = "FILE")]
     pub(crate) cluster_signing_chain_file: Option<PathBuf>,
     /// CA certificate for kubernetes.io/kubelet-serving; not together with the general pair
@@ -80,8 +80,8 @@ pub(crate) struct ControllersArgs {
     /// File with the password of CA keys that are encrypted (its first line)
     #[arg(long, value_name = "FILE")]
     pub(crate) cluster_signing_key_password_file: Option<PathBuf>,
-    /// Certificates that the end of the CA cuts short end up to 30 days before it, each at a time of
-    /// its own, not all in its last second
+    /// Certificates that the end of the CA cuts short end up to 30 days before it, each at a time
+    /// of its own, not all in its last second
     #[arg(long)]
     pub(crate) spread_ca_end: bool,
     /// Certificates of the API server's CA, which every namespace gets as kube-root-ca.crt [default
