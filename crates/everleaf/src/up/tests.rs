@@ -232,7 +232,7 @@ fn an_authority_that_has_not_begun_is_renewed_with_its_key() {
     let renewed = authority::ensure(&dir, &wanted, now).unwrap();
     let ca = renewed.issuer.certificate();
     assert!(ca.not_before() <= now && renewed.server.leaf().not_before() <= now);
-    assert_eq!(ca.public_key(), old.key().public_key());
+    assert_eq!(ca.public_key(), old.certificate().public_key());
     assert!(
         renewed.remarks[0].contains("begins only at 2027-11-29T00:00:00Z"),
         "{:?}",
