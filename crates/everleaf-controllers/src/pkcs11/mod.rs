@@ -3,8 +3,9 @@
 //! A token may be slow, be pulled out, or hang. One thread per key talks to it, so that whoever
 //! wants a signature waits for a bounded time, in a queue of bounded length. After any error the
 //! session is given up, and made anew once before the error is told: tokens that went away and came
-//! back, sessions that another program closed, and logins that ended look alike. A PIN that was
-//! refused is not tried again, since tokens lock themselves after a few wrong ones.
+//! back, sessions that another program closed, and logins that ended look alike. Where no token
+//! fits, the library is begun anew, too. A PIN that was refused is not tried again, since tokens
+//! lock themselves after a few wrong ones.
 
 mod token;
 mod uri;

@@ -13,7 +13,7 @@ use everleaf_pki::issuer::{ecdsa_digest, ecdsa_signature, has_signed};
 use everleaf_pki::{PublicKey, PublicKeyKind};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use zeroize::Zeroizing;
 
 /// Keys of one name and identifier that are tried.
@@ -21,20 +21,53 @@ const KEYS_MAX: usize = 16;
 /// Longest file of a PIN.
 const PIN_FILE_BYTES_MAX: u64 = 4096;
 
-/// Modules, each loaded and initialized once per process (PKCS#11 knows one application each), and
-/// the PINs that their tokens refused.
-static MODULES: Mutex<BTreeMap<PathBuf, Module>> = Mutex::new(BTreeMap::new());
+/// Modules, each loaded once per process: PKCS#11 knows one application in each.
+static MODULES: Mutex<BTreeMap<PathBuf, Arc<Module>>> = Mutex::new(BTreeMap::new());
 
+/// A loaded library.
 struct Module {
     context: Pkcs11,
-    refused: BTreeMap<String, Zeroizing<String>>,
+    /// How often it was begun anew. Whoever calls the library holds it for reading: beginning anew
+    /// ends all sessions, and nobody may be within a call then (PKCS#11 2.40, C_Finalize).
+    generation: RwLock<u64>,
+    /// The PINs that its tokens refused.
+    refused: Mutex<BTreeMap<String, Zeroizing<String>>>,
 }
 
 /// A token that holds a key, with the session if there is one.
 pub(super) struct Token {
     uri: KeyUri,
     public_key: PublicKey,
-    open: Option<(Session, ObjectHandle)>,
+    open: Option<Open>,
+}
+
+/// A session in which the key was found.
+struct Open {
+    session: Session,
+    key: ObjectHandle,
+    generation: u64,
+}
+
+/// Why there is no session.
+enum Trouble {
+    /// Nothing that fits is there, as far as the library knows.
+    NoToken,
+    Other(String),
+}
+
+impl From<String> for Trouble {
+    fn from(text: String) -> Self {
+        Self::Other(text)
+    }
+}
+
+impl From<Trouble> for String {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::NoToken => "no token fits: it is not there, or has another name".to_owned(),
+            Trouble::Other(text) => text,
+        }
+    }
 }
 
 impl Token {
@@ -48,24 +81,40 @@ impl Token {
 
     /// Signs; in a new session when the old one does not any more.
     pub(super) fn sign(&mut self, message: &[u8]) -> Result<Vec<u8>, String> {
-        if let Some((session, key)) = &self.open {
-            if let Ok(signature) = sign(session, *key, &self.public_key, message) {
-                return Ok(signature);
+        let module = Module::of(self.uri.module_path())?;
+        match self.sign_once(&module, message) {
+            // SoftHSM, among others, does not see a token that has come back before this.
+            Err(Trouble::NoToken) => {
+                module.begin_anew()?;
+                Ok(self.sign_once(&module, message)?)
             }
-            self.open = None;
+            outcome => Ok(outcome?),
         }
-        let (session, key) = self.find()?;
+    }
+
+    fn sign_once(&mut self, module: &Module, message: &[u8]) -> Result<Vec<u8>, Trouble> {
+        let generation = module.calls();
+        if let Some(open) = self.open.take().and_then(|open| open.of(*generation))
+            && let Ok(signature) = sign(&open.session, open.key, &self.public_key, message)
+        {
+            self.open = Some(open);
+            return Ok(signature);
+        }
+        let (session, key) = self.find(module)?;
         let signature = sign(&session, key, &self.public_key, message)?;
-        self.open = Some((session, key));
+        self.open = Some(Open {
+            session,
+            key,
+            generation: *generation,
+        });
         Ok(signature)
     }
 
     /// Opens a session, logs in, and finds the key.
-    fn find(&self) -> Result<(Session, ObjectHandle), String> {
-        let context = context(self.uri.module_path())?;
-        let slot = self.slot(&context)?;
-        let session = context.open_ro_session(slot).map_err(words)?;
-        self.log_in(&context, slot, &session)?;
+    fn find(&self, module: &Module) -> Result<(Session, ObjectHandle), Trouble> {
+        let slot = self.slot(&module.context)?;
+        let session = module.context.open_ro_session(slot).map_err(words)?;
+        self.log_in(module, slot, &session)?;
         let mut wanted = vec![Attribute::Class(ObjectClass::PRIVATE_KEY)];
         if let Some(label) = self.uri.object() {
             wanted.push(Attribute::Label(label.as_bytes().to_vec()));
@@ -74,13 +123,9 @@ impl Token {
             wanted.push(Attribute::Id(id.to_vec()));
         }
         let found = session.find_objects(&wanted).map_err(words)?;
-        if found.is_empty() {
-            return Err(
-                "the token has no such private key, or shows it only with a PIN".to_owned(),
-            );
-        }
+        let mut reason =
+            "the token has no such private key, or shows it only with a PIN".to_owned();
         // Several keys may share name and identifier; the certificate says which one it is.
-        let mut reason = String::new();
         for key in found.into_iter().take(KEYS_MAX) {
             match sign(&session, key, &self.public_key, super::PROOF) {
                 Ok(signature) if has_signed(&self.public_key, super::PROOF, &signature) => {
@@ -93,10 +138,10 @@ impl Token {
                 Err(error) => reason = error,
             }
         }
-        Err(reason)
+        Err(reason.into())
     }
 
-    fn slot(&self, context: &Pkcs11) -> Result<Slot, String> {
+    fn slot(&self, context: &Pkcs11) -> Result<Slot, Trouble> {
         let mut fitting = Vec::new();
         for slot in context.get_slots_with_token().map_err(words)? {
             // A token may go while we look.
@@ -116,29 +161,26 @@ impl Token {
         }
         match fitting[..] {
             [slot] => Ok(slot),
-            [] => Err("no token fits: it is not there, or has another name".to_owned()),
-            _ => Err(format!(
+            [] => Err(Trouble::NoToken),
+            _ => Err(Trouble::Other(format!(
                 "{} tokens fit: name one by token, serial or slot-id",
                 fitting.len()
-            )),
+            ))),
         }
     }
 
-    fn log_in(&self, context: &Pkcs11, slot: Slot, session: &Session) -> Result<(), String> {
+    fn log_in(&self, module: &Module, slot: Slot, session: &Session) -> Result<(), String> {
         let Some(path) = self.uri.pin_source() else {
             return Ok(());
         };
         let pin = read_pin(path)?;
-        let info = context.get_token_info(slot).map_err(words)?;
+        let info = module.context.get_token_info(slot).map_err(words)?;
         let place = format!("{}/{}", info.label(), info.serial_number());
-        let mut modules = modules();
-        let refused = modules
-            .get_mut(self.uri.module_path())
-            .map(|module| &mut module.refused);
-        if refused
-            .as_ref()
-            .is_some_and(|refused| refused.get(&place) == Some(&pin))
-        {
+        let mut refused = module
+            .refused
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if refused.get(&place) == Some(&pin) {
             return Err(format!(
                 "the token has refused the PIN in {}; it is tried again when that file changes, since tokens lock \
                  themselves after a few wrong ones",
@@ -156,7 +198,7 @@ impl Token {
                         _
                     )
                 );
-                if let Some(refused) = refused.filter(|_| is_pins_fault) {
+                if is_pins_fault {
                     refused.insert(place, pin);
                 }
                 Err(match is_pins_fault {
@@ -168,34 +210,79 @@ impl Token {
     }
 }
 
-/// The module, loaded and initialized.
-fn context(path: &Path) -> Result<Pkcs11, String> {
-    let mut modules = modules();
-    if let Some(module) = modules.get(path) {
-        return Ok(module.context.clone());
+impl Open {
+    /// Itself, unless the library was begun anew since: then its session is no more, and its number
+    /// may be another one's.
+    fn of(self, generation: u64) -> Option<Self> {
+        if self.generation == generation {
+            return Some(self);
+        }
+        // Not dropped, which would close whatever has the number now.
+        std::mem::forget(self.session);
+        None
     }
-    let fail = |error: Error| {
-        format!(
-            "the module {} cannot be used: {}",
-            path.display(),
-            words(error)
-        )
-    };
-    let context = Pkcs11::new(path).map_err(fail)?;
-    match context.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
-        Ok(()) | Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => {}
-        Err(error) => return Err(fail(error)),
-    }
-    let module = Module {
-        context: context.clone(),
-        refused: BTreeMap::new(),
-    };
-    modules.insert(path.to_owned(), module);
-    Ok(context)
 }
 
-fn modules() -> MutexGuard<'static, BTreeMap<PathBuf, Module>> {
-    MODULES.lock().unwrap_or_else(PoisonError::into_inner)
+impl Drop for Token {
+    fn drop(&mut self) {
+        let Ok(module) = Module::of(self.uri.module_path()) else {
+            return;
+        };
+        let generation = module.calls();
+        drop(self.open.take().and_then(|open| open.of(*generation)));
+    }
+}
+
+impl Module {
+    /// The library of a path, loaded and initialized.
+    fn of(path: &Path) -> Result<Arc<Self>, String> {
+        let mut modules = MODULES.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(module) = modules.get(path) {
+            return Ok(Arc::clone(module));
+        }
+        let fail = |error: Error| {
+            format!(
+                "the module {} cannot be used: {}",
+                path.display(),
+                words(error)
+            )
+        };
+        let module = Arc::new(Self {
+            context: Pkcs11::new(path).map_err(fail)?,
+            generation: RwLock::default(),
+            refused: Mutex::default(),
+        });
+        module.initialize().map_err(fail)?;
+        modules.insert(path.to_owned(), Arc::clone(&module));
+        Ok(module)
+    }
+
+    fn initialize(&self) -> Result<(), Error> {
+        let threads = CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK);
+        match self.context.initialize(threads) {
+            Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => Ok(()),
+            outcome => outcome,
+        }
+    }
+
+    /// To be held while the library is called.
+    fn calls(&self) -> RwLockReadGuard<'_, u64> {
+        self.generation
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the library forget all it knows of slots and sessions.
+    fn begin_anew(&self) -> Result<(), String> {
+        let mut generation = self
+            .generation
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        *generation += 1;
+        // That it was not initialized is as good.
+        let _ = self.context.clone().finalize();
+        self.initialize().map_err(words)
+    }
 }
 
 /// As certificates are signed; tokens know hashing for RSA, most of them not for ECDSA.

@@ -2,6 +2,7 @@
 
 use super::{World, approval, issuance, leaf_of, start_of_time};
 use crate::support::{Server, node_request};
+use everleaf_controllers::notice::Notice;
 use everleaf_controllers::{BuiltinSigner, Config, IssuerSource};
 use everleaf_pki::{CaKey, Issuer, KeyAlgorithm, PrivateKey, PublicKey};
 use jiff::SignedDuration;
@@ -135,21 +136,18 @@ async fn a_slow_token_holds_up_nobody_else() {
     leaf_of(&server.object("quick").unwrap());
     let calls = server.work();
     assert!(calls.contains(&approval("quick")) && calls.contains(&issuance("quick")));
-    loop {
+    let told = || {
         let notices = world.notices.lock().unwrap();
-        let told = notices.iter().find_map(|notice| match notice {
-            everleaf_controllers::notice::Notice::SignerUnavailable { error, .. } => {
-                Some(error.clone())
-            }
+        notices.iter().find_map(|notice| match notice {
+            Notice::SignerUnavailable { error, .. } => Some(error.clone()),
             _ => None,
-        });
-        drop(notices);
-        if let Some(error) = told {
-            assert_eq!(error, "private key: the token has forgotten how to");
-            break;
-        }
+        })
+    };
+    while told().is_none() {
         tokio::task::yield_now().await;
     }
+    let expected = "private key: the token has forgotten how to";
+    assert_eq!(told().as_deref(), Some(expected));
     assert!(!world.is_issued("slow"), "it waits for its token");
     drop(go);
     world.running.abort();
