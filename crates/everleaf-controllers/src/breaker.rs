@@ -167,8 +167,8 @@ impl Breaker {
         self.histories.get(subject).map(|history| history.last)
     }
 
-    /// How far the subject's clock must be ahead of ours for its last certificate to look due to it:
-    /// kubelets renew after 70 % of the life at the earliest (client-go
+    /// How far the subject's clock must be ahead of ours for its last certificate to look due to
+    /// it: kubelets renew after 70 % of the life at the earliest (client-go
     /// `util/certificate/certificate_manager.go`). Zero when it is due by ours.
     pub fn clock_ahead(&self, subject: &Subject, now: Timestamp) -> SignedDuration {
         let Some(last) = self.last(subject) else {

@@ -1,8 +1,8 @@
 //! The work queue of a loop: fair, ordered, deduplicating, backing off. No timers, no threads.
 //!
 //! It owns *when* a key is worked on; what the work is, it refuses to know. The rules are those of
-//! client-go's rate-limiting work queue (`util/workqueue/queue.go`, `default_rate_limiters.go`), and
-//! one more, that keys belong to flows (whoever filed them), which take turns:
+//! client-go's rate-limiting work queue (`util/workqueue/queue.go`, `default_rate_limiters.go`),
+//! and one more, that keys belong to flows (whoever filed them), which take turns:
 //!
 //! - one key of each flow that has any ready, then the next of each: who has 50,000 of them delays
 //!   who has one by one;

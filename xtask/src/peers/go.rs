@@ -166,7 +166,13 @@ impl Module {
 
     fn build(&self, program: &Program, scratch: &Path, output: &Path) -> Result<()> {
         let output = output.to_string_lossy();
-        let mut args = vec!["build", "-mod=readonly", "-trimpath", "-ldflags", &self.stamp];
+        let mut args = vec![
+            "build",
+            "-mod=readonly",
+            "-trimpath",
+            "-ldflags",
+            &self.stamp,
+        ];
         let go = openapi::Go {
             directory: &self.directory,
             variables: &self.variables,

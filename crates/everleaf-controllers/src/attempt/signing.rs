@@ -81,7 +81,8 @@ impl Attempt {
         }
     }
 
-    /// Takes in whether the entry that was asked for is durable. If not, nobody gets the certificate.
+    /// Takes in whether the entry that was asked for is durable. If not, nobody gets the
+    /// certificate.
     pub fn logged(&mut self, logged: Result<(), String>, core: &Core, now: Now) {
         match (std::mem::replace(&mut self.phase, Phase::Ended), logged) {
             (Phase::Logging { object, written }, Ok(())) => {
@@ -191,8 +192,8 @@ mod tests {
         assert!(is_write(&call));
     }
 
-    /// Trouble when it comes and while it lasts: no certificate leaves, it is told once in an Event,
-    /// and tried again.
+    /// Trouble when it comes and while it lasts: no certificate leaves, it is told once in an
+    /// Event, and tried again.
     #[test]
     fn without_the_log_nobody_gets_a_certificate() {
         let core = core();

@@ -1,8 +1,8 @@
 //! The log as its writer has it: what is on the disk in which order.
 //!
 //! Owns the layout and its crash safety. An entry is first a line of the file `pending`, with one
-//! sync for a whole batch; that makes it durable. Later [`Book::seal`] moves what is pending into the
-//! tree: bundles and tiles first, each under a name that no other content ever has, then the
+//! sync for a whole batch; that makes it durable. Later [`Book::seal`] moves what is pending into
+//! the tree: bundles and tiles first, each under a name that no other content ever has, then the
 //! checkpoint that covers them, by a rename, then an empty `pending`. Whatever happens between two
 //! steps, the checkpoint on disk has all its tiles, and what it does not cover is pending still.
 //!

@@ -138,8 +138,8 @@ pub(super) fn low_byte(size: u64) -> usize {
     usize::from(size.to_le_bytes()[0])
 }
 
-/// Path of a tile below a log's directory: `stem` is `tile/LEVEL` or `tile/entries`. A `width` below
-/// 256 names a tile that is not full.
+/// Path of a tile below a log's directory: `stem` is `tile/LEVEL` or `tile/entries`. A `width`
+/// below 256 names a tile that is not full.
 pub fn tile_path(stem: &str, index: u64, width: usize) -> String {
     let mut groups = vec![format!("{:03}", index % 1000)];
     let mut rest = index / 1000;

@@ -2,13 +2,13 @@
 //!
 //! A directory that only grows: entries in the order of issuance, the Merkle tree over them (RFC
 //! 6962), and a signed checkpoint of its size and root, laid out as C2SP's `tlog-tiles` has it, so
-//! that any web server and any client of that specification can serve and check it. Through the tree
-//! each entry depends on all before it: whoever has one checkpoint can tell whether anything that it
-//! covers was changed.
+//! that any web server and any client of that specification can serve and check it. Through the
+//! tree each entry depends on all before it: whoever has one checkpoint can tell whether anything
+//! that it covers was changed.
 //!
 //! [`Entry`] says what is told of a certificate. [`Book`] is the writer's side over a [`Disk`] and
-//! owns durability, [`Writer`] the thread around it, [`Reader`] everybody else's. A log belongs to one
-//! process: leader and follower on two machines have one each.
+//! owns durability, [`Writer`] the thread around it, [`Reader`] everybody else's. A log belongs to
+//! one process: leader and follower on two machines have one each.
 
 mod book;
 mod disk;

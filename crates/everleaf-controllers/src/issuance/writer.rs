@@ -1,8 +1,8 @@
 //! The log's writer: a thread that has the directory locked, and writes what all signers ask for.
 //!
-//! Owns batching: whoever asks while the disk is busy shares the next sync. It decides nothing about
-//! certificates; what it found is told to one listener. Waits are the channel's, so that no clock is
-//! read.
+//! Owns batching: whoever asks while the disk is busy shares the next sync. It decides nothing
+//! about certificates; what it found is told to one listener. Waits are the channel's, so that no
+//! clock is read.
 
 use super::book::{Book, BookError, Found};
 use super::disk::{Folder, Locked};

@@ -73,11 +73,12 @@ pub(crate) struct ControllersArgs {
     /// Who of several processes acts.
     #[command(flatten)]
     pub(crate) election: ElectionArgs,
-    /// Directory of the issuance log: every certificate is in it before anybody gets it; one directory
-    /// per process [default: none]
+    /// Directory of the issuance log: every certificate is in it before anybody gets it; one
+    /// directory per process [default: none]
     #[arg(long, value_name = "DIR")]
     pub(crate) issuance_log: Option<PathBuf>,
-    /// Name of a new issuance log, in its checkpoints and its key [default: HOST/everleaf/issuance-log]
+    /// Name of a new issuance log, in its checkpoints and its key [default:
+    /// HOST/everleaf/issuance-log]
     #[arg(long, value_name = "NAME")]
     pub(crate) issuance_log_origin: Option<String>,
     /// Requests per second to the API server; 0 for no limit [default: 20, as

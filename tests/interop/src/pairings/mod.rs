@@ -15,8 +15,8 @@ mod requests;
 mod server;
 mod serving_policy;
 mod steps;
-mod tlog_of_go;
 mod ten_years_on_kubernetes;
+mod tlog_of_go;
 
 use everleaf_stage::runner::Test;
 

@@ -1,5 +1,5 @@
-//! The issuance log of `everleaf up` under the packages of Go's own checksum database: the program of
-//! `tests/interop/go-tlog/tlogcheck`.
+//! The issuance log of `everleaf up` under the packages of Go's own checksum database: the program
+//! of `tests/interop/go-tlog/tlogcheck`.
 
 use super::Pairing;
 use super::server::{CLIENT, CLIENT_USAGES};
@@ -37,14 +37,17 @@ fn play(sandbox: &Sandbox) -> Result<Verdict> {
     })?;
     issue(sandbox, &stack, BEFORE..BEFORE + AFTER)?;
     let all = BEFORE + AFTER;
-    sandbox.point("signed, each entry included, the older one its beginning", || {
-        let said = check(sandbox, &[arg(&log), arg(&older)], all)?;
-        let claim = format!("consistent: the first {BEFORE} entries");
-        ensure!(said.contains(&claim), "it said {said}");
-        Ok(())
-    })?;
+    sandbox.point(
+        "signed, each entry included, the older one its beginning",
+        || {
+            let said = check(sandbox, &[arg(&log), arg(&older)], all)?;
+            let claim = format!("consistent: the first {BEFORE} entries");
+            ensure!(said.contains(&claim), "it said {said}");
+            Ok(())
+        },
+    )?;
     sandbox.point("a changed entry is found, by Go and by us", || {
-        let path = log.join(&format!("tile/entries/000.p/{all}"));
+        let path = log.join(format!("tile/entries/000.p/{all}"));
         let mut bytes = fs::read(&path)?;
         let at = bytes.windows(9).position(|window| window == b"\"serial\":");
         let at = at.context("no serial number in the first bundle")? + 10;
@@ -76,7 +79,9 @@ fn issue(sandbox: &Sandbox, stack: &Stack<'_>, numbers: Range<usize>) -> Result<
     let names: Vec<String> = numbers.map(|number| format!("logged-{number}")).collect();
     signing_request(sandbox, "logged", "/CN=logged", CLIENT, CLIENT_USAGES)?;
     let request = fs::read(sandbox.path("logged.csr"))?;
-    let items = names.iter().map(|name| object(name, &request, CLIENT, CLIENT_USAGES));
+    let items = names
+        .iter()
+        .map(|name| object(name, &request, CLIENT, CLIENT_USAGES));
     let list = json!({"apiVersion": "v1", "kind": "List", "items": items.collect::<Value>()});
     let list = sandbox.write("logged.json", &list.to_string())?;
     admin.quiet(&["create", "--validate=false", "-f", arg(&list)])?;
