@@ -2,11 +2,9 @@
 //!
 //! Upstream's texts stand in the message; everything a machine wants is in the fields.
 
-use crate::attempt::words;
 use crate::election::Change;
 use crate::election::flags::RESOURCE_NAME_DEFAULT;
 use crate::election::lease::LockName;
-use crate::issuance::Standing;
 use crate::notice::{About, Judgement, Notice};
 use crate::serving::Rule;
 
@@ -22,6 +20,8 @@ macro_rules! line {
         $level!(csr, uid, signer, username, $($rest)*)
     }};
 }
+
+mod waits;
 
 fn log_judgement(
     about: &About,
@@ -86,35 +86,7 @@ impl Notice {
                     about.csr
                 );
             }
-            Self::Held {
-                about,
-                common_name,
-                delay,
-                clock_ahead,
-            } => {
-                let seconds = delay.as_secs();
-                let ahead = words(*clock_ahead);
-                line!(
-                    warn,
-                    about,
-                    cn = common_name,
-                    delay_seconds = seconds,
-                    clock_ahead_seconds = clock_ahead.as_secs(),
-                    "{common_name} asks for certificates again and again although its last one \
-                     has most of its life left: its clock seems to be at least {ahead} ahead of ours, \
-                     or it loses what it gets; approval waits {seconds} s (kubectl certificate \
-                     approve {} overrides)",
-                    about.csr
-                );
-            }
-            Self::HeldForCa {
-                about,
-                message,
-                is_news: true,
-            } => line!(warn, about, "csr {:?} waits: {message}", about.csr),
-            Self::HeldForCa { about, message, .. } => {
-                line!(debug, about, "csr {:?} waits: {message}", about.csr);
-            }
+            Self::Held { .. } | Self::HeldForCa { .. } => waits::log_hold(self),
             Self::Judged {
                 about,
                 judgement,
@@ -196,7 +168,7 @@ impl Notice {
             Self::EventRefused { csr, error } => {
                 warn!(csr, "no Event tells about csr {csr:?}: {error}");
             }
-            Self::IssuanceLog(standing) => log_standing(standing),
+            Self::IssuanceLog(standing) => waits::log_standing(standing),
             Self::NotRecalled { error } => warn!(
                 "certificates that are in the issuance log and in no request any more are not known to the approval of \
                  serving requests: {error}"
@@ -386,23 +358,6 @@ impl Notice {
             }
             _ => {}
         }
-    }
-}
-
-fn log_standing(standing: &Standing) {
-    match standing {
-        Standing::Open(found) => {
-            info!(entries = found.entries, "the issuance log is open");
-            if let Some(file) = &found.torn {
-                warn!(
-                    file,
-                    "the end of the issuance log was being written when it was left; what cannot be read of it is in {file}"
-                );
-            }
-        }
-        Standing::Unavailable(error) => warn!(
-            "nothing is signed, since the issuance log cannot be written: {error}; trying again until it can"
-        ),
     }
 }
 

@@ -440,10 +440,8 @@ impl Notice {
             Self::PolicyRefused { what, .. } => {
                 metrics.set(metrics::POLICY_RELOAD_SUCCESS, &[("file", what)], 0.0);
             }
-            Self::IssuanceLog(standing) => {
-                let is_open = matches!(standing, Standing::Open(_));
-                metrics.set(metrics::LOG_UP, &[], f64::from(u8::from(is_open)));
-            }
+            Self::IssuanceLog(Standing::Open(_)) => metrics.set(metrics::LOG_UP, &[], 1.0),
+            Self::IssuanceLog(_) => metrics.set(metrics::LOG_UP, &[], 0.0),
             Self::NotLogged { .. } => metrics.count(metrics::LOG_FAILURES, &[]),
             Self::NotPermitted { about, .. } => decision(about, "left", "not_permitted"),
             Self::Unfit { about, rule, .. } => decision(about, "left", rule),

@@ -144,6 +144,20 @@ pub(super) fn tree(
     Ok(tree)
 }
 
+/// Whether the tree had the root of an older checkpoint when it had its size.
+fn check_beginning(older: &Checkpoint, then: Option<Hash>, size: u64) -> Result<(), ReadError> {
+    let covered = older.size;
+    match then {
+        Some(root) if root == older.root => Ok(()),
+        Some(_) => Err(ReadError::Broken(format!(
+            "the log was rewritten: its first {covered} entries are not those that checkpoint covers"
+        ))),
+        None => Err(ReadError::Broken(format!(
+            "the log was cut: it has {size} entries, and that checkpoint covers {covered}"
+        ))),
+    }
+}
+
 /// Why a log cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
@@ -329,20 +343,8 @@ impl Reader {
                  an older checkpoint (--against) to narrow it down"
             )));
         }
-        if let Some(older) = &against
-            && then != Some(older.root)
-        {
-            return Err(broken(match then {
-                None => format!(
-                    "the log was cut: it has {} entries, and that checkpoint covers {}",
-                    tree.size(),
-                    older.size
-                ),
-                Some(_) => format!(
-                    "the log was rewritten: its first {} entries are not those that checkpoint covers",
-                    older.size
-                ),
-            }));
+        if let Some(older) = &against {
+            check_beginning(older, then, tree.size())?;
         }
         Ok(Verified {
             checkpoint: self.checkpoint.clone(),

@@ -372,8 +372,14 @@ fn a_forger_is_found_out_and_the_entry_named() {
         undo();
     }
     assert_eq!(check(Some(1)), Ok(()));
+}
 
-    // With the key itself, an older checkpoint is all that is left to find it.
+/// With the key itself, an older checkpoint is all that is left to find it.
+#[test]
+fn a_forger_who_has_the_key_is_found_out_by_an_older_checkpoint() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let checkpoints = written(root);
     let forger = tempfile::tempdir().unwrap();
     for name in [KEY, PUBLIC_KEY] {
         std::fs::copy(root.join(name), forger.path().join(name)).unwrap();

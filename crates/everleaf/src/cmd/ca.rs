@@ -145,7 +145,7 @@ fn verify(reader: &Reader, args: &LogArgs) -> Result<ExitCode> {
         Some(OutputFormat::Wide) | None => {
             let checkpoint = &verified.checkpoint;
             print::answer(&format!(
-                "{}: {} entries agree with the checkpoint and its signature",
+                "{}: all agrees with the checkpoint and its signature; entries: {}",
                 checkpoint.origin, checkpoint.size
             ))?;
             if let Some(older) = &verified.against {
