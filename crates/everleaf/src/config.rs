@@ -189,14 +189,6 @@ pub(crate) fn controllers(args: &ControllersArgs) -> Result<Validated> {
             ),
         ),
     ];
-    let origin = match (&args.issuance_log, &args.issuance_log_origin) {
-        (_, Some(origin)) => Some(origin.clone()),
-        (Some(_), None) => {
-            let host = Environment::of_this_host().context("cannot look at this host")?;
-            Some(log_origin(&host.hostname))
-        }
-        (None, None) => None,
-    };
     let options = ControllersOptions {
         controllers: args.controllers.clone(),
         cluster_signing: files(
@@ -208,7 +200,7 @@ pub(crate) fn controllers(args: &ControllersArgs) -> Result<Validated> {
         cluster_signing_duration: args.signing.duration,
         election: args.election.options(),
         issuance_log: args.issuance_log.clone(),
-        issuance_log_origin: origin,
+        issuance_log_origin: origin(args)?,
         kube_api_burst: args.kube_api_burst,
         kube_api_qps: args.kube_api_qps,
         per_signer: per_signer.into_iter().collect(),
@@ -221,6 +213,18 @@ pub(crate) fn controllers(args: &ControllersArgs) -> Result<Validated> {
     options
         .validate()
         .map_err(|error| UsageError(error.to_string()).into())
+}
+
+/// What the issuance log is called: as it was asked for, or after this host.
+fn origin(args: &ControllersArgs) -> Result<Option<String>> {
+    match (&args.issuance_log, &args.issuance_log_origin) {
+        (_, Some(origin)) => Ok(Some(origin.clone())),
+        (Some(_), None) => {
+            let host = Environment::of_this_host().context("cannot look at this host")?;
+            Ok(Some(log_origin(&host.hostname)))
+        }
+        (None, None) => Ok(None),
+    }
 }
 
 #[cfg(test)]

@@ -54,30 +54,52 @@ fn faults(stack: &Stack<'_>, kubeconfig: &Path, subject: &str) -> Result<Vec<Str
     Ok(findings.iter().map(name).collect())
 }
 
+/// Within seconds it is this one; "" for none.
+fn tells(stack: &Stack<'_>, kubeconfig: &Path, subject: &str, fault: &str) -> Result<()> {
+    eventually(subject, SECONDS_MAX, || {
+        let named = faults(stack, kubeconfig, subject)?;
+        same(subject, named.first().map_or("", String::as_str), fault)
+    })
+}
+
 fn why(mut stack: Stack<'_>) -> Result<Verdict> {
     let sandbox = stack.sandbox;
     let admin = stack.admin()?;
     let conf = stack.kubeconfig("admin", "/O=system:masters/CN=admin")?;
-    let tells = |stack: &Stack<'_>, subject: &str, fault: &str| {
-        eventually(subject, SECONDS_MAX, || {
-            let named = faults(stack, &conf, subject)?;
-            same(subject, named.first().map_or("", String::as_str), fault)
-        })
-    };
     let by_token = Kubectl::new(sandbox, stack.bootstrap_kubeconfig()?);
     let client = (CLIENT, client_usages(stack.release));
     let request = file(sandbox, &by_token, "bootstrap", (NODE, ""), client)?;
     sandbox.point("before any controller runs: approver-absent", || {
-        tells(&stack, "csr/bootstrap", "approver-absent")
+        tells(&stack, &conf, "csr/bootstrap", "approver-absent")
     })?;
     sandbox.point(
         "with a kube-controller-manager: issued, and nothing is wrong",
         || {
             stack.add(&Part::KubeControllerManager(&["--controllers=*"]))?;
             request.issued(&admin, SECONDS_MAX)?;
-            tells(&stack, "csr/bootstrap", "")
+            tells(&stack, &conf, "csr/bootstrap", "")
         },
     )?;
+    without_the_right(&stack, &admin, &conf)?;
+    serving(&mut stack, &admin, &conf)?;
+    sandbox.point("the kube-controller-manager is gone: leader-gone", || {
+        stack.kill("kube-controller-manager")?;
+        file(sandbox, &by_token, "late", (NODE, ""), client)?;
+        eventually("late", 2 * SECONDS_MAX, || {
+            let named = faults(&stack, &conf, "csr/late")?;
+            same(
+                "csr/late",
+                named.first().map_or("", String::as_str),
+                "leader-gone",
+            )
+        })
+    })?;
+    Ok(Verdict::Passed)
+}
+
+fn without_the_right(stack: &Stack<'_>, admin: &Kubectl<'_>, conf: &Path) -> Result<()> {
+    let sandbox = stack.sandbox;
+    let client = (CLIENT, client_usages(stack.release));
     sandbox.point(
         "somebody without the right: bootstrap-group names who has it, and its command gives it",
         || {
@@ -97,7 +119,7 @@ fn why(mut stack: Stack<'_>) -> Result<Verdict> {
                 "--user=joe",
             ])?;
             let request = file(sandbox, &joe, "joe", (NODE, ""), client)?;
-            tells(&stack, "csr/joe", "bootstrap-group")?;
+            tells(stack, conf, "csr/joe", "bootstrap-group")?;
             let role =
                 "--clusterrole=system:certificates.k8s.io:certificatesigningrequests:nodeclient";
             admin.quiet(&[
@@ -109,23 +131,9 @@ fn why(mut stack: Stack<'_>) -> Result<Verdict> {
             ])?;
             // The approver tries again after a while that doubles.
             request.issued(&admin, SECONDS_MAX)?;
-            tells(&stack, "csr/joe", "")
+            tells(stack, conf, "csr/joe", "")
         },
-    )?;
-    serving(&mut stack, &admin, &conf)?;
-    sandbox.point("the kube-controller-manager is gone: leader-gone", || {
-        stack.kill("kube-controller-manager")?;
-        file(sandbox, &by_token, "late", (NODE, ""), client)?;
-        eventually("late", 2 * SECONDS_MAX, || {
-            let named = faults(&stack, &conf, "csr/late")?;
-            same(
-                "csr/late",
-                named.first().map_or("", String::as_str),
-                "leader-gone",
-            )
-        })
-    })?;
-    Ok(Verdict::Passed)
+    )
 }
 
 fn serving(stack: &mut Stack<'_>, admin: &Kubectl<'_>, conf: &Path) -> Result<()> {
