@@ -141,3 +141,40 @@ fn forget_ended<K: Ord>(map: &mut BTreeMap<K, Holders>, now: Timestamp) {
         !holders.is_empty()
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the log has of a valid certificate is known as if it had been seen; what has ended, or
+    /// is no node's, is not.
+    #[test]
+    fn the_log_tells_who_holds_a_name() {
+        let now: Timestamp = "2026-11-20T12:00:00Z".parse().unwrap();
+        let entry = |cn: &str, name: &str, end: &str| Entry {
+            cn: cn.to_owned(),
+            dns: vec![name.to_owned()],
+            spki_sha256: "ab".repeat(32),
+            not_after: end.to_owned(),
+            ..Entry::default()
+        };
+        let mut issued = Issued::default();
+        for entry in [
+            entry("system:node:n1", "a.example", "2027-01-01T00:00:00Z"),
+            entry("system:node:n2", "b.example", "2026-01-01T00:00:00Z"),
+            entry("jane", "c.example", "2027-01-01T00:00:00Z"),
+        ] {
+            assert!(issued.recall(&entry, now));
+        }
+        let holder = |name: &str| {
+            let claim = Claim::Name(name.to_owned());
+            let holder = issued.other_holder(&claim, "n9", now);
+            holder.map(|(node, _)| node.to_owned())
+        };
+        assert_eq!(holder("a.example").as_deref(), Some("n1"));
+        assert_eq!(holder("b.example"), None);
+        assert_eq!(holder("c.example"), None);
+        assert_eq!(issued.by_key.len(), 1);
+        assert!(issued.by_key.contains_key(&[0xab; 32]));
+    }
+}
