@@ -221,8 +221,8 @@ catalogue! {
     ServingRequestor "serving-requestor" Serving
         "It was not filed by a node (rule S5)"
         "Only a node that speaks with its own client certificate may ask for its serving certificate; a person, a token or a service account may not ask in its name."
-        "Let the node file it. What a person asks for, a person approves."
-        ["kubectl describe csr {csr}", "kubectl certificate approve {csr}"];
+        "Let the node file it. What a person asks for, a person decides about."
+        ["kubectl describe csr {csr}"];
     ServingGroups "serving-groups" Serving
         "The requestor is called like a node and is not in the groups of nodes (rule S6)"
         "A credential with the common name system:node:… and without the organization system:nodes was made by somebody else than the node signer."

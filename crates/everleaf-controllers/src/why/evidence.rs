@@ -59,8 +59,13 @@ impl<T> Default for Known<T> {
 /// A question to authorization that a diagnosis wants answered.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Question {
-    /// May the requestor create this subresource of certificatesigningrequests?
-    Requestor(&'static str),
+    /// May the requestor of this request create this subresource of certificatesigningrequests?
+    Requestor {
+        /// Name of the request.
+        csr: String,
+        /// As `nodeclient`.
+        permission: &'static str,
+    },
     /// May this account do this (`approve`, `sign`) for this signer?
     Account {
         /// User name.
@@ -73,10 +78,20 @@ pub enum Question {
 }
 
 impl Question {
+    /// About the requestor of this request.
+    pub(super) fn of_requestor(csr: Csr<'_>, permission: &'static str) -> Self {
+        Self::Requestor {
+            csr: csr.name().to_owned(),
+            permission,
+        }
+    }
+
     /// The SubjectAccessReview to post.
     pub fn body(&self, request: &Value) -> Value {
         match self {
-            Self::Requestor(permission) => crate::approver::review_body(Csr(request), permission),
+            Self::Requestor { permission, .. } => {
+                crate::approver::review_body(Csr(request), permission)
+            }
             Self::Account { user, verb, signer } => {
                 let subject = Subject {
                     user: user.clone(),
@@ -122,6 +137,8 @@ pub struct Evidence {
     pub request: Known<Value>,
     /// Every request that is stored.
     pub requests: Known<Vec<Value>>,
+    /// The Node that is asked about.
+    pub node: Known<Value>,
     /// Every Node.
     pub nodes: Known<Vec<Value>>,
     /// Every Service.
@@ -235,7 +252,8 @@ impl Evidence {
 
     /// The Node of this name.
     pub fn node(&self, name: &str) -> Option<&Value> {
-        let mut nodes = self.nodes.read()?.iter();
+        let nodes = self.nodes.read().into_iter().flatten();
+        let mut nodes = nodes.chain(self.node.read());
         nodes.find(|node| meta::name(node) == name)
     }
 

@@ -27,7 +27,7 @@ use std::collections::BTreeMap;
 pub use catalogue::Fault;
 pub use evidence::{Evidence, Known, Question};
 pub use fault::{Entry, Place};
-pub use node::diagnose_node;
+pub use node::{diagnose_node, requests_in_question};
 pub use request::{diagnose_request, questions};
 
 /// Clocks that differ by more than this are a fault.
@@ -45,6 +45,8 @@ pub struct Diagnosis {
     pub facts: Vec<String>,
     /// In one line, what it comes to.
     pub summary: String,
+    /// Whether enough was seen to say so.
+    pub is_certain: bool,
     /// What is wrong, the most important first.
     pub findings: Vec<Finding>,
     /// What each rule of the controllers said.

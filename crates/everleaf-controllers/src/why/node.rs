@@ -2,7 +2,7 @@
 //! the machine.
 
 use super::evidence::{Event, Evidence};
-use super::request::{Case, judge};
+use super::request::{Case, is_certain, judge};
 use super::{Context, Diagnosis, Fault, Finding, Row, SKEW_MAX, clock_here, items, since, span};
 use crate::serving::names::quote;
 use everleaf_api::csr::Csr;
@@ -23,7 +23,7 @@ pub fn diagnose_node(name: &str, evidence: &Evidence) -> Diagnosis {
     let mut trace = Vec::new();
     findings.extend(unknown(name, evidence, &requests, &context));
     findings.extend(clock(evidence, &context));
-    for newest in newest_by_signer(&requests) {
+    for newest in in_question(name, &requests) {
         let (found, rows) = of_request(evidence, newest);
         findings.extend(found);
         trace.extend(rows);
@@ -35,14 +35,19 @@ pub fn diagnose_node(name: &str, evidence: &Evidence) -> Diagnosis {
     findings.extend(node.and_then(|node| not_ready(node, evidence, &context)));
     let summary = match findings.first() {
         Some(first) => format!("{}.", first.title),
-        None => "Nothing is wrong, as far as the API tells.".to_owned(),
+        None if is_certain(&findings, evidence) => {
+            "Nothing is wrong, as far as the API tells.".to_owned()
+        }
+        None => "Nothing was found in what can be seen of it.".to_owned(),
     };
+    let is_certain = is_certain(&findings, evidence);
     findings.extend(clock_here(evidence, &context));
     Diagnosis {
         subject: format!("node/{name}"),
         standing: standing(node, evidence),
-        facts: facts(node, evidence, &requests),
+        facts: facts(name, evidence, &requests),
         summary,
+        is_certain,
         findings,
         trace,
         unseen: evidence.unseen(),
@@ -68,6 +73,36 @@ fn requests_of<'a>(name: &str, evidence: &'a Evidence) -> Vec<&'a Value> {
     let mut requests: Vec<&Value> = all.filter(is_for).collect();
     requests.sort_by_key(|object| std::cmp::Reverse(meta::creation_timestamp(object)));
     requests
+}
+
+/// The requests by which a node is judged.
+pub fn requests_in_question<'a>(name: &str, evidence: &'a Evidence) -> Vec<&'a Value> {
+    in_question(name, &requests_of(name, evidence))
+}
+
+/// The newest requests that the node itself filed, and what was filed by a bootstrap token since.
+/// What others file in its name says something of it only when it files nothing.
+fn in_question<'a>(name: &str, requests: &[&'a Value]) -> Vec<&'a Value> {
+    let filed_by = |is_theirs: &dyn Fn(&str) -> bool| -> Vec<&'a Value> {
+        let theirs = requests.iter().copied();
+        let theirs = theirs.filter(|object| is_theirs(Csr(object).username()));
+        newest_by_signer(&theirs.collect::<Vec<_>>())
+    };
+    let user = format!("system:node:{name}");
+    let own = filed_by(&|username| username == user);
+    let mut chosen = own.clone();
+    let age = |object: &Value| meta::creation_timestamp(object);
+    for joining in filed_by(&|username| username.starts_with("system:bootstrap:")) {
+        let signer = Csr(joining).signer_name();
+        let older = own.iter().find(|own| Csr(own).signer_name() == signer);
+        if older.is_none_or(|own| age(own) < age(joining)) {
+            chosen.push(joining);
+        }
+    }
+    match chosen.is_empty() {
+        true => newest_by_signer(requests),
+        false => chosen,
+    }
 }
 
 /// The newest request for each kind of certificate.
@@ -105,7 +140,8 @@ fn unknown(
     context: &Context,
 ) -> Vec<Finding> {
     let is_known = evidence.node(name).is_some() || !requests.is_empty();
-    if is_known || evidence.nodes.read().is_none() || evidence.requests.read().is_none() {
+    let is_absent = evidence.node.is_absent() || evidence.nodes.read().is_some();
+    if is_known || !is_absent || evidence.requests.read().is_none() {
         return Vec::new();
     }
     let line = format!(
@@ -265,7 +301,8 @@ fn ready(node: &Value) -> Option<&Value> {
 
 fn not_ready(node: &Value, evidence: &Evidence, context: &Context) -> Option<Finding> {
     let ready = ready(node)?;
-    if ready["status"] == "True" {
+    // A kubelet that says it is not ready reports, and its certificate is good.
+    if ready["status"] != "Unknown" {
         return None;
     }
     let text = |member: &str| ready[member].as_str().unwrap_or_default();
@@ -283,7 +320,7 @@ fn not_ready(node: &Value, evidence: &Evidence, context: &Context) -> Option<Fin
 
 fn standing(node: Option<&Value>, evidence: &Evidence) -> String {
     let Some(node) = node else {
-        let is_absent = evidence.nodes.read().is_some();
+        let is_absent = evidence.node.is_absent() || evidence.nodes.read().is_some();
         return if is_absent { "no Node" } else { "Unknown" }.to_owned();
     };
     match ready(node).and_then(|ready| ready["status"].as_str()) {
@@ -293,9 +330,10 @@ fn standing(node: Option<&Value>, evidence: &Evidence) -> String {
     }
 }
 
-fn facts(node: Option<&Value>, evidence: &Evidence, requests: &[&Value]) -> Vec<String> {
+fn facts(name: &str, evidence: &Evidence, requests: &[&Value]) -> Vec<String> {
+    const OTHERS_MAX: usize = 3;
     let mut facts = Vec::new();
-    if let Some(node) = node {
+    if let Some(node) = evidence.node(name) {
         let addresses = items(node, "/status/addresses").filter_map(|entry| {
             Some(format!(
                 "{} {}",
@@ -311,7 +349,14 @@ fn facts(node: Option<&Value>, evidence: &Evidence, requests: &[&Value]) -> Vec<
             false => format!("{}{version}", addresses.join(", ")),
         });
     }
-    for newest in newest_by_signer(requests) {
+    if let Some(ready) = evidence.node(name).and_then(ready)
+        && ready["status"] == "False"
+    {
+        let message = ready["message"].as_str().unwrap_or_default();
+        facts.push(format!("its kubelet says that it is not ready: {message}"));
+    }
+    let judged = in_question(name, requests);
+    for newest in &judged {
         let csr = Csr(newest);
         let end = Chain::from_pem(&csr.certificate()).ok();
         let end = end.map_or(String::new(), |chain| {
@@ -320,6 +365,19 @@ fn facts(node: Option<&Value>, evidence: &Evidence, requests: &[&Value]) -> Vec<
         facts.push(format!(
             "{}: csr/{} {}{end}",
             csr.signer_name(),
+            csr.name(),
+            csr.condition_text()
+        ));
+    }
+    let others = requests.iter().map(|object| Csr(object)).filter(|csr| {
+        let username = csr.username();
+        username.strip_prefix("system:node:") != Some(name)
+            && !username.starts_with("system:bootstrap:")
+    });
+    for csr in others.take(OTHERS_MAX) {
+        facts.push(format!(
+            "in its name, filed by {}: csr/{} {}",
+            csr.username(),
             csr.name(),
             csr.condition_text()
         ));

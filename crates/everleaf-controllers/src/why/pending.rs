@@ -58,7 +58,10 @@ pub(super) fn of_others(case: &Case<'_>) -> Finding {
 fn client(case: &Case<'_>) -> Found {
     let mut reviews = Vec::new();
     for permission in ["selfnodeclient", "nodeclient"] {
-        if let Some(allowed) = case.evidence.may(&Question::Requestor(permission)) {
+        if let Some(allowed) = case
+            .evidence
+            .may(&Question::of_requestor(case.csr(), permission))
+        {
             reviews.push(Review {
                 permission: permission.to_owned(),
                 allowed,

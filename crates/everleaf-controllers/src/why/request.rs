@@ -111,9 +111,11 @@ pub fn questions(evidence: &Evidence, object: &Value) -> Vec<Question> {
     }
     let mut questions: Vec<Question> = match signer {
         BuiltinSigner::KubeApiserverClientKubelet => ["selfnodeclient", "nodeclient"]
-            .map(Question::Requestor)
+            .map(|permission| Question::of_requestor(csr, permission))
             .into(),
-        BuiltinSigner::KubeletServing => vec![Question::Requestor(crate::serving::PERMISSION)],
+        BuiltinSigner::KubeletServing => {
+            vec![Question::of_requestor(csr, crate::serving::PERMISSION)]
+        }
         _ => return Vec::new(),
     };
     questions.extend(accounts.map(account("approve")));
@@ -138,10 +140,16 @@ pub fn diagnose_request(name: &str, evidence: &Evidence) -> Diagnosis {
         standing: case.csr().condition_text(),
         facts: facts(&case),
         summary,
+        is_certain: is_certain(&findings, evidence) || case.csr().is_issued(),
         findings,
         trace,
         unseen: evidence.unseen(),
     }
+}
+
+/// Whether nothing was found because nothing is there, not because it could not be seen.
+pub(super) fn is_certain(findings: &[Finding], evidence: &Evidence) -> bool {
+    !findings.is_empty() || evidence.unseen().is_empty()
 }
 
 fn without_request(name: &str, subject: String, evidence: &Evidence) -> Diagnosis {
@@ -169,6 +177,7 @@ fn without_request(name: &str, subject: String, evidence: &Evidence) -> Diagnosi
         standing: "Unknown".to_owned(),
         facts: Vec::new(),
         summary,
+        is_certain: !findings.is_empty(),
         findings,
         trace: Vec::new(),
         unseen: evidence.unseen(),
@@ -380,7 +389,10 @@ fn summary(case: &Case<'_>, findings: &[Finding]) -> String {
         let age = span(csr_age(csr, case.evidence.now));
         return format!("It was filed {age} ago: nothing is wrong so far.");
     }
-    "Nothing was found that holds it.".to_owned()
+    match case.evidence.unseen().is_empty() {
+        true => "Nothing was found that holds it.".to_owned(),
+        false => "Nothing was found in what can be seen of it.".to_owned(),
+    }
 }
 
 fn facts(case: &Case<'_>) -> Vec<String> {

@@ -36,15 +36,24 @@ pub(super) fn judge(case: &Case<'_>) -> Found {
         Verdict::Approve | Verdict::Review => None,
     };
     let mut findings = Vec::new();
-    if said.is_none() && !is_approved_by_policy(case.evidence) {
+    let is_approved = said.is_some().then_some(true);
+    let is_approved = is_approved.or_else(|| is_approved_by_policy(case.evidence));
+    if is_approved != Some(true) {
+        let ours = ours();
         // A request that was filed a moment ago may still find an approver.
-        if case.is_late() {
+        if is_approved == Some(false) && case.is_late() {
             let line = format!(
                 "nobody holds the Lease kube-system/{LEASE}, and no request shows an approval by policy"
             );
-            findings.push(case.found(Fault::ServingNobody, [line]));
+            let mut nobody = case.found(Fault::ServingNobody, [line]);
+            if ours.is_some() {
+                // No person should do what the rules advise against.
+                let advises = |command: &String| command.starts_with("kubectl certificate approve");
+                nobody.commands.retain(|command| !advises(command));
+            }
+            findings.push(nobody);
         }
-        findings.extend(ours());
+        findings.extend(ours);
     } else {
         findings.extend(said.or_else(ours));
         if findings.is_empty() && case.is_late() {
@@ -62,8 +71,8 @@ pub(super) fn judge(case: &Case<'_>) -> Found {
     Found { findings, trace }
 }
 
-/// Whether somebody decides about serving requests here.
-fn is_approved_by_policy(evidence: &Evidence) -> bool {
+/// Whether somebody decides about serving requests here; `None`: nobody could see.
+fn is_approved_by_policy(evidence: &Evidence) -> Option<bool> {
     let is_ours = |reason: &str| {
         [
             serving::APPROVED_REASON,
@@ -73,10 +82,15 @@ fn is_approved_by_policy(evidence: &Evidence) -> bool {
         .contains(&reason)
     };
     let requests = evidence.requests.read().into_iter().flatten().map(Csr);
-    matches!(evidence.leader(LEASE), Leader::Alive(_))
-        || requests
-            .flat_map(|csr| csr.conditions())
-            .any(|condition| is_ours(&condition.reason))
+    let mut conditions = requests.flat_map(|csr| csr.conditions());
+    if conditions.any(|condition| is_ours(&condition.reason)) {
+        return Some(true);
+    }
+    match evidence.leader(LEASE) {
+        Leader::Alive(_) => Some(true),
+        Leader::Unknown => None,
+        Leader::Nobody | Leader::Gone { .. } => evidence.requests.read().map(|_| false),
+    }
 }
 
 /// What the approver would decide, by what was seen.
@@ -92,7 +106,7 @@ fn decide(case: &Case<'_>) -> Decision {
         }
         index.apply(object.clone());
     }
-    let answer = evidence.may(&Question::Requestor(PERMISSION));
+    let answer = evidence.may(&Question::of_requestor(case.csr(), PERMISSION));
     let reviews: Vec<Review> = answer
         .map(|allowed| Review {
             permission: PERMISSION.to_owned(),

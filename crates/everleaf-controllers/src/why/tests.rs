@@ -5,6 +5,8 @@ mod cases;
 mod world;
 
 use super::*;
+use crate::fixture::kubelet_serving;
+use serde_json::json;
 use std::collections::BTreeSet;
 use world::World;
 
@@ -145,4 +147,76 @@ fn lengths_of_time_are_read_as_people_say_them() {
     ] {
         assert_eq!(span(SignedDuration::from_secs(seconds)), text);
     }
+}
+
+#[test]
+fn what_others_file_in_a_nodes_name_says_nothing_of_it() {
+    let own = World::serving("n1").object();
+    let mut evil = kubelet_serving("n1").ip("10.96.0.1").by("evil").object();
+    evil["metadata"]["name"] = json!("evil");
+    evil["metadata"]["creationTimestamp"] = json!("2026-11-20T11:59:10Z");
+    let both = [own, evil.clone()];
+    let world = World::serving("n1").of_node("n1");
+    let diagnosis = world
+        .edit(|evidence| evidence.requests = Known::Read(both.into()))
+        .diagnose();
+    let told: Vec<_> = diagnosis
+        .findings
+        .iter()
+        .map(|one| one.csr.as_deref())
+        .collect();
+    assert_eq!(told, [Some("csr-abcde")], "{:?}", diagnosis.findings);
+    let fact = "in its name, filed by evil: csr/evil Pending".to_owned();
+    assert!(diagnosis.facts.contains(&fact), "{:?}", diagnosis.facts);
+    // Where the node files nothing, they are looked at, and nobody is told to approve them.
+    let world = World::serving("n1").of_node("n1").edit(|evidence| {
+        evidence.requests = Known::Read(vec![evil]);
+        evidence.leases = Known::Read(Vec::new());
+    });
+    let diagnosis = world.diagnose();
+    let faults: Vec<Fault> = diagnosis.findings.iter().map(|one| one.fault).collect();
+    assert_eq!(faults, [Fault::ServingNobody, Fault::ServingRequestor]);
+    for command in diagnosis.findings.iter().flat_map(|one| &one.commands) {
+        assert!(!command.contains("certificate approve"), "{command}");
+    }
+}
+
+#[test]
+fn who_sees_nothing_is_not_told_that_nothing_is_wrong() {
+    let hidden = || "forbidden".to_owned();
+    let blind = |evidence: &mut Evidence| {
+        evidence.requests = Known::Hidden(hidden());
+        evidence.nodes = Known::Hidden(hidden());
+        evidence.leases = Known::Hidden(hidden());
+    };
+    let diagnosis = World::serving("n1").of_node("n1").edit(blind).diagnose();
+    assert_eq!(diagnosis.findings, []);
+    assert!(!diagnosis.is_certain);
+    let diagnosis = World::serving("n1").edit(blind).diagnose();
+    let named = diagnosis
+        .findings
+        .iter()
+        .any(|one| one.fault == Fault::ServingNobody);
+    assert!(!named, "nobody saw that");
+    let healthy = World::serving("n1").approved().issued().of_node("n1");
+    assert!(healthy.young().diagnose().is_certain);
+}
+
+#[test]
+fn a_kubelet_that_says_it_is_not_ready_reports() {
+    let world = World::client("n1").approved().issued().of_node("n1");
+    let diagnosis = world
+        .node_object(|node| {
+            node["status"]["conditions"][0]["status"] = json!("False");
+            node["status"]["conditions"][0]["message"] = json!("cni plugin not initialized");
+        })
+        .diagnose();
+    assert_eq!(diagnosis.findings, []);
+    assert_eq!(diagnosis.standing, "NotReady");
+    assert!(
+        diagnosis
+            .facts
+            .iter()
+            .any(|fact| fact.contains("cni plugin"))
+    );
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 /// Flags of `why`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  everleaf why csr/csr-abcde\n  everleaf why node/worker-1 --kubeconfig ~/.kube/config\n  everleaf why csr/csr-abcde -o wide     # with what each rule of the controllers says\n  everleaf why csr/csr-abcde -o json\n  everleaf why --catalogue               # every fault that it can name, as Markdown\n\nIt reads only, with the rights of the kubeconfig's user, and says what it may not see. Exit code 0: nothing is wrong; 1: something is; 2: it\ncould not look."
+    after_help = "Examples:\n  everleaf why csr/csr-abcde\n  everleaf why node/worker-1 --kubeconfig ~/.kube/config\n  everleaf why csr/csr-abcde -o wide     # with what each rule of the controllers says\n  everleaf why csr/csr-abcde -o json\n  everleaf why --catalogue               # every fault that it can name, as Markdown\n\nIt reads only, with the rights of the kubeconfig's user, and says what it may not see. Exit code 0: nothing is wrong; 1: something is; 2: it\ncould not see enough."
 )]
 pub(crate) struct WhyArgs {
     /// A request or a node: `csr/NAME`, `node/NAME`, or the two words apart

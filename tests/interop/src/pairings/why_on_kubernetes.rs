@@ -130,7 +130,7 @@ fn without_the_right(stack: &Stack<'_>, admin: &Kubectl<'_>, conf: &Path) -> Res
                 "--group=devs",
             ])?;
             // The approver tries again after a while that doubles.
-            request.issued(&admin, SECONDS_MAX)?;
+            request.issued(admin, SECONDS_MAX)?;
             tells(stack, conf, "csr/joe", "")
         },
     )

@@ -6,7 +6,7 @@ use everleaf_api::csr::Csr;
 use everleaf_api::http_date::http_date;
 use everleaf_api::meta;
 use everleaf_apiserver::handler::Limits;
-use everleaf_controllers::why::{Evidence, Known, Question, questions};
+use everleaf_controllers::why::{Evidence, Known, Question, questions, requests_in_question};
 use everleaf_pki::SignerName;
 use everleaf_tls::chain_words;
 use futures_util::future::{join, join_all};
@@ -72,7 +72,7 @@ impl Api {
 
     /// Reads what is needed to judge this node.
     pub(super) async fn about_node(&self, name: &str, evidence: &mut Evidence) -> Result<()> {
-        let node = self.first(&format!("/api/v1/nodes/{name}")).await?;
+        evidence.node = self.first(&format!("/api/v1/nodes/{name}")).await?;
         self.read_clocks(evidence);
         let signers = [
             SignerName::KUBE_APISERVER_CLIENT_KUBELET,
@@ -88,14 +88,13 @@ impl Api {
             .is_some_and(|version| version.contains("-everleaf"));
         if is_everleaf {
             evidence.open_max = Some(Limits::default().unsigned_requests_per_node_max);
-        } else if node.read().is_some() {
+        } else if evidence.node.read().is_some() {
             evidence.kubelet = self.kubelet(name).await;
         }
-        let all = evidence.requests.read().cloned().unwrap_or_default();
-        let user = format!("system:node:{name}");
-        for object in all.iter().filter(|object| Csr(object).username() == user) {
-            let asked = questions(evidence, object);
-            self.ask(evidence, object, asked).await;
+        let judged = requests_in_question(name, evidence).into_iter();
+        for object in judged.cloned().collect::<Vec<_>>() {
+            let asked = questions(evidence, &object);
+            self.ask(evidence, &object, asked).await;
         }
         Ok(())
     }

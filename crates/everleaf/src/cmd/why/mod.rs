@@ -39,7 +39,13 @@ pub(crate) fn run(args: &WhyArgs) -> Result<ExitCode> {
     match look(args) {
         Ok(diagnosis) => {
             answer(&diagnosis, args.output)?;
-            Ok(ExitCode::from(u8::from(!diagnosis.findings.is_empty())))
+            Ok(
+                match (diagnosis.findings.is_empty(), diagnosis.is_certain) {
+                    (true, true) => ExitCode::SUCCESS,
+                    (true, false) => ExitCode::from(NOT_SEEN),
+                    (false, _) => ExitCode::FAILURE,
+                },
+            )
         }
         Err(error) => {
             failure::report(&error);
