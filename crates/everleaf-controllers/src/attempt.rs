@@ -204,6 +204,9 @@ impl Attempt {
             approver::Action::Review { permission } => self.review(request, permission),
             approver::Action::Approve { .. } if self.holds_for_ca(request, core, now) => {}
             approver::Action::Approve { message, rule } => {
+                if let Some(delay) = core.take_turn(request, now) {
+                    return self.hold(request, delay, core, now);
+                }
                 let mut object = writable(request);
                 csr::push_condition(&mut object, APPROVED, approver::REASON, &message, None);
                 let event = None;
@@ -242,7 +245,10 @@ impl Attempt {
             Verdict::Approve => match core.hold(request, now) {
                 Some(delay) => self.hold(request, delay, core, now),
                 None if self.holds_for_ca(request, core, now) => {}
-                None => self.record_verdict(request, decision, None, now),
+                None => match core.take_turn(request, now) {
+                    Some(delay) => self.hold(request, delay, core, now),
+                    None => self.record_verdict(request, decision, None, now),
+                },
             },
             Verdict::Deny(rule) => self.record_verdict(request, decision, Some(*rule), now),
             Verdict::Abstain(rule) => {

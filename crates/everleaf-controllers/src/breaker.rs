@@ -189,6 +189,19 @@ impl Breaker {
         }
     }
 
+    /// Takes the one approval that a wait has earned. `Some`: it has to wait after all, since
+    /// another request of the subject was quicker, and its certificate is still to be seen.
+    pub fn take(&mut self, subject: &Subject, now: Timestamp) -> Option<Duration> {
+        let delay = self.hold(subject, now);
+        if delay.is_none()
+            && let Some(history) = self.histories.get_mut(subject)
+            && history.held_until.is_some()
+        {
+            history.held_until = now.checked_add(HOLD_MIN).ok();
+        }
+        delay
+    }
+
     fn forget_quiet(&mut self, now: Timestamp) {
         while let Some((at, subject)) = self.order.front() {
             let over_limit = self.histories.len() >= SUBJECTS_MAX;
@@ -274,6 +287,29 @@ mod tests {
             looping(12),
             [0, 0, 0, 0, 60, 120, 240, 480, 960, 1920, 3600, 3600]
         );
+    }
+
+    #[test]
+    fn a_wait_earns_one_approval_however_many_ask() {
+        let mut breaker = Breaker::new(3);
+        let now = start();
+        for _ in 0..5 {
+            breaker.issued(subject(SIGNER, NODE), year(now), now);
+        }
+        let one = subject(SIGNER, NODE);
+        assert_eq!(hold(&mut breaker, SIGNER, NODE, now).unwrap(), HOLD_MIN);
+        let over = now + HOLD_MIN;
+        assert_eq!(breaker.take(&one, over), None);
+        for _ in 0..9 {
+            assert_eq!(breaker.take(&one, over), Some(HOLD_MIN));
+        }
+        // Once its certificate is seen, the next wait begins.
+        breaker.issued(one.clone(), year(over), over);
+        assert_eq!(breaker.take(&one, over), Some(HOLD_MIN * 2));
+        // Whoever does not wait takes nothing.
+        let other = subject(SIGNER, "system:node:n2");
+        assert_eq!(breaker.take(&other, over), None);
+        assert_eq!(breaker.take(&other, over), None);
     }
 
     #[test]

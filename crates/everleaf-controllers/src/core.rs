@@ -306,6 +306,11 @@ impl Core {
         lock(&self.breaker).hold(&subject(request)?, now.wall)
     }
 
+    /// Takes the approval that a wait has earned; `Some`: another request was quicker.
+    pub(crate) fn take_turn(&self, request: &OpenRequest, now: Now) -> Option<Duration> {
+        lock(&self.breaker).take(&subject(request)?, now.wall)
+    }
+
     /// A request that would be approved is held: the wait counts from now on.
     pub(crate) fn begin_hold(&self, request: &OpenRequest, delay: Duration, now: Now) {
         if let Some(subject) = subject(request) {

@@ -5,7 +5,7 @@
 //! whose key has not arrived yet, an emptied file, two certificates, a pair that has expired or has
 //! not begun all leave the old CA signing, as kubernetes 1.37
 //! `pkg/controller/certificates/signer/ca_provider.go` does. So does one that clients could not
-//! tell from the old one ([`succession`]). Who looks, and when, is the shell's affair.
+//! tell from the old one (`succession`). Who looks, and when, is the shell's affair.
 
 mod files;
 mod succession;

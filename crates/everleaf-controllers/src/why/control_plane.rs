@@ -5,12 +5,10 @@ use super::request::Case;
 use super::{Fault, Finding};
 use crate::builtin::BuiltinSigner;
 use everleaf_api::csr::{APPROVED, Csr};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 /// The Lease of all that runs every controller.
 const LEASE: &str = "kube-controller-manager";
-/// Work that is this fresh shows that somebody is at it, Lease or not.
-const FRESH: SignedDuration = SignedDuration::from_mins(10);
 
 /// Who is looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +25,7 @@ pub(super) fn blockers(case: &Case<'_>, role: Role) -> Vec<Finding> {
         Role::Signer => Fault::SignerSilent,
     };
     let nobody_may = not_permitted(case, role);
-    match leader(evidence, role) {
+    match leader(case, role) {
         Leader::Unknown => nobody_may.into_iter().collect(),
         Leader::Nobody if !case.is_late() => Vec::new(),
         Leader::Nobody => vec![absent(case, role)],
@@ -52,7 +50,8 @@ pub(super) fn blockers(case: &Case<'_>, role: Role) -> Vec<Finding> {
 }
 
 /// Who leads. Controllers may run under another Lease, or under none: then their work shows them.
-fn leader(evidence: &Evidence, role: Role) -> Leader {
+fn leader(case: &Case<'_>, role: Role) -> Leader {
+    let evidence = case.evidence;
     let known = evidence.leader(LEASE);
     if matches!(known, Leader::Alive(_) | Leader::Unknown) {
         return known;
@@ -60,8 +59,9 @@ fn leader(evidence: &Evidence, role: Role) -> Leader {
     if let Leader::Alive(holder) = evidence.leader("everleaf-controllers") {
         return Leader::Alive(holder);
     }
+    let waits_since = case.waits_since();
     match last_work(evidence, role) {
-        Some(at) if evidence.now.duration_since(at) < FRESH => {
+        Some(at) if Some(at) > waits_since => {
             Leader::Alive(format!("somebody who worked on another request at {at}"))
         }
         _ => known,

@@ -190,8 +190,19 @@ pub(super) enum Leader {
     Alive(String),
 }
 
-/// How much later than its Lease allows a holder may be: clocks differ.
-const LEASE_GRACE: SignedDuration = SignedDuration::from_secs(60);
+/// How much later than its Lease allows a holder may be.
+const LEASE_GRACE: SignedDuration = SignedDuration::from_secs(10);
+/// The same where only the holder's clock tells when it was renewed.
+const LEASE_GRACE_BLIND: SignedDuration = SignedDuration::from_secs(60);
+
+/// When a Lease was last renewed, by the API server's clock.
+pub(super) fn written_at(lease: &Value) -> Option<Timestamp> {
+    let entries = super::items(lease, "/metadata/managedFields");
+    let of_renewal = entries.filter(|entry| entry["fieldsV1"]["f:spec"]["f:renewTime"].is_object());
+    of_renewal
+        .filter_map(|entry| entry["time"].as_str()?.parse().ok())
+        .max()
+}
 
 impl Evidence {
     /// Ids and ends of the bootstrap tokens among these Secrets, without what is secret of them.
@@ -222,9 +233,12 @@ impl Evidence {
         if record.holder.is_empty() {
             return Leader::Nobody;
         }
-        let renewed: Option<Timestamp> = record.renewed.parse().ok();
+        let (renewed, grace) = match written_at(lease) {
+            Some(written) => (Some(written), LEASE_GRACE),
+            None => (record.renewed.parse().ok(), LEASE_GRACE_BLIND),
+        };
         let allowed = SignedDuration::try_from(record.duration).unwrap_or(SignedDuration::MAX);
-        let allowed = allowed.saturating_add(LEASE_GRACE);
+        let allowed = allowed.saturating_add(grace);
         match renewed {
             Some(renewed) if self.now.duration_since(renewed) <= allowed => {
                 Leader::Alive(record.holder)

@@ -1,7 +1,7 @@
 //! One node: its requests, its certificates as far as the API knows them, and what can be seen of
 //! the machine.
 
-use super::evidence::{Event, Evidence};
+use super::evidence::{Event, Evidence, written_at};
 use super::request::{Case, is_certain, judge};
 use super::{Context, Diagnosis, Fault, Finding, Row, SKEW_MAX, clock_here, items, since, span};
 use crate::serving::names::quote;
@@ -171,11 +171,7 @@ fn unknown(
 fn clock(evidence: &Evidence, context: &Context) -> Option<Finding> {
     let lease = evidence.node_lease.read()?;
     let renewed: Timestamp = lease["spec"]["renewTime"].as_str()?.parse().ok()?;
-    let written = items(lease, "/metadata/managedFields")
-        .filter(|entry| entry["fieldsV1"]["f:spec"]["f:renewTime"].is_object())
-        .filter_map(|entry| entry["time"].as_str()?.parse::<Timestamp>().ok())
-        .max();
-    let (server, what) = match written {
+    let (server, what) = match written_at(lease) {
         Some(written) => (written, "when the API server's said"),
         // Without it only a clock that is ahead shows.
         None if renewed > evidence.now => (evidence.now, "and the API server's says"),

@@ -3,13 +3,16 @@
 use super::control_plane::{self, Role};
 use super::evidence::{Known, Question};
 use super::request::{Case, Found};
-use super::{Fault, Finding, Row, serving};
+use super::{Fault, Finding, Row, csr_age, serving, span};
 use crate::approver::{self, Action, Leave, Mismatch, Review, Verdict};
+use crate::breaker::EARLY_RENEWALS_DEFAULT;
 use crate::builtin::BuiltinSigner;
 use crate::serving::names::quote;
+use everleaf_api::csr::Csr;
 use everleaf_api::meta;
 use everleaf_pki::RequestError;
 use everleaf_pki::signer::NotNodeClient;
+use jiff::SignedDuration;
 
 /// Prefix of the roles that let nodes have certificates; the permission follows.
 const ROLE_PREFIX: &str = "system:certificates.k8s.io:certificatesigningrequests:";
@@ -76,8 +79,8 @@ fn client(case: &Case<'_>) -> Found {
     let mut findings = Vec::new();
     match &decision.action {
         Action::Approve { .. } | Action::Hold(_) | Action::Review { .. } => {
-            if let Some(event) = case.event(&["RotationLoopSuspected"]) {
-                findings.push(case.found(Fault::RotationLoop, [event.line()]));
+            if let Some(line) = looped(case) {
+                findings.push(case.found(Fault::RotationLoop, [line]));
             } else {
                 findings.extend(control_plane::blockers(case, Role::Approver));
             }
@@ -105,6 +108,31 @@ fn client(case: &Case<'_>) -> Found {
         findings,
         trace: decision.trace.iter().map(row).collect(),
     }
+}
+
+/// What shows that the loop breaker may hold it: an Event about this request, or that its requestor
+/// has had so many certificates in so short a time. People hear of a node once, not of each request.
+fn looped(case: &Case<'_>) -> Option<String> {
+    const RECENT: SignedDuration = SignedDuration::from_mins(30);
+    if let Some(event) = case.event(&["RotationLoopSuspected"]) {
+        return Some(event.line());
+    }
+    let csr = case.csr();
+    let requests = case.evidence.requests.read().into_iter().flatten().map(Csr);
+    let recent = requests.filter(|other| {
+        other.is_issued()
+            && (other.signer_name(), other.username()) == (csr.signer_name(), csr.username())
+            && csr_age(*other, case.evidence.now) < RECENT
+    });
+    let count = recent.count();
+    (count >= EARLY_RENEWALS_DEFAULT).then(|| {
+        format!(
+            "{} has had {count} certificates of {} within {}",
+            quote(csr.username()),
+            csr.signer_name(),
+            span(RECENT)
+        )
+    })
 }
 
 fn row(tried: &approver::Tried) -> Row {

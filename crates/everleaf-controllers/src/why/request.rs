@@ -3,16 +3,18 @@
 use super::control_plane::{self, Role};
 use super::evidence::{Event, Evidence, Known, Question};
 use super::{
-    Context, Diagnosis, Fault, Finding, Row, clock_here, csr_age, issued, pending, serving, span,
+    Context, Diagnosis, Fault, Finding, Row, clock_here, csr_age, issued, pending, serving, since,
+    span,
 };
 use crate::builtin::BuiltinSigner;
 use crate::index::{OpenRequest, holds};
 use crate::serving::names::quote;
 use crate::signer::{self, Failure};
 use everleaf_api::csr::{APPROVED, Condition, Csr, DENIED, FAILED};
+use everleaf_api::meta;
 use everleaf_pki::SignerName;
 use everleaf_pki::signer::PolicyFailure;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 /// A request younger than this has not been left lying by anybody.
@@ -61,15 +63,16 @@ impl<'a> Case<'a> {
         self.context.found(fault, evidence.into())
     }
 
-    /// Whether somebody should have worked on it by now.
-    pub(super) fn is_late(&self) -> bool {
+    /// Since when it waits for whose turn it is.
+    pub(super) fn waits_since(&self) -> Option<Timestamp> {
         let csr = self.csr();
         let approved = condition(csr, APPROVED).and_then(|approved| approved.last_update_time);
-        let waits = match approved {
-            Some(at) => self.evidence.now.duration_since(at),
-            None => csr_age(csr, self.evidence.now),
-        };
-        waits >= YOUNG
+        approved.or_else(|| meta::creation_timestamp(csr.0))
+    }
+
+    /// Whether somebody should have worked on it by now.
+    pub(super) fn is_late(&self) -> bool {
+        since(self.waits_since(), self.evidence.now) >= YOUNG
     }
 
     /// The Event of this request with one of these reasons.

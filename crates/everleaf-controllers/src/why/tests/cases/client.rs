@@ -53,6 +53,16 @@ pub(super) fn requests() -> Cases {
         ),
         (
             Fault::RotationLoop,
+            client().edit(|evidence| {
+                let Known::Read(requests) = &mut evidence.requests else {
+                    panic!("no requests");
+                };
+                let issued = World::client("n1").approved().issued().object();
+                requests.extend(vec![issued; 12]);
+            }),
+        ),
+        (
+            Fault::RotationLoop,
             client().event(
                 "RotationLoopSuspected",
                 "13 certificates within ten minutes",
