@@ -111,7 +111,8 @@ fn client(case: &Case<'_>) -> Found {
 }
 
 /// What shows that the loop breaker may hold it: an Event about this request, or that its requestor
-/// has had so many certificates in so short a time. People hear of a node once, not of each request.
+/// has had so many certificates in so short a time. People hear of a node once, not of each
+/// request.
 fn looped(case: &Case<'_>) -> Option<String> {
     const RECENT: SignedDuration = SignedDuration::from_mins(30);
     if let Some(event) = case.event(&["RotationLoopSuspected"]) {
