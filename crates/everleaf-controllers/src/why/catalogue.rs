@@ -150,12 +150,12 @@ catalogue! {
     BootstrapPermission "bootstrap-permission" PendingClient
         "The requestor may not have a node's certificate"
         "The approver asks whether the requestor may create certificatesigningrequests/nodeclient, and nothing grants it. Groups of bootstrap tokens get it by a ClusterRoleBinding that somebody has to make."
-        "Bind the role to the group of the tokens."
+        "For a bootstrap token, bind the role to its group. For anybody else, ask first why he wants to be a node; if nobody knows, deny it."
         ["kubectl create clusterrolebinding everleaf-node-bootstrap --clusterrole=system:certificates.k8s.io:certificatesigningrequests:nodeclient --group={group}"];
     BootstrapGroup "bootstrap-group" PendingClient
-        "The right to bootstrap nodes is bound to other groups than the token's"
-        "A ClusterRoleBinding for the role exists, and its subjects are groups that this token is not in (auth-extra-groups of the token's Secret)."
-        "Bind the role to this group, too, or make tokens in the group that has it."
+        "The right to bootstrap nodes is bound to others than the requestor"
+        "A ClusterRoleBinding for the role exists, and the requestor is none of its subjects. The groups of a bootstrap token stand in its Secret (auth-extra-groups)."
+        "For a bootstrap token, bind the role to its group, too, or make tokens in the group that has it. For anybody else, ask first why he wants to be a node; if nobody knows, deny it."
         ["kubectl create clusterrolebinding everleaf-node-bootstrap --clusterrole=system:certificates.k8s.io:certificatesigningrequests:nodeclient --group={group}"];
     RoleMissing "role-missing" PendingClient
         "The ClusterRole that lets nodes have certificates is gone"
@@ -196,8 +196,8 @@ catalogue! {
     ServingNobody "serving-nobody" Serving
         "Nobody approves serving certificates in this cluster"
         "Kubernetes approves none by itself: names and addresses are the node's own word. Each waits for a person, and is deleted after a day, unless an approver with a policy runs."
-        "Let Everleaf judge them, beside the controllers that are there; or approve each by hand after looking at its names."
-        ["kubectl apply -f deploy/manifests/everleaf-serving-approver.yaml", "kubectl certificate approve {csr}"];
+        "Let Everleaf judge them, beside the controllers that are there (docs/deploy.md installs it into the cluster); or approve each by hand after looking at its names."
+        ["everleaf controllers --kubeconfig APPROVER.conf --controllers=kubelet-serving-approver", "kubectl certificate approve {csr}"];
     PolicyDryRun "policy-dry-run" Serving
         "The policy for this node only tells what it would do"
         "Its mode is dry-run."
@@ -260,7 +260,7 @@ catalogue! {
         ["kubectl get node {node} -o jsonpath='{.status.addresses}'", "kubectl get services -A -o wide"];
     ServingNodeMissing "serving-node-missing" Serving
         "There is no Node of that name (rule S13)"
-        "The request is waited for until its Node appears, for five minutes. The kubelet makes its Node after it has its client certificate; one that may not, or whose name differs, never does."
+        "The request is waited for until its Node appears, for ten minutes by default. The kubelet makes its Node after it has its client certificate; one that may not, or whose name differs, never does."
         "See why the Node is not there."
         ["kubectl get node {node}", "journalctl -u kubelet | grep -i 'register node'   # on the machine"];
     ServingNodeNewer "serving-node-newer" Serving
@@ -370,6 +370,11 @@ catalogue! {
         "Certificate and key do not belong together, a file is empty or holds more than one certificate, or the key cannot be reached."
         "Put the right pair in place; it is read again within a minute."
         ["openssl x509 -in ca.crt -noout -pubkey | sha256sum; openssl pkey -in ca.key -pubout | sha256sum   # equal", "grep -c BEGIN ca.crt   # 1"];
+    LogUnwritable "log-unwritable" Approved
+        "The issuance log of the controllers cannot be written"
+        "Nothing is signed that could not be logged first: the disk is full, the directory is gone or was replaced, or a file of it is damaged. Requests wait, and go on by themselves."
+        "Mend what the controllers' log names: free some space, or put the directory back as it was."
+        ["kubectl get events -A --field-selector reason=IssuanceLogUnavailable", "everleaf ca log --dir LOG-DIR --verify   # where the controllers run"];
     UsagesNobodyKnows "usages-nobody-knows" Approved
         "It asks for a usage that no certificate can express"
         "kube-controller-manager tries such a request for ever and never says so in the object; Everleaf fails it."

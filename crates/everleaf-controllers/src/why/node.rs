@@ -339,6 +339,7 @@ fn facts(name: &str, evidence: &Evidence, requests: &[&Value]) -> Vec<String> {
         });
         let addresses: Vec<String> = addresses.collect();
         let version = node["status"]["nodeInfo"]["kubeletVersion"].as_str();
+        let version = version.filter(|version| !version.is_empty());
         let version = version.map_or(String::new(), |version| format!(", kubelet {version}"));
         facts.push(match addresses.is_empty() {
             true => format!("the Node has no addresses{version}"),

@@ -202,7 +202,11 @@ fn not_permitted(case: &Case<'_>) -> Vec<Finding> {
     let refused = format!(
         "authorization says that {} may not create certificatesigningrequests/{permission}; its groups are {}",
         quote(csr.username()),
-        csr.groups().join(", ")
+        csr.groups()
+            .iter()
+            .map(|group| quote(group))
+            .collect::<Vec<_>>()
+            .join(", ")
     );
     let mut findings = Vec::new();
     let role = format!("{ROLE_PREFIX}{permission}");

@@ -329,7 +329,14 @@ fn approved(case: &Case<'_>) -> Found {
             .unwrap_or_default(),
     }];
     let mut findings = Vec::new();
-    let of_ca = ["SignerCAExpired", "SigningFailed", "CAReloadFailed"];
+    let of_log = ["IssuanceLogUnavailable"];
+    if let Some(event) = case.evidence.event(&of_log)
+        && event.at() >= case.waits_since()
+    {
+        findings.push(case.found(Fault::LogUnwritable, [event.line()]));
+    }
+    // A CA that could not be put in the place of another leaves that one signing: no cause.
+    let of_ca = ["SignerCAExpired", "SigningFailed"];
     if let Some(event) = case
         .evidence
         .event(&of_ca)

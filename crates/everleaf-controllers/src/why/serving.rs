@@ -56,7 +56,8 @@ pub(super) fn judge(case: &Case<'_>) -> Found {
         findings.extend(ours);
     } else {
         findings.extend(said.or_else(ours));
-        if findings.is_empty() && case.is_late() {
+        let would_approve = matches!(decision.verdict, Verdict::Approve);
+        if findings.is_empty() && would_approve && case.is_late() {
             let may = control_plane::not_permitted(case, Role::Approver);
             let silent = || {
                 let line = "its rules would approve the request".to_owned();

@@ -230,7 +230,10 @@ impl Api {
             let selector = format!("&fieldSelector=involvedObject.name%3D{}", encoded(name));
             async move { self.list("/api/v1/events", &selector).await }
         });
-        merged(join_all(lists).await)
+        let of_log = "&fieldSelector=reason%3DIssuanceLogUnavailable";
+        let (mut lists, of_log) = join(join_all(lists), self.list("/api/v1/events", of_log)).await;
+        lists.push(of_log);
+        merged(lists)
     }
 
     /// Pods of kube-controller-manager, and Everleaf's.

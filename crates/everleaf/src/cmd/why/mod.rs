@@ -37,7 +37,8 @@ pub(crate) fn run(args: &WhyArgs) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     match look(args) {
-        Ok(diagnosis) => {
+        Ok(mut diagnosis) => {
+            aim(&mut diagnosis, args);
             answer(&diagnosis, args.output)?;
             Ok(
                 match (diagnosis.findings.is_empty(), diagnosis.is_certain) {
@@ -110,6 +111,38 @@ fn inventory(node: &str, evidence: &Evidence) -> Option<Result<Inventory, String
     let policy = evidence.policies.policy_for(node, facts.as_ref());
     let read = policy::inventory(policy)?;
     Some(read.map_err(|error| failure::chain(&error)))
+}
+
+/// Has the commands ask the same cluster as this one did.
+fn aim(diagnosis: &mut Diagnosis, args: &WhyArgs) {
+    let mut kubectl = "kubectl".to_owned();
+    if let Some(path) = &args.kubeconfig {
+        kubectl.push_str(&format!(
+            " --kubeconfig={}",
+            word(&path.display().to_string())
+        ));
+    }
+    if let Some(context) = &args.context {
+        kubectl.push_str(&format!(" --context={}", word(context)));
+    }
+    for command in diagnosis
+        .findings
+        .iter_mut()
+        .flat_map(|one| &mut one.commands)
+    {
+        if let Some(rest) = command.strip_prefix("kubectl ") {
+            *command = format!("{kubectl} {rest}");
+        }
+    }
+}
+
+/// One word of a shell, whatever it holds.
+fn word(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-/:@".contains(c);
+    match text.chars().all(is_plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', "'\\''")),
+    }
 }
 
 fn answer(diagnosis: &Diagnosis, output: Option<OutputFormat>) -> Result<()> {
@@ -208,6 +241,13 @@ mod tests {
         ] {
             assert!(parse(name).contains("is no name of a"), "{name}");
         }
+    }
+
+    #[test]
+    fn a_path_is_one_word_of_a_shell() {
+        assert_eq!(word("/a/b-c.conf"), "/a/b-c.conf");
+        assert_eq!(word("/a b"), "'/a b'");
+        assert_eq!(word("a'b;c"), r"'a'\''b;c'");
     }
 
     /// docs/troubleshoot.md is what the command prints: `everleaf why --catalogue`.

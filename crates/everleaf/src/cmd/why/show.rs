@@ -6,7 +6,11 @@ use everleaf_controllers::why::{Diagnosis, Finding};
 
 /// Prints it for people; `wide`: with what each rule said.
 pub(super) fn show(diagnosis: &Diagnosis, wide: bool) -> Result<()> {
-    answer(&format!("{}: {}", diagnosis.subject, diagnosis.standing))?;
+    answer(&format!(
+        "{}: {}",
+        harmless_line(&diagnosis.subject),
+        diagnosis.standing
+    ))?;
     for fact in &diagnosis.facts {
         answer(&format!("  {}", harmless_line(fact)))?;
     }
@@ -53,7 +57,7 @@ fn show_finding(finding: &Finding, number: &str) -> Result<()> {
     let of = finding
         .csr
         .as_ref()
-        .map_or(String::new(), |csr| format!("csr/{csr}: "));
+        .map_or(String::new(), |csr| format!("csr/{}: ", harmless_line(csr)));
     answer(&format!(
         "{number}{of}{}  [{}]",
         finding.title, finding.fault

@@ -77,8 +77,12 @@ pub(super) fn signers() -> Cases {
             client().with_ca(authority_between(now() + day(1), now() + day(9))),
         ),
         (
+            Fault::LogUnwritable,
+            client().event("IssuanceLogUnavailable", "no space left on the device"),
+        ),
+        (
             Fault::CaUnusable,
-            client().event("CAReloadFailed", "the private key does not match"),
+            client().event("SigningFailed", "the private key does not match"),
         ),
         (
             Fault::UsagesNobodyKnows,
