@@ -195,7 +195,8 @@ const LEASE_GRACE: SignedDuration = SignedDuration::from_secs(10);
 /// The same where only the holder's clock tells when it was renewed.
 const LEASE_GRACE_BLIND: SignedDuration = SignedDuration::from_secs(60);
 
-/// When a Lease was last renewed, by the API server's clock.
+/// When a Lease was last renewed, by the API server's clock. Old servers note only when the set of
+/// its fields changed: it may have been renewed since.
 pub(super) fn written_at(lease: &Value) -> Option<Timestamp> {
     let entries = super::items(lease, "/metadata/managedFields");
     let of_renewal = entries.filter(|entry| entry["fieldsV1"]["f:spec"]["f:renewTime"].is_object());
@@ -233,16 +234,22 @@ impl Evidence {
         if record.holder.is_empty() {
             return Leader::Nobody;
         }
-        let (renewed, grace) = match written_at(lease) {
-            Some(written) => (Some(written), LEASE_GRACE),
-            None => (record.renewed.parse().ok(), LEASE_GRACE_BLIND),
+        let written = written_at(lease);
+        let grace = match written {
+            Some(_) => LEASE_GRACE,
+            None => LEASE_GRACE_BLIND,
         };
         let allowed = SignedDuration::try_from(record.duration).unwrap_or(SignedDuration::MAX);
         let allowed = allowed.saturating_add(grace);
+        let stamped: Option<Timestamp> = record.renewed.parse().ok();
+        let is_ahead = stamped.is_some_and(|at| self.now.duration_until(at) > grace);
+        let renewed = written.max(stamped.filter(|_| !is_ahead));
         match renewed {
             Some(renewed) if self.now.duration_since(renewed) <= allowed => {
                 Leader::Alive(record.holder)
             }
+            // The holder's clock is ahead: what it stamped tells nothing.
+            _ if is_ahead => Leader::Unknown,
             _ => Leader::Gone {
                 holder: record.holder,
                 renewed: record.renewed,

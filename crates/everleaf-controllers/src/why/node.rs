@@ -171,25 +171,21 @@ fn unknown(
 fn clock(evidence: &Evidence, context: &Context) -> Option<Finding> {
     let lease = evidence.node_lease.read()?;
     let renewed: Timestamp = lease["spec"]["renewTime"].as_str()?.parse().ok()?;
-    let (server, what) = match written_at(lease) {
-        Some(written) => (written, "when the API server's said"),
-        // Without it only a clock that is ahead shows.
-        None if renewed > evidence.now => (evidence.now, "and the API server's says"),
-        None => return None,
+    let ahead = renewed.duration_since(evidence.now);
+    let behind = written_at(lease).map(|written| written.duration_since(renewed));
+    let line = match behind {
+        _ if ahead > SKEW_MAX => format!(
+            "its Lease says {renewed}, and the API server's clock {}: {} ahead",
+            evidence.now,
+            span(ahead)
+        ),
+        Some(behind) if behind > SKEW_MAX => format!(
+            "its Lease says {renewed}, and was written {} later by the API server's clock",
+            span(behind)
+        ),
+        _ => return None,
     };
-    let offset = renewed.duration_since(server);
-    (offset.abs() > SKEW_MAX).then(|| {
-        let side = if offset.is_negative() {
-            "behind"
-        } else {
-            "ahead"
-        };
-        let line = format!(
-            "its clock said {renewed} in its Lease, {what} {server}: {} {side}",
-            span(offset)
-        );
-        context.found(Fault::NodeClock, vec![line])
-    })
+    Some(context.found(Fault::NodeClock, vec![line]))
 }
 
 fn ended(evidence: &Evidence, requests: &[&Value], context: &Context) -> Option<Finding> {

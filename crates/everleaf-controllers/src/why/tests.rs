@@ -220,3 +220,36 @@ fn a_kubelet_that_says_it_is_not_ready_reports() {
             .any(|fact| fact.contains("cni plugin"))
     );
 }
+
+/// Kubernetes 1.21 notes the time of a write only when the set of fields changes.
+#[test]
+fn an_old_note_of_a_write_makes_no_leader_dead_and_no_clock_wrong() {
+    let old = json!([{
+        "time": "2026-11-20T08:00:00Z", "fieldsV1": { "f:spec": { "f:renewTime": {} } },
+    }]);
+    let world = World::client("n1").edit(|evidence| {
+        let Known::Read(leases) = &mut evidence.leases else {
+            panic!("no leases");
+        };
+        for lease in leases {
+            lease["metadata"]["managedFields"] = old.clone();
+        }
+    });
+    let faults: Vec<Fault> = world
+        .diagnose()
+        .findings
+        .iter()
+        .map(|one| one.fault)
+        .collect();
+    assert_eq!(faults, [Fault::ApproverSilent], "it leads");
+    let world = World::client("n1").approved().issued().of_node("n1");
+    let diagnosis = world
+        .edit(|evidence| {
+            evidence.node_lease = Known::Read(json!({
+                "metadata": { "managedFields": old },
+                "spec": { "renewTime": "2026-11-20T11:59:55.000000Z" },
+            }));
+        })
+        .diagnose();
+    assert_eq!(diagnosis.findings, []);
+}
