@@ -62,8 +62,8 @@ fn disk(action: &'static str, path: &str) -> impl FnOnce(io::Error) -> BookError
 pub struct Found {
     /// Entries in the log.
     pub entries: u64,
-    /// A file with what could not be read at the end of `pending`: the rest of a batch that was
-    /// being written when the machine or the process stopped.
+    /// A file with the last line of `pending`, which has no end: it was being written when the
+    /// machine or the process stopped.
     pub torn: Option<String>,
 }
 
@@ -254,6 +254,9 @@ impl<D: Disk> Book<D> {
                 found.first
             ))
         })?;
+        if let Some(damage) = found.damage {
+            return Err(BookError::Broken(damage));
+        }
         let sealed = usize::try_from(sealed).unwrap_or(usize::MAX);
         self.pending = found.entries.into_iter().skip(sealed).collect();
         if found.torn.is_empty() {
