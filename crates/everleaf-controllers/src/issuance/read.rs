@@ -208,6 +208,24 @@ pub(super) fn tree(
     Ok(tree)
 }
 
+/// What a tree of `now` entries was when it had `size`, from its tiles.
+pub(super) fn beginning(
+    size: u64,
+    now: u64,
+    read: impl Fn(&str) -> io::Result<Vec<u8>>,
+) -> Result<Tree, String> {
+    Tree::read(size, |level, index, width| {
+        // Hashes of this level now, and of them those behind the tiles before this one.
+        let behind = (now >> (level * 8)) - index * TILE_WIDTH as u64;
+        let now = usize::try_from(behind)
+            .unwrap_or(TILE_WIDTH)
+            .min(TILE_WIDTH);
+        let mut hashes = hashes(level, index, now, &read)?;
+        hashes.truncate(width);
+        Ok(hashes)
+    })
+}
+
 /// Whether the tree had the root of an older checkpoint when it had its size.
 fn check_beginning(older: &Checkpoint, then: Option<Hash>, size: u64) -> Result<(), ReadError> {
     let covered = older.size;

@@ -1,5 +1,7 @@
 //! The log on a disk that stops at any operation, and under the hands of a forger.
 
+mod gone;
+
 use super::disk::Disk;
 use super::*;
 use std::collections::BTreeMap;
@@ -112,10 +114,9 @@ impl Disk for Memory {
         Ok(self.files[*file].visible.clone())
     }
 
-    fn exists(&self, path: &str) -> bool {
-        let below = format!("{path}/");
-        let mut names = self.names.keys();
-        names.any(|name| name == path || name.starts_with(&below))
+    fn names(&self) -> io::Result<Vec<String>> {
+        let first = |name: &String| name.split('/').next().map(str::to_owned);
+        Ok(self.names.keys().filter_map(first).collect())
     }
 
     fn write(&mut self, path: &str, bytes: &[u8]) -> io::Result<()> {
@@ -203,8 +204,8 @@ impl Disk for &mut Memory {
     fn read(&self, path: &str) -> io::Result<Vec<u8>> {
         (**self).read(path)
     }
-    fn exists(&self, path: &str) -> bool {
-        (**self).exists(path)
+    fn names(&self) -> io::Result<Vec<String>> {
+        (**self).names()
     }
     fn write(&mut self, path: &str, bytes: &[u8]) -> io::Result<()> {
         (**self).write(path, bytes)
