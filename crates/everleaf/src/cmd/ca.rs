@@ -35,10 +35,14 @@ fn log(args: &LogArgs) -> Result<ExitCode> {
         };
         anyhow::Error::new(error).context(what)
     })?;
-    match args.verify {
+    let answered = match args.verify {
         true => verify(&reader, args),
         false => list(&reader, args),
-    }
+    };
+    answered.map_err(|error| match error.is::<ReadError>() {
+        true => error.context(directory.display().to_string()),
+        false => error,
+    })
 }
 
 fn default_directory() -> Result<PathBuf> {
