@@ -27,8 +27,8 @@ pub const KEY: &str = "key";
 pub const PUBLIC_KEY: &str = "key.pub";
 /// Directory of tiles.
 pub(super) const TILES: &str = "tile";
-/// What may lie in the directory of a log that is not begun: also what a crash leaves of a beginning,
-/// and what a new file system has.
+/// What may lie in the directory of a log that is not begun: also what a crash leaves of a
+/// beginning, and what a new file system has.
 const BEFORE_A_LOG: [&str; 7] = [
     LOCK,
     KEY,
