@@ -10,7 +10,7 @@
 //! append ─▶ pending ── seal ─▶ tile/entries/…, tile/0/…, … ─▶ checkpoint ─▶ pending (empty)
 //! ```
 
-use super::disk::Disk;
+use super::disk::{Disk, LOCK};
 use super::merkle::{Hash, TILE_WIDTH, Tree, leaf_hash, low_byte, tile_path};
 use super::note::{Checkpoint, SigningKey, VerifyingKey, hex};
 use super::read::{self, Pending};
@@ -27,8 +27,23 @@ pub const KEY: &str = "key";
 pub const PUBLIC_KEY: &str = "key.pub";
 /// Directory of tiles.
 pub(super) const TILES: &str = "tile";
+/// What may lie in the directory of a log that is not begun: also what a crash leaves of a
+/// beginning, and what a new file system has.
+const BEFORE_A_LOG: [&str; 7] = [
+    LOCK,
+    KEY,
+    "key.tmp",
+    PUBLIC_KEY,
+    "key.pub.tmp",
+    "checkpoint.tmp",
+    "lost+found",
+];
 /// Stem of the names of bundles.
 pub const ENTRIES: &str = "tile/entries";
+
+/// Why a log is not begun anew while a process runs.
+pub(super) const GONE: &str = "the log that was here is gone (moved away, or its volume is not mounted): put it back; a log \
+    begins only when the process starts, in an empty directory";
 
 /// Why a log cannot be opened or written.
 #[derive(Debug, thiserror::Error)]
@@ -62,9 +77,17 @@ fn disk(action: &'static str, path: &str) -> impl FnOnce(io::Error) -> BookError
 pub struct Found {
     /// Entries in the log.
     pub entries: u64,
-    /// A file with what could not be read at the end of `pending`: the rest of a batch that was
-    /// being written when the machine or the process stopped.
+    /// A file with the last line of `pending`, which has no end: it was being written when the
+    /// machine or the process stopped.
     pub torn: Option<String>,
+}
+
+/// What a process knows of the log that it wrote: no other may take its place.
+#[derive(Clone, Debug)]
+pub struct Known {
+    key: VerifyingKey,
+    /// Over all that was durable.
+    tree: Tree,
 }
 
 /// See the module documentation.
@@ -83,25 +106,40 @@ pub struct Book<D> {
 }
 
 impl<D: Disk> Book<D> {
-    /// Opens the log of a directory, or begins one, whose name will be `origin`.
+    /// Opens the log of a directory, or begins one in an empty directory, whose name will be
+    /// `origin`.
     ///
     /// # Errors
     /// When the disk fails, and when its files do not fit each other: nothing is changed then.
-    pub fn open(mut disk: D, origin: &str) -> Result<(Self, Found), BookError> {
-        let checkpoint = optional(&disk, CHECKPOINT)?;
-        let has_begun = checkpoint.is_some() || disk.exists(PENDING) || disk.exists(TILES);
-        let key = key(&mut disk, origin, !has_begun)?;
-        if checkpoint.is_none() && has_begun {
-            return Err(BookError::Broken(format!(
-                "the file {CHECKPOINT} is missing, and the log is not empty: put it back, or begin a log in another directory"
-            )));
-        }
-        let size = match checkpoint {
-            Some(note) => Some(open_checkpoint(&note, key.public())?),
-            None => None,
+    pub fn open(disk: D, origin: &str) -> Result<(Self, Found), BookError> {
+        Self::load(disk, Some(origin), None)
+    }
+
+    /// Opens a log that has begun; if it is `known`, no other one.
+    ///
+    /// # Errors
+    /// As [`Book::open`], and when there is none, or another.
+    pub fn reopen(disk: D, known: Option<&Known>) -> Result<(Self, Found), BookError> {
+        Self::load(disk, None, known)
+    }
+
+    fn load(
+        mut disk: D,
+        origin: Option<&str>,
+        known: Option<&Known>,
+    ) -> Result<(Self, Found), BookError> {
+        let origin = may_begin(&disk, origin)?;
+        let key = key(&mut disk, origin)?;
+        let note = optional(&disk, CHECKPOINT)?;
+        let checkpoint = match (&note, origin) {
+            (Some(note), _) => open_checkpoint(note, key.public())?,
+            (None, Some(_)) => empty(key.public()),
+            (None, None) => {
+                return Err(BookError::Broken(format!(
+                    "the file {CHECKPOINT} is missing, and the log is not empty: put it back, or begin a log in another directory"
+                )));
+            }
         };
-        let is_new = size.is_none();
-        let checkpoint = size.unwrap_or_else(|| empty(key.public()));
         let tree = read::tree(&checkpoint, |path| disk.read(path)).map_err(BookError::Broken)?;
         let width = low_byte(tree.size());
         let index = tree.size() / TILE_WIDTH as u64;
@@ -117,14 +155,64 @@ impl<D: Disk> Book<D> {
             pending: Vec::new(),
             directories: BTreeSet::new(),
         };
-        if is_new {
+        let torn = book.read_pending()?;
+        if let Some(known) = known {
+            book.check(known)?;
+        }
+        if note.is_none() {
             book.write_checkpoint()?;
         }
-        let torn = book.read_pending()?;
+        let torn = match torn.is_empty() {
+            true => None,
+            false => Some(book.put_aside(&torn)?),
+        };
         book.write_pending()?;
         book.seal()?;
         let entries = book.size();
         Ok((book, Found { entries, torn }))
+    }
+
+    /// What the log is known by: all that [`Book::append`] made durable, also after an error.
+    pub fn known(&self) -> Known {
+        let mut tree = self.tree.clone();
+        for entry in &self.pending {
+            tree.push(leaf_hash(entry), |_, _, _| {});
+        }
+        let key = self.key.public().clone();
+        Known { key, tree }
+    }
+
+    /// Whether this is the log that is known, as it was or longer.
+    fn check(&self, known: &Known) -> Result<(), BookError> {
+        let other = |why: String| {
+            Err(BookError::Broken(format!(
+                "this is not the log that this process wrote: {why}; put that one back (to go on with another, start the \
+                 process anew)"
+            )))
+        };
+        if *self.key.public() != known.key {
+            return other(format!("its key is that of {}", self.key.public()));
+        }
+        let size = known.tree.size();
+        let then = match size.checked_sub(self.tree.size()) {
+            None => read::beginning(size, self.tree.size(), |path| self.disk.read(path))
+                .map_err(BookError::Broken)?,
+            Some(more) => {
+                let more = usize::try_from(more).unwrap_or(usize::MAX);
+                let mut tree = self.tree.clone();
+                for entry in self.pending.iter().take(more) {
+                    tree.push(leaf_hash(entry), |_, _, _| {});
+                }
+                tree
+            }
+        };
+        match then.size() {
+            then if then < size => other(format!("it has {then} entries, and had {size}")),
+            _ if then.root() != known.tree.root() => {
+                other(format!("its first {size} entries are others"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Entries in the log, sealed or not.
@@ -233,13 +321,12 @@ impl<D: Disk> Book<D> {
         self.sync("")
     }
 
-    /// Takes in what is pending on the disk and not sealed. Returns the file that has what of it
-    /// cannot be read.
-    fn read_pending(&mut self) -> Result<Option<String>, BookError> {
+    /// Takes in what is pending on the disk and not sealed. Returns a torn last line.
+    fn read_pending(&mut self) -> Result<Vec<u8>, BookError> {
         let size = self.tree.size();
         let Some(bytes) = optional(&self.disk, PENDING)? else {
             return match size {
-                0 => Ok(None),
+                0 => Ok(Vec::new()),
                 _ => Err(BookError::Broken(format!(
                     "the file {PENDING} is missing, and with it what no checkpoint covers yet: put it back, or, should it \
                      be lost, begin a log in another directory"
@@ -254,15 +341,20 @@ impl<D: Disk> Book<D> {
                 found.first
             ))
         })?;
+        if let Some(damage) = found.damage {
+            return Err(BookError::Broken(damage));
+        }
         let sealed = usize::try_from(sealed).unwrap_or(usize::MAX);
         self.pending = found.entries.into_iter().skip(sealed).collect();
-        if found.torn.is_empty() {
-            return Ok(None);
-        }
+        Ok(found.torn.to_vec())
+    }
+
+    /// Keeps a torn line for a person to look at; returns where.
+    fn put_aside(&mut self, torn: &[u8]) -> Result<String, BookError> {
         let name = format!("torn-{}", self.size());
-        self.replace(&name, found.torn)?;
+        self.replace(&name, torn)?;
         self.sync("")?;
-        Ok(Some(name))
+        Ok(name)
     }
 
     /// Writes the file of what is pending anew, so that nothing of it depends on an older sync.
@@ -330,8 +422,31 @@ fn replace(to: &mut impl Disk, path: &str, bytes: &[u8]) -> Result<(), BookError
         .map_err(disk("cannot replace", path))
 }
 
-/// The log's key, which is made when it `may_begin`.
-fn key(to: &mut impl Disk, origin: &str, may_begin: bool) -> Result<SigningKey, BookError> {
+/// The name of the log that may begin on this disk; `None` when one has begun.
+fn may_begin<'a>(on: &impl Disk, origin: Option<&'a str>) -> Result<Option<&'a str>, BookError> {
+    let names = on.names().map_err(disk("cannot list", "the directory"))?;
+    if is_begun(&names) {
+        return Ok(None);
+    }
+    let foreign = |name: &&String| !BEFORE_A_LOG.contains(&name.as_str());
+    match (origin, names.iter().find(foreign)) {
+        (None, _) => Err(BookError::Broken(GONE.to_owned())),
+        (Some(_), Some(name)) => Err(BookError::Broken(format!(
+            "there is no log, and the directory is not empty (it has {name:?}): a log begins in a directory of its own"
+        ))),
+        (Some(origin), None) => Ok(Some(origin)),
+    }
+}
+
+/// Whether a directory with these names has a log, or had one.
+pub(super) fn is_begun(names: &[String]) -> bool {
+    let of_a_log = [CHECKPOINT, PENDING, TILES];
+    names.iter().any(|name| of_a_log.contains(&name.as_str()))
+}
+
+/// The log's key; made, with a log of the name `begun`, when it is absent.
+fn key(to: &mut impl Disk, begun: Option<&str>) -> Result<SigningKey, BookError> {
+    let may_begin = begun.is_some();
     let broken = |text: String| BookError::Broken(text);
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     let pem = match optional(to, KEY)? {
@@ -354,7 +469,11 @@ fn key(to: &mut impl Disk, origin: &str, may_begin: bool) -> Result<SigningKey, 
     let told = told.map(|told| VerifyingKey::parse(&told));
     let told = told.transpose();
     let told = told.map_err(|error| broken(format!("{PUBLIC_KEY}: {error}")))?;
-    let name = told.as_ref().map_or(origin, VerifyingKey::name);
+    let name = told
+        .as_ref()
+        .map(VerifyingKey::name)
+        .or(begun)
+        .unwrap_or("");
     let key =
         SigningKey::from_pem(&pem, name).map_err(|error| broken(format!("{KEY}: {error}")))?;
     match told {

@@ -7,7 +7,7 @@
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// See the module documentation.
@@ -17,8 +17,11 @@ pub trait Disk {
     /// # Errors
     /// `NotFound` among others.
     fn read(&self, path: &str) -> io::Result<Vec<u8>>;
-    /// Whether there is something of this name.
-    fn exists(&self, path: &str) -> bool;
+    /// What the log's directory has.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn names(&self) -> io::Result<Vec<String>>;
     /// Makes or replaces a file; not at once, and its name is durable only with its directory.
     ///
     /// # Errors
@@ -52,7 +55,7 @@ pub trait Disk {
 }
 
 /// A file that is locked as long as its log is open.
-const LOCK: &str = "lock";
+pub(super) const LOCK: &str = "lock";
 
 /// The directory of a log, to read in. Takes no lock.
 #[derive(Clone, Debug)]
@@ -84,7 +87,7 @@ impl Folder {
             Err(error) => Err(error.into()),
             Ok(()) => Ok(Locked {
                 folder: Self::new(root),
-                _lock: lock,
+                lock,
             }),
         }
     }
@@ -99,7 +102,21 @@ impl Folder {
 pub struct Locked {
     folder: Folder,
     /// Released by the kernel when the process ends, however it ends.
-    _lock: File,
+    lock: File,
+}
+
+impl Locked {
+    /// Where to write, as long as the directory is the one that is locked: another may have taken
+    /// its place, moved there or come to light below a volume that is not mounted any more.
+    fn path(&self, path: &str) -> io::Result<PathBuf> {
+        let (found, ours) = (fs::metadata(self.folder.path(LOCK))?, self.lock.metadata()?);
+        match (found.dev(), found.ino()) == (ours.dev(), ours.ino()) {
+            true => Ok(self.folder.path(path)),
+            false => Err(io::Error::other(
+                "another directory is in the place of the one that was locked",
+            )),
+        }
+    }
 }
 
 impl Folder {
@@ -110,6 +127,17 @@ impl Folder {
     pub fn read(&self, path: &str) -> io::Result<Vec<u8>> {
         fs::read(self.path(path))
     }
+
+    /// What is in it.
+    ///
+    /// # Errors
+    /// `NotFound` among others.
+    pub fn names(&self) -> io::Result<Vec<String>> {
+        let name = |entry: io::Result<fs::DirEntry>| {
+            entry.map(|entry| entry.file_name().to_string_lossy().into_owned())
+        };
+        fs::read_dir(&self.root)?.map(name).collect()
+    }
 }
 
 impl Disk for Locked {
@@ -117,45 +145,40 @@ impl Disk for Locked {
         self.folder.read(path)
     }
 
-    fn exists(&self, path: &str) -> bool {
-        self.folder.path(path).exists()
+    fn names(&self) -> io::Result<Vec<String>> {
+        self.folder.names()
     }
 
     fn write(&mut self, path: &str, bytes: &[u8]) -> io::Result<()> {
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(true).mode(0o600);
-        let mut file = options.open(self.folder.path(path))?;
+        let mut file = options.open(self.path(path)?)?;
         file.write_all(bytes)?;
         file.sync_all()
     }
 
     fn append(&mut self, path: &str, bytes: &[u8]) -> io::Result<()> {
-        let mut file = OpenOptions::new()
-            .append(true)
-            .open(self.folder.path(path))?;
+        let mut file = OpenOptions::new().append(true).open(self.path(path)?)?;
         file.write_all(bytes)?;
         file.sync_data()
     }
 
     fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
-        fs::rename(self.folder.path(from), self.folder.path(to))
+        fs::rename(self.path(from)?, self.path(to)?)
     }
 
     fn make_directory(&mut self, path: &str) -> io::Result<()> {
-        match fs::DirBuilder::new()
-            .mode(0o700)
-            .create(self.folder.path(path))
-        {
+        match fs::DirBuilder::new().mode(0o700).create(self.path(path)?) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
             made => made,
         }
     }
 
     fn sync_directory(&mut self, path: &str) -> io::Result<()> {
-        File::open(self.folder.path(path))?.sync_all()
+        File::open(self.path(path)?)?.sync_all()
     }
 
     fn remove_directory(&mut self, path: &str) -> io::Result<()> {
-        fs::remove_dir_all(self.folder.path(path))
+        fs::remove_dir_all(self.path(path)?)
     }
 }

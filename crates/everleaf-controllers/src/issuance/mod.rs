@@ -20,7 +20,7 @@ mod read;
 mod tests;
 mod writer;
 
-pub use book::{Book, BookError, CHECKPOINT, ENTRIES, Found, KEY, PENDING, PUBLIC_KEY};
+pub use book::{Book, BookError, CHECKPOINT, ENTRIES, Found, KEY, Known, PENDING, PUBLIC_KEY};
 pub use disk::{Disk, Folder, Locked};
 pub use entry::{ENTRY_BYTES_MAX, Entry};
 pub use merkle::{Hash, TILE_WIDTH, Tree, leaf_hash, tile_path};

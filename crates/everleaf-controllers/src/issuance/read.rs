@@ -20,10 +20,12 @@ const HEX_WIDTH: usize = 64;
 pub(super) struct Pending<'a> {
     /// Number of the first entry in it.
     pub(super) first: u64,
-    /// Whole entries.
+    /// Whole entries, up to the first that is not.
     pub(super) entries: Vec<Vec<u8>>,
-    /// What follows them and cannot be read.
+    /// A last line without its end.
     pub(super) torn: &'a [u8],
+    /// Why the rest cannot be read, when it is no torn line.
+    pub(super) damage: Option<String>,
 }
 
 impl<'a> Pending<'a> {
@@ -42,24 +44,59 @@ impl<'a> Pending<'a> {
                 "{PENDING} does not begin as such a file: put it back"
             ));
         };
-        let mut entries = Vec::new();
-        let mut torn = rest;
-        while let Some(line) = take_line(&mut rest) {
-            let Some((hash, entry)) = line.split_at_checked(HEX_WIDTH + 1) else {
-                break;
-            };
-            if hash[..HEX_WIDTH] != *hex(&leaf_hash(entry)).as_bytes() {
-                break;
-            }
-            entries.push(entry.to_vec());
-            torn = rest;
-        }
-        Ok(Self {
+        let mut found = Self {
             first,
-            entries,
-            torn,
-        })
+            entries: Vec::new(),
+            torn: &[],
+            damage: None,
+        };
+        while let Some(line) = take_line(&mut rest) {
+            match whole(line) {
+                Some(entry) => found.entries.push(entry.to_vec()),
+                None => {
+                    found.damage = Some(found.damaged());
+                    return Ok(found);
+                }
+            }
+        }
+        match whole(rest) {
+            Some(entry) => found.entries.push(entry.to_vec()),
+            None => found.torn = rest,
+        }
+        Ok(found)
     }
+
+    /// What is wrong with what follows the entries.
+    fn damaged(&self) -> String {
+        let number = self.first + self.entries.len() as u64;
+        // The header is the first line.
+        let line = self.entries.len() + 2;
+        format!(
+            "{PENDING}, line {line} (entry {number}) is damaged: it is not what its hash tells, or no entry at all. It and \
+             those behind it may be of certificates that were issued: put an undamaged copy of the file back; if there is \
+             none, keep this directory, and begin a log in another"
+        )
+    }
+
+    /// Whether the torn line is the beginning of one that a writer writes.
+    pub(super) fn is_unfinished(&self) -> bool {
+        let (hash, entry) = self.torn.split_at(self.torn.len().min(HEX_WIDTH));
+        let is_hex = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        let is_begun = |entry: &[u8]| {
+            let json = serde_json::from_slice::<serde::de::IgnoredAny>(entry);
+            json.is_err_and(|error| error.is_eof())
+        };
+        hash.iter().all(is_hex)
+            && entry
+                .split_first()
+                .is_none_or(|(blank, entry)| *blank == b' ' && is_begun(entry))
+    }
+}
+
+/// The entry of a line, if its hash is before it.
+fn whole(line: &[u8]) -> Option<&[u8]> {
+    let (hash, entry) = line.split_at_checked(HEX_WIDTH + 1)?;
+    (*hash == *format!("{} ", hex(&leaf_hash(entry))).as_bytes()).then_some(entry)
 }
 
 /// A line without its end, if it has one.
@@ -70,20 +107,38 @@ fn take_line<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     Some(line)
 }
 
+/// A file of the tree, as long as its name says.
+struct Tile {
+    path: String,
+    /// Number of hashes or entries in it.
+    width: usize,
+    bytes: Vec<u8>,
+}
+
 /// Reads a tile of `width`, which by now may be full.
 fn tile(
     stem: &str,
     index: u64,
     width: usize,
     read: &impl Fn(&str) -> io::Result<Vec<u8>>,
-) -> Result<Vec<u8>, String> {
-    let path = tile_path(stem, index, width);
-    let full = tile_path(stem, index, TILE_WIDTH);
-    let found = match read(&path) {
-        Err(error) if error.kind() == ErrorKind::NotFound && path != full => read(&full),
-        found => found,
-    };
-    found.map_err(|error| format!("cannot read {path}: {error}"))
+) -> Result<Tile, String> {
+    let asked = tile_path(stem, index, width);
+    let mut failed = None;
+    for width in [width, TILE_WIDTH] {
+        let path = tile_path(stem, index, width);
+        match read(&path) {
+            Ok(bytes) => return Ok(Tile { path, width, bytes }),
+            Err(error) => {
+                let is_absent = error.kind() == ErrorKind::NotFound;
+                failed = failed.or(Some(error));
+                if !is_absent {
+                    break;
+                }
+            }
+        }
+    }
+    let error = failed.unwrap_or_else(|| ErrorKind::NotFound.into());
+    Err(format!("cannot read {asked}: {error}"))
 }
 
 /// The hashes of a tile.
@@ -93,14 +148,16 @@ pub(super) fn hashes(
     width: usize,
     read: &impl Fn(&str) -> io::Result<Vec<u8>>,
 ) -> Result<Vec<Hash>, String> {
-    let stem = stem(level);
-    let bytes = tile(&stem, index, width, read)?;
-    let (hashes, rest) = bytes.as_chunks::<32>();
-    let is_whole = rest.is_empty() && hashes.len() >= width;
-    let path = tile_path(&stem, index, width);
-    is_whole
-        .then(|| hashes[..width].to_vec())
-        .ok_or_else(|| format!("{path} does not have {width} hashes"))
+    let tile = tile(&stem(level), index, width, read)?;
+    let (hashes, rest) = tile.bytes.as_chunks::<32>();
+    let is_whole = rest.is_empty() && hashes.len() == tile.width;
+    is_whole.then(|| hashes[..width].to_vec()).ok_or_else(|| {
+        let (path, bytes) = (&tile.path, tile.bytes.len());
+        format!(
+            "{path} has {bytes} bytes, and not those of {} hashes: it was cut, or something was put into it",
+            tile.width
+        )
+    })
 }
 
 /// The entries of a bundle.
@@ -109,21 +166,28 @@ pub(super) fn bundle(
     width: usize,
     read: impl Fn(&str) -> io::Result<Vec<u8>>,
 ) -> Result<Vec<Vec<u8>>, String> {
-    let bytes = tile(ENTRIES, index, width, &read)?;
-    let mut rest = bytes.as_slice();
-    let mut entries = Vec::with_capacity(width);
-    while entries.len() < width {
+    let tile = tile(ENTRIES, index, width, &read)?;
+    let path = &tile.path;
+    let mut rest = tile.bytes.as_slice();
+    let mut entries = Vec::with_capacity(tile.width);
+    while entries.len() < tile.width {
         let entry = rest.split_first_chunk::<2>().and_then(|(length, after)| {
             after.split_at_checked(usize::from(u16::from_be_bytes(*length)))
         });
         let Some((entry, after)) = entry else {
             let number = index * TILE_WIDTH as u64 + entries.len() as u64;
-            let path = tile_path(ENTRIES, index, width);
             return Err(format!("entry {number} is missing: {path} ends before it"));
         };
         entries.push(entry.to_vec());
         rest = after;
     }
+    if !rest.is_empty() {
+        let more = rest.len();
+        return Err(format!(
+            "{path} has {more} bytes behind its last entry: something was put into it"
+        ));
+    }
+    entries.truncate(width);
     Ok(entries)
 }
 
@@ -142,6 +206,24 @@ pub(super) fn tree(
         ));
     }
     Ok(tree)
+}
+
+/// What a tree of `now` entries was when it had `size`, from its tiles.
+pub(super) fn beginning(
+    size: u64,
+    now: u64,
+    read: impl Fn(&str) -> io::Result<Vec<u8>>,
+) -> Result<Tree, String> {
+    Tree::read(size, |level, index, width| {
+        // Hashes of this level now, and of them those behind the tiles before this one.
+        let behind = (now >> (level * 8)) - index * TILE_WIDTH as u64;
+        let now = usize::try_from(behind)
+            .unwrap_or(TILE_WIDTH)
+            .min(TILE_WIDTH);
+        let mut hashes = hashes(level, index, now, &read)?;
+        hashes.truncate(width);
+        Ok(hashes)
+    })
 }
 
 /// Whether the tree had the root of an older checkpoint when it had its size.
@@ -178,6 +260,9 @@ pub struct Verified {
     pub against: Option<Checkpoint>,
     /// Entries that no checkpoint covers yet.
     pub unsealed: u64,
+    /// Whether the last line of `pending` is unfinished: it is being written, or was when the
+    /// writer stopped.
+    pub is_unfinished: bool,
 }
 
 /// A log, at one moment.
@@ -188,6 +273,9 @@ pub struct Reader {
     checkpoint: Checkpoint,
     /// What it does not cover.
     pending: Vec<Vec<u8>>,
+    is_unfinished: bool,
+    /// Why there may be more that cannot be read.
+    damage: Option<String>,
 }
 
 impl Reader {
@@ -220,8 +308,15 @@ impl Reader {
             )));
         };
         let sealed = usize::try_from(sealed).unwrap_or(usize::MAX);
+        let is_unfinished = !found.torn.is_empty();
+        let damage = match is_unfinished && !found.is_unfinished() {
+            true => Some(found.damaged()),
+            false => found.damage,
+        };
         Ok(Self {
             pending: found.entries.into_iter().skip(sealed).collect(),
+            is_unfinished,
+            damage,
             folder,
             key,
             checkpoint,
@@ -266,7 +361,7 @@ impl Reader {
             hand_out(&self.sealed(index)?);
         }
         hand_out(&self.pending);
-        Ok(())
+        self.check_pending()
     }
 
     /// Hands entries to `each`, the newest first, until it returns false.
@@ -276,14 +371,14 @@ impl Reader {
     pub fn each_from_newest(&self, mut each: impl FnMut(&[u8]) -> bool) -> Result<(), ReadError> {
         let mut hand_out = |entries: &[Vec<u8>]| entries.iter().rev().all(|entry| each(entry));
         if !hand_out(&self.pending) {
-            return Ok(());
+            return self.check_pending();
         }
         for index in (0..self.bundles()).rev() {
             if !hand_out(&self.sealed(index)?) {
-                return Ok(());
+                break;
             }
         }
-        Ok(())
+        self.check_pending()
     }
 
     /// Computes the tree anew from all entries and compares it with every tile and the checkpoint;
@@ -346,10 +441,12 @@ impl Reader {
         if let Some(older) = &against {
             check_beginning(older, then, tree.size())?;
         }
+        self.check_pending()?;
         Ok(Verified {
             checkpoint: self.checkpoint.clone(),
             against,
             unsealed: self.pending.len() as u64,
+            is_unfinished: self.is_unfinished,
         })
     }
 
@@ -366,6 +463,11 @@ impl Reader {
             }
             Err(error) => Some(error),
         }
+    }
+
+    fn check_pending(&self) -> Result<(), ReadError> {
+        let damage = self.damage.clone().map(ReadError::Broken);
+        damage.map_or(Ok(()), Err)
     }
 
     fn check_origin(&self, older: &Checkpoint) -> Result<(), ReadError> {

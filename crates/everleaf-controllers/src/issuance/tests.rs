@@ -1,5 +1,7 @@
 //! The log on a disk that stops at any operation, and under the hands of a forger.
 
+mod gone;
+
 use super::disk::Disk;
 use super::*;
 use std::collections::BTreeMap;
@@ -112,10 +114,9 @@ impl Disk for Memory {
         Ok(self.files[*file].visible.clone())
     }
 
-    fn exists(&self, path: &str) -> bool {
-        let below = format!("{path}/");
-        let mut names = self.names.keys();
-        names.any(|name| name == path || name.starts_with(&below))
+    fn names(&self) -> io::Result<Vec<String>> {
+        let first = |name: &String| name.split('/').next().map(str::to_owned);
+        Ok(self.names.keys().filter_map(first).collect())
     }
 
     fn write(&mut self, path: &str, bytes: &[u8]) -> io::Result<()> {
@@ -203,8 +204,8 @@ impl Disk for &mut Memory {
     fn read(&self, path: &str) -> io::Result<Vec<u8>> {
         (**self).read(path)
     }
-    fn exists(&self, path: &str) -> bool {
-        (**self).exists(path)
+    fn names(&self) -> io::Result<Vec<String>> {
+        (**self).names()
     }
     fn write(&mut self, path: &str, bytes: &[u8]) -> io::Result<()> {
         (**self).write(path, bytes)
@@ -323,14 +324,6 @@ fn a_forger_is_found_out_and_the_entry_named() {
     for against in [None, Some(0), Some(1), Some(2)] {
         assert_eq!(check(against), Ok(()));
     }
-    let change = |path: &str, change: &dyn Fn(&mut Vec<u8>)| {
-        let path = root.join(path);
-        let before = std::fs::read(&path).unwrap();
-        let mut bytes = before.clone();
-        change(&mut bytes);
-        std::fs::write(&path, bytes).unwrap();
-        move || std::fs::write(&path, &before).unwrap()
-    };
     // Another serial in entry 7, of the same length.
     let full = "tile/entries/000";
     let forge = |bytes: &mut Vec<u8>| {
@@ -342,12 +335,12 @@ fn a_forger_is_found_out_and_the_entry_named() {
         let at = at.unwrap();
         bytes[at..at + text.len()].copy_from_slice(other.as_bytes());
     };
-    let undo = change(full, &forge);
+    let undo = change(&root.join(full), forge);
     fails(None, "entry 7 is not what was logged");
     // The leaf hash with it: then the tile above disagrees.
     let forged = String::from_utf8_lossy(&entry(7)).replace("0007", "0BAD");
     let hash = leaf_hash(forged.as_bytes());
-    let undo_hash = change("tile/0/000", &|bytes| {
+    let undo_hash = change(&root.join("tile/0/000"), |bytes| {
         bytes[7 * 32..8 * 32].copy_from_slice(&hash)
     });
     fails(
@@ -366,12 +359,120 @@ fn a_forger_is_found_out_and_the_entry_named() {
         }
         tree.root()
     };
-    let undo_tile = change("tile/1/000.p/1", &|bytes| *bytes = root_of_tile.to_vec());
+    let undo_tile = change(&root.join("tile/1/000.p/1"), |bytes| {
+        *bytes = root_of_tile.to_vec()
+    });
     fails(None, "they were changed together");
-    for undo in [undo, undo_hash, undo_tile] {
+    undo();
+    undo_hash();
+    undo_tile();
+    assert_eq!(check(Some(1)), Ok(()));
+}
+
+/// A file under other hands; what is returned puts it back.
+fn change(path: &Path, change: impl Fn(&mut Vec<u8>)) -> Box<dyn FnOnce()> {
+    let path = path.to_owned();
+    let before = std::fs::read(&path).unwrap();
+    let mut bytes = before.clone();
+    change(&mut bytes);
+    std::fs::write(&path, bytes).unwrap();
+    Box::new(move || std::fs::write(&path, &before).unwrap())
+}
+
+/// What was durable is never taken for the end of a crash: neither reader nor writer passes over
+/// it, and nothing is changed.
+#[test]
+fn damage_in_pending_is_no_torn_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    written(root);
+    let open = || Book::open(Folder::lock(root).unwrap(), "ca.example/log");
+    let (mut book, _) = open().unwrap();
+    book.append((300..304).map(entry).collect()).unwrap();
+    drop(book);
+    let pending = root.join(PENDING);
+    let lines = |bytes: &[u8]| -> Vec<Vec<u8>> {
+        let lines = bytes.split_inclusive(|byte| *byte == b'\n');
+        lines.map(<[u8]>::to_vec).collect()
+    };
+    // Each line but the header, the last one as well.
+    for line in 1..5 {
+        let undo = change(&pending, |bytes| {
+            let mut all = lines(bytes);
+            all[line][80] ^= 1;
+            *bytes = all.concat();
+        });
+        let damaged = std::fs::read(&pending).unwrap();
+        let named = format!(
+            "pending, line {} (entry {}) is damaged",
+            line + 1,
+            299 + line
+        );
+        let error = open().unwrap_err().to_string();
+        assert!(error.starts_with(&named), "{error}");
+        assert!(error.contains("put an undamaged copy"), "{error}");
+        assert_eq!(std::fs::read(&pending).unwrap(), damaged);
+        assert!(!root.join("torn-304").exists());
+
+        let reader = Reader::open(root).unwrap();
+        let mut read = 0;
+        let error = reader.each(|_, _| read += 1).unwrap_err().to_string();
+        assert!(error.starts_with(&named), "{error}");
+        assert_eq!(read, 299 + line);
+        let error = reader.verify(None).unwrap_err().to_string();
+        assert!(error.starts_with(&named), "{error}");
         undo();
     }
-    assert_eq!(check(Some(1)), Ok(()));
+    // Something behind the last line.
+    for garbage in ["garbage\n", "garbage", "\0\0\0", "\n", "0123 "] {
+        let undo = change(&pending, |bytes| bytes.extend(garbage.bytes()));
+        let verified = Reader::open(root).unwrap().verify(None);
+        let error = verified.unwrap_err().to_string();
+        assert!(
+            error.starts_with("pending, line 6 (entry 304)"),
+            "{garbage:?}: {error}"
+        );
+        undo();
+    }
+    // A line that is being written, however far it is.
+    let whole = [
+        note::hex(&leaf_hash(&entry(304))).as_bytes(),
+        b" ",
+        &entry(304),
+    ]
+    .concat();
+    for end in 0..=whole.len() {
+        let undo = change(&pending, |bytes| bytes.extend(&whole[..end]));
+        let verified = Reader::open(root).unwrap().verify(None).unwrap();
+        let is_whole = end == whole.len();
+        assert_eq!(verified.unsealed, 4 + u64::from(is_whole), "{end}");
+        assert_eq!(verified.is_unfinished, end > 0 && !is_whole, "{end}");
+        undo();
+    }
+    assert_eq!(open().unwrap().1.entries, 304);
+}
+
+#[test]
+fn a_file_of_the_tree_is_as_long_as_its_name_says() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    written(root);
+    for path in [
+        "tile/entries/000",
+        "tile/entries/001.p/44",
+        "tile/0/000",
+        "tile/0/001.p/44",
+        "tile/1/000.p/1",
+    ] {
+        for more in [1, 32] {
+            let undo = change(&root.join(path), |bytes| bytes.extend(vec![0; more]));
+            let verified = Reader::open(root).unwrap().verify(None);
+            let error = verified.unwrap_err().to_string();
+            assert!(error.starts_with(path), "{path}: {error}");
+            undo();
+        }
+    }
+    assert!(Reader::open(root).unwrap().verify(None).is_ok());
 }
 
 /// With the key itself, an older checkpoint is all that is left to find it.

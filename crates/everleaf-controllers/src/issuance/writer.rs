@@ -4,9 +4,10 @@
 //! about certificates; what it found is told to one listener. Waits are the channel's, so that no
 //! clock is read.
 
-use super::book::{Book, BookError, Found};
+use super::book::{Book, BookError, Found, GONE, Known, is_begun};
 use super::disk::{Folder, Locked};
 use super::merkle::TILE_WIDTH;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
@@ -93,6 +94,10 @@ struct Work<T> {
     config: LogConfig,
     tell: T,
     book: Option<Book<Locked>>,
+    /// That of the log which was open last.
+    known: Option<Known>,
+    /// Until a log was seen: from then on, an empty directory is a log that went away.
+    may_begin: bool,
     told: Option<Standing>,
 }
 
@@ -102,6 +107,8 @@ impl<T: Fn(Standing)> Work<T> {
             config,
             tell,
             book: None,
+            known: None,
+            may_begin: true,
             told: None,
         }
     }
@@ -128,10 +135,7 @@ impl<T: Fn(Standing)> Work<T> {
     /// Has the log open, or says why not.
     fn open(&mut self) -> Result<&mut Book<Locked>, String> {
         if self.book.is_none() {
-            let disk = Folder::lock(&self.config.directory).map_err(|error| error.to_string());
-            let opened = disk.and_then(|disk| {
-                Book::open(disk, &self.config.origin).map_err(|error| error.to_string())
-            });
+            let opened = self.opened();
             match opened {
                 Ok((book, found)) => {
                     self.book = Some(book);
@@ -148,6 +152,28 @@ impl<T: Fn(Standing)> Work<T> {
             (None, Some(Standing::Unavailable(error))) => Err(error.clone()),
             (None, _) => Err("the log is not open".to_owned()),
         }
+    }
+
+    fn opened(&mut self) -> Result<(Book<Locked>, Found), String> {
+        let directory = &self.config.directory;
+        let names = match Folder::new(directory).names() {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+            names => names.map_err(|error| error.to_string()),
+        };
+        let is_begun = is_begun(&names?);
+        self.may_begin &= !is_begun;
+        if !is_begun && !self.may_begin {
+            // Before the lock, which would make the directory.
+            return Err(GONE.to_owned());
+        }
+        let disk = Folder::lock(directory).map_err(|error| error.to_string())?;
+        let opened = match self.may_begin {
+            true => Book::open(disk, &self.config.origin),
+            false => Book::reopen(disk, self.known.as_ref()),
+        };
+        let opened = opened.map_err(|error| error.to_string())?;
+        self.may_begin = false;
+        Ok(opened)
     }
 
     fn write(&mut self, first: Asked, asks: &Receiver<Asked>) {
@@ -178,7 +204,9 @@ impl<T: Fn(Standing)> Work<T> {
 
     /// What is on the disk now only opening it anew can tell.
     fn lose(&mut self, error: &BookError) -> String {
-        self.book = None;
+        if let Some(book) = self.book.take() {
+            self.known = Some(book.known());
+        }
         let text = format!("{}: {error}", self.config.directory.display());
         self.tell(Standing::Unavailable(text.clone()));
         text

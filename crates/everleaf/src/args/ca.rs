@@ -23,11 +23,11 @@ pub(crate) struct LogArgs {
     /// Only certificates of this node
     #[arg(long, value_name = "NAME")]
     pub(crate) node: Option<String>,
-    /// Only those of this signer, such as kubernetes.io/kubelet-serving
+    /// Only those of this signer, such as kubelet-serving or kubernetes.io/kubelet-serving
     #[arg(long, value_name = "NAME")]
     pub(crate) signer: Option<String>,
-    /// Only the one with this serial number, in hex
-    #[arg(long, value_name = "HEX")]
+    /// Only the one with this serial number, in hex, also as 0x5B36 or 5b:36
+    #[arg(long, value_name = "HEX", value_parser = super::value::serial)]
     pub(crate) serial: Option<String>,
     /// Only those that are valid and end within this time, such as 720h
     #[arg(long, value_name = "DURATION", value_parser = super::value::duration)]

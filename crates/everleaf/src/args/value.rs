@@ -13,6 +13,16 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
+/// A serial number in any form that tools print it in; returns upper hex without leading zeros.
+pub(crate) fn serial(text: &str) -> Result<String, String> {
+    let digits = text.trim().to_uppercase().replace([':', ' '], "");
+    let digits = digits.strip_prefix("0X").unwrap_or(&digits);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err("it is in hex: write it like 5B3651061E0C77B3, 0x5B36 or 5b:36".into());
+    }
+    Ok(digits.trim_start_matches('0').to_owned())
+}
+
 /// Where to listen: an address and a port; without an address all of this host's, as Go's programs
 /// take it; `localhost` as the one name that means the same on every host.
 pub(crate) fn listen_address(text: &str) -> Result<SocketAddr, String> {
@@ -54,6 +64,23 @@ pub(crate) fn boolean(text: &str) -> Result<bool, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_serial_number_is_one_however_it_is_written() {
+        for text in [
+            "0A5B36",
+            "a5b36",
+            "0xA5b36",
+            "0X0a5b36",
+            "0a:5B:36",
+            " 0A 5B 36",
+        ] {
+            assert_eq!(serial(text).as_deref(), Ok("A5B36"), "{text}");
+        }
+        for text in ["", "ZZ", "0x", ":", "5B36h", "-5B", "5B36,5B37", "0x0x5B"] {
+            assert!(serial(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn an_address_to_listen_on_has_a_port() {
