@@ -101,6 +101,14 @@ fn ascii(letter: char) -> Vec<char> {
     }
 }
 
+/// Whole days in words: `1 day`.
+pub(crate) const fn days_word(days: i64) -> &'static str {
+    match days {
+        1 => "day",
+        _ => "days",
+    }
+}
+
 fn about_authority(notice: &Notice) -> Option<(&'static str, String)> {
     match notice {
         Notice::CaExpiring {
@@ -120,7 +128,8 @@ fn about_authority(notice: &Notice) -> Option<(&'static str, String)> {
         } => Some((
             "SignerCAExpiring",
             format!(
-                "The CA of {signers} ends at {not_after}, in {days} days, and every certificate with it: renew it with the same key"
+                "The CA of {signers} ends at {not_after}, in {days} {}, and every certificate with it: renew it with the same key",
+                days_word(*days)
             ),
         )),
         Notice::CaReloadFailed {

@@ -243,7 +243,8 @@ impl Notice {
                 days,
             } => warn!(
                 signers, notAfter = %not_after, days,
-                "the signing CA expires in {days} days, and every certificate with it"
+                "the signing CA expires in {days} {}, and every certificate with it",
+                crate::event::days_word(*days)
             ),
             Self::CaNotBegun {
                 signers,

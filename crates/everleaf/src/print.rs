@@ -47,7 +47,7 @@ pub(crate) fn has_colour() -> bool {
 pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
     let is_command = |c: char| {
         (c.is_control() && c != '\n')
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+            || matches!(c, '\u{200b}' | '\u{2060}' | '\u{feff}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
     if !text.contains(is_command) {
         return Cow::Borrowed(text);

@@ -125,7 +125,12 @@ impl Folder {
     /// # Errors
     /// `NotFound` among others.
     pub fn read(&self, path: &str) -> io::Result<Vec<u8>> {
-        fs::read(self.path(path))
+        let path = self.path(path);
+        // What is no file may never answer.
+        if !fs::metadata(&path)?.is_file() {
+            return Err(io::Error::other("it is no file"));
+        }
+        fs::read(path)
     }
 
     /// What is in it.
