@@ -171,9 +171,14 @@ const NOT_IN_A_SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'~')
     .remove(b':');
 
-/// One path segment, percent-encoded.
-pub(crate) fn segment(name: &str) -> String {
+/// One path segment, or one value of a query, percent-encoded.
+pub fn segment(name: &str) -> String {
     utf8_percent_encode(name, NOT_IN_A_SEGMENT).to_string()
+}
+
+/// Whether a server with this `gitVersion` is Everleaf's, such as `v1.37.0-everleaf.0.1`.
+pub fn is_everleaf(git_version: &str) -> bool {
+    git_version.contains("-everleaf.")
 }
 
 /// What to say about a refusal for lack of rights.

@@ -6,7 +6,7 @@
 //! here: the queue decides when to come back.
 
 use crate::bucket::TokenBucket;
-use crate::call::{Answer, Call, CallError, Expect, OBJECT_BYTES_MAX, read_answer};
+use crate::call::{self, Answer, Call, CallError, Expect, OBJECT_BYTES_MAX, read_answer};
 use crate::config::ApiLimit;
 use crate::metrics;
 use crate::notice::Notice;
@@ -29,8 +29,6 @@ use tokio::time::Instant;
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Whom the server's audit log, metrics and field managers name.
 const USER_AGENT_TEXT: &str = concat!("everleaf-controllers/", env!("CARGO_PKG_VERSION"));
-/// What the version of an Everleaf server has in it: `v1.37.0-everleaf.0.1`.
-const EVERLEAF_MARK: &str = "-everleaf.";
 
 /// See the module documentation.
 pub(crate) struct Api {
@@ -151,9 +149,8 @@ impl Api {
         if let Ok(body) = self.call(&call).await {
             let version: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
             let name = version["gitVersion"].as_str().unwrap_or_default();
-            let is_everleaf = name.contains(EVERLEAF_MARK);
             self.server_is_everleaf
-                .store(is_everleaf, Ordering::Relaxed);
+                .store(call::is_everleaf(name), Ordering::Relaxed);
         }
     }
 
@@ -306,7 +303,7 @@ async fn read(response: Response<Body>, bytes_max: usize) -> Answer {
 }
 
 /// What went wrong, without the names of the layers that passed it on.
-fn transport_text(error: &kube::Error) -> String {
+pub fn transport_text(error: &kube::Error) -> String {
     match error {
         kube::Error::Service(cause) => chain_words(&**cause),
         other => chain_words(other),

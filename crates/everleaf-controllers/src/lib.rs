@@ -55,6 +55,7 @@ pub mod upkeep;
 pub mod why;
 
 pub use builtin::{BuiltinSigner, UnknownSigner};
+pub use client::transport_text;
 pub use config::{ApiLimit, CaFiles, Config, IssuerSource, Loop, SerialSource};
 pub use elect::run_elected;
 pub use election::ElectionConfig;

@@ -5,6 +5,7 @@
 //! is not there, or may not be seen.
 
 use super::Context;
+use crate::call;
 use crate::election::lease::Record;
 use crate::serving::{Inventory, PolicySet};
 use crate::upkeep::token::{Expiration, Token};
@@ -258,10 +259,9 @@ impl Evidence {
     }
 
     /// Whether the API server is Everleaf's.
-    pub(super) fn is_everleaf(&self) -> bool {
-        self.version
-            .read()
-            .is_some_and(|version| version.contains("-everleaf"))
+    pub fn is_everleaf(&self) -> bool {
+        let version = self.version.read();
+        version.is_some_and(|version| call::is_everleaf(version))
     }
 
     /// The minor version of Kubernetes, by the API server.

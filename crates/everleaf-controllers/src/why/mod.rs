@@ -18,6 +18,7 @@ mod serving;
 #[cfg(test)]
 mod tests;
 
+use crate::skew::SKEW_TOLERATED;
 use everleaf_api::csr::Csr;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -29,9 +30,6 @@ pub use evidence::{Evidence, Known, Question};
 pub use fault::{Entry, Place};
 pub use node::{diagnose_node, requests_in_question};
 pub use request::{diagnose_request, questions};
-
-/// Clocks that differ by more than this are a fault.
-const SKEW_MAX: SignedDuration = SignedDuration::from_mins(5);
 
 /// Everything that was found about a request or a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -206,7 +204,7 @@ fn items<'a>(value: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value>
 /// The clocks of this machine and of the API server.
 fn clock_here(evidence: &Evidence, context: &Context) -> Option<Finding> {
     let offset = evidence.local.duration_since(evidence.now);
-    (offset.abs() > SKEW_MAX).then(|| {
+    (offset.abs() > SKEW_TOLERATED).then(|| {
         let side = if offset.is_negative() {
             "behind"
         } else {

@@ -3,8 +3,9 @@
 
 use super::evidence::{Event, Evidence, written_at};
 use super::request::{Case, is_certain, judge};
-use super::{Context, Diagnosis, Fault, Finding, Row, SKEW_MAX, clock_here, items, since, span};
+use super::{Context, Diagnosis, Fault, Finding, Row, clock_here, items, since, span};
 use crate::serving::names::quote;
+use crate::skew::SKEW_TOLERATED;
 use everleaf_api::csr::Csr;
 use everleaf_api::meta;
 use everleaf_pki::{Chain, SignerName, VerifiedRequest};
@@ -174,12 +175,12 @@ fn clock(evidence: &Evidence, context: &Context) -> Option<Finding> {
     let ahead = renewed.duration_since(evidence.now);
     let behind = written_at(lease).map(|written| written.duration_since(renewed));
     let line = match behind {
-        _ if ahead > SKEW_MAX => format!(
+        _ if ahead > SKEW_TOLERATED => format!(
             "its Lease says {renewed}, and the API server's clock {}: {} ahead",
             evidence.now,
             span(ahead)
         ),
-        Some(behind) if behind > SKEW_MAX => format!(
+        Some(behind) if behind > SKEW_TOLERATED => format!(
             "its Lease says {renewed}, and was written {} later by the API server's clock",
             span(behind)
         ),

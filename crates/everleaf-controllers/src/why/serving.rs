@@ -8,7 +8,7 @@ use super::{Fault, Row, csr_age, pending};
 use crate::approver::Review;
 use crate::index::Index;
 use crate::serving::{
-    self, Cluster, Decision, Facts, Finding, Issued, PERMISSION, Rule, Source, Verdict,
+    self, Cluster, Decision, Facts, Finding, Issued, NodeFacts, PERMISSION, Rule, Source, Verdict,
 };
 use everleaf_api::csr::Csr;
 use std::time::Duration;
@@ -158,8 +158,8 @@ fn cluster(evidence: &Evidence) -> Cluster {
 pub(super) fn policy_line(case: &Case<'_>) -> String {
     let policies = &case.evidence.policies;
     let node = serving::requestor(case.csr()).unwrap_or_default();
-    let cluster = cluster(case.evidence);
-    match policies.policy_for(node, cluster.node(node)) {
+    let facts = case.evidence.node(node).map(NodeFacts::of);
+    match policies.policy_for(node, facts.as_ref()) {
         Some(policy) => match &*case.evidence.policy_source {
             "" => format!(
                 "judged here by the policy {:?}, which holds where there is none",

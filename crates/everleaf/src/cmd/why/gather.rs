@@ -6,9 +6,10 @@ use everleaf_api::csr::Csr;
 use everleaf_api::http_date::http_date;
 use everleaf_api::meta;
 use everleaf_apiserver::handler::Limits;
+use everleaf_controllers::call::segment;
+use everleaf_controllers::transport_text;
 use everleaf_controllers::why::{Evidence, Known, Question, questions, requests_in_question};
 use everleaf_pki::SignerName;
-use everleaf_tls::chain_words;
 use futures_util::future::{join, join_all};
 use http::header::{ACCEPT, CONTENT_TYPE, DATE};
 use http::{Method, Request, StatusCode};
@@ -53,7 +54,7 @@ impl Api {
 
     /// Reads what is needed to judge this request.
     pub(super) async fn about_request(&self, name: &str, evidence: &mut Evidence) -> Result<()> {
-        evidence.request = self.first(&format!("{REQUESTS}/{}", encoded(name))).await?;
+        evidence.request = self.first(&format!("{REQUESTS}/{}", segment(name))).await?;
         self.read_clocks(evidence);
         let signer = evidence.request.read().map(|object| {
             let csr = Csr(object);
@@ -82,11 +83,7 @@ impl Api {
         let lease =
             format!("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{name}");
         (evidence.node_lease, evidence.tokens) = join(self.get(&lease), self.tokens()).await;
-        let is_everleaf = evidence
-            .version
-            .read()
-            .is_some_and(|version| version.contains("-everleaf"));
-        if is_everleaf {
+        if evidence.is_everleaf() {
             evidence.open_max = Some(Limits::default().unsigned_requests_per_node_max);
         } else if evidence.node.read().is_some() {
             evidence.kubelet = self.kubelet(name).await;
@@ -123,7 +120,7 @@ impl Api {
                 .await
         };
         let requests = join_all(signers.iter().map(|signer| {
-            let selector = format!("&fieldSelector=spec.signerName%3D{}", encoded(signer));
+            let selector = format!("&fieldSelector=spec.signerName%3D{}", segment(signer));
             async move { self.list(REQUESTS, &selector).await }
         }));
         let ((version, lists), (endpoints, authorities)) =
@@ -219,7 +216,7 @@ impl Api {
             }
             match page["metadata"]["continue"].as_str() {
                 None | Some("") => return Known::Read(objects),
-                Some(next) => token = format!("&continue={}", encoded(next)),
+                Some(next) => token = format!("&continue={}", segment(next)),
             }
         }
     }
@@ -227,7 +224,7 @@ impl Api {
     async fn events(&self, subjects: &[&str]) -> Known<Vec<Value>> {
         let named = subjects.iter().filter(|name| !name.is_empty());
         let lists = named.map(|name| {
-            let selector = format!("&fieldSelector=involvedObject.name%3D{}", encoded(name));
+            let selector = format!("&fieldSelector=involvedObject.name%3D{}", segment(name));
             async move { self.list("/api/v1/events", &selector).await }
         });
         let of_log = "&fieldSelector=reason%3DIssuanceLogUnavailable";
@@ -315,7 +312,7 @@ impl Api {
         let request = request.body(body).map_err(|error| error.to_string())?;
         let exchange = async {
             let response = self.client.send(request).await;
-            let response = response.map_err(|error| words(&error))?;
+            let response = response.map_err(|error| transport_text(&error))?;
             let (head, body) = response.into_parts();
             let date = head.headers.get(DATE).and_then(|date| date.to_str().ok());
             if let Some(date) = date.and_then(http_date) {
@@ -330,14 +327,6 @@ impl Api {
         };
         let timed = tokio::time::timeout(ANSWER_MAX, exchange).await;
         timed.unwrap_or_else(|_| Err(format!("no answer within {} s", ANSWER_MAX.as_secs())))
-    }
-}
-
-/// What went wrong, without the names of the layers that passed it on.
-fn words(error: &kube::Error) -> String {
-    match error {
-        kube::Error::Service(cause) => chain_words(&**cause),
-        other => chain_words(other),
     }
 }
 
@@ -399,18 +388,4 @@ fn merged(lists: Vec<Known<Vec<Value>>>) -> Known<Vec<Value>> {
         }
     }
     Known::Read(all)
-}
-
-/// A value for a query.
-fn encoded(text: &str) -> String {
-    let plain =
-        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match plain(byte) {
-            true => encoded.push(char::from(byte)),
-            false => encoded.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    encoded
 }
