@@ -33,6 +33,8 @@ pub struct Resource {
     /// Changes when objects are stored as another version; "" for what is not stored. Opaque to
     /// clients.
     pub storage_version_hash: &'static str,
+    /// A delete answers with the object, not with a Status.
+    pub returns_deleted: bool,
 }
 
 /// Distinct values in order of first appearance.

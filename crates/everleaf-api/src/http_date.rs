@@ -1,4 +1,4 @@
-//! The date that every answer of an HTTP server carries.
+//! Dates in the headers of HTTP.
 
 use jiff::Timestamp;
 
@@ -7,6 +7,11 @@ use jiff::Timestamp;
 pub fn http_date(text: &str) -> Option<Timestamp> {
     let date = httpdate::parse_http_date(text.trim()).ok()?;
     Timestamp::try_from(date).ok()
+}
+
+/// Writes it, in whole seconds, as every sender must (RFC 9110 section 5.6.7).
+pub fn written(time: Timestamp) -> String {
+    httpdate::fmt_http_date(time.max(Timestamp::UNIX_EPOCH).into())
 }
 
 #[cfg(test)]
@@ -35,5 +40,7 @@ mod tests {
             let expected = expected.map(|text| text.parse::<Timestamp>().unwrap());
             assert_eq!(http_date(text), expected, "{text:?}");
         }
+        let time = "1994-11-06T08:49:37.9Z".parse().unwrap();
+        assert_eq!(written(time), "Sun, 06 Nov 1994 08:49:37 GMT");
     }
 }

@@ -12,8 +12,8 @@
 //! - [`schema`], [`types`]: the tables and their entry points; [`meta`], [`csr`], [`review`]: typed
 //!   views over the trees.
 //! - [`status`], [`fields`]: errors, in upstream's words.
-//! - [`negotiate`], [`table`], [`watch`], [`discovery`], [`patch`], [`selector`], [`duration`]: the
-//!   rest of the contract.
+//! - [`negotiate`], [`table`], [`watch`], [`discovery`], [`openapi`], [`patch`], [`selector`],
+//!   [`duration`]: the rest of the contract.
 //!
 //! Nothing here opens a socket, reads a clock or knows what a certificate is. Input is hostile: no
 //! bytes panic, nesting and memory are bounded. Unknown JSON fields are reported and pruned,
@@ -27,6 +27,7 @@ pub mod fields;
 pub mod http_date;
 pub mod meta;
 pub mod negotiate;
+pub mod openapi;
 pub mod patch;
 pub mod review;
 pub mod schema;

@@ -26,15 +26,23 @@ use serde_json::Value;
 
 pub use crate::codec::DecodeError;
 
+/// Where messages are defined, as OpenAPI documents name it: `io.k8s.api.certificates.v1`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Package(pub &'static str);
+
 /// A message: an ordered table of fields (JSON is emitted in this order).
 #[derive(Debug)]
 pub struct Message {
+    /// Where it is defined.
+    pub package: Package,
     /// Name, e.g. `CertificateSigningRequestSpec`.
     pub name: &'static str,
     /// One line.
     pub doc: &'static str,
     /// The fields.
     pub fields: &'static [Field],
+    /// Whoever applies it owns it as a whole (`x-kubernetes-map-type: atomic`).
+    pub is_atomic: bool,
     /// Positions in `fields`, by ascending protobuf number: the order on the wire.
     by_number: [u8; FIELDS_MAX],
 }
@@ -58,6 +66,14 @@ pub struct Field {
     pub presence: Presence,
     /// How its list merges under a strategic merge patch.
     pub list_patch: ListPatch,
+    /// An object without it is not whole, as OpenAPI documents tell.
+    pub is_required: bool,
+    /// The map or object in it is owned as a whole.
+    pub is_atomic: bool,
+    /// Absent means zero, though it is not printed.
+    pub is_zero_default: bool,
+    /// Values that it, or each item of its list, may have; empty: any.
+    pub values: &'static [&'static str],
     /// One line.
     pub doc: &'static str,
 }
@@ -183,9 +199,15 @@ pub struct EncodedJson {
     body: usize,
 }
 
-impl Message {
-    /// A table. Evaluated at compile time: too many fields or a repeated number do not compile.
-    pub const fn new(name: &'static str, doc: &'static str, fields: &'static [Field]) -> Self {
+impl Package {
+    /// A table of this package. Evaluated at compile time: too many fields or a repeated number do
+    /// not compile.
+    pub const fn message(
+        self,
+        name: &'static str,
+        doc: &'static str,
+        fields: &'static [Field],
+    ) -> Message {
         assert!(fields.len() <= FIELDS_MAX, "more fields than FIELDS_MAX");
         let mut by_number = [0u8; FIELDS_MAX];
         let mut placed = 0;
@@ -203,12 +225,27 @@ impl Message {
             by_number[at] = placed as u8;
             placed += 1;
         }
-        Self {
+        Message {
+            package: self,
             name,
             doc,
             fields,
+            is_atomic: false,
             by_number,
         }
+    }
+}
+
+impl Message {
+    /// Whoever applies it owns it as a whole.
+    pub const fn atomic(mut self) -> Self {
+        self.is_atomic = true;
+        self
+    }
+
+    /// The name that OpenAPI documents have for it: `io.k8s.api.core.v1.Secret`.
+    pub fn definition(&self) -> String {
+        format!("{}.{}", self.package.0, self.name)
     }
 
     /// The field of that JSON name (case-sensitive).
@@ -245,8 +282,36 @@ impl Field {
             kind,
             presence,
             list_patch: ListPatch::Replace,
+            is_required: false,
+            is_atomic: false,
+            is_zero_default: false,
+            values: &[],
             doc,
         }
+    }
+
+    /// An object without it is not whole.
+    pub const fn required(mut self) -> Self {
+        self.is_required = true;
+        self
+    }
+
+    /// The map or object in it is owned as a whole.
+    pub const fn atomic(mut self) -> Self {
+        self.is_atomic = true;
+        self
+    }
+
+    /// Absent means zero, though it is not printed.
+    pub const fn zero_by_default(mut self) -> Self {
+        self.is_zero_default = true;
+        self
+    }
+
+    /// It, or each item of its list, is one of these, sorted.
+    pub const fn one_of(mut self, values: &'static [&'static str]) -> Self {
+        self.values = values;
+        self
     }
 
     /// A decoded object has it under the name that another version of the type gives it: both

@@ -144,6 +144,7 @@ fn resources() -> Vec<Resource> {
         short_names,
         categories: &[],
         storage_version_hash: "",
+        returns_deleted: false,
     };
     let csr = "CertificateSigningRequest";
     vec![
@@ -151,6 +152,7 @@ fn resources() -> Vec<Resource> {
         Resource {
             singular: "certificatesigningrequest",
             storage_version_hash: "95fRKMXA+00=",
+            returns_deleted: false,
             ..resource(
                 CSRS.group,
                 "certificatesigningrequests",

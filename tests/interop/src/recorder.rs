@@ -9,7 +9,7 @@ use everleaf_recordings::client_certificates;
 use everleaf_recordings::matrix::{self, Cells, Matrix};
 use everleaf_recordings::play::{ClientCertificate, Player};
 use everleaf_recordings::{
-    Answer, CLIENT_CA, Scenario, Subjects, TOKENS_CSV, answers, data_dir, play,
+    Answer, CLIENT_CA, Scenario, Subjects, TOKENS_CSV, answers, data_dir, openapi, play,
 };
 use everleaf_stage::{Sandbox, Tools, arg};
 use http::header::{HOST, HeaderValue, USER_AGENT};
@@ -36,8 +36,8 @@ const ANSWER_MAX: Duration = Duration::from_secs(60);
 /// The list of client certificates, as `cargo xtask record` knows it.
 const CLIENT_CERTIFICATES: &str = "client-certificates";
 
-/// `cargo xtask record [NAME…]`: these scenarios (`matrix` and `client-certificates` are two), or
-/// all.
+/// `cargo xtask record [NAME…]`: these scenarios (`matrix`, `openapi` and `client-certificates` are
+/// three), or all.
 pub(crate) fn record(names: &[String]) -> Result<()> {
     let tools = Tools::from_environment().context("run this through cargo xtask record")?;
     let tools = Arc::new(tools);
@@ -65,6 +65,11 @@ fn record_requests(sandbox: &Sandbox, is_wanted: &dyn Fn(&str) -> bool) -> Resul
             answers::write(&dir, &scenario.name, &recorded)?;
             eprintln!("{}: {} answers", scenario.name, recorded.len());
         }
+    }
+    if is_wanted("openapi") {
+        let facts = theatre.openapi()?;
+        openapi::write(&dir, &facts)?;
+        eprintln!("openapi: {} facts", facts.len());
     }
     if is_wanted("matrix") {
         let (matrix, cells) = theatre.matrix()?;
@@ -126,6 +131,11 @@ impl<'a> Theatre<'a> {
     pub(crate) fn close(mut self) -> Result<Stack<'a>> {
         self.stack.stop("kube-apiserver")?;
         Ok(self.stack)
+    }
+
+    /// Asks for what it says of its resources.
+    pub(crate) fn openapi(&mut self) -> Result<openapi::Facts> {
+        openapi::play(&mut self.kube)
     }
 
     /// Asks for every cell of the matrix.

@@ -6,7 +6,8 @@
 //! kube-apiserver answered, normalised: times, uids and versions differ at each play.
 //! `cargo xtask record` makes them anew; `tests/replay.rs` plays the same lists against our server
 //! and compares. `matrix.yaml` does the same for authorization: who may do what, and why;
-//! `client_certificates` for authentication: who a certificate is.
+//! `client_certificates` for authentication: who a certificate is; `openapi` holds what the server
+//! says of its resources.
 //!
 //! `accepted.yaml` holds the differences that are deliberate, `open.yaml` those that are still to
 //! be closed, each with its reason; any other difference fails the test, and so does an entry that
@@ -22,6 +23,7 @@ pub mod matrix;
 pub mod merge;
 pub mod message;
 pub mod normal;
+pub mod openapi;
 pub mod play;
 pub mod rewrite;
 pub mod scenario;

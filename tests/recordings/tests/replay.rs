@@ -14,7 +14,8 @@ use everleaf_recordings::difference::compare;
 use everleaf_recordings::matrix::{self, Matrix};
 use everleaf_recordings::play::ClientCertificate;
 use everleaf_recordings::{
-    CLIENT_CA, Difference, Ledger, Player, Scenario, Subjects, TOKENS_CSV, answers, data_dir, play,
+    CLIENT_CA, Difference, Ledger, Player, Scenario, Subjects, TOKENS_CSV, answers, data_dir,
+    openapi, play,
 };
 use futures_util::FutureExt as _;
 use http::{Request, Response};
@@ -257,4 +258,13 @@ fn authorization_is_kubernetes_authorization() -> Result<()> {
         }
     }
     judge.verdict(&format!("{} cells", matrix.len()))
+}
+
+#[test]
+fn documents_are_kubernetes_documents() -> Result<()> {
+    let theirs = openapi::recorded(&data_dir())?;
+    let ours = openapi::play(&mut Ours::new()?)?;
+    let differences = openapi::differences(&theirs, &ours);
+    ensure!(differences.is_empty(), "{}", differences.join("\n"));
+    Ok(())
 }

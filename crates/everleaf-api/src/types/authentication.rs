@@ -2,12 +2,14 @@
 
 use super::table::*;
 
+const V1: Package = Package("io.k8s.api.authentication.v1");
+
 /// SelfSubjectReview.
 pub static SELF_SUBJECT_REVIEW: Type = Type {
     group: "authentication.k8s.io",
     version: "v1",
     kind: "SelfSubjectReview",
-    message: &Message::new(
+    message: &V1.message(
         "SelfSubjectReview",
         "Who am I?",
         &[
@@ -22,12 +24,12 @@ pub static TOKEN_REVIEW: Type = Type {
     group: "authentication.k8s.io",
     version: "v1",
     kind: "TokenReview",
-    message: &Message::new(
+    message: &V1.message(
         "TokenReview",
         "Checks a token and tells whose it is.",
         &[
             METADATA,
-            f("spec", 2, Nested(&TOKEN_SPEC), Always, "The question."),
+            f("spec", 2, Nested(&TOKEN_SPEC), Always, "The question.").required(),
             f("status", 3, Nested(&TOKEN_STATUS), Always, "The answer."),
         ],
     ),
@@ -38,7 +40,7 @@ pub static TOKEN_REQUEST: Type = Type {
     group: "authentication.k8s.io",
     version: "v1",
     kind: "TokenRequest",
-    message: &Message::new(
+    message: &V1.message(
         "TokenRequest",
         "Asks for a token of a service account.",
         &[
@@ -49,7 +51,7 @@ pub static TOKEN_REQUEST: Type = Type {
     ),
 };
 
-static REQUEST_SPEC: Message = Message::new(
+static REQUEST_SPEC: Message = V1.message(
     "TokenRequestSpec",
     "Audiences, lifetime and binding of a token that is asked for.",
     &[
@@ -60,7 +62,7 @@ static REQUEST_SPEC: Message = Message::new(
     ],
 );
 
-static BOUND_OBJECT: Message = Message::new(
+static BOUND_OBJECT: Message = V1.message(
     "BoundObjectReference",
     "Reference to the object that a token is bound to.",
     &[
@@ -71,7 +73,7 @@ static BOUND_OBJECT: Message = Message::new(
     ],
 );
 
-static REQUEST_STATUS: Message = Message::new(
+static REQUEST_STATUS: Message = V1.message(
     "TokenRequestStatus",
     "The issued token.",
     &[
@@ -80,22 +82,22 @@ static REQUEST_STATUS: Message = Message::new(
     ],
 );
 
-static SELF_STATUS: Message = Message::new(
+static SELF_STATUS: Message = V1.message(
     "SelfSubjectReviewStatus",
     "Who the caller is.",
     &[f("userInfo", 1, Nested(&USER_INFO), Always, "The caller.")],
 );
 
-static TOKEN_SPEC: Message = Message::new(
+static TOKEN_SPEC: Message = V1.message(
     "TokenReviewSpec",
     "The token to check, and the audiences it should be valid for.",
     &[
-        f("token", 1, String, OmitEmpty, "Bearer token."),
+        f("token", 1, String, OmitEmpty, "Bearer token.").required(),
         f("audiences", 2, List(&String, Atomic), OmitEmpty, "Audiences, one of which must match; empty means the API server's own."),
     ],
 );
 
-static TOKEN_STATUS: Message = Message::new(
+static TOKEN_STATUS: Message = V1.message(
     "TokenReviewStatus",
     "Whether the token is valid, and whose it is.",
     &[
@@ -106,7 +108,7 @@ static TOKEN_STATUS: Message = Message::new(
     ],
 );
 
-static USER_INFO: Message = Message::new(
+static USER_INFO: Message = V1.message(
     "UserInfo",
     "A user as the server sees it.",
     &[

@@ -2,6 +2,8 @@
 
 use super::table::*;
 
+const V1: Package = Package("io.k8s.api.authorization.v1");
+
 const GROUP: &str = "authorization.k8s.io";
 
 /// SubjectAccessReview.
@@ -9,7 +11,7 @@ pub static SUBJECT_ACCESS_REVIEW: Type = Type {
     group: GROUP,
     version: "v1",
     kind: "SubjectAccessReview",
-    message: &Message::new(
+    message: &V1.message(
         "SubjectAccessReview",
         "Checks whether a user may perform an action.",
         &[METADATA, SPEC, STATUS],
@@ -21,7 +23,7 @@ pub static LOCAL_SUBJECT_ACCESS_REVIEW: Type = Type {
     group: GROUP,
     version: "v1",
     kind: "LocalSubjectAccessReview",
-    message: &Message::new(
+    message: &V1.message(
         "LocalSubjectAccessReview",
         "Checks whether a user may perform an action in one namespace.",
         &[METADATA, SPEC, STATUS],
@@ -33,12 +35,12 @@ pub static SELF_SUBJECT_ACCESS_REVIEW: Type = Type {
     group: GROUP,
     version: "v1",
     kind: "SelfSubjectAccessReview",
-    message: &Message::new(
+    message: &V1.message(
         "SelfSubjectAccessReview",
         "May I do that?",
         &[
             METADATA,
-            f("spec", 2, Nested(&SELF_SPEC), Always, "The question."),
+            f("spec", 2, Nested(&SELF_SPEC), Always, "The question.").required(),
             STATUS,
         ],
     ),
@@ -49,23 +51,23 @@ pub static SELF_SUBJECT_RULES_REVIEW: Type = Type {
     group: GROUP,
     version: "v1",
     kind: "SelfSubjectRulesReview",
-    message: &Message::new(
+    message: &V1.message(
         "SelfSubjectRulesReview",
         "Lists the actions that the caller may perform in a namespace.",
         &[
             METADATA,
-            f("spec", 2, Nested(&RULES_SPEC), Always, "The question."),
+            f("spec", 2, Nested(&RULES_SPEC), Always, "The question.").required(),
             f("status", 3, Nested(&RULES_STATUS), Always, "The answer."),
         ],
     ),
 };
 
-const SPEC: Field = f("spec", 2, Nested(&REVIEW_SPEC), Always, "The question.");
+const SPEC: Field = f("spec", 2, Nested(&REVIEW_SPEC), Always, "The question.").required();
 const STATUS: Field = f("status", 3, Nested(&REVIEW_STATUS), Always, "The answer.");
 const RESOURCE: Field = f("resourceAttributes", 1, Nested(&RESOURCE_ATTRIBUTES), Pointer, "An action on a resource.");
 const NON_RESOURCE: Field = f("nonResourceAttributes", 2, Nested(&NON_RESOURCE_ATTRIBUTES), Pointer, "An action on a path.");
 
-static REVIEW_SPEC: Message = Message::new(
+static REVIEW_SPEC: Message = V1.message(
     "SubjectAccessReviewSpec",
     "The user and the action; exactly one of the two attributes must be set.",
     &[
@@ -78,24 +80,24 @@ static REVIEW_SPEC: Message = Message::new(
     ],
 );
 
-static SELF_SPEC: Message = Message::new(
+static SELF_SPEC: Message = V1.message(
     "SelfSubjectAccessReviewSpec",
     "The action to check; exactly one of the attributes must be set.",
     &[RESOURCE, NON_RESOURCE],
 );
 
-static REVIEW_STATUS: Message = Message::new(
+static REVIEW_STATUS: Message = V1.message(
     "SubjectAccessReviewStatus",
     "The answer.",
     &[
-        f("allowed", 1, Bool, Always, "True when the action is allowed."),
+        f("allowed", 1, Bool, Always, "True when the action is allowed.").required(),
         f("denied", 4, Bool, OmitEmpty, "True when an authorizer refused for good."),
         f("reason", 2, String, OmitEmpty, "Why."),
         f("evaluationError", 3, String, OmitEmpty, "Errors met while the rules were evaluated; the answer stands."),
     ],
 );
 
-static RESOURCE_ATTRIBUTES: Message = Message::new(
+static RESOURCE_ATTRIBUTES: Message = V1.message(
     "ResourceAttributes",
     "An action on a resource.",
     &[
@@ -111,7 +113,7 @@ static RESOURCE_ATTRIBUTES: Message = Message::new(
     ],
 );
 
-static FIELD_SELECTOR: Message = Message::new(
+static FIELD_SELECTOR: Message = V1.message(
     "FieldSelectorAttributes",
     "A field selector, raw or parsed.",
     &[
@@ -120,17 +122,17 @@ static FIELD_SELECTOR: Message = Message::new(
     ],
 );
 
-static FIELD_SELECTOR_REQUIREMENT: Message = Message::new(
+static FIELD_SELECTOR_REQUIREMENT: Message = super::meta::V1.message(
     "FieldSelectorRequirement",
     "One term of a field selector.",
     &[
-        f("key", 1, String, Always, "Field the term is about."),
-        f("operator", 2, String, Always, "In, NotIn, Exists or DoesNotExist."),
+        f("key", 1, String, Always, "Field the term is about.").required(),
+        f("operator", 2, String, Always, "In, NotIn, Exists or DoesNotExist.").required(),
         f("values", 3, List(&String, Atomic), OmitEmpty, "Values, for In and NotIn."),
     ],
 );
 
-static LABEL_SELECTOR: Message = Message::new(
+static LABEL_SELECTOR: Message = V1.message(
     "LabelSelectorAttributes",
     "A label selector, raw or parsed.",
     &[
@@ -139,7 +141,7 @@ static LABEL_SELECTOR: Message = Message::new(
     ],
 );
 
-static NON_RESOURCE_ATTRIBUTES: Message = Message::new(
+static NON_RESOURCE_ATTRIBUTES: Message = V1.message(
     "NonResourceAttributes",
     "An action on a path.",
     &[
@@ -148,39 +150,39 @@ static NON_RESOURCE_ATTRIBUTES: Message = Message::new(
     ],
 );
 
-static RULES_SPEC: Message = Message::new(
+static RULES_SPEC: Message = V1.message(
     "SelfSubjectRulesReviewSpec",
     "The namespace to list rules for.",
     &[f("namespace", 1, String, OmitEmpty, "Namespace; required.")],
 );
 
-static RULES_STATUS: Message = Message::new(
+static RULES_STATUS: Message = V1.message(
     "SubjectRulesReviewStatus",
     "The actions that are allowed, as far as they can be listed.",
     &[
-        f("resourceRules", 1, List(&Nested(&RESOURCE_RULE), Atomic), Always, "On resources."),
-        f("nonResourceRules", 2, List(&Nested(&NON_RESOURCE_RULE), Atomic), Always, "On paths."),
-        f("incomplete", 3, Bool, Always, "True when an authorizer cannot list its rules."),
+        f("resourceRules", 1, List(&Nested(&RESOURCE_RULE), Atomic), Always, "On resources.").required(),
+        f("nonResourceRules", 2, List(&Nested(&NON_RESOURCE_RULE), Atomic), Always, "On paths.").required(),
+        f("incomplete", 3, Bool, Always, "True when an authorizer cannot list its rules.").required(),
         f("evaluationError", 4, String, OmitEmpty, "What went wrong meanwhile."),
     ],
 );
 
-static RESOURCE_RULE: Message = Message::new(
+static RESOURCE_RULE: Message = V1.message(
     "ResourceRule",
     "Verbs on resources.",
     &[
-        f("verbs", 1, List(&String, Atomic), Always, "Verbs; * is every one."),
+        f("verbs", 1, List(&String, Atomic), Always, "Verbs; * is every one.").required(),
         f("apiGroups", 2, List(&String, Atomic), OmitEmpty, "Groups; * is every one."),
         f("resources", 3, List(&String, Atomic), OmitEmpty, "Resources; * is every one."),
         f("resourceNames", 4, List(&String, Atomic), OmitEmpty, "Names it is limited to; empty is every one."),
     ],
 );
 
-static NON_RESOURCE_RULE: Message = Message::new(
+static NON_RESOURCE_RULE: Message = V1.message(
     "NonResourceRule",
     "Verbs on paths.",
     &[
-        f("verbs", 1, List(&String, Atomic), Always, "Verbs; * is every one."),
+        f("verbs", 1, List(&String, Atomic), Always, "Verbs; * is every one.").required(),
         f("nonResourceURLs", 2, List(&String, Atomic), OmitEmpty, "Paths; a * at the end matches what follows."),
     ],
 );

@@ -5,54 +5,68 @@
 
 use super::table::*;
 
+const CORE: Package = Package("io.k8s.api.core.v1");
+const CERTIFICATES: Package = Package("io.k8s.api.certificates.v1");
+const EXTENSIONS: Package = Package("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1");
+const NODE: Package = Package("io.k8s.api.node.v1");
+const STORAGE: Package = Package("io.k8s.api.storage.v1");
+const RESOURCE: Package = Package("io.k8s.api.resource.v1");
+
 const fn bare(group: &'static str, kind: &'static str, message: &'static Message) -> Type {
     Type { group, version: "v1", kind, message }
 }
 
 /// `v1` Pod, metadata alone: the Node authorizer asks on which node it is.
-pub static POD: Type = bare("", "Pod", &Message::new("Pod", "Containers that run together on a node.", &[METADATA]));
+pub static POD: Type = bare("", "Pod", &CORE.message("Pod", "Containers that run together on a node.", &[METADATA]));
 
 /// `v1` Service, metadata alone: kubelets list and watch them.
-pub static SERVICE: Type = bare("", "Service", &Message::new("Service", "A stable address for pods.", &[METADATA]));
+pub static SERVICE: Type = bare("", "Service", &CORE.message("Service", "A stable address for pods.", &[METADATA]));
 
 /// PodCertificateRequest.
 pub static POD_CERTIFICATE_REQUEST: Type = bare(
     "certificates.k8s.io",
     "PodCertificateRequest",
-    &Message::new("PodCertificateRequest", "Asks for a certificate on behalf of a pod.", &[METADATA]),
+    &CERTIFICATES.message("PodCertificateRequest", "Asks for a certificate on behalf of a pod.", &[METADATA]),
 );
 
 /// ClusterTrustBundle.
 pub static CLUSTER_TRUST_BUNDLE: Type = bare(
     "certificates.k8s.io",
     "ClusterTrustBundle",
-    &Message::new("ClusterTrustBundle", "Certificates of authorities that pods may mount.", &[METADATA]),
+    &CERTIFICATES.message("ClusterTrustBundle", "Certificates of authorities that pods may mount.", &[METADATA]),
 );
 
 /// RuntimeClass.
 pub static RUNTIME_CLASS: Type = bare(
     "node.k8s.io",
     "RuntimeClass",
-    &Message::new("RuntimeClass", "A way to run containers that pods may choose.", &[METADATA]),
+    &NODE.message("RuntimeClass", "A way to run containers that pods may choose.", &[METADATA]),
 );
 
 /// CSIDriver.
 pub static CSI_DRIVER: Type = bare(
     "storage.k8s.io",
     "CSIDriver",
-    &Message::new("CSIDriver", "A volume driver of the cluster.", &[METADATA]),
+    &STORAGE.message("CSIDriver", "A volume driver of the cluster.", &[METADATA]),
 );
 
 /// VolumeAttachment.
 pub static VOLUME_ATTACHMENT: Type = bare(
     "storage.k8s.io",
     "VolumeAttachment",
-    &Message::new("VolumeAttachment", "Asks that a volume be attached to a node, or detached.", &[METADATA]),
+    &STORAGE.message("VolumeAttachment", "Asks that a volume be attached to a node, or detached.", &[METADATA]),
 );
 
 /// ResourceSlice.
 pub static RESOURCE_SLICE: Type = bare(
     "resource.k8s.io",
     "ResourceSlice",
-    &Message::new("ResourceSlice", "Devices that a driver offers on a node.", &[METADATA]),
+    &RESOURCE.message("ResourceSlice", "Devices that a driver offers on a node.", &[METADATA]),
+);
+
+/// CustomResourceDefinition.
+pub static CUSTOM_RESOURCE_DEFINITION: Type = bare(
+    "apiextensions.k8s.io",
+    "CustomResourceDefinition",
+    &EXTENSIONS.message("CustomResourceDefinition", "A kind that a cluster adds to those of Kubernetes.", &[METADATA]),
 );

@@ -2,30 +2,42 @@
 
 use super::table::*;
 
+const V1: Package = Package("io.k8s.api.certificates.v1");
+
 /// CertificateSigningRequest.
 pub static CERTIFICATE_SIGNING_REQUEST: Type = Type {
     group: "certificates.k8s.io",
     version: "v1",
     kind: "CertificateSigningRequest",
-    message: &Message::new(
+    message: &V1.message(
         "CertificateSigningRequest",
         "Asks a signer for a certificate; approved or denied, then issued or failed.",
         &[
             METADATA,
-            f("spec", 2, Nested(&SPEC), Always, "The requested certificate and who requested it; immutable."),
+            f("spec", 2, Nested(&SPEC), Always, "The requested certificate and who requested it; immutable.").required(),
             f("status", 3, Nested(&STATUS), Always, "Decision and issued certificate."),
         ],
     ),
 };
 
-static SPEC: Message = Message::new(
+/// What a certificate may be used for (RFC 5280 section 4.2.1.3 and 4.2.1.12, under the names of
+/// `k8s.io/api/certificates/v1`).
+pub const USAGES: &[&str] = &[
+    "any", "cert sign", "client auth", "code signing", "content commitment", "crl sign",
+    "data encipherment", "decipher only", "digital signature", "email protection", "encipher only",
+    "ipsec end system", "ipsec tunnel", "ipsec user", "key agreement", "key encipherment",
+    "microsoft sgc", "netscape sgc", "ocsp signing", "s/mime", "server auth", "signing",
+    "timestamping",
+];
+
+static SPEC: Message = V1.message(
     "CertificateSigningRequestSpec",
     "The requested certificate and who requested it.",
     &[
-        f("request", 1, Bytes, Always, "PKCS#10 request in a PEM block CERTIFICATE REQUEST."),
-        f("signerName", 7, String, Always, "Name of the requested signer, such as kubernetes.io/kubelet-serving."),
+        f("request", 1, Bytes, Always, "PKCS#10 request in a PEM block CERTIFICATE REQUEST.").required(),
+        f("signerName", 7, String, Always, "Name of the requested signer, such as kubernetes.io/kubelet-serving.").required(),
         f("expirationSeconds", 8, Int32, Pointer, "Requested lifetime in seconds, at least 600; the signer may issue a shorter one."),
-        f("usages", 5, List(&String, Atomic), OmitEmpty, "Requested key usages, such as client auth."),
+        f("usages", 5, List(&String, Atomic), OmitEmpty, "Requested key usages, such as client auth.").one_of(USAGES),
         f("username", 2, String, OmitEmpty, "Requestor; set by the server."),
         f("uid", 3, String, OmitEmpty, "Requestor's UID; set by the server."),
         f("groups", 4, List(&String, Atomic), OmitEmpty, "Requestor's groups; set by the server."),
@@ -33,7 +45,7 @@ static SPEC: Message = Message::new(
     ],
 );
 
-static STATUS: Message = Message::new(
+static STATUS: Message = V1.message(
     "CertificateSigningRequestStatus",
     "Decision and issued certificate.",
     &[
@@ -42,12 +54,12 @@ static STATUS: Message = Message::new(
     ],
 );
 
-static CONDITION: Message = Message::new(
+static CONDITION: Message = V1.message(
     "CertificateSigningRequestCondition",
     "An observation about the request, such as its approval.",
     &[
-        f("type", 1, String, Always, "Approved, Denied, Failed or another name."),
-        f("status", 6, String, Always, "True, False or Unknown; the known types are always True."),
+        f("type", 1, String, Always, "Approved, Denied, Failed or another name.").required(),
+        f("status", 6, String, Always, "True, False or Unknown; the known types are always True.").required(),
         f("reason", 2, String, OmitEmpty, "Machine-readable reason, in CamelCase."),
         f("message", 3, String, OmitEmpty, "For people."),
         f("lastUpdateTime", 4, Time, Always, "When the condition was last written."),

@@ -2,12 +2,14 @@
 
 use super::table::*;
 
+const V1: Package = Package("io.k8s.api.coordination.v1");
+
 /// `coordination.k8s.io/v1` Lease: node heartbeats and leader elections.
 pub static LEASE: Type = Type {
     group: "coordination.k8s.io",
     version: "v1",
     kind: "Lease",
-    message: &Message::new(
+    message: &V1.message(
         "Lease",
         "A claim that must be renewed: leadership, or a node's heartbeat.",
         &[
@@ -17,7 +19,7 @@ pub static LEASE: Type = Type {
     ),
 };
 
-static SPEC: Message = Message::new(
+static SPEC: Message = V1.message(
     "LeaseSpec",
     "Current holder of a lease and its times.",
     &[

@@ -2,12 +2,14 @@
 
 use super::table::*;
 
+const V1: Package = Package("io.k8s.api.core.v1");
+
 /// `v1` Secret: bootstrap tokens are kept as such.
 pub static SECRET: Type = Type {
     group: "",
     version: "v1",
     kind: "Secret",
-    message: &Message::new(
+    message: &V1.message(
         "Secret",
         "Small confidential data.",
         &[
@@ -25,7 +27,7 @@ pub static CONFIG_MAP: Type = Type {
     group: "",
     version: "v1",
     kind: "ConfigMap",
-    message: &Message::new(
+    message: &V1.message(
         "ConfigMap",
         "Small data that is not confidential.",
         &[
@@ -42,7 +44,7 @@ pub static NAMESPACE: Type = Type {
     group: "",
     version: "v1",
     kind: "Namespace",
-    message: &Message::new(
+    message: &V1.message(
         "Namespace",
         "A space in which names are unique.",
         &[
@@ -53,27 +55,27 @@ pub static NAMESPACE: Type = Type {
     ),
 };
 
-static NAMESPACE_SPEC: Message = Message::new(
+static NAMESPACE_SPEC: Message = V1.message(
     "NamespaceSpec",
     "Finalizers that must complete before a namespace is deleted.",
     &[f("finalizers", 1, List(&String, Atomic), OmitEmpty, "Finalizers that must complete before the namespace is deleted.")],
 );
 
-static NAMESPACE_STATUS: Message = Message::new(
+static NAMESPACE_STATUS: Message = V1.message(
     "NamespaceStatus",
     "Whether a namespace is in use or ending.",
     &[
-        f("phase", 1, String, OmitEmpty, "Active or Terminating."),
+        f("phase", 1, String, OmitEmpty, "Active or Terminating.").one_of(&["Active", "Terminating"]),
         f("conditions", 2, List(&Nested(&NAMESPACE_CONDITION), Keyed(&["type"])), OmitEmpty, "Progress of the deletion, as conditions.").merged_by("type"),
     ],
 );
 
-static NAMESPACE_CONDITION: Message = Message::new(
+static NAMESPACE_CONDITION: Message = V1.message(
     "NamespaceCondition",
     "One thing that is true of the namespace.",
     &[
-        f("type", 1, String, Always, "Name of the condition."),
-        f("status", 2, String, Always, "True, False or Unknown."),
+        f("type", 1, String, Always, "Name of the condition.").required(),
+        f("status", 2, String, Always, "True, False or Unknown.").required(),
         f("lastTransitionTime", 4, Time, Always, "When the status last changed."),
         f("reason", 5, String, OmitEmpty, "One word for programs."),
         f("message", 6, String, OmitEmpty, "For people."),
@@ -85,7 +87,7 @@ pub static SERVICE_ACCOUNT: Type = Type {
     group: "",
     version: "v1",
     kind: "ServiceAccount",
-    message: &Message::new(
+    message: &V1.message(
         "ServiceAccount",
         "An identity for programs.",
         &[
@@ -98,7 +100,7 @@ pub static SERVICE_ACCOUNT: Type = Type {
 };
 
 /// ObjectReference.
-pub static OBJECT_REFERENCE: Message = Message::new(
+pub static OBJECT_REFERENCE: Message = V1.message(
     "ObjectReference",
     "Points at an object.",
     &[
@@ -110,25 +112,25 @@ pub static OBJECT_REFERENCE: Message = Message::new(
         f("resourceVersion", 6, String, OmitEmpty, "Version of the object that is meant."),
         f("fieldPath", 7, String, OmitEmpty, "Part of the object that is meant."),
     ],
-);
+).atomic();
 
-static LOCAL_OBJECT_REFERENCE: Message = Message::new(
+static LOCAL_OBJECT_REFERENCE: Message = V1.message(
     "LocalObjectReference",
     "Points at an object in the same namespace.",
-    &[f("name", 1, String, OmitEmpty, "Name.")],
-);
+    &[f("name", 1, String, OmitEmpty, "Name.").zero_by_default()],
+).atomic();
 
 /// Event (core/v1).
 pub static EVENT: Type = Type {
     group: "",
     version: "v1",
     kind: "Event",
-    message: &Message::new(
+    message: &V1.message(
         "Event",
         "Something that happened to an object, for people to read.",
         &[
-            METADATA,
-            f("involvedObject", 2, Nested(&OBJECT_REFERENCE), Always, "The object it is about."),
+            METADATA.required(),
+            f("involvedObject", 2, Nested(&OBJECT_REFERENCE), Always, "The object it is about.").required(),
             f("reason", 3, String, OmitEmpty, "One word for programs."),
             f("message", 4, String, OmitEmpty, "For people."),
             f("source", 5, Nested(&EVENT_SOURCE), Always, "Who reports it."),
@@ -147,7 +149,7 @@ pub static EVENT: Type = Type {
 };
 
 /// EventSource.
-pub static EVENT_SOURCE: Message = Message::new(
+pub static EVENT_SOURCE: Message = V1.message(
     "EventSource",
     "Who reports an event.",
     &[
@@ -156,7 +158,7 @@ pub static EVENT_SOURCE: Message = Message::new(
     ],
 );
 
-static EVENT_SERIES: Message = Message::new(
+static EVENT_SERIES: Message = V1.message(
     "EventSeries",
     "How often an event was seen.",
     &[

@@ -4,17 +4,19 @@
 use super::core::{EVENT_SOURCE, OBJECT_REFERENCE};
 use super::table::*;
 
+const V1: Package = Package("io.k8s.api.events.v1");
+
 /// Event (events.k8s.io/v1).
 pub static NEW_EVENT: Type = Type {
     group: "events.k8s.io",
     version: "v1",
     kind: "Event",
-    message: &Message::new(
+    message: &V1.message(
         "Event",
         "Something that happened to an object, for people to read.",
         &[
             METADATA,
-            f("eventTime", 2, MicroTime, Always, "When it was first seen."),
+            f("eventTime", 2, MicroTime, Always, "When it was first seen.").required(),
             f("series", 3, Nested(&SERIES), Pointer, "How often it was seen."),
             f("reportingController", 4, String, OmitEmpty, "Controller that reports it.").held_as("reportingComponent"),
             f("reportingInstance", 5, String, OmitEmpty, "Which instance of the controller."),
@@ -32,11 +34,11 @@ pub static NEW_EVENT: Type = Type {
     ),
 };
 
-static SERIES: Message = Message::new(
+static SERIES: Message = V1.message(
     "EventSeries",
     "How often an event was seen.",
     &[
-        f("count", 1, Int32, Always, "Times so far."),
-        f("lastObservedTime", 2, MicroTime, Always, "When last."),
+        f("count", 1, Int32, Always, "Times so far.").required(),
+        f("lastObservedTime", 2, MicroTime, Always, "When last.").required(),
     ],
 );

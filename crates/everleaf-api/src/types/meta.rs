@@ -3,8 +3,10 @@
 
 use super::table::*;
 
+pub(super) const V1: Package = Package("io.k8s.apimachinery.pkg.apis.meta.v1");
+
 /// ObjectMeta.
-pub static OBJECT_META: Message = Message::new(
+pub static OBJECT_META: Message = V1.message(
     "ObjectMeta",
     "What every object carries, whatever its type.",
     &[
@@ -26,20 +28,20 @@ pub static OBJECT_META: Message = Message::new(
     ],
 );
 
-static OWNER_REFERENCE: Message = Message::new(
+static OWNER_REFERENCE: Message = V1.message(
     "OwnerReference",
     "Points at the object that owns this one.",
     &[
-        f("apiVersion", 5, String, Always, "Group and version of the owner."),
-        f("kind", 1, String, Always, "Kind of the owner."),
-        f("name", 3, String, Always, "Name of the owner."),
-        f("uid", 4, String, Always, "UID of the owner."),
+        f("apiVersion", 5, String, Always, "Group and version of the owner.").required(),
+        f("kind", 1, String, Always, "Kind of the owner.").required(),
+        f("name", 3, String, Always, "Name of the owner.").required(),
+        f("uid", 4, String, Always, "UID of the owner.").required(),
         f("controller", 6, Bool, Pointer, "True when the owner manages this object."),
         f("blockOwnerDeletion", 7, Bool, Pointer, "True when the owner cannot be deleted before this object."),
     ],
-);
+).atomic();
 
-static MANAGED_FIELDS_ENTRY: Message = Message::new(
+static MANAGED_FIELDS_ENTRY: Message = V1.message(
     "ManagedFieldsEntry",
     "The set of fields one manager wrote.",
     &[
@@ -54,7 +56,7 @@ static MANAGED_FIELDS_ENTRY: Message = Message::new(
 );
 
 /// ListMeta: the `metadata` of lists, tables and Status.
-pub static LIST_META: Message = Message::new(
+pub static LIST_META: Message = V1.message(
     "ListMeta",
     "What every list carries.",
     &[
@@ -66,13 +68,13 @@ pub static LIST_META: Message = Message::new(
     ],
 );
 
-static SHARD_INFO: Message = Message::new(
+static SHARD_INFO: Message = V1.message(
     "ShardInfo",
     "The shard a list shows.",
-    &[f("selector", 1, String, Always, "Selector that was asked for.")],
+    &[f("selector", 1, String, Always, "Selector that was asked for.").required()],
 );
 
-static DELETE_OPTIONS_MESSAGE: Message = Message::new(
+static DELETE_OPTIONS_MESSAGE: Message = V1.message(
     "DeleteOptions",
     "How to delete.",
     &[
@@ -85,7 +87,7 @@ static DELETE_OPTIONS_MESSAGE: Message = Message::new(
     ],
 );
 
-static PRECONDITIONS: Message = Message::new(
+static PRECONDITIONS: Message = V1.message(
     "Preconditions",
     "Conditions on the object that a write applies to.",
     &[
@@ -102,7 +104,7 @@ pub static DELETE_OPTIONS: Type = Type {
     message: &DELETE_OPTIONS_MESSAGE,
 };
 
-static STATUS_MESSAGE: Message = Message::new(
+static STATUS_MESSAGE: Message = V1.message(
     "Status",
     "The outcome of a request that returns no object.",
     &[
@@ -115,7 +117,7 @@ static STATUS_MESSAGE: Message = Message::new(
     ],
 );
 
-static STATUS_DETAILS: Message = Message::new(
+static STATUS_DETAILS: Message = V1.message(
     "StatusDetails",
     "What a Status is about.",
     &[
@@ -128,7 +130,7 @@ static STATUS_DETAILS: Message = Message::new(
     ],
 );
 
-static STATUS_CAUSE: Message = Message::new(
+static STATUS_CAUSE: Message = V1.message(
     "StatusCause",
     "One fault.",
     &[
@@ -146,7 +148,7 @@ pub static STATUS: Type = Type {
     message: &STATUS_MESSAGE,
 };
 
-static PARTIAL_OBJECT_METADATA_MESSAGE: Message = Message::new(
+static PARTIAL_OBJECT_METADATA_MESSAGE: Message = V1.message(
     "PartialObjectMetadata",
     "Any object, reduced to its metadata.",
     &[METADATA],
@@ -161,22 +163,22 @@ pub static PARTIAL_OBJECT_METADATA: Type = Type {
 };
 
 /// LabelSelector, as it stands inside objects.
-pub static LABEL_SELECTOR: Message = Message::new(
+pub static LABEL_SELECTOR: Message = V1.message(
     "LabelSelector",
     "Selects objects by their labels; all terms must hold.",
     &[
         f("matchLabels", 1, Map(&String), OmitEmpty, "Labels that must have these values."),
         f("matchExpressions", 2, List(&Nested(&LABEL_SELECTOR_REQUIREMENT), Atomic), OmitEmpty, "Further terms."),
     ],
-);
+).atomic();
 
 /// One term of a label selector.
-pub static LABEL_SELECTOR_REQUIREMENT: Message = Message::new(
+pub static LABEL_SELECTOR_REQUIREMENT: Message = V1.message(
     "LabelSelectorRequirement",
     "One term of a label selector.",
     &[
-        f("key", 1, String, Always, "Label the term is about."),
-        f("operator", 2, String, Always, "In, NotIn, Exists or DoesNotExist."),
+        f("key", 1, String, Always, "Label the term is about.").required(),
+        f("operator", 2, String, Always, "In, NotIn, Exists or DoesNotExist.").required(),
         f("values", 3, List(&String, Atomic), OmitEmpty, "Values, for In and NotIn."),
     ],
 );

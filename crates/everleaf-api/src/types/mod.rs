@@ -34,12 +34,12 @@ pub use authorization::{
     SUBJECT_ACCESS_REVIEW,
 };
 pub use bare::{
-    CLUSTER_TRUST_BUNDLE, CSI_DRIVER, POD, POD_CERTIFICATE_REQUEST, RESOURCE_SLICE, RUNTIME_CLASS,
-    SERVICE, VOLUME_ATTACHMENT,
+    CLUSTER_TRUST_BUNDLE, CSI_DRIVER, CUSTOM_RESOURCE_DEFINITION, POD, POD_CERTIFICATE_REQUEST,
+    RESOURCE_SLICE, RUNTIME_CLASS, SERVICE, VOLUME_ATTACHMENT,
 };
 pub use certificates::CERTIFICATE_SIGNING_REQUEST;
 pub use coordination::LEASE;
-pub use discovery::{API_GROUP, API_GROUP_LIST, API_RESOURCE_LIST, API_VERSIONS};
+pub use discovery::{API_GROUP, API_GROUP_LIST, API_RESOURCE_LIST, API_VERSIONS, VERSION_INFO};
 pub use events::NEW_EVENT;
 pub use meta::{DELETE_OPTIONS, PARTIAL_OBJECT_METADATA, STATUS};
 pub use node::NODE;
@@ -83,7 +83,7 @@ mod table {
     };
     pub(super) use crate::schema::ListKind::{Atomic, Map as Keyed, Set};
     pub(super) use crate::schema::Presence::{Always, Nullable, OmitEmpty, Pointer};
-    pub(super) use crate::schema::{Field, Message, Type};
+    pub(super) use crate::schema::{Field, Message, Package, Type};
 
     use crate::schema::{Kind, Presence};
 

@@ -3,12 +3,14 @@
 
 use super::table::*;
 
+const V1: Package = Package("io.k8s.api.core.v1");
+
 /// `v1` Node: its addresses bound what a serving certificate may name.
 pub static NODE: Type = Type {
     group: "",
     version: "v1",
     kind: "Node",
-    message: &Message::new(
+    message: &V1.message(
         "Node",
         "A machine of the cluster.",
         &[
@@ -19,7 +21,7 @@ pub static NODE: Type = Type {
     ),
 };
 
-static SPEC: Message = Message::new(
+static SPEC: Message = V1.message(
     "NodeSpec",
     "What a machine shall do.",
     &[
@@ -34,48 +36,48 @@ static SPEC: Message = Message::new(
     ],
 );
 
-static TAINT: Message = Message::new(
+static TAINT: Message = V1.message(
     "Taint",
     "Keeps pods away that do not tolerate it.",
     &[
-        f("key", 1, String, Always, "Key."),
+        f("key", 1, String, Always, "Key.").required(),
         f("value", 2, String, OmitEmpty, "Value."),
-        f("effect", 3, String, Always, "NoSchedule, PreferNoSchedule or NoExecute."),
+        f("effect", 3, String, Always, "NoSchedule, PreferNoSchedule or NoExecute.").one_of(&["NoExecute", "NoSchedule", "PreferNoSchedule"]).required(),
         f("timeAdded", 4, Time, Pointer, "When it was added."),
     ],
 );
 
-static POD_PREEMPTION_POLICY: Message = Message::new(
+static POD_PREEMPTION_POLICY: Message = V1.message(
     "NodePodPreemptionPolicy",
     "Limits who may push pods off.",
     &[f("disableResizePreemption", 1, List(&String, Set), OmitEmpty, "Cases in which growing a pod may not push others off.")],
 );
 
-static CONFIG_SOURCE: Message = Message::new(
+static CONFIG_SOURCE: Message = V1.message(
     "NodeConfigSource",
     "Where a kubelet's configuration came from; no longer used.",
     &[f("configMap", 2, Nested(&CONFIG_MAP_SOURCE), Pointer, "A ConfigMap.")],
 );
 
-static CONFIG_MAP_SOURCE: Message = Message::new(
+static CONFIG_MAP_SOURCE: Message = V1.message(
     "ConfigMapNodeConfigSource",
     "A ConfigMap that held a kubelet's configuration; no longer used.",
     &[
-        f("namespace", 1, String, Always, "Namespace."),
-        f("name", 2, String, Always, "Name."),
+        f("namespace", 1, String, Always, "Namespace.").required(),
+        f("name", 2, String, Always, "Name.").required(),
         f("uid", 3, String, OmitEmpty, "UID."),
         f("resourceVersion", 4, String, OmitEmpty, "Version."),
-        f("kubeletConfigKey", 5, String, Always, "Key within it."),
+        f("kubeletConfigKey", 5, String, Always, "Key within it.").required(),
     ],
 );
 
-static STATUS: Message = Message::new(
+static STATUS: Message = V1.message(
     "NodeStatus",
     "What the kubelet reports.",
     &[
         f("capacity", 1, Map(&Quantity), OmitEmpty, "What the machine has."),
         f("allocatable", 2, Map(&Quantity), OmitEmpty, "What pods may use of it."),
-        f("phase", 3, String, OmitEmpty, "No longer filled."),
+        f("phase", 3, String, OmitEmpty, "No longer filled.").one_of(&["Pending", "Running", "Terminated"]),
         f("conditions", 4, List(&Nested(&CONDITION), Keyed(&["type"])), OmitEmpty, "Ready and others.").merged_by("type"),
         f("addresses", 5, List(&Nested(&ADDRESS), Keyed(&["type"])), OmitEmpty, "How it is reached.").merged_by("type"),
         f("daemonEndpoints", 6, Nested(&DAEMON_ENDPOINTS), Always, "Ports of the daemons."),
@@ -90,12 +92,12 @@ static STATUS: Message = Message::new(
     ],
 );
 
-static CONDITION: Message = Message::new(
+static CONDITION: Message = V1.message(
     "NodeCondition",
     "One thing that is true of the machine.",
     &[
-        f("type", 1, String, Always, "Ready, MemoryPressure or another name."),
-        f("status", 2, String, Always, "True, False or Unknown."),
+        f("type", 1, String, Always, "Ready, MemoryPressure or another name.").required(),
+        f("status", 2, String, Always, "True, False or Unknown.").required(),
         f("lastHeartbeatTime", 3, Time, Always, "When it was last reported."),
         f("lastTransitionTime", 4, Time, Always, "When the status last changed."),
         f("reason", 5, String, OmitEmpty, "One word for programs."),
@@ -103,53 +105,53 @@ static CONDITION: Message = Message::new(
     ],
 );
 
-static ADDRESS: Message = Message::new(
+static ADDRESS: Message = V1.message(
     "NodeAddress",
     "How a machine is reached.",
     &[
-        f("type", 1, String, Always, "Hostname, InternalIP, ExternalIP, InternalDNS or ExternalDNS."),
-        f("address", 2, String, Always, "The address."),
+        f("type", 1, String, Always, "Hostname, InternalIP, ExternalIP, InternalDNS or ExternalDNS.").required(),
+        f("address", 2, String, Always, "The address.").required(),
     ],
 );
 
-static DAEMON_ENDPOINTS: Message = Message::new(
+static DAEMON_ENDPOINTS: Message = V1.message(
     "NodeDaemonEndpoints",
     "Ports of the daemons.",
     &[f("kubeletEndpoint", 1, Nested(&DAEMON_ENDPOINT), Always, "The kubelet's.")],
 );
 
-static DAEMON_ENDPOINT: Message = Message::new(
+static DAEMON_ENDPOINT: Message = V1.message(
     "DaemonEndpoint",
     "One daemon's port.",
-    &[f("Port", 1, Int32, Always, "Port; the capital letter is upstream's.")],
+    &[f("Port", 1, Int32, Always, "Port; the capital letter is upstream's.").required()],
 );
 
-static SYSTEM_INFO: Message = Message::new(
+static SYSTEM_INFO: Message = V1.message(
     "NodeSystemInfo",
     "Versions and identities of a machine.",
     &[
-        f("machineID", 1, String, Always, "Machine ID of the system."),
-        f("systemUUID", 2, String, Always, "UUID of the hardware."),
-        f("bootID", 3, String, Always, "ID of this boot."),
-        f("kernelVersion", 4, String, Always, "Kernel."),
-        f("osImage", 5, String, Always, "Distribution."),
-        f("containerRuntimeVersion", 6, String, Always, "Container runtime."),
-        f("kubeletVersion", 7, String, Always, "Kubelet."),
-        f("kubeProxyVersion", 8, String, Always, "Deprecated."),
-        f("operatingSystem", 9, String, Always, "Operating system."),
-        f("architecture", 10, String, Always, "Architecture."),
+        f("machineID", 1, String, Always, "Machine ID of the system.").required(),
+        f("systemUUID", 2, String, Always, "UUID of the hardware.").required(),
+        f("bootID", 3, String, Always, "ID of this boot.").required(),
+        f("kernelVersion", 4, String, Always, "Kernel.").required(),
+        f("osImage", 5, String, Always, "Distribution.").required(),
+        f("containerRuntimeVersion", 6, String, Always, "Container runtime.").required(),
+        f("kubeletVersion", 7, String, Always, "Kubelet.").required(),
+        f("kubeProxyVersion", 8, String, Always, "Deprecated.").required(),
+        f("operatingSystem", 9, String, Always, "Operating system.").required(),
+        f("architecture", 10, String, Always, "Architecture.").required(),
         f("swap", 11, Nested(&SWAP_STATUS), Pointer, "Swap space."),
         f("runningInUserNamespace", 12, Bool, Pointer, "True when the kubelet runs without root."),
     ],
 );
 
-static SWAP_STATUS: Message = Message::new(
+static SWAP_STATUS: Message = V1.message(
     "NodeSwapStatus",
     "Swap space of a machine.",
     &[f("capacity", 1, Int64, Pointer, "Bytes.")],
 );
 
-static CONTAINER_IMAGE: Message = Message::new(
+static CONTAINER_IMAGE: Message = V1.message(
     "ContainerImage",
     "An image on a machine.",
     &[
@@ -158,16 +160,16 @@ static CONTAINER_IMAGE: Message = Message::new(
     ],
 );
 
-static ATTACHED_VOLUME: Message = Message::new(
+static ATTACHED_VOLUME: Message = V1.message(
     "AttachedVolume",
     "A volume attached to a machine.",
     &[
-        f("name", 1, String, Always, "Volume."),
-        f("devicePath", 2, String, Always, "Where it appears."),
+        f("name", 1, String, Always, "Volume.").required(),
+        f("devicePath", 2, String, Always, "Where it appears.").required(),
     ],
 );
 
-static CONFIG_STATUS: Message = Message::new(
+static CONFIG_STATUS: Message = V1.message(
     "NodeConfigStatus",
     "Which configuration a kubelet used; no longer used.",
     &[
@@ -178,7 +180,7 @@ static CONFIG_STATUS: Message = Message::new(
     ],
 );
 
-static RUNTIME_HANDLER: Message = Message::new(
+static RUNTIME_HANDLER: Message = V1.message(
     "NodeRuntimeHandler",
     "A runtime that pods may ask for.",
     &[
@@ -187,7 +189,7 @@ static RUNTIME_HANDLER: Message = Message::new(
     ],
 );
 
-static RUNTIME_HANDLER_FEATURES: Message = Message::new(
+static RUNTIME_HANDLER_FEATURES: Message = V1.message(
     "NodeRuntimeHandlerFeatures",
     "What a runtime can do.",
     &[
@@ -196,7 +198,7 @@ static RUNTIME_HANDLER_FEATURES: Message = Message::new(
     ],
 );
 
-static FEATURES: Message = Message::new(
+static FEATURES: Message = V1.message(
     "NodeFeatures",
     "What the machine's runtime can do.",
     &[f("supplementalGroupsPolicy", 1, Bool, Pointer, "Strict supplemental groups.")],

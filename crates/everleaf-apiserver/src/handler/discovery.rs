@@ -1,5 +1,6 @@
 //! What is served, told to clients: plain and aggregated documents.
 
+use super::openapi::digest;
 use super::query::Query;
 use super::respond::{Form, Occasion, accept_header, error, error_for, response, to_json};
 use super::route::is_served_group;
@@ -19,7 +20,6 @@ use everleaf_api::types::{
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
-use std::fmt::Write as _;
 use std::sync::LazyLock;
 
 /// `Content-Type` of the aggregated form; clients decide by it.
@@ -27,19 +27,22 @@ const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGrou
 /// Verbs of every subresource.
 const SUBRESOURCE_VERBS: &[&str] = &["get", "patch", "update"];
 /// Paths that `/` names besides the API's own.
-const OTHER_PATHS: [&str; 7] = [
+const OTHER_PATHS: [&str; 10] = [
     "/healthz",
     "/healthz/ping",
     "/livez",
     "/livez/ping",
     "/metrics",
+    "/openapi/v2",
+    "/openapi/v3",
+    "/openapi/v3/",
     "/readyz",
     "/version",
 ];
 
 /// Groups in the order in which clients are to look for a resource (upstream's
 /// `APIServicePriority`).
-const GROUPS: [&str; 9] = [
+const GROUPS: [&str; 10] = [
     "",
     "events.k8s.io",
     "authentication.k8s.io",
@@ -47,12 +50,13 @@ const GROUPS: [&str; 9] = [
     "certificates.k8s.io",
     "rbac.authorization.k8s.io",
     "storage.k8s.io",
+    "apiextensions.k8s.io",
     "coordination.k8s.io",
     "node.k8s.io",
 ];
 
 /// Everything served, group by group. Made once: the names of subresources are leaked.
-static RESOURCES: LazyLock<Vec<Resource>> = LazyLock::new(resources);
+pub(super) static RESOURCES: LazyLock<Vec<Resource>> = LazyLock::new(resources);
 
 fn resources() -> Vec<Resource> {
     let mut resources = Vec::new();
@@ -69,6 +73,7 @@ fn resources() -> Vec<Resource> {
             short_names: descriptor.short_names,
             categories: descriptor.categories,
             storage_version_hash: storage_version_hash(descriptor.stored().r#type).leak(),
+            returns_deleted: descriptor.returns_deleted,
         };
         let of = |subresource: &&str| Resource {
             name: format!("{}/{subresource}", descriptor.resource).leak(),
@@ -98,6 +103,7 @@ fn resources() -> Vec<Resource> {
         short_names: &[],
         categories: &[],
         storage_version_hash: "",
+        returns_deleted: false,
     }));
     let place = |group: &str| GROUPS.iter().position(|known| *known == group);
     // Stable, so that resources of one group stay as they are; a group without a place comes last.
@@ -149,7 +155,7 @@ impl Server {
             ["apis", group] | ["apis", group, _] if !is_served_group(group) => {
                 return Some(page_not_found());
             }
-            ["apis", ""] | ["openapi", ..] => return Some(error(&Status::no_such_resource())),
+            ["apis", ""] => return Some(error(&Status::no_such_resource())),
             ["apis", group] => (&API_GROUP, discovery::group(resources, group)),
             ["apis", group, version] => (
                 &API_RESOURCE_LIST,
@@ -225,13 +231,7 @@ fn root(
 }
 
 fn aggregated(headers: &HeaderMap, json: &[u8]) -> Response<Body> {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA512, json);
-    let mut tag = String::from("\"");
-    for byte in digest.as_ref() {
-        // Writing to a String cannot fail.
-        let _ = write!(tag, "{byte:02X}");
-    }
-    tag.push('"');
+    let tag = format!("\"{}\"", digest(json));
     let known = headers
         .get(IF_NONE_MATCH)
         .is_some_and(|value| value.as_bytes() == tag.as_bytes());

@@ -16,6 +16,7 @@ mod list;
 mod metrics;
 mod object_meta;
 mod oidc;
+mod openapi;
 mod origins;
 mod patch;
 mod query;
@@ -44,7 +45,9 @@ use everleaf_api::Status;
 use everleaf_api::fields::FieldError;
 use everleaf_api::selector::{FieldSelector, LabelSelector};
 use everleaf_api::status::GroupResource;
-use http::header::{ACCEPT, CONTENT_TYPE, DATE, IF_NONE_MATCH, X_CONTENT_TYPE_OPTIONS};
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, DATE, IF_NONE_MATCH, X_CONTENT_TYPE_OPTIONS,
+};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -351,6 +354,7 @@ impl Server {
             PROVIDER_PATH | KEYS_PATH => self.oidc_document(path).unwrap_or_else(page_not_found),
             _ => self
                 .health(path, &admitted.query)
+                .or_else(|| openapi::document(path, admitted))
                 .or_else(|| self.discovery(path, admitted))
                 .unwrap_or_else(page_not_found),
         }
@@ -381,7 +385,7 @@ fn page_not_found() -> Response<Body> {
 /// megabyte, and a request waits for its body with nothing but these.
 fn wishes(head: &HeaderMap) -> HeaderMap {
     let mut wishes = HeaderMap::new();
-    for name in [ACCEPT, CONTENT_TYPE, IF_NONE_MATCH] {
+    for name in [ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, IF_NONE_MATCH] {
         for value in head.get_all(&name) {
             if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
                 wishes.append(&name, value);

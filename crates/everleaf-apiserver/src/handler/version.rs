@@ -21,7 +21,7 @@ pub struct Version {
 }
 
 /// The Kubernetes minor version whose API this crate implements.
-const KUBERNETES_MINOR: u32 = 37;
+pub(super) const KUBERNETES_MINOR: u32 = 37;
 
 impl Version {
     /// The version of an Everleaf release, e.g. `0.1.0`; commit and date may be "".

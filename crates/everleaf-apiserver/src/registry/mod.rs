@@ -9,6 +9,7 @@ pub mod configmaps;
 pub mod csidrivers;
 pub mod csinodes;
 pub mod csr;
+pub mod customresourcedefinitions;
 pub mod events;
 pub mod leases;
 pub mod names;
@@ -60,6 +61,7 @@ pub static DESCRIPTORS: &[&Descriptor] = &[
     &csidrivers::CSI_DRIVERS,
     &csinodes::CSI_NODES,
     &volumeattachments::VOLUME_ATTACHMENTS,
+    &customresourcedefinitions::CUSTOM_RESOURCE_DEFINITIONS,
 ];
 
 /// Resources that show what another one stores, in another version.

@@ -8,6 +8,7 @@ use anyhow::{Result, bail};
 use everleaf_recordings::client_certificates;
 use everleaf_recordings::difference::{self, Difference};
 use everleaf_recordings::matrix;
+use everleaf_recordings::openapi;
 use everleaf_recordings::{Scenario, answers, data_dir};
 use everleaf_stage::Sandbox;
 use everleaf_stage::runner::{Test, Verdict};
@@ -50,6 +51,13 @@ fn run(sandbox: &Sandbox) -> Result<Verdict> {
             return Ok(());
         }
         bail!("other verdicts; cargo xtask record matrix shows them as a change of answers/matrix.json")
+    })?;
+    sandbox.point("it says of its resources what is recorded", || {
+        let changes = openapi::differences(&openapi::recorded(&dir)?, &theatre.openapi()?);
+        if changes.is_empty() {
+            return Ok(());
+        }
+        bail!("{} other facts:\n{}", changes.len(), changes.join("\n"))
     })?;
     let mut stack = theatre.close()?;
     let now = certificates::play(&mut stack, Server::Kubernetes)?;

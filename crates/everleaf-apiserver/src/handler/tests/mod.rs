@@ -5,6 +5,7 @@ mod crud;
 mod doors;
 pub(crate) mod fixture;
 mod listing;
+mod openapi;
 mod patching;
 mod protobuf;
 mod resources;

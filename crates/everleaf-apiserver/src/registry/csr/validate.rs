@@ -10,6 +10,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use everleaf_api::{
     csr::{APPROVED, DENIED, FAILED},
     fields::{ERRORS_SHOWN_MAX, FieldError, quote},
+    types::certificates::USAGES,
 };
 use everleaf_pki::{CertificateError, Leaf, RequestError, SignerName, Usage, VerifiedRequest, pem};
 use serde_json::Value;
@@ -155,11 +156,10 @@ fn usage_rules(object: &Value, tolerance: &Tolerance, errors: &mut Vec<FieldErro
                 break;
             }
             if Usage::parse(usage).is_none() {
-                let vocabulary = Usage::vocabulary();
                 errors.push(FieldError::not_supported(
                     &path(index),
                     &quote(usage),
-                    vocabulary,
+                    USAGES,
                 ));
             }
         }

@@ -132,7 +132,7 @@ fn token(scene: &Scene<'_>) -> Result<()> {
     });
     let file = scene.file("token-review", &review)?;
     let user = "jsonpath={.status.user.username}";
-    let line = format!("create --validate=false -f {file} -o {user}");
+    let line = format!("create -f {file} -o {user}");
     scene.says(&line, "system:serviceaccount:shop:speaker")
 }
 

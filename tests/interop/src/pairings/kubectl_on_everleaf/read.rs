@@ -1,6 +1,6 @@
 //! get in all its forms, describe, wait, explain.
 
-use super::scene::{NO_OPENAPI, Release, Scene, full};
+use super::scene::{Release, Scene, full};
 use crate::pairings::server::CLIENT;
 use anyhow::{Result, bail};
 use everleaf_stage::{Process, ensure_that, eventually, same};
@@ -23,7 +23,7 @@ pub(super) fn points(scene: &Scene<'_>) {
     scene.point("describe", describes);
     scene.point("events of an object", events);
     scene.point("wait: a condition, deletion, timeout", waits);
-    scene.later("explain", NO_OPENAPI, explains);
+    scene.point("explain", explains);
 }
 
 fn cells(line: &str) -> Vec<&str> {

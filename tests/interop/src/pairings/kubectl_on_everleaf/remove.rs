@@ -12,7 +12,7 @@ pub(super) fn points(scene: &Scene<'_>) {
         deletes,
     );
     scene.point("delete: waits for finalizers", waits);
-    scene.point_or_later("delete --dry-run=server", dry_runs);
+    scene.point("delete --dry-run=server", dry_runs);
     scene.point("delete --all", deletes_all);
 }
 

@@ -23,12 +23,6 @@ pub(super) enum Release {
 /// A check of one claim.
 pub(super) type Check = fn(&Scene<'_>) -> Result<()>;
 
-/// No document describes the types yet, and kubectl will not go on without.
-pub(super) const NO_OPENAPI: Later<'_> = Later {
-    needs: "no OpenAPI document is served yet",
-    fails_with: "the server could not find the requested resource",
-};
-
 /// One kubectl as a member of `system:masters`.
 ///
 /// Commands are lines as a person types them behind `kubectl`: words, or text with spaces in single
@@ -68,15 +62,6 @@ impl<'a> Scene<'a> {
         self.sandbox.expected_later(claim, later, || check(self));
     }
 
-    /// A claim about kubectl 1.34 and newer; older ones cannot do it without an OpenAPI document.
-    pub(super) fn point_or_later(&self, claim: &str, check: Check) {
-        if self.release >= Release::V1_34 {
-            self.point(claim, check);
-        } else {
-            self.later(claim, NO_OPENAPI, check);
-        }
-    }
-
     /// A signing request of a group, which is a label.
     pub(super) fn request(&self, name: &str, group: &str) -> Value {
         let mut request = object(name, &self.request, CLIENT, CLIENT_USAGES);
@@ -101,7 +86,7 @@ impl<'a> Scene<'a> {
         let number = items.len();
         let list = json!({"apiVersion": "v1", "kind": "List", "items": items});
         let file = self.file(&format!("{name}-list"), &list)?;
-        let said = self.quiet(&format!("create --validate=false -f {file}"))?;
+        let said = self.quiet(&format!("create -f {file}"))?;
         same("lines of create", said.lines().count(), number)
     }
 

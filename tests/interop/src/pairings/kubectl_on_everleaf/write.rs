@@ -1,6 +1,6 @@
 //! create, apply, diff, replace, label, annotate, edit.
 
-use super::scene::{NO_OPENAPI, Release, Scene, full};
+use super::scene::{Release, Scene, full};
 use anyhow::Result;
 use everleaf_stage::{Later, ensure_that, same};
 use serde_json::{Value, json};
@@ -24,12 +24,8 @@ pub(super) fn points(scene: &Scene<'_>) {
     scene.point("label", labels);
     scene.point("annotate", annotates);
     scene.point("edit", edits);
-    scene.later(
-        "create, apply, edit: the file is validated",
-        NO_OPENAPI,
-        validates,
-    );
-    scene.point_or_later("--dry-run=server, diff", dry_runs);
+    scene.point("create, apply, edit: the file is validated", validates);
+    scene.point("--dry-run=server, diff", dry_runs);
     let later = Later {
         needs: "no server-side apply yet",
         fails_with: "Server-side apply not available on the server",
@@ -39,7 +35,7 @@ pub(super) fn points(scene: &Scene<'_>) {
 
 fn creates(scene: &Scene<'_>) -> Result<()> {
     let file = scene.file("cr-1", &scene.request("cr-1", "creates"))?;
-    let create = format!("create --validate=false -f {file}");
+    let create = format!("create -f {file}");
     let said = format!("{} created", full("cr-1"));
     scene.says(
         &format!("{create} --dry-run=client"),
@@ -49,17 +45,17 @@ fn creates(scene: &Scene<'_>) -> Result<()> {
     let saved = scene.field("cr-1", LAST_APPLIED)?;
     ensure_that!(saved.contains("signerName"), "--save-config: {saved:?}");
     let file = scene.file("cr-2", &scene.request("cr-2", "creates"))?;
-    let stdin = "create --validate=false -f - -o jsonpath={.spec.username}";
+    let stdin = "create -f - -o jsonpath={.spec.username}";
     same("answer", scene.fed(stdin, &file)?.as_str(), "admin")?;
     for name in ["cr-3", "cr-4"] {
         scene.file(&format!("dir/{name}"), &scene.request(name, "creates"))?;
     }
     let said = format!("{} created\n{} created", full("cr-3"), full("cr-4"));
-    scene.says("create --validate=false -f dir", &said)?;
+    scene.says("create -f dir", &said)?;
     let mut request = scene.request("", "creates");
     request["metadata"] = json!({"generateName": "cr-generated-"});
     let file = scene.file("generated", &request)?;
-    let said = scene.quiet(&format!("create --validate=false -f {file} -o name"))?;
+    let said = scene.quiet(&format!("create -f {file} -o name"))?;
     let suffix = said.strip_prefix(&full("cr-generated-"));
     same(
         "length of the generated part",
@@ -71,7 +67,7 @@ fn creates(scene: &Scene<'_>) -> Result<()> {
 fn refuses(scene: &Scene<'_>) -> Result<()> {
     let mut request = scene.request("cr-twice", "refuses");
     let file = scene.file("cr-twice", &request)?;
-    let create = format!("create --validate=false -f {file}");
+    let create = format!("create -f {file}");
     scene.quiet(&create)?;
     scene.refused(&create, "Error from server (AlreadyExists)")?;
     request["metadata"]["name"] = json!("cr-bad");
@@ -97,7 +93,7 @@ fn applies(scene: &Scene<'_>) -> Result<()> {
     let (first, second) = (with("one")?, with("two")?);
     let applied = |file: &str, word: &str| {
         let said = format!("{} {word}", full("applied"));
-        scene.says(&format!("apply --validate=false -f {file}"), &said)
+        scene.says(&format!("apply -f {file}"), &said)
     };
     applied(&format!("{first} --dry-run=client"), "created (dry run)")?;
     applied(&first, "created")?;
@@ -117,7 +113,7 @@ fn applies_beside_others(scene: &Scene<'_>) -> Result<()> {
         let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "shared"}, "data": data});
         let file = scene.file("shared", &map)?;
         let said = format!("configmap/shared {word}");
-        scene.says(&format!("apply --validate=false -f {file}"), &said)
+        scene.says(&format!("apply -f {file}"), &said)
     };
     apply(json!({"one": "1", "two": "2"}), "created")?;
     let other = json!({"data": {"other": "x"}});
@@ -130,9 +126,9 @@ fn applies_beside_others(scene: &Scene<'_>) -> Result<()> {
 fn adopts(scene: &Scene<'_>) -> Result<()> {
     scene.create("adopts", &["adopted"])?;
     let others = scene.file("left", &scene.request("left", "adopts"))?;
-    scene.quiet(&format!("apply --validate=false -f {others}"))?;
+    scene.quiet(&format!("apply -f {others}"))?;
     let file = scene.file("adopted", &scene.request("adopted", "adopts"))?;
-    let apply = format!("apply --validate=false -f {file}");
+    let apply = format!("apply -f {file}");
     let answer = scene.run(&apply)?;
     let words = "is missing the kubectl.kubernetes.io/last-applied-configuration annotation";
     ensure_that!(answer.stderr.contains(words), "{answer:?}");
@@ -157,7 +153,7 @@ fn replaces(scene: &Scene<'_>) -> Result<()> {
     let mut request = scene.request("replaced", "replaces");
     request["metadata"]["annotations"] = json!({"note": "new"});
     let file = scene.file("replaced", &request)?;
-    let replace = format!("replace --validate=false -f {file}");
+    let replace = format!("replace -f {file}");
     scene.says(&replace, &format!("{} replaced", full("replaced")))?;
     let seen = scene.field("replaced", "{.metadata.annotations.note} {.metadata.uid}")?;
     same("note and uid", seen, format!("new {uid}"))?;
@@ -166,7 +162,7 @@ fn replaces(scene: &Scene<'_>) -> Result<()> {
     stale["metadata"]["annotations"]["note"] = json!("late");
     let stale = scene.file("stale", &stale)?;
     let words = "the object has been modified; please apply your changes to the latest version";
-    scene.refused(&format!("replace --validate=false -f {stale}"), words)?;
+    scene.refused(&format!("replace -f {stale}"), words)?;
     let said = scene.quiet(&format!("{replace} --force"))?;
     ensure_that!(
         said.contains("deleted") && said.contains("replaced"),
@@ -175,7 +171,7 @@ fn replaces(scene: &Scene<'_>) -> Result<()> {
     let new = scene.field("replaced", "{.metadata.uid}")?;
     ensure_that!(new != uid, "--force kept the object");
     let nobody = scene.file("nobody", &scene.request("nobody", "replaces"))?;
-    scene.refused(&format!("replace --validate=false -f {nobody}"), "NotFound")
+    scene.refused(&format!("replace -f {nobody}"), "NotFound")
 }
 
 fn labels(scene: &Scene<'_>) -> Result<()> {
@@ -216,7 +212,7 @@ fn annotates(scene: &Scene<'_>) -> Result<()> {
 
 fn edits(scene: &Scene<'_>) -> Result<()> {
     scene.create("edits", &["edited"])?;
-    let edit = "edit --validate=false csr edited";
+    let edit = "edit csr edited";
     let said = scene.edited("sed -i s/group:.edits/group:\\ changed/", edit)?;
     same("answer", said, format!("{} edited", full("edited")))?;
     let label = scene.field("edited", "{.metadata.labels.group}")?;
@@ -256,7 +252,7 @@ fn validates(scene: &Scene<'_>) -> Result<()> {
 
 fn dry_runs(scene: &Scene<'_>) -> Result<()> {
     let file = scene.file("dry", &scene.request("dry", "dry"))?;
-    let create = format!("create --validate=false --dry-run=server -f {file}");
+    let create = format!("create --dry-run=server -f {file}");
     let uid = scene.quiet(&format!("{create} -o jsonpath={{.metadata.uid}}"))?;
     same("length of the uid of a dry run", uid.len(), 36)?;
     scene.says("get csr dry --ignore-not-found", "")?;
@@ -264,7 +260,7 @@ fn dry_runs(scene: &Scene<'_>) -> Result<()> {
     let differs = scene.run(&diff)?;
     same("exit code of a difference", differs.code, Some(1))?;
     ensure_that!(differs.stdout.contains("+  username: admin"), "{differs:?}");
-    scene.quiet(&format!("apply --validate=false -f {file}"))?;
+    scene.quiet(&format!("apply -f {file}"))?;
     scene.says(&diff, "")?;
     // Only newer ones add "(server dry run)".
     let said = scene.quiet("label csr dry x=y --dry-run=server")?;
@@ -277,7 +273,7 @@ fn dry_runs(scene: &Scene<'_>) -> Result<()> {
 fn applies_on_the_server(scene: &Scene<'_>) -> Result<()> {
     let mut request = scene.request("on-server", "server");
     let file = scene.file("on-server", &request)?;
-    let apply = format!("apply --server-side --validate=false -f {file}");
+    let apply = format!("apply --server-side -f {file}");
     let said = format!("{} serverside-applied", full("on-server"));
     scene.says(&apply, &said)?;
     request["metadata"]["labels"]["group"] = json!("other");

@@ -1,6 +1,8 @@
 //! A new request.
 
 use super::*;
+use everleaf_api::types;
+use everleaf_pki::Usage;
 
 fn create(object: &Value) -> Vec<FieldError> {
     let pem = everleaf_api::csr::Csr(object).request();
@@ -124,6 +126,13 @@ fn cases_5_to_16_signer_names() {
         }
         assert_eq!(&found, expected, "{case} {name}");
     }
+}
+
+#[test]
+fn the_schema_names_the_usages_that_are_understood() {
+    let mut understood = Usage::ALL.map(Usage::as_str);
+    understood.sort_unstable();
+    assert_eq!(understood, types::certificates::USAGES);
 }
 
 #[test]
