@@ -49,7 +49,7 @@ const PARTS: &[(&str, &[&str])] = &[
     ),
     (
         "apis/certificates.k8s.io/v1",
-        &["", "certificatesigningrequests"],
+        &["", "certificatesigningrequests", "clustertrustbundles"],
     ),
     ("apis/coordination.k8s.io/v1", &["", "leases"]),
     ("apis/events.k8s.io/v1", &["", "events"]),

@@ -29,13 +29,6 @@ pub static POD_CERTIFICATE_REQUEST: Type = bare(
     &CERTIFICATES.message("PodCertificateRequest", "Asks for a certificate on behalf of a pod.", &[METADATA]),
 );
 
-/// ClusterTrustBundle.
-pub static CLUSTER_TRUST_BUNDLE: Type = bare(
-    "certificates.k8s.io",
-    "ClusterTrustBundle",
-    &CERTIFICATES.message("ClusterTrustBundle", "Certificates of authorities that pods may mount.", &[METADATA]),
-);
-
 /// RuntimeClass.
 pub static RUNTIME_CLASS: Type = bare(
     "node.k8s.io",

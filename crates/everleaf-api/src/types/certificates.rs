@@ -66,3 +66,27 @@ static CONDITION: Message = V1.message(
         f("lastTransitionTime", 5, Time, Always, "When its status last changed."),
     ],
 );
+
+/// ClusterTrustBundle.
+pub static CLUSTER_TRUST_BUNDLE: Type = Type {
+    group: "certificates.k8s.io",
+    version: "v1",
+    kind: "ClusterTrustBundle",
+    message: &V1.message(
+        "ClusterTrustBundle",
+        "Certificates of authorities that pods may mount; every authenticated user of a cluster may read them.",
+        &[
+            METADATA,
+            f("spec", 2, Nested(&BUNDLE_SPEC), Always, "The authorities, and the signer they belong to.").required(),
+        ],
+    ),
+};
+
+static BUNDLE_SPEC: Message = V1.message(
+    "ClusterTrustBundleSpec",
+    "Authorities, and the signer they belong to.",
+    &[
+        f("signerName", 1, String, OmitEmpty, "Signer that the authorities belong to; who writes it needs the verb attest on that signer, and the name of the object begins with it (example.com:one: for example.com/one). Immutable."),
+        f("trustBundle", 2, String, Always, "Certificates of authorities, as PEM, in no order: at least one, none twice, no block headers, at most 1 MiB.").required(),
+    ],
+);

@@ -117,6 +117,8 @@ func objects() map[string]runtime.Object {
 	o["event-empty"] = &core.Event{}
 	o["event-full"] = &core.Event{ObjectMeta: m, InvolvedObject: ref, Reason: "r", Message: "m", Source: core.EventSource{Component: "c", Host: "h"}, FirstTimestamp: t0, LastTimestamp: t1,
 		Count: 3, Type: "Normal", EventTime: m0, Series: &core.EventSeries{Count: 2, LastObservedTime: m1}, Action: "a", Related: &ref, ReportingController: "rc", ReportingInstance: "ri"}
+	o["clustertrustbundle-empty"] = &certs.ClusterTrustBundle{}
+	o["clustertrustbundle-full"] = &certs.ClusterTrustBundle{ObjectMeta: m, Spec: certs.ClusterTrustBundleSpec{SignerName: "example.com/one", TrustBundle: "-----BEGIN CERTIFICATE-----\n<&>"}}
 	o["lease-empty"] = &coord.Lease{}
 	o["lease-full"] = &coord.Lease{ObjectMeta: m, Spec: coord.LeaseSpec{HolderIdentity: p("n1"), LeaseDurationSeconds: p(int32(40)), AcquireTime: &m1, RenewTime: &m0,
 		LeaseTransitions: p(int32(0)), Strategy: p(coord.OldestEmulationVersion), PreferredHolder: p("")}}

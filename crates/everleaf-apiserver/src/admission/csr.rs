@@ -94,7 +94,7 @@ fn stored_signer<'a>(attributes: &Attributes<'a>) -> &'a str {
 /// May the user do `verb` on `signers` of this name, or of `domain/*`? The wildcard is a name like
 /// any other to the authorizer (`pkg/registry/certificates/…/util.go`:
 /// `IsAuthorizedForSignerName`).
-fn may(
+pub(super) fn may(
     attributes: &Attributes<'_>,
     verb: &str,
     signer: &str,

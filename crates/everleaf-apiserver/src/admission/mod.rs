@@ -3,14 +3,15 @@
 //!
 //! Mutating phase, in order: NamespaceLifecycle, NodeRestriction, TaintNodesByCondition. Validating
 //! phase, after field validation: CertificateApproval, CertificateSigning,
-//! CertificateSubjectRestriction, and the write-time rules of RBAC (which upstream keeps in the
-//! registry). Each is a function of its own; this file only says who is asked when.
+//! CertificateSubjectRestriction, ClusterTrustBundleAttest, and the write-time rules of RBAC (which
+//! upstream keeps in the registry). Each is a function of its own; this file only says who is asked when.
 
 mod csr;
 mod namespace;
 mod node_restriction;
 mod rbac;
 mod taint;
+mod trust_bundle;
 
 use crate::{authz::Authorizer, objects::Objects, user::User};
 use everleaf_api::{Status, status::GroupResource};
@@ -93,6 +94,7 @@ pub fn validate(
     if let Some(object) = object {
         csr::signing(attributes, object, objects, authorizer)?;
         csr::subject_restriction(attributes, object)?;
+        trust_bundle::attest(attributes, object, objects, authorizer)?;
         rbac::escalation(attributes, object, objects, authorizer)?;
     }
     Ok(())

@@ -58,7 +58,7 @@ pub(super) fn escalation(
 
 /// Do the two differ in nothing but owners and finalizers (`pkg/registry/rbac/helpers.go`:
 /// `IsOnlyMutatingGCFields`)?
-fn only_lets_go(old: &Value, new: &Value) -> bool {
+pub(super) fn only_lets_go(old: &Value, new: &Value) -> bool {
     const LETS_GO: [&str; 3] = ["ownerReferences", "finalizers", "managedFields"];
     let kept = |object: &Value| {
         let mut kept = object.clone();

@@ -1,15 +1,163 @@
-//! ClusterTrustBundles: kubelets and service accounts may list and watch them. There are none here.
+//! ClusterTrustBundles: authorities that pods may mount, with or without a signer that they belong
+//! to (`pkg/registry/certificates/clustertrustbundle/strategy.go`,
+//! `pkg/apis/certificates/validation/validation.go`). Who may speak for a signer is admission's
+//! question.
 
-use super::{Descriptor, READ_VERBS};
-use everleaf_api::types;
+use super::csr::signer_name_rules;
+use super::{Context, Descriptor, NAME_COLUMN, Strategy, names, text_column};
+use crate::read;
+use everleaf_api::fields::{ERRORS_SHOWN_MAX, FieldError, quote};
+use everleaf_api::table::Column;
+use everleaf_api::{meta, types};
+use everleaf_pki::{CertificateError, Leaf, pem};
+use jiff::Timestamp;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// Longest bundle, in bytes.
+const BUNDLE_BYTES_MAX: usize = 1024 * 1024;
+const BUNDLE: &str = "spec.trustBundle";
+/// What stands for the bundle in errors.
+const OMITTED: &str = "\"<value omitted>\"";
 
 /// ClusterTrustBundles.
 pub static CLUSTER_TRUST_BUNDLES: Descriptor = Descriptor {
-    verbs: READ_VERBS,
+    strategy: &BundleStrategy,
+    columns: COLUMNS,
+    cells,
     selectable: &["spec.signerName"],
+    selects_paths: true,
+    field: |object, _| signer(object).to_owned(),
+    unconditional_update: false,
+    // The signer says which names fit, so the strategy judges them.
+    validate_name: names::path_segment,
     ..Descriptor::cluster(
         &types::CLUSTER_TRUST_BUNDLE,
         "clustertrustbundles",
         "clustertrustbundle",
     )
 };
+
+const COLUMNS: &[Column] = &[
+    NAME_COLUMN,
+    text_column("SignerName", 0, "Signer that the authorities belong to."),
+];
+
+fn cells(object: &Value, _now: Timestamp) -> Vec<Value> {
+    let signer = match signer(object) {
+        "" => "<none>",
+        signer => signer,
+    };
+    vec![meta::name(object).into(), signer.into()]
+}
+
+fn signer(object: &Value) -> &str {
+    read::text(object, "/spec/signerName")
+}
+
+fn bundle(object: &Value) -> &str {
+    read::text(object, "/spec/trustBundle")
+}
+
+struct BundleStrategy;
+
+impl Strategy for BundleStrategy {
+    fn validate_create(&self, object: &Value, _context: &Context<'_>) -> Vec<FieldError> {
+        let mut errors = name_and_signer(object);
+        authorities(bundle(object), &mut errors);
+        errors
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value, _context: &Context<'_>) -> Vec<FieldError> {
+        let mut errors = name_and_signer(new);
+        // What was good when it was stored stays good.
+        if bundle(new) != bundle(old) {
+            authorities(bundle(new), &mut errors);
+        }
+        if signer(new) != signer(old) {
+            let value = quote(signer(new));
+            let text = "field is immutable";
+            errors.push(FieldError::invalid("spec.signerName", &value, text));
+        }
+        errors
+    }
+}
+
+/// The name of a bundle without signer has no `:`; that of a signer's begins with the signer's,
+/// `:` for `/`, and `:`. What is left is a DNS-1123 subdomain.
+fn name_and_signer(object: &Value) -> Vec<FieldError> {
+    let (name, signer) = (meta::name(object), signer(object));
+    let prefix = match signer {
+        "" => String::new(),
+        signer => format!("{}:", signer.replace('/', ":")),
+    };
+    let fits = match name.strip_prefix(&prefix) {
+        _ if signer.is_empty() && name.contains(':') => {
+            Err("ClusterTrustBundle without signer name must not have \":\" in its name".to_owned())
+        }
+        None => Err(format!(
+            "ClusterTrustBundle for signerName {signer} must be named with prefix {prefix}"
+        )),
+        Some(rest) => names::subdomain(rest),
+    };
+    let mut errors = Vec::new();
+    if let Err(text) = fits {
+        errors.push(FieldError::invalid("metadata.name", &quote(name), &text));
+    }
+    if !signer.is_empty() {
+        signer_name_rules(signer, &mut errors);
+    }
+    errors
+}
+
+/// At least one block, each the certificate of an authority, none twice; text between blocks is
+/// ignored.
+fn authorities(bundle: &str, errors: &mut Vec<FieldError>) {
+    if bundle.len() > BUNDLE_BYTES_MAX {
+        errors.push(FieldError::too_long(BUNDLE, BUNDLE_BYTES_MAX));
+        return;
+    }
+    let mut places: BTreeMap<Vec<u8>, Vec<String>> = BTreeMap::new();
+    let mut has_blocks = false;
+    for (index, block) in pem::blocks(bundle.as_bytes()).enumerate() {
+        has_blocks = true;
+        if errors.len() > ERRORS_SHOWN_MAX {
+            return;
+        }
+        match authority(&block) {
+            Ok(()) => places
+                .entry(block.der.to_vec())
+                .or_default()
+                .push(index.to_string()),
+            Err(text) => {
+                let text = format!("entry {index} {text}");
+                errors.push(FieldError::invalid(BUNDLE, OMITTED, &text));
+            }
+        }
+    }
+    if !has_blocks {
+        let text = "at least one trust anchor must be provided";
+        errors.push(FieldError::invalid(BUNDLE, OMITTED, text));
+    }
+    let repeated = places.values().filter(|places| places.len() > 1);
+    for places in repeated.take(ERRORS_SHOWN_MAX) {
+        let text = format!("duplicate trust anchor (indices [{}])", places.join(" "));
+        errors.push(FieldError::invalid(BUNDLE, OMITTED, &text));
+    }
+}
+
+/// What is wrong with a block.
+fn authority(block: &pem::Block) -> Result<(), String> {
+    if block.label != "CERTIFICATE" {
+        return Err(format!("has bad block type: {}", block.label));
+    }
+    if block.has_headers {
+        return Err("has PEM block headers".to_owned());
+    }
+    match Leaf::from_der(&block.der) {
+        Ok(certificate) if !certificate.is_ca() => Err("does not have the CA bit set".to_owned()),
+        // Dates out of order make an authority useless, but a certificate it is.
+        Ok(_) | Err(CertificateError::NeverValid { .. }) => Ok(()),
+        Err(_) => Err("does not parse as X.509".to_owned()),
+    }
+}

@@ -12,6 +12,7 @@ mod table;
 mod validate;
 
 use self::strategy::CsrStrategy;
+pub(super) use self::validate::signer_name_rules;
 use super::{Descriptor, names};
 use crate::read;
 use everleaf_api::types;

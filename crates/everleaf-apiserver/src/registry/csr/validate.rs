@@ -178,7 +178,8 @@ fn usage_rules(object: &Value, tolerance: &Tolerance, errors: &mut Vec<FieldErro
 }
 
 /// `domain/path`: a domain of at least two labels, a path of DNS-1123 subdomains joined by dots.
-fn signer_name_rules(signer: &str, errors: &mut Vec<FieldError>) {
+/// The rules of a signer's name, which ClusterTrustBundles share.
+pub(in crate::registry) fn signer_name_rules(signer: &str, errors: &mut Vec<FieldError>) {
     const PATH: &str = "spec.signerName";
     if signer.is_empty() {
         errors.push(FieldError::required(PATH, ""));
