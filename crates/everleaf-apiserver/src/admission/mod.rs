@@ -4,7 +4,8 @@
 //! Mutating phase, in order: NamespaceLifecycle, NodeRestriction, TaintNodesByCondition. Validating
 //! phase, after field validation: CertificateApproval, CertificateSigning,
 //! CertificateSubjectRestriction, ClusterTrustBundleAttest, and the write-time rules of RBAC (which
-//! upstream keeps in the registry). Each is a function of its own; this file only says who is asked when.
+//! upstream keeps in the registry). Each is a function of its own; this file only says who is asked
+//! when.
 
 mod csr;
 mod namespace;
