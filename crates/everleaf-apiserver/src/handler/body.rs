@@ -2,11 +2,12 @@
 //!
 //! It reads no clock: whoever takes it out says how much time has passed.
 
+use super::gzip::Encoder;
 use super::limits::Slot;
 use super::list::ListStream;
 use super::watch::WatchStream;
 use bytes::Bytes;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 /// The body of a response.
@@ -22,7 +23,15 @@ enum Inner {
         rest: Box<ListStream>,
     },
     Watch(Box<WatchStream>),
+    /// Another one, compressed.
+    Gzip {
+        inner: Box<Body>,
+        encoder: Encoder,
+    },
 }
+
+/// Bytes that are compressed in one turn.
+const PIECE_BYTES: usize = 64 * 1024;
 
 impl Body {
     /// A complete body.
@@ -43,18 +52,34 @@ impl Body {
         Self(Inner::Watch(Box::new(stream)))
     }
 
+    /// Compresses it as it goes out.
+    pub(super) fn gzipped(self) -> Self {
+        Self(Inner::Gzip {
+            inner: Box::new(self),
+            encoder: Encoder::new(),
+        })
+    }
+
+    /// How many bytes are there already.
+    pub(super) fn ready_bytes(&self) -> usize {
+        match &self.0 {
+            Inner::Full(bytes) | Inner::List { ready: bytes, .. } => bytes.len(),
+            Inner::Watch(_) | Inner::Gzip { .. } => 0,
+        }
+    }
+
     /// The bytes of a complete body; None for one that is still being made.
     pub fn as_bytes(&self) -> Option<&Bytes> {
         match &self.0 {
             Inner::Full(bytes) => Some(bytes),
-            Inner::List { .. } | Inner::Watch(_) => None,
+            Inner::List { .. } | Inner::Watch(_) | Inner::Gzip { .. } => None,
         }
     }
 
     /// The watch, to be polled without a runtime; None for any other body.
     pub fn into_watch(self) -> Option<WatchStream> {
         match self.0 {
-            Inner::Full(_) | Inner::List { .. } => None,
+            Inner::Full(_) | Inner::List { .. } | Inner::Gzip { .. } => None,
             Inner::Watch(stream) => Some(*stream),
         }
     }
@@ -62,26 +87,33 @@ impl Body {
     /// Makes a list complete, at once and whatever memory it takes: for callers inside this
     /// process.
     #[must_use]
-    pub fn completed(self) -> Self {
-        let Inner::List { ready, mut rest } = self.0 else {
+    pub fn completed(mut self) -> Self {
+        if !self.is_list() {
             return self;
-        };
-        let mut text = Vec::from(ready);
-        while let Some(frame) = rest.next_frame() {
-            text.extend(frame);
         }
-        Self::full(text)
+        let mut context = Context::from_waker(Waker::noop());
+        let mut text = Vec::new();
+        // Pending means that the next turn goes on: a list waits for nothing else.
+        loop {
+            match self.poll_next(&mut context, Duration::ZERO) {
+                Poll::Ready(Some(frame)) => text.extend(frame),
+                Poll::Ready(None) => return Self::full(text),
+                Poll::Pending => {}
+            }
+        }
     }
 
-    /// Is it a list that is still being written?
+    /// Is it a list, or something else that is written in turns?
     pub(crate) fn is_list(&self) -> bool {
-        matches!(self.0, Inner::List { .. })
+        matches!(self.0, Inner::List { .. } | Inner::Gzip { .. })
     }
 
     /// Keeps a request's place as long as its answer is being made.
     pub(super) fn hold(&mut self, slot: Option<Slot>) {
-        if let Inner::List { rest, .. } = &mut self.0 {
-            rest.hold(slot);
+        match &mut self.0 {
+            Inner::List { rest, .. } => rest.hold(slot),
+            Inner::Gzip { inner, .. } => inner.hold(slot),
+            Inner::Full(_) | Inner::Watch(_) => {}
         }
     }
 
@@ -106,13 +138,28 @@ impl Body {
                 frame => Poll::Ready(frame.map(Bytes::from)),
             },
             Inner::Watch(stream) => stream.poll_next(context, elapsed),
+            Inner::Gzip { inner, encoder } => {
+                let piece = match &mut inner.0 {
+                    Inner::Full(bytes) if bytes.len() > PIECE_BYTES => {
+                        Some(bytes.split_to(PIECE_BYTES))
+                    }
+                    _ => ready!(inner.poll_next(context, elapsed)),
+                };
+                match encoder.next(piece) {
+                    Some(nothing) if nothing.is_empty() => {
+                        context.waker().wake_by_ref();
+                        Poll::Pending
+                    }
+                    frame => Poll::Ready(frame),
+                }
+            }
         }
     }
 
     /// When to poll although nothing woke; None: never.
     pub(crate) fn next_wake(&self) -> Option<Duration> {
         match &self.0 {
-            Inner::Full(_) | Inner::List { .. } => None,
+            Inner::Full(_) | Inner::List { .. } | Inner::Gzip { .. } => None,
             Inner::Watch(stream) => Some(stream.next_wake()),
         }
     }

@@ -9,7 +9,7 @@ use super::limits::Slot;
 use super::read::Token;
 use super::respond::{Form, Indenter, with_body, yaml_of};
 use super::select::Selection;
-use super::{Body, Call};
+use super::{Body, Call, gzip};
 use crate::objects::Stored;
 use crate::registry::Descriptor;
 use crate::watch_cache::Walk;
@@ -81,6 +81,8 @@ pub(super) struct ListStream {
     next_page: String,
     remaining: Option<u64>,
     writer: ListWriter,
+    /// Turns, besides the first, that are taken before the answer begins.
+    first_turns: usize,
     /// The place among the requests that are served at once.
     slot: Option<Slot>,
 }
@@ -108,6 +110,10 @@ impl ListStream {
             next_page: String::new(),
             remaining: None,
             writer,
+            first_turns: match gzip::is_taken(call.headers) {
+                true => gzip::LENGTH_MIN / FRAME_BYTES,
+                false => 0,
+            },
             slot: None,
         }
     }
@@ -116,7 +122,14 @@ impl ListStream {
     /// waits for turns from then on, as whoever lists much must.
     pub(super) fn respond(mut self) -> Response<Body> {
         let content_type = self.writer.form.list_type();
-        let text = self.next_frame().unwrap_or_default();
+        let mut text = self.next_frame().unwrap_or_default();
+        // Whether an answer is long enough to be compressed must be known before it begins.
+        for _ in 0..self.first_turns {
+            if text.len() >= gzip::LENGTH_MIN {
+                break;
+            }
+            text.extend(self.next_frame().unwrap_or_default());
+        }
         let body = match self.stage {
             Stage::End => Body::full(text),
             _ => Body::list(text.into(), self),

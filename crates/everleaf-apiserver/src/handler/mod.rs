@@ -10,6 +10,7 @@ mod container;
 mod create;
 mod delete;
 mod discovery;
+mod gzip;
 mod health;
 mod limits;
 mod list;
@@ -248,6 +249,7 @@ impl Server {
                 Target::Resource(path) => self
                     .resource(&admitted, path, &body)
                     .await
+                    .map(|response| gzip::answer(&admitted.headers, response))
                     .unwrap_or_else(|status| refuse(&status)),
             },
         };

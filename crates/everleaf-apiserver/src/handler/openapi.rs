@@ -8,7 +8,7 @@ use super::discovery::RESOURCES;
 use super::query::Query;
 use super::respond::{JSON, TEXT, accept_header, response};
 use super::version::KUBERNETES_MINOR;
-use super::{Admitted, Body};
+use super::{Admitted, Body, gzip};
 use crate::registry::reviews::REVIEWS;
 use crate::registry::served;
 use bytes::Bytes;
@@ -16,16 +16,11 @@ use everleaf_api::http_date;
 use everleaf_api::openapi::{Served, gnostic};
 use everleaf_api::schema::Type;
 use everleaf_api::types::TOKEN_REQUEST;
-use flate2::Compression;
-use flate2::write::GzEncoder;
-use http::header::{
-    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, ETAG, EXPIRES, IF_NONE_MATCH, LOCATION, VARY,
-};
+use http::header::{CACHE_CONTROL, CONTENT_ENCODING, ETAG, EXPIRES, IF_NONE_MATCH, LOCATION, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::sync::LazyLock;
 
 /// What kubectl asks for; a media type may not have an `@`, which newer servers know.
@@ -50,8 +45,8 @@ static V2_PROTOBUF: LazyLock<Document> = LazyLock::new(|| Document {
     digest: V2_JSON.digest.clone(),
     bytes: gnostic::encode(&V2).into(),
 });
-static V2_GZIP: LazyLock<Bytes> = LazyLock::new(|| gzip(&V2_JSON.bytes));
-static V2_PROTOBUF_GZIP: LazyLock<Bytes> = LazyLock::new(|| gzip(&V2_PROTOBUF.bytes));
+static V2_GZIP: LazyLock<Bytes> = LazyLock::new(|| gzip::whole(&V2_JSON.bytes));
+static V2_PROTOBUF_GZIP: LazyLock<Bytes> = LazyLock::new(|| gzip::whole(&V2_PROTOBUF.bytes));
 /// By the names of the parts.
 static V3: LazyLock<Vec<(String, Document)>> = LazyLock::new(|| {
     with_served(|served| {
@@ -94,14 +89,6 @@ pub(super) fn digest(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02X}");
     }
     text
-}
-
-fn gzip(bytes: &[u8]) -> Bytes {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-    let written = encoder.write_all(bytes).and_then(|()| encoder.finish());
-    written
-        .expect("invariant: memory takes what is written")
-        .into()
 }
 
 /// The document of a path; None when it is none.
@@ -151,7 +138,7 @@ fn v2(headers: &HeaderMap) -> Response<Body> {
             Bytes::new(),
         );
     }
-    if !takes_gzip(headers) {
+    if !gzip::is_taken(headers) {
         let bytes = document.bytes.clone();
         return tagged(StatusCode::OK, content_type, Some(document), bytes);
     }
@@ -243,15 +230,6 @@ fn is_known(headers: &HeaderMap, document: &Document) -> bool {
         known
             .split(',')
             .any(|tag| tag.trim().trim_matches('"') == document.digest)
-    })
-}
-
-fn takes_gzip(headers: &HeaderMap) -> bool {
-    let asked = headers.get_all(ACCEPT_ENCODING).iter();
-    asked.filter_map(|value| value.to_str().ok()).any(|value| {
-        value
-            .split(',')
-            .any(|coding| coding.trim().eq_ignore_ascii_case("gzip"))
     })
 }
 

@@ -5,10 +5,12 @@ use crate::authn::Peer;
 use crate::handler::{Body, Limits};
 use crate::watch_cache::{HISTORY_BYTES_MAX, PINNED_BYTES_MAX, RECENT_EVENTS_MAX};
 use bytes::Bytes;
+use flate2::read::GzDecoder;
 use futures_util::FutureExt as _;
 use http::Request;
 use http_body_util::Full;
 use serde_json::{Value, json};
+use std::io::Read as _;
 
 fn world_with(names: &[&str]) -> World {
     let world = World::new();
@@ -382,5 +384,61 @@ fn forms_of_long_lists_are_whole() {
         world
             .post(MAPS, &config_map(&format!("c{count}"), "a: b"))
             .expect(201);
+    }
+}
+
+/// Whether the answer was compressed, and what is in it.
+fn unzipped(world: &World, path: &str, encoding: &str) -> (bool, Vec<u8>) {
+    let response = world.raw("GET", path, &[("Accept-Encoding", encoding)], "");
+    let (parts, body) = response.into_parts();
+    let bytes = body.as_bytes().unwrap();
+    let is_gzip = parts
+        .headers
+        .get("content-encoding")
+        .is_some_and(|coding| coding == "gzip");
+    assert_eq!(
+        is_gzip,
+        parts
+            .headers
+            .get("vary")
+            .is_some_and(|vary| vary == "Accept-Encoding")
+    );
+    if !is_gzip {
+        return (false, bytes.to_vec());
+    }
+    let mut text = Vec::new();
+    GzDecoder::new(&bytes[..]).read_to_end(&mut text).unwrap();
+    assert!(bytes.len() < text.len() / 2, "it is worth it");
+    (true, text)
+}
+
+#[test]
+fn long_answers_are_compressed_for_who_takes_it() {
+    let world = World::new();
+    let value = "0123456789abcdef".repeat(1024);
+    for count in 0..12 {
+        let name = format!("c{count}");
+        world.post(MAPS, &config_map(&name, &value)).expect(201);
+        let plain = world.get(MAPS).text;
+        let (is_gzip, text) = unzipped(&world, MAPS, "deflate, GZIP;q=0.5");
+        assert_eq!(is_gzip, plain.len() >= 128 * 1024, "{}", plain.len());
+        assert_eq!(text, plain.as_bytes());
+        for refused in ["gzip;q=0", "br", ""] {
+            assert_eq!(
+                unzipped(&world, MAPS, refused),
+                (false, plain.clone().into_bytes())
+            );
+        }
+    }
+    // An object alone, and a page that ends by its limit.
+    let big = value.repeat(20);
+    world.post(MAPS, &config_map("big", &big)).expect(201);
+    for path in [format!("{MAPS}/big"), format!("{MAPS}?limit=12")] {
+        let plain = world.get(&path).text;
+        assert_eq!(
+            unzipped(&world, &path, "gzip"),
+            (true, plain.into_bytes()),
+            "{path}"
+        );
     }
 }
