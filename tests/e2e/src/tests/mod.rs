@@ -7,6 +7,7 @@ mod clock;
 mod crash;
 mod credential_plugin;
 mod demo;
+mod documentation;
 mod first_start;
 mod for_kubelets;
 mod kubectl_verbs;
@@ -33,6 +34,7 @@ pub(crate) fn all() -> Vec<&'static Test> {
         demo::TESTS,
         renewal::TESTS,
         kubectl_verbs::TESTS,
+        documentation::TESTS,
         for_kubelets::TESTS,
         client_certificates::TESTS,
         crash::TESTS,
