@@ -225,8 +225,16 @@ kubectl create configmap example-serving-ca --from-file ca.crt=ca.pem"
     )
 }
 
-/// "TLS bootstrapping": the rights that the page grants, the token, and the kubeconfig.
+/// "TLS bootstrapping": the rights that the page grants, the token, and the kubeconfig; then what its
+/// kubelet does.
 fn bootstrap(shell: &Shell<'_>) -> Result<()> {
+    grant(shell)?;
+    shell.say(TOKEN)?;
+    shell.say(REQUEST)?;
+    issued(shell, "csr-worker-1")
+}
+
+fn grant(shell: &Shell<'_>) -> Result<()> {
     let bindings = [
         (
             "create-csrs-for-bootstrapping",
@@ -263,8 +271,10 @@ EOF"
         ))?;
         ensure_that!(said.contains(&format!("/{name} created")), "{said}");
     }
-    shell.say(
-        r#"cat <<EOF | kubectl apply -f -
+    Ok(())
+}
+
+const TOKEN: &str = r#"cat <<EOF | kubectl apply -f -
 apiVersion: v1
 kind: Secret
 metadata:
@@ -291,11 +301,9 @@ kubectl config view --raw --minify -o jsonpath='{.clusters[0].cluster.certificat
 kubectl config --kubeconfig=bootstrap-kubeconfig set-cluster bootstrap --server="$SERVER" --certificate-authority=ca-of-cluster.pem
 kubectl config --kubeconfig=bootstrap-kubeconfig set-credentials kubelet-bootstrap --token=07401b.f395accd246ae52d
 kubectl config --kubeconfig=bootstrap-kubeconfig set-context bootstrap --user=kubelet-bootstrap --cluster=bootstrap
-kubectl config --kubeconfig=bootstrap-kubeconfig use-context bootstrap"#,
-    )?;
-    // What the kubelet of the page does next.
-    shell.say(
-        r#"openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout node-key.pem -out node.csr -subj "/O=system:nodes/CN=system:node:worker-1"
+kubectl config --kubeconfig=bootstrap-kubeconfig use-context bootstrap"#;
+
+const REQUEST: &str = r#"openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout node-key.pem -out node.csr -subj "/O=system:nodes/CN=system:node:worker-1"
 cat <<EOF | kubectl --kubeconfig=bootstrap-kubeconfig create -f -
 apiVersion: certificates.k8s.io/v1
 kind: CertificateSigningRequest
@@ -305,10 +313,7 @@ spec:
   request: $(cat node.csr | base64 | tr -d '\n')
   signerName: kubernetes.io/kube-apiserver-client-kubelet
   usages: [digital signature, client auth]
-EOF"#,
-    )?;
-    issued(shell, "csr-worker-1")
-}
+EOF"#;
 
 fn issued(shell: &Shell<'_>, name: &str) -> Result<()> {
     eventually("issued", 10, || {
