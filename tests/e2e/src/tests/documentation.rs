@@ -225,8 +225,8 @@ kubectl create configmap example-serving-ca --from-file ca.crt=ca.pem"
     )
 }
 
-/// "TLS bootstrapping": the rights that the page grants, the token, and the kubeconfig; then what its
-/// kubelet does.
+/// "TLS bootstrapping": the rights that the page grants, the token, and the kubeconfig; then what
+/// its kubelet does.
 fn bootstrap(shell: &Shell<'_>) -> Result<()> {
     grant(shell)?;
     shell.say(TOKEN)?;
