@@ -1,5 +1,5 @@
-//! Who is this? Client certificates, static tokens, tokens of service accounts, bootstrap tokens,
-//! and anonymous as the last resort; then, as a step of its own, impersonation.
+//! Who is this? Front proxies, client certificates, static tokens, tokens of service accounts,
+//! bootstrap tokens, and anonymous as the last resort; then, as a step of its own, impersonation.
 //!
 //! The methods form a union: an error of one does not stop another from accepting. When nobody
 //! accepts, a credential that was shown and found bad is 401; it never becomes anonymous
@@ -7,12 +7,14 @@
 //! except that impersonation asks.
 
 mod bootstrap_token;
+mod front_proxy;
 mod impersonation;
 mod refusals;
 mod service_account;
 mod static_token;
 mod x509;
 
+use self::front_proxy::FrontProxies;
 use self::refusals::{RefusalLog, clipped};
 use self::service_account::ServiceAccounts;
 use self::static_token::StaticTokens;
@@ -29,6 +31,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+pub use self::front_proxy::FrontProxyConfig;
 pub use self::impersonation::Impersonation;
 pub use self::service_account::ServiceAccountConfig;
 pub(crate) use self::service_account::{Binding, Claims, Reference};
@@ -67,10 +70,9 @@ impl InProcessIdentity {
 pub struct Config {
     /// PEM bundle of the authorities whose client certificates are believed; empty = x509 is off.
     pub client_ca_pem: Vec<u8>,
-    /// PEM of the authority of front proxies, for those who learn from this server whom to believe
-    /// ([`Authenticator::published`]). This server itself believes no front proxy; empty = there is
-    /// none.
-    pub front_proxy_ca_pem: String,
+    /// Front proxies, for this server and for those who learn from it whom to believe
+    /// ([`Authenticator::published`]); None = there are none.
+    pub front_proxy: Option<FrontProxyConfig>,
     /// Text of a `--token-auth-file`: `token,user,uid[,"group1,group2"]` per line; empty = none.
     pub token_auth_csv: String,
     /// Tokens of service accounts; None = they are neither made nor believed.
@@ -86,6 +88,7 @@ impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Config")
             .field("x509", &!self.client_ca_pem.is_empty())
+            .field("front_proxy", &self.front_proxy.is_some())
             .field("static_tokens", &!self.token_auth_csv.is_empty())
             .field("service_accounts", &self.service_accounts.is_some())
             .field("bootstrap_tokens", &self.bootstrap_tokens)
@@ -101,6 +104,15 @@ pub enum ConfigError {
     /// The client CA bundle cannot be read, or is not empty but holds no certificate.
     #[error("client CA bundle: {0}")]
     BadClientCa(BundleError),
+    /// The bundle of front proxies' authorities, likewise.
+    #[error("front proxy CA bundle: {0}")]
+    BadFrontProxyCa(BundleError),
+    /// A header in which front proxies were to tell something.
+    #[error("{name:?} cannot be the name of a header")]
+    BadHeaderName {
+        /// What was given.
+        name: String,
+    },
     /// A key of service-account tokens cannot be used.
     #[error("service account key: {fault}")]
     BadServiceAccountKey {
@@ -122,7 +134,8 @@ pub enum ConfigError {
 pub struct Authenticator {
     client_ca: ArcSwapOption<ClientCa>,
     refused_certificates: Mutex<RefusalLog>,
-    front_proxy_ca_pem: String,
+    front_proxy: Option<FrontProxyConfig>,
+    front_proxies: Option<FrontProxies>,
     static_tokens: StaticTokens,
     service_accounts: Option<ServiceAccounts>,
     bootstrap_tokens: bool,
@@ -135,8 +148,8 @@ pub struct Authenticator {
 pub struct Published {
     /// Bundle of the authorities whose client certificates are believed; "" for none.
     pub client_ca_pem: String,
-    /// Authority of front proxies; "" for none.
-    pub front_proxy_ca_pem: String,
+    /// Front proxies; None: there are none.
+    pub front_proxy: Option<FrontProxyConfig>,
 }
 
 impl fmt::Debug for Authenticator {
@@ -157,7 +170,11 @@ impl Authenticator {
         let authenticator = Self {
             client_ca: ArcSwapOption::empty(),
             refused_certificates: Mutex::default(),
-            front_proxy_ca_pem: config.front_proxy_ca_pem,
+            front_proxies: match &config.front_proxy {
+                Some(proxies) if proxies.is_believed => Some(FrontProxies::new(proxies)?),
+                _ => None,
+            },
+            front_proxy: config.front_proxy,
             static_tokens: StaticTokens::from_csv(&config.token_auth_csv)?,
             service_accounts: config
                 .service_accounts
@@ -175,7 +192,9 @@ impl Authenticator {
     pub fn set_client_ca(&self, pem: &[u8]) -> Result<(), ConfigError> {
         let client_ca = match pem {
             [] => None,
-            pem => Some(Arc::new(ClientCa::from_pem(pem)?)),
+            pem => Some(Arc::new(
+                ClientCa::from_pem(pem).map_err(ConfigError::BadClientCa)?,
+            )),
         };
         self.client_ca.store(client_ca);
         Ok(())
@@ -193,17 +212,17 @@ impl Authenticator {
     pub fn published(&self) -> Published {
         Published {
             client_ca_pem: self.client_ca_pem(),
-            front_proxy_ca_pem: self.front_proxy_ca_pem.clone(),
+            front_proxy: self.front_proxy.clone(),
         }
     }
 
-    /// Subjects of the client CAs, for the TLS CertificateRequest: Go clients pick their
-    /// certificate by it.
+    /// Subjects of the client CAs, and of front proxies' that are believed, for the TLS
+    /// CertificateRequest: Go clients pick their certificate by it.
     pub fn client_ca_subjects(&self) -> Vec<rustls::DistinguishedName> {
-        self.client_ca
-            .load()
-            .as_ref()
-            .map_or_else(Vec::new, |ca| ca.subjects())
+        let clients = self.client_ca.load();
+        let mut subjects = clients.as_ref().map_or_else(Vec::new, |ca| ca.subjects());
+        subjects.extend(self.front_proxies.iter().flat_map(FrontProxies::subjects));
+        subjects
     }
 
     /// The real identity behind a request. 401 for a presented but bad credential, or for none when
@@ -220,6 +239,17 @@ impl Authenticator {
             return Ok(identity.user.clone().into_authenticated());
         }
         let mut refused = false;
+        let mut no_proxy = None;
+        if let (Some(proxies), Some((leaf, intermediates))) =
+            (&self.front_proxies, peer.certificates.split_first())
+        {
+            match proxies.authenticate(headers, leaf, intermediates, now) {
+                Ok(Some(user)) => return Ok(user.into_authenticated()),
+                Ok(None) => {}
+                // Perhaps somebody who comes for himself, whatever the headers say.
+                Err(error) => no_proxy = Some((leaf, error)),
+            }
+        }
         if let (Some(ca), Some((leaf, intermediates))) =
             (self.client_ca.load_full(), peer.certificates.split_first())
         {
@@ -227,7 +257,8 @@ impl Authenticator {
                 Ok(Some(user)) => return Ok(user.into_authenticated()),
                 Ok(None) => {}
                 Err(error) => {
-                    self.tell_refused(leaf, &error, now);
+                    let no_proxy = no_proxy.take().map(|(_, error)| error);
+                    self.tell_refused(leaf, &no_proxy.unwrap_or(error), now);
                     refused = true;
                 }
             }
@@ -239,6 +270,10 @@ impl Authenticator {
                 Some(user) => return Ok(user),
                 None => refused = true,
             },
+        }
+        if let Some((leaf, error)) = no_proxy {
+            self.tell_refused(leaf, &error, now);
+            refused = true;
         }
         if !refused && self.anonymous {
             return Ok(User::anonymous());

@@ -10,6 +10,7 @@ use rcgen::{
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, date_time_ymd,
 };
 
+mod front_proxy;
 mod roots;
 
 /// A certificate authority for tests, made by another implementation than ours.

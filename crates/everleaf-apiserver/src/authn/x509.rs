@@ -6,13 +6,12 @@
 //! a long-lived connection cost a hash and a look-up; what is remembered dies with the bundle it
 //! was verified against. Failures are not remembered.
 
-use super::ConfigError;
 use super::refusals::clipped;
 use crate::user::User;
 use aws_lc_rs::digest::{Context, SHA256};
 use everleaf_pki::{
     CertificateError, Leaf, PublicKeyKind, pem,
-    trust::{self, Path, Presented, Purpose, TrustBundle},
+    trust::{self, BundleError, Path, Presented, Purpose, TrustBundle},
 };
 use jiff::Timestamp;
 use rustls::DistinguishedName;
@@ -42,6 +41,8 @@ pub(super) enum Refusal {
     BadKey(PublicKeyKind),
     NotBelieved(trust::Refusal),
     BadUid(&'static str),
+    /// Good, but of this name.
+    NoFrontProxy(String),
 }
 
 impl fmt::Display for Refusal {
@@ -54,6 +55,10 @@ impl fmt::Display for Refusal {
             Self::BadKey(kind) => write!(f, "no handshake proves possession of its key: {kind}"),
             Self::NotBelieved(refusal) => write!(f, "{refusal}"),
             Self::BadUid(error) => write!(f, "certificate cannot be used: {error}"),
+            Self::NoFrontProxy(name) => write!(
+                f,
+                "it speaks for others, and {name:?} is no common name of a front proxy"
+            ),
         }
     }
 }
@@ -100,8 +105,8 @@ impl Remembered {
 
 impl ClientCa {
     /// Reads a PEM bundle and tells in the log which of its certificates are no authorities.
-    pub(super) fn from_pem(bundle: &[u8]) -> Result<Self, ConfigError> {
-        let bundle = TrustBundle::from_pem(bundle).map_err(ConfigError::BadClientCa)?;
+    pub(super) fn from_pem(bundle: &[u8]) -> Result<Self, BundleError> {
+        let bundle = TrustBundle::from_pem(bundle)?;
         for weakness in bundle.unable_to_vouch(Purpose::ClientAuth) {
             tracing::warn!(
                 "client CA bundle: {weakness}; no client certificate is believed because of it"

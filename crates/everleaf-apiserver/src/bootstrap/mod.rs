@@ -96,20 +96,19 @@ fn wanted(published: &Published) -> Vec<Installation> {
         .collect()
 }
 
-/// As kube-apiserver writes it (`pkg/controlplane/controller/clusterauthenticationtrust`), with
-/// kubeadm's names of front proxies and headers.
+/// As kube-apiserver writes it (`pkg/controlplane/controller/clusterauthenticationtrust`).
 fn authentication_data(published: &Published) -> Value {
     let mut data = json!({"client-ca-file": published.client_ca_pem});
-    if !published.front_proxy_ca_pem.is_empty() {
-        data["requestheader-client-ca-file"] = published.front_proxy_ca_pem.clone().into();
-        for (key, name) in [
-            ("allowed-names", "front-proxy-client"),
-            ("extra-headers-prefix", "X-Remote-Extra-"),
-            ("group-headers", "X-Remote-Group"),
-            ("uid-headers", "X-Remote-Uid"),
-            ("username-headers", "X-Remote-User"),
+    if let Some(proxies) = &published.front_proxy {
+        data["requestheader-client-ca-file"] = proxies.ca_pem.clone().into();
+        for (key, names) in [
+            ("allowed-names", &proxies.allowed_names),
+            ("extra-headers-prefix", &proxies.extra_prefixes),
+            ("group-headers", &proxies.group_headers),
+            ("uid-headers", &proxies.uid_headers),
+            ("username-headers", &proxies.username_headers),
         ] {
-            data[format!("requestheader-{key}")] = json!([name]).to_string().into();
+            data[format!("requestheader-{key}")] = json!(names).to_string().into();
         }
     }
     data

@@ -1,6 +1,7 @@
 //! What is installed, and what is put back.
 
 use super::*;
+use crate::authn::FrontProxyConfig;
 use crate::fixture::Shelf;
 use serde_json::json;
 
@@ -197,7 +198,7 @@ fn the_client_ca_is_published_and_follows() {
 fn a_front_proxy_is_published_as_kubeadm_names_it() {
     let shelf = Shelf::installed();
     let published = Published {
-        front_proxy_ca_pem: "front".to_owned(),
+        front_proxy: Some(FrontProxyConfig::of_kubeadm("front".to_owned())),
         ..ca("ca")
     };
     let [update] = &missing(&shelf, &published)[..] else {

@@ -30,6 +30,50 @@ pub(crate) struct ApiserverArgs {
     /// CA bundle that client certificates must chain to [default: DATA-DIR/pki/ca.crt]
     #[arg(long, value_name = "FILE")]
     pub(crate) client_ca_file: Option<PathBuf>,
+    /// CA bundle of front proxies: whoever shows a client certificate of theirs says in headers for
+    /// whom it asks. Never the CA of other clients
+    #[arg(long, value_name = "FILE")]
+    pub(crate) requestheader_client_ca_file: Option<PathBuf>,
+    /// Common names of front proxies [default: any]
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        requires = "requestheader_client_ca_file"
+    )]
+    pub(crate) requestheader_allowed_names: Vec<String>,
+    /// Headers in which they tell the user's name; the first that is not empty counts
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        default_value = "X-Remote-User"
+    )]
+    pub(crate) requestheader_username_headers: Vec<String>,
+    /// Headers in which they tell the user's UID
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        default_value = "X-Remote-Uid"
+    )]
+    pub(crate) requestheader_uid_headers: Vec<String>,
+    /// Headers in which they tell the user's groups
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        default_value = "X-Remote-Group"
+    )]
+    pub(crate) requestheader_group_headers: Vec<String>,
+    /// How headers begin in which they tell further facts of the user
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        default_value = "X-Remote-Extra-"
+    )]
+    pub(crate) requestheader_extra_headers_prefix: Vec<String>,
     /// Static tokens: lines of token,user,uid[,"group,group"]
     #[arg(long, value_name = "FILE")]
     pub(crate) token_auth_file: Option<PathBuf>,

@@ -15,8 +15,11 @@ use crate::up::data_dir::{DataDir, STORE, refuse_foreign, refuse_held};
 use crate::up::system::wall_clock;
 use anyhow::{Context, Result, anyhow, bail};
 use everleaf_agent::{Clock, SystemClock};
-use everleaf_apiserver::authn::{Config as AuthenticatorConfig, ConfigError, ServiceAccountConfig};
+use everleaf_apiserver::authn::{
+    Config as AuthenticatorConfig, ConfigError, FrontProxyConfig, ServiceAccountConfig,
+};
 use everleaf_apiserver::serve;
+use everleaf_pki::trust::TrustBundle;
 use everleaf_pki::{PrivateKey, PublicKey, pem};
 use files::ServingFiles;
 use std::collections::BTreeSet;
@@ -75,7 +78,7 @@ async fn serve(args: &ApiserverArgs, shutdown: Shutdown) -> Result<()> {
     let clock = wall_clock(&clock);
     let authenticator = AuthenticatorConfig {
         client_ca_pem: client_ca.to_vec(),
-        front_proxy_ca_pem: ensure_front_proxy_ca(&dir, clock())?,
+        front_proxy: Some(front_proxy(args, || ensure_front_proxy_ca(&dir, clock()))?),
         service_accounts: Some(service_accounts(args, &dir)?),
         token_auth_csv: tokens.to_string(),
         bootstrap_tokens: args.enable_bootstrap_token_auth,
@@ -85,6 +88,9 @@ async fn serve(args: &ApiserverArgs, shutdown: Shutdown) -> Result<()> {
         |error| match (&args.token_auth_file, error.downcast_ref()) {
             (Some(path), Some(ConfigError::BadTokenLine { .. })) => {
                 error.context(format!("cannot use --token-auth-file {}", path.display()))
+            }
+            (_, Some(ConfigError::BadHeaderName { .. })) => {
+                error.context("cannot use a flag --requestheader-…-headers")
             }
             _ => error,
         },
@@ -103,6 +109,34 @@ async fn serve(args: &ApiserverArgs, shutdown: Shutdown) -> Result<()> {
     let served = serve::run(listener, server, certificate, clock, shutdown.asked()).await;
     follower.abort();
     Ok(served?)
+}
+
+/// Front proxies as the flags say; without a CA of theirs, this server has one of its own for those
+/// that learn from it whom to believe, and believes nobody by it.
+fn front_proxy(
+    args: &ApiserverArgs,
+    own_ca: impl FnOnce() -> Result<String>,
+) -> Result<FrontProxyConfig> {
+    let Some(path) = &args.requestheader_client_ca_file else {
+        return Ok(FrontProxyConfig::of_kubeadm(own_ca()?));
+    };
+    let flag = "--requestheader-client-ca-file";
+    let bundle = read(path, flag)?;
+    TrustBundle::from_pem(&bundle).with_context(|| {
+        format!(
+            "{flag} {}: put the certificates of the authorities of front proxies there, PEM",
+            path.display()
+        )
+    })?;
+    Ok(FrontProxyConfig {
+        ca_pem: String::from_utf8_lossy(&bundle).into_owned(),
+        allowed_names: args.requestheader_allowed_names.clone(),
+        username_headers: args.requestheader_username_headers.clone(),
+        uid_headers: args.requestheader_uid_headers.clone(),
+        group_headers: args.requestheader_group_headers.clone(),
+        extra_prefixes: args.requestheader_extra_headers_prefix.clone(),
+        is_believed: true,
+    })
 }
 
 /// Whose tokens of service accounts are made and believed. The keys are read once, as

@@ -12,7 +12,9 @@ use crate::server;
 use crate::shutdown::Shutdown;
 use anyhow::{Context, Result, anyhow};
 use everleaf_agent::Clock;
-use everleaf_apiserver::authn::{Config as AuthenticatorConfig, ServiceAccountConfig};
+use everleaf_apiserver::authn::{
+    Config as AuthenticatorConfig, FrontProxyConfig, ServiceAccountConfig,
+};
 use everleaf_apiserver::handler::Server;
 use everleaf_apiserver::serve::{self, ServingCertificate};
 use everleaf_apiserver::user::User;
@@ -282,7 +284,9 @@ async fn first_to_end(parts: &mut [Part]) -> anyhow::Error {
 fn open_server(dir: &DataDir, authority: &Authority, addresses: &Addresses) -> Result<Arc<Server>> {
     let authenticator = AuthenticatorConfig {
         client_ca_pem: authority.ca_pem.clone().into_bytes(),
-        front_proxy_ca_pem: authority.front_proxy_ca_pem.clone(),
+        front_proxy: Some(FrontProxyConfig::of_kubeadm(
+            authority.front_proxy_ca_pem.clone(),
+        )),
         service_accounts: Some(ServiceAccountConfig {
             issuer: server::SERVICE_ACCOUNT_ISSUER.to_owned(),
             audiences: Vec::new(),

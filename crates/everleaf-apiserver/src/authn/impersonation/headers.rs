@@ -42,7 +42,7 @@ pub(super) fn wanted(headers: &HeaderMap) -> Result<Option<User>, Status> {
 
 /// Header names are lower case; what a key loses by that it keeps by percent-encoding. An
 /// undecodable key is itself.
-fn extra_key(key: &str) -> String {
+pub(in crate::authn) fn extra_key(key: &str) -> String {
     percent_decode_str(key)
         .decode_utf8()
         .map_or_else(|_| key.to_owned(), |decoded| decoded.into_owned())

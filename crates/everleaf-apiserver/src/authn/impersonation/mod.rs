@@ -11,6 +11,8 @@ mod mode;
 #[cfg(test)]
 mod tests;
 
+pub(super) use self::headers::extra_key;
+
 use self::mode::{Impersonator, Mode};
 use crate::{
     authz::{Attributes, Authorizer},
