@@ -63,6 +63,7 @@ metrics! {
     REST_REQUESTS: Counter "rest_client_requests_total" "Number of HTTP requests, partitioned by status code, method, and host.";
     REST_DURATION: Histogram "rest_client_request_duration_seconds" "Request latency in seconds, partitioned by verb and host.";
     POLICY_RELOAD_SUCCESS: Gauge "everleaf_policy_reload_success" "1 while the policy for serving requests is what stands on disk, 0 while an older one stays in use.";
+    WRITES_STOPPED: Counter "everleaf_writes_stopped_total" "Writes whose answer was not waited for, since the lease was not surely held any more.";
     QUEUE_ADDS: Counter "workqueue_adds_total" "Total number of adds handled by workqueue";
     QUEUE_DEPTH: Gauge "workqueue_depth" "Current depth of workqueue";
     QUEUE_DURATION: Histogram "workqueue_queue_duration_seconds" "How long in seconds an item stays in workqueue before being requested.";

@@ -6,6 +6,7 @@
 use crate::cleaner::{self, PASS_INTERVAL};
 use crate::config::{Config, Loop};
 use crate::event;
+use crate::gate::Gate;
 use crate::issuance::Writer;
 use crate::issuers::{IssuerError, Issuers, Terms};
 use crate::notice::Notice;
@@ -76,7 +77,8 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), RunError> {
     let prepared = prepare(&config)?;
-    run_prepared(client, config, prepared, shutdown, std::future::pending()).await
+    let never = std::future::pending();
+    run_prepared(client, config, prepared, None, shutdown, never).await
 }
 
 /// What was read at start.
@@ -134,18 +136,19 @@ fn root_ca(config: &Config) -> Result<Option<RootCa>, RootCaError> {
     RootCa::load(source).map(Some)
 }
 
-/// See [`run()`]. When `lost` completes, calls that are not on their way yet are not made any more,
+/// See [`run()`]. Writes pass the gate, if there is one. When `lost` completes, calls that are not on their way yet are not made any more,
 /// and nothing runs when this returns.
 pub(crate) async fn run_prepared(
     client: kube::Client,
     config: Config,
     mut prepared: Prepared,
+    gate: Option<Gate>,
     shutdown: impl Future<Output = ()> + Send,
     lost: impl Future<Output = ()> + Send,
 ) -> Result<(), RunError> {
     config.telemetry.set_missing(STOPPING, None);
     let policy_files = prepared.policy_files.take();
-    let shell = Arc::new(Shell::new(client, &config, prepared));
+    let shell = Arc::new(Shell::new(client, &config, prepared, gate));
     let observed = Arc::downgrade(&shell);
     config.telemetry.on_exposition(move || {
         if let Some(shell) = observed.upgrade() {

@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::core::Core;
 use crate::event;
 use crate::follower::{self, Delta, Follower, Resource};
+use crate::gate::Gate;
 use crate::issuance::{Entry, LogConfig, ReadError, Reader, Standing, Writer};
 use crate::metrics;
 use crate::notice::Notice;
@@ -64,7 +65,12 @@ pub(crate) struct Shell {
 }
 
 impl Shell {
-    pub(crate) fn new(client: kube::Client, config: &Config, prepared: Prepared) -> Self {
+    pub(crate) fn new(
+        client: kube::Client,
+        config: &Config,
+        prepared: Prepared,
+        gate: Option<Gate>,
+    ) -> Self {
         let telemetry = Arc::clone(&config.telemetry);
         let api = Api::new(
             client,
@@ -72,7 +78,8 @@ impl Shell {
             config.server_host.clone(),
             Arc::clone(&config.clock),
             Arc::clone(&telemetry),
-        );
+        )
+        .behind(gate);
         let core = Core::new(config, prepared.issuers, prepared.policies);
         let core = match config.issuance_log {
             Some(_) => core.logging(),
