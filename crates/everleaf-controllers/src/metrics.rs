@@ -56,6 +56,8 @@ metrics! {
     LEADER_SLOW_PATH: Counter "leader_election_slowpath_total" "Total number of slow path exercised in renewing leader leases. 'name' is the string used to identify the lease. Please make sure to group by name.";
     ROOT_CA_SYNCS: Counter "root_ca_cert_publisher_sync_total" "Number of namespace syncs happened in root ca cert publisher.";
     ROOT_CA_SYNC_DURATION: Histogram "root_ca_cert_publisher_sync_duration_seconds" "Number of namespace syncs happened in root ca cert publisher.";
+    TRUST_BUNDLE_SYNCS: Counter "clustertrustbundle_publisher_sync_total" "Number of syncs that occurred in cluster trust bundle publisher.";
+    TRUST_BUNDLE_SYNC_DURATION: Histogram "clustertrustbundle_publisher_sync_duration_seconds" "The time it took to sync a cluster trust bundle.";
     LOG_ENTRIES: Counter "everleaf_issuance_log_entries_total" "Entries that this process made durable in the issuance log.";
     LOG_FAILURES: Counter "everleaf_issuance_log_failures_total" "Attempts to sign that were given up because the issuance log could not be written.";
     LOG_LATENCY: Histogram "everleaf_issuance_log_latency_seconds" "From asking for an entry of the issuance log until it is durable.";

@@ -4,7 +4,7 @@
 //! any more. [`crate::run_elected`] starts it on winning the election and drops it on losing.
 
 use crate::cleaner::{self, PASS_INTERVAL};
-use crate::config::{Config, Loop};
+use crate::config::{Config, IssuerSource, Loop};
 use crate::event;
 use crate::gate::Gate;
 use crate::issuance::Writer;
@@ -14,7 +14,7 @@ use crate::serving::files::PolicyFiles;
 use crate::serving::{PolicySet, Source};
 use crate::shell::{CONTROLLERS, Shell};
 use crate::skew::SKEW_TOLERATED;
-use crate::upkeep::{Kept, RootCa, RootCaError};
+use crate::upkeep::{Kept, RootCa, RootCaError, RootCaSource};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,6 +87,8 @@ pub(crate) struct Prepared {
     pub(crate) policies: PolicySet,
     /// Set when it is published.
     pub(crate) root_ca: Option<RootCa>,
+    /// Those of signers that are published.
+    pub(crate) signer_cas: BTreeMap<&'static str, RootCa>,
     /// Set when the policies come from a file.
     pub(crate) policy_files: Option<PolicyFiles>,
 }
@@ -108,6 +110,7 @@ pub(crate) fn prepare(config: &Config) -> Result<Prepared, RunError> {
         issuers,
         policies: PolicySet::default(),
         root_ca: root_ca(config)?,
+        signer_cas: signer_cas(config)?,
         policy_files: None,
     };
     let policy_file = config.serving().and_then(|one| one.policy_file.clone());
@@ -124,16 +127,30 @@ pub(crate) fn prepare(config: &Config) -> Result<Prepared, RunError> {
 
 /// The CA to publish, if it is.
 fn root_ca(config: &Config) -> Result<Option<RootCa>, RootCaError> {
-    if !config.loops.contains(&Loop::RootCaPublisher) {
+    let mut publishers = [Loop::RootCaPublisher, Loop::TrustBundlePublisher].into_iter();
+    let Some(publisher) = publishers.find(|one| config.loops.contains(one)) else {
         return Ok(None);
-    }
+    };
     let Some(source) = &config.root_ca else {
-        let name = Loop::RootCaPublisher.short_name();
+        let name = publisher.short_name();
         return Err(RootCaError(format!(
             "{name} needs --root-ca-file, or a kubeconfig that names a certificate-authority"
         )));
     };
     RootCa::load(source).map(Some)
+}
+
+/// The CAs of signers to publish.
+fn signer_cas(config: &Config) -> Result<BTreeMap<&'static str, RootCa>, RootCaError> {
+    let signers = config.published_signers.iter().filter_map(|signer| {
+        let source = match config.issuers.get(signer)? {
+            IssuerSource::Files(files) => RootCaSource::File(files.certificate.clone()),
+            IssuerSource::Memory(issuer) => RootCaSource::Memory(issuer.certificate_pem()),
+        };
+        Some((signer.name(), source))
+    });
+    let load = |(name, source)| Ok((name, RootCa::load(&source)?));
+    signers.map(load).collect()
 }
 
 /// See [`run()`]. Writes pass the gate, if there is one. When `lost` completes, calls that are not on their way yet are not made any more,
@@ -340,7 +357,7 @@ async fn look_after(shell: Arc<Shell>) {
             // The disk may be slow, or a network file system.
             tokio::task::spawn_blocking(move || {
                 let mut notices = shell.core.issuers().reload(now);
-                notices.extend(shell.look_at_root_ca());
+                notices.extend(shell.look_at_published_cas());
                 notices
             })
         };
