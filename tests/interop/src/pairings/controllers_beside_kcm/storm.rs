@@ -20,8 +20,8 @@ const FLAGS: [&str; 5] = [
     "--leader-elect-lease-duration=8s",
     "--leader-elect-renew-deadline=6s",
     "--leader-elect-retry-period=1s",
-    "--kube-api-qps=60",
-    "--kube-api-burst=60",
+    "--kube-api-qps=40",
+    "--kube-api-burst=40",
 ];
 /// The lease, the look at it, and the work, on a busy machine.
 const SECONDS_MAX: u64 = 90;
@@ -192,7 +192,7 @@ impl Audit {
         Ok(Self(events?))
     }
 
-    /// No request of a storm was lost, and none approved or signed twice; both took part.
+    /// No request of a storm was lost, and none approved or signed twice; both signed.
     fn each_written_once(&self, storm: &str) -> Result<()> {
         for subresource in ["approval", "status"] {
             let mut writes: BTreeMap<&str, usize> = BTreeMap::new();
@@ -212,8 +212,9 @@ impl Audit {
                 "{subresource} was written more than once: {twice:?}"
             );
             same("requests", writes.len(), REQUESTS)?;
+            // The first one may have approved all of them.
             ensure_that!(
-                writers.len() == 2,
+                writers.len() == 2 || subresource == "approval",
                 "{subresource} was written by {writers:?}"
             );
         }
