@@ -106,7 +106,7 @@ fn storms(sandbox: &Sandbox) -> Result<Verdict> {
     first.leads()?;
     let mut second = Replica::start(sandbox, &up, 2)?;
     second.stands_by()?;
-    file(sandbox, &admin, "killed")?;
+    let _filing = file(sandbox, &admin, "killed")?;
     issued(&admin, "killed", BEFORE)?;
     first.process.kill();
     issued(&admin, "killed", REQUESTS)?;
@@ -117,7 +117,7 @@ fn storms(sandbox: &Sandbox) -> Result<Verdict> {
 
     let third = Replica::start(sandbox, &up, 3)?;
     third.stands_by()?;
-    file(sandbox, &admin, "asked")?;
+    let _filing = file(sandbox, &admin, "asked")?;
     issued(&admin, "asked", BEFORE)?;
     same("exit code", second.process.stop()?, 0)?;
     issued(&admin, "asked", REQUESTS)?;
@@ -161,8 +161,8 @@ fn never_changed(watch: &Process) -> Result<()> {
     Ok(())
 }
 
-/// Files a storm at once, each request of a node of its own.
-fn file(sandbox: &Sandbox, admin: &Kubectl<'_>, storm: &str) -> Result<()> {
+/// Begins to file a storm of requests, each of a node of its own.
+fn file(sandbox: &Sandbox, admin: &Kubectl<'_>, storm: &str) -> Result<Process> {
     let key = KeyPair::generate()?;
     let mut objects = Vec::new();
     for number in 0..REQUESTS {
@@ -177,8 +177,7 @@ fn file(sandbox: &Sandbox, admin: &Kubectl<'_>, storm: &str) -> Result<()> {
     }
     let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
     let path = sandbox.write(&format!("{storm}.json"), &list.to_string())?;
-    let create = ["create", "--validate=false", "-f", arg(&path)];
-    admin.quiet(&create).map(drop)
+    admin.start(storm, &["create", "--validate=false", "-f", arg(&path)])
 }
 
 /// Waits until as many of a storm have their certificate.

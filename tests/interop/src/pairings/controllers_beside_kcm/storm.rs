@@ -5,7 +5,7 @@ use super::{Contest, holder};
 use crate::pairings::requests::{CLIENT, CLIENT_USAGES};
 use crate::stack::Part;
 use anyhow::{Context, Result};
-use everleaf_stage::{Kubectl, Sandbox, arg, ensure_that, eventually, object, same};
+use everleaf_stage::{Kubectl, Process, Sandbox, arg, ensure_that, eventually, object, same};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
@@ -61,7 +61,7 @@ pub(super) fn changes_of_leaders(contest: &mut Contest<'_>, admin: &Kubectl<'_>)
     sandbox.point(
         "everleaf stands still (SIGSTOP) in a storm of requests: kube-controller-manager works on, and everleaf writes nothing when it wakes",
         || {
-            file(sandbox, admin, "stopped")?;
+            let _filing = file(sandbox, admin, "stopped")?;
             issued(admin, "stopped", BEFORE)?;
             contest.stack.part("controllers")?.pause()?;
             let leader = contest.new_holder(admin, &leader, SECONDS_MAX)?;
@@ -81,7 +81,7 @@ pub(super) fn changes_of_leaders(contest: &mut Contest<'_>, admin: &Kubectl<'_>)
             ours(contest)?;
             let leader = holder(admin)?;
             contest.stands_by_for(&leader)?;
-            file(sandbox, admin, "killed")?;
+            let _filing = file(sandbox, admin, "killed")?;
             issued(admin, "killed", BEFORE)?;
             contest.stack.kill("kube-controller-manager")?;
             contest.new_holder(admin, &leader, SECONDS_MAX)?;
@@ -94,7 +94,7 @@ pub(super) fn changes_of_leaders(contest: &mut Contest<'_>, admin: &Kubectl<'_>)
         || {
             let leader = holder(admin)?;
             real(contest)?;
-            file(sandbox, admin, "asked")?;
+            let _filing = file(sandbox, admin, "asked")?;
             issued(admin, "asked", BEFORE)?;
             same("exit code", contest.stack.stop("controllers")?, 0)?;
             contest.new_holder(admin, &leader, SECONDS_MAX)?;
@@ -133,8 +133,8 @@ fn make_key(sandbox: &Sandbox) -> Result<()> {
     sandbox.openssl(&args)?.ok().map(drop)
 }
 
-/// Files a storm of requests at once, each of a node of its own.
-fn file(sandbox: &Sandbox, admin: &Kubectl<'_>, storm: &str) -> Result<()> {
+/// Begins to file a storm of requests, each of a node of its own.
+fn file(sandbox: &Sandbox, admin: &Kubectl<'_>, storm: &str) -> Result<Process> {
     let (key, request) = (sandbox.path("storm.key"), sandbox.path("storm.csr"));
     let mut objects = Vec::new();
     for number in 0..REQUESTS {
@@ -155,9 +155,7 @@ fn file(sandbox: &Sandbox, admin: &Kubectl<'_>, storm: &str) -> Result<()> {
     }
     let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
     let path = sandbox.write(&format!("{storm}.json"), &list.to_string())?;
-    admin
-        .quiet(&["create", "--validate=false", "-f", arg(&path)])
-        .map(drop)
+    admin.start(storm, &["create", "--validate=false", "-f", arg(&path)])
 }
 
 /// Waits until as many of a storm have their certificate.
