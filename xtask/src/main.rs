@@ -34,7 +34,8 @@ Tasks:
   bugs    Plant the bugs of crates/everleaf-sim/bugs, one at a time, into a copy of the tree: the simulator has to
           find each; arguments select them by parts of their names
   measure Build the release binary and print the table of docs/performance.md; an argument sets the number
-          of certificates; reads: what reading many requests costs, an argument after it sets their number
+          of certificates; reads: what reading many requests costs, storm: what 50,000 at once do to server and
+          controllers; an argument after either sets their number
 ";
 
 fn main() -> ExitCode {

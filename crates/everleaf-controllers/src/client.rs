@@ -2,12 +2,14 @@
 //!
 //! Over `kube::Client`, so the transport is a seam: TLS with a kubeconfig's credential, or the
 //! server's own tower service in the same process. Each call is limited in rate, time and size;
-//! each answer's `Date` feeds the estimate of the server's clock. Retrying is not done
+//! each answer's `Date` feeds the estimate of the server's clock; a write passes the
+//! [`gate`] first. Retrying is not done
 //! here: the queue decides when to come back.
 
 use crate::bucket::TokenBucket;
 use crate::call::{self, Answer, Call, CallError, Expect, OBJECT_BYTES_MAX, read_answer};
 use crate::config::ApiLimit;
+use crate::gate::{self, Gate};
 use crate::metrics;
 use crate::notice::Notice;
 use crate::skew::ServerClock;
@@ -34,6 +36,8 @@ const USER_AGENT_TEXT: &str = concat!("everleaf-controllers/", env!("CARGO_PKG_V
 pub(crate) struct Api {
     client: kube::Client,
     clock: WallClock,
+    /// Where writes wait for their permission; `None`: nobody else may write instead.
+    gate: Option<Gate>,
     host: String,
     /// `None`: not limited.
     limiter: Option<Mutex<TokenBucket>>,
@@ -66,6 +70,7 @@ impl Api {
         Self {
             client,
             clock,
+            gate: None,
             host,
             limiter: rate.map(|rate| Mutex::new(TokenBucket::new(rate))),
             unless_everleaf,
@@ -85,6 +90,11 @@ impl Api {
             is_quiet: true,
             ..self
         }
+    }
+
+    /// Has writes pass this gate.
+    pub(crate) fn behind(self, gate: Option<Gate>) -> Self {
+        Self { gate, ..self }
     }
 
     /// From now on every call fails before it is made.
@@ -132,7 +142,7 @@ impl Api {
             Expect::Whole(bytes_max) => bytes_max,
             Expect::Stream => OBJECT_BYTES_MAX,
         };
-        self.exchange(async {
+        self.exchange(&call.method, async {
             let response = self.send(call).await?;
             read(response, bytes_max).await
         })
@@ -156,7 +166,7 @@ impl Api {
 
     /// Opens a stream: the answer's body is left to the caller, unless it is a refusal.
     pub(crate) async fn open(&self, call: &Call) -> Result<Body, CallError> {
-        self.exchange(async {
+        self.exchange(&call.method, async {
             let response = self.send(call).await?;
             if response.status().is_success() {
                 return Ok(response.into_body());
@@ -170,21 +180,35 @@ impl Api {
 
     async fn exchange<T>(
         &self,
+        method: &Method,
         exchange: impl Future<Output = Result<T, CallError>>,
     ) -> Result<T, CallError> {
         self.wait_for_turn().await;
-        if self.is_closed.load(Ordering::SeqCst) {
-            return Err(CallError::Unreachable("this process stops".to_owned()));
-        }
-        let timed = tokio::time::timeout(CALL_TIMEOUT, exchange).await;
-        let outcome = timed.unwrap_or_else(|_| {
-            let seconds = CALL_TIMEOUT.as_secs();
-            Err(CallError::Unreachable(format!(
-                "no answer within {seconds} s"
-            )))
-        });
-        self.note_reachable(&outcome);
-        outcome
+        let exchange = async {
+            if self.is_closed.load(Ordering::SeqCst) {
+                return Err(CallError::Unreachable("this process stops".to_owned()));
+            }
+            let timed = tokio::time::timeout(CALL_TIMEOUT, exchange).await;
+            let outcome = timed.unwrap_or_else(|_| {
+                let seconds = CALL_TIMEOUT.as_secs();
+                Err(CallError::Unreachable(format!(
+                    "no answer within {seconds} s"
+                )))
+            });
+            self.note_reachable(&outcome);
+            outcome
+        };
+        let gate = self.gate.as_ref().filter(|_| !method.is_safe());
+        let Some(gate) = gate else {
+            return exchange.await;
+        };
+        let passed = gate::pass(gate, || self.now(), exchange).await;
+        passed.unwrap_or_else(|gate::Shut| {
+            self.telemetry.metrics().count(metrics::WRITES_STOPPED, &[]);
+            Err(CallError::Unreachable(
+                "stopped, since another process may lead meanwhile".to_owned(),
+            ))
+        })
     }
 
     async fn send(&self, call: &Call) -> Result<Response<Body>, CallError> {

@@ -46,11 +46,14 @@ pub enum Loop {
     Signer,
     /// Deletes expired bootstrap tokens (`tokencleaner`).
     TokenCleaner,
+    /// Publishes the API server's CA as a ClusterTrustBundle
+    /// (`kube-apiserver-serving-clustertrustbundle-publisher-controller`).
+    TrustBundlePublisher,
 }
 
 impl Loop {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Approver,
         Self::Signer,
         Self::Cleaner,
@@ -58,6 +61,7 @@ impl Loop {
         Self::BootstrapSigner,
         Self::TokenCleaner,
         Self::RootCaPublisher,
+        Self::TrustBundlePublisher,
     ];
     /// Those that `*` stands for.
     pub const DEFAULT: [Self; 3] = [Self::Approver, Self::Signer, Self::Cleaner];
@@ -66,11 +70,15 @@ impl Loop {
     pub const fn is_about_requests(self) -> bool {
         !matches!(
             self,
-            Self::BootstrapSigner | Self::RootCaPublisher | Self::TokenCleaner
+            Self::BootstrapSigner
+                | Self::RootCaPublisher
+                | Self::TokenCleaner
+                | Self::TrustBundlePublisher
         )
     }
 
-    /// The short name in `--controllers`, known to every version of kube-controller-manager.
+    /// The short name in `--controllers`, known to every version of kube-controller-manager that
+    /// has it.
     pub const fn short_name(self) -> &'static str {
         match self {
             Self::Approver => "csrapproving",
@@ -80,6 +88,8 @@ impl Loop {
             Self::ServingApprover => "kubelet-serving-approver",
             Self::Signer => "csrsigning",
             Self::TokenCleaner => "tokencleaner",
+            // It never had another one.
+            Self::TrustBundlePublisher => self.long_name(),
         }
     }
 
@@ -93,6 +103,9 @@ impl Loop {
             Self::ServingApprover => "kubelet-serving-approving-controller",
             Self::Signer => "certificatesigningrequest-signing-controller",
             Self::TokenCleaner => "token-cleaner-controller",
+            Self::TrustBundlePublisher => {
+                "kube-apiserver-serving-clustertrustbundle-publisher-controller"
+            }
         }
     }
 }
@@ -170,7 +183,10 @@ pub struct Config {
     pub issuers: BTreeMap<BuiltinSigner, IssuerSource>,
     /// The loops to run.
     pub loops: BTreeSet<Loop>,
-    /// The CA that [`Loop::RootCaPublisher`] publishes; it cannot run without one.
+    /// The signers whose CA is published as a ClusterTrustBundle; those without one are left out.
+    pub published_signers: BTreeSet<BuiltinSigner>,
+    /// The CA that [`Loop::RootCaPublisher`] and [`Loop::TrustBundlePublisher`] publish; they cannot
+    /// run without one.
     pub root_ca: Option<RootCaSource>,
     /// Randomness of serial numbers.
     pub serials: SerialSource,
@@ -201,6 +217,7 @@ impl Config {
             issuance_log: None,
             issuers: BTreeMap::new(),
             loops: BTreeSet::from(Loop::DEFAULT),
+            published_signers: BTreeSet::new(),
             root_ca: None,
             serials: system_serials(),
             server_host: String::new(),

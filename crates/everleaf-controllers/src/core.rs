@@ -130,6 +130,7 @@ impl Core {
     /// Takes in what the follower saw. `Some`: the loop that has a new key now.
     pub fn take(&self, delta: Delta, now: Now) -> Option<Task> {
         match delta {
+            Delta::Served(_) => {}
             Delta::ListBegins => lock(&self.index).begin_list(),
             Delta::ListEnds => lock(&self.index).end_list(),
             Delta::Deleted(name) => lock(&self.index).delete(&name),

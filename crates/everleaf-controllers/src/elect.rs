@@ -8,6 +8,7 @@ use crate::call::{Call as ApiCall, CallError, parse, segment};
 use crate::client::Api;
 use crate::config::{ApiLimit, Config};
 use crate::election::lease::LockName;
+use crate::election::permit::Permit;
 use crate::election::{
     Answer, Call, Change, Effect, Election, ElectionConfig, Ending, Event, lease,
 };
@@ -20,7 +21,7 @@ use serde_json::Value;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 /// Longest wait for a Kubernetes Event about the election; nobody depends on it.
@@ -68,6 +69,7 @@ pub async fn run_elected(
         leases,
         finish: None,
         flight: None,
+        permit: watch::Sender::default(),
         prepared: Some(prepared),
         loops: None,
         outcome: Ok(()),
@@ -129,6 +131,8 @@ struct Candidate {
     /// Asks the loops to finish.
     finish: Option<oneshot::Sender<()>>,
     flight: Option<Boxed<Answer>>,
+    /// What the loops may write.
+    permit: watch::Sender<Option<Permit>>,
     /// Until the loops start.
     prepared: Option<Prepared>,
     loops: Option<Boxed<Result<(), RunError>>>,
@@ -140,6 +144,9 @@ struct Candidate {
 impl Candidate {
     /// Performs what the machine asks for; `Some`: it is over.
     async fn perform(&mut self) -> Option<Ending> {
+        let permit = self.machine.permit();
+        self.permit
+            .send_if_modified(|present| std::mem::replace(present, permit) != permit);
         while let Some(effect) = self.machine.poll_effect() {
             match effect {
                 Effect::Call(call, within) => {
@@ -168,7 +175,8 @@ impl Candidate {
             let _ = abandoned.await;
         };
         let (client, config) = (self.client.clone(), self.config.clone());
-        let loops = run_prepared(client, config, prepared, stopped, lost);
+        let gate = Some(self.permit.subscribe());
+        let loops = run_prepared(client, config, prepared, gate, stopped, lost);
         self.loops = Some(Box::pin(loops));
     }
 

@@ -68,6 +68,8 @@ pub struct Resource {
     pub since: &'static str,
     /// A server may be without it: then it has no objects.
     pub is_optional: bool,
+    /// Path of its group in another version, for servers without the first; "": there is none.
+    pub otherwise: &'static str,
 }
 
 impl Resource {
@@ -80,6 +82,7 @@ impl Resource {
         rights: RIGHTS_HINT,
         since: "1.19",
         is_optional: false,
+        otherwise: "",
     };
 
     /// What is followed to judge serving requests.
@@ -105,6 +108,7 @@ impl Resource {
             rights: SERVING_RIGHTS_HINT,
             since: "1.0",
             is_optional,
+            otherwise: "",
         }
     }
 
@@ -132,6 +136,14 @@ impl Resource {
                          the Roles system:controller:token-cleaner and \
                          system:controller:bootstrap-signer there",
                 ..Self::core("kube-system", "secrets", false)
+            },
+            Watched::TrustBundles => Self {
+                api: "/apis/certificates.k8s.io/v1",
+                otherwise: "/apis/certificates.k8s.io/v1beta1",
+                rights: "it needs list and watch on clustertrustbundles: see the ClusterRole \
+                         system:controller:kube-apiserver-serving-clustertrustbundle-publisher",
+                since: "1.33",
+                ..Self::core("", "clustertrustbundles", true)
             },
         }
     }
@@ -170,6 +182,9 @@ pub enum Delta {
     ListEnds,
     /// This object is new, or has changed, or is listed.
     Put(Value),
+    /// Of a resource in more than one version: the server has it under this path of group and
+    /// version; "": it does not.
+    Served(&'static str),
 }
 
 /// What to do next.
@@ -209,6 +224,8 @@ pub struct Follower {
     /// Whether somebody was told that something is missing; at first they know by themselves.
     is_missing: bool,
     is_synced: bool,
+    /// Whether it is looked for in the version that comes second.
+    is_other_version: bool,
     /// Items of the list so far.
     listed: usize,
     page_items: usize,
@@ -229,6 +246,7 @@ impl Follower {
             events: JsonEvents::default(),
             is_missing: true,
             is_synced: false,
+            is_other_version: false,
             listed: 0,
             page_items: PAGE_ITEMS,
             pause: Duration::ZERO,
@@ -275,7 +293,11 @@ impl Follower {
     pub fn answer(&mut self, answer: &Answer, now: Monotonic) {
         match &self.phase {
             Phase::Discovering => match self.discovered(answer) {
-                Ok(true) => self.list_again(),
+                Ok(true) => {
+                    self.served(self.resource.api);
+                    self.list_again();
+                }
+                Ok(false) if self.take_other_version() => {}
                 Ok(false) => self.absent(),
                 Err(error) => self.fail("find", &error),
             },
@@ -283,6 +305,13 @@ impl Follower {
                 if let Err(error) = self.page(answer) {
                     self.fail("list", &error);
                     self.list_again();
+                    if error.code() == 404 && !self.resource.otherwise.is_empty() {
+                        // Perhaps the server has it in another version now.
+                        if self.is_other_version {
+                            self.take_other_version();
+                        }
+                        self.phase = Phase::Discovering;
+                    }
                 }
             }
             Phase::Opening => match answer {
@@ -385,8 +414,26 @@ impl Follower {
         )))
     }
 
+    /// Whether there is another version to look for; each look alternates.
+    fn take_other_version(&mut self) -> bool {
+        let Resource { api, otherwise, .. } = &mut self.resource;
+        if otherwise.is_empty() {
+            return false;
+        }
+        std::mem::swap(api, otherwise);
+        self.is_other_version = !self.is_other_version;
+        self.is_other_version
+    }
+
+    fn served(&mut self, api: &'static str) {
+        if !self.resource.otherwise.is_empty() {
+            self.steps.push_back(Step::Take(Delta::Served(api)));
+        }
+    }
+
     /// A server without the resource has no objects of it; one day it may.
     fn absent(&mut self) {
+        self.served("");
         self.steps.push_back(Step::Take(Delta::ListBegins));
         self.steps.push_back(Step::Take(Delta::ListEnds));
         self.recover();

@@ -5,7 +5,7 @@
 //! releases had.
 
 /// Names and aliases, sorted.
-const FOREIGN: [&str; 82] = [
+const FOREIGN: [&str; 81] = [
     "attachdetach",
     "cloud-node-lifecycle",
     "cloud-node-lifecycle-controller",
@@ -34,7 +34,6 @@ const FOREIGN: [&str; 82] = [
     "horizontalpodautoscaling",
     "job",
     "job-controller",
-    "kube-apiserver-serving-clustertrustbundle-publisher-controller",
     "legacy-service-account-token-cleaner",
     "legacy-serviceaccount-token-cleaner-controller",
     "namespace",

@@ -35,6 +35,7 @@ mod event;
 mod fixture;
 pub mod follower;
 mod foreign;
+mod gate;
 pub mod index;
 pub mod issuance;
 pub mod issuers;

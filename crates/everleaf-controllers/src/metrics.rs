@@ -56,6 +56,8 @@ metrics! {
     LEADER_SLOW_PATH: Counter "leader_election_slowpath_total" "Total number of slow path exercised in renewing leader leases. 'name' is the string used to identify the lease. Please make sure to group by name.";
     ROOT_CA_SYNCS: Counter "root_ca_cert_publisher_sync_total" "Number of namespace syncs happened in root ca cert publisher.";
     ROOT_CA_SYNC_DURATION: Histogram "root_ca_cert_publisher_sync_duration_seconds" "Number of namespace syncs happened in root ca cert publisher.";
+    TRUST_BUNDLE_SYNCS: Counter "clustertrustbundle_publisher_sync_total" "Number of syncs that occurred in cluster trust bundle publisher.";
+    TRUST_BUNDLE_SYNC_DURATION: Histogram "clustertrustbundle_publisher_sync_duration_seconds" "The time it took to sync a cluster trust bundle.";
     LOG_ENTRIES: Counter "everleaf_issuance_log_entries_total" "Entries that this process made durable in the issuance log.";
     LOG_FAILURES: Counter "everleaf_issuance_log_failures_total" "Attempts to sign that were given up because the issuance log could not be written.";
     LOG_LATENCY: Histogram "everleaf_issuance_log_latency_seconds" "From asking for an entry of the issuance log until it is durable.";
@@ -63,6 +65,7 @@ metrics! {
     REST_REQUESTS: Counter "rest_client_requests_total" "Number of HTTP requests, partitioned by status code, method, and host.";
     REST_DURATION: Histogram "rest_client_request_duration_seconds" "Request latency in seconds, partitioned by verb and host.";
     POLICY_RELOAD_SUCCESS: Gauge "everleaf_policy_reload_success" "1 while the policy for serving requests is what stands on disk, 0 while an older one stays in use.";
+    WRITES_STOPPED: Counter "everleaf_writes_stopped_total" "Writes whose answer was not waited for, since the lease was not surely held any more.";
     QUEUE_ADDS: Counter "workqueue_adds_total" "Total number of adds handled by workqueue";
     QUEUE_DEPTH: Gauge "workqueue_depth" "Current depth of workqueue";
     QUEUE_DURATION: Histogram "workqueue_queue_duration_seconds" "How long in seconds an item stays in workqueue before being requested.";

@@ -65,6 +65,8 @@ pub struct Options {
     pub kube_api_qps: Option<f64>,
     /// `--cluster-signing-<signer>-cert-file` and `-key-file`.
     pub per_signer: BTreeMap<BuiltinSigner, FilePair>,
+    /// `--publish-signer-trust-bundles`: names of signers.
+    pub publish_signer_trust_bundles: Vec<String>,
     /// `--root-ca-file`. Given: `*` stands for the controller that publishes it, too.
     pub root_ca_file: Option<PathBuf>,
     /// `--serving-approval`. Not given: when the loop is named, or a policy is.
@@ -89,6 +91,7 @@ impl Default for Options {
             kube_api_burst: None,
             kube_api_qps: None,
             per_signer: BTreeMap::new(),
+            publish_signer_trust_bundles: Vec::new(),
             root_ca_file: None,
             serving_approval: None,
             serving_approval_policy: None,
@@ -133,6 +136,7 @@ impl Options {
             );
         }
         let issuance_log = self.log_config(&mut errors);
+        let published_signers = self.published_signers(&loops, &issuers, &mut errors);
         errors.extend(self.election.check());
         if !errors.is_empty() {
             return Err(OptionsError(errors));
@@ -142,6 +146,7 @@ impl Options {
             api_limit,
             issuance_log,
             issuers,
+            published_signers,
             root_ca: self.root_ca_file.clone().map(RootCaSource::File),
             serving_approval: ServingConfig {
                 policy_file: self.serving_approval_policy.clone(),
@@ -283,6 +288,33 @@ impl Options {
             }
         }
         sources
+    }
+
+    /// The signers whose CA is to be published: ours, and each with a CA.
+    fn published_signers(
+        &self,
+        loops: &BTreeSet<Loop>,
+        issuers: &BTreeMap<BuiltinSigner, IssuerSource>,
+        errors: &mut Vec<String>,
+    ) -> BTreeSet<BuiltinSigner> {
+        let mut signers = BTreeSet::new();
+        for name in &self.publish_signer_trust_bundles {
+            match BuiltinSigner::parse(name) {
+                Err(error) => errors.push(format!("--publish-signer-trust-bundles: {error}")),
+                Ok(signer) if !loops.contains(&Loop::Signer) || !issuers.contains_key(&signer) => {
+                    errors.push(format!(
+                        "--publish-signer-trust-bundles: nothing is signed here for {name}, so there is no CA to \
+                         publish; name its CA (--cluster-signing-{}-cert-file and -key-file, or the general pair) and \
+                         run csrsigning",
+                        signer.flag_stem()
+                    ));
+                }
+                Ok(signer) => {
+                    signers.insert(signer);
+                }
+            }
+        }
+        signers
     }
 
     fn check_duration(&self, errors: &mut Vec<String>, warnings: &mut Vec<String>) {

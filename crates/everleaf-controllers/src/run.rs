@@ -4,8 +4,9 @@
 //! any more. [`crate::run_elected`] starts it on winning the election and drops it on losing.
 
 use crate::cleaner::{self, PASS_INTERVAL};
-use crate::config::{Config, Loop};
+use crate::config::{Config, IssuerSource, Loop};
 use crate::event;
+use crate::gate::Gate;
 use crate::issuance::Writer;
 use crate::issuers::{IssuerError, Issuers, Terms};
 use crate::notice::Notice;
@@ -13,7 +14,7 @@ use crate::serving::files::PolicyFiles;
 use crate::serving::{PolicySet, Source};
 use crate::shell::{CONTROLLERS, Shell};
 use crate::skew::SKEW_TOLERATED;
-use crate::upkeep::{Kept, RootCa, RootCaError};
+use crate::upkeep::{Kept, RootCa, RootCaError, RootCaSource};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,7 +77,8 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), RunError> {
     let prepared = prepare(&config)?;
-    run_prepared(client, config, prepared, shutdown, std::future::pending()).await
+    let never = std::future::pending();
+    run_prepared(client, config, prepared, None, shutdown, never).await
 }
 
 /// What was read at start.
@@ -85,6 +87,8 @@ pub(crate) struct Prepared {
     pub(crate) policies: PolicySet,
     /// Set when it is published.
     pub(crate) root_ca: Option<RootCa>,
+    /// Those of signers that are published.
+    pub(crate) signer_cas: BTreeMap<&'static str, RootCa>,
     /// Set when the policies come from a file.
     pub(crate) policy_files: Option<PolicyFiles>,
 }
@@ -106,6 +110,7 @@ pub(crate) fn prepare(config: &Config) -> Result<Prepared, RunError> {
         issuers,
         policies: PolicySet::default(),
         root_ca: root_ca(config)?,
+        signer_cas: signer_cas(config)?,
         policy_files: None,
     };
     let policy_file = config.serving().and_then(|one| one.policy_file.clone());
@@ -122,11 +127,12 @@ pub(crate) fn prepare(config: &Config) -> Result<Prepared, RunError> {
 
 /// The CA to publish, if it is.
 fn root_ca(config: &Config) -> Result<Option<RootCa>, RootCaError> {
-    if !config.loops.contains(&Loop::RootCaPublisher) {
+    let mut publishers = [Loop::RootCaPublisher, Loop::TrustBundlePublisher].into_iter();
+    let Some(publisher) = publishers.find(|one| config.loops.contains(one)) else {
         return Ok(None);
-    }
+    };
     let Some(source) = &config.root_ca else {
-        let name = Loop::RootCaPublisher.short_name();
+        let name = publisher.short_name();
         return Err(RootCaError(format!(
             "{name} needs --root-ca-file, or a kubeconfig that names a certificate-authority"
         )));
@@ -134,18 +140,32 @@ fn root_ca(config: &Config) -> Result<Option<RootCa>, RootCaError> {
     RootCa::load(source).map(Some)
 }
 
-/// See [`run()`]. When `lost` completes, calls that are not on their way yet are not made any more,
+/// The CAs of signers to publish.
+fn signer_cas(config: &Config) -> Result<BTreeMap<&'static str, RootCa>, RootCaError> {
+    let signers = config.published_signers.iter().filter_map(|signer| {
+        let source = match config.issuers.get(signer)? {
+            IssuerSource::Files(files) => RootCaSource::File(files.certificate.clone()),
+            IssuerSource::Memory(issuer) => RootCaSource::Memory(issuer.certificate_pem()),
+        };
+        Some((signer.name(), source))
+    });
+    let load = |(name, source)| Ok((name, RootCa::load(&source)?));
+    signers.map(load).collect()
+}
+
+/// See [`run()`]. Writes pass the gate, if there is one. When `lost` completes, calls that are not on their way yet are not made any more,
 /// and nothing runs when this returns.
 pub(crate) async fn run_prepared(
     client: kube::Client,
     config: Config,
     mut prepared: Prepared,
+    gate: Option<Gate>,
     shutdown: impl Future<Output = ()> + Send,
     lost: impl Future<Output = ()> + Send,
 ) -> Result<(), RunError> {
     config.telemetry.set_missing(STOPPING, None);
     let policy_files = prepared.policy_files.take();
-    let shell = Arc::new(Shell::new(client, &config, prepared));
+    let shell = Arc::new(Shell::new(client, &config, prepared, gate));
     let observed = Arc::downgrade(&shell);
     config.telemetry.on_exposition(move || {
         if let Some(shell) = observed.upgrade() {
@@ -337,7 +357,7 @@ async fn look_after(shell: Arc<Shell>) {
             // The disk may be slow, or a network file system.
             tokio::task::spawn_blocking(move || {
                 let mut notices = shell.core.issuers().reload(now);
-                notices.extend(shell.look_at_root_ca());
+                notices.extend(shell.look_at_published_cas());
                 notices
             })
         };

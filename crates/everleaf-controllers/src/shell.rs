@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::core::Core;
 use crate::event;
 use crate::follower::{self, Delta, Follower, Resource};
+use crate::gate::Gate;
 use crate::issuance::{Entry, LogConfig, ReadError, Reader, Standing, Writer};
 use crate::metrics;
 use crate::notice::Notice;
@@ -59,12 +60,17 @@ pub(crate) struct Shell {
     keepers: Vec<Keeper>,
     /// Set when certificates are logged.
     log: OnceLock<Weak<Writer>>,
-    /// Set when it is published.
-    root_ca: Option<RootCa>,
+    /// What is published.
+    published: Vec<RootCa>,
 }
 
 impl Shell {
-    pub(crate) fn new(client: kube::Client, config: &Config, prepared: Prepared) -> Self {
+    pub(crate) fn new(
+        client: kube::Client,
+        config: &Config,
+        prepared: Prepared,
+        gate: Option<Gate>,
+    ) -> Self {
         let telemetry = Arc::clone(&config.telemetry);
         let api = Api::new(
             client,
@@ -72,7 +78,8 @@ impl Shell {
             config.server_host.clone(),
             Arc::clone(&config.clock),
             Arc::clone(&telemetry),
-        );
+        )
+        .behind(gate);
         let core = Core::new(config, prepared.issuers, prepared.policies);
         let core = match config.issuance_log {
             Some(_) => core.logging(),
@@ -85,12 +92,16 @@ impl Shell {
             stepped: AtomicBool::new(false),
             telemetry,
             wakers: core.tasks().map(|task| (task, Notify::new())).collect(),
-            keepers: upkeep::machines(config, prepared.root_ca.as_ref())
+            keepers: upkeep::machines(config, prepared.root_ca.as_ref(), &prepared.signer_cas)
                 .into_iter()
                 .map(|machine| Keeper(Mutex::new(machine), Notify::new()))
                 .collect(),
             log: OnceLock::new(),
-            root_ca: prepared.root_ca,
+            published: prepared
+                .root_ca
+                .into_iter()
+                .chain(prepared.signer_cas.into_values())
+                .collect(),
             core,
             api,
         }
@@ -391,13 +402,17 @@ impl Shell {
         }
     }
 
-    /// Looks at the file of the root CA again. Blocks on the disk.
-    pub(crate) fn look_at_root_ca(&self) -> Option<Notice> {
-        let kept = self.root_ca.as_ref()?.look()?;
-        if matches!(kept, Kept::RootCaLoaded { .. }) {
+    /// Looks at the files of published CAs again. Blocks on the disk.
+    pub(crate) fn look_at_published_cas(&self) -> Vec<Notice> {
+        let looks = self.published.iter().filter_map(RootCa::look);
+        let kept: Vec<Kept> = looks.collect();
+        if kept
+            .iter()
+            .any(|one| matches!(one, Kept::RootCaLoaded { .. }))
+        {
             self.keep_again();
         }
-        Some(Notice::Kept(kept))
+        kept.into_iter().map(Notice::Kept).collect()
     }
 
     /// Has them judge everything anew.

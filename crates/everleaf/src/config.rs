@@ -204,6 +204,7 @@ pub(crate) fn controllers(args: &ControllersArgs) -> Result<Validated> {
         kube_api_burst: args.kube_api_burst,
         kube_api_qps: args.kube_api_qps,
         per_signer: per_signer.into_iter().collect(),
+        publish_signer_trust_bundles: args.publish_signer_trust_bundles.clone(),
         root_ca_file: args.root_ca_file.clone(),
         serving_approval: args.serving.serving_approval,
         serving_approval_policy: args.serving.serving_approval_policy.clone(),

@@ -23,17 +23,21 @@
 //! when the last successful renewal was *sent* (client-go: answered), and never exceeds what the
 //! lease promises to others; a leader that finds another holder leaves at once, instead of trying
 //! again until its renew deadline. The lease is released on the way out, which client-go's users
-//! opt into (`ReleaseOnCancel`). What it cannot see, as client-go cannot: clocks that run at
-//! different *rates* beyond the ratio of lease duration to renew deadline, and a machine that was
-//! suspended.
+//! opt into (`ReleaseOnCancel`). While the lease is not surely ours nothing is
+//! [permitted](permit::Permit): a renewal failed, none succeeded for the renew deadline, the wall clock says that so much
+//! time went by, as after a sleep. What nobody can see, as client-go cannot: clocks that run at
+//! different *rates* beyond the ratio of lease duration to renew deadline, and a sleep that left
+//! its mark on neither clock.
 
 pub mod flags;
 pub mod lease;
+pub mod permit;
 #[cfg(test)]
 mod tests;
 
 use everleaf_time::{Monotonic, Now};
 use lease::{LockName, Record};
+use permit::Permit;
 use serde_json::Value;
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -190,7 +194,7 @@ struct Flight {
     purpose: Purpose,
     /// When the attempt began that it belongs to.
     attempt: Monotonic,
-    sent: Monotonic,
+    sent: Now,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -219,6 +223,8 @@ pub struct Election {
     effects: VecDeque<Effect>,
     flight: Option<Flight>,
     observed: Option<Observed>,
+    /// What the last renewal permits; nothing once another one has failed.
+    permit: Option<Permit>,
     phase: Phase,
     /// Waits with jitter so far.
     waits: u64,
@@ -238,6 +244,7 @@ impl Election {
             effects: VecDeque::from([Effect::Tell(Change::Attempting)]),
             flight: None,
             observed: None,
+            permit: None,
             phase: Phase::Standby,
             waits: 0,
             told_holder: String::new(),
@@ -324,6 +331,14 @@ impl Election {
         }
     }
 
+    /// What may be written: nothing when `None`, else while it allows.
+    pub fn permit(&self) -> Option<Permit> {
+        match self.phase {
+            Phase::Finishing { .. } | Phase::Leading { .. } => self.permit,
+            Phase::Over | Phase::Releasing { .. } | Phase::Standby => None,
+        }
+    }
+
     /// Whom we take part as.
     pub fn config(&self) -> &ElectionConfig {
         &self.config
@@ -371,6 +386,7 @@ impl Election {
             }
             // As client-go: whatever it was, a look at the lease tells more.
             (Purpose::Renew, _) => {
+                self.permit = None;
                 self.tell(Change::SlowPath);
                 self.call(now, flight.attempt, Purpose::Read, Call::Read);
             }
@@ -450,7 +466,7 @@ impl Election {
 
     /// The server confirmed that we hold the lease.
     fn hold(&mut self, now: Now, flight: Flight) {
-        let until = flight.sent + self.leading_without_renewal();
+        let until = flight.sent.monotonic + self.leading_without_renewal();
         if now.monotonic >= until {
             return self.failed(now, flight.attempt, "the answer came too late".to_owned());
         }
@@ -463,6 +479,10 @@ impl Election {
             Phase::Leading { .. } => self.recovered(),
             Phase::Finishing { .. } | Phase::Over | Phase::Releasing { .. } => return,
         }
+        self.permit = Some(Permit {
+            sent: flight.sent,
+            within: self.config.renew_deadline,
+        });
         self.phase = Phase::Leading { until };
         self.wake = now.monotonic + self.config.retry_period;
     }
@@ -520,7 +540,7 @@ impl Election {
         self.flight = Some(Flight {
             purpose,
             attempt,
-            sent: now.monotonic,
+            sent: now,
         });
         // client-go `NewFromKubeconfig`: one hung call must not cost the leadership.
         let within = CALL_MIN.max(self.config.renew_deadline / 2);

@@ -42,6 +42,7 @@ fn words(follower: &mut Follower) -> Vec<String> {
             Step::Take(Delta::ListEnds) => "end".to_owned(),
             Step::Take(Delta::Deleted(name)) => format!("-{name}"),
             Step::Wait(_) => "wait".to_owned(),
+            Step::Take(Delta::Served(api)) => format!("served {api}"),
             Step::Synced => "synced".to_owned(),
             _ => continue,
         });
@@ -88,6 +89,50 @@ fn what_a_server_lacks_has_no_objects() {
         nodes.answer(answer, Monotonic::default());
         assert_eq!(words(&mut nodes), ["wait"]);
     }
+}
+
+/// What comes in two versions is followed in the first that the server has, and looked for again
+/// when that is gone.
+#[test]
+fn the_newest_version_that_there_is() {
+    let refused = |code| -> Answer {
+        Err(CallError::Refused {
+            status: Box::new(Status {
+                code,
+                ..Status::bad_request("no")
+            }),
+            retry_after: Duration::ZERO,
+        })
+    };
+    let (first, second) = (
+        "/apis/certificates.k8s.io/v1",
+        "/apis/certificates.k8s.io/v1beta1",
+    );
+    let found = json!({ "resources": [{ "name": "clustertrustbundles" }] });
+    let other = json!({ "resources": [{ "name": "certificatesigningrequests" }] });
+    let mut follower = Follower::new(Resource::watched(Watched::TrustBundles));
+    for _ in 0..2 {
+        assert_eq!(path(&mut follower), first);
+        answer(&mut follower, &other);
+        assert_eq!(path(&mut follower), second);
+        follower.answer(&refused(404), Monotonic::default());
+        let mut told = words(&mut follower);
+        told.retain(|word| word != "synced");
+        assert_eq!(told, ["served ", "begin", "end", "wait"]);
+    }
+    assert_eq!(path(&mut follower), first);
+    follower.answer(&refused(404), Monotonic::default());
+    answer(&mut follower, &found);
+    assert_eq!(words(&mut follower), [format!("served {second}")]);
+    let list = format!("{second}/clustertrustbundles?limit=500");
+    assert_eq!(path(&mut follower), list);
+    follower.answer(&refused(404), Monotonic::default());
+    assert_eq!(words(&mut follower), ["wait"]);
+    assert_eq!(path(&mut follower), first);
+    answer(&mut follower, &found);
+    assert_eq!(words(&mut follower), [format!("served {first}")]);
+    let list = format!("{first}/clustertrustbundles?limit=500");
+    assert_eq!(path(&mut follower), list);
 }
 
 /// A page that is too large is asked for in smaller pieces; a list that breaks begins anew.

@@ -28,6 +28,8 @@ pub use note::{Checkpoint, NoteError, SigningKey, VerifyingKey, is_origin};
 pub use read::{ReadError, Reader, Verified};
 pub use writer::{LogConfig, Standing, Writer};
 
+pub(crate) use note::hex;
+
 /// SHA-256 of these bytes.
 pub(crate) fn sha256(bytes: &[u8]) -> Hash {
     merkle::sha256(&[bytes])

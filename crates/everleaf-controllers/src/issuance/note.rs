@@ -214,7 +214,7 @@ impl fmt::Debug for SigningKey {
 }
 
 /// Lower hex.
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

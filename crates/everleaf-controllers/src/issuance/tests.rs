@@ -435,12 +435,7 @@ fn damage_in_pending_is_no_torn_end() {
         undo();
     }
     // A line that is being written, however far it is.
-    let whole = [
-        note::hex(&leaf_hash(&entry(304))).as_bytes(),
-        b" ",
-        &entry(304),
-    ]
-    .concat();
+    let whole = [hex(&leaf_hash(&entry(304))).as_bytes(), b" ", &entry(304)].concat();
     for end in 0..=whole.len() {
         let undo = change(&pending, |bytes| bytes.extend(&whole[..end]));
         let verified = Reader::open(root).unwrap().verify(None).unwrap();

@@ -86,6 +86,55 @@ fn the_publisher_of_the_root_ca_is_asked_for() {
     }
 }
 
+/// `*` never stands for it; a signer's CA is published where it signs.
+#[test]
+fn the_publisher_of_trust_bundles_is_asked_for() {
+    let name = "kube-apiserver-serving-clustertrustbundle-publisher-controller";
+    for (list, expected) in [
+        ("*", false),
+        (name, true),
+        (&*format!("*,{name}"), true),
+        (&*format!("-{name},*"), false),
+    ] {
+        let options = Options {
+            root_ca_file: Some(PathBuf::from("ca.crt")),
+            ..with_controllers(list)
+        };
+        let config = options.validate().unwrap().config;
+        let runs = config.loops.contains(&Loop::TrustBundlePublisher);
+        assert_eq!(runs, expected, "{list}");
+    }
+    let check = |list: &str, signer: &str| {
+        let pair = FilePair {
+            certificate: Some(PathBuf::from("ca.crt")),
+            key: Some(PathBuf::from("ca.key")),
+            chain: None,
+        };
+        let options = Options {
+            per_signer: BTreeMap::from([(BuiltinSigner::KubeletServing, pair)]),
+            publish_signer_trust_bundles: vec![signer.to_owned()],
+            ..with_controllers(list)
+        };
+        let checked = options.validate();
+        checked.map(|ok| ok.config.published_signers)
+    };
+    let serving = "kubernetes.io/kubelet-serving";
+    let published = check("*", serving).unwrap();
+    assert_eq!(published, BTreeSet::from([BuiltinSigner::KubeletServing]));
+    for (list, signer, expected) in [
+        (
+            "*",
+            "kubernetes.io/kube-apiserver-client",
+            "no CA to publish",
+        ),
+        ("csrapproving", serving, "no CA to publish"),
+        ("*", "example.com/x", "is not a built-in signer"),
+    ] {
+        let error = check(list, signer).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
 #[test]
 fn foreign_and_unknown_controllers() {
     let foreign = with_controllers("*,ttl,bootstrapsigner,namespace")

@@ -182,6 +182,7 @@ impl State {
         let mut cluster = self.cluster.write().unwrap_or_else(PoisonError::into_inner);
         let was_missing = cluster.missing().is_some();
         let changed = match delta {
+            Delta::Served(_) => None,
             Delta::ListBegins => {
                 cluster.begin_list(source);
                 None

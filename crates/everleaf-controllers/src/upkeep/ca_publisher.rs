@@ -92,7 +92,7 @@ impl CaPublisher {
 }
 
 /// The label of the metric: what upstream's does.
-fn code(error: Option<&CallError>) -> u16 {
+pub(super) fn code(error: Option<&CallError>) -> u16 {
     match error.map(CallError::code) {
         None => 200,
         Some(0) => 500,

@@ -33,6 +33,7 @@ impl<T> Cache<T> {
         read: impl FnOnce(Value) -> Option<T>,
     ) -> Vec<String> {
         match delta {
+            Delta::Served(_) => {}
             Delta::ListBegins => self.unlisted = Some(self.facts.keys().cloned().collect()),
             Delta::ListEnds => {
                 self.is_synced = true;

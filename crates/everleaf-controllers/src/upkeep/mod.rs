@@ -1,5 +1,5 @@
 //! Controllers that keep a few objects as they should be: bootstrap tokens, what is made of
-//! them, and the CA of the API server. No I/O but in [`root_ca`].
+//! them, and the published CAs. No I/O but in [`root_ca`].
 //!
 //! Each is a set of [`Rules`] over what was seen of the cluster; one [`Machine`] drives any of
 //! them: it owns the queue, the order of calls, and when to come back. A rule never writes on the
@@ -18,6 +18,7 @@ mod notice;
 pub mod root_ca;
 pub mod token;
 pub mod token_cleaner;
+pub mod trust_bundles;
 
 use crate::call::{Answer, Call};
 use crate::config::{Config, Loop};
@@ -26,7 +27,7 @@ use crate::notice::Notice;
 use crate::queue::{Next, Outcome, Queue};
 use everleaf_time::{Monotonic, Now};
 use jiff::{SignedDuration, Timestamp};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 pub use bootstrap_signer::BootstrapSigner;
@@ -34,6 +35,7 @@ pub use ca_publisher::CaPublisher;
 pub use notice::Kept;
 pub use root_ca::{Bundle, RootCa, RootCaError, RootCaSource};
 pub use token_cleaner::TokenCleaner;
+pub use trust_bundles::TrustBundlePublisher;
 
 /// First delay after a failure: client-go's default
 /// (`util/workqueue/default_rate_limiters.go`).
@@ -52,6 +54,8 @@ pub enum Watched {
     RootCas,
     /// Bootstrap tokens: Secrets of their type in kube-system.
     Tokens,
+    /// All ClusterTrustBundles, in the newest version that the server has.
+    TrustBundles,
 }
 
 impl Watched {
@@ -62,6 +66,7 @@ impl Watched {
             Self::Namespaces => "namespaces",
             Self::RootCas => "kube-root-ca.crt",
             Self::Tokens => "bootstrap tokens",
+            Self::TrustBundles => "clustertrustbundles",
         }
     }
 }
@@ -249,15 +254,30 @@ impl Machine {
 }
 
 /// The controllers of these that `config` switches on.
-pub(crate) fn machines(config: &Config, root_ca: Option<&RootCa>) -> Vec<Machine> {
+pub(crate) fn machines(
+    config: &Config,
+    root_ca: Option<&RootCa>,
+    signer_cas: &BTreeMap<&'static str, RootCa>,
+) -> Vec<Machine> {
     let mut machines = Vec::new();
-    if let Some(root_ca) = root_ca {
+    let runs = |one| config.loops.contains(&one);
+    if let Some(root_ca) = root_ca.filter(|_| runs(Loop::RootCaPublisher)) {
         machines.push(Machine::new(CaPublisher::new(root_ca.bundle().clone())));
     }
-    if config.loops.contains(&Loop::BootstrapSigner) {
+    let of_api_server = root_ca.filter(|_| runs(Loop::TrustBundlePublisher));
+    let of_api_server = of_api_server.map(|ca| (trust_bundles::API_SERVER, ca));
+    let published = signer_cas.iter().map(|(signer, ca)| (*signer, ca));
+    let bundles: BTreeMap<_, _> = published
+        .chain(of_api_server)
+        .map(|(signer, ca)| (signer, ca.bundle().clone()))
+        .collect();
+    if !bundles.is_empty() {
+        machines.push(Machine::new(TrustBundlePublisher::new(bundles)));
+    }
+    if runs(Loop::BootstrapSigner) {
         machines.push(Machine::new(BootstrapSigner::default()));
     }
-    if config.loops.contains(&Loop::TokenCleaner) {
+    if runs(Loop::TokenCleaner) {
         machines.push(Machine::new(TokenCleaner::default()));
     }
     machines

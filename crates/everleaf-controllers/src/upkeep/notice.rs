@@ -31,12 +31,12 @@ pub enum Kept {
         /// Why.
         error: String,
     },
-    /// The file of the CA has changed; every namespace gets it.
+    /// The file of a CA has changed, and what is published follows.
     RootCaLoaded {
         /// Which.
         file: String,
     },
-    /// The file of the CA has changed to something that cannot be published (said once per
+    /// The file of a CA has changed to something that cannot be published (said once per
     /// change).
     RootCaRefused {
         /// Which.
@@ -72,6 +72,24 @@ pub enum Kept {
         /// When.
         expiration: Expiration,
     },
+    /// A signer has no ClusterTrustBundle, or not the right one alone; it is tried again.
+    TrustBundleFailed {
+        /// Which.
+        signer: String,
+        /// Why.
+        error: String,
+    },
+    /// The ClusterTrustBundles of a signer were looked at, and written to if need be.
+    TrustBundleSynced {
+        /// Which.
+        signer: String,
+        /// 200, or the code of the error; 500: there was no answer.
+        code: u16,
+        /// For how long.
+        took: Duration,
+    },
+    /// The server has no ClusterTrustBundles (said once).
+    TrustBundlesAbsent,
     /// A call about a token failed; it is tried again.
     TokenFailed {
         /// Namespace and name.
@@ -86,12 +104,25 @@ pub enum Kept {
 impl Kept {
     /// Counts it.
     pub(crate) fn record(&self, metrics: &Metrics) {
-        if let Self::RootCaSynced { code, took, .. } = self {
-            let code = code.to_string();
-            let labels = [("code", code.as_str())];
-            metrics.count(metrics::ROOT_CA_SYNCS, &labels);
-            metrics.observe(metrics::ROOT_CA_SYNC_DURATION, &labels, *took);
-        }
+        let (syncs, durations, code, took) = match self {
+            Self::RootCaSynced { code, took, .. } => (
+                metrics::ROOT_CA_SYNCS,
+                metrics::ROOT_CA_SYNC_DURATION,
+                code,
+                took,
+            ),
+            Self::TrustBundleSynced { code, took, .. } => (
+                metrics::TRUST_BUNDLE_SYNCS,
+                metrics::TRUST_BUNDLE_SYNC_DURATION,
+                code,
+                took,
+            ),
+            _ => return,
+        };
+        let code = code.to_string();
+        let labels = [("code", code.as_str())];
+        metrics.count(syncs, &labels);
+        metrics.observe(durations, &labels, *took);
     }
 
     /// Writes it to the log.
@@ -111,14 +142,11 @@ impl Kept {
                 );
             }
             Self::RootCaLoaded { file } => {
-                info!(
-                    file,
-                    "{file} has changed: every namespace gets it as kube-root-ca.crt"
-                );
+                info!(file, "{file} has changed: what is published of it follows");
             }
             Self::RootCaRefused { file, error } => warn!(
                 file,
-                "the changed root CA is not published, every namespace keeps the old one: {error}"
+                "the changed CA is not published, the old one stays: {error}"
             ),
             Self::RootCaSynced {
                 namespace,
@@ -153,6 +181,25 @@ impl Kept {
                 what,
                 error,
             } => warn!(secret, "Error {what} secret: {error}; trying again"),
+            Self::TrustBundleFailed { signer, error } => {
+                warn!(
+                    signer,
+                    "syncing the ClusterTrustBundle of {signer} failed: {error}; trying again"
+                );
+            }
+            Self::TrustBundleSynced { signer, code, took } => {
+                let ms = took.as_millis();
+                debug!(
+                    signer,
+                    code,
+                    took_ms = ms,
+                    "Finished syncing ClusterTrustBundle"
+                );
+            }
+            Self::TrustBundlesAbsent => info!(
+                "the API server has no clustertrustbundles (Kubernetes has them since 1.33 as v1beta1, if switched \
+                 on, and since 1.37 as v1): nothing is published there until it has"
+            ),
         }
     }
 }

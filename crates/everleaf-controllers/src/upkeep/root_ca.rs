@@ -5,7 +5,7 @@ use everleaf_pki::{TrustBundle, pem};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-/// Largest file that is read; a ConfigMap can hold this much.
+/// Largest file that is read; a ConfigMap and a ClusterTrustBundle can hold this much.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Where the CA comes from.
@@ -19,7 +19,7 @@ pub enum RootCaSource {
 
 /// The CA cannot be published.
 #[derive(Debug, thiserror::Error)]
-#[error("the root CA cannot be published: {0}")]
+#[error("the CA cannot be published: {0}")]
 pub struct RootCaError(pub(crate) String);
 
 /// A CA that may be replaced while it is published.

@@ -7,12 +7,14 @@ use super::*;
 use crate::call::CallError;
 use crate::fixture::now;
 mod root_ca;
+mod trust_bundles;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use everleaf_api::{Status, meta};
 use everleaf_pki::jws;
+use http::Method;
 use serde_json::{Value, json};
 
 pub(super) const SECOND: SignedDuration = SignedDuration::from_secs(1);

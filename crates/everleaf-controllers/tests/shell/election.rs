@@ -9,6 +9,7 @@ use everleaf_controllers::{
 use everleaf_pki::{Issuer, KeyAlgorithm, PrivateKey};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -270,6 +271,59 @@ async fn a_server_that_is_away_ends_the_process_before_others_may_lead() {
         elapsed > Duration::from_secs(10) && elapsed < Duration::from_secs(12),
         "{elapsed:?}"
     );
+}
+
+/// As after a sleep: the monotonic clock did not count it, and the lease may be another's.
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_slept_renews_before_it_writes() {
+    let server = Server::default();
+    server.allow("selfnodeclient");
+    let slept = Arc::new(AtomicI64::new(0));
+    let mut process = Process::start_with(&server, 1, |config| {
+        let (clock, slept) = (Arc::clone(&config.clock), Arc::clone(&slept));
+        config.clock =
+            Arc::new(move || clock() + SignedDuration::from_secs(slept.load(Ordering::SeqCst)));
+    });
+    pass(1.0).await;
+    slept.store(3_600, Ordering::SeqCst);
+    // The server is slow: the next renewal, due at 2 s, is answered at 5 s.
+    server.delay(LEASES, Duration::from_secs(3));
+    server.put(node_request("csr-1", "n1"));
+    pass(3.9).await;
+    assert_eq!(work(&server), [""; 0]);
+    pass(0.5).await;
+    let done = [REVIEW.to_owned(), approval("csr-1"), issuance("csr-1")];
+    assert_eq!(work(&server), done);
+    process.stop().await;
+}
+
+/// A write whose answer does not come while the lease runs out is given up, and made again under
+/// the next permission, not both.
+#[tokio::test(start_paused = true)]
+async fn a_write_under_way_ends_with_its_permission() {
+    let server = Server::default();
+    server.allow("selfnodeclient");
+    let mut process = Process::start(&server, 1);
+    pass(1.0).await;
+    server.fault(LEASES, 2, || status(500, "broken"));
+    server.delay("/approval", Duration::from_secs(2));
+    server.put(node_request("csr-1", "n1"));
+    // Renewed at 2 s, which fails, and again at 4 s.
+    pass(2.5).await;
+    assert_eq!(work(&server), [REVIEW.to_owned()]);
+    let text = process.telemetry.metrics_text();
+    assert!(
+        text.contains("\neverleaf_writes_stopped_total 1\n"),
+        "{text}"
+    );
+    pass(0.4).await;
+    assert_eq!(work(&server), [REVIEW.to_owned()]);
+    pass(10.0).await;
+    let writes = work(&server);
+    let approvals = writes.iter().filter(|call| **call == approval("csr-1"));
+    assert_eq!(approvals.count(), 1, "{writes:?}");
+    assert!(writes.contains(&issuance("csr-1")), "{writes:?}");
+    process.stop().await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,6 +2,7 @@
 
 use super::*;
 use everleaf_api::meta;
+use everleaf_controllers::BuiltinSigner;
 use everleaf_controllers::upkeep::{Kept, RootCaSource};
 
 /// A server that has these, by the text in the call that lists them; each list answers the watch,
@@ -119,6 +120,59 @@ async fn a_changed_root_ca_is_published() {
     let notices = world.notices.lock().unwrap().clone();
     let is_loaded = |one: &Notice| matches!(one, Notice::Kept(Kept::RootCaLoaded { .. }));
     assert!(notices.iter().any(is_loaded), "{notices:?}");
+    world.stop().await;
+}
+
+/// On a server that has them in the older version: the API server's CA, and that of a signer, each
+/// in a bundle of its own.
+#[tokio::test(start_paused = true)]
+async fn trust_bundles_are_published_in_the_version_that_there_is() {
+    let server = Server::default();
+    let bundles = "/apis/certificates.k8s.io/v1beta1/clustertrustbundles";
+    let list = "/v1beta1/clustertrustbundles?limit=500";
+    serve(&server, vec![(list, Vec::new())]);
+    for (path, plural) in [
+        (
+            "GET /apis/certificates.k8s.io/v1beta1",
+            "clustertrustbundles",
+        ),
+        (
+            "GET /apis/certificates.k8s.io/v1",
+            "certificatesigningrequests",
+        ),
+    ] {
+        server.fault(path, usize::MAX, move || Answer {
+            code: 200,
+            headers: vec![],
+            body: json!({"resources": [{"name": plural}]}),
+        });
+    }
+    server.fault("POST /apis/certificates.k8s.io", usize::MAX, || Answer {
+        code: 403,
+        headers: vec![],
+        body: json!({"kind": "Status", "code": 403, "message": "not permitted"}),
+    });
+    let world = start(&server, &[Loop::TrustBundlePublisher], |config| {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::default();
+        let pem = params.self_signed(&key).unwrap().pem();
+        config.root_ca = Some(RootCaSource::Memory(pem));
+        config.published_signers = BTreeSet::from([BuiltinSigner::KubeletServing]);
+    });
+    world.pass(1).await;
+    let tried = server.count(&format!("POST {bundles}"));
+    assert!(tried >= 2, "{:?}", server.work());
+    let notices = world.notices.lock().unwrap().clone();
+    for signer in [
+        "kubernetes.io/kube-apiserver-serving",
+        "kubernetes.io/kubelet-serving",
+    ] {
+        let is_about = |one: &Notice| {
+            matches!(one, Notice::Kept(Kept::TrustBundleFailed { signer: of, error })
+                if of == signer && error.contains("attest"))
+        };
+        assert!(notices.iter().any(is_about), "{notices:?}");
+    }
     world.stop().await;
 }
 

@@ -19,8 +19,9 @@ pub(crate) struct ControllersArgs {
     pub(crate) kubeconfig: Option<PathBuf>,
     /// Controllers to run: '*' the usual ones, 'name' one, '-name' not this one; csrapproving,
     /// csrsigning, csrcleaner and their long names; kubelet-serving-approver, tokencleaner
-    /// and bootstrapsigner, which '*' leaves out; root-ca-cert-publisher, for which '*' stands
-    /// with --root-ca-file
+    /// and bootstrapsigner, which '*' leaves out, as it does
+    /// kube-apiserver-serving-clustertrustbundle-publisher-controller; root-ca-cert-publisher, for
+    /// which '*' stands with --root-ca-file
     #[arg(
         long,
         value_name = "LIST",
@@ -84,8 +85,12 @@ pub(crate) struct ControllersArgs {
     /// of its own, not all in its last second
     #[arg(long)]
     pub(crate) spread_ca_end: bool,
+    /// Publish the CA of these signers as ClusterTrustBundles, so that pods can verify what they
+    /// sign, as in kubernetes.io/kubelet-serving [default: none]
+    #[arg(long, value_name = "SIGNERS", value_delimiter = ',')]
+    pub(crate) publish_signer_trust_bundles: Vec<String>,
     /// Certificates of the API server's CA, which every namespace gets as kube-root-ca.crt [default
-    /// where root-ca-cert-publisher is named: those of the kubeconfig]
+    /// where a controller that publishes it is named: those of the kubeconfig]
     #[arg(long, value_name = "FILE")]
     pub(crate) root_ca_file: Option<PathBuf>,
     /// Lifetime of what is signed.

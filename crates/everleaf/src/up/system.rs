@@ -23,6 +23,7 @@ use everleaf_controllers::{Config as ControllersConfig, Loop, ServingConfig};
 use everleaf_pki::{Issuer, Leaf};
 use everleaf_time::WallClock;
 use jiff::Timestamp;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -121,7 +122,6 @@ impl System {
         server.install(now).await?;
         serving::grant(&server, now).await?;
         kubeconfigs::ensure_admin(dir, &authority.issuer, &addresses.local_url, now)?;
-        super::token::remove_expired(&server, now).await?;
         let public_url = &addresses.public_url;
         kubeconfigs::publish(&server, public_url, &authority.ca_pem, now).await?;
         let public = kubeconfigs::cluster(public_url, &authority.ca_pem)?;
@@ -195,12 +195,24 @@ impl System {
         }
         config.signing_duration = signing_duration;
         config.issuance_log = Some(issuance_log);
+        self.run_controllers("controllers", "certificate-controller", config);
+        let mut config = ControllersConfig::in_process(Arc::clone(&authority.issuer));
+        config.loops = BTreeSet::from([Loop::TokenCleaner]);
+        self.run_controllers("token cleaner", "token-cleaner", config);
+    }
+
+    /// As the service account that Kubernetes gives them.
+    fn run_controllers(
+        &mut self,
+        name: &'static str,
+        account: &str,
+        mut config: ControllersConfig,
+    ) {
         config.clock = wall_clock(&self.clock);
-        // The service account that Kubernetes gives them.
-        let whom = User::service_account("kube-system", "certificate-controller");
+        let whom = User::service_account("kube-system", account);
         let service = self.server.in_process(whom, wall_clock(&self.clock));
         let client = kube::Client::new(service, "default");
-        self.start_part("controllers", |shutdown| async move {
+        self.start_part(name, |shutdown| async move {
             everleaf_controllers::run(client, config, shutdown.asked()).await?;
             Ok(())
         });

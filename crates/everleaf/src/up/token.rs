@@ -75,7 +75,13 @@ impl BootstrapToken {
 
     /// Makes the server refuse it from now on.
     pub(crate) async fn revoke(&self, server: &Server) -> Result<()> {
-        remove(server, &format!("{NAME_PREFIX}{}", self.id)).await
+        let name = format!("{NAME_PREFIX}{}", self.id);
+        server
+            .remove("secrets", NAMESPACE, &name)
+            .await
+            .map(drop)
+            .map_err(|why| anyhow!(why))
+            .context("cannot remove a bootstrap token")
     }
 
     /// Until when the server accepts it; none when it does not.
@@ -88,31 +94,6 @@ impl BootstrapToken {
         }
         expiration(&stored.object())
     }
-}
-
-/// Removes the Secrets of tokens that nobody can use any more.
-pub(crate) async fn remove_expired(server: &Server, now: Timestamp) -> Result<()> {
-    let expired: Vec<String> = server
-        .objects()
-        .list("secrets", Some(NAMESPACE))
-        .into_iter()
-        .filter(|stored| stored.name.starts_with(NAME_PREFIX))
-        .filter(|stored| expiration(&stored.object()).is_some_and(|expires| expires <= now))
-        .map(|stored| stored.name.clone())
-        .collect();
-    for name in expired {
-        remove(server, &name).await?;
-    }
-    Ok(())
-}
-
-async fn remove(server: &Server, name: &str) -> Result<()> {
-    server
-        .remove("secrets", NAMESPACE, name)
-        .await
-        .map(drop)
-        .map_err(|why| anyhow!(why))
-        .context("cannot remove a bootstrap token")
 }
 
 /// When a token ends, in whole seconds.

@@ -52,3 +52,12 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- define "everleaf.asksForPermissions" -}}
 {{- range .Values.policy.policy -}}{{- if .require_permission -}}true{{- end -}}{{- end -}}
 {{- end -}}
+
+{{/* The signers whose CA is published, with commas. */}}
+{{- define "everleaf.trustBundles" -}}
+{{- $signers := eq .Values.mode "controllers" | ternary .Values.ca.trustBundles list -}}
+{{- if include "everleaf.runs" (list . "kube-apiserver-serving-clustertrustbundle-publisher-controller") -}}
+{{- $signers = append $signers "kubernetes.io/kube-apiserver-serving" -}}
+{{- end -}}
+{{- join ", " $signers -}}
+{{- end -}}

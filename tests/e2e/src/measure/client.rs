@@ -65,6 +65,11 @@ impl Target {
         }
     }
 
+    /// Where it is: host and port.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
     /// Waits until it takes connections.
     pub(crate) async fn wait(&self) -> Result<()> {
         let mut last = self.connect().await;

@@ -15,9 +15,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Connections that the requests share.
-const CONNECTIONS: usize = 4;
+pub(super) const CONNECTIONS: usize = 4;
 /// Requests under way on each.
-const STREAMS: usize = 24;
+pub(super) const STREAMS: usize = 24;
 /// The collection of requests.
 const REQUESTS: &str = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
 /// Longest wait for the last certificate.
@@ -36,12 +36,14 @@ pub(crate) struct Figures {
 }
 
 /// When each request was sent.
-type Sent = Arc<Mutex<BTreeMap<String, Instant>>>;
+pub(super) type Sent = Arc<Mutex<BTreeMap<String, Instant>>>;
 
 /// Files `count` requests of as many nodes and waits until all are issued.
 pub(crate) async fn run(dir: &Path, server: &Server, count: usize) -> Result<Figures> {
     let target = Target::from_kubeconfig(&dir.join("bootstrap-kubelet.conf"))?;
-    let bodies: Vec<(String, Bytes)> = (0..count).map(body).collect::<Result<_>>()?;
+    let bodies: Vec<(String, Bytes)> = (0..count)
+        .map(|number| body(&format!("load-{number}")))
+        .collect::<Result<_>>()?;
     let bodies = Arc::new(Mutex::new(bodies));
     let sent: Sent = Arc::default();
     let watch = tokio::spawn(watch(target.connect().await?, Arc::clone(&sent), count));
@@ -79,8 +81,7 @@ pub(crate) async fn run(dir: &Path, server: &Server, count: usize) -> Result<Fig
 }
 
 /// A request as a node makes it: its own key, its own name.
-pub(super) fn body(number: usize) -> Result<(String, Bytes)> {
-    let name = format!("load-{number}");
+pub(super) fn body(name: &str) -> Result<(String, Bytes)> {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params
@@ -100,10 +101,10 @@ pub(super) fn body(number: usize) -> Result<(String, Bytes)> {
             "usages": ["digital signature", "client auth"],
         },
     });
-    Ok((name, Bytes::from(serde_json::to_vec(&object)?)))
+    Ok((name.to_owned(), Bytes::from(serde_json::to_vec(&object)?)))
 }
 
-async fn file(
+pub(super) async fn file(
     mut connection: Connection,
     bodies: Arc<Mutex<Vec<(String, Bytes)>>>,
     sent: Sent,
@@ -125,9 +126,13 @@ async fn file(
     }
 }
 
-/// Watches from the beginning until `count` requests have their certificate; the latency of each in
+/// Watches from the beginning until `count` of those that were sent have their certificate; the latency of each in
 /// milliseconds.
-async fn watch(mut connection: Connection, sent: Sent, count: usize) -> Result<Vec<f64>> {
+pub(super) async fn watch(
+    mut connection: Connection,
+    sent: Sent,
+    count: usize,
+) -> Result<Vec<f64>> {
     let path = format!("{REQUESTS}?watch=true&resourceVersion=0");
     let mut body = connection
         .send("GET", &path, Bytes::new())

@@ -11,6 +11,7 @@ mod floor;
 mod issuance;
 mod process;
 mod reads;
+mod storm;
 
 use anyhow::{Context, Result};
 use process::Server;
@@ -50,21 +51,21 @@ fn main() -> ExitCode {
 async fn run() -> Result<()> {
     let everleaf = PathBuf::from(std::env::var_os("EVERLEAF").context("run: cargo xtask measure")?);
     let mut args = std::env::args().skip(1).peekable();
-    let is_reads = args.next_if_eq("reads").is_some();
+    let what = args.next_if(|arg| ["reads", "storm"].contains(&arg.as_str()));
     let count = args.next().map(|text| text.parse()).transpose();
     let count: Option<usize> = count.context("the argument is a number")?;
     let scratch = tempfile::Builder::new()
         .prefix("everleaf-measure-")
         .tempdir()?;
-    if is_reads {
-        row("what", "figure");
-        row("---", "---");
-        return reads::run(&everleaf, scratch.path(), count).await;
+    row("what", "figure");
+    row("---", "---");
+    match what.as_deref() {
+        Some("reads") => return reads::run(&everleaf, scratch.path(), count).await,
+        Some(_) => return storm::run(&everleaf, scratch.path(), count).await,
+        None => {}
     }
     let count = count.unwrap_or(CERTIFICATES);
     let bytes = std::fs::metadata(&everleaf)?.len();
-    row("what", "figure");
-    row("---", "---");
     row("binary, stripped", &format!("{:.1} MiB", mebibytes(bytes)));
     first_certificate(&everleaf, scratch.path())?;
     idle_agent(&everleaf, scratch.path()).await?;

@@ -48,6 +48,20 @@ impl Server {
         )
     }
 
+    /// `everleaf controllers` for the server on a directory that `up` has made.
+    pub(crate) fn controllers(everleaf: &Path, dir: &Path) -> Result<Self> {
+        spawn(
+            Command::new(everleaf)
+                .args(["controllers", "--leader-elect-resource-name=measured"])
+                .arg("--kubeconfig")
+                .arg(dir.join("admin.conf"))
+                .arg("--cluster-signing-cert-file")
+                .arg(dir.join("pki/ca.crt"))
+                .arg("--cluster-signing-key-file")
+                .arg(dir.join("pki/ca.key")),
+        )
+    }
+
     /// `everleaf agent` with its files in `dir/n`.
     pub(crate) fn agent(everleaf: &Path, dir: &Path, bootstrap: &Path) -> Result<Self> {
         spawn(

@@ -56,7 +56,7 @@ pub(crate) async fn run(everleaf: &Path, scratch: &Path, count: Option<usize>) -
     };
     let target = as_user("load")?;
     target.wait().await?;
-    let (_, body) = issuance::body(0)?;
+    let (_, body) = issuance::body("load")?;
     let store = Store {
         target,
         writer: as_user("write")?,

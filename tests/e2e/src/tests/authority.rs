@@ -42,7 +42,7 @@ pub(super) fn renew(sandbox: &Sandbox, directory: &Path) -> Result<()> {
 }
 
 /// An API server without controllers, on the data of an `up` that has stopped.
-fn apiserver<'a>(sandbox: &'a Sandbox) -> Result<(Up<'a>, Process)> {
+pub(super) fn apiserver<'a>(sandbox: &'a Sandbox) -> Result<(Up<'a>, Process)> {
     let mut up = Up::start(sandbox, &["--no-node"])?;
     let listen = up
         .args_mut()

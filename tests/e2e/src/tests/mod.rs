@@ -2,6 +2,7 @@
 
 mod authority;
 mod bad_input;
+mod change_of_leader;
 mod client_certificates;
 mod clock;
 mod crash;
@@ -45,6 +46,7 @@ pub(crate) fn all() -> Vec<&'static Test> {
         odd_files::TESTS,
         serving_requests::TESTS,
         authority::TESTS,
+        change_of_leader::TESTS,
         tls_stacks::TESTS,
         why::TESTS,
     ]

@@ -4,6 +4,8 @@
 //! Who signed is seen from the certificate: kube-controller-manager signs for two hours here,
 //! Everleaf for one.
 
+mod storm;
+
 use super::Pairing;
 use super::requests::file_client;
 use crate::stack::{Part, Stack};
@@ -36,9 +38,10 @@ const TAKEOVER_SECONDS_MAX: u64 = 15 + 5 + 10;
 const HANDOVER_SECONDS_MAX: u64 = 5 + 4;
 
 fn run(sandbox: &Sandbox) -> Result<Verdict> {
+    let [policy, log] = storm::audited(sandbox)?;
     let parts = [
         Part::Etcd,
-        Part::KubeApiserver(&[]),
+        Part::KubeApiserver(&[&policy, &log]),
         Part::KubeControllerManager(&[REAL]),
     ];
     let mut contest = Contest {
@@ -121,6 +124,7 @@ fn leave(contest: &mut Contest<'_>, admin: &Kubectl<'_>) -> Result<()> {
             same("Events of leaders", became_leader(admin)?, 4)
         },
     )?;
+    storm::changes_of_leaders(contest, admin)?;
     sandbox.point(
         "everleaf finds another holder: it writes nothing more and exits with 1",
         || contest.robbed(admin),

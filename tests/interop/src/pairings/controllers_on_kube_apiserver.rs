@@ -5,6 +5,7 @@ use super::Pairing;
 use super::agent_on_kubernetes::refused_as_node;
 use super::requests::{self, CLIENT, CLIENT_USAGES, Filed, SERVING, SERVING_USAGES, file_client};
 use super::serving_policy;
+use super::upkeep::{self, Scene};
 use crate::stack::{Kubernetes, Part, Stack};
 use anyhow::Result;
 use everleaf_stage::runner::{Test, Verdict};
@@ -91,6 +92,10 @@ fn run(sandbox: &Sandbox, release: Kubernetes) -> Result<Verdict> {
     sandbox.point("old requests are deleted, fresh ones stay", || {
         cleaning(&mut stack, &admin)
     })?;
+    sandbox.point(
+        "asked to, they keep bootstrap tokens, their signatures and the published CA",
+        || Scene::new(&stack, &admin, "ours").play().map(drop),
+    )?;
     sandbox.point(
         "they go on after kube-apiserver was killed and started again",
         || {
@@ -246,7 +251,7 @@ fn deny_at(sandbox: &Sandbox, admin: &Kubectl<'_>, request: &Filed<'_>, time: &s
 }
 
 /// The cleaner looks around once an hour, and first when it starts.
-fn cleaning(stack: &mut Stack<'_>, admin: &Kubectl<'_>) -> Result<()> {
+fn cleaning<'a>(stack: &mut Stack<'a>, admin: &Kubectl<'a>) -> Result<()> {
     let sandbox = stack.sandbox;
     let subject = ("/O=system:nodes/CN=system:node:n1", "DNS:n1");
     let new = |name: &str| requests::file(sandbox, admin, name, subject, (SERVING, SERVING_USAGES));
@@ -254,7 +259,12 @@ fn cleaning(stack: &mut Stack<'_>, admin: &Kubectl<'_>) -> Result<()> {
     deny_at(sandbox, admin, &old, "2020-01-01T00:00:00Z")?;
     admin.quiet(&["certificate", "deny", &fresh.name])?;
     same("exit code", stack.stop("controllers")?, 0)?;
-    stack.add(&Part::EverleafControllers(FLAGS))?;
+    Scene::new(stack, admin, "ours").lay_out()?;
+    upkeep::grant(stack, admin, "everleaf-controllers")?;
+    let controllers = format!("--controllers=*,{}", upkeep::NAMES);
+    stack.add(&Part::EverleafControllers(
+        &[&[controllers.as_str()], FLAGS].concat(),
+    ))?;
     expect(&old, admin, &["deleted"])?;
     wait_in_vain();
     for kept in [&fresh, &pending] {

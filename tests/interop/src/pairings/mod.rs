@@ -20,6 +20,7 @@ mod serving_policy;
 mod steps;
 mod ten_years_on_kubernetes;
 mod tlog_of_go;
+mod upkeep;
 mod why_on_kubernetes;
 
 use everleaf_stage::runner::Test;

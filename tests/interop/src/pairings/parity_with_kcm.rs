@@ -3,11 +3,13 @@
 //! from serial number, dates and signature; the dates by their distance; and what is refused by
 //! the words of the refusal.
 //!
-//! One after the other on one kube-apiserver, so that nothing else can differ.
+//! One after the other on one kube-apiserver, so that nothing else can differ. In the same runs they
+//! do the upkeep of bootstrap tokens and of the API server's CA.
 
 mod shapes;
 
 use super::Pairing;
+use super::upkeep::{self, Scene};
 use crate::stack::{Part, Stack};
 use anyhow::{Context, Result, bail};
 use base64::Engine;
@@ -48,24 +50,39 @@ struct Outcome {
 }
 
 fn run(sandbox: &Sandbox) -> Result<Verdict> {
-    let real = ["--controllers=csrsigning", "--leader-elect=false"];
-    let parts = [
-        Part::Etcd,
-        Part::KubeApiserver(&[]),
-        Part::KubeControllerManager(&real),
-    ];
-    let mut stack = Stack::start(sandbox, &parts)?;
+    let mut stack = Stack::start(sandbox, &[Part::Etcd, Part::KubeApiserver(&[])])?;
     let admin = stack.admin()?;
     requests(sandbox)?;
+    let controllers = format!("--controllers=csrsigning,{}", upkeep::NAMES);
+    Scene::new(&stack, &admin, "theirs").lay_out()?;
+    stack.add(&Part::KubeControllerManager(&[
+        &controllers,
+        "--leader-elect=false",
+    ]))?;
+    let kept_by_them = sandbox.point(
+        "kube-controller-manager keeps tokens, their signatures and the CA, and puts changes right",
+        || Scene::new(&stack, &admin, "theirs").play(),
+    )?;
     let theirs = sandbox.point("kube-controller-manager settles each request", || {
         settle(sandbox, &admin, "theirs")
     })?;
     // It ends by the signal, without a code.
     let _ = stack.stop("kube-controller-manager");
+    Scene::new(&stack, &admin, "ours").lay_out()?;
+    upkeep::grant(&stack, &admin, "everleaf-controllers")?;
+    let root_ca = format!("--root-ca-file={}", arg(stack.authority()?.certificate()));
+    stack.add(&Part::EverleafControllers(&[&controllers, &root_ca]))?;
+    let kept_by_us = sandbox.point(
+        "everleaf keeps tokens, their signatures and the CA, and puts changes right",
+        || Scene::new(&stack, &admin, "ours").play(),
+    )?;
     let ours = sandbox.point("everleaf settles each request", || {
-        stack.add(&Part::EverleafControllers(&["--controllers=csrsigning"]))?;
         settle(sandbox, &admin, "ours")
     })?;
+    sandbox.point(
+        "the same signatures of cluster-info, the same CA in each namespace and in a ClusterTrustBundle, the same tokens left",
+        || upkeep::compare(&kept_by_them, &kept_by_us),
+    )?;
     let each = |check: fn(&Outcome, &Outcome) -> Result<()>, differs: &[Differs]| {
         let mut wrong = Vec::new();
         for shape in SHAPES

@@ -40,7 +40,8 @@ const SERVING: &[&str] = &["verbosity=2"];
 /// Everything. What it signs ends with the CA, which is a number of its own.
 const ALL: &[&str] = &[
     "mode=controllers",
-    "controllers={csrapproving,csrsigning,csrcleaner,kubelet-serving-approver,bootstrapsigner,tokencleaner,root-ca-cert-publisher}",
+    "controllers={csrapproving,csrsigning,csrcleaner,kubelet-serving-approver,bootstrapsigner,tokencleaner,root-ca-cert-publisher,kube-apiserver-serving-clustertrustbundle-publisher-controller}",
+    "ca.trustBundles={kubernetes.io/kubelet-serving}",
     "ca.signingDuration=200000h",
     "verbosity=2",
 ];

@@ -1,4 +1,4 @@
-//! The law: at no instant do two lead.
+//! The law: at no instant do two lead, and at no instant may two write, even if machines sleep.
 //!
 //! Several machines, one lease, a network that delays, loses and reorders, clocks that start
 //! anywhere and run at different rates, processes that stop and others that start. The world
@@ -78,6 +78,9 @@ struct Process {
     call: u64,
     loops_end: Option<u64>,
     over: bool,
+    /// Real time that it slept so far, which its monotonic clock does not know.
+    slept: u64,
+    asleep_until: u64,
 }
 
 impl Process {
@@ -92,6 +95,8 @@ impl Process {
             call: 0,
             loops_end: None,
             over: false,
+            slept: 0,
+            asleep_until: 0,
         };
         let now = process.now(real);
         process.machine = Election::new(process.machine.config().clone(), now);
@@ -99,11 +104,26 @@ impl Process {
     }
 
     fn now(&self, real: u64) -> Now {
-        at(self.offset + real * self.rate / 1000)
+        let clock = |real: u64| at(self.offset + real * self.rate / 1000);
+        Now {
+            monotonic: clock(real - self.slept).monotonic,
+            wall: clock(real).wall,
+        }
     }
 
     fn leads(&self, real: u64) -> bool {
-        !self.over && self.machine.leads(self.now(real).monotonic)
+        !self.over && self.is_awake(real) && self.machine.leads(self.now(real).monotonic)
+    }
+
+    fn may_write(&self, real: u64) -> bool {
+        let permit = self.machine.permit();
+        !self.over
+            && self.is_awake(real)
+            && permit.is_some_and(|permit| permit.allows(self.now(real)))
+    }
+
+    fn is_awake(&self, real: u64) -> bool {
+        self.asleep_until <= real
     }
 }
 
@@ -123,11 +143,13 @@ struct World {
     serial: u64,
     /// The server answers nobody until then.
     away_until: u64,
+    /// Whether machines sleep.
+    sleepy: bool,
     terms: u64,
 }
 
 impl World {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, sleepy: bool) -> Self {
         let mut world = Self {
             dice: Dice(seed),
             server: Server::default(),
@@ -135,6 +157,7 @@ impl World {
             mail: BTreeMap::new(),
             serial: 0,
             away_until: 0,
+            sleepy,
             terms: 0,
         };
         for _ in 0..3 {
@@ -195,6 +218,12 @@ impl World {
                     let answer = self.server.answer(&call);
                     self.post(real, Mail::Answer(from, number, answer));
                 }
+                Mail::Answer(to, number, answer) if !self.processes[to].is_awake(real) => {
+                    // It lies in the socket.
+                    self.serial += 1;
+                    let awake = (self.processes[to].asleep_until, self.serial);
+                    self.mail.insert(awake, Mail::Answer(to, number, answer));
+                }
                 Mail::Answer(to, number, answer) => {
                     let process = &mut self.processes[to];
                     if process.call == number && !process.over {
@@ -211,7 +240,7 @@ impl World {
 
     fn turn(&mut self, index: usize, real: u64) {
         let process = &mut self.processes[index];
-        if process.over {
+        if process.over || !process.is_awake(real) {
             return;
         }
         let now = process.now(real);
@@ -236,13 +265,18 @@ impl World {
             0 => self.processes[index].over = true,
             1..3 => {
                 let process = &mut self.processes[index];
-                let now = process.now(real);
-                if !process.over {
+                if !process.over && process.is_awake(real) {
+                    let now = process.now(real);
                     process.machine.handle_event(now, Event::StopAsked);
                     self.perform(index, real);
                 }
             }
             3 => self.away_until = real + self.dice.below(20_000),
+            4..12 if self.sleepy && self.processes[index].is_awake(real) => {
+                let sleep = self.dice.below(40_000);
+                self.processes[index].slept += sleep;
+                self.processes[index].asleep_until = real + sleep;
+            }
             _ => {}
         }
         if self
@@ -256,27 +290,35 @@ impl World {
         }
     }
 
-    fn leaders(&self, real: u64) -> Vec<String> {
-        let leading = self.processes.iter().filter(|process| process.leads(real));
-        leading
+    fn which(&self, is: impl Fn(&Process) -> bool) -> Vec<String> {
+        let those = self.processes.iter().filter(|process| is(process));
+        those
             .map(|process| process.machine.config().identity.clone())
             .collect()
     }
 }
 
-fn run(seed: u64) -> Result<u64, TestCaseError> {
-    let mut world = World::new(seed);
-    let mut led = 0_u64;
+/// The terms of leaders, and the turns in which somebody could write.
+fn run(seed: u64, sleepy: bool) -> Result<(u64, u64), TestCaseError> {
+    let mut world = World::new(seed, sleepy);
+    let (mut led, mut wrote) = (0_u64, 0_u64);
     for step in 0..TURNS {
         let real = step * TURN_MS;
         world.misfortune(real);
+        // Before anybody has heard or done anything, too.
+        let writers = world.which(|process| process.may_write(real));
+        prop_assert!(
+            writers.len() <= 1,
+            "seed {seed}, at {real} ms: {writers:?} may write"
+        );
+        wrote += writers.len() as u64;
         world.deliver(real);
         for index in 0..world.processes.len() {
             world.turn(index, real);
         }
-        let leaders = world.leaders(real);
+        let leaders = world.which(|process| process.leads(real));
         prop_assert!(
-            leaders.len() <= 1,
+            sleepy || leaders.len() <= 1,
             "seed {seed}, at {real} ms: {leaders:?} lead"
         );
         led += leaders.len() as u64;
@@ -289,23 +331,33 @@ fn run(seed: u64) -> Result<u64, TestCaseError> {
         world.terms
     );
     prop_assert!(
-        led > TURNS / 4,
+        sleepy || led > TURNS / 4,
         "seed {seed}: nobody led for most of the time ({led} of {TURNS})"
     );
-    Ok(world.terms)
+    Ok((world.terms, wrote))
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(16))]
     #[test]
     fn two_never_lead(seed in any::<u64>()) {
-        run(seed)?;
+        run(seed, false)?;
+    }
+
+    #[test]
+    fn two_never_write_though_machines_sleep(seed in any::<u64>()) {
+        run(seed, true)?;
     }
 }
 
 /// Worlds in which leadership does change hands, or the law would say little.
 #[test]
 fn the_law_is_not_vacuous() {
-    let total: u64 = (0..4).map(|seed| run(seed).unwrap()).sum();
+    let total: u64 = (0..4).map(|seed| run(seed, false).unwrap().0).sum();
     assert!(total > 8, "{total} terms in four worlds");
+    let (terms, wrote) = run(0, true).unwrap();
+    assert!(
+        terms > 2 && wrote > TURNS / 4,
+        "{terms} terms, {wrote} turns with a writer"
+    );
 }

@@ -48,6 +48,9 @@ impl Right {
     pub(super) fn refusal(&self) -> String {
         if self.resource == "signers" {
             let (verb, name) = (&self.verb, &self.name);
+            if verb == "attest" {
+                return format!("not permitted to attest for signerName \\\"{name}\\\"");
+            }
             return format!("not permitted to {verb} requests with signerName \\\"{name}\\\"");
         }
         format!("cannot {} resource \\\"{}\\\"", self.verb, self.resource)

@@ -1,10 +1,13 @@
 //! One installation of the chart, whose rights are taken away one at a time.
 
+mod bundles;
+
 use super::super::requests::{self, Filed, SERVING, client_usages, serving_usages};
 use super::super::serving_policy::make_node;
 use super::right::{Right, granted};
 use crate::stack::{NAMESPACE, Stack};
 use anyhow::{Context, Result, bail};
+use bundles::APISERVER_SERVING;
 use everleaf_stage::{Kubectl, arg, ensure_that, eventually, free_port, http_get, same};
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -466,6 +469,12 @@ impl<'a> Trial<'a> {
             ("update", "configmaps") if right.name == "cluster-info" => Self::sign_token,
             ("update", "configmaps") => Self::forged,
             ("delete", "secrets") => Self::expire_token,
+            ("attest", "signers") if right.name == SERVING => |trial| trial.lost_bundle(SERVING),
+            ("attest", "signers") | ("create", "clustertrustbundles") => {
+                |trial| trial.lost_bundle(APISERVER_SERVING)
+            }
+            ("update", "clustertrustbundles") => Self::forged_bundle,
+            ("delete", "clustertrustbundles") => Self::second_bundle,
             _ => bail!("nothing is known that needs it"),
         })
     }
