@@ -112,6 +112,16 @@ fn split_digits(text: &str) -> (&str, &str) {
     )
 }
 
+/// A length of time for people, as kubectl shows ages: `2s`, `5m`, `182d`; below a second in
+/// milliseconds.
+pub fn span(length: Duration) -> String {
+    if !length.is_zero() && length < Duration::from_secs(1) {
+        return format!("{}ms", length.as_millis());
+    }
+    let rounded = length.saturating_add(Duration::from_millis(500));
+    human(i64::try_from(rounded.as_secs()).unwrap_or(i64::MAX))
+}
+
 /// `duration.HumanDuration` of a number of seconds (negative allowed): two or three significant
 /// figures.
 pub fn human(seconds: i64) -> String {
@@ -195,5 +205,20 @@ mod tests {
             let error = parse_go(text).unwrap_err();
             assert!(error.contains(reason), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn lengths_of_time_are_told_as_kubectl_tells_ages() {
+        for (milliseconds, text) in [
+            (0, "0s"),
+            (7, "7ms"),
+            (1_499, "1s"),
+            (1_500, "2s"),
+            (3_700_000, "61m"),
+            (86_400_000 * 400, "400d"),
+        ] {
+            assert_eq!(span(Duration::from_millis(milliseconds)), text);
+        }
+        assert!(span(Duration::MAX).ends_with('y'));
     }
 }

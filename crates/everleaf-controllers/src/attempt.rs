@@ -16,8 +16,6 @@
 mod holding;
 mod signing;
 
-pub(crate) use holding::words;
-
 use crate::approver::{self, Facts, Leave, Review};
 use crate::builtin::BuiltinSigner;
 use crate::call::{Answer, CSRS, Call, CallError, RIGHTS_HINT, parse, segment};
@@ -28,7 +26,7 @@ use crate::issuance::Entry;
 use crate::notice::{About, Judgement, Notice};
 use crate::queue::Outcome;
 use crate::record::LeafFacts;
-use crate::serving::{self, Rule};
+use crate::serving::{self, Look, Rule, Saw};
 use crate::signer::Failure;
 use everleaf_api::csr::{self, APPROVED, DENIED};
 use everleaf_api::review::Verdict;
@@ -78,6 +76,9 @@ pub enum Step {
     /// Make this entry of the issuance log durable and hand in whether it is
     /// ([`Attempt::logged`]); only if [`Core::logging`].
     Log(Box<Entry>),
+    /// Look at this, outside the API server, and hand in what was seen ([`Attempt::looked`]). It may
+    /// take seconds.
+    Look(Box<Look>),
     /// Tell people, before the next step.
     Tell(Box<Notice>),
 }
@@ -95,6 +96,7 @@ enum Phase {
         object: Value,
         written: Written,
     },
+    Looking(Box<Look>),
     /// Leaves Events; what comes after them.
     Noting {
         rest: VecDeque<Value>,
@@ -140,6 +142,7 @@ pub struct Attempt {
     is_live: bool,
     phase: Phase,
     reviews: Vec<Review>,
+    seen: Vec<(Look, Saw)>,
     steps: VecDeque<Step>,
 }
 
@@ -159,6 +162,7 @@ impl Attempt {
             is_live: false,
             phase: Phase::Deciding,
             reviews: Vec::new(),
+            seen: Vec::new(),
             steps: VecDeque::new(),
         }
     }
@@ -191,7 +195,7 @@ impl Attempt {
 
     fn approve(&mut self, request: &OpenRequest, core: &Core, now: Now) {
         if request.csr().signer_name() == SignerName::KUBELET_SERVING
-            && let Some(decision) = core.decide_serving(request, &self.reviews, now)
+            && let Some(decision) = core.decide_serving(request, &self.reviews, &self.seen, now)
         {
             return self.judge_serving(request, &decision, core, now);
         }
@@ -233,6 +237,10 @@ impl Attempt {
     ) {
         use serving::Verdict;
         match &decision.verdict {
+            Verdict::Look(_, look) => {
+                self.steps.push_back(Step::Look(look.clone()));
+                self.phase = Phase::Looking(look.clone());
+            }
             Verdict::Review => self.review(request, serving::PERMISSION.to_owned()),
             Verdict::Approve if decision.is_dry_run => {
                 self.judged(request, decision, Judgement::WouldApprove, None, core);
@@ -429,6 +437,7 @@ impl Attempt {
                 self.request = Some(Arc::new(read));
                 self.is_live = true;
                 self.reviews.clear();
+                self.seen.clear();
                 self.phase = Phase::Deciding;
             }
             (Phase::Reviewing { .. } | Phase::Writing(_), Err(error)) if error.code() == 409 => {
@@ -437,6 +446,14 @@ impl Attempt {
             (_, Err(error)) => self.give_up(&error),
             // An answer that nobody asked for changes nothing.
             (phase, Ok(_)) => self.phase = phase,
+        }
+    }
+
+    /// Takes in what was seen where [`Step::Look`] asked to look.
+    pub fn looked(&mut self, saw: Saw) {
+        if let Phase::Looking(look) = std::mem::replace(&mut self.phase, Phase::Ended) {
+            self.seen.push((*look, saw));
+            self.phase = Phase::Deciding;
         }
     }
 

@@ -16,7 +16,7 @@ use crate::issuers::Issuers;
 use crate::notice::Notice;
 use crate::queue::{Next, Outcome, Queue};
 use crate::record::Record;
-use crate::serving::{self, Affected, PolicySet, Source};
+use crate::serving::{self, Affected, Look, PolicySet, Saw, Source};
 use crate::signer::{self, Issuance};
 use everleaf_api::csr::Csr;
 use everleaf_pki::{ApprovedRequest, Issuer, SignerName};
@@ -199,6 +199,7 @@ impl Core {
         &self,
         request: &OpenRequest,
         reviews: &[Review],
+        seen: &[(Look, Saw)],
         now: Now,
     ) -> Option<serving::Decision> {
         let state = self.serving.as_ref()?;
@@ -206,7 +207,7 @@ impl Core {
         let newer = lock(&self.index).newer(csr);
         let seconds = csr.expiration_seconds();
         let lifetime = everleaf_pki::signer::granted_duration(self.signing_duration, seconds);
-        Some(state.decide(request, newer, lifetime, reviews, now))
+        Some(state.decide(request, newer, lifetime, reviews, seen, now))
     }
 
     fn route(&self, change: Change, now: Now) -> Option<Task> {

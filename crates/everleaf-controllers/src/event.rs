@@ -1,13 +1,15 @@
 //! Kubernetes Events: what happened to a request or a node, where `kubectl describe` shows it; what
-//! happens to a CA, where `kubectl get events -A` does.
+//! happens to this process, its CAs and clocks, where `kubectl get events -A` does.
 //!
 //! Owns their form, and [`Spacing`]: that there is never a storm of them.
 
 use crate::bucket::{Rate, TokenBucket};
 use crate::notice::Notice;
 use everleaf_api::csr::Csr;
+use everleaf_api::duration::span;
 use everleaf_api::meta;
 use everleaf_time::{Monotonic, Now};
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -84,10 +86,11 @@ pub(crate) fn of(csr: Csr<'_>, reason: &str, message: &str, now: Now) -> Value {
     about(object, reason, message, 1, now)
 }
 
-/// An Event about a CA, if the notice is worth one. A CA is no object of the API; the namespace of
-/// the control plane stands for it, which every cluster has.
+/// An Event about this process, if the notice is worth one. Neither a process nor its CA or clock
+/// is an object of the API; the namespace of the control plane stands for it, which every cluster
+/// has.
 pub(crate) fn of_notice(notice: &Notice, now: Now) -> Option<Value> {
-    let (reason, message) = about_authority(notice)?;
+    let (reason, message) = about_process(notice)?;
     let involved = json!({ "apiVersion": "v1", "kind": "Namespace", "name": "kube-system" });
     // Paths and names may hold anything.
     let message: String = message.chars().flat_map(ascii).collect();
@@ -109,7 +112,18 @@ pub(crate) const fn days_word(days: i64) -> &'static str {
     }
 }
 
-fn about_authority(notice: &Notice) -> Option<(&'static str, String)> {
+/// How two clocks differ, for people; `offset` is the server's minus ours.
+fn apart(offset: SignedDuration) -> String {
+    let direction = match offset.is_negative() {
+        true => "behind",
+        false => "ahead of",
+    };
+    let apart = span(offset.unsigned_abs());
+    format!("the API server's clock is {apart} {direction} that of the controllers")
+}
+
+/// The notices that are Events of their own, by reason, and their words.
+fn about_process(notice: &Notice) -> Option<(&'static str, String)> {
     match notice {
         Notice::CaExpiring {
             signers,
@@ -140,6 +154,23 @@ fn about_authority(notice: &Notice) -> Option<(&'static str, String)> {
             "CAReloadFailed",
             format!(
                 "The changed CA files of {signers} ({pair}) are not used, the old CA keeps signing: {error}"
+            ),
+        )),
+        Notice::CleaningSkipped { offset } => {
+            let cause = offset.map_or("our clock was just set".to_owned(), apart);
+            Some((
+                "ClockSkewDetected",
+                format!("no CSR is cleaned in this pass, since ages mean nothing: {cause}"),
+            ))
+        }
+        Notice::ClockSkew {
+            offset,
+            apart: true,
+        } => Some((
+            "SignerClockSkew",
+            format!(
+                "{}; dates in certificates follow the signer's clock",
+                apart(*offset)
             ),
         )),
         Notice::Truncated { signer, not_after } => Some((
@@ -192,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_happens_to_a_ca_is_an_event_of_kube_system() {
+    fn what_happens_to_the_process_is_an_event_of_kube_system() {
         let (signers, pair) = (
             "kubernetes.io/kubelet-serving".to_owned(),
             "c::k".to_owned(),
@@ -208,6 +239,10 @@ mod tests {
             error: "\u{e9}\n".repeat(1000),
         };
         let signer = BuiltinSigner::KubeletServing;
+        let skew = |apart| Notice::ClockSkew {
+            offset: SignedDuration::from_mins(-10),
+            apart,
+        };
         for (notice, reason, words) in [
             (expiring(3), "SignerCAExpiring", "in 3 days"),
             (
@@ -228,6 +263,23 @@ mod tests {
                 "CertificateLifetimeTruncated",
                 "end with their CA, at 2026-11-20T12:00:00Z",
             ),
+            (
+                skew(true),
+                "SignerClockSkew",
+                "clock is 10m behind that of the controllers; dates in",
+            ),
+            (
+                Notice::CleaningSkipped {
+                    offset: Some(SignedDuration::from_mins(-10)),
+                },
+                "ClockSkewDetected",
+                "ages mean nothing: the API server's clock is 10m behind",
+            ),
+            (
+                Notice::CleaningSkipped { offset: None },
+                "ClockSkewDetected",
+                "our clock was just set",
+            ),
         ] {
             let event = of(&notice).unwrap();
             assert_eq!(event["reason"], reason);
@@ -247,6 +299,7 @@ mod tests {
             renewed: true,
         };
         assert_eq!(of(&loaded), None);
+        assert_eq!(of(&skew(false)), None);
     }
 
     fn at(seconds: u64) -> Monotonic {

@@ -40,6 +40,7 @@ pub mod index;
 pub mod issuance;
 pub mod issuers;
 mod log;
+mod looks;
 pub mod metrics;
 pub mod notice;
 pub mod options;

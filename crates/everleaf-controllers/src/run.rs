@@ -25,7 +25,7 @@ use tokio::time::MissedTickBehavior;
 /// Time between two looks at CA files and clocks.
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Events about CAs that wait for the API server; the oldest go first when there are more.
+/// Events about this process that wait for the API server; the oldest go first when there are more.
 const EVENTS_WAITING_MAX: usize = 32;
 
 /// Time between two looks at the policy file.
@@ -344,11 +344,12 @@ async fn look_after(shell: Arc<Shell>) {
         ticks.tick().await;
         shell.api.look_at_version().await;
         shell.check_step(false);
+        let mut notices = Vec::new();
         if let Some(offset) = shell.api.clock_offset() {
             let apart = offset.abs() > SKEW_TOLERATED;
             if apart != clocks_apart {
                 clocks_apart = apart;
-                shell.tell_skew(offset, apart).await;
+                notices.push(Notice::ClockSkew { offset, apart });
             }
         }
         let now = shell.now().wall;
@@ -361,7 +362,7 @@ async fn look_after(shell: Arc<Shell>) {
                 notices
             })
         };
-        let mut notices = looking.await.unwrap_or_default();
+        notices.extend(looking.await.unwrap_or_default());
         notices.extend(shell.core.issuers().check(now));
         for notice in &notices {
             shell.telemetry.tell(notice);

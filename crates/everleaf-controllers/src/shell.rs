@@ -1,6 +1,6 @@
 //! What the tasks of all loops share: the core, the API, the clocks, and who waits for work.
 
-use crate::attempt::{self, Task, words};
+use crate::attempt::{self, Attempt, Task};
 use crate::call::{Call, CallError, Expect};
 use crate::cleaner::{self, Ages, Pass};
 use crate::client::Api;
@@ -10,11 +10,12 @@ use crate::event;
 use crate::follower::{self, Delta, Follower, Resource};
 use crate::gate::Gate;
 use crate::issuance::{Entry, LogConfig, ReadError, Reader, Standing, Writer};
+use crate::looks;
 use crate::metrics;
 use crate::notice::Notice;
 use crate::queue::{Next, Outcome};
 use crate::run::Prepared;
-use crate::serving::{Affected, Source};
+use crate::serving::{Affected, Look, Source};
 use crate::telemetry::Telemetry;
 use crate::upkeep::{self, Kept, Machine, Moment, RootCa, Watched};
 use bytes::Bytes;
@@ -23,7 +24,7 @@ use http::Method;
 use http_body_util::BodyExt;
 use jiff::{SignedDuration, Timestamp};
 use kube::client::Body;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::convert::Infallible;
 use std::path::Path;
@@ -31,6 +32,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
 
 /// Name of the CSR loops' queues in upstream's metrics: one for all of them.
 const QUEUE_NAME: [(&str, &str); 1] = [("name", "certificate")];
@@ -47,6 +49,9 @@ impl Keeper {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// An attempt that cannot go on without this look.
+type Paused = (Attempt, Box<Look>);
 
 /// See the module documentation.
 pub(crate) struct Shell {
@@ -116,21 +121,45 @@ impl Shell {
 
     /// Works on keys of one queue until told to stop; finishes the key in hand first.
     pub(crate) async fn work(self: Arc<Self>, task: Task, mut stop: watch::Receiver<bool>) {
+        let mut looking = JoinSet::new();
         loop {
             let (name, waited) = tokio::select! {
                 biased;
-                _ = stop.wait_for(|stop| *stop) => return,
+                _ = stop.wait_for(|stop| *stop) => break,
                 next = self.next(task) => next,
             };
             let begun = self.api.monotonic();
             let ready_at = Monotonic::from_origin(begun.since_origin().saturating_sub(waited));
-            let outcome = self.attempt(task, &name, ready_at).await;
-            self.done(task, &name, outcome, begun);
+            let attempt = self.core.begin(task, &name, ready_at);
+            match self.advance(task, attempt).await {
+                Err(paused) => {
+                    looks::make_room(&mut looking).await;
+                    let shell = Arc::clone(&self);
+                    looking.spawn(shell.look(task, name, paused, begun));
+                }
+                Ok(outcome) => self.done(task, &name, outcome, begun),
+            }
         }
+        while looking.join_next().await.is_some() {}
     }
 
-    async fn attempt(self: &Arc<Self>, task: Task, name: &str, ready_at: Monotonic) -> Outcome {
-        let mut attempt = self.core.begin(task, name, ready_at);
+    /// Has looks for an attempt while its worker goes on with other keys, and finishes it.
+    async fn look(self: Arc<Self>, task: Task, name: String, paused: Paused, begun: Monotonic) {
+        let mut paused = paused;
+        let outcome = loop {
+            let (mut attempt, look) = paused;
+            attempt.looked(looks::have(&look, self.now().wall).await);
+            match self.advance(task, attempt).await {
+                Err(again) => paused = again,
+                Ok(outcome) => break outcome,
+            }
+        };
+        self.done(task, &name, outcome, begun);
+    }
+
+    /// Goes on with an attempt, until its end or until it has to look somewhere.
+    async fn advance(self: &Arc<Self>, task: Task, attempt: Attempt) -> Result<Outcome, Paused> {
+        let mut attempt = attempt;
         loop {
             let step = if self.core.may_block(task) {
                 // A token signs when it likes; the other loops must not wait for it.
@@ -140,7 +169,7 @@ impl Shell {
                     (attempt, step)
                 });
                 let Ok((stepped, step)) = stepping.await else {
-                    return Outcome::FAILED;
+                    return Ok(Outcome::FAILED);
                 };
                 attempt = stepped;
                 step
@@ -152,11 +181,12 @@ impl Shell {
                     let answer = self.api.call(&call).await;
                     attempt.answer(&answer, &self.core, self.now());
                 }
-                attempt::Step::Done(outcome) => return outcome,
+                attempt::Step::Done(outcome) => return Ok(outcome),
                 attempt::Step::Log(entry) => {
                     let logged = self.log(&entry).await;
                     attempt.logged(logged, &self.core, self.now());
                 }
+                attempt::Step::Look(look) => return Err((attempt, look)),
                 attempt::Step::Tell(notice) => self.telemetry.tell(&notice),
             }
         }
@@ -438,11 +468,10 @@ impl Shell {
         let offset = self.api.clock_offset();
         if !cleaner::may_judge_ages(offset, stepped) {
             let offset = if stepped { None } else { offset };
-            self.telemetry.tell(&Notice::CleaningSkipped { offset });
-            let cause = offset.map_or("our clock was just set".to_owned(), skew_words);
-            let message =
-                format!("no CSR is cleaned in this pass, since ages mean nothing: {cause}");
-            return self.note("ClockSkewDetected", &message).await;
+            let skipped = Notice::CleaningSkipped { offset };
+            self.telemetry.tell(&skipped);
+            let mut events = event::of_notice(&skipped, self.now()).into_iter().collect();
+            return self.deliver(&mut events).await;
         }
         let mut pass = Pass::new(self.core.records(), *ages, self.server_now());
         loop {
@@ -484,7 +513,7 @@ impl Shell {
 
     // === telling ===
 
-    /// Leaves Events about a CA, oldest first; those that the server cannot take now stay.
+    /// Leaves Events about this process, oldest first; those that the server cannot take now stay.
     pub(crate) async fn deliver(&self, events: &mut VecDeque<Value>) {
         while let Some(event) = events.front() {
             let call = Call::new(Method::POST, event::PATH, Some(event.clone()));
@@ -494,32 +523,6 @@ impl Shell {
                 _ => events.pop_front(),
             };
         }
-    }
-
-    /// The clocks are too far apart, or no longer.
-    pub(crate) async fn tell_skew(&self, offset: SignedDuration, apart: bool) {
-        self.telemetry.tell(&Notice::ClockSkew { offset, apart });
-        if apart {
-            let words = skew_words(offset);
-            let message = format!("{words}; dates in certificates follow the signer's clock");
-            self.note("SignerClockSkew", &message).await;
-        }
-    }
-
-    /// Leaves an Event about this process. It is about the namespace that all of us live in: the
-    /// one object that every cluster has.
-    async fn note(&self, reason: &'static str, message: &str) {
-        let now = self.now();
-        let Some(count) = self.core.admit_event(reason, "", now) else {
-            return;
-        };
-        let about = json!({ "apiVersion": "v1", "kind": "Namespace", "name": "kube-system" });
-        let event = event::about(about, reason, message, count, now);
-        // That it could not be left changes nothing.
-        let _ = self
-            .api
-            .call(&Call::new(Method::POST, event::PATH, Some(event)))
-            .await;
     }
 
     /// Sets the gauges that describe a state rather than an event.
@@ -560,16 +563,6 @@ impl Shell {
             metrics.set(metrics::QUEUE_RETRIES, &labels, retries as f64);
         }
     }
-}
-
-/// How two clocks differ, for people.
-fn skew_words(offset: SignedDuration) -> String {
-    let direction = match offset.is_negative() {
-        true => "behind",
-        false => "ahead of",
-    };
-    let apart = words(offset.abs());
-    format!("the API server's clock is {apart} {direction} that of the controllers")
 }
 
 /// The next bytes of a stream; `None`: it ended or broke.

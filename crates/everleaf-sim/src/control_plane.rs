@@ -347,6 +347,8 @@ impl Controllers {
                     self.logged.insert((entry.csr, entry.serial));
                     attempt.logged(Ok(()), &self.core, now);
                 }
+                // No policy here asks for one.
+                attempt::Step::Look(look) => attempt.looked(look.in_vain()),
                 attempt::Step::Tell(notice) => self.notices.push(*notice),
             }
         }

@@ -1,7 +1,7 @@
 //! The words for each notice: an operator's, and those of the kubelet's log where people search for
 //! them.
 
-use everleaf_api::duration::human;
+use everleaf_api::duration::span;
 use everleaf_api::meta::format_time;
 use everleaf_rotation::notice::{Block, FailedStep, LeafSummary, RefusedNames, StuckReason};
 use everleaf_rotation::{CertificateId, CredentialChoice, Finding, Notice, RequestName};
@@ -401,15 +401,6 @@ fn recovered(finding: &Finding) -> String {
         }
         _ => "something was put in order for which this version has no words".to_owned(),
     }
-}
-
-/// As kubectl shows ages: `2s`, `5m`, `182d`; below a second in milliseconds.
-fn span(span: Duration) -> String {
-    if span < Duration::from_secs(1) {
-        return format!("{}ms", span.as_millis());
-    }
-    let rounded = span.saturating_add(Duration::from_millis(500));
-    human(i64::try_from(rounded.as_secs()).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use crate::index::OpenRequest;
 use crate::notice::{About, Notice};
 use crate::queue::Outcome;
 use crate::serving::NODE_PREFIX;
+use everleaf_api::duration::span;
 use everleaf_time::Now;
 use jiff::SignedDuration;
 use serde_json::json;
@@ -38,7 +39,7 @@ impl Attempt {
             "{common_name} asks for certificates again and again although its last one has most of its life left: its \
              clock seems to be at least {} ahead of the signer's, or it loses what it gets; approval waits {} s (kubectl \
              certificate approve {} overrides)",
-            words(clock_ahead),
+            span(clock_ahead.unsigned_abs()),
             delay.as_secs(),
             csr.name()
         );
@@ -65,7 +66,7 @@ impl Attempt {
         let message = format!(
             "{common_name} would gain {} by renewing, since the CA ends at {ca_end}: not approved until the CA is renewed \
              (kubectl certificate approve {} overrides)",
-            words(gain.max(SignedDuration::ZERO)),
+            span(gain.max(SignedDuration::ZERO).unsigned_abs()),
             csr.name()
         );
         self.tell(Notice::HeldForCa {
@@ -86,17 +87,6 @@ fn common_name(request: &OpenRequest) -> String {
     let request = request.request();
     let name = request.map(|request| request.subject().common_name.clone());
     name.unwrap_or_default()
-}
-
-/// A time in its largest whole unit.
-pub(crate) fn words(time: SignedDuration) -> String {
-    let seconds = time.as_secs();
-    match seconds {
-        0..120 => format!("{seconds} s"),
-        120..7_200 => format!("{} min", seconds / 60),
-        7_200..172_800 => format!("{} h", seconds / 3_600),
-        _ => format!("{} days", seconds / 86_400),
-    }
 }
 
 #[cfg(test)]
@@ -167,7 +157,7 @@ mod tests {
                     let answer = json!({"status": {"allowed": true}}).to_string();
                     attempt.answer(&Ok(answer.into()), core, now);
                 }
-                Step::Log(_) | Step::Tell(_) => {}
+                Step::Log(_) | Step::Look(_) | Step::Tell(_) => {}
             }
         }
     }
@@ -192,7 +182,7 @@ mod tests {
             assert_eq!(event["reason"], "RotationLoopSuspected");
             assert_eq!(event["type"], "Warning");
             let message = event["message"].as_str().unwrap();
-            assert!(message.contains("at least 255 days ahead"), "{message}");
+            assert!(message.contains("at least 255d ahead"), "{message}");
         }
         let (again, _) = renew(&core, at(HOUR / 40));
         assert_eq!(
@@ -218,7 +208,7 @@ mod tests {
         assert_eq!(events[0]["reason"], "RenewalHeldForCA");
         let message = events[0]["message"].as_str().unwrap();
         assert!(
-            message.contains("would gain 0 s") && message.contains("the CA ends at"),
+            message.contains("would gain 0s") && message.contains("the CA ends at"),
             "{message}"
         );
     }

@@ -219,7 +219,7 @@ mod tests {
                         attempt.answer(&Ok("{}".into()), &core, moment());
                     }
                     Step::Done(outcome) => break outcome,
-                    Step::Tell(_) => {}
+                    Step::Look(_) | Step::Tell(_) => {}
                 }
             };
             assert_eq!(outcome, Outcome::After(LOG_PATIENCE));

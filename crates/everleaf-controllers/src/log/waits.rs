@@ -1,8 +1,8 @@
 //! What requests wait for: a brake, another CA, the issuance log.
 
-use crate::attempt::words;
 use crate::issuance::Standing;
 use crate::notice::{About, Notice};
+use everleaf_api::duration::span;
 
 /// An approval that waits although a rule allows it.
 pub(super) fn log_hold(notice: &Notice) {
@@ -14,7 +14,7 @@ pub(super) fn log_hold(notice: &Notice) {
             clock_ahead,
         } => {
             let seconds = delay.as_secs();
-            let ahead = words(*clock_ahead);
+            let ahead = span(clock_ahead.unsigned_abs());
             line!(
                 warn,
                 about,

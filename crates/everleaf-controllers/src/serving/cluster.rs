@@ -25,6 +25,10 @@ pub struct NodeFacts {
     /// `status.addresses` of types `Hostname`, `InternalDNS` and `ExternalDNS`, in lower case and
     /// without a trailing dot.
     pub names: BTreeSet<String>,
+    /// `status.addresses` of type `InternalIP`, canonical, in order.
+    pub internal: Vec<IpAddr>,
+    /// `status.daemonEndpoints.kubeletEndpoint.Port`.
+    pub kubelet_port: Option<u16>,
     /// `metadata.labels`.
     pub labels: BTreeMap<String, String>,
     /// `metadata.annotations`.
@@ -46,14 +50,18 @@ impl NodeFacts {
             annotations: texts(node, "/metadata/annotations"),
             ..Self::default()
         };
+        let port = node.pointer("/status/daemonEndpoints/kubeletEndpoint/Port");
+        let port = port.and_then(Value::as_u64);
+        facts.kubelet_port = port.and_then(|port| port.try_into().ok());
         for entry in items(node, "/status/addresses") {
             let address = entry["address"].as_str().unwrap_or_default();
-            match (
-                entry["type"].as_str().unwrap_or_default(),
-                address.parse::<IpAddr>(),
-            ) {
+            let kind = entry["type"].as_str().unwrap_or_default();
+            match (kind, address.parse::<IpAddr>()) {
                 // A kubelet reports its address as its host name where it has no other.
                 ("InternalIP" | "ExternalIP" | "Hostname", Ok(ip)) => {
+                    if kind == "InternalIP" {
+                        facts.internal.push(ip.to_canonical());
+                    }
                     facts.addresses.insert(ip.to_canonical());
                 }
                 ("Hostname" | "InternalDNS" | "ExternalDNS", Err(_)) => {

@@ -125,7 +125,8 @@ fn stamp(path: &Path) -> Stamp {
     Some((metadata.modified().ok()?, metadata.len()))
 }
 
-fn read(path: &Path, bytes_max: usize) -> Result<String, String> {
+/// The text of a file, or why there is none.
+pub(crate) fn read(path: &Path, bytes_max: usize) -> Result<String, String> {
     let words = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => "there is no such file".to_owned(),
         io::ErrorKind::PermissionDenied => "this process may not read it".to_owned(),

@@ -7,7 +7,7 @@
 //! to decide is left alone.
 //!
 //! ```text
-//! request ─▶ S1 … S24 ─▶ all passed ─▶ approve
+//! request ─▶ S1 … S25 ─▶ all passed ─▶ approve
 //!                     ├▶ one violated ─▶ deny (or abstain, by policy)
 //!                     ├▶ one waits ────▶ wait, then deny
 //!                     └▶ not for us ───▶ abstain
@@ -19,6 +19,7 @@ pub(crate) mod files;
 pub mod inventory;
 pub mod issued;
 pub mod limits;
+pub mod look;
 pub mod names;
 pub mod policy;
 pub mod rules;
@@ -39,6 +40,7 @@ use std::time::Duration;
 pub use cluster::{Claim, Cluster, NodeFacts, Source};
 pub use inventory::{Inventory, InventorySource};
 pub use issued::Issued;
+pub use look::{Look, Present, Resolved, Saw};
 pub use policy::{Mode, OnViolation, Policy, PolicyError, PolicySet};
 pub use rules::Rule;
 pub use state::{Affected, Origins, ServingConfig, State};
@@ -75,6 +77,8 @@ pub struct Facts<'a> {
     pub limited: Option<Limited>,
     /// Access reviews that were answered so far.
     pub reviews: &'a [Review],
+    /// What was looked at outside the API server so far.
+    pub seen: &'a [(Look, Saw)],
     /// Wall time.
     pub now: Timestamp,
 }
@@ -121,6 +125,8 @@ pub enum Finding {
     },
     /// The access review has not been asked yet.
     Unreviewed,
+    /// It needs a look outside the API server, which nobody has had yet.
+    Unseen(Box<Look>),
 }
 
 /// A rule that was tried.
@@ -143,6 +149,8 @@ pub enum Verdict {
     Abstain(Option<Rule>),
     /// This rule waits; look again after so long.
     Wait(Rule, Duration),
+    /// Have this look for this rule, then decide again: all other rules hold.
+    Look(Rule, Box<Look>),
     /// Ask whether the requestor may create [`PERMISSION`], then decide again.
     Review,
 }
@@ -226,6 +234,12 @@ fn sum_up(trace: &[Step], age: Duration, policy: &Policy) -> Verdict {
             _ => {}
         }
     }
+    // Last: nobody is asked, or dialled, for the sake of a request that would not be approved.
+    for step in trace {
+        if let Finding::Unseen(look) = &step.finding {
+            return Verdict::Look(step.rule, look.clone());
+        }
+    }
     Verdict::Approve
 }
 
@@ -236,7 +250,7 @@ impl Decision {
             Verdict::Deny(rule) | Verdict::Wait(rule, _) => *rule,
             Verdict::Abstain(Some(rule)) => *rule,
             Verdict::Abstain(None) => return "no policy is for this request",
-            Verdict::Approve | Verdict::Review => return "",
+            Verdict::Approve | Verdict::Look(..) | Verdict::Review => return "",
         };
         match self.finding(rule) {
             Some(Finding::Foreign(why) | Finding::Violated(why) | Finding::Waiting { why, .. }) => {
@@ -270,6 +284,13 @@ impl Decision {
                     rule.id(),
                     rule,
                     self.why()
+                )
+            }
+            Verdict::Look(rule, look) => {
+                format!(
+                    "policy {:?}, rule {} {rule}: nobody has looked at {look} yet",
+                    self.policy,
+                    rule.id()
                 )
             }
             Verdict::Abstain(None) | Verdict::Review => self.why().to_owned(),

@@ -21,6 +21,8 @@ use ipnet::IpNet;
 use regex::Regex;
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The version of the format that is understood.
@@ -91,6 +93,24 @@ pub enum KeyAlgorithm {
     Rsa,
 }
 
+/// That names must lead to the addresses in DNS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DnsCheck {
+    /// Whom to ask; empty: the servers of this machine.
+    pub servers: Vec<SocketAddr>,
+    /// For one query.
+    pub timeout: Duration,
+}
+
+/// That a node's present certificate stands in for the inventory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RenewalCheck {
+    /// PEM file of the CAs that make serving certificates.
+    pub ca_file: PathBuf,
+    /// Ports at which kubelets may be dialled.
+    pub ports: Vec<u16>,
+}
+
 /// One policy, checked.
 #[derive(Clone, Debug)]
 pub struct Policy {
@@ -151,6 +171,10 @@ pub struct Policy {
     pub require_permission: bool,
     /// Where the addresses of nodes are written down.
     pub inventory: InventorySource,
+    /// Whether DNS must agree.
+    pub dns_resolution: Option<DnsCheck>,
+    /// Whether a present certificate counts.
+    pub renewal: Option<RenewalCheck>,
     /// Further conditions.
     pub cel: Vec<Predicate>,
 }
@@ -192,6 +216,8 @@ impl Default for Policy {
             per_node_per_hour: None,
             require_permission: false,
             inventory: InventorySource::None,
+            dns_resolution: None,
+            renewal: None,
             cel: Vec::new(),
         }
     }

@@ -10,8 +10,8 @@ use crate::issuance::Entry;
 use crate::run::RunError;
 use crate::serving::files::PolicyFiles;
 use crate::serving::{
-    Claim, Cluster, Decision, Facts, Inventory, InventorySource, Issued, Origin, Policy, PolicySet,
-    Source, decide, limits, requestor,
+    Claim, Cluster, Decision, Facts, Inventory, InventorySource, Issued, Look, Origin, Policy,
+    PolicySet, Saw, Source, decide, limits, requestor,
 };
 use everleaf_time::Now;
 use serde_json::Value;
@@ -100,6 +100,7 @@ impl State {
         newer: usize,
         lifetime: Duration,
         reviews: &[Review],
+        seen: &[(Look, Saw)],
         now: Now,
     ) -> Decision {
         let policies = Arc::clone(&read(&self.policies));
@@ -129,6 +130,7 @@ impl State {
             newer,
             limited: lock(&self.limits).check(node, per_hour, now.monotonic),
             reviews,
+            seen,
             now: now.wall,
         };
         decide(request, &facts, &policies)

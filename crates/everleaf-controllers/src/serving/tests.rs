@@ -78,6 +78,7 @@ struct World {
     newer: usize,
     limited: Option<Limited>,
     reviews: Vec<Review>,
+    seen: Vec<(Look, Saw)>,
 }
 
 fn world() -> World {
@@ -91,6 +92,7 @@ fn world() -> World {
         newer: 0,
         limited: None,
         reviews: Vec::new(),
+        seen: Vec::new(),
     }
 }
 
@@ -114,6 +116,7 @@ impl World {
             newer: self.newer,
             limited: self.limited,
             reviews: &self.reviews,
+            seen: &self.seen,
             now: now(),
         };
         decide(&request.open(), &facts, &self.policies)
@@ -127,10 +130,14 @@ impl World {
             Verdict::Deny(rule) => ("deny", Some(rule.id())),
             Verdict::Abstain(rule) => ("abstain", rule.map(Rule::id)),
             Verdict::Wait(rule, _) => ("wait", Some(rule.id())),
+            Verdict::Look(rule, _) => ("look", Some(rule.id())),
             Verdict::Review => ("review", None),
         };
         let said = match rule {
             None => kind.to_owned(),
+            Some(rule) if let Verdict::Look(_, look) = &decision.verdict => {
+                format!("{kind} {rule}: {look}")
+            }
             Some(rule) => format!("{kind} {rule}: {}", decision.why()),
         };
         assert!(
@@ -449,4 +456,5 @@ fn weak_and_odd_requests_are_denied() {
 
 mod corpus;
 mod machine;
+mod outside;
 mod policies;

@@ -293,6 +293,21 @@ catalogue! {
         "The operator's list decides what is whose."
         "Add the node, or its name or address, to the inventory file; it is read again within seconds."
         ["everleaf policy test -f POLICY.yaml --csr CSR.yaml --node NODE.yaml"];
+    ServingDns "serving-dns" Serving
+        "DNS says otherwise (rule S19)"
+        "The policy wants DNS to lead from the names to the addresses (dns_resolution). Names are asked for as they stand: without search domains, and not in /etc/hosts."
+        "Enter name and address in the zone, or start the kubelet with the name that DNS has (--hostname-override)."
+        ["kubectl get csr {csr} -o jsonpath='{.spec.request}' | base64 -d | openssl req -noout -text", "everleaf policy test -f POLICY.yaml --csr CSR.yaml --node NODE.yaml"];
+    ServingDnsSilent "serving-dns-silent" Serving
+        "DNS does not answer the controllers (rule S19)"
+        "The policy wants DNS to agree (dns_resolution), and its servers fail or stay silent. The request waits and is tried again every 30 s."
+        "See that the controllers reach the servers of dns_resolution, or those of their own resolv.conf, over UDP and TCP port 53."
+        ["kubectl -n everleaf-system get configmap everleaf-policy -o yaml", "everleaf policy test -f POLICY.yaml --csr CSR.yaml --node NODE.yaml"];
+    ServingRenewal "serving-renewal" Serving
+        "The inventory does not know this of the node, and its kubelet does not prove it (rules S18 and S20)"
+        "With renewal, a certificate that the kubelet shows now and that says the same would do. It could not be dialled at its Node's InternalIP and port, or shows another one."
+        "Add the node, or its name or address, to the inventory; or let the controllers reach the kubelet, and name in ca_file the CA that made its certificate."
+        ["kubectl get node {node} -o jsonpath='{.status.addresses}{.status.daemonEndpoints}'", "everleaf policy test -f POLICY.yaml --csr CSR.yaml --node NODE.yaml"];
     ServingLifetime "serving-lifetime" Serving
         "It asks for a longer life than the policy allows (rule S21)"
         "spec.expirationSeconds is above max_expiration_seconds, or below 600."

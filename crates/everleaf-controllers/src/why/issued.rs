@@ -50,7 +50,7 @@ fn serial(leaf: &Leaf) -> String {
 }
 
 fn ago(then: Timestamp, now: Timestamp) -> String {
-    span(now.duration_since(then))
+    span(now.duration_since(then).unsigned_abs())
 }
 
 fn bundle(case: &Case<'_>) -> Option<TrustBundle> {
@@ -100,7 +100,7 @@ fn lifetime(case: &Case<'_>, leaf: &Leaf) -> Vec<Finding> {
         let left = now.duration_until(issuer.not_after());
         let line = format!("{} ends at {}", issuer.subject_text(), issuer.not_after());
         if left < CA_SOON {
-            let line = format!("{line}, in {}", span(left));
+            let line = format!("{line}, in {}", span(left.unsigned_abs()));
             findings.push(case.found(Fault::CaEndsSoon, [line]));
         } else if leaf.not_after() == issuer.not_after() {
             findings.push(case.found(Fault::CertificateTruncated, [line]));
@@ -112,7 +112,11 @@ fn lifetime(case: &Case<'_>, leaf: &Leaf) -> Vec<Finding> {
         let asked = SignedDuration::from_secs(i64::from(asked));
         let got = leaf.not_before().duration_until(leaf.not_after());
         if got + SHORT_BY < asked {
-            let line = format!("{} was asked for, {} was given", span(asked), span(got));
+            let line = format!(
+                "{} was asked for, {} was given",
+                span(asked.unsigned_abs()),
+                span(got.unsigned_abs())
+            );
             findings.push(case.found(Fault::CertificateShort, [line]));
         }
     }

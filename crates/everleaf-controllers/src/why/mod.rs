@@ -20,6 +20,7 @@ mod tests;
 
 use crate::skew::SKEW_TOLERATED;
 use everleaf_api::csr::Csr;
+use everleaf_api::duration::span;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
@@ -173,20 +174,6 @@ pub fn catalogue_document() -> String {
     text
 }
 
-/// A length of time as people read it: the two largest units.
-fn span(length: SignedDuration) -> String {
-    let seconds = length.as_secs().unsigned_abs();
-    let (days, hours) = (seconds / 86_400, seconds / 3600 % 24);
-    let (minutes, rest) = (seconds / 60 % 60, seconds % 60);
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{rest} s"),
-        (0, 0, _) => format!("{minutes} min {rest} s"),
-        (0, ..) => format!("{hours} h {minutes} min"),
-        (1..30, ..) => format!("{days} d {hours} h"),
-        _ => format!("{days} d"),
-    }
-}
-
 fn since(begin: Option<Timestamp>, now: Timestamp) -> SignedDuration {
     begin.map_or(SignedDuration::ZERO, |begin| now.duration_since(begin))
 }
@@ -214,7 +201,7 @@ fn clock_here(evidence: &Evidence, context: &Context) -> Option<Finding> {
             "this machine says {}, the API server {}: {} {side} it",
             evidence.local,
             evidence.now,
-            span(offset)
+            span(offset.unsigned_abs())
         );
         context.found(Fault::ClockHere, vec![line])
     })

@@ -178,11 +178,11 @@ fn clock(evidence: &Evidence, context: &Context) -> Option<Finding> {
         _ if ahead > SKEW_TOLERATED => format!(
             "its Lease says {renewed}, and the API server's clock {}: {} ahead",
             evidence.now,
-            span(ahead)
+            span(ahead.unsigned_abs())
         ),
         Some(behind) if behind > SKEW_TOLERATED => format!(
             "its Lease says {renewed}, and was written {} later by the API server's clock",
-            span(behind)
+            span(behind.unsigned_abs())
         ),
         _ => return None,
     };
@@ -201,7 +201,7 @@ fn ended(evidence: &Evidence, requests: &[&Value], context: &Context) -> Option<
         let line = format!(
             "the certificate of csr/{} ended at {end}, {} ago",
             newest.name(),
-            span(evidence.now.duration_since(end))
+            span(evidence.now.duration_since(end).unsigned_abs())
         );
         context.found(Fault::NodeEnded, vec![line])
     })
@@ -305,7 +305,7 @@ fn not_ready(node: &Value, evidence: &Evidence, context: &Context) -> Option<Fin
     let line = format!(
         "Ready is {} for {}: {}",
         text("status"),
-        span(since(at, evidence.now)),
+        span(since(at, evidence.now).unsigned_abs()),
         text("message")
     );
     Some(context.found(Fault::NodeNotReady, vec![line]))

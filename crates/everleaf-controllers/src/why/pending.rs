@@ -131,7 +131,7 @@ fn looped(case: &Case<'_>) -> Option<String> {
             "{} has had {count} certificates of {} within {}",
             quote(csr.username()),
             csr.signer_name(),
-            span(RECENT)
+            span(RECENT.unsigned_abs())
         )
     })
 }

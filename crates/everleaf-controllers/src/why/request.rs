@@ -396,7 +396,7 @@ fn summary(case: &Case<'_>, findings: &[Finding]) -> String {
         return "It is issued; nothing is wrong with it.".to_owned();
     }
     if !case.is_late() {
-        let age = span(csr_age(csr, case.evidence.now));
+        let age = span(csr_age(csr, case.evidence.now).unsigned_abs());
         return format!("It was filed {age} ago: nothing is wrong so far.");
     }
     match case.evidence.unseen().is_empty() {
@@ -412,7 +412,7 @@ fn facts(case: &Case<'_>) -> Vec<String> {
         "{}, filed by {} {} ago",
         csr.signer_name(),
         csr.username(),
-        span(csr_age(csr, case.evidence.now))
+        span(csr_age(csr, case.evidence.now).unsigned_abs())
     )];
     if let Ok(request) = case.request.request() {
         facts.push(format!("for {}", request.subject().common_name));

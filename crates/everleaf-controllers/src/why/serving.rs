@@ -33,7 +33,7 @@ pub(super) fn judge(case: &Case<'_>) -> Found {
             let fault = fault_of(*rule, decision.why())?;
             Some(case.found(fault, [decision.message()]))
         }
-        Verdict::Approve | Verdict::Review => None,
+        Verdict::Approve | Verdict::Look(..) | Verdict::Review => None,
     };
     let mut findings = Vec::new();
     let is_approved = said.is_some().then_some(true);
@@ -125,6 +125,7 @@ fn decide(case: &Case<'_>) -> Decision {
         newer: index.newer(case.csr()),
         limited: None,
         reviews: &reviews,
+        seen: &[],
         now: evidence.now,
     };
     serving::decide(&case.request, &facts, &evidence.policies)
@@ -176,7 +177,7 @@ fn row(step: &serving::Step) -> Row {
     Row {
         rule: format!("{} {}", step.rule.id(), step.rule),
         finding,
-        why: why.to_owned(),
+        why,
     }
 }
 
@@ -209,7 +210,10 @@ pub(super) fn fault_of(rule: Rule, why: &str) -> Option<Fault> {
         Rule::NodeAddresses => Fault::ServingNodeAddresses,
         Rule::Unique => Fault::ServingUnique,
         Rule::Ranges => Fault::ServingRanges,
-        Rule::Inventory => Fault::ServingInventory,
+        Rule::Inventory | Rule::Renewal if why.contains("the kubelet") => Fault::ServingRenewal,
+        Rule::Inventory | Rule::Renewal => Fault::ServingInventory,
+        Rule::DnsResolution if why.contains("cannot tell") => Fault::ServingDnsSilent,
+        Rule::DnsResolution => Fault::ServingDns,
         Rule::Lifetime => Fault::ServingLifetime,
         Rule::Expressions => Fault::ServingExpressions,
         Rule::Permission => Fault::ServingPermission,
@@ -220,14 +224,16 @@ pub(super) fn fault_of(rule: Rule, why: &str) -> Option<Fault> {
 
 impl Finding {
     /// It in a word or two, and why.
-    pub fn words(&self) -> (&'static str, &str) {
-        match self {
+    pub fn words(&self) -> (&'static str, String) {
+        let (word, why) = match self {
             Self::Passed => ("passed", ""),
-            Self::Skipped(why) => ("skipped", why),
-            Self::Foreign(why) => ("not for us", why),
-            Self::Violated(why) => ("violated", why),
-            Self::Waiting { why, .. } => ("waits", why),
+            Self::Skipped(why) => ("skipped", *why),
+            Self::Foreign(why) => ("not for us", why.as_str()),
+            Self::Violated(why) => ("violated", why.as_str()),
+            Self::Waiting { why, .. } => ("waits", why.as_str()),
             Self::Unreviewed => ("to be asked", ""),
-        }
+            Self::Unseen(look) => return ("not looked at", look.to_string()),
+        };
+        (word, why.to_owned())
     }
 }

@@ -135,21 +135,6 @@ fn a_command_never_holds_what_a_stranger_wrote() {
 }
 
 #[test]
-fn lengths_of_time_are_read_as_people_say_them() {
-    for (seconds, text) in [
-        (0, "0 s"),
-        (59, "59 s"),
-        (61, "1 min 1 s"),
-        (3_700, "1 h 1 min"),
-        (90_000, "1 d 1 h"),
-        (86_400 * 400, "400 d"),
-        (-3_700, "1 h 1 min"),
-    ] {
-        assert_eq!(span(SignedDuration::from_secs(seconds)), text);
-    }
-}
-
-#[test]
 fn what_others_file_in_a_nodes_name_says_nothing_of_it() {
     let own = World::serving("n1").object();
     let mut evil = kubelet_serving("n1").ip("10.96.0.1").by("evil").object();

@@ -130,6 +130,7 @@ fn judge(
         newer: 0,
         limited: None,
         reviews: &[],
+        seen: &[],
         now: now(),
     };
     Ok(Judged {
@@ -204,6 +205,7 @@ fn verdict(decision: &Decision) -> (&'static str, String) {
         Verdict::Deny(_) => "deny",
         Verdict::Abstain(_) => "abstain",
         Verdict::Wait(..) => "wait",
+        Verdict::Look(..) => "look",
         Verdict::Review => "review",
     };
     let why = match &decision.verdict {
@@ -233,7 +235,7 @@ fn show(judged: &Judged) -> Result<()> {
                 step.rule.id().to_owned(),
                 step.rule.name().to_owned(),
                 word.to_owned(),
-                print::harmless_line(why),
+                print::harmless_line(&why),
             ]
         })
         .collect();
@@ -244,7 +246,7 @@ fn as_json(judged: &Judged) -> Value {
     let Judged { name, decision } = judged;
     let (word, why) = verdict(decision);
     let rule = match &decision.verdict {
-        Verdict::Deny(rule) | Verdict::Wait(rule, _) => Some(*rule),
+        Verdict::Deny(rule) | Verdict::Look(rule, _) | Verdict::Wait(rule, _) => Some(*rule),
         Verdict::Abstain(rule) => *rule,
         Verdict::Approve | Verdict::Review => None,
     };

@@ -1,8 +1,8 @@
 //! The sections of a policy file as they stand in it, and their check.
 
 use super::{
-    Comparison, EXPIRATION_SECONDS_MAX, KeyAlgorithm, LABELS_OF_OTHERS, Mode, OnViolation, Policy,
-    REGEX_BYTES_MAX,
+    Comparison, DnsCheck, EXPIRATION_SECONDS_MAX, KeyAlgorithm, LABELS_OF_OTHERS, Mode,
+    OnViolation, Policy, REGEX_BYTES_MAX, RenewalCheck,
 };
 use crate::serving::cel::Predicate;
 use crate::serving::inventory::InventorySource;
@@ -12,7 +12,8 @@ use jiff::SignedDuration;
 use regex::{Regex, RegexBuilder};
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 #[derive(Deserialize)]
@@ -47,6 +48,8 @@ pub(super) struct Section {
     rate: Rate,
     #[serde(default)]
     inventory: InventorySection,
+    #[serde(default)]
+    renewal: RenewalSection,
     #[serde(default)]
     cel: Vec<CelSection>,
     #[serde(default)]
@@ -88,6 +91,27 @@ struct San {
     unique_across_nodes: Option<bool>,
     #[serde(default)]
     allow_link_local: bool,
+    #[serde(default)]
+    dns_resolution: DnsSection,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DnsSection {
+    #[serde(default)]
+    enabled: bool,
+    #[serde(default)]
+    servers: Vec<String>,
+    timeout: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RenewalSection {
+    #[serde(default)]
+    enabled: bool,
+    ca_file: Option<PathBuf>,
+    ports: Option<Vec<u16>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -305,6 +329,8 @@ impl Section {
             ),
             max_expiration_seconds: seconds(&mut checker, self.lifetime.max_expiration_seconds),
             inventory: inventory(&mut checker, self.inventory),
+            dns_resolution: dns_resolution(&mut checker, &self.san.dns_resolution),
+            renewal: renewal(&mut checker, self.renewal, has_inventory),
             cel: predicates(&mut checker, &self.cel),
             name: self.name,
             mode: self.mode,
@@ -376,6 +402,59 @@ fn inventory(checker: &mut Checker<'_>, section: InventorySection) -> InventoryS
             InventorySource::None
         }
     }
+}
+
+fn dns_resolution(checker: &mut Checker<'_>, section: &DnsSection) -> Option<DnsCheck> {
+    /// One query must not use up the time for all.
+    const MOST: Duration = Duration::from_secs(3);
+    let mut check = DnsCheck {
+        servers: Vec::new(),
+        timeout: Duration::from_secs(1),
+    };
+    for text in &section.servers {
+        let address = text.parse::<IpAddr>();
+        let server = address.map(|address| SocketAddr::new(address, 53));
+        match server.or_else(|_| text.parse()) {
+            Ok(server) => check.servers.push(server),
+            Err(_) => checker.fault(
+                "san.dns_resolution.servers",
+                format!("{text:?} is not an address such as 10.0.0.53 or 10.0.0.53:53"),
+            ),
+        }
+    }
+    match section.timeout.as_deref().map(parse_duration) {
+        None => {}
+        Some(Ok(timeout)) if !timeout.is_zero() && timeout <= MOST => check.timeout = timeout,
+        Some(Ok(_)) => checker.fault("san.dns_resolution.timeout", "more than 0 and at most 3s"),
+        Some(Err(error)) => checker.fault("san.dns_resolution.timeout", error),
+    }
+    section.enabled.then_some(check)
+}
+
+fn renewal(
+    checker: &mut Checker<'_>,
+    section: RenewalSection,
+    has_inventory: bool,
+) -> Option<RenewalCheck> {
+    if !section.enabled {
+        return None;
+    }
+    if !has_inventory {
+        checker.fault(
+            "renewal",
+            "a present certificate stands in for an inventory, and there is none",
+        );
+    }
+    let ca_file = section.ca_file.filter(|path| !path.as_os_str().is_empty());
+    let Some(ca_file) = ca_file else {
+        checker.fault("renewal.ca_file", "which CAs make serving certificates?");
+        return None;
+    };
+    let ports = section.ports.unwrap_or_else(|| vec![10250]);
+    if ports.is_empty() || ports.contains(&0) {
+        checker.fault("renewal.ports", "give the ports at which kubelets serve");
+    }
+    Some(RenewalCheck { ca_file, ports })
 }
 
 fn predicates(checker: &mut Checker<'_>, sections: &[CelSection]) -> Vec<Predicate> {

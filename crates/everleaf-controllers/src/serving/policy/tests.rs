@@ -31,10 +31,12 @@ const WHOLE: &str = r#"
     max_ip: 8
     unique_across_nodes: true
     allow_link_local: false
+    dns_resolution: { enabled: true, servers: [10.0.0.53, "[fd00::53]:5353"], timeout: 500ms }
   key: { algorithms: [ECDSA-P256, ECDSA-P384, Ed25519, RSA], rsa_min_bits: 3072 }
   lifetime: { max_expiration_seconds: 86400 }
   rate: { per_node_per_hour: 12 }
   inventory: { kind: file, ref: /etc/everleaf/inventory.yaml }
+  renewal: { enabled: true, ca_file: /etc/everleaf/serving-ca.pem, ports: [10250, 10260] }
   cel:
     - expr: size(csr.san.dns) <= 2
       message: at most two names
@@ -65,6 +67,16 @@ fn every_key_is_read() {
         policy.inventory,
         InventorySource::File("/etc/everleaf/inventory.yaml".into())
     );
+    let dns = policy.dns_resolution.as_ref().unwrap();
+    let servers: Vec<_> = dns.servers.iter().map(ToString::to_string).collect();
+    assert_eq!(servers, ["10.0.0.53:53", "[fd00::53]:5353"]);
+    assert_eq!(dns.timeout, Duration::from_millis(500));
+    let renewal = policy.renewal.as_ref().unwrap();
+    assert_eq!(
+        renewal.ca_file,
+        PathBuf::from("/etc/everleaf/serving-ca.pem")
+    );
+    assert_eq!(renewal.ports, [10250, 10260]);
     assert_eq!(policy.on_other_requestor, OnViolation::Abstain);
     assert_eq!(policy.cel.len(), 1);
     assert!(policy.strict_usages && policy.require_permission);
@@ -138,6 +150,26 @@ fn what_is_contradictory_or_unsafe_is_refused() {
     );
     check_refused("- {name: a, inventory: {kind: file}}\n", "inventory.ref");
     check_refused("- {name: a, inventory: {ref: x}}\n", "inventory.ref");
+    let dns = |section: &str| format!("- {{name: a, san: {{dns_resolution: {{{section}}}}}}}\n");
+    check_refused(&dns("servers: [dns.example.com]"), "dns_resolution.servers");
+    check_refused(&dns("enabled: true, timeout: 4s"), "at most 3s");
+    check_refused(&dns("timeout: 0s"), "more than 0");
+    let renewal = |section: &str| {
+        format!("- {{name: a, inventory: {{kind: file, ref: x}}, renewal: {{{section}}}}}\n")
+    };
+    check_refused(&renewal("enabled: true"), "renewal.ca_file");
+    check_refused(
+        &renewal("enabled: true, ca_file: x, ports: []"),
+        "renewal.ports",
+    );
+    check_refused(
+        &renewal("enabled: true, ca_file: x, ports: [0]"),
+        "renewal.ports",
+    );
+    check_refused(
+        "- {name: a, renewal: {enabled: true, ca_file: x}}\n",
+        "there is none",
+    );
     check_refused(
         "- {name: a, cel: [{expr: 'crs.name == 1'}]}\n",
         "cel[0].expr",

@@ -4,6 +4,7 @@
 //! and what was expected. None of them decides alone: [`decide`](super::decide) sums up.
 
 mod asked;
+mod outside;
 mod owned;
 
 use crate::index::OpenRequest;
@@ -57,6 +58,10 @@ pub enum Rule {
     Ranges,
     /// S18: the inventory knows them.
     Inventory,
+    /// S19: DNS leads from the names to the addresses.
+    DnsResolution,
+    /// S20: the node's present certificate stands in for the inventory.
+    Renewal,
     /// S21: no longer life than allowed.
     Lifetime,
     /// S22: the operator's expressions.
@@ -73,7 +78,7 @@ pub enum Rule {
 type Try = fn(&Case<'_>) -> Finding;
 
 /// All rules with their names, in order.
-const RULES: [(Rule, &str, &str, Try); 23] = [
+const RULES: [(Rule, &str, &str, Try); 25] = [
     (Rule::Signer, "S1", "signer", asked::signer),
     (Rule::State, "S2", "state", asked::state),
     (Rule::Pem, "S3", "pem", asked::one_block),
@@ -96,7 +101,14 @@ const RULES: [(Rule, &str, &str, Try); 23] = [
     ),
     (Rule::Unique, "S16", "unique", owned::unique),
     (Rule::Ranges, "S17", "ranges", owned::ranges),
-    (Rule::Inventory, "S18", "inventory", owned::inventory),
+    (Rule::Inventory, "S18", "inventory", outside::inventory),
+    (
+        Rule::DnsResolution,
+        "S19",
+        "dns_resolution",
+        outside::dns_resolution,
+    ),
+    (Rule::Renewal, "S20", "renewal", outside::renewal),
     (Rule::Lifetime, "S21", "lifetime", asked::lifetime),
     (Rule::Expressions, "S22", "cel", owned::expressions),
     (Rule::Permission, "S23", "permission", owned::permission),

@@ -154,7 +154,7 @@ const CHANGES: &[(&str, Change)] = &[
 
 fn rule_of(decision: &Decision) -> &'static str {
     match decision.verdict {
-        Verdict::Approve | Verdict::Review | Verdict::Abstain(None) => "",
+        Verdict::Approve | Verdict::Look(..) | Verdict::Review | Verdict::Abstain(None) => "",
         Verdict::Abstain(Some(rule)) | Verdict::Deny(rule) | Verdict::Wait(rule, _) => rule.id(),
     }
 }

@@ -53,6 +53,7 @@ fn work(core: &Core, now: Now) -> Vec<String> {
         let outcome = loop {
             match attempt.step(core, now) {
                 attempt::Step::Done(outcome) => break outcome,
+                attempt::Step::Look(look) => attempt.looked(look.in_vain()),
                 attempt::Step::Log(_) => attempt.logged(Ok(()), core, now),
                 attempt::Step::Tell(notice) => words.push(told(&notice)),
                 attempt::Step::Call(call) => {
@@ -75,6 +76,39 @@ fn work(core: &Core, now: Now) -> Vec<String> {
         core.done(Task::Approve, &key, outcome, now.monotonic);
     }
     words
+}
+
+/// What a rule needs to see is looked at once; the request is decided again by what was seen.
+#[test]
+fn a_look_is_asked_for_and_decides() {
+    let check = policy::DnsCheck {
+        servers: Vec::new(),
+        timeout: Duration::from_secs(1),
+    };
+    let core = core(policy(|policy| policy.dns_resolution = Some(check)));
+    for (name, addresses, expected) in [("a", "10.0.0.1", "Approved"), ("b", "10.0.0.9", "Denied")]
+    {
+        put(&core, good(), name, at(1));
+        let mut attempt = core.begin(Task::Approve, name, at(1).monotonic);
+        let attempt::Step::Look(look) = attempt.step(&core, at(1)) else {
+            panic!("no look");
+        };
+        assert!(matches!(&*look, Look::Names { names, .. } if names.contains("n1")));
+        let resolved = Resolved {
+            addresses: BTreeSet::from([addresses.parse().unwrap()]),
+            ..Resolved::default()
+        };
+        attempt.looked(Saw::Names(BTreeMap::from([("n1".to_owned(), resolved)])));
+        let attempt::Step::Call(call) = attempt.step(&core, at(1)) else {
+            panic!("no call");
+        };
+        let words = asked(call.body.as_ref().unwrap(), false);
+        assert!(words.starts_with(expected), "{words}");
+    }
+    // One whom nobody answers is tried again.
+    put(&core, good(), "c", at(1));
+    let words = work(&core, at(1));
+    assert!(words.contains(&"told waiting S19".to_owned()), "{words:?}");
 }
 
 fn told(notice: &Notice) -> String {

@@ -161,6 +161,29 @@ pub(super) fn told() -> Cases {
             Fault::ApproverNotPermitted,
             serving().refusing("\"approve\""),
         ),
+        (
+            Fault::ServingDns,
+            serving().condition(
+                "Denied",
+                "EverleafPolicyDenied",
+                "policy \"strict\", rule S19 dns_resolution: DNS knows no \"n1\" (NXDOMAIN)",
+            ),
+        ),
+        (
+            Fault::ServingDnsSilent,
+            serving().event(
+                "CSRWaiting",
+                "policy \"strict\", rule S19 dns_resolution: DNS cannot tell the addresses of \"n1\": no answer in time",
+            ),
+        ),
+        (
+            Fault::ServingRenewal,
+            serving().condition(
+                "Denied",
+                "EverleafPolicyDenied",
+                "policy \"strict\", rule S18 inventory: the inventory does not know the node \"n1\"; the kubelet could not be dialled (10.0.0.1:10250)",
+            ),
+        ),
         // What the approver said counts more than what would be said here.
         (Fault::ServingRanges, serving().event("CSRWaiting", said)),
         (
