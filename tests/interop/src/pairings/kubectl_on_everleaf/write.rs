@@ -2,7 +2,7 @@
 
 use super::scene::{NO_OPENAPI, Release, Scene, full};
 use anyhow::Result;
-use everleaf_stage::{Later, ensure_that, same};
+use everleaf_stage::{ensure_that, same};
 use serde_json::{Value, json};
 
 const LAST_APPLIED: &str =
@@ -30,11 +30,7 @@ pub(super) fn points(scene: &Scene<'_>) {
         validates,
     );
     scene.point_or_later("--dry-run=server, diff", dry_runs);
-    let later = Later {
-        needs: "no server-side apply yet",
-        fails_with: "Server-side apply not available on the server",
-    };
-    scene.later("apply --server-side", later, applies_on_the_server);
+    scene.point("apply --server-side", applies_on_the_server);
 }
 
 fn creates(scene: &Scene<'_>) -> Result<()> {
