@@ -62,7 +62,9 @@ struct NamespaceStrategy;
 /// `pkg/registry/core/namespace/strategy.go`.
 impl Strategy for NamespaceStrategy {
     fn default(&self, object: &mut Value) {
-        label(object);
+        if !meta::name(object).is_empty() {
+            label(object);
+        }
         if read::text(object, "/status/phase").is_empty() {
             object["status"]["phase"] = ACTIVE.into();
         }
@@ -79,6 +81,8 @@ impl Strategy for NamespaceStrategy {
             finalizers.push(KUBERNETES.to_owned());
         }
         object["spec"] = json!({"finalizers": finalizers});
+        // Its name may have been completed since.
+        label(object);
     }
 
     fn validate_create(&self, object: &Value, _context: &Context<'_>) -> Vec<FieldError> {
