@@ -12,6 +12,7 @@
 //! - [`schema`], [`types`]: the tables and their entry points; [`meta`], [`csr`], [`review`]: typed
 //!   views over the trees.
 //! - [`status`], [`fields`]: errors, in upstream's words.
+//! - [`managed`]: which manager owns which field, server-side apply.
 //! - [`negotiate`], [`table`], [`watch`], [`discovery`], [`openapi`], [`patch`], [`selector`],
 //!   [`duration`]: the rest of the contract.
 //!
@@ -25,6 +26,7 @@ pub mod discovery;
 pub mod duration;
 pub mod fields;
 pub mod http_date;
+pub mod managed;
 pub mod meta;
 pub mod negotiate;
 pub mod openapi;

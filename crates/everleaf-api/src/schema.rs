@@ -101,7 +101,7 @@ pub enum Kind {
     Quantity,
     /// certificates' and authorization's ExtraValue: a list of strings; `{items=1}` in protobuf
     ExtraValue,
-    /// metav1.FieldsV1: any JSON object, kept as it is; `{raw=1}` holding JSON text in protobuf
+    /// metav1.FieldsV1: any JSON object, kept as its text; `{raw=1}` holding that text in protobuf
     FieldsV1,
     /// nested message
     Message(&'static Message),
@@ -251,6 +251,19 @@ impl Message {
     /// The field of that JSON name (case-sensitive).
     pub fn field(&self, json: &str) -> Option<&'static Field> {
         self.fields.iter().find(|field| field.json == json)
+    }
+
+    /// True for a message that one manager owns as a whole (`+structType=atomic`).
+    pub fn is_atomic(&self) -> bool {
+        const ATOMIC: [&str; 6] = [
+            "LabelSelector",
+            "LocalObjectReference",
+            "ObjectReference",
+            "OwnerReference",
+            "RoleRef",
+            "Subject",
+        ];
+        ATOMIC.contains(&self.name)
     }
 
     /// The field of that protobuf number.

@@ -270,6 +270,18 @@ impl Status {
         Self::new(409, "Conflict", message).with_details(about.details(name))
     }
 
+    /// 409 Conflict of an apply, with one cause for each field that another manager owns: its path,
+    /// and the manager in words.
+    pub fn apply_conflict(message: String, causes: Vec<(String, String)>) -> Self {
+        let causes: Vec<_> = causes
+            .into_iter()
+            .map(|(path, text)| {
+                json!({"reason": "FieldManagerConflict", "message": text, "field": path})
+            })
+            .collect();
+        Self::new(409, "Conflict", message).with_details(json!({ "causes": causes }))
+    }
+
     /// 410 Expired
     pub fn expired(message: impl Into<String>) -> Self {
         Self::new(410, "Expired", message)

@@ -45,8 +45,10 @@ fn value_of(kind: &'static Kind) -> BoxedStrategy<Value> {
         ])
         .boxed(),
         Kind::Message(message) => message_of(message).prop_map(Value::Object).boxed(),
+        // No managers at all is something that only JSON can ask for.
         Kind::List(item, _) => {
-            proptest::collection::vec(value_of(item), 0..3).prop_map(Value::from).boxed()
+            let least = usize::from(matches!(item, Kind::Message(message) if message.name == "ManagedFieldsEntry"));
+            proptest::collection::vec(value_of(item), least..3).prop_map(Value::from).boxed()
         }
         Kind::Map(item) => proptest::collection::btree_map(text(), value_of(item), 0..3)
             .prop_map(|map| Value::Object(map.into_iter().collect()))

@@ -147,7 +147,7 @@ impl<'a> Theatre<'a> {
 }
 
 /// One HTTP/1.1 connection to it, opened again when it was closed.
-struct Kube {
+pub(crate) struct Kube {
     runtime: Runtime,
     address: String,
     roots: RootCertStore,
@@ -156,7 +156,8 @@ struct Kube {
 }
 
 impl Kube {
-    fn new(port: u16, ca: &Path) -> Result<Self> {
+    /// One that serves at this port of the loopback, under this CA.
+    pub(crate) fn new(port: u16, ca: &Path) -> Result<Self> {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_file_iter(ca)? {
             roots.add(certificate?)?;

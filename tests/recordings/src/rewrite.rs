@@ -66,6 +66,7 @@ impl<'a> Rewriter<'a> {
             let value = match key.as_str() {
                 _ if reading.mask.contains(&key) => "<masked>".into(),
                 "managedFields" if !reading.fields => "<fields>".into(),
+                "managedFields" => by_manager(self.value(value, reading)),
                 "continue" if value.as_str().is_some_and(|text| !text.is_empty()) => {
                     "<continue>".into()
                 }
@@ -255,6 +256,17 @@ fn sort(values: &mut Value) {
         let key = |value: &Value| (name_of(value).map(str::to_owned), value.to_string());
         values.sort_by_cached_key(key);
     }
+}
+
+/// Entries in the order of their managers: their times, which depend on the pace of the play, order
+/// them otherwise.
+fn by_manager(mut entries: Value) -> Value {
+    const NAMES: [&str; 4] = ["operation", "manager", "apiVersion", "subresource"];
+    let key = |entry: &Value| NAMES.map(|name| entry[name].as_str().map(str::to_owned));
+    if let Value::Array(entries) = &mut entries {
+        entries.sort_by_cached_key(key);
+    }
+    entries
 }
 
 /// Numbers in a message about versions.

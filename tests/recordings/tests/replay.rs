@@ -18,6 +18,7 @@ use everleaf_recordings::{
     openapi, play,
 };
 use futures_util::FutureExt as _;
+use http::header::{HeaderValue, USER_AGENT};
 use http::{Request, Response};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -83,7 +84,10 @@ impl Ours {
 }
 
 impl Player for Ours {
-    fn send(&mut self, request: Request<Bytes>) -> Result<Response<Bytes>> {
+    fn send(&mut self, mut request: Request<Bytes>) -> Result<Response<Bytes>> {
+        // As the recorder calls itself.
+        let agent = HeaderValue::from_static("recordings");
+        request.headers_mut().entry(USER_AGENT).or_insert(agent);
         // The real server needs time, too; a second apart, so that a changed time shows.
         self.now += SignedDuration::from_secs(1);
         let peer = match request.extensions().get::<ClientCertificate>() {

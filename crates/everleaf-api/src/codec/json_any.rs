@@ -1,8 +1,48 @@
 //! Free-form JSON, counted: for FieldsV1, the one field without a table.
 
 use super::budget::Budget;
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
+
+/// Counts the members of a JSON object in text; nothing is kept of them.
+///
+/// # Errors
+/// A text that is no JSON object, or holds more than a body may.
+pub(crate) fn check(text: &[u8], budget: &mut Budget) -> Result<(), String> {
+    let mut source = serde_json::Deserializer::from_slice(text);
+    CheckSeed { budget }
+        .deserialize(&mut source)
+        .and_then(|()| source.end())
+        .map_err(|error| format!("not a JSON object: {error}"))
+}
+
+/// An object of objects, as sets of fields are; what else is in it is not looked at.
+struct CheckSeed<'b> {
+    budget: &'b mut Budget,
+}
+
+impl<'de> DeserializeSeed<'de> for CheckSeed<'_> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, source: D) -> Result<(), D::Error> {
+        source.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for CheckSeed<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an object")
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut source: A) -> Result<(), A::Error> {
+        self.budget.object().map_err(Error::custom)?;
+        while source.next_key::<IgnoredAny>()?.is_some() {
+            self.budget.value().map_err(Error::custom)?;
+            source.next_value::<IgnoredAny>()?;
+        }
+        Ok(())
+    }
+}
 
 /// Any JSON, counted. Depth is bounded by the source (serde_json stops at 128).
 pub(crate) struct AnySeed<'b> {

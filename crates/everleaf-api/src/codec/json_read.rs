@@ -9,9 +9,9 @@ use super::budget::Budget;
 use super::json_value::ValueSeed;
 use super::{DecodeError, fill, is_left_out};
 use crate::fields::quote;
-use crate::schema::{Decoded, Kind, Message, Type, WARNINGS_MAX};
+use crate::schema::{Decoded, Field, Kind, Message, Type, WARNINGS_MAX};
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// Longest name or value that a message echoes, in characters.
 const ECHO_MAX: usize = 128;
@@ -209,6 +209,7 @@ impl<'de> Visitor<'de> for ObjectVisitor<'_, '_> {
                     };
                     let value = source.next_value_seed(seed)?;
                     reader.path.pop();
+                    let value = value.map(|value| one_way_of_reset(field, value));
                     match value.filter(|value| !is_left_out(field, value)) {
                         Some(value) => object.insert(field.member.to_owned(), value),
                         None => object.remove(field.member),
@@ -237,6 +238,15 @@ impl<'de> Visitor<'de> for ObjectVisitor<'_, '_> {
         fill(message, &mut object);
         Ok(object)
     }
+}
+
+/// Who sends an empty list of managers wants there to be none, as with one empty entry; no list
+/// leaves them as they are. An object in hand has no empty lists, so it has the entry.
+fn one_way_of_reset(field: &Field, value: Value) -> Value {
+    if field.json == "managedFields" && value == json!([]) {
+        return json!([{}]);
+    }
+    value
 }
 
 /// The two members that stand outside the message.

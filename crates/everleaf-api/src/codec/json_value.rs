@@ -3,7 +3,7 @@
 
 use super::json_any::AnySeed;
 use super::json_read::{ObjectVisitor, Reader, Step, shorten};
-use super::{scalar, time, zero_item};
+use super::{json_any, scalar, time, zero_item};
 use crate::fields::quote;
 use crate::schema::Kind;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
@@ -155,6 +155,12 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
             },
             Kind::Quantity if scalar::is_quantity(value) => Ok(Some(value.into())),
             Kind::Quantity => Err(self.malformed(value, "a quantity such as 500m or 16Gi")),
+            // An object in hand that is decoded again after a patch.
+            Kind::FieldsV1
+                if json_any::check(value.as_bytes(), &mut self.reader.budget).is_ok() =>
+            {
+                Ok(Some(value.into()))
+            }
             _ => Err(self.mismatch("string")),
         }
     }
@@ -193,11 +199,11 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
                 Ok(Some(Value::Object(visitor.visit_map(source)?)))
             }
             Kind::Map(value) => self.map_of(value, source),
-            Kind::FieldsV1 => AnySeed {
-                budget: &mut self.reader.budget,
+            Kind::FieldsV1 => {
+                let budget = &mut self.reader.budget;
+                let value = AnySeed { budget }.visit_map(source)?;
+                Ok(Some(Value::String(value.to_string())))
             }
-            .visit_map(source)
-            .map(Some),
             _ => Err(self.mismatch("object")),
         }
     }

@@ -100,8 +100,10 @@ fn fits(kind: &Kind, value: &Value) -> bool {
         Kind::String | Kind::Bytes | Kind::Time | Kind::MicroTime | Kind::Quantity => {
             value.is_string()
         }
+        // An object that was written by hand may have the tree of that text.
+        Kind::FieldsV1 => value.is_string() || value.is_object(),
         Kind::ExtraValue | Kind::List(..) => value.is_array(),
-        Kind::Message(_) | Kind::Map(_) | Kind::FieldsV1 => value.is_object(),
+        Kind::Message(_) | Kind::Map(_) => value.is_object(),
     }
 }
 
@@ -123,7 +125,20 @@ fn one(out: &mut Vec<u8>, kind: &Kind, value: &Value) {
             }
             out.push(b'}');
         }
+        (Kind::FieldsV1, Value::String(text)) => json_text(out, text),
         (_, value) => any(out, value),
+    }
+}
+
+/// A JSON text as it is, but for Go's escapes.
+fn json_text(out: &mut Vec<u8>, text: &str) {
+    for byte in text.bytes() {
+        match byte {
+            b'<' => out.extend_from_slice(b"\\u003c"),
+            b'>' => out.extend_from_slice(b"\\u003e"),
+            b'&' => out.extend_from_slice(b"\\u0026"),
+            byte => out.push(byte),
+        }
     }
 }
 

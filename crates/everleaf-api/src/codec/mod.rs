@@ -76,7 +76,8 @@ fn zero_item(kind: &Kind) -> Value {
         Kind::Bytes => Value::String(String::new()),
         Kind::Quantity => Value::String("0".into()),
         Kind::ExtraValue | Kind::List(..) => Value::Array(Vec::new()),
-        Kind::Map(_) | Kind::FieldsV1 => Value::Object(Map::new()),
+        Kind::Map(_) => Value::Object(Map::new()),
+        Kind::FieldsV1 => Value::String("{}".into()),
         other => zero(other).unwrap_or(Value::Null),
     }
 }

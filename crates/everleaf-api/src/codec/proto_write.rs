@@ -114,8 +114,9 @@ fn single(out: &mut Vec<u8>, number: u32, kind: &Kind, value: &Value) {
                 bytes(out, 1, item.as_str().unwrap_or_default().as_bytes());
             }
         }),
-        Kind::FieldsV1 => nested(out, number, |out| {
-            bytes(out, 1, value.to_string().as_bytes())
+        Kind::FieldsV1 => nested(out, number, |out| match value {
+            Value::String(text) => bytes(out, 1, text.as_bytes()),
+            tree => bytes(out, 1, tree.to_string().as_bytes()),
         }),
         Kind::Message(table) => nested(out, number, |out| message(out, table, value)),
         // No table nests lists or maps.

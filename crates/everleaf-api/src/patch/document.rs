@@ -28,6 +28,14 @@ pub struct Patch {
     findings: Vec<String>,
 }
 
+/// Reads JSON of any sort, counted, for [`crate::managed::apply`]; with it, what is repeated in it.
+///
+/// # Errors
+/// 400 for text that is not JSON, or holds more than a body may.
+pub fn read_object(body: &[u8]) -> Result<(Value, Vec<String>), Status> {
+    reading::read(body, Findings::of_object())
+}
+
 impl PatchType {
     /// Every kind, in the order in which upstream lists them.
     pub const ALL: [Self; 3] = [Self::Json, Self::Merge, Self::Strategic];

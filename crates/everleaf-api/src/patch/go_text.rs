@@ -1,13 +1,14 @@
 //! Values as Go prints them in messages (`%v`, `%s`, `%T`): upstream's errors show parts of the
 //! patch so.
 
+use crate::fields::quote;
 use serde_json::Value;
 
 /// Longest text of a value in a message, in bytes: a patch may hold megabytes.
 const TEXT_BYTES_MAX: usize = 4096;
 
 /// `%v`: `map[a:1 b:[x y]]`, strings bare.
-pub(super) fn text(value: &Value) -> String {
+pub(crate) fn text(value: &Value) -> String {
     let mut out = String::new();
     push(&mut out, value);
     shorten(out)
@@ -36,8 +37,49 @@ pub(super) fn string_text(value: &Value) -> String {
     }
 }
 
+/// `%#v`: `map[string]interface {}{"a":1}`, strings quoted.
+pub(crate) fn syntax(value: &Value) -> String {
+    let mut out = String::new();
+    push_syntax(&mut out, value);
+    shorten(out)
+}
+
+fn push_syntax(out: &mut String, value: &Value) {
+    if out.len() > TEXT_BYTES_MAX {
+        return;
+    }
+    let separate = |out: &mut String, index: usize| {
+        if index > 0 {
+            out.push_str(", ");
+        }
+    };
+    match value {
+        Value::Null => out.push_str("interface {}(nil)"),
+        Value::String(text) => out.push_str(&quote(text)),
+        Value::Array(items) => {
+            out.push_str("[]interface {}{");
+            for (index, item) in items.iter().enumerate() {
+                separate(out, index);
+                push_syntax(out, item);
+            }
+            out.push('}');
+        }
+        Value::Object(members) => {
+            out.push_str("map[string]interface {}{");
+            for (index, (key, value)) in members.iter().enumerate() {
+                separate(out, index);
+                out.push_str(&quote(key));
+                out.push(':');
+                push_syntax(out, value);
+            }
+            out.push('}');
+        }
+        scalar => push(out, scalar),
+    }
+}
+
 /// The dynamic type that Go's decoder gives a value.
-pub(super) fn type_name(value: &Value) -> &'static str {
+pub(crate) fn type_name(value: &Value) -> &'static str {
     match value {
         Value::Null => "%!s(<nil>)",
         Value::Bool(_) => "bool",

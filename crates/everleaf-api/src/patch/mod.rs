@@ -17,7 +17,7 @@
 
 mod directives;
 mod document;
-mod go_text;
+pub(crate) mod go_text;
 mod json;
 mod lists;
 mod merge;
@@ -26,6 +26,6 @@ mod reading;
 mod shape;
 mod strategic;
 
-pub use document::{Patch, PatchType};
+pub use document::{Patch, PatchType, read_object};
 pub use merge::merge;
 pub use strategic::strategic_merge;

@@ -5,6 +5,7 @@
 //! runtime wrap it ([`crate::serve`]), for the controllers of `up` too; the
 //! simulator polls it with virtual time. Nothing here reads a clock or draws randomness of its own.
 
+mod apply;
 mod body;
 mod container;
 mod create;
@@ -19,6 +20,7 @@ mod object_meta;
 mod oidc;
 mod openapi;
 mod origins;
+mod ownership;
 mod patch;
 mod query;
 mod read;
@@ -76,6 +78,8 @@ pub(crate) struct Admitted {
     /// What [`wishes`] keeps of them.
     headers: HeaderMap,
     query: Query,
+    /// What the client calls itself, see [`ownership::agent`].
+    agent: String,
     target: Target,
     user: User,
     now: Timestamp,
@@ -100,6 +104,8 @@ pub(crate) struct Call<'a> {
     subresource: &'a str,
     headers: &'a HeaderMap,
     query: &'a Query,
+    /// See [`Admitted::agent`].
+    agent: &'a str,
     body: &'a [u8],
     user: &'a User,
     /// See [`Admitted::origin`].
@@ -221,6 +227,7 @@ impl Server {
             path: parts.uri.path().to_owned(),
             method: parts.method.clone(),
             headers: wishes(&parts.headers),
+            agent: ownership::agent(&parts.headers),
             query,
             target,
             user,
@@ -305,6 +312,7 @@ impl Server {
             subresource: &path.subresource,
             headers: &admitted.headers,
             query: &admitted.query,
+            agent: &admitted.agent,
             body,
             user: &admitted.user,
             origin: admitted.origin,
@@ -331,7 +339,9 @@ impl Server {
         body: &[u8],
     ) -> Result<Response<Body>, Status> {
         let form = Form::negotiate(&admitted.headers, &admitted.query, Occasion::Review)?;
-        let object = create::decode(review.r#type, &admitted.headers, body)?.object;
+        let mut object = create::decode(review.r#type, &admitted.headers, body)?.object;
+        let manager = ownership::manager(&admitted.query, &admitted.agent);
+        ownership::track_review(review.r#type, &mut object, (manager, admitted.now));
         let input = reviews::ReviewInput {
             user: &admitted.user,
             namespace: &path.namespace,

@@ -1,6 +1,7 @@
 //! Rules of ObjectMeta that hold for every resource
 //! (`apimachinery/pkg/api/validation/objectmeta.go`).
 
+use super::query::check_manager;
 use crate::registry::{Descriptor, names};
 use everleaf_api::fields::{ERRORS_SHOWN_MAX, FieldError, quote};
 use everleaf_api::meta;
@@ -10,6 +11,8 @@ use std::collections::BTreeSet;
 
 /// Keys and values of all annotations together, in bytes.
 const ANNOTATIONS_BYTES_MAX: usize = 256 * 1024;
+/// Longest name of a manager's endpoint, in bytes.
+const SUBRESOURCE_BYTES_MAX: usize = 256;
 /// The finalizer of an object that goes while what it owns stays.
 const ORPHAN: &str = "orphan";
 /// The finalizer of an object that goes after what it owns.
@@ -19,7 +22,6 @@ const FOREGROUND: &str = "foregroundDeletion";
 pub(super) fn prepare_update(object: &mut Value, old: &Value) {
     let old = &old["metadata"];
     let metadata = meta::metadata_mut(object);
-    metadata.remove("managedFields");
     metadata.remove("selfLink");
     for member in ["creationTimestamp", "generation"] {
         metadata.remove(member);
@@ -85,7 +87,24 @@ pub(super) fn validate(descriptor: &Descriptor, object: &Value) -> Vec<FieldErro
     annotations(&metadata["annotations"], &mut errors);
     owners(&metadata["ownerReferences"], &mut errors);
     finalizers(object, &mut errors);
+    managers(&metadata["managedFields"], &mut errors);
     errors
+}
+
+/// Names that whoever wrote the object gave them (`meta/v1/validation`, `ValidateManagedFields`).
+fn managers(entries: &Value, errors: &mut Vec<FieldError>) {
+    for (index, entry) in entries.as_array().into_iter().flatten().enumerate() {
+        if errors.len() > ERRORS_SHOWN_MAX {
+            return;
+        }
+        let path = |member: &str| format!("metadata.managedFields[{index}].{member}");
+        let text = |member: &str| entry[member].as_str().unwrap_or_default();
+        check_manager(&path("manager"), text("manager"), errors);
+        if text("subresource").len() > SUBRESOURCE_BYTES_MAX {
+            let path = path("subresource");
+            errors.push(FieldError::too_long(&path, SUBRESOURCE_BYTES_MAX));
+        }
+    }
 }
 
 /// What must not change from `old` to `new`.
@@ -401,11 +420,10 @@ mod tests {
         let old = json!({"metadata": {"name": "a", "uid": "1", "creationTimestamp": "t",
             "deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["a.b/c"]}});
         let mut new = json!({"metadata": {"name": "a", "creationTimestamp": "other",
-            "managedFields": [{}], "finalizers": ["a.b/c", "a.b/d"]}});
+            "finalizers": ["a.b/c", "a.b/d"]}});
         prepare_update(&mut new, &old);
         assert_eq!(new["metadata"]["uid"], "1");
         assert_eq!(new["metadata"]["creationTimestamp"], "t");
-        assert_eq!(new["metadata"]["managedFields"], Value::Null);
         let errors = validate_update(&new, &old);
         assert_eq!(errors.len(), 1);
         assert_eq!(errors[0].path, "metadata.finalizers");

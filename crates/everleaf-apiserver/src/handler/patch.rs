@@ -1,11 +1,12 @@
-//! patch: an object is changed by a JSON, merge or strategic merge patch.
+//! patch: an object is changed by a JSON, merge or strategic merge patch; the fourth kind is
+//! [`apply`].
 
 use super::create::place;
 use super::query::{FieldValidation, WriteOptions};
 use super::respond::{Form, Occasion};
 use super::update::check_name;
 use super::write::{Target, answer};
-use super::{Body, Call, Server, object_meta};
+use super::{Body, Call, Server, apply, object_meta};
 use everleaf_api::Status;
 use everleaf_api::patch::{Patch, PatchType};
 use everleaf_api::schema::Decoded;
@@ -13,19 +14,21 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Response};
 use serde_json::Value;
 
-/// Server-side apply: a kind of patch that this server does not take.
-const APPLY: &str = "application/apply-patch+yaml";
-
 impl Server {
     pub(super) async fn patch(&self, call: &Call<'_>) -> Result<Response<Body>, Status> {
-        let patch_type = patch_type(call.headers)?;
+        let media_type = media_type(call.headers);
+        if media_type == apply::MEDIA_TYPE {
+            return self.apply(call).await;
+        }
+        let patch_type =
+            PatchType::of_content_type(media_type).ok_or_else(Status::unsupported_patch_type)?;
         let form = Form::negotiate(call.headers, call.query, Occasion::Object)?;
         let options = WriteOptions::parse(call.query, "PatchOptions")?;
         let patch = Patch::read(patch_type, call.body)?;
         let mut warnings = Vec::new();
         let make = |old: Option<&Value>| {
             let missing = || Status::not_found(call.about(), call.name);
-            let mut decoded = apply(call, &patch, options, old.ok_or_else(missing)?)?;
+            let mut decoded = patched(call, &patch, options, old.ok_or_else(missing)?)?;
             warnings = decoded.warnings;
             warnings.extend(object_meta::drop_repeated_owners(&mut decoded.object, true));
             Ok(decoded.object)
@@ -35,7 +38,7 @@ impl Server {
     }
 }
 
-fn apply(
+fn patched(
     call: &Call<'_>,
     patch: &Patch,
     options: WriteOptions,
@@ -60,17 +63,11 @@ fn apply(
     Ok(decoded)
 }
 
-/// The kind of patch by the `Content-Type`, or 415.
-fn patch_type(headers: &HeaderMap) -> Result<PatchType, Status> {
+/// The `Content-Type` without its parameters, or "".
+fn media_type(headers: &HeaderMap) -> &str {
     let content_type = headers
         .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or("");
-    PatchType::of_content_type(content_type).ok_or_else(|| {
-        if content_type.starts_with(APPLY) {
-            Status::unsupported_media_type_listing(&PatchType::ALL.map(PatchType::media_type))
-        } else {
-            Status::unsupported_patch_type()
-        }
-    })
+        .and_then(|value| value.to_str().ok());
+    let content_type = content_type.unwrap_or("");
+    content_type.split(';').next().unwrap_or("")
 }

@@ -1,5 +1,6 @@
 //! Query parameters, as far as they mean anything to us. Unknown ones are ignored, as upstream.
 
+use super::ownership::MANAGER_BYTES_MAX;
 use everleaf_api::Status;
 use everleaf_api::fields::{FieldError, is_printable, quote};
 use everleaf_api::selector::{FieldSelector, LabelSelector};
@@ -15,8 +16,6 @@ pub(super) struct Query {
 const PAIRS_MAX: usize = 128;
 /// The parameter that says how a resource version is meant.
 const MATCH: &str = "resourceVersionMatch";
-/// Longest `fieldManager`, in bytes.
-const FIELD_MANAGER_BYTES_MAX: usize = 128;
 
 impl Query {
     /// Splits and decodes.
@@ -257,6 +256,10 @@ pub(super) enum FieldValidation {
 pub(super) struct WriteOptions {
     pub(super) dry_run: bool,
     pub(super) field_validation: FieldValidation,
+    /// The object is what an apply made: its managers are known.
+    pub(super) is_applied: bool,
+    /// An apply takes fields from other managers.
+    pub(super) force: bool,
 }
 
 impl WriteOptions {
@@ -269,7 +272,26 @@ impl WriteOptions {
                 "may not be specified for non-apply patch",
             ));
         }
-        check_manager(query.text("fieldManager"), &mut errors);
+        Self::read(query, kind, errors)
+    }
+
+    /// The same for an apply.
+    pub(super) fn parse_apply(query: &Query) -> Result<Self, Status> {
+        let mut errors = Vec::new();
+        if query.text("fieldManager").is_empty() {
+            let detail = "is required for apply patch";
+            errors.push(FieldError::required("fieldManager", detail));
+        }
+        let force = query.value("force").map(str::to_ascii_lowercase);
+        Ok(Self {
+            is_applied: true,
+            force: force.is_some_and(|force| !matches!(force.as_str(), "0" | "false")),
+            ..Self::read(query, "PatchOptions", errors)?
+        })
+    }
+
+    fn read(query: &Query, kind: &str, mut errors: Vec<FieldError>) -> Result<Self, Status> {
+        check_manager("fieldManager", query.text("fieldManager"), &mut errors);
         let dry_runs: Vec<&str> = query
             .values("dryRun")
             .filter(|value| !value.is_empty())
@@ -294,22 +316,20 @@ impl WriteOptions {
         Ok(Self {
             dry_run: !dry_runs.is_empty(),
             field_validation,
+            ..Self::default()
         })
     }
 }
 
-/// `fieldManager` is short and printable.
-fn check_manager(manager: &str, errors: &mut Vec<FieldError>) {
-    if manager.len() > FIELD_MANAGER_BYTES_MAX {
-        errors.push(FieldError::too_long(
-            "fieldManager",
-            FIELD_MANAGER_BYTES_MAX,
-        ));
+/// The name of a manager is short and printable.
+pub(super) fn check_manager(path: &str, manager: &str, errors: &mut Vec<FieldError>) {
+    if manager.len() > MANAGER_BYTES_MAX {
+        errors.push(FieldError::too_long(path, MANAGER_BYTES_MAX));
         return;
     }
     for (at, c) in manager.char_indices().filter(|(_, c)| !is_printable(*c)) {
         errors.push(FieldError::invalid(
-            "fieldManager",
+            path,
             &quote(manager),
             &format!(
                 "invalid character U+{:04X} (at position {at})",

@@ -3,6 +3,7 @@
 use super::limits::{Inflight, Limits};
 use super::metrics::Metrics;
 use super::origins::Origins;
+use super::ownership;
 use super::version::Version;
 use super::write::Encoded;
 use crate::authn::{Authenticator, Impersonation};
@@ -27,6 +28,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// production, a seeded generator in the simulator.
 pub type RandomSource = Box<dyn FnMut(&mut [u8]) + Send>;
 
+/// The manager of what whoever runs the server puts into it.
+const OPERATOR: &str = "everleaf";
 /// Suffix alphabet of generated names (`apimachinery/pkg/util/rand`): no vowels, no look-alikes.
 const NAME_ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 /// Length of that suffix.
@@ -172,7 +175,9 @@ impl Server {
             self.remove(resource, meta::namespace(&object), meta::name(&object))
                 .await?;
         }
-        self.put(resource, object, now).await.map(drop)
+        self.put_as(ownership::SERVER, resource, object, now)
+            .await
+            .map(drop)
     }
 
     /// Writes one object of the server's own (a bootstrap token Secret, …): created, or replaced
@@ -182,6 +187,16 @@ impl Server {
     /// Text that says why not.
     pub async fn put(
         &self,
+        resource: &'static str,
+        object: Value,
+        now: Timestamp,
+    ) -> Result<Arc<Stored>, String> {
+        self.put_as(OPERATOR, resource, object, now).await
+    }
+
+    async fn put_as(
+        &self,
+        manager: &str,
         resource: &'static str,
         object: Value,
         now: Timestamp,
@@ -204,6 +219,9 @@ impl Server {
             request: None,
         };
         let old = present.as_ref().map(|stored| stored.object());
+        descriptor.strategy.default(&mut object);
+        let objects = (old.as_deref(), &mut object);
+        ownership::track(descriptor, "", objects, (manager, now));
         let errors = self.prepare(descriptor, &mut object, old.as_deref(), &context);
         let expected = match &present {
             None => Expected::Absent,

@@ -44,7 +44,7 @@ impl Server {
 
     /// The verb of the request is update; who creates by it needs the right to create as well
     /// (`apiserver/pkg/endpoints/handlers/update.go`: `withAuthorization`).
-    fn authorize_create(&self, call: &Call<'_>) -> Result<(), Status> {
+    pub(super) fn authorize_create(&self, call: &Call<'_>) -> Result<(), Status> {
         let question = authz::Attributes {
             verb: "create",
             group: call.descriptor.r#type.group,

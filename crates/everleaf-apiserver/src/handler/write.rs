@@ -14,7 +14,7 @@ use crate::registry::{Context, Descriptor};
 use crate::writer::{Expected, Refusal};
 use bytes::Bytes;
 use everleaf_api::fields::FieldError;
-use everleaf_api::{Status, meta};
+use everleaf_api::{Status, managed, meta};
 use http::{Response, StatusCode};
 use serde_json::Value;
 
@@ -26,11 +26,10 @@ const GENERATED_NAMES_MAX: usize = 8;
 pub(super) const MODIFIED: &str = "the object has been modified; please apply your changes to the \
                                    latest version and try again";
 /// Members of metadata that only the server writes.
-const SERVER_MEMBERS: [&str; 6] = [
+const SERVER_MEMBERS: [&str; 5] = [
     "creationTimestamp",
     "deletionGracePeriodSeconds",
     "deletionTimestamp",
-    "managedFields",
     "selfLink",
     "uid",
 ];
@@ -95,12 +94,13 @@ impl Server {
                 if target == Target::Present {
                     return Err(Status::not_found(call.about(), call.name));
                 }
-                let object = self.create_new(call, options, make(None)?).await?;
+                let object = call.owned(options, None, make(None)?);
+                let object = self.create_new(call, options, object).await?;
                 let code = StatusCode::CREATED;
                 return Ok(Written { code, object });
             };
             let old = current.object();
-            let object = make(Some(&old))?;
+            let object = call.owned(options, Some(&old), make(Some(&old))?);
             check_resource_version(call, &object, &current)?;
             let written = self.replace(call, options, (&current, &old), object);
             if let Attempt::Done(object) = written.await? {
@@ -124,12 +124,6 @@ impl Server {
             None => meta::name(object).to_owned(),
             Some(_) => call.name.to_owned(),
         };
-        if old.is_none() {
-            let metadata = meta::metadata_mut(object);
-            for member in SERVER_MEMBERS {
-                metadata.remove(member);
-            }
-        }
         let verify = descriptor.verify.filter(|_| old.is_none());
         let request = verify.map(|verify| verify(object));
         let (operation, subresource) = match old {
@@ -258,6 +252,7 @@ impl Server {
         mut object: Value,
     ) -> Result<Attempt, Status> {
         self.judge(call, &mut object, Some(old))?;
+        managed::keep_times(&mut object, old);
         let descriptor = call.descriptor;
         let encoded = Encoded::new(descriptor, &mut object);
         if encoded.0 == current.bytes {
@@ -295,6 +290,23 @@ impl Server {
             Some(Err(Refusal::Changed | Refusal::Exists)) => Ok(Attempt::Overtaken),
             Some(Err(refusal)) => Err(self.refused(refusal)),
         }
+    }
+}
+
+impl Call<'_> {
+    /// What was made of a request, with what it leaves unsaid, and with the managers of its fields.
+    fn owned(&self, options: WriteOptions, old: Option<&Value>, mut object: Value) -> Value {
+        if old.is_none() {
+            let metadata = meta::metadata_mut(&mut object);
+            for member in SERVER_MEMBERS {
+                metadata.remove(member);
+            }
+        }
+        self.descriptor.strategy.default(&mut object);
+        if !options.is_applied {
+            self.track(old, &mut object);
+        }
+        object
     }
 }
 

@@ -18,6 +18,7 @@ const DRIVER_NAME_BYTES_MAX: usize = 63;
 /// CSINodes.
 pub static CSI_NODES: Descriptor = Descriptor {
     strategy: &CsiNodeStrategy,
+    resets: |_| &[&["status"]],
     columns: COLUMNS,
     cells,
     unconditional_update: false,

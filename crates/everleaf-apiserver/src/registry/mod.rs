@@ -95,6 +95,9 @@ pub struct Context<'a> {
 
 /// Per-resource rules: pure functions.
 pub trait Strategy: Send + Sync {
+    /// Fills what a decoded object leaves unsaid, whatever it is decoded for (upstream's
+    /// `defaults.go`, and its conversions).
+    fn default(&self, _object: &mut Value) {}
     /// Resets and fills what the server owns on create.
     fn prepare_create(&self, _object: &mut Value, _context: &Context<'_>) {}
     /// Field errors on create.
@@ -117,6 +120,9 @@ pub trait Strategy: Send + Sync {
 
 /// A certificate request after its verification.
 pub type Verification = Result<VerifiedRequest, RequestError>;
+
+/// Paths of members.
+pub type Paths = &'static [&'static [&'static str]];
 
 /// How objects of a resource are counted.
 #[derive(Clone, Copy)]
@@ -184,6 +190,9 @@ pub struct Descriptor {
     pub subresources: &'static [&'static str],
     /// What is filled in and what is refused.
     pub strategy: &'static dyn Strategy,
+    /// Paths of members that an endpoint (`""`, `status`, …) leaves as they are, whatever is written
+    /// there: nobody owns them by it.
+    pub resets: fn(&str) -> Paths,
     /// What `kubectl get` shows of it.
     pub columns: &'static [Column],
     /// One object's cells in those columns, at a time.
@@ -240,6 +249,7 @@ impl Descriptor {
             verbs: ALL_VERBS,
             subresources: &[],
             strategy: &Plain,
+            resets: |_| &[],
             columns: NAME_AND_AGE,
             cells: name_and_age,
             selectable: &[],

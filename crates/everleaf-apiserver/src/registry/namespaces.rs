@@ -30,6 +30,10 @@ pub static NAMESPACES: Descriptor = Descriptor {
     verbs: VERBS,
     subresources: &["status"],
     strategy: &NamespaceStrategy,
+    resets: |endpoint| match endpoint {
+        "status" => &[&["spec"]],
+        _ => &[&["status"]],
+    },
     is_container: true,
     columns: COLUMNS,
     cells,
@@ -57,6 +61,15 @@ struct NamespaceStrategy;
 
 /// `pkg/registry/core/namespace/strategy.go`.
 impl Strategy for NamespaceStrategy {
+    fn default(&self, object: &mut Value) {
+        if !meta::name(object).is_empty() {
+            label(object);
+        }
+        if read::text(object, "/status/phase").is_empty() {
+            object["status"]["phase"] = ACTIVE.into();
+        }
+    }
+
     fn mark_deleted(&self, object: &mut Value) {
         object["status"] = json!({ "phase": TERMINATING });
     }
@@ -68,6 +81,7 @@ impl Strategy for NamespaceStrategy {
             finalizers.push(KUBERNETES.to_owned());
         }
         object["spec"] = json!({"finalizers": finalizers});
+        // Its name may have been completed since.
         label(object);
     }
 
@@ -93,10 +107,7 @@ impl Strategy for NamespaceStrategy {
         new["spec"] = old["spec"].clone();
         if context.subresource != "status" {
             new["status"] = old["status"].clone();
-        } else if read::text(new, "/status/phase").is_empty() {
-            new["status"]["phase"] = ACTIVE.into();
         }
-        label(new);
     }
 
     /// The phase says nothing else than whether it is being deleted.
@@ -178,6 +189,7 @@ mod tests {
         let check = |object: &Value, phase: &str, is_good: bool| {
             let mut new = object.clone();
             new["status"] = json!({"phase": phase});
+            NamespaceStrategy.default(&mut new);
             NamespaceStrategy.prepare_update(&mut new, object, &context);
             let errors = NamespaceStrategy.validate_update(&new, object, &context);
             assert_eq!(errors.is_empty(), is_good, "{new} {errors:?}");

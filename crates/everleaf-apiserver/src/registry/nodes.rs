@@ -20,6 +20,10 @@ pub static NODES: Descriptor = Descriptor {
     storage: "minions",
     subresources: &["status"],
     strategy: &rules::NodeStrategy,
+    resets: |endpoint| match endpoint {
+        "status" => &[&["spec"]],
+        _ => &[&["status"]],
+    },
     columns: COLUMNS,
     cells,
     selectable: &["spec.unschedulable"],

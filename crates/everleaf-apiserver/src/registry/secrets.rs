@@ -54,7 +54,7 @@ fn cells(object: &Value, now: Timestamp) -> Vec<Value> {
 struct SecretStrategy;
 
 impl Strategy for SecretStrategy {
-    fn prepare_create(&self, object: &mut Value, _context: &Context<'_>) {
+    fn default(&self, object: &mut Value) {
         merge_string_data(object);
         if read::text(object, "/type").is_empty() {
             object["type"] = json!(OPAQUE);
@@ -67,13 +67,6 @@ impl Strategy for SecretStrategy {
         payload::check_size(object, None, "data", &mut errors);
         check_type(object, &mut errors);
         errors
-    }
-
-    fn prepare_update(&self, new: &mut Value, old: &Value, _context: &Context<'_>) {
-        merge_string_data(new);
-        if read::text(new, "/type").is_empty() {
-            new["type"] = old["type"].clone();
-        }
     }
 
     fn validate_update(&self, new: &Value, old: &Value, context: &Context<'_>) -> Vec<FieldError> {

@@ -2,7 +2,7 @@
 
 use super::Pairing;
 use super::server::Server;
-use super::steps::{self, NO_APPLY};
+use super::steps;
 use crate::stack::{Stack, peer};
 use anyhow::Result;
 use everleaf_stage::Sandbox;
@@ -42,5 +42,5 @@ pub(super) fn play(sandbox: &Sandbox, stack: &Stack<'_>) -> Result<()> {
     client.arg("--kubeconfig").arg(kubeconfig);
     client.arg("--timeout=10s");
     let ways = ["default", "json", "protobuf"];
-    steps::play(sandbox, &mut client, &ways, &[("apply-", NO_APPLY)])
+    steps::play(sandbox, &mut client, &ways)
 }

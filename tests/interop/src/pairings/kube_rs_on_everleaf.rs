@@ -7,7 +7,7 @@ use super::Pairing;
 use super::server::{CLIENT, CLIENT_USAGES, Server};
 use anyhow::{Context, Result, bail};
 use everleaf_stage::runner::{Test, Verdict};
-use everleaf_stage::{Later, Sandbox, object, signing_request};
+use everleaf_stage::{Sandbox, object, signing_request};
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
@@ -81,12 +81,6 @@ impl<'a> Scene<'a> {
     fn point(&self, claim: &str, check: impl AsyncFnOnce(&Self) -> Result<()>) {
         // The table says why, and the test is red.
         let _ = self.sandbox.point(claim, || self.play(check));
-    }
-
-    /// A claim that waits for something.
-    fn later(&self, claim: &str, later: Later<'_>, check: impl AsyncFnOnce(&Self) -> Result<()>) {
-        self.sandbox
-            .expected_later(claim, later, || self.play(check));
     }
 
     fn play(&self, check: impl AsyncFnOnce(&Self) -> Result<()>) -> Result<()> {

@@ -10,6 +10,7 @@ mod kcm_on_everleaf_apiserver;
 mod kube_rs_on_everleaf;
 mod kubectl_on_everleaf;
 mod kubelet_on_everleaf_up;
+mod owners_beside_kube_apiserver;
 mod parity_with_kcm;
 mod python_client_on_everleaf;
 mod recordings_of_kubernetes;
@@ -61,6 +62,7 @@ pub(crate) fn all() -> &'static [&'static Pairing] {
         &agent_on_kubernetes::PAIRING,
         &agent_on_kubernetes::OLD,
         &recordings_of_kubernetes::PAIRING,
+        &owners_beside_kube_apiserver::PAIRING,
         &client_certificates_on_everleaf::PAIRING,
         &kubectl_on_everleaf::NEWEST,
         &kubectl_on_everleaf::OLDER,

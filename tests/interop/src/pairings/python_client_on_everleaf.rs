@@ -2,7 +2,7 @@
 
 use super::Pairing;
 use super::server::{CLIENT, Server};
-use super::steps::{self, NO_APPLY};
+use super::steps;
 use crate::stack::{Stack, peer};
 use anyhow::Result;
 use everleaf_stage::runner::{Test, Verdict};
@@ -63,5 +63,5 @@ pub(super) fn play(sandbox: &Sandbox, stack: &Stack<'_>) -> Result<()> {
         // What it compiles and what it learnt of the server stay here.
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .env("TMPDIR", sandbox.path(""));
-    steps::play(sandbox, &mut client, &["python"], &[("apply-", NO_APPLY)])
+    steps::play(sandbox, &mut client, &["python"])
 }

@@ -71,7 +71,6 @@ fn what_clients_may_not_say_on_create() {
     let mut body = config_map("a", "1");
     body["metadata"]["uid"] = json!("mine");
     body["metadata"]["generation"] = json!(7);
-    body["metadata"]["managedFields"] = json!([{"manager": "x"}]);
     body["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
     let created = world.post(MAPS, &body).expect(201);
     let metadata = created.json["metadata"].as_object().unwrap();
@@ -83,6 +82,7 @@ fn what_clients_may_not_say_on_create() {
         [
             "creationTimestamp",
             "generation",
+            "managedFields",
             "name",
             "namespace",
             "resourceVersion",

@@ -1,5 +1,6 @@
 //! The walk, end to end over the memory store: one poll per request.
 
+mod applying;
 mod conformance;
 mod crud;
 mod doors;

@@ -23,6 +23,11 @@ pub static CERTIFICATE_SIGNING_REQUESTS: Descriptor = Descriptor {
     short_names: &["csr"],
     subresources: &["approval", "status"],
     strategy: &CsrStrategy,
+    resets: |endpoint| match endpoint {
+        "approval" => &[&["spec"], &["status", "certificate"]],
+        "status" => &[&["spec"], &["status", "conditions"]],
+        _ => &[&["spec"], &["status"]],
+    },
     columns: table::COLUMNS,
     cells: table::cells,
     selectable: &["spec.signerName"],

@@ -14,8 +14,11 @@ const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
 pub(super) struct NodeStrategy;
 
 impl Strategy for NodeStrategy {
-    fn prepare_create(&self, object: &mut Value, _context: &Context<'_>) {
+    fn default(&self, object: &mut Value) {
         fill(object);
+    }
+
+    fn prepare_create(&self, object: &mut Value, _context: &Context<'_>) {
         drop_unused(object, &Value::Null);
     }
 
@@ -29,7 +32,6 @@ impl Strategy for NodeStrategy {
     }
 
     fn prepare_update(&self, new: &mut Value, old: &Value, context: &Context<'_>) {
-        fill(new);
         let kept = if context.subresource == "status" {
             "spec"
         } else {

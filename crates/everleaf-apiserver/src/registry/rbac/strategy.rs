@@ -82,7 +82,7 @@ pub(super) struct BindingStrategy {
 }
 
 impl Strategy for BindingStrategy {
-    fn prepare_create(&self, object: &mut Value, _context: &Context<'_>) {
+    fn default(&self, object: &mut Value) {
         fill_groups(object);
     }
 
@@ -101,10 +101,6 @@ impl Strategy for BindingStrategy {
             errors.push(FieldError::required("roleRef.name", ""));
         }
         errors
-    }
-
-    fn prepare_update(&self, new: &mut Value, _old: &Value, _context: &Context<'_>) {
-        fill_groups(new);
     }
 
     fn validate_update(&self, new: &Value, old: &Value, context: &Context<'_>) -> Vec<FieldError> {

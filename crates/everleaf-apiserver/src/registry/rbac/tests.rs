@@ -20,7 +20,7 @@ fn context(user: &User) -> Context<'_> {
 fn create(descriptor: &Descriptor, object: &Value) -> Vec<String> {
     let (user, mut object) = (User::default(), object.clone());
     let (strategy, context) = (descriptor.strategy, context(&user));
-    strategy.prepare_create(&mut object, &context);
+    strategy.default(&mut object);
     let errors = strategy.validate_create(&object, &context);
     let of_update = strategy.validate_update(&object, &object, &context);
     assert_eq!(of_update, errors, "an update is held to the same rules");
@@ -125,9 +125,7 @@ fn a_role_reference_stays() {
     let prepared = |role: &str| {
         let mut object = binding("ClusterRole", json!({"kind": "User", "name": "bob"}));
         object["roleRef"]["name"] = role.into();
-        CLUSTER_ROLE_BINDINGS
-            .strategy
-            .prepare_create(&mut object, &context);
+        CLUSTER_ROLE_BINDINGS.strategy.default(&mut object);
         object
     };
     let strategy = CLUSTER_ROLE_BINDINGS.strategy;

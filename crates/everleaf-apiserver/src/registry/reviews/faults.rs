@@ -3,7 +3,8 @@
 use super::{Review, ReviewInput};
 use crate::{read, registry::names};
 use everleaf_api::fields::{ERRORS_SHOWN_MAX, FieldError, quote};
-use serde_json::{Value, json};
+use everleaf_api::types;
+use serde_json::Value;
 
 const SPEC: &str = "spec";
 const SELECTORS: [&str; 2] = ["fieldSelector", "labelSelector"];
@@ -149,7 +150,7 @@ fn of_metadata(review: &Review, object: &Value, errors: &mut Vec<FieldError>) {
     if something {
         errors.push(FieldError::invalid(
             "metadata",
-            &json!(metadata).to_string(),
+            &shown_metadata(object),
             if review.namespaced {
                 "must be empty except for namespace"
             } else {
@@ -157,6 +158,15 @@ fn of_metadata(review: &Review, object: &Value, errors: &mut Vec<FieldError>) {
             },
         ));
     }
+}
+
+/// Metadata as the object's JSON has it.
+fn shown_metadata(object: &Value) -> String {
+    let encoded = types::PARTIAL_OBJECT_METADATA.encode(object);
+    let text = String::from_utf8_lossy(encoded.item_body());
+    let metadata = text.strip_prefix("\"metadata\":");
+    let metadata = metadata.and_then(|metadata| metadata.strip_suffix('}'));
+    metadata.unwrap_or(&text).to_owned()
 }
 
 /// A local review is about its own namespace, and about resources.

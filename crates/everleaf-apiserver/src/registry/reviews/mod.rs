@@ -133,12 +133,16 @@ pub fn handle(resource: &str, mut object: Value, input: &ReviewInput<'_>) -> Res
                 "selfsubjectaccessreviews" => access::of_self(&object, input),
                 _ => access::of_subject(&object, input),
             };
+            let managers = object["metadata"]["managedFields"].take();
             object["metadata"] = match input.namespace {
                 namespace if review.namespaced && !namespace.is_empty() => {
                     json!({"namespace": namespace})
                 }
                 _ => json!({}),
             };
+            if !managers.is_null() {
+                object["metadata"]["managedFields"] = managers;
+            }
         }
     }
     Ok(object)

@@ -1,7 +1,6 @@
 //! What an `Api` does with signing requests.
 
 use super::{Scene, refused};
-use crate::pairings::steps::NO_APPLY;
 use anyhow::{Context, Result};
 use everleaf_stage::{ensure_that, same};
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
@@ -25,7 +24,7 @@ pub(super) fn points(scene: &Scene<'_>) {
         "patch_status, patch_approval, get_approval",
         patches_subresources,
     );
-    scene.later("patch: server-side apply", NO_APPLY, applies);
+    scene.point("patch: server-side apply", applies);
     scene.point("replace, replace_status, conflict", replaces);
     scene.point("objects without types", dynamic);
     scene.point("reviews, secrets, config maps, leases", others);

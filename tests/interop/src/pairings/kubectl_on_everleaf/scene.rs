@@ -2,7 +2,7 @@
 
 use crate::pairings::server::{CLIENT, CLIENT_USAGES};
 use anyhow::{Context, Result};
-use everleaf_stage::{Answer, Kubectl, Later, Process, Sandbox};
+use everleaf_stage::{Answer, Kubectl, Process, Sandbox};
 use everleaf_stage::{arg, ensure_that, eventually, object, same};
 use serde_json::{Value, json};
 use std::fs;
@@ -55,11 +55,6 @@ impl<'a> Scene<'a> {
     pub(super) fn point(&self, claim: &str, check: Check) {
         // The table says why, and the test is red.
         let _ = self.sandbox.point(claim, || check(self));
-    }
-
-    /// A claim that waits for something.
-    pub(super) fn later(&self, claim: &str, later: Later<'_>, check: Check) {
-        self.sandbox.expected_later(claim, later, || check(self));
     }
 
     /// A signing request of a group, which is a label.

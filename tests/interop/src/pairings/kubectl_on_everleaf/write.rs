@@ -2,7 +2,7 @@
 
 use super::scene::{Release, Scene, full};
 use anyhow::Result;
-use everleaf_stage::{Later, ensure_that, same};
+use everleaf_stage::{ensure_that, same};
 use serde_json::{Value, json};
 
 const LAST_APPLIED: &str =
@@ -26,11 +26,7 @@ pub(super) fn points(scene: &Scene<'_>) {
     scene.point("edit", edits);
     scene.point("create, apply, edit: the file is validated", validates);
     scene.point("--dry-run=server, diff", dry_runs);
-    let later = Later {
-        needs: "no server-side apply yet",
-        fails_with: "Server-side apply not available on the server",
-    };
-    scene.later("apply --server-side", later, applies_on_the_server);
+    scene.point("apply --server-side", applies_on_the_server);
 }
 
 fn creates(scene: &Scene<'_>) -> Result<()> {

@@ -22,6 +22,7 @@ fn told(errors: &[FieldError]) -> Vec<String> {
 
 fn create(mut node: Value) -> (Value, Vec<String>) {
     let user = User::default();
+    NodeStrategy.default(&mut node);
     NodeStrategy.prepare_create(&mut node, &context(&user, ""));
     let errors = NodeStrategy.validate_create(&node, &context(&user, ""));
     (node, told(&errors))
@@ -30,6 +31,7 @@ fn create(mut node: Value) -> (Value, Vec<String>) {
 fn update(old: &Value, mut new: Value, subresource: &str) -> (Value, Vec<String>) {
     let user = User::default();
     let context = context(&user, subresource);
+    NodeStrategy.default(&mut new);
     NodeStrategy.prepare_update(&mut new, old, &context);
     let errors = NodeStrategy.validate_update(&new, old, &context);
     (new, told(&errors))
