@@ -43,6 +43,12 @@ const ALL: &[&str] = &[
     "controllers={csrapproving,csrsigning,csrcleaner,kubelet-serving-approver,bootstrapsigner,tokencleaner,root-ca-cert-publisher}",
     "ca.signingDuration=200000h",
     "verbosity=2",
+    // A policy for nobody, whose inventory is in a ConfigMap; then that for everybody.
+    "policy.policy[0].name=listed",
+    "policy.policy[0].match.node_name_regex=nobody",
+    "policy.policy[0].inventory.kind=configmap",
+    "policy.policy[0].inventory.ref=kube-public/nodes",
+    "policy.policy[1].name=default",
 ];
 
 fn run(sandbox: &Sandbox, release: Kubernetes) -> Result<Verdict> {

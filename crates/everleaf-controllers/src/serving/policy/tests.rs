@@ -150,6 +150,15 @@ fn what_is_contradictory_or_unsafe_is_refused() {
     );
     check_refused("- {name: a, inventory: {kind: file}}\n", "inventory.ref");
     check_refused("- {name: a, inventory: {ref: x}}\n", "inventory.ref");
+    for reference in ["inventory", "/inventory", "kube-system/", "a/b/c", "A/b"] {
+        check_refused(
+            &format!("- {{name: a, inventory: {{kind: configmap, ref: {reference}}}}}\n"),
+            "write NAMESPACE/NAME",
+        );
+    }
+    let set = read("- {name: a, inventory: {kind: configmap, ref: kube-system/x}}\n").unwrap();
+    let source = set.policies[0].inventory.to_string();
+    assert_eq!(source, "ConfigMap kube-system/x");
     let dns = |section: &str| format!("- {{name: a, san: {{dns_resolution: {{{section}}}}}}}\n");
     check_refused(&dns("servers: [dns.example.com]"), "dns_resolution.servers");
     check_refused(&dns("enabled: true, timeout: 4s"), "at most 3s");
