@@ -1,7 +1,7 @@
 //! The policy file, and the inventories that it names, on disk or in ConfigMaps.
 //!
-//! Owns reading them and seeing that they changed; whoever calls fetches ConfigMaps. What cannot be used
-//! leaves in force what was read before, and is told once per change.
+//! Owns reading them and seeing that they changed; whoever calls fetches ConfigMaps. What cannot be
+//! used leaves in force what was read before, and is told once per change.
 
 use crate::call::{Answer, CallError, parse};
 use crate::notice::Notice;
