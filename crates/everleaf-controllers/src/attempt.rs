@@ -76,8 +76,8 @@ pub enum Step {
     /// Make this entry of the issuance log durable and hand in whether it is
     /// ([`Attempt::logged`]); only if [`Core::logging`].
     Log(Box<Entry>),
-    /// Look at this, outside the API server, and hand in what was seen ([`Attempt::looked`]). It may
-    /// take seconds.
+    /// Look at this, outside the API server, and hand in what was seen ([`Attempt::looked`]). It
+    /// may take seconds.
     Look(Box<Look>),
     /// Tell people, before the next step.
     Tell(Box<Notice>),

@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_happens_to_the_process_is_an_event_of_kube_system() {
+    fn what_happens_to_a_ca_is_an_event_of_kube_system() {
         let (signers, pair) = (
             "kubernetes.io/kubelet-serving".to_owned(),
             "c::k".to_owned(),
@@ -239,10 +239,6 @@ mod tests {
             error: "\u{e9}\n".repeat(1000),
         };
         let signer = BuiltinSigner::KubeletServing;
-        let skew = |apart| Notice::ClockSkew {
-            offset: SignedDuration::from_mins(-10),
-            apart,
-        };
         for (notice, reason, words) in [
             (expiring(3), "SignerCAExpiring", "in 3 days"),
             (
@@ -263,6 +259,34 @@ mod tests {
                 "CertificateLifetimeTruncated",
                 "end with their CA, at 2026-11-20T12:00:00Z",
             ),
+        ] {
+            let event = of(&notice).unwrap();
+            assert_eq!(event["reason"], reason);
+            assert_eq!(event["type"], "Warning");
+            assert_eq!(event["involvedObject"]["kind"], "Namespace");
+            assert_eq!(event["involvedObject"]["name"], "kube-system");
+            // An object without a namespace has its Events in this one.
+            assert_eq!(event["metadata"]["namespace"], "default");
+            let message = event["message"].as_str().unwrap();
+            assert!(message.contains(words), "{message}");
+            assert!(message.len() <= MESSAGE_BYTES_MAX);
+        }
+        let loaded = Notice::CaLoaded {
+            signers,
+            pair,
+            not_after: now(),
+            renewed: true,
+        };
+        assert_eq!(of(&loaded), None);
+    }
+
+    #[test]
+    fn clocks_that_differ_are_events_by_the_same_table() {
+        let skew = |apart| Notice::ClockSkew {
+            offset: SignedDuration::from_mins(-10),
+            apart,
+        };
+        for (notice, reason, words) in [
             (
                 skew(true),
                 "SignerClockSkew",
@@ -283,22 +307,9 @@ mod tests {
         ] {
             let event = of(&notice).unwrap();
             assert_eq!(event["reason"], reason);
-            assert_eq!(event["type"], "Warning");
-            assert_eq!(event["involvedObject"]["kind"], "Namespace");
-            assert_eq!(event["involvedObject"]["name"], "kube-system");
-            // An object without a namespace has its Events in this one.
-            assert_eq!(event["metadata"]["namespace"], "default");
             let message = event["message"].as_str().unwrap();
             assert!(message.contains(words), "{message}");
-            assert!(message.len() <= MESSAGE_BYTES_MAX);
         }
-        let loaded = Notice::CaLoaded {
-            signers,
-            pair,
-            not_after: now(),
-            renewed: true,
-        };
-        assert_eq!(of(&loaded), None);
         assert_eq!(of(&skew(false)), None);
     }
 

@@ -3,6 +3,7 @@
 //! `run` is one future without background left-overs: when it returns or is dropped, nothing runs
 //! any more. [`crate::run_elected`] starts it on winning the election and drops it on losing.
 
+use crate::call::Call;
 use crate::cleaner::{self, PASS_INTERVAL};
 use crate::config::{Config, IssuerSource, Loop};
 use crate::event;
@@ -11,10 +12,11 @@ use crate::issuance::Writer;
 use crate::issuers::{IssuerError, Issuers, Terms};
 use crate::notice::Notice;
 use crate::serving::files::PolicyFiles;
-use crate::serving::{PolicySet, Source};
+use crate::serving::{self, PolicySet, Source};
 use crate::shell::{CONTROLLERS, Shell};
 use crate::skew::SKEW_TOLERATED;
 use crate::upkeep::{Kept, RootCa, RootCaError, RootCaSource};
+use http::Method;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +32,9 @@ const EVENTS_WAITING_MAX: usize = 32;
 
 /// Time between two looks at the policy file.
 const POLICY_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Looks at the policy file per look at the ConfigMaps that it names.
+const LOOKS_PER_FETCH: usize = 6;
 
 /// Upper bound for finishing the keys in hand when stopping.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
@@ -317,6 +322,7 @@ async fn clean(shell: Arc<Shell>, ages: cleaner::Ages, mut synced: watch::Receiv
 
 /// Puts the policy file in force whenever it changes, and the inventories that it names.
 async fn watch_policy(shell: Arc<Shell>, mut files: PolicyFiles) {
+    let mut looks: usize = 0;
     let mut ticks = tokio::time::interval(POLICY_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -324,7 +330,18 @@ async fn watch_policy(shell: Arc<Shell>, mut files: PolicyFiles) {
         let Some(state) = shell.core.serving() else {
             return;
         };
-        let (changed, notices) = files.look(state);
+        let (mut changed, mut notices) = files.look(state);
+        // At once after the policy has changed.
+        if changed || looks.is_multiple_of(LOOKS_PER_FETCH) {
+            for source in serving::files::named(state) {
+                let Some(path) = source.path() else { continue };
+                let answer = shell.api.call(&Call::new(Method::GET, path, None)).await;
+                let (is_other, more) = files.answer(&source, &answer, state);
+                changed |= is_other;
+                notices.extend(more);
+            }
+        }
+        looks = looks.wrapping_add(1);
         for notice in &notices {
             shell.telemetry.tell(notice);
         }

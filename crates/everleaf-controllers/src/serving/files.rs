@@ -1,26 +1,38 @@
-//! The policy file and the inventories that it names, as they stand on disk.
+//! The policy file, and the inventories that it names, on disk or in ConfigMaps.
 //!
-//! Owns reading them and seeing that they changed. A file that cannot be used leaves in force what
-//! was read before, and is told once per change.
+//! Owns reading them and seeing that they changed; whoever calls fetches ConfigMaps. What cannot be
+//! used leaves in force what was read before, and is told once per change.
 
+use crate::call::{Answer, CallError, parse};
 use crate::notice::Notice;
 use crate::run::RunError;
-use crate::serving::{Inventory, InventorySource, PolicySet, State, inventory, policy};
-use std::collections::BTreeMap;
+use crate::serving::inventory::{self, KEY};
+use crate::serving::{Inventory, InventorySource, PolicySet, State, policy};
+use everleaf_api::meta;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 /// What tells one state of a file from another without reading it.
 type Stamp = Option<(SystemTime, u64)>;
+
+/// What tells one state of an inventory from another.
+#[derive(PartialEq, Eq)]
+enum Seen {
+    /// Its resource version, or why it cannot be read.
+    ConfigMap(String),
+    File(Stamp),
+}
 
 /// See the module documentation.
 pub(crate) struct PolicyFiles {
     policy: PathBuf,
     /// The text as it was read last, or why it could not be.
     seen: Result<String, String>,
-    inventories: BTreeMap<PathBuf, Stamp>,
+    seen_inventories: BTreeMap<InventorySource, Seen>,
 }
 
 impl PolicyFiles {
@@ -36,7 +48,7 @@ impl PolicyFiles {
         let files = Self {
             policy: path,
             seen: Ok(text),
-            inventories: BTreeMap::new(),
+            seen_inventories: BTreeMap::new(),
         };
         Ok((files, policies, vec![notice]))
     }
@@ -58,49 +70,93 @@ impl PolicyFiles {
                     state.set_policies(policies);
                     changed = true;
                 }
-                Err(error) => notices.push(refused("policy", &self.policy, error)),
+                Err(error) => {
+                    let file = self.policy.display().to_string();
+                    notices.push(refused("policy", file, error));
+                }
             }
         }
-        let policies = state.policies();
-        let mut named = Vec::new();
-        for policy in &policies.policies {
-            if let InventorySource::File(path) = &policy.inventory {
-                named.push(path.clone());
+        let named: Vec<_> = named(state).collect();
+        self.seen_inventories
+            .retain(|source, _| named.contains(source));
+        for source in named {
+            if let InventorySource::File(path) = &source {
+                let stamp = stamp(path);
+                let text = || read(path, inventory::FILE_BYTES_MAX);
+                let read = || text().and_then(|text| Inventory::from_yaml(&text));
+                changed |= self.take(&source, Seen::File(stamp), read, state, &mut notices);
             }
-        }
-        self.inventories.retain(|path, _| named.contains(path));
-        for path in named {
-            changed |= self.look_at_inventory(path, state, &mut notices);
         }
         (changed, notices)
     }
 
-    fn look_at_inventory(
+    /// Takes in the answer to a call for a ConfigMap. True when something else is in force now.
+    pub(crate) fn answer(
         &mut self,
-        path: PathBuf,
+        source: &InventorySource,
+        answer: &Answer,
+        state: &State,
+    ) -> (bool, Vec<Notice>) {
+        let object = match answer {
+            // That the server is away is told by the client.
+            Err(CallError::Unreachable(_)) => return (false, Vec::new()),
+            Err(error) if error.code() == 404 => Err(format!(
+                "there is none: make it with the key {KEY} (kubectl create configmap --from-file={KEY})"
+            )),
+            Err(error) => {
+                Err(error.advised(&format!("the policy's inventory needs get on the {source}")))
+            }
+            Ok(body) => parse(body).map_err(|error| error.to_string()),
+        };
+        let seen = match &object {
+            Ok(object) => meta::resource_version(object).to_owned(),
+            Err(error) => error.clone(),
+        };
+        let read = || object.and_then(|object| Inventory::from_config_map(&object));
+        let mut notices = Vec::new();
+        let changed = self.take(source, Seen::ConfigMap(seen), read, state, &mut notices);
+        (changed, notices)
+    }
+
+    fn take(
+        &mut self,
+        source: &InventorySource,
+        seen: Seen,
+        read: impl FnOnce() -> Result<Inventory, String>,
         state: &State,
         notices: &mut Vec<Notice>,
     ) -> bool {
-        let stamp = stamp(&path);
-        if self.inventories.get(&path) == Some(&stamp) {
+        if self.seen_inventories.get(source) == Some(&seen) {
             return false;
         }
-        self.inventories.insert(path.clone(), stamp);
-        let text = read(&path, inventory::FILE_BYTES_MAX);
-        let inventory = text.and_then(|text| Inventory::from_yaml(&text));
+        self.seen_inventories.insert(source.clone(), seen);
+        let inventory = read();
         let is_usable = inventory.is_ok();
+        let file = source.to_string();
         notices.push(match &inventory {
             Ok(inventory) => Notice::PolicyLoaded {
                 what: "inventory",
-                file: path.display().to_string(),
+                file,
                 entries: inventory.len(),
                 warnings: Vec::new(),
             },
-            Err(error) => refused("inventory", &path, error.clone()),
+            Err(error) => refused("inventory", file, error.clone()),
         });
-        state.set_inventory(path, inventory.map(std::sync::Arc::new));
+        state.set_inventory(source.clone(), inventory.map(Arc::new));
         is_usable
     }
+}
+
+/// The inventories that the policies in force name.
+pub(crate) fn named(state: &State) -> impl Iterator<Item = InventorySource> {
+    let policies = state.policies();
+    let all = policies
+        .policies
+        .iter()
+        .map(|policy| policy.inventory.clone());
+    let all: BTreeSet<InventorySource> = all.collect();
+    all.into_iter()
+        .filter(|source| *source != InventorySource::None)
 }
 
 fn loaded(path: &Path, policies: &PolicySet) -> Notice {
@@ -112,12 +168,8 @@ fn loaded(path: &Path, policies: &PolicySet) -> Notice {
     }
 }
 
-fn refused(what: &'static str, path: &Path, error: String) -> Notice {
-    Notice::PolicyRefused {
-        what,
-        file: path.display().to_string(),
-        error,
-    }
+fn refused(what: &'static str, file: String, error: String) -> Notice {
+    Notice::PolicyRefused { what, file, error }
 }
 
 fn stamp(path: &Path) -> Stamp {
@@ -142,5 +194,64 @@ pub(crate) fn read(path: &Path, bytes_max: usize) -> Result<String, String> {
     match text.len() > bytes_max {
         true => Err(format!("it is larger than {bytes_max} bytes")),
         false => Ok(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::read_answer;
+    use http::{HeaderMap, StatusCode};
+    use serde_json::json;
+
+    /// Each change is told once, in people's words; that the server is away is nobody's fault here.
+    #[test]
+    fn a_config_map_is_told_once_per_change() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let policy = "version: everleaf.io/policy/v1\npolicy: [{name: a, inventory: {kind: configmap, ref: default/nodes}}]\n";
+        fs::write(file.path(), policy).unwrap();
+        let (mut files, policies, _) = PolicyFiles::load(file.path().to_owned()).unwrap();
+        let state = State::new(policies, None, []);
+        let sources: Vec<_> = named(&state).collect();
+        let [source] = &sources[..] else {
+            panic!("{sources:?}");
+        };
+        let map = |version: &str, text: &str| -> Answer {
+            let metadata = json!({ "resourceVersion": version });
+            let map = json!({ "metadata": metadata, "data": { KEY: text } });
+            Ok(map.to_string().into())
+        };
+        let refusal = |code: u16| {
+            let code = StatusCode::from_u16(code).unwrap();
+            read_answer(code, &HeaderMap::new(), "{}".into())
+        };
+        let away = || Err(CallError::Unreachable("away".to_owned()));
+        for (answer, changes, told) in [
+            (refusal(404), false, "kubectl create configmap"),
+            (refusal(404), false, ""),
+            (
+                refusal(403),
+                false,
+                "needs get on the ConfigMap default/nodes",
+            ),
+            (map("1", "n1: [10.0.0.1]\n"), true, "1 nodes"),
+            (map("1", "n1: [10.0.0.1]\n"), false, ""),
+            (away(), false, ""),
+            (map("2", "["), false, "ConfigMap default/nodes"),
+            (map("3", "{}"), true, "0 nodes"),
+        ] {
+            let (changed, notices) = files.answer(source, &answer, &state);
+            let words: Vec<String> = notices
+                .iter()
+                .map(|notice| match notice {
+                    Notice::PolicyLoaded { entries, .. } => format!("{entries} nodes"),
+                    Notice::PolicyRefused { file, error, .. } => format!("{file}: {error}"),
+                    other => format!("{other:?}"),
+                })
+                .collect();
+            assert_eq!(changed, changes, "{words:?}");
+            assert_eq!(words.is_empty(), told.is_empty(), "{words:?}");
+            assert!(words.concat().contains(told), "{words:?}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! What is looked at outside the API server before a request is approved, and what was seen.
 //!
-//! Plain data: a rule that lacks a fact asks for a [`Look`]; whoever carries it out hands in what it
-//! [`Saw`], and the request is decided again. Rules never look by themselves.
+//! Plain data: a rule that lacks a fact asks for a [`Look`]; whoever carries it out hands in what
+//! it [`Saw`], and the request is decided again. Rules never look by themselves.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};

@@ -65,7 +65,7 @@ type Read = Result<Arc<Inventory>, String>;
 pub struct State {
     cluster: RwLock<Cluster>,
     policies: RwLock<Arc<PolicySet>>,
-    inventories: RwLock<BTreeMap<PathBuf, Read>>,
+    inventories: RwLock<BTreeMap<InventorySource, Read>>,
     issued: RwLock<Issued>,
     limits: Mutex<limits::Limits>,
     origins: Option<Origins>,
@@ -111,7 +111,7 @@ impl State {
         let policy = policies.policy_for(node, cluster.node(node));
         let inventory = policy.and_then(|policy| match &policy.inventory {
             InventorySource::None => None,
-            InventorySource::File(path) => Some(match inventories.get(path) {
+            source => Some(match inventories.get(source) {
                 Some(Ok(inventory)) => Ok(inventory.as_ref()),
                 Some(Err(error)) => Err(error.as_str()),
                 None => Err("it was not read yet"),
@@ -218,14 +218,14 @@ impl State {
     }
 
     /// What was read of an inventory. One that cannot be read replaces none that could.
-    pub fn set_inventory(&self, path: PathBuf, inventory: Read) {
+    pub fn set_inventory(&self, source: InventorySource, inventory: Read) {
         let mut slot = self
             .inventories
             .write()
             .unwrap_or_else(PoisonError::into_inner);
-        let is_kept = inventory.is_err() && slot.get(&path).is_some_and(Result::is_ok);
+        let is_kept = inventory.is_err() && slot.get(&source).is_some_and(Result::is_ok);
         if !is_kept {
-            slot.insert(path, inventory);
+            slot.insert(source, inventory);
         }
     }
 }

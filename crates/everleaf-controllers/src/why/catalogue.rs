@@ -291,7 +291,7 @@ catalogue! {
     ServingInventory "serving-inventory" Serving
         "The inventory does not know this of the node (rule S18)"
         "The operator's list decides what is whose."
-        "Add the node, or its name or address, to the inventory file; it is read again within seconds."
+        "Add the node, or its name or address, to the inventory; a file is read again within seconds, a ConfigMap within half a minute."
         ["everleaf policy test -f POLICY.yaml --csr CSR.yaml --node NODE.yaml"];
     ServingDns "serving-dns" Serving
         "DNS says otherwise (rule S19)"

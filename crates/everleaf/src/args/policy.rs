@@ -24,7 +24,7 @@ pub(crate) struct PolicyTestArgs {
     /// stdin
     #[arg(long, value_name = "FILE", required = true)]
     pub(crate) csr: Vec<PathBuf>,
-    /// Nodes of the cluster, and any Services and Endpoints that matter
+    /// Nodes of the cluster, and any Services, Endpoints and ConfigMaps (inventories) that matter
     #[arg(long, value_name = "FILE")]
     pub(crate) node: Vec<PathBuf>,
     /// Address from which the requests are made, where the API server is everleaf's own

@@ -44,14 +44,20 @@ pub(super) fn policies(path: Option<&Path>) -> Result<PolicySet> {
     Ok(policies)
 }
 
-/// The inventory that the policy for this node names, if it names one.
-pub(super) fn inventory(policy: Option<&Policy>) -> Option<Result<Inventory>> {
-    let InventorySource::File(path) = &policy?.inventory else {
-        return None;
+/// The inventory that the policy for this node names, if it names one; `map` is the ConfigMap.
+pub(super) fn inventory(policy: &Policy, map: Option<&Value>) -> Option<Result<Inventory>> {
+    let source = &policy.inventory;
+    let inventory = match (source, map) {
+        (InventorySource::None, _) => return None,
+        (InventorySource::File(path), _) => {
+            read(path).and_then(|text| Inventory::from_yaml(&text).map_err(anyhow::Error::msg))
+        }
+        (InventorySource::ConfigMap { .. }, Some(map)) => {
+            Inventory::from_config_map(map).map_err(anyhow::Error::msg)
+        }
+        (InventorySource::ConfigMap { .. }, None) => Err(anyhow!("it cannot be seen from here")),
     };
-    Some(read(path).and_then(|text| {
-        Inventory::from_yaml(&text).map_err(|error| anyhow!("{}: {error}", path.display()))
-    }))
+    Some(inventory.with_context(|| format!("inventory {source}")))
 }
 
 /// One request, judged.
@@ -62,11 +68,11 @@ struct Judged {
 
 fn test(args: &PolicyTestArgs) -> Result<ExitCode> {
     let policies = policies(args.policy.as_deref())?;
-    let cluster = cluster(&args.node)?;
+    let (cluster, maps) = cluster(&args.node)?;
     let mut judged = Vec::new();
     for path in &args.csr {
         for object in objects(path)? {
-            judged.push(judge(&object, path, &cluster, &policies, args)?);
+            judged.push(judge(&object, path, (&cluster, &maps), &policies, args)?);
         }
     }
     if judged.is_empty() {
@@ -93,7 +99,7 @@ fn test(args: &PolicyTestArgs) -> Result<ExitCode> {
 fn judge(
     object: &Value,
     path: &Path,
-    cluster: &Cluster,
+    (cluster, maps): (&Cluster, &[Value]),
     policies: &PolicySet,
     args: &PolicyTestArgs,
 ) -> Result<Judged> {
@@ -115,7 +121,21 @@ fn judge(
     }
     let node = requestor(csr).unwrap_or_default();
     let policy = policies.policy_for(node, cluster.node(node));
-    let inventory = inventory(policy).transpose()?;
+    let map = policy.and_then(|policy| {
+        let path = policy.inventory.path()?;
+        maps.iter()
+            .find(|map| config_map(map).path().as_ref() == Some(&path))
+    });
+    if let Some(source @ InventorySource::ConfigMap { .. }) = policy.map(|policy| &policy.inventory)
+        && map.is_none()
+    {
+        bail!(
+            "the policy's inventory is the {source}: give it with --node, too (kubectl get configmap -o yaml)"
+        );
+    }
+    let inventory = policy
+        .and_then(|policy| inventory(policy, map))
+        .transpose()?;
     let origin = args.origin.map(|address| Origin {
         addresses: vec![address.to_canonical()],
         is_server_host: address.is_loopback(),
@@ -147,7 +167,23 @@ fn now() -> Timestamp {
     Timestamp::try_from(std::time::SystemTime::now()).unwrap_or(Timestamp::MIN)
 }
 
-fn cluster(paths: &[PathBuf]) -> Result<Cluster> {
+/// Where a ConfigMap stands.
+fn config_map(object: &Value) -> InventorySource {
+    let text = |member: &str| {
+        object["metadata"][member]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    InventorySource::ConfigMap {
+        namespace: text("namespace"),
+        name: text("name"),
+    }
+}
+
+/// What the files say of the cluster, and the ConfigMaps among it.
+fn cluster(paths: &[PathBuf]) -> Result<(Cluster, Vec<Value>)> {
+    let mut maps = Vec::new();
     let mut cluster = Cluster::default();
     for source in Source::ALL {
         cluster.begin_list(source);
@@ -159,15 +195,19 @@ fn cluster(paths: &[PathBuf]) -> Result<Cluster> {
                 "Node" => Source::Nodes,
                 "Service" => Source::Services,
                 "Endpoints" => Source::Endpoints,
+                "ConfigMap" => {
+                    maps.push(object);
+                    continue;
+                }
                 other => bail!(
-                    "{} holds an object of kind \"{other}\", and --node takes Nodes, Services and Endpoints",
+                    "{} holds an object of kind \"{other}\", and --node takes Nodes, Services, Endpoints and ConfigMaps",
                     path.display()
                 ),
             };
             cluster.put(source, &object);
         }
     }
-    Ok(cluster)
+    Ok((cluster, maps))
 }
 
 fn read(path: &Path) -> Result<String> {

@@ -19,6 +19,7 @@ mod second_node;
 mod serving_approval;
 mod serving_attacks;
 mod serving_files;
+mod serving_looks;
 mod serving_requests;
 mod tls_stacks;
 mod why;
@@ -42,6 +43,7 @@ pub(crate) fn all() -> Vec<&'static Test> {
         credential_plugin::TESTS,
         bad_input::TESTS,
         serving_approval::TESTS,
+        serving_looks::TESTS,
         serving_files::TESTS,
         odd_files::TESTS,
         serving_requests::TESTS,

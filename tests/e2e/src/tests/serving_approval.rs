@@ -156,7 +156,12 @@ fn on_the_servers_machine(sandbox: &Sandbox) -> Result<Verdict> {
 }
 
 /// A request gets one condition, which begins and goes on like this.
-fn has_condition(admin: &Kubectl<'_>, name: &str, kind: &str, message: &str) -> Result<()> {
+pub(super) fn has_condition(
+    admin: &Kubectl<'_>,
+    name: &str,
+    kind: &str,
+    message: &str,
+) -> Result<()> {
     eventually(name, 15, || {
         let conditions = conditions(&admin.json(&["get", "csr", name])?);
         let [condition] = &conditions[..] else {
@@ -188,7 +193,7 @@ pub(super) fn conditions(request: &Value) -> Vec<String> {
 }
 
 /// One policy of the name and with these keys.
-fn policy(name: &str, keys: &str) -> String {
+pub(super) fn policy(name: &str, keys: &str) -> String {
     format!("version: everleaf.io/policy/v1\npolicy:\n- name: {name}\n{keys}")
 }
 
@@ -249,10 +254,10 @@ fn refused_at_start(sandbox: &Sandbox) -> Result<Verdict> {
 }
 
 /// The approver of serving requests alone, beside an `up` that leaves them to it.
-struct Approver<'a> {
+pub(super) struct Approver<'a> {
     sandbox: &'a Sandbox,
-    node: Node<'a>,
-    admin: Kubectl<'a>,
+    pub(super) node: Node<'a>,
+    pub(super) admin: Kubectl<'a>,
     metrics: String,
     process: Process,
 }
@@ -315,7 +320,7 @@ fn read_again(sandbox: &Sandbox) -> Result<Verdict> {
 
 impl<'a> Approver<'a> {
     /// Starts it beside a Node n1.
-    fn start(sandbox: &'a Sandbox, up: &Up<'a>, file: &Path) -> Result<Self> {
+    pub(super) fn start(sandbox: &'a Sandbox, up: &Up<'a>, file: &Path) -> Result<Self> {
         let metrics = format!("127.0.0.1:{}", free_port()?);
         let kubeconfig = up.path("admin.conf");
         let mut command = sandbox.everleaf(&[
@@ -345,8 +350,9 @@ impl<'a> Approver<'a> {
         Ok(std::fs::rename(new, self.sandbox.path("policy.yaml"))?)
     }
 
-    fn logs(&self, words: &str, times: usize) -> Result<()> {
-        eventually(words, 10, || {
+    pub(super) fn logs(&self, words: &str, times: usize) -> Result<()> {
+        // A ConfigMap is looked at every half minute.
+        eventually(words, 45, || {
             let log = self.process.stderr();
             let lines = log.lines().filter(|line| line.contains(words)).count();
             ensure_that!(lines >= times, "{lines} lines with {words:?}: {log}");

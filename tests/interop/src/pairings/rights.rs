@@ -44,6 +44,12 @@ const ALL: &[&str] = &[
     "ca.trustBundles={kubernetes.io/kubelet-serving}",
     "ca.signingDuration=200000h",
     "verbosity=2",
+    // A policy for nobody, whose inventory is in a ConfigMap; then that for everybody.
+    "policy.policy[0].name=listed",
+    "policy.policy[0].match.node_name_regex=nobody",
+    "policy.policy[0].inventory.kind=configmap",
+    "policy.policy[0].inventory.ref=kube-public/nodes",
+    "policy.policy[1].name=default",
 ];
 
 fn run(sandbox: &Sandbox, release: Kubernetes) -> Result<Verdict> {

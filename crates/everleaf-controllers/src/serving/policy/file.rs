@@ -145,6 +145,8 @@ struct InventorySection {
 #[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum InventoryKind {
+    #[serde(rename = "configmap")]
+    ConfigMap,
     File,
     #[default]
     None,
@@ -395,6 +397,22 @@ fn inventory(checker: &mut Checker<'_>, section: InventorySection) -> InventoryS
         (InventoryKind::None, Some(_)) => {
             checker.fault("inventory.ref", "there is one, but kind is none");
             InventorySource::None
+        }
+        (InventoryKind::ConfigMap, reference) => {
+            let parts = reference.as_deref().and_then(|text| text.split_once('/'));
+            let (namespace, name) = parts.unwrap_or_default();
+            for (part, what) in [(namespace, "namespace"), (name, "name")] {
+                if !everleaf_pki::signer::is_dns1123_subdomain(part) {
+                    checker.fault(
+                        "inventory.ref",
+                        format!("{part:?} is no {what}: write NAMESPACE/NAME of the ConfigMap"),
+                    );
+                }
+            }
+            InventorySource::ConfigMap {
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+            }
         }
         (InventoryKind::File, Some(path)) if !path.is_empty() => InventorySource::File(path.into()),
         (InventoryKind::File, _) => {

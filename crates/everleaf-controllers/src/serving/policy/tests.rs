@@ -148,8 +148,25 @@ fn what_is_contradictory_or_unsafe_is_refused() {
         "- {name: a, lifetime: {max_expiration_seconds: 60}}\n",
         "max_expiration",
     );
+    check_refused(
+        "- {name: a, cel: [{expr: 'crs.name == 1'}]}\n",
+        "cel[0].expr",
+    );
+}
+
+#[test]
+fn looks_and_inventories_that_lead_nowhere_are_refused() {
     check_refused("- {name: a, inventory: {kind: file}}\n", "inventory.ref");
     check_refused("- {name: a, inventory: {ref: x}}\n", "inventory.ref");
+    for reference in ["inventory", "/inventory", "kube-system/", "a/b/c", "A/b"] {
+        check_refused(
+            &format!("- {{name: a, inventory: {{kind: configmap, ref: {reference}}}}}\n"),
+            "write NAMESPACE/NAME",
+        );
+    }
+    let set = read("- {name: a, inventory: {kind: configmap, ref: kube-system/x}}\n").unwrap();
+    let source = set.policies[0].inventory.to_string();
+    assert_eq!(source, "ConfigMap kube-system/x");
     let dns = |section: &str| format!("- {{name: a, san: {{dns_resolution: {{{section}}}}}}}\n");
     check_refused(&dns("servers: [dns.example.com]"), "dns_resolution.servers");
     check_refused(&dns("enabled: true, timeout: 4s"), "at most 3s");
@@ -169,10 +186,6 @@ fn what_is_contradictory_or_unsafe_is_refused() {
     check_refused(
         "- {name: a, renewal: {enabled: true, ca_file: x}}\n",
         "there is none",
-    );
-    check_refused(
-        "- {name: a, cel: [{expr: 'crs.name == 1'}]}\n",
-        "cel[0].expr",
     );
 }
 

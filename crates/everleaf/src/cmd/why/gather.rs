@@ -196,7 +196,7 @@ impl Api {
         evidence.now = date.unwrap_or(local);
     }
 
-    async fn get(&self, path: &str) -> Known<Value> {
+    pub(super) async fn get(&self, path: &str) -> Known<Value> {
         known(self.send(Method::GET, path, None).await)
     }
 

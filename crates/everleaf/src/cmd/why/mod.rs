@@ -79,12 +79,12 @@ fn look(args: &WhyArgs) -> Result<Diagnosis> {
                 let node = evidence.request.read().map(|object| Csr(object).username());
                 let node = node.and_then(|user| user.strip_prefix("system:node:"));
                 let node = node.unwrap_or_default().to_owned();
-                evidence.inventory = inventory(&node, &evidence);
+                evidence.inventory = inventory(&api, &node, &evidence).await;
                 Ok(diagnose_request(&name, &evidence))
             }
             Subject::Node(name) => {
                 api.about_node(&name, &mut evidence).await?;
-                evidence.inventory = inventory(&name, &evidence);
+                evidence.inventory = inventory(&api, &name, &evidence).await;
                 Ok(diagnose_node(&name, &evidence))
             }
         }
@@ -106,10 +106,18 @@ async fn installed(api: &Api) -> (PolicySet, String) {
 }
 
 /// The inventory that the policy for this node names.
-fn inventory(node: &str, evidence: &Evidence) -> Option<Result<Inventory, String>> {
+async fn inventory(
+    api: &Api,
+    node: &str,
+    evidence: &Evidence,
+) -> Option<Result<Inventory, String>> {
     let facts = evidence.node(node).map(NodeFacts::of);
-    let policy = evidence.policies.policy_for(node, facts.as_ref());
-    let read = policy::inventory(policy)?;
+    let policy = evidence.policies.policy_for(node, facts.as_ref())?;
+    let map = match policy.inventory.path() {
+        Some(path) => api.get(&path).await,
+        None => Known::Absent,
+    };
+    let read = policy::inventory(policy, map.read())?;
     Some(read.map_err(|error| failure::chain(&error)))
 }
 

@@ -39,6 +39,7 @@ impl Right {
         let starts = matches!(&*self.verb, "list" | "watch")
             || self.resource == "leases"
             || self.is("get", "certificatesigningrequests")
+            || self.is("get", "configmaps")
             || self.is("delete", "certificatesigningrequests")
             || (self.resource == "events" && self.namespace == "kube-system");
         !starts
