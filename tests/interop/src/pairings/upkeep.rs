@@ -176,12 +176,16 @@ impl<'s, 'a> Scene<'s, 'a> {
             seen.insert(namespace.to_owned(), plain(admin.json(&get)?));
         }
         let get = ["-n", "kube-public", "get", "configmap", "cluster-info"];
-        seen.insert("cluster-info".to_owned(), plain(admin.json(&get)?));
+        let mut info = plain(admin.json(&get)?);
+        // The stack's own token is there or not.
+        if let Some(data) = info["data"].as_object_mut() {
+            data.remove("jws-kubeconfig-intero");
+        }
+        seen.insert("cluster-info".to_owned(), info);
         let list = admin.json(&["-n", "kube-system", "get", "secrets"])?;
         let items = list["items"].as_array().context("no list of secrets")?;
         let ids = items.iter().filter_map(|item| {
             let name = item["metadata"]["name"].as_str()?;
-            // The stack's own is there or not.
             name.strip_prefix("bootstrap-token-")
                 .filter(|id| *id != "intero")
         });
