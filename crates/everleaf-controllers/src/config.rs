@@ -185,8 +185,8 @@ pub struct Config {
     pub loops: BTreeSet<Loop>,
     /// The signers whose CA is published as a ClusterTrustBundle; those without one are left out.
     pub published_signers: BTreeSet<BuiltinSigner>,
-    /// The CA that [`Loop::RootCaPublisher`] and [`Loop::TrustBundlePublisher`] publish; they cannot
-    /// run without one.
+    /// The CA that [`Loop::RootCaPublisher`] and [`Loop::TrustBundlePublisher`] publish; they
+    /// cannot run without one.
     pub root_ca: Option<RootCaSource>,
     /// Randomness of serial numbers.
     pub serials: SerialSource,

@@ -4,7 +4,8 @@
 //! The idea is client-go's (KEP-6361, `tools/leaderelection/writegate.go` of 1.38): what is no safe
 //! method of HTTP (RFC 9110 section 9.2.1) has to pass. [`Permit`] is the rule. It is asked anew
 //! whenever the call could go on, since no timer tells a process that it stood still. Where
-//! client-go refuses a write, ours waits: the gate opens with the next renewal, or the process ends.
+//! client-go refuses a write, ours waits: the gate opens with the next renewal, or the process
+//! ends.
 
 use crate::election::permit::Permit;
 use everleaf_time::Now;

@@ -158,8 +158,8 @@ fn signer_cas(config: &Config) -> Result<BTreeMap<&'static str, RootCa>, RootCaE
     signers.map(load).collect()
 }
 
-/// See [`run()`]. Writes pass the gate, if there is one. When `lost` completes, calls that are not on their way yet are not made any more,
-/// and nothing runs when this returns.
+/// See [`run()`]. Writes pass the gate, if there is one. When `lost` completes, calls that are not
+/// on their way yet are not made any more, and nothing runs when this returns.
 pub(crate) async fn run_prepared(
     client: kube::Client,
     config: Config,
