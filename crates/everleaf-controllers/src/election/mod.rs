@@ -24,10 +24,10 @@
 //! lease promises to others; a leader that finds another holder leaves at once, instead of trying
 //! again until its renew deadline. The lease is released on the way out, which client-go's users
 //! opt into (`ReleaseOnCancel`). While the lease is not surely ours nothing is
-//! [permitted](permit::Permit): a renewal failed, none succeeded for the renew deadline, the wall clock says that so much
-//! time went by, as after a sleep. What nobody can see, as client-go cannot: clocks that run at
-//! different *rates* beyond the ratio of lease duration to renew deadline, and a sleep that left
-//! its mark on neither clock.
+//! [permitted](permit::Permit): a renewal failed, none succeeded for the renew deadline, the wall
+//! clock says that so much time went by, as after a sleep. What nobody can see, as client-go
+//! cannot: clocks that run at different *rates* beyond the ratio of lease duration to renew
+//! deadline, and a sleep that left its mark on neither clock.
 
 pub mod flags;
 pub mod lease;

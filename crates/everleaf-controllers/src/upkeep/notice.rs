@@ -125,6 +125,37 @@ impl Kept {
         metrics.observe(durations, &labels, *took);
     }
 
+    /// The same, of a bootstrap token.
+    fn log_token(&self) {
+        match self {
+            Self::TokenDoubted { secret, offset } => warn!(
+                secret,
+                offset_seconds = offset.as_secs(),
+                "the bootstrap token {secret} has expired by our clock and is kept: the API server's clock is {} s {} \
+                 ours, so one of the two is wrong; set it right, or delete the token by hand",
+                offset.as_secs().abs(),
+                if offset.is_negative() {
+                    "behind"
+                } else {
+                    "ahead of"
+                }
+            ),
+            Self::TokenExpired { secret, expiration } => match expiration {
+                Expiration::At(end) => info!(secret, expiration = %end, "Deleting expired secret"),
+                _ => info!(
+                    secret,
+                    "Deleting expired secret: nobody can read its expiration (RFC 3339)"
+                ),
+            },
+            Self::TokenFailed {
+                secret,
+                what,
+                error,
+            } => warn!(secret, "Error {what} secret: {error}; trying again"),
+            _ => {}
+        }
+    }
+
     /// Writes it to the log.
     pub(crate) fn log(&self) {
         match self {
@@ -157,30 +188,9 @@ impl Kept {
                 debug!(namespace, code, took_ms = ms, "Finished syncing namespace");
             }
             Self::Starting { title } => info!("Starting {title} controller"),
-            Self::TokenDoubted { secret, offset } => warn!(
-                secret,
-                offset_seconds = offset.as_secs(),
-                "the bootstrap token {secret} has expired by our clock and is kept: the API server's clock is {} s {} \
-                 ours, so one of the two is wrong; set it right, or delete the token by hand",
-                offset.as_secs().abs(),
-                if offset.is_negative() {
-                    "behind"
-                } else {
-                    "ahead of"
-                }
-            ),
-            Self::TokenExpired { secret, expiration } => match expiration {
-                Expiration::At(end) => info!(secret, expiration = %end, "Deleting expired secret"),
-                _ => info!(
-                    secret,
-                    "Deleting expired secret: nobody can read its expiration (RFC 3339)"
-                ),
-            },
-            Self::TokenFailed {
-                secret,
-                what,
-                error,
-            } => warn!(secret, "Error {what} secret: {error}; trying again"),
+            Self::TokenDoubted { .. } | Self::TokenExpired { .. } | Self::TokenFailed { .. } => {
+                self.log_token();
+            }
             Self::TrustBundleFailed { signer, error } => {
                 warn!(
                     signer,

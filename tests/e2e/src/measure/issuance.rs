@@ -126,8 +126,8 @@ pub(super) async fn file(
     }
 }
 
-/// Watches from the beginning until `count` of those that were sent have their certificate; the latency of each in
-/// milliseconds.
+/// Watches from the beginning until `count` of those that were sent have their certificate; the
+/// latency of each in milliseconds.
 pub(super) async fn watch(
     mut connection: Connection,
     sent: Sent,

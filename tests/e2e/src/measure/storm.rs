@@ -91,19 +91,25 @@ pub(crate) async fn run(everleaf: &Path, scratch: &Path, count: Option<usize>) -
         ),
         &format!("{others_took:.2} s; {waiting} of the flood were still to come"),
     );
-    for ((name, process), (idle, cpu)) in processes.into_iter().zip(before) {
-        let used = process.cpu()?.saturating_sub(cpu).as_secs_f64();
-        let peak = process.memory("VmHWM")?;
-        row(
-            &format!("{name}: memory before, at its peak; processor time per certificate"),
-            &format!(
-                "{:.1} MiB, {:.1} MiB; {:.2} ms",
-                mebibytes(idle),
-                mebibytes(peak),
-                used * 1e3 / all
-            ),
-        );
+    for ((name, process), before) in processes.into_iter().zip(before) {
+        tell(name, process, before, all)?;
     }
+    Ok(())
+}
+
+/// What a process used since it had this memory and processor time, for `count` certificates.
+fn tell(name: &str, process: &Server, (idle, cpu): (u64, Duration), count: f64) -> Result<()> {
+    let used = process.cpu()?.saturating_sub(cpu).as_secs_f64();
+    let peak = process.memory("VmHWM")?;
+    row(
+        &format!("{name}: memory before, at its peak; processor time per certificate"),
+        &format!(
+            "{:.1} MiB, {:.1} MiB; {:.2} ms",
+            mebibytes(idle),
+            mebibytes(peak),
+            used * 1e3 / count
+        ),
+    );
     Ok(())
 }
 

@@ -3,8 +3,8 @@
 //! from serial number, dates and signature; the dates by their distance; and what is refused by
 //! the words of the refusal.
 //!
-//! One after the other on one kube-apiserver, so that nothing else can differ. In the same runs they
-//! do the upkeep of bootstrap tokens and of the API server's CA.
+//! One after the other on one kube-apiserver, so that nothing else can differ. In the same runs
+//! they do the upkeep of bootstrap tokens and of the API server's CA.
 
 mod shapes;
 
