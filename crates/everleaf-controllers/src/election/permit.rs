@@ -1,4 +1,4 @@
-//! What the lease permits: the rule of the [write gate](crate::gate).
+//! What the lease permits: the rule of the write gate, `gate.rs`.
 
 use everleaf_time::{Monotonic, Now};
 use std::time::Duration;
