@@ -304,6 +304,26 @@ fn sets_and_what_is_owned_as_one() {
 }
 
 #[test]
+fn what_only_led_to_a_field_goes_with_it() {
+    let nodes = at(&NODE, "");
+    let node = |spec: Value| json!({"metadata": {"name": "n"}, "spec": spec});
+    let policy = json!({"podPreemptionPolicy": {"disableResizePreemption": ["a"]}});
+    let live = applied(&nodes, None, node(policy), "one", false).unwrap();
+    let bare = applied(&nodes, Some(&live), node(json!({})), "one", false).unwrap();
+    assert_eq!(bare["spec"], json!({}));
+}
+
+#[test]
+fn items_that_are_repeated_are_merged_as_one() {
+    let maps = at(&CONFIG_MAP, "");
+    let named = |finalizers: Value| json!({"metadata": {"name": "a", "finalizers": finalizers}});
+    let twice = json!(["x.y/a", "x.y/a", "x.y/b"]);
+    let live = updated(&maps, None, named(twice), "one");
+    let once = applied(&maps, Some(&live), named(json!(["x.y/a"])), "two", true).unwrap();
+    assert_eq!(once["metadata"]["finalizers"], json!(["x.y/a", "x.y/b"]));
+}
+
+#[test]
 fn a_configuration_that_does_not_fit() {
     let faults = |config: Value| {
         let refused = applied(&at(&CONFIG_MAP, ""), None, config, "m", false).unwrap_err();
