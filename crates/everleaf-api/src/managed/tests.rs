@@ -304,6 +304,26 @@ fn sets_and_what_is_owned_as_one() {
 }
 
 #[test]
+fn what_only_led_to_a_field_goes_with_it() {
+    let nodes = at(&NODE, "");
+    let node = |spec: Value| json!({"metadata": {"name": "n"}, "spec": spec});
+    let policy = json!({"podPreemptionPolicy": {"disableResizePreemption": ["a"]}});
+    let live = applied(&nodes, None, node(policy), "one", false).unwrap();
+    let bare = applied(&nodes, Some(&live), node(json!({})), "one", false).unwrap();
+    assert_eq!(bare["spec"], json!({}));
+}
+
+#[test]
+fn items_that_are_repeated_are_merged_as_one() {
+    let maps = at(&CONFIG_MAP, "");
+    let named = |finalizers: Value| json!({"metadata": {"name": "a", "finalizers": finalizers}});
+    let twice = json!(["x.y/a", "x.y/a", "x.y/b"]);
+    let live = updated(&maps, None, named(twice), "one");
+    let once = applied(&maps, Some(&live), named(json!(["x.y/a"])), "two", true).unwrap();
+    assert_eq!(once["metadata"]["finalizers"], json!(["x.y/a", "x.y/b"]));
+}
+
+#[test]
 fn a_configuration_that_does_not_fit() {
     let faults = |config: Value| {
         let refused = applied(&at(&CONFIG_MAP, ""), None, config, "m", false).unwrap_err();
@@ -522,7 +542,60 @@ fn sets() -> impl Strategy<Value = FieldSet> {
     })
 }
 
+/// Trees in which members and sorts fit now and then.
+fn trees() -> impl Strategy<Value = Value> {
+    let names = [
+        "metadata",
+        "spec",
+        "status",
+        "name",
+        "labels",
+        "annotations",
+        "finalizers",
+        "type",
+        "ownerReferences",
+        "uid",
+        "managedFields",
+        "conditions",
+        "taints",
+        "podCIDRs",
+        "addresses",
+        "key",
+        "a",
+    ];
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        (0..3i64).prop_map(Value::from),
+        "[ab]{0,2}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(5, 40, 5, move |inner| {
+        let name = prop::sample::select(names.to_vec());
+        let members = prop::collection::btree_map(name, inner.clone(), 0..5);
+        prop_oneof![
+            2 => members.prop_map(|members| members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()),
+            1 => prop::collection::vec(inner, 0..4).prop_map(Value::from),
+        ]
+    })
+}
+
 proptest! {
+    /// Whatever is applied to whatever is there: an object or an error; applied again it changes
+    /// nothing.
+    #[test]
+    fn any_tree_is_applied_or_refused(live in trees(), config in trees()) {
+        let nodes = at(&NODE, "");
+        let mut config = config;
+        if !config.is_object() {
+            config = json!({});
+        }
+        let live = NODE.decode_value(live).ok().map(|decoded| decoded.object);
+        if let Ok(first) = applied(&nodes, live.as_ref(), config.clone(), "m", true) {
+            let second = applied(&nodes, Some(&first), config, "m", false);
+            prop_assert_eq!(second.map_err(|status| status.message), Ok(first));
+        }
+    }
+
     #[test]
     fn sets_obey_their_laws(a in sets(), b in sets()) {
         prop_assert_eq!(&FieldSet::parse(&a.write()).unwrap(), &a);

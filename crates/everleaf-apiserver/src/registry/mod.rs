@@ -190,8 +190,8 @@ pub struct Descriptor {
     pub subresources: &'static [&'static str],
     /// What is filled in and what is refused.
     pub strategy: &'static dyn Strategy,
-    /// Paths of members that an endpoint (`""`, `status`, …) leaves as they are, whatever is written
-    /// there: nobody owns them by it.
+    /// Paths of members that an endpoint (`""`, `status`, …) leaves as they are, whatever is
+    /// written there: nobody owns them by it.
     pub resets: fn(&str) -> Paths,
     /// What `kubectl get` shows of it.
     pub columns: &'static [Column],

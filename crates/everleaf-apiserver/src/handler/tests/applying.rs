@@ -3,6 +3,7 @@
 
 use super::conformance::server_csr;
 use super::fixture::{Answer, CSRS, MAPS, World, config_map};
+use everleaf_api::{managed, types};
 use serde_json::{Value, json};
 
 const APPLY: (&str, &str) = ("Content-Type", "application/apply-patch+yaml");
@@ -141,7 +142,7 @@ fn endpoints_own_what_they_may_write() {
         &format!("{path}/status?fieldManager=f"),
         &config(certificate),
     );
-    // What this endpoint writes of conditions is nobody's (kubernetes/kubernetes: csrStatusStrategy).
+    // What this endpoint writes of conditions is nobody's, as upstream.
     let status = status.expect(200);
     let all = owners(&status.json);
     assert_eq!(all.len(), 1, "{all:?}");
@@ -166,7 +167,7 @@ fn endpoints_own_what_they_may_write() {
 
 #[test]
 fn applies_that_are_refused() {
-    let mut world = World::new();
+    let world = World::new();
     let path = format!("{MAPS}/a?fieldManager=me");
     let refused = |answer: Answer, code: u16, text: &str| {
         let answer = answer.expect(code);
@@ -221,7 +222,13 @@ fn applies_that_are_refused() {
     );
     let cbor = [("Content-Type", "application/apply-patch+cbor")];
     world.send("PATCH", &path, &cbor, "x").expect(415);
-    // The right to change is not the right to make.
+}
+
+#[test]
+fn the_right_to_change_is_not_the_right_to_make() {
+    let mut world = World::new();
+    let path = format!("{MAPS}/a?fieldManager=me");
+    let good = map(json!({"k": "1"}));
     let role = json!({"metadata": {"name": "patcher"}, "rules":
         [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["patch"]}]});
     let rbac = "/apis/rbac.authorization.k8s.io/v1";
@@ -248,4 +255,62 @@ fn what_is_there_from_the_start_is_the_servers() {
             r#"kube-apiserver Update - {"f:metadata":{"f:labels":{".":{},"f:kubernetes.io/metadata.name":{}}}}"#
         ]
     );
+}
+
+/// A create with owners costs at most a tenth more than one without: what they add (who owns what,
+/// and their bytes in each encoding) against the whole walk, in one run.
+#[test]
+#[ignore = "a measurement: cargo test --release -p everleaf-apiserver --lib -- --ignored owners_cost"]
+#[expect(clippy::disallowed_methods, reason = "it measures time")]
+fn owners_cost_little() {
+    const CREATES: u32 = 2000;
+    let world = World::new();
+    let mut body = server_csr();
+    let started = std::time::Instant::now();
+    let mut last = String::new();
+    for at in 0..CREATES {
+        body["metadata"] = json!({"name": format!("r{at}")});
+        last = world.post(CSRS, &body).expect(201).text;
+    }
+    let whole = started.elapsed();
+    let csr = &types::CERTIFICATE_SIGNING_REQUEST;
+    let with = csr.decode_json(last.as_bytes()).unwrap().object;
+    let mut without = with.clone();
+    without["metadata"]
+        .as_object_mut()
+        .unwrap()
+        .remove("managedFields");
+    let encoded = |object: &Value| {
+        let started = std::time::Instant::now();
+        for _ in 0..CREATES {
+            std::hint::black_box(csr.encode_json(object));
+            let stored = csr.encode_protobuf(object);
+            std::hint::black_box(csr.decode_protobuf(&stored).unwrap());
+        }
+        started.elapsed()
+    };
+    let bytes = encoded(&with).saturating_sub(encoded(&without));
+    let endpoint = managed::Endpoint {
+        r#type: csr,
+        versions: &[],
+        subresource: "",
+        resets: &[&["status"]],
+    };
+    let write = managed::Write {
+        manager: "m",
+        now: "2030-01-01T00:00:00Z",
+    };
+    let started = std::time::Instant::now();
+    for _ in 0..CREATES {
+        let mut new = without.clone();
+        managed::update(&endpoint, None, &mut new, &write);
+        std::hint::black_box(new);
+    }
+    let added = bytes + started.elapsed();
+    println!(
+        "a create: {:?}, of it owners: {:?}",
+        whole / CREATES,
+        added / CREATES
+    );
+    assert!(added * 11 <= whole, "{added:?} of {whole:?}");
 }

@@ -9,6 +9,9 @@ const WRITES: u64 = 8;
 const APPLY: &str = "application/apply-patch+yaml";
 const MERGE: &str = "application/merge-patch+json";
 const STRATEGIC: &str = "application/strategic-merge-patch+json";
+const JSON: &str = "application/json";
+/// What kubectl leaves where it applies by itself.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// Objects of one resource.
 pub(super) struct Sort {
@@ -196,54 +199,35 @@ fn write(sort: &Sort, dice: &mut Dice, name: &str, step: u64) -> Ask {
     let manager = dice.one(&["one", "two", "three", "kubectl"]);
     let named = format!("fieldManager={manager}");
     let maybe = if dice.chance(70) { named.as_str() } else { "" };
-    let id = step.to_string();
-    let mut made = match dice.below(if step == 0 { 10 } else { 12 }) {
+    let patched = |media_type| ("PATCH", format!("{object}?{maybe}"), media_type);
+    let (method, path, media_type) = match dice.below(if step == 0 { 10 } else { 12 }) {
         0..=4 => {
             let force = if dice.chance(40) { "&force=true" } else { "" };
             let dry = if dice.chance(5) { "&dryRun=All" } else { "" };
-            ask(
-                &id,
-                "PATCH",
-                format!("{object}?{named}{force}{dry}"),
-                APPLY,
-                Some(body),
-            )
+            ("PATCH", format!("{object}?{named}{force}{dry}"), APPLY)
         }
-        5 | 6 if step > 0 => ask(&id, "PATCH", format!("{object}?{maybe}"), MERGE, Some(body)),
-        7 if step > 0 => ask(
-            &id,
-            "PATCH",
-            format!("{object}?{maybe}"),
-            STRATEGIC,
-            Some(body),
-        ),
+        5 | 6 if step > 0 => patched(MERGE),
+        7 if step > 0 => patched(STRATEGIC),
+        8 | 11 if step > 0 => ("PUT", format!("{object}?{maybe}"), JSON),
         10 => {
-            let none = json!({"metadata": {"managedFields": if dice.chance(50) { json!([]) } else { json!([{}]) }}});
-            ask(&id, "PATCH", object, MERGE, Some(none))
+            let none = if dice.chance(50) {
+                json!([])
+            } else {
+                json!([{}])
+            };
+            body = json!({"metadata": {"managedFields": none}});
+            patched(MERGE)
         }
-        8 | 11 if step > 0 => ask(
-            &id,
-            "PUT",
-            format!("{object}?{maybe}"),
-            "application/json",
-            Some(body),
-        ),
         _ => {
             if dice.chance(20) {
                 let mut last = body.clone();
                 last["metadata"] = json!({"name": name, "labels": body["metadata"]["labels"]});
-                let annotation = "kubectl.kubernetes.io/last-applied-configuration";
-                body["metadata"]["annotations"][annotation] = last.to_string().into();
+                body["metadata"]["annotations"][LAST_APPLIED] = last.to_string().into();
             }
-            ask(
-                &id,
-                "POST",
-                format!("{collection}?{maybe}"),
-                "application/json",
-                Some(body),
-            )
+            ("POST", format!("{collection}?{maybe}"), JSON)
         }
     };
+    let mut made = ask(&step.to_string(), method, path, media_type, Some(body));
     let agent = dice.one(&["kubectl/v1.37.1 (linux/amd64)", "x y/z", "plain"]);
     made.headers
         .push(("User-Agent".to_owned(), agent.to_owned()));
@@ -263,8 +247,8 @@ fn ask(id: &str, method: &str, path: String, media_type: &str, body: Option<Valu
         settle: false,
         reading: Reading {
             fields: true,
-            // Times, which depend on how fast it goes, order the one; nothing the other.
-            sorted: vec!["managedFields".to_owned(), "causes".to_owned()],
+            // By managers, in no order.
+            sorted: vec!["causes".to_owned()],
             ..Reading::default()
         },
     }
@@ -429,6 +413,7 @@ fn rules(dice: &mut Dice, _: &str) -> Value {
     let rules: Vec<Value> = dice
         .some(&["pods", "secrets"])
         .into_iter()
+        .chain(["nodes"])
         .map(|what| json!({"apiGroups": [""], "resources": [what], "verbs": ["get"]}))
         .collect();
     dice.members(80, vec![("rules", json!(rules))])
