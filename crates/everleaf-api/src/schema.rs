@@ -68,8 +68,6 @@ pub struct Field {
     pub list_patch: ListPatch,
     /// An object without it is not whole, as OpenAPI documents tell.
     pub is_required: bool,
-    /// The map or object in it is owned as a whole.
-    pub is_atomic: bool,
     /// Absent means zero, though it is not printed.
     pub is_zero_default: bool,
     /// Values that it, or each item of its list, may have; empty: any.
@@ -253,19 +251,6 @@ impl Message {
         self.fields.iter().find(|field| field.json == json)
     }
 
-    /// True for a message that one manager owns as a whole (`+structType=atomic`).
-    pub fn is_atomic(&self) -> bool {
-        const ATOMIC: [&str; 6] = [
-            "LabelSelector",
-            "LocalObjectReference",
-            "ObjectReference",
-            "OwnerReference",
-            "RoleRef",
-            "Subject",
-        ];
-        ATOMIC.contains(&self.name)
-    }
-
     /// The field of that protobuf number.
     pub fn field_by_number(&self, number: u32) -> Option<&'static Field> {
         self.fields.iter().find(|field| field.number == number)
@@ -296,7 +281,6 @@ impl Field {
             presence,
             list_patch: ListPatch::Replace,
             is_required: false,
-            is_atomic: false,
             is_zero_default: false,
             values: &[],
             doc,
@@ -306,12 +290,6 @@ impl Field {
     /// An object without it is not whole.
     pub const fn required(mut self) -> Self {
         self.is_required = true;
-        self
-    }
-
-    /// The map or object in it is owned as a whole.
-    pub const fn atomic(mut self) -> Self {
-        self.is_atomic = true;
         self
     }
 

@@ -24,7 +24,7 @@ pub(super) enum Shape {
 impl Shape {
     pub(super) fn of(kind: &'static Kind) -> Self {
         match kind {
-            Kind::Message(message) if message.is_atomic() => Self::Leaf,
+            Kind::Message(message) if message.is_atomic => Self::Leaf,
             Kind::Message(message) => Self::Struct(message),
             Kind::Map(item) => Self::Map(item),
             Kind::List(item, ListKind::Map(keys)) => Self::Keyed(item, keys),

@@ -203,9 +203,6 @@ impl Definitions {
                 _ => schema["enum"] = field.values.into(),
             }
         }
-        if field.is_atomic {
-            schema["x-kubernetes-map-type"] = "atomic".into();
-        }
         match &field.kind {
             Kind::List(_, ListKind::Atomic) => schema["x-kubernetes-list-type"] = "atomic".into(),
             Kind::List(_, ListKind::Set) => schema["x-kubernetes-list-type"] = "set".into(),

@@ -3,7 +3,6 @@
 
 use super::conformance::server_csr;
 use super::fixture::{Answer, CSRS, MAPS, World, config_map};
-use everleaf_api::{managed, types};
 use serde_json::{Value, json};
 
 const APPLY: (&str, &str) = ("Content-Type", "application/apply-patch+yaml");
@@ -255,62 +254,4 @@ fn what_is_there_from_the_start_is_the_servers() {
             r#"kube-apiserver Update - {"f:metadata":{"f:labels":{".":{},"f:kubernetes.io/metadata.name":{}}}}"#
         ]
     );
-}
-
-/// A create with owners costs at most a tenth more than one without: what they add (who owns what,
-/// and their bytes in each encoding) against the whole walk, in one run.
-#[test]
-#[ignore = "a measurement: cargo test --release -p everleaf-apiserver --lib -- --ignored owners_cost"]
-#[expect(clippy::disallowed_methods, reason = "it measures time")]
-fn owners_cost_little() {
-    const CREATES: u32 = 2000;
-    let world = World::new();
-    let mut body = server_csr();
-    let started = std::time::Instant::now();
-    let mut last = String::new();
-    for at in 0..CREATES {
-        body["metadata"] = json!({"name": format!("r{at}")});
-        last = world.post(CSRS, &body).expect(201).text;
-    }
-    let whole = started.elapsed();
-    let csr = &types::CERTIFICATE_SIGNING_REQUEST;
-    let with = csr.decode_json(last.as_bytes()).unwrap().object;
-    let mut without = with.clone();
-    without["metadata"]
-        .as_object_mut()
-        .unwrap()
-        .remove("managedFields");
-    let encoded = |object: &Value| {
-        let started = std::time::Instant::now();
-        for _ in 0..CREATES {
-            std::hint::black_box(csr.encode_json(object));
-            let stored = csr.encode_protobuf(object);
-            std::hint::black_box(csr.decode_protobuf(&stored).unwrap());
-        }
-        started.elapsed()
-    };
-    let bytes = encoded(&with).saturating_sub(encoded(&without));
-    let endpoint = managed::Endpoint {
-        r#type: csr,
-        versions: &[],
-        subresource: "",
-        resets: &[&["status"]],
-    };
-    let write = managed::Write {
-        manager: "m",
-        now: "2030-01-01T00:00:00Z",
-    };
-    let started = std::time::Instant::now();
-    for _ in 0..CREATES {
-        let mut new = without.clone();
-        managed::update(&endpoint, None, &mut new, &write);
-        std::hint::black_box(new);
-    }
-    let added = bytes + started.elapsed();
-    println!(
-        "a create: {:?}, of it owners: {:?}",
-        whole / CREATES,
-        added / CREATES
-    );
-    assert!(added * 11 <= whole, "{added:?} of {whole:?}");
 }
