@@ -59,7 +59,7 @@ impl Shape {
     /// In upstream's words, for an item that cannot be told from others.
     pub(super) fn item(self, item: &Value) -> Result<Element, String> {
         match self {
-            Self::Keyed(_, keys) => {
+            Self::Keyed(kind, keys) => {
                 let members = match item {
                     Value::Null => {
                         return Err("associative list with keys may not have a null element".into());
@@ -71,9 +71,10 @@ impl Shape {
                         );
                     }
                 };
+                let value = |key: &str| members.get(key).or_else(|| default_key(kind, key));
                 let present = keys
                     .iter()
-                    .filter_map(|key| Some(((*key).into(), members.get(*key)?.clone())));
+                    .filter_map(|key| Some(((*key).into(), value(key)?.clone())));
                 let mut key: Vec<(Cow<'static, str>, Value)> = present.collect();
                 if key.is_empty() {
                     let keys: Vec<_> = keys.iter().map(|key| format!("{key:?}")).collect();
@@ -131,6 +132,14 @@ impl Form {
             Self::Held => members.get(field.member).or_else(|| unset(field)),
         }
     }
+}
+
+/// What a key is that an item leaves out: zero, where the schema has that as its default.
+fn default_key(item: &Kind, key: &str) -> Option<&'static Value> {
+    let Kind::Message(message) = item else {
+        return None;
+    };
+    unset(message.field(key)?).filter(|value| !value.is_null() && !value.is_object())
 }
 
 /// What stands for a field that is always printed.

@@ -1,6 +1,6 @@
 //! Server-side apply: a configuration is laid over an object, or becomes one.
 
-use super::create::place;
+use super::create::{place, read_yaml};
 use super::ownership::with_endpoint;
 use super::query::{FieldValidation, WriteOptions};
 use super::respond::{Form, Occasion};
@@ -82,6 +82,28 @@ fn refuse_uid(call: &Call<'_>, object: &Value) -> Result<(), Status> {
     Err(Status::conflict(call.about(), call.name, &text))
 }
 
+/// Numbers such as 5.0 are whole, however they are written.
+fn make_whole(value: &mut Value) {
+    /// Above it, not every whole number has a form of its own.
+    const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+    match value {
+        Value::Object(members) => members.values_mut().for_each(make_whole),
+        Value::Array(items) => items.iter_mut().for_each(make_whole),
+        Value::Number(number) => {
+            let float = number.as_f64().filter(|_| number.is_f64());
+            if let Some(float) = float.filter(|f| f.fract() == 0.0 && f.abs() < EXACT_MAX) {
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    reason = "it is whole, and not too big"
+                )]
+                let whole = float as i64;
+                *value = whole.into();
+            }
+        }
+        _ => {}
+    }
+}
+
 impl Configuration {
     /// From JSON, else from YAML.
     fn read(body: &[u8]) -> Result<Self, Status> {
@@ -90,10 +112,14 @@ impl Configuration {
                 let repeated = (!findings.is_empty()).then(|| findings.join(", "));
                 (object, repeated)
             }
-            Err(_) => Self::read_yaml(body)?,
+            Err(_) => read_yaml(body)?,
         };
         match object {
-            Value::Object(_) => Ok(Self { object, repeated }),
+            Value::Object(_) => {
+                let mut object = object;
+                make_whole(&mut object);
+                Ok(Self { object, repeated })
+            }
             Value::Null => Ok(Self {
                 object: Value::Object(serde_json::Map::new()),
                 repeated,
@@ -102,25 +128,6 @@ impl Configuration {
                 "error decoding patch: it is not an object",
             )),
         }
-    }
-
-    /// Of what is repeated the last counts.
-    fn read_yaml(body: &[u8]) -> Result<(Value, Option<String>), Status> {
-        if body.iter().all(u8::is_ascii_whitespace) {
-            return Ok((Value::Null, None));
-        }
-        let strict = serde_saphyr::from_slice(body);
-        let repeated = match strict {
-            Ok(object) => return Ok((object, None)),
-            Err(error) => error.to_string(),
-        };
-        let lenient = serde_saphyr::options! {
-            duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins,
-            with_snippet: false,
-        };
-        let object = serde_saphyr::from_slice_with_options(body, lenient)
-            .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
-        Ok((object, Some(repeated)))
     }
 
     /// What `fieldValidation` makes of members that are repeated.

@@ -10,7 +10,7 @@ use everleaf_api::schema::{Decoded, Type};
 use everleaf_api::{Status, meta};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Response};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 impl Server {
     pub(super) async fn create(&self, call: &Call<'_>) -> Result<Response<Body>, Status> {
@@ -58,16 +58,65 @@ pub(super) fn decode(
     match negotiate::content_type(content_type)? {
         Encoding::Json => Ok(r#type.decode_json(body)?),
         Encoding::Yaml => {
-            let tree: Value = serde_saphyr::from_slice(body).map_err(|error| {
-                Status::bad_request(format!("the body is not valid YAML: {error}"))
-            })?;
-            Ok(r#type.decode_value(tree)?)
+            let (tree, repeated) = read_yaml(body)?;
+            let tree = match tree {
+                Value::Null => Value::Object(Map::new()),
+                tree => tree,
+            };
+            let mut decoded = r#type.decode_value(tree)?;
+            decoded.warnings.splice(0..0, repeated);
+            Ok(decoded)
         }
         Encoding::Protobuf => Ok(Decoded {
             object: r#type.decode_protobuf(body)?,
             warnings: Vec::new(),
         }),
     }
+}
+
+/// The first document, null when there is none, and in words what is repeated in it: the last
+/// counts.
+pub(super) fn read_yaml(body: &[u8]) -> Result<(Value, Option<String>), Status> {
+    let body = first_document(body);
+    let is_blank = |line: &[u8]| {
+        let line = line.trim_ascii();
+        line.is_empty() || line.starts_with(b"#") || line == b"---"
+    };
+    if body.split(|&byte| byte == b'\n').all(is_blank) {
+        return Ok((Value::Null, None));
+    }
+    let options = serde_saphyr::options! { with_snippet: false };
+    let repeated = match serde_saphyr::from_slice_with_options(body, options) {
+        Ok(tree) => return Ok((tree, None)),
+        Err(error) => error.to_string(),
+    };
+    let lenient = serde_saphyr::options! {
+        duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins,
+        with_snippet: false,
+    };
+    let tree = serde_saphyr::from_slice_with_options(body, lenient)
+        .map_err(|error| Status::bad_request(format!("the body is not valid YAML: {error}")))?;
+    Ok((tree, Some(repeated)))
+}
+
+/// The first document of YAML text: what follows a line of `---` is another one, and is not looked
+/// at (`sigs.k8s.io/yaml`).
+fn first_document(body: &[u8]) -> &[u8] {
+    let is_break = |line: &[u8]| {
+        let rest = line.strip_prefix(b"---");
+        rest.is_some_and(|rest| rest.first().is_none_or(u8::is_ascii_whitespace))
+    };
+    let mut begun = false;
+    let mut end = 0;
+    for line in body.split_inclusive(|&byte| byte == b'\n') {
+        if is_break(line) && begun {
+            return &body[..end];
+        }
+        let text = line.trim_ascii();
+        begun |= !(text.is_empty() || text.starts_with(b"#") || text.starts_with(b"%"));
+        end += line.len();
+    }
+    body
 }
 
 /// What `fieldValidation` makes of findings: nothing, warnings, or 400.

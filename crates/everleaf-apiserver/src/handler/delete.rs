@@ -204,7 +204,6 @@ impl DeleteOptions {
         let dry_runs: Vec<&str> = of_body
             .filter_map(Value::as_str)
             .chain(call.query.values("dryRun"))
-            .filter(|value| !value.is_empty())
             .collect();
         let mut errors: Vec<FieldError> = Vec::new();
         check_propagation(&body, call.query, &mut errors);

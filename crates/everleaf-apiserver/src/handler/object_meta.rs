@@ -42,9 +42,7 @@ pub(super) fn validate(descriptor: &Descriptor, object: &Value) -> Vec<FieldErro
     let metadata = &object["metadata"];
     let generate_name = meta::generate_name(object);
     if !generate_name.is_empty() {
-        // A prefix may end where a name may not.
-        let complete = format!("{}x", generate_name.trim_end_matches('-'));
-        if let Err(text) = (descriptor.validate_name)(&complete) {
+        if let Err(text) = (descriptor.validate_name)(&names::beginning(generate_name)) {
             errors.push(FieldError::invalid(
                 "metadata.generateName",
                 &quote(generate_name),

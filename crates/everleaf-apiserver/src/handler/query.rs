@@ -292,10 +292,7 @@ impl WriteOptions {
 
     fn read(query: &Query, kind: &str, mut errors: Vec<FieldError>) -> Result<Self, Status> {
         check_manager("fieldManager", query.text("fieldManager"), &mut errors);
-        let dry_runs: Vec<&str> = query
-            .values("dryRun")
-            .filter(|value| !value.is_empty())
-            .collect();
+        let dry_runs: Vec<&str> = query.values("dryRun").collect();
         check_dry_run(&dry_runs, &mut errors);
         let field_validation = match query.text("fieldValidation") {
             "" | "Warn" => FieldValidation::Warn,

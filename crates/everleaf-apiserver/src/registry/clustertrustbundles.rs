@@ -83,15 +83,35 @@ impl Strategy for BundleStrategy {
     }
 }
 
+/// What is wrong with the name, and with the beginning of a generated one, for its signer.
+fn name_and_signer(object: &Value) -> Vec<FieldError> {
+    let signer = signer(object);
+    let mut errors = Vec::new();
+    let generated = meta::generate_name(object);
+    if !generated.is_empty() {
+        if let Err(text) = fits(&names::beginning(generated), signer) {
+            let value = quote(generated);
+            errors.push(FieldError::invalid("metadata.generateName", &value, &text));
+        }
+    }
+    if let Err(text) = fits(meta::name(object), signer) {
+        let value = quote(meta::name(object));
+        errors.push(FieldError::invalid("metadata.name", &value, &text));
+    }
+    if !signer.is_empty() {
+        signer_name_rules(signer, &mut errors);
+    }
+    errors
+}
+
 /// The name of a bundle without signer has no `:`; that of a signer's begins with the signer's,
 /// `:` for `/`, and `:`. What is left is a DNS-1123 subdomain.
-fn name_and_signer(object: &Value) -> Vec<FieldError> {
-    let (name, signer) = (meta::name(object), signer(object));
+fn fits(name: &str, signer: &str) -> Result<(), String> {
     let prefix = match signer {
         "" => String::new(),
         signer => format!("{}:", signer.replace('/', ":")),
     };
-    let fits = match name.strip_prefix(&prefix) {
+    match name.strip_prefix(&prefix) {
         _ if signer.is_empty() && name.contains(':') => {
             Err("ClusterTrustBundle without signer name must not have \":\" in its name".to_owned())
         }
@@ -99,15 +119,7 @@ fn name_and_signer(object: &Value) -> Vec<FieldError> {
             "ClusterTrustBundle for signerName {signer} must be named with prefix {prefix}"
         )),
         Some(rest) => names::subdomain(rest),
-    };
-    let mut errors = Vec::new();
-    if let Err(text) = fits {
-        errors.push(FieldError::invalid("metadata.name", &quote(name), &text));
     }
-    if !signer.is_empty() {
-        signer_name_rules(signer, &mut errors);
-    }
-    errors
 }
 
 /// At least one block, each the certificate of an authority, none twice; text between blocks is

@@ -18,6 +18,20 @@ pub fn path_segment(name: &str) -> Result<(), String> {
     }
 }
 
+/// The beginning of a generated name as a name that can be judged: it may end with `-`, where a
+/// name may not (`maskTrailingDash`).
+pub fn beginning(text: &str) -> String {
+    match text.strip_suffix('-') {
+        Some(rest) if !rest.is_empty() => {
+            let mut name = rest.to_owned();
+            name.pop();
+            name.push('a');
+            name
+        }
+        _ => text.to_owned(),
+    }
+}
+
 /// A DNS-1123 subdomain: lower case labels joined by dots, at most 253 bytes.
 pub fn subdomain(name: &str) -> Result<(), String> {
     if name.len() > SUBDOMAIN_BYTES_MAX {

@@ -20,7 +20,7 @@ use everleaf_apiserver::authn::{
 };
 use everleaf_apiserver::serve;
 use everleaf_pki::trust::TrustBundle;
-use everleaf_pki::{PrivateKey, PublicKey, pem};
+use everleaf_pki::{Leaf, PrivateKey, PublicKey, pem};
 use files::ServingFiles;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -78,7 +78,9 @@ async fn serve(args: &ApiserverArgs, shutdown: Shutdown) -> Result<()> {
     let clock = wall_clock(&clock);
     let authenticator = AuthenticatorConfig {
         client_ca_pem: client_ca.to_vec(),
-        front_proxy: Some(front_proxy(args, || ensure_front_proxy_ca(&dir, clock()))?),
+        front_proxy: Some(front_proxy(args, &client_ca, || {
+            ensure_front_proxy_ca(&dir, clock())
+        })?),
         service_accounts: Some(service_accounts(args, &dir)?),
         token_auth_csv: tokens.to_string(),
         bootstrap_tokens: args.enable_bootstrap_token_auth,
@@ -115,6 +117,7 @@ async fn serve(args: &ApiserverArgs, shutdown: Shutdown) -> Result<()> {
 /// that learn from it whom to believe, and believes nobody by it.
 fn front_proxy(
     args: &ApiserverArgs,
+    client_ca: &[u8],
     own_ca: impl FnOnce() -> Result<String>,
 ) -> Result<FrontProxyConfig> {
     let Some(path) = &args.requestheader_client_ca_file else {
@@ -122,12 +125,27 @@ fn front_proxy(
     };
     let flag = "--requestheader-client-ca-file";
     let bundle = read(path, flag)?;
-    TrustBundle::from_pem(&bundle).with_context(|| {
+    let proxies = TrustBundle::from_pem(&bundle).with_context(|| {
         format!(
             "{flag} {}: put the certificates of the authorities of front proxies there, PEM",
             path.display()
         )
     })?;
+    let clients = TrustBundle::from_pem(client_ca)?;
+    let is_shared = |proxy: &Leaf| {
+        clients
+            .anchors()
+            .iter()
+            .any(|ca| ca.public_key() == proxy.public_key())
+    };
+    if args.requestheader_allowed_names.is_empty() && proxies.anchors().iter().any(is_shared) {
+        return Err(UsageError(format!(
+            "{flag} {} and --client-ca-file have an authority in common, so any client could speak for anybody: give \
+             front proxies a CA of their own, or name them with --requestheader-allowed-names",
+            path.display()
+        ))
+        .into());
+    }
     Ok(FrontProxyConfig {
         ca_pem: String::from_utf8_lossy(&bundle).into_owned(),
         allowed_names: args.requestheader_allowed_names.clone(),
