@@ -341,7 +341,7 @@ mod tests {
             ],
         );
         check(
-            json!({"name": "a", "namespace": "n", "generateName": "A-"}),
+            json!({"name": "a", "namespace": "n", "generateName": "A"}),
             &["metadata.generateName FieldValueInvalid"],
         );
         check(

@@ -124,6 +124,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn beginnings_are_judged_by_a_name_that_they_could_become() {
+        for (text, name) in [
+            ("a", "a"),
+            ("a-", "a"),
+            ("ab-", "aa"),
+            ("a--", "aa"),
+            ("-", "-"),
+        ] {
+            assert_eq!(beginning(text), name, "{text}");
+        }
+        // As kube-apiserver 1.37.2: the character before the dash is never looked at.
+        assert_eq!(beginning("a_-"), "aa");
+    }
+
+    #[test]
     fn path_segments() {
         for good in ["a", "A b:c", "system:node", "..a"] {
             assert_eq!(path_segment(good), Ok(()), "{good}");
