@@ -45,8 +45,22 @@ impl Definitions {
                 false => json!([kind_of(r#type.group, r#type.version, r#type.kind)]),
             };
             self.make_root(&name, kinds);
+            // Of a kind that is only listed we know less than a file of it may hold. Older clients
+            // check files by version 2, and shall hear from the server that it takes none.
+            let mut fields = r#type.message.fields.iter();
+            if self.form == Form::V2 && fields.all(|field| field.json == "metadata") {
+                self.leave_open(&name);
+            }
         }
         self.reference(&name)
+    }
+
+    /// Lets a definition stand for objects with any members.
+    fn leave_open(&mut self, name: &str) {
+        let definition = self.found.get_mut(name).and_then(Value::as_object_mut);
+        if let Some(definition) = definition {
+            definition.remove("properties");
+        }
     }
 
     /// A reference to the list of a kind.

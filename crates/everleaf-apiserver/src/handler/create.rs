@@ -4,7 +4,7 @@ use super::query::{FieldValidation, WriteOptions};
 use super::respond::{Form, Occasion};
 use super::write::{Target, answer};
 use super::{Body, Call, Server, object_meta};
-use everleaf_api::fields::ERRORS_SHOWN_MAX;
+use everleaf_api::fields::{ERRORS_SHOWN_MAX, quote};
 use everleaf_api::negotiate::{self, Encoding};
 use everleaf_api::schema::{Decoded, Type};
 use everleaf_api::{Status, meta};
@@ -88,15 +88,30 @@ pub(super) fn read_yaml(body: &[u8]) -> Result<(Value, Option<String>), Status> 
     let options = serde_saphyr::options! { with_snippet: false };
     let repeated = match serde_saphyr::from_slice_with_options(body, options) {
         Ok(tree) => return Ok((tree, None)),
-        Err(error) => error.to_string(),
+        Err(error) => yaml_fault(&error),
     };
     let lenient = serde_saphyr::options! {
         duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins,
         with_snippet: false,
     };
-    let tree = serde_saphyr::from_slice_with_options(body, lenient)
-        .map_err(|error| Status::bad_request(format!("the body is not valid YAML: {error}")))?;
+    let tree = serde_saphyr::from_slice_with_options(body, lenient).map_err(|error| {
+        Status::bad_request(format!(
+            "the body is not valid YAML: {}",
+            yaml_fault(&error)
+        ))
+    })?;
     Ok((tree, Some(repeated)))
+}
+
+/// What is wrong with YAML text, on a line.
+fn yaml_fault(error: &serde_saphyr::Error) -> String {
+    match error {
+        serde_saphyr::Error::DuplicateMappingKey { key, location } => {
+            let key = quote(key.as_deref().unwrap_or_default());
+            format!("line {}: key {key} already set in map", location.line())
+        }
+        other => other.to_string().replace('\n', " "),
+    }
 }
 
 /// The first document of YAML text: what follows a line of `---` is another one, and is not looked

@@ -226,11 +226,11 @@ fn is_known(headers: &HeaderMap, document: &Document) -> bool {
     let known = headers
         .get(IF_NONE_MATCH)
         .and_then(|value| value.to_str().ok());
-    known.is_some_and(|known| {
-        known
-            .split(',')
-            .any(|tag| tag.trim().trim_matches('"') == document.digest)
-    })
+    let mut tags = known
+        .into_iter()
+        .flat_map(|known| known.split(','))
+        .map(str::trim);
+    tags.any(|tag| tag == "*" || tag.trim_start_matches("W/").trim_matches('"') == document.digest)
 }
 
 /// What the client wants first of what there is: true for the protobuf form that `is_protobuf`
@@ -242,7 +242,7 @@ fn choose(headers: &HeaderMap, is_protobuf: impl Fn(&str) -> bool) -> Option<boo
     accept.split(',').find_map(|clause| {
         let media_type = clause.split(';').next().unwrap_or("").trim();
         match media_type {
-            "application/json" | "application/*" | "*/*" => Some(false),
+            "" | "application/json" | "application/*" | "*/*" => Some(false),
             other => is_protobuf(other).then_some(true),
         }
     })

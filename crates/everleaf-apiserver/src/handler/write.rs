@@ -18,8 +18,9 @@ use everleaf_api::{Status, managed, meta};
 use http::{Response, StatusCode};
 use serde_json::Value;
 
-/// Times a write without resourceVersion starts over because somebody else was faster.
-pub(super) const ATTEMPTS_MAX: usize = 5;
+/// Times a write without resourceVersion starts over because somebody else was faster: each time
+/// another one has got through, and no more than so many write at once.
+pub(super) const ATTEMPTS_MAX: usize = 256;
 /// Names tried for a `generateName` before giving up.
 const GENERATED_NAMES_MAX: usize = 8;
 /// What a conflict says; clients and tests match it.

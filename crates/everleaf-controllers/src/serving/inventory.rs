@@ -10,6 +10,7 @@
 //! ```
 
 use crate::call::segment;
+use crate::serving::names::{check_dns_name, quote};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -70,22 +71,24 @@ impl Inventory {
     /// Reads a file's text.
     ///
     /// # Errors
-    /// When it is not such a map.
+    /// When it is not such a map, or an entry is neither an address nor a name. Nothing at all is
+    /// no inventory: a file that is being written may look so.
     pub fn from_yaml(text: &str) -> Result<Self, String> {
+        let is_blank = |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#');
+        if text.lines().all(is_blank) {
+            return Err("it is empty; write {} if no node shall be known".to_owned());
+        }
         let options = serde_saphyr::options! { with_snippet: false };
         let entries: BTreeMap<String, Vec<String>> =
             serde_saphyr::from_str_with_options(text, options)
                 .map_err(|error| error.to_string().replace('\n', ", "))?;
-        let canonical = |entry: String| match entry.parse::<IpAddr>() {
-            Ok(address) => address.to_canonical().to_string(),
-            Err(_) => entry.to_ascii_lowercase(),
-        };
-        let entries = entries.into_iter();
-        Ok(Self(
-            entries
-                .map(|(node, list)| (node, list.into_iter().map(canonical).collect()))
-                .collect(),
-        ))
+        let mut inventory = Self::default();
+        for (node, list) in entries {
+            let canonical = list.iter().map(|entry| canonical(&node, entry));
+            let list = canonical.collect::<Result<_, _>>()?;
+            inventory.0.insert(node, list);
+        }
+        Ok(inventory)
     }
 
     /// Reads a ConfigMap.
@@ -123,10 +126,47 @@ impl Inventory {
     }
 }
 
+/// An entry as requests are compared with it.
+fn canonical(node: &str, entry: &str) -> Result<String, String> {
+    if let Ok(address) = entry.parse::<IpAddr>() {
+        return Ok(address.to_canonical().to_string());
+    }
+    let name = entry.to_ascii_lowercase();
+    check_dns_name(&name).map_err(|fault| {
+        format!(
+            "{node}: {} is neither an address nor a name: {fault}",
+            quote(entry)
+        )
+    })?;
+    Ok(name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn what_no_request_could_ask_for_is_a_fault() {
+        for entry in [
+            "10.0.0.999",
+            "10.0.0.0/24",
+            "10.0.0.05",
+            "'*.x.y'",
+            "'5'",
+            "a b",
+            "''",
+        ] {
+            let text = format!("n1: [10.0.0.1, {entry}]\n");
+            let error = Inventory::from_yaml(&text).unwrap_err();
+            assert!(error.starts_with("n1: "), "{entry}: {error}");
+        }
+        for text in ["", " \n", "# nothing yet\n\n"] {
+            let error = Inventory::from_yaml(text).unwrap_err();
+            assert!(error.starts_with("it is empty"), "{error}");
+        }
+        assert!(Inventory::from_yaml("{}").unwrap().is_empty());
+    }
 
     #[test]
     fn a_config_map_holds_one_under_its_key() {
