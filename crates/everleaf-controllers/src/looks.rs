@@ -7,6 +7,7 @@
 //! three dozen further crates (`domain`: three). Names are asked for as they stand: no search list,
 //! and no `/etc/hosts`, which is this machine's word alone.
 
+use crate::serving::files;
 use crate::serving::{Look, Present, Resolved, Saw};
 use domain::base::iana::{Rcode, Rtype};
 use domain::base::name::Name;
@@ -37,8 +38,6 @@ const QUERIES_MAX: usize = 3;
 const KUBELET_MAX: Duration = Duration::from_secs(3);
 /// Looks that one worker has under way at once.
 const UNDER_WAY_MAX: usize = 32;
-/// Largest file of CAs.
-const CA_BYTES_MAX: usize = 1 << 20;
 
 /// Waits until another look may begin.
 pub(crate) async fn make_room(looking: &mut JoinSet<()>) {
@@ -170,10 +169,8 @@ async fn present(address: SocketAddr, ca_file: &Path, now: Timestamp) -> Present
 /// Read each time, so that the next look believes a CA that was put in a moment ago.
 async fn authorities(path: &Path) -> Result<TrustBundle, String> {
     let path = path.to_owned();
-    let reading =
-        tokio::task::spawn_blocking(move || crate::serving::files::read(&path, CA_BYTES_MAX));
-    let text = reading.await.map_err(|error| error.to_string())??;
-    TrustBundle::from_pem(text.as_bytes()).map_err(|error| error.to_string())
+    let reading = tokio::task::spawn_blocking(move || files::authorities(&path));
+    reading.await.map_err(|error| error.to_string())?
 }
 
 /// The certificates that a server shows in a handshake which proves that it has their key. Nothing

@@ -9,6 +9,8 @@ use crate::run::RunError;
 use crate::serving::inventory::{self, KEY};
 use crate::serving::{Inventory, InventorySource, PolicySet, State, policy};
 use everleaf_api::meta;
+use everleaf_pki::Leaf;
+use everleaf_pki::trust::TrustBundle;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -164,8 +166,40 @@ fn loaded(path: &Path, policies: &PolicySet) -> Notice {
         what: "policy",
         file: path.display().to_string(),
         entries: policies.policies.len(),
-        warnings: policies.warnings.clone(),
+        warnings: policies
+            .warnings
+            .iter()
+            .cloned()
+            .chain(doubts(policies))
+            .collect(),
     }
+}
+
+/// What is wrong now with the CA files that policies name. They are read anew whenever a kubelet is
+/// looked at, so it may be right by then.
+pub fn doubts(policies: &PolicySet) -> impl Iterator<Item = String> + '_ {
+    policies.policies.iter().filter_map(|policy| {
+        let path = &policy.renewal.as_ref()?.ca_file;
+        let error = authorities(path).err()?;
+        Some(format!(
+            "policy {:?}: renewal.ca_file {}: {error}; until that is mended, no certificate that a kubelet shows counts",
+            policy.name,
+            path.display()
+        ))
+    })
+}
+
+/// Largest file of CAs.
+const CA_BYTES_MAX: usize = 1 << 20;
+
+/// The CAs of a file by which certificates that kubelets show are judged.
+pub(crate) fn authorities(path: &Path) -> Result<TrustBundle, String> {
+    let text = read(path, CA_BYTES_MAX)?;
+    let bundle = TrustBundle::from_pem(text.as_bytes()).map_err(|error| error.to_string())?;
+    if bundle.anchors().iter().any(Leaf::is_ca) {
+        return Ok(bundle);
+    }
+    Err("none of its certificates is an authority".to_owned())
 }
 
 fn refused(what: &'static str, file: String, error: String) -> Notice {
@@ -201,10 +235,40 @@ pub(crate) fn read(path: &Path, bytes_max: usize) -> Result<String, String> {
 mod tests {
     use super::*;
     use crate::call::read_answer;
+    use crate::fixture::{authority, now};
+    use everleaf_pki::{KeyAlgorithm, PrivateKey, Template, Usage};
     use http::{HeaderMap, StatusCode};
+    use jiff::SignedDuration;
     use serde_json::json;
 
     /// Each change is told once, in people's words; that the server is away is nobody's fault here.
+    #[test]
+    fn what_is_wrong_with_a_file_of_cas_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
+        let (from, to) = (now(), now() + SignedDuration::from_hours(1));
+        let usages = [Usage::ServerAuth];
+        let issuer = authority(SignedDuration::from_hours(2));
+        let template = Template::default();
+        let leaf = issuer.issue_own(&template, key.public_key(), &usages, [9; 16], from, to);
+        let leaf = leaf.unwrap().to_pem();
+        fs::write(dir.path().join("leaf"), leaf).unwrap();
+        fs::write(dir.path().join("text"), "nothing").unwrap();
+        for (name, fault) in [
+            ("none", "there is no such file"),
+            ("text", "CERTIFICATE"),
+            ("leaf", "none of its certificates is an authority"),
+        ] {
+            let mut policies = PolicySet::default();
+            policies.policies[0].renewal = Some(policy::RenewalCheck {
+                ca_file: dir.path().join(name),
+                ports: vec![10_250],
+            });
+            let told: Vec<String> = doubts(&policies).collect();
+            assert!(told.len() == 1 && told[0].contains(fault), "{told:?}");
+        }
+    }
+
     #[test]
     fn a_config_map_is_told_once_per_change() {
         let file = tempfile::NamedTempFile::new().unwrap();

@@ -38,6 +38,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 pub use cluster::{Claim, Cluster, NodeFacts, Source};
+pub use files::doubts;
 pub use inventory::{Inventory, InventorySource};
 pub use issued::Issued;
 pub use look::{Look, Present, Resolved, Saw};

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use everleaf_controllers::index::OpenRequest;
 use everleaf_controllers::serving::{
     Cluster, Decision, Facts, Inventory, InventorySource, Issued, Origin, Policy, PolicySet,
-    Source, Verdict, decide, requestor,
+    Source, Verdict, decide, doubts, requestor,
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -68,6 +68,9 @@ struct Judged {
 
 fn test(args: &PolicyTestArgs) -> Result<ExitCode> {
     let policies = policies(args.policy.as_deref())?;
+    for doubt in doubts(&policies) {
+        eprintln!("everleaf: warning: {doubt}");
+    }
     let (cluster, maps) = cluster(&args.node)?;
     let mut judged = Vec::new();
     for path in &args.csr {
