@@ -64,7 +64,7 @@ fn the_all_in_one_server_is_not_told_that_nobody_approves_serving_requests() {
 fn a_dead_leader_of_a_short_lease_keeps_nobody_out() {
     let dead = lease("kube-controller-manager", "2026-11-20T11:59:00.000000Z");
     let world = World::client("n1").edit(|evidence| {
-        evidence.now = evidence.now + jiff::SignedDuration::from_mins(5);
+        evidence.now += jiff::SignedDuration::from_mins(5);
         evidence.local = evidence.now;
         evidence.leases = Known::Read(vec![dead]);
     });
