@@ -29,7 +29,7 @@ use std::time::Duration;
 /// First delay after a failure.
 const BACKOFF_MIN: Duration = Duration::from_millis(200);
 /// Longest delay between two attempts.
-const BACKOFF_MAX: Duration = Duration::from_secs(1000);
+pub(crate) const BACKOFF_MAX: Duration = Duration::from_secs(1000);
 /// Retries of one loop, over all keys.
 const RETRY_RATE: Rate = Rate {
     per_second: 10.0,

@@ -64,7 +64,7 @@ catalogue! {
     SignerMisspelt "signer-misspelt" Pending
         "No signer of Kubernetes has this name"
         "Names below kubernetes.io/ belong to Kubernetes, which has four: kube-apiserver-client, kube-apiserver-client-kubelet, kubelet-serving, legacy-unknown. Nobody will ever decide about another one."
-        "File it anew under the right name."
+        "File it anew under the name that is meant."
         ["kubectl delete csr {csr}"];
     SignerForeign "signer-foreign" Pending
         "The signer is none of Kubernetes' own"
@@ -89,13 +89,23 @@ catalogue! {
     ApproverAbsent "approver-absent" Pending
         "No controller that approves is running"
         "Nobody holds the Lease kube-system/kube-controller-manager, so neither a kube-controller-manager nor everleaf controllers is at work."
-        "Start one of them."
-        ["kubectl -n kube-system get lease kube-controller-manager", "kubectl -n kube-system get pods -l component=kube-controller-manager", "everleaf controllers --kubeconfig CONTROLLERS.conf"];
+        "Look first whether a kube-controller-manager is there and fails. If none is, start one, or Everleaf's: CONTROLLERS.conf is a kubeconfig of the user system:kube-controller-manager (kubeadm: /etc/kubernetes/controller-manager.conf), ca.crt and ca.key are the cluster's CA (kubeadm: /etc/kubernetes/pki), without which it approves and does not sign."
+        ["kubectl -n kube-system get pods -l component=kube-controller-manager   # look", "kubectl -n kube-system get lease kube-controller-manager   # look", "everleaf controllers --kubeconfig CONTROLLERS.conf --cluster-signing-cert-file ca.crt --cluster-signing-key-file ca.key   # mend: start"];
+    ControllersUnseen "controllers-unseen" Pending
+        "Whether controllers run cannot be seen from here"
+        "The API server is Everleaf's. Under `everleaf up` it has controllers that hold no Lease; `everleaf apiserver` alone has none. The requests that are stored do not tell which it is."
+        "Look which it is. If it is up, wait: it tries again by itself; if it has not by then, read what it logs. Only if it is apiserver alone, start controllers; never beside up, which has them: a second set would decide the same requests. CONTROLLERS.conf is a kubeconfig of the user system:kube-controller-manager."
+        ["pgrep -a everleaf   # look, on the server's host: up, or apiserver?", "everleaf why csr/{csr}   # up: once more, a little later", "everleaf controllers --kubeconfig CONTROLLERS.conf --cluster-signing-cert-file ca.crt --cluster-signing-key-file ca.key   # apiserver alone: start"];
     LeaderGone "leader-gone" Pending
         "The controllers that lead have stopped renewing their Lease"
         "The holder is dead, cut off, or cannot write; the next one takes over only if another one runs."
-        "Look at the holder, and restart it."
-        ["kubectl -n kube-system get lease {lease} -o yaml", "kubectl -n kube-system logs -l component=kube-controller-manager --tail=50"];
+        "Look at the holder, on the host with which its name begins, and restart it."
+        ["kubectl -n kube-system get lease {lease} -o yaml", "kubectl -n kube-system logs -l component=kube-controller-manager --tail=50   # a pod", "journalctl -n 50 | grep -i -e everleaf -e controller   # a process: on {host}"];
+    LeaderDead "leader-dead" Pending
+        "The controllers that lead are dead, and their Lease keeps others out"
+        "A leader renews its Lease every two seconds; this one has not for more than a minute. Whoever else runs waits until leaseDurationSeconds are over, and these are many."
+        "Make sure on its host that the holder does not run. Then delete the Lease: a controller that waits takes over within seconds. If none waits, start the one that was there."
+        ["kubectl -n kube-system get lease {lease} -o yaml   # look", "pgrep -a -f 'everleaf|kube-controller-manager'   # look, on {host}", "kubectl -n kube-system delete lease {lease}   # mend"];
     ApproverSwitchedOff "approver-switched-off" Pending
         "The running kube-controller-manager does not approve"
         "Its --controllers leaves csrapproving out, and nobody else took that over."
@@ -108,9 +118,9 @@ catalogue! {
         ["kubectl auth can-i approve signers.certificates.k8s.io/{signer} --as={account}", "kubectl auth reconcile -f ROLES.yaml"];
     ApproverSilent "approver-silent" Pending
         "By its rules the request would be approved, and the running controller has not done it"
-        "The controllers lead, have the rights and know the request. What stops them stands in their log: calls that fail, a queue that is long, a webhook that refuses."
-        "Read the log of the leader around this request."
-        ["kubectl -n kube-system logs -l component=kube-controller-manager --tail=-1 | grep {csr}", "kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations"];
+        "The controllers run, have the rights and know the request. If they refused it before and that was mended, they try again by themselves, after a while that doubles, at most 17 minutes. What else stops them stands in their log: calls that fail, a queue that is long, a webhook that refuses."
+        "Wait for the next try; then read the log of the leader around this request."
+        ["kubectl -n kube-system logs -l component=kube-controller-manager --tail=-1 | grep -w -F {csr}   # a pod", "journalctl | grep -F -e 'csr=\"{csr}\"' -e 'csr={csr}'   # a process: on {host}; without a journal, its stderr", "kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations"];
 
     ClientOrganization "client-organization" PendingClient
         "The subject's organization is not system:nodes"
@@ -191,7 +201,7 @@ catalogue! {
         "This kube-controller-manager is too old for the usages of the kubelet"
         "From 1.27 on kubelets leave key encipherment out when their key is not RSA; controllers before 1.27 know only the longer set, leave client requests Pending and fail serving requests."
         "Upgrade the control plane first, or let everleaf controllers stand in; approval by hand does not help a serving request."
-        ["kubectl version", "everleaf controllers --kubeconfig CONTROLLERS.conf"];
+        ["kubectl version", "everleaf controllers --kubeconfig CONTROLLERS.conf --cluster-signing-cert-file ca.crt --cluster-signing-key-file ca.key"];
 
     ServingNobody "serving-nobody" Serving
         "Nobody approves serving certificates in this cluster"
@@ -260,14 +270,14 @@ catalogue! {
         ["kubectl get node {node} -o jsonpath='{.status.addresses}'", "kubectl get services -A -o wide"];
     ServingNodeMissing "serving-node-missing" Serving
         "There is no Node of that name (rule S13)"
-        "The request is waited for until its Node appears, for ten minutes by default. The kubelet makes its Node after it has its client certificate; one that may not, or whose name differs, never does."
-        "See why the Node is not there."
-        ["kubectl get node {node}", "journalctl -u kubelet | grep -i 'register node'   # on the machine"];
+        "The kubelet makes its Node after it has its client certificate; one that has none, that may not, or whose name differs, never does. The request is denied after ten minutes, by default. A Node that appears now is newer than the request, which is denied for that, too: it may be an earlier machine's."
+        "See why the Node is not there, and whether it has its client certificate. Once it is there, file the request again."
+        ["everleaf why node/{node}   # look", "journalctl -u kubelet -u everleaf | grep -i 'register node'   # look, on the machine", "kubectl delete csr {csr}"];
     ServingNodeNewer "serving-node-newer" Serving
         "The Node is newer than the request (rule S13)"
         "The request may be an earlier machine's of the same name."
-        "Let the node file another one: remove this one and restart the kubelet."
-        ["kubectl delete csr {csr}", "systemctl restart kubelet   # on the node"];
+        "Remove this one, and let the node file another one."
+        ["kubectl delete csr {csr}"];
     ServingNodeNames "serving-node-names" Serving
         "A name is not the Node's (rule S14)"
         "status.addresses of the Node does not tell the name, or (comparison: exact) tells more."
@@ -275,9 +285,14 @@ catalogue! {
         ["kubectl get node {node} -o jsonpath='{.status.addresses}'", "everleaf policy test -f POLICY.yaml --csr CSR.yaml --node NODE.yaml"];
     ServingNodeAddresses "serving-node-addresses" Serving
         "An address is not the Node's (rule S15)"
-        "status.addresses of the Node does not tell the address, or (comparison: exact) tells more. Right after a change of address the kubelet is ahead of its Node, and it settles by itself."
-        "See which of the two is right: the Node (--node-ip, cloud provider) or the request."
-        ["kubectl get node {node} -o jsonpath='{.status.addresses}'", "kubectl get csr {csr} -o jsonpath='{.spec.request}' | base64 -d | openssl req -noout -text | grep -A1 Alternative"];
+        "status.addresses of the Node does not tell the address, or (comparison: exact) tells more. Right after a change of address the kubelet is ahead of its Node: as long as the request is Pending, that settles by itself, and the request is looked at again within 30 s."
+        "See which of the two is right. If the request is, correct the Node (--node-ip, cloud provider), and a Pending request is approved. If the Node is, remove the request and file it with the Node's addresses."
+        ["kubectl get node {node} -o jsonpath='{.status.addresses}'   # look", "kubectl get csr {csr} -o jsonpath='{.spec.request}' | base64 -d | openssl req -noout -text | grep -A1 Alternative   # look", "kubectl delete csr {csr}"];
+    ServingNodeUnreported "serving-node-unreported" Serving
+        "The Node has not reported any address (rule S15)"
+        "status.addresses of the Node names no address: its kubelet has not written its status yet, may not, or waits for the cloud provider. As long as the request is Pending it is looked at again within 30 s of the Node's report."
+        "See that the kubelet runs and reports (cloud provider, --node-ip). Where no kubelet is, whoever made the Node has to write its addresses."
+        ["kubectl get node {node} -o jsonpath='{.status}'", "everleaf why node/{node}", "journalctl -u kubelet | grep -i -e 'node status' -e 'cloud'   # on the node"];
     ServingUnique "serving-unique" Serving
         "Another node has this name, address or key (rule S16)"
         "Two Nodes report it, or another node's certificate with it is still valid: one could listen in the other's place."
@@ -336,8 +351,8 @@ catalogue! {
 
     DeniedByHand "denied-by-hand" Denied
         "Somebody denied it"
-        "A denial is final: the signer will never sign it, and the node files another request after a while."
-        "If it was a mistake, delete it and let the node file another one."
+        "A denial is final: the signer will never sign it. A kubelet or an agent files another request by itself after a while; a person has to."
+        "If it was a mistake, delete it and file it again."
         ["kubectl get csr {csr} -o yaml", "kubectl delete csr {csr}"];
     DeniedAndApproved "denied-and-approved" Denied
         "It is approved and denied"
@@ -348,8 +363,8 @@ catalogue! {
     SignerAbsent "signer-absent" Approved
         "No controller that signs is running"
         "Nobody holds the Lease kube-system/kube-controller-manager, so neither a kube-controller-manager nor everleaf controllers is at work."
-        "Start one of them with the CA."
-        ["kubectl -n kube-system get lease kube-controller-manager", "everleaf controllers --kubeconfig CONTROLLERS.conf --cluster-signing-cert-file ca.crt --cluster-signing-key-file ca.key"];
+        "Look first whether a kube-controller-manager is there and fails. If none is, start one with the CA, or Everleaf's: CONTROLLERS.conf is a kubeconfig of the user system:kube-controller-manager (kubeadm: /etc/kubernetes/controller-manager.conf), ca.crt and ca.key are the cluster's CA (kubeadm: /etc/kubernetes/pki)."
+        ["kubectl -n kube-system get pods -l component=kube-controller-manager   # look", "kubectl -n kube-system get lease kube-controller-manager   # look", "everleaf controllers --kubeconfig CONTROLLERS.conf --cluster-signing-cert-file ca.crt --cluster-signing-key-file ca.key   # mend: start"];
     SignerUnconfigured "signer-unconfigured" Approved
         "The running kube-controller-manager has no CA to sign with"
         "It was started without --cluster-signing-cert-file and --cluster-signing-key-file. It says so once in its log and goes on without a signer."
@@ -364,7 +379,7 @@ catalogue! {
         "The running kube-controller-manager does not sign"
         "Its --controllers leaves csrsigning out, and nobody else took that over."
         "Put the controller back, or run Everleaf's beside it."
-        ["kubectl -n kube-system get pod {pod} -o yaml | grep -e --controllers", "everleaf controllers --kubeconfig CONTROLLERS.conf --controllers=csrsigning --leader-elect-resource-name=everleaf-controllers"];
+        ["kubectl -n kube-system get pod {pod} -o yaml | grep -e --controllers", "everleaf controllers --kubeconfig CONTROLLERS.conf --controllers=csrsigning --cluster-signing-cert-file ca.crt --cluster-signing-key-file ca.key --leader-elect-resource-name=everleaf-controllers"];
     SignerNotPermitted "signer-not-permitted" Approved
         "The controllers may not sign for this signer"
         "Writing a certificate takes the verb sign on the signer, besides writing certificatesigningrequests/status. None of the accounts under which controllers run has it."
@@ -397,9 +412,9 @@ catalogue! {
         ["kubectl get csr {csr} -o jsonpath='{.spec.usages}'", "kubectl explain csr.spec.usages"];
     SignerSilent "signer-silent" Approved
         "The running controller has not signed it"
-        "It leads, and has the right. What stops it stands in its log: a CA that has ended or does not fit its key, a usage that it does not know, calls that fail."
-        "Read the log of the leader around this request."
-        ["kubectl -n kube-system logs -l component=kube-controller-manager --tail=-1 | grep -e {csr} -e 'error auto signing' -e 'signer has expired'"];
+        "It leads, and has the right. Started without CA files it approves and never signs: its log says once, at its start, that it skips the signer. What else stops it stands there, too: a CA that has ended or does not fit its key, a usage that it does not know, calls that fail."
+        "Read the log of the leader. If it skips the signer, start it again with --cluster-signing-cert-file and --cluster-signing-key-file."
+        ["kubectl -n kube-system logs -l component=kube-controller-manager --tail=-1 | grep -i -e 'skipping csr signer' -e 'error auto signing' -e 'signer has expired' -e '\"{csr}\"'   # a pod", "journalctl | grep -i -e 'skipping csr signer' -e 'signer has expired' -e 'csr=\"{csr}\"'   # a process: on {host}; without a journal, its stderr", "pgrep -a -f 'everleaf|kube-controller-manager'   # on {host}: has it --cluster-signing-cert-file?"];
 
     FailedOrganization "failed-organization" Failed
         "It was approved, and its organization is not system:nodes"
@@ -502,7 +517,7 @@ catalogue! {
         "There is no Node of this name, and no request of it"
         "The machine has never reached the API server under this name, or its requests were deleted since."
         "See whether its agent or kubelet runs, which name it uses, and whether its token is valid."
-        ["kubectl get nodes", "journalctl -u kubelet -n 50   # on the machine", "kubectl -n kube-system get secrets --field-selector type=bootstrap.kubernetes.io/token"];
+        ["kubectl get nodes", "journalctl -u kubelet -n 50   # or the log of its everleaf agent, on the machine", "kubectl -n kube-system get secrets --field-selector type=bootstrap.kubernetes.io/token"];
     NodeJoinTokenEnded "node-join-token-ended" Node
         "No bootstrap token is valid any more"
         "All of them have ended (kubeadm's after a day), so no new node can join."
@@ -512,7 +527,7 @@ catalogue! {
         "The node does not report any more"
         "Its kubelet is off, cut off, or refused: a client certificate that has ended does that."
         "Look at the kubelet's log, and at its certificate."
-        ["journalctl -u kubelet -n 50   # on the node", "everleaf certs /var/lib/kubelet/pki   # on the node", "kubectl describe node {node}"];
+        ["journalctl -u kubelet -n 50   # or the log of its everleaf agent, on the node", "everleaf certs /var/lib/kubelet/pki   # on the node", "kubectl describe node {node}"];
     NodeClock "node-clock" Node
         "The node's clock is wrong"
         "It differs from the API server's by more than five minutes. Certificates look too old or not begun to it, and renew at the wrong time."
@@ -546,8 +561,8 @@ catalogue! {
     ServingOtherName "serving-other-name" Node
         "The kubelet's serving certificate does not name where it is reached"
         "The API server dials an address of the Node (--kubelet-preferred-address-types) that is not in the certificate."
-        "Let the kubelet renew it now that its addresses have changed: remove kubelet-server-current.pem and restart it."
-        ["kubectl get node {node} -o jsonpath='{.status.addresses}'", "rm /var/lib/kubelet/pki/kubelet-server-current.pem && systemctl restart kubelet   # on the node"];
+        "Let the kubelet renew it now that its addresses have changed: remove kubelet-server-current.pem and restart it, or the everleaf agent that keeps it."
+        ["kubectl get node {node} -o jsonpath='{.status.addresses}'", "rm /var/lib/kubelet/pki/kubelet-server-current.pem && systemctl restart kubelet   # on the node; or restart its everleaf agent"];
     ServingEnded "serving-ended" Node
         "The kubelet's serving certificate is not valid now"
         "It has ended, or not begun, by the API server's clock: its renewal was not approved, or a clock is wrong."

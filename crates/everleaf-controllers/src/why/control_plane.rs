@@ -2,13 +2,17 @@
 
 use super::evidence::{Evidence, Leader, Manager, Question};
 use super::request::Case;
-use super::{Fault, Finding};
+use super::{Context, Fault, Finding, since, span};
 use crate::builtin::BuiltinSigner;
+use crate::queue::BACKOFF_MAX;
 use everleaf_api::csr::{APPROVED, Csr};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 /// The Lease of all that runs every controller.
 const LEASE: &str = "kube-controller-manager";
+
+/// Work of controllers without a Lease that is not older shows that they run.
+const RECENT: SignedDuration = SignedDuration::from_mins(10);
 
 /// Who is looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,12 +33,27 @@ pub(super) fn blockers(case: &Case<'_>, role: Role) -> Vec<Finding> {
         Leader::Unknown => nobody_may.into_iter().collect(),
         Leader::Nobody if !case.is_late() => Vec::new(),
         Leader::Nobody => vec![absent(case, role)],
-        Leader::Gone { holder, renewed } => {
+        Leader::Gone {
+            holder,
+            renewed,
+            keeps_others_out,
+            seconds,
+        } => {
             let line = format!(
                 "the Lease kube-system/{LEASE} is held by {holder}, last renewed at {renewed}; it is {} now",
                 evidence.now
             );
-            vec![case.found(Fault::LeaderGone, [line])]
+            let fault = match keeps_others_out {
+                true => Fault::LeaderDead,
+                false => Fault::LeaderGone,
+            };
+            let mut lines = vec![line];
+            if keeps_others_out {
+                lines.push(format!(
+                    "leaseDurationSeconds is {seconds}: so long others wait from when they first see it"
+                ));
+            }
+            vec![on_host(case, &holder).found(fault, lines)]
         }
         Leader::Alive(holder) => {
             let off = switched_off(case, role, &holder);
@@ -44,9 +63,32 @@ pub(super) fn blockers(case: &Case<'_>, role: Role) -> Vec<Finding> {
             if !case.is_late() {
                 return Vec::new();
             }
-            vec![case.found(silent, [format!("{holder} leads, and has not")])]
+            let lines = vec![format!("{holder} leads, and has not"), retry_line(case)];
+            vec![on_host(case, &holder).found(silent, lines)]
         }
     }
+}
+
+/// A process has no pod: its host is what the name of a holder begins with.
+fn on_host(case: &Case<'_>, holder: &str) -> Context {
+    let mut context = case.context.clone();
+    if let Some((host, _)) = holder.split_once('_') {
+        context.set("host", host);
+    }
+    context
+}
+
+/// Until when controllers come back to what they once refused. Each wait is double the one before
+/// ([`crate::queue`], and client-go's `ItemExponentialFailureRateLimiter`): no longer than all
+/// before together, nearly.
+pub(super) fn retry_line(case: &Case<'_>) -> String {
+    let waited = since(case.waits_since(), case.evidence.now);
+    let longest = SignedDuration::try_from(BACKOFF_MAX).unwrap_or(SignedDuration::MAX);
+    let within = waited.clamp(SignedDuration::from_secs(30), longest);
+    format!(
+        "if what held it was put right just now, running controllers try again by themselves within {}",
+        span(within.unsigned_abs())
+    )
 }
 
 /// Who leads. Controllers may run under another Lease, or under none: then their work shows them.
@@ -60,8 +102,12 @@ fn leader(case: &Case<'_>, role: Role) -> Leader {
         return Leader::Alive(holder);
     }
     let waits_since = case.waits_since();
+    // Everleaf's all-in-one server has controllers that hold no Lease: a little older work of
+    // theirs shows them, too, for a request that has to be tried again.
+    let recent = evidence.now.checked_sub(RECENT).ok();
+    let recent = recent.filter(|_| evidence.is_everleaf() && known == Leader::Nobody);
     match last_work(evidence, role) {
-        Some(at) if Some(at) > waits_since => {
+        Some(at) if Some(at) > waits_since || recent.is_some_and(|begin| at > begin) => {
             Leader::Alive(format!("somebody who worked on another request at {at}"))
         }
         _ => known,
@@ -85,18 +131,27 @@ fn last_work(evidence: &Evidence, role: Role) -> Option<Timestamp> {
 }
 
 fn absent(case: &Case<'_>, role: Role) -> Finding {
-    let mut shown = vec![format!("nobody holds the Lease kube-system/{LEASE}")];
     if case.evidence.is_everleaf() {
-        shown.push(
-            "the API server is Everleaf's: everleaf up brings the controllers, everleaf apiserver alone does not"
-                .to_owned(),
-        );
+        return unseen(case);
     }
     let fault = match role {
         Role::Approver => Fault::ApproverAbsent,
         Role::Signer => Fault::SignerAbsent,
     };
-    case.found(fault, shown)
+    let line = format!("nobody holds the Lease kube-system/{LEASE}");
+    case.found(fault, [line])
+}
+
+/// The controllers of `everleaf up` hold no Lease; an `everleaf apiserver` alone has none.
+pub(super) fn unseen(case: &Case<'_>) -> Finding {
+    let lines = [
+        format!(
+            "the API server is Everleaf's, nobody holds the Lease kube-system/{LEASE}, and no stored request shows recent work"
+        ),
+        "by its rules and rights, controllers that run would go on with it now".to_owned(),
+        retry_line(case),
+    ];
+    case.found(Fault::ControllersUnseen, lines)
 }
 
 /// The pods of the one that leads; all, if none is recognizably its.

@@ -186,14 +186,23 @@ pub(super) enum Leader {
     /// Nobody does.
     Nobody,
     /// Somebody did, and has stopped renewing.
-    Gone { holder: String, renewed: String },
+    Gone {
+        holder: String,
+        renewed: String,
+        /// Others still wait for the end of its time.
+        keeps_others_out: bool,
+        /// Seconds for which it was taken.
+        seconds: u64,
+    },
     /// Somebody does.
     Alive(String),
 }
 
 /// How much later than its Lease allows a holder may be.
 const LEASE_GRACE: SignedDuration = SignedDuration::from_secs(10);
-/// The same where only the holder's clock tells when it was renewed.
+/// A leader renews every two seconds; who has not for so long is dead, however long the Lease is.
+const SILENT_MAX: SignedDuration = SignedDuration::from_secs(60);
+/// The grace where only the holder's clock tells when it was renewed.
 const LEASE_GRACE_BLIND: SignedDuration = SignedDuration::from_secs(60);
 
 /// When a Lease was last renewed, by the API server's clock. Old servers note only when the set of
@@ -241,7 +250,8 @@ impl Evidence {
             None => LEASE_GRACE_BLIND,
         };
         let allowed = SignedDuration::try_from(record.duration).unwrap_or(SignedDuration::MAX);
-        let allowed = allowed.saturating_add(grace);
+        let ends = allowed.saturating_add(grace);
+        let allowed = allowed.min(SILENT_MAX).saturating_add(grace);
         let stamped: Option<Timestamp> = record.renewed.parse().ok();
         let is_ahead = stamped.is_some_and(|at| self.now.duration_until(at) > grace);
         let renewed = written.max(stamped.filter(|_| !is_ahead));
@@ -254,6 +264,8 @@ impl Evidence {
             _ => Leader::Gone {
                 holder: record.holder,
                 renewed: record.renewed,
+                keeps_others_out: renewed.is_some_and(|at| self.now.duration_since(at) <= ends),
+                seconds: record.duration.as_secs(),
             },
         }
     }
@@ -351,8 +363,12 @@ impl Evidence {
 
     /// Names that go into commands.
     pub(super) fn context(&self, csr: Option<Csr<'_>>, node: &str) -> Context {
-        let mut context = Context::default();
+        let mut context = Context {
+            is_everleaf: self.is_everleaf(),
+            ..Context::default()
+        };
         if let Some(csr) = csr {
+            context.filer = csr.username().to_owned();
             context.set("csr", csr.name());
             context.set("signer", csr.signer_name());
             context.set("requestor", csr.username());

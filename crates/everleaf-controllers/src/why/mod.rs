@@ -92,9 +92,18 @@ pub struct Row {
     pub why: String,
 }
 
-/// Names that go into commands.
+/// What commands are filled in with.
 #[derive(Clone, Debug, Default)]
-struct Context(BTreeMap<&'static str, String>);
+struct Context {
+    names: BTreeMap<&'static str, String>,
+    /// Who filed the request; empty: nobody knows.
+    filer: String,
+    /// Everleaf's API server has no pods, logs, Services or webhooks.
+    is_everleaf: bool,
+}
+
+/// Deletes a request. What is kept of it before, and how it is filed again, is said around it.
+const DELETE: &str = "kubectl delete csr {csr}";
 
 impl Context {
     /// A name that a shell would not take as one word is left out: nobody should run a command that
@@ -103,15 +112,16 @@ impl Context {
         let is_harmless =
             |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | ':' | '/' | '-' | '@');
         if !value.is_empty() && !value.starts_with('-') && value.chars().all(is_harmless) {
-            self.0.insert(key, value.to_owned());
+            self.names.insert(key, value.to_owned());
         }
     }
 
     fn fill(&self, command: &str) -> String {
-        const NAMES: [&str; 9] = [
+        const NAMES: [&str; 10] = [
             "account",
             "csr",
             "group",
+            "host",
             "lease",
             "node",
             "permission",
@@ -121,11 +131,53 @@ impl Context {
         ];
         let mut filled = command.to_owned();
         for name in NAMES {
-            let value = self.0.get(name).cloned();
+            let value = self.names.get(name).cloned();
             let value = value.unwrap_or_else(|| name.to_uppercase());
             filled = filled.replace(&format!("{{{name}}}"), &value);
         }
         filled
+    }
+
+    /// The commands, filled in; those that this server cannot answer are left out.
+    fn commands(&self, commands: &[&str]) -> Vec<String> {
+        const NOT_ON_EVERLEAF: [&str; 4] = [" logs ", " pod", "webhookconf", " services "];
+        let mut texts: Vec<&str> = Vec::new();
+        for command in commands {
+            if *command == DELETE {
+                texts.push(
+                    "kubectl get csr {csr} -o yaml | grep -v -e resourceVersion: -e ' uid:' > {csr}.yaml",
+                );
+            }
+            texts.push(command);
+        }
+        if commands.contains(&DELETE) {
+            texts.extend(self.filing());
+        }
+        let is_answered = |text: &&str| {
+            !(self.is_everleaf && NOT_ON_EVERLEAF.iter().any(|part| text.contains(part)))
+        };
+        let texts = texts.into_iter().filter(is_answered);
+        texts.map(|text| self.fill(text)).collect()
+    }
+
+    /// How whoever filed the request files another one.
+    fn filing(&self) -> &'static [&'static str] {
+        match &*self.filer {
+            "" => &[
+                "kubectl --kubeconfig FILER.conf create -f {csr}.yaml   # corrected, by whoever filed it",
+            ],
+            name if name.starts_with("system:node:") => &[
+                "systemctl restart kubelet   # on the node (everleaf agent: restart that): it files one itself",
+                "kubectl --kubeconfig NODE.conf create -f {csr}.yaml   # or by hand: corrected, with the node's own certificate",
+            ],
+            name if name.starts_with("system:bootstrap:") => &[
+                "systemctl restart kubelet   # on the machine (everleaf agent: restart that): it files one itself",
+                "kubectl --kubeconfig BOOTSTRAP.conf create -f {csr}.yaml   # or by hand: corrected, with the bootstrap token",
+            ],
+            _ => {
+                &["kubectl create -f {csr}.yaml   # corrected, as {requestor} or an administrator"]
+            }
+        }
     }
 
     /// The fault, with what shows it.
@@ -138,7 +190,7 @@ impl Context {
             cause: entry.cause,
             evidence,
             remedy: entry.remedy,
-            commands: entry.commands.iter().map(|text| self.fill(text)).collect(),
+            commands: self.commands(entry.commands),
         }
     }
 }
@@ -165,8 +217,8 @@ pub fn catalogue_document() -> String {
                 "\n### {}\n\n`{}`: {}\n\n{}\n\n```sh\n",
                 entry.title, entry.id, entry.cause, entry.remedy
             );
-            for command in entry.commands {
-                let _ = writeln!(text, "{}", Context::default().fill(command));
+            for command in Context::default().commands(entry.commands) {
+                let _ = writeln!(text, "{command}");
             }
             text.push_str("```\n");
         }

@@ -4,6 +4,7 @@
 use super::evidence::{Event, Evidence, written_at};
 use super::request::{Case, is_certain, judge};
 use super::{Context, Diagnosis, Fault, Finding, Row, clock_here, items, since, span};
+use crate::builtin::BuiltinSigner;
 use crate::serving::names::quote;
 use crate::skew::SKEW_TOLERATED;
 use everleaf_api::csr::Csr;
@@ -60,11 +61,15 @@ fn requests_of<'a>(name: &str, evidence: &'a Evidence) -> Vec<&'a Value> {
     let user = format!("system:node:{name}");
     let is_for = |object: &&Value| {
         let csr = Csr(object);
+        let signer = csr.signer_name();
+        let is_misspelt =
+            || signer.starts_with("kubernetes.io/") && BuiltinSigner::parse(signer).is_err();
         let is_nodes = [
             SignerName::KUBE_APISERVER_CLIENT_KUBELET,
             SignerName::KUBELET_SERVING,
         ]
-        .contains(&csr.signer_name());
+        .contains(&signer)
+            || is_misspelt();
         csr.username() == user
             || (is_nodes
                 && VerifiedRequest::from_pem(&csr.request())
@@ -363,7 +368,9 @@ fn facts(name: &str, evidence: &Evidence, requests: &[&Value]) -> Vec<String> {
             csr.condition_text()
         ));
     }
-    let others = requests.iter().map(|object| Csr(object)).filter(|csr| {
+    let is_told = |object: &&&Value| judged.iter().any(|one| std::ptr::eq(*one, **object));
+    let others = requests.iter().filter(|object| !is_told(object));
+    let others = others.map(|object| Csr(object)).filter(|csr| {
         let username = csr.username();
         username.strip_prefix("system:node:") != Some(name)
             && !username.starts_with("system:bootstrap:")
@@ -375,6 +382,15 @@ fn facts(name: &str, evidence: &Evidence, requests: &[&Value]) -> Vec<String> {
             csr.name(),
             csr.condition_text()
         ));
+    }
+    let has_client = requests
+        .iter()
+        .any(|object| Csr(object).signer_name() == SignerName::KUBE_APISERVER_CLIENT_KUBELET);
+    if !requests.is_empty() && !has_client && evidence.node(name).is_none() {
+        facts.push(
+            "no request of it for a client certificate is stored: without that certificate it makes no Node"
+                .to_owned(),
+        );
     }
     if requests.is_empty() && evidence.requests.read().is_some() {
         facts.push(

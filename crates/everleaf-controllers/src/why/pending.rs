@@ -53,9 +53,23 @@ pub(super) fn of_others(case: &Case<'_>) -> Finding {
     if !name.starts_with("kubernetes.io/") {
         return case.found(Fault::SignerForeign, [line]);
     }
-    let known = BuiltinSigner::ALL.map(BuiltinSigner::name);
-    let known = format!("Kubernetes has {}", known.join(", "));
-    case.found(Fault::SignerMisspelt, [line, known])
+    let request = case.request.request().ok();
+    let is_of_node = request.is_some_and(|request| {
+        let subject = request.subject();
+        subject
+            .organizations
+            .iter()
+            .any(|one| one == "system:nodes")
+    });
+    let meant = if case.csr().usages().iter().any(|one| one == "server auth") {
+        BuiltinSigner::KubeletServing
+    } else if is_of_node {
+        BuiltinSigner::KubeApiserverClientKubelet
+    } else {
+        BuiltinSigner::KubeApiserverClient
+    };
+    let meant = format!("by usages and subject, {} is meant", meant.name());
+    case.found(Fault::SignerMisspelt, [line, meant])
 }
 
 fn client(case: &Case<'_>) -> Found {

@@ -152,7 +152,10 @@ pub fn diagnose_request(name: &str, evidence: &Evidence) -> Diagnosis {
 
 /// Whether nothing was found because nothing is there, not because it could not be seen.
 pub(super) fn is_certain(findings: &[Finding], evidence: &Evidence) -> bool {
-    !findings.is_empty() || evidence.unseen().is_empty()
+    let first = findings.first().map(|finding| finding.fault);
+    first.map_or(evidence.unseen().is_empty(), |fault| {
+        fault != Fault::ControllersUnseen
+    })
 }
 
 fn without_request(name: &str, subject: String, evidence: &Evidence) -> Diagnosis {
@@ -168,7 +171,13 @@ fn without_request(name: &str, subject: String, evidence: &Evidence) -> Diagnosi
         shown.extend(events.map(|event| event.line()).take(3));
     }
     let findings = match &evidence.request {
-        Known::Absent => vec![context.found(Fault::RequestGone, shown)],
+        Known::Absent => {
+            let mut gone = context.found(Fault::RequestGone, shown);
+            // Nothing tells which node it was.
+            gone.commands
+                .retain(|command| !command.starts_with("everleaf why"));
+            vec![gone]
+        }
         _ => Vec::new(),
     };
     let summary = findings.first().map_or_else(
@@ -250,12 +259,17 @@ fn denied_by(case: &Case<'_>, denied: &Condition) -> Found {
     let mut finding = case.found(fault, shown);
     if fault != Fault::DeniedByHand {
         // No decision takes a denial back.
+        finding.evidence.push(
+            "a denial is final: it does not settle by itself any more, another request has to be filed"
+                .to_owned(),
+        );
         finding
             .commands
             .retain(|command| !command.starts_with("kubectl certificate "));
-        let again = case.context.fill("kubectl delete csr {csr}");
-        if !finding.commands.contains(&again) {
-            finding.commands.push(again);
+        for command in case.context.commands(&[super::DELETE]) {
+            if !finding.commands.contains(&command) {
+                finding.commands.push(command);
+            }
         }
     }
     let mut findings = vec![finding];
@@ -396,8 +410,12 @@ fn summary(case: &Case<'_>, findings: &[Finding]) -> String {
         return "It is issued; nothing is wrong with it.".to_owned();
     }
     if !case.is_late() {
-        let age = span(csr_age(csr, case.evidence.now).unsigned_abs());
-        return format!("It was filed {age} ago: nothing is wrong so far.");
+        let since = span(since(case.waits_since(), case.evidence.now).unsigned_abs());
+        let what = match csr.has_condition(APPROVED) {
+            true => "approved",
+            false => "filed",
+        };
+        return format!("It was {what} {since} ago: nothing is wrong so far.");
     }
     match case.evidence.unseen().is_empty() {
         true => "Nothing was found that holds it.".to_owned(),

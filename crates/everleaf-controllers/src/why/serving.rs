@@ -41,7 +41,13 @@ pub(super) fn judge(case: &Case<'_>) -> Found {
     if is_approved != Some(true) {
         let ours = ours();
         // A request that was filed a moment ago may still find an approver.
-        if is_approved == Some(false) && case.is_late() {
+        let is_nobody = is_approved == Some(false) && case.is_late();
+        if is_nobody && case.evidence.is_everleaf() {
+            // Its all-in-one server approves them, and shows it only by what it has decided.
+            if ours.is_none() {
+                findings.push(control_plane::unseen(case));
+            }
+        } else if is_nobody {
             let line = format!(
                 "nobody holds the Lease kube-system/{LEASE}, and no request shows an approval by policy"
             );
@@ -61,7 +67,10 @@ pub(super) fn judge(case: &Case<'_>) -> Found {
             let may = control_plane::not_permitted(case, Role::Approver);
             let silent = || {
                 let line = "its rules would approve the request".to_owned();
-                case.found(Fault::ApproverSilent, [line])
+                case.found(
+                    Fault::ApproverSilent,
+                    [line, control_plane::retry_line(case)],
+                )
             };
             findings.push(may.unwrap_or_else(silent));
         }
@@ -206,6 +215,7 @@ pub(super) fn fault_of(rule: Rule, why: &str) -> Option<Fault> {
         Rule::Addresses => Fault::ServingAddresses,
         Rule::Node if why.contains("was made after it") => Fault::ServingNodeNewer,
         Rule::Node => Fault::ServingNodeMissing,
+        Rule::NodeAddresses if why.ends_with("its Node has none") => Fault::ServingNodeUnreported,
         Rule::NodeNames => Fault::ServingNodeNames,
         Rule::NodeAddresses => Fault::ServingNodeAddresses,
         Rule::Unique => Fault::ServingUnique,

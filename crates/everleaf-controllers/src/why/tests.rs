@@ -1,6 +1,7 @@
 //! Every fault of the catalogue, brought about in a healthy cluster, is named; the healthy cluster
 //! has none.
 
+mod advice;
 mod cases;
 mod world;
 

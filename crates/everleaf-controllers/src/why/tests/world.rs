@@ -132,6 +132,12 @@ impl World {
         self
     }
 
+    pub(super) fn on_everleaf(self) -> Self {
+        self.edit(|evidence| {
+            evidence.version = Known::Read("v1.37.0-everleaf.0.1".to_owned());
+        })
+    }
+
     /// Authorization says no to whatever contains this.
     pub(super) fn refusing(mut self, part: &str) -> Self {
         let object = self.object();

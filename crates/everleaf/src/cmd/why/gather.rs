@@ -9,7 +9,6 @@ use everleaf_apiserver::handler::Limits;
 use everleaf_controllers::call::segment;
 use everleaf_controllers::transport_text;
 use everleaf_controllers::why::{Evidence, Known, Question, questions, requests_in_question};
-use everleaf_pki::SignerName;
 use futures_util::future::{join, join_all};
 use http::header::{ACCEPT, CONTENT_TYPE, DATE};
 use http::{Method, Request, StatusCode};
@@ -62,7 +61,7 @@ impl Api {
         });
         let (signer, username) = signer.unwrap_or_default();
         let node = username.strip_prefix("system:node:").unwrap_or_default();
-        self.cluster(evidence, &[&signer], &[name, node, "kube-system"])
+        self.cluster(evidence, Some(&signer), &[name, node, "kube-system"])
             .await;
         if username.starts_with("system:bootstrap:") {
             evidence.tokens = self.tokens().await;
@@ -75,11 +74,7 @@ impl Api {
     pub(super) async fn about_node(&self, name: &str, evidence: &mut Evidence) -> Result<()> {
         evidence.node = self.first(&format!("/api/v1/nodes/{name}")).await?;
         self.read_clocks(evidence);
-        let signers = [
-            SignerName::KUBE_APISERVER_CLIENT_KUBELET,
-            SignerName::KUBELET_SERVING,
-        ];
-        self.cluster(evidence, &signers, &[name]).await;
+        self.cluster(evidence, None, &[name]).await;
         let lease =
             format!("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{name}");
         (evidence.node_lease, evidence.tokens) = join(self.get(&lease), self.tokens()).await;
@@ -96,8 +91,9 @@ impl Api {
         Ok(())
     }
 
-    /// What belongs to every diagnosis.
-    async fn cluster(&self, evidence: &mut Evidence, signers: &[&str], subjects: &[&str]) {
+    /// What belongs to every diagnosis. Requests for `signer`; `None`: all, for one may be filed
+    /// under a name that no signer has.
+    async fn cluster(&self, evidence: &mut Evidence, signer: Option<&str>, subjects: &[&str]) {
         evidence.tokens = Known::Absent;
         evidence.node_lease = Known::Absent;
         evidence.kubelet = Known::Absent;
@@ -119,10 +115,10 @@ impl Api {
             self.get("/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication")
                 .await
         };
-        let requests = join_all(signers.iter().map(|signer| {
-            let selector = format!("&fieldSelector=spec.signerName%3D{}", segment(signer));
-            async move { self.list(REQUESTS, &selector).await }
-        }));
+        let selector = signer.map_or(String::new(), |signer| {
+            format!("&fieldSelector=spec.signerName%3D{}", segment(signer))
+        });
+        let requests = self.list(REQUESTS, &selector);
         let ((version, lists), (endpoints, authorities)) =
             join(join(version, lists), join(endpoints, authorities)).await;
         let ((requests, events), (pods, roles)) = join(
@@ -139,7 +135,7 @@ impl Api {
         evidence.version = text_at(version, "/gitVersion");
         evidence.endpoints = endpoints.map(|object| vec![object]);
         evidence.client_ca = text_at(authorities, "/data/client-ca-file");
-        evidence.requests = merged(requests);
+        evidence.requests = requests;
         evidence.events = events;
         evidence.pods = pods;
         evidence.roles = roles;

@@ -123,23 +123,25 @@ async fn inventory(
 
 /// Has the commands ask the same cluster as this one did.
 fn aim(diagnosis: &mut Diagnosis, args: &WhyArgs) {
-    let mut kubectl = "kubectl".to_owned();
+    let mut aim = String::new();
     if let Some(path) = &args.kubeconfig {
-        kubectl.push_str(&format!(
-            " --kubeconfig={}",
-            word(&path.display().to_string())
-        ));
+        let path = word(&path.display().to_string());
+        aim.push_str(&format!(" --kubeconfig={path}"));
     }
     if let Some(context) = &args.context {
-        kubectl.push_str(&format!(" --context={}", word(context)));
+        aim.push_str(&format!(" --context={}", word(context)));
     }
     for command in diagnosis
         .findings
         .iter_mut()
         .flat_map(|one| &mut one.commands)
     {
-        if let Some(rest) = command.strip_prefix("kubectl ") {
-            *command = format!("{kubectl} {rest}");
+        for program in ["kubectl", "everleaf why"] {
+            let rest = command.strip_prefix(program);
+            // Some are for another's credential.
+            if let Some(rest) = rest.filter(|rest| !rest.starts_with(" --kubeconfig ")) {
+                *command = format!("{program}{aim}{rest}");
+            }
         }
     }
 }

@@ -49,6 +49,10 @@ pub(super) fn signers() -> Cases {
     vec![
         (Fault::SignerAbsent, client().edit(without_leases)),
         (
+            Fault::ControllersUnseen,
+            client().edit(without_leases).on_everleaf(),
+        ),
+        (
             Fault::SignerUnconfigured,
             client().manager(&["--controllers=*"]),
         ),

@@ -1,6 +1,6 @@
 //! Requests of any kind that wait.
 
-use super::{Cases, damaged, leases, without_leases};
+use super::{Cases, damaged, lease, leases, without_leases};
 use crate::fixture::{api_client, kubelet_client};
 use crate::why::tests::world::World;
 use crate::why::{Fault, Known};
@@ -56,16 +56,22 @@ pub(super) fn controllers() -> Cases {
     vec![
         (Fault::ApproverAbsent, client().edit(without_leases)),
         (
-            Fault::ApproverAbsent,
-            client().edit(without_leases).edit(|evidence| {
-                evidence.version = Known::Read("v1.37.0-everleaf.0.1".to_owned());
-            }),
+            Fault::ControllersUnseen,
+            client().edit(without_leases).on_everleaf(),
         ),
         (
             Fault::LeaderGone,
             client().edit(|evidence| {
                 evidence.leases =
                     leases(&[("kube-controller-manager", "2026-11-20T11:00:00.000000Z")]);
+            }),
+        ),
+        (
+            Fault::LeaderDead,
+            client().edit(|evidence| {
+                let mut dead = lease("kube-controller-manager", "2026-11-20T09:48:00.000000Z");
+                dead["spec"]["leaseDurationSeconds"] = json!(86_400);
+                evidence.leases = Known::Read(vec![dead]);
             }),
         ),
         (

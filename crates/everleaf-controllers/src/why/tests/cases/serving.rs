@@ -85,6 +85,10 @@ pub(super) fn nodes() -> Cases {
             World::with(good().ip("10.0.0.9")),
         ),
         (
+            Fault::ServingNodeUnreported,
+            serving().node_object(|node| node["status"] = json!({})),
+        ),
+        (
             Fault::ServingUnique,
             serving().edit(|evidence| {
                 let nodes = vec![node("n1", "10.0.0.1"), node("n2", "10.0.0.1")];
