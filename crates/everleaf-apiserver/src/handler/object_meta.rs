@@ -41,14 +41,14 @@ pub(super) fn validate(descriptor: &Descriptor, object: &Value) -> Vec<FieldErro
     let mut errors = Vec::new();
     let metadata = &object["metadata"];
     let generate_name = meta::generate_name(object);
-    if !generate_name.is_empty() {
-        if let Err(text) = (descriptor.validate_name)(&names::beginning(generate_name)) {
-            errors.push(FieldError::invalid(
-                "metadata.generateName",
-                &quote(generate_name),
-                &text,
-            ));
-        }
+    if !generate_name.is_empty()
+        && let Err(text) = (descriptor.validate_name)(&names::beginning(generate_name))
+    {
+        errors.push(FieldError::invalid(
+            "metadata.generateName",
+            &quote(generate_name),
+            &text,
+        ));
     }
     match meta::name(object) {
         "" => errors.push(FieldError::required(

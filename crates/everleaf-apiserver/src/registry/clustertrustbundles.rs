@@ -88,11 +88,11 @@ fn name_and_signer(object: &Value) -> Vec<FieldError> {
     let signer = signer(object);
     let mut errors = Vec::new();
     let generated = meta::generate_name(object);
-    if !generated.is_empty() {
-        if let Err(text) = fits(&names::beginning(generated), signer) {
-            let value = quote(generated);
-            errors.push(FieldError::invalid("metadata.generateName", &value, &text));
-        }
+    if !generated.is_empty()
+        && let Err(text) = fits(&names::beginning(generated), signer)
+    {
+        let value = quote(generated);
+        errors.push(FieldError::invalid("metadata.generateName", &value, &text));
     }
     if let Err(text) = fits(meta::name(object), signer) {
         let value = quote(meta::name(object));

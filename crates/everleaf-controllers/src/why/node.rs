@@ -328,6 +328,20 @@ fn standing(node: Option<&Value>, evidence: &Evidence) -> String {
     }
 }
 
+/// What one would expect of a node and is not stored.
+fn missing_of(name: &str, evidence: &Evidence, requests: &[&Value]) -> Option<String> {
+    let mut signers = requests.iter().map(|object| Csr(object).signer_name());
+    let has_client = signers.any(|signer| signer == SignerName::KUBE_APISERVER_CLIENT_KUBELET);
+    let text = if requests.is_empty() && evidence.requests.read().is_some() {
+        "no request of it is stored: they are deleted an hour after they were decided"
+    } else if !requests.is_empty() && !has_client && evidence.node(name).is_none() {
+        "no request of it for a client certificate is stored: without that certificate it makes no Node"
+    } else {
+        return None;
+    };
+    Some(text.to_owned())
+}
+
 fn facts(name: &str, evidence: &Evidence, requests: &[&Value]) -> Vec<String> {
     const OTHERS_MAX: usize = 3;
     let mut facts = Vec::new();
@@ -383,20 +397,6 @@ fn facts(name: &str, evidence: &Evidence, requests: &[&Value]) -> Vec<String> {
             csr.condition_text()
         ));
     }
-    let has_client = requests
-        .iter()
-        .any(|object| Csr(object).signer_name() == SignerName::KUBE_APISERVER_CLIENT_KUBELET);
-    if !requests.is_empty() && !has_client && evidence.node(name).is_none() {
-        facts.push(
-            "no request of it for a client certificate is stored: without that certificate it makes no Node"
-                .to_owned(),
-        );
-    }
-    if requests.is_empty() && evidence.requests.read().is_some() {
-        facts.push(
-            "no request of it is stored: they are deleted an hour after they were decided"
-                .to_owned(),
-        );
-    }
+    facts.extend(missing_of(name, evidence, requests));
     facts
 }
