@@ -2,8 +2,8 @@
 # k8s.io/apimachinery v0.37.2, pkg/api/validation: metadata.generateName is judged by the rule of
 # names, with its end masked, since a beginning may end with a dash where a name may not. The mask
 # takes away the dash and the letter before it and puts "a" there: so "A-" and "x_-" pass as
-# beginnings of DNS subdomains, though every name that they can become ("A-x7k2m") is refused. Without
-# the dash the same letters are refused. Whoever checks a generateName by trying the rule on
+# beginnings of DNS subdomains, though every name that they can become ("A-x7k2m") is refused.
+# Without the dash the same letters are refused. Whoever checks a generateName by trying the rule on
 # generateName plus a suffix judges otherwise than kube-apiserver.
 # Seen: "A-" []; "x_-" []; "A" and "x_" and "A-x7k2m" one error each; "a--" [].
 set -euo pipefail
