@@ -2,6 +2,7 @@
 
 use crate::answers::Answer;
 use crate::rewrite::name_of;
+use anyhow::{Result, ensure};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -37,6 +38,19 @@ impl fmt::Display for Difference {
             show(&self.ours)
         )
     }
+}
+
+/// Nothing, or an error that shows the first of them.
+pub fn none(differences: &[Difference], what: &str, shown_max: usize) -> Result<()> {
+    let shown = differences.iter().take(shown_max);
+    let shown: Vec<String> = shown.map(ToString::to_string).collect();
+    ensure!(
+        differences.is_empty(),
+        "{} {what}:\n{}",
+        differences.len(),
+        shown.join("\n")
+    );
+    Ok(())
 }
 
 /// Everything in which `ours` differs from `theirs`.

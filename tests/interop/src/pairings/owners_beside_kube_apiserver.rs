@@ -70,7 +70,7 @@ fn run(sandbox: &Sandbox) -> Result<Verdict> {
                 let ours = play::play(scenario, &subjects, &data_dir(), &mut kube)?;
                 found.extend(first_difference(scenario, theirs, ours)?);
             }
-            none(&found)
+            difference::none(&found, "sequences differ", SHOWN_MAX)
         };
         // The table says why, and the test is red.
         let _ = sandbox.point(&claim, check);
@@ -101,17 +101,4 @@ fn first_difference(
         }
     }
     Ok(None)
-}
-
-fn none(differences: &[Difference]) -> Result<()> {
-    if differences.is_empty() {
-        return Ok(());
-    }
-    let shown = differences.iter().take(SHOWN_MAX);
-    let shown: Vec<String> = shown.map(ToString::to_string).collect();
-    bail!(
-        "{} sequences differ:\n{}",
-        differences.len(),
-        shown.join("\n")
-    )
 }

@@ -6,7 +6,7 @@ use crate::certificates::{self, Server};
 use crate::recorder;
 use anyhow::{Result, bail};
 use everleaf_recordings::client_certificates;
-use everleaf_recordings::difference::{self, Difference};
+use everleaf_recordings::difference;
 use everleaf_recordings::matrix;
 use everleaf_recordings::openapi;
 use everleaf_recordings::{Scenario, answers, data_dir};
@@ -42,7 +42,7 @@ fn run(sandbox: &Sandbox) -> Result<Verdict> {
                 }
             }
         }
-        none(&found)
+        difference::none(&found, "differences (now as `everleaf`)", SHOWN_MAX)
     })?;
     sandbox.point("it decides every cell of the matrix as recorded", || {
         let (matrix, now) = theatre.matrix()?;
@@ -72,17 +72,4 @@ fn run(sandbox: &Sandbox) -> Result<Verdict> {
         },
     )?;
     Ok(Verdict::Passed)
-}
-
-fn none(differences: &[Difference]) -> Result<()> {
-    if differences.is_empty() {
-        return Ok(());
-    }
-    let shown = differences.iter().take(SHOWN_MAX);
-    let shown: Vec<String> = shown.map(ToString::to_string).collect();
-    bail!(
-        "{} differences (now as `everleaf`):\n{}",
-        differences.len(),
-        shown.join("\n")
-    )
 }
