@@ -1,20 +1,16 @@
-//! The body of an answer with the runtime's timers and turns.
+//! The body of an answer with the runtime's timers.
 //!
-//! A watch is polled when it wants to be. A list that its client does not take in time is given up,
-//! with what it holds, whether or not anybody polls it; and the lists of all connections take turns
-//! at [`Turns`], so that whoever lists much leaves a processor to everybody else.
+//! A watch is polled when it wants to be; a list is written by [`Lists`], and given up if its
+//! client does not take it in time, whether or not anybody polls it.
 
+use super::lists::{List, Lists, NotTaken};
 use crate::handler::{Body, WatchStream};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use std::num::NonZero;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
-use tokio::task::AbortHandle;
-use tokio::time::{Instant, Sleep, sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 /// A body that knows the time.
 #[derive(Debug)]
@@ -28,70 +24,26 @@ pub struct TimedBody {
 #[derive(Debug)]
 enum Kept {
     Own(Body),
-    /// Taken away when its time is over.
-    Leased(Lease),
+    Written(List),
 }
-
-struct Lease {
-    listing: Arc<Mutex<Option<Listing>>>,
-    /// The task that takes it away.
-    end: AbortHandle,
-    turns: Turns,
-    /// Between two turns others are polled.
-    has_rested: bool,
-}
-
-/// What is taken away.
-struct Listing {
-    body: Body,
-    /// The wait for the next turn.
-    turn: Option<Turn>,
-}
-
-/// As many lists are written at a time as there are processors but one.
-pub(super) type Turns = Arc<Semaphore>;
-type Turn = Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + Send>>;
-
-/// The turns of one server.
-pub(super) fn turns() -> Turns {
-    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
-    Arc::new(Semaphore::new(processors.saturating_sub(1).max(1)))
-}
-
-/// Why an answer ended early.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the client did not take its list in time")]
-pub struct NotTaken;
 
 impl TimedBody {
     /// Any body, without an end to its time.
     pub(super) fn new(body: Body) -> Self {
-        Self {
-            body: Kept::Own(body),
-            opened: None,
-            alarm: None,
-        }
+        Self::of(Kept::Own(body))
     }
 
     /// A list is given up after `patience`.
-    pub(super) fn with_patience(body: Body, patience: Duration, turns: &Turns) -> Self {
-        if !body.is_list() {
-            return Self::new(body);
+    pub(super) fn with_patience(body: Body, patience: Duration, lists: &Lists) -> Self {
+        match body.is_list() {
+            true => Self::of(Kept::Written(lists.write(body, patience))),
+            false => Self::new(body),
         }
-        let listing = Arc::new(Mutex::new(Some(Listing { body, turn: None })));
-        let leased = Arc::clone(&listing);
-        let end = tokio::spawn(async move {
-            sleep(patience).await;
-            let listing = leased.lock().unwrap_or_else(PoisonError::into_inner).take();
-            drop(listing);
-        });
+    }
+
+    fn of(body: Kept) -> Self {
         Self {
-            body: Kept::Leased(Lease {
-                listing,
-                end: end.abort_handle(),
-                turns: Arc::clone(turns),
-                has_rested: true,
-            }),
+            body,
             opened: None,
             alarm: None,
         }
@@ -101,7 +53,7 @@ impl TimedBody {
     pub fn as_bytes(&self) -> Option<&Bytes> {
         match &self.body {
             Kept::Own(body) => body.as_bytes(),
-            Kept::Leased(_) => None,
+            Kept::Written(_) => None,
         }
     }
 
@@ -109,46 +61,8 @@ impl TimedBody {
     pub fn into_watch(self) -> Option<WatchStream> {
         match self.body {
             Kept::Own(body) => body.into_watch(),
-            Kept::Leased(_) => None,
+            Kept::Written(_) => None,
         }
-    }
-}
-
-impl Lease {
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, NotTaken>>> {
-        self.has_rested = !self.has_rested;
-        if self.has_rested {
-            context.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        let turns = &self.turns;
-        let mut listing = self.listing.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(listing) = listing.as_mut() else {
-            return Poll::Ready(Some(Err(NotTaken)));
-        };
-        let turn = listing
-            .turn
-            .get_or_insert_with(|| Box::pin(Arc::clone(turns).acquire_owned()));
-        let Poll::Ready(permit) = turn.as_mut().poll(context) else {
-            self.has_rested = true;
-            return Poll::Pending;
-        };
-        listing.turn = None;
-        let frame = listing.body.poll_next(context, Duration::ZERO);
-        drop(permit);
-        frame.map(|frame| frame.map(|bytes| Ok(Frame::data(bytes))))
-    }
-}
-
-impl std::fmt::Debug for Lease {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Lease").finish_non_exhaustive()
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.end.abort();
     }
 }
 
@@ -163,8 +77,9 @@ impl HttpBody for TimedBody {
         let this = &mut *self;
         let body = match &mut this.body {
             Kept::Own(body) => body,
-            Kept::Leased(lease) => {
-                return lease.poll(context);
+            Kept::Written(list) => {
+                let piece = ready!(list.poll_next(context));
+                return Poll::Ready(piece.map(|piece| piece.map(Frame::data)));
             }
         };
         let opened = *this.opened.get_or_insert_with(Instant::now);

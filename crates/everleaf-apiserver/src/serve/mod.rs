@@ -9,6 +9,7 @@ mod connection;
 mod heads;
 mod in_process;
 mod linger;
+mod lists;
 mod meter;
 mod stop;
 mod tls;
@@ -27,6 +28,7 @@ use heads::Heads;
 use http::header::{CONTENT_LENGTH, HeaderValue};
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
+use lists::Lists;
 use meter::Underway;
 use std::future::Future;
 use std::io;
@@ -43,8 +45,9 @@ use tokio_rustls::server::TlsStream;
 use tokio_rustls::{LazyConfigAcceptor, rustls};
 use upload::Upload;
 
-pub use body::{NotTaken, TimedBody};
+pub use body::TimedBody;
 pub use in_process::InProcess;
+pub use lists::NotTaken;
 pub use tls::{ServingCertificate, TlsError};
 
 /// Open connections. Beyond it nobody is accepted until somebody leaves: they wait in the kernel's
@@ -128,7 +131,7 @@ struct Shared {
     tls: Arc<rustls::ServerConfig>,
     handshakes: Semaphore,
     heads: Heads,
-    lists: body::Turns,
+    lists: Lists,
     clock: WallClock,
 }
 
@@ -143,7 +146,7 @@ impl Shared {
             tls: Arc::new(certificate.server_config(hints)?),
             handshakes: Semaphore::new(HANDSHAKES_MAX),
             heads: Heads::new(),
-            lists: body::turns(),
+            lists: Lists::start(),
             server,
             clock,
         })

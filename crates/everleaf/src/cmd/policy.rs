@@ -7,11 +7,13 @@ use crate::{failure, input, print};
 use anyhow::{Context, Result, anyhow, bail};
 use everleaf_controllers::index::OpenRequest;
 use everleaf_controllers::serving::{
-    Cluster, Decision, Facts, Inventory, InventorySource, Issued, Origin, Policy, PolicySet,
-    Source, Verdict, decide, doubts, requestor,
+    Cluster, Decision, Facts, Inventory, InventorySource, Issued, Look, Origin, Policy, PolicySet,
+    Resolved, Saw, Source, Verdict, decide, doubts, requestor,
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -144,22 +146,50 @@ fn judge(
         is_server_host: address.is_loopback(),
         host_name: None,
     });
-    let facts = Facts {
-        cluster,
-        issued: &Issued::default(),
-        inventory: inventory.as_ref().map(Ok),
-        origin: origin.as_ref(),
-        age: args.age.unwrap_or_default(),
-        newer: 0,
-        limited: None,
-        reviews: &[],
-        seen: &[],
-        now: now(),
+    let judge = |seen: &[(Look, Saw)]| {
+        let facts = Facts {
+            cluster,
+            issued: &Issued::default(),
+            inventory: inventory.as_ref().map(Ok),
+            origin: origin.as_ref(),
+            age: args.age.unwrap_or_default(),
+            newer: 0,
+            limited: None,
+            reviews: &[],
+            seen,
+            now: now(),
+        };
+        decide(&request, &facts, policies)
     };
+    let mut decision = judge(&[]);
+    if let Verdict::Look(_, look) = &decision.verdict
+        && let Some(saw) = in_dns(look, &args.dns)
+    {
+        decision = judge(&[(Look::clone(look), saw)]);
+    }
     Ok(Judged {
         name: csr.name().to_owned(),
-        decision: decide(&request, &facts, policies),
+        decision,
     })
+}
+
+/// What was said of DNS, if it says something of each name that is looked for.
+fn in_dns(look: &Look, dns: &[(String, BTreeSet<IpAddr>)]) -> Option<Saw> {
+    let Look::Names { names, .. } = look else {
+        return None;
+    };
+    let of = |name: &String| {
+        let mut said = dns.iter().filter(|(said, _)| said == name).peekable();
+        said.peek()?;
+        let addresses: BTreeSet<IpAddr> = said.flat_map(|(_, of)| of.iter().copied()).collect();
+        let resolved = Resolved {
+            is_absent: addresses.is_empty(),
+            addresses,
+            trouble: None,
+        };
+        Some((name.clone(), resolved))
+    };
+    Some(Saw::Names(names.iter().map(of).collect::<Option<_>>()?))
 }
 
 #[expect(

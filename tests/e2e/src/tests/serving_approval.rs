@@ -448,6 +448,9 @@ fn policy_test(sandbox: &Sandbox) -> Result<Verdict> {
         },
     )?;
     sandbox.point("as JSON, for a program", || bench.as_json())?;
+    sandbox.point("with what DNS says, where a policy asks it", || {
+        bench.with_dns()
+    })?;
     sandbox.point("exit code 2: it could not be tried", || {
         let wrong = policy("bench", "  san: {max_dsn: 1}\n");
         sandbox.write("wrong.yaml", &wrong)?;
@@ -491,6 +494,35 @@ impl Bench<'_> {
             .sandbox
             .everleaf(&["policy", "test", "--node", "nodes.yaml"]);
         run(command.args(args))
+    }
+
+    /// A policy that asks DNS is judged by what is said of it, and by nothing else.
+    fn with_dns(&self) -> Result<()> {
+        let file = policy("resolved", "  san: {dns_resolution: {enabled: true}}\n");
+        self.sandbox.write("resolved.yaml", &file)?;
+        let args = ["--csr", "benign.json", "-f", "resolved.yaml"];
+        for (dns, code, verdict) in [
+            (&[][..], 1, "benign: look"),
+            (&["--dns", "n2=10.1.0.1"], 1, "benign: look"),
+            (&["--dns", "N1=10.1.0.1,fd00::1"], 0, "benign: approve"),
+            (
+                &["--dns", "n1=10.1.0.9", "--dns", "n1=10.1.0.1"],
+                0,
+                "benign: approve",
+            ),
+            (&["--dns", "n1=10.1.0.9"], 1, "benign: deny"),
+            (&["--dns", "n1="], 1, "benign: deny"),
+        ] {
+            let answer = self.test(&[&args[..], dns].concat())?;
+            same("code", answer.code, Some(code))?;
+            same("verdict", answer.stdout.lines().next(), Some(verdict))?;
+        }
+        for wrong in ["n1", "=10.1.0.1", "n1=10.1.0"] {
+            let said = self.test(&[&args[..], &["--dns", wrong]].concat())?;
+            let said = said.failed_with(2)?;
+            ensure_that!(said.contains("--dns"), "{wrong}: {said}");
+        }
+        Ok(())
     }
 
     fn as_json(&self) -> Result<()> {

@@ -7,3 +7,4 @@ mod fixture;
 mod heads;
 mod identity;
 mod life;
+mod lists;
