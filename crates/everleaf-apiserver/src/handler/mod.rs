@@ -63,7 +63,7 @@ pub use server::{Config, RandomSource, Server, StartError};
 pub use version::Version;
 pub use watch::WatchStream;
 
-use limits::Slot;
+use limits::{Priority, Slot};
 use oidc::{KEYS_PATH, PROVIDER_PATH};
 use query::Query;
 use respond::{Form, Occasion, TEXT, error, error_for, response};
@@ -221,7 +221,9 @@ impl Server {
         let slot = if is_exempt || target.is_long_running() {
             None
         } else {
-            Some(self.inflight.enter(target.is_mutating(), &self.limits)?)
+            let priority = Priority::of(&user, &target);
+            let inflight = &self.inflight;
+            Some(inflight.enter(target.is_mutating(), priority, &self.limits, now)?)
         };
         Ok(Admitted {
             path: parts.uri.path().to_owned(),
