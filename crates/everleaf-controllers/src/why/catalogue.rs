@@ -55,17 +55,17 @@ catalogue! {
         "What the request holds is no certificate request"
         "spec.request must be one PEM block CERTIFICATE REQUEST with a PKCS#10 request in it, base64-encoded once more by whoever writes the object."
         "File it anew; encode the PEM file once."
-        ["kubectl delete csr {csr}", "openssl req -in REQUEST.pem -noout -verify", "base64 -w0 REQUEST.pem"];
+        ["openssl req -in {csr}.pem -noout -verify   # look: the request, as one PEM file", "sed -i \"s|^  request: .*|  request: $(base64 -w0 {csr}.pem)|\" {csr}.yaml   # encoded once", "kubectl delete csr {csr}"];
     RequestSignature "request-signature" Pending
         "The request is not signed with its own key"
         "The signature shows that the requestor has the private key. It does not fit: the file was damaged, or key and request were mixed up."
         "Make a new request with the key that the node has."
-        ["kubectl delete csr {csr}", "openssl req -new -key KEY.pem -subj '/O=system:nodes/CN=system:node:{node}' -out REQUEST.pem"];
+        ["openssl req -new -key KEY.pem -subj '/O=system:nodes/CN=system:node:{node}' -out {csr}.pem", "kubectl delete csr {csr}"];
     SignerMisspelt "signer-misspelt" Pending
         "No signer of Kubernetes has this name"
         "Names below kubernetes.io/ belong to Kubernetes, which has four: kube-apiserver-client, kube-apiserver-client-kubelet, kubelet-serving, legacy-unknown. Nobody will ever decide about another one."
         "File it anew under the name that is meant."
-        ["kubectl delete csr {csr}"];
+        ["vi {csr}.yaml   # correct spec.signerName", "kubectl delete csr {csr}"];
     SignerForeign "signer-foreign" Pending
         "The signer is none of Kubernetes' own"
         "Kubernetes' controllers leave it alone. Whoever installed that signer runs the program that approves and signs for it."
@@ -89,18 +89,18 @@ catalogue! {
     ApproverAbsent "approver-absent" Pending
         "No controller that approves is running"
         "Nobody holds the Lease kube-system/kube-controller-manager, so neither a kube-controller-manager nor everleaf controllers is at work."
-        "Look first whether a kube-controller-manager is there and fails. If none is, start one, or Everleaf's: CONTROLLERS.conf is a kubeconfig of the user system:kube-controller-manager (kubeadm: /etc/kubernetes/controller-manager.conf), ca.crt and ca.key are the cluster's CA (kubeadm: /etc/kubernetes/pki), without which it approves and does not sign."
-        ["kubectl -n kube-system get pods -l component=kube-controller-manager   # look", "kubectl -n kube-system get lease kube-controller-manager   # look", "everleaf controllers --kubeconfig CONTROLLERS.conf --cluster-signing-cert-file ca.crt --cluster-signing-key-file ca.key   # mend: start"];
+        "Look first whether a kube-controller-manager is there and fails. If none is, start one, or Everleaf's: CONTROLLERS.conf is a kubeconfig of the user system:kube-controller-manager (kubeadm: /etc/kubernetes/controller-manager.conf), CA.crt and CA.key are the cluster's CA (kubeadm: /etc/kubernetes/pki), without which it approves and does not sign."
+        ["kubectl -n kube-system get pods -l component=kube-controller-manager   # look", "kubectl -n kube-system get lease kube-controller-manager   # look", "everleaf controllers --kubeconfig CONTROLLERS.conf --cluster-signing-cert-file CA.crt --cluster-signing-key-file CA.key   # mend: start"];
     ControllersUnseen "controllers-unseen" Pending
         "Whether controllers run cannot be seen from here"
         "The API server is Everleaf's. Under `everleaf up` it has controllers that hold no Lease; `everleaf apiserver` alone has none. The requests that are stored do not tell which it is."
-        "Look which it is. If it is up, wait: it tries again by itself; if it has not by then, read what it logs. Only if it is apiserver alone, start controllers; never beside up, which has them: a second set would decide the same requests. CONTROLLERS.conf is a kubeconfig of the user system:kube-controller-manager."
-        ["pgrep -a everleaf   # look, on the server's host: up, or apiserver?", "everleaf why csr/{csr}   # up: once more, a little later", "everleaf controllers --kubeconfig CONTROLLERS.conf --cluster-signing-cert-file ca.crt --cluster-signing-key-file ca.key   # apiserver alone: start"];
+        "Look which it is: the process that serves this port. `everleaf up`: wait, or read what it logs. `everleaf apiserver` alone: start controllers; never beside up, where two sets would decide the same requests. DATA-DIR is the server's --data-dir."
+        ["pgrep -a everleaf   # look, on the server's host", "everleaf why csr/{csr}   # up: once more, a minute later", "everleaf controllers --kubeconfig DATA-DIR/admin.conf --cluster-signing-cert-file DATA-DIR/pki/ca.crt --cluster-signing-key-file DATA-DIR/pki/ca.key   # apiserver alone: start; it runs until it is stopped"];
     LeaderGone "leader-gone" Pending
         "The controllers that lead have stopped renewing their Lease"
         "The holder is dead, cut off, or cannot write; the next one takes over only if another one runs."
-        "Look at the holder, on the host with which its name begins, and restart it."
-        ["kubectl -n kube-system get lease {lease} -o yaml", "kubectl -n kube-system logs -l component=kube-controller-manager --tail=50   # a pod", "journalctl -n 50 | grep -i -e everleaf -e controller   # a process: on {host}"];
+        "Look at the holder, on the host with which its name begins, and start that program again. If the host is gone, start one elsewhere: it takes over some 15 seconds later, when the Lease has run out."
+        ["kubectl -n kube-system get lease {lease} -o yaml   # look", "kubectl -n kube-system logs -l component=kube-controller-manager --tail=50   # look: a pod", "journalctl --since=-1d | grep -i -e everleaf -e controller-manager | tail -n 50   # look: a process, on {host}", "everleaf controllers --kubeconfig CONTROLLERS.conf --cluster-signing-cert-file CA.crt --cluster-signing-key-file CA.key   # mend, if it was Everleaf's, there or elsewhere"];
     LeaderDead "leader-dead" Pending
         "The controllers that lead are dead, and their Lease keeps others out"
         "A leader renews its Lease every two seconds; this one has not for more than a minute. Whoever else runs waits until leaseDurationSeconds are over, and these are many."
@@ -117,46 +117,46 @@ catalogue! {
         "Give the right back; kube-apiserver restores its own roles when it starts."
         ["kubectl auth can-i approve signers.certificates.k8s.io/{signer} --as={account}", "kubectl auth reconcile -f ROLES.yaml"];
     ApproverSilent "approver-silent" Pending
-        "By its rules the request would be approved, and the running controller has not done it"
+        "Nothing in its rules is against it, and the running controllers have not approved it yet"
         "The controllers run, have the rights and know the request. If they refused it before and that was mended, they try again by themselves, after a while that doubles, at most 17 minutes. What else stops them stands in their log: calls that fail, a queue that is long, a webhook that refuses."
-        "Wait for the next try; then read the log of the leader around this request."
+        "Wait for the next try. If that passes, read the log of the leader around this request."
         ["kubectl -n kube-system logs -l component=kube-controller-manager --tail=-1 | grep -w -F {csr}   # a pod", "journalctl | grep -F -e 'csr=\"{csr}\"' -e 'csr={csr}'   # a process: on {host}; without a journal, its stderr", "kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations"];
 
     ClientOrganization "client-organization" PendingClient
         "The subject's organization is not system:nodes"
         "A node's certificate has exactly one organization (O), system:nodes: the API server makes it the group."
         "File it anew with the right subject."
-        ["kubectl delete csr {csr}", "openssl req -new -key KEY.pem -subj '/O=system:nodes/CN=system:node:{node}' -out REQUEST.pem"];
+        ["openssl req -new -key KEY.pem -subj '/O=system:nodes/CN=system:node:{node}' -out {csr}.pem", "kubectl delete csr {csr}"];
     ClientCommonName "client-common-name" PendingClient
         "The subject's common name is no node's"
         "A node is called system:node:NAME; the API server makes the common name (CN) the user."
         "File it anew with the right subject."
-        ["kubectl delete csr {csr}", "openssl req -new -key KEY.pem -subj '/O=system:nodes/CN=system:node:{node}' -out REQUEST.pem"];
+        ["openssl req -new -key KEY.pem -subj '/O=system:nodes/CN=system:node:{node}' -out {csr}.pem", "kubectl delete csr {csr}"];
     ClientAltNames "client-alt-names" PendingClient
         "A node's client certificate may not have subject alternative names"
         "Names and addresses belong into the serving certificate, which is asked of kubernetes.io/kubelet-serving."
         "File it anew without them, or for the other signer."
-        ["kubectl delete csr {csr}"];
+        ["openssl req -new -key KEY.pem -subj '/O=system:nodes/CN=system:node:{node}' -out {csr}.pem", "kubectl delete csr {csr}"];
     ClientUsages "client-usages" PendingClient
         "The usages are not those of a kubelet as a client"
         "They must be digital signature and client auth, with key encipherment or without it, and nothing else."
         "File it anew with these usages."
-        ["kubectl delete csr {csr}"];
+        ["vi {csr}.yaml   # spec.usages: [digital signature, client auth]", "kubectl delete csr {csr}"];
     ClientNodeName "client-node-name" PendingClient
         "No Node can have the name that the subject tells"
         "What follows system:node: must be a DNS-1123 subdomain: small letters, digits, dashes and dots. Kubernetes would approve it all the same; a certificate of such a name is of no use to a node."
         "Give the node a name that fits (--hostname-override), and let it file another request."
-        ["kubectl delete csr {csr}"];
+        ["openssl req -new -key KEY.pem -subj '/O=system:nodes/CN=system:node:NAME-THAT-FITS' -out {csr}.pem", "kubectl delete csr {csr}"];
     ClientSubject "client-subject" PendingClient
         "The subject holds more than organization and common name"
         "More than one value leaves open who is meant: programs differ in which one they read."
         "File it anew with one O and one CN."
-        ["kubectl delete csr {csr}", "openssl req -new -key KEY.pem -subj '/O=system:nodes/CN=system:node:{node}' -out REQUEST.pem"];
+        ["openssl req -new -key KEY.pem -subj '/O=system:nodes/CN=system:node:{node}' -out {csr}.pem", "kubectl delete csr {csr}"];
     ClientKey "client-key" PendingClient
         "The key is too weak, or of a kind that is not signed"
         "RSA needs 2048 bits or more; of elliptic curves, P-256, P-384 and P-521 are signed, and Ed25519."
         "Make a new key, and file a request with it."
-        ["kubectl delete csr {csr}", "openssl ecparam -genkey -name prime256v1 -noout -out KEY.pem"];
+        ["openssl ecparam -genkey -name prime256v1 -noout -out KEY.pem", "openssl req -new -key KEY.pem -subj '/O=system:nodes/CN=system:node:{node}' -out {csr}.pem", "kubectl delete csr {csr}"];
     BootstrapPermission "bootstrap-permission" PendingClient
         "The requestor may not have a node's certificate"
         "The approver asks whether the requestor may create certificatesigningrequests/nodeclient, and nothing grants it. Groups of bootstrap tokens get it by a ClusterRoleBinding that somebody has to make."
@@ -186,7 +186,7 @@ catalogue! {
         "The request was filed anonymously"
         "The API server did not take the requestor's credential for anything (an ended token, a certificate of another CA, none at all) and counts it as system:anonymous."
         "Give the node a valid bootstrap token; never grant the right to system:anonymous."
-        ["kubectl delete csr {csr}", "kubeadm token create --print-join-command"];
+        ["kubeadm token create --print-join-command", "kubectl delete csr {csr}"];
     TokenEnded "token-ended" PendingClient
         "The bootstrap token of the requestor is gone or has ended"
         "It was good when the request was filed. Now the node cannot come back for its certificate, even if somebody approves the request."
@@ -201,7 +201,7 @@ catalogue! {
         "This kube-controller-manager is too old for the usages of the kubelet"
         "From 1.27 on kubelets leave key encipherment out when their key is not RSA; controllers before 1.27 know only the longer set, leave client requests Pending and fail serving requests."
         "Upgrade the control plane first, or let everleaf controllers stand in; approval by hand does not help a serving request."
-        ["kubectl version", "everleaf controllers --kubeconfig CONTROLLERS.conf --cluster-signing-cert-file ca.crt --cluster-signing-key-file ca.key"];
+        ["kubectl version", "everleaf controllers --kubeconfig CONTROLLERS.conf --cluster-signing-cert-file CA.crt --cluster-signing-key-file CA.key"];
 
     ServingNobody "serving-nobody" Serving
         "Nobody approves serving certificates in this cluster"
@@ -222,17 +222,17 @@ catalogue! {
         "The request is more than one clean PEM block (rule S3)"
         "Another reader might take something else out of it than the one who approves."
         "File it anew: one block, no headers, no text that looks like another block."
-        ["kubectl delete csr {csr}"];
+        ["openssl req -new -key KEY.pem -subj '/O=system:nodes/CN=system:node:{node}' -addext 'subjectAltName=DNS:{node},IP:ADDRESS' -out {csr}.pem", "kubectl delete csr {csr}"];
     ServingKey "serving-key" Serving
         "The key, or what the request is signed with, is not allowed (rule S4)"
         "Weak keys, kinds of keys that the policy does not list, and SHA-1 are refused."
         "Make a new key on the node (remove its kubelet-server-current.pem and restart it), or list the kind under key_algorithms."
-        ["kubectl delete csr {csr}"];
+        ["openssl ecparam -genkey -name prime256v1 -noout -out KEY.pem", "openssl req -new -key KEY.pem -subj '/O=system:nodes/CN=system:node:{node}' -addext 'subjectAltName=DNS:{node},IP:ADDRESS' -out {csr}.pem", "kubectl delete csr {csr}"];
     ServingRequestor "serving-requestor" Serving
         "It was not filed by a node (rule S5)"
         "Only a node that speaks with its own client certificate may ask for its serving certificate; a person, a token or a service account may not ask in its name."
-        "Let the node file it. What a person asks for, a person decides about."
-        ["kubectl describe csr {csr}"];
+        "Let the node file it, with its own client certificate. Nobody else can for this signer, an administrator neither."
+        ["kubectl get csr {csr} -o jsonpath='{.spec.username}'   # look: who filed it"];
     ServingGroups "serving-groups" Serving
         "The requestor is called like a node and is not in the groups of nodes (rule S6)"
         "A credential with the common name system:node:… and without the organization system:nodes was made by somebody else than the node signer."
@@ -247,12 +247,12 @@ catalogue! {
         "The usages are not those of a kubelet as a server (rule S8)"
         "They must be digital signature and server auth, with key encipherment or without it, and nothing else."
         "File it anew with these usages."
-        ["kubectl delete csr {csr}"];
+        ["vi {csr}.yaml   # spec.usages: [digital signature, server auth]", "kubectl delete csr {csr}"];
     ServingExtensions "serving-extensions" Serving
         "It asks for more than DNS names and addresses (rule S9)"
         "URIs, e-mail addresses, other names and further extensions have no place in a kubelet's certificate."
         "File it anew without them."
-        ["kubectl delete csr {csr}"];
+        ["openssl req -new -key KEY.pem -subj '/O=system:nodes/CN=system:node:{node}' -addext 'subjectAltName=DNS:{node},IP:ADDRESS' -out {csr}.pem", "kubectl delete csr {csr}"];
     ServingCount "serving-count" Serving
         "It asks for no name at all, or for too many (rule S10)"
         "A kubelet that knows none of its addresses yet files such a request; a cloud provider that is not there yet is the usual reason."
@@ -270,9 +270,9 @@ catalogue! {
         ["kubectl get node {node} -o jsonpath='{.status.addresses}'", "kubectl get services -A -o wide"];
     ServingNodeMissing "serving-node-missing" Serving
         "There is no Node of that name (rule S13)"
-        "The kubelet makes its Node after it has its client certificate; one that has none, that may not, or whose name differs, never does. The request is denied after ten minutes, by default. A Node that appears now is newer than the request, which is denied for that, too: it may be an earlier machine's."
-        "See why the Node is not there, and whether it has its client certificate. Once it is there, file the request again."
-        ["everleaf why node/{node}   # look", "journalctl -u kubelet -u everleaf | grep -i 'register node'   # look, on the machine", "kubectl delete csr {csr}"];
+        "The kubelet makes its Node once it has its client certificate. It never does if it has none, may not, or calls itself otherwise. After ten minutes, by default, the request is denied. It is denied, too, when the Node appears after it, for it may then be an earlier machine's."
+        "See why the Node is not there, and whether it has its client certificate. Once the Node is there, file the request again."
+        ["everleaf why node/{node}   # look", "journalctl -u kubelet -u everleaf | grep -i 'register node'   # look, on the machine", "kubectl get node {node}   # go on when it is there", "kubectl delete csr {csr}"];
     ServingNodeNewer "serving-node-newer" Serving
         "The Node is newer than the request (rule S13)"
         "The request may be an earlier machine's of the same name."
@@ -280,14 +280,14 @@ catalogue! {
         ["kubectl delete csr {csr}"];
     ServingNodeNames "serving-node-names" Serving
         "A name is not the Node's (rule S14)"
-        "status.addresses of the Node does not tell the name, or (comparison: exact) tells more."
+        "status.addresses of the Node does not have this name; or, with comparison: exact, has one that the request leaves out."
         "Let the cloud provider or the kubelet report it, or allow it by dns_regex of the policy."
         ["kubectl get node {node} -o jsonpath='{.status.addresses}'", "everleaf policy test -f POLICY.yaml --csr CSR.yaml --node NODE.yaml"];
     ServingNodeAddresses "serving-node-addresses" Serving
         "An address is not the Node's (rule S15)"
-        "status.addresses of the Node does not tell the address, or (comparison: exact) tells more. Right after a change of address the kubelet is ahead of its Node: as long as the request is Pending, that settles by itself, and the request is looked at again within 30 s."
-        "See which of the two is right. If the request is, correct the Node (--node-ip, cloud provider), and a Pending request is approved. If the Node is, remove the request and file it with the Node's addresses."
-        ["kubectl get node {node} -o jsonpath='{.status.addresses}'   # look", "kubectl get csr {csr} -o jsonpath='{.spec.request}' | base64 -d | openssl req -noout -text | grep -A1 Alternative   # look", "kubectl delete csr {csr}"];
+        "status.addresses of the Node does not have this address; or, with comparison: exact, has one that the request leaves out. Right after a change of address the kubelet is ahead of its Node: as long as the request is Pending, that settles by itself, and the request is looked at again within 30 s."
+        "See which of the two is right. If the request is, correct the Node (--node-ip, cloud provider), and a Pending request is approved. If the Node is, a new request has to be made with the Node's addresses: they stand in what is signed."
+        ["kubectl get node {node} -o jsonpath='{.status.addresses}'   # look", "kubectl get csr {csr} -o jsonpath='{.spec.request}' | base64 -d | openssl req -noout -text | grep -A1 Alternative   # look", "openssl req -new -key KEY.pem -subj '/O=system:nodes/CN=system:node:{node}' -addext 'subjectAltName=DNS:{node},IP:ADDRESS' -out {csr}.pem", "kubectl delete csr {csr}"];
     ServingNodeUnreported "serving-node-unreported" Serving
         "The Node has not reported any address (rule S15)"
         "status.addresses of the Node names no address: its kubelet has not written its status yet, may not, or waits for the cloud provider. As long as the request is Pending it is looked at again within 30 s of the Node's report."
@@ -351,20 +351,20 @@ catalogue! {
 
     DeniedByHand "denied-by-hand" Denied
         "Somebody denied it"
-        "A denial is final: the signer will never sign it. A kubelet or an agent files another request by itself after a while; a person has to."
-        "If it was a mistake, delete it and file it again."
-        ["kubectl get csr {csr} -o yaml", "kubectl delete csr {csr}"];
+        "A denial is final: the signer will never sign it. The API keeps no name of who denied, and nothing of the denial once the request is deleted. A kubelet or an agent files another request by itself after a while; a person has to."
+        "Ask whoever decides about certificates here. Only if it was a mistake, file it again as it is; everleaf why then says what it waits for."
+        ["kubectl get events -A --field-selector involvedObject.name={csr}   # look: who, if that was told", "kubectl delete csr {csr}"];
     DeniedAndApproved "denied-and-approved" Denied
         "It is approved and denied"
         "Both conditions were written, by two deciders. The denial outweighs."
         "Agree on one decider; let the node file another request."
-        ["kubectl get csr {csr} -o yaml", "kubectl delete csr {csr}"];
+        ["kubectl get csr {csr} -o jsonpath='{.status.conditions}'   # look", "kubectl delete csr {csr}"];
 
     SignerAbsent "signer-absent" Approved
         "No controller that signs is running"
         "Nobody holds the Lease kube-system/kube-controller-manager, so neither a kube-controller-manager nor everleaf controllers is at work."
-        "Look first whether a kube-controller-manager is there and fails. If none is, start one with the CA, or Everleaf's: CONTROLLERS.conf is a kubeconfig of the user system:kube-controller-manager (kubeadm: /etc/kubernetes/controller-manager.conf), ca.crt and ca.key are the cluster's CA (kubeadm: /etc/kubernetes/pki)."
-        ["kubectl -n kube-system get pods -l component=kube-controller-manager   # look", "kubectl -n kube-system get lease kube-controller-manager   # look", "everleaf controllers --kubeconfig CONTROLLERS.conf --cluster-signing-cert-file ca.crt --cluster-signing-key-file ca.key   # mend: start"];
+        "Look first whether a kube-controller-manager is there and fails. If none is, start one with the CA, or Everleaf's: CONTROLLERS.conf is a kubeconfig of the user system:kube-controller-manager (kubeadm: /etc/kubernetes/controller-manager.conf), CA.crt and CA.key are the cluster's CA (kubeadm: /etc/kubernetes/pki)."
+        ["kubectl -n kube-system get pods -l component=kube-controller-manager   # look", "kubectl -n kube-system get lease kube-controller-manager   # look", "everleaf controllers --kubeconfig CONTROLLERS.conf --cluster-signing-cert-file CA.crt --cluster-signing-key-file CA.key   # mend: start"];
     SignerUnconfigured "signer-unconfigured" Approved
         "The running kube-controller-manager has no CA to sign with"
         "It was started without --cluster-signing-cert-file and --cluster-signing-key-file. It says so once in its log and goes on without a signer."
@@ -379,7 +379,7 @@ catalogue! {
         "The running kube-controller-manager does not sign"
         "Its --controllers leaves csrsigning out, and nobody else took that over."
         "Put the controller back, or run Everleaf's beside it."
-        ["kubectl -n kube-system get pod {pod} -o yaml | grep -e --controllers", "everleaf controllers --kubeconfig CONTROLLERS.conf --controllers=csrsigning --cluster-signing-cert-file ca.crt --cluster-signing-key-file ca.key --leader-elect-resource-name=everleaf-controllers"];
+        ["kubectl -n kube-system get pod {pod} -o yaml | grep -e --controllers", "everleaf controllers --kubeconfig CONTROLLERS.conf --controllers=csrsigning --cluster-signing-cert-file CA.crt --cluster-signing-key-file CA.key --leader-elect-resource-name=everleaf-controllers"];
     SignerNotPermitted "signer-not-permitted" Approved
         "The controllers may not sign for this signer"
         "Writing a certificate takes the verb sign on the signer, besides writing certificatesigningrequests/status. None of the accounts under which controllers run has it."
@@ -388,18 +388,18 @@ catalogue! {
     CaEnded "ca-ended" Approved
         "The CA has ended"
         "A signer does not sign with a CA that is no longer valid, and what it signed before has ended, too. No node gets or keeps a certificate until the CA is renewed."
-        "Renew the CA certificate with the same key and name, and put it where the old one was; everything that trusts it reads the new file."
-        ["openssl x509 -in ca.crt -noout -enddate", "openssl x509 -x509toreq -in ca.crt -signkey ca.key -out ca.csr", "kubectl -n kube-system get cm extension-apiserver-authentication -o jsonpath='{.data.client-ca-file}' | openssl x509 -noout -dates"];
+        "Renew the CA certificate with the same key and name. CA.crt and CA.key are the files of --cluster-signing-cert-file and --cluster-signing-key-file; the new one takes the old one's place there and in every file of trusted CAs. It is taken within a minute, and what waits is signed by itself, at most 17 minutes later."
+        ["openssl x509 -in CA.crt -noout -subject -enddate   # look: the file of --cluster-signing-cert-file", "openssl x509 -in CA.crt -signkey CA.key -days 3650 -set_serial 0x4$(openssl rand -hex 15) -out CA.new.crt   # same key, name and identifiers", "openssl x509 -in CA.new.crt -noout -subject -dates -ext basicConstraints,subjectKeyIdentifier   # look: as before, but for the dates", "cp CA.new.crt CA.crt   # mend; the API server's --client-ca-file needs it, too", "kubectl -n kube-system get events --field-selector reason=CAReloadFailed   # look, a minute later: none, if it was taken"];
     CaNotBegun "ca-not-begun" Approved
         "The CA is not valid yet"
         "It begins in the future by the server's clock: it was made on a machine whose clock was ahead, or a clock has been set back since."
         "Set the clocks, or wait until it begins."
-        ["date -u   # on the control-plane nodes", "openssl x509 -in ca.crt -noout -startdate"];
+        ["date -u   # on the control-plane nodes", "openssl x509 -in CA.crt -noout -startdate"];
     CaUnusable "ca-unusable" Approved
         "The signer cannot use its CA"
         "Certificate and key do not belong together, a file is empty or holds more than one certificate, or the key cannot be reached."
         "Put the right pair in place; it is read again within a minute."
-        ["openssl x509 -in ca.crt -noout -pubkey | sha256sum; openssl pkey -in ca.key -pubout | sha256sum   # equal", "grep -c BEGIN ca.crt   # 1"];
+        ["openssl x509 -in CA.crt -noout -pubkey | sha256sum; openssl pkey -in CA.key -pubout | sha256sum   # equal", "grep -c BEGIN CA.crt   # 1"];
     LogUnwritable "log-unwritable" Approved
         "The issuance log of the controllers cannot be written"
         "Nothing is signed that could not be logged first: the disk is full, the directory is gone or was replaced, or a file of it is damaged. Requests wait, and go on by themselves."
@@ -420,52 +420,52 @@ catalogue! {
         "It was approved, and its organization is not system:nodes"
         "The signer checks once more, and Failed is final."
         "File it anew with O=system:nodes."
-        ["kubectl delete csr {csr}", "openssl req -new -key KEY.pem -subj '/O=system:nodes/CN=system:node:{node}' -out REQUEST.pem"];
+        ["openssl req -new -key KEY.pem -subj '/O=system:nodes/CN=system:node:{node}' -out {csr}.pem", "kubectl delete csr {csr}"];
     FailedCommonName "failed-common-name" Failed
         "It was approved, and its common name is no node's"
         "The signer checks once more, and Failed is final."
         "File it anew with CN=system:node:NAME."
-        ["kubectl delete csr {csr}", "openssl req -new -key KEY.pem -subj '/O=system:nodes/CN=system:node:{node}' -out REQUEST.pem"];
+        ["openssl req -new -key KEY.pem -subj '/O=system:nodes/CN=system:node:{node}' -out {csr}.pem", "kubectl delete csr {csr}"];
     FailedAltNames "failed-alt-names" Failed
         "It was approved, and asks for names that this signer does not issue"
         "Client certificates of nodes have no alternative names; serving certificates have DNS names and addresses alone. Failed is final."
         "File it anew without them."
-        ["kubectl delete csr {csr}"];
+        ["openssl req -new -key KEY.pem -subj '/O=system:nodes/CN=system:node:{node}' -out {csr}.pem", "kubectl delete csr {csr}"];
     FailedNoAltName "failed-no-alt-name" Failed
         "It was approved, and asks for no DNS name and no address"
         "A serving certificate without a name is of no use. Failed is final."
         "See that the Node has addresses, and let the kubelet file another one."
-        ["kubectl get node {node} -o jsonpath='{.status.addresses}'", "kubectl delete csr {csr}"];
+        ["kubectl get node {node} -o jsonpath='{.status.addresses}'   # look", "openssl req -new -key KEY.pem -subj '/O=system:nodes/CN=system:node:{node}' -addext 'subjectAltName=DNS:{node},IP:ADDRESS' -out {csr}.pem", "kubectl delete csr {csr}"];
     FailedUsages "failed-usages" Failed
         "It was approved, and its usages are not those of a kubelet"
         "The signer checks once more, and Failed is final."
         "File it anew with digital signature, and client auth or server auth."
-        ["kubectl delete csr {csr}"];
+        ["vi {csr}.yaml   # spec.usages: digital signature, and client auth or server auth", "kubectl delete csr {csr}"];
     FailedClientUsages "failed-client-usages" Failed
         "It was approved, and its usages are not those of a client"
         "kubernetes.io/kube-apiserver-client takes client auth, which must be there, digital signature and key encipherment. Failed is final."
         "File it anew with these usages."
-        ["kubectl delete csr {csr}"];
+        ["vi {csr}.yaml   # correct spec.usages", "kubectl delete csr {csr}"];
     FailedKey "failed-key" Failed
         "It was approved, and its key is too weak or of an unknown kind"
         "Failed is final."
         "Make a new key, and file a request with it."
-        ["kubectl delete csr {csr}", "openssl ecparam -genkey -name prime256v1 -noout -out KEY.pem"];
+        ["openssl ecparam -genkey -name prime256v1 -noout -out KEY.pem", "openssl req -new -key KEY.pem -subj '/O=system:nodes/CN=system:node:{node}' -out {csr}.pem", "kubectl delete csr {csr}"];
     FailedUnknownUsages "failed-unknown-usages" Failed
         "It was approved, and asks for a usage that no certificate can express"
         "Failed is final."
         "File it anew with usages of the API."
-        ["kubectl delete csr {csr}", "kubectl explain csr.spec.usages"];
+        ["kubectl explain csr.spec.usages   # look", "vi {csr}.yaml   # correct spec.usages", "kubectl delete csr {csr}"];
     FailedUnreadable "failed-unreadable" Failed
         "It was approved, and holds no readable certificate request"
         "Failed is final."
         "File it anew; encode the PEM file once."
-        ["kubectl delete csr {csr}"];
+        ["openssl req -in {csr}.pem -noout -verify   # look: the request, as one PEM file", "sed -i \"s|^  request: .*|  request: $(base64 -w0 {csr}.pem)|\" {csr}.yaml   # encoded once", "kubectl delete csr {csr}"];
     FailedLint "failed-lint" Failed
         "It was approved, and the certificate would be a bad one"
         "What would be issued is checked before it is signed: names that no program reads the same way, more than any program takes."
         "File it anew without what the message names."
-        ["kubectl delete csr {csr}"];
+        ["openssl req -new -key KEY.pem -subj '/O=system:nodes/CN=system:node:{node}' -addext 'subjectAltName=DNS:{node},IP:ADDRESS' -out {csr}.pem", "kubectl delete csr {csr}"];
     FailedByOther "failed-by-other" Failed
         "Its signer gave up on it"
         "Failed is final; only the signer knows why."
@@ -476,7 +476,7 @@ catalogue! {
         "What was issued is no certificate that can be read"
         "status.certificate must hold PEM blocks CERTIFICATE, the node's first."
         "See which signer wrote it; let the node file another request."
-        ["kubectl get csr {csr} -o jsonpath='{.status.certificate}' | base64 -d | openssl x509 -noout -text", "kubectl delete csr {csr}"];
+        ["kubectl get csr {csr} -o jsonpath='{.status.certificate}' | base64 -d | openssl x509 -noout -text   # look", "kubectl delete csr {csr}"];
     CertificateOtherKey "certificate-other-key" Issued
         "The certificate is not for the key of the request"
         "The signer has mixed up two requests, or signs what it likes. The node cannot use it."
@@ -491,17 +491,17 @@ catalogue! {
         "The certificate is not valid yet"
         "It begins in the future by the server's clock: the signer's clock is ahead. The API server refuses whoever shows it until then."
         "Set the clock of the machine on which the controllers run; let the node file another request."
-        ["date -u   # where the controllers run", "kubectl delete csr {csr}"];
+        ["date -u   # look, where the controllers run", "kubectl delete csr {csr}"];
     CertificateOtherCa "certificate-other-ca" Issued
         "The API server does not believe the certificate"
         "It was signed by a CA that is not in the API server's --client-ca-file: the signer's files were replaced and the server's were not, or the reverse."
-        "Put the signer's CA into --client-ca-file, beside the old one as long as certificates of it are about."
-        ["kubectl -n kube-system get cm extension-apiserver-authentication -o jsonpath='{.data.client-ca-file}' | openssl x509 -noout -subject -dates", "kubectl get csr {csr} -o jsonpath='{.status.certificate}' | base64 -d | openssl x509 -noout -issuer"];
+        "Add the signer's CA (CA.crt, the file of --cluster-signing-cert-file) to those that the API server believes: CLIENT-CA.crt is the file of its --client-ca-file (kubeadm: /etc/kubernetes/pki/ca.crt; Everleaf without that flag: DATA-DIR/pki/ca.crt). Or give the controllers the CA that it believes, and let the node file another request."
+        ["kubectl get csr {csr} -o jsonpath='{.status.certificate}' | base64 -d | openssl x509 -noout -issuer   # look: who signed it", "kubectl -n kube-system get cm extension-apiserver-authentication -o jsonpath='{.data.client-ca-file}' | openssl crl2pkcs7 -nocrl -certfile /dev/stdin | openssl pkcs7 -print_certs -noout   # look: whom the API server believes", "cat CA.crt >> CLIENT-CA.crt   # mend; taken within a minute"];
     CertificateTruncated "certificate-truncated" Issued
         "The certificate ends with its CA"
         "No certificate outlives the CA that signed it: --cluster-signing-duration has no effect beyond that. All certificates will end in the same second."
         "Renew the CA in good time, with the same key and name."
-        ["openssl x509 -in ca.crt -noout -enddate"];
+        ["openssl x509 -in CA.crt -noout -enddate"];
     CertificateShort "certificate-short" Issued
         "The certificate lives shorter than was asked for"
         "The signer's --cluster-signing-duration is the most that it gives, whatever spec.expirationSeconds says."
@@ -511,13 +511,18 @@ catalogue! {
         "The CA ends within 30 days"
         "Every certificate ends with it, and renewals become more frequent until then."
         "Renew it now, with the same key and name, and put the new one where the old one is trusted."
-        ["openssl x509 -in ca.crt -noout -enddate", "openssl x509 -x509toreq -in ca.crt -signkey ca.key -out ca.csr"];
+        ["openssl x509 -in CA.crt -noout -subject -enddate   # look: the file of --cluster-signing-cert-file", "openssl x509 -in CA.crt -signkey CA.key -days 3650 -set_serial 0x4$(openssl rand -hex 15) -out CA.new.crt   # same key, name and identifiers", "cp CA.new.crt CA.crt   # mend; the API server's --client-ca-file needs it, too"];
 
     NodeUnknown "node-unknown" Node
         "There is no Node of this name, and no request of it"
         "The machine has never reached the API server under this name, or its requests were deleted since."
         "See whether its agent or kubelet runs, which name it uses, and whether its token is valid."
         ["kubectl get nodes", "journalctl -u kubelet -n 50   # or the log of its everleaf agent, on the machine", "kubectl -n kube-system get secrets --field-selector type=bootstrap.kubernetes.io/token"];
+    NodeNoClient "node-no-client" Node
+        "The node has no client certificate, as far as the API tells"
+        "A machine makes its Node with its client certificate. There is no Node, and no request for such a certificate is stored; they are deleted an hour after they were decided."
+        "See on the machine whether its kubelet or agent has one, and what it says. If it has none, give it a bootstrap token, and restart it."
+        ["everleaf certs /var/lib/kubelet/pki   # look, on the machine", "journalctl -u kubelet -n 50   # look: or the log of its everleaf agent, on the machine", "kubeadm token create --print-join-command   # or a Secret of type bootstrap.kubernetes.io/token"];
     NodeJoinTokenEnded "node-join-token-ended" Node
         "No bootstrap token is valid any more"
         "All of them have ended (kubeadm's after a day), so no new node can join."

@@ -10,6 +10,7 @@ mod catalogue;
 mod control_plane;
 mod evidence;
 mod fault;
+mod filing;
 mod issued;
 mod node;
 mod pending;
@@ -102,9 +103,6 @@ struct Context {
     is_everleaf: bool,
 }
 
-/// Deletes a request. What is kept of it before, and how it is filed again, is said around it.
-const DELETE: &str = "kubectl delete csr {csr}";
-
 impl Context {
     /// A name that a shell would not take as one word is left out: nobody should run a command that
     /// a stranger has put together.
@@ -138,46 +136,15 @@ impl Context {
         filled
     }
 
-    /// The commands, filled in; those that this server cannot answer are left out.
-    fn commands(&self, commands: &[&str]) -> Vec<String> {
+    /// The commands of a fault, filled in; those that this server cannot answer are left out.
+    fn commands(&self, fault: Fault, commands: &[&'static str]) -> Vec<String> {
         const NOT_ON_EVERLEAF: [&str; 4] = [" logs ", " pod", "webhookconf", " services "];
-        let mut texts: Vec<&str> = Vec::new();
-        for command in commands {
-            if *command == DELETE {
-                texts.push(
-                    "kubectl get csr {csr} -o yaml | grep -v -e resourceVersion: -e ' uid:' > {csr}.yaml",
-                );
-            }
-            texts.push(command);
-        }
-        if commands.contains(&DELETE) {
-            texts.extend(self.filing());
-        }
+        let texts = filing::completed(fault, &self.filer, commands).into_iter();
         let is_answered = |text: &&str| {
             !(self.is_everleaf && NOT_ON_EVERLEAF.iter().any(|part| text.contains(part)))
         };
-        let texts = texts.into_iter().filter(is_answered);
+        let texts = texts.filter(is_answered);
         texts.map(|text| self.fill(text)).collect()
-    }
-
-    /// How whoever filed the request files another one.
-    fn filing(&self) -> &'static [&'static str] {
-        match &*self.filer {
-            "" => &[
-                "kubectl --kubeconfig FILER.conf create -f {csr}.yaml   # corrected, by whoever filed it",
-            ],
-            name if name.starts_with("system:node:") => &[
-                "systemctl restart kubelet   # on the node (everleaf agent: restart that): it files one itself",
-                "kubectl --kubeconfig NODE.conf create -f {csr}.yaml   # or by hand: corrected, with the node's own certificate",
-            ],
-            name if name.starts_with("system:bootstrap:") => &[
-                "systemctl restart kubelet   # on the machine (everleaf agent: restart that): it files one itself",
-                "kubectl --kubeconfig BOOTSTRAP.conf create -f {csr}.yaml   # or by hand: corrected, with the bootstrap token",
-            ],
-            _ => {
-                &["kubectl create -f {csr}.yaml   # corrected, as {requestor} or an administrator"]
-            }
-        }
     }
 
     /// The fault, with what shows it.
@@ -190,7 +157,7 @@ impl Context {
             cause: entry.cause,
             evidence,
             remedy: entry.remedy,
-            commands: self.commands(entry.commands),
+            commands: self.commands(fault, entry.commands),
         }
     }
 }
@@ -217,7 +184,7 @@ pub fn catalogue_document() -> String {
                 "\n### {}\n\n`{}`: {}\n\n{}\n\n```sh\n",
                 entry.title, entry.id, entry.cause, entry.remedy
             );
-            for command in Context::default().commands(entry.commands) {
+            for command in Context::default().commands(*fault, entry.commands) {
                 let _ = writeln!(text, "{command}");
             }
             text.push_str("```\n");

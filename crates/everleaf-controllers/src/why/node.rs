@@ -24,6 +24,7 @@ pub fn diagnose_node(name: &str, evidence: &Evidence) -> Diagnosis {
     let mut findings = Vec::new();
     let mut trace = Vec::new();
     findings.extend(unknown(name, evidence, &requests, &context));
+    findings.extend(without_client(name, evidence, &requests, &context));
     findings.extend(clock(evidence, &context));
     for newest in in_question(name, &requests) {
         let (found, rows) = of_request(evidence, newest);
@@ -133,6 +134,9 @@ fn of_request(evidence: &Evidence, object: &Value) -> (Vec<Finding>, Vec<Row>) {
     let mut findings = found.findings;
     for finding in &mut findings {
         finding.csr = Some(name.clone());
+        // The reader has just done that.
+        let asks_again = |command: &String| command.starts_with("everleaf why node/");
+        finding.commands.retain(|command| !asks_again(command));
     }
     // What has ended is told once, of the node.
     findings.retain(|finding| finding.fault != Fault::CertificateEnded);
@@ -328,18 +332,24 @@ fn standing(node: Option<&Value>, evidence: &Evidence) -> String {
     }
 }
 
-/// What one would expect of a node and is not stored.
-fn missing_of(name: &str, evidence: &Evidence, requests: &[&Value]) -> Option<String> {
+/// Whether other requests of it are stored, and neither a Node nor one for a client certificate.
+fn without_client(
+    name: &str,
+    evidence: &Evidence,
+    requests: &[&Value],
+    context: &Context,
+) -> Option<Finding> {
     let mut signers = requests.iter().map(|object| Csr(object).signer_name());
     let has_client = signers.any(|signer| signer == SignerName::KUBE_APISERVER_CLIENT_KUBELET);
-    let text = if requests.is_empty() && evidence.requests.read().is_some() {
-        "no request of it is stored: they are deleted an hour after they were decided"
-    } else if !requests.is_empty() && !has_client && evidence.node(name).is_none() {
-        "no request of it for a client certificate is stored: without that certificate it makes no Node"
-    } else {
+    let is_absent = evidence.node.is_absent() || evidence.nodes.read().is_some();
+    if requests.is_empty() || has_client || evidence.node(name).is_some() || !is_absent {
         return None;
-    };
-    Some(text.to_owned())
+    }
+    let line = format!(
+        "neither a Node {} nor a request of it for a client certificate is stored",
+        quote(name)
+    );
+    Some(context.found(Fault::NodeNoClient, vec![line]))
 }
 
 fn facts(name: &str, evidence: &Evidence, requests: &[&Value]) -> Vec<String> {
@@ -397,6 +407,9 @@ fn facts(name: &str, evidence: &Evidence, requests: &[&Value]) -> Vec<String> {
             csr.condition_text()
         ));
     }
-    facts.extend(missing_of(name, evidence, requests));
+    if requests.is_empty() && evidence.requests.read().is_some() {
+        let none = "no request of it is stored: they are deleted an hour after they were decided";
+        facts.push(none.to_owned());
+    }
     facts
 }

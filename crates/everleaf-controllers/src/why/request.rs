@@ -2,6 +2,7 @@
 
 use super::control_plane::{self, Role};
 use super::evidence::{Event, Evidence, Known, Question};
+use super::filing::{self, DELETE};
 use super::{
     Context, Diagnosis, Fault, Finding, Row, clock_here, csr_age, issued, pending, serving, since,
     span,
@@ -266,10 +267,9 @@ fn denied_by(case: &Case<'_>, denied: &Condition) -> Found {
         finding
             .commands
             .retain(|command| !command.starts_with("kubectl certificate "));
-        for command in case.context.commands(&[super::DELETE]) {
-            if !finding.commands.contains(&command) {
-                finding.commands.push(command);
-            }
+        if !fault.entry().commands.contains(&DELETE) {
+            let anew = case.context.commands(fault, filing::correction(fault));
+            finding.commands.extend(anew);
         }
     }
     let mut findings = vec![finding];
@@ -356,7 +356,15 @@ fn approved(case: &Case<'_>) -> Found {
         .event(&of_ca)
         .filter(|event| concerns(event, csr))
     {
-        findings.push(case.found(fault_of_ca(&event), [event.line()]));
+        let mut shown = vec![event.line()];
+        // Why the one that was to take its place did not.
+        let refused = case.evidence.event(&["CAReloadFailed"]);
+        shown.extend(
+            refused
+                .filter(|refused| concerns(refused, csr))
+                .map(|refused| refused.line()),
+        );
+        findings.push(case.found(fault_of_ca(&event), shown));
     }
     if signer != BuiltinSigner::KubeletServing {
         findings.extend(issued::authority_out_of_force(case));
@@ -415,7 +423,9 @@ fn summary(case: &Case<'_>, findings: &[Finding]) -> String {
             true => "approved",
             false => "filed",
         };
-        return format!("It was {what} {since} ago: nothing is wrong so far.");
+        return format!(
+            "It was {what} {since} ago: nothing is wrong so far. Ask again in a minute."
+        );
     }
     match case.evidence.unseen().is_empty() {
         true => "Nothing was found that holds it.".to_owned(),

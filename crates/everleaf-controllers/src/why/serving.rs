@@ -172,7 +172,7 @@ pub(super) fn policy_line(case: &Case<'_>) -> String {
     match policies.policy_for(node, facts.as_ref()) {
         Some(policy) => match &*case.evidence.policy_source {
             "" => format!(
-                "judged here by the policy {:?}, which holds where there is none",
+                "judged here by the policy {:?}, which holds where no policy file is given",
                 policy.name
             ),
             source => format!("judged here by the policy {:?} of {source}", policy.name),

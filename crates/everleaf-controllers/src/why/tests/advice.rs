@@ -76,25 +76,43 @@ fn a_dead_leader_of_a_short_lease_keeps_nobody_out() {
 }
 
 #[test]
-fn whoever_deletes_a_request_is_told_how_to_keep_it_and_who_files_it_again() {
+fn whoever_deletes_a_request_keeps_and_corrects_it_first_and_is_told_who_files_it_again() {
     let mut checked = 0;
     for (fault, world) in cases::all() {
         for finding in world.diagnose().findings {
-            let deletes = |command: &String| command.starts_with("kubectl delete csr ");
-            let Some(at) = finding.commands.iter().position(deletes) else {
+            let place = |begin: &str| {
+                let mut commands = finding.commands.iter();
+                commands.position(|command| command.starts_with(begin))
+            };
+            let Some(deleted) = place("kubectl delete csr ") else {
                 continue;
             };
             checked += 1;
-            let kept = &finding.commands[at - 1];
-            assert!(
-                kept.contains("-o yaml |") && kept.contains(".yaml"),
-                "{fault}: {kept}"
+            let shown = finding.commands.join("\n");
+            let kept = place("kubectl get csr csr-abcde -o yaml > ").expect(&shown);
+            assert!(kept < deleted, "{fault}: {shown}");
+            for begin in ["vi ", "sed ", "openssl req -new", "openssl ecparam"] {
+                let corrected = place(begin);
+                assert!(
+                    corrected.is_none_or(|at| kept < at && at < deleted),
+                    "{fault}: {shown}"
+                );
+            }
+            // What is signed can only be made anew, and has to get into the file.
+            assert_eq!(
+                place("openssl req -new").is_some(),
+                place("sed ").is_some() && place("openssl req -in").is_none(),
+                "{fault}: {shown}"
             );
             let last = finding.commands.last().unwrap();
             assert!(last.contains("create -f csr-abcde.yaml"), "{fault}: {last}");
         }
     }
     assert!(checked > 20);
+}
+
+#[test]
+fn who_files_it_again_is_who_may() {
     for (requestor, told) in [
         ("system:bootstrap:abcdef", "bootstrap token"),
         ("system:node:n1", "the node's own certificate"),
@@ -104,12 +122,50 @@ fn whoever_deletes_a_request_is_told_how_to_keep_it_and_who_files_it_again() {
         let diagnosis = World::with(request).diagnose();
         let commands = first(&diagnosis).commands.join("\n");
         assert!(commands.contains(told), "{commands}");
-        assert_eq!(
-            commands.contains("systemctl"),
-            requestor != "ann",
-            "{commands}"
-        );
+        assert!(commands.contains("vi csr-abcde.yaml"), "{commands}");
+        let has_own_way = commands.contains("systemctl");
+        assert_eq!(has_own_way, requestor != "ann", "{commands}");
     }
+    // Whoever filed it was the fault.
+    let request = kubelet_serving("n1").by("kubernetes-admin");
+    let message =
+        "policy \"default\", rule S5 requestor: filed by \"kubernetes-admin\", who is no node";
+    let denied = World::with(request).condition("Denied", "EverleafPolicyDenied", message);
+    let diagnosis = denied.diagnose();
+    assert_eq!(first(&diagnosis).fault, Fault::ServingRequestor);
+    let commands = first(&diagnosis).commands.join("\n");
+    assert!(
+        commands.contains("the node's own certificate"),
+        "{commands}"
+    );
+    assert!(!commands.contains("administrator"), "{commands}");
+}
+
+#[test]
+fn a_denied_request_for_other_names_is_made_anew() {
+    let message = "policy \"default\", rule S12 addresses: 10.96.0.1 is a Service's";
+    let denied = World::serving("n1").condition("Denied", "EverleafPolicyDenied", message);
+    let commands = first(&denied.diagnose()).commands.join("\n");
+    assert!(commands.contains("subjectAltName=DNS:n1"), "{commands}");
+}
+
+#[test]
+fn a_ca_that_was_refused_is_told_beside_the_one_that_has_ended() {
+    let world = World::client("n1").approved();
+    let world = world.event("SignerCAExpired", "the CA of this signer ended");
+    let refused = "The changed CA files of kubernetes.io/kube-apiserver-client-kubelet (ca.crt, ca.key) are not used, the old CA keeps signing: no authority";
+    let world = world.edit(|evidence| {
+        if let Known::Read(events) = &mut evidence.events {
+            let mut event = events.first().cloned().unwrap_or_default();
+            event["reason"] = json!("CAReloadFailed");
+            event["message"] = json!(refused);
+            events.push(event);
+        }
+    });
+    let diagnosis = world.diagnose();
+    assert_eq!(first(&diagnosis).fault, Fault::CaEnded);
+    let shown = first(&diagnosis).evidence.join(" | ");
+    assert!(shown.contains("the old CA keeps signing"), "{shown}");
 }
 
 #[test]
@@ -166,8 +222,14 @@ fn a_node_is_told_of_each_request_once() {
         .filter(|fact| fact.contains("csr/csr-abcde"));
     assert_eq!(of_it.count(), 1, "{:?}", diagnosis.facts);
     let unborn = World::serving("n4").of_node("n4").diagnose();
-    let is_told = |fact: &String| fact.contains("no request of it for a client certificate");
-    assert!(unborn.facts.iter().any(is_told), "{:?}", unborn.facts);
+    assert_eq!(first(&unborn).fault, Fault::NodeNoClient);
+    let commands: Vec<&String> = unborn
+        .findings
+        .iter()
+        .flat_map(|one| &one.commands)
+        .collect();
+    let asks_again = |command: &&&String| command.starts_with("everleaf why node/");
+    assert!(commands.iter().find(asks_again).is_none(), "{commands:?}");
 }
 
 #[test]

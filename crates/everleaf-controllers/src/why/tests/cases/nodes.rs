@@ -46,6 +46,7 @@ fn node_lease(renewed: &str) -> Known<Value> {
 pub(super) fn machines() -> Cases {
     vec![
         (Fault::NodeUnknown, nobody()),
+        (Fault::NodeNoClient, World::serving("n4").of_node("n4")),
         (
             Fault::NodeJoinTokenEnded,
             nobody().edit(|evidence| {
