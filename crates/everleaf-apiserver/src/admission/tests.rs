@@ -161,8 +161,13 @@ fn create_with(user: &User, signer: &str, request: &Request) -> String {
         ..attributes(Operation::Create, CERTIFICATES, CSRS, "csr1", user)
     };
     let shelf = Shelf::default();
-    let verdict = mutate(&attributes, Some(&mut object), &shelf)
-        .and_then(|()| validate(&attributes, Some(&object), &shelf, &Authorizer::default()));
+    let verdict = mutate(
+        &attributes,
+        Some(&mut object),
+        &shelf,
+        &Authorizer::default(),
+    )
+    .and_then(|()| validate(&attributes, Some(&object), &shelf, &Authorizer::default()));
     outcome(verdict)
 }
 
@@ -257,7 +262,12 @@ fn write_node(operation: Operation, name: &str, old: Option<Value>, new: Option<
         ..attributes(operation, "", "nodes", name, &n1)
     };
     let mut new = new;
-    outcome(mutate(&attributes, new.as_mut(), &Shelf::default()))
+    outcome(mutate(
+        &attributes,
+        new.as_mut(),
+        &Shelf::default(),
+        &Authorizer::default(),
+    ))
 }
 
 fn node_object(name: &str, edit: impl FnOnce(&mut Value)) -> Value {
@@ -363,7 +373,12 @@ fn a_node_writes_its_own_lease_only() {
             namespace,
             ..attributes(operation, "coordination.k8s.io", "leases", path_name, &n1)
         };
-        outcome(mutate(&attributes, Some(&mut object), &shelf))
+        outcome(mutate(
+            &attributes,
+            Some(&mut object),
+            &shelf,
+            &Authorizer::default(),
+        ))
     };
     use Operation::{Create, Delete, Update};
     assert_eq!(check(Create, "kube-node-lease", "n1", "n1"), "ok");
@@ -387,7 +402,13 @@ fn a_node_is_born_not_ready() {
     let admin = fixture::admin();
     let check = |mut object: Value, operation: Operation| {
         let attributes = attributes(operation, "", "nodes", "n1", &admin);
-        mutate(&attributes, Some(&mut object), &Shelf::default()).expect("admin may");
+        mutate(
+            &attributes,
+            Some(&mut object),
+            &Shelf::default(),
+            &Authorizer::default(),
+        )
+        .expect("admin may");
         object["spec"]["taints"].clone()
     };
     let taint = json!({"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"});
@@ -420,7 +441,12 @@ fn namespaces_must_be_there() {
             namespace,
             ..attributes(operation, "", "secrets", "x", &admin)
         };
-        mutate(&attributes, Some(&mut json!({})), &shelf)
+        mutate(
+            &attributes,
+            Some(&mut json!({})),
+            &shelf,
+            &Authorizer::default(),
+        )
     };
     assert_eq!(outcome(write(Operation::Create, "default")), "ok");
     assert_eq!(
@@ -447,7 +473,8 @@ fn namespaces_must_be_there() {
         ("mine", 200),
     ] {
         let attributes = attributes(Operation::Delete, "", "namespaces", name, &admin);
-        let code = mutate(&attributes, None, &shelf).map_or_else(|status| status.code, |()| 200);
+        let code = mutate(&attributes, None, &shelf, &Authorizer::default())
+            .map_or_else(|status| status.code, |()| 200);
         assert_eq!(code, expected, "{name}");
     }
 }
