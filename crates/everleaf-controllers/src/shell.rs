@@ -10,6 +10,7 @@ use crate::event;
 use crate::follower::{self, Delta, Follower, Resource};
 use crate::gate::Gate;
 use crate::issuance::{Entry, LogConfig, ReadError, Reader, Standing, Writer};
+use crate::issuers::Issuers;
 use crate::looks;
 use crate::metrics;
 use crate::notice::Notice;
@@ -63,6 +64,8 @@ pub(crate) struct Shell {
     /// Wakes the workers of a loop.
     wakers: BTreeMap<Task, Notify>,
     keepers: Vec<Keeper>,
+    /// The CA of pods' certificates, if they are signed here.
+    pods: Option<Issuers<String>>,
     /// Set when certificates are logged.
     log: OnceLock<Weak<Writer>>,
     /// What is published.
@@ -90,6 +93,16 @@ impl Shell {
             Some(_) => core.logging(),
             None => core,
         };
+        let pod_issuer = prepared
+            .pods
+            .as_ref()
+            .and_then(|pods| pods.by_signer().values().next());
+        let machines = upkeep::machines(
+            config,
+            prepared.root_ca.as_ref(),
+            &prepared.signer_cas,
+            pod_issuer,
+        );
         let mut steps = StepDetector::default();
         steps.observe(api.now());
         Self {
@@ -97,11 +110,12 @@ impl Shell {
             stepped: AtomicBool::new(false),
             telemetry,
             wakers: core.tasks().map(|task| (task, Notify::new())).collect(),
-            keepers: upkeep::machines(config, prepared.root_ca.as_ref(), &prepared.signer_cas)
+            keepers: machines
                 .into_iter()
                 .map(|machine| Keeper(Mutex::new(machine), Notify::new()))
                 .collect(),
             log: OnceLock::new(),
+            pods: prepared.pods,
             published: prepared
                 .root_ca
                 .into_iter()
@@ -402,11 +416,16 @@ impl Shell {
         };
         loop {
             let changed = keeper.1.notified();
-            let step = keeper.lock().step(self.moment());
+            let step = self.step(index).await;
             let until = match step {
                 upkeep::Step::Call(call) => {
                     let answer = self.api.call(&call).await;
                     keeper.lock().answer(&answer, self.moment());
+                    None
+                }
+                upkeep::Step::Log(entry) => {
+                    let logged = self.log(&entry).await;
+                    keeper.lock().logged(logged, self.moment());
                     None
                 }
                 upkeep::Step::Tell(notice) => {
@@ -430,6 +449,32 @@ impl Shell {
                 () = waiting => {}
             }
         }
+    }
+
+    /// The next step of one of them, apart from all else where it may wait for a token's signature.
+    async fn step(self: &Arc<Self>, index: usize) -> upkeep::Step {
+        let step = move |shell: &Self| match shell.keepers.get(index) {
+            Some(keeper) => keeper.lock().step(shell.moment()),
+            None => upkeep::Step::Wait(None),
+        };
+        let may_block = |keeper: &Keeper| keeper.lock().rules().may_block();
+        if !self.keepers.get(index).is_some_and(may_block) {
+            return step(self);
+        }
+        let shell = Arc::clone(self);
+        let stepping = tokio::task::spawn_blocking(move || step(&shell));
+        stepping.await.unwrap_or(upkeep::Step::Wait(None))
+    }
+
+    /// What is to be told of the CAs whose files are looked at again. Blocks on the disk.
+    pub(crate) fn look_at_issuers(&self, now: Timestamp) -> Vec<Notice> {
+        let mut notices = self.core.issuers().reload(now);
+        notices.extend(self.core.issuers().check(now));
+        if let Some(pods) = &self.pods {
+            notices.extend(pods.reload(now));
+            notices.extend(pods.check(now));
+        }
+        notices
     }
 
     /// Looks at the files of published CAs again. Blocks on the disk.
@@ -536,6 +581,13 @@ impl Shell {
                 &labels,
                 f64::from(u8::from(in_use)),
             );
+        }
+        let of_pods = self.pods.iter().flat_map(Issuers::standings);
+        for (signer, not_after, in_use) in of_pods {
+            let labels = [("signer", signer.as_str())];
+            metrics.set(metrics::CA_EXPIRY, &labels, not_after.as_second() as f64);
+            let in_use = f64::from(u8::from(in_use));
+            metrics.set(metrics::CA_RELOAD_SUCCESS, &labels, in_use);
         }
         if let Some(offset) = self.api.clock_offset() {
             metrics.set(
