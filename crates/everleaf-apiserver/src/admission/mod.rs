@@ -3,9 +3,9 @@
 //!
 //! Mutating phase, in order: NamespaceLifecycle, NodeRestriction, TaintNodesByCondition. Validating
 //! phase, after field validation: CertificateApproval, CertificateSigning,
-//! CertificateSubjectRestriction, ClusterTrustBundleAttest, and what upstream keeps in the registry:
-//! the right to sign of PodCertificateRequests and the write-time rules of RBAC. Each is a function of its own; this file only says who is asked
-//! when.
+//! CertificateSubjectRestriction, ClusterTrustBundleAttest, and what upstream keeps in the
+//! registry: the right to sign of PodCertificateRequests and the write-time rules of RBAC. Each is
+//! a function of its own; this file only says who is asked when.
 
 mod csr;
 mod namespace;

@@ -8,11 +8,12 @@
 use super::csr::may;
 use super::{Attributes, Operation};
 use crate::authz::{self, Authorizer};
-use crate::objects::Objects;
+use crate::objects::{Objects, Stored};
 use crate::read;
 use everleaf_api::fields::{FieldError, quote};
 use everleaf_api::{Status, meta};
 use serde_json::Value;
+use std::sync::Arc;
 
 const REQUESTS: &str = "podcertificaterequests";
 /// The right to ask for certificates of a signer that a pod does not mount: on a resource that is
@@ -55,61 +56,18 @@ pub(super) fn of_node(
             quote(node)
         )));
     }
-    let find = |kind: &str, resource: &str, namespace: &str, name: &str| {
-        let shown = match namespace {
-            "" => quote(name),
-            namespace => quote(&format!("{namespace}/{name}")),
-        };
-        let found = objects.get(resource, namespace, name);
-        found.ok_or_else(|| {
-            Unlike(format!(
-                "while retrieving {kind} {shown} named in the PodCertificateRequest: it is not there"
-            ))
-        })
-    };
-    let check_uid = |kind: &str, told: &str, there: &Value| {
-        let there = meta::uid(there);
-        match told == there {
-            true => Ok(()),
-            false => Err(Unlike(format!(
-                "PodCertificateRequest names the {kind} UID {}, and it is {}",
-                quote(told),
-                quote(there)
-            ))),
-        }
-    };
     let namespace = attributes.namespace;
-    check_uid(
-        "node",
-        spec("nodeUID"),
-        &find("node", "nodes", "", node)?.object(),
-    )?;
-    let pod = find("pod", "pods", namespace, spec("podName"))?;
-    let pod = pod.object();
-    check_uid("pod", spec("podUID"), &pod)?;
+    let found = find(objects, ("node", "nodes"), "", node)?;
+    same_uid("node", spec("nodeUID"), &found.object())?;
+    let found = find(objects, ("pod", "pods"), namespace, spec("podName"))?;
+    let pod = found.object();
+    same_uid("pod", spec("podUID"), &pod)?;
     let shown = quote(&format!("{namespace}/{}", spec("podName")));
-    if read::text(&pod, "/spec/nodeName") != node {
-        return Err(Forbidden(format!(
-            "pod {shown} is not running on node {} named in the PodCertificateRequest",
-            quote(node)
-        )));
-    }
-    if pod["metadata"]["annotations"].get(MIRROR).is_some() {
-        return Err(Forbidden(format!("pod {shown} is a mirror pod")));
-    }
     let account = spec("serviceAccountName");
-    if account != read::text(&pod, "/spec/serviceAccountName") {
-        return Err(Forbidden(format!(
-            "pod {shown} does not run as the service account {}",
-            quote(account)
-        )));
-    }
-    let found = find("service account", "serviceaccounts", namespace, account)?;
-    check_uid(
-        "service account",
-        spec("serviceAccountUID"),
-        &found.object(),
-    )?;
+    bound_to(node, &pod, account).map_err(|what| Forbidden(format!("pod {shown} {what}")))?;
+    let kind = ("service account", "serviceaccounts");
+    let found = find(objects, kind, namespace, account)?;
+    same_uid(kind.0, spec("serviceAccountUID"), &found.object())?;
     let signer = spec("signerName");
     if mounts(&pod, signer) || may_request(attributes, signer, account, objects, authorizer) {
         return Ok(());
@@ -118,6 +76,53 @@ pub(super) fn of_node(
         "pod {shown} does not mount a podCertificate projected volume for signer {}",
         quote(signer)
     )))
+}
+
+/// What the request names.
+fn find(
+    objects: &dyn Objects,
+    (kind, resource): (&str, &str),
+    namespace: &str,
+    name: &str,
+) -> Result<Arc<Stored>, Refusal> {
+    let shown = match namespace {
+        "" => quote(name),
+        namespace => quote(&format!("{namespace}/{name}")),
+    };
+    objects.get(resource, namespace, name).ok_or_else(|| {
+        Unlike(format!(
+            "while retrieving {kind} {shown} named in the PodCertificateRequest: it is not there"
+        ))
+    })
+}
+
+fn same_uid(kind: &str, told: &str, there: &Value) -> Result<(), Refusal> {
+    let there = meta::uid(there);
+    if told == there {
+        return Ok(());
+    }
+    let (told, there) = (quote(told), quote(there));
+    Err(Unlike(format!(
+        "PodCertificateRequest names the {kind} UID {told}, and it is {there}"
+    )))
+}
+
+/// Err: what the pod is instead.
+fn bound_to(node: &str, pod: &Value, account: &str) -> Result<(), String> {
+    if read::text(pod, "/spec/nodeName") != node {
+        let node = quote(node);
+        return Err(format!(
+            "is not running on node {node} named in the PodCertificateRequest"
+        ));
+    }
+    if pod["metadata"]["annotations"].get(MIRROR).is_some() {
+        return Err("is a mirror pod".to_owned());
+    }
+    if account != read::text(pod, "/spec/serviceAccountName") {
+        let account = quote(account);
+        return Err(format!("does not run as the service account {account}"));
+    }
+    Ok(())
 }
 
 /// A volume of the pod is to hold a certificate of this signer.
@@ -147,8 +152,8 @@ fn may_request(
     authorizer.authorize(&question, objects).allowed
 }
 
-/// Whoever changes the status needs the right to sign for the signer. Upstream asks in the course of
-/// validation, so a refusal is a 422.
+/// Whoever changes the status needs the right to sign for the signer. Upstream asks in the course
+/// of validation, so a refusal is a 422.
 pub(super) fn signing(
     attributes: &Attributes<'_>,
     object: &Value,

@@ -32,6 +32,15 @@ fn attributes<'a>(
     }
 }
 
+/// With the rights of an authorizer that has none.
+fn mutate(
+    attributes: &Attributes<'_>,
+    object: Option<&mut Value>,
+    objects: &dyn Objects,
+) -> Result<(), Status> {
+    super::mutate(attributes, object, objects, &Authorizer::default())
+}
+
 fn outcome(verdict: Result<(), Status>) -> String {
     match verdict {
         Ok(()) => "ok".to_owned(),
@@ -161,13 +170,8 @@ fn create_with(user: &User, signer: &str, request: &Request) -> String {
         ..attributes(Operation::Create, CERTIFICATES, CSRS, "csr1", user)
     };
     let shelf = Shelf::default();
-    let verdict = mutate(
-        &attributes,
-        Some(&mut object),
-        &shelf,
-        &Authorizer::default(),
-    )
-    .and_then(|()| validate(&attributes, Some(&object), &shelf, &Authorizer::default()));
+    let verdict = mutate(&attributes, Some(&mut object), &shelf)
+        .and_then(|()| validate(&attributes, Some(&object), &shelf, &Authorizer::default()));
     outcome(verdict)
 }
 
@@ -262,12 +266,7 @@ fn write_node(operation: Operation, name: &str, old: Option<Value>, new: Option<
         ..attributes(operation, "", "nodes", name, &n1)
     };
     let mut new = new;
-    outcome(mutate(
-        &attributes,
-        new.as_mut(),
-        &Shelf::default(),
-        &Authorizer::default(),
-    ))
+    outcome(mutate(&attributes, new.as_mut(), &Shelf::default()))
 }
 
 fn node_object(name: &str, edit: impl FnOnce(&mut Value)) -> Value {
@@ -373,12 +372,7 @@ fn a_node_writes_its_own_lease_only() {
             namespace,
             ..attributes(operation, "coordination.k8s.io", "leases", path_name, &n1)
         };
-        outcome(mutate(
-            &attributes,
-            Some(&mut object),
-            &shelf,
-            &Authorizer::default(),
-        ))
+        outcome(mutate(&attributes, Some(&mut object), &shelf))
     };
     use Operation::{Create, Delete, Update};
     assert_eq!(check(Create, "kube-node-lease", "n1", "n1"), "ok");
@@ -402,13 +396,7 @@ fn a_node_is_born_not_ready() {
     let admin = fixture::admin();
     let check = |mut object: Value, operation: Operation| {
         let attributes = attributes(operation, "", "nodes", "n1", &admin);
-        mutate(
-            &attributes,
-            Some(&mut object),
-            &Shelf::default(),
-            &Authorizer::default(),
-        )
-        .expect("admin may");
+        mutate(&attributes, Some(&mut object), &Shelf::default()).expect("admin may");
         object["spec"]["taints"].clone()
     };
     let taint = json!({"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"});
@@ -441,12 +429,7 @@ fn namespaces_must_be_there() {
             namespace,
             ..attributes(operation, "", "secrets", "x", &admin)
         };
-        mutate(
-            &attributes,
-            Some(&mut json!({})),
-            &shelf,
-            &Authorizer::default(),
-        )
+        mutate(&attributes, Some(&mut json!({})), &shelf)
     };
     assert_eq!(outcome(write(Operation::Create, "default")), "ok");
     assert_eq!(
@@ -473,8 +456,7 @@ fn namespaces_must_be_there() {
         ("mine", 200),
     ] {
         let attributes = attributes(Operation::Delete, "", "namespaces", name, &admin);
-        let code = mutate(&attributes, None, &shelf, &Authorizer::default())
-            .map_or_else(|status| status.code, |()| 200);
+        let code = mutate(&attributes, None, &shelf).map_or_else(|status| status.code, |()| 200);
         assert_eq!(code, expected, "{name}");
     }
 }

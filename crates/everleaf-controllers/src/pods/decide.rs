@@ -13,8 +13,8 @@ use std::time::Duration;
 /// Certificates begin this long before they are issued, for peers whose clock is a little behind;
 /// the API server takes less than five minutes.
 const BACKDATE: SignedDuration = SignedDuration::from_mins(2);
-/// Least time between the beginning of the renewal and either end of the certificate; the API server
-/// insists on it.
+/// Least time between the beginning of the renewal and either end of the certificate; the API
+/// server insists on it.
 const REFRESH_MARGIN: SignedDuration = SignedDuration::from_mins(10);
 /// Of a certificate's lifetime, in percent, the part after which its kubelet begins to renew it: at
 /// least …
@@ -171,8 +171,8 @@ impl Plan {
         self.names.uris.first().map_or("", String::as_str)
     }
 
-    /// Has `issuer` sign. `now` is the API server's time, which it compares the dates with; `serial`
-    /// is 16 random bytes.
+    /// Has `issuer` sign. `now` is the API server's time, which it compares the dates with;
+    /// `serial` is 16 random bytes.
     ///
     /// # Errors
     /// Why it cannot be signed now: the CA has not begun, or ends too soon for the shortest

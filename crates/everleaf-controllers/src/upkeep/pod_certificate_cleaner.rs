@@ -1,4 +1,5 @@
-//! podcertificaterequest-cleaner-controller: deletes old PodCertificateRequests, however they ended.
+//! podcertificaterequest-cleaner-controller: deletes old PodCertificateRequests, however they
+//! ended.
 //!
 //! The rule of kubernetes 1.37 `pkg/controller/certificates/cleaner/pcrcleaner.go`, by the API
 //! server's clock, since the stamps are that server's; nothing is deleted while its clock and ours
@@ -42,8 +43,8 @@ impl Request {
     }
 }
 
-/// Whether a request that was created then may go at `now`, the API server's time; if not, after how
-/// long.
+/// Whether a request that was created then may go at `now`, the API server's time; if not, after
+/// how long.
 pub fn decide(created: Timestamp, now: Timestamp) -> Result<(), SignedDuration> {
     let age = created.duration_until(now);
     match AGE_MAX.saturating_sub(age) {

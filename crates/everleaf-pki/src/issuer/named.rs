@@ -16,9 +16,9 @@ pub struct GivenNames {
 }
 
 impl Issuer {
-    /// A certificate without a subject for the key of a request, under names that its signer chose: nothing else of
-    /// the request is looked at. The dates are whole seconds; those who are told of them beside the
-    /// certificate need them exact, so nothing is cut.
+    /// A certificate without a subject for the key of a request, under names that its signer chose:
+    /// nothing else of the request is looked at. The dates are whole seconds; those who are told of
+    /// them beside the certificate need them exact, so nothing is cut.
     ///
     /// # Errors
     /// [`IssueError::Policy`] when the key or a name will not do, else when it would outlive the CA

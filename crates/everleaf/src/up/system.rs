@@ -7,6 +7,7 @@ use super::clock;
 use super::data_dir::{DataDir, ISSUANCE_LOG, STORE};
 use super::kubeconfigs;
 use super::node::Node;
+use super::pods;
 use super::serving;
 use crate::server;
 use crate::shutdown::Shutdown;
@@ -124,8 +125,8 @@ impl System {
         let server = open_server(dir, &authority, &addresses)?;
         server.install(now).await?;
         serving::grant(&server, now).await?;
-        if let Some(pods) = &settings.pod_signer {
-            pods::grant(&server, pods, now).await?;
+        if let Some(signer) = &settings.pod_signer {
+            pods::grant(&server, signer, now).await?;
         }
         kubeconfigs::ensure_admin(dir, &authority.issuer, &addresses.local_url, now)?;
         let public_url = &addresses.public_url;

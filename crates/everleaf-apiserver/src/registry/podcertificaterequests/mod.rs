@@ -1,7 +1,7 @@
 //! PodCertificateRequests: kubelets file them for pods that mount a certificate
 //! (`pkg/registry/certificates/podcertificaterequest/strategy.go`,
-//! `pkg/apis/certificates/validation/validation.go`). There is no approval: whoever may sign for the
-//! signer writes the end of a request, once.
+//! `pkg/apis/certificates/validation/validation.go`). There is no approval: whoever may sign for
+//! the signer writes the end of a request, once.
 //!
 //! For which pods a node may ask, and who may sign, is admission's question.
 
