@@ -51,6 +51,11 @@ impl FieldError {
         Self::new(path, INVALID, Some(value), detail)
     }
 
+    /// `Invalid value[: detail]` of a value that is better not told.
+    pub fn invalid_without_value(path: &str, detail: &str) -> Self {
+        Self::new(path, INVALID, None, detail)
+    }
+
     /// `Invalid value: VALUE[: detail]` for a value of the wrong type; `value` already rendered
     /// Go-style.
     pub fn type_invalid(path: &str, value: &str, detail: &str) -> Self {

@@ -70,6 +70,8 @@ pub struct Field {
     pub is_required: bool,
     /// Absent means zero, though it is not printed.
     pub is_zero_default: bool,
+    /// The number that absent means, and that a server fills in.
+    pub default: Option<i64>,
     /// Values that it, or each item of its list, may have; empty: any.
     pub values: &'static [&'static str],
     /// One line.
@@ -282,6 +284,7 @@ impl Field {
             list_patch: ListPatch::Replace,
             is_required: false,
             is_zero_default: false,
+            default: None,
             values: &[],
             doc,
         }
@@ -296,6 +299,16 @@ impl Field {
     /// Absent means zero, though it is not printed.
     pub const fn zero_by_default(mut self) -> Self {
         self.is_zero_default = true;
+        self
+    }
+
+    /// Absent means this number, which a server fills in ([`Type::fill_defaults`]).
+    pub const fn default_number(mut self, number: i64) -> Self {
+        assert!(
+            matches!(self.kind, Kind::Int32 | Kind::Int64) && self.presence.is_pointer(),
+            "only of a number can one tell that it is absent"
+        );
+        self.default = Some(number);
         self
     }
 
@@ -394,6 +407,11 @@ impl Type {
         only: &[&str],
     ) -> Result<Value, DecodeError> {
         codec::proto_read::document(self, body, only)
+    }
+
+    /// Fills in the numbers that absent fields mean, as a server does with what it decodes.
+    pub fn fill_defaults(&self, object: &mut Value) {
+        codec::defaults::fill(self.message, object);
     }
 
     /// JSON text in table order, kind and apiVersion first as Kubernetes prints it, no newline at

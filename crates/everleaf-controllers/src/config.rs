@@ -8,6 +8,7 @@ use crate::bucket::Rate;
 use crate::builtin::BuiltinSigner;
 use crate::cleaner::Ages;
 use crate::issuance::LogConfig;
+use crate::pods::PodSigner;
 use crate::serving::{Claim, ServingConfig};
 use crate::telemetry::Telemetry;
 use crate::upkeep::RootCaSource;
@@ -38,6 +39,10 @@ pub enum Loop {
     BootstrapSigner,
     /// Deletes old requests (`csrcleaner`).
     Cleaner,
+    /// Deletes old PodCertificateRequests (`podcertificaterequest-cleaner-controller`).
+    PodCertificateCleaner,
+    /// Signs PodCertificateRequests; Kubernetes has no such loop.
+    PodCertificateSigner,
     /// Publishes the API server's CA in every namespace (`root-ca-cert-publisher`).
     RootCaPublisher,
     /// Approves kubelet serving requests by a policy; Kubernetes has no such loop.
@@ -53,7 +58,7 @@ pub enum Loop {
 
 impl Loop {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Approver,
         Self::Signer,
         Self::Cleaner,
@@ -62,6 +67,8 @@ impl Loop {
         Self::TokenCleaner,
         Self::RootCaPublisher,
         Self::TrustBundlePublisher,
+        Self::PodCertificateSigner,
+        Self::PodCertificateCleaner,
     ];
     /// Those that `*` stands for.
     pub const DEFAULT: [Self; 3] = [Self::Approver, Self::Signer, Self::Cleaner];
@@ -71,6 +78,8 @@ impl Loop {
         !matches!(
             self,
             Self::BootstrapSigner
+                | Self::PodCertificateCleaner
+                | Self::PodCertificateSigner
                 | Self::RootCaPublisher
                 | Self::TokenCleaner
                 | Self::TrustBundlePublisher
@@ -84,12 +93,13 @@ impl Loop {
             Self::Approver => "csrapproving",
             Self::BootstrapSigner => "bootstrapsigner",
             Self::Cleaner => "csrcleaner",
+            Self::PodCertificateSigner => "pod-certificate-signer",
             Self::RootCaPublisher => "root-ca-cert-publisher",
             Self::ServingApprover => "kubelet-serving-approver",
             Self::Signer => "csrsigning",
             Self::TokenCleaner => "tokencleaner",
-            // It never had another one.
-            Self::TrustBundlePublisher => self.long_name(),
+            // They never had another one.
+            Self::PodCertificateCleaner | Self::TrustBundlePublisher => self.long_name(),
         }
     }
 
@@ -99,6 +109,8 @@ impl Loop {
             Self::Approver => "certificatesigningrequest-approving-controller",
             Self::BootstrapSigner => "bootstrap-signer-controller",
             Self::Cleaner => "certificatesigningrequest-cleaner-controller",
+            Self::PodCertificateCleaner => "podcertificaterequest-cleaner-controller",
+            Self::PodCertificateSigner => "podcertificaterequest-signing-controller",
             Self::RootCaPublisher => "root-ca-certificate-publisher-controller",
             Self::ServingApprover => "kubelet-serving-approving-controller",
             Self::Signer => "certificatesigningrequest-signing-controller",
@@ -183,6 +195,8 @@ pub struct Config {
     pub issuers: BTreeMap<BuiltinSigner, IssuerSource>,
     /// The loops to run.
     pub loops: BTreeSet<Loop>,
+    /// Who signs PodCertificateRequests, when [`Loop::PodCertificateSigner`] runs.
+    pub pod_signer: Option<PodSigner>,
     /// The signers whose CA is published as a ClusterTrustBundle; those without one are left out.
     pub published_signers: BTreeSet<BuiltinSigner>,
     /// The CA that [`Loop::RootCaPublisher`] and [`Loop::TrustBundlePublisher`] publish; they
@@ -217,6 +231,7 @@ impl Config {
             issuance_log: None,
             issuers: BTreeMap::new(),
             loops: BTreeSet::from(Loop::DEFAULT),
+            pod_signer: None,
             published_signers: BTreeSet::new(),
             root_ca: None,
             serials: system_serials(),

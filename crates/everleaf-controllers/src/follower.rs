@@ -125,6 +125,14 @@ impl Resource {
                 rights: ROOT_CA_RIGHTS_HINT,
                 ..Self::core("", "namespaces", false)
             },
+            Watched::PodCertificateRequests => Self {
+                api: "/apis/certificates.k8s.io/v1",
+                rights: "it needs list and watch on podcertificaterequests: see the ClusterRoles \
+                         everleaf:pod-certificate-signer and \
+                         system:controller:podcertificaterequestcleaner",
+                since: "1.37",
+                ..Self::core("", "podcertificaterequests", false)
+            },
             Watched::RootCas => Self {
                 selector: "metadata.name=kube-root-ca.crt",
                 rights: ROOT_CA_RIGHTS_HINT,

@@ -5,7 +5,7 @@
 //! releases had.
 
 /// Names and aliases, sorted.
-const FOREIGN: [&str; 81] = [
+const FOREIGN: [&str; 80] = [
     "attachdetach",
     "cloud-node-lifecycle",
     "cloud-node-lifecycle-controller",
@@ -51,7 +51,6 @@ const FOREIGN: [&str; 81] = [
     "persistentvolume-protection-controller",
     "persistentvolumeclaim-protection-controller",
     "pod-garbage-collector-controller",
-    "podcertificaterequest-cleaner-controller",
     "podgc",
     "podgroup-protection-controller",
     "pv-protection",

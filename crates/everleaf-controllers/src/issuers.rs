@@ -19,6 +19,7 @@ use everleaf_pki::Issuer;
 use files::FileBytes;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 use succession::Succession;
@@ -83,11 +84,11 @@ impl Terms {
 }
 
 /// One CA and the signers that it serves.
-struct Authority {
+struct Authority<S> {
     issuer: SharedIssuer,
     /// `None`: in memory, nothing to look at.
     origin: Option<Origin>,
-    signers: Vec<BuiltinSigner>,
+    signers: Vec<S>,
     /// The smallest threshold of [`EXPIRY_DAYS`] that was told, or -1 for "expired".
     told_days: Option<i64>,
     /// Whether it was told that this CA has not begun.
@@ -96,44 +97,44 @@ struct Authority {
     told_doubts: bool,
 }
 
-/// See the module documentation.
-pub struct Issuers {
+/// See the module documentation. `S` tells signers apart.
+pub struct Issuers<S = BuiltinSigner> {
     terms: Terms,
-    authorities: Mutex<Vec<Authority>>,
-    by_signer: BTreeMap<BuiltinSigner, SharedIssuer>,
+    authorities: Mutex<Vec<Authority<S>>>,
+    by_signer: BTreeMap<S, SharedIssuer>,
 }
 
-impl Issuers {
+impl<S: Clone + Display + Ord> Issuers<S> {
     /// Loads every source; signers that name the same files share one CA.
     ///
     /// # Errors
     /// For the first pair that is missing, empty, not exactly one CA certificate, or not a match.
     pub fn load(
-        sources: &BTreeMap<BuiltinSigner, IssuerSource>,
+        sources: &BTreeMap<S, IssuerSource>,
         terms: Terms,
     ) -> Result<(Self, Vec<Notice>), IssuerError> {
-        let mut authorities: Vec<Authority> = Vec::new();
+        let mut authorities: Vec<Authority<S>> = Vec::new();
         let mut notices = Vec::new();
         for (signer, source) in sources {
             let same = authorities
                 .iter_mut()
                 .find(|authority| authority.is_from(source));
             if let Some(authority) = same {
-                authority.signers.push(*signer);
+                authority.signers.push(signer.clone());
                 continue;
             }
             let mut authority = match source {
                 IssuerSource::Memory(issuer) => Authority::new(Arc::clone(issuer), None),
                 IssuerSource::Files(files) => Authority::from_files(files, terms)?,
             };
-            authority.signers.push(*signer);
+            authority.signers.push(signer.clone());
             authorities.push(authority);
         }
         let mut by_signer = BTreeMap::new();
         for authority in &authorities {
             notices.extend(authority.loaded_notice(Succession::Other));
             for signer in &authority.signers {
-                by_signer.insert(*signer, authority.issuer.clone());
+                by_signer.insert(signer.clone(), authority.issuer.clone());
             }
         }
         Ok((
@@ -147,7 +148,7 @@ impl Issuers {
     }
 
     /// The CA of each signer that runs.
-    pub fn by_signer(&self) -> &BTreeMap<BuiltinSigner, SharedIssuer> {
+    pub fn by_signer(&self) -> &BTreeMap<S, SharedIssuer> {
         &self.by_signer
     }
 
@@ -173,8 +174,8 @@ impl Issuers {
 
     /// For each signer: the end of its CA, or of one above it, and whether the files on disk are
     /// the ones in use.
-    pub fn standings(&self) -> Vec<(BuiltinSigner, Timestamp, bool)> {
-        let of = |authority: &Authority| {
+    pub fn standings(&self) -> Vec<(S, Timestamp, bool)> {
+        let of = |authority: &Authority<S>| {
             let not_after = authority.issuer.current().limit();
             let in_use = authority
                 .origin
@@ -183,20 +184,20 @@ impl Issuers {
             authority
                 .signers
                 .iter()
-                .map(move |signer| (*signer, not_after, in_use))
+                .map(move |signer| (signer.clone(), not_after, in_use))
                 .collect::<Vec<_>>()
         };
         self.authorities().iter().flat_map(of).collect()
     }
 
-    fn authorities(&self) -> MutexGuard<'_, Vec<Authority>> {
+    fn authorities(&self) -> MutexGuard<'_, Vec<Authority<S>>> {
         self.authorities
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Authority {
+impl<S: Clone + Display + Ord> Authority<S> {
     fn new(issuer: Arc<Issuer>, origin: Option<Origin>) -> Self {
         Self {
             issuer: SharedIssuer::new(issuer),
@@ -327,11 +328,8 @@ impl Authority {
     }
 
     fn signers_text(&self) -> String {
-        self.signers
-            .iter()
-            .map(|signer| signer.name())
-            .collect::<Vec<_>>()
-            .join(",")
+        let names = self.signers.iter().map(ToString::to_string);
+        names.collect::<Vec<_>>().join(",")
     }
 }
 

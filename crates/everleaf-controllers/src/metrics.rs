@@ -48,6 +48,10 @@ metrics! {
     FAILED: Counter "everleaf_csr_failed_total" "Approved requests that ended in a Failed condition.";
     ISSUED: Counter "everleaf_csr_issued_total" "Certificates issued.";
     PENDING: Gauge "everleaf_csr_pending" "Requests that are neither issued, denied nor failed.";
+    PODS_CLEANED: Counter "everleaf_pod_certificate_requests_cleaned_total" "PodCertificateRequests deleted by age.";
+    PODS_ISSUED: Counter "everleaf_pod_certificates_issued_total" "Certificates issued for pods.";
+    PODS_REFUSED: Counter "everleaf_pod_certificates_refused_total" "PodCertificateRequests that were denied, or failed for good.";
+    PODS_RETRIED: Counter "everleaf_pod_certificates_retried_total" "Attempts to issue a certificate for a pod that were given up, to be tried again.";
     QUEUE_OLDEST: Gauge "everleaf_csr_queue_oldest_seconds" "Age of the oldest request that waits for a worker.";
     SIGN_LATENCY: Histogram "everleaf_csr_sign_latency_seconds" "From seeing an approval to the recorded certificate.";
     WRITE_CONFLICTS: Counter "everleaf_csr_write_conflicts_total" "Writes that met a newer version of the request.";

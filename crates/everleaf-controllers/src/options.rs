@@ -4,6 +4,8 @@
 //! `cmd/kube-controller-manager/app/certificates.go`) and their words. Parsing text into
 //! [`Options`] is the binary's task, reading the named files is [`run()`](crate::run())'s.
 
+mod pods;
+
 use crate::bucket::Rate;
 use crate::builtin::BuiltinSigner;
 use crate::cleaner::Ages;
@@ -19,6 +21,8 @@ use crate::upkeep::RootCaSource;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
+
+pub use pods::PodOptions;
 
 /// Shortest lifetime that Kubernetes signers grant; a shorter setting surprises.
 const SIGNING_DURATION_SHORT: Duration = Duration::from_secs(10 * 60);
@@ -65,6 +69,8 @@ pub struct Options {
     pub kube_api_qps: Option<f64>,
     /// `--cluster-signing-<signer>-cert-file` and `-key-file`.
     pub per_signer: BTreeMap<BuiltinSigner, FilePair>,
+    /// `--pod-certificate-…`
+    pub pods: PodOptions,
     /// `--publish-signer-trust-bundles`: names of signers.
     pub publish_signer_trust_bundles: Vec<String>,
     /// `--root-ca-file`. Given: `*` stands for the controller that publishes it, too.
@@ -91,6 +97,7 @@ impl Default for Options {
             kube_api_burst: None,
             kube_api_qps: None,
             per_signer: BTreeMap::new(),
+            pods: PodOptions::default(),
             publish_signer_trust_bundles: Vec::new(),
             root_ca_file: None,
             serving_approval: None,
@@ -124,7 +131,7 @@ impl Options {
     pub fn validate(&self) -> Result<Validated, OptionsError> {
         let mut errors = Vec::new();
         let mut warnings = Vec::new();
-        let loops = self.enabled_loops(&mut errors, &mut warnings);
+        let mut loops = self.enabled_loops(&mut errors, &mut warnings);
         let issuers = self.issuer_sources(&mut errors);
         self.check_duration(&mut errors, &mut warnings);
         let api_limit = self.api_limit(&mut errors);
@@ -136,6 +143,7 @@ impl Options {
             );
         }
         let issuance_log = self.log_config(&mut errors);
+        let pod_signer = self.pod_signer(&mut loops, &mut errors);
         let published_signers = self.published_signers(&loops, &issuers, &mut errors);
         errors.extend(self.election.check());
         if !errors.is_empty() {
@@ -146,6 +154,7 @@ impl Options {
             api_limit,
             issuance_log,
             issuers,
+            pod_signer,
             published_signers,
             root_ca: self.root_ca_file.clone().map(RootCaSource::File),
             serving_approval: ServingConfig {
@@ -298,7 +307,8 @@ impl Options {
         errors: &mut Vec<String>,
     ) -> BTreeSet<BuiltinSigner> {
         let mut signers = BTreeSet::new();
-        for name in &self.publish_signer_trust_bundles {
+        let names = self.publish_signer_trust_bundles.iter();
+        for name in names.filter(|name| Some(*name) != self.pods.signer.as_ref()) {
             match BuiltinSigner::parse(name) {
                 Err(error) => errors.push(format!("--publish-signer-trust-bundles: {error}")),
                 Ok(signer) if !loops.contains(&Loop::Signer) || !issuers.contains_key(&signer) => {

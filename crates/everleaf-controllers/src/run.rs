@@ -93,7 +93,9 @@ pub(crate) struct Prepared {
     /// Set when it is published.
     pub(crate) root_ca: Option<RootCa>,
     /// Those of signers that are published.
-    pub(crate) signer_cas: BTreeMap<&'static str, RootCa>,
+    pub(crate) signer_cas: BTreeMap<String, RootCa>,
+    /// Set when certificates of pods are signed.
+    pub(crate) pods: Option<Issuers<String>>,
     /// Set when the policies come from a file.
     pub(crate) policy_files: Option<PolicyFiles>,
 }
@@ -116,6 +118,7 @@ pub(crate) fn prepare(config: &Config) -> Result<Prepared, RunError> {
         policies: PolicySet::default(),
         root_ca: root_ca(config)?,
         signer_cas: signer_cas(config)?,
+        pods: pod_issuers(config)?,
         policy_files: None,
     };
     let policy_file = config.serving().and_then(|one| one.policy_file.clone());
@@ -146,16 +149,39 @@ fn root_ca(config: &Config) -> Result<Option<RootCa>, RootCaError> {
 }
 
 /// The CAs of signers to publish.
-fn signer_cas(config: &Config) -> Result<BTreeMap<&'static str, RootCa>, RootCaError> {
+fn signer_cas(config: &Config) -> Result<BTreeMap<String, RootCa>, RootCaError> {
     let signers = config.published_signers.iter().filter_map(|signer| {
-        let source = match config.issuers.get(signer)? {
+        let source = config.issuers.get(signer)?;
+        Some((signer.name(), source))
+    });
+    let pods = config.pod_signer.iter().filter(|pods| pods.is_published);
+    let pods = pods.map(|pods| (pods.policy.signer(), &pods.issuer));
+    let load = |(name, source): (&str, &IssuerSource)| {
+        let source = match source {
             IssuerSource::Files(files) => RootCaSource::File(files.certificate.clone()),
             IssuerSource::Memory(issuer) => RootCaSource::Memory(issuer.certificate_pem()),
         };
-        Some((signer.name(), source))
-    });
-    let load = |(name, source)| Ok((name, RootCa::load(&source)?));
-    signers.map(load).collect()
+        Ok((name.to_owned(), RootCa::load(&source)?))
+    };
+    signers.chain(pods).map(load).collect()
+}
+
+/// The CA of pods' certificates, if they are signed.
+fn pod_issuers(config: &Config) -> Result<Option<Issuers<String>>, IssuerError> {
+    let runs = config.loops.contains(&Loop::PodCertificateSigner);
+    let Some(pods) = config.pod_signer.as_ref().filter(|_| runs) else {
+        return Ok(None);
+    };
+    let sources = BTreeMap::from([(pods.policy.signer().to_owned(), pods.issuer.clone())]);
+    let terms = Terms {
+        signing_duration: pods.policy.lifetime(),
+        spread_ca_end: false,
+    };
+    let (issuers, notices) = Issuers::load(&sources, terms)?;
+    for notice in &notices {
+        config.telemetry.tell(notice);
+    }
+    Ok(Some(issuers))
 }
 
 /// See [`run()`]. Writes pass the gate, if there is one. When `lost` completes, calls that are not
@@ -374,13 +400,12 @@ async fn look_after(shell: Arc<Shell>) {
             let shell = Arc::clone(&shell);
             // The disk may be slow, or a network file system.
             tokio::task::spawn_blocking(move || {
-                let mut notices = shell.core.issuers().reload(now);
+                let mut notices = shell.look_at_issuers(now);
                 notices.extend(shell.look_at_published_cas());
                 notices
             })
         };
         notices.extend(looking.await.unwrap_or_default());
-        notices.extend(shell.core.issuers().check(now));
         for notice in &notices {
             shell.telemetry.tell(notice);
             events.extend(event::of_notice(notice, shell.now()));

@@ -1,5 +1,7 @@
 //! What the tasks of all loops share: the core, the API, the clocks, and who waits for work.
 
+mod keeping;
+
 use crate::attempt::{self, Attempt, Task};
 use crate::call::{Call, CallError, Expect};
 use crate::cleaner::{self, Ages, Pass};
@@ -10,6 +12,7 @@ use crate::event;
 use crate::follower::{self, Delta, Follower, Resource};
 use crate::gate::Gate;
 use crate::issuance::{Entry, LogConfig, ReadError, Reader, Standing, Writer};
+use crate::issuers::Issuers;
 use crate::looks;
 use crate::metrics;
 use crate::notice::Notice;
@@ -17,7 +20,7 @@ use crate::queue::{Next, Outcome};
 use crate::run::Prepared;
 use crate::serving::{Affected, Look, Source};
 use crate::telemetry::Telemetry;
-use crate::upkeep::{self, Kept, Machine, Moment, RootCa, Watched};
+use crate::upkeep::{self, Machine, RootCa};
 use bytes::Bytes;
 use everleaf_time::{Monotonic, Now, StepDetector};
 use http::Method;
@@ -25,7 +28,7 @@ use http_body_util::BodyExt;
 use jiff::{SignedDuration, Timestamp};
 use kube::client::Body;
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -63,6 +66,8 @@ pub(crate) struct Shell {
     /// Wakes the workers of a loop.
     wakers: BTreeMap<Task, Notify>,
     keepers: Vec<Keeper>,
+    /// The CA of pods' certificates, if they are signed here.
+    pods: Option<Issuers<String>>,
     /// Set when certificates are logged.
     log: OnceLock<Weak<Writer>>,
     /// What is published.
@@ -90,6 +95,16 @@ impl Shell {
             Some(_) => core.logging(),
             None => core,
         };
+        let pod_issuer = prepared
+            .pods
+            .as_ref()
+            .and_then(|pods| pods.by_signer().values().next());
+        let machines = upkeep::machines(
+            config,
+            prepared.root_ca.as_ref(),
+            &prepared.signer_cas,
+            pod_issuer,
+        );
         let mut steps = StepDetector::default();
         steps.observe(api.now());
         Self {
@@ -97,11 +112,12 @@ impl Shell {
             stepped: AtomicBool::new(false),
             telemetry,
             wakers: core.tasks().map(|task| (task, Notify::new())).collect(),
-            keepers: upkeep::machines(config, prepared.root_ca.as_ref(), &prepared.signer_cas)
+            keepers: machines
                 .into_iter()
                 .map(|machine| Keeper(Mutex::new(machine), Notify::new()))
                 .collect(),
             log: OnceLock::new(),
+            pods: prepared.pods,
             published: prepared
                 .root_ca
                 .into_iter()
@@ -360,106 +376,6 @@ impl Shell {
         }
     }
 
-    // === upkeep ===
-
-    /// The controllers of [`crate::upkeep`] that run, by index and title.
-    pub(crate) fn upkeep_titles(&self) -> impl Iterator<Item = (usize, &'static str)> {
-        let titles = self
-            .keepers
-            .iter()
-            .map(|keeper| keeper.lock().rules().title());
-        titles.enumerate()
-    }
-
-    /// What they look at.
-    pub(crate) fn watched(&self) -> BTreeSet<Watched> {
-        let all = self
-            .keepers
-            .iter()
-            .flat_map(|keeper| keeper.lock().rules().watches());
-        all.copied().collect()
-    }
-
-    /// Follows what some of them look at, for ever.
-    pub(crate) async fn follow_watched(&self, watched: Watched) -> Infallible {
-        let follower = Follower::new(Resource::watched(watched));
-        let take = |delta: Delta| {
-            for keeper in &self.keepers {
-                let mut machine = keeper.lock();
-                if machine.rules().watches().contains(&watched) {
-                    machine.take(watched, delta.clone(), self.api.monotonic());
-                    keeper.1.notify_one();
-                }
-            }
-        };
-        self.drive(follower, watched.component(), || {}, take).await
-    }
-
-    /// Does the work of one of them until told to stop; finishes the key in hand first.
-    pub(crate) async fn keep(self: Arc<Self>, index: usize, mut stop: watch::Receiver<bool>) {
-        let Some(keeper) = self.keepers.get(index) else {
-            return;
-        };
-        loop {
-            let changed = keeper.1.notified();
-            let step = keeper.lock().step(self.moment());
-            let until = match step {
-                upkeep::Step::Call(call) => {
-                    let answer = self.api.call(&call).await;
-                    keeper.lock().answer(&answer, self.moment());
-                    None
-                }
-                upkeep::Step::Tell(notice) => {
-                    self.telemetry.tell(&notice);
-                    None
-                }
-                upkeep::Step::Wait(until) => Some(until),
-            };
-            let waiting = async {
-                match until {
-                    None => {}
-                    Some(None) => changed.await,
-                    Some(Some(at)) => {
-                        let _ = tokio::time::timeout_at(self.api.instant(at), changed).await;
-                    }
-                }
-            };
-            tokio::select! {
-                biased;
-                _ = stop.wait_for(|stop| *stop) => return,
-                () = waiting => {}
-            }
-        }
-    }
-
-    /// Looks at the files of published CAs again. Blocks on the disk.
-    pub(crate) fn look_at_published_cas(&self) -> Vec<Notice> {
-        let looks = self.published.iter().filter_map(RootCa::look);
-        let kept: Vec<Kept> = looks.collect();
-        if kept
-            .iter()
-            .any(|one| matches!(one, Kept::RootCaLoaded { .. }))
-        {
-            self.keep_again();
-        }
-        kept.into_iter().map(Notice::Kept).collect()
-    }
-
-    /// Has them judge everything anew.
-    fn keep_again(&self) {
-        for keeper in &self.keepers {
-            keeper.lock().look_again(self.api.monotonic());
-            keeper.1.notify_one();
-        }
-    }
-
-    fn moment(&self) -> Moment {
-        Moment {
-            now: self.now(),
-            offset: self.api.clock_offset(),
-        }
-    }
-
     // === cleaning ===
 
     /// One pass of the cleaner.
@@ -536,6 +452,13 @@ impl Shell {
                 &labels,
                 f64::from(u8::from(in_use)),
             );
+        }
+        let of_pods = self.pods.iter().flat_map(Issuers::standings);
+        for (signer, not_after, in_use) in of_pods {
+            let labels = [("signer", signer.as_str())];
+            metrics.set(metrics::CA_EXPIRY, &labels, not_after.as_second() as f64);
+            let in_use = f64::from(u8::from(in_use));
+            metrics.set(metrics::CA_RELOAD_SUCCESS, &labels, in_use);
         }
         if let Some(offset) = self.api.clock_offset() {
             metrics.set(

@@ -280,6 +280,16 @@ impl Leaf {
         &self.parts.body.names.ip_addresses
     }
 
+    /// Email SANs.
+    pub fn email_addresses(&self) -> &[String] {
+        &self.parts.body.names.email_addresses
+    }
+
+    /// URI SANs.
+    pub fn uris(&self) -> &[String] {
+        &self.parts.body.names.uris
+    }
+
     /// Subject key identifier, if it has one.
     pub fn subject_key_id(&self) -> Option<&[u8]> {
         self.parts.body.subject_key_id.as_deref()

@@ -11,10 +11,12 @@ mod build;
 mod doubts;
 mod key;
 mod lint;
+mod named;
 mod parents;
 
 pub use doubts::spread_end;
 pub use key::{CaKey, ecdsa_digest, ecdsa_signature, has_signed};
+pub use named::GivenNames;
 
 use crate::certificate::{CertificateError, Chain, Leaf};
 use crate::extension::{self, AltNames, KeyUsageBits};

@@ -34,7 +34,9 @@ mod signature;
 mod usage;
 
 pub use certificate::{CertificateError, Chain, Credential, Fingerprint, Leaf, Lifetime, Serial};
-pub use issuer::{ApprovedRequest, CaKey, IssueError, Issued, Issuer, Profile, Warning};
+pub use issuer::{
+    ApprovedRequest, CaKey, GivenNames, IssueError, Issued, Issuer, Profile, Warning,
+};
 pub use key::{
     KeyAlgorithm, KeyError, KeyNumbers, KeySource, PrivateKey, PublicKey, PublicKeyKind,
     SystemKeySource,

@@ -277,6 +277,16 @@ impl std::fmt::Debug for VerifiedRequest {
     }
 }
 
+/// The public key in a DER request, whoever signed that: to say of a key that it will not do before
+/// its signature is looked at. Proof of possession is a [`VerifiedRequest`]'s.
+///
+/// # Errors
+/// [`RequestError::Malformed`] or [`RequestError::Key`].
+pub fn unverified_key(der: &[u8]) -> Result<PublicKey, RequestError> {
+    let shape = Shape::read(der)?;
+    Ok(PublicKey::from_spki_der(shape.spki)?)
+}
+
 /// The name `node-csr-…` under which an agent files a request, so that a lost answer is found
 /// again: a digest of key, subject and usages (client-go's `digestedName`).
 ///

@@ -31,6 +31,7 @@ pub(crate) fn up(args: &UpArgs) -> Result<Settings> {
     };
     let options = ControllersOptions {
         cluster_signing_duration: args.signing.duration,
+        pods: args.pods.options(),
         serving_approval: args.serving.serving_approval.or(Some(true)),
         serving_approval_policy: args.serving.serving_approval_policy.clone(),
         ..ControllersOptions::default()
@@ -47,6 +48,7 @@ pub(crate) fn up(args: &UpArgs) -> Result<Settings> {
         signing_duration: args.signing.duration,
         host_name: node_name.clone().unwrap_or(host_name),
         node_name,
+        pod_signer: validated.config.pod_signer,
         serving_approval: validated
             .config
             .loops
@@ -204,6 +206,7 @@ pub(crate) fn controllers(args: &ControllersArgs) -> Result<Validated> {
         kube_api_burst: args.kube_api_burst,
         kube_api_qps: args.kube_api_qps,
         per_signer: per_signer.into_iter().collect(),
+        pods: args.pods.options(),
         publish_signer_trust_bundles: args.publish_signer_trust_bundles.clone(),
         root_ca_file: args.root_ca_file.clone(),
         serving_approval: args.serving.serving_approval,

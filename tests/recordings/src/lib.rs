@@ -16,6 +16,7 @@
 //! This crate knows no server and no socket: a [`Player`] sends a request and brings the answer.
 
 pub mod answers;
+mod chain;
 pub mod client_certificates;
 pub mod difference;
 pub mod ledger;

@@ -1,9 +1,12 @@
 //! References to earlier answers and fixtures, and JSON merge (RFC 7386): how a later request is
 //! made of them.
 
+use crate::chain;
 use anyhow::{Context, Result, bail};
 use base64::Engine as _;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,6 +20,10 @@ pub struct Known<'a> {
     pub answers: BTreeMap<String, Value>,
     /// Where `fixtures/` is.
     pub dir: PathBuf,
+    /// When the play began, by the server's clock.
+    pub start: Timestamp,
+    /// What was made of that time → its name.
+    pub dated: RefCell<BTreeMap<String, String>>,
 }
 
 impl Known<'_> {
@@ -86,39 +93,73 @@ impl Known<'_> {
         Ok(found)
     }
 
-    /// `pem:NAME` and `base64:NAME` are a fixture, `base64-of:TEXT` and `repeat:TEXT:COUNT` are
-    /// made on the spot.
+    /// `pem:NAME`, `base64:NAME` and `der:NAME` are a fixture; `base64-of:TEXT`,
+    /// `repeat:TEXT:COUNT`, `time:SECONDS` (from the beginning of the play) and
+    /// `chain:REQUEST:FROM:SECONDS[:NAME]` (see [`chain`]) are made on the spot.
     fn made(&self, kind: &str, rest: &str) -> Result<Value> {
-        let fixture = || {
-            let path = self.dir.join("fixtures").join(format!("{rest}.pem"));
+        let read = |name: &str| {
+            let path = self.dir.join("fixtures").join(format!("{name}.pem"));
             fs::read_to_string(&path).with_context(|| path.display().to_string())
         };
-        let encode = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
+        let fixture = || read(rest);
+        let encode = |text: &str| encode_bytes(text.as_bytes());
         Ok(Value::String(match kind {
             "pem" => fixture()?,
             "base64" => encode(&fixture()?),
             "base64-of" => encode(rest),
+            "chain" => {
+                let wish = chain::Wish::parse(rest)?;
+                let request = der(&read(wish.request)?);
+                let text = chain::make(&wish, &request.context("no PEM block")?, self.start)?;
+                let name = format!("${{chain:{rest}}}");
+                let mut dated = self.dated.borrow_mut();
+                // As a message quotes it, too.
+                dated.insert(text.replace('\n', "\\n"), name.clone());
+                dated.insert(text.clone(), name);
+                text
+            }
+            "der" => encode_bytes(&der(&fixture()?).context("no PEM block")?),
             "repeat" => {
                 let (text, count) = rest.rsplit_once(':').context("repeat:TEXT:COUNT")?;
                 text.repeat(count.parse()?)
+            }
+            "time" => {
+                let after = SignedDuration::from_secs(rest.parse()?);
+                self.start.checked_add(after)?.to_string()
             }
             other => bail!("${{{other}:…}} means nothing"),
         }))
     }
 }
 
-/// What `${base64:NAME}` becomes → `${base64:NAME}`, for every fixture: answers name what they
-/// echo.
+/// What `${base64:NAME}` and `${der:NAME}` become → that name, for every fixture: answers name what
+/// they echo.
 pub fn fixtures(dir: &Path) -> Result<BTreeMap<String, String>> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(dir.join("fixtures"))? {
         let path = entry?.path();
         if let Some(name) = path.file_stem().and_then(|stem| stem.to_str()) {
-            let text = base64::engine::general_purpose::STANDARD.encode(fs::read(&path)?);
-            found.insert(text, format!("${{base64:{name}}}"));
+            let bytes = fs::read(&path)?;
+            found.insert(encode_bytes(&bytes), format!("${{base64:{name}}}"));
+            if let Some(der) = der(&String::from_utf8_lossy(&bytes)).filter(|der| !der.is_empty()) {
+                found.insert(encode_bytes(&der), format!("${{der:{name}}}"));
+            }
         }
     }
     Ok(found)
+}
+
+fn encode_bytes(bytes: &[u8]) -> String {
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
+/// What is in the first PEM block without headers.
+pub(crate) fn der(text: &str) -> Option<Vec<u8>> {
+    let (_, rest) = text.split_once("-----BEGIN ")?;
+    let (_, rest) = rest.split_once("-----")?;
+    let (body, _) = rest.split_once("-----END ")?;
+    let body: String = body.split_whitespace().collect();
+    base64::engine::general_purpose::STANDARD.decode(body).ok()
 }
 
 fn whole_reference(text: &str) -> Option<&str> {
@@ -159,6 +200,8 @@ mod tests {
             lets: lets.as_object().unwrap(),
             answers: BTreeMap::from([("made".to_owned(), json!({"items": [{"uid": "u"}]}))]),
             dir: PathBuf::new(),
+            start: "2026-01-02T03:04:05Z".parse().unwrap(),
+            dated: RefCell::default(),
         };
         let resolve = |text: &str| known.resolve(&json!(text)).unwrap();
         assert_eq!(resolve("${base}"), json!({"data": {"a": "/api/v1"}}));
@@ -168,6 +211,7 @@ mod tests {
         );
         assert_eq!(resolve("${repeat:ab:3}"), json!("ababab"));
         assert_eq!(resolve("${base64-of:a.b}"), json!("YS5i"));
+        assert_eq!(resolve("${time:-65}"), json!("2026-01-02T03:03:00Z"));
         assert!(known.resolve(&json!("${made.items.1.uid}")).is_err());
         assert!(known.resolve(&json!("${other}")).is_err());
     }

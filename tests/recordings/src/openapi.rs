@@ -49,7 +49,12 @@ const PARTS: &[(&str, &[&str])] = &[
     ),
     (
         "apis/certificates.k8s.io/v1",
-        &["", "certificatesigningrequests", "clustertrustbundles"],
+        &[
+            "",
+            "certificatesigningrequests",
+            "clustertrustbundles",
+            "podcertificaterequests",
+        ],
     ),
     ("apis/coordination.k8s.io/v1", &["", "leases"]),
     ("apis/events.k8s.io/v1", &["", "events"]),

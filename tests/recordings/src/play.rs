@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use jiff::Timestamp;
 use serde_json::Value;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -43,6 +44,8 @@ pub fn play(
         lets: &scenario.lets,
         answers: BTreeMap::new(),
         dir: dir.to_owned(),
+        start: Timestamp::from_second(player.now().as_second())?,
+        dated: RefCell::default(),
     };
     let mut raws = Vec::new();
     let mut failed = Answers::new();
@@ -64,7 +67,9 @@ pub fn play(
         known.answers.insert(ask.id.clone(), raw.body.clone());
         raws.push(raw);
     }
-    let mut answers: Answers = normal::normalise(raws, fixtures(dir)?, player.now())
+    let mut sent = fixtures(dir)?;
+    sent.append(&mut known.dated.borrow_mut());
+    let mut answers: Answers = normal::normalise(raws, sent, player.now())
         .into_iter()
         .map(|(id, answer)| (id, Ok(answer)))
         .collect();

@@ -3,6 +3,7 @@
 //! no type in particular.
 
 pub(crate) mod budget;
+pub(crate) mod defaults;
 mod error;
 mod json_any;
 pub(crate) mod json_read;

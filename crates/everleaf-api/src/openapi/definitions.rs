@@ -211,6 +211,9 @@ impl Definitions {
                 _ => {}
             }
         }
+        if let Some(number) = field.default {
+            self.set_default(&mut schema, number.into());
+        }
         if !field.values.is_empty() {
             match field.kind {
                 Kind::List(..) => schema["items"]["enum"] = field.values.into(),

@@ -6,7 +6,6 @@
 use super::table::*;
 
 const CORE: Package = Package("io.k8s.api.core.v1");
-const CERTIFICATES: Package = Package("io.k8s.api.certificates.v1");
 const EXTENSIONS: Package = Package("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1");
 const NODE: Package = Package("io.k8s.api.node.v1");
 const STORAGE: Package = Package("io.k8s.api.storage.v1");
@@ -21,13 +20,6 @@ pub static POD: Type = bare("", "Pod", &CORE.message("Pod", "Containers that run
 
 /// `v1` Service, metadata alone: kubelets list and watch them.
 pub static SERVICE: Type = bare("", "Service", &CORE.message("Service", "A stable address for pods.", &[METADATA]));
-
-/// PodCertificateRequest.
-pub static POD_CERTIFICATE_REQUEST: Type = bare(
-    "certificates.k8s.io",
-    "PodCertificateRequest",
-    &CERTIFICATES.message("PodCertificateRequest", "Asks for a certificate on behalf of a pod.", &[METADATA]),
-);
 
 /// RuntimeClass.
 pub static RUNTIME_CLASS: Type = bare(

@@ -1,5 +1,6 @@
 //! `certificates.k8s.io`.
 
+use super::meta;
 use super::table::*;
 
 const V1: Package = Package("io.k8s.api.certificates.v1");
@@ -88,5 +89,50 @@ static BUNDLE_SPEC: Message = V1.message(
     &[
         f("signerName", 1, String, OmitEmpty, "Signer that the authorities belong to; who writes it needs the verb attest on that signer, and the name of the object begins with it (example.com:one: for example.com/one). Immutable."),
         f("trustBundle", 2, String, Always, "Certificates of authorities, as PEM, in no order: at least one, none twice, no block headers, at most 1 MiB.").required(),
+    ],
+);
+
+/// PodCertificateRequest.
+pub static POD_CERTIFICATE_REQUEST: Type = Type {
+    group: "certificates.k8s.io",
+    version: "v1",
+    kind: "PodCertificateRequest",
+    message: &V1.message(
+        "PodCertificateRequest",
+        "Asks a signer for the certificate of a pod, which its kubelet mounts as a projected volume; issued, denied or failed.",
+        &[
+            METADATA,
+            f("spec", 2, Nested(&POD_SPEC), Always, "The pod, the signer and the key; immutable.").required(),
+            f("status", 3, Nested(&POD_STATUS), Always, "What the signer made of it."),
+        ],
+    ),
+};
+
+static POD_SPEC: Message = V1.message(
+    "PodCertificateRequestSpec",
+    "The pod, the signer and the key.",
+    &[
+        f("signerName", 1, String, Always, "Name of the requested signer, such as example.com/pods.").required(),
+        f("podName", 2, String, Always, "Name of the pod.").required(),
+        f("podUID", 3, String, Always, "UID of the pod.").required(),
+        f("serviceAccountName", 4, String, Always, "Name of the service account that the pod runs as.").required(),
+        f("serviceAccountUID", 5, String, Always, "UID of that service account.").required(),
+        f("nodeName", 6, String, Always, "Name of the node that the pod runs on.").required(),
+        f("nodeUID", 7, String, Always, "UID of that node.").required(),
+        f("maxExpirationSeconds", 8, Int32, Pointer, "Longest lifetime in seconds, from 3600 to 7862400 (91 days; signers of kubernetes.io: to 86400); the signer may issue a shorter one, of at least 3600. Without it, 86400.").default_number(86_400),
+        f("stubPKCS10Request", 12, Bytes, Always, "PKCS#10 request, DER, signed with the pod's key: RSA of 3072 or 4096 bits, ECDSA on P-256, P-384 or P-521, or Ed25519. Signers look at its key alone; kubelets ask for nothing else in it.").required(),
+        f("unverifiedUserAnnotations", 11, Map(&String), OmitEmpty, "What the pod's author tells the signer, by keys with a domain; nobody has verified it. A signer denies keys that it does not know."),
+    ],
+);
+
+static POD_STATUS: Message = V1.message(
+    "PodCertificateRequestStatus",
+    "What the signer made of a request.",
+    &[
+        f("conditions", 1, List(&Nested(&meta::CONDITION), Keyed(&["type"])), OmitEmpty, "At most one of Issued, Denied and Failed, with status True. Nothing changes after it.").merged_by("type"),
+        f("certificateChain", 2, String, OmitEmpty, "Issued chain as PEM, leaf first; set once by the signer."),
+        f("notBefore", 4, Time, Pointer, "Beginning of the leaf; set with the chain."),
+        f("beginRefreshAt", 5, Time, Pointer, "When the kubelet should begin to renew: at least 10 minutes after notBefore and before notAfter; set with the chain."),
+        f("notAfter", 6, Time, Pointer, "End of the leaf; set with the chain."),
     ],
 );

@@ -68,6 +68,20 @@ pub static LIST_META: Message = V1.message(
     ],
 );
 
+/// An observation about an object.
+pub static CONDITION: Message = V1.message(
+    "Condition",
+    "An observation about an object, in the form that newer types share.",
+    &[
+        f("type", 1, String, Always, "What is observed, in CamelCase or as example.com/CamelCase.").required(),
+        f("status", 2, String, Always, "True, False or Unknown.").required(),
+        f("observedGeneration", 3, Int64, OmitEmpty, "metadata.generation that was observed."),
+        f("lastTransitionTime", 4, Time, Always, "When the status last changed.").required(),
+        f("reason", 5, String, Always, "Machine-readable reason, in CamelCase.").required(),
+        f("message", 6, String, Always, "For people; may be empty.").required(),
+    ],
+);
+
 static SHARD_INFO: Message = V1.message(
     "ShardInfo",
     "The shard a list shows.",

@@ -119,6 +119,12 @@ func objects() map[string]runtime.Object {
 		Count: 3, Type: "Normal", EventTime: m0, Series: &core.EventSeries{Count: 2, LastObservedTime: m1}, Action: "a", Related: &ref, ReportingController: "rc", ReportingInstance: "ri"}
 	o["clustertrustbundle-empty"] = &certs.ClusterTrustBundle{}
 	o["clustertrustbundle-full"] = &certs.ClusterTrustBundle{ObjectMeta: m, Spec: certs.ClusterTrustBundleSpec{SignerName: "example.com/one", TrustBundle: "-----BEGIN CERTIFICATE-----\n<&>"}}
+	o["podcertificaterequest-empty"] = &certs.PodCertificateRequest{}
+	o["podcertificaterequest-full"] = &certs.PodCertificateRequest{ObjectMeta: m,
+		Spec: certs.PodCertificateRequestSpec{SignerName: "example.com/one", PodName: "p", PodUID: "pu", ServiceAccountName: "s", ServiceAccountUID: "su", NodeName: "n", NodeUID: "nu",
+			MaxExpirationSeconds: p(int32(0)), StubPKCS10Request: []byte{0x30, 0, 255}, UnverifiedUserAnnotations: map[string]string{"example.com/b": "", "example.com/a": "<&>"}},
+		Status: certs.PodCertificateRequestStatus{Conditions: []meta.Condition{{Type: "Issued", Status: "True", ObservedGeneration: 1 << 40, LastTransitionTime: t0, Reason: "R", Message: "m"}, {}},
+			CertificateChain: "-----BEGIN CERTIFICATE-----\n", NotBefore: &t0, BeginRefreshAt: &tOld, NotAfter: &t1}}
 	o["lease-empty"] = &coord.Lease{}
 	o["lease-full"] = &coord.Lease{ObjectMeta: m, Spec: coord.LeaseSpec{HolderIdentity: p("n1"), LeaseDurationSeconds: p(int32(40)), AcquireTime: &m1, RenewTime: &m0,
 		LeaseTransitions: p(int32(0)), Strategy: p(coord.OldestEmulationVersion), PreferredHolder: p("")}}

@@ -3,13 +3,14 @@
 //!
 //! Mutating phase, in order: NamespaceLifecycle, NodeRestriction, TaintNodesByCondition. Validating
 //! phase, after field validation: CertificateApproval, CertificateSigning,
-//! CertificateSubjectRestriction, ClusterTrustBundleAttest, and the write-time rules of RBAC (which
-//! upstream keeps in the registry). Each is a function of its own; this file only says who is asked
-//! when.
+//! CertificateSubjectRestriction, ClusterTrustBundleAttest, and what upstream keeps in the
+//! registry: the right to sign of PodCertificateRequests and the write-time rules of RBAC. Each is
+//! a function of its own; this file only says who is asked when.
 
 mod csr;
 mod namespace;
 mod node_restriction;
+mod pod_certificate;
 mod rbac;
 mod taint;
 mod trust_bundle;
@@ -75,9 +76,10 @@ pub fn mutate(
     attributes: &Attributes<'_>,
     object: Option<&mut Value>,
     objects: &dyn Objects,
+    authorizer: &Authorizer,
 ) -> Result<(), Status> {
     namespace::lifecycle(attributes, objects)?;
-    node_restriction::admit(attributes, object.as_deref())?;
+    node_restriction::admit(attributes, object.as_deref(), objects, authorizer)?;
     if let Some(object) = object {
         taint::not_ready(attributes, object);
     }
@@ -96,6 +98,7 @@ pub fn validate(
         csr::signing(attributes, object, objects, authorizer)?;
         csr::subject_restriction(attributes, object)?;
         trust_bundle::attest(attributes, object, objects, authorizer)?;
+        pod_certificate::signing(attributes, object, objects, authorizer)?;
         rbac::escalation(attributes, object, objects, authorizer)?;
     }
     Ok(())

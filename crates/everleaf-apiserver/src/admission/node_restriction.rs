@@ -2,7 +2,10 @@
 //! (`plugin/pkg/admission/noderestriction/admission.go`, with the CSR rule of 1.31). Pods are not
 //! served here; any write about one is refused.
 
+use super::pod_certificate::{self, Refusal};
 use super::{Attributes, Operation};
+use crate::authz::Authorizer;
+use crate::objects::Objects;
 use crate::{read, user::NODE_PREFIX};
 use everleaf_api::{Status, fields::quote, meta};
 use everleaf_pki::SignerName;
@@ -36,7 +39,12 @@ const KUBELET_LABEL_DOMAINS: [&str; 2] = ["kubelet.kubernetes.io", "node.kuberne
 /// Label domain that says which workloads a node may get; never the node's to set.
 const RESTRICTED_LABEL_DOMAIN: &str = "node-restriction.kubernetes.io";
 
-pub(super) fn admit(attributes: &Attributes<'_>, object: Option<&Value>) -> Result<(), Status> {
+pub(super) fn admit(
+    attributes: &Attributes<'_>,
+    object: Option<&Value>,
+    objects: &dyn Objects,
+    authorizer: &Authorizer,
+) -> Result<(), Status> {
     let Some(node) = attributes.user.node_identity() else {
         return Ok(());
     };
@@ -49,6 +57,14 @@ pub(super) fn admit(attributes: &Attributes<'_>, object: Option<&Value>) -> Resu
         ("coordination.k8s.io", "leases") => own_lease(node, attributes, object),
         ("certificates.k8s.io", "certificatesigningrequests") => {
             own_request(node, attributes, object)
+        }
+        ("certificates.k8s.io", "podcertificaterequests") => {
+            let verdict = pod_certificate::of_node(node, attributes, object, objects, authorizer);
+            match verdict {
+                Err(Refusal::Unlike(text)) => return Err(Status::bare(500, text)),
+                Err(Refusal::Forbidden(text)) => Err(text),
+                Ok(()) => Ok(()),
+            }
         }
         ("storage.k8s.io", "csinodes") => own_name(node, attributes, object)
             .then_some(())

@@ -119,7 +119,7 @@ impl Authorizer {
                 reason: String::new(),
             };
         }
-        let by_node = node::authorize(attributes);
+        let by_node = node::authorize(attributes, objects);
         if by_node.allowed {
             return by_node;
         }

@@ -1,13 +1,14 @@
-//! The Node authorizer's rules that need no pod graph
+//! The Node authorizer's rules that need no graph of pods
 //! (`plugin/pkg/auth/authorizer/node/node_authorizer.go`, with the selector rules that are on from
 //! 1.32). Pods are not served here, so nothing is ever reachable from one: what would need the
 //! graph is refused with upstream's reason. Never an explicit deny, only "allowed" or "no opinion".
 
 use super::{Attributes, Decision, node_rules};
+use crate::{objects::Objects, read};
 
 const LEASE_NAMESPACE: &str = "kube-node-lease";
 
-pub(super) fn authorize(attributes: &Attributes<'_>) -> Decision {
+pub(super) fn authorize(attributes: &Attributes<'_>, objects: &dyn Objects) -> Decision {
     let Some(node) = attributes.user.node_identity() else {
         return no_opinion("");
     };
@@ -29,7 +30,9 @@ pub(super) fn authorize(attributes: &Attributes<'_>) -> Decision {
         ("coordination.k8s.io", "leases") => leases(node, attributes),
         ("storage.k8s.io", "csinodes") => csi_nodes(node, attributes),
         ("resource.k8s.io", "resourceslices") => resource_slices(node, attributes),
-        ("certificates.k8s.io", "podcertificaterequests") => pod_certificates(node, attributes),
+        ("certificates.k8s.io", "podcertificaterequests") => {
+            pod_certificates(node, attributes, objects)
+        }
         _ if node_rules().iter().any(|rule| rule.allows(attributes)) => allow(),
         _ => no_opinion(""),
     }
@@ -205,13 +208,20 @@ fn resource_slices(node: &str, attributes: &Attributes<'_>) -> Decision {
     }
 }
 
-fn pod_certificates(node: &str, attributes: &Attributes<'_>) -> Decision {
+fn pod_certificates(node: &str, attributes: &Attributes<'_>, objects: &dyn Objects) -> Decision {
     if !attributes.subresource.is_empty() {
         return no_opinion("nodes may not access the status subresource of PodCertificateRequests");
     }
     match attributes.verb {
         "create" => allow(),
-        "get" => unreachable_object(node, attributes),
+        "get" => {
+            let (namespace, name) = (attributes.namespace, attributes.name);
+            let request = objects.get("podcertificaterequests", namespace, name);
+            match request {
+                Some(request) if read::text(&request.object(), "/spec/nodeName") == node => allow(),
+                _ => unreachable_object(node, attributes),
+            }
+        }
         "list" | "watch" if selects(attributes, "spec.nodeName", node) => allow(),
         "list" | "watch" => {
             no_opinion("can only list/watch podcertificaterequests with nodeName field selector")

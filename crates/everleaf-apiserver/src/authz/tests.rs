@@ -422,3 +422,23 @@ fn denial_texts() {
         r#"forbidden: User "&lt;b&gt;&amp;\"\n\x00" cannot get path "/x""#
     );
 }
+
+#[test]
+fn a_node_reads_the_requests_of_its_pods() {
+    let shelf = Shelf::installed();
+    for (name, node) in [("a", "n1"), ("b", "n2")] {
+        let object =
+            json!({"metadata": {"name": name, "namespace": "default"}, "spec": {"nodeName": node}});
+        shelf.put("podcertificaterequests", object);
+    }
+    let node = fixture::node("n1");
+    let get = |name: &str| {
+        let request = format!("get certificates.k8s.io/podcertificaterequests default:{name}");
+        ask(&shelf, &node, &request)
+    };
+    assert!(get("a").allowed);
+    for name in ["b", "c"] {
+        let reason = "node: no relationship found between node 'n1' and this object";
+        assert_eq!(get(name).reason, reason);
+    }
+}

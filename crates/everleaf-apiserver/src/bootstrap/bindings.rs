@@ -77,6 +77,7 @@ pub(super) fn of_apiserver() -> Vec<Binding> {
             vec![group("system:serviceaccounts")],
         ),
         controller("system:controller:certificate-controller"),
+        controller("system:controller:podcertificaterequestcleaner"),
         controller("system:controller:root-ca-cert-publisher"),
         local(
             "kube-system",
@@ -155,6 +156,11 @@ pub(super) fn of_single_identity() -> Vec<Binding> {
         cluster(
             &name("certificate-controller"),
             "system:controller:certificate-controller",
+            whom(),
+        ),
+        cluster(
+            &name("podcertificaterequestcleaner"),
+            "system:controller:podcertificaterequestcleaner",
             whom(),
         ),
         cluster(

@@ -335,6 +335,14 @@ fn controller_roles() -> Vec<Role> {
             ],
         ),
         role(
+            "system:controller:podcertificaterequestcleaner",
+            vec![Rule::on(
+                &["get", "list", "watch", "delete"],
+                CERTIFICATES,
+                &["podcertificaterequests"],
+            )],
+        ),
+        role(
             "system:controller:root-ca-cert-publisher",
             vec![
                 Rule::on(&["create", "update"], CORE, &["configmaps"]),

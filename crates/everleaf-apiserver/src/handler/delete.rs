@@ -128,7 +128,7 @@ impl Server {
                 old: Some(&object),
                 request: None,
             };
-            admission::mutate(&attributes, None, self.cache.as_ref())?;
+            admission::mutate(&attributes, None, self.cache.as_ref(), &self.authorizer)?;
             admission::validate(&attributes, None, self.cache.as_ref(), &self.authorizer)?;
             if options.dry_run {
                 drop(object);

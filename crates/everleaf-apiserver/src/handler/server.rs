@@ -219,6 +219,7 @@ impl Server {
             request: None,
         };
         let old = present.as_ref().map(|stored| stored.object());
+        descriptor.r#type.fill_defaults(&mut object);
         descriptor.strategy.default(&mut object);
         let objects = (old.as_deref(), &mut object);
         ownership::track(descriptor, "", objects, (manager, now));

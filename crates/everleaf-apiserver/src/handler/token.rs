@@ -51,7 +51,7 @@ impl Server {
             request: None,
         };
         let objects = self.cache.as_ref();
-        admission::mutate(&attributes, Some(&mut request), objects)?;
+        admission::mutate(&attributes, Some(&mut request), objects, &self.authorizer)?;
         let account = objects
             .get(ACCOUNTS.resource, &path.namespace, &path.name)
             .ok_or_else(|| Status::not_found(ACCOUNTS, &path.name))?;

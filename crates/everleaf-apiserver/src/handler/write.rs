@@ -142,7 +142,8 @@ impl Server {
             old,
             request: request.as_ref(),
         };
-        admission::mutate(&attributes, Some(object), self.cache.as_ref())?;
+        let cache = self.cache.as_ref();
+        admission::mutate(&attributes, Some(object), cache, &self.authorizer)?;
         let base = match name.as_str() {
             "" => meta::generate_name(object).to_owned(),
             _ => String::new(),
@@ -160,7 +161,6 @@ impl Server {
         if !errors.is_empty() {
             return Err(call.invalid(meta::name(object), &errors));
         }
-        let cache = self.cache.as_ref();
         admission::validate(&attributes, Some(object), cache, &self.authorizer)?;
         Ok(base)
     }
@@ -303,6 +303,7 @@ impl Call<'_> {
                 metadata.remove(member);
             }
         }
+        self.descriptor.r#type.fill_defaults(&mut object);
         self.descriptor.strategy.default(&mut object);
         if !options.is_applied {
             self.track(old, &mut object);

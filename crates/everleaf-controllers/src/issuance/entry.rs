@@ -12,6 +12,7 @@ use everleaf_api::meta;
 use everleaf_pki::{ApprovedRequest, Issued};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::net::IpAddr;
 
 /// Longest entry: its length has 16 bits in a bundle (C2SP `tlog-tiles`).
@@ -123,6 +124,42 @@ impl Entry {
             ca_ski: hex(leaf.authority_key_id().unwrap_or_default()),
             approved_by: cut(&approved_by),
             approval: cut(&approval),
+        }
+    }
+
+    /// About a certificate for the PodCertificateRequest of this key, signed at `now`. Nobody is
+    /// recorded to have filed one, and nobody approves it.
+    pub(crate) fn of_pod(key: &str, object: &Value, issued: &Issued, now: Timestamp) -> Self {
+        let leaf = issued.chain.leaf();
+        let facts = LeafFacts::of(leaf);
+        let spec = |member: &str| object["spec"][member].as_str().unwrap_or_default();
+        let texts = |texts: &[String]| texts.iter().map(|text| cut(text)).collect();
+        let whose = format!(
+            "pod {} ({}) of service account {} ({}) on node {} ({})",
+            spec("podName"),
+            spec("podUID"),
+            spec("serviceAccountName"),
+            spec("serviceAccountUID"),
+            spec("nodeName"),
+            spec("nodeUID")
+        );
+        Self {
+            time: meta::format_time(now),
+            signer: cut(spec("signerName")),
+            csr: cut(key),
+            uid: cut(meta::uid(object)),
+            dns: texts(leaf.dns_names()),
+            uris: texts(leaf.uris()),
+            serial: facts.serial,
+            cert_sha256: facts.fingerprint,
+            spki_sha256: hex(&sha256(&[leaf.public_key().spki_der()])),
+            not_before: meta::format_time(facts.not_before),
+            not_after: meta::format_time(facts.not_after),
+            truncated: issued.truncated,
+            ca_ski: hex(leaf.authority_key_id().unwrap_or_default()),
+            approved_by: "PodCertificateRequest".to_owned(),
+            approval: cut(&whose),
+            ..Self::default()
         }
     }
 

@@ -13,8 +13,9 @@
 
 pub mod bootstrap_signer;
 pub mod ca_publisher;
-mod cache;
+pub(crate) mod cache;
 mod notice;
+pub mod pod_certificate_cleaner;
 pub mod root_ca;
 pub mod token;
 pub mod token_cleaner;
@@ -23,7 +24,10 @@ pub mod trust_bundles;
 use crate::call::{Answer, Call};
 use crate::config::{Config, Loop};
 use crate::follower::Delta;
+use crate::issuance::Entry;
+use crate::issuers::SharedIssuer;
 use crate::notice::Notice;
+use crate::pods::PodCertificateSigner;
 use crate::queue::{Next, Outcome, Queue};
 use everleaf_time::{Monotonic, Now};
 use jiff::{SignedDuration, Timestamp};
@@ -33,6 +37,7 @@ use std::time::Duration;
 pub use bootstrap_signer::BootstrapSigner;
 pub use ca_publisher::CaPublisher;
 pub use notice::Kept;
+pub use pod_certificate_cleaner::PodCertificateCleaner;
 pub use root_ca::{Bundle, RootCa, RootCaError, RootCaSource};
 pub use token_cleaner::TokenCleaner;
 pub use trust_bundles::TrustBundlePublisher;
@@ -50,6 +55,8 @@ pub enum Watched {
     ClusterInfo,
     /// All namespaces.
     Namespaces,
+    /// All PodCertificateRequests.
+    PodCertificateRequests,
     /// The ConfigMaps kube-root-ca.crt, one in each namespace.
     RootCas,
     /// Bootstrap tokens: Secrets of their type in kube-system.
@@ -64,6 +71,7 @@ impl Watched {
         match self {
             Self::ClusterInfo => "cluster-info",
             Self::Namespaces => "namespaces",
+            Self::PodCertificateRequests => "podcertificaterequests",
             Self::RootCas => "kube-root-ca.crt",
             Self::Tokens => "bootstrap tokens",
             Self::TrustBundles => "clustertrustbundles",
@@ -94,6 +102,8 @@ impl Moment {
 pub enum Verdict {
     /// Make this call.
     Call(Call),
+    /// Have this entry logged; what is next, [`Rules::logged`] says.
+    Log(Box<Entry>),
     /// Nothing, or not now.
     Done(Outcome),
 }
@@ -121,6 +131,20 @@ pub trait Rules: Send {
     fn is_synced(&self) -> bool;
     /// Every key, to be judged anew.
     fn keys(&self) -> Vec<String>;
+    /// Whether judging may wait for somebody else: then it is done where waiting does no harm.
+    fn may_block(&self) -> bool {
+        false
+    }
+    /// What to do about a key, now that the entry that was asked for is durable, or why it is not.
+    fn logged(
+        &mut self,
+        _key: &str,
+        _logged: Result<(), String>,
+        _moment: Moment,
+        _told: &mut Vec<Kept>,
+    ) -> Verdict {
+        Verdict::Done(Outcome::Finished)
+    }
     /// What to do about a key.
     fn judge(&mut self, key: &str, moment: Moment, told: &mut Vec<Kept>) -> Verdict;
     /// What the answer to the call about this key means.
@@ -138,6 +162,8 @@ pub trait Rules: Send {
 pub enum Step {
     /// Make this call and hand in its answer.
     Call(Call),
+    /// Log this and say whether it is durable.
+    Log(Box<Entry>),
     /// Tell people.
     Tell(Box<Notice>),
     /// Nothing until this instant, or (`None`) until something was taken in.
@@ -195,7 +221,8 @@ impl Machine {
         }
     }
 
-    /// What to do next. After a [`Step::Call`] its answer has to be handed in before.
+    /// What to do next. After a [`Step::Call`] its answer has to be handed in before, after a
+    /// [`Step::Log`] what came of it.
     pub fn step(&mut self, moment: Moment) -> Step {
         loop {
             if let Some(step) = self.steps.pop_front() {
@@ -224,13 +251,30 @@ impl Machine {
         }
     }
 
+    /// Takes in whether the entry that was asked for is durable.
+    pub fn logged(&mut self, logged: Result<(), String>, moment: Moment) {
+        let Some(key) = self.held.take() else { return };
+        let mut told = Vec::new();
+        let verdict = self.rules.logged(&key, logged, moment, &mut told);
+        self.tell(told);
+        self.follow(key, verdict, moment);
+    }
+
     fn judge(&mut self, key: String, moment: Moment) {
         let mut told = Vec::new();
         let verdict = self.rules.judge(&key, moment, &mut told);
         self.tell(told);
+        self.follow(key, verdict, moment);
+    }
+
+    fn follow(&mut self, key: String, verdict: Verdict, moment: Moment) {
         match verdict {
             Verdict::Call(call) => {
                 self.steps.push_back(Step::Call(call));
+                self.held = Some(key);
+            }
+            Verdict::Log(entry) => {
+                self.steps.push_back(Step::Log(entry));
                 self.held = Some(key);
             }
             Verdict::Done(outcome) => self.done(&key, outcome, moment),
@@ -257,7 +301,8 @@ impl Machine {
 pub(crate) fn machines(
     config: &Config,
     root_ca: Option<&RootCa>,
-    signer_cas: &BTreeMap<&'static str, RootCa>,
+    signer_cas: &BTreeMap<String, RootCa>,
+    pod_issuer: Option<&SharedIssuer>,
 ) -> Vec<Machine> {
     let mut machines = Vec::new();
     let runs = |one| config.loops.contains(&one);
@@ -266,13 +311,25 @@ pub(crate) fn machines(
     }
     let of_api_server = root_ca.filter(|_| runs(Loop::TrustBundlePublisher));
     let of_api_server = of_api_server.map(|ca| (trust_bundles::API_SERVER, ca));
-    let published = signer_cas.iter().map(|(signer, ca)| (*signer, ca));
+    let published = signer_cas.iter().map(|(signer, ca)| (signer.as_str(), ca));
     let bundles: BTreeMap<_, _> = published
         .chain(of_api_server)
-        .map(|(signer, ca)| (signer, ca.bundle().clone()))
+        .map(|(signer, ca)| (signer.to_owned(), ca.bundle().clone()))
         .collect();
     if !bundles.is_empty() {
         machines.push(Machine::new(TrustBundlePublisher::new(bundles)));
+    }
+    if let (Some(pods), Some(issuer)) = (&config.pod_signer, pod_issuer) {
+        let (serials, is_logging) = (config.serials.clone(), config.issuance_log.is_some());
+        machines.push(Machine::new(PodCertificateSigner::new(
+            pods.policy.clone(),
+            issuer.clone(),
+            serials,
+            is_logging,
+        )));
+    }
+    if runs(Loop::PodCertificateCleaner) {
+        machines.push(Machine::new(PodCertificateCleaner::default()));
     }
     if runs(Loop::BootstrapSigner) {
         machines.push(Machine::new(BootstrapSigner::default()));

@@ -2,6 +2,8 @@
 
 use super::token::Expiration;
 use crate::metrics::{self, Metrics};
+use crate::pods::Refusal;
+use crate::record::LeafFacts;
 use jiff::SignedDuration;
 use std::time::Duration;
 
@@ -23,6 +25,41 @@ pub enum Kept {
     ClusterInfoSigned {
         /// How many it has now.
         signatures: usize,
+    },
+    /// An old PodCertificateRequest was deleted.
+    PodCertificateCleaned {
+        /// Namespace and name.
+        request: String,
+    },
+    /// A pod's certificate could not be signed, logged or written; it is tried again.
+    PodCertificateFailed {
+        /// Namespace and name.
+        request: String,
+        /// Why.
+        error: String,
+    },
+    /// A pod's certificate was recorded.
+    PodCertificateIssued {
+        /// Namespace and name.
+        request: String,
+        /// SPIFFE ID.
+        uri: String,
+        /// The leaf.
+        leaf: LeafFacts,
+    },
+    /// A PodCertificateRequest was denied, or failed for good.
+    PodCertificateRefused {
+        /// Namespace and name.
+        request: String,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// An old PodCertificateRequest could not be deleted; it is tried again.
+    PodCleaningFailed {
+        /// Namespace and name.
+        request: String,
+        /// Why.
+        error: String,
     },
     /// A namespace has no kube-root-ca.crt, or not the right one; it is tried again.
     RootCaFailed {
@@ -104,6 +141,18 @@ pub enum Kept {
 impl Kept {
     /// Counts it.
     pub(crate) fn record(&self, metrics: &Metrics) {
+        let of_pods = match self {
+            Self::PodCertificateCleaned { .. } => Some((metrics::PODS_CLEANED, Vec::new())),
+            Self::PodCertificateFailed { .. } => Some((metrics::PODS_RETRIED, Vec::new())),
+            Self::PodCertificateIssued { .. } => Some((metrics::PODS_ISSUED, Vec::new())),
+            Self::PodCertificateRefused { refusal, .. } => {
+                Some((metrics::PODS_REFUSED, vec![("reason", refusal.reason())]))
+            }
+            _ => None,
+        };
+        if let Some((metric, labels)) = of_pods {
+            return metrics.count(metric, &labels);
+        }
         let (syncs, durations, code, took) = match self {
             Self::RootCaSynced { code, took, .. } => (
                 metrics::ROOT_CA_SYNCS,
@@ -156,9 +205,48 @@ impl Kept {
         }
     }
 
+    /// The same, of PodCertificateRequests.
+    fn log_pod(&self) {
+        match self {
+            Self::PodCertificateCleaned { request } => {
+                info!(
+                    request,
+                    "deleted the PodCertificateRequest {request}: it is old"
+                );
+            }
+            Self::PodCertificateFailed { request, error } => warn!(
+                request,
+                "the PodCertificateRequest {request} has no certificate yet: {error}; trying again"
+            ),
+            Self::PodCertificateIssued { request, uri, leaf } => info!(
+                request,
+                uri,
+                serial = leaf.serial,
+                not_after = %leaf.not_after,
+                "issued a certificate for the PodCertificateRequest {request}"
+            ),
+            Self::PodCertificateRefused { request, refusal } => info!(
+                request,
+                reason = refusal.reason(),
+                "the PodCertificateRequest {request} is {}: {refusal}",
+                refusal.condition().to_ascii_lowercase()
+            ),
+            Self::PodCleaningFailed { request, error } => warn!(
+                request,
+                "unable to delete PodCertificateRequest {request}: {error}; trying again"
+            ),
+            _ => {}
+        }
+    }
+
     /// Writes it to the log.
     pub(crate) fn log(&self) {
         match self {
+            Self::PodCertificateCleaned { .. }
+            | Self::PodCertificateFailed { .. }
+            | Self::PodCertificateIssued { .. }
+            | Self::PodCertificateRefused { .. }
+            | Self::PodCleaningFailed { .. } => self.log_pod(),
             Self::ClusterInfoFailed { error } => {
                 warn!("Error updating ConfigMap kube-public/cluster-info: {error}; trying again");
             }

@@ -6,6 +6,7 @@ use super::token_cleaner::{Action, decide};
 use super::*;
 use crate::call::CallError;
 use crate::fixture::now;
+mod pod_certificate_cleaner;
 mod root_ca;
 mod trust_bundles;
 
@@ -72,6 +73,7 @@ impl Bench {
                     Notice::Kept(kept) => self.told.push(kept),
                     other => panic!("{other:?}"),
                 },
+                Step::Log(entry) => panic!("{entry:?}"),
                 Step::Wait(_) => return None,
             }
         }

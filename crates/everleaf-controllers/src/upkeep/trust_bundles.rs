@@ -53,7 +53,7 @@ pub struct TrustBundlePublisher {
     /// Path of the group in the version that the server has them in; "": in none.
     api: &'static str,
     /// By signer.
-    bundles: BTreeMap<&'static str, Bundle>,
+    bundles: BTreeMap<String, Bundle>,
     /// When something was written for each; only what is still of interest.
     corrected: BTreeMap<String, Monotonic>,
     published: Cache<Value>,
@@ -64,7 +64,7 @@ pub struct TrustBundlePublisher {
 
 impl TrustBundlePublisher {
     /// Publishes these, by signer.
-    pub fn new(bundles: BTreeMap<&'static str, Bundle>) -> Self {
+    pub fn new(bundles: BTreeMap<String, Bundle>) -> Self {
         Self {
             api: "",
             bundles,
@@ -151,9 +151,9 @@ impl Rules for TrustBundlePublisher {
         let seen = self
             .published
             .take(delta, |object| Some(object).filter(is_ours));
-        let concerns = |signer: &&&str| seen.iter().any(|name| name.starts_with(&prefix(signer)));
+        let concerns = |signer: &&String| seen.iter().any(|name| name.starts_with(&prefix(signer)));
         let signers = self.bundles.keys().filter(concerns);
-        signers.map(|signer| (*signer).to_owned()).collect()
+        signers.cloned().collect()
     }
 
     fn is_synced(&self) -> bool {
@@ -161,10 +161,7 @@ impl Rules for TrustBundlePublisher {
     }
 
     fn keys(&self) -> Vec<String> {
-        self.bundles
-            .keys()
-            .map(|signer| (*signer).to_owned())
-            .collect()
+        self.bundles.keys().cloned().collect()
     }
 
     fn judge(&mut self, signer: &str, moment: Moment, told: &mut Vec<Kept>) -> Verdict {

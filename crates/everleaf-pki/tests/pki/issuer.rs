@@ -2,8 +2,10 @@
 
 use crate::fixture::{NOW_S, at, ca, ca_until, node_template, now, strings};
 use everleaf_pki::{
-    CertificateError, Credential, Issuer, KeyAlgorithm, PrivateKey, Subject, Template, Usage,
+    CertificateError, Credential, GivenNames, Issuer, KeyAlgorithm, PrivateKey, Subject, Template,
+    Usage, VerifiedRequest,
 };
+use jiff::SignedDuration;
 
 #[test]
 fn issuers_are_checked_when_loaded() {
@@ -125,4 +127,42 @@ fn self_signed_needs_dates_in_order() {
         matches!(error, CertificateError::NeverValid { .. }),
         "{error}"
     );
+}
+
+/// The key is the request's; every name is the signer's.
+#[test]
+fn names_of_the_signer_and_the_key_of_the_request() {
+    let issuer = ca();
+    let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
+    let asked = node_template("n1").to_request_pem(&key).unwrap();
+    let request = VerifiedRequest::from_pem(asked.as_bytes()).unwrap();
+    let names = GivenNames {
+        dns_names: strings(&["shop.default.svc"]),
+        uris: strings(&["spiffe://example.org/ns/default/sa/shop"]),
+    };
+    let dates = (now(), at(NOW_S + 3600));
+    let usages = [
+        Usage::DigitalSignature,
+        Usage::ServerAuth,
+        Usage::ClientAuth,
+    ];
+    let issue =
+        |names: &GivenNames, dates| issuer.issue_named(&request, names, &usages, [5; 16], dates);
+    let leaf = issue(&names, dates).unwrap().chain.leaf().clone();
+    assert_eq!(leaf.subject(), &Subject::default());
+    assert_eq!(leaf.public_key(), key.public_key());
+    assert_eq!(
+        (leaf.dns_names(), leaf.uris()),
+        (&*names.dns_names, &*names.uris)
+    );
+    assert_eq!((leaf.not_before(), leaf.not_after()), dates);
+    assert!(leaf.allows_client_auth() && leaf.allows_server_auth() && !leaf.is_ca());
+    assert!(leaf.is_signed_by(issuer.certificate()));
+    let late = (now(), issuer.limit() + SignedDuration::from_secs(1));
+    assert!(issue(&names, late).is_err(), "it would outlive the CA");
+    let twice = GivenNames {
+        uris: [names.uris.clone(), names.uris.clone()].concat(),
+        ..names
+    };
+    assert!(issue(&twice, dates).is_err());
 }

@@ -2,6 +2,7 @@
 
 use super::election::ElectionArgs;
 use super::ignored::{ControllerManager, IgnoredFlags};
+use super::pods::PodArgs;
 use super::serving::ServingArgs;
 use super::signing::SigningDuration;
 use clap::Args;
@@ -20,8 +21,9 @@ pub(crate) struct ControllersArgs {
     /// Controllers to run: '*' the usual ones, 'name' one, '-name' not this one; csrapproving,
     /// csrsigning, csrcleaner and their long names; kubelet-serving-approver, tokencleaner
     /// and bootstrapsigner, which '*' leaves out, as it does
-    /// kube-apiserver-serving-clustertrustbundle-publisher-controller; root-ca-cert-publisher, for
-    /// which '*' stands with --root-ca-file
+    /// kube-apiserver-serving-clustertrustbundle-publisher-controller and
+    /// podcertificaterequest-cleaner-controller; root-ca-cert-publisher, for which '*' stands with
+    /// --root-ca-file; pod-certificate-signer, which --pod-certificate-signer-name switches on
     #[arg(
         long,
         value_name = "LIST",
@@ -99,6 +101,9 @@ pub(crate) struct ControllersArgs {
     /// Whether and how serving requests are approved.
     #[command(flatten)]
     pub(crate) serving: ServingArgs,
+    /// Whether and how certificates of pods are signed.
+    #[command(flatten)]
+    pub(crate) pods: PodArgs,
     /// Who of several processes acts.
     #[command(flatten)]
     pub(crate) election: ElectionArgs,

@@ -10,6 +10,7 @@ pub(crate) mod ca;
 pub(crate) mod controllers;
 mod election;
 mod ignored;
+mod pods;
 pub(crate) mod policy;
 pub(crate) mod serving;
 pub(crate) mod signing;

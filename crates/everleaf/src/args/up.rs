@@ -1,5 +1,6 @@
 //! Flags of `everleaf up`.
 
+use super::pods::PodArgs;
 use super::serving::ServingArgs;
 use super::signing::SigningDuration;
 use clap::Args;
@@ -35,4 +36,7 @@ pub(crate) struct UpArgs {
     /// Lifetime of what is signed.
     #[command(flatten)]
     pub(crate) signing: SigningDuration,
+    /// Whether and how certificates of pods are signed.
+    #[command(flatten)]
+    pub(crate) pods: PodArgs,
 }

@@ -13,6 +13,7 @@ pub(crate) mod data_dir;
 pub(crate) mod entropy;
 pub(crate) mod kubeconfigs;
 pub(crate) mod node;
+mod pods;
 mod serving;
 pub(crate) mod system;
 pub(crate) mod token;

@@ -7,6 +7,7 @@ use super::clock;
 use super::data_dir::{DataDir, ISSUANCE_LOG, STORE};
 use super::kubeconfigs;
 use super::node::Node;
+use super::pods;
 use super::serving;
 use crate::server;
 use crate::shutdown::Shutdown;
@@ -19,6 +20,7 @@ use everleaf_apiserver::handler::Server;
 use everleaf_apiserver::serve::{self, ServingCertificate};
 use everleaf_apiserver::user::User;
 use everleaf_controllers::issuance::LogConfig;
+use everleaf_controllers::pods::PodSigner;
 use everleaf_controllers::{Config as ControllersConfig, Loop, ServingConfig};
 use everleaf_pki::{Issuer, Leaf};
 use everleaf_time::WallClock;
@@ -47,6 +49,8 @@ pub(crate) struct Settings {
     pub(crate) signing_duration: Duration,
     /// How serving requests are approved; none: not at all.
     pub(crate) serving_approval: Option<ServingConfig>,
+    /// How certificates of pods are signed; none: not at all.
+    pub(crate) pod_signer: Option<PodSigner>,
     /// Name of this host's node; none for no node.
     pub(crate) node_name: Option<String>,
     /// Name of the host, for the server's certificate.
@@ -121,6 +125,9 @@ impl System {
         let server = open_server(dir, &authority, &addresses)?;
         server.install(now).await?;
         serving::grant(&server, now).await?;
+        if let Some(signer) = &settings.pod_signer {
+            pods::grant(&server, signer, now).await?;
+        }
         kubeconfigs::ensure_admin(dir, &authority.issuer, &addresses.local_url, now)?;
         let public_url = &addresses.public_url;
         kubeconfigs::publish(&server, public_url, &authority.ca_pem, now).await?;
@@ -144,7 +151,8 @@ impl System {
             origin: crate::config::log_origin(&settings.host_name),
         };
         let duration = settings.signing_duration;
-        system.start_controllers(&authority, duration, approval, issuance_log);
+        let pods = settings.pod_signer.clone();
+        system.start_controllers(&authority, duration, (approval, pods), issuance_log);
         if let Some(name) = &settings.node_name {
             system.start_node(dir, name, &authority, now).await?;
         }
@@ -185,7 +193,7 @@ impl System {
         &mut self,
         authority: &Authority,
         signing_duration: Duration,
-        approval: Option<ServingConfig>,
+        (approval, pods): (Option<ServingConfig>, Option<PodSigner>),
         issuance_log: LogConfig,
     ) {
         let mut config = ControllersConfig::in_process(Arc::clone(&authority.issuer));
@@ -193,12 +201,20 @@ impl System {
             config.loops.insert(Loop::ServingApprover);
             config.serving_approval = approval;
         }
+        if let Some(pods) = pods {
+            config.loops.insert(Loop::PodCertificateSigner);
+            config.pod_signer = Some(pods);
+        }
         config.signing_duration = signing_duration;
         config.issuance_log = Some(issuance_log);
         self.run_controllers("controllers", "certificate-controller", config);
         let mut config = ControllersConfig::in_process(Arc::clone(&authority.issuer));
         config.loops = BTreeSet::from([Loop::TokenCleaner]);
         self.run_controllers("token cleaner", "token-cleaner", config);
+        let mut config = ControllersConfig::in_process(Arc::clone(&authority.issuer));
+        config.loops = BTreeSet::from([Loop::PodCertificateCleaner]);
+        let account = "podcertificaterequestcleaner";
+        self.run_controllers("pod certificate request cleaner", account, config);
     }
 
     /// As the service account that Kubernetes gives them.

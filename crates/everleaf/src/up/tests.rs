@@ -48,6 +48,7 @@ fn settings(signing_duration: Duration) -> Settings {
         sans: Vec::new(),
         signing_duration,
         serving_approval: None,
+        pod_signer: None,
         node_name: Some("host1".into()),
         host_name: "host1".into(),
     }

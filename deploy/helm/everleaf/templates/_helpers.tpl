@@ -59,5 +59,13 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if include "everleaf.runs" (list . "kube-apiserver-serving-clustertrustbundle-publisher-controller") -}}
 {{- $signers = append $signers "kubernetes.io/kube-apiserver-serving" -}}
 {{- end -}}
+{{- if and (include "everleaf.runs" (list . "pod-certificate-signer")) .Values.podCertificates.publishTrustBundle -}}
+{{- $signers = append $signers (include "everleaf.podSigner" .) -}}
+{{- end -}}
 {{- join ", " $signers -}}
+{{- end -}}
+
+{{/* The name of the signer of pod certificates. */}}
+{{- define "everleaf.podSigner" -}}
+{{- required "podCertificates.signerName must name the signer, as in example.com/pods" .Values.podCertificates.signerName -}}
 {{- end -}}

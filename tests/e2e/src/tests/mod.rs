@@ -14,6 +14,7 @@ mod for_kubelets;
 mod kubectl_verbs;
 mod network;
 mod odd_files;
+mod pods;
 mod renewal;
 mod second_node;
 mod serving_approval;
@@ -48,6 +49,7 @@ pub(crate) fn all() -> Vec<&'static Test> {
         odd_files::TESTS,
         serving_requests::TESTS,
         authority::TESTS,
+        pods::TESTS,
         change_of_leader::TESTS,
         tls_stacks::TESTS,
         why::TESTS,

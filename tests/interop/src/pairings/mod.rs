@@ -12,6 +12,7 @@ mod kubectl_on_everleaf;
 mod kubelet_on_everleaf_up;
 mod owners_beside_kube_apiserver;
 mod parity_with_kcm;
+mod pod_signer_on_kube_apiserver;
 mod python_client_on_everleaf;
 mod recordings_of_kubernetes;
 mod requests;
@@ -48,6 +49,7 @@ pub(crate) fn all() -> &'static [&'static Pairing] {
         &kcm_on_everleaf_apiserver::OLD,
         &controllers_on_kube_apiserver::PAIRING,
         &controllers_on_kube_apiserver::OLD,
+        &pod_signer_on_kube_apiserver::PAIRING,
         &kubelet_on_everleaf_up::OLD_CONTROL_PLANE,
         &parity_with_kcm::PAIRING,
         &controllers_beside_kcm::PAIRING,

@@ -19,6 +19,7 @@ var at = meta.NewTime(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
 func kinds() map[string]runtime.Object {
 	return map[string]runtime.Object{
 		"CertificateSigningRequest": &certs.CertificateSigningRequest{},
+		"PodCertificateRequest":     &certs.PodCertificateRequest{},
 		"ClusterRole":               &rbac.ClusterRole{},
 		"ClusterRoleBinding":        &rbac.ClusterRoleBinding{},
 		"ConfigMap":                 &core.ConfigMap{},

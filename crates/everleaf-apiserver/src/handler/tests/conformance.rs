@@ -156,7 +156,8 @@ fn discovery_steps(world: &World) {
             "certificatesigningrequests/approval",
             "certificatesigningrequests/status",
             "clustertrustbundles",
-            "podcertificaterequests"
+            "podcertificaterequests",
+            "podcertificaterequests/status"
         ]
     );
 }

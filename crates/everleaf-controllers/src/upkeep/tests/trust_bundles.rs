@@ -19,7 +19,7 @@ fn bundle(name: &str, signer: &str, text: &str) -> Value {
 
 /// A publisher of `CA` on a server that has the API in this version, and these bundles.
 fn publisher(api: &'static str, seen: &[Value]) -> Bench {
-    let bundles = BTreeMap::from([(API_SERVER, Bundle::new("CA"))]);
+    let bundles = BTreeMap::from([(API_SERVER.to_owned(), Bundle::new("CA"))]);
     let seen: Vec<_> = seen
         .iter()
         .map(|one| (Watched::TrustBundles, one.clone()))
@@ -140,7 +140,7 @@ fn a_failure_is_tried_again_and_told_with_its_cure() {
         );
         assert_eq!(bench.told.len() == 2, is_told, "{code}");
     }
-    let bundles = BTreeMap::from([(KUBELETS, Bundle::new("CA"))]);
+    let bundles = BTreeMap::from([(KUBELETS.to_owned(), Bundle::new("CA"))]);
     let mut bench = Bench::new(TrustBundlePublisher::new(bundles), &[]);
     bench.take(Watched::TrustBundles, Delta::Served(V1));
     let body = bench.call().unwrap().body.unwrap();

@@ -41,6 +41,7 @@ impl Stage {
             sans: Vec::new(),
             signing_duration: lifetime,
             serving_approval: None,
+            pod_signer: None,
             node_name: None,
             host_name: "demo".into(),
         };

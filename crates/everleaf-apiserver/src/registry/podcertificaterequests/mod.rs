@@ -1,0 +1,87 @@
+//! PodCertificateRequests: kubelets file them for pods that mount a certificate
+//! (`pkg/registry/certificates/podcertificaterequest/strategy.go`,
+//! `pkg/apis/certificates/validation/validation.go`). There is no approval: whoever may sign for
+//! the signer writes the end of a request, once.
+//!
+//! For which pods a node may ask, and who may sign, is admission's question.
+
+mod issued;
+mod rules;
+#[cfg(test)]
+mod tests;
+
+use self::rules::PodCertificateStrategy;
+use super::{Descriptor, NAME_COLUMN, text_column};
+use crate::read;
+use everleaf_api::meta;
+use everleaf_api::table::Column;
+use everleaf_api::types;
+use jiff::Timestamp;
+use serde_json::Value;
+
+/// The condition of a request that was granted.
+const ISSUED: &str = "Issued";
+/// The condition of a request that its signer does not grant.
+const DENIED: &str = "Denied";
+/// The condition of a request that its signer could not fulfil.
+const FAILED: &str = "Failed";
+
+/// PodCertificateRequests.
+pub static POD_CERTIFICATE_REQUESTS: Descriptor = Descriptor {
+    subresources: &["status"],
+    strategy: &PodCertificateStrategy,
+    resets: |endpoint| match endpoint {
+        "status" => &[&["metadata"], &["spec"]],
+        _ => &[&["status"]],
+    },
+    columns: COLUMNS,
+    cells,
+    selectable: &["spec.nodeName", "spec.podName", "spec.signerName"],
+    selects_paths: true,
+    field: |object, field| {
+        let path = format!("/{}", field.replace('.', "/"));
+        read::text(object, &path).to_owned()
+    },
+    unconditional_update: false,
+    ..Descriptor::namespaced(
+        &types::POD_CERTIFICATE_REQUEST,
+        "podcertificaterequests",
+        "podcertificaterequest",
+    )
+};
+
+const COLUMNS: &[Column] = &[
+    NAME_COLUMN,
+    text_column("PodName", 0, "Name of the pod."),
+    text_column("ServiceAccountName", 0, "The account that the pod runs as."),
+    text_column("NodeName", 0, "The node that the pod runs on."),
+    text_column("SignerName", 0, "Name of the requested signer."),
+    text_column("State", 0, "Pending, Issued, Denied or Failed."),
+    text_column(
+        "UnverifiedUserAnnotations",
+        0,
+        "What the pod's author tells the signer.",
+    ),
+];
+
+fn cells(object: &Value, _now: Timestamp) -> Vec<Value> {
+    let spec = |member: &str| Value::from(read::text(&object["spec"], &format!("/{member}")));
+    vec![
+        meta::name(object).into(),
+        spec("podName"),
+        spec("serviceAccountName"),
+        spec("nodeName"),
+        spec("signerName"),
+        state(object).unwrap_or("Pending").into(),
+    ]
+}
+
+/// How a request ended, if it did.
+fn state(object: &Value) -> Option<&'static str> {
+    let conditions = read::items(object, "/status/conditions");
+    let ends = |kind: &&str| {
+        let mut all = conditions.iter();
+        all.any(|one| read::text(one, "/type") == *kind && read::text(one, "/status") == "True")
+    };
+    [ISSUED, DENIED, FAILED].into_iter().find(ends)
+}
