@@ -1,5 +1,7 @@
 //! Flags of `everleaf up`.
 
+use super::audit::AuditArgs;
+use super::authentication::AuthenticationArgs;
 use super::serving::ServingArgs;
 use super::signing::SigningDuration;
 use clap::Args;
@@ -35,4 +37,10 @@ pub(crate) struct UpArgs {
     /// Lifetime of what is signed.
     #[command(flatten)]
     pub(crate) signing: SigningDuration,
+    /// Whose tokens are believed.
+    #[command(flatten)]
+    pub(crate) authentication: AuthenticationArgs,
+    /// What is told of requests.
+    #[command(flatten)]
+    pub(crate) audit: AuditArgs,
 }

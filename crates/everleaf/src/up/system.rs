@@ -8,10 +8,13 @@ use super::data_dir::{DataDir, ISSUANCE_LOG, STORE};
 use super::kubeconfigs;
 use super::node::Node;
 use super::serving;
+use crate::audit::Audit;
+use crate::issuers;
 use crate::server;
 use crate::shutdown::Shutdown;
 use anyhow::{Context, Result, anyhow};
 use everleaf_agent::Clock;
+use everleaf_apiserver::authn::jwt::JwtConfig;
 use everleaf_apiserver::authn::{
     Config as AuthenticatorConfig, FrontProxyConfig, ServiceAccountConfig,
 };
@@ -25,6 +28,7 @@ use everleaf_time::WallClock;
 use jiff::Timestamp;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -51,6 +55,12 @@ pub(crate) struct Settings {
     pub(crate) node_name: Option<String>,
     /// Name of the host, for the server's certificate.
     pub(crate) host_name: String,
+    /// What is told of requests.
+    pub(crate) audit: Option<Audit>,
+    /// Issuers of tokens, and the file that names them.
+    pub(crate) jwt: JwtConfig,
+    /// `--authentication-config`
+    pub(crate) authentication_config: Option<PathBuf>,
 }
 
 /// A part that runs in the background.
@@ -118,7 +128,7 @@ impl System {
         }
         // Written when the first start had made its store.
         server::refuse_lost(&dir.path(STORE), Some(&dir.path(kubeconfigs::ADMIN)))?;
-        let server = open_server(dir, &authority, &addresses)?;
+        let server = open_server(dir, &authority, &addresses, settings, &clock)?;
         server.install(now).await?;
         serving::grant(&server, now).await?;
         kubeconfigs::ensure_admin(dir, &authority.issuer, &addresses.local_url, now)?;
@@ -136,6 +146,7 @@ impl System {
         };
         system.start_care(Arc::clone(dir), &authority, addresses.local_url.clone());
         system.start_server(listener, &authority)?;
+        system.start_issuers(settings);
         let approval = settings.serving_approval.clone();
         let approval =
             approval.map(|approval| serving::approval(approval, &system.server, &addresses));
@@ -164,6 +175,18 @@ impl System {
             tokio::select! {
                 () = shutdown.asked() => Ok(()),
                 ended = care.run(clock) => ended,
+            }
+        });
+    }
+
+    fn start_issuers(&mut self, settings: &Settings) {
+        let file = settings.authentication_config.clone();
+        let issuer = server::SERVICE_ACCOUNT_ISSUER.to_owned();
+        let follow = issuers::follow(file, issuer, Arc::clone(&self.server));
+        self.start_part("keys of issuers", |shutdown| async move {
+            tokio::select! {
+                () = shutdown.asked() => Ok(()),
+                () = follow => Ok(()),
             }
         });
     }
@@ -276,6 +299,9 @@ impl System {
                 }
             }
         }
+        if let Some(audit) = self.server.audit() {
+            audit.flush().await;
+        }
     }
 }
 
@@ -293,7 +319,13 @@ async fn first_to_end(parts: &mut [Part]) -> anyhow::Error {
     futures_util::future::select_all(waits).await.0
 }
 
-fn open_server(dir: &DataDir, authority: &Authority, addresses: &Addresses) -> Result<Arc<Server>> {
+fn open_server(
+    dir: &DataDir,
+    authority: &Authority,
+    addresses: &Addresses,
+    settings: &Settings,
+    clock: &Arc<dyn Clock>,
+) -> Result<Arc<Server>> {
     let authenticator = AuthenticatorConfig {
         client_ca_pem: authority.ca_pem.clone().into_bytes(),
         front_proxy: Some(FrontProxyConfig::of_kubeadm(
@@ -308,12 +340,15 @@ fn open_server(dir: &DataDir, authority: &Authority, addresses: &Addresses) -> R
         token_auth_csv: String::new(),
         bootstrap_tokens: true,
         anonymous: true,
+        jwt: settings.jwt.clone(),
     };
     let address = addresses
         .public_url
         .trim_start_matches("https://")
         .to_owned();
-    server::open(&dir.path(STORE), authenticator, address)
+    let audit = settings.audit.clone();
+    let audit = audit.map(|audit| audit.start(wall_clock(clock)));
+    server::open(&dir.path(STORE), authenticator, address, audit.transpose()?)
 }
 
 /// A clock as the server and the controllers want it.
