@@ -65,7 +65,7 @@ fn check(case: &Case) {
     };
     let name_at = |now: u32| {
         authenticator
-            .authenticate(&HeaderMap::new(), &peer, &Nothing, at(now))
+            .authenticate(&HeaderMap::new(), "/", &peer, &Nothing, at(now))
             .map(|user| user.name)
             .ok()
     };

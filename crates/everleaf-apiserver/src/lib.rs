@@ -5,6 +5,7 @@
 //! request, peer, now); [`serve`] wraps sockets, TLS and limits around it.
 
 pub mod admission;
+pub mod audit;
 pub mod authn;
 pub mod authz;
 pub mod bootstrap;

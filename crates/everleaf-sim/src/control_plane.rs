@@ -485,6 +485,7 @@ fn server(rng: &Rng, issuer: &Issuer) -> Result<Server, BuildError> {
         limits: handler::Limits::default(),
         address: String::new(),
         writer: Mode::Inline,
+        audit: None,
     };
     built(Server::new(config, Box::new(Memory::new())))
 }

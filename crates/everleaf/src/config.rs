@@ -4,7 +4,10 @@
 use crate::args::agent::AgentArgs;
 use crate::args::controllers::ControllersArgs;
 use crate::args::up::UpArgs;
+use crate::audit::Audit;
 use crate::failure::UsageError;
+use crate::issuers;
+use crate::server;
 use crate::up::system::Settings;
 use anyhow::{Context, Result, anyhow};
 use everleaf_agent::{Config as AgentConfig, Environment, Options as AgentOptions};
@@ -54,6 +57,9 @@ pub(crate) fn up(args: &UpArgs) -> Result<Settings> {
             .loops
             .contains(&Loop::ServingApprover)
             .then_some(validated.config.serving_approval),
+        audit: Audit::of(&args.audit)?,
+        jwt: issuers::config(&args.authentication, server::SERVICE_ACCOUNT_ISSUER)?,
+        authentication_config: args.authentication.authentication_config.clone(),
     })
 }
 

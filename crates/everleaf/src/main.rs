@@ -4,10 +4,12 @@
 //! anything about certificates: that is the libraries' work.
 
 mod args;
+mod audit;
 mod cmd;
 mod config;
 mod failure;
 mod input;
+mod issuers;
 mod kube_client;
 mod log;
 mod print;

@@ -1,6 +1,7 @@
 //! Opens the store and makes the API server over it: what `up`, `apiserver` and `demo` share.
 
 use anyhow::{Context, Result, bail};
+use everleaf_apiserver::audit::Auditor;
 use everleaf_apiserver::authn::{Authenticator, Config as AuthenticatorConfig};
 use everleaf_apiserver::authz::Authorizer;
 use everleaf_apiserver::handler::{Config, Limits, Server, Version};
@@ -60,6 +61,7 @@ pub(crate) fn open(
     directory: &Path,
     authenticator: AuthenticatorConfig,
     address: String,
+    audit: Option<Auditor>,
 ) -> Result<Arc<Server>> {
     refuse_lost(directory, None)?;
     let store = Embedded::open(directory)
@@ -72,6 +74,7 @@ pub(crate) fn open(
         limits: Limits::default(),
         address,
         writer: Mode::Thread,
+        audit,
     };
     let server = Server::new(config, Box::new(store))
         .with_context(|| format!("cannot read the store in {}", directory.display()))?;

@@ -45,7 +45,7 @@ fn judge(authenticator: &Authenticator, case: &Case, now: Timestamp) -> Verdict 
         certificates: Arc::new(case.chain.clone()),
         ..Peer::default()
     };
-    match authenticator.authenticate(&HeaderMap::new(), &peer, &Nothing, now) {
+    match authenticator.authenticate(&HeaderMap::new(), "/", &peer, &Nothing, now) {
         Ok(user) => Verdict::Identity {
             user: user.name,
             uid: user.uid,

@@ -72,6 +72,7 @@ impl Ours {
             limits: Limits::default(),
             address: "127.0.0.1:6443".to_owned(),
             writer: Mode::Inline,
+            audit: None,
         };
         let ours = Self {
             server: Server::new(config, Box::new(Memory::new()))?,

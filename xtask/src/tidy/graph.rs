@@ -9,10 +9,11 @@ use std::process::Command;
 
 /// Edges between our crates, ARCHITECTURE.md's picture as a table: (crate, what it may depend on).
 /// They hold for normal, build and dev dependencies alike.
-const EDGES: [(&str, &[&str]); 17] = [
+const EDGES: [(&str, &[&str]); 18] = [
     ("everleaf-pki", &[]),
     ("everleaf-api", &[]),
     ("everleaf-observe", &[]),
+    ("everleaf-cel", &[]),
     ("everleaf-time", &[]),
     ("everleaf-rotation", &["everleaf-pki", "everleaf-time"]),
     ("everleaf-tls", &["everleaf-pki"]),
@@ -20,6 +21,7 @@ const EDGES: [(&str, &[&str]); 17] = [
         "everleaf-apiserver",
         &[
             "everleaf-api",
+            "everleaf-cel",
             "everleaf-observe",
             "everleaf-pki",
             "everleaf-time",
@@ -30,6 +32,7 @@ const EDGES: [(&str, &[&str]); 17] = [
         "everleaf-controllers",
         &[
             "everleaf-api",
+            "everleaf-cel",
             "everleaf-observe",
             "everleaf-pki",
             "everleaf-time",

@@ -9,19 +9,22 @@
 mod bootstrap_token;
 mod front_proxy;
 mod impersonation;
+mod jws;
+pub mod jwt;
 mod refusals;
 mod service_account;
 mod static_token;
 mod x509;
 
 use self::front_proxy::FrontProxies;
+use self::jwt::{Issuers, JwtConfig};
 use self::refusals::{RefusalLog, clipped};
 use self::service_account::ServiceAccounts;
 use self::static_token::StaticTokens;
 use self::x509::ClientCa;
 use crate::objects::Objects;
 use crate::user::User;
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use everleaf_api::Status;
 use everleaf_pki::trust::BundleError;
 use http::HeaderMap;
@@ -30,9 +33,10 @@ use jiff::Timestamp;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::Notify;
 
 pub use self::front_proxy::FrontProxyConfig;
-pub use self::impersonation::Impersonation;
+pub use self::impersonation::{Impersonated, Impersonation};
 pub use self::service_account::ServiceAccountConfig;
 pub(crate) use self::service_account::{Binding, Claims, Reference};
 
@@ -81,6 +85,8 @@ pub struct Config {
     pub bootstrap_tokens: bool,
     /// `--anonymous-auth`: a request without any credential is `system:anonymous`.
     pub anonymous: bool,
+    /// Issuers of tokens besides this server; what it says of anonymous goes before `anonymous`.
+    pub jwt: JwtConfig,
 }
 
 /// Says which methods are on; never a token.
@@ -93,6 +99,7 @@ impl fmt::Debug for Config {
             .field("service_accounts", &self.service_accounts.is_some())
             .field("bootstrap_tokens", &self.bootstrap_tokens)
             .field("anonymous", &self.anonymous)
+            .field("issuers", &self.jwt.issuers.len())
             .finish()
     }
 }
@@ -140,6 +147,9 @@ pub struct Authenticator {
     service_accounts: Option<ServiceAccounts>,
     bootstrap_tokens: bool,
     anonymous: bool,
+    issuers: ArcSwap<Issuers>,
+    issuers_changed: Notify,
+    refused_tokens: Mutex<RefusalLog>,
 }
 
 /// What components that delegate authentication to this server read of it, in the ConfigMap
@@ -160,6 +170,7 @@ impl fmt::Debug for Authenticator {
             .field("service_accounts", &self.service_accounts.is_some())
             .field("bootstrap_tokens", &self.bootstrap_tokens)
             .field("anonymous", &self.anonymous)
+            .field("issuers", &!self.issuers.load().is_empty())
             .finish()
     }
 }
@@ -182,6 +193,9 @@ impl Authenticator {
                 .transpose()?,
             bootstrap_tokens: config.bootstrap_tokens,
             anonymous: config.anonymous,
+            issuers: ArcSwap::from_pointee(Issuers::new(config.jwt, &Issuers::default())),
+            issuers_changed: Notify::new(),
+            refused_tokens: Mutex::default(),
         };
         authenticator.set_client_ca(&config.client_ca_pem)?;
         Ok(authenticator)
@@ -198,6 +212,31 @@ impl Authenticator {
         };
         self.client_ca.store(client_ca);
         Ok(())
+    }
+
+    /// Replaces the issuers of tokens, and who needs no credential; the keys of issuers that stay
+    /// are kept.
+    pub fn set_jwt(&self, config: JwtConfig) {
+        let issuers = Issuers::new(config, &self.issuers.load());
+        self.issuers.store(Arc::new(issuers));
+        self.issuers_changed.notify_one();
+    }
+
+    fn issuers(&self) -> Arc<Issuers> {
+        self.issuers.load_full()
+    }
+
+    /// Waits until there are other issuers.
+    async fn issuers_change(&self) {
+        self.issuers_changed.notified().await;
+    }
+
+    /// Is a request to `path` let in without any credential?
+    fn allows_anonymous(&self, path: &str) -> bool {
+        match &self.issuers.load().anonymous {
+            Some(anonymous) => anonymous.allows(path),
+            None => self.anonymous,
+        }
     }
 
     /// The bundle in force, PEM; "" when x509 is off.
@@ -225,12 +264,13 @@ impl Authenticator {
         subjects
     }
 
-    /// The real identity behind a request. 401 for a presented but bad credential, or for none when
-    /// anonymous is off. The caller then strips `Authorization`, and asks
+    /// The real identity behind a request to `path`. 401 for a presented but bad credential, or for
+    /// none when anonymous is off there. The caller then strips `Authorization`, and asks
     /// [`Impersonation::effective`] for the effective identity.
     pub fn authenticate(
         &self,
         headers: &HeaderMap,
+        path: &str,
         peer: &Peer,
         objects: &dyn Objects,
         now: Timestamp,
@@ -275,7 +315,7 @@ impl Authenticator {
             self.tell_refused(leaf, &error, now);
             refused = true;
         }
-        if !refused && self.anonymous {
+        if !refused && self.allows_anonymous(path) {
             return Ok(User::anonymous());
         }
         Err(Status::unauthorized())
@@ -341,19 +381,44 @@ impl Authenticator {
         if meant.is_empty() && !audiences.is_empty() {
             return None;
         }
-        let user = self.static_tokens.user(token).or_else(|| {
-            if !self.bootstrap_tokens {
-                return None;
-            }
-            match bootstrap_token::authenticate(token, objects, now) {
-                Ok(user) => Some(user),
-                Err(refusal) => {
-                    tracing::debug!(%refusal, "bootstrap token refused");
-                    None
-                }
-            }
-        });
+        let user = self
+            .static_tokens
+            .user(token)
+            .or_else(|| self.bootstrap_user(token, objects, now))
+            .or_else(|| self.foreign_user(token, now));
         Some((user?.into_authenticated(), meant))
+    }
+
+    fn bootstrap_user(&self, token: &str, objects: &dyn Objects, now: Timestamp) -> Option<User> {
+        if !self.bootstrap_tokens {
+            return None;
+        }
+        match bootstrap_token::authenticate(token, objects, now) {
+            Ok(user) => Some(user),
+            Err(refusal) => {
+                tracing::debug!(%refusal, "bootstrap token refused");
+                None
+            }
+        }
+    }
+
+    /// The user behind a token of another issuer. Why one of a known issuer is refused is told: its
+    /// holder only ever sees a 401.
+    fn foreign_user(&self, token: &str, now: Timestamp) -> Option<User> {
+        let refusal = match self.issuers.load().authenticate(token, now) {
+            Ok(user) => return Some(user),
+            Err(jwt::Refusal::NotOurs) => return None,
+            Err(refusal) => refusal,
+        };
+        let digest = x509::digest_of_all(token.as_bytes(), &[]);
+        let mut log = self
+            .refused_tokens
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if log.observe(digest, now).is_some() {
+            tracing::warn!("refused: {}", clipped(&refusal.to_string()));
+        }
+        None
     }
 
     /// As whom this server reads tokens; empty when it knows no service accounts.

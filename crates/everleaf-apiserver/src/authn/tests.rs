@@ -117,7 +117,7 @@ fn ask(
         ..Peer::default()
     };
     authenticator
-        .authenticate(&headers, &peer, &Shelf::default(), at(time))
+        .authenticate(&headers, "/", &peer, &Shelf::default(), at(time))
         .map_err(|status| status.code)
 }
 
@@ -475,20 +475,37 @@ fn header_tricks() {
     headers.append(AUTHORIZATION, HeaderValue::from_static("Basic Ym9iOmI="));
     headers.append(AUTHORIZATION, HeaderValue::from_static("Bearer letmein"));
     let answer = authenticator
-        .authenticate(&headers, &Peer::default(), &Shelf::default(), at(MIDYEAR))
+        .authenticate(
+            &headers,
+            "/",
+            &Peer::default(),
+            &Shelf::default(),
+            at(MIDYEAR),
+        )
         .expect("anonymous");
     assert_eq!(answer, User::anonymous(), "only the first header counts");
     headers.clear();
     headers.append("x-remote-user", HeaderValue::from_static("root"));
     headers.append("x-remote-group", HeaderValue::from_static("system:masters"));
     let answer = authenticator
-        .authenticate(&headers, &Peer::default(), &Shelf::default(), at(MIDYEAR))
+        .authenticate(
+            &headers,
+            "/",
+            &Peer::default(),
+            &Shelf::default(),
+            at(MIDYEAR),
+        )
         .expect("anonymous");
     assert_eq!(answer, User::anonymous(), "no front proxy is configured");
     let opaque = HeaderValue::from_bytes(b"Bearer let\xffmein").expect("opaque");
     headers.insert(AUTHORIZATION, opaque);
-    let answer =
-        authenticator.authenticate(&headers, &Peer::default(), &Shelf::default(), at(MIDYEAR));
+    let answer = authenticator.authenticate(
+        &headers,
+        "/",
+        &Peer::default(),
+        &Shelf::default(),
+        at(MIDYEAR),
+    );
     assert_eq!(answer.expect_err("unreadable").code, 401);
 }
 
@@ -506,7 +523,7 @@ fn switches() {
             headers.insert(AUTHORIZATION, HeaderValue::from_static(text));
         }
         authenticator
-            .authenticate(&headers, &Peer::default(), &shelf, at(MIDYEAR))
+            .authenticate(&headers, "/", &Peer::default(), &shelf, at(MIDYEAR))
             .map_err(|status| status.code)
     };
     assert_eq!(check(Config::default(), None), Err(401), "anonymous is off");
@@ -543,8 +560,13 @@ fn an_in_process_caller_needs_no_credential() {
         ..Peer::default()
     };
     let authenticator = Authenticator::new(Config::default()).expect("sound");
-    let answer =
-        authenticator.authenticate(&HeaderMap::new(), &peer, &Shelf::default(), at(MIDYEAR));
+    let answer = authenticator.authenticate(
+        &HeaderMap::new(),
+        "/",
+        &peer,
+        &Shelf::default(),
+        at(MIDYEAR),
+    );
     assert_eq!(answer, Ok(account));
 }
 

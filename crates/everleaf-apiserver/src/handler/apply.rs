@@ -27,6 +27,9 @@ impl Server {
         let form = Form::negotiate(call.headers, call.query, Occasion::Object)?;
         let options = WriteOptions::parse_apply(call.query)?;
         let configuration = Configuration::read(call.body)?;
+        if let Some(trail) = call.trail {
+            trail.sent_patch(&configuration.object);
+        }
         let target = if call.subresource.is_empty() {
             Target::Any
         } else {

@@ -108,6 +108,14 @@ impl Body {
         matches!(self.0, Inner::List { .. } | Inner::Gzip { .. })
     }
 
+    /// The watch, if it is one.
+    pub(super) fn watch_mut(&mut self) -> Option<&mut WatchStream> {
+        match &mut self.0 {
+            Inner::Watch(stream) => Some(stream),
+            Inner::Full(_) | Inner::List { .. } | Inner::Gzip { .. } => None,
+        }
+    }
+
     /// Keeps a request's place as long as its answer is being made.
     pub(super) fn hold(&mut self, slot: Option<Slot>) {
         match &mut self.0 {

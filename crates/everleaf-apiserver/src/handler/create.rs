@@ -39,6 +39,10 @@ pub(super) fn read_object(
 ) -> Result<(Value, Vec<String>), Status> {
     let mut decoded = decode(call.descriptor.r#type, call.headers, call.body)?;
     let mut warnings = judge_warnings(&mut decoded, options)?;
+    if let Some(trail) = call.trail {
+        let complete = |object: &mut Value| call.descriptor.strategy.default(object);
+        trail.sent(call.descriptor.r#type, &decoded.object, complete);
+    }
     warnings.extend(object_meta::drop_repeated_owners(
         &mut decoded.object,
         false,

@@ -99,7 +99,13 @@ impl Server {
             }
         }
         let deleted = Listed::Given(Arc::new(deleted), 0);
-        Ok(ListStream::new(call, form, deleted, snapshot.revision(), 0).respond())
+        Ok(ListStream::answer(
+            call,
+            form,
+            deleted,
+            snapshot.revision(),
+            0,
+        ))
     }
 
     async fn delete_one(
@@ -195,7 +201,11 @@ impl DeleteOptions {
         let body = if call.body.is_empty() {
             Value::Null
         } else {
-            decode(&types::DELETE_OPTIONS, call.headers, call.body)?.object
+            let options = decode(&types::DELETE_OPTIONS, call.headers, call.body)?.object;
+            if let Some(trail) = call.trail {
+                trail.sent(&types::DELETE_OPTIONS, &options, |_| {});
+            }
+            options
         };
         let text = |value: &Value| value.as_str().map(str::to_owned);
         options.uid = text(&body["preconditions"]["uid"]);

@@ -10,6 +10,7 @@ use super::read::Token;
 use super::respond::{Form, Indenter, with_body, yaml_of};
 use super::select::Selection;
 use super::{Body, Call, gzip};
+use crate::audit::EVENT_BYTES_MAX;
 use crate::objects::Stored;
 use crate::registry::Descriptor;
 use crate::watch_cache::Walk;
@@ -116,6 +117,42 @@ impl ListStream {
             },
             slot: None,
         }
+    }
+
+    /// The response with a list; in the audit log, too, if all of what is answered is told there.
+    pub(super) fn answer(
+        call: &Call<'_>,
+        form: Form,
+        objects: Objects,
+        revision: u64,
+        limit: usize,
+    ) -> Response<Body> {
+        if let Some(trail) = call.trail.filter(|trail| trail.tells_answers()) {
+            let mut told = form;
+            told.answer.encoding = Encoding::Json;
+            told.pretty = false;
+            let list = Self::new(call, told, objects.clone(), revision, limit);
+            match list
+                .text(EVENT_BYTES_MAX)
+                .map(|text| serde_json::from_slice(&text))
+            {
+                Some(Ok(list)) => trail.answered(list),
+                _ => trail.answered_too_much(),
+            }
+        }
+        Self::new(call, form, objects, revision, limit).respond()
+    }
+
+    /// All of it, if it is no longer than that.
+    fn text(mut self, bytes_max: usize) -> Option<Vec<u8>> {
+        let mut text = Vec::new();
+        while let Some(frame) = self.next_frame() {
+            text.extend(frame);
+            if text.len() > bytes_max {
+                return None;
+            }
+        }
+        Some(text)
     }
 
     /// The response: with a body of known length, if one turn writes all of it. What takes longer

@@ -208,6 +208,9 @@ impl Server {
         let mut text = Text::default();
         self.write_gauges(&mut text);
         self.metrics.lock().write(&mut text);
+        if let Some(audit) = &self.audit {
+            audit.write_metrics(&mut text);
+        }
         text.finish()
     }
 

@@ -6,6 +6,7 @@
 //! simulator polls it with virtual time. Nothing here reads a clock or draws randomness of its own.
 
 mod apply;
+pub(crate) mod audit;
 mod body;
 mod container;
 mod create;
@@ -38,8 +39,9 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+use crate::audit::{Head, Stage, Trail};
 use crate::authn::Peer;
-use crate::authz::Attributes;
+use crate::authz::{Attributes, Authorizer};
 use crate::registry::Descriptor;
 use crate::registry::reviews::{self, Review};
 use crate::user::User;
@@ -55,6 +57,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use jiff::Timestamp;
 use serde_json::Value;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 pub use body::Body;
 pub use limits::Limits;
@@ -85,6 +88,8 @@ pub(crate) struct Admitted {
     now: Timestamp,
     /// Held until the answer is ready; by a list, until it has been taken.
     slot: Option<Slot>,
+    /// What is told of it; None: nothing.
+    trail: Option<Arc<Trail>>,
 }
 
 /// Why a body could not be read.
@@ -111,6 +116,8 @@ pub(crate) struct Call<'a> {
     /// See [`Admitted::origin`].
     origin: Option<IpAddr>,
     now: Timestamp,
+    /// See [`Admitted::trail`].
+    trail: Option<&'a Trail>,
 }
 
 impl Call<'_> {
@@ -152,12 +159,15 @@ impl Server {
         let (parts, body) = request.into_parts();
         let response = match self.admit(parts, peer, now) {
             Err(refused) => *refused,
-            Ok(admitted) if body.len() > self.limits.body_bytes_max => {
-                self.answer(admitted, Err(BodyError::TooLarge)).await
-            }
-            Ok(admitted) => self.answer(admitted, Ok(body)).await,
+            Ok(admitted) => match admitted.is_told().await {
+                Err(untold) => *untold,
+                Ok(()) if body.len() > self.limits.body_bytes_max => {
+                    self.answer(admitted, Err(BodyError::TooLarge)).await
+                }
+                Ok(()) => self.answer(admitted, Ok(body)).await,
+            },
         };
-        response.map(Body::completed)
+        audit::settle(response).await.map(Body::completed)
     }
 
     /// First half: who is it, and may they? Needs no body, so that a stranger's is never read.
@@ -175,28 +185,33 @@ impl Server {
             query.as_ref().unwrap_or(&Query::default()),
         );
         let labels = RequestLabels::new(&target, &parts.method, query.as_ref().ok());
-        self.admit_target(&mut parts, peer, now, query, target)
+        let mut trail = None;
+        self.admit_target(&mut parts, (peer, now), query, target, &mut trail)
             .map_err(|status| {
                 let refusal = error_for(&parts.headers, &status);
-                Box::new(self.finish(refusal, labels, now))
+                let mut response = self.finish(refusal, labels, now);
+                audit::tell_refused(trail.take(), &status, &mut response);
+                Box::new(response)
             })
     }
 
     fn admit_target(
         &self,
         parts: &mut http::request::Parts,
-        peer: &Peer,
-        now: Timestamp,
+        (peer, now): (&Peer, Timestamp),
         query: Result<Query, Status>,
         target: Target,
+        trail: &mut Option<Arc<Trail>>,
     ) -> Result<Admitted, Status> {
         let objects = self.cache.as_ref();
-        let real = self
-            .authenticator
-            .authenticate(&parts.headers, peer, objects, now)?;
-        parts.headers.remove(http::header::AUTHORIZATION);
-        let is_exempt = peer.in_process.is_some() || real.in_group("system:masters");
         let verb = parts.method.as_str().to_ascii_lowercase();
+        let known =
+            self.authenticator
+                .authenticate(&parts.headers, parts.uri.path(), peer, objects, now);
+        parts.headers.remove(http::header::AUTHORIZATION);
+        *trail = self.begin_trail(parts, (peer, now), &target, known.as_ref().ok());
+        let real = known?;
+        let is_exempt = peer.in_process.is_some() || real.in_group("system:masters");
         let (fields, labels) = match &query {
             Ok(query) => selectors(&target, query),
             Err(_) => (None, None),
@@ -210,12 +225,22 @@ impl Server {
         let impersonated =
             self.impersonation
                 .effective(&parts.headers, &request, authorizer, objects)?;
+        if let (Some(trail), Some(other)) = (&trail, &impersonated) {
+            trail.impersonates(&other.user, &other.constraint);
+        }
+        let impersonated = impersonated.map(|other| other.user);
         let query = query?;
         let effective = Attributes {
             user: impersonated.as_ref().unwrap_or(&real),
             ..request
         };
-        authorizer.check(&effective, objects)?;
+        let decision = authorizer.authorize(&effective, objects);
+        if let Some(trail) = &trail {
+            trail.judged(decision.allowed, &decision.reason);
+        }
+        if !decision.allowed {
+            return Err(Authorizer::denied(&effective, &decision));
+        }
         let origin = peer.address.filter(|_| impersonated.is_none());
         let user = impersonated.unwrap_or(real);
         let slot = if is_exempt || target.is_long_running() {
@@ -236,6 +261,7 @@ impl Server {
             origin,
             now,
             slot,
+            trail: trail.take(),
         })
     }
 
@@ -258,12 +284,17 @@ impl Server {
                 Target::Resource(path) => self
                     .resource(&admitted, path, &body)
                     .await
-                    .map(|response| gzip::answer(&admitted.headers, response))
                     .unwrap_or_else(|status| refuse(&status)),
             },
         };
+        audit::tell_answer(&admitted, &response);
+        if let Target::Resource(_) = admitted.target {
+            response = gzip::answer(&admitted.headers, response);
+        }
         response.body_mut().hold(admitted.slot.take());
-        self.finish(response, labels, now)
+        let mut response = self.finish(response, labels, now);
+        audit::attach(admitted.trail.take(), &mut response);
+        response
     }
 
     /// An error that comes from around the walk: a timeout, a panic.
@@ -319,6 +350,7 @@ impl Server {
             user: &admitted.user,
             origin: admitted.origin,
             now: admitted.now,
+            trail: admitted.trail.as_deref(),
         };
         match path.verb {
             Verb::Get => self.get(&call),
@@ -342,6 +374,9 @@ impl Server {
     ) -> Result<Response<Body>, Status> {
         let form = Form::negotiate(&admitted.headers, &admitted.query, Occasion::Review)?;
         let mut object = create::decode(review.r#type, &admitted.headers, body)?.object;
+        if let Some(trail) = &admitted.trail {
+            trail.sent(review.r#type, &object, |_| {});
+        }
         let manager = ownership::manager(&admitted.query, &admitted.agent);
         ownership::track_review(review.r#type, &mut object, (manager, admitted.now));
         let input = reviews::ReviewInput {

@@ -25,6 +25,9 @@ impl Server {
         let form = Form::negotiate(call.headers, call.query, Occasion::Object)?;
         let options = WriteOptions::parse(call.query, "PatchOptions")?;
         let patch = Patch::read(patch_type, call.body)?;
+        if let (Some(trail), Ok(patch)) = (call.trail, serde_json::from_slice(call.body)) {
+            trail.sent_patch(&patch);
+        }
         let mut warnings = Vec::new();
         let make = |old: Option<&Value>| {
             let missing = || Status::not_found(call.about(), call.name);

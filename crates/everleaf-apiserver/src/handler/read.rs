@@ -51,8 +51,14 @@ impl Server {
         }
         let walk = snapshot.walk(scope_of(call, &selection), &place.start);
         let objects = Listed::Selected(Box::new((walk, selection)));
-        let list = ListStream::new(call, form, objects, snapshot.revision(), options.limit);
-        Ok(list.respond())
+        let revision = snapshot.revision();
+        Ok(ListStream::answer(
+            call,
+            form,
+            objects,
+            revision,
+            options.limit,
+        ))
     }
 
     pub(super) fn watch(&self, call: &Call<'_>) -> Result<Response<Body>, Status> {

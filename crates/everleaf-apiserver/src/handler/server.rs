@@ -1,11 +1,13 @@
 //! The server as a value: state, writer, judges, limits; and the objects it installs itself.
 
+use super::audit::AuditIds;
 use super::limits::{Inflight, Limits};
 use super::metrics::Metrics;
 use super::origins::Origins;
 use super::ownership;
 use super::version::Version;
 use super::write::Encoded;
+use crate::audit::Auditor;
 use crate::authn::{Authenticator, Impersonation};
 use crate::authz::Authorizer;
 use crate::bootstrap::{self, Installation};
@@ -53,6 +55,8 @@ pub struct Config {
     pub address: String,
     /// How the writer runs.
     pub writer: Mode,
+    /// What is told of requests, and where; None: nothing.
+    pub audit: Option<Auditor>,
 }
 
 /// Why a server does not start.
@@ -87,6 +91,8 @@ pub struct Server {
     pub(super) metrics: Metrics,
     pub(super) inflight: Inflight,
     pub(super) origins: Origins,
+    pub(super) audit: Option<Arc<Auditor>>,
+    audit_ids: AuditIds,
     /// Held by whoever removes many objects.
     pub(super) removing: tokio::sync::Mutex<()>,
     random: Mutex<RandomSource>,
@@ -110,6 +116,8 @@ impl Server {
             metrics: Metrics::default(),
             inflight: Inflight::default(),
             origins: Origins::default(),
+            audit: config.audit.map(Arc::new),
+            audit_ids: AuditIds::default(),
             removing: tokio::sync::Mutex::default(),
             random: Mutex::new(config.random),
             installed: AtomicBool::new(false),
@@ -137,6 +145,11 @@ impl Server {
     /// What it counts.
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    /// What is told of requests, and where.
+    pub fn audit(&self) -> Option<&Auditor> {
+        self.audit.as_deref()
     }
 
     /// Its limits.
@@ -344,6 +357,11 @@ impl Server {
         let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
         random(&mut bytes);
         bytes
+    }
+
+    /// The name of a request that brings none.
+    pub(crate) fn new_audit_id(&self) -> String {
+        self.audit_ids.next(|| self.random_bytes())
     }
 
     /// For a new object.

@@ -38,6 +38,9 @@ impl Server {
     ) -> Result<Response<Body>, Status> {
         let form = Form::negotiate(&admitted.headers, &admitted.query, Occasion::Review)?;
         let mut request = decode(&TOKEN_REQUEST, &admitted.headers, body)?.object;
+        if let Some(trail) = &admitted.trail {
+            trail.sent(&TOKEN_REQUEST, &request, |_| {});
+        }
         check_place(path, &request)?;
         let attributes = Attributes {
             operation: Operation::Create,

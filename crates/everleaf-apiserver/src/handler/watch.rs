@@ -6,6 +6,7 @@
 
 use super::respond::{Form, table_of};
 use super::select::Selection;
+use crate::audit::Trail;
 use crate::objects::Stored;
 use crate::registry::Descriptor;
 use crate::watch_cache::{Event, Feed, Next};
@@ -17,6 +18,7 @@ use everleaf_api::{Status, meta};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -55,6 +57,8 @@ pub struct WatchStream {
     /// The last resource version the client has seen in a bookmark, or began with.
     bookmarked: u64,
     columns_sent: bool,
+    /// What is told of it when it ends.
+    trail: Option<Arc<Trail>>,
 }
 
 impl WatchStream {
@@ -65,10 +69,16 @@ impl WatchStream {
             feed: Some(feed),
             ready: VecDeque::new(),
             columns_sent: false,
+            trail: None,
             order,
         };
         stream.next_bookmark = stream.bookmark_after(Duration::ZERO);
         stream
+    }
+
+    /// Keeps what is told of the request until it ends.
+    pub(super) fn keep(&mut self, trail: Arc<Trail>) {
+        self.trail = Some(trail);
     }
 
     /// The next frame after `elapsed` since the start; None at the end. Pending: nothing to tell

@@ -123,7 +123,7 @@ fn is_stranger(shared: &Shared, peer: &Peer) -> bool {
     let (authenticator, objects) = (shared.server.authenticator(), shared.server.objects());
     let now = (shared.clock)();
     authenticator
-        .authenticate(&HeaderMap::new(), peer, objects, now)
+        .authenticate(&HeaderMap::new(), "", peer, objects, now)
         .map_or(true, |user| user.name == ANONYMOUS)
 }
 

@@ -6,6 +6,7 @@
 
 use super::TimedBody;
 use crate::authn::{InProcessIdentity, Peer};
+use crate::handler::audit::{self, AUDIT_ID};
 use crate::handler::{Body, BodyError, Server};
 use crate::user::User;
 use everleaf_api::Status;
@@ -47,7 +48,7 @@ impl Server {
     /// Serves one request of a transport: judged first, read afterwards. A panic becomes a 500.
     pub(crate) async fn serve<B>(
         &self,
-        request: Request<B>,
+        mut request: Request<B>,
         peer: &Peer,
         now: Timestamp,
     ) -> Response<Body>
@@ -55,13 +56,20 @@ impl Server {
         B: HttpBody,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let walk = AssertUnwindSafe(self.walk(request, peer, now));
-        walk.catch_unwind().await.unwrap_or_else(|_| {
+        let is_named = peer.in_process.is_none() || self.audit().is_some();
+        let id = is_named.then(|| self.name_request(request.headers_mut()));
+        let walk = async { audit::settle(self.walk(request, peer, now).await).await };
+        let walk = AssertUnwindSafe(walk);
+        let mut response = walk.catch_unwind().await.unwrap_or_else(|_| {
             tracing::error!("a request hit a defect; it was answered 500");
             Self::failed(&Status::internal(
                 "this request hit a defect of the server; the log says more",
             ))
-        })
+        });
+        if let Some(id) = id {
+            response.headers_mut().insert(AUDIT_ID, id);
+        }
+        response
     }
 
     async fn walk<B>(&self, request: Request<B>, peer: &Peer, now: Timestamp) -> Response<Body>
@@ -74,6 +82,9 @@ impl Server {
             Ok(admitted) => admitted,
             Err(refused) => return *refused,
         };
+        if let Err(untold) = admitted.is_told().await {
+            return *untold;
+        }
         if body.size_hint().lower() > self.limits().body_bytes_max as u64 {
             return self.answer(admitted, Err(BodyError::TooLarge)).await;
         }

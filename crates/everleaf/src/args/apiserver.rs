@@ -1,5 +1,7 @@
 //! Flags of `everleaf apiserver`: kube-apiserver's.
 
+use super::audit::AuditArgs;
+use super::authentication::AuthenticationArgs;
 use super::value;
 use crate::server::SERVICE_ACCOUNT_ISSUER;
 use clap::Args;
@@ -105,7 +107,8 @@ pub(crate) struct ApiserverArgs {
         value_name = "BOOL"
     )]
     pub(crate) enable_bootstrap_token_auth: bool,
-    /// Let requests without a credential in as system:anonymous
+    /// Let requests without a credential in as system:anonymous; what --authentication-config says
+    /// of it goes before
     #[arg(
         long,
         num_args = 0..=1,
@@ -124,4 +127,10 @@ pub(crate) struct ApiserverArgs {
         default_value = "Node,RBAC"
     )]
     pub(crate) authorization_mode: Vec<String>,
+    /// Whose tokens are believed.
+    #[command(flatten)]
+    pub(crate) authentication: AuthenticationArgs,
+    /// What is told of requests.
+    #[command(flatten)]
+    pub(crate) audit: AuditArgs,
 }

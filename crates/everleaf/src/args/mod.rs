@@ -6,6 +6,8 @@
 
 pub(crate) mod agent;
 pub(crate) mod apiserver;
+pub(crate) mod audit;
+pub(crate) mod authentication;
 pub(crate) mod ca;
 pub(crate) mod controllers;
 mod election;
@@ -45,7 +47,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run the whole system in one process: API server, controllers, and an agent for this host
-    Up(up::UpArgs),
+    Up(Box<up::UpArgs>),
     /// Keep a node's certificates: bootstrap, renew, write its kubeconfig (the kubelet's flags)
     Agent(Box<agent::AgentArgs>),
     /// Approve, sign and clean certificate signing requests of any Kubernetes API server

@@ -1,5 +1,7 @@
 //! Flags of `everleaf up`.
 
+use super::audit::AuditArgs;
+use super::authentication::AuthenticationArgs;
 use super::pods::PodArgs;
 use super::serving::ServingArgs;
 use super::signing::SigningDuration;
@@ -39,4 +41,10 @@ pub(crate) struct UpArgs {
     /// Whether and how certificates of pods are signed.
     #[command(flatten)]
     pub(crate) pods: PodArgs,
+    /// Whose tokens are believed.
+    #[command(flatten)]
+    pub(crate) authentication: AuthenticationArgs,
+    /// What is told of requests.
+    #[command(flatten)]
+    pub(crate) audit: AuditArgs,
 }

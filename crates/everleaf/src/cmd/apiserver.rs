@@ -3,8 +3,10 @@
 mod files;
 
 use crate::args::apiserver::ApiserverArgs;
+use crate::audit::Audit;
 use crate::failure::UsageError;
 use crate::input;
+use crate::issuers;
 use crate::print;
 use crate::server;
 use crate::shutdown::Shutdown;
@@ -27,6 +29,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use tokio::net::TcpListener;
 use zeroize::Zeroizing;
 
 /// Largest file that a flag may name: tokens of a whole fleet fit.
@@ -40,6 +43,18 @@ pub(crate) fn run(args: &ApiserverArgs) -> Result<ExitCode> {
         serve(args, shutdown).await?;
         Ok(ExitCode::SUCCESS)
     })
+}
+
+async fn listen(args: &ApiserverArgs, root: &Path) -> Result<TcpListener> {
+    let address = SocketAddr::new(args.bind_address, args.secure_port);
+    match server::listen(address, "--bind-address, --secure-port").await {
+        Ok(listener) => Ok(listener),
+        Err(error) => {
+            // More to the point than the port that its holder listens on.
+            refuse_held(root)?;
+            Err(error)
+        }
+    }
 }
 
 async fn serve(args: &ApiserverArgs, shutdown: Shutdown) -> Result<()> {
@@ -60,22 +75,19 @@ async fn serve(args: &ApiserverArgs, shutdown: Shutdown) -> Result<()> {
         Some(path) => token_lines(path)?,
         None => Zeroizing::default(),
     };
+    let audit = Audit::of(&args.audit)?;
+    let jwt = issuers::config(&args.authentication, &args.service_account_issuer)?;
     let certificate = serving.certificate(&pair)?;
-    let listen = SocketAddr::new(args.bind_address, args.secure_port);
-    let listener = match server::listen(listen, "--bind-address, --secure-port").await {
-        Ok(listener) => listener,
-        Err(error) => {
-            // More to the point than the port that its holder listens on.
-            refuse_held(&root)?;
-            return Err(error);
-        }
-    };
+    let listener = listen(args, &root).await?;
     let dir = DataDir::open(&root)?;
     let listen = listener
         .local_addr()
         .context("cannot see where the server listens")?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let clock = wall_clock(&clock);
+    let audit = audit
+        .map(|audit| audit.start(Arc::clone(&clock)))
+        .transpose()?;
     let authenticator = AuthenticatorConfig {
         client_ca_pem: client_ca.to_vec(),
         front_proxy: Some(front_proxy(args, &client_ca, || {
@@ -85,19 +97,16 @@ async fn serve(args: &ApiserverArgs, shutdown: Shutdown) -> Result<()> {
         token_auth_csv: tokens.to_string(),
         bootstrap_tokens: args.enable_bootstrap_token_auth,
         anonymous: args.anonymous_auth,
+        jwt,
     };
-    let server = server::open(&dir.path(STORE), authenticator, listen.to_string()).map_err(
-        |error| match (&args.token_auth_file, error.downcast_ref()) {
-            (Some(path), Some(ConfigError::BadTokenLine { .. })) => {
-                error.context(format!("cannot use --token-auth-file {}", path.display()))
-            }
-            (_, Some(ConfigError::BadHeaderName { .. })) => {
-                error.context("cannot use a flag --requestheader-…-headers")
-            }
-            _ => error,
-        },
-    )?;
+    let server = server::open(&dir.path(STORE), authenticator, listen.to_string(), audit)
+        .map_err(|error| named(args, error))?;
     server.install(clock()).await?;
+    let issuers = tokio::spawn(issuers::follow(
+        args.authentication.authentication_config.clone(),
+        args.service_account_issuer.clone(),
+        Arc::clone(&server),
+    ));
     let follower = tokio::spawn(files::follow(
         (serving, pair, Arc::clone(&certificate)),
         (client_ca_path, client_ca),
@@ -108,9 +117,27 @@ async fn serve(args: &ApiserverArgs, shutdown: Shutdown) -> Result<()> {
         "Everleaf API server {} listens on {listen}.",
         env!("CARGO_PKG_VERSION")
     ));
-    let served = serve::run(listener, server, certificate, clock, shutdown.asked()).await;
+    let running = Arc::clone(&server);
+    let served = serve::run(listener, running, certificate, clock, shutdown.asked()).await;
     follower.abort();
+    issuers.abort();
+    if let Some(audit) = server.audit() {
+        audit.flush().await;
+    }
     Ok(served?)
+}
+
+/// With the flag whose value is at fault.
+fn named(args: &ApiserverArgs, error: anyhow::Error) -> anyhow::Error {
+    match (&args.token_auth_file, error.downcast_ref()) {
+        (Some(path), Some(ConfigError::BadTokenLine { .. })) => {
+            error.context(format!("cannot use --token-auth-file {}", path.display()))
+        }
+        (_, Some(ConfigError::BadHeaderName { .. })) => {
+            error.context("cannot use a flag --requestheader-…-headers")
+        }
+        _ => error,
+    }
 }
 
 /// Front proxies as the flags say; without a CA of theirs, this server has one of its own for those

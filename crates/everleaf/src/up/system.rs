@@ -9,10 +9,13 @@ use super::kubeconfigs;
 use super::node::Node;
 use super::pods;
 use super::serving;
+use crate::audit::Audit;
+use crate::issuers;
 use crate::server;
 use crate::shutdown::Shutdown;
 use anyhow::{Context, Result, anyhow};
 use everleaf_agent::Clock;
+use everleaf_apiserver::authn::jwt::JwtConfig;
 use everleaf_apiserver::authn::{
     Config as AuthenticatorConfig, FrontProxyConfig, ServiceAccountConfig,
 };
@@ -27,6 +30,7 @@ use everleaf_time::WallClock;
 use jiff::Timestamp;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -55,6 +59,12 @@ pub(crate) struct Settings {
     pub(crate) node_name: Option<String>,
     /// Name of the host, for the server's certificate.
     pub(crate) host_name: String,
+    /// What is told of requests.
+    pub(crate) audit: Option<Audit>,
+    /// Issuers of tokens, and the file that names them.
+    pub(crate) jwt: JwtConfig,
+    /// `--authentication-config`
+    pub(crate) authentication_config: Option<PathBuf>,
 }
 
 /// A part that runs in the background.
@@ -122,7 +132,7 @@ impl System {
         }
         // Written when the first start had made its store.
         server::refuse_lost(&dir.path(STORE), Some(&dir.path(kubeconfigs::ADMIN)))?;
-        let server = open_server(dir, &authority, &addresses)?;
+        let server = open_server(dir, &authority, &addresses, settings, &clock)?;
         server.install(now).await?;
         serving::grant(&server, now).await?;
         if let Some(signer) = &settings.pod_signer {
@@ -143,6 +153,7 @@ impl System {
         };
         system.start_care(Arc::clone(dir), &authority, addresses.local_url.clone());
         system.start_server(listener, &authority)?;
+        system.start_issuers(settings);
         let approval = settings.serving_approval.clone();
         let approval =
             approval.map(|approval| serving::approval(approval, &system.server, &addresses));
@@ -172,6 +183,18 @@ impl System {
             tokio::select! {
                 () = shutdown.asked() => Ok(()),
                 ended = care.run(clock) => ended,
+            }
+        });
+    }
+
+    fn start_issuers(&mut self, settings: &Settings) {
+        let file = settings.authentication_config.clone();
+        let issuer = server::SERVICE_ACCOUNT_ISSUER.to_owned();
+        let follow = issuers::follow(file, issuer, Arc::clone(&self.server));
+        self.start_part("keys of issuers", |shutdown| async move {
+            tokio::select! {
+                () = shutdown.asked() => Ok(()),
+                () = follow => Ok(()),
             }
         });
     }
@@ -292,6 +315,9 @@ impl System {
                 }
             }
         }
+        if let Some(audit) = self.server.audit() {
+            audit.flush().await;
+        }
     }
 }
 
@@ -309,7 +335,13 @@ async fn first_to_end(parts: &mut [Part]) -> anyhow::Error {
     futures_util::future::select_all(waits).await.0
 }
 
-fn open_server(dir: &DataDir, authority: &Authority, addresses: &Addresses) -> Result<Arc<Server>> {
+fn open_server(
+    dir: &DataDir,
+    authority: &Authority,
+    addresses: &Addresses,
+    settings: &Settings,
+    clock: &Arc<dyn Clock>,
+) -> Result<Arc<Server>> {
     let authenticator = AuthenticatorConfig {
         client_ca_pem: authority.ca_pem.clone().into_bytes(),
         front_proxy: Some(FrontProxyConfig::of_kubeadm(
@@ -324,12 +356,15 @@ fn open_server(dir: &DataDir, authority: &Authority, addresses: &Addresses) -> R
         token_auth_csv: String::new(),
         bootstrap_tokens: true,
         anonymous: true,
+        jwt: settings.jwt.clone(),
     };
     let address = addresses
         .public_url
         .trim_start_matches("https://")
         .to_owned();
-    server::open(&dir.path(STORE), authenticator, address)
+    let audit = settings.audit.clone();
+    let audit = audit.map(|audit| audit.start(wall_clock(clock)));
+    server::open(&dir.path(STORE), authenticator, address, audit.transpose()?)
 }
 
 /// A clock as the server and the controllers want it.

@@ -6,6 +6,7 @@ use super::kubeconfigs::{ADMIN, NODE_CERT_DIR};
 use super::system::{Settings, System};
 use everleaf_agent::clock::ClockListener;
 use everleaf_agent::{Clock, OffsetClock, SystemClock};
+use everleaf_apiserver::authn::jwt::JwtConfig;
 use everleaf_pki::{Chain, Credential, Issuer, KeyAlgorithm, Leaf, PrivateKey};
 use everleaf_rotation::{Monotonic, rotation_deadline};
 use jiff::{SignedDuration, Timestamp};
@@ -50,6 +51,9 @@ fn settings(signing_duration: Duration) -> Settings {
         serving_approval: None,
         pod_signer: None,
         node_name: Some("host1".into()),
+        audit: None,
+        jwt: JwtConfig::default(),
+        authentication_config: None,
         host_name: "host1".into(),
     }
 }

@@ -1,5 +1,6 @@
 //! The behaviours, one file per part of the story.
 
+mod auditing;
 mod authority;
 mod bad_input;
 mod change_of_leader;
@@ -11,6 +12,7 @@ mod demo;
 mod documentation;
 mod first_start;
 mod for_kubelets;
+mod foreign_tokens;
 mod kubectl_verbs;
 mod network;
 mod odd_files;
@@ -50,6 +52,8 @@ pub(crate) fn all() -> Vec<&'static Test> {
         serving_requests::TESTS,
         authority::TESTS,
         pods::TESTS,
+        auditing::TESTS,
+        foreign_tokens::TESTS,
         change_of_leader::TESTS,
         tls_stacks::TESTS,
         why::TESTS,

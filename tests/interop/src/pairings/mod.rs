@@ -1,6 +1,7 @@
 //! The pairings, one file each, named by who meets whom.
 
 mod agent_on_kubernetes;
+mod audit_beside_kube_apiserver;
 mod chart_on_kubernetes;
 mod client_certificates_on_everleaf;
 mod client_go_on_everleaf;
@@ -65,6 +66,7 @@ pub(crate) fn all() -> &'static [&'static Pairing] {
         &agent_on_kubernetes::OLD,
         &recordings_of_kubernetes::PAIRING,
         &owners_beside_kube_apiserver::PAIRING,
+        &audit_beside_kube_apiserver::PAIRING,
         &client_certificates_on_everleaf::PAIRING,
         &kubectl_on_everleaf::NEWEST,
         &kubectl_on_everleaf::OLDER,

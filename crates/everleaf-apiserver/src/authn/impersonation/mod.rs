@@ -31,6 +31,15 @@ use std::{
 /// few questions.
 const REMEMBERED_MAX: usize = 10_000;
 
+/// Whom somebody acts as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Impersonated {
+    /// The other identity.
+    pub user: User,
+    /// The verb of the constrained way that allowed it; "" for the one of old.
+    pub constraint: String,
+}
+
 /// Impersonation, with a memory of what served each user last: that is tried first and told first,
 /// as upstream.
 #[derive(Default)]
@@ -47,7 +56,7 @@ impl Impersonation {
         request: &Attributes<'_>,
         authorizer: &Authorizer,
         objects: &dyn Objects,
-    ) -> Result<Option<User>, Status> {
+    ) -> Result<Option<Impersonated>, Status> {
         let Some(wanted) = headers::wanted(headers)? else {
             return Ok(None);
         };
@@ -69,7 +78,8 @@ impl Impersonation {
                     if last != Some(mode) {
                         self.remember(&request.user.name, mode);
                     }
-                    return Ok(Some(user));
+                    let constraint = mode.constraint();
+                    return Ok(Some(Impersonated { user, constraint }));
                 }
                 Err(refusal) => first_refusal = first_refusal.or(Some(refusal)),
             }

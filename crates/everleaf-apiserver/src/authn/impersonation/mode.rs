@@ -51,6 +51,12 @@ impl Mode {
         }
     }
 
+    /// The verb that allows it, as an audit names it; "" for the way of old.
+    pub(super) fn constraint(self) -> String {
+        let name = self.name();
+        name.map_or_else(String::new, |name| format!("impersonate:{name}"))
+    }
+
     /// Is it made for this? Nodes and service accounts are told by their names alone.
     pub(super) fn suits(self, wanted: &User, real: &User) -> bool {
         let only_named =

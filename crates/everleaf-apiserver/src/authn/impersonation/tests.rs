@@ -56,6 +56,7 @@ fn become_on(
 ) -> Result<User, (u16, String)> {
     memory
         .effective(headers, &request(real), &Authorizer::default(), shelf)
+        .map(|found| found.map(|found| found.user))
         .map(|user| user.unwrap_or_else(|| real.clone()))
         .map_err(|status| (status.code, status.message))
 }

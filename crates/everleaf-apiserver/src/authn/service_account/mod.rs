@@ -5,7 +5,6 @@
 //! without an end, kept in Secrets, is neither made nor believed.
 
 mod claims;
-mod jws;
 
 #[cfg(test)]
 mod tests;
@@ -21,8 +20,8 @@ use std::{
 };
 
 pub(crate) use self::claims::{Binding, Claims, Reference};
-use self::jws::{SigningKey, Token, VerificationKey};
 use super::ConfigError;
+use super::jws::{SigningKey, Token, VerificationKey};
 use crate::{
     objects::Objects,
     user::{SERVICE_ACCOUNT_PREFIX, User, service_account_groups},

@@ -45,7 +45,7 @@ impl Doors {
         let objects = Shelf::default();
         let asked = self
             .authenticator
-            .authenticate(&all, &peer, &objects, at(MIDYEAR));
+            .authenticate(&all, "/", &peer, &objects, at(MIDYEAR));
         asked.map_err(|status| status.code)
     }
 }

@@ -1,5 +1,6 @@
 //! A server on the memory store, and requests as one line each.
 
+use crate::audit::Auditor;
 use crate::authn::{self, Authenticator, Peer};
 use crate::authz::Authorizer;
 use crate::handler::{Body, Config, Limits, Server, Version, WatchStream};
@@ -51,14 +52,21 @@ impl World {
 
     /// With the writer on its own thread; needs a runtime to wait for it.
     pub(crate) fn threaded() -> Self {
-        Self::build(Box::new(Memory::new()), Limits::default(), Mode::Thread)
+        let store = Box::new(Memory::new());
+        Self::build(store, Limits::default(), Mode::Thread, None)
     }
 
     pub(crate) fn with(store: Box<dyn Store>, limits: Limits) -> Self {
-        Self::build(store, limits, Mode::Inline)
+        Self::build(store, limits, Mode::Inline, None)
     }
 
-    fn build(store: Box<dyn Store>, limits: Limits, writer: Mode) -> Self {
+    /// One that tells of its requests.
+    pub(crate) fn audited(audit: Auditor) -> Self {
+        let store = Box::new(Memory::new());
+        Self::build(store, Limits::default(), Mode::Inline, Some(audit))
+    }
+
+    fn build(store: Box<dyn Store>, limits: Limits, writer: Mode, audit: Option<Auditor>) -> Self {
         let mut counter = 0u64;
         let config = Config {
             authenticator: Authenticator::new(authn::Config {
@@ -89,6 +97,7 @@ impl World {
             limits,
             address: "127.0.0.1:6443".to_owned(),
             writer,
+            audit,
         };
         let world = Self {
             server: Server::new(config, store).unwrap(),

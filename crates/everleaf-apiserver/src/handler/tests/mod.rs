@@ -1,6 +1,7 @@
 //! The walk, end to end over the memory store: one poll per request.
 
 mod applying;
+mod auditing;
 mod conformance;
 mod crud;
 mod doors;

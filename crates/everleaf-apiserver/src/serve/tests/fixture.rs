@@ -126,6 +126,7 @@ impl TestServer {
             limits: Limits::default(),
             address: String::new(),
             writer: Mode::Inline,
+            audit: None,
         }
     }
 

@@ -7,6 +7,7 @@ use crate::up::kubeconfigs::{ADMIN, BOOTSTRAP};
 use crate::up::system::{Settings, System};
 use anyhow::{Context, Result, anyhow, bail};
 use everleaf_agent::{Bootstrap, Clock, Config, OffsetClock, SystemClock};
+use everleaf_apiserver::authn::jwt::JwtConfig;
 use everleaf_pki::{Credential, Leaf};
 use everleaf_rotation::{CertificateId, Notice};
 use jiff::Timestamp;
@@ -43,6 +44,9 @@ impl Stage {
             serving_approval: None,
             pod_signer: None,
             node_name: None,
+            audit: None,
+            jwt: JwtConfig::default(),
+            authentication_config: None,
             host_name: "demo".into(),
         };
         let clock = Arc::new(SystemClock::new());

@@ -205,9 +205,24 @@ impl<'a> Token<'a> {
         })
     }
 
+    /// A member of the header; "" for one that is not there or no text.
+    pub(super) fn header(&self, name: &str) -> &str {
+        self.header[name].as_str().unwrap_or("")
+    }
+
+    /// The sender says that whoever does not know certain members must refuse it.
+    pub(super) fn demands_extensions(&self) -> bool {
+        self.header.get("crit").is_some()
+    }
+
+    /// What was signed, and the signature.
+    pub(super) fn signed(&self) -> (&[u8], &[u8]) {
+        (self.signed.as_bytes(), &self.signature)
+    }
+
     /// One of `keys` made the signature: the one the token names, or any when it names none.
     pub(super) fn verify(&self, keys: &[VerificationKey]) -> Result<(), String> {
-        if self.header.get("crit").is_some() {
+        if self.demands_extensions() {
             return Err("demands extensions that are not known here".to_owned());
         }
         let algorithm = self.header["alg"].as_str();
