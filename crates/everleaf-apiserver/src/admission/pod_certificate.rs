@@ -57,17 +57,26 @@ pub(super) fn of_node(
         )));
     }
     let namespace = attributes.namespace;
+    let shown = quote(&format!("{namespace}/{}", spec("podName")));
     let found = find(objects, ("node", "nodes"), "", node)?;
-    same_uid("node", spec("nodeUID"), &found.object())?;
+    same_uid(spec("nodeUID"), &found.object(), |told, there| {
+        format!("{shown} names node UID {told}, inconsistent with the running node ({there})")
+    })?;
     let found = find(objects, ("pod", "pods"), namespace, spec("podName"))?;
     let pod = found.object();
-    same_uid("pod", spec("podUID"), &pod)?;
-    let shown = quote(&format!("{namespace}/{}", spec("podName")));
+    same_uid(spec("podUID"), &pod, |told, there| {
+        format!("{shown} contains pod UID ({told}) which differs from running pod {there}")
+    })?;
     let account = spec("serviceAccountName");
     bound_to(node, &pod, account).map_err(|what| Forbidden(format!("pod {shown} {what}")))?;
     let kind = ("service account", "serviceaccounts");
     let found = find(objects, kind, namespace, account)?;
-    same_uid(kind.0, spec("serviceAccountUID"), &found.object())?;
+    same_uid(spec("serviceAccountUID"), &found.object(), |told, there| {
+        format!(
+            "{shown} names service account UID {told}, which differs from the running service \
+             account ({there})"
+        )
+    })?;
     let signer = spec("signerName");
     if mounts(&pod, signer) || may_request(attributes, signer, account, objects, authorizer) {
         return Ok(());
@@ -90,21 +99,29 @@ fn find(
         namespace => quote(&format!("{namespace}/{name}")),
     };
     objects.get(resource, namespace, name).ok_or_else(|| {
+        let what = format!(
+            "{} {} not found",
+            resource.trim_end_matches('s'),
+            quote(name)
+        );
         Unlike(format!(
-            "while retrieving {kind} {shown} named in the PodCertificateRequest: it is not there"
+            "while retrieving {kind} {shown} named in the PodCertificateRequest: {what}"
         ))
     })
 }
 
-fn same_uid(kind: &str, told: &str, there: &Value) -> Result<(), Refusal> {
+/// Whether a UID that the request tells is that of what it names; Err: what else is there.
+fn same_uid(
+    told: &str,
+    there: &Value,
+    words: impl FnOnce(&str, &str) -> String,
+) -> Result<(), Refusal> {
     let there = meta::uid(there);
     if told == there {
         return Ok(());
     }
-    let (told, there) = (quote(told), quote(there));
-    Err(Unlike(format!(
-        "PodCertificateRequest names the {kind} UID {told}, and it is {there}"
-    )))
+    let words = words(&quote(told), &quote(there));
+    Err(Unlike(format!("PodCertificateRequest for pod {words}")))
 }
 
 /// Err: what the pod is instead.

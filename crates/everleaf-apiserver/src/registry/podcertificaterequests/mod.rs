@@ -73,7 +73,22 @@ fn cells(object: &Value, _now: Timestamp) -> Vec<Value> {
         spec("nodeName"),
         spec("signerName"),
         state(object).unwrap_or("Pending").into(),
+        annotations(object).into(),
     ]
+}
+
+/// As kubectl shows labels.
+fn annotations(object: &Value) -> String {
+    let all = object.pointer("/spec/unverifiedUserAnnotations");
+    let all = all.and_then(Value::as_object).into_iter().flatten();
+    let mut shown: Vec<String> = all
+        .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
+        .collect();
+    if shown.is_empty() {
+        return "<none>".to_owned();
+    }
+    shown.sort_unstable();
+    shown.join(",")
 }
 
 /// How a request ended, if it did.

@@ -210,7 +210,15 @@ fn columns() {
     let pending = cells(&object, now());
     assert_eq!(
         pending,
-        ["a", "web", "shop", "n1", "example.com/pods", "Pending"]
+        [
+            "a",
+            "web",
+            "shop",
+            "n1",
+            "example.com/pods",
+            "Pending",
+            "<none>"
+        ]
     );
     object["status"] = status;
     assert_eq!(cells(&object, now())[5], "Issued");
