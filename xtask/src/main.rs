@@ -1,15 +1,19 @@
 //! Developer tasks: the front door of the repository. A fresh machine has cargo and nothing else.
 //!
 //! Owns the checks no compiler makes (`tidy`), the installation of real peers and the run of the
-//! end-to-end suite (`e2e`), and the measuring program (`measure`). Refuses to know what the
-//! product does: it reads manifests and text, and starts programs.
+//! end-to-end suite (`e2e`), the measuring program (`measure`), and the searches for faults that
+//! take as long as one likes (`fuzz`, `schemathesis`). Refuses to know what the product does: it
+//! reads manifests and text, and starts programs.
 
 mod bugs;
 mod cache;
 mod e2e;
+mod fuzz;
 mod interop;
 mod manifests;
+mod minutes;
 mod peers;
+mod schemathesis;
 mod tidy;
 mod tools;
 
@@ -33,6 +37,9 @@ Tasks:
           arguments select lists by name (matrix and client-certificates are two)
   bugs    Plant the bugs of crates/everleaf-sim/bugs, one at a time, into a copy of the tree: the simulator has to
           find each; arguments select them by parts of their names
+  fuzz    Run the fuzz targets, each for --minutes N (10); arguments name targets. Needs a C++ compiler
+  schemathesis
+          Build the release binary and let schemathesis (PyPI) loose on its OpenAPI documents, for --minutes N (10)
   measure Build the release binary and print the table of docs/performance.md; an argument sets the number
           of certificates; reads: what reading many requests costs, storm: what 50,000 at once do to server and
           controllers; an argument after either sets their number
@@ -48,6 +55,8 @@ fn main() -> ExitCode {
         Some("manifests") => manifests::run(&args.collect::<Vec<_>>()),
         Some("record") => interop::record(&args.collect::<Vec<_>>()),
         Some("bugs") => bugs::run(&args.collect::<Vec<_>>()),
+        Some("fuzz") => fuzz::run(&args.collect::<Vec<_>>()),
+        Some("schemathesis") => schemathesis::run(&args.collect::<Vec<_>>()),
         Some("measure") => e2e::measure(&args.collect::<Vec<_>>()),
         Some("help" | "--help" | "-h") => {
             say(USAGE);

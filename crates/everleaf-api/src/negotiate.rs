@@ -58,8 +58,10 @@ pub struct Answer {
 pub enum Unacceptable {
     /// None of its media types is ours.
     MediaType,
-    /// One is, but not here or not in that form (`as=`).
+    /// One is, but not here.
     Form,
+    /// One is, but not in that shape (`as=`).
+    Shape,
     /// It wants one object as a list.
     ListOfOne,
     /// It wants a list as one object.
@@ -95,37 +97,57 @@ impl Answer {
     }
 }
 
-/// The best clause that `can` satisfies: by q, then exact types before wildcards, then order. A
-/// missing or empty header takes anything, which is JSON; so do `*/*` and `application/*`.
+/// The best clause that `can` satisfies, in Kubernetes' order ([`preferred`]). A missing or empty
+/// header takes anything, which is JSON; so do `*/*` and `application/*`, or what else there is in
+/// the form that they ask for.
 ///
 /// # Errors
 /// Why not; the caller knows what it has instead.
 pub fn accept(header: Option<&str>, can: &dyn Fn(Answer) -> bool) -> Result<Answer, Unacceptable> {
-    let header = header
-        .map(str::trim)
-        .filter(|header| !header.is_empty())
-        .unwrap_or("*/*");
-    let mut clauses: Vec<Clause<'_>> = header
-        .split(',')
-        .take(CLAUSES_MAX)
-        .filter_map(Clause::parse)
-        .collect();
-    // Stable: equal clauses stay in the order of the header.
-    clauses.sort_by_key(|clause| (std::cmp::Reverse(clause.quality), clause.wildcards));
+    let header = header.filter(|header| !header.trim().is_empty());
     let mut fault = Unacceptable::MediaType;
-    for clause in clauses.iter().filter(|clause| clause.quality > 0) {
-        let Some(encoding) = clause.encoding else {
-            continue;
-        };
-        let answer = clause.shape().map(|shape| Answer { encoding, shape });
-        match answer {
-            Some(answer) if can(answer) => return Ok(answer),
-            Some(answer) if fault == Unacceptable::MediaType => fault = wrong_form(answer, can),
-            Some(_) => {}
-            None => fault = Unacceptable::Form,
+    for clause in clauses(header.unwrap_or("*/*")) {
+        for encoding in clause.encodings() {
+            let shape = clause.shape(encoding);
+            let answer = shape.map(|shape| Answer { encoding, shape });
+            match answer {
+                Some(answer) if can(answer) => return Ok(answer),
+                Some(answer) => match wrong_form(answer, can) {
+                    // Where there is one form of metadata, the other is a mistake.
+                    mistake @ (Unacceptable::ListOfOne | Unacceptable::OneOfList) => {
+                        return Err(mistake);
+                    }
+                    other if fault == Unacceptable::MediaType => fault = other,
+                    _ => {}
+                },
+                None => fault = Unacceptable::Shape,
+            }
         }
     }
     Err(fault)
+}
+
+/// The media ranges of an Accept header, as (type, subtype), in the order in which Kubernetes tries
+/// them (`munnerz/goautoneg`): by weight, and what is named before what is not. A weight of 0
+/// comes last, and counts.
+pub fn preferred(header: &str) -> Vec<(&str, &str)> {
+    clauses(header).iter().map(|clause| clause.range).collect()
+}
+
+/// True when the clause that is answered asks for JSON that people can read.
+pub fn is_pretty(header: &str) -> bool {
+    clauses(header).first().is_some_and(|clause| clause.pretty)
+}
+
+fn clauses(header: &str) -> Vec<Clause<'_>> {
+    let clauses = header.split(',').take(CLAUSES_MAX);
+    let mut sorted: Vec<Clause<'_>> = Vec::new();
+    // One by one, as Go sorts few: the order by weight and the one by name may contradict.
+    for clause in clauses.filter_map(Clause::parse) {
+        let at = sorted.iter().rposition(|before| !clause.is_before(before));
+        sorted.insert(at.map_or(0, |at| at + 1), clause);
+    }
+    sorted
 }
 
 /// Tells a form that is the other of the two forms of metadata from one that does not exist here.
@@ -138,59 +160,89 @@ fn wrong_form(answer: Answer, can: &dyn Fn(Answer) -> bool) -> Unacceptable {
         Shape::PartialObjectMetadata if has(Shape::PartialObjectMetadataList) => {
             Unacceptable::OneOfList
         }
-        _ => Unacceptable::Form,
+        Shape::Object => Unacceptable::Form,
+        _ => Unacceptable::Shape,
     }
 }
 
 /// One media range with its parameters.
 struct Clause<'h> {
-    /// None for a type that is not ours.
-    encoding: Option<Encoding>,
-    /// 0 to 1000.
-    quality: u32,
-    /// 0 for an exact type, 1 for `application/*`, 2 for `*/*`.
-    wildcards: u8,
+    /// Type and subtype.
+    range: (&'h str, &'h str),
+    quality: f32,
     kind: Option<&'h str>,
     group: &'h str,
     version: &'h str,
+    stream: &'h str,
+    pretty: bool,
 }
 
 impl<'h> Clause<'h> {
     fn parse(text: &'h str) -> Option<Self> {
-        let mut parts = text.split(';').map(str::trim);
-        let media_type = parts.next().filter(|media_type| !media_type.is_empty())?;
-        let (encoding, wildcards) = match media_type {
-            "*/*" => (Some(Encoding::Json), 2),
-            "application/*" => (Some(Encoding::Json), 1),
-            exact => (encoding_of(exact), 0),
+        let mut parts = text.split(';');
+        let range = parts.next().unwrap_or_default().trim_matches(' ');
+        let range = match range.split_once('/') {
+            None if range == "*" => ("*", "*"),
+            None => return None,
+            Some((_, subtype)) if subtype.is_empty() || subtype.contains('/') => return None,
+            Some((r#type, subtype)) => (r#type.trim_matches(' '), subtype.trim_matches(' ')),
         };
         let mut clause = Clause {
-            encoding,
-            quality: 1000,
-            wildcards,
+            range,
+            quality: 1.0,
             kind: None,
             group: "",
             version: "",
+            stream: "",
+            pretty: false,
         };
         for part in parts {
-            let (name, value) = part.split_once('=').unwrap_or((part, ""));
-            let value = value.trim().trim_matches('"');
-            match name.trim() {
-                "q" => clause.quality = quality(value),
-                "as" => clause.kind = Some(value).filter(|kind| !kind.is_empty()),
-                "g" => clause.group = value,
-                "v" => clause.version = value,
-                // profile, stream, pretty, charset: nothing to decide here.
+            let Some((name, value)) = part.split_once('=') else {
+                continue;
+            };
+            if value.is_empty() || value.contains('=') {
+                continue;
+            }
+            let text = value.trim_matches(' ');
+            match name.trim_matches(' ') {
+                "q" => clause.quality = value.parse().unwrap_or(0.0),
+                "as" => clause.kind = Some(text),
+                "g" => clause.group = text,
+                "v" => clause.version = text,
+                "stream" => clause.stream = text,
+                "pretty" => clause.pretty = text == "1",
+                // profile, charset: nothing to decide here.
                 _ => {}
             }
         }
         Some(clause)
     }
 
+    fn is_before(&self, other: &Self) -> bool {
+        let ((r#type, subtype), others) = (self.range, other.range);
+        self.quality > other.quality
+            || (r#type != "*" && others.0 == "*")
+            || (subtype != "*" && others.1 == "*")
+    }
+
+    /// Those that it covers, the first of which is the one that is given, if nothing speaks against
+    /// it.
+    fn encodings(&self) -> impl Iterator<Item = Encoding> + use<'h> {
+        let range = self.range;
+        Encoding::ALL.into_iter().filter(move |encoding| {
+            matches!(range, ("*" | "application", "*"))
+                || encoding.media_type().split_once('/') == Some(range)
+        })
+    }
+
     /// None for a shape that nobody here knows.
-    fn shape(&self) -> Option<Shape> {
+    fn shape(&self, encoding: Encoding) -> Option<Shape> {
+        if !self.stream.is_empty() && (self.stream != "watch" || encoding == Encoding::Yaml) {
+            return None;
+        }
         let Some(kind) = self.kind else {
-            return Some(Shape::Object);
+            let is_plain = self.group.is_empty() && self.version.is_empty();
+            return is_plain.then_some(Shape::Object);
         };
         match (kind, self.group, self.version) {
             ("Table", "meta.k8s.io", "v1") => Some(Shape::Table { v1: true }),
@@ -209,14 +261,6 @@ fn encoding_of(media_type: &str) -> Option<Encoding> {
     Encoding::ALL
         .into_iter()
         .find(|encoding| encoding.media_type().eq_ignore_ascii_case(media_type))
-}
-
-/// `0.8` → 800; what cannot be read counts as 1, as if it were not there.
-fn quality(text: &str) -> u32 {
-    match text.parse::<f32>() {
-        Ok(q) if (0.0..=1.0).contains(&q) => (q * 1000.0).round() as u32,
-        _ => 1000,
-    }
 }
 
 /// The decoder for a request body: missing → JSON; parameters are ignored.
@@ -276,7 +320,7 @@ mod tests {
         check(Some("application/*"), Encoding::Json, Shape::Object);
         check(Some("application/json"), Encoding::Json, Shape::Object);
         check(
-            Some("Application/JSON; charset=utf-8"),
+            Some("application/json; charset=utf-8"),
             Encoding::Json,
             Shape::Object,
         );
@@ -308,14 +352,26 @@ mod tests {
             Encoding::Yaml,
             Shape::Object,
         );
-        check(Some("*/*,application/yaml"), Encoding::Yaml, Shape::Object);
+        // As Kubernetes reads them: no weight is a refusal, what is named goes before what is not.
+        check(Some("application/json;q=0"), Encoding::Json, Shape::Object);
         check(
-            Some("application/json;stream=watch"),
+            Some("application/yaml;q=x,application/json;q=0.1"),
             Encoding::Json,
             Shape::Object,
         );
         check(
-            Some("application/json;as=;v=v1"),
+            Some("application/json,application/yaml;q=7"),
+            Encoding::Yaml,
+            Shape::Object,
+        );
+        check(
+            Some("*/*;q=0.9,application/yaml;q=0.8"),
+            Encoding::Yaml,
+            Shape::Object,
+        );
+        check(Some("*/*,application/yaml"), Encoding::Yaml, Shape::Object);
+        check(
+            Some("application/json;stream=watch"),
             Encoding::Json,
             Shape::Object,
         );
@@ -325,12 +381,15 @@ mod tests {
     fn what_cannot_be_answered_says_why() {
         let check = |header: &str, fault| assert_eq!(accept(Some(header), &serves), Err(fault));
         check("text/html", Unacceptable::MediaType);
-        check("application/json;q=0", Unacceptable::MediaType);
+        check("APPLICATION/JSON", Unacceptable::MediaType);
+        check("json", Unacceptable::MediaType);
+        check("application/json;v=v1", Unacceptable::Shape);
+        check("application/json;stream=other", Unacceptable::Shape);
         let table = "text/html,application/json;as=Table;v=v2;g=meta.k8s.io";
-        check(table, Unacceptable::Form);
+        check(table, Unacceptable::Shape);
         check("application/vnd.kubernetes.protobuf", Unacceptable::Form);
         let list_form = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
-        check(list_form, Unacceptable::Form);
+        check(list_form, Unacceptable::Shape);
         let one = |answer: Answer| answer.shape == Shape::PartialObjectMetadata;
         let list = |answer: Answer| answer.shape == Shape::PartialObjectMetadataList;
         assert_eq!(accept(Some(list_form), &one), Err(Unacceptable::ListOfOne));

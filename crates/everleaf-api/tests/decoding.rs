@@ -2,6 +2,7 @@
 
 use everleaf_api::types::{
     CERTIFICATE_SIGNING_REQUEST as CSR, DELETE_OPTIONS, LEASE, NODE, ROLE, SECRET,
+    SELF_SUBJECT_RULES_REVIEW,
 };
 use everleaf_api::{Status, schema::Type};
 use serde_json::{Value, json};
@@ -233,13 +234,29 @@ fn base64_is_read_leniently_and_kept_canonical() {
     }
 }
 
+/// What a server makes is a list, though nothing be in it; what nobody set is null.
+#[test]
+fn an_empty_list_that_is_there_is_printed() {
+    let print = |status: Value| {
+        let review = json!({"status": status});
+        String::from_utf8(SELF_SUBJECT_RULES_REVIEW.encode_json(&review)).unwrap()
+    };
+    let made = print(json!({"resourceRules": [], "nonResourceRules": []}));
+    assert!(
+        made.contains(r#""resourceRules":[],"nonResourceRules":[]"#),
+        "{made}"
+    );
+    let unset = print(json!({}));
+    assert!(unset.contains(r#""resourceRules":null"#), "{unset}");
+}
+
 #[test]
 fn quantities_are_texts_or_numbers() {
     let node = |value: &str| format!(r#"{{"status":{{"capacity":{{"cpu":{value}}}}}}}"#);
     for (sent, kept) in [
         ("\"500m\"", "500m"),
         ("2", "2"),
-        ("0.5", "0.5"),
+        ("0.5", "500m"),
         ("\"16Gi\"", "16Gi"),
         ("\"1e3\"", "1e3"),
         ("null", "0"),

@@ -7,7 +7,7 @@
 mod debian;
 mod go;
 mod openapi;
-mod python;
+pub(crate) mod python;
 
 use crate::{cache, say};
 use anyhow::Result;

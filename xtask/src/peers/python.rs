@@ -1,4 +1,4 @@
-//! Kubernetes' Python client, installed beside the system's packages and not among them.
+//! Python programs from PyPI, installed beside the system's packages and not among them.
 
 use crate::tidy::workspace_root;
 use crate::{cache, say};
@@ -6,10 +6,10 @@ use anyhow::{Context, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What is installed, every version pinned.
+/// Kubernetes' client and all it needs, every version pinned.
 const REQUIREMENTS: &str = "tests/interop/python/requirements.txt";
 
-/// A Python interpreter and the folder with the client.
+/// A Python interpreter and the folder with the packages.
 pub(crate) struct Python {
     /// The interpreter itself, not a launcher that chooses one.
     pub(crate) interpreter: PathBuf,
@@ -18,15 +18,32 @@ pub(crate) struct Python {
 }
 
 impl Python {
-    /// Finds or installs them.
+    /// Finds or installs Kubernetes' client.
     pub(crate) fn install(cache: &Path) -> Result<Self> {
-        install(cache).context("Kubernetes' Python client cannot be installed")
+        Self::with(
+            cache,
+            "python",
+            REQUIREMENTS,
+            "kubernetes.client, kubernetes.config",
+        )
+    }
+
+    /// Finds or installs what `requirements` pins, below a name of its own; `modules` must be there
+    /// to be imported then.
+    pub(crate) fn with(
+        cache: &Path,
+        name: &str,
+        requirements: &str,
+        modules: &str,
+    ) -> Result<Self> {
+        install(cache, name, requirements, modules)
+            .with_context(|| format!("{requirements} cannot be installed"))
     }
 }
 
-fn install(cache: &Path) -> Result<Python> {
-    let requirements = workspace_root().join(REQUIREMENTS);
-    let pins = fs::read(&requirements).with_context(|| format!("read {REQUIREMENTS}"))?;
+fn install(cache: &Path, name: &str, requirements: &str, modules: &str) -> Result<Python> {
+    let pinned = workspace_root().join(requirements);
+    let pins = fs::read(&pinned).with_context(|| format!("read {requirements}"))?;
     if cache::sh(cache, "python3", &["--version"]).is_err() {
         cache::apt_install(&["python3", "python3-pip"])?;
     }
@@ -35,14 +52,12 @@ fn install(cache: &Path) -> Result<Python> {
     let (interpreter, version) = about
         .split_once('\n')
         .context("python3 names no interpreter")?;
-    let home = cache.join(format!(
-        "python-{}",
-        cache::key([&pins, version.as_bytes()])
-    ));
+    let key = cache::key([&pins, version.as_bytes()]);
+    let home = cache.join(format!("{name}-{key}"));
     if !home.is_dir() {
-        say("installing Kubernetes' Python client from PyPI");
-        let scratch = cache::scratch(cache, "python")?;
-        let (from, into) = (requirements.to_string_lossy(), scratch.to_string_lossy());
+        say(&format!("installing {requirements} from PyPI"));
+        let scratch = cache::scratch(cache, name)?;
+        let (from, into) = (pinned.to_string_lossy(), scratch.to_string_lossy());
         let args = [
             "install",
             "--quiet",
@@ -56,12 +71,8 @@ fn install(cache: &Path) -> Result<Python> {
         ];
         cache::pip(cache, &args)?;
         let variables = [("PYTHONPATH", &*into)];
-        cache::read(
-            cache,
-            interpreter,
-            &["-c", "import kubernetes.client, kubernetes.config"],
-            &variables,
-        )?;
+        let import = format!("import {modules}");
+        cache::read(cache, interpreter, &["-c", &import], &variables)?;
         cache::take_directory(&scratch, &home)?;
     }
     Ok(Python {

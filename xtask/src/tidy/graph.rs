@@ -82,10 +82,10 @@ const EDGES: [(&str, &[&str]); 18] = [
         "everleaf-interop",
         &["everleaf-stage", "everleaf-recordings"],
     ),
-    // For its test alone; the library knows no server.
+    // For its test and its seeds alone; the library knows no server.
     (
         "everleaf-recordings",
-        &["everleaf-apiserver", "everleaf-pki"],
+        &["everleaf-api", "everleaf-apiserver", "everleaf-pki"],
     ),
     // For its test alone; the judge knows nothing of ours.
     ("everleaf-second-judge", &["everleaf-pki"]),

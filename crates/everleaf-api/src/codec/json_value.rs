@@ -3,7 +3,7 @@
 
 use super::json_any::AnySeed;
 use super::json_read::{ObjectVisitor, Reader, Step, shorten};
-use super::{json_any, scalar, time, zero_item};
+use super::{json_any, quantity, scalar, time, zero_item};
 use crate::fields::quote;
 use crate::schema::Kind;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
@@ -49,11 +49,18 @@ impl ValueSeed<'_> {
         match self.kind {
             Kind::Int32 if i32::try_from(number).is_ok() => Ok(Some(number.into())),
             Kind::Int64 => Ok(Some(number.into())),
-            Kind::Quantity => Ok(Some(Value::String(number.to_string()))),
+            Kind::Quantity => self.visit_str(&number.to_string()),
+            Kind::FieldsV1 => Ok(unreadable_fields()),
             Kind::Int32 => Err(self.mismatch(&format!("number {number}"))),
             _ => Err(self.mismatch("number")),
         }
     }
+}
+
+/// What is no object is no set of fields, and yet no fault of the object that it is in: it becomes
+/// a set that nobody can read, by which managers are dropped.
+fn unreadable_fields() -> Option<Value> {
+    Some(Value::String(r#"{"?":{}}"#.to_owned()))
 }
 
 /// The type's name as Go prints it in such messages.
@@ -119,7 +126,7 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<Self::Value, E> {
         match self.kind {
-            Kind::Quantity => Ok(Some(Value::String(value.to_string()))),
+            Kind::Quantity => self.visit_str(&value.to_string()),
             Kind::Int32 | Kind::Int64 => Err(self.mismatch(&format!("number {value}"))),
             _ => Err(self.mismatch("number")),
         }
@@ -153,14 +160,17 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
                     "a time with six digits of fraction, such as 2006-01-02T15:04:05.000000Z",
                 )),
             },
-            Kind::Quantity if scalar::is_quantity(value) => Ok(Some(value.into())),
-            Kind::Quantity => Err(self.malformed(value, "a quantity such as 500m or 16Gi")),
+            Kind::Quantity => match quantity::canonical(value.trim()) {
+                Some(text) => Ok(Some(Value::String(text))),
+                None => Err(self.malformed(value, "a quantity such as 500m or 16Gi")),
+            },
             // An object in hand that is decoded again after a patch.
             Kind::FieldsV1
                 if json_any::check(value.as_bytes(), &mut self.reader.budget).is_ok() =>
             {
                 Ok(Some(value.into()))
             }
+            Kind::FieldsV1 => Ok(unreadable_fields()),
             _ => Err(self.mismatch("string")),
         }
     }
@@ -169,6 +179,11 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
         let item = match self.kind {
             Kind::List(item, _) => *item,
             Kind::ExtraValue => &Kind::String,
+            Kind::FieldsV1 => {
+                let budget = &mut self.reader.budget;
+                AnySeed { budget }.visit_seq(source)?;
+                return Ok(unreadable_fields());
+            }
             _ => return Err(self.mismatch("array")),
         };
         let Self { owner, reader, .. } = self;

@@ -71,7 +71,9 @@ fn members_of(out: &mut Vec<u8>, table: &Message, members: &Map<String, Value>) 
         if present.is_none() && !always_printed {
             continue;
         }
-        let left_out = present.is_none_or(|value| is_left_out(field, value));
+        // A list that is there and empty is one that somebody made: what was decoded has none.
+        let is_made = |value: &Value| field.presence == Presence::Always && value.is_array();
+        let left_out = present.is_none_or(|value| is_left_out(field, value) && !is_made(value));
         if left_out && !always_printed {
             continue;
         }

@@ -11,6 +11,7 @@ mod json_value;
 pub(crate) mod json_write;
 pub(crate) mod proto_read;
 pub(crate) mod proto_write;
+mod quantity;
 pub(crate) mod scalar;
 pub(crate) mod time;
 

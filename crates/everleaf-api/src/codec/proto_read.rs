@@ -6,7 +6,7 @@
 
 use super::budget::Budget;
 use super::time::Instant;
-use super::{DecodeError, fill, is_left_out, json_any, scalar, zero_item};
+use super::{DecodeError, fill, is_left_out, json_any, quantity, scalar, zero_item};
 use crate::schema::{Field, Kind, Message, Type};
 use bytes::Buf;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
@@ -21,6 +21,9 @@ pub(crate) fn document(ty: &Type, body: &[u8], only: &[&str]) -> Result<Value, D
         return Err(DecodeError::NotProtobuf);
     };
     let bad = |reason: String| DecodeError::mismatch(ty, format!("protobuf: {reason}"));
+    if envelope.is_empty() {
+        return Err(bad("nothing follows the magic bytes".to_owned()));
+    }
     let envelope = Envelope::read(envelope).map_err(bad)?;
     if !ty.accepts(&envelope.api_version, &envelope.kind) {
         let (api_version, kind) = (&envelope.api_version, &envelope.kind);
@@ -204,10 +207,7 @@ fn single(
             if text.is_empty() {
                 return Ok(None);
             }
-            if !scalar::is_quantity(&text) {
-                return Err("not a quantity".into());
-            }
-            Value::String(text)
+            Value::String(quantity::canonical(&text).ok_or("not a quantity")?)
         }
         Kind::ExtraValue => {
             let mut source = payload;

@@ -1,4 +1,4 @@
-//! Scalars whose text has a grammar: base64, quantities.
+//! Base64. [Quantities](super::quantity) and [times](super::time) have files of their own.
 
 use base64::Engine;
 use base64::alphabet;
@@ -35,28 +35,5 @@ pub(crate) fn base64_canonical(text: &str) -> Option<String> {
     match CANONICAL.decode(text) {
         Ok(_) => Some(text.to_owned()),
         Err(_) => base64_bytes(text).map(|bytes| base64_text(&bytes)),
-    }
-}
-
-/// True for the grammar of `resource.Quantity`: sign, digits with an optional point, then nothing,
-/// an SI or binary suffix, or a decimal exponent.
-pub(crate) fn is_quantity(text: &str) -> bool {
-    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
-    let number_end = unsigned
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(unsigned.len());
-    let (number, suffix) = unsigned.split_at(number_end);
-    if !number.bytes().any(|b| b.is_ascii_digit())
-        || number.bytes().filter(|b| *b == b'.').count() > 1
-    {
-        return false;
-    }
-    match suffix {
-        "" | "n" | "u" | "m" | "k" | "M" | "G" | "T" | "P" | "E" | "Ki" | "Mi" | "Gi" | "Ti"
-        | "Pi" | "Ei" => true,
-        _ => suffix.strip_prefix(['e', 'E']).is_some_and(|exponent| {
-            let digits = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
-            !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())
-        }),
     }
 }

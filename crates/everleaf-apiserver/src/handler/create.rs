@@ -60,6 +60,8 @@ pub(super) fn decode(
         .get(CONTENT_TYPE)
         .and_then(|value| value.to_str().ok());
     match negotiate::content_type(content_type)? {
+        // null is an object in which nobody set anything.
+        Encoding::Json if body.trim_ascii() == b"null" => Ok(r#type.decode_json(b"{}")?),
         Encoding::Json => Ok(r#type.decode_json(body)?),
         Encoding::Yaml => {
             let (tree, repeated) = read_yaml(body)?;

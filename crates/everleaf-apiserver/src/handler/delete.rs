@@ -195,7 +195,7 @@ pub(super) fn mark_deleted(object: &mut Value, now: &str) {
 }
 
 impl DeleteOptions {
-    /// From the body, if there is one, and the query.
+    /// From the body, if there is one, else from the query.
     fn parse(call: &Call<'_>) -> Result<Self, Status> {
         let mut options = Self::default();
         let body = if call.body.is_empty() {
@@ -211,10 +211,9 @@ impl DeleteOptions {
         options.uid = text(&body["preconditions"]["uid"]);
         options.resource_version = text(&body["preconditions"]["resourceVersion"]);
         let of_body = body["dryRun"].as_array().into_iter().flatten();
-        let dry_runs: Vec<&str> = of_body
-            .filter_map(Value::as_str)
-            .chain(call.query.values("dryRun"))
-            .collect();
+        // A body is all that counts; the query is for who sends none.
+        let of_query = call.query.values("dryRun").filter(|_| body.is_null());
+        let dry_runs: Vec<&str> = of_body.filter_map(Value::as_str).chain(of_query).collect();
         let mut errors: Vec<FieldError> = Vec::new();
         check_propagation(&body, call.query, &mut errors);
         check_dry_run(&dry_runs, &mut errors);

@@ -183,7 +183,7 @@ fn paths(resources: &[Resource]) -> Vec<String> {
 }
 
 fn plain(headers: &HeaderMap, query: &Query, ty: &Type, document: &Value) -> Response<Body> {
-    match Form::negotiate(headers, query, Occasion::Review) {
+    match Form::negotiate(headers, query, Occasion::Discovery) {
         Ok(form) if form.answer.encoding == Encoding::Protobuf => {
             form.plain(StatusCode::OK, ty, document)
         }

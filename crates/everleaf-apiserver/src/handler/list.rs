@@ -270,6 +270,8 @@ struct ListWriter {
     array: &'static str,
     end: Vec<u8>,
     has_items: bool,
+    /// What begins the items, if it must wait for the first of them.
+    opening: &'static [u8],
     indenter: Option<Indenter>,
 }
 
@@ -283,6 +285,7 @@ impl ListWriter {
             array: if is_table { "rows" } else { "items" },
             end: Vec::new(),
             has_items: false,
+            opening: b"",
             indenter: (form.pretty && form.answer.encoding == Encoding::Json)
                 .then(Indenter::default),
         }
@@ -321,6 +324,11 @@ impl ListWriter {
         } else {
             // Items come before the last two brackets.
             self.end = text.split_off(text.len() - 2);
+            if self.form.answer.shape == Shape::PartialObjectMetadataList {
+                // Go prints no list here when there is nothing in it.
+                self.opening = b"[";
+                text.pop();
+            }
         }
         self.text(out, &text);
     }
@@ -363,9 +371,8 @@ impl ListWriter {
                 out.extend_from_slice(text.get(head..).unwrap_or_default().as_bytes());
             }
             Encoding::Json => {
-                if self.has_items {
-                    self.text(out, b",");
-                }
+                let before = if self.has_items { b"," } else { self.opening };
+                self.text(out, before);
                 if self.indenter.is_some() {
                     let mut item = Vec::new();
                     self.item(&mut item, object);
@@ -379,10 +386,15 @@ impl ListWriter {
     }
 
     fn end(&mut self, out: &mut Vec<u8>) {
+        let is_null = self.form.answer.shape == Shape::PartialObjectMetadataList;
         if !self.has_items && self.form.answer.encoding == Encoding::Yaml {
-            out.extend_from_slice(format!("{}: []\n", self.array).as_bytes());
+            let nothing = if is_null { "null" } else { "[]" };
+            out.extend_from_slice(format!("{}: {nothing}\n", self.array).as_bytes());
         }
-        let end = std::mem::take(&mut self.end);
+        let mut end = std::mem::take(&mut self.end);
+        if !self.has_items && !self.opening.is_empty() {
+            end.splice(..1, *b"null");
+        }
         self.text(out, &end);
     }
 

@@ -42,8 +42,8 @@ mod tests;
 use crate::audit::{Head, Stage, Trail};
 use crate::authn::Peer;
 use crate::authz::{Attributes, Authorizer};
-use crate::registry::Descriptor;
 use crate::registry::reviews::{self, Review};
+use crate::registry::{Descriptor, names};
 use crate::user::User;
 use bytes::Bytes;
 use everleaf_api::Status;
@@ -329,6 +329,16 @@ impl Server {
             Err(Unserved::Page) => return Ok(page_not_found()),
         };
         path.check_method(resolved, &admitted.method)?;
+        // A slash is no part of a name there, but the beginning of what follows it.
+        if path.has_name
+            && !path.name.contains('/')
+            && let Err(why) = names::path_segment(&path.name)
+        {
+            let name = &path.name;
+            return Err(Status::bad_request(format!(
+                "Name parameter invalid: {name:?}: {why}"
+            )));
+        }
         let descriptor = match resolved {
             Resolved::Stored(descriptor) => descriptor,
             Resolved::Review(review) => return self.review(admitted, path, review, body),

@@ -13,10 +13,13 @@ use crate::registry::reviews::REVIEWS;
 use crate::registry::served;
 use bytes::Bytes;
 use everleaf_api::http_date;
+use everleaf_api::negotiate::preferred;
 use everleaf_api::openapi::{Served, gnostic};
 use everleaf_api::schema::Type;
 use everleaf_api::types::TOKEN_REQUEST;
-use http::header::{CACHE_CONTROL, CONTENT_ENCODING, ETAG, EXPIRES, IF_NONE_MATCH, LOCATION, VARY};
+use http::header::{
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, EXPIRES, IF_NONE_MATCH, LOCATION, VARY,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
@@ -101,7 +104,9 @@ pub(super) fn document(path: &str, admitted: &Admitted) -> Option<Response<Body>
         "v3" => Some(response(StatusCode::OK, TEXT, index())),
         name => {
             let name = name.strip_prefix("v3/")?;
-            let (name, document) = V3.iter().find(|(part, _)| part == name)?;
+            let Some((name, document)) = V3.iter().find(|(part, _)| part == name) else {
+                return Some(tagged(StatusCode::NOT_FOUND, JSON, None, Bytes::new()));
+            };
             let asked = (&admitted.headers, &admitted.query);
             Some(varying(
                 v3(name, document, asked, admitted.now),
@@ -210,6 +215,10 @@ fn tagged(
     bytes: Bytes,
 ) -> Response<Body> {
     let mut response = response(code, content_type, bytes);
+    if document.is_none() {
+        // There is nothing in it.
+        response.headers_mut().remove(CONTENT_TYPE);
+    }
     if let Some(document) = document {
         set(&mut response, ETAG, &format!("\"{}\"", document.digest));
     }
@@ -236,14 +245,12 @@ fn is_known(headers: &HeaderMap, document: &Document) -> bool {
 /// What the client wants first of what there is: true for the protobuf form that `is_protobuf`
 /// knows, false for JSON, None for neither.
 fn choose(headers: &HeaderMap, is_protobuf: impl Fn(&str) -> bool) -> Option<bool> {
-    let Some(accept) = accept_header(headers) else {
-        return Some(false);
-    };
-    accept.split(',').find_map(|clause| {
-        let media_type = clause.split(';').next().unwrap_or("").trim();
-        match media_type {
-            "" | "application/json" | "application/*" | "*/*" => Some(false),
-            other => is_protobuf(other).then_some(true),
-        }
-    })
+    let accept = accept_header(headers).filter(|accept| !accept.is_empty());
+    let accept = accept.as_deref().unwrap_or("*/*");
+    preferred(accept)
+        .into_iter()
+        .find_map(|(r#type, subtype)| match (r#type, subtype) {
+            ("application" | "*", "json" | "*") => Some(false),
+            (r#type, subtype) => is_protobuf(&format!("{}/{subtype}", r#type)).then_some(true),
+        })
 }

@@ -99,7 +99,9 @@ impl Query {
 
     /// True when indented JSON is wanted.
     pub(super) fn is_pretty(&self) -> bool {
-        matches!(self.value("pretty"), Some("" | "1" | "true"))
+        let is_true = ["1", "t", "T", "true", "TRUE", "True", ""];
+        self.value("pretty")
+            .is_some_and(|value| is_true.contains(&value))
     }
 }
 

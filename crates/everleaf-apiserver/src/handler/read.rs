@@ -46,19 +46,18 @@ impl Server {
             .cache
             .snapshot(resource, place.revision)
             .map_err(|SnapshotError::Expired { oldest }| expired(&place, oldest))?;
-        if options.limit > 0 {
-            self.cache.pin(resource, &snapshot, options.limit);
+        // Whatever state will do is answered whole (`storage/cacher`, from the cache).
+        let limit = match options.resource_version {
+            Some(0) => 0,
+            _ => options.limit,
+        };
+        if limit > 0 {
+            self.cache.pin(resource, &snapshot, limit);
         }
         let walk = snapshot.walk(scope_of(call, &selection), &place.start);
         let objects = Listed::Selected(Box::new((walk, selection)));
         let revision = snapshot.revision();
-        Ok(ListStream::answer(
-            call,
-            form,
-            objects,
-            revision,
-            options.limit,
-        ))
+        Ok(ListStream::answer(call, form, objects, revision, limit))
     }
 
     pub(super) fn watch(&self, call: &Call<'_>) -> Result<Response<Body>, Status> {
@@ -218,10 +217,17 @@ impl Token {
     fn decode(text: &str) -> Result<Place, Status> {
         let bad = |what: &str| Status::bad_request(format!("continue key is not valid: {what}"));
         let bytes = URL_SAFE_NO_PAD
-            .decode(text.trim_end_matches('='))
+            .decode(text)
             .map_err(|_| bad("it is not base64"))?;
         let token: Self =
             serde_json::from_slice(&bytes).map_err(|_| bad("it is none that a server gave"))?;
+        if token
+            .start
+            .split('/')
+            .any(|part| matches!(part, "" | "." | ".."))
+        {
+            return Err(bad(&token.start));
+        }
         if token.v != TOKEN_VERSION || token.rv == 0 || token.start.is_empty() {
             return Err(bad("it is of an unknown version"));
         }

@@ -41,8 +41,10 @@ pub(super) enum Occasion {
     List,
     /// A stream of events, which YAML cannot frame.
     Watch,
-    /// The answer to a review, or a document of discovery: an object without a Table.
+    /// The answer to a review: an object without a Table.
     Review,
+    /// A document of discovery: an object in no other shape.
+    Discovery,
     /// A document of no type, in JSON or YAML alone: the paths, the version.
     Document,
 }
@@ -79,21 +81,30 @@ impl Form {
                         )
                 }
                 Shape::PartialObjectMetadata => {
-                    matches!(occasion, Occasion::Object | Occasion::Watch)
+                    matches!(
+                        occasion,
+                        Occasion::Object | Occasion::Watch | Occasion::Review
+                    )
                 }
-                Shape::PartialObjectMetadataList => occasion == Occasion::List,
+                Shape::PartialObjectMetadataList => {
+                    matches!(occasion, Occasion::List | Occasion::Watch)
+                }
                 Shape::GroupDiscovery => false,
             };
             encoding && shape
         };
-        let answer = negotiate::accept(accept_header(headers).as_deref(), &can)
+        let accept = accept_header(headers);
+        let answer = negotiate::accept(accept.as_deref(), &can)
             .map_err(|fault| not_acceptable(fault, occasion))?;
-        let include =
-            IncludeObject::parse(query.value("includeObject")).map_err(Status::bad_request)?;
+        let wanted = match answer.shape {
+            Shape::Table { .. } => query.value("includeObject"),
+            _ => None,
+        };
+        let include = IncludeObject::parse(wanted).map_err(Status::bad_request)?;
         Ok(Self {
             answer,
             include,
-            pretty: query.is_pretty(),
+            pretty: query.is_pretty() || accept.as_deref().is_some_and(negotiate::is_pretty),
         })
     }
 
@@ -124,8 +135,14 @@ impl Form {
 
     /// A response with an object that has no Table: a review, a Status.
     pub(super) fn plain(&self, code: StatusCode, ty: &Type, object: &Value) -> Response<Body> {
+        // A Status stays what it is.
+        let is_partial = self.answer.shape == Shape::PartialObjectMetadata && ty.kind != "Status";
         match self.answer.encoding {
+            Encoding::Protobuf if is_partial => response(code, PROTOBUF, self.protobuf(ty, object)),
             Encoding::Protobuf => response(code, PROTOBUF, ty.encode_protobuf(object)),
+            Encoding::Json | Encoding::Yaml if is_partial => {
+                self.document(code, table::encode_partial_object_metadata(object, true))
+            }
             Encoding::Json | Encoding::Yaml => self.document(code, ty.encode_json(object)),
         }
     }
@@ -178,12 +195,15 @@ pub(super) fn not_acceptable(fault: Unacceptable, occasion: Occasion) -> Status 
     let all = [MEDIA_TYPES.as_slice(), STREAM_TYPES.as_slice()].concat();
     match (fault, occasion) {
         (Unacceptable::MediaType, Occasion::List | Occasion::Watch) => Status::not_acceptable(&all),
-        (Unacceptable::MediaType | Unacceptable::Form, Occasion::Document) => {
-            Status::not_acceptable(&MEDIA_TYPES[..2])
-        }
+        (
+            Unacceptable::MediaType | Unacceptable::Form | Unacceptable::Shape,
+            Occasion::Document,
+        ) => Status::not_acceptable(&MEDIA_TYPES[..2]),
         (Unacceptable::MediaType, _) => Status::not_acceptable(&MEDIA_TYPES),
         (Unacceptable::Form, Occasion::Watch) => Status::not_acceptable_listing(&STREAM_TYPES),
-        (Unacceptable::Form, _) => Status::not_acceptable_listing(&MEDIA_TYPES),
+        (Unacceptable::Form | Unacceptable::Shape, _) => {
+            Status::not_acceptable_listing(&MEDIA_TYPES)
+        }
         (Unacceptable::ListOfOne, _) => Status::not_acceptable_because(
             "you requested PartialObjectMetadataList, but the requested object is not a list",
         ),

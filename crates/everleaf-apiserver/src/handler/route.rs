@@ -205,6 +205,9 @@ impl ResourcePath {
         // A review exists for being posted where it belongs.
         let is_review = matches!(resolved, Resolved::Review(_));
         let lost_review = is_review && (self.has_name || (namespaced && self.namespace.is_empty()));
+        if self.is_finalize() && self.verb != Verb::Update {
+            return Err(Unserved::Status(super::method_not_allowed()));
+        }
         if self.has_more || !subresource_known || !namespace_fits || lost_review || lacks_namespace
         {
             return Err(Unserved::Status(Status::no_such_resource()));
@@ -218,6 +221,14 @@ impl ResourcePath {
             && (self.resource.as_str(), self.subresource.as_str()) == ("serviceaccounts", "token")
             && self.has_name
             && !self.namespace.is_empty()
+            && !self.has_more
+    }
+
+    /// `/api/v1/namespaces/NAME/finalize`, which has one method elsewhere, and none here: nobody
+    /// has to finish what this server does by itself.
+    fn is_finalize(&self) -> bool {
+        self.group.is_empty()
+            && (self.resource.as_str(), self.subresource.as_str()) == ("namespaces", "finalize")
             && !self.has_more
     }
 
@@ -389,6 +400,7 @@ mod tests {
         let token = "/api/v1/namespaces/a/serviceaccounts/b/token";
         assert_eq!(outcome(token), Ok(()));
         assert_eq!(outcome("/apis/example.com/v1/things"), Err(0));
+        assert_eq!(outcome("/api/v1/namespaces/a/finalize"), Err(405));
         for missing in [
             "/api/v1/things",
             "/api/v2/secrets",

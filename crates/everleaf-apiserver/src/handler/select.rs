@@ -26,7 +26,7 @@ impl Selection {
         for (field, _, _) in &options.fields.terms {
             let known = match field.as_str() {
                 "metadata.name" => true,
-                "metadata.namespace" => descriptor.namespaced,
+                "metadata.namespace" if descriptor.namespaced => true,
                 other => descriptor.selectable.contains(&other),
             };
             if !known {

@@ -137,6 +137,12 @@ impl WatchStream {
     }
 
     fn tell(&mut self, next: Next, elapsed: Duration) {
+        // Nothing that a watch tells is a list: it ends with the first.
+        let is_list = self.order.form.answer.shape == Shape::PartialObjectMetadataList;
+        if is_list && !matches!(next, Next::Synced(_)) {
+            self.feed = None;
+            return;
+        }
         match next {
             Next::Existing(object) => {
                 if self.order.selection.covers(&object) {
@@ -145,6 +151,9 @@ impl WatchStream {
                 }
             }
             Next::Synced(revision) => {
+                if is_list {
+                    return;
+                }
                 if self.order.mark_initial_events_end && self.order.bookmarks {
                     self.bookmark(revision, true, elapsed);
                 }

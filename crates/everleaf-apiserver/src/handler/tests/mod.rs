@@ -7,6 +7,7 @@ mod crud;
 mod doors;
 pub(crate) mod fixture;
 mod listing;
+mod model;
 mod openapi;
 mod patching;
 mod protobuf;

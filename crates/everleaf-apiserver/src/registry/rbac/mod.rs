@@ -24,6 +24,8 @@ pub static CLUSTER_ROLES: Descriptor = Descriptor {
     resource: "clusterroles",
     singular: "clusterrole",
     storage: "clusterroles",
+    // As everywhere where a type says nothing of its own: nothing has one.
+    selectable: &["metadata.namespace"],
     ..CLUSTER
 };
 /// ClusterRoleBindings.
@@ -35,6 +37,8 @@ pub static CLUSTER_ROLE_BINDINGS: Descriptor = Descriptor {
     resource: "clusterrolebindings",
     singular: "clusterrolebinding",
     storage: "clusterrolebindings",
+    // As everywhere where a type says nothing of its own: nothing has one.
+    selectable: &["metadata.namespace"],
     ..CLUSTER
 };
 /// Roles.
