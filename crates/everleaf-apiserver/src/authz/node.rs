@@ -39,6 +39,7 @@ fn allow() -> Decision {
     Decision {
         allowed: true,
         reason: String::new(),
+        ..Decision::default()
     }
 }
 
@@ -46,6 +47,7 @@ fn no_opinion(reason: impl Into<String>) -> Decision {
     Decision {
         allowed: false,
         reason: reason.into(),
+        ..Decision::default()
     }
 }
 

@@ -135,7 +135,7 @@ impl Server {
                 request: None,
             };
             admission::mutate(&attributes, None, self.cache.as_ref())?;
-            admission::validate(&attributes, None, self.cache.as_ref(), &self.authorizer)?;
+            admission::validate(&attributes, None, self.cache.as_ref(), call.authorizer)?;
             if options.dry_run {
                 drop(object);
                 return Ok(Deleted::Gone(current));

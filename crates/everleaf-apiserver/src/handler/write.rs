@@ -161,7 +161,7 @@ impl Server {
             return Err(call.invalid(meta::name(object), &errors));
         }
         let cache = self.cache.as_ref();
-        admission::validate(&attributes, Some(object), cache, &self.authorizer)?;
+        admission::validate(&attributes, Some(object), cache, call.authorizer)?;
         Ok(base)
     }
 

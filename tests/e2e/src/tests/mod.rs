@@ -2,6 +2,7 @@
 
 mod auditing;
 mod authority;
+mod authorization_webhook;
 mod bad_input;
 mod change_of_leader;
 mod client_certificates;
@@ -52,6 +53,7 @@ pub(crate) fn all() -> Vec<&'static Test> {
         authority::TESTS,
         auditing::TESTS,
         foreign_tokens::TESTS,
+        authorization_webhook::TESTS,
         change_of_leader::TESTS,
         tls_stacks::TESTS,
         why::TESTS,
