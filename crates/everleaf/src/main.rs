@@ -5,6 +5,7 @@
 
 mod args;
 mod audit;
+mod authorizers;
 mod cmd;
 mod config;
 mod failure;

@@ -59,7 +59,7 @@ pub(crate) fn refuse_lost(directory: &Path, evidence: Option<&Path>) -> Result<(
 /// clients reach it.
 pub(crate) fn open(
     directory: &Path,
-    authenticator: AuthenticatorConfig,
+    (authenticator, authorizer): (AuthenticatorConfig, Authorizer),
     address: String,
     audit: Option<Auditor>,
 ) -> Result<Arc<Server>> {
@@ -68,7 +68,7 @@ pub(crate) fn open(
         .with_context(|| format!("cannot open the store in {}", directory.display()))?;
     let config = Config {
         authenticator: Authenticator::new(authenticator)?,
-        authorizer: Authorizer::default(),
+        authorizer,
         version: Version::of_release(env!("CARGO_PKG_VERSION"), "", ""),
         random: Box::new(fill_with_entropy),
         limits: Limits::default(),

@@ -4,7 +4,7 @@ use super::event::{Event, ObjectReference};
 use super::log::Line;
 use super::{Auditor, Format, Level, Stage, Verdict};
 use crate::authn::Peer;
-use crate::authz::Attributes;
+use crate::authz::{Attributes, Decision};
 use crate::user::User;
 use everleaf_api::meta;
 use everleaf_api::schema::Type;
@@ -109,10 +109,16 @@ impl Trail {
     }
 
     /// What was decided about it, and why.
-    pub(crate) fn judged(&self, is_allowed: bool, reason: &str) {
-        let decision = if is_allowed { "allow" } else { "forbid" };
+    pub(crate) fn judged(&self, decision: &Decision) {
         let annotations = &mut self.lock().event.annotations;
-        annotations.insert(DECISION, decision.to_owned());
+        let (word, reason) = match (decision.allowed, decision.error.as_str()) {
+            (true, _) => ("allow", decision.reason.as_str()),
+            (false, "") => ("forbid", decision.reason.as_str()),
+            (false, _) => ("", "internal error"),
+        };
+        if !word.is_empty() {
+            annotations.insert(DECISION, word.to_owned());
+        }
         annotations.insert(REASON, reason.to_owned());
     }
 

@@ -1,15 +1,21 @@
-//! May they? The chain `system:masters`, Node, RBAC: the first that allows wins, and when none does
-//! the answer is 403.
+//! May they? The chain `system:masters`, Node, RBAC, and another server if one is configured: the
+//! first that allows wins, and when none does the answer is 403.
 //!
 //! This module owns verdicts over committed policy objects. It refuses to know bodies, HTTP and who
 //! proved what: it sees an identity and the attributes of a request, also those of a request that
 //! nobody made (SubjectAccessReview, the `approve` and `sign` checks of admission).
 
+pub mod config;
 mod node;
 mod rbac;
 pub(crate) mod rule;
+pub mod webhook;
 
-use self::{rbac::Index, rule::Rule};
+use self::{
+    rbac::Index,
+    rule::Rule,
+    webhook::{Opinion, Question, Verdict, Webhook, WebhookConfig},
+};
 use crate::{
     objects::Objects,
     user::{self, User},
@@ -20,9 +26,12 @@ use everleaf_api::{
     selector::{FieldSelector, LabelSelector},
     status::{Denial, DeniedTarget, GroupResource},
 };
+use futures_util::future::join_all;
+use jiff::Timestamp;
 use std::{
+    collections::HashMap,
     fmt,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 /// What is asked. Also built from SubjectAccessReviews.
@@ -72,12 +81,14 @@ impl<'a> Attributes<'a> {
 }
 
 /// A verdict with its reason ("" when there is none to tell).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Decision {
     /// Allowed?
     pub allowed: bool,
     /// Names the rule for an audit; a denial shows it to the client.
     pub reason: String,
+    /// What went wrong on the way; "" when nothing did.
+    pub error: String,
 }
 
 /// What a user may do in a namespace, as far as it can be enumerated (SelfSubjectRulesReview).
@@ -91,11 +102,50 @@ pub(crate) struct Enumeration {
     pub(crate) errors: Vec<String>,
 }
 
+/// One that is asked in its turn.
+#[derive(Debug, Clone)]
+pub enum Step {
+    /// Rules for nodes.
+    Node,
+    /// Roles and bindings.
+    Rbac,
+    /// Another server.
+    Webhook(WebhookConfig),
+}
+
 /// The chain. Policy objects are compiled once per change of them, so that a verdict costs a few
 /// map look-ups.
-#[derive(Default)]
+///
+/// A verdict needs no I/O. What a webhook has to be asked for is an open question until
+/// [`Authorizer::ask`]; until then it is a no.
 pub struct Authorizer {
+    shared: Arc<Shared>,
+    session: Mutex<Session>,
+}
+
+struct Shared {
     compiled: ArcSwapOption<Compiled>,
+    chain: Vec<Link>,
+}
+
+enum Link {
+    Node,
+    Rbac,
+    Webhook(Arc<Webhook>),
+}
+
+/// What one request has asked webhooks.
+#[derive(Default)]
+struct Session {
+    now: Timestamp,
+    answered: HashMap<String, Verdict>,
+    open: Vec<Question>,
+}
+
+impl Default for Authorizer {
+    fn default() -> Self {
+        Self::new(vec![Step::Node, Step::Rbac])
+    }
 }
 
 struct Compiled {
@@ -106,35 +156,127 @@ struct Compiled {
 
 impl fmt::Debug for Authorizer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Authorizer(Node,RBAC)")
+        let names = self.shared.chain.iter().map(|link| match link {
+            Link::Node => "Node",
+            Link::Rbac => "RBAC",
+            Link::Webhook(_) => "Webhook",
+        });
+        write!(f, "Authorizer({})", names.collect::<Vec<_>>().join(","))
     }
 }
 
 impl Authorizer {
+    /// Those are asked in this order.
+    pub fn new(steps: Vec<Step>) -> Self {
+        let chain = steps.into_iter().map(|step| match step {
+            Step::Node => Link::Node,
+            Step::Rbac => Link::Rbac,
+            Step::Webhook(config) => Link::Webhook(Arc::new(Webhook::new(config))),
+        });
+        Self {
+            shared: Arc::new(Shared {
+                compiled: ArcSwapOption::empty(),
+                chain: chain.collect(),
+            }),
+            session: Mutex::default(),
+        }
+    }
+
+    /// The same for one request, which remembers what webhooks say to it.
+    pub(crate) fn for_request(&self, now: Timestamp) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            session: Mutex::new(Session {
+                now,
+                ..Session::default()
+            }),
+        }
+    }
+
+    /// Is another server among them?
+    pub(crate) fn has_webhook(&self) -> bool {
+        let is_webhook = |link: &Link| matches!(link, Link::Webhook(_));
+        self.shared.chain.iter().any(is_webhook)
+    }
+
+    fn session(&self) -> MutexGuard<'_, Session> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the open questions answered; false when there are none, and verdicts are final.
+    pub(crate) async fn ask(&self) -> bool {
+        let (open, now) = {
+            let mut session = self.session();
+            (std::mem::take(&mut session.open), session.now)
+        };
+        if open.is_empty() {
+            return false;
+        }
+        let answers = join_all(open.into_iter().map(|question| question.ask(now))).await;
+        self.session().answered.extend(answers);
+        true
+    }
+
+    /// What a webhook says, and whether nobody is asked after it.
+    fn opinion(&self, webhook: &Arc<Webhook>, attributes: &Attributes<'_>) -> (Decision, bool) {
+        let mut session = self.session();
+        match webhook.opinion(attributes, &session.answered, session.now) {
+            Opinion::Decided(decision) => (decision, true),
+            Opinion::None { reason, error } => {
+                let decision = Decision {
+                    allowed: false,
+                    reason,
+                    error,
+                };
+                (decision, false)
+            }
+            Opinion::Open(question) => {
+                if !session.open.iter().any(|other| other.key == question.key) {
+                    session.open.push(question);
+                }
+                (Decision::default(), true)
+            }
+        }
+    }
+
     /// The first authorizer with an opinion decides; none is a no.
     pub fn authorize(&self, attributes: &Attributes<'_>, objects: &dyn Objects) -> Decision {
         if attributes.user.in_group(user::MASTERS) {
             return Decision {
                 allowed: true,
-                reason: String::new(),
+                ..Decision::default()
             };
         }
-        let by_node = node::authorize(attributes, objects);
-        if by_node.allowed {
-            return by_node;
+        let mut reasons = Vec::new();
+        let mut errors = Vec::new();
+        for link in &self.shared.chain {
+            let (name, decision, is_final) = match link {
+                Link::Node => ("node", node::authorize(attributes, objects), false),
+                Link::Rbac => {
+                    let by_rbac = self.with_index(objects, |index| index.authorize(attributes));
+                    ("rbac", by_rbac, false)
+                }
+                Link::Webhook(webhook) => {
+                    let (decision, is_final) = self.opinion(webhook, attributes);
+                    (webhook.name(), decision, is_final)
+                }
+            };
+            if decision.allowed || is_final {
+                return decision;
+            }
+            // Since 1.37 each part of a refusal names who gives it
+            // (`apiserver/pkg/authorization/union/union.go`).
+            if !decision.reason.is_empty() {
+                reasons.push(format!("{name}: {}", decision.reason));
+            }
+            if !decision.error.is_empty() {
+                errors.push(decision.error);
+            }
         }
-        let by_rbac = self.with_index(objects, |index| index.authorize(attributes));
-        if by_rbac.allowed {
-            return by_rbac;
-        }
-        // Since 1.37 each part of a refusal names who gives it
-        // (`apiserver/pkg/authorization/union/union.go`).
-        let reasons = [("node", by_node.reason), ("rbac", by_rbac.reason)];
-        let told = reasons.iter().filter(|(_, reason)| !reason.is_empty());
-        let told: Vec<String> = told.map(|(by, why)| format!("{by}: {why}")).collect();
         Decision {
             allowed: false,
-            reason: told.join("\n"),
+            reason: reasons.join("\n"),
+            error: errors.join("; "),
         }
     }
 
@@ -148,7 +290,12 @@ impl Authorizer {
     }
 
     /// The 403 of a refused request, in upstream's words.
+    /// 500 when that is because somebody could not be asked: asking again may help.
     pub(crate) fn denied(attributes: &Attributes<'_>, decision: &Decision) -> Status {
+        if !decision.error.is_empty() {
+            let error = &decision.error;
+            return Status::internal(format!("authorization could not be decided: {error}"));
+        }
         let target = if attributes.resource.is_empty() {
             DeniedTarget::Path(attributes.path)
         } else {
@@ -184,6 +331,11 @@ impl Authorizer {
             all.errors
                 .push("node authorizer does not support user rule resolution".to_owned());
         }
+        if self.has_webhook() {
+            all.incomplete = true;
+            all.errors
+                .push("webhook authorizer does not support user rule resolution".to_owned());
+        }
         all
     }
 
@@ -202,7 +354,7 @@ impl Authorizer {
         // Read before the lists: a change in between is then seen as one, and compiled again next
         // time.
         let changes = rbac::RESOURCES.map(|resource| objects.last_change(resource));
-        if let Some(compiled) = &*self.compiled.load()
+        if let Some(compiled) = &*self.shared.compiled.load()
             && compiled.changes == changes
         {
             return answer(&compiled.index);
@@ -211,7 +363,7 @@ impl Authorizer {
             changes,
             index: Index::compile(objects),
         });
-        self.compiled.store(Some(Arc::clone(&compiled)));
+        self.shared.compiled.store(Some(Arc::clone(&compiled)));
         answer(&compiled.index)
     }
 }

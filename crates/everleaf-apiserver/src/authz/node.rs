@@ -42,6 +42,7 @@ fn allow() -> Decision {
     Decision {
         allowed: true,
         reason: String::new(),
+        ..Decision::default()
     }
 }
 
@@ -49,6 +50,7 @@ fn no_opinion(reason: impl Into<String>) -> Decision {
     Decision {
         allowed: false,
         reason: reason.into(),
+        ..Decision::default()
     }
 }
 

@@ -166,6 +166,7 @@ impl Index {
                     return Decision {
                         allowed: true,
                         reason: format!("RBAC: allowed by {}", grant.text),
+                        ..Decision::default()
                     };
                 }
                 Ok(_) => {}
@@ -181,6 +182,7 @@ impl Index {
         Decision {
             allowed: false,
             reason,
+            ..Decision::default()
         }
     }
 

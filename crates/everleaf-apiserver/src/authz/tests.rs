@@ -380,6 +380,7 @@ fn denial_texts() {
         let decision = Decision {
             allowed: false,
             reason: reason.to_owned(),
+            ..Decision::default()
         };
         let attributes = Attributes { user, ..attributes };
         let status = Authorizer::denied(&attributes, &decision);

@@ -134,8 +134,8 @@ impl Server {
                 old: Some(&object),
                 request: None,
             };
-            admission::mutate(&attributes, None, self.cache.as_ref(), &self.authorizer)?;
-            admission::validate(&attributes, None, self.cache.as_ref(), &self.authorizer)?;
+            admission::mutate(&attributes, None, self.cache.as_ref(), call.authorizer)?;
+            admission::validate(&attributes, None, self.cache.as_ref(), call.authorizer)?;
             if options.dry_run {
                 drop(object);
                 return Ok(Deleted::Gone(current));

@@ -53,6 +53,7 @@ use everleaf_api::status::GroupResource;
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, DATE, IF_NONE_MATCH, X_CONTENT_TYPE_OPTIONS,
 };
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -72,6 +73,9 @@ use query::Query;
 use respond::{Form, Occasion, TEXT, error, error_for, response};
 use route::{Resolved, ResourcePath, Target, Unserved, Verb};
 
+/// How often a request is judged anew after webhooks were asked.
+const QUESTION_ROUNDS_MAX: usize = 32;
+
 /// A request that is known and allowed, before its body has been read.
 pub(crate) struct Admitted {
     method: Method,
@@ -90,6 +94,8 @@ pub(crate) struct Admitted {
     slot: Option<Slot>,
     /// What is told of it; None: nothing.
     trail: Option<Arc<Trail>>,
+    /// Who says what it may do, with what was asked already.
+    authorizer: Authorizer,
 }
 
 /// Why a body could not be read.
@@ -118,6 +124,8 @@ pub(crate) struct Call<'a> {
     now: Timestamp,
     /// See [`Admitted::trail`].
     trail: Option<&'a Trail>,
+    /// See [`Admitted::authorizer`].
+    authorizer: &'a Authorizer,
 }
 
 impl Call<'_> {
@@ -157,7 +165,8 @@ impl Server {
         now: Timestamp,
     ) -> Response<Body> {
         let (parts, body) = request.into_parts();
-        let response = match self.admit(parts, peer, now) {
+        let authorizer = self.authorizer_for(&parts, peer, now).await;
+        let response = match self.admit(parts, peer, now, authorizer) {
             Err(refused) => *refused,
             Ok(admitted) => match admitted.is_told().await {
                 Err(untold) => *untold,
@@ -173,9 +182,10 @@ impl Server {
     /// First half: who is it, and may they? Needs no body, so that a stranger's is never read.
     pub(crate) fn admit(
         &self,
-        mut parts: http::request::Parts,
+        mut parts: Parts,
         peer: &Peer,
         now: Timestamp,
+        authorizer: Authorizer,
     ) -> Result<Admitted, Box<Response<Body>>> {
         self.metrics.observe_peer(peer, now);
         let query = Query::parse(parts.uri.query().unwrap_or(""));
@@ -186,7 +196,8 @@ impl Server {
         );
         let labels = RequestLabels::new(&target, &parts.method, query.as_ref().ok());
         let mut trail = None;
-        self.admit_target(&mut parts, (peer, now), query, target, &mut trail)
+        let request = (query, target, authorizer);
+        self.admit_target(&mut parts, (peer, now), request, &mut trail)
             .map_err(|status| {
                 let refusal = error_for(&parts.headers, &status);
                 let mut response = self.finish(refusal, labels, now);
@@ -197,14 +208,12 @@ impl Server {
 
     fn admit_target(
         &self,
-        parts: &mut http::request::Parts,
+        parts: &mut Parts,
         (peer, now): (&Peer, Timestamp),
-        query: Result<Query, Status>,
-        target: Target,
+        (query, target, authorizer): (Result<Query, Status>, Target, Authorizer),
         trail: &mut Option<Arc<Trail>>,
     ) -> Result<Admitted, Status> {
         let objects = self.cache.as_ref();
-        let verb = parts.method.as_str().to_ascii_lowercase();
         let known =
             self.authenticator
                 .authenticate(&parts.headers, parts.uri.path(), peer, objects, now);
@@ -212,35 +221,14 @@ impl Server {
         *trail = self.begin_trail(parts, (peer, now), &target, known.as_ref().ok());
         let real = known?;
         let is_exempt = peer.in_process.is_some() || real.in_group("system:masters");
-        let (fields, labels) = match &query {
-            Ok(query) => selectors(&target, query),
-            Err(_) => (None, None),
-        };
-        let request = Attributes {
-            field_selector: fields.as_ref(),
-            label_selector: labels.as_ref(),
-            ..asked(&real, &target, &verb, parts.uri.path())
-        };
-        let authorizer = &self.authorizer;
-        let impersonated =
-            self.impersonation
-                .effective(&parts.headers, &request, authorizer, objects)?;
-        if let (Some(trail), Some(other)) = (&trail, &impersonated) {
-            trail.impersonates(&other.user, &other.constraint);
-        }
-        let impersonated = impersonated.map(|other| other.user);
+        let impersonated = self.may(
+            &real,
+            parts,
+            (&query, &target),
+            &authorizer,
+            trail.as_deref(),
+        )?;
         let query = query?;
-        let effective = Attributes {
-            user: impersonated.as_ref().unwrap_or(&real),
-            ..request
-        };
-        let decision = authorizer.authorize(&effective, objects);
-        if let Some(trail) = &trail {
-            trail.judged(decision.allowed, &decision.reason);
-        }
-        if !decision.allowed {
-            return Err(Authorizer::denied(&effective, &decision));
-        }
         let origin = peer.address.filter(|_| impersonated.is_none());
         let user = impersonated.unwrap_or(real);
         let slot = if is_exempt || target.is_long_running() {
@@ -262,7 +250,81 @@ impl Server {
             now,
             slot,
             trail: trail.take(),
+            authorizer,
         })
+    }
+
+    /// Whom `real` acts as in this request, if it is another; or why the request is refused.
+    fn may(
+        &self,
+        real: &User,
+        parts: &Parts,
+        (query, target): (&Result<Query, Status>, &Target),
+        authorizer: &Authorizer,
+        trail: Option<&Trail>,
+    ) -> Result<Option<User>, Status> {
+        let objects = self.cache.as_ref();
+        let verb = parts.method.as_str().to_ascii_lowercase();
+        let (fields, labels) = match query {
+            Ok(query) => selectors(target, query),
+            Err(_) => (None, None),
+        };
+        let request = Attributes {
+            field_selector: fields.as_ref(),
+            label_selector: labels.as_ref(),
+            ..asked(real, target, &verb, parts.uri.path())
+        };
+        let other = self
+            .impersonation
+            .effective(&parts.headers, &request, authorizer, objects)?;
+        if let (Some(trail), Some(other)) = (trail, &other) {
+            trail.impersonates(&other.user, &other.constraint);
+        }
+        let other = other.map(|other| other.user);
+        if let Err(status) = query {
+            return Err(status.clone());
+        }
+        let effective = Attributes {
+            user: other.as_ref().unwrap_or(real),
+            ..request
+        };
+        let decision = authorizer.authorize(&effective, objects);
+        if let Some(trail) = trail {
+            trail.judged(&decision);
+        }
+        if !decision.allowed {
+            return Err(Authorizer::denied(&effective, &decision));
+        }
+        Ok(other)
+    }
+
+    /// Who says what this request may do, with what webhooks say of its head.
+    pub(crate) async fn authorizer_for(
+        &self,
+        parts: &Parts,
+        peer: &Peer,
+        now: Timestamp,
+    ) -> Authorizer {
+        let authorizer = self.authorizer.for_request(now);
+        if !authorizer.has_webhook() {
+            return authorizer;
+        }
+        let query = Query::parse(parts.uri.query().unwrap_or(""));
+        let nothing = Query::default();
+        let known = query.as_ref().unwrap_or(&nothing);
+        let target = Target::parse(&parts.method, parts.uri.path(), known);
+        let (path, objects) = (parts.uri.path(), self.cache.as_ref());
+        let real = self
+            .authenticator
+            .authenticate(&parts.headers, path, peer, objects, now);
+        let Ok(real) = real else { return authorizer };
+        for _ in 0..QUESTION_ROUNDS_MAX {
+            let _ = self.may(&real, parts, (&query, &target), &authorizer, None);
+            if !authorizer.ask().await {
+                break;
+            }
+        }
+        authorizer
     }
 
     /// Second half: does what is asked.
@@ -281,10 +343,10 @@ impl Server {
             }
             Ok(body) => match &admitted.target {
                 Target::Path => self.path(&admitted),
-                Target::Resource(path) => self
-                    .resource(&admitted, path, &body)
-                    .await
-                    .unwrap_or_else(|status| refuse(&status)),
+                Target::Resource(path) => {
+                    let outcome = self.resource_by_asking(&admitted, path, &body).await;
+                    outcome.unwrap_or_else(|status| refuse(&status))
+                }
             },
         };
         audit::tell_answer(&admitted, &response);
@@ -315,6 +377,30 @@ impl Server {
         self.metrics.count(&labels, response.status());
         response.extensions_mut().insert(labels);
         response
+    }
+
+    /// Begins again when something was refused that a webhook had to be asked for first: a refusal
+    /// changes nothing, and a review never does.
+    async fn resource_by_asking(
+        &self,
+        admitted: &Admitted,
+        path: &ResourcePath,
+        body: &[u8],
+    ) -> Result<Response<Body>, Status> {
+        let is_review = matches!(path.resolve(), Ok(Resolved::Review(_)));
+        for _ in 0..QUESTION_ROUNDS_MAX {
+            let outcome = self.resource(admitted, path, body).await;
+            let code = outcome
+                .as_ref()
+                .map_or(500, |answer| answer.status().as_u16());
+            let may_be_otherwise = is_review || code >= 400;
+            if !(may_be_otherwise && admitted.authorizer.ask().await) {
+                return outcome;
+            }
+        }
+        Err(Status::internal(
+            "webhooks were asked too much for this request",
+        ))
     }
 
     async fn resource(
@@ -361,6 +447,7 @@ impl Server {
             origin: admitted.origin,
             now: admitted.now,
             trail: admitted.trail.as_deref(),
+            authorizer: &admitted.authorizer,
         };
         match path.verb {
             Verb::Get => self.get(&call),
@@ -393,7 +480,7 @@ impl Server {
             user: &admitted.user,
             namespace: &path.namespace,
             authenticator: &self.authenticator,
-            authorizer: &self.authorizer,
+            authorizer: &admitted.authorizer,
             objects: self.cache.as_ref(),
             now: admitted.now,
         };

@@ -54,7 +54,7 @@ impl Server {
             name: call.name,
             ..authz::Attributes::of(call.user)
         };
-        self.authorizer.check(&question, self.cache.as_ref())
+        call.authorizer.check(&question, self.cache.as_ref())
     }
 }
 

@@ -161,7 +161,7 @@ impl Server {
         if !errors.is_empty() {
             return Err(call.invalid(meta::name(object), &errors));
         }
-        admission::validate(&attributes, Some(object), cache, &self.authorizer)?;
+        admission::validate(&attributes, Some(object), cache, call.authorizer)?;
         Ok(base)
     }
 

@@ -78,7 +78,8 @@ impl Server {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let (parts, body) = request.into_parts();
-        let admitted = match self.admit(parts, peer, now) {
+        let authorizer = self.authorizer_for(&parts, peer, now).await;
+        let admitted = match self.admit(parts, peer, now, authorizer) {
             Ok(admitted) => admitted,
             Err(refused) => return *refused,
         };

@@ -2,6 +2,7 @@
 
 use super::audit::AuditArgs;
 use super::authentication::AuthenticationArgs;
+use super::authorization::AuthorizationArgs;
 use super::value;
 use crate::server::SERVICE_ACCOUNT_ISSUER;
 use clap::Args;
@@ -119,14 +120,9 @@ pub(crate) struct ApiserverArgs {
         value_name = "BOOL"
     )]
     pub(crate) anonymous_auth: bool,
-    /// Authorizers; only Node and RBAC together are supported
-    #[arg(
-        long,
-        value_name = "LIST",
-        value_delimiter = ',',
-        default_value = "Node,RBAC"
-    )]
-    pub(crate) authorization_mode: Vec<String>,
+    /// Who says what a request may do.
+    #[command(flatten)]
+    pub(crate) authorization: AuthorizationArgs,
     /// Whose tokens are believed.
     #[command(flatten)]
     pub(crate) authentication: AuthenticationArgs,

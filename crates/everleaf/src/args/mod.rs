@@ -8,6 +8,7 @@ pub(crate) mod agent;
 pub(crate) mod apiserver;
 pub(crate) mod audit;
 pub(crate) mod authentication;
+pub(crate) mod authorization;
 pub(crate) mod ca;
 pub(crate) mod controllers;
 mod election;

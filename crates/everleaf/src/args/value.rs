@@ -13,6 +13,12 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
+/// A duration in Go's syntax, which may be zero.
+pub(crate) fn any_duration(text: &str) -> Result<Duration, String> {
+    everleaf_api::duration::parse_go(text)
+        .map_err(|why| format!("{why}; write it like 30s, 5m0s or 0s"))
+}
+
 /// A serial number in any form that tools print it in; returns upper hex without leading zeros.
 pub(crate) fn serial(text: &str) -> Result<String, String> {
     let digits = text.trim().to_uppercase().replace([':', ' '], "");

@@ -4,6 +4,7 @@ mod files;
 
 use crate::args::apiserver::ApiserverArgs;
 use crate::audit::Audit;
+use crate::authorizers;
 use crate::failure::UsageError;
 use crate::input;
 use crate::issuers;
@@ -20,11 +21,11 @@ use everleaf_agent::{Clock, SystemClock};
 use everleaf_apiserver::authn::{
     Config as AuthenticatorConfig, ConfigError, FrontProxyConfig, ServiceAccountConfig,
 };
+use everleaf_apiserver::authz::Authorizer;
 use everleaf_apiserver::serve;
 use everleaf_pki::trust::TrustBundle;
 use everleaf_pki::{Leaf, PrivateKey, PublicKey, pem};
 use files::ServingFiles;
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -37,10 +38,10 @@ const FILE_BYTES_MAX: u64 = 16 << 20;
 
 /// Runs until a signal.
 pub(crate) fn run(args: &ApiserverArgs) -> Result<ExitCode> {
-    check_authorization_mode(&args.authorization_mode)?;
+    let authorizer = authorizers::chain(&args.authorization)?;
     super::runtime()?.block_on(async {
         let shutdown = Shutdown::on_signals()?;
-        serve(args, shutdown).await?;
+        serve(args, authorizer, shutdown).await?;
         Ok(ExitCode::SUCCESS)
     })
 }
@@ -57,7 +58,7 @@ async fn listen(args: &ApiserverArgs, root: &Path) -> Result<TcpListener> {
     }
 }
 
-async fn serve(args: &ApiserverArgs, shutdown: Shutdown) -> Result<()> {
+async fn serve(args: &ApiserverArgs, authorizer: Authorizer, shutdown: Shutdown) -> Result<()> {
     let root = std::path::absolute(&args.data_dir)
         .with_context(|| format!("--data-dir {}", args.data_dir.display()))?;
     // Nothing is written before it is certain that we can listen: a failed start leaves nothing
@@ -99,7 +100,8 @@ async fn serve(args: &ApiserverArgs, shutdown: Shutdown) -> Result<()> {
         anonymous: args.anonymous_auth,
         jwt,
     };
-    let server = server::open(&dir.path(STORE), authenticator, listen.to_string(), audit)
+    let judges = (authenticator, authorizer);
+    let server = server::open(&dir.path(STORE), judges, listen.to_string(), audit)
         .map_err(|error| named(args, error))?;
     server.install(clock()).await?;
     let issuers = tokio::spawn(issuers::follow(
@@ -273,18 +275,6 @@ fn token_lines(path: &Path) -> Result<Zeroizing<String>> {
     Ok(Zeroizing::new(text.with_context(unreadable)?.to_owned()))
 }
 
-fn check_authorization_mode(modes: &[String]) -> Result<(), UsageError> {
-    let given: BTreeSet<&str> = modes.iter().map(|mode| mode.trim()).collect();
-    if given == BTreeSet::from(["Node", "RBAC"]) {
-        return Ok(());
-    }
-    Err(UsageError(format!(
-        "--authorization-mode {}: only Node,RBAC is supported (in either order): without Node a node could act for \
-         others, without RBAC nobody else could do anything",
-        modes.join(",")
-    )))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -313,21 +303,6 @@ mod tests {
             ("10.0.0.1:6443", false),
         ] {
             assert_eq!(check_issuer(issuer).is_ok(), good, "{issuer}");
-        }
-    }
-
-    #[test]
-    fn only_the_safe_authorization_modes_are_taken() {
-        for (modes, good) in [
-            ("Node,RBAC", true),
-            ("RBAC,Node", true),
-            ("RBAC", false),
-            ("Node", false),
-            ("AlwaysAllow", false),
-            ("Node,RBAC,Webhook", false),
-        ] {
-            let modes: Vec<String> = modes.split(',').map(str::to_owned).collect();
-            assert_eq!(check_authorization_mode(&modes).is_ok(), good, "{modes:?}");
         }
     }
 }

@@ -19,6 +19,7 @@ use everleaf_apiserver::authn::jwt::JwtConfig;
 use everleaf_apiserver::authn::{
     Config as AuthenticatorConfig, FrontProxyConfig, ServiceAccountConfig,
 };
+use everleaf_apiserver::authz::Authorizer;
 use everleaf_apiserver::handler::Server;
 use everleaf_apiserver::serve::{self, ServingCertificate};
 use everleaf_apiserver::user::User;
@@ -364,7 +365,8 @@ fn open_server(
         .to_owned();
     let audit = settings.audit.clone();
     let audit = audit.map(|audit| audit.start(wall_clock(clock)));
-    server::open(&dir.path(STORE), authenticator, address, audit.transpose()?)
+    let judges = (authenticator, Authorizer::default());
+    server::open(&dir.path(STORE), judges, address, audit.transpose()?)
 }
 
 /// A clock as the server and the controllers want it.

@@ -2,6 +2,7 @@
 
 mod auditing;
 mod authority;
+mod authorization_webhook;
 mod bad_input;
 mod change_of_leader;
 mod client_certificates;
@@ -54,6 +55,7 @@ pub(crate) fn all() -> Vec<&'static Test> {
         pods::TESTS,
         auditing::TESTS,
         foreign_tokens::TESTS,
+        authorization_webhook::TESTS,
         change_of_leader::TESTS,
         tls_stacks::TESTS,
         why::TESTS,

@@ -221,6 +221,7 @@ fn refused(attributes: &Attributes<'_>, reason: &str) -> Status {
     let decision = Decision {
         allowed: false,
         reason: reason.to_owned(),
+        ..Decision::default()
     };
     Authorizer::denied(attributes, &decision)
 }

@@ -239,7 +239,12 @@ fn a_request_that_is_given_up_is_told() {
         .unwrap()
         .into_parts();
     let peer = crate::authn::Peer::default();
-    let admitted = stage.world.server.admit(parts, &peer, stage.world.now);
+    let admitted = stage.world.server.admit(
+        parts,
+        &peer,
+        stage.world.now,
+        crate::authz::Authorizer::default(),
+    );
     drop(admitted);
     let events = stage.events();
     assert_eq!(

@@ -78,7 +78,8 @@ fn decide(object: &Value, user: &User, input: &ReviewInput<'_>) -> Value {
         status["reason"] = decision.reason.into();
     }
     let faults = [fields.fault("fieldSelector"), labels.fault("labelSelector")];
-    let faults: Vec<String> = faults.into_iter().flatten().collect();
+    let error = Some(decision.error).filter(|error| !error.is_empty());
+    let faults: Vec<String> = faults.into_iter().flatten().chain(error).collect();
     if !faults.is_empty() {
         status["evaluationError"] = faults.join("; ").into();
     }
