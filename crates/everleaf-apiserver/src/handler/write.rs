@@ -143,7 +143,7 @@ impl Server {
             request: request.as_ref(),
         };
         let cache = self.cache.as_ref();
-        admission::mutate(&attributes, Some(object), cache, &self.authorizer)?;
+        admission::mutate(&attributes, Some(object), cache, call.authorizer)?;
         let base = match name.as_str() {
             "" => meta::generate_name(object).to_owned(),
             _ => String::new(),
