@@ -143,11 +143,8 @@ pub fn pod_is_granted(
     same("its key", of_leaf.trim(), of_key.trim())?;
     let row = admin.quiet(&["get", "podcertificaterequests", name, "--no-headers"])?;
     let cells: Vec<&str> = row.split_whitespace().collect();
-    same(
-        "kubectl get",
-        cells,
-        vec![name, name, "shop", "n1", POD_SIGNER, "Issued"],
-    )
+    let expected = [name, name, "shop", "n1", POD_SIGNER, "Issued", "<none>"];
+    same("kubectl get", cells, expected.to_vec())
 }
 
 /// Creates such a request and sees that it ends with this condition and reason.
