@@ -186,6 +186,17 @@ impl Trail {
         self.lock().event.is_cut = true;
     }
 
+    /// A further fact about it.
+    pub(crate) fn annotate(&self, name: &'static str, value: String) {
+        self.lock().event.annotations.insert(name, value);
+    }
+
+    /// Is it told, too, when the answer begins?
+    pub(crate) fn is_long_running(&self) -> bool {
+        let state = self.lock();
+        state.event.verb == "watch" && state.event.object.is_some()
+    }
+
     /// Was nobody authenticated?
     pub(crate) fn is_of_nobody(&self) -> bool {
         self.lock().event.user.is_none()
@@ -302,10 +313,15 @@ fn reference(request: &Attributes<'_>) -> Option<ObjectReference> {
     if request.resource.is_empty() {
         return None;
     }
+    // A selector names what is listed or watched, not what is deleted with others.
+    let name = match request.verb {
+        "deletecollection" => String::new(),
+        _ => request.name.to_owned(),
+    };
     Some(ObjectReference {
         resource: request.resource.to_owned(),
         namespace: request.namespace.to_owned(),
-        name: request.name.to_owned(),
+        name,
         api_group: request.group.to_owned(),
         api_version: request.version.to_owned(),
         subresource: request.subresource.to_owned(),

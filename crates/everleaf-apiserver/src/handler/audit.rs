@@ -10,7 +10,7 @@ use everleaf_api::schema::Type;
 use everleaf_api::{Status, meta, types};
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use jiff::Timestamp;
 use serde_json::Value;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -113,10 +113,13 @@ pub(super) fn tell_refused(
 pub(super) fn tell_answer(admitted: &Admitted, response: &Response<Body>) {
     let Some(trail) = &admitted.trail else { return };
     trail.coded(response.status().as_u16());
-    let has_status = response.status().as_u16() >= 400;
+    // Upstream tells no more of it either.
+    let has_status =
+        response.status().as_u16() >= 400 && response.status() != StatusCode::NOT_ACCEPTABLE;
     let is = |verbs: &[Verb]| matches!(&admitted.target, Target::Resource(path) if verbs.contains(&path.verb));
     let is_list = is(&[Verb::List, Verb::DeleteCollection]);
-    if !(has_status || is(&[Verb::Delete]) || (trail.tells_answers() && !is_list)) {
+    let is_told = trail.tells_answers() && !is_list && response.status().is_success();
+    if !(has_status || is(&[Verb::Delete]) || is_told) {
         return;
     }
     let is_document = matches!(admitted.target, Target::Path) && !is_api_path(&admitted.path);
@@ -176,8 +179,10 @@ fn type_of(path: &ResourcePath) -> Option<&'static Type> {
 /// Lets a trail end with the answer: with the last frame of a watch, else when it is ready.
 pub(super) fn attach(trail: Option<Arc<Trail>>, response: &mut Response<Body>) {
     let Some(trail) = trail else { return };
-    if let Some(watch) = response.body_mut().watch_mut() {
+    if trail.is_long_running() {
         trail.reach(Stage::ResponseStarted);
+    }
+    if let Some(watch) = response.body_mut().watch_mut() {
         watch.keep(Arc::clone(&trail));
     } else {
         trail.reach(Stage::ResponseComplete);

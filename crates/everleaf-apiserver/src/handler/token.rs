@@ -24,6 +24,9 @@ const SECONDS_MAX: i64 = 1 << 32;
 /// Life of a token for which none is asked.
 const SECONDS_DEFAULT: i64 = 3600;
 
+/// What an audit tells of a token that was made.
+const ISSUED_ID: &str = "authentication.kubernetes.io/issued-credential-id";
+
 const ACCOUNTS: GroupResource<'static> = GroupResource {
     group: "",
     resource: "serviceaccounts",
@@ -66,7 +69,10 @@ impl Server {
             return Err(Status::invalid(r#type.group, r#type.kind, "", &errors));
         }
         let binding = binding(&request, &path.namespace, objects)?;
-        let answer = self.signed(request, binding, admitted.now)?;
+        let (answer, id) = self.signed(request, binding, admitted.now)?;
+        if let Some(trail) = &admitted.trail {
+            trail.annotate(ISSUED_ID, format!("JTI={id}"));
+        }
         Ok(form.plain(StatusCode::CREATED, &TOKEN_REQUEST, &answer))
     }
 
@@ -103,7 +109,7 @@ impl Server {
         mut request: Value,
         binding: Option<Binding>,
         now: Timestamp,
-    ) -> Result<Value, Status> {
+    ) -> Result<(Value, String), Status> {
         let seconds = request["spec"]["expirationSeconds"].as_i64().unwrap_or(0);
         let issued_at = now.as_second();
         let claims = Claims {
@@ -129,7 +135,7 @@ impl Server {
             .unwrap_or(Timestamp::MAX);
         request["status"] =
             json!({"token": token, "expirationTimestamp": meta::format_time(expires)});
-        Ok(request)
+        Ok((request, claims.id))
     }
 }
 
