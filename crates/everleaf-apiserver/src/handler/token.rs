@@ -57,7 +57,12 @@ impl Server {
             request: None,
         };
         let objects = self.cache.as_ref();
-        admission::mutate(&attributes, Some(&mut request), objects, &admitted.authorizer)?;
+        admission::mutate(
+            &attributes,
+            Some(&mut request),
+            objects,
+            &admitted.authorizer,
+        )?;
         let account = objects
             .get(ACCOUNTS.resource, &path.namespace, &path.name)
             .ok_or_else(|| Status::not_found(ACCOUNTS, &path.name))?;
