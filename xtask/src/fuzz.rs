@@ -111,7 +111,7 @@ impl CargoFuzz {
 /// Fills the corpora of these targets.
 fn seeds(root: &Path, targets: &[String]) -> Result<()> {
     let corpus = root.join("fuzz/corpus");
-    let seed = |package: &str, directory: &Path| -> Result<()> {
+    let seed = |package: &str, example: &str, directory: &Path| -> Result<()> {
         say(&format!("{package}: writing seeds"));
         let directory = directory.to_string_lossy();
         let args = [
@@ -121,17 +121,17 @@ fn seeds(root: &Path, targets: &[String]) -> Result<()> {
             "-p",
             package,
             "--example",
-            "seeds",
+            example,
             "--",
             &directory,
         ];
         cache::sh(root, env!("CARGO"), &args)
     };
     if targets.iter().any(|target| target == X509) {
-        seed("everleaf-second-judge", &corpus.join(X509))?;
+        seed("everleaf-second-judge", "seeds", &corpus.join(X509))?;
     }
     if targets.iter().any(|target| target != X509) {
-        seed("everleaf-recordings", &corpus)?;
+        seed("everleaf-recordings", "recorded_seeds", &corpus)?;
     }
     Ok(())
 }

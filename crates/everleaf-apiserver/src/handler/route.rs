@@ -147,9 +147,8 @@ impl Target {
             version,
             namespace,
             name: match verb {
-                Verb::List | Verb::Watch | Verb::DeleteCollection if name.is_empty() => {
-                    query.selected_name()
-                }
+                // Of what deletes no selector counts as a name (`apiserver/pkg/endpoints/request`).
+                Verb::List | Verb::Watch if name.is_empty() => query.selected_name(),
                 _ => name,
             },
             resource,
@@ -322,6 +321,11 @@ mod tests {
         (
             "DELETE",
             "/api/v1/namespaces/ns/secrets",
+            "deletecollection /v1 [ns] secrets [] []",
+        ),
+        (
+            "DELETE",
+            "/api/v1/namespaces/ns/secrets?fieldSelector=metadata.name%3Ds",
             "deletecollection /v1 [ns] secrets [] []",
         ),
         (
