@@ -2,7 +2,8 @@
 //! the laws of its encodings, and a server.
 //!
 //! An input's first byte names a type, by its place in [`types::ALL`]. The seeds, which
-//! `tests/recordings/examples/recorded_seeds.rs` makes of recorded requests, are laid out the same way.
+//! `tests/recordings/examples/recorded_seeds.rs` makes of recorded requests, are laid out the
+//! same way.
 
 use bytes::Bytes;
 use everleaf_api::schema::Type;

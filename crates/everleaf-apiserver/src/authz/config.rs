@@ -4,6 +4,7 @@
 use super::webhook::{CONDITIONS_MAX, Condition, FailurePolicy, ReviewVersion};
 use crate::registry::names;
 use everleaf_api::duration::parse_go;
+use everleaf_api::fields::quote;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use std::path::PathBuf;
@@ -128,7 +129,7 @@ pub fn parse(text: &str) -> Result<Vec<StepConfig>, AuthorizationConfigError> {
                 return invalid(format!("{path}.webhook"), "only with type Webhook");
             }
             (other, _) => {
-                let what = format!("{other:?} is none of Node, RBAC, Webhook");
+                let what = format!("{} is none of Node, RBAC, Webhook", quote(other));
                 return invalid(format!("{path}.type"), what);
             }
         };
@@ -161,14 +162,14 @@ impl WebhookSource {
         };
         let timeout = span(&webhook.timeout, "timeout", Duration::ZERO)?;
         if timeout.is_zero() || timeout > TIMEOUT_MAX {
-            let what = format!("give one, {TIMEOUT_MAX:?} at most");
+            let what = format!("give one, {} s at most", TIMEOUT_MAX.as_secs());
             return invalid(format!("{path}.timeout"), what);
         }
         let failure_policy = match webhook.failure_policy.as_str() {
             "NoOpinion" => FailurePolicy::NoOpinion,
             "Deny" => FailurePolicy::Deny,
             other => {
-                let what = format!("{other:?} is none of NoOpinion, Deny");
+                let what = format!("{} is none of NoOpinion, Deny", quote(other));
                 return invalid(format!("{path}.failurePolicy"), what);
             }
         };

@@ -6,6 +6,7 @@
 
 use super::{Attributes, Decision};
 use crate::user::User;
+use everleaf_api::fields::quote;
 use everleaf_api::selector::LabelTest;
 use everleaf_cel::{Expression, Language, Value as Cel, kind, words};
 use futures_util::future::BoxFuture;
@@ -117,11 +118,11 @@ impl Condition {
     }
 
     fn holds(&self, spec: &Value) -> Result<bool, String> {
-        let source = self.0.source();
+        let source = quote(self.0.source());
         match self.0.evaluate(&json!({"request": spec})) {
             Ok(Cel::Bool(holds)) => Ok(holds),
-            Ok(other) => Err(format!("condition {source:?} gives {}", kind(&other))),
-            Err(error) => Err(format!("condition {source:?}: {}", words(&error))),
+            Ok(other) => Err(format!("condition {source} gives {}", kind(&other))),
+            Err(error) => Err(format!("condition {source}: {}", words(&error))),
         }
     }
 }

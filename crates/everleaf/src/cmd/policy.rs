@@ -141,11 +141,7 @@ fn judge(
     let inventory = policy
         .and_then(|policy| inventory(policy, map))
         .transpose()?;
-    let origin = args.origin.map(|address| Origin {
-        addresses: vec![address.to_canonical()],
-        is_server_host: address.is_loopback(),
-        host_name: None,
-    });
+    let origin = args.origin.map(origin);
     let judge = |seen: &[(Look, Saw)]| {
         let facts = Facts {
             cluster,
@@ -171,6 +167,14 @@ fn judge(
         name: csr.name().to_owned(),
         decision,
     })
+}
+
+fn origin(address: IpAddr) -> Origin {
+    Origin {
+        addresses: vec![address.to_canonical()],
+        is_server_host: address.is_loopback(),
+        host_name: None,
+    }
 }
 
 /// What was said of DNS, if it says something of each name that is looked for.
