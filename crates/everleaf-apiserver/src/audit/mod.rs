@@ -1,7 +1,7 @@
 //! The audit log: who asked for what, when, and what came of it, as kube-apiserver tells it.
 //!
-//! [`policy`] says of each request how much is told; a [`Trail`] goes with the request and gathers
-//! it; a [`log`] writes it on a thread of its own. Requests wait for the log no longer than a
+//! `policy` says of each request how much is told; a `Trail` goes with the request and gathers
+//! it; a `log` writes it on a thread of its own. Requests wait for the log no longer than a
 //! bounded time, and only in the modes that say so: a disk that is full or slow costs entries,
 //! which are counted and told, not requests. The mode that would rather refuse a request than not
 //! tell of it is asked for by name.

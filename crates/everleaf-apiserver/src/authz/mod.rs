@@ -117,7 +117,7 @@ pub enum Step {
 /// map look-ups.
 ///
 /// A verdict needs no I/O. What a webhook has to be asked for is an open question until
-/// [`Authorizer::ask`]; until then it is a no.
+/// `Authorizer::ask`; until then it is a no.
 pub struct Authorizer {
     shared: Arc<Shared>,
     session: Mutex<Session>,

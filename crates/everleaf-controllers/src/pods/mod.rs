@@ -1,7 +1,7 @@
 //! The signer of PodCertificateRequests: certificates for pods, which kubelets mount and renew.
 //!
 //! Kubernetes has the API and no such signer. Who a pod is, the API server has checked (a kubelet
-//! asks for its own pods alone); [`decide`] says what is made of a request, [`Plan::issue`] makes
+//! asks for its own pods alone); [`decide()`] says what is made of a request, [`Plan::issue`] makes
 //! it, [`PodCertificateSigner`] is the controller around both. The signer's name is the operator's
 //! choice; names in certificates follow a [`Policy`].
 

@@ -99,7 +99,7 @@ catalogue! {
     LeaderGone "leader-gone" Pending
         "The controllers that lead have stopped renewing their Lease"
         "The holder is dead, cut off, or cannot write; the next one takes over only if another one runs."
-        "Look at the holder, on the host with which its name begins, and start that program again. If the host is gone, start one elsewhere: it takes over some 15 seconds later, when the Lease has run out."
+        "Look at the holder, on the host with which its name begins, and start that program again. If the host is gone, start one elsewhere: it takes over some 15 seconds later, when the Lease has run out. CONTROLLERS.conf is a kubeconfig of the user system:kube-controller-manager (Everleaf's server: DATA-DIR/admin.conf will do), CA.crt and CA.key are the cluster's CA (DATA-DIR/pki/ca.crt and ca.key)."
         ["kubectl -n kube-system get lease {lease} -o yaml   # look", "kubectl -n kube-system logs -l component=kube-controller-manager --tail=50   # look: a pod", "journalctl --since=-1d | grep -i -e everleaf -e controller-manager | tail -n 50   # look: a process, on {host}", "everleaf controllers --kubeconfig CONTROLLERS.conf --cluster-signing-cert-file CA.crt --cluster-signing-key-file CA.key   # mend, if it was Everleaf's, there or elsewhere"];
     LeaderDead "leader-dead" Pending
         "The controllers that lead are dead, and their Lease keeps others out"
@@ -160,7 +160,7 @@ catalogue! {
     BootstrapPermission "bootstrap-permission" PendingClient
         "The requestor may not have a node's certificate"
         "The approver asks whether the requestor may create certificatesigningrequests/nodeclient, and nothing grants it. Groups of bootstrap tokens get it by a ClusterRoleBinding that somebody has to make."
-        "For a bootstrap token, bind the role to its group. For anybody else, ask first why he wants to be a node; if nobody knows, deny it."
+        "For a bootstrap token, bind the role to its group; the request is then approved by itself within minutes. For anybody else, ask first why he wants to be a node; if nobody knows, deny it."
         ["kubectl create clusterrolebinding everleaf-node-bootstrap --clusterrole=system:certificates.k8s.io:certificatesigningrequests:nodeclient --group={group}"];
     BootstrapGroup "bootstrap-group" PendingClient
         "The right to bootstrap nodes is bound to others than the requestor"
@@ -231,7 +231,7 @@ catalogue! {
     ServingRequestor "serving-requestor" Serving
         "It was not filed by a node (rule S5)"
         "Only a node that speaks with its own client certificate may ask for its serving certificate; a person, a token or a service account may not ask in its name."
-        "Let the node file it, with its own client certificate. Nobody else can for this signer, an administrator neither."
+        "Let the node file one, with its own client certificate; nobody else can for this signer, an administrator neither. This request may be filed again only if its key was made on that node and is there; else the node makes another one."
         ["kubectl get csr {csr} -o jsonpath='{.spec.username}'   # look: who filed it"];
     ServingGroups "serving-groups" Serving
         "The requestor is called like a node and is not in the groups of nodes (rule S6)"
@@ -276,7 +276,7 @@ catalogue! {
     ServingNodeNewer "serving-node-newer" Serving
         "The Node is newer than the request (rule S13)"
         "The request may be an earlier machine's of the same name."
-        "Remove this one, and let the node file another one."
+        "Remove this one, and let the node file another one. By hand, file it again only if its key is on the machine that is the Node now."
         ["kubectl delete csr {csr}"];
     ServingNodeNames "serving-node-names" Serving
         "A name is not the Node's (rule S14)"
@@ -387,9 +387,9 @@ catalogue! {
         ["kubectl auth can-i sign signers.certificates.k8s.io/{signer} --as={account}", "kubectl auth reconcile -f ROLES.yaml"];
     CaEnded "ca-ended" Approved
         "The CA has ended"
-        "A signer does not sign with a CA that is no longer valid, and what it signed before has ended, too. No node gets or keeps a certificate until the CA is renewed."
-        "Renew the CA certificate with the same key and name. CA.crt and CA.key are the files of --cluster-signing-cert-file and --cluster-signing-key-file; the new one takes the old one's place there and in every file of trusted CAs. It is taken within a minute, and what waits is signed by itself, at most 17 minutes later."
-        ["openssl x509 -in CA.crt -noout -subject -enddate   # look: the file of --cluster-signing-cert-file", "openssl x509 -in CA.crt -signkey CA.key -days 3650 -set_serial 0x4$(openssl rand -hex 15) -out CA.new.crt   # same key, name and identifiers", "openssl x509 -in CA.new.crt -noout -subject -dates -ext basicConstraints,subjectKeyIdentifier   # look: as before, but for the dates", "cp CA.new.crt CA.crt   # mend; the API server's --client-ca-file needs it, too", "kubectl -n kube-system get events --field-selector reason=CAReloadFailed   # look, a minute later: none, if it was taken"];
+        "A signer does not sign with a CA that is no longer valid, and what it signed before is believed by nobody any more. No node gets or keeps a certificate until the CA is renewed."
+        "Renew the CA certificate with the same key and name. CA.crt and CA.key are the files of --cluster-signing-cert-file and --cluster-signing-key-file, CLIENT-CA.crt that of the API server's --client-ca-file (kubeadm: all are /etc/kubernetes/pki/ca.crt and ca.key; Everleaf's server without that flag: DATA-DIR/pki/ca.crt). Both are read again within a minute, and what waits is signed by itself, 17 minutes later at most; until then this is told as before."
+        ["openssl x509 -in CA.crt -noout -subject -enddate   # look: the file of --cluster-signing-cert-file", "openssl x509 -in CA.crt -signkey CA.key -days 3650 -set_serial 0x4$(openssl rand -hex 15) -out CA.new.crt   # same key, name and identifiers", "openssl x509 -in CA.new.crt -noout -subject -dates -ext basicConstraints,subjectKeyIdentifier   # look: as before, but for the dates", "cat CA.new.crt >> CLIENT-CA.crt   # mend: whom the API server believes, beside what is there", "cp CA.crt CA.old.crt && cp CA.new.crt CA.crt   # mend: the signer's own"];
     CaNotBegun "ca-not-begun" Approved
         "The CA is not valid yet"
         "It begins in the future by the server's clock: it was made on a machine whose clock was ahead, or a clock has been set back since."
@@ -510,8 +510,8 @@ catalogue! {
     CaEndsSoon "ca-ends-soon" Issued
         "The CA ends within 30 days"
         "Every certificate ends with it, and renewals become more frequent until then."
-        "Renew it now, with the same key and name, and put the new one where the old one is trusted."
-        ["openssl x509 -in CA.crt -noout -subject -enddate   # look: the file of --cluster-signing-cert-file", "openssl x509 -in CA.crt -signkey CA.key -days 3650 -set_serial 0x4$(openssl rand -hex 15) -out CA.new.crt   # same key, name and identifiers", "cp CA.new.crt CA.crt   # mend; the API server's --client-ca-file needs it, too"];
+        "Renew it now, with the same key and name, and add the new one wherever the old one is trusted. CA.crt and CA.key are the files of --cluster-signing-cert-file and --cluster-signing-key-file, CLIENT-CA.crt that of the API server's --client-ca-file."
+        ["openssl x509 -in CA.crt -noout -subject -enddate   # look: the file of --cluster-signing-cert-file", "openssl x509 -in CA.crt -signkey CA.key -days 3650 -set_serial 0x4$(openssl rand -hex 15) -out CA.new.crt   # same key, name and identifiers", "cat CA.new.crt >> CLIENT-CA.crt   # mend: whom the API server believes, beside what is there", "cp CA.crt CA.old.crt && cp CA.new.crt CA.crt   # mend: the signer's own"];
 
     NodeUnknown "node-unknown" Node
         "There is no Node of this name, and no request of it"
@@ -520,9 +520,9 @@ catalogue! {
         ["kubectl get nodes", "journalctl -u kubelet -n 50   # or the log of its everleaf agent, on the machine", "kubectl -n kube-system get secrets --field-selector type=bootstrap.kubernetes.io/token"];
     NodeNoClient "node-no-client" Node
         "The node has no client certificate, as far as the API tells"
-        "A machine makes its Node with its client certificate. There is no Node, and no request for such a certificate is stored; they are deleted an hour after they were decided."
-        "See on the machine whether its kubelet or agent has one, and what it says. If it has none, give it a bootstrap token, and restart it."
-        ["everleaf certs /var/lib/kubelet/pki   # look, on the machine", "journalctl -u kubelet -n 50   # look: or the log of its everleaf agent, on the machine", "kubeadm token create --print-join-command   # or a Secret of type bootstrap.kubernetes.io/token"];
+        "A machine makes its Node with its client certificate. There is no Node, and no request for such a certificate is stored; they are deleted an hour after they were decided. A request that the node itself has filed shows that it has one, or had."
+        "See what it says when it registers its Node, and whether it has a client certificate. Only if it has none, give it a bootstrap token, and restart it."
+        ["journalctl -u kubelet -u everleaf | grep -i 'register node'   # look, on the machine", "everleaf certs /var/lib/kubelet/pki   # look, on the machine", "kubeadm token create --print-join-command   # or a Secret of type bootstrap.kubernetes.io/token"];
     NodeJoinTokenEnded "node-join-token-ended" Node
         "No bootstrap token is valid any more"
         "All of them have ended (kubeadm's after a day), so no new node can join."
