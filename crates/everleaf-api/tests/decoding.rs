@@ -120,7 +120,7 @@ fn wrong_types_name_the_field_in_gos_words() {
     );
     check(
         r#"{"spec":{"request":"a"}}"#,
-        r#"spec.request: "a" is not base64 (standard alphabet, with padding)"#,
+        "spec.request: its value is not base64 (standard alphabet, with padding)",
     );
     check(
         r#"{"status":{"conditions":[{"lastUpdateTime":"yesterday"}]}}"#,

@@ -120,6 +120,7 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
     fn visit_u64<E: Error>(self, value: u64) -> Result<Self::Value, E> {
         match i64::try_from(value) {
             Ok(value) => self.number(value),
+            Err(_) if matches!(self.kind, Kind::Bytes) => Err(self.mismatch("number")),
             Err(_) => Err(self.mismatch(&format!("number {value}"))),
         }
     }
@@ -144,7 +145,11 @@ impl<'de> Visitor<'de> for ValueSeed<'_> {
             Kind::String => Ok(Some(value.into())),
             Kind::Bytes => match scalar::base64_canonical(value) {
                 Some(text) => Ok(Some(Value::String(text))),
-                None => Err(self.malformed(value, "base64 (standard alphabet, with padding)")),
+                // Never the text: of a Secret it is what nobody may see.
+                None => Err(self.reader.fail(format!(
+                    "{}: its value is not base64 (standard alphabet, with padding)",
+                    self.reader.path()
+                ))),
             },
             Kind::Time => match time::parse(value) {
                 Some(time) if time.instant.is_go_zero() => Ok(None),

@@ -26,6 +26,8 @@ pub struct Patch {
     document: Value,
     /// Repeated and unknown members of the patch itself.
     findings: Vec<String>,
+    /// No refusal may show what is in it.
+    is_confidential: bool,
 }
 
 /// Reads JSON of any sort, counted, for [`crate::managed::apply`]; with it, what is repeated in it.
@@ -75,7 +77,15 @@ impl Patch {
             patch_type,
             document,
             findings,
+            is_confidential: false,
         })
+    }
+
+    /// With contents that no refusal may show.
+    #[must_use]
+    pub fn confidential(mut self) -> Self {
+        self.is_confidential = true;
+        self
     }
 
     /// The object that the patch makes of `original`, both canonical. With `findings`, what is
@@ -119,6 +129,7 @@ impl Patch {
     /// others as JSON.
     pub fn refusal(&self, detail: &str) -> Status {
         let value = match self.patch_type {
+            _ if self.is_confidential => "<secret contents redacted>".to_owned(),
             PatchType::Strategic => go_text::text(&self.document),
             PatchType::Json | PatchType::Merge => go_text::shorten(self.document.to_string()),
         };

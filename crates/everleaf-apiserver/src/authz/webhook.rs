@@ -8,7 +8,7 @@ use super::{Attributes, Decision};
 use crate::user::User;
 use everleaf_api::fields::quote;
 use everleaf_api::selector::LabelTest;
-use everleaf_cel::{Expression, Language, Value as Cel, kind, words};
+use everleaf_cel::{ExecutionError, Expression, Language, Value as Cel, kind, words};
 use futures_util::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
@@ -114,7 +114,46 @@ impl Condition {
             has_text_functions: true,
             is_within: |range, address| range.contains(&address),
         };
-        Expression::compile(source, language).map(Self)
+        let condition = Self(Expression::compile(source, language)?);
+        condition.try_out()?;
+        Ok(condition)
+    }
+
+    /// Tries it on a review of a resource and on one of a path, with all that such have: a member
+    /// that neither has is misspelt, and what is neither true nor false is no condition.
+    fn try_out(&self) -> Result<(), String> {
+        let selector = json!({"rawSelector": "a=b", "requirements": [
+            {"key": "a", "operator": "In", "values": ["b"]},
+        ]});
+        let resource = json!({
+            "namespace": "default", "verb": "get", "group": "apps", "version": "v1",
+            "resource": "deployments", "subresource": "status", "name": "web",
+            "fieldSelector": selector, "labelSelector": selector,
+        });
+        let of_whom =
+            json!({"user": "ann", "uid": "1", "groups": ["staff"], "extra": {"a": ["b"]}});
+        let mut unknown = Vec::new();
+        let about = [
+            ("resourceAttributes", resource),
+            (
+                "nonResourceAttributes",
+                json!({"path": "/healthz", "verb": "get"}),
+            ),
+        ];
+        for (member, attributes) in about {
+            let mut spec = of_whom.clone();
+            spec[member] = attributes;
+            match self.0.evaluate(&json!({"request": spec})) {
+                Ok(Cel::Bool(_)) => {}
+                Ok(other) => return Err(format!("it gives {}, not true or false", kind(&other))),
+                Err(error @ ExecutionError::NoSuchKey(_)) => unknown.push(words(&error)),
+                Err(_) => {}
+            }
+        }
+        match &unknown[..] {
+            [first, _] => Err(first.clone()),
+            _ => Ok(()),
+        }
     }
 
     fn holds(&self, spec: &Value) -> Result<bool, String> {
@@ -285,7 +324,16 @@ impl Question {
         let verdict = loop {
             let answer = timeout(config.timeout, (config.ask)(review.clone())).await;
             let fault = match answer {
-                Ok(Ok(answer)) => break read(&answer),
+                Ok(Ok(answer)) => {
+                    let verdict = read(&answer);
+                    if let Verdict::Failed(fault) = &verdict {
+                        let name = &config.name;
+                        tracing::warn!(
+                            "the authorization webhook {name:?} cannot be understood: {fault}"
+                        );
+                    }
+                    break verdict;
+                }
                 Ok(Err(fault)) => fault,
                 Err(_) => Unanswered {
                     what: format!("no answer within {:?}", config.timeout),
@@ -310,6 +358,9 @@ impl Question {
 }
 
 fn read(answer: &Value) -> Verdict {
+    if let Err(fault) = check_form(answer) {
+        return Verdict::Failed(fault);
+    }
     let status = &answer["status"];
     let reason = status["reason"].as_str().unwrap_or("").to_owned();
     match (status["allowed"] == true, status["denied"] == true) {
@@ -318,6 +369,28 @@ fn read(answer: &Value) -> Verdict {
         (false, false) if status.is_object() => Verdict::NoOpinion(reason),
         (false, false) => Verdict::Failed("its answer has no status".to_owned()),
     }
+}
+
+/// An answer of another form says nothing: who meant "no" by it must not be taken for silent.
+fn check_form(answer: &Value) -> Result<(), String> {
+    let says = |member: &str, known: &[&str]| match &answer[member] {
+        Value::Null => true,
+        Value::String(text) => known.contains(&text.as_str()),
+        _ => false,
+    };
+    let versions = ["authorization.k8s.io/v1", "authorization.k8s.io/v1beta1"];
+    if !says("kind", &["SubjectAccessReview"]) || !says("apiVersion", &versions) {
+        return Err("its answer is no SubjectAccessReview".to_owned());
+    }
+    for member in ["allowed", "denied"] {
+        let value = &answer["status"][member];
+        if !value.is_null() && !value.is_boolean() {
+            return Err(format!(
+                "status.{member} of its answer is neither true nor false"
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn review(version: ReviewVersion, spec: &Value) -> Value {

@@ -25,6 +25,10 @@ impl Server {
         let form = Form::negotiate(call.headers, call.query, Occasion::Object)?;
         let options = WriteOptions::parse(call.query, "PatchOptions")?;
         let patch = Patch::read(patch_type, call.body)?;
+        let patch = match call.descriptor.strategy.is_confidential() {
+            true => patch.confidential(),
+            false => patch,
+        };
         if let (Some(trail), Ok(patch)) = (call.trail, serde_json::from_slice(call.body)) {
             trail.sent_patch(&patch);
         }

@@ -116,6 +116,10 @@ pub trait Strategy: Send + Sync {
     fn warnings(&self, _object: &Value) -> Vec<String> {
         Vec::new()
     }
+    /// Whether no refusal may show what was sent.
+    fn is_confidential(&self) -> bool {
+        false
+    }
 }
 
 /// A certificate request after its verification.

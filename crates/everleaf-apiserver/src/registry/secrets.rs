@@ -54,6 +54,10 @@ fn cells(object: &Value, now: Timestamp) -> Vec<Value> {
 struct SecretStrategy;
 
 impl Strategy for SecretStrategy {
+    fn is_confidential(&self) -> bool {
+        true
+    }
+
     fn default(&self, object: &mut Value) {
         merge_string_data(object);
         if read::text(object, "/type").is_empty() {

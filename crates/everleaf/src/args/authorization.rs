@@ -20,7 +20,13 @@ pub(crate) struct AuthorizationArgs {
     #[arg(
         long,
         value_name = "FILE",
-        conflicts_with = "authorization_webhook_config_file"
+        conflicts_with_all = [
+            "authorization_mode",
+            "authorization_webhook_config_file",
+            "authorization_webhook_version",
+            "authorization_webhook_cache_authorized_ttl",
+            "authorization_webhook_cache_unauthorized_ttl",
+        ]
     )]
     pub(crate) authorization_config: Option<PathBuf>,
     /// Kubeconfig of the webhook

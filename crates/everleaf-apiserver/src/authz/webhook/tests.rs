@@ -249,3 +249,50 @@ fn a_review_says_what_upstreams_says() {
     assert_eq!(old["spec"]["group"], json!(["dev", "system:authenticated"]));
     assert_eq!(old["apiVersion"], "authorization.k8s.io/v1beta1");
 }
+
+#[test]
+fn a_condition_with_a_misspelt_member_or_without_a_verdict_is_refused() {
+    for (source, fault) in [
+        ("request.usr == 'bob'", "usr"),
+        ("request.resourceAttributes.gruop != 'x'", "gruop"),
+        ("'text'", "not true or false"),
+        ("request.user", "not true or false"),
+    ] {
+        let error = Condition::compile(source).unwrap_err();
+        assert!(error.contains(fault), "{source}: {error}");
+    }
+    for source in [
+        "request.user == 'bob'",
+        "has(request.resourceAttributes) && request.resourceAttributes.namespace == 'a'",
+        "request.resourceAttributes.group == 'apps'",
+        "request.nonResourceAttributes.path.startsWith('/debug')",
+        "'admins' in request.groups",
+        "has(request.resourceAttributes.fieldSelector)",
+    ] {
+        let compiled = Condition::compile(source);
+        assert!(compiled.is_ok(), "{source}: {:?}", compiled.err());
+    }
+}
+
+#[test]
+fn an_answer_of_another_form_says_nothing() {
+    let said = |answer: Value| read(&answer);
+    for answer in [
+        json!({"kind": "Pod", "status": {"allowed": true}}),
+        json!({"apiVersion": "authorization.k8s.io/v9", "status": {"allowed": true}}),
+        json!({"status": {"allowed": false, "denied": "true"}}),
+        json!({"status": {"allowed": "true"}}),
+        json!({"status": {"allowed": 1}}),
+        json!({}),
+        json!([]),
+    ] {
+        let shown = answer.to_string();
+        assert!(matches!(said(answer), Verdict::Failed(_)), "{shown}");
+    }
+    let kind = json!({"kind": "SubjectAccessReview", "apiVersion": "authorization.k8s.io/v1",
+        "status": {"allowed": true, "denied": null}});
+    assert!(matches!(said(kind), Verdict::Allow(_)));
+    let both = json!({"status": {"allowed": true, "denied": true}});
+    assert!(matches!(said(both), Verdict::Deny(_)));
+    assert!(matches!(said(json!({"status": {}})), Verdict::NoOpinion(_)));
+}

@@ -449,3 +449,57 @@ fn empty_lists_for_kubelets() {
     let missing = world.get("/apis/certificates.k8s.io/v1/trustbundles");
     assert_eq!(missing.expect(404).json["kind"], "Status");
 }
+
+/// Whatever is wrong with what is sent for a Secret: no refusal repeats it, for refusals end up in
+/// logs.
+#[test]
+fn what_is_wrong_with_a_secret_is_said_without_its_value() {
+    const VALUE: &str = "hunter2-LEAK!";
+    let world = World::new();
+    let secret = |name: &str| json!({"metadata": {"name": name}, "data": {"a": "MQ=="}});
+    world.post(SECRETS, &secret("s")).expect(201);
+    let path = format!("{SECRETS}/s");
+    let bad = json!({"metadata": {"name": "t"}, "data": {"password": VALUE}});
+    let patch = json!({"data": {"password": VALUE}}).to_string();
+    let number = r#"{"data": {"password": 18446744073709551615, "b": "hunter2-LEAK!"}}"#;
+    let operations = json!([{"op": "add", "path": "/data/password", "value": VALUE}]).to_string();
+    let applied = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"},
+        "data": {"password": VALUE}});
+    let applied = applied.to_string();
+    for (method, url, media_type, body) in [
+        ("POST", SECRETS, "application/json", bad.to_string()),
+        ("PUT", &path, "application/json", bad.to_string()),
+        (
+            "PATCH",
+            &path,
+            "application/merge-patch+json",
+            patch.clone(),
+        ),
+        (
+            "PATCH",
+            &path,
+            "application/merge-patch+json",
+            number.to_owned(),
+        ),
+        (
+            "PATCH",
+            &path,
+            "application/strategic-merge-patch+json",
+            patch,
+        ),
+        ("PATCH", &path, "application/json-patch+json", operations),
+        (
+            "PATCH",
+            &format!("{path}?fieldManager=m"),
+            "application/apply-patch+yaml",
+            applied,
+        ),
+    ] {
+        let answer = world.send(method, url, &[("Content-Type", media_type)], body);
+        let told = answer.json.to_string();
+        assert!(told.contains("Failure"), "{method} {media_type}: {told}");
+        for part in ["hunter2", "18446744073709551615"] {
+            assert!(!told.contains(part), "{method} {media_type}: {told}");
+        }
+    }
+}
