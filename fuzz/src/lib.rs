@@ -97,6 +97,7 @@ impl Default for World {
             limits: Limits::default(),
             address: "127.0.0.1:6443".to_owned(),
             writer: Mode::Inline,
+            audit: None,
         };
         Self(Server::new(config, Box::new(Memory::new())).expect("invariant: nothing to read"))
     }
