@@ -48,7 +48,7 @@ pub struct Message {
 }
 
 /// Most fields that one message may have.
-const FIELDS_MAX: usize = 32;
+pub(crate) const FIELDS_MAX: usize = 32;
 
 /// One field.
 #[derive(Debug)]
@@ -258,6 +258,12 @@ impl Message {
         self.fields.iter().find(|field| field.number == number)
     }
 
+    /// Places in `fields`, each with its protobuf number, in the order of these.
+    pub(crate) fn places_by_number(&self) -> impl Iterator<Item = (usize, u32)> + '_ {
+        let places = self.by_number[..self.fields.len()].iter();
+        places.map(|place| (usize::from(*place), self.fields[usize::from(*place)].number))
+    }
+
     /// The fields in the order of their protobuf numbers.
     pub fn fields_by_number(&self) -> impl Iterator<Item = &'static Field> + '_ {
         self.by_number[..self.fields.len()]
@@ -427,6 +433,17 @@ impl Type {
             text: text.into(),
             body,
         }
+    }
+
+    /// The text of what `stored` decodes to, under this resourceVersion: `stored` is what
+    /// [`Type::encode_protobuf`] made, and no tree is made of it. None: it was made by others, and
+    /// not in that form; decode it.
+    pub fn transcode(&self, stored: &[u8], resource_version: &str) -> Option<EncodedJson> {
+        let (text, body) = codec::transcode::document(self, stored, resource_version)?;
+        Some(EncodedJson {
+            text: text.into(),
+            body,
+        })
     }
 
     /// `k8s\0` + `runtime.Unknown` envelope, byte for byte what Go's generated code writes. The

@@ -100,7 +100,17 @@ proptest! {
         let returned = ty.decode_protobuf(&wire).unwrap();
         prop_assert_eq!(&returned, &canonical);
         prop_assert_eq!(ty.encode_json(&returned), text);
-        prop_assert_eq!(ty.encode_protobuf(&returned), wire);
+        prop_assert_eq!(&ty.encode_protobuf(&returned), &wire);
+        // With a tree between or without.
+        let mut shown = canonical.clone();
+        let version = match ty.message.field("metadata") {
+            Some(_) => {
+                shown["metadata"]["resourceVersion"] = "42".into();
+                "42"
+            }
+            None => "",
+        };
+        prop_assert_eq!(ty.transcode(&wire, version), Some(ty.encode(&shown)));
         // Written by hand or canonical, an object prints the same.
         prop_assert_eq!(ty.decode_json(&ty.encode_json(&object)).unwrap().object, canonical);
     }
@@ -122,6 +132,11 @@ proptest! {
         }
         if let Ok(object) = ty.decode_protobuf(&wire) {
             prop_assert_eq!(&ty.decode_value(object.clone()).unwrap().object, &object);
+            if let Some(direct) = ty.transcode(&wire, "") {
+                let mut shown = object.clone();
+                everleaf_api::meta::set(&mut shown, "resourceVersion", "");
+                prop_assert_eq!(&direct, &ty.encode(&shown));
+            }
             prop_assert_eq!(ty.decode_protobuf(&ty.encode_protobuf(&object)).unwrap(), object);
         }
     }

@@ -2,7 +2,8 @@
 //! and name.
 use crate::registry::Descriptor;
 use bytes::Bytes;
-use everleaf_api::{meta, schema::Type};
+use everleaf_api::meta;
+use everleaf_api::schema::{EncodedJson, Type};
 use serde_json::Value;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -98,6 +99,15 @@ impl Stored {
         }
     }
 
+    /// Its JSON text as an object of this type, which may be another version of its own.
+    pub(crate) fn json(&self, r#type: &'static Type) -> EncodedJson {
+        let direct = std::ptr::eq(r#type, self.r#type)
+            .then(|| r#type.transcode(&self.bytes, &self.revision.to_string()));
+        direct
+            .flatten()
+            .unwrap_or_else(|| r#type.encode(&self.object()))
+    }
+
     fn decoded(&self, only: &[&str]) -> Value {
         self.r#type
             .decode_protobuf_members(&self.bytes, only)
@@ -130,6 +140,8 @@ mod tests {
         let mut expected = decoded;
         expected["metadata"]["resourceVersion"] = "7".into();
         assert_eq!(*stored.object(), expected);
+        let text = descriptor.r#type.encode(&expected);
+        assert_eq!(stored.json(descriptor.r#type), text);
         expected["metadata"]["resourceVersion"] = "9".into();
         let gone = stored.at_revision(9);
         assert_eq!(*gone.object(), expected);

@@ -43,7 +43,7 @@ pub(crate) fn list<'a>(
 }
 
 /// `{"kind":…,"apiVersion":…`
-fn type_meta(out: &mut Vec<u8>, kind: &str, api_version: &str) {
+pub(super) fn type_meta(out: &mut Vec<u8>, kind: &str, api_version: &str) {
     out.extend_from_slice(b"{\"kind\":");
     string(out, kind);
     out.extend_from_slice(b",\"apiVersion\":");
@@ -133,7 +133,7 @@ fn one(out: &mut Vec<u8>, kind: &Kind, value: &Value) {
 }
 
 /// A JSON text as it is, but for Go's escapes.
-fn json_text(out: &mut Vec<u8>, text: &str) {
+pub(super) fn json_text(out: &mut Vec<u8>, text: &str) {
     for byte in text.bytes() {
         match byte {
             b'<' => out.extend_from_slice(b"\\u003c"),

@@ -14,6 +14,7 @@ pub(crate) mod proto_write;
 mod quantity;
 pub(crate) mod scalar;
 pub(crate) mod time;
+pub(crate) mod transcode;
 
 use crate::schema::{Field, Kind, Message, Presence};
 pub use error::DecodeError;

@@ -39,14 +39,14 @@ pub(crate) fn document(ty: &Type, body: &[u8], only: &[&str]) -> Result<Value, D
 
 /// `runtime.Unknown`.
 #[derive(Default)]
-struct Envelope<'a> {
-    api_version: String,
-    kind: String,
-    raw: &'a [u8],
+pub(super) struct Envelope<'a> {
+    pub(super) api_version: String,
+    pub(super) kind: String,
+    pub(super) raw: &'a [u8],
 }
 
 impl<'a> Envelope<'a> {
-    fn read(mut source: &'a [u8]) -> Result<Self, String> {
+    pub(super) fn read(mut source: &'a [u8]) -> Result<Self, String> {
         let mut envelope = Envelope::default();
         while let Some((number, wire)) = next_key(&mut source)? {
             match (number, wire) {
@@ -115,6 +115,14 @@ fn wanted<'a>(only: &[&'a str], member: &str) -> Option<Vec<&'a str>> {
     (only.is_empty() || !below.is_empty()).then_some(below)
 }
 
+/// How values of a kind are on the wire.
+pub(super) fn wire_of(kind: &Kind) -> WireType {
+    match kind {
+        Kind::Bool | Kind::Int32 | Kind::Int64 => WireType::Varint,
+        _ => WireType::LengthDelimited,
+    }
+}
+
 fn wire_words(wire: WireType) -> &'static str {
     match wire {
         WireType::Varint => "a varint",
@@ -134,10 +142,7 @@ fn value(
     only: &[&str],
     budget: &mut Budget,
 ) -> Result<(), String> {
-    let wanted = match field.kind {
-        Kind::Bool | Kind::Int32 | Kind::Int64 => WireType::Varint,
-        _ => WireType::LengthDelimited,
-    };
+    let wanted = wire_of(&field.kind);
     if wire != wanted {
         let (wire, wanted) = (wire_words(wire), wire_words(wanted));
         return Err(format!("its wire type is {wire}, expected was {wanted}"));
@@ -240,7 +245,7 @@ fn single(
 }
 
 /// `Timestamp{seconds=1, nanos=2}`; empty is unset.
-fn time(kind: &Kind, mut payload: &[u8]) -> Result<Option<Value>, String> {
+pub(super) fn time(kind: &Kind, mut payload: &[u8]) -> Result<Option<Value>, String> {
     if payload.is_empty() {
         return Ok(None);
     }
@@ -284,11 +289,11 @@ fn entry(
 }
 
 /// Field 1 of a message of one string.
-fn string_field(payload: &[u8]) -> Result<Option<String>, String> {
+pub(super) fn string_field(payload: &[u8]) -> Result<Option<String>, String> {
     bytes_field(payload)?.map(text).transpose()
 }
 
-fn bytes_field(mut payload: &[u8]) -> Result<Option<&[u8]>, String> {
+pub(super) fn bytes_field(mut payload: &[u8]) -> Result<Option<&[u8]>, String> {
     let mut found = None;
     while let Some((number, wire)) = next_key(&mut payload)? {
         if (number, wire) == (1, WireType::LengthDelimited) {
@@ -303,7 +308,7 @@ fn bytes_field(mut payload: &[u8]) -> Result<Option<&[u8]>, String> {
 // === The wire, over a slice ===
 
 /// The next field's number and wire type; None at the end.
-fn next_key(source: &mut &[u8]) -> Result<Option<(u32, WireType)>, String> {
+pub(super) fn next_key(source: &mut &[u8]) -> Result<Option<(u32, WireType)>, String> {
     if !source.has_remaining() {
         return Ok(None);
     }
@@ -312,12 +317,12 @@ fn next_key(source: &mut &[u8]) -> Result<Option<(u32, WireType)>, String> {
         .map_err(|_| "truncated: no field begins there".to_owned())
 }
 
-fn varint(source: &mut &[u8]) -> Result<u64, String> {
+pub(super) fn varint(source: &mut &[u8]) -> Result<u64, String> {
     decode_varint(source).map_err(|_| "truncated: a number has no end".to_owned())
 }
 
 /// A length-delimited payload, without copying.
-fn take<'a>(source: &mut &'a [u8]) -> Result<&'a [u8], String> {
+pub(super) fn take<'a>(source: &mut &'a [u8]) -> Result<&'a [u8], String> {
     let length = varint(source)?;
     let length = usize::try_from(length)
         .ok()

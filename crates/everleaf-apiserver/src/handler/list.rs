@@ -223,7 +223,7 @@ impl ListStream {
             Some(object) => {
                 let mut item = Vec::new();
                 if let Some(object) = object {
-                    self.writer.item(&mut item, &object.object());
+                    self.writer.item(&mut item, &object);
                 }
                 bytes += item.len();
                 self.stage = Stage::Measure { objects, bytes };
@@ -244,7 +244,7 @@ impl ListStream {
         match self.objects.next() {
             Some(object) => {
                 if let Some(object) = object {
-                    self.writer.add(out, &object.object());
+                    self.writer.add(out, &object);
                 }
                 self.stage = Stage::Items;
             }
@@ -334,27 +334,28 @@ impl ListWriter {
     }
 
     /// Adds one item, without what separates it from others.
-    fn item(&self, out: &mut Vec<u8>, object: &Value) {
+    fn item(&self, out: &mut Vec<u8>, object: &Stored) {
         match self.form.answer.shape {
             _ if self.form.answer.encoding == Encoding::Protobuf => {
-                self.item_type().encode_item_protobuf(out, object);
+                self.item_type().encode_item_protobuf(out, &object.object());
             }
             Shape::Table { v1 } => {
+                let object = &object.object();
                 let (ty, include) = (self.descriptor.r#type, self.form.include);
                 let cells = (self.descriptor.cells)(object, self.now);
                 out.extend(table::encode_row(ty, &cells, object, v1, include));
             }
             Shape::PartialObjectMetadataList => {
-                out.extend(PARTIAL_OBJECT_METADATA.encode_json(object));
+                out.extend(PARTIAL_OBJECT_METADATA.encode_json(&object.object()));
             }
             _ => {
                 out.push(b'{');
-                out.extend_from_slice(self.descriptor.r#type.encode(object).item_body());
+                out.extend_from_slice(object.json(self.descriptor.r#type).item_body());
             }
         }
     }
 
-    fn add(&mut self, out: &mut Vec<u8>, object: &Value) {
+    fn add(&mut self, out: &mut Vec<u8>, object: &Stored) {
         match self.form.answer.encoding {
             Encoding::Protobuf => self.item(out, object),
             Encoding::Yaml => {

@@ -33,7 +33,7 @@ impl Server {
             .cache
             .get(call.descriptor.resource, call.namespace, call.name)
             .ok_or_else(|| Status::not_found(call.about(), call.name))?;
-        Ok(form.object(StatusCode::OK, call.descriptor, &stored.object(), call.now))
+        Ok(form.stored(call.descriptor, &stored, call.now))
     }
 
     pub(super) fn list(&self, call: &Call<'_>) -> Result<Response<Body>, Status> {

@@ -2,6 +2,7 @@
 
 use super::body::Body;
 use super::query::Query;
+use crate::objects::Stored;
 use crate::registry::Descriptor;
 use bytes::Bytes;
 use everleaf_api::negotiate::{
@@ -133,6 +134,21 @@ impl Form {
         self.document(code, json)
     }
 
+    /// 200 with an object as it is stored.
+    pub(super) fn stored(
+        &self,
+        descriptor: &Descriptor,
+        object: &Stored,
+        now: Timestamp,
+    ) -> Response<Body> {
+        let is_text = self.answer.encoding != Encoding::Protobuf;
+        if is_text && self.answer.shape == Shape::Object {
+            let json = object.json(descriptor.r#type);
+            return self.document(StatusCode::OK, json.document().clone());
+        }
+        self.object(StatusCode::OK, descriptor, &object.object(), now)
+    }
+
     /// A response with an object that has no Table: a review, a Status.
     pub(super) fn plain(&self, code: StatusCode, ty: &Type, object: &Value) -> Response<Body> {
         // A Status stays what it is.
@@ -173,7 +189,8 @@ impl Form {
     }
 
     /// A response with a JSON document, in the agreed encoding.
-    pub(super) fn document(&self, code: StatusCode, json: Vec<u8>) -> Response<Body> {
+    pub(super) fn document(&self, code: StatusCode, json: impl Into<Bytes>) -> Response<Body> {
+        let json = json.into();
         match self.answer.encoding {
             Encoding::Yaml => match yaml(&json) {
                 Ok(text) => response(code, YAML, text),

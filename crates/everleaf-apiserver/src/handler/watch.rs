@@ -209,6 +209,11 @@ impl WatchStream {
     }
 
     fn frame(&mut self, kind: EventType, object: &Stored, elapsed: Duration) -> Bytes {
+        let answer = self.order.form.answer;
+        if answer.shape == Shape::Object && answer.encoding != Encoding::Protobuf {
+            let json = object.json(self.order.descriptor.r#type);
+            return json_frame(kind, json.document()).into();
+        }
         self.frame_of(kind, &object.object(), elapsed)
     }
 

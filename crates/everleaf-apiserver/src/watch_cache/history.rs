@@ -116,13 +116,13 @@ impl Event {
             EventType::Deleted | EventType::Bookmark | EventType::Error => &rendered.deleted,
         };
         let render = || {
-            let (ty, object) = (descriptor.r#type, selected.object.object());
+            let (ty, object) = (descriptor.r#type, &selected.object);
             let frame = match encoding {
                 Encoding::Protobuf => {
-                    watch::protobuf_frame(selected.kind, &ty.encode_protobuf(&object))
+                    watch::protobuf_frame(selected.kind, &ty.encode_protobuf(&object.object()))
                 }
                 Encoding::Json | Encoding::Yaml => {
-                    watch::json_frame(selected.kind, &ty.encode_json(&object))
+                    watch::json_frame(selected.kind, object.json(ty).document())
                 }
             };
             Bytes::from(frame)
