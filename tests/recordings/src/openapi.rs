@@ -70,13 +70,9 @@ const PARTS: &[(&str, &[&str])] = &[
     ),
     ("apis/storage.k8s.io/v1", &["", "csinodes"]),
 ];
-/// Subresources that we leave out on purpose: a kubelet is not called through this server, a
-/// namespace is emptied by the server itself, and the status of a CSINode is behind a feature gate.
-const NOT_SERVED: [&str; 3] = [
-    "/nodes/{name}/proxy",
-    "/namespaces/{name}/finalize",
-    "/csinodes/{name}/status",
-];
+/// Subresources that we leave out on purpose: a kubelet is not called through this server, and the
+/// status of a CSINode is behind a feature gate.
+const NOT_SERVED: [&str; 2] = ["/nodes/{name}/proxy", "/csinodes/{name}/status"];
 /// Kinds of every group: which groups there are is each server's own.
 const EVERYWHERE: [&str; 2] = ["DeleteOptions", "WatchEvent"];
 

@@ -5,7 +5,8 @@
 //! then the namespace goes. If the server stops in between, the namespace stays Terminating, and
 //! deleting it again goes on. Objects with finalizers are not waited for: the delete is refused
 //! before it begins. A namespace that has finalizers of its own goes this way with the last of
-//! them.
+//! them. One that somebody else has to finish (`spec.finalizers`) stays Terminating and empty until
+//! they say so at its endpoint `finalize`.
 
 use super::delete::mark_deleted;
 use super::retention::REMOVALS_AT_ONCE_MAX;
@@ -48,8 +49,19 @@ impl Server {
             if !contents.is_empty() {
                 continue;
             }
-            match self.propose_delete(descriptor, &current).await {
-                Ok(_) => return Ok(()),
+            let strategy = descriptor.strategy;
+            let outcome = if strategy.is_held(&current.object()) {
+                let mut object = current.object().into_owned();
+                strategy.mark_emptied(&mut object);
+                let encoded = Encoded::new(descriptor, &mut object);
+                let expected = Expected::Revision(current.revision);
+                let put = self.propose_put(descriptor, encoded, expected, None);
+                put.await.map(drop)
+            } else {
+                self.propose_delete(descriptor, &current).await.map(drop)
+            };
+            match outcome {
+                Ok(()) => return Ok(()),
                 Err(Refusal::Changed) => match self.cache.get(descriptor.resource, "", name) {
                     Some(changed) => current = changed,
                     None => return Ok(()),
@@ -61,7 +73,12 @@ impl Server {
         Err(Status::conflict(about(descriptor), name, text))
     }
 
-    fn check_no_finalizers(&self, container: &Descriptor, namespace: &str) -> Result<(), Status> {
+    /// 409 when something in it has finalizers.
+    pub(super) fn check_no_finalizers(
+        &self,
+        container: &Descriptor,
+        namespace: &str,
+    ) -> Result<(), Status> {
         let held = self
             .contents(namespace)
             .into_iter()

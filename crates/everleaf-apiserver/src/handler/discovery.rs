@@ -6,8 +6,8 @@ use super::respond::{Form, Occasion, accept_header, error, error_for, response, 
 use super::route::is_served_group;
 use super::{Admitted, Body, Server, page_not_found};
 use crate::registry::reviews::REVIEWS;
-use crate::registry::served;
 use crate::registry::serviceaccounts::SERVICE_ACCOUNTS;
+use crate::registry::{served, subresource_verbs};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use everleaf_api::Status;
@@ -25,7 +25,6 @@ use std::sync::LazyLock;
 /// `Content-Type` of the aggregated form; clients decide by it.
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 /// Verbs of every subresource.
-const SUBRESOURCE_VERBS: &[&str] = &["get", "patch", "update"];
 /// Paths that `/` names besides the API's own.
 const OTHER_PATHS: [&str; 10] = [
     "/healthz",
@@ -78,7 +77,7 @@ fn resources() -> Vec<Resource> {
         let of = |subresource: &&str| Resource {
             name: format!("{}/{subresource}", descriptor.resource).leak(),
             singular: "",
-            verbs: SUBRESOURCE_VERBS,
+            verbs: subresource_verbs(subresource),
             short_names: &[],
             categories: &[],
             storage_version_hash: "",

@@ -59,6 +59,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use body::Body;
 pub use limits::Limits;
@@ -213,6 +214,11 @@ impl Server {
         (query, target, authorizer): (Result<Query, Status>, Target, Authorizer),
         trail: &mut Option<Arc<Trail>>,
     ) -> Result<Admitted, Status> {
+        if let Ok(query) = &query
+            && !target.is_long_running()
+        {
+            query.timeout()?;
+        }
         let objects = self.cache.as_ref();
         let known =
             self.authenticator
@@ -525,6 +531,13 @@ fn page_not_found() -> Response<Body> {
     page.headers_mut()
         .insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     page
+}
+
+/// How long the client of a request wants to wait for its answer, if it says so.
+pub(crate) fn patience(query: Option<&str>) -> Option<Duration> {
+    // Most say nothing.
+    let query = query.filter(|query| query.contains("timeout="))?;
+    Query::parse(query).ok()?.timeout().ok().flatten()
 }
 
 /// What of a head is still looked at after admission, in memory of its own: a head may have a

@@ -1,10 +1,11 @@
 //! Query parameters, as far as they mean anything to us. Unknown ones are ignored, as upstream.
 
 use super::ownership::MANAGER_BYTES_MAX;
-use everleaf_api::Status;
 use everleaf_api::fields::{FieldError, is_printable, quote};
 use everleaf_api::selector::{FieldSelector, LabelSelector};
+use everleaf_api::{Status, duration};
 use percent_encoding::percent_decode_str;
+use std::time::Duration;
 
 /// Parameters of one request, by name; the first of several counts.
 #[derive(Debug, Clone, Default)]
@@ -82,6 +83,40 @@ impl Query {
                 ))
             }),
         }
+    }
+
+    /// How long the client wants to wait for its answer, at most; None when it does not say, or
+    /// says that it has time.
+    ///
+    /// # Errors
+    /// 400 for what is no duration (`endpoints/filters/request_deadline.go`, `parseTimeout`).
+    pub(super) fn timeout(&self) -> Result<Option<Duration>, Status> {
+        let text = self.text("timeout");
+        if text.is_empty() {
+            return Ok(None);
+        }
+        match duration::parse_go(text.trim_start_matches('-')) {
+            // Days are no unit of Go's.
+            Ok(_) if text.contains('d') => {}
+            Ok(span) if text.starts_with('-') || span.is_zero() => return Ok(None),
+            Ok(span) => return Ok(Some(span)),
+            Err(_) => {}
+        }
+        let number = |c: char| c.is_ascii_digit() || c == '.';
+        let unsigned = text.trim_start_matches(['+', '-']);
+        let has_number = unsigned.starts_with(|c: char| c.is_ascii_digit());
+        let unit = unsigned.trim_start_matches(number);
+        let text = quote(text);
+        let why = if has_number && unit.is_empty() {
+            format!("missing unit in duration {text}")
+        } else if has_number && !unit.contains(number) {
+            format!("unknown unit {} in duration {text}", quote(unit))
+        } else {
+            format!("invalid duration {text}")
+        };
+        Err(Status::bad_request(format!(
+            "invalid timeout specified in the request URL - time: {why}"
+        )))
     }
 
     /// True when `watch` is set (a bad value is told later, by [`ListOptions`]).

@@ -5,7 +5,7 @@
 
 use super::query::Query;
 use crate::registry::reviews::{REVIEWS, Review};
-use crate::registry::{Descriptor, served};
+use crate::registry::{Descriptor, served, subresource_verbs};
 use everleaf_api::Status;
 use http::Method;
 use percent_encoding::percent_decode_str;
@@ -204,9 +204,6 @@ impl ResourcePath {
         // A review exists for being posted where it belongs.
         let is_review = matches!(resolved, Resolved::Review(_));
         let lost_review = is_review && (self.has_name || (namespaced && self.namespace.is_empty()));
-        if self.is_finalize() && self.verb != Verb::Update {
-            return Err(Unserved::Status(super::method_not_allowed()));
-        }
         if self.has_more || !subresource_known || !namespace_fits || lost_review || lacks_namespace
         {
             return Err(Unserved::Status(Status::no_such_resource()));
@@ -223,21 +220,13 @@ impl ResourcePath {
             && !self.has_more
     }
 
-    /// `/api/v1/namespaces/NAME/finalize`, which has one method elsewhere, and none here: nobody
-    /// has to finish what this server does by itself.
-    fn is_finalize(&self) -> bool {
-        self.group.is_empty()
-            && (self.resource.as_str(), self.subresource.as_str()) == ("namespaces", "finalize")
-            && !self.has_more
-    }
-
     /// 405 when the method is none of this endpoint's.
     pub(super) fn check_method(&self, resolved: Resolved, method: &Method) -> Result<(), Status> {
         let allowed = match resolved {
             _ if method == Method::HEAD => false,
             Resolved::Review(_) | Resolved::Token => self.verb == Verb::Create,
             Resolved::Stored(_) if !self.subresource.is_empty() => {
-                matches!(self.verb, Verb::Get | Verb::Update | Verb::Patch)
+                subresource_verbs(&self.subresource).contains(&self.verb.as_str())
             }
             Resolved::Stored(descriptor) => {
                 let fits = match self.verb {
@@ -404,7 +393,7 @@ mod tests {
         let token = "/api/v1/namespaces/a/serviceaccounts/b/token";
         assert_eq!(outcome(token), Ok(()));
         assert_eq!(outcome("/apis/example.com/v1/things"), Err(0));
-        assert_eq!(outcome("/api/v1/namespaces/a/finalize"), Err(405));
+        assert_eq!(outcome("/api/v1/namespaces/a/finalize"), Ok(()));
         for missing in [
             "/api/v1/things",
             "/api/v2/secrets",

@@ -260,15 +260,23 @@ impl Server {
             return Ok(Attempt::Done(old.clone()));
         }
         let is_gone = meta::deletion_timestamp(&object).is_some()
-            && meta::finalizers(&object).next().is_none();
+            && meta::finalizers(&object).next().is_none()
+            && !descriptor.strategy.is_held(&object);
         let outcome = if options.dry_run {
             None
         } else if !is_gone {
             let expected = Expected::Revision(current.revision);
             Some(self.propose_put(descriptor, encoded, expected, None).await)
         } else if descriptor.is_container {
-            self.delete_container(descriptor, current, call.now).await?;
-            None
+            self.check_no_finalizers(descriptor, &current.name)?;
+            let expected = Expected::Revision(current.revision);
+            match self.propose_put(descriptor, encoded, expected, None).await {
+                Ok(last) => {
+                    self.delete_container(descriptor, &last, call.now).await?;
+                    None
+                }
+                refused => Some(refused),
+            }
         } else {
             Some(self.propose_delete(descriptor, current).await)
         };

@@ -112,6 +112,13 @@ pub trait Strategy: Send + Sync {
     }
     /// Marks an object that is on its way out, besides its metadata.
     fn mark_deleted(&self, _object: &mut Value) {}
+    /// Whether something besides the finalizers in its metadata keeps an object that is on its way
+    /// out.
+    fn is_held(&self, _object: &Value) -> bool {
+        false
+    }
+    /// Marks a container in which nothing is left.
+    fn mark_emptied(&self, _object: &mut Value) {}
     /// What whoever wrote this object through the main endpoint should know, though it is no fault.
     fn warnings(&self, _object: &Value) -> Vec<String> {
         Vec::new()
@@ -164,6 +171,14 @@ pub struct Issued {
     pub is_honored: bool,
 }
 
+/// Verbs of an endpoint below objects, sorted.
+pub fn subresource_verbs(subresource: &str) -> &'static [&'static str] {
+    match subresource {
+        "finalize" => &["update"],
+        _ => &["get", "patch", "update"],
+    }
+}
+
 /// The strategy without rules.
 pub struct Plain;
 impl Strategy for Plain {}
@@ -190,7 +205,7 @@ pub struct Descriptor {
     pub storage: &'static str,
     /// Verbs of the main resource, sorted.
     pub verbs: &'static [&'static str],
-    /// Subresources served (`status`, `approval`), each get/patch/update.
+    /// Subresources served (`status`, `approval`), sorted; see [`subresource_verbs`].
     pub subresources: &'static [&'static str],
     /// What is filled in and what is refused.
     pub strategy: &'static dyn Strategy,

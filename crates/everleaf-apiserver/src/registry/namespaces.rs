@@ -14,6 +14,8 @@ const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
 /// Finalizer that every namespace is born with: its contents go first.
 const KUBERNETES: &str = "kubernetes";
+/// The endpoint at which whoever had to do something says that it is done.
+const FINALIZE: &str = "finalize";
 /// Phase of a namespace in use.
 const ACTIVE: &str = "Active";
 /// Phase of one on its way out.
@@ -28,7 +30,7 @@ const VERBS: &[&str] = &[
 pub static NAMESPACES: Descriptor = Descriptor {
     short_names: &["ns"],
     verbs: VERBS,
-    subresources: &["status"],
+    subresources: &["finalize", "status"],
     strategy: &NamespaceStrategy,
     resets: |endpoint| match endpoint {
         "status" => &[&["spec"]],
@@ -57,6 +59,31 @@ fn cells(object: &Value, now: Timestamp) -> Vec<Value> {
     ]
 }
 
+/// What else is to be done before a namespace goes, besides emptying it.
+fn foreign_finalizers(object: &Value) -> impl Iterator<Item = String> {
+    let all = read::texts(object, "/spec/finalizers").into_iter();
+    all.filter(|finalizer| finalizer != KUBERNETES)
+}
+
+/// What is wrong with the names of finalizers, each told under its path.
+fn check_finalizers(object: &Value, path: impl Fn(usize) -> String) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    for (index, finalizer) in read::texts(object, "/spec/finalizers").iter().enumerate() {
+        if errors.len() > ERRORS_SHOWN_MAX {
+            break;
+        }
+        let mut wrong =
+            |text: &str| errors.push(FieldError::invalid(&path(index), &quote(finalizer), text));
+        if let Err(text) = names::qualified(finalizer) {
+            wrong(&text);
+        }
+        if !names::is_finalizer(finalizer) {
+            wrong("name is neither a standard finalizer name nor is it fully qualified");
+        }
+    }
+    errors
+}
+
 struct NamespaceStrategy;
 
 /// `pkg/registry/core/namespace/strategy.go`.
@@ -74,6 +101,15 @@ impl Strategy for NamespaceStrategy {
         object["status"] = json!({ "phase": TERMINATING });
     }
 
+    fn is_held(&self, object: &Value) -> bool {
+        foreign_finalizers(object).next().is_some()
+    }
+
+    fn mark_emptied(&self, object: &mut Value) {
+        let left: Vec<String> = foreign_finalizers(object).collect();
+        object["spec"] = json!({ "finalizers": left });
+    }
+
     fn prepare_create(&self, object: &mut Value, _context: &Context<'_>) {
         object["status"] = json!({"phase": ACTIVE});
         let mut finalizers = read::texts(object, "/spec/finalizers");
@@ -86,25 +122,13 @@ impl Strategy for NamespaceStrategy {
     }
 
     fn validate_create(&self, object: &Value, _context: &Context<'_>) -> Vec<FieldError> {
-        let path = "spec.finalizers";
-        let mut errors = Vec::new();
-        for finalizer in read::texts(object, "/spec/finalizers") {
-            if errors.len() > ERRORS_SHOWN_MAX {
-                break;
-            }
-            if let Err(text) = names::qualified(&finalizer) {
-                errors.push(FieldError::invalid(path, &quote(&finalizer), &text));
-            }
-            if !names::is_finalizer(&finalizer) {
-                let text = "name is neither a standard finalizer name nor is it fully qualified";
-                errors.push(FieldError::invalid(path, &quote(&finalizer), text));
-            }
-        }
-        errors
+        check_finalizers(object, |_| "spec.finalizers".to_owned())
     }
 
     fn prepare_update(&self, new: &mut Value, old: &Value, context: &Context<'_>) {
-        new["spec"] = old["spec"].clone();
+        if context.subresource != FINALIZE {
+            new["spec"] = old["spec"].clone();
+        }
         if context.subresource != "status" {
             new["status"] = old["status"].clone();
         }
@@ -112,8 +136,12 @@ impl Strategy for NamespaceStrategy {
 
     /// The phase says nothing else than whether it is being deleted.
     fn validate_update(&self, new: &Value, _old: &Value, context: &Context<'_>) -> Vec<FieldError> {
-        if context.subresource != "status" {
-            return Vec::new();
+        match context.subresource {
+            "status" => {}
+            FINALIZE => {
+                return check_finalizers(new, |index| format!("spec.finalizers[{index}]"));
+            }
+            _ => return Vec::new(),
         }
         let phase = read::text(new, "/status/phase");
         let (expected, detail) = match meta::deletion_timestamp(new) {

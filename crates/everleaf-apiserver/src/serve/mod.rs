@@ -19,7 +19,7 @@ mod upload;
 mod tests;
 
 use crate::authn::Peer;
-use crate::handler::{Body, RequestLabels, Server};
+use crate::handler::{self, Body, RequestLabels, Server};
 use bytes::Bytes;
 use connection::{serve_http1, serve_http2};
 use everleaf_api::Status;
@@ -237,15 +237,18 @@ async fn serve_request(
     let (parts, body) = request.into_parts();
     let mut upload = Upload::new(parts.version, &parts.headers, body, underway);
     let is_head = parts.method == Method::HEAD;
+    let patience = handler::patience(parts.uri.query()).unwrap_or(REQUEST_TIMEOUT);
     let answer = shared
         .server
         .serve(Request::from_parts(parts, &mut upload), peer, now);
-    let mut response = timeout(REQUEST_TIMEOUT, answer).await.unwrap_or_else(|_| {
-        Server::failed(&Status::timeout(
-            "request did not complete within the allotted timeout",
-            shared.server.limits().retry_after_seconds,
-        ))
-    });
+    let mut response = timeout(patience.min(REQUEST_TIMEOUT), answer)
+        .await
+        .unwrap_or_else(|_| {
+            Server::failed(&Status::timeout(
+                "request did not complete within the allotted timeout",
+                shared.server.limits().retry_after_seconds,
+            ))
+        });
     if let Some(labels) = response.extensions().get::<RequestLabels>() {
         let metrics = shared.server.metrics();
         metrics.observe_duration(*labels, began.elapsed());

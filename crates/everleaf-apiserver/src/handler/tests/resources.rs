@@ -156,6 +156,70 @@ fn a_namespace_that_was_held_takes_its_contents_along() {
 }
 
 #[test]
+fn a_namespace_that_somebody_else_has_to_finish_waits_for_them() {
+    let world = World::new();
+    let team = "/api/v1/namespaces/team";
+    let finalize = "/api/v1/namespaces/team/finalize";
+    world
+        .post("/api/v1/namespaces", &json!({"metadata": {"name": "team"}}))
+        .expect(201);
+    let with = |finalizers: Value| json!({"metadata": {"name": "team"}, "spec": {"finalizers": finalizers}});
+    let both = world.put(
+        finalize,
+        &with(json!(["kubernetes", "example.com/archive"])),
+    );
+    let both = both.expect(200);
+    assert_eq!(both.json["status"]["phase"], "Active");
+    // The other endpoints leave that alone.
+    let other = world.put(team, &with(json!([]))).expect(200);
+    assert_eq!(other.json["spec"], both.json["spec"]);
+    let bad = world.put(finalize, &with(json!(["not one"]))).expect(422);
+    assert!(bad.message().contains("spec.finalizers[0]: Invalid value"));
+    for method in ["GET", "PATCH", "POST", "DELETE"] {
+        world.send(method, finalize, &[], "{}").expect(405);
+    }
+    let inside = "/api/v1/namespaces/team/configmaps";
+    world.post(inside, &config_map("a", "1")).expect(201);
+    world.delete(team).expect(200);
+    let left = world.get(team).expect(200);
+    assert_eq!(
+        left.json["spec"]["finalizers"],
+        json!(["example.com/archive"])
+    );
+    assert_eq!(left.json["status"]["phase"], "Terminating");
+    assert_eq!(world.get(inside).names(), [""; 0]);
+    world.delete(team).expect(200);
+    world.get(team).expect(200);
+    world.put(finalize, &with(json!([]))).expect(200);
+    world.get(team).expect(404);
+}
+
+#[test]
+fn a_wait_that_is_no_duration_is_refused_before_anything_else() {
+    let world = World::new();
+    for (timeout, why) in [
+        ("soon", "invalid duration \"soon\""),
+        ("10", "missing unit in duration \"10\""),
+        ("10y", "unknown unit \"y\" in duration \"10y\""),
+        ("1d", "unknown unit \"d\" in duration \"1d\""),
+    ] {
+        for path in ["/version", "/api/v1/namespaces", "/api/v1/nothing"] {
+            let path = format!("{path}?timeout={timeout}");
+            let refused = world.send("GET", &path, &[("Authorization", "Bearer no")], "");
+            let text = format!("invalid timeout specified in the request URL - time: {why}");
+            assert_eq!(refused.expect(400).message(), text);
+        }
+    }
+    for timeout in ["", "0s", "-3s", "1ms", "1h30m"] {
+        world
+            .get(&format!("/version?timeout={timeout}"))
+            .expect(200);
+    }
+    // A watch has timeoutSeconds, and nobody looks at this.
+    world.watch("/api/v1/namespaces?watch=true&timeout=soon");
+}
+
+#[test]
 fn leases() {
     let world = World::new();
     let path = format!("{LEASES}/l1");
