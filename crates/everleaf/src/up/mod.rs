@@ -11,6 +11,7 @@ pub(crate) mod authority;
 pub(crate) mod clock;
 pub(crate) mod data_dir;
 pub(crate) mod entropy;
+mod grants;
 pub(crate) mod kubeconfigs;
 pub(crate) mod node;
 mod pods;

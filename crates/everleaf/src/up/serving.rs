@@ -1,7 +1,8 @@
 //! The approval of serving certificates in `up`: what its controllers may, and what they know.
 
 use super::address::{self, Addresses};
-use anyhow::{Result, anyhow};
+use super::grants::{self, Present};
+use anyhow::Result;
 use everleaf_apiserver::handler::Server;
 use everleaf_controllers::ServingConfig;
 use everleaf_controllers::serving::{Claim, Origin};
@@ -16,33 +17,15 @@ const ROLE: &str = "everleaf:kubelet-serving-approver";
 /// Lets the controllers' service account approve serving requests. An operator's change stays.
 pub(super) async fn grant(server: &Server, now: Timestamp) -> Result<()> {
     let read = ["get", "list", "watch"];
-    let role = json!({
-        "metadata": { "name": ROLE },
-        "rules": [
-            {
-                "apiGroups": ["certificates.k8s.io"], "resources": ["signers"],
-                "resourceNames": ["kubernetes.io/kubelet-serving"], "verbs": ["approve"],
-            },
-            { "apiGroups": [""], "resources": ["nodes", "services", "endpoints"], "verbs": read },
-        ],
-    });
-    let binding = json!({
-        "metadata": { "name": ROLE },
-        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": ROLE },
-        "subjects": [{
-            "kind": "ServiceAccount", "name": "certificate-controller", "namespace": "kube-system",
-        }],
-    });
-    for (resource, object) in [("clusterroles", role), ("clusterrolebindings", binding)] {
-        if server.objects().get(resource, "", ROLE).is_some() {
-            continue;
-        }
-        server
-            .put(resource, object, now)
-            .await
-            .map_err(|why| anyhow!("cannot write {resource}/{ROLE}: {why}"))?;
-    }
-    Ok(())
+    let rules = json!([
+        {
+            "apiGroups": ["certificates.k8s.io"], "resources": ["signers"],
+            "resourceNames": ["kubernetes.io/kubelet-serving"], "verbs": ["approve"],
+        },
+        {"apiGroups": [""], "resources": ["nodes", "services", "endpoints"], "verbs": read},
+    ]);
+    let account = "certificate-controller";
+    grants::grant(server, (ROLE, rules), account, Present::Kept, now).await
 }
 
 /// The server is in this process, and so is what it knows of connections.

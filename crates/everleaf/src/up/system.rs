@@ -5,6 +5,7 @@ use super::address::{self, Addresses};
 use super::authority::{self, Authority, Wanted};
 use super::clock;
 use super::data_dir::{DataDir, ISSUANCE_LOG, STORE};
+use super::grants;
 use super::kubeconfigs;
 use super::node::Node;
 use super::pods;
@@ -25,6 +26,7 @@ use everleaf_apiserver::serve::{self, ServingCertificate};
 use everleaf_apiserver::user::User;
 use everleaf_controllers::issuance::LogConfig;
 use everleaf_controllers::pods::PodSigner;
+use everleaf_controllers::upkeep::RootCaSource;
 use everleaf_controllers::{Config as ControllersConfig, Loop, ServingConfig};
 use everleaf_pki::{Issuer, Leaf};
 use everleaf_time::WallClock;
@@ -136,6 +138,7 @@ impl System {
         let server = open_server(dir, &authority, &addresses, settings, &clock)?;
         server.install(now).await?;
         serving::grant(&server, now).await?;
+        grants::root_ca_publisher(&server, now).await?;
         if let Some(signer) = &settings.pod_signer {
             pods::grant(&server, signer, now).await?;
         }
@@ -239,6 +242,10 @@ impl System {
         config.loops = BTreeSet::from([Loop::PodCertificateCleaner]);
         let account = "podcertificaterequestcleaner";
         self.run_controllers("pod certificate request cleaner", account, config);
+        let mut config = ControllersConfig::in_process(Arc::clone(&authority.issuer));
+        config.loops = BTreeSet::from([Loop::RootCaPublisher]);
+        config.root_ca = Some(RootCaSource::Memory(authority.ca_pem.clone()));
+        self.run_controllers("root CA publisher", "root-ca-cert-publisher", config);
     }
 
     /// As the service account that Kubernetes gives them.
