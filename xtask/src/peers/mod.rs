@@ -79,6 +79,7 @@ impl Peers {
             ("KUBECTL", &present, kubernetes("kubectl")),
             ("CSRCLIENT", &present, Program::ours("csrclient")),
             ("CERTMATRIX", &present, Program::ours("certmatrix")),
+            ("KUBERNETESE2E", &present, Program::ours("kubernetese2e")),
             ("TLOGCHECK", &tlog, Program::of_x_mod("tlogcheck")),
             ("KUBECTL_134", &older, kubernetes("kubectl")),
             (

@@ -10,7 +10,9 @@ mod controllers_on_kube_apiserver;
 mod kcm_on_everleaf_apiserver;
 mod kube_rs_on_everleaf;
 mod kubectl_on_everleaf;
+mod kubelet_mounts_pod_certificates;
 mod kubelet_on_everleaf_up;
+mod kubernetes_own_tests;
 mod owners_beside_kube_apiserver;
 mod parity_with_kcm;
 mod pod_signer_on_kube_apiserver;
@@ -51,6 +53,7 @@ pub(crate) fn all() -> &'static [&'static Pairing] {
         &controllers_on_kube_apiserver::PAIRING,
         &controllers_on_kube_apiserver::OLD,
         &pod_signer_on_kube_apiserver::PAIRING,
+        &kubelet_mounts_pod_certificates::PAIRING,
         &kubelet_on_everleaf_up::OLD_CONTROL_PLANE,
         &parity_with_kcm::PAIRING,
         &controllers_beside_kcm::PAIRING,
@@ -68,6 +71,8 @@ pub(crate) fn all() -> &'static [&'static Pairing] {
         &owners_beside_kube_apiserver::PAIRING,
         &audit_beside_kube_apiserver::PAIRING,
         &client_certificates_on_everleaf::PAIRING,
+        &kubernetes_own_tests::PAIRING,
+        &kubernetes_own_tests::CONTROL,
         &kubectl_on_everleaf::NEWEST,
         &kubectl_on_everleaf::OLDER,
         &kubectl_on_everleaf::OLD,

@@ -6,8 +6,8 @@ use crate::stack::{Part, Stack};
 use anyhow::{Context as _, Result};
 use everleaf_stage::runner::{Test, Verdict};
 use everleaf_stage::{
-    Kubectl, POD_SIGNER, POD_SIGNER_FLAGS, Sandbox, arg, ensure_that, eventually, pod_authority,
-    pod_is_granted, pod_is_refused, same,
+    Kubectl, POD_SIGNER, POD_SIGNER_FLAGS, Process, Sandbox, arg, ensure_that, eventually,
+    pod_authority, pod_is_granted, pod_is_refused, same,
 };
 use serde_json::json;
 
@@ -46,19 +46,7 @@ const KEYS: [(&str, &[&str]); 5] = [
 fn run(sandbox: &Sandbox) -> Result<Verdict> {
     let stack = Stack::start(sandbox, &[Part::Etcd, Part::KubeApiserver(&[])])?;
     let admin = stack.admin()?;
-    pod_authority(sandbox)?;
-    let block = DOCUMENT.split("```yaml\n").nth(1);
-    let yaml = block.and_then(|block| block.split("```").next());
-    let yaml = yaml.context("docs/pod-certificates.md has no block of YAML")?;
-    let rights = sandbox.write("rights.yaml", yaml)?;
-    admin.quiet(&["create", "-f", arg(&rights)])?;
-    let kubeconfig = stack.kubeconfig("signer", "/CN=everleaf-pod-signer")?;
-    let mut command = sandbox.everleaf(&["controllers", "--leader-elect=false", "--kubeconfig"]);
-    command.arg(&kubeconfig).args(POD_SIGNER_FLAGS);
-    command.args(["--controllers", "pod-certificate-signer"]);
-    command.args(["--publish-signer-trust-bundles", POD_SIGNER]);
-    command.args(["--issuance-log", "log"]);
-    let _signer = sandbox.start("controllers", &mut command)?;
+    let _signer = signer(&stack, &admin)?;
     for (name, kind) in KEYS {
         sandbox.point(
             &format!("kube-apiserver takes the certificate of a pod with a key of {name}, and openssl verifies it"),
@@ -77,6 +65,24 @@ fn run(sandbox: &Sandbox) -> Result<Verdict> {
         published(sandbox, &admin)
     })?;
     Ok(Verdict::Passed)
+}
+
+/// Our signer, its CA and its bundle, with the rights of the document.
+pub(super) fn signer(stack: &Stack<'_>, admin: &Kubectl<'_>) -> Result<Process> {
+    let sandbox = stack.sandbox;
+    pod_authority(sandbox)?;
+    let block = DOCUMENT.split("```yaml\n").nth(1);
+    let yaml = block.and_then(|block| block.split("```").next());
+    let yaml = yaml.context("docs/pod-certificates.md has no block of YAML")?;
+    let rights = sandbox.write("rights.yaml", yaml)?;
+    admin.quiet(&["create", "-f", arg(&rights)])?;
+    let kubeconfig = stack.kubeconfig("signer", "/CN=everleaf-pod-signer")?;
+    let mut command = sandbox.everleaf(&["controllers", "--leader-elect=false", "--kubeconfig"]);
+    command.arg(&kubeconfig).args(POD_SIGNER_FLAGS);
+    command.args(["--controllers", "pod-certificate-signer"]);
+    command.args(["--publish-signer-trust-bundles", POD_SIGNER]);
+    command.args(["--issuance-log", "log"]);
+    sandbox.start("pod-signer", &mut command)
 }
 
 fn published(sandbox: &Sandbox, admin: &Kubectl<'_>) -> Result<()> {

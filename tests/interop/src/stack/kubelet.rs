@@ -2,8 +2,8 @@
 //!
 //! Each of the two runs in a mount namespace of its own, with `/var/lib` and `/var/log` empty and
 //! copies of the kernel settings that a kubelet changes: nothing reaches the machine, and nothing
-//! stays mounted when they end. They end with this process, even if it is killed. The node runs no
-//! pods, so there are neither shims nor cgroups of pods to clean up.
+//! stays mounted when they end. They end with this process, even if it is killed. The node's pods
+//! have no image, so there are neither shims nor cgroups of pods to clean up.
 
 use super::real::flag;
 use super::{Kubernetes, START_SECONDS_MAX, Stack, last_lines, peer};
@@ -116,6 +116,13 @@ impl<'a> Kubelet<'a> {
     /// A file of the node.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.sandbox.path(&self.node).join(name)
+    }
+
+    /// A path as it sees it: its mounts are its own.
+    pub(crate) fn within(&self, path: &Path) -> Result<PathBuf> {
+        let process = self.process.as_ref().context("the kubelet does not run")?;
+        let root = format!("/proc/{}/root", process.id());
+        Ok(Path::new(&root).join(path.strip_prefix("/")?))
     }
 
     /// What it logged, over all its starts.
