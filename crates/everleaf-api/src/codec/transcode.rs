@@ -140,21 +140,7 @@ fn member(
             map(out, item, occurrences)?;
             Some(true)
         }
-        Kind::Bool | Kind::Int32 | Kind::Int64 => {
-            next_key(&mut occurrences).ok()?;
-            let value = varint(&mut occurrences).ok()?;
-            let number = match field.kind {
-                Kind::Int32 => i64::from(value as i32),
-                _ => value as i64,
-            };
-            match field.kind {
-                _ if omits_empty && number == 0 => return Some(false),
-                Kind::Bool if value == 0 => out.extend_from_slice(b"false"),
-                Kind::Bool => out.extend_from_slice(b"true"),
-                _ => out.extend_from_slice(number.to_string().as_bytes()),
-            }
-            Some(true)
-        }
+        Kind::Bool | Kind::Int32 | Kind::Int64 => number(out, field, occurrences),
         kind => {
             next_key(&mut occurrences).ok()?;
             let payload = take(&mut occurrences).ok()?;
@@ -182,6 +168,23 @@ fn member(
             Some(is_always)
         }
     }
+}
+
+/// A truth value or a number; false when the text leaves it out.
+fn number(out: &mut Vec<u8>, field: &'static Field, mut occurrence: &[u8]) -> Option<bool> {
+    next_key(&mut occurrence).ok()?;
+    let value = varint(&mut occurrence).ok()?;
+    let number = match field.kind {
+        Kind::Int32 => i64::from(value as i32),
+        _ => value as i64,
+    };
+    match field.kind {
+        _ if field.presence == Presence::OmitEmpty && number == 0 => return Some(false),
+        Kind::Bool if value == 0 => out.extend_from_slice(b"false"),
+        Kind::Bool => out.extend_from_slice(b"true"),
+        _ => out.extend_from_slice(number.to_string().as_bytes()),
+    }
+    Some(true)
 }
 
 /// What the text says of a field that is not there.

@@ -3,9 +3,9 @@
 //
 //	kubernetese2e KUBECONFIG NAME...
 //
-// Each NAME is a part of a test's full name. A line per test that ran goes to standard output: "ok",
-// "failed" or "skipped", a tab, its full name and, in the next lines, indented, why it failed. A
-// NAME that fits no test, or several, is an error. What the tests log goes to standard error.
+// Each NAME is a part of a test's full name. A line per test that ran goes to standard output: "ok"
+// or "failed", a tab, its full name and, in the next lines, indented, why it failed. A NAME that
+// fits no test, or several, is an error. What the tests log goes to standard error.
 //
 // Kubernetes' own main waits for nodes and pods of a whole cluster first; this one does not, so
 // that a server that has only some resources can be asked about these.
