@@ -12,7 +12,7 @@ use crate::pods::PodSigner;
 use crate::serving::{Claim, ServingConfig};
 use crate::telemetry::Telemetry;
 use crate::upkeep::RootCaSource;
-use everleaf_pki::Issuer;
+use everleaf_pki::{Issuer, RecentRequests};
 use everleaf_time::WallClock;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -199,6 +199,8 @@ pub struct Config {
     pub pod_signer: Option<PodSigner>,
     /// The signers whose CA is published as a ClusterTrustBundle; those without one are left out.
     pub published_signers: BTreeSet<BuiltinSigner>,
+    /// Requests that others in this process have verified: those of an API server that is in it.
+    pub recent_requests: RecentRequests,
     /// The CA that [`Loop::RootCaPublisher`] and [`Loop::TrustBundlePublisher`] publish; they
     /// cannot run without one.
     pub root_ca: Option<RootCaSource>,
@@ -233,6 +235,7 @@ impl Config {
             loops: BTreeSet::from(Loop::DEFAULT),
             pod_signer: None,
             published_signers: BTreeSet::new(),
+            recent_requests: RecentRequests::default(),
             root_ca: None,
             serials: system_serials(),
             server_host: String::new(),

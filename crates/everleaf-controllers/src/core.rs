@@ -72,7 +72,7 @@ impl Core {
         Self {
             breaker: Mutex::new(Breaker::new(config.early_renewals)),
             events: Mutex::default(),
-            index: Mutex::default(),
+            index: Mutex::new(Index::among(config.recent_requests.clone())),
             is_logging: false,
             log_trouble: Mutex::default(),
             queues: tasks.map(|task| (task, Mutex::default())).collect(),

@@ -10,7 +10,7 @@ use crate::notice::signer_label;
 use crate::record::Record;
 use everleaf_api::csr::{APPROVED, Condition, Csr, DENIED, FAILED};
 use everleaf_api::meta;
-use everleaf_pki::{RequestError, SignerName, VerifiedRequest};
+use everleaf_pki::{RecentRequests, RequestError, SignerName, VerifiedRequest};
 use everleaf_time::Monotonic;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,6 +33,7 @@ pub enum Stage {
 #[derive(Debug)]
 pub struct OpenRequest {
     object: Value,
+    recent: RecentRequests,
     /// The parsed and verified request, made on first use and shared by all versions of the
     /// object: `spec` cannot change, and checking its signature costs more than all the rest.
     request: Arc<OnceLock<Result<VerifiedRequest, RequestError>>>,
@@ -43,8 +44,14 @@ pub struct OpenRequest {
 impl OpenRequest {
     /// Wraps an object that does not come from the index (a live read).
     pub fn new(object: Value) -> Self {
+        Self::among(object, RecentRequests::default())
+    }
+
+    /// Wraps an object whose request somebody in this process may have verified.
+    fn among(object: Value, recent: RecentRequests) -> Self {
         Self {
             object,
+            recent,
             request: Arc::default(),
             begun: Arc::default(),
         }
@@ -63,7 +70,7 @@ impl OpenRequest {
     /// The parsed request with its signature checked, or why it is no such thing.
     pub fn request(&self) -> Result<&VerifiedRequest, &RequestError> {
         self.request
-            .get_or_init(|| VerifiedRequest::from_pem(&self.csr().request()))
+            .get_or_init(|| self.recent.from_pem(&self.csr().request()))
             .as_ref()
     }
 
@@ -119,12 +126,21 @@ pub struct Index {
     unlisted: BTreeSet<String>,
     /// Undecided requests for serving certificates by requestor, oldest first.
     serving: BTreeMap<String, BTreeSet<Filed>>,
+    recent: RecentRequests,
 }
 
 /// When a request was filed, and its name: newer requests are greater.
 type Filed = (String, String);
 
 impl Index {
+    /// An empty one, for requests that somebody in this process may have verified.
+    pub fn among(recent: RecentRequests) -> Self {
+        Self {
+            recent,
+            ..Self::default()
+        }
+    }
+
     /// Takes a new or changed object. `None` when it has no name, so it is not a request.
     pub fn apply(&mut self, object: Value) -> Option<Change> {
         let name = meta::name(&object).to_owned();
@@ -153,7 +169,7 @@ impl Index {
                 closed: (!known).then_some(record),
             });
         }
-        let mut open = OpenRequest::new(object);
+        let mut open = OpenRequest::among(object, self.recent.clone());
         if let Some(Entry::Open(older)) = self.entries.get(&name) {
             open.inherit(older);
         }

@@ -42,6 +42,6 @@ pub use key::{
     SystemKeySource,
 };
 pub use name::Subject;
-pub use request::{RequestError, Template, VerifiedRequest};
+pub use request::{RecentRequests, RequestError, Template, VerifiedRequest};
 pub use signer::{SignerName, Usage};
 pub use trust::{Purpose, TrustBundle};

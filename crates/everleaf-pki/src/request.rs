@@ -16,6 +16,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod recent;
+
+pub use recent::RecentRequests;
+
 use crate::asn1::{self, SEQUENCE, SET, bit_string, encoded, oid};
 use crate::extension::{self, AltNames, ExtensionError, RawExtension};
 use crate::key::{KeyError, PrivateKey, PublicKey};

@@ -18,6 +18,7 @@ use crate::user::User;
 use crate::watch_cache::Cache;
 use crate::writer::{Expected, Mode, Operation, Proposal, Refusal, Writer};
 use everleaf_api::{Status, meta};
+use everleaf_pki::RecentRequests;
 use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -91,6 +92,7 @@ pub struct Server {
     pub(super) metrics: Metrics,
     pub(super) inflight: Inflight,
     pub(super) origins: Origins,
+    pub(super) requests: RecentRequests,
     pub(super) audit: Option<Arc<Auditor>>,
     audit_ids: AuditIds,
     /// Held by whoever removes many objects.
@@ -101,6 +103,11 @@ pub struct Server {
 }
 
 impl Server {
+    /// Requests that it has verified, for others in this process that verify the same ones.
+    pub fn recent_requests(&self) -> RecentRequests {
+        self.requests.clone()
+    }
+
     /// Rebuilds the state from `store`. Call [`Server::install`] before serving.
     pub fn new(config: Config, store: Box<dyn Store>) -> Result<Self, StartError> {
         let (writer, cache) = Writer::start(store, config.writer)?;
@@ -116,6 +123,7 @@ impl Server {
             metrics: Metrics::default(),
             inflight: Inflight::default(),
             origins: Origins::default(),
+            requests: RecentRequests::default(),
             audit: config.audit.map(Arc::new),
             audit_ids: AuditIds::default(),
             removing: tokio::sync::Mutex::default(),

@@ -126,7 +126,7 @@ impl Server {
             Some(_) => call.name.to_owned(),
         };
         let verify = descriptor.verify.filter(|_| old.is_none());
-        let request = verify.map(|verify| verify(object));
+        let request = verify.map(|verify| verify(object, &self.requests));
         let (operation, subresource) = match old {
             None => (Operation::Create, ""),
             Some(_) => (Operation::Update, call.subresource),

@@ -34,7 +34,7 @@ use everleaf_api::fields::FieldError;
 use everleaf_api::meta;
 use everleaf_api::schema::Type;
 use everleaf_api::table::Column;
-use everleaf_pki::{RequestError, VerifiedRequest};
+use everleaf_pki::{RecentRequests, RequestError, VerifiedRequest};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -233,7 +233,7 @@ pub struct Descriptor {
     pub tally: Option<Tally>,
     /// The certificate request in a new object, verified: its signature is checked here and nowhere
     /// else. None: such objects have none.
-    pub verify: Option<fn(&Value) -> Verification>,
+    pub verify: Option<fn(&Value, &RecentRequests) -> Verification>,
     /// What an update from one object to another says about the lifetimes of certificates; None:
     /// nothing.
     pub issued: Option<fn(&Value, &Value) -> Option<Issued>>,

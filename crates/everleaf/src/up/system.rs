@@ -233,6 +233,7 @@ impl System {
             config.pod_signer = Some(pods);
         }
         config.signing_duration = signing_duration;
+        config.recent_requests = self.server.recent_requests();
         config.issuance_log = Some(issuance_log);
         self.run_controllers("controllers", "certificate-controller", config);
         let mut config = ControllersConfig::in_process(Arc::clone(&authority.issuer));

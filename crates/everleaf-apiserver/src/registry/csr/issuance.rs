@@ -5,7 +5,7 @@ use crate::read;
 use crate::registry::{Holder, Issued, Tally, spent_account};
 use crate::user::User;
 use everleaf_api::csr::{Csr, DENIED};
-use everleaf_pki::{Chain, RequestError, SignerName, VerifiedRequest};
+use everleaf_pki::{Chain, RecentRequests, RequestError, SignerName, VerifiedRequest};
 use serde_json::Value;
 
 /// Prefix of the user names of bootstrap tokens.
@@ -17,8 +17,11 @@ const HONORED_SLACK_SECONDS: i64 = 5 * 60;
 /// … plus this share of it.
 const HONORED_SLACK_PERCENT: i64 = 5;
 
-pub(super) fn verify(csr: &Value) -> Result<VerifiedRequest, RequestError> {
-    VerifiedRequest::from_pem(&Csr(csr).request())
+pub(super) fn verify(
+    csr: &Value,
+    recent: &RecentRequests,
+) -> Result<VerifiedRequest, RequestError> {
+    recent.from_pem(&Csr(csr).request())
 }
 
 /// Unsigned requests of one requestor.
