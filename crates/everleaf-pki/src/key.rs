@@ -17,6 +17,7 @@
 //! ```
 
 mod protected;
+mod pss;
 mod public;
 
 pub use public::{KeyNumbers, PublicKey, PublicKeyKind};

@@ -1,8 +1,8 @@
 //! Public keys: reading SubjectPublicKeyInfo as Go does, and the strength rule.
 
-use super::{KeyAlgorithm, KeyError, RSA_BITS_MAX, RSA_BITS_MIN};
+use super::{KeyAlgorithm, KeyError, RSA_BITS_MAX, RSA_BITS_MIN, pss};
 use crate::asn1::{self, oid};
-use crate::signature;
+use crate::signature::{self, Hash, SignatureAlgorithm};
 use aws_lc_rs::signature::ParsedPublicKey;
 use der::asn1::{BitStringRef, ObjectIdentifier};
 use der::{Decode, Reader, SliceReader, Tag};
@@ -151,6 +151,20 @@ impl PublicKey {
             }
             PublicKeyKind::EcdsaP224 | PublicKeyKind::Ed25519 | PublicKeyKind::Other { .. } => None,
         }
+    }
+
+    /// Whether a signature over these bytes shows that its author holds the private half, as
+    /// kubelets show it in a PodCertificateRequest (`k8s.io/api/certificates/v1beta1`): by ECDSA
+    /// with SHA-256 (ASN.1), Ed25519, or RSASSA-PSS with SHA-256 and a salt of any length.
+    pub fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
+        let algorithm = match self.numbers() {
+            Some(KeyNumbers::Rsa { modulus, exponent }) => {
+                return pss::verify(modulus, exponent, message, signature);
+            }
+            Some(KeyNumbers::Point { .. }) => SignatureAlgorithm::Ecdsa(Hash::Sha256),
+            None => SignatureAlgorithm::Ed25519,
+        };
+        signature::verify(self, algorithm, message, signature).is_ok()
     }
 
     /// The AlgorithmIdentifier inside the SubjectPublicKeyInfo.
