@@ -3,7 +3,7 @@
 //! Made of the schema tables and of the list of resources that discovery is made of, so that a
 //! client is told what the server does. kubectl reads from them what a file may hold, what
 //! `explain` shows and which parameters an operation takes (`k8s.io/kubectl/pkg/validation`,
-//! `k8s.io/kubectl/pkg/explain`). The protobuf form of version 2 is in [`gnostic`].
+//! `k8s.io/kubectl/pkg/explain`). Their protobuf forms are in [`gnostic`].
 
 mod definitions;
 pub mod gnostic;
