@@ -11,6 +11,7 @@ use everleaf_api::types;
 use everleaf_apiserver::authn::{self, Authenticator, Peer};
 use everleaf_apiserver::authz::Authorizer;
 use everleaf_apiserver::handler::{Config, Limits, Server, Version};
+use everleaf_apiserver::registry::apis::Apis;
 use everleaf_apiserver::store::Memory;
 use everleaf_apiserver::writer::Mode;
 use futures_util::FutureExt as _;
@@ -98,6 +99,7 @@ impl Default for World {
             address: "127.0.0.1:6443".to_owned(),
             writer: Mode::Inline,
             audit: None,
+            apis: Apis::default(),
         };
         Self(Server::new(config, Box::new(Memory::new())).expect("invariant: nothing to read"))
     }

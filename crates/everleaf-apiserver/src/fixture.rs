@@ -3,6 +3,7 @@
 
 use crate::{
     objects::{Objects, Stored},
+    registry::gates::Gates,
     user::User,
 };
 use bytes::Bytes;
@@ -33,7 +34,7 @@ impl Shelf {
             client_ca_pem: "ca".to_owned(),
             ..Default::default()
         };
-        for installation in crate::bootstrap::missing(&shelf, &published) {
+        for installation in crate::bootstrap::missing(&shelf, &published, &Gates::default()) {
             shelf.put(installation.resource, installation.object);
         }
         shelf

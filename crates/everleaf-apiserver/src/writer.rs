@@ -430,13 +430,12 @@ fn replay_one(cache: &Cache, change: &Change, floor: u64) -> Result<(), String> 
             Event::new(Arc::new(last.at_revision(change.revision)), previous, true)
         }
         (Some(bytes), _) => {
-            let object = descriptor
-                .r#type
-                .decode_protobuf(bytes)
+            let (object, bytes) = descriptor
+                .decode_stored(bytes)
                 .map_err(|error| format!("at revision {}: {error}", change.revision))?;
             let place = (namespace.to_owned(), name.to_owned());
             let revisions = (change.revision, change.created);
-            let stored = Stored::new(descriptor, place, revisions, object, bytes.clone());
+            let stored = Stored::new(descriptor, place, revisions, object, bytes);
             Event::new(Arc::new(stored), previous, false)
         }
     };

@@ -11,6 +11,7 @@ use everleaf_apiserver::authn::{Authenticator, Peer};
 use everleaf_apiserver::authz::Authorizer;
 use everleaf_apiserver::bootstrap::bootstrap_token_secret;
 use everleaf_apiserver::handler::{self, Server, Version, WatchStream};
+use everleaf_apiserver::registry::apis::Apis;
 use everleaf_apiserver::serve::InProcess;
 use everleaf_apiserver::store::Memory;
 use everleaf_apiserver::user::User;
@@ -486,6 +487,7 @@ fn server(rng: &Rng, issuer: &Issuer) -> Result<Server, BuildError> {
         address: String::new(),
         writer: Mode::Inline,
         audit: None,
+        apis: Apis::default(),
     };
     built(Server::new(config, Box::new(Memory::new())))
 }

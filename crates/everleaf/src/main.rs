@@ -13,6 +13,7 @@ mod input;
 mod issuers;
 mod kube_client;
 mod log;
+mod offer;
 mod print;
 mod server;
 mod shutdown;

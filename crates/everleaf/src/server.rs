@@ -5,6 +5,7 @@ use everleaf_apiserver::audit::Auditor;
 use everleaf_apiserver::authn::{Authenticator, Config as AuthenticatorConfig};
 use everleaf_apiserver::authz::Authorizer;
 use everleaf_apiserver::handler::{Config, Limits, Server, Version};
+use everleaf_apiserver::registry::apis::Apis;
 use everleaf_apiserver::store::Embedded;
 use everleaf_apiserver::writer::Mode;
 use std::io::ErrorKind;
@@ -55,6 +56,15 @@ pub(crate) fn refuse_lost(directory: &Path, evidence: Option<&Path>) -> Result<(
     )
 }
 
+/// What a server takes on, and what it serves.
+#[derive(Debug, Default)]
+pub(crate) struct Offer {
+    /// How much at once.
+    pub(crate) limits: Limits,
+    /// Which versions.
+    pub(crate) apis: Apis,
+}
+
 /// Opens the store in `directory` and rebuilds the server's state from it. `address` is where
 /// clients reach it.
 pub(crate) fn open(
@@ -62,6 +72,7 @@ pub(crate) fn open(
     (authenticator, authorizer): (AuthenticatorConfig, Authorizer),
     address: String,
     audit: Option<Auditor>,
+    offer: Offer,
 ) -> Result<Arc<Server>> {
     refuse_lost(directory, None)?;
     let store = Embedded::open(directory)
@@ -71,10 +82,11 @@ pub(crate) fn open(
         authorizer,
         version: Version::of_release(env!("CARGO_PKG_VERSION"), "", ""),
         random: Box::new(fill_with_entropy),
-        limits: Limits::default(),
+        limits: offer.limits,
         address,
         writer: Mode::Thread,
         audit,
+        apis: offer.apis,
     };
     let server = Server::new(config, Box::new(store))
         .with_context(|| format!("cannot read the store in {}", directory.display()))?;

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use everleaf_api::patch::PatchType;
 use everleaf_api::schema::Type;
 use everleaf_api::types;
+use everleaf_apiserver::registry::known;
 use everleaf_apiserver::registry::reviews::REVIEWS;
-use everleaf_apiserver::registry::served;
 use everleaf_recordings::{Player, Scenario, Subjects, data_dir, play};
 use http::header::CONTENT_TYPE;
 use http::{Method, Request, Response};
@@ -177,7 +177,7 @@ fn text_of(request: &Request<Bytes>) -> Vec<u8> {
 fn type_of(request: &Request<Bytes>) -> Option<(u8, &'static Type)> {
     let parts: Vec<&str> = request.uri().path().split('/').collect();
     let is_meant = |resource: &str| parts.contains(&resource);
-    let stored = served().filter(|descriptor| is_meant(descriptor.resource));
+    let stored = known().filter(|descriptor| is_meant(descriptor.resource));
     let reviews = REVIEWS.iter().filter(|review| is_meant(review.resource));
     let all = stored.map(|descriptor| descriptor.r#type);
     let mut all: Vec<&Type> = all.chain(reviews.map(|review| review.r#type)).collect();

@@ -78,6 +78,7 @@ pub(super) fn of_apiserver() -> Vec<Binding> {
         ),
         controller("system:controller:certificate-controller"),
         controller("system:controller:podcertificaterequestcleaner"),
+        controller("system:controller:kube-apiserver-serving-clustertrustbundle-publisher"),
         controller("system:controller:root-ca-cert-publisher"),
         local(
             "kube-system",
@@ -161,6 +162,11 @@ pub(super) fn of_single_identity() -> Vec<Binding> {
         cluster(
             &name("podcertificaterequestcleaner"),
             "system:controller:podcertificaterequestcleaner",
+            whom(),
+        ),
+        cluster(
+            &name("kube-apiserver-serving-clustertrustbundle-publisher"),
+            "system:controller:kube-apiserver-serving-clustertrustbundle-publisher",
             whom(),
         ),
         cluster(

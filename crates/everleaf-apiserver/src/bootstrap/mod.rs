@@ -15,6 +15,7 @@ use crate::{
     authz::rule::{self, Rule},
     objects::Objects,
     read,
+    registry::gates::Gates,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use everleaf_api::meta;
@@ -49,9 +50,10 @@ pub struct Installation {
 /// nothing is missing. Asked at start and once a minute.
 ///
 /// `published` is for whoever delegates authentication to this server
-/// ([`crate::authn::Authenticator::published`]).
-pub fn missing(objects: &dyn Objects, published: &Published) -> Vec<Installation> {
-    wanted(published)
+/// ([`crate::authn::Authenticator::published`]). A gate that is off keeps what goes with it from
+/// being installed; what is there stays.
+pub fn missing(objects: &dyn Objects, published: &Published, gates: &Gates) -> Vec<Installation> {
+    wanted(published, gates)
         .into_iter()
         .filter_map(|wanted| {
             let namespace = meta::namespace(&wanted.object);
@@ -65,13 +67,14 @@ pub fn missing(objects: &dyn Objects, published: &Published) -> Vec<Installation
 }
 
 /// Everything a server installs, in an order in which it can be created.
-fn wanted(published: &Published) -> Vec<Installation> {
+fn wanted(published: &Published, gates: &Gates) -> Vec<Installation> {
     let namespaces = SYSTEM_NAMESPACES.iter().map(|name| Installation {
         resource: "namespaces",
         object: namespace(name),
         recreate: false,
     });
-    let roles = policy::cluster_roles()
+    let (roles, gone) = policy::without(policy::cluster_roles(), gates);
+    let roles = roles
         .into_iter()
         .chain(policy::local_roles())
         .map(Installation::of_role);
@@ -79,6 +82,7 @@ fn wanted(published: &Published) -> Vec<Installation> {
         .into_iter()
         .chain(bindings::of_kubeadm())
         .chain(bindings::of_single_identity())
+        .filter(|binding| !gone.contains(&binding.role))
         .map(Installation::of_binding);
     let authentication = Installation {
         resource: "configmaps",

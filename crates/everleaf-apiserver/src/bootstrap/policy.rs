@@ -4,6 +4,8 @@
 //! those are here that deal with certificates or joining nodes.
 
 use crate::authz::rule::Rule;
+use crate::registry::gates::{Gate, Gates};
+use crate::registry::known;
 
 /// A role to install: name, rules, and the place of a Role (None: a ClusterRole).
 pub(super) struct Role {
@@ -14,6 +16,8 @@ pub(super) struct Role {
     pub(super) labels: &'static [(&'static str, &'static str)],
     /// Label of the ClusterRoles whose rules this one gathers.
     pub(super) gathers: Option<&'static str>,
+    /// What has to be on for it to be of use; None: nothing.
+    pub(super) gate: Option<Gate>,
 }
 
 const READ: &[&str] = &["get", "list", "watch"];
@@ -36,6 +40,14 @@ fn role(name: &'static str, rules: Vec<Rule>) -> Role {
         rules: rules.into_iter().map(Rule::sorted).collect(),
         labels: &[],
         gathers: None,
+        gate: None,
+    }
+}
+
+fn gated(gate: Gate, role: Role) -> Role {
+    Role {
+        gate: Some(gate),
+        ..role
     }
 }
 
@@ -69,6 +81,23 @@ pub(super) fn cluster_roles() -> Vec<Role> {
 }
 
 /// Roles about the server itself: what it is, whether it is well.
+/// These roles, without those whose gate is off, whose names are told, and without rights on what is
+/// not there for the same reason.
+pub(super) fn without(roles: Vec<Role>, gates: &Gates) -> (Vec<Role>, Vec<&'static str>) {
+    let is_off = |gate: Option<Gate>| gate.is_some_and(|gate| !gates.has(gate));
+    let missing = known().filter(|descriptor| is_off(descriptor.gate));
+    let missing: Vec<&str> = missing.map(|descriptor| descriptor.resource).collect();
+    let is_missing = |resource: &String| missing.contains(&resource.as_str());
+    let (gone, mut left): (Vec<Role>, Vec<Role>) =
+        roles.into_iter().partition(|role| is_off(role.gate));
+    for role in &mut left {
+        let is_void =
+            |rule: &Rule| !rule.resources.is_empty() && rule.resources.iter().all(is_missing);
+        role.rules.retain(|rule| !is_void(rule));
+    }
+    (left, gone.into_iter().map(|role| role.name).collect())
+}
+
 fn path_roles() -> Vec<Role> {
     const DISCOVERY: [&str; 6] = [
         "/openapi",
@@ -170,9 +199,12 @@ fn certificate_roles() -> Vec<Role> {
             "system:certificates.k8s.io:legacy-unknown-approver",
             approve("kubernetes.io/legacy-unknown"),
         ),
-        role(
-            "system:cluster-trust-bundle-discovery",
-            vec![Rule::on(READ, CERTIFICATES, &["clustertrustbundles"])],
+        gated(
+            Gate::ClusterTrustBundle,
+            role(
+                "system:cluster-trust-bundle-discovery",
+                vec![Rule::on(READ, CERTIFICATES, &["clustertrustbundles"])],
+            ),
         ),
     ]
 }
@@ -334,13 +366,32 @@ fn controller_roles() -> Vec<Role> {
                 events(),
             ],
         ),
-        role(
-            "system:controller:podcertificaterequestcleaner",
-            vec![Rule::on(
-                &["get", "list", "watch", "delete"],
-                CERTIFICATES,
-                &["podcertificaterequests"],
-            )],
+        gated(
+            Gate::PodCertificateRequest,
+            role(
+                "system:controller:podcertificaterequestcleaner",
+                vec![Rule::on(
+                    &["get", "list", "watch", "delete"],
+                    CERTIFICATES,
+                    &["podcertificaterequests"],
+                )],
+            ),
+        ),
+        gated(
+            Gate::ClusterTrustBundle,
+            role(
+                "system:controller:kube-apiserver-serving-clustertrustbundle-publisher",
+                vec![
+                    Rule::on(&["attest"], CERTIFICATES, &["signers"])
+                        .named(&["kubernetes.io/kube-apiserver-serving"]),
+                    Rule::on(
+                        &["create", "update", "delete", "list", "watch"],
+                        CERTIFICATES,
+                        &["clustertrustbundles"],
+                    ),
+                    events(),
+                ],
+            ),
         ),
         role(
             "system:controller:root-ca-cert-publisher",

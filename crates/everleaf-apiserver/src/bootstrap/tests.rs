@@ -3,6 +3,7 @@
 use super::*;
 use crate::authn::FrontProxyConfig;
 use crate::fixture::Shelf;
+use crate::registry::gates::Gates;
 use serde_json::json;
 
 fn ca(pem: &str) -> Published {
@@ -22,7 +23,7 @@ fn stored(shelf: &Shelf, resource: &str, namespace: &str, name: &str) -> Value {
 }
 
 fn install(shelf: &Shelf) -> usize {
-    let missing = missing(shelf, &ca("ca"));
+    let missing = missing(shelf, &ca("ca"), &Gates::default());
     let count = missing.len();
     for installation in missing {
         shelf.put(installation.resource, installation.object);
@@ -34,7 +35,7 @@ fn install(shelf: &Shelf) -> usize {
 fn installed_once() {
     let shelf = Shelf::default();
     assert!(install(&shelf) > 50);
-    assert_eq!(missing(&shelf, &ca("ca")), []);
+    assert_eq!(missing(&shelf, &ca("ca"), &Gates::default()), []);
     for name in SYSTEM_NAMESPACES {
         let namespace = stored(&shelf, "namespaces", "", name);
         assert_eq!(namespace["status"]["phase"], "Active");
@@ -80,7 +81,7 @@ fn viewers_and_editors() {
 #[test]
 fn every_binding_has_its_role_and_no_name_comes_twice() {
     let shelf = Shelf::installed();
-    let wanted = wanted(&ca("ca"));
+    let wanted = wanted(&ca("ca"), &Gates::default());
     let mut seen = std::collections::BTreeSet::new();
     for installation in &wanted {
         let object = &installation.object;
@@ -143,7 +144,7 @@ fn a_binding_is_pointed_back_to_its_role() {
     binding["roleRef"]["name"] = "cluster-admin".into();
     binding["subjects"] = json!([{"kind": "User", "name": "mine"}]);
     shelf.put("clusterrolebindings", binding);
-    let [back] = &missing(&shelf, &ca("ca"))[..] else {
+    let [back] = &missing(&shelf, &ca("ca"), &Gates::default())[..] else {
         panic!("one to put back");
     };
     assert!(back.recreate, "no update may change it");
@@ -157,7 +158,7 @@ fn what_was_made_immutable_is_made_anew() {
     let mut map = stored(&shelf, "configmaps", "kube-system", name);
     map["immutable"] = true.into();
     shelf.put("configmaps", map);
-    let [back] = &missing(&shelf, &ca("another ca"))[..] else {
+    let [back] = &missing(&shelf, &ca("another ca"), &Gates::default())[..] else {
         panic!("one to put back");
     };
     assert!(back.recreate);
@@ -184,8 +185,8 @@ fn the_client_ca_is_published_and_follows() {
     assert_eq!(published["data"], json!({"client-ca-file": "ca"}));
     published["data"]["mine"] = "x".into();
     shelf.put("configmaps", published);
-    assert_eq!(missing(&shelf, &ca("ca")), []);
-    let [update] = &missing(&shelf, &ca("new ca"))[..] else {
+    assert_eq!(missing(&shelf, &ca("ca"), &Gates::default()), []);
+    let [update] = &missing(&shelf, &ca("new ca"), &Gates::default())[..] else {
         panic!("one object to write");
     };
     assert_eq!(
@@ -201,7 +202,7 @@ fn a_front_proxy_is_published_as_kubeadm_names_it() {
         front_proxy: Some(FrontProxyConfig::of_kubeadm("front".to_owned())),
         ..ca("ca")
     };
-    let [update] = &missing(&shelf, &published)[..] else {
+    let [update] = &missing(&shelf, &published, &Gates::default())[..] else {
         panic!("one object to write");
     };
     assert_eq!(
@@ -265,4 +266,38 @@ fn token_secret() {
         data,
         expected.map(|(key, value)| (key.to_owned(), value.to_owned()))
     );
+}
+
+/// What a gate keeps from being served, it keeps from being installed, as upstream.
+#[test]
+fn a_gate_that_is_off_leaves_its_rights_out() {
+    let names = |gates: &Gates| -> Vec<String> {
+        let all = missing(&Shelf::default(), &ca("ca"), gates);
+        let key = |one: &Installation| format!("{} {}", one.resource, meta::name(&one.object));
+        all.iter().map(key).collect()
+    };
+    let (all, fewer) = (names(&Gates::default()), names(&Gates::of(36)));
+    let gone: Vec<&String> = all.iter().filter(|name| !fewer.contains(name)).collect();
+    let publisher = "kube-apiserver-serving-clustertrustbundle-publisher";
+    let expected = [
+        "clusterroles system:cluster-trust-bundle-discovery".to_owned(),
+        "clusterroles system:controller:podcertificaterequestcleaner".to_owned(),
+        format!("clusterroles system:controller:{publisher}"),
+        "clusterrolebindings system:cluster-trust-bundle-discovery".to_owned(),
+        "clusterrolebindings system:controller:podcertificaterequestcleaner".to_owned(),
+        format!("clusterrolebindings system:controller:{publisher}"),
+        "clusterrolebindings everleaf:kube-controller-manager:podcertificaterequestcleaner"
+            .to_owned(),
+        format!("clusterrolebindings everleaf:kube-controller-manager:{publisher}"),
+    ];
+    assert_eq!(gone, expected.iter().collect::<Vec<_>>());
+    let node = |gates: &Gates| {
+        let mut all = missing(&Shelf::default(), &ca("ca"), gates).into_iter();
+        let role = all.find(|one| meta::name(&one.object) == "system:node");
+        role.unwrap().object["rules"].to_string()
+    };
+    for resource in ["clustertrustbundles", "podcertificaterequests"] {
+        assert!(node(&Gates::default()).contains(resource));
+        assert!(!node(&Gates::of(36)).contains(resource), "{resource}");
+    }
 }

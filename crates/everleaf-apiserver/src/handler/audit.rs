@@ -4,6 +4,7 @@ use super::respond::error;
 use super::{Admitted, Body, Head, ResourcePath, Server, Stage, Target, Trail, Verb, asked};
 use crate::authn::Peer;
 use crate::handler::route::Resolved;
+use crate::registry::apis::Apis;
 use crate::user::User;
 use aws_lc_rs::digest::{SHA256, digest};
 use everleaf_api::schema::Type;
@@ -110,7 +111,7 @@ pub(super) fn tell_refused(
 }
 
 /// What is answered, before it is compressed. Lists tell themselves.
-pub(super) fn tell_answer(admitted: &Admitted, response: &Response<Body>) {
+pub(super) fn tell_answer(apis: &Apis, admitted: &Admitted, response: &Response<Body>) {
     let Some(trail) = &admitted.trail else { return };
     trail.coded(response.status().as_u16());
     // Upstream tells no more of it either.
@@ -128,7 +129,7 @@ pub(super) fn tell_answer(admitted: &Admitted, response: &Response<Body>) {
     };
     let content_type = response.headers().get(CONTENT_TYPE);
     let content_type = content_type.and_then(|value| value.to_str().ok());
-    let answer = read_answer(&admitted.target, content_type.unwrap_or(""), body);
+    let answer = read_answer((apis, &admitted.target), content_type.unwrap_or(""), body);
     if let Some(answer) = answer.filter(|answer| answer["kind"].is_string()) {
         trail.answered(answer);
         trail.coded(response.status().as_u16());
@@ -141,7 +142,7 @@ fn is_api_path(path: &str) -> bool {
     matches!(segments.next(), Some("api" | "apis"))
 }
 
-fn read_answer(target: &Target, content_type: &str, body: &[u8]) -> Option<Value> {
+fn read_answer((apis, target): (&Apis, &Target), content_type: &str, body: &[u8]) -> Option<Value> {
     if content_type.starts_with("application/json") {
         return serde_json::from_slice(body).ok();
     }
@@ -152,7 +153,7 @@ fn read_answer(target: &Target, content_type: &str, body: &[u8]) -> Option<Value
         return None;
     }
     let of_target = match target {
-        Target::Resource(path) => type_of(path),
+        Target::Resource(path) => type_of(apis, path),
         Target::Path => None,
     };
     let candidates = [
@@ -168,8 +169,8 @@ fn read_answer(target: &Target, content_type: &str, body: &[u8]) -> Option<Value
 }
 
 /// The type of what a path answers with.
-fn type_of(path: &ResourcePath) -> Option<&'static Type> {
-    match path.resolve().ok()? {
+fn type_of(apis: &Apis, path: &ResourcePath) -> Option<&'static Type> {
+    match path.resolve(apis).ok()? {
         Resolved::Stored(descriptor) => Some(descriptor.r#type),
         Resolved::Review(review) => Some(review.r#type),
         Resolved::Token => Some(&types::TOKEN_REQUEST),

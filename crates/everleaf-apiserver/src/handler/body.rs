@@ -2,7 +2,7 @@
 //!
 //! It reads no clock: whoever takes it out says how much time has passed.
 
-use super::gzip::Encoder;
+use super::gzip::{Batches, Encoder};
 use super::limits::Slot;
 use super::list::ListStream;
 use super::watch::WatchStream;
@@ -23,6 +23,11 @@ enum Inner {
         rest: Box<ListStream>,
     },
     Watch(Box<WatchStream>),
+    /// The same, compressed.
+    GzipWatch {
+        stream: Box<WatchStream>,
+        batches: Batches,
+    },
     /// Another one, compressed.
     Gzip {
         inner: Box<Body>,
@@ -52,6 +57,14 @@ impl Body {
         Self(Inner::Watch(Box::new(stream)))
     }
 
+    /// The same, compressed as it goes out.
+    pub(super) fn gzipped_watch(stream: WatchStream) -> Self {
+        Self(Inner::GzipWatch {
+            stream: Box::new(stream),
+            batches: Batches::default(),
+        })
+    }
+
     /// Compresses it as it goes out.
     pub(super) fn gzipped(self) -> Self {
         Self(Inner::Gzip {
@@ -64,7 +77,7 @@ impl Body {
     pub(super) fn ready_bytes(&self) -> usize {
         match &self.0 {
             Inner::Full(bytes) | Inner::List { ready: bytes, .. } => bytes.len(),
-            Inner::Watch(_) | Inner::Gzip { .. } => 0,
+            Inner::Watch(_) | Inner::GzipWatch { .. } | Inner::Gzip { .. } => 0,
         }
     }
 
@@ -72,14 +85,18 @@ impl Body {
     pub fn as_bytes(&self) -> Option<&Bytes> {
         match &self.0 {
             Inner::Full(bytes) => Some(bytes),
-            Inner::List { .. } | Inner::Watch(_) | Inner::Gzip { .. } => None,
+            Inner::List { .. } | Inner::Watch(_) | Inner::GzipWatch { .. } | Inner::Gzip { .. } => {
+                None
+            }
         }
     }
 
     /// The watch, to be polled without a runtime; None for any other body.
     pub fn into_watch(self) -> Option<WatchStream> {
         match self.0 {
-            Inner::Full(_) | Inner::List { .. } | Inner::Gzip { .. } => None,
+            Inner::Full(_) | Inner::List { .. } | Inner::GzipWatch { .. } | Inner::Gzip { .. } => {
+                None
+            }
             Inner::Watch(stream) => Some(*stream),
         }
     }
@@ -111,7 +128,7 @@ impl Body {
     /// The watch, if it is one.
     pub(super) fn watch_mut(&mut self) -> Option<&mut WatchStream> {
         match &mut self.0 {
-            Inner::Watch(stream) => Some(stream),
+            Inner::Watch(stream) | Inner::GzipWatch { stream, .. } => Some(stream),
             Inner::Full(_) | Inner::List { .. } | Inner::Gzip { .. } => None,
         }
     }
@@ -121,7 +138,7 @@ impl Body {
         match &mut self.0 {
             Inner::List { rest, .. } => rest.hold(slot),
             Inner::Gzip { inner, .. } => inner.hold(slot),
-            Inner::Full(_) | Inner::Watch(_) => {}
+            Inner::Full(_) | Inner::Watch(_) | Inner::GzipWatch { .. } => {}
         }
     }
 
@@ -146,6 +163,21 @@ impl Body {
                 frame => Poll::Ready(frame.map(Bytes::from)),
             },
             Inner::Watch(stream) => stream.poll_next(context, elapsed),
+            Inner::GzipWatch { stream, batches } => loop {
+                match stream.poll_next(context, elapsed) {
+                    Poll::Ready(Some(event)) => {
+                        if let Some(bytes) = batches.push(&event) {
+                            return Poll::Ready(Some(bytes));
+                        }
+                    }
+                    Poll::Ready(None) => return Poll::Ready(batches.finish()),
+                    Poll::Pending => {
+                        return batches
+                            .finish()
+                            .map_or(Poll::Pending, |b| Poll::Ready(Some(b)));
+                    }
+                }
+            },
             Inner::Gzip { inner, encoder } => {
                 let piece = match &mut inner.0 {
                     Inner::Full(bytes) if bytes.len() > PIECE_BYTES => {
@@ -168,7 +200,7 @@ impl Body {
     pub(crate) fn next_wake(&self) -> Option<Duration> {
         match &self.0 {
             Inner::Full(_) | Inner::List { .. } | Inner::Gzip { .. } => None,
-            Inner::Watch(stream) => Some(stream.next_wake()),
+            Inner::Watch(stream) | Inner::GzipWatch { stream, .. } => Some(stream.next_wake()),
         }
     }
 }

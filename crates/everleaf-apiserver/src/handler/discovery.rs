@@ -3,11 +3,12 @@
 use super::openapi::digest;
 use super::query::Query;
 use super::respond::{Form, Occasion, accept_header, error, error_for, response, to_json};
-use super::route::is_served_group;
 use super::{Admitted, Body, Server, page_not_found};
+use crate::registry::apis::Apis;
 use crate::registry::reviews::REVIEWS;
+use crate::registry::runtime_config::Kind;
 use crate::registry::serviceaccounts::SERVICE_ACCOUNTS;
-use crate::registry::{served, subresource_verbs};
+use crate::registry::{known, subresource_verbs};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use everleaf_api::Status;
@@ -54,12 +55,21 @@ const GROUPS: [&str; 10] = [
     "node.k8s.io",
 ];
 
-/// Everything served, group by group. Made once: the names of subresources are leaked.
-pub(super) static RESOURCES: LazyLock<Vec<Resource>> = LazyLock::new(resources);
+/// Everything known, group by group. Made once: the names of subresources are leaked.
+static RESOURCES: LazyLock<Vec<Resource>> = LazyLock::new(resources);
+
+/// What of it is served, group by group, in each the preferred version first.
+pub(super) fn resources_of(apis: &Apis) -> Vec<Resource> {
+    let is_served = |resource: &&Resource| {
+        let name = resource.name.split('/').next().unwrap_or_default();
+        apis.serves(resource.group, resource.version, name)
+    };
+    RESOURCES.iter().filter(is_served).cloned().collect()
+}
 
 fn resources() -> Vec<Resource> {
     let mut resources = Vec::new();
-    for descriptor in served() {
+    for descriptor in known() {
         let main = Resource {
             group: descriptor.r#type.group,
             version: descriptor.r#type.version,
@@ -105,8 +115,11 @@ fn resources() -> Vec<Resource> {
         returns_deleted: false,
     }));
     let place = |group: &str| GROUPS.iter().position(|known| *known == group);
-    // Stable, so that resources of one group stay as they are; a group without a place comes last.
-    resources.sort_by_key(|resource| place(resource.group).unwrap_or(GROUPS.len()));
+    // Stable, so that resources of one version stay as they are; a group without a place comes last.
+    resources.sort_by_key(|resource| {
+        let place = place(resource.group).unwrap_or(GROUPS.len());
+        (place, Kind::of(resource.version))
+    });
     resources
 }
 
@@ -138,7 +151,7 @@ impl Server {
     /// The discovery document of a path; None when it is none.
     pub(super) fn discovery(&self, path: &str, admitted: &Admitted) -> Option<Response<Body>> {
         let (headers, query) = (&admitted.headers, &admitted.query);
-        let resources = RESOURCES.as_slice();
+        let resources = self.catalogue.resources();
         let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
         let (ty, document) = match parts[..] {
             [""] => {
@@ -151,7 +164,7 @@ impl Server {
                 &API_RESOURCE_LIST,
                 discovery::resource_list(resources, "", version),
             ),
-            ["apis", group] | ["apis", group, _] if !is_served_group(group) => {
+            ["apis", group] | ["apis", group, _] if !self.catalogue.apis().has_group(group) => {
                 return Some(page_not_found());
             }
             ["apis", ""] => return Some(error(&Status::no_such_resource())),
@@ -171,8 +184,12 @@ impl Server {
 
 fn paths(resources: &[Resource]) -> Vec<String> {
     let mut paths: Vec<String> = OTHER_PATHS.iter().map(|path| (*path).to_owned()).collect();
-    paths.extend(["/api", "/api/v1", "/apis"].map(str::to_owned));
-    for resource in resources.iter().filter(|r| !r.group.is_empty()) {
+    paths.extend(["/api", "/apis"].map(str::to_owned));
+    for resource in resources {
+        if resource.group.is_empty() {
+            paths.push(format!("/api/{}", resource.version));
+            continue;
+        }
         let group = format!("/apis/{}", resource.group);
         paths.extend([format!("{group}/{}", resource.version), group]);
     }

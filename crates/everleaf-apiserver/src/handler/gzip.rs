@@ -39,7 +39,11 @@ pub(super) fn answer(headers: &HeaderMap, response: Response<Body>) -> Response<
     if response.body().ready_bytes() < LENGTH_MIN || !is_taken(headers) {
         return response;
     }
-    let mut response = response.map(Body::gzipped);
+    told(response.map(Body::gzipped))
+}
+
+/// With the headers of what is compressed.
+pub(super) fn told(mut response: Response<Body>) -> Response<Body> {
     let headers = response.headers_mut();
     headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     headers.append(VARY, HeaderValue::from_static("Accept-Encoding"));
@@ -69,6 +73,43 @@ impl Encoder {
             .write_all(&piece)
             .expect("invariant: memory takes what is written");
         Some(std::mem::take(encoder.get_mut()).into())
+    }
+}
+
+/// Compresses a stream of events, each batch of those that are there at once as a whole: whoever
+/// reads it has all that was sent, and between batches there is no state to keep
+/// (`apiserver/pkg/endpoints/handlers/watch.go`, `perFlushGzipWriter`).
+#[derive(Default)]
+pub(super) struct Batches(Option<GzEncoder<Vec<u8>>>);
+
+/// Bytes of a batch after which what is compressed of it goes out.
+const BATCH_BYTES: usize = 64 * 1024;
+
+impl Batches {
+    /// Takes an event; what comes out, if it is worth to be sent.
+    pub(super) fn push(&mut self, event: &[u8]) -> Option<Bytes> {
+        let new = || GzEncoder::new(Vec::new(), Compression::fast());
+        let encoder = self.0.get_or_insert_with(new);
+        encoder
+            .write_all(event)
+            .expect("invariant: memory takes what is written");
+        let out = encoder.get_mut();
+        (out.len() >= BATCH_BYTES).then(|| std::mem::take(out).into())
+    }
+
+    /// Nothing more is there for now: the rest of the batch, if there is one.
+    pub(super) fn finish(&mut self) -> Option<Bytes> {
+        let rest = self.0.take()?.finish();
+        Some(
+            rest.expect("invariant: memory takes what is written")
+                .into(),
+        )
+    }
+}
+
+impl std::fmt::Debug for Batches {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Batches").finish_non_exhaustive()
     }
 }
 

@@ -1,6 +1,7 @@
 //! How much the server takes on. Going over a limit is answered 429 with `Retry-After`, or 413;
 //! never a crash, never silence.
 
+use super::goaway::Chance;
 use super::route::Target;
 use crate::registry::Holder;
 use crate::user::User;
@@ -18,6 +19,7 @@ const DEFAULT: Limits = Limits {
     unsigned_requests_per_node_max: 16,
     unsigned_requests_per_token_max: 200_000,
     retry_after_seconds: 1,
+    goaway: Chance::NEVER,
 };
 
 /// The limits of one server.
@@ -25,10 +27,10 @@ const DEFAULT: Limits = Limits {
 pub struct Limits {
     /// Largest request body, in bytes: 3 MiB.
     pub body_bytes_max: usize,
-    /// Reads served at once (`--max-requests-inflight`): 400. A quarter is kept for nodes and what
-    /// runs the cluster, half of that for heartbeats alone; the same of writes.
+    /// Reads served at once (`--max-requests-inflight`): 400; 0 is any number. A quarter is kept for
+    /// nodes and what runs the cluster, half of that for heartbeats alone; the same of writes.
     pub reads_inflight_max: usize,
-    /// Writes served at once (`--max-mutating-requests-inflight`): 200.
+    /// Writes served at once (`--max-mutating-requests-inflight`): 200; 0 is any number.
     pub writes_inflight_max: usize,
     /// Watches open at once: 250,000.
     pub watches_max: usize,
@@ -40,6 +42,8 @@ pub struct Limits {
     /// `Retry-After` of a request that was turned away: 1; longer for those beyond the first
     /// hundred of a second.
     pub retry_after_seconds: u32,
+    /// How often a client over HTTP/2 is sent away to connect anew (`--goaway-chance`): never.
+    pub goaway: Chance,
 }
 
 impl Limits {
@@ -69,11 +73,17 @@ pub(super) enum Priority {
     System,
     /// A node's word that it is alive, and elections of leaders (`node-high`, `leader-election`).
     Heartbeat,
+    /// `system:masters` (`exempt`), who may do everything: it takes a place when there is one, and
+    /// is never turned away.
+    Exempt,
 }
 
 impl Priority {
     /// What a request has.
     pub(super) fn of(user: &User, target: &Target) -> Self {
+        if user.in_group("system:masters") {
+            return Self::Exempt;
+        }
         let is_node = user.in_group("system:nodes");
         let runs_cluster = user.in_group("system:serviceaccounts:kube-system")
             || matches!(
@@ -95,9 +105,10 @@ impl Priority {
     /// How many of all places such requests may fill.
     fn share(self, places: usize) -> usize {
         match self {
+            _ if places == 0 => usize::MAX,
             Self::Ordinary => places - places / 4,
             Self::System => places - places / 8,
-            Self::Heartbeat => places,
+            Self::Heartbeat | Self::Exempt => places,
         }
     }
 }
@@ -141,14 +152,14 @@ impl Refusals {
 pub(super) struct Slot(Arc<AtomicUsize>);
 
 impl Inflight {
-    /// Takes a place, or 429.
+    /// Takes a place; None for who goes on without one; or 429.
     pub(super) fn enter(
         &self,
         mutating: bool,
         priority: Priority,
         limits: &Limits,
         now: Timestamp,
-    ) -> Result<Slot, Status> {
+    ) -> Result<Option<Slot>, Status> {
         let (count, max) = if mutating {
             (&self.writes, limits.writes_inflight_max)
         } else {
@@ -156,7 +167,10 @@ impl Inflight {
         };
         let slot = Slot(Arc::clone(count));
         if count.fetch_add(1, Ordering::Relaxed) < priority.share(max) {
-            return Ok(slot);
+            return Ok(Some(slot));
+        }
+        if priority == Priority::Exempt {
+            return Ok(None);
         }
         let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
         Err(Status::too_many_requests(
@@ -216,7 +230,7 @@ mod tests {
         let mut taken = Vec::new();
         let mut fill = |priority| {
             let before = taken.len();
-            while let Ok(slot) = inflight.enter(true, priority, &limits, now()) {
+            while let Ok(Some(slot)) = inflight.enter(true, priority, &limits, now()) {
                 taken.push(slot);
             }
             taken.len() - before
@@ -225,15 +239,44 @@ mod tests {
         assert_eq!(fill(Priority::System), 25);
         assert_eq!(fill(Priority::Heartbeat), 25);
         assert_eq!(fill(Priority::Heartbeat), 0);
+        let administrator = inflight.enter(true, Priority::Exempt, &limits, now());
+        assert!(administrator.unwrap().is_none(), "served without a place");
+        assert_eq!(inflight.counts(), (0, 200));
     }
 
     #[test]
-    fn a_crowd_that_is_turned_away_comes_back_spread_out() {
+    fn an_administrator_takes_a_place_that_is_free() {
+        let limits = Limits {
+            reads_inflight_max: 1,
+            ..Limits::default()
+        };
+        let inflight = Inflight::default();
+        let taken = inflight.enter(false, Priority::Exempt, &limits, now());
+        assert!(taken.unwrap().is_some());
+    }
+
+    #[test]
+    fn without_a_limit_everybody_is_served_and_counted() {
         let limits = Limits {
             writes_inflight_max: 0,
             ..Limits::default()
         };
         let inflight = Inflight::default();
+        let enter = || inflight.enter(true, Priority::Ordinary, &limits, now());
+        let taken: Vec<_> = (0..1_000).map(|_| enter().unwrap()).collect();
+        assert_eq!(inflight.counts(), (0, 1_000));
+        drop(taken);
+        assert_eq!(inflight.counts(), (0, 0));
+    }
+
+    #[test]
+    fn a_crowd_that_is_turned_away_comes_back_spread_out() {
+        let limits = Limits {
+            writes_inflight_max: 1,
+            ..Limits::default()
+        };
+        let inflight = Inflight::default();
+        let _only = inflight.enter(true, Priority::Heartbeat, &limits, now());
         let retry = |now| {
             let refused = inflight.enter(true, Priority::Heartbeat, &limits, now);
             refused.unwrap_err().retry_after_seconds.unwrap()
@@ -253,8 +296,9 @@ mod tests {
         let status = target("/api/v1/nodes/n1/status");
         let csr = target("/apis/certificates.k8s.io/v1/certificatesigningrequests/a");
         let path = target("/healthz");
-        use Priority::{Heartbeat, Ordinary, System};
+        use Priority::{Exempt, Heartbeat, Ordinary, System};
         for (name, group, expected) in [
+            ("admin", "system:masters", [Exempt; 4]),
             (
                 "system:node:n1",
                 "system:nodes",

@@ -4,12 +4,13 @@ use super::Server;
 use super::query::Query;
 use super::route::{Target, Verb};
 use crate::authn::Peer;
+use crate::registry::gates::Minor;
 use crate::registry::reviews::REVIEWS;
-use crate::registry::served;
+use crate::registry::{Descriptor, known};
 use everleaf_observe::text::{Histogram, Kind, Text};
 use http::{Method, StatusCode};
 use jiff::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -86,10 +87,14 @@ impl RequestLabels {
             (false, false) => "namespace",
             (false, true) => "cluster",
         };
-        let mut named = served().filter(|descriptor| descriptor.resource == path.resource);
-        let stored = named
+        let mut named = known().filter(|descriptor| descriptor.resource == path.resource);
+        let mut of_group = named
             .clone()
-            .find(|descriptor| descriptor.r#type.group == path.group)
+            .filter(|found| found.r#type.group == path.group);
+        let stored = of_group
+            .clone()
+            .find(|found| found.r#type.version == path.version)
+            .or_else(|| of_group.next())
             .or_else(|| named.next());
         let review = REVIEWS
             .iter()
@@ -135,6 +140,9 @@ impl RequestLabels {
 struct Counts {
     requests: BTreeMap<(RequestLabels, u16), u64>,
     durations: BTreeMap<RequestLabels, Histogram>,
+    terminations: BTreeMap<(RequestLabels, u16), u64>,
+    /// Group, version, resource, subresource and the release that removes it.
+    deprecated: BTreeSet<([&'static str; 4], Minor)>,
     expirations: Histogram,
     /// By signer: (requested, honored).
     signers: BTreeMap<String, (u64, u64)>,
@@ -150,6 +158,8 @@ impl Default for Metrics {
         Self(Mutex::new(Counts {
             requests: BTreeMap::new(),
             durations: BTreeMap::new(),
+            terminations: BTreeMap::new(),
+            deprecated: BTreeSet::new(),
             expirations: Histogram::new(&EXPIRATION_SECONDS),
             signers: BTreeMap::new(),
             handshake_errors: 0,
@@ -169,6 +179,30 @@ impl Metrics {
             .requests
             .entry((*labels, code.as_u16()))
             .or_default() += 1;
+    }
+
+    /// One request turned away to save the server.
+    pub(super) fn count_termination(&self, labels: &RequestLabels, code: u16) {
+        let labels = RequestLabels {
+            dry_run: false,
+            ..*labels
+        };
+        *self.lock().terminations.entry((labels, code)).or_default() += 1;
+    }
+
+    /// Somebody used a version that is on its way out.
+    pub(super) fn note_deprecated(&self, descriptor: &Descriptor, subresource: &str) {
+        let mut known = descriptor.subresources.iter();
+        let subresource = known.find(|known| **known == subresource).unwrap_or(&"");
+        let (r#type, removed) = (descriptor.r#type, descriptor.lifecycle.deprecated);
+        let labels = [
+            r#type.group,
+            r#type.version,
+            descriptor.resource,
+            subresource,
+        ];
+        let removed = removed.map_or(0, |deprecated| deprecated.removed);
+        self.lock().deprecated.insert((labels, removed));
     }
 
     /// How long a request took, from head to head.
@@ -250,6 +284,36 @@ impl Counts {
         );
         for (labels, histogram) in &self.durations {
             family.histogram(&labels.pairs(), histogram);
+        }
+        let mut family = text.family(
+            "apiserver_requested_deprecated_apis",
+            Kind::Gauge,
+            "Versions on their way out that somebody used, with the release that removes them.",
+        );
+        for ([group, version, resource, subresource], removed) in &self.deprecated {
+            let removed = format!("1.{removed}");
+            let labels = [
+                ("group", *group),
+                ("removed_release", &removed),
+                ("resource", *resource),
+                ("subresource", *subresource),
+                ("version", *version),
+            ];
+            family.count(&labels, 1);
+        }
+        let mut family = text.family(
+            "apiserver_request_terminations_total",
+            Kind::Counter,
+            "Requests turned away in self-defense.",
+        );
+        for ((labels, code), count) in &self.terminations {
+            let code = code.to_string();
+            let named = labels.pairs().into_iter();
+            let pairs: Vec<_> = [("code", code.as_str())]
+                .into_iter()
+                .chain(named.filter(|(name, _)| *name != "dry_run"))
+                .collect();
+            family.count(&pairs[..], *count);
         }
         text.family(
             "apiserver_client_certificate_expiration_seconds",

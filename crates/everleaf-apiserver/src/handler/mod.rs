@@ -8,10 +8,12 @@
 mod apply;
 pub(crate) mod audit;
 mod body;
+mod catalogue;
 mod container;
 mod create;
 mod delete;
 mod discovery;
+mod goaway;
 mod gzip;
 mod health;
 mod limits;
@@ -62,6 +64,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use body::Body;
+pub use goaway::Chance;
 pub use limits::Limits;
 pub use metrics::RequestLabels;
 pub use server::{Config, RandomSource, Server, StartError};
@@ -200,6 +203,9 @@ impl Server {
         let request = (query, target, authorizer);
         self.admit_target(&mut parts, (peer, now), request, &mut trail)
             .map_err(|status| {
+                if status.code == StatusCode::TOO_MANY_REQUESTS.as_u16() {
+                    self.metrics.count_termination(&labels, status.code);
+                }
                 let refusal = error_for(&parts.headers, &status);
                 let mut response = self.finish(refusal, labels, now);
                 audit::tell_refused(trail.take(), &status, &mut response);
@@ -226,7 +232,6 @@ impl Server {
         parts.headers.remove(http::header::AUTHORIZATION);
         *trail = self.begin_trail(parts, (peer, now), &target, known.as_ref().ok());
         let real = known?;
-        let is_exempt = peer.in_process.is_some() || real.in_group("system:masters");
         let impersonated = self.may(
             &real,
             parts,
@@ -237,12 +242,13 @@ impl Server {
         let query = query?;
         let origin = peer.address.filter(|_| impersonated.is_none());
         let user = impersonated.unwrap_or(real);
-        let slot = if is_exempt || target.is_long_running() {
+        let slot = if peer.in_process.is_some() || target.is_long_running() {
             None
         } else {
             let priority = Priority::of(&user, &target);
-            let inflight = &self.inflight;
-            Some(inflight.enter(target.is_mutating(), priority, &self.limits, now)?)
+            let is_mutating = target.is_mutating(&parts.method);
+            self.inflight
+                .enter(is_mutating, priority, &self.limits, now)?
         };
         Ok(Admitted {
             path: parts.uri.path().to_owned(),
@@ -355,7 +361,8 @@ impl Server {
                 }
             },
         };
-        audit::tell_answer(&admitted, &response);
+        self.warn_of_deprecation(&admitted.target, &mut response);
+        audit::tell_answer(self.catalogue.apis(), &admitted, &response);
         if let Target::Resource(_) = admitted.target {
             response = gzip::answer(&admitted.headers, response);
         }
@@ -393,7 +400,8 @@ impl Server {
         path: &ResourcePath,
         body: &[u8],
     ) -> Result<Response<Body>, Status> {
-        let is_review = matches!(path.resolve(), Ok(Resolved::Review(_)));
+        let resolved = path.resolve(self.catalogue.apis());
+        let is_review = matches!(resolved, Ok(Resolved::Review(_)));
         for _ in 0..QUESTION_ROUNDS_MAX {
             let outcome = self.resource(admitted, path, body).await;
             let code = outcome
@@ -415,7 +423,7 @@ impl Server {
         path: &ResourcePath,
         body: &[u8],
     ) -> Result<Response<Body>, Status> {
-        let resolved = match path.resolve() {
+        let resolved = match path.resolve(self.catalogue.apis()) {
             Ok(resolved) => resolved,
             Err(Unserved::Status(status)) => return Err(status),
             Err(Unserved::Page) => return Ok(page_not_found()),
@@ -506,7 +514,7 @@ impl Server {
             PROVIDER_PATH | KEYS_PATH => self.oidc_document(path).unwrap_or_else(page_not_found),
             _ => self
                 .health(path, &admitted.query)
-                .or_else(|| openapi::document(path, admitted))
+                .or_else(|| self.catalogue.openapi(path, admitted))
                 .or_else(|| self.discovery(path, admitted))
                 .unwrap_or_else(page_not_found),
         }

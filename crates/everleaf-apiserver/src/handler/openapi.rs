@@ -2,16 +2,16 @@
 //! `kubectl explain`, `apply`, `diff` and whoever generates clients
 //! (`k8s.io/kube-openapi/pkg/handler`, `pkg/handler3`).
 //!
-//! The documents follow from the binary alone, so each is made once, when it is first asked for.
+//! The documents follow from what is served, so each is made once, when it is first asked for.
 
-use super::discovery::RESOURCES;
 use super::query::Query;
 use super::respond::{JSON, TEXT, accept_header, response};
-use super::version::KUBERNETES_MINOR;
 use super::{Admitted, Body, gzip};
+use crate::registry::gates::Minor;
+use crate::registry::known;
 use crate::registry::reviews::REVIEWS;
-use crate::registry::served;
 use bytes::Bytes;
+use everleaf_api::discovery::Resource;
 use everleaf_api::http_date;
 use everleaf_api::negotiate::preferred;
 use everleaf_api::openapi::{Served, gnostic};
@@ -24,12 +24,17 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
-use std::sync::LazyLock;
+use std::sync::OnceLock;
 
 /// What kubectl asks for; a media type may not have an `@`, which newer servers know.
 const GNOSTIC_ASKED: [&str; 2] = [
     "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
     "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
+];
+/// The same of version 3.
+const GNOSTIC_V3_ASKED: [&str; 2] = [
+    "application/com.github.proto-openapi.spec.v3@v1.0+protobuf",
+    "application/com.github.proto-openapi.spec.v3.v1.0+protobuf",
 ];
 /// How long a document that is named by its digest may be kept.
 const KEPT: SignedDuration = SignedDuration::from_hours(365 * 24);
@@ -41,34 +46,100 @@ struct Document {
     digest: String,
 }
 
-static V2: LazyLock<Value> = LazyLock::new(|| with_served(|served| served.v2()));
-static V2_JSON: LazyLock<Document> = LazyLock::new(|| Document::new(V2.to_string()));
-static V2_PROTOBUF: LazyLock<Document> = LazyLock::new(|| Document {
-    // Both forms are one document, and have its tag.
-    digest: V2_JSON.digest.clone(),
-    bytes: gnostic::encode(&V2).into(),
-});
-static V2_GZIP: LazyLock<Bytes> = LazyLock::new(|| gzip::whole(&V2_JSON.bytes));
-static V2_PROTOBUF_GZIP: LazyLock<Bytes> = LazyLock::new(|| gzip::whole(&V2_PROTOBUF.bytes));
-/// By the names of the parts.
-static V3: LazyLock<Vec<(String, Document)>> = LazyLock::new(|| {
-    with_served(|served| {
-        let parts = served.parts().into_iter();
-        let named = parts.map(|part| (part.name(), Document::new(served.v3(&part).to_string())));
-        named.collect()
-    })
-});
+/// A document, and its form for clients that take it compressed.
+#[derive(Default)]
+struct Form {
+    document: OnceLock<Document>,
+    gzip: OnceLock<Bytes>,
+}
 
-fn with_served<T>(make: impl FnOnce(Served<'_>) -> T) -> T {
-    make(Served {
-        resources: RESOURCES.as_slice(),
-        r#type,
-        version: &format!("1.{KUBERNETES_MINOR}"),
-    })
+/// The documents of one server.
+#[derive(Default)]
+pub(super) struct Documents {
+    v2: OnceLock<Value>,
+    json: Form,
+    protobuf: Form,
+    v3: OnceLock<Vec<Named>>,
+}
+
+/// A part of version 3.
+struct Named {
+    name: String,
+    json: Document,
+    protobuf: OnceLock<Document>,
+}
+
+/// What documents tell of.
+#[derive(Clone, Copy)]
+pub(super) struct Told<'a> {
+    pub(super) resources: &'a [Resource],
+    pub(super) emulated: Minor,
+}
+
+impl Told<'_> {
+    fn make<T>(self, make: impl FnOnce(Served<'_>) -> T) -> T {
+        make(Served {
+            resources: self.resources,
+            r#type,
+            version: &format!("1.{}", self.emulated),
+        })
+    }
+}
+
+impl Form {
+    fn gzip(&self, document: &Document) -> &Bytes {
+        self.gzip.get_or_init(|| gzip::whole(&document.bytes))
+    }
+}
+
+impl Documents {
+    fn v2(&self, told: Told<'_>) -> &Value {
+        self.v2.get_or_init(|| told.make(|served| served.v2()))
+    }
+
+    fn json(&self, told: Told<'_>) -> &Document {
+        let document = &self.json.document;
+        document.get_or_init(|| Document::new(self.v2(told).to_string()))
+    }
+
+    fn protobuf(&self, told: Told<'_>) -> &Document {
+        self.protobuf.document.get_or_init(|| Document {
+            // Both forms are one document, and have its tag.
+            digest: self.json(told).digest.clone(),
+            bytes: gnostic::encode(self.v2(told)).into(),
+        })
+    }
+
+    fn v3(&self, told: Told<'_>) -> &[Named] {
+        self.v3.get_or_init(|| {
+            told.make(|served| {
+                let parts = served.parts().into_iter();
+                let named = parts.map(|part| Named {
+                    name: part.name(),
+                    json: Document::new(served.v3(&part).to_string()),
+                    protobuf: OnceLock::new(),
+                });
+                named.collect()
+            })
+        })
+    }
+}
+
+impl Named {
+    fn protobuf(&self) -> &Document {
+        self.protobuf.get_or_init(|| {
+            let json = serde_json::from_slice(&self.json.bytes);
+            Document {
+                // As of version 2.
+                digest: self.json.digest.clone(),
+                bytes: gnostic::encode_v3(&json.unwrap_or_default()).into(),
+            }
+        })
+    }
 }
 
 fn r#type(group: &str, version: &str, kind: &str) -> Option<&'static Type> {
-    let types = served().map(|descriptor| descriptor.r#type);
+    let types = known().map(|descriptor| descriptor.r#type);
     let reviews = REVIEWS.iter().map(|review| review.r#type);
     let mut types = types.chain(reviews).chain([&TOKEN_REQUEST]);
     types.find(|found| (found.group, found.version, found.kind) == (group, version, kind))
@@ -94,25 +165,52 @@ pub(super) fn digest(bytes: &[u8]) -> String {
     text
 }
 
-/// The document of a path; None when it is none.
-pub(super) fn document(path: &str, admitted: &Admitted) -> Option<Response<Body>> {
-    match path.strip_prefix("/openapi/")? {
-        "v2" => Some(varying(
-            v2(&admitted.headers),
-            &["Accept-Encoding", "Accept"],
-        )),
-        "v3" => Some(response(StatusCode::OK, TEXT, index())),
-        name => {
-            let name = name.strip_prefix("v3/")?;
-            let Some((name, document)) = V3.iter().find(|(part, _)| part == name) else {
-                return Some(tagged(StatusCode::NOT_FOUND, JSON, None, Bytes::new()));
-            };
-            let asked = (&admitted.headers, &admitted.query);
-            Some(varying(
-                v3(name, document, asked, admitted.now),
-                &["Accept"],
-            ))
+impl Documents {
+    /// The document of a path; None when it is none.
+    pub(super) fn answer(
+        &self,
+        told: Told<'_>,
+        path: &str,
+        admitted: &Admitted,
+    ) -> Option<Response<Body>> {
+        match path.strip_prefix("/openapi/")? {
+            "v2" => Some(varying(
+                self.answer_v2(told, &admitted.headers),
+                &["Accept-Encoding", "Accept"],
+            )),
+            "v3" => Some(response(StatusCode::OK, TEXT, index(self.v3(told)))),
+            name => {
+                let name = name.strip_prefix("v3/")?;
+                let mut parts = self.v3(told).iter();
+                let Some(part) = parts.find(|part| part.name == name) else {
+                    return Some(tagged(StatusCode::NOT_FOUND, JSON, None, Bytes::new()));
+                };
+                let asked = (&admitted.headers, &admitted.query);
+                Some(varying(v3(part, asked, admitted.now), &["Accept"]))
+            }
         }
+    }
+
+    fn answer_v2(&self, told: Told<'_>, headers: &HeaderMap) -> Response<Body> {
+        let wanted = |media_type: &str| GNOSTIC_ASKED.contains(&media_type);
+        let Some(is_protobuf) = choose(headers, wanted) else {
+            return tagged(StatusCode::NOT_ACCEPTABLE, JSON, None, Bytes::new());
+        };
+        let (form, document, content_type) = match is_protobuf {
+            true => (&self.protobuf, self.protobuf(told), GNOSTIC_ASKED[1]),
+            false => (&self.json, self.json(told), JSON),
+        };
+        let answer = |code, bytes| tagged(code, content_type, Some(document), bytes);
+        if is_known(headers, document) {
+            return answer(StatusCode::NOT_MODIFIED, Bytes::new());
+        }
+        if !gzip::is_taken(headers) {
+            return answer(StatusCode::OK, document.bytes.clone());
+        }
+        let mut response = answer(StatusCode::OK, form.gzip(document).clone());
+        let gzip = HeaderValue::from_static("gzip");
+        response.headers_mut().insert(CONTENT_ENCODING, gzip);
+        response
     }
 }
 
@@ -126,50 +224,11 @@ fn varying(mut response: Response<Body>, names: &[&'static str]) -> Response<Bod
     response
 }
 
-fn v2(headers: &HeaderMap) -> Response<Body> {
-    let wanted = |media_type: &str| GNOSTIC_ASKED.contains(&media_type);
-    let Some(is_protobuf) = choose(headers, wanted) else {
-        return tagged(StatusCode::NOT_ACCEPTABLE, JSON, None, Bytes::new());
-    };
-    let (document, content_type) = match is_protobuf {
-        true => (&*V2_PROTOBUF, GNOSTIC_ASKED[1]),
-        false => (&*V2_JSON, JSON),
-    };
-    if is_known(headers, document) {
-        return tagged(
-            StatusCode::NOT_MODIFIED,
-            content_type,
-            Some(document),
-            Bytes::new(),
-        );
-    }
-    if !gzip::is_taken(headers) {
-        let bytes = document.bytes.clone();
-        return tagged(StatusCode::OK, content_type, Some(document), bytes);
-    }
-    let bytes = if is_protobuf {
-        &V2_PROTOBUF_GZIP
-    } else {
-        &V2_GZIP
-    };
-    let mut response = tagged(
-        StatusCode::OK,
-        content_type,
-        Some(document),
-        Bytes::clone(bytes),
-    );
-    let gzip = HeaderValue::from_static("gzip");
-    response.headers_mut().insert(CONTENT_ENCODING, gzip);
-    response
-}
-
 /// Where the documents of version 3 are, each named by what is in it.
-fn index() -> Vec<u8> {
-    let paths = V3.iter().map(|(name, document)| {
-        (
-            name.clone(),
-            json!({"serverRelativeURL": address(name, document)}),
-        )
+fn index(parts: &[Named]) -> Vec<u8> {
+    let paths = parts.iter().map(|part| {
+        let address = address(&part.name, &part.json);
+        (part.name.clone(), json!({"serverRelativeURL": address}))
     });
     json!({"paths": paths.collect::<Map<_, _>>()})
         .to_string()
@@ -180,25 +239,23 @@ fn address(name: &str, document: &Document) -> String {
     format!("/openapi/v3/{name}?hash={}", document.digest)
 }
 
-fn v3(
-    name: &str,
-    document: &Document,
-    (headers, query): (&HeaderMap, &Query),
-    now: Timestamp,
-) -> Response<Body> {
-    if choose(headers, |_| false).is_none() {
-        return tagged(StatusCode::NOT_ACCEPTABLE, JSON, None, Bytes::new());
-    }
+fn v3(part: &Named, (headers, query): (&HeaderMap, &Query), now: Timestamp) -> Response<Body> {
+    let wanted = |media_type: &str| GNOSTIC_V3_ASKED.contains(&media_type);
+    let (document, content_type) = match choose(headers, wanted) {
+        Some(true) => (part.protobuf(), GNOSTIC_V3_ASKED[1]),
+        Some(false) => (&part.json, JSON),
+        None => return tagged(StatusCode::NOT_ACCEPTABLE, JSON, None, Bytes::new()),
+    };
+    let answer = |code, bytes| tagged(code, content_type, Some(document), bytes);
     let asked = query.value("hash").filter(|hash| !hash.is_empty());
     if asked.is_some_and(|hash| hash != document.digest) {
-        let code = StatusCode::MOVED_PERMANENTLY;
-        let mut moved = tagged(code, JSON, Some(document), Bytes::new());
-        set(&mut moved, LOCATION, &address(name, document));
+        let mut moved = answer(StatusCode::MOVED_PERMANENTLY, Bytes::new());
+        set(&mut moved, LOCATION, &address(&part.name, document));
         return moved;
     }
     let mut response = match is_known(headers, document) {
-        true => tagged(StatusCode::NOT_MODIFIED, JSON, Some(document), Bytes::new()),
-        false => tagged(StatusCode::OK, JSON, Some(document), document.bytes.clone()),
+        true => answer(StatusCode::NOT_MODIFIED, Bytes::new()),
+        false => answer(StatusCode::OK, document.bytes.clone()),
     };
     if asked.is_some() {
         set(&mut response, CACHE_CONTROL, "public, immutable");

@@ -2,7 +2,7 @@
 
 use super::Call;
 use super::query::Query;
-use crate::registry::{self, Descriptor};
+use crate::registry::Descriptor;
 use everleaf_api::fields::is_printable;
 use everleaf_api::managed::{self, Endpoint, Write};
 use everleaf_api::meta;
@@ -94,10 +94,7 @@ pub(super) fn with_endpoint<T>(
     write: impl FnOnce(&Endpoint<'_>) -> T,
 ) -> T {
     let stored = descriptor.stored();
-    let shows_it = |other: &&Descriptor| other.view_of.is_some_and(|of| std::ptr::eq(of, stored));
-    let views = registry::VIEWS.iter().copied().filter(shows_it);
-    let mut versions: Vec<&'static Type> = vec![stored.r#type];
-    versions.extend(views.map(|view| view.r#type));
+    let versions: Vec<&'static Type> = descriptor.versions().map(|one| one.r#type).collect();
     write(&Endpoint {
         r#type: descriptor.r#type,
         versions: &versions,

@@ -5,8 +5,9 @@ use super::query::{ListOptions, Match, resource_version};
 use super::respond::{Form, Occasion, with_body};
 use super::select::Selection;
 use super::watch::{WatchOrder, WatchStream};
-use super::{Body, Call, Server};
+use super::{Body, Call, Server, gzip};
 use crate::objects::Objects;
+use crate::registry::gates::Gate;
 use crate::watch_cache::{Scope, SnapshotError, Start};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -111,8 +112,21 @@ impl Server {
             timeout: Duration::from_secs(seconds),
             opened: call.now,
         };
+        // Only the one that brings the state as well, for there is much of that.
+        let is_gzipped = order.mark_initial_events_end
+            && order.bookmarks
+            && self
+                .catalogue
+                .apis()
+                .gates()
+                .has(Gate::WatchListCompression)
+            && gzip::is_taken(call.headers);
         let stream = WatchStream::new(order, feed);
-        Ok(with_body(StatusCode::OK, content_type, Body::watch(stream)))
+        let answer = |body| with_body(StatusCode::OK, content_type, body);
+        Ok(match is_gzipped {
+            true => gzip::told(answer(Body::gzipped_watch(stream))),
+            false => answer(Body::watch(stream)),
+        })
     }
 
     /// 504 for a resource version that this server has not given yet.

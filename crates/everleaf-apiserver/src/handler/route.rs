@@ -4,8 +4,9 @@
 //! path alone, whatever is served; [`ResourcePath::resolve`] finds the descriptor or says 404.
 
 use super::query::Query;
-use crate::registry::reviews::{REVIEWS, Review};
-use crate::registry::{Descriptor, served, subresource_verbs};
+use crate::registry::apis::Apis;
+use crate::registry::reviews::Review;
+use crate::registry::{Descriptor, subresource_verbs};
 use everleaf_api::Status;
 use http::Method;
 use percent_encoding::percent_decode_str;
@@ -164,24 +165,28 @@ impl Target {
         matches!(self, Self::Resource(path) if path.verb == Verb::Watch)
     }
 
-    /// Changes something.
-    pub(super) fn is_mutating(&self) -> bool {
-        matches!(self, Self::Resource(path) if !matches!(path.verb, Verb::Get | Verb::List | Verb::Watch))
+    /// Changes something, as far as its limit is concerned: of a path, whatever is no GET
+    /// (`apiserver/pkg/server/filters/maxinflight.go`).
+    pub(super) fn is_mutating(&self, method: &Method) -> bool {
+        match self {
+            Self::Resource(path) => !matches!(path.verb, Verb::Get | Verb::List | Verb::Watch),
+            Self::Path => method != Method::GET,
+        }
     }
 }
 
 impl ResourcePath {
     /// Finds what serves this path.
-    pub(super) fn resolve(&self) -> Result<Resolved, Unserved> {
-        if self.is_token() {
+    pub(super) fn resolve(&self, apis: &Apis) -> Result<Resolved, Unserved> {
+        if self.is_token() && apis.serves(&self.group, &self.version, &self.resource) {
             return Ok(Resolved::Token);
         }
-        let stored = served().find(|descriptor| {
+        let stored = apis.resources().find(|descriptor| {
             descriptor.resource == self.resource
                 && (descriptor.r#type.group, descriptor.r#type.version)
                     == (self.group.as_str(), self.version.as_str())
         });
-        let review = REVIEWS.iter().find(|review| {
+        let review = apis.reviews().find(|review| {
             review.resource == self.resource
                 && (review.r#type.group, review.r#type.version)
                     == (self.group.as_str(), self.version.as_str())
@@ -189,7 +194,7 @@ impl ResourcePath {
         let (resolved, namespaced) = match (stored, review) {
             (Some(descriptor), _) => (Resolved::Stored(descriptor), descriptor.namespaced),
             (None, Some(review)) => (Resolved::Review(review), review.namespaced),
-            (None, None) if is_served_group(&self.group) => {
+            (None, None) if apis.has_group(&self.group) => {
                 return Err(Unserved::Status(Status::no_such_resource()));
             }
             (None, None) => return Err(Unserved::Page),
@@ -247,14 +252,6 @@ impl ResourcePath {
         }
         Err(super::method_not_allowed())
     }
-}
-
-/// True when a stored resource or a review belongs to this group.
-pub(super) fn is_served_group(group: &str) -> bool {
-    served()
-        .map(|descriptor| descriptor.r#type.group)
-        .chain(REVIEWS.iter().map(|review| review.r#type.group))
-        .any(|served| served == group)
 }
 
 #[cfg(test)]
@@ -382,10 +379,12 @@ mod tests {
             let Target::Resource(path) = parse(Method::GET, uri) else {
                 panic!("{uri} is no resource path")
             };
-            path.resolve().map(|_| ()).map_err(|error| match error {
-                Unserved::Page => 0,
-                Unserved::Status(status) => status.code,
-            })
+            path.resolve(&Apis::default())
+                .map(|_| ())
+                .map_err(|error| match error {
+                    Unserved::Page => 0,
+                    Unserved::Status(status) => status.code,
+                })
         };
         assert_eq!(outcome("/api/v1/secrets"), Ok(()));
         assert_eq!(outcome("/api/v1/namespaces/a/secrets/b"), Ok(()));

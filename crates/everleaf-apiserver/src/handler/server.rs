@@ -1,6 +1,7 @@
 //! The server as a value: state, writer, judges, limits; and the objects it installs itself.
 
 use super::audit::AuditIds;
+use super::catalogue::Catalogue;
 use super::limits::{Inflight, Limits};
 use super::metrics::Metrics;
 use super::origins::Origins;
@@ -12,6 +13,8 @@ use crate::authn::{Authenticator, Impersonation};
 use crate::authz::Authorizer;
 use crate::bootstrap::{self, Installation};
 use crate::objects::{Objects, Stored};
+use crate::registry::apis::Apis;
+use crate::registry::gates::Gate;
 use crate::registry::{self, Context, Descriptor};
 use crate::store::{Store, StoreError};
 use crate::user::User;
@@ -58,6 +61,8 @@ pub struct Config {
     pub writer: Mode,
     /// What is told of requests, and where; None: nothing.
     pub audit: Option<Auditor>,
+    /// What is served.
+    pub apis: Apis,
 }
 
 /// Why a server does not start.
@@ -94,6 +99,7 @@ pub struct Server {
     pub(super) origins: Origins,
     pub(super) requests: RecentRequests,
     pub(super) audit: Option<Arc<Auditor>>,
+    pub(super) catalogue: Arc<Catalogue>,
     audit_ids: AuditIds,
     /// Held by whoever removes many objects.
     pub(super) removing: tokio::sync::Mutex<()>,
@@ -116,7 +122,9 @@ impl Server {
             writer,
             authenticator: config.authenticator,
             authorizer: config.authorizer,
-            impersonation: Impersonation::default(),
+            impersonation: Impersonation::new(
+                config.apis.gates().has(Gate::ConstrainedImpersonation),
+            ),
             version: config.version,
             limits: config.limits,
             address: config.address,
@@ -125,6 +133,7 @@ impl Server {
             origins: Origins::default(),
             requests: RecentRequests::default(),
             audit: config.audit.map(Arc::new),
+            catalogue: Catalogue::of(config.apis),
             audit_ids: AuditIds::default(),
             removing: tokio::sync::Mutex::default(),
             random: Mutex::new(config.random),
@@ -180,7 +189,8 @@ impl Server {
             })
         };
         // All at once, so that they share a sync.
-        let missing = bootstrap::missing(self.cache.as_ref(), &published);
+        let gates = self.catalogue.apis().gates();
+        let missing = bootstrap::missing(self.cache.as_ref(), &published, gates);
         try_join_all(missing.into_iter().map(write)).await?;
         self.installed.store(true, Ordering::Release);
         Ok(())
@@ -360,7 +370,7 @@ impl Server {
 
     // --- Randomness ---------------------------------------------------------------------------
 
-    fn random_bytes<const N: usize>(&self) -> [u8; N] {
+    pub(super) fn random_bytes<const N: usize>(&self) -> [u8; N] {
         let mut bytes = [0; N];
         let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
         random(&mut bytes);

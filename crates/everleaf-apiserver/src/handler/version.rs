@@ -2,6 +2,7 @@
 
 use super::respond::{Form, Occasion, error, to_json};
 use super::{Admitted, Body, Server};
+use crate::registry::gates::{Minor, NEWEST};
 use http::{Response, StatusCode};
 use serde_json::json;
 
@@ -9,7 +10,7 @@ use serde_json::json;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Version {
     /// The Kubernetes minor version whose API this is.
-    pub minor: u32,
+    pub minor: Minor,
     /// Semantic version with a leading `v`, e.g. `v1.37.0-everleaf.0.1`.
     pub git_version: String,
     /// Commit, or "".
@@ -19,9 +20,6 @@ pub struct Version {
     /// `linux/amd64`.
     pub platform: String,
 }
-
-/// The Kubernetes minor version whose API this crate implements.
-pub(super) const KUBERNETES_MINOR: u32 = 37;
 
 impl Version {
     /// The version of an Everleaf release, e.g. `0.1.0`; commit and date may be "".
@@ -33,8 +31,8 @@ impl Version {
             other => other,
         };
         Self {
-            minor: KUBERNETES_MINOR,
-            git_version: format!("v1.{KUBERNETES_MINOR}.0-everleaf.{short}"),
+            minor: NEWEST,
+            git_version: format!("v1.{NEWEST}.0-everleaf.{short}"),
             git_commit: git_commit.to_owned(),
             build_date: build_date.to_owned(),
             platform: format!("{}/{architecture}", std::env::consts::OS),
@@ -49,14 +47,14 @@ impl Server {
             Err(status) => return error(&status),
         };
         let version = &self.version;
-        let minor = version.minor.to_string();
+        let apis = self.catalogue.apis();
         let document = json!({
             "major": "1",
-            "minor": minor,
+            "minor": version.minor.to_string(),
             "emulationMajor": "1",
-            "emulationMinor": minor,
+            "emulationMinor": apis.emulated().to_string(),
             "minCompatibilityMajor": "1",
-            "minCompatibilityMinor": minor,
+            "minCompatibilityMinor": apis.oldest_compatible().to_string(),
             "gitVersion": version.git_version,
             "gitCommit": version.git_commit,
             "gitTreeState": "clean",

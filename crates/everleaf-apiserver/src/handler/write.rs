@@ -311,6 +311,8 @@ impl Call<'_> {
                 metadata.remove(member);
             }
         }
+        // From here on it is an object as they are stored, whichever version it came in.
+        object["apiVersion"] = self.descriptor.stored().r#type.api_version().into();
         self.descriptor.r#type.fill_defaults(&mut object);
         self.descriptor.strategy.default(&mut object);
         if !options.is_applied {

@@ -2,8 +2,13 @@
 //! to (`pkg/registry/certificates/clustertrustbundle/strategy.go`,
 //! `pkg/apis/certificates/validation/validation.go`). Who may speak for a signer is admission's
 //! question.
+//!
+//! They are stored as kube-apiserver 1.37 stores them, in the version that the release before knows
+//! (`pkg/kubeapiserver/default_storage_factory_builder.go`).
 
+use super::apis::{Deprecated, Lifecycle};
 use super::csr::signer_name_rules;
+use super::gates::Gate;
 use super::{Context, Descriptor, NAME_COLUMN, Strategy, names, text_column};
 use crate::read;
 use everleaf_api::fields::{ERRORS_SHOWN_MAX, FieldError, quote};
@@ -20,8 +25,8 @@ const BUNDLE: &str = "spec.trustBundle";
 /// What stands for the bundle in errors.
 const OMITTED: &str = "\"<value omitted>\"";
 
-/// ClusterTrustBundles.
-pub static CLUSTER_TRUST_BUNDLES: Descriptor = Descriptor {
+/// ClusterTrustBundles (certificates.k8s.io/v1beta1), as they are stored.
+pub static BETA_CLUSTER_TRUST_BUNDLES: Descriptor = Descriptor {
     strategy: &BundleStrategy,
     columns: COLUMNS,
     cells,
@@ -31,11 +36,47 @@ pub static CLUSTER_TRUST_BUNDLES: Descriptor = Descriptor {
     unconditional_update: false,
     // The signer says which names fit, so the strategy judges them.
     validate_name: names::path_segment,
+    lifecycle: Lifecycle {
+        introduced: 33,
+        deprecated: Some(Deprecated {
+            since: 37,
+            removed: 40,
+            replacement: Some("v1"),
+        }),
+    },
+    gate: Some(Gate::ClusterTrustBundle),
     ..Descriptor::cluster(
-        &types::CLUSTER_TRUST_BUNDLE,
+        &types::BETA_CLUSTER_TRUST_BUNDLE,
         "clustertrustbundles",
         "clustertrustbundle",
     )
+};
+
+/// ClusterTrustBundles (certificates.k8s.io/v1).
+pub static CLUSTER_TRUST_BUNDLES: Descriptor = Descriptor {
+    r#type: &types::CLUSTER_TRUST_BUNDLE,
+    view_of: Some(&BETA_CLUSTER_TRUST_BUNDLES),
+    lifecycle: Lifecycle {
+        introduced: 37,
+        deprecated: None,
+    },
+    ..BETA_CLUSTER_TRUST_BUNDLES
+};
+
+/// ClusterTrustBundles (certificates.k8s.io/v1alpha1), which the release before is the last to
+/// have.
+pub static ALPHA_CLUSTER_TRUST_BUNDLES: Descriptor = Descriptor {
+    r#type: &types::ALPHA_CLUSTER_TRUST_BUNDLE,
+    view_of: Some(&BETA_CLUSTER_TRUST_BUNDLES),
+    lifecycle: Lifecycle {
+        introduced: 26,
+        deprecated: Some(Deprecated {
+            since: 34,
+            removed: 37,
+            replacement: None,
+        }),
+    },
+    ..BETA_CLUSTER_TRUST_BUNDLES
 };
 
 const COLUMNS: &[Column] = &[

@@ -4,6 +4,7 @@
 //! [`Strategy`] of pure functions. Nothing here sees a transport, a store or a clock. Adding a
 //! resource is one file and one line in [`DESCRIPTORS`].
 
+pub mod apis;
 pub mod clustertrustbundles;
 pub mod configmaps;
 pub mod csidrivers;
@@ -11,6 +12,7 @@ pub mod csinodes;
 pub mod csr;
 pub mod customresourcedefinitions;
 pub mod events;
+pub mod gates;
 pub mod leases;
 pub mod names;
 pub mod namespaces;
@@ -22,17 +24,21 @@ pub mod rbac;
 pub mod resourceslices;
 pub mod retention;
 pub mod reviews;
+pub mod runtime_config;
 pub mod runtimeclasses;
 pub mod secrets;
 pub mod serviceaccounts;
 pub mod services;
 pub mod volumeattachments;
 
+use self::apis::Lifecycle;
+use self::gates::Gate;
 use self::retention::Retention;
 use crate::user::User;
+use bytes::Bytes;
 use everleaf_api::fields::FieldError;
 use everleaf_api::meta;
-use everleaf_api::schema::Type;
+use everleaf_api::schema::{DecodeError, Type};
 use everleaf_api::table::Column;
 use everleaf_pki::{RecentRequests, RequestError, VerifiedRequest};
 use jiff::Timestamp;
@@ -49,8 +55,8 @@ pub static DESCRIPTORS: &[&Descriptor] = &[
     &serviceaccounts::SERVICE_ACCOUNTS,
     &services::SERVICES,
     &csr::CERTIFICATE_SIGNING_REQUESTS,
-    &clustertrustbundles::CLUSTER_TRUST_BUNDLES,
-    &podcertificaterequests::POD_CERTIFICATE_REQUESTS,
+    &clustertrustbundles::BETA_CLUSTER_TRUST_BUNDLES,
+    &podcertificaterequests::BETA_POD_CERTIFICATE_REQUESTS,
     &leases::LEASES,
     &rbac::CLUSTER_ROLE_BINDINGS,
     &rbac::CLUSTER_ROLES,
@@ -65,10 +71,16 @@ pub static DESCRIPTORS: &[&Descriptor] = &[
 ];
 
 /// Resources that show what another one stores, in another version.
-pub static VIEWS: &[&Descriptor] = &[&events::NEW_EVENTS];
+pub static VIEWS: &[&Descriptor] = &[
+    &events::NEW_EVENTS,
+    &clustertrustbundles::CLUSTER_TRUST_BUNDLES,
+    &clustertrustbundles::ALPHA_CLUSTER_TRUST_BUNDLES,
+    &podcertificaterequests::POD_CERTIFICATE_REQUESTS,
+];
 
-/// All that is served under an address of its own.
-pub fn served() -> impl Iterator<Item = &'static Descriptor> + Clone {
+/// All that may be served under an address of its own; a server's [`Apis`](apis::Apis) says what
+/// is.
+pub fn known() -> impl Iterator<Item = &'static Descriptor> + Clone {
     DESCRIPTORS.iter().chain(VIEWS).copied()
 }
 
@@ -246,6 +258,10 @@ pub struct Descriptor {
     pub returns_deleted: bool,
     /// What is forgotten by itself; None: nothing.
     pub retention: Option<&'static Retention>,
+    /// In which releases it is there.
+    pub lifecycle: Lifecycle,
+    /// What has to be on for it to be served; None: nothing.
+    pub gate: Option<Gate>,
 }
 
 impl Descriptor {
@@ -284,6 +300,8 @@ impl Descriptor {
             compact: false,
             returns_deleted: false,
             retention: None,
+            lifecycle: Lifecycle::ALWAYS,
+            gate: None,
         }
     }
 
@@ -302,6 +320,34 @@ impl Descriptor {
     /// What stores it: itself, unless it is a view.
     pub fn stored(&'static self) -> &'static Self {
         self.view_of.unwrap_or(self)
+    }
+
+    /// Every version in which objects of this resource are known, the stored one first.
+    pub fn versions(&'static self) -> impl Iterator<Item = &'static Self> {
+        let stored = self.stored();
+        let shows_it = move |view: &&Self| view.view_of.is_some_and(|of| std::ptr::eq(of, stored));
+        [stored]
+            .into_iter()
+            .chain(VIEWS.iter().copied().filter(shows_it))
+    }
+
+    /// What stored bytes hold, whatever version of the resource they were written in, and the bytes
+    /// of the version that is written.
+    ///
+    /// # Errors
+    /// They are of no version.
+    pub fn decode_stored(&'static self, bytes: &Bytes) -> Result<(Value, Bytes), DecodeError> {
+        let stored = self.stored().r#type;
+        let error = match stored.decode_protobuf(bytes) {
+            Ok(object) => return Ok((object, bytes.clone())),
+            Err(error) => error,
+        };
+        let mut others = self.versions().skip(1).map(|view| view.r#type);
+        let Some(object) = others.find_map(|other| other.decode_protobuf(bytes).ok()) else {
+            return Err(error);
+        };
+        let bytes = Bytes::from(stored.encode_protobuf(&object));
+        Ok((stored.decode_protobuf(&bytes)?, bytes))
     }
 
     /// False for a resource that can only be read: there is never an object of it here. What

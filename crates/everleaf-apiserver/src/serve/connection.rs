@@ -19,6 +19,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::sync::Notify;
 
 type Answer = Pin<Box<dyn Future<Output = Result<Response<AnswerBody>, Infallible>> + Send>>;
 
@@ -90,7 +91,8 @@ where
     poll_fn(|context| connection.poll_without_shutdown(context)).await
 }
 
-/// HTTP/2.
+/// HTTP/2: until the client leaves, the server stops, or wants this client to connect anew; then a
+/// GOAWAY is sent, and what is under way goes on to its end.
 pub(super) async fn serve_http2<S>(
     shared: Arc<Shared>,
     peer: Peer,
@@ -102,16 +104,25 @@ where
 {
     let (room, _wide) = shared.heads.room(is_stranger(&shared, &peer));
     let builder = room.http2.clone();
-    let service = service_fn(move |request| {
-        let (shared, peer) = (Arc::clone(&shared), peer.clone());
-        async move { Ok::<_, Infallible>(serve_request(&shared, &peer, request, None).await) }
+    let sent_away = Arc::new(Notify::new());
+    let service = service_fn({
+        let sent_away = Arc::clone(&sent_away);
+        move |request| {
+            let (shared, peer) = (Arc::clone(&shared), peer.clone());
+            if shared.server.sends_away() {
+                sent_away.notify_one();
+            }
+            async move { Ok::<_, Infallible>(serve_request(&shared, &peer, request, None).await) }
+        }
     });
     let stream = TokioIo::new(Lingering::new(stream));
     let mut connection = pin!(builder.serve_connection(stream, service));
     tokio::select! {
         result = connection.as_mut() => return result,
-        () = stopped.told() => connection.as_mut().graceful_shutdown(),
+        () = stopped.told() => {}
+        () = sent_away.notified() => {}
     }
+    connection.as_mut().graceful_shutdown();
     connection.await
 }
 

@@ -344,6 +344,51 @@ fn an_object_that_does_not_decode_stops_the_start() {
     );
 }
 
+/// Whichever version of a resource wrote it, it is read, and is the same object.
+#[test]
+fn objects_of_every_version_are_read() {
+    use crate::registry::clustertrustbundles::{
+        ALPHA_CLUSTER_TRUST_BUNDLES, BETA_CLUSTER_TRUST_BUNDLES, CLUSTER_TRUST_BUNDLES,
+    };
+    let object = |name: &str| {
+        json!({
+            "metadata": {"name": name, "uid": "u"},
+            "spec": {"signerName": "example.com/one", "trustBundle": "pem"},
+        })
+    };
+    let versions = [
+        &ALPHA_CLUSTER_TRUST_BUNDLES,
+        &BETA_CLUSTER_TRUST_BUNDLES,
+        &CLUSTER_TRUST_BUNDLES,
+    ];
+    let mut store = Memory::new();
+    for (revision, version) in (1..).zip(versions) {
+        let bytes = version.r#type.encode_protobuf(&object("a"));
+        let change = Change {
+            revision,
+            key: format!("/registry/clustertrustbundles/a{revision}"),
+            value: Some(bytes.into()),
+            created: revision,
+            replaces: 0,
+        };
+        store.commit(&[change]).unwrap();
+    }
+    let (_, cache) = inline(store);
+    let stored = cache.list("clustertrustbundles", None);
+    assert_eq!(stored.len(), 3);
+    for one in stored {
+        let read = one.object();
+        assert_eq!(read["apiVersion"], "certificates.k8s.io/v1beta1");
+        assert_eq!(read["spec"], object("a")["spec"]);
+        assert_eq!(
+            one.bytes,
+            BETA_CLUSTER_TRUST_BUNDLES
+                .r#type
+                .encode_protobuf(&object("a"))
+        );
+    }
+}
+
 #[test]
 fn keys_of_others_are_left_alone() {
     let mut store = Memory::new();

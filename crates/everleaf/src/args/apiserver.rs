@@ -3,6 +3,7 @@
 use super::audit::AuditArgs;
 use super::authentication::AuthenticationArgs;
 use super::authorization::AuthorizationArgs;
+use super::offer::OfferArgs;
 use super::value;
 use crate::server::SERVICE_ACCOUNT_ISSUER;
 use clap::Args;
@@ -129,4 +130,7 @@ pub(crate) struct ApiserverArgs {
     /// What is told of requests.
     #[command(flatten)]
     pub(crate) audit: AuditArgs,
+    /// What is served, and how much at once.
+    #[command(flatten)]
+    pub(crate) offer: OfferArgs,
 }

@@ -13,6 +13,7 @@ pub(crate) mod ca;
 pub(crate) mod controllers;
 mod election;
 mod ignored;
+pub(crate) mod offer;
 mod pods;
 pub(crate) mod policy;
 pub(crate) mod serving;

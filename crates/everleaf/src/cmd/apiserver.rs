@@ -8,8 +8,9 @@ use crate::authorizers;
 use crate::failure::UsageError;
 use crate::input;
 use crate::issuers;
+use crate::offer;
 use crate::print;
-use crate::server;
+use crate::server::{self, Offer};
 use crate::shutdown::Shutdown;
 use crate::up::authority::{
     CA_CERTIFICATE, SERVER_CERTIFICATE, SERVER_KEY, SERVICE_ACCOUNT_KEY, ensure_front_proxy_ca,
@@ -39,9 +40,10 @@ const FILE_BYTES_MAX: u64 = 16 << 20;
 /// Runs until a signal.
 pub(crate) fn run(args: &ApiserverArgs) -> Result<ExitCode> {
     let authorizer = authorizers::chain(&args.authorization)?;
+    let offer = offer::of(&args.offer)?;
     super::runtime()?.block_on(async {
         let shutdown = Shutdown::on_signals()?;
-        serve(args, authorizer, shutdown).await?;
+        serve(args, authorizer, offer, shutdown).await?;
         Ok(ExitCode::SUCCESS)
     })
 }
@@ -58,7 +60,12 @@ async fn listen(args: &ApiserverArgs, root: &Path) -> Result<TcpListener> {
     }
 }
 
-async fn serve(args: &ApiserverArgs, authorizer: Authorizer, shutdown: Shutdown) -> Result<()> {
+async fn serve(
+    args: &ApiserverArgs,
+    authorizer: Authorizer,
+    offer: Offer,
+    shutdown: Shutdown,
+) -> Result<()> {
     let root = std::path::absolute(&args.data_dir)
         .with_context(|| format!("--data-dir {}", args.data_dir.display()))?;
     // Nothing is written before it is certain that we can listen: a failed start leaves nothing
@@ -101,7 +108,7 @@ async fn serve(args: &ApiserverArgs, authorizer: Authorizer, shutdown: Shutdown)
         jwt,
     };
     let judges = (authenticator, authorizer);
-    let server = server::open(&dir.path(STORE), judges, listen.to_string(), audit)
+    let server = server::open(&dir.path(STORE), judges, listen.to_string(), audit, offer)
         .map_err(|error| named(args, error))?;
     server.install(clock()).await?;
     let issuers = tokio::spawn(issuers::follow(

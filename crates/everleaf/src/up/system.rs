@@ -374,7 +374,13 @@ fn open_server(
     let audit = settings.audit.clone();
     let audit = audit.map(|audit| audit.start(wall_clock(clock)));
     let judges = (authenticator, Authorizer::default());
-    server::open(&dir.path(STORE), judges, address, audit.transpose()?)
+    server::open(
+        &dir.path(STORE),
+        judges,
+        address,
+        audit.transpose()?,
+        server::Offer::default(),
+    )
 }
 
 /// A clock as the server and the controllers want it.

@@ -123,6 +123,18 @@ fn wrong_flags() -> Vec<WrongFlags> {
             vec!["AlwaysAllow", "Node", "RBAC"],
         ),
         (
+            vec!["apiserver", "--data-dir", "x", "--emulated-version=1.33"],
+            vec!["--emulated-version", "1.33", "[1.34, 1.37]"],
+        ),
+        (
+            vec!["apiserver", "--data-dir", "x", "--runtime-config=batch/v1"],
+            vec!["--runtime-config", "unknown api groups batch/v1"],
+        ),
+        (
+            vec!["apiserver", "--data-dir", "x", "--feature-gates=New=true"],
+            vec!["--feature-gates", "unrecognized feature gate: New"],
+        ),
+        (
             vec!["agent", "--kubeconfig", "x", "--cert-dir", "pki"],
             vec!["--rotate-certificates"],
         ),

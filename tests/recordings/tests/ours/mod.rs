@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 use everleaf_apiserver::authn::{self, Authenticator, Peer};
 use everleaf_apiserver::authz::Authorizer;
 use everleaf_apiserver::handler::{Config, Limits, Server, Version, WatchStream};
+use everleaf_apiserver::registry::apis::Apis;
 use everleaf_apiserver::store::Memory;
 use everleaf_apiserver::writer::Mode;
 use everleaf_pki::{KeyAlgorithm, PrivateKey};
@@ -61,6 +62,7 @@ impl Ours {
             address: "127.0.0.1:6443".to_owned(),
             writer: Mode::Inline,
             audit: None,
+            apis: Apis::default(),
         };
         let ours = Self {
             server: Server::new(config, Box::new(Memory::new()))?,

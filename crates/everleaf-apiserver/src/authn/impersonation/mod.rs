@@ -42,12 +42,24 @@ pub struct Impersonated {
 
 /// Impersonation, with a memory of what served each user last: that is tried first and told first,
 /// as upstream.
-#[derive(Default)]
 pub struct Impersonation {
+    modes: &'static [Mode],
     last: Mutex<HashMap<String, Mode>>,
 }
 
 impl Impersonation {
+    /// In all ways, or, without the constrained ones, in that of old.
+    pub fn new(is_constrained: bool) -> Self {
+        let modes: &[Mode] = match is_constrained {
+            true => &Mode::ALL,
+            false => &[Mode::Legacy],
+        };
+        Self {
+            modes,
+            last: Mutex::default(),
+        }
+    }
+
     /// Whom the `Impersonate-*` headers name, when the user of `request` may make it as them; None
     /// when they name nobody. 400 for malformed headers, 403 when refused.
     pub fn effective(
@@ -67,7 +79,8 @@ impl Impersonation {
             objects,
         };
         let last = self.last(&request.user.name);
-        let others = Mode::ALL.into_iter().filter(|mode| Some(*mode) != last);
+        let all = self.modes.iter().copied();
+        let others = all.filter(|mode| Some(*mode) != last);
         let mut first_refusal = None;
         for mode in last.into_iter().chain(others) {
             if !mode.suits(&wanted, request.user) {
@@ -98,6 +111,12 @@ impl Impersonation {
             last.clear();
         }
         last.insert(name.to_owned(), mode);
+    }
+}
+
+impl Default for Impersonation {
+    fn default() -> Self {
+        Self::new(true)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Who gets in, what is there, and what is said about the rest.
 
 use super::fixture::{CSRS, MAPS, World, config_map};
+use crate::handler::limits::Priority;
 use crate::handler::{Limits, RequestLabels};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -283,11 +284,17 @@ fn limits() {
     assert_eq!(big.json["reason"], "RequestEntityTooLarge");
     assert!(big.message().contains("limit is 1000"), "{}", big.message());
 
-    let mut world = World::with_limits(Limits {
-        reads_inflight_max: 0,
-        writes_inflight_max: 0,
+    let limits = Limits {
+        reads_inflight_max: 1,
+        writes_inflight_max: 1,
         ..Limits::default()
-    });
+    };
+    let mut world = World::with_limits(limits);
+    let take = |mutating| {
+        let (inflight, now) = (&world.server.inflight, world.now);
+        inflight.enter(mutating, Priority::Heartbeat, &limits, now)
+    };
+    let _taken = [take(false).unwrap(), take(true).unwrap()];
     // Administrators still get through; everybody else is told to come back.
     world.get(MAPS).expect(200);
     world.be("node");
@@ -298,6 +305,33 @@ fn limits() {
     }
     let mut watch = world.watch(&format!("{CSRS}?watch=true"));
     assert_eq!(watch.story(), [""; 0], "watches are not counted");
+    world.be("admin");
+    let metrics = world.get("/metrics").text;
+    let turned_away = "apiserver_request_terminations_total{code=\"429\",component=\"apiserver\",\
+                       group=\"certificates.k8s.io\",resource=\"certificatesigningrequests\",\
+                       scope=\"cluster\",subresource=\"\",verb=\"LIST\",version=\"v1\"} 1\n";
+    assert!(metrics.contains(turned_away), "{metrics}");
+}
+
+#[test]
+fn an_administrator_who_acts_as_another_waits_like_the_other() {
+    let limits = Limits {
+        reads_inflight_max: 1,
+        ..Limits::default()
+    };
+    let world = World::with_limits(limits);
+    let inflight = &world.server.inflight;
+    let _taken = inflight.enter(false, Priority::Heartbeat, &limits, world.now);
+    let as_node = [
+        ("Impersonate-User", "system:node:n1"),
+        ("Impersonate-Group", "system:nodes"),
+    ];
+    world.send("GET", CSRS, &as_node, "").expect(429);
+    let as_admin = [
+        ("Impersonate-User", "boss"),
+        ("Impersonate-Group", "system:masters"),
+    ];
+    world.send("GET", CSRS, &as_admin, "").expect(200);
 }
 
 #[test]

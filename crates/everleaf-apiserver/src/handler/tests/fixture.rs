@@ -4,6 +4,7 @@ use crate::audit::Auditor;
 use crate::authn::{self, Authenticator, Peer};
 use crate::authz::Authorizer;
 use crate::handler::{Body, Config, Limits, Server, Version, WatchStream};
+use crate::registry::apis::Apis;
 use crate::store::{Memory, Store};
 use crate::writer::Mode;
 use bytes::Bytes;
@@ -53,20 +54,37 @@ impl World {
     /// With the writer on its own thread; needs a runtime to wait for it.
     pub(crate) fn threaded() -> Self {
         let store = Box::new(Memory::new());
-        Self::build(store, Limits::default(), Mode::Thread, None)
+        Self::build(
+            store,
+            Mode::Thread,
+            None,
+            (Limits::default(), Apis::default()),
+        )
     }
 
     pub(crate) fn with(store: Box<dyn Store>, limits: Limits) -> Self {
-        Self::build(store, limits, Mode::Inline, None)
+        Self::build(store, Mode::Inline, None, (limits, Apis::default()))
+    }
+
+    /// One that serves these.
+    pub(crate) fn serving(apis: Apis) -> Self {
+        let store = Box::new(Memory::new());
+        Self::build(store, Mode::Inline, None, (Limits::default(), apis))
     }
 
     /// One that tells of its requests.
     pub(crate) fn audited(audit: Auditor) -> Self {
         let store = Box::new(Memory::new());
-        Self::build(store, Limits::default(), Mode::Inline, Some(audit))
+        let offer = (Limits::default(), Apis::default());
+        Self::build(store, Mode::Inline, Some(audit), offer)
     }
 
-    fn build(store: Box<dyn Store>, limits: Limits, writer: Mode, audit: Option<Auditor>) -> Self {
+    fn build(
+        store: Box<dyn Store>,
+        writer: Mode,
+        audit: Option<Auditor>,
+        (limits, apis): (Limits, Apis),
+    ) -> Self {
         let mut counter = 0u64;
         let config = Config {
             authenticator: Authenticator::new(authn::Config {
@@ -98,6 +116,7 @@ impl World {
             address: "127.0.0.1:6443".to_owned(),
             writer,
             audit,
+            apis,
         };
         let world = Self {
             server: Server::new(config, store).unwrap(),

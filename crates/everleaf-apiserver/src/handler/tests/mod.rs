@@ -14,4 +14,5 @@ mod protobuf;
 mod resources;
 mod security;
 mod tokens;
+mod versions;
 mod watching;

@@ -93,3 +93,59 @@ fn parts_are_named_by_what_is_in_them() {
     world.get("/openapi/v4").expect(404);
     world.get("/openapi").expect(404);
 }
+
+#[test]
+fn a_part_comes_as_protobuf_too() {
+    let world = World::new();
+    let json = world.get(CERTIFICATES).expect(200);
+    for asked in [
+        "application/com.github.proto-openapi.spec.v3@v1.0+protobuf",
+        "application/com.github.proto-openapi.spec.v3.v1.0+protobuf",
+    ] {
+        let protobuf = world.raw("GET", CERTIFICATES, &[("Accept", asked)], "");
+        let headers = protobuf.headers();
+        assert_eq!(
+            headers["content-type"],
+            "application/com.github.proto-openapi.spec.v3.v1.0+protobuf"
+        );
+        assert_eq!(
+            headers["etag"],
+            header(&json, "etag"),
+            "one document, two forms"
+        );
+        assert_eq!(headers["vary"], "Accept");
+        let body = protobuf.into_body();
+        let bytes = body.as_bytes().unwrap();
+        assert!(
+            bytes.starts_with(b"\x0a\x053.0.0\x12"),
+            "openapi, then info"
+        );
+        let name = b"io.k8s.api.certificates.v1.CertificateSigningRequest";
+        assert!(bytes.windows(name.len()).any(|window| window == name));
+    }
+    let either = "text/html, application/json;q=0.5, application/com.github.proto-openapi.spec.v3.v1.0+protobuf";
+    let chosen = world.raw("GET", CERTIFICATES, &[("Accept", either)], "");
+    assert!(
+        chosen.headers()["content-type"]
+            .to_str()
+            .unwrap()
+            .ends_with("+protobuf")
+    );
+    let of_v2 = [("Accept", GNOSTIC)];
+    world.send("GET", CERTIFICATES, &of_v2, "").expect(406);
+}
+
+/// Every member of every document has its place in the tables of its protobuf form.
+#[test]
+fn every_part_has_a_protobuf_form() {
+    let world = World::new();
+    let index = world.get("/openapi/v3").json;
+    let asked = [(
+        "Accept",
+        "application/com.github.proto-openapi.spec.v3.v1.0+protobuf",
+    )];
+    for part in index["paths"].as_object().unwrap().keys() {
+        let answer = world.raw("GET", &format!("/openapi/v3/{part}"), &asked, "");
+        assert_eq!(answer.status(), 200, "{part}");
+    }
+}

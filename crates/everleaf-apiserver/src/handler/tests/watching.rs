@@ -2,7 +2,9 @@
 
 use super::fixture::{MAPS, World, config_map, event_text};
 use crate::watch_cache::HISTORY_BYTES_MAX;
+use flate2::read::GzDecoder;
 use serde_json::{Value, json};
+use std::io::Read as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
@@ -332,4 +334,52 @@ fn watches_are_limited_in_number() {
     assert!(refused.message().contains("limit 1"));
     drop(watch);
     world.watch(&path);
+}
+
+/// A list that is streamed is compressed for who takes that, all that is there at a time as a whole;
+/// other watches are not (`apiserver/pkg/endpoints/handlers/watch.go`).
+#[test]
+fn a_streamed_list_is_compressed() {
+    let world = World::new();
+    for name in ["a", "b"] {
+        world.post(MAPS, &config_map(name, "1")).expect(201);
+    }
+    let state = "watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan";
+    let listed = format!("{MAPS}?{state}&allowWatchBookmarks=true");
+    let gzip = [("Accept-Encoding", "deflate, gzip")];
+    let response = world.raw("GET", &listed, &gzip, "");
+    assert_eq!(response.headers()["content-encoding"], "gzip");
+    assert_eq!(response.headers()["vary"], "Accept-Encoding");
+    let mut body = response.into_body();
+    let mut context = Context::from_waker(Waker::noop());
+    // What comes at once is complete: it needs nothing of what follows.
+    let mut batch = |seconds| -> Vec<String> {
+        let elapsed = Duration::from_secs(seconds);
+        let Poll::Ready(frame) = body.poll_next(&mut context, elapsed) else {
+            return Vec::new();
+        };
+        let mut text = String::new();
+        let bytes = frame.unwrap_or_default();
+        GzDecoder::new(&bytes[..])
+            .read_to_string(&mut text)
+            .unwrap_or_default();
+        let event = |line: &str| event_text(&serde_json::from_str(line).unwrap());
+        text.lines().map(event).collect()
+    };
+    assert_eq!(batch(0), ["ADDED a", "ADDED b", "BOOKMARK"]);
+    assert_eq!(batch(0), [""; 0]);
+    world.post(MAPS, &config_map("c", "1")).expect(201);
+    assert_eq!(batch(1), ["ADDED c"]);
+    assert_eq!(batch(1), [""; 0]);
+
+    let plain = |path: &str, headers: &[(&str, &str)]| {
+        let response = world.raw("GET", path, headers, "");
+        assert_eq!(response.headers().get("content-encoding"), None, "{path}");
+    };
+    plain(&listed, &[]);
+    plain(&format!("{MAPS}?{state}"), &gzip);
+    plain(
+        &format!("{MAPS}?watch=true&allowWatchBookmarks=true"),
+        &gzip,
+    );
 }

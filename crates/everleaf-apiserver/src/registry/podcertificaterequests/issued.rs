@@ -2,7 +2,7 @@
 
 use crate::read;
 use everleaf_api::fields::{FieldError, quote};
-use everleaf_pki::{CertificateError, Leaf, PublicKey, pem, request};
+use everleaf_pki::{CertificateError, Leaf, PublicKey, pem};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
@@ -30,8 +30,8 @@ struct Told {
     not_after: Timestamp,
 }
 
-/// Checks the status of a request that is being issued, whose PKCS#10 request is `stub`.
-pub(super) fn check(object: &Value, stub: &[u8], now: Timestamp) -> Check {
+/// Checks the status of a request that is being issued, which asks for a certificate of this key.
+pub(super) fn check(object: &Value, wanted: Option<&PublicKey>, now: Timestamp) -> Check {
     let chain = read::text(object, "/status/certificateChain");
     if chain.len() > CHAIN_BYTES_MAX {
         return Err(vec![FieldError::too_long(CHAIN, CHAIN_BYTES_MAX)]);
@@ -55,8 +55,7 @@ pub(super) fn check(object: &Value, stub: &[u8], now: Timestamp) -> Check {
         },
     };
     let wrong_names = name_rules(&leaf);
-    let other_key = |key: &PublicKey| key != leaf.public_key();
-    if request::unverified_key(stub).is_ok_and(|key| other_key(&key)) {
+    if wanted.is_some_and(|key| key != leaf.public_key()) {
         let text = "the leaf was issued for another public key than that of the request";
         return Err([wrong_names, refuse(text)].concat());
     }

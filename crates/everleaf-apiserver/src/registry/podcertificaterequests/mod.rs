@@ -4,6 +4,10 @@
 //! the signer writes the end of a request, once.
 //!
 //! For which pods a node may ask, and who may sign, is admission's question.
+//!
+//! They are stored as kube-apiserver 1.37 stores them, in the version that the release before knows
+//! (`pkg/kubeapiserver/default_storage_factory_builder.go`): only in it a request can be without
+//! PKCS#10, with the key and a signature beside it.
 
 mod issued;
 mod rules;
@@ -11,6 +15,8 @@ mod rules;
 mod tests;
 
 use self::rules::PodCertificateStrategy;
+use super::apis::{Deprecated, Lifecycle};
+use super::gates::Gate;
 use super::{Descriptor, NAME_COLUMN, text_column};
 use crate::read;
 use everleaf_api::meta;
@@ -26,8 +32,8 @@ const DENIED: &str = "Denied";
 /// The condition of a request that its signer could not fulfil.
 const FAILED: &str = "Failed";
 
-/// PodCertificateRequests.
-pub static POD_CERTIFICATE_REQUESTS: Descriptor = Descriptor {
+/// PodCertificateRequests (certificates.k8s.io/v1beta1), as they are stored.
+pub static BETA_POD_CERTIFICATE_REQUESTS: Descriptor = Descriptor {
     subresources: &["status"],
     strategy: &PodCertificateStrategy,
     resets: |endpoint| match endpoint {
@@ -43,11 +49,31 @@ pub static POD_CERTIFICATE_REQUESTS: Descriptor = Descriptor {
         read::text(object, &path).to_owned()
     },
     unconditional_update: false,
+    lifecycle: Lifecycle {
+        introduced: 35,
+        deprecated: Some(Deprecated {
+            since: 37,
+            removed: 40,
+            replacement: Some("v1"),
+        }),
+    },
+    gate: Some(Gate::PodCertificateRequest),
     ..Descriptor::namespaced(
-        &types::POD_CERTIFICATE_REQUEST,
+        &types::BETA_POD_CERTIFICATE_REQUEST,
         "podcertificaterequests",
         "podcertificaterequest",
     )
+};
+
+/// PodCertificateRequests (certificates.k8s.io/v1).
+pub static POD_CERTIFICATE_REQUESTS: Descriptor = Descriptor {
+    r#type: &types::POD_CERTIFICATE_REQUEST,
+    view_of: Some(&BETA_POD_CERTIFICATE_REQUESTS),
+    lifecycle: Lifecycle {
+        introduced: 37,
+        deprecated: None,
+    },
+    ..BETA_POD_CERTIFICATE_REQUESTS
 };
 
 const COLUMNS: &[Column] = &[

@@ -7,13 +7,13 @@ use crate::read;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use everleaf_api::fields::{ERRORS_SHOWN_MAX, FieldError, quote};
-use everleaf_pki::{PublicKeyKind, RequestError, VerifiedRequest, request};
+use everleaf_pki::{PublicKey, PublicKeyKind, RequestError, VerifiedRequest, request};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 /// Longest UID, in bytes.
 const UID_BYTES_MAX: usize = 128;
-/// Longest PKCS#10 request, in bytes.
+/// Longest PKCS#10 request, key and signature, each in bytes.
 const STUB_BYTES_MAX: usize = 10 * 1024;
 /// Keys and values of all annotations together, in bytes.
 const ANNOTATIONS_BYTES_MAX: usize = 256 * 1024;
@@ -31,6 +31,8 @@ const REASON_BYTES_MAX: usize = 1_024;
 const MESSAGE_BYTES_MAX: usize = 32_768;
 
 const STUB: &str = "spec.stubPKCS10Request";
+const KEY: &str = "spec.pkixPublicKey";
+const PROOF: &str = "spec.proofOfPossession";
 
 pub(super) struct PodCertificateStrategy;
 
@@ -156,50 +158,94 @@ fn is_of_kubernetes(signer: &str) -> bool {
 
 /// Proof that whoever asks holds the private key.
 fn proof_rules(object: &Value, errors: &mut Vec<FieldError>) {
-    let stub = stub(object);
-    if stub.is_empty() {
-        let text =
-            "stubPKCS10Request must be set: a PKCS#10 request (DER) signed with the pod's key";
-        errors.push(FieldError::invalid_without_value("spec", text));
-    } else if stub.len() > STUB_BYTES_MAX {
-        errors.push(FieldError::too_long(STUB, STUB_BYTES_MAX));
-    } else if let Err(fault) = prove(&stub) {
-        errors.push(fault);
-    }
+    let [stub, key, proof] = ["stubPKCS10Request", "pkixPublicKey", "proofOfPossession"]
+        .map(|member| bytes(object, member));
+    let proven = match (&stub[..], &key[..], &proof[..]) {
+        ([], [], []) => Err(FieldError::invalid_without_value(
+            "spec",
+            "stubPKCS10Request must be set: a PKCS#10 request (DER) signed with the pod's key",
+        )),
+        ([_, ..], [], []) => prove(&stub),
+        ([], [_, ..], [_, ..]) => {
+            let pod = read::text(object, "/spec/podUID");
+            prove_apart(&key, pod.as_bytes(), &proof)
+        }
+        _ => Err(FieldError::invalid_without_value(
+            "spec",
+            "exactly one of (stubPKCS10Request) or (pkixPublicKey, proofOfPossession) must be set",
+        )),
+    };
+    errors.extend(proven.err());
 }
 
-/// The request in an object, DER.
-pub(super) fn stub(object: &Value) -> Vec<u8> {
-    let text = read::text(object, "/spec/stubPKCS10Request");
+/// What a member of the spec holds.
+fn bytes(object: &Value, member: &str) -> Vec<u8> {
+    let text = read::text(&object["spec"], &format!("/{member}"));
     STANDARD.decode(text).unwrap_or_default()
+}
+
+/// The key that a certificate is asked for; None where none can be read.
+pub(super) fn key(object: &Value) -> Option<PublicKey> {
+    let stub = bytes(object, "stubPKCS10Request");
+    match stub.is_empty() {
+        false => request::unverified_key(&stub).ok(),
+        true => PublicKey::from_spki_der(&bytes(object, "pkixPublicKey")).ok(),
+    }
 }
 
 fn prove(stub: &[u8]) -> Result<(), FieldError> {
     let unreadable =
         |error: RequestError| FieldError::invalid_without_value(STUB, &error.to_string());
+    if stub.len() > STUB_BYTES_MAX {
+        return Err(FieldError::too_long(STUB, STUB_BYTES_MAX));
+    }
     let key = request::unverified_key(stub).map_err(unreadable)?;
-    let refuse = |value: String, text: &str| Err(FieldError::invalid(STUB, &quote(&value), text));
+    check_kind(&key, STUB)?;
+    VerifiedRequest::from_der(stub).map_err(unreadable)?;
+    Ok(())
+}
+
+/// The older way, which v1 has not: the key, and beside it a signature over the pod's UID.
+fn prove_apart(key: &[u8], pod_uid: &[u8], proof: &[u8]) -> Result<(), FieldError> {
+    for (path, bytes) in [(KEY, key), (PROOF, proof)] {
+        if bytes.len() > STUB_BYTES_MAX {
+            return Err(FieldError::too_long(path, STUB_BYTES_MAX));
+        }
+    }
+    let key = PublicKey::from_spki_der(key).map_err(|_| {
+        let text = "must be a valid PKIX-serialized public key";
+        FieldError::invalid_without_value(KEY, text)
+    })?;
+    check_kind(&key, KEY)?;
+    if key.has_signed(pod_uid, proof) {
+        return Ok(());
+    }
+    let text = "could not verify proof-of-possession signature";
+    Err(FieldError::invalid_without_value(PROOF, text))
+}
+
+fn check_kind(key: &PublicKey, path: &str) -> Result<(), FieldError> {
+    let refuse = |value: String, text: &str| Err(FieldError::invalid(path, &quote(&value), text));
     match key.kind() {
         PublicKeyKind::Ed25519
         | PublicKeyKind::EcdsaP256
         | PublicKeyKind::EcdsaP384
-        | PublicKeyKind::EcdsaP521 => {}
-        PublicKeyKind::Rsa { bits } if RSA_BITS.contains(bits) => {}
+        | PublicKeyKind::EcdsaP521 => Ok(()),
+        // Go counts the bytes of a modulus: one of 3071 bits has as many as one of 3072.
+        PublicKeyKind::Rsa { bits } if RSA_BITS.contains(&bits.next_multiple_of(8)) => Ok(()),
         PublicKeyKind::Rsa { bits } => {
             let text = "RSA keys must have a modulus of 3072 or 4096 bits";
-            return refuse(format!("{bits}-bit modulus"), text);
+            refuse(format!("{bits}-bit modulus"), text)
         }
         PublicKeyKind::EcdsaP224 => {
             let text = "elliptic curves are P-256, P-384 and P-521";
-            return refuse("curve P-224".to_owned(), text);
+            refuse("curve P-224".to_owned(), text)
         }
         _ => {
             let text = "unknown type of key: RSA, ECDSA and Ed25519 are known";
-            return Err(FieldError::invalid_without_value(STUB, text));
+            Err(FieldError::invalid_without_value(path, text))
         }
     }
-    VerifiedRequest::from_der(stub).map_err(unreadable)?;
-    Ok(())
 }
 
 fn status_rules(new: &Value, old: &Value, context: &Context<'_>, errors: &mut Vec<FieldError>) {
@@ -227,7 +273,7 @@ fn status_rules(new: &Value, old: &Value, context: &Context<'_>, errors: &mut Ve
             }
         }
         Some(_) => errors.extend(
-            issued::check(new, &stub(old), context.now)
+            issued::check(new, key(old).as_ref(), context.now)
                 .err()
                 .unwrap_or_default(),
         ),

@@ -5,6 +5,7 @@ use super::super::{ServingCertificate, Shared, serve_connection};
 use crate::authn::{self, Authenticator};
 use crate::authz::Authorizer;
 use crate::handler::{Config, Limits, Server, Version};
+use crate::registry::apis::Apis;
 use crate::store::Memory;
 use crate::writer::Mode;
 use bytes::Bytes;
@@ -86,8 +87,14 @@ pub(super) struct TestServer {
 
 impl TestServer {
     pub(super) fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// With another configuration.
+    pub(super) fn with(edit: impl FnOnce(&mut Config)) -> Self {
         let (serving_ca, client_ca) = (authority("serving-ca"), authority("client-ca"));
-        let config = Self::config(&client_ca);
+        let mut config = Self::config(&client_ca);
+        edit(&mut config);
         let server = Arc::new(Server::new(config, Box::new(Memory::new())).unwrap());
         server.install(time(NOW)).now_or_never().unwrap().unwrap();
         let pem = credential(&serving_ca, "server", Usage::ServerAuth, ENDS).to_pem();
@@ -127,6 +134,7 @@ impl TestServer {
             address: String::new(),
             writer: Mode::Inline,
             audit: None,
+            apis: Apis::default(),
         }
     }
 

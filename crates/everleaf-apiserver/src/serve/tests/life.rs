@@ -4,7 +4,7 @@ use super::super::{
     HANDSHAKE_TIMEOUT, HANDSHAKE_TURN, HANDSHAKES_MAX, HEAD_TIMEOUT, REQUEST_TIMEOUT, TlsError, run,
 };
 use super::fixture::{ENDS, NOW, TestServer, credential, read, time, whoami_request};
-use crate::handler::Server;
+use crate::handler::{Chance, Server};
 use crate::store::Memory;
 use crate::user::User;
 use bytes::Bytes;
@@ -95,6 +95,139 @@ async fn a_watch_streams_and_ends_with_the_server() {
     let rest = events.collect().await.expect("the stream ends cleanly");
     assert_eq!(rest.to_bytes(), "");
     fixture.stop.finish().await;
+    connection.await.unwrap().unwrap();
+}
+
+/// A request of the administrator.
+fn of_admin(method: &str, path: &str, body: String) -> Request<Full<Bytes>> {
+    Request::builder()
+        .method(method)
+        .uri(format!("https://everleaf.test{path}"))
+        .header("Authorization", "Bearer t")
+        .body(Full::from(body))
+        .unwrap()
+}
+
+/// A connection over HTTP/2, and its end.
+async fn http2(
+    fixture: &TestServer,
+) -> (
+    hyper::client::conn::http2::SendRequest<Full<Bytes>>,
+    tokio::task::JoinHandle<hyper::Result<()>>,
+) {
+    let config = Arc::new(fixture.client(None, "h2"));
+    let stream = fixture.connect(&config).await.unwrap();
+    let (sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+    (sender, tokio::spawn(connection))
+}
+
+/// Asks until the client has been told to ask for nothing more on this connection.
+async fn until_sent_away(sender: &mut hyper::client::conn::http2::SendRequest<Full<Bytes>>) {
+    for _ in 0..100 {
+        let list = of_admin("GET", CONFIG_MAPS, String::new());
+        if sender.ready().await.is_err() || sender.send_request(list).await.is_err() {
+            return;
+        }
+    }
+    panic!("nobody sent it away");
+}
+
+const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
+/// Whoever is sent away takes what is under way to its end, and asks for nothing more on this
+/// connection.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_is_sent_away_loses_nothing() {
+    // Every draw is zero, but for one bit that keeps names apart: it strikes.
+    let mut drawn = 0_u8;
+    let fixture = TestServer::with(|config| {
+        config.limits.goaway = Chance::new(0.02).unwrap();
+        config.random = Box::new(move |bytes| {
+            drawn = drawn.wrapping_add(1);
+            bytes.fill(0);
+            bytes[0] = drawn;
+        });
+    });
+    let (mut sender, connection) = http2(&fixture).await;
+    let watch = of_admin("GET", &format!("{CONFIG_MAPS}?watch=true"), String::new());
+    let mut events = sender.send_request(watch).await.unwrap().into_body();
+    until_sent_away(&mut sender).await;
+
+    // Another connection is served, once.
+    let (mut other, gone) = http2(&fixture).await;
+    let body = json!({"metadata": {"name": "a"}}).to_string();
+    let created = other
+        .send_request(of_admin("POST", CONFIG_MAPS, body))
+        .await;
+    assert_eq!(read(created.unwrap()).await.0, 201);
+    gone.await.unwrap().expect("it ends cleanly");
+    let frame = events.frame().await.unwrap().unwrap().into_data().unwrap();
+    let event: Value = serde_json::from_slice(&frame).unwrap();
+    assert_eq!(event["object"]["metadata"]["name"], "a");
+    fixture.server.stop();
+    events.collect().await.expect("the stream ends cleanly");
+    connection.await.unwrap().expect("so does the connection");
+}
+
+/// HTTP/1.1 has no such word, and whoever the draw spares stays.
+#[tokio::test(start_paused = true)]
+async fn others_are_not_sent_away() {
+    let fixture = TestServer::with(|config| {
+        config.limits.goaway = Chance::new(0.02).unwrap();
+        config.random = Box::new(|bytes| bytes.fill(0));
+    });
+    let config = Arc::new(fixture.client(None, "http/1.1"));
+    let stream = fixture.connect(&config).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    for _ in 0..3 {
+        sender.ready().await.unwrap();
+        let list = Request::get(CONFIG_MAPS)
+            .header("Host", "everleaf.test")
+            .header("Authorization", "Bearer t")
+            .body(Full::<Bytes>::default())
+            .unwrap();
+        let answer = sender.send_request(list).await.unwrap();
+        assert_eq!(answer.headers().get("connection"), None);
+        assert_eq!(read(answer).await.0, 200);
+    }
+    // Each byte a seven is more than a fiftieth of all.
+    let fixture = TestServer::with(|config| config.limits.goaway = Chance::new(0.02).unwrap());
+    let (mut sender, _connection) = http2(&fixture).await;
+    for _ in 0..3 {
+        sender.ready().await.unwrap();
+        let list = of_admin("GET", CONFIG_MAPS, String::new());
+        assert_eq!(read(sender.send_request(list).await.unwrap()).await.0, 200);
+    }
+}
+
+/// A stop says so before it ends the watches: their clients connect to another server by then.
+#[tokio::test(start_paused = true)]
+async fn a_stop_sends_clients_away_and_then_ends_their_watches() {
+    let fixture = TestServer::new();
+    let (mut sender, connection) = http2(&fixture).await;
+    let watch = of_admin("GET", &format!("{CONFIG_MAPS}?watch=true"), String::new());
+    let events = sender.send_request(watch).await.unwrap().into_body();
+    sender.ready().await.expect("it still takes requests");
+    let finish = fixture.stop.finish();
+    tokio::pin!(finish);
+    tokio::select! {
+        () = &mut finish => panic!("a watch is open"),
+        away = sender.ready() => assert!(away.is_ok()),
+    }
+    tokio::select! {
+        () = &mut finish => panic!("a watch is open"),
+        () = until_sent_away(&mut sender) => {}
+    }
+    fixture.server.stop();
+    let rest = events.collect().await.expect("the stream ends cleanly");
+    assert_eq!(rest.to_bytes(), "");
+    finish.await;
     connection.await.unwrap().unwrap();
 }
 
