@@ -165,11 +165,6 @@ pub(super) fn of_single_identity() -> Vec<Binding> {
             whom(),
         ),
         cluster(
-            &name("kube-apiserver-serving-clustertrustbundle-publisher"),
-            "system:controller:kube-apiserver-serving-clustertrustbundle-publisher",
-            whom(),
-        ),
-        cluster(
             &name("root-ca-cert-publisher"),
             "system:controller:root-ca-cert-publisher",
             whom(),

@@ -288,7 +288,6 @@ fn a_gate_that_is_off_leaves_its_rights_out() {
         format!("clusterrolebindings system:controller:{publisher}"),
         "clusterrolebindings everleaf:kube-controller-manager:podcertificaterequestcleaner"
             .to_owned(),
-        format!("clusterrolebindings everleaf:kube-controller-manager:{publisher}"),
     ];
     assert_eq!(gone, expected.iter().collect::<Vec<_>>());
     let node = |gates: &Gates| {
