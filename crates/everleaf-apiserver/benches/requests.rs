@@ -17,6 +17,7 @@ use everleaf_api::types::CERTIFICATE_SIGNING_REQUEST;
 use everleaf_apiserver::authn::{self, Authenticator, Peer};
 use everleaf_apiserver::authz::Authorizer;
 use everleaf_apiserver::handler::{Body, Config, Limits, Server, Version, WatchStream};
+use everleaf_apiserver::registry::apis::Apis;
 use everleaf_apiserver::store::Memory;
 use everleaf_apiserver::writer::Mode;
 use futures_util::FutureExt as _;
@@ -165,6 +166,7 @@ impl World {
             address: "127.0.0.1:6443".to_owned(),
             writer: Mode::Inline,
             audit: None,
+            apis: Apis::default(),
         };
         let server = Server::new(config, Box::new(Memory::new())).unwrap();
         let now = "2026-01-02T03:04:05Z".parse().unwrap();
