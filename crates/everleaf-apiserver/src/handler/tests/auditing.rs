@@ -287,19 +287,23 @@ fn the_older_form_is_a_line_of_words() {
 }
 
 #[test]
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("audit.log");
 fn a_log_that_has_to_be_written_and_cannot_be_costs_the_request() {
     let policy = "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: Metadata}]";
     let stage = |mode| {
         let log = LogConfig {
-            destination: Destination::File("/dev/full".into()),
+            destination: Destination::File(path.clone()),
             rotation: Rotation::default(),
             format: Format::Json,
             mode,
         };
         let clock = || "2026-01-02T03:04:05Z".parse().unwrap();
-        World::audited(
-            Auditor::start(Policy::parse(policy).unwrap(), log, Arc::new(clock)).unwrap(),
-        )
+        let auditor = Auditor::start(Policy::parse(policy).unwrap(), log, Arc::new(clock)).unwrap();
+        // In its place stands what cannot be written from now on.
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        World::audited(auditor)
     };
     for (mode, code) in [(Mode::Blocking, 201), (Mode::BlockingStrict, 500)] {
         let world = stage(mode);
@@ -315,6 +319,7 @@ fn a_log_that_has_to_be_written_and_cannot_be_costs_the_request() {
             .server
             .objects()
             .get("configmaps", "default", "m")
+        std::fs::remove_dir(&path).unwrap();
             .is_some();
         assert_eq!(is_there, code == 201);
     }
