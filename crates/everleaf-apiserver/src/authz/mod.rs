@@ -6,6 +6,7 @@
 //! nobody made (SubjectAccessReview, the `approve` and `sign` checks of admission).
 
 pub mod config;
+pub mod condition;
 mod node;
 mod rbac;
 pub(crate) mod rule;

@@ -24,9 +24,7 @@ use std::fmt;
 use std::sync::Arc;
 use tokio::sync::Notify;
 
-pub use self::config::{
-    AnonymousConfig, IssuerConfig, IssuerSource, JwtConfig, JwtConfigError, OidcFlags,
-};
+pub use self::config::{AnonymousConfig, IssuerConfig, IssuerSource, JwtConfig, OidcFlags};
 pub use self::fetch::{Fetch, keep_keys};
 
 /// How far ahead of ours an issuer's clock may be (go-oidc).

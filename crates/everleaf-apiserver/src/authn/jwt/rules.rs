@@ -4,7 +4,7 @@
 use super::config::IssuerConfig;
 use crate::user::User;
 use everleaf_api::fields::quote;
-use everleaf_cel::{Expression, Language, Value as Cel, kind, too_long, words};
+use everleaf_cel::{Expression, Language, Type, Value as Cel, kind, too_long, words};
 use serde_json::{Value, json};
 
 /// Longest list or map among the claims that expressions are made for: some issuers put a few
@@ -13,17 +13,26 @@ const LIST_MAX: usize = 512;
 
 /// What expressions over a token see.
 pub(super) const CLAIMS: Language = Language {
-    variables: &["claims"],
+    variables: &[("claims", || Type::Map(Box::new(Type::Any)))],
     list_max: LIST_MAX,
     has_text_functions: true,
     is_within: |range, address| range.contains(&address),
 };
 /// What expressions over the user see that comes of it.
 pub(super) const USER: Language = Language {
-    variables: &["user"],
+    variables: &[("user", || USER_INFO)],
     ..CLAIMS
 };
 
+const USER_INFO: Type = Type::Object {
+    name: "kubernetes.UserInfo",
+    members: &[
+        ("username", || Type::String),
+        ("uid", || Type::String),
+        ("groups", Type::texts),
+        ("extra", Type::texts_by_name),
+    ],
+};
 /// Name of a fact about the credential, as service accounts' tokens have it.
 const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
 

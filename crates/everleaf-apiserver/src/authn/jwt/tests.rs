@@ -454,6 +454,75 @@ async fn keys_are_fetched_beside_kept_and_fetched_anew() {
         })
     };
     let keeper = {
+/// A rule that is no rule would refuse every token, and a mapping that gives no text likewise.
+#[test]
+fn an_expression_of_another_type_is_refused_and_where() {
+    let rule = |kind: &str, expression: &str, expected: &str| {
+        changed(
+            "  claimMappings",
+            &format!("  {kind}: [{{expression: \"{expression}\"}}]\n  claimMappings"),
+            expected,
+        );
+    };
+    let at = "claimValidationRules[0].expression: ";
+    rule(
+        "claimValidationRules",
+        "'true'",
+        &format!("{at}must evaluate to bool"),
+    );
+    rule(
+        "claimValidationRules",
+        "claims.a + 'x'",
+        &format!("{at}must evaluate to bool"),
+    );
+    rule(
+        "claimValidationRules",
+        "claims.a.nonsense()",
+        &format!("{at}compilation failed"),
+    );
+    let at = "userValidationRules[0].expression: ";
+    rule(
+        "userValidationRules",
+        "user.username",
+        &format!("{at}must evaluate to bool"),
+    );
+    rule(
+        "userValidationRules",
+        "user.name == 'a'",
+        "undefined field 'name'",
+    );
+    rule(
+        "userValidationRules",
+        "user.groups == 'a'",
+        "no matching overload",
+    );
+    let username = |expression: &str, expected: &str| {
+        changed(
+            "claim: sub, prefix: \"x:\"",
+            &format!("expression: \"{expression}\""),
+            expected,
+        );
+    };
+    let at = "claimMappings.username.expression: ";
+    username("claims.exp - 1", &format!("{at}must evaluate to string"));
+    username("[claims.sub]", &format!("{at}must evaluate to string"));
+    changed(
+        "claim: groups, prefix: \"\"",
+        "expression: \"claims.groups == []\"",
+        "claimMappings.groups.expression: must evaluate to one of [string list(string)]",
+    );
+    changed(
+        "    groups",
+        "    uid: {expression: \"1\"}\n    groups",
+        "claimMappings.uid.expression: must evaluate to string",
+    );
+    changed(
+        "    groups",
+        "    extra: [{key: example.org/a, valueExpression: \"size(claims.a)\"}]\n    groups",
+        "extra[0].valueExpression: must evaluate to one of",
+    );
+}
+
         let authenticator = Arc::clone(&authenticator);
         tokio::spawn(async move { keep_keys(&authenticator, fetch).await })
     };
