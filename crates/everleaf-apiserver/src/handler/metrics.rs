@@ -243,6 +243,7 @@ impl Counts {
             let pairs = [&[("code", code.as_str())], &labels.pairs()[..]].concat();
             family.count(&pairs[..], *count);
         }
+        self.authenticator.write_metrics(&mut text);
         let mut family = text.family(
             "apiserver_request_duration_seconds",
             Kind::Histogram,

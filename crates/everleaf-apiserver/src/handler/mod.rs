@@ -99,6 +99,14 @@ pub(crate) struct Admitted {
     authorizer: Authorizer,
 }
 
+/// What is said of whoever asks.
+pub(crate) struct Judges {
+    /// Who it is.
+    known: Result<User, Status>,
+    /// Who says what they may do.
+    authorizer: Authorizer,
+}
+
 /// Why a body could not be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BodyError {
@@ -166,8 +174,8 @@ impl Server {
         now: Timestamp,
     ) -> Response<Body> {
         let (parts, body) = request.into_parts();
-        let authorizer = self.authorizer_for(&parts, peer, now).await;
-        let response = match self.admit(parts, peer, now, authorizer) {
+        let judges = self.judges_for(&parts, peer, now).await;
+        let response = match self.admit(parts, peer, now, judges) {
             Err(refused) => *refused,
             Ok(admitted) => match admitted.is_told().await {
                 Err(untold) => *untold,
@@ -186,7 +194,7 @@ impl Server {
         mut parts: Parts,
         peer: &Peer,
         now: Timestamp,
-        authorizer: Authorizer,
+        judges: Judges,
     ) -> Result<Admitted, Box<Response<Body>>> {
         self.metrics.observe_peer(peer, now);
         let query = Query::parse(parts.uri.query().unwrap_or(""));
@@ -197,7 +205,7 @@ impl Server {
         );
         let labels = RequestLabels::new(&target, &parts.method, query.as_ref().ok());
         let mut trail = None;
-        let request = (query, target, authorizer);
+        let request = (query, target, judges);
         self.admit_target(&mut parts, (peer, now), request, &mut trail)
             .map_err(|status| {
                 let refusal = error_for(&parts.headers, &status);
@@ -211,7 +219,7 @@ impl Server {
         &self,
         parts: &mut Parts,
         (peer, now): (&Peer, Timestamp),
-        (query, target, authorizer): (Result<Query, Status>, Target, Authorizer),
+        (query, target, judges): (Result<Query, Status>, Target, Judges),
         trail: &mut Option<Arc<Trail>>,
     ) -> Result<Admitted, Status> {
         if let Ok(query) = &query
@@ -219,10 +227,7 @@ impl Server {
         {
             query.timeout()?;
         }
-        let objects = self.cache.as_ref();
-        let known =
-            self.authenticator
-                .authenticate(&parts.headers, parts.uri.path(), peer, objects, now);
+        let Judges { known, authorizer } = judges;
         parts.headers.remove(http::header::AUTHORIZATION);
         *trail = self.begin_trail(parts, (peer, now), &target, known.as_ref().ok());
         let real = known?;
@@ -304,33 +309,30 @@ impl Server {
         Ok(other)
     }
 
-    /// Who says what this request may do, with what webhooks say of its head.
-    pub(crate) async fn authorizer_for(
-        &self,
-        parts: &Parts,
-        peer: &Peer,
-        now: Timestamp,
-    ) -> Authorizer {
-        let authorizer = self.authorizer.for_request(now);
-        if !authorizer.has_webhook() {
-            return authorizer;
-        }
-        let query = Query::parse(parts.uri.query().unwrap_or(""));
-        let nothing = Query::default();
-        let known = query.as_ref().unwrap_or(&nothing);
-        let target = Target::parse(&parts.method, parts.uri.path(), known);
+    /// Who is it, and who says what they may do, with what issuers of tokens and webhooks had to be
+    /// asked for this head.
+    pub(crate) async fn judges_for(&self, parts: &Parts, peer: &Peer, now: Timestamp) -> Judges {
+        self.authenticator.freshen(&parts.headers, peer).await;
         let (path, objects) = (parts.uri.path(), self.cache.as_ref());
-        let real = self
+        let known = self
             .authenticator
             .authenticate(&parts.headers, path, peer, objects, now);
-        let Ok(real) = real else { return authorizer };
-        for _ in 0..QUESTION_ROUNDS_MAX {
-            let _ = self.may(&real, parts, (&query, &target), &authorizer, None);
-            if !authorizer.ask().await {
-                break;
+        let authorizer = self.authorizer.for_request(now);
+        if let Ok(real) = &known
+            && authorizer.has_webhook()
+        {
+            let query = Query::parse(parts.uri.query().unwrap_or(""));
+            let nothing = Query::default();
+            let target = query.as_ref().unwrap_or(&nothing);
+            let target = Target::parse(&parts.method, parts.uri.path(), target);
+            for _ in 0..QUESTION_ROUNDS_MAX {
+                let _ = self.may(real, parts, (&query, &target), &authorizer, None);
+                if !authorizer.ask().await {
+                    break;
+                }
             }
         }
-        authorizer
+        Judges { known, authorizer }
     }
 
     /// Second half: does what is asked.
