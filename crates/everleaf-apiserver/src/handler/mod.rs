@@ -63,7 +63,7 @@ use std::time::Duration;
 
 pub use body::Body;
 pub use limits::Limits;
-pub use metrics::RequestLabels;
+pub use metrics::{ConfigFile, RequestLabels};
 pub use server::{Config, RandomSource, Server, StartError};
 pub use version::Version;
 pub use watch::WatchStream;

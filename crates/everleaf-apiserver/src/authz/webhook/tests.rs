@@ -1,7 +1,8 @@
 //! What a webhook is asked, what is remembered, and what becomes of requests.
 
 use super::*;
-use crate::authz::{Authorizer, Step};
+use crate::authz::condition::Condition;
+use crate::authz::{Authorizer, OpenPaths, Step};
 use crate::fixture::{Shelf, user};
 use everleaf_api::selector::{FieldSelector, LabelSelector};
 
@@ -150,6 +151,67 @@ async fn a_webhook_that_is_away_is_tried_again_and_counts_as_its_policy_says() {
     config.failure_policy = FailurePolicy::Deny;
     let decision = verdict(&chain(config), "x", 0).await;
     assert!(!decision.allowed && !decision.error.is_empty());
+}
+
+/// A probe, by somebody whom nobody knows.
+async fn probe(authorizer: &Authorizer, path: &str) -> Decision {
+    let (shelf, nobody) = (Shelf::installed(), User::anonymous());
+    let request = Attributes {
+        verb: "get",
+        path,
+        ..Attributes::of(&nobody)
+    };
+    let session = authorizer.for_request(Timestamp::from_second(1_000_000).unwrap());
+    loop {
+        let decision = session.authorize(&request, &shelf);
+        if !session.ask().await {
+            return decision;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn probes_do_not_need_the_other_server() {
+    for policy in [FailurePolicy::NoOpinion, FailurePolicy::Deny] {
+        let other = Other::says(&["away"]);
+        let mut config = other.config();
+        config.failure_policy = policy;
+        let steps = vec![Step::Webhook(config), Step::Node, Step::Rbac];
+        let open = OpenPaths::new(["/livez"]).unwrap();
+        let authorizer = Authorizer::with_open_paths(steps, open);
+        assert!(probe(&authorizer, "/livez").await.allowed);
+        assert_eq!(other.count(), 0, "it is not asked");
+        let decision = probe(&authorizer, "/version/x").await;
+        assert!(!decision.allowed && other.count() > 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_chain_is_for_those_who_come_after_it() {
+    let (before, after) = (Other::says(&["allowed"]), Other::says(&["denied"]));
+    let authorizer = chain(before.config());
+    let (shelf, bob) = (Shelf::installed(), user("bob", &[]));
+    let request = Attributes {
+        verb: "get",
+        version: "v1",
+        resource: "pods",
+        namespace: "a",
+        name: "x",
+        ..Attributes::of(&bob)
+    };
+    let running = authorizer.for_request(Timestamp::from_second(1_000_000).unwrap());
+    assert!(!running.authorize(&request, &shelf).allowed);
+    authorizer.set_steps(vec![Step::Webhook(after.config()), Step::Node, Step::Rbac]);
+    assert!(running.ask().await && running.authorize(&request, &shelf).allowed);
+    assert_eq!((before.count(), after.count()), (1, 0));
+    let decision = verdict(&authorizer, "x", 1).await;
+    assert_eq!(
+        (decision.allowed, decision.reason.as_str()),
+        (false, "denied"),
+        "nothing that the old one said is remembered"
+    );
+    authorizer.set_steps(vec![Step::Node, Step::Rbac]);
+    assert!(!authorizer.has_webhook());
 }
 
 #[tokio::test(start_paused = true)]
