@@ -108,6 +108,12 @@ async fn serve(args: &ApiserverArgs, authorizer: Authorizer, shutdown: Shutdown)
         args.authentication.authentication_config.clone(),
         args.service_account_issuer.clone(),
         Arc::clone(&server),
+        Arc::clone(&clock),
+    ));
+    let authorizers = tokio::spawn(authorizers::follow(
+        args.authorization.authorization_config.clone(),
+        Arc::clone(&server),
+        Arc::clone(&clock),
     ));
     let follower = tokio::spawn(files::follow(
         (serving, pair, Arc::clone(&certificate)),
@@ -123,6 +129,7 @@ async fn serve(args: &ApiserverArgs, authorizer: Authorizer, shutdown: Shutdown)
     let served = serve::run(listener, running, certificate, clock, shutdown.asked()).await;
     follower.abort();
     issuers.abort();
+    authorizers.abort();
     if let Some(audit) = server.audit() {
         audit.flush().await;
     }
