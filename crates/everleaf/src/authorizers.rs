@@ -261,6 +261,42 @@ mod tests {
         args: AuthorizationArgs,
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn the_file_is_read_again_and_a_bad_one_changes_nothing() {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join("authorization.yaml");
+        let write = |authorizers: &str| {
+            let head = "apiVersion: apiserver.config.k8s.io/v1\nkind: AuthorizationConfiguration\n";
+            std::fs::write(&file, format!("{head}authorizers: [{authorizers}]\n")).unwrap();
+        };
+        let (node, rbac) = ("{type: Node, name: node}", "{type: RBAC, name: rbac}");
+        write(&format!("{node}, {rbac}"));
+        let line = ["x", "--authorization-config", file.to_str().unwrap()];
+        let authorizer = chain(&Line::parse_from(line).args).unwrap();
+        let judges = (Default::default(), authorizer);
+        let store = home.path().join("store");
+        std::fs::create_dir(&store).unwrap();
+        let server = crate::server::open(&store, judges, String::new(), None).unwrap();
+        let wall: WallClock = Arc::new(|| "2030-01-01T00:00:00Z".parse().unwrap());
+        let follower = tokio::spawn(follow(Some(file.clone()), Arc::clone(&server), wall));
+        let in_force = async || {
+            tokio::time::sleep(LOOK_INTERVAL * 2).await;
+            format!("{:?}", server.authorizer())
+        };
+        assert_eq!(in_force().await, "Authorizer(Node,RBAC)");
+        write(&format!("{rbac}, {node}"));
+        assert_eq!(in_force().await, "Authorizer(RBAC,Node)");
+        for bad in [node, "nonsense", "{type: Webhook, name: w}"] {
+            write(bad);
+            assert_eq!(in_force().await, "Authorizer(RBAC,Node)", "{bad}");
+        }
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!(in_force().await, "Authorizer(RBAC,Node)");
+        write(&format!("{node}, {rbac}"));
+        assert_eq!(in_force().await, "Authorizer(Node,RBAC)");
+        follower.abort();
+    }
+
     #[test]
     fn paths_that_need_no_authorization_are_read_at_the_start() {
         for (line, good) in [
