@@ -228,8 +228,8 @@ impl Sink {
     }
 }
 
-/// Opens a file to append to it, and makes it if need be. What is no file is refused, and not waited
-/// for: a pipe without a reader would stop the server before it has begun.
+/// Opens a file to append to it, and makes it if need be. What is no file is refused, and not
+/// waited for: a pipe without a reader would stop the server before it has begun.
 fn open_regular(path: &Path) -> io::Result<File> {
     let check = |found: &fs::Metadata| {
         let found = found.file_type();

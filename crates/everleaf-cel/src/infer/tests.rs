@@ -63,98 +63,101 @@ fn what_may_be_a_rule_is_one() {
     }
 }
 
+/// What is no rule, and why.
+const NEVER: &[(&str, &str)] = &[
+    ("'true'", "must evaluate to bool but got string"),
+    ("1", "but got int"),
+    ("user.username", "but got string"),
+    ("user.groups", "but got list(string)"),
+    ("user.groups.map(g, g == 'a')", "but got list(bool)"),
+    ("user.groups.filter(g, g == 'a')", "but got list(string)"),
+    ("claims", "but got map(string, dyn)"),
+    ("claims.?a", "but got optional_type(dyn)"),
+    ("'a' + claims.b", "but got string"),
+    ("claims.a ? 'b' : 'c'", "but got string"),
+    ("size(claims.a)", "but got int"),
+    ("claims.exp - 1", "but got int"),
+    ("user.username.lowerAscii()", "but got string"),
+    ("user", "but got kubernetes.UserInfo"),
+    ("user.name == 'a'", "undefined field 'name'"),
+    ("has(user.name)", "undefined field 'name'"),
+    ("user.?name == 'a'", "undefined field 'name'"),
+    ("user['name'] == 'a'", "undefined field 'name'"),
+    (
+        "user.username.first == 'a'",
+        "type 'string' does not support field selection",
+    ),
+    (
+        "user.username == 1",
+        "found no matching overload for '_==_' applied to '(string, int)'",
+    ),
+    (
+        "user.groups == 'a'",
+        "'_==_' applied to '(list(string), string)'",
+    ),
+    ("1 in user.groups", "'@in' applied to '(int, list(string))'"),
+    (
+        "'a' in user.username",
+        "'@in' applied to '(string, string)'",
+    ),
+    (
+        "user.username && true",
+        "'_&&_' applied to '(string, bool)'",
+    ),
+    ("claims.a || 'b'", "'_||_' applied to '(dyn, string)'"),
+    ("!user.username", "'!_' applied to '(string)'"),
+    (
+        "user.groups.all(g, g)",
+        "'_&&_' applied to '(bool, string)'",
+    ),
+    (
+        "user.username.all(g, true)",
+        "cannot be range of a comprehension",
+    ),
+    ("age.exists(g, true)", "cannot be range of a comprehension"),
+    ("age < '1'", "'_<_' applied to '(int, string)'"),
+    ("age + 'a' == 'b'", "'_+_' applied to '(int, string)'"),
+    (
+        "user.username - 'a' == 'b'",
+        "'_-_' applied to '(string, string)'",
+    ),
+    (
+        "user.username[0] == 'b'",
+        "'_[_]' applied to '(string, int)'",
+    ),
+    (
+        "user.groups['a'] == 'b'",
+        "'_[_]' applied to '(list(string), string)'",
+    ),
+    (
+        "user.username ? true : false",
+        "'_?_:_' applied to '(string, bool, bool)'",
+    ),
+    (
+        "user.username.startsWith(1)",
+        "'startsWith' applied to 'string.(int)'",
+    ),
+    (
+        "age.startsWith('a')",
+        "'startsWith' applied to 'int.(string)'",
+    ),
+    (
+        "startsWith('a', 'b')",
+        "'startsWith' applied to '(string, string)'",
+    ),
+    ("size(1) == 1", "'size' applied to '(int)'"),
+    ("user.username.orValue('a') == 'a'", "'orValue' applied to"),
+    ("nonsense(claims.a)", "undeclared reference to 'nonsense'"),
+    ("claims.a.nonsense()", "undeclared reference to 'nonsense'"),
+    (
+        "false && nonsense(claims.a)",
+        "undeclared reference to 'nonsense'",
+    ),
+];
+
 #[test]
 fn what_can_never_be_a_rule_is_refused() {
-    for (source, expected) in [
-        ("'true'", "must evaluate to bool but got string"),
-        ("1", "but got int"),
-        ("user.username", "but got string"),
-        ("user.groups", "but got list(string)"),
-        ("user.groups.map(g, g == 'a')", "but got list(bool)"),
-        ("user.groups.filter(g, g == 'a')", "but got list(string)"),
-        ("claims", "but got map(string, dyn)"),
-        ("claims.?a", "but got optional_type(dyn)"),
-        ("'a' + claims.b", "but got string"),
-        ("claims.a ? 'b' : 'c'", "but got string"),
-        ("size(claims.a)", "but got int"),
-        ("claims.exp - 1", "but got int"),
-        ("user.username.lowerAscii()", "but got string"),
-        ("user", "but got kubernetes.UserInfo"),
-        ("user.name == 'a'", "undefined field 'name'"),
-        ("has(user.name)", "undefined field 'name'"),
-        ("user.?name == 'a'", "undefined field 'name'"),
-        ("user['name'] == 'a'", "undefined field 'name'"),
-        (
-            "user.username.first == 'a'",
-            "type 'string' does not support field selection",
-        ),
-        (
-            "user.username == 1",
-            "found no matching overload for '_==_' applied to '(string, int)'",
-        ),
-        (
-            "user.groups == 'a'",
-            "'_==_' applied to '(list(string), string)'",
-        ),
-        ("1 in user.groups", "'@in' applied to '(int, list(string))'"),
-        (
-            "'a' in user.username",
-            "'@in' applied to '(string, string)'",
-        ),
-        (
-            "user.username && true",
-            "'_&&_' applied to '(string, bool)'",
-        ),
-        ("claims.a || 'b'", "'_||_' applied to '(dyn, string)'"),
-        ("!user.username", "'!_' applied to '(string)'"),
-        (
-            "user.groups.all(g, g)",
-            "'_&&_' applied to '(bool, string)'",
-        ),
-        (
-            "user.username.all(g, true)",
-            "cannot be range of a comprehension",
-        ),
-        ("age.exists(g, true)", "cannot be range of a comprehension"),
-        ("age < '1'", "'_<_' applied to '(int, string)'"),
-        ("age + 'a' == 'b'", "'_+_' applied to '(int, string)'"),
-        (
-            "user.username - 'a' == 'b'",
-            "'_-_' applied to '(string, string)'",
-        ),
-        (
-            "user.username[0] == 'b'",
-            "'_[_]' applied to '(string, int)'",
-        ),
-        (
-            "user.groups['a'] == 'b'",
-            "'_[_]' applied to '(list(string), string)'",
-        ),
-        (
-            "user.username ? true : false",
-            "'_?_:_' applied to '(string, bool, bool)'",
-        ),
-        (
-            "user.username.startsWith(1)",
-            "'startsWith' applied to 'string.(int)'",
-        ),
-        (
-            "age.startsWith('a')",
-            "'startsWith' applied to 'int.(string)'",
-        ),
-        (
-            "startsWith('a', 'b')",
-            "'startsWith' applied to '(string, string)'",
-        ),
-        ("size(1) == 1", "'size' applied to '(int)'"),
-        ("user.username.orValue('a') == 'a'", "'orValue' applied to"),
-        ("nonsense(claims.a)", "undeclared reference to 'nonsense'"),
-        ("claims.a.nonsense()", "undeclared reference to 'nonsense'"),
-        (
-            "false && nonsense(claims.a)",
-            "undeclared reference to 'nonsense'",
-        ),
-    ] {
+    for (source, expected) in NEVER {
         let error = compile(source, Gives::Bool).unwrap_err();
         assert!(error.contains(expected), "{source}: {error}");
     }
