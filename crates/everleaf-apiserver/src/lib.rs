@@ -9,6 +9,7 @@ pub mod audit;
 pub mod authn;
 pub mod authz;
 pub mod bootstrap;
+pub mod config_file;
 #[cfg(test)]
 mod fixture;
 pub mod handler;

@@ -2,20 +2,28 @@
 //!
 //! The interpreter (crate `cel`) has no cost limit of its own, so the limit holds before anything
 //! runs: [`Expression::compile`] refuses an expression whose worst case over the lists of its
-//! environment is above [`COST_MAX`], one that names what does not exist, and one whose patterns
-//! come from elsewhere. It refuses to know what an expression is for.
+//! environment is above [`COST_MAX`], one that names what does not exist, one whose patterns come
+//! from elsewhere, and one that can never be evaluated, or never to what it is [for](Gives). It
+//! refuses to know what an expression is about.
 //!
 //! Besides the language's own functions: `ip(text)`, the canonical form of an address, and
 //! `cidr("10.0.0.0/8").contains(text)`.
 
+mod infer;
+mod starts;
+mod types;
+
 use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue};
 use cel::parser::Parser;
 use cel::{Context, Env};
+use infer::Inference;
 use ipnet::IpNet;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
 pub use cel::{ExecutionError, Value};
+pub use starts::Start;
+pub use types::{Gives, Members, Type};
 
 /// Most that an expression may cost, in visited parts of it.
 pub const COST_MAX: u64 = 1_000_000;
@@ -29,8 +37,8 @@ const CIDR_CONTAINS: &str = "cidr_contains";
 /// What expressions of one kind see.
 #[derive(Clone, Copy, Debug)]
 pub struct Language {
-    /// Their variables.
-    pub variables: &'static [&'static str],
+    /// Their variables, and what is known of each.
+    pub variables: Members,
     /// Longest list or map in the environment; it decides what an expression may cost.
     pub list_max: usize,
     /// Functions over texts, as Kubernetes has them (`split`, `lowerAscii`, …), are there.
@@ -48,11 +56,12 @@ pub struct Expression {
 }
 
 impl Expression {
-    /// Checks an expression.
+    /// Checks an expression that is to give something.
     ///
     /// # Errors
-    /// When it is none, names an unknown variable, or may cost too much.
-    pub fn compile(source: &str, language: Language) -> Result<Self, String> {
+    /// When it is none, names an unknown variable or function, may cost too much, or can never give
+    /// that, whatever its variables have.
+    pub fn compile(source: &str, language: Language, gives: Gives) -> Result<Self, String> {
         if source.len() > EXPRESSION_BYTES_MAX {
             return Err(format!("longer than {EXPRESSION_BYTES_MAX} bytes"));
         }
@@ -71,6 +80,16 @@ impl Expression {
                 "it may cost {cost} steps, and {COST_MAX} are allowed: nest fewer all(), exists(), map() and filter()"
             ));
         }
+        let known = language.variables.iter();
+        let mut inference = Inference {
+            variables: known
+                .map(|(name, known)| ((*name).to_owned(), known()))
+                .collect(),
+            has_text_functions: language.has_text_functions,
+        };
+        let found = inference.of(&expression);
+        let found = found.map_err(|what| format!("compilation failed: {what}"))?;
+        gives.check(&found)?;
         Ok(Self {
             expression,
             source: source.to_owned(),
@@ -93,7 +112,7 @@ impl Expression {
             true => Context::with_env(Arc::clone(with_text_functions())),
             false => Context::default(),
         };
-        for name in self.language.variables {
+        for (name, _) in self.language.variables {
             context.add_variable_from_value(*name, value_of(&environment[*name]));
         }
         let failed = |name: &str, error: cel::DeclarationError| ExecutionError::FunctionError {
@@ -118,6 +137,11 @@ impl Expression {
             )
             .map_err(|error| failed("cidr", error))?;
         Value::resolve(&self.expression, &context)
+    }
+
+    /// With what the texts begin that it can give.
+    pub fn starts(&self) -> Vec<Start<'_>> {
+        starts::of(&self.expression)
     }
 
     /// Does it read the member `member` of the variable `variable`?
@@ -273,17 +297,19 @@ impl Reader {
     }
 
     fn ident(&self, name: &str) -> Result<u64, String> {
-        let is_known = self.language.variables.contains(&name)
+        let mut variables = self.language.variables.iter();
+        let is_known = variables.any(|(variable, _)| *variable == name)
             || self.bound.iter().any(|bound| bound == name)
             // Accumulators of the language's macros.
             || name.starts_with('@')
             || name.starts_with("__");
         match is_known {
             true => Ok(0),
-            false => Err(format!(
-                "unknown variable {name:?}; there are {}",
-                self.language.variables.join(", ")
-            )),
+            false => {
+                let names = self.language.variables.iter().map(|(name, _)| *name);
+                let names = names.collect::<Vec<_>>().join(", ");
+                Err(format!("unknown variable {name:?}; there are {names}"))
+            }
         }
     }
 
@@ -381,7 +407,7 @@ mod tests {
     use serde_json::json;
 
     const LANGUAGE: Language = Language {
-        variables: &["claims"],
+        variables: &[("claims", || Type::Map(Box::new(Type::Any)))],
         list_max: 128,
         has_text_functions: true,
         is_within: |range, address| range.contains(&address),
@@ -392,7 +418,7 @@ mod tests {
             "sub": "jane", "email": "jane@example.com", "email_verified": true,
             "groups": ["a", "b"], "hd": "example.com", "exp": 20, "nbf": 10, "empty": "",
         }});
-        let expression = Expression::compile(source, LANGUAGE)?;
+        let expression = Expression::compile(source, LANGUAGE, Gives::Bool)?;
         expression.evaluate(&claims).map_err(|error| words(&error))
     }
 
@@ -443,12 +469,12 @@ mod tests {
             ("claims['email']", true),
             ("claims.?email.orValue('a')", true),
             ("has(claims.email) ? 'a' : 'b'", true),
-            ("claims.groups.exists(g, g == claims.email)", true),
+            ("claims.groups.filter(g, g == claims.email)", true),
             ("claims.sub", false),
             ("claims.a.email", false),
             ("'email'", false),
         ] {
-            let expression = Expression::compile(source, LANGUAGE).unwrap();
+            let expression = Expression::compile(source, LANGUAGE, Gives::Texts).unwrap();
             assert_eq!(expression.reads("claims", "email"), expected, "{source}");
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::args::authorization::AuthorizationArgs;
 use crate::failure::UsageError;
+use crate::in_use::{InUse, Look};
 use crate::input;
 use anyhow::{Context, Result};
 use bytes::Bytes;
@@ -13,7 +14,9 @@ use everleaf_apiserver::authz::config::{self, StepConfig, WebhookSource};
 use everleaf_apiserver::authz::webhook::{
     Ask, FailurePolicy, ReviewVersion, Unanswered, WebhookConfig,
 };
-use everleaf_apiserver::authz::{Authorizer, Step};
+use everleaf_apiserver::authz::{Authorizer, OpenPaths, Step};
+use everleaf_apiserver::handler::{ConfigFile, Server};
+use everleaf_time::WallClock;
 use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -22,7 +25,12 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
+/// The flag of the file.
+const FILE_FLAG: &str = "--authorization-config";
+/// How often it is looked at, as kube-apiserver does.
+const LOOK_INTERVAL: Duration = Duration::from_secs(60);
 /// Largest file that a flag may name.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Longest answer of a webhook.
@@ -36,22 +44,57 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// They describe none, or a file that they name cannot be used.
 pub(crate) fn chain(args: &AuthorizationArgs) -> Result<Authorizer> {
     let steps = match &args.authorization_config {
-        Some(path) => read(path)?,
+        Some(path) => parse(&text(path)?, path)?,
         None => by_flags(args)?,
     };
+    let paths = args.authorization_always_allow_paths.iter();
+    let paths = paths.map(String::as_str).filter(|path| !path.is_empty());
+    let open_paths = OpenPaths::new(paths)
+        .map_err(|what| UsageError(format!("--authorization-always-allow-paths: {what}")))?;
+    Ok(Authorizer::with_open_paths(ready(steps)?, open_paths))
+}
+
+/// Reads the file of authorizers again when it changes, for ever. What cannot be used leaves those
+/// in force that were.
+pub(crate) async fn follow(file: Option<PathBuf>, server: Arc<Server>, wall: WallClock) {
+    let Some(file) = file else { return };
+    let what = format!("authorization configuration {}", file.display());
+    let mut in_use = InUse::new(what, text(&file).unwrap_or_default());
+    loop {
+        tokio::time::sleep(LOOK_INTERVAL).await;
+        let look = in_use.look(
+            Instant::now(),
+            || text(&file),
+            |text| {
+                let steps = ready(parse(text, &file)?)?;
+                server.authorizer().set_steps(steps);
+                Ok(())
+            },
+        );
+        if look != Look::Same {
+            server.reloaded(ConfigFile::Authorization, look == Look::Taken, wall());
+        }
+    }
+}
+
+/// Each with the way to it.
+fn ready(steps: Vec<StepConfig>) -> Result<Vec<Step>> {
     let steps = steps.into_iter().map(|step| match step {
         StepConfig::Node => Ok(Step::Node),
         StepConfig::Rbac => Ok(Step::Rbac),
         StepConfig::Webhook(source) => webhook(source).map(Step::Webhook),
     });
-    Ok(Authorizer::new(steps.collect::<Result<_>>()?))
+    steps.collect()
 }
 
-fn read(path: &Path) -> Result<Vec<StepConfig>> {
-    let what = || format!("--authorization-config {}", path.display());
+fn text(path: &Path) -> Result<String> {
+    let what = || format!("{FILE_FLAG} {}", path.display());
     let text = input::read(path, FILE_BYTES_MAX).with_context(what)?;
-    let text = std::str::from_utf8(&text).with_context(what)?;
-    config::parse(text).with_context(what)
+    Ok(std::str::from_utf8(&text).with_context(what)?.to_owned())
+}
+
+fn parse(text: &str, path: &Path) -> Result<Vec<StepConfig>> {
+    config::parse(text).with_context(|| format!("{FILE_FLAG} {}", path.display()))
 }
 
 fn by_flags(args: &AuthorizationArgs) -> Result<Vec<StepConfig>, UsageError> {
@@ -216,6 +259,57 @@ mod tests {
     struct Line {
         #[command(flatten)]
         args: AuthorizationArgs,
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_file_is_read_again_and_a_bad_one_changes_nothing() {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join("authorization.yaml");
+        let write = |authorizers: &str| {
+            let head = "apiVersion: apiserver.config.k8s.io/v1\nkind: AuthorizationConfiguration\n";
+            std::fs::write(&file, format!("{head}authorizers: [{authorizers}]\n")).unwrap();
+        };
+        let (node, rbac) = ("{type: Node, name: node}", "{type: RBAC, name: rbac}");
+        write(&format!("{node}, {rbac}"));
+        let line = ["x", "--authorization-config", file.to_str().unwrap()];
+        let authorizer = chain(&Line::parse_from(line).args).unwrap();
+        let judges = (Default::default(), authorizer);
+        let store = home.path().join("store");
+        std::fs::create_dir(&store).unwrap();
+        let offer = crate::server::Offer::default();
+        let server = crate::server::open(&store, judges, String::new(), None, offer).unwrap();
+        let wall: WallClock = Arc::new(|| "2030-01-01T00:00:00Z".parse().unwrap());
+        let follower = tokio::spawn(follow(Some(file.clone()), Arc::clone(&server), wall));
+        let in_force = async || {
+            tokio::time::sleep(LOOK_INTERVAL * 2).await;
+            format!("{:?}", server.authorizer())
+        };
+        assert_eq!(in_force().await, "Authorizer(Node,RBAC)");
+        write(&format!("{rbac}, {node}"));
+        assert_eq!(in_force().await, "Authorizer(RBAC,Node)");
+        for bad in [node, "nonsense", "{type: Webhook, name: w}"] {
+            write(bad);
+            assert_eq!(in_force().await, "Authorizer(RBAC,Node)", "{bad}");
+        }
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!(in_force().await, "Authorizer(RBAC,Node)");
+        write(&format!("{node}, {rbac}"));
+        assert_eq!(in_force().await, "Authorizer(Node,RBAC)");
+        follower.abort();
+    }
+
+    #[test]
+    fn paths_that_need_no_authorization_are_read_at_the_start() {
+        for (line, good) in [
+            ("", true),
+            ("--authorization-always-allow-paths=", true),
+            ("--authorization-always-allow-paths=/livez,/debug/*", true),
+            ("--authorization-always-allow-paths=/a*b", false),
+        ] {
+            let words = std::iter::once("x").chain(line.split_whitespace());
+            let args = Line::parse_from(words).args;
+            assert_eq!(chain(&args).is_ok(), good, "{line}");
+        }
     }
 
     #[test]

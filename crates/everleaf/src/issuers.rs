@@ -2,8 +2,8 @@
 
 use crate::args::authentication::AuthenticationArgs;
 use crate::failure::UsageError;
+use crate::in_use::{InUse, Look};
 use crate::input;
-use crate::told::Told;
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use everleaf_agent::client::Transport;
@@ -11,7 +11,8 @@ use everleaf_agent::client::access::{Access, Identity};
 use everleaf_agent::kubeconfig::{Cluster, ServerUrl, Source, Trust};
 use everleaf_agent::{Secret, SystemClock};
 use everleaf_apiserver::authn::jwt::{self, Fetch, JwtConfig, OidcFlags};
-use everleaf_apiserver::handler::Server;
+use everleaf_apiserver::handler::{ConfigFile, Server};
+use everleaf_time::WallClock;
 use http::header::{ACCEPT, USER_AGENT};
 use http::{Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -20,6 +21,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
+/// The flag of the file.
+const FILE_FLAG: &str = "--authentication-config";
 /// Largest file that a flag may name.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 /// How often the file is looked at.
@@ -32,6 +35,19 @@ const ANSWER_BYTES_MAX: usize = 1 << 20;
 /// # Errors
 /// A file cannot be read, or what it says cannot be used.
 pub(crate) fn config(args: &AuthenticationArgs, own_issuer: &str) -> Result<JwtConfig> {
+    let config = of_args(args, own_issuer)?;
+    warn(&config);
+    Ok(config)
+}
+
+/// Tells what whoever wrote a configuration should know.
+fn warn(config: &JwtConfig) {
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
+}
+
+fn of_args(args: &AuthenticationArgs, own_issuer: &str) -> Result<JwtConfig> {
     if let Some(path) = &args.authentication_config {
         return read(path, own_issuer);
     }
@@ -65,10 +81,12 @@ pub(crate) fn config(args: &AuthenticationArgs, own_issuer: &str) -> Result<JwtC
 ///
 /// # Errors
 /// It cannot be read, or what it says cannot be used.
-pub(crate) fn read(path: &Path, own_issuer: &str) -> Result<JwtConfig> {
-    let flag = "--authentication-config";
-    let text = text(path, flag)?;
-    JwtConfig::parse(&text, own_issuer).with_context(|| format!("{flag} {}", path.display()))
+fn read(path: &Path, own_issuer: &str) -> Result<JwtConfig> {
+    parse(&text(path, FILE_FLAG)?, path, own_issuer)
+}
+
+fn parse(text: &str, path: &Path, own_issuer: &str) -> Result<JwtConfig> {
+    JwtConfig::parse(text, own_issuer).with_context(|| format!("{FILE_FLAG} {}", path.display()))
 }
 
 fn text(path: &Path, flag: &str) -> Result<String> {
@@ -79,33 +97,34 @@ fn text(path: &Path, flag: &str) -> Result<String> {
 }
 
 /// Keeps the keys of issuers fresh, for ever, and reads the file of them again when it changes.
-pub(crate) async fn follow(file: Option<PathBuf>, own_issuer: String, server: Arc<Server>) {
+pub(crate) async fn follow(
+    file: Option<PathBuf>,
+    own_issuer: String,
+    server: Arc<Server>,
+    wall: WallClock,
+) {
     let keys = jwt::keep_keys(server.authenticator(), fetch());
     let reread = async {
         let Some(file) = file else {
             return std::future::pending().await;
         };
-        let mut known = input::read(&file, FILE_BYTES_MAX).ok();
-        let mut told = Told::default();
+        let what = format!("authentication configuration {}", file.display());
+        let mut in_use = InUse::new(what, text(&file, FILE_FLAG).unwrap_or_default());
         loop {
             tokio::time::sleep(LOOK_INTERVAL).await;
-            let found = input::read(&file, FILE_BYTES_MAX).ok();
-            if found == known {
-                continue;
-            }
-            match read(&file, &own_issuer) {
-                Ok(config) => {
+            let look = in_use.look(
+                Instant::now(),
+                || text(&file, FILE_FLAG),
+                |text| {
+                    let config = parse(text, &file, &own_issuer)?;
+                    warn(&config);
                     server.authenticator().set_jwt(config);
-                    tracing::info!("--authentication-config {} was read again", file.display());
-                    known = found;
-                    told.forget();
-                }
-                Err(error) => {
-                    let text = crate::failure::chain(&error);
-                    if told.is_news(&text, Instant::now()) {
-                        tracing::warn!("{text}; what it said before stays in use");
-                    }
-                }
+                    Ok(())
+                },
+            );
+            if look != Look::Same {
+                let is_in_force = look == Look::Taken;
+                server.reloaded(ConfigFile::Authentication, is_in_force, wall());
             }
         }
     };

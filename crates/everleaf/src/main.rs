@@ -9,6 +9,7 @@ mod authorizers;
 mod cmd;
 mod config;
 mod failure;
+mod in_use;
 mod input;
 mod issuers;
 mod kube_client;

@@ -7,9 +7,10 @@ use flate2::write::GzEncoder;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
+use rustix::fs::OFlags;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 
@@ -39,6 +40,8 @@ pub(super) struct Sink {
     destination: Destination,
     rotation: Rotation,
     output: Option<Output>,
+    /// Which file it is, by device and inode; None for what is no file.
+    identity: Option<(u64, u64)>,
     /// Bytes in the file.
     length: u64,
     /// The last write broke off in a line.
@@ -55,6 +58,7 @@ impl Sink {
             destination: destination.clone(),
             rotation,
             output: None,
+            identity: None,
             length: 0,
             is_torn: false,
             keeper: None,
@@ -69,6 +73,7 @@ impl Sink {
             destination: Destination::Stdout,
             rotation: Rotation::default(),
             output: Some(Box::new(output)),
+            identity: None,
             length: 0,
             is_torn: false,
             keeper: None,
@@ -88,21 +93,49 @@ impl Sink {
             let mut builder = DirBuilder::new();
             builder.recursive(true).mode(DIR_MODE).create(directory)?;
         }
-        let mut options = OpenOptions::new();
-        let file = options
-            .append(true)
-            .create(true)
-            .mode(FILE_MODE)
-            .open(path)?;
-        self.length = file.metadata()?.len();
+        let file = open_regular(path)?;
+        let metadata = file.metadata()?;
+        self.length = metadata.len();
+        self.identity = Some((metadata.dev(), metadata.ino()));
+        // Whoever wrote it before may have been stopped in a line.
+        let mut last = [b'\n'];
+        if self.length > 0 {
+            // A file that can only be written is good, too.
+            let _ = file.read_exact_at(&mut last, self.length - 1);
+        }
+        self.is_torn = last != [b'\n'];
         self.output = Some(Box::new(file));
         Ok(())
+    }
+
+    /// Closes a file that is not at its path any more: what is written into it would be lost.
+    fn leave_removed(&mut self) {
+        let (Destination::File(path), Some(identity), Some(_)) =
+            (&self.destination, self.identity, &self.output)
+        else {
+            return;
+        };
+        let found = fs::metadata(path).map(|found| (found.dev(), found.ino()));
+        let what = match found {
+            Ok(found) if found == identity => return,
+            Ok(_) => "was replaced: the new file is written from now on",
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                "was removed or renamed: it is begun anew"
+            }
+            // Who cannot look cannot tell.
+            Err(_) => return,
+        };
+        tracing::warn!("the audit log {} {what}", path.display());
+        self.output = None;
     }
 
     /// Writes lines, in a new file when the old one is full. How many of them are lost, and why:
     /// the last ones.
     pub(super) fn write(&mut self, lines: &[&str], now: Timestamp) -> Option<(usize, io::Error)> {
         let mut done = 0;
+        if !lines.is_empty() {
+            self.leave_removed();
+        }
         while done < lines.len() {
             let room = self.rotation.bytes_max;
             let is_full = |length: u64| room > 0 && length > room;
@@ -193,6 +226,41 @@ impl Sink {
         }
         Ok(())
     }
+}
+
+/// Opens a file to append to it, and makes it if need be. What is no file is refused, and not
+/// waited for: a pipe without a reader would stop the server before it has begun.
+fn open_regular(path: &Path) -> io::Result<File> {
+    let check = |found: &fs::Metadata| {
+        let found = found.file_type();
+        let what = match () {
+            () if found.is_file() => return Ok(()),
+            () if found.is_dir() => "a directory",
+            () if found.is_fifo() => "a named pipe",
+            () if found.is_socket() => "a socket",
+            () => "a device",
+        };
+        let what = format!("it is {what}; name a file, or - for standard output");
+        Err(io::Error::new(io::ErrorKind::InvalidInput, what))
+    };
+    match fs::metadata(path) {
+        Ok(found) => check(&found)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    // What has come there meanwhile is not waited for either.
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+    let open = |is_read: bool| {
+        let mut options = OpenOptions::new();
+        options.append(true).read(is_read).create(true);
+        options.mode(FILE_MODE).custom_flags(flags).open(path)
+    };
+    let file = match open(true) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => open(false)?,
+        outcome => outcome?,
+    };
+    check(&file.metadata()?)?;
+    Ok(file)
 }
 
 /// The parts of a log's name.
@@ -425,5 +493,81 @@ pub(super) mod tests {
         assert!(sink.write(&["next\n"], now).is_none());
         let text = String::from_utf8(disk.lock().unwrap().clone()).unwrap();
         assert_eq!(text, "12\n3456\nnext\n");
+    }
+
+    fn at_path(path: &Path) -> io::Result<Sink> {
+        Sink::open(&Destination::File(path.to_owned()), Rotation::default())
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let fifo = dir.path().join("fifo");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, 0o600.into()).unwrap();
+        let socket = dir.path().join("socket");
+        let _listens = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&fifo, &link).unwrap();
+        for (path, expected) in [
+            (fifo.as_path(), "it is a named pipe"),
+            (&link, "it is a named pipe"),
+            (dir.path(), "it is a directory"),
+            (&socket, "it is a socket"),
+            (Path::new("/dev/null"), "it is a device"),
+        ] {
+            let path = path.to_owned();
+            let (told, outcome) = std::sync::mpsc::channel();
+            // A thread of its own: what waits for a reader waits for ever.
+            thread::spawn(move || told.send(at_path(&path).map(drop)));
+            let outcome = outcome.recv_timeout(std::time::Duration::from_secs(20));
+            let error = outcome.expect("it waits").unwrap_err().to_string();
+            assert!(error.contains(expected), "{expected}: {error}");
+            assert!(error.contains("- for standard output"), "{error}");
+        }
+        // A link to a file is one.
+        let file = dir.path().join("file");
+        fs::write(&file, "").unwrap();
+        let link = dir.path().join("good");
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        assert!(at_path(&link).is_ok());
+    }
+
+    #[test]
+    fn a_log_that_is_removed_or_replaced_is_begun_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let (home, now) = (dir.path().join("logs"), at("2030-01-01T00:00:00Z"));
+        let path = home.join("audit.log");
+        let read = || fs::read_to_string(&path).unwrap();
+        let mut sink = at_path(&path).unwrap();
+        let mut write = |line: &str| sink.write(&[line], now).map(|(_, error)| error.to_string());
+        assert_eq!((write("1\n"), read()), (None, "1\n".to_owned()));
+        fs::remove_file(&path).unwrap();
+        assert_eq!((write("2\n"), read()), (None, "2\n".to_owned()));
+        fs::remove_dir_all(&home).unwrap();
+        assert_eq!((write("3\n"), read()), (None, "3\n".to_owned()));
+        fs::rename(&path, home.join("moved")).unwrap();
+        assert_eq!((write("4\n"), read()), (None, "4\n".to_owned()));
+        // By somebody who made the next file himself.
+        fs::rename(&path, home.join("moved")).unwrap();
+        fs::write(&path, "other\n").unwrap();
+        assert_eq!((write("5\n"), read()), (None, "other\n5\n".to_owned()));
+        assert_eq!(fs::read_to_string(home.join("moved")).unwrap(), "4\n");
+        // What cannot be used is said, and tried again.
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert!(write("6\n").unwrap().contains("a directory"));
+        fs::remove_dir(&path).unwrap();
+        assert_eq!((write("7\n"), read()), (None, "7\n".to_owned()));
+    }
+
+    #[test]
+    fn a_line_that_was_cut_by_a_crash_is_ended_before_the_next() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, now) = (dir.path().join("audit.log"), at("2030-01-01T00:00:00Z"));
+        fs::write(&path, "whole\nhal").unwrap();
+        let mut sink = at_path(&path).unwrap();
+        assert!(sink.write(&["next\n"], now).is_none());
+        let text = fs::read_to_string(&path).unwrap();
+        assert_eq!(text, "whole\nhal\nnext\n");
     }
 }

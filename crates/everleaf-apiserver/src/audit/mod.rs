@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub(crate) use self::event::EVENT_BYTES_MAX;
 pub use self::file::Rotation;
 pub use self::log::{Destination, Format, LogConfig, Mode};
-pub use self::policy::{Level, Policy, PolicyError, Stages, Verdict};
+pub use self::policy::{Level, Policy, Stages, Verdict};
 pub(crate) use self::trail::{Head, Trail};
 
 /// Where a request is when something is told of it.

@@ -3,6 +3,7 @@
 
 use super::Stage;
 use crate::authz::Attributes;
+use crate::config_file::{self, ConfigFileError, Kind, invalid};
 use crate::registry::names;
 use crate::user::User;
 use serde::Deserialize;
@@ -79,36 +80,6 @@ pub struct Policy {
     omits_managed_fields: bool,
 }
 
-/// Why a policy is refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum PolicyError {
-    /// It is no YAML or JSON, or has members that a policy does not have.
-    #[error("it is not an audit policy: {0}")]
-    Unreadable(String),
-    /// It is of another type.
-    #[error(
-        "it says apiVersion {api_version:?}, kind {kind:?}; write apiVersion: audit.k8s.io/v1, kind: Policy"
-    )]
-    OtherType {
-        /// What it says.
-        api_version: String,
-        /// What it says.
-        kind: String,
-    },
-    /// It has no rules: nothing would ever be told.
-    #[error("it has no rules, so nothing would ever be told")]
-    NoRules,
-    /// A member has a value that it cannot have.
-    #[error("{path}: {what}")]
-    Invalid {
-        /// Which, as `rules[0].level`.
-        path: String,
-        /// What is wrong.
-        what: String,
-    },
-}
-
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Rule {
     level: Level,
@@ -132,16 +103,8 @@ struct Resources {
 impl Policy {
     /// Reads the text of a policy file, YAML or JSON. Members that a policy does not have are
     /// refused: a rule with a misspelt condition would match more than was meant.
-    pub fn parse(text: &str) -> Result<Self, PolicyError> {
-        let options = serde_saphyr::options! { with_snippet: false };
-        let file: File = serde_saphyr::from_str_with_options(text, options)
-            .map_err(|error| PolicyError::Unreadable(error.to_string().replace('\n', " ")))?;
-        if file.api_version != "audit.k8s.io/v1" || file.kind != "Policy" {
-            return Err(PolicyError::OtherType {
-                api_version: file.api_version,
-                kind: file.kind,
-            });
-        }
+    pub fn parse(text: &str) -> Result<Self, ConfigFileError> {
+        let file: File = config_file::parse(text)?;
         let omitted = stages(file.omit_stages, "omitStages")?;
         let by_default = file.omit_managed_fields.unwrap_or(false);
         let rules = file.rules.unwrap_or_default().into_iter().enumerate();
@@ -149,7 +112,7 @@ impl Policy {
             .map(|(at, rule)| Rule::new(rule, &format!("rules[{at}]"), omitted, by_default))
             .collect::<Result<_, _>>()?;
         if rules.is_empty() {
-            return Err(PolicyError::NoRules);
+            return invalid("rules", "there are no rules, so nothing would ever be told");
         }
         Ok(Self {
             rules,
@@ -183,12 +146,12 @@ impl Rule {
         path: &str,
         omitted: Stages,
         omits_managed_fields: bool,
-    ) -> Result<Self, PolicyError> {
+    ) -> Result<Self, ConfigFileError> {
         let level = rule.level.unwrap_or_default();
         let known = Level::ALL.into_iter().find(|one| one.as_str() == level);
         let level = known.ok_or_else(|| {
             let known = Level::ALL.map(Level::as_str).join(", ");
-            invalid(
+            ConfigFileError::invalid(
                 format!("{path}.level"),
                 format!("{level:?} is none of {known}"),
             )
@@ -205,7 +168,7 @@ impl Rule {
         let is_about_resources = !resources.is_empty() || !namespaces.is_empty();
         if is_about_resources && !paths.is_empty() {
             let what = "a rule is about paths, or about resources and namespaces; make two of it";
-            return Err(invalid(format!("{path}.nonResourceURLs"), what));
+            return invalid(format!("{path}.nonResourceURLs"), what);
         }
         Ok(Self {
             level,
@@ -251,34 +214,34 @@ fn covers(rule: &str, path: &str) -> bool {
         || (rule.ends_with('*') && path.starts_with(rule.trim_end_matches('*')))
 }
 
-fn check_path(url: &str, path: &str) -> Result<(), PolicyError> {
+fn check_path(url: &str, path: &str) -> Result<(), ConfigFileError> {
     if url == "*" {
         return Ok(());
     }
     if !url.starts_with('/') {
-        return Err(invalid(path, format!("{url:?} does not begin with /")));
+        return invalid(path, format!("{url:?} does not begin with /"));
     }
     if url[..url.len() - 1].contains('*') {
         let what = format!("{url:?} has a * that is not its last character");
-        return Err(invalid(path, what));
+        return invalid(path, what);
     }
     Ok(())
 }
 
 impl Resources {
-    fn new(resources: FileResources, path: &str) -> Result<Self, PolicyError> {
+    fn new(resources: FileResources, path: &str) -> Result<Self, ConfigFileError> {
         let group = resources.group.unwrap_or_default();
         if !matches!(group.as_str(), "" | "*")
             && let Err(what) = names::subdomain(&group)
         {
             let what = format!("{group:?} is not the name of a group, without its version: {what}");
-            return Err(invalid(format!("{path}.group"), what));
+            return invalid(format!("{path}.group"), what);
         }
         let names = resources.resource_names.unwrap_or_default();
         let resources = resources.resources.unwrap_or_default();
         if resources.is_empty() && !names.is_empty() {
             let what = "names are those of a resource; say of which in resources";
-            return Err(invalid(format!("{path}.resourceNames"), what));
+            return invalid(format!("{path}.resourceNames"), what);
         }
         Ok(Self {
             group,
@@ -310,21 +273,14 @@ impl Resources {
     }
 }
 
-fn invalid(path: impl Into<String>, what: impl Into<String>) -> PolicyError {
-    PolicyError::Invalid {
-        path: path.into(),
-        what: what.into(),
-    }
-}
-
-fn stages(names: Option<Vec<String>>, path: &str) -> Result<Stages, PolicyError> {
+fn stages(names: Option<Vec<String>>, path: &str) -> Result<Stages, ConfigFileError> {
     let names = names.unwrap_or_default().into_iter().enumerate();
     let stages: Vec<Stage> = names
         .map(|(at, name)| {
             let known = Stage::ALL.into_iter().find(|stage| stage.as_str() == name);
             known.ok_or_else(|| {
                 let all = Stage::ALL.map(Stage::as_str).join(", ");
-                invalid(
+                ConfigFileError::invalid(
                     format!("{path}[{at}]"),
                     format!("{name:?} is none of {all}"),
                 )
@@ -347,6 +303,17 @@ struct File {
     rules: Option<Vec<FileRule>>,
     omit_stages: Option<Vec<String>>,
     omit_managed_fields: Option<bool>,
+}
+
+impl config_file::File for File {
+    const KIND: Kind = Kind {
+        name: "Policy",
+        versions: &["audit.k8s.io/v1"],
+    };
+
+    fn head(&self) -> (&str, &str) {
+        (&self.api_version, &self.kind)
+    }
 }
 
 #[derive(Deserialize)]

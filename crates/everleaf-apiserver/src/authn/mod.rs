@@ -18,7 +18,7 @@ mod x509;
 
 use self::front_proxy::FrontProxies;
 use self::jwt::{Issuers, JwtConfig};
-use self::refusals::{RefusalLog, clipped};
+use self::refusals::{COUNTED_AS, Refusals, clipped};
 use self::service_account::ServiceAccounts;
 use self::static_token::StaticTokens;
 use self::x509::ClientCa;
@@ -26,13 +26,14 @@ use crate::objects::Objects;
 use crate::user::User;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use everleaf_api::Status;
+use everleaf_observe::text::{Kind, Text};
 use everleaf_pki::trust::BundleError;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use jiff::Timestamp;
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use tokio::sync::Notify;
 
 pub use self::front_proxy::FrontProxyConfig;
@@ -140,7 +141,7 @@ pub enum ConfigError {
 #[derive(Default)]
 pub struct Authenticator {
     client_ca: ArcSwapOption<ClientCa>,
-    refused_certificates: Mutex<RefusalLog>,
+    refused_certificates: Refusals,
     front_proxy: Option<FrontProxyConfig>,
     front_proxies: Option<FrontProxies>,
     static_tokens: StaticTokens,
@@ -149,7 +150,7 @@ pub struct Authenticator {
     anonymous: bool,
     issuers: ArcSwap<Issuers>,
     issuers_changed: Notify,
-    refused_tokens: Mutex<RefusalLog>,
+    refused_tokens: Refusals,
 }
 
 /// What components that delegate authentication to this server read of it, in the ConfigMap
@@ -180,7 +181,7 @@ impl Authenticator {
     pub fn new(config: Config) -> Result<Self, ConfigError> {
         let authenticator = Self {
             client_ca: ArcSwapOption::empty(),
-            refused_certificates: Mutex::default(),
+            refused_certificates: Refusals::default(),
             front_proxies: match &config.front_proxy {
                 Some(proxies) if proxies.is_believed => Some(FrontProxies::new(proxies)?),
                 _ => None,
@@ -195,7 +196,7 @@ impl Authenticator {
             anonymous: config.anonymous,
             issuers: ArcSwap::from_pointee(Issuers::new(config.jwt, &Issuers::default())),
             issuers_changed: Notify::new(),
-            refused_tokens: Mutex::default(),
+            refused_tokens: Refusals::default(),
         };
         authenticator.set_client_ca(&config.client_ca_pem)?;
         Ok(authenticator)
@@ -324,19 +325,15 @@ impl Authenticator {
     /// Tells whose certificate was refused, and why: its holder only ever sees a 401.
     fn tell_refused(&self, leaf: &[u8], refusal: &x509::Refusal, now: Timestamp) {
         let digest = x509::digest_of_all(leaf, &[]);
-        let news = self
-            .refused_certificates
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .observe(digest, now);
-        let Some(untold) = news else { return };
-        let whose = x509::whose(leaf);
-        let others = match untold {
-            0 => String::new(),
-            untold => format!("; {untold} refusals of other certificates were not told"),
-        };
-        let refusal = clipped(&refusal.to_string());
-        tracing::warn!("a client certificate is refused{whose}: {refusal}{others}");
+        let reason = refusal.reason();
+        let certificates = &self.refused_certificates;
+        certificates.tell((digest, now), reason, "certificates", || {
+            let refusal = clipped(&refusal.to_string());
+            format!(
+                "a client certificate is refused{}: {refusal}",
+                x509::whose(leaf)
+            )
+        });
     }
 
     /// Judges a bearer token alone, shown to this server: None when no method accepts it.
@@ -407,18 +404,42 @@ impl Authenticator {
     fn foreign_user(&self, token: &str, now: Timestamp) -> Option<User> {
         let refusal = match self.issuers.load().authenticate(token, now) {
             Ok(user) => return Some(user),
-            Err(jwt::Refusal::NotOurs) => return None,
             Err(refusal) => refusal,
         };
-        let digest = x509::digest_of_all(token.as_bytes(), &[]);
-        let mut log = self
-            .refused_tokens
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if log.observe(digest, now).is_some() {
-            tracing::warn!("refused: {}", clipped(&refusal.to_string()));
+        if let jwt::Refusal::Bad { fault, .. } = &refusal {
+            let digest = x509::digest_of_all(token.as_bytes(), &[]);
+            let reason = fault.reason.as_str();
+            self.refused_tokens
+                .tell((digest, now), reason, "tokens", || {
+                    format!("refused: {}", clipped(&refusal.to_string()))
+                });
         }
         None
+    }
+
+    /// To be awaited before a request is judged: newer keys are had when its token seems to be
+    /// signed by them.
+    pub(crate) async fn freshen(&self, headers: &HeaderMap, peer: &Peer) {
+        if peer.in_process.is_some() || self.issuers.load().is_empty() {
+            return;
+        }
+        if let Bearer::Token(token) = bearer_token(headers) {
+            self.issuers().freshen(token).await;
+        }
+    }
+
+    /// What it counts.
+    pub(crate) fn write_metrics(&self, text: &mut Text) {
+        let help = "Credentials that were refused, by what they were and why.";
+        let mut family = text.family(COUNTED_AS, Kind::Counter, help);
+        for (credential, refusals) in [
+            ("client_certificate", &self.refused_certificates),
+            ("token", &self.refused_tokens),
+        ] {
+            for (reason, count) in refusals.counts() {
+                family.count(&[("credential", credential), ("reason", reason)], count);
+            }
+        }
     }
 
     /// As whom this server reads tokens; empty when it knows no service accounts.

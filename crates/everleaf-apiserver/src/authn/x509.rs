@@ -45,6 +45,22 @@ pub(super) enum Refusal {
     NoFrontProxy(String),
 }
 
+impl Refusal {
+    /// In few enough words to count by.
+    pub(super) fn reason(&self) -> &'static str {
+        match self {
+            Self::TooManyIntermediates => "chain",
+            Self::Malformed(_) => "malformed",
+            Self::BadKey(_) => "key",
+            Self::NotBelieved(trust::Refusal::Leaf(_)) => "certificate",
+            Self::NotBelieved(trust::Refusal::UnknownAuthority(_)) => "unknown_authority",
+            Self::NotBelieved(_) => "chain",
+            Self::BadUid(_) => "uid",
+            Self::NoFrontProxy(_) => "no_front_proxy",
+        }
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,7 +1,9 @@
 //! Who is asked, and in which order, as `AuthorizationConfiguration` says it
 //! (`apiserver.config.k8s.io/v1`).
 
-use super::webhook::{CONDITIONS_MAX, Condition, FailurePolicy, ReviewVersion};
+use super::condition::{CONDITIONS_MAX, Condition};
+use super::webhook::{FailurePolicy, ReviewVersion};
+use crate::config_file::{self, ConfigFileError, Kind, invalid};
 use crate::registry::names;
 use everleaf_api::duration::parse_go;
 use everleaf_api::fields::quote;
@@ -10,11 +12,6 @@ use serde::de::IgnoredAny;
 use std::path::PathBuf;
 use std::time::Duration;
 
-const TYPE: &str = "AuthorizationConfiguration";
-const VERSIONS: [&str; 2] = [
-    "apiserver.config.k8s.io/v1",
-    "apiserver.config.k8s.io/v1beta1",
-];
 /// Longest time that a webhook may be given for its answer.
 const TIMEOUT_MAX: Duration = Duration::from_secs(30);
 
@@ -50,61 +47,12 @@ pub struct WebhookSource {
     pub conditions: Vec<Condition>,
 }
 
-/// Why a configuration is refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum AuthorizationConfigError {
-    /// It is no YAML or JSON, or has members that it should not have.
-    #[error("it is not an {TYPE}: {0}")]
-    Unreadable(String),
-    /// It is of another type.
-    #[error(
-        "it says apiVersion {api_version:?}, kind {kind:?}; write apiVersion: apiserver.config.k8s.io/v1, kind: {TYPE}"
-    )]
-    OtherType {
-        /// What it says.
-        api_version: String,
-        /// What it says.
-        kind: String,
-    },
-    /// Without Node a node could act for others, without RBAC nobody else could do anything.
-    #[error("authorizers: one of type Node and one of type RBAC are needed, each once")]
-    Incomplete,
-    /// A member has a value that it cannot have.
-    #[error("{path}: {what}")]
-    Invalid {
-        /// Which, as `authorizers[0].type`.
-        path: String,
-        /// What is wrong.
-        what: String,
-    },
-}
-
-fn invalid<T>(
-    path: impl Into<String>,
-    what: impl Into<String>,
-) -> Result<T, AuthorizationConfigError> {
-    Err(AuthorizationConfigError::Invalid {
-        path: path.into(),
-        what: what.into(),
-    })
-}
-
 /// Reads the text of a configuration.
 ///
 /// # Errors
-/// See [`AuthorizationConfigError`].
-pub fn parse(text: &str) -> Result<Vec<StepConfig>, AuthorizationConfigError> {
-    let options = serde_saphyr::options! { with_snippet: false };
-    let file: File = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
-        AuthorizationConfigError::Unreadable(error.to_string().replace('\n', " "))
-    })?;
-    if !VERSIONS.contains(&file.api_version.as_str()) || file.kind != TYPE {
-        return Err(AuthorizationConfigError::OtherType {
-            api_version: file.api_version,
-            kind: file.kind,
-        });
-    }
+/// See [`ConfigFileError`].
+pub fn parse(text: &str) -> Result<Vec<StepConfig>, ConfigFileError> {
+    let file: File = config_file::parse(text)?;
     let mut known: Vec<String> = Vec::new();
     let mut steps = Vec::new();
     for (at, authorizer) in file.authorizers.into_iter().enumerate() {
@@ -117,6 +65,15 @@ pub fn parse(text: &str) -> Result<Vec<StepConfig>, AuthorizationConfigError> {
             return invalid(format!("{path}.name"), "it stands here twice");
         }
         known.push(authorizer.name.clone());
+        let kind = authorizer.r#type.as_str();
+        if matches!(kind, "Node" | "RBAC") && authorizer.name != kind.to_lowercase() {
+            let what = format!(
+                "expected name {} for authorizer {kind} instead of {}",
+                kind.to_lowercase(),
+                authorizer.name
+            );
+            return invalid(format!("{path}.name"), what);
+        }
         let step = match (authorizer.r#type.as_str(), authorizer.webhook) {
             ("Node", None) => StepConfig::Node,
             ("RBAC", None) => StepConfig::Rbac,
@@ -139,17 +96,15 @@ pub fn parse(text: &str) -> Result<Vec<StepConfig>, AuthorizationConfigError> {
     let nodes = count(|step| matches!(step, StepConfig::Node));
     let rbac = count(|step| matches!(step, StepConfig::Rbac));
     if (nodes, rbac) != (1, 1) {
-        return Err(AuthorizationConfigError::Incomplete);
+        // Without Node a node could act for others, without RBAC nobody else could do anything.
+        let what = "one of type Node and one of type RBAC are needed, each once";
+        return invalid("authorizers", what);
     }
     Ok(steps)
 }
 
 impl WebhookSource {
-    fn new(
-        name: String,
-        webhook: FileWebhook,
-        path: &str,
-    ) -> Result<Self, AuthorizationConfigError> {
+    fn new(name: String, webhook: FileWebhook, path: &str) -> Result<Self, ConfigFileError> {
         let span = |text: &Option<String>, member: &str, default: Duration| match text.as_deref() {
             None | Some("") => Ok(default),
             Some(text) => parse_go(text).or_else(|what| invalid(format!("{path}.{member}"), what)),
@@ -157,7 +112,11 @@ impl WebhookSource {
         let ttl = |text: &Option<String>, is_kept: Option<bool>, member: &str, seconds: u64| {
             match is_kept {
                 Some(false) => Ok(Duration::ZERO),
-                _ => span(text, member, Duration::from_secs(seconds)),
+                // As upstream: zero is as if it were not given.
+                _ => span(text, member, Duration::ZERO).map(|given| match given {
+                    Duration::ZERO => Duration::from_secs(seconds),
+                    given => given,
+                }),
             }
         };
         let timeout = span(&webhook.timeout, "timeout", Duration::ZERO)?;
@@ -183,6 +142,10 @@ impl WebhookSource {
             let what = "write type: KubeConfigFile, and the file in kubeConfigFile";
             return invalid(format!("{path}.connectionInfo"), what);
         };
+        if !kubeconfig.starts_with('/') {
+            let path = format!("{path}.connectionInfo.kubeConfigFile");
+            return invalid(path, format!("{kubeconfig:?} must be an absolute path"));
+        }
         Ok(Self {
             name,
             kubeconfig: kubeconfig.into(),
@@ -216,7 +179,7 @@ fn conditions(
     file: Option<Vec<FileCondition>>,
     version: Option<&str>,
     path: &str,
-) -> Result<Vec<Condition>, AuthorizationConfigError> {
+) -> Result<Vec<Condition>, ConfigFileError> {
     let file = file.unwrap_or_default();
     if !file.is_empty() && version != Some("v1") {
         let path = format!("{path}.matchConditionSubjectAccessReviewVersion");
@@ -227,8 +190,12 @@ fn conditions(
         return invalid(path, format!("more than {CONDITIONS_MAX}"));
     }
     let conditions = file.iter().enumerate().map(|(at, condition)| {
-        let compiled = Condition::compile(&condition.expression);
-        compiled.or_else(|what| invalid(format!("{path}[{at}].expression"), what))
+        let path = format!("{path}[{at}].expression");
+        let is_same = |other: &FileCondition| other.expression == condition.expression;
+        if file[..at].iter().any(is_same) {
+            return invalid(path, "it stands here twice");
+        }
+        Condition::compile(&condition.expression).or_else(|what| invalid(path, what))
     });
     conditions.collect()
 }
@@ -244,6 +211,20 @@ struct File {
     _metadata: Option<IgnoredAny>,
     #[serde(default)]
     authorizers: Vec<FileAuthorizer>,
+}
+
+impl config_file::File for File {
+    const KIND: Kind = Kind {
+        name: "AuthorizationConfiguration",
+        versions: &[
+            "apiserver.config.k8s.io/v1",
+            "apiserver.config.k8s.io/v1beta1",
+        ],
+    };
+
+    fn head(&self) -> (&str, &str) {
+        (&self.api_version, &self.kind)
+    }
 }
 
 #[derive(Deserialize)]
@@ -331,6 +312,15 @@ authorizers:
     }
 
     #[test]
+    fn a_zero_is_as_if_it_were_not_given() {
+        let steps = parse(&GOOD.replace("1m0s", "0s")).unwrap();
+        let Some(StepConfig::Webhook(webhook)) = steps.last() else {
+            panic!("{steps:?}");
+        };
+        assert_eq!(webhook.authorized_ttl.as_secs(), 300);
+    }
+
+    #[test]
     fn what_cannot_be_meant_is_refused_and_where() {
         for (from, to, expected) in [
             ("apiserver.config.k8s.io/v1", "v1", "apiVersion"),
@@ -338,11 +328,31 @@ authorizers:
             (
                 "type: RBAC, name: rbac",
                 "type: Node, name: rbac",
-                "each once",
+                "expected name node",
             ),
             ("type: RBAC", "type: AlwaysAllow", "authorizers[1].type"),
             ("name: rbac", "name: node", "twice"),
             ("name: w", "name: W", "authorizers[2].name"),
+            (
+                "name: rbac",
+                "name: roles",
+                "expected name rbac for authorizer RBAC instead of roles",
+            ),
+            (
+                "kubeConfigFile: /a",
+                "kubeConfigFile: a",
+                "must be an absolute path",
+            ),
+            (
+                "    - expression: has(request.resourceAttributes)\n",
+                "    - expression: has(request.resourceAttributes)\n    - expression: has(request.resourceAttributes)\n",
+                "matchConditions[1].expression: it stands here twice",
+            ),
+            (
+                "expression: has(request.resourceAttributes)",
+                "expression: request.user",
+                "must evaluate to bool",
+            ),
             ("timeout: 3s", "timeout: 31s", "timeout"),
             ("    timeout: 3s\n", "", "timeout"),
             ("1m0s", "soon", "authorizedTTL"),

@@ -1,12 +1,15 @@
-//! May they? The chain `system:masters`, Node, RBAC, and another server if one is configured: the
-//! first that allows wins, and when none does the answer is 403.
+//! May they? The chain `system:masters`, paths that are open to all, Node, RBAC, and another server
+//! if one is configured: the first that allows wins, and when none does the answer is 403. The
+//! chain may be replaced; a request is judged by one chain from its beginning to its end.
 //!
 //! This module owns verdicts over committed policy objects. It refuses to know bodies, HTTP and who
 //! proved what: it sees an identity and the attributes of a request, also those of a request that
 //! nobody made (SubjectAccessReview, the `approve` and `sign` checks of admission).
 
+pub mod condition;
 pub mod config;
 mod node;
+mod open_paths;
 mod rbac;
 pub(crate) mod rule;
 pub mod webhook;
@@ -20,7 +23,7 @@ use crate::{
     objects::Objects,
     user::{self, User},
 };
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use everleaf_api::{
     Status,
     selector::{FieldSelector, LabelSelector},
@@ -33,6 +36,8 @@ use std::{
     fmt,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
+
+pub use self::open_paths::OpenPaths;
 
 /// What is asked. Also built from SubjectAccessReviews.
 #[derive(Debug, Clone)]
@@ -120,12 +125,15 @@ pub enum Step {
 /// `Authorizer::ask`; until then it is a no.
 pub struct Authorizer {
     shared: Arc<Shared>,
+    /// Of a request: the one that it began with.
+    chain: Option<Arc<[Link]>>,
     session: Mutex<Session>,
 }
 
 struct Shared {
     compiled: ArcSwapOption<Compiled>,
-    chain: Vec<Link>,
+    open_paths: OpenPaths,
+    chain: ArcSwap<Arc<[Link]>>,
 }
 
 enum Link {
@@ -156,7 +164,8 @@ struct Compiled {
 
 impl fmt::Debug for Authorizer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = self.shared.chain.iter().map(|link| match link {
+        let chain = self.chain();
+        let names = chain.iter().map(|link| match link {
             Link::Node => "Node",
             Link::Rbac => "RBAC",
             Link::Webhook(_) => "Webhook",
@@ -168,24 +177,32 @@ impl fmt::Debug for Authorizer {
 impl Authorizer {
     /// Those are asked in this order.
     pub fn new(steps: Vec<Step>) -> Self {
-        let chain = steps.into_iter().map(|step| match step {
-            Step::Node => Link::Node,
-            Step::Rbac => Link::Rbac,
-            Step::Webhook(config) => Link::Webhook(Arc::new(Webhook::new(config))),
-        });
+        Self::with_open_paths(steps, OpenPaths::default())
+    }
+
+    /// The same, and before them nobody for these paths.
+    pub fn with_open_paths(steps: Vec<Step>, open_paths: OpenPaths) -> Self {
         Self {
             shared: Arc::new(Shared {
                 compiled: ArcSwapOption::empty(),
-                chain: chain.collect(),
+                open_paths,
+                chain: ArcSwap::from_pointee(links(steps)),
             }),
+            chain: None,
             session: Mutex::default(),
         }
+    }
+
+    /// Replaces those that are asked, for requests that come from now on.
+    pub fn set_steps(&self, steps: Vec<Step>) {
+        self.shared.chain.store(Arc::new(links(steps)));
     }
 
     /// The same for one request, which remembers what webhooks say to it.
     pub(crate) fn for_request(&self, now: Timestamp) -> Self {
         Self {
             shared: Arc::clone(&self.shared),
+            chain: Some(self.chain()),
             session: Mutex::new(Session {
                 now,
                 ..Session::default()
@@ -193,10 +210,17 @@ impl Authorizer {
         }
     }
 
+    fn chain(&self) -> Arc<[Link]> {
+        match &self.chain {
+            Some(chain) => Arc::clone(chain),
+            None => Arc::clone(&self.shared.chain.load()),
+        }
+    }
+
     /// Is another server among them?
     pub(crate) fn has_webhook(&self) -> bool {
         let is_webhook = |link: &Link| matches!(link, Link::Webhook(_));
-        self.shared.chain.iter().any(is_webhook)
+        self.chain().iter().any(is_webhook)
     }
 
     fn session(&self) -> MutexGuard<'_, Session> {
@@ -241,7 +265,7 @@ impl Authorizer {
 
     /// The first authorizer with an opinion decides; none is a no.
     pub fn authorize(&self, attributes: &Attributes<'_>, objects: &dyn Objects) -> Decision {
-        if attributes.user.in_group(user::MASTERS) {
+        if attributes.user.in_group(user::MASTERS) || self.shared.open_paths.covers(attributes) {
             return Decision {
                 allowed: true,
                 ..Decision::default()
@@ -249,7 +273,7 @@ impl Authorizer {
         }
         let mut reasons = Vec::new();
         let mut errors = Vec::new();
-        for link in &self.shared.chain {
+        for link in self.chain().iter() {
             let (name, decision, is_final) = match link {
                 Link::Node => ("node", node::authorize(attributes, objects), false),
                 Link::Rbac => {
@@ -366,6 +390,15 @@ impl Authorizer {
         self.shared.compiled.store(Some(Arc::clone(&compiled)));
         answer(&compiled.index)
     }
+}
+
+fn links(steps: Vec<Step>) -> Arc<[Link]> {
+    let links = steps.into_iter().map(|step| match step {
+        Step::Node => Link::Node,
+        Step::Rbac => Link::Rbac,
+        Step::Webhook(config) => Link::Webhook(Arc::new(Webhook::new(config))),
+    });
+    links.collect()
 }
 
 /// The static rules of nodes, compiled once.

@@ -4,11 +4,10 @@
 //! A verdict is a function without I/O here, too. What is not known yet becomes an open question of
 //! the request; the handler has open questions answered, and judges again.
 
+use super::condition::{self, Condition};
 use super::{Attributes, Decision};
 use crate::user::User;
-use everleaf_api::fields::quote;
 use everleaf_api::selector::LabelTest;
-use everleaf_cel::{ExecutionError, Expression, Language, Value as Cel, kind, words};
 use futures_util::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
@@ -25,8 +24,6 @@ const QUESTION_BYTES_MAX: usize = 16 * 1024;
 /// again (upstream's `DefaultRetryBackoff`).
 const TRIES_MAX: u32 = 5;
 const RETRY_FIRST: Duration = Duration::from_millis(500);
-/// Conditions of one webhook, as upstream.
-pub const CONDITIONS_MAX: usize = 64;
 
 /// Sends one review, and brings what came back.
 pub type Ask = Arc<dyn Fn(Value) -> BoxFuture<'static, Result<Value, Unanswered>> + Send + Sync>;
@@ -98,74 +95,6 @@ impl std::fmt::Debug for WebhookConfig {
     }
 }
 
-/// A condition over a review: an expression over `request`.
-#[derive(Debug, Clone)]
-pub struct Condition(Expression);
-
-impl Condition {
-    /// Compiles it.
-    ///
-    /// # Errors
-    /// What is wrong with it.
-    pub fn compile(source: &str) -> Result<Self, String> {
-        let language = Language {
-            variables: &["request"],
-            list_max: 512,
-            has_text_functions: true,
-            is_within: |range, address| range.contains(&address),
-        };
-        let condition = Self(Expression::compile(source, language)?);
-        condition.try_out()?;
-        Ok(condition)
-    }
-
-    /// Tries it on a review of a resource and on one of a path, with all that such have: a member
-    /// that neither has is misspelt, and what is neither true nor false is no condition.
-    fn try_out(&self) -> Result<(), String> {
-        let selector = json!({"rawSelector": "a=b", "requirements": [
-            {"key": "a", "operator": "In", "values": ["b"]},
-        ]});
-        let resource = json!({
-            "namespace": "default", "verb": "get", "group": "apps", "version": "v1",
-            "resource": "deployments", "subresource": "status", "name": "web",
-            "fieldSelector": selector, "labelSelector": selector,
-        });
-        let of_whom =
-            json!({"user": "ann", "uid": "1", "groups": ["staff"], "extra": {"a": ["b"]}});
-        let mut unknown = Vec::new();
-        let about = [
-            ("resourceAttributes", resource),
-            (
-                "nonResourceAttributes",
-                json!({"path": "/healthz", "verb": "get"}),
-            ),
-        ];
-        for (member, attributes) in about {
-            let mut spec = of_whom.clone();
-            spec[member] = attributes;
-            match self.0.evaluate(&json!({"request": spec})) {
-                Ok(Cel::Bool(_)) => {}
-                Ok(other) => return Err(format!("it gives {}, not true or false", kind(&other))),
-                Err(error @ ExecutionError::NoSuchKey(_)) => unknown.push(words(&error)),
-                Err(_) => {}
-            }
-        }
-        match &unknown[..] {
-            [first, _] => Err(first.clone()),
-            _ => Ok(()),
-        }
-    }
-
-    fn holds(&self, spec: &Value) -> Result<bool, String> {
-        let source = quote(self.0.source());
-        match self.0.evaluate(&json!({"request": spec})) {
-            Ok(Cel::Bool(holds)) => Ok(holds),
-            Ok(other) => Err(format!("condition {source} gives {}", kind(&other))),
-            Err(error) => Err(format!("condition {source}: {}", words(&error))),
-        }
-    }
-}
-
 /// What a webhook said of a question, or that it did not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -224,7 +153,7 @@ impl Webhook {
         now: Timestamp,
     ) -> Opinion {
         let spec = spec(attributes);
-        match self.is_concerned(&spec) {
+        match self.is_concerned(&condition::environment(attributes, &spec)) {
             Ok(true) => {}
             Ok(false) => {
                 return Opinion::None {
@@ -251,10 +180,10 @@ impl Webhook {
     }
 
     /// One condition that does not hold is enough; else one that cannot be told is a failure.
-    fn is_concerned(&self, spec: &Value) -> Result<bool, String> {
+    fn is_concerned(&self, environment: &Value) -> Result<bool, String> {
         let mut fault = None;
         for condition in &self.config.conditions {
-            match condition.holds(spec) {
+            match condition.holds(environment) {
                 Ok(true) => {}
                 Ok(false) => return Ok(false),
                 Err(error) => fault = Some(error),

@@ -147,7 +147,27 @@ struct Counts {
     /// By signer: (requested, honored).
     signers: BTreeMap<String, (u64, u64)>,
     handshake_errors: u64,
+    reloads: BTreeMap<ReloadLabels, Reloads>,
 }
+
+/// A configuration that is read again when its file changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ConfigFile {
+    /// Whom to believe.
+    Authentication,
+    /// Whom to ask what a request may do.
+    Authorization,
+}
+
+impl ConfigFile {
+    const ALL: [Self; 2] = [Self::Authentication, Self::Authorization];
+}
+
+/// Which, and whether it could be used.
+type ReloadLabels = (ConfigFile, bool);
+
+/// How often, and when last.
+type Reloads = (u64, Timestamp);
 
 /// What has been counted.
 #[derive(Debug)]
@@ -163,6 +183,7 @@ impl Default for Metrics {
             expirations: Histogram::new(&EXPIRATION_SECONDS),
             signers: BTreeMap::new(),
             handshake_errors: 0,
+            reloads: BTreeMap::new(),
         }))
     }
 }
@@ -231,6 +252,14 @@ impl Metrics {
         *kept += u64::from(honored);
     }
 
+    /// The file of a configuration was read again.
+    fn count_reload(&self, labels: ReloadLabels, now: Timestamp) {
+        let mut counts = self.lock();
+        let (count, last) = counts.reloads.entry(labels).or_insert((0, now));
+        *count += 1;
+        *last = now;
+    }
+
     /// A TLS handshake failed.
     pub(crate) fn count_handshake_error(&self) {
         self.lock().handshake_errors += 1;
@@ -238,10 +267,17 @@ impl Metrics {
 }
 
 impl Server {
+    /// To be told when the file of a configuration was read again, and whether what it says is in
+    /// force now.
+    pub fn reloaded(&self, file: ConfigFile, is_in_force: bool, now: Timestamp) {
+        self.metrics.count_reload((file, is_in_force), now);
+    }
+
     pub(super) fn metrics_text(&self) -> String {
         let mut text = Text::default();
         self.write_gauges(&mut text);
         self.metrics.lock().write(&mut text);
+        self.authenticator.write_metrics(&mut text);
         if let Some(audit) = &self.audit {
             audit.write_metrics(&mut text);
         }
@@ -327,6 +363,9 @@ impl Counts {
             "TLS handshakes that failed.",
         )
         .count(&[], self.handshake_errors);
+        for file in ConfigFile::ALL {
+            self.write_reloads(file, text);
+        }
         for (name, help, count) in [
             (
                 "apiserver_certificates_registry_csr_requested_duration_total",
@@ -343,6 +382,34 @@ impl Counts {
             for (signer, counts) in &self.signers {
                 family.count(&[("signerName", signer.as_str())], count(*counts));
             }
+        }
+    }
+
+    fn write_reloads(&self, file: ConfigFile, text: &mut Text) {
+        let (total, last) = match file {
+            ConfigFile::Authentication => (
+                "apiserver_authentication_config_controller_automatic_reloads_total",
+                "apiserver_authentication_config_controller_automatic_reload_last_timestamp_seconds",
+            ),
+            ConfigFile::Authorization => (
+                "apiserver_authorization_config_controller_automatic_reloads_total",
+                "apiserver_authorization_config_controller_automatic_reload_last_timestamp_seconds",
+            ),
+        };
+        let found = [(true, "success"), (false, "failure")].map(|(is_in_force, status)| {
+            let found = self.reloads.get(&(file, is_in_force));
+            (status, found)
+        });
+        let mut family = text.family(total, Kind::Counter, "Times that a changed file was read.");
+        for (status, found) in found {
+            family.count(&[("status", status)], found.map_or(0, |(count, _)| *count));
+        }
+        let mut family = text.family(last, Kind::Gauge, "When that was last, in seconds.");
+        for (status, (_, at)) in found
+            .iter()
+            .filter_map(|(status, found)| Some((*status, (*found)?)))
+        {
+            family.sample(&[("status", status)], at.as_second() as f64);
         }
     }
 }

@@ -66,7 +66,7 @@ use std::time::Duration;
 pub use body::Body;
 pub use goaway::Chance;
 pub use limits::Limits;
-pub use metrics::RequestLabels;
+pub use metrics::{ConfigFile, RequestLabels};
 pub use server::{Config, RandomSource, Server, StartError};
 pub use version::Version;
 pub use watch::WatchStream;
@@ -99,6 +99,14 @@ pub(crate) struct Admitted {
     /// What is told of it; None: nothing.
     trail: Option<Arc<Trail>>,
     /// Who says what it may do, with what was asked already.
+    authorizer: Authorizer,
+}
+
+/// What is said of whoever asks.
+pub(crate) struct Judges {
+    /// Who it is.
+    known: Result<User, Status>,
+    /// Who says what they may do.
     authorizer: Authorizer,
 }
 
@@ -169,8 +177,8 @@ impl Server {
         now: Timestamp,
     ) -> Response<Body> {
         let (parts, body) = request.into_parts();
-        let authorizer = self.authorizer_for(&parts, peer, now).await;
-        let response = match self.admit(parts, peer, now, authorizer) {
+        let judges = self.judges_for(&parts, peer, now).await;
+        let response = match self.admit(parts, peer, now, judges) {
             Err(refused) => *refused,
             Ok(admitted) => match admitted.is_told().await {
                 Err(untold) => *untold,
@@ -189,7 +197,7 @@ impl Server {
         mut parts: Parts,
         peer: &Peer,
         now: Timestamp,
-        authorizer: Authorizer,
+        judges: Judges,
     ) -> Result<Admitted, Box<Response<Body>>> {
         self.metrics.observe_peer(peer, now);
         let query = Query::parse(parts.uri.query().unwrap_or(""));
@@ -200,7 +208,7 @@ impl Server {
         );
         let labels = RequestLabels::new(&target, &parts.method, query.as_ref().ok());
         let mut trail = None;
-        let request = (query, target, authorizer);
+        let request = (query, target, judges);
         self.admit_target(&mut parts, (peer, now), request, &mut trail)
             .map_err(|status| {
                 if status.code == StatusCode::TOO_MANY_REQUESTS.as_u16() {
@@ -217,7 +225,7 @@ impl Server {
         &self,
         parts: &mut Parts,
         (peer, now): (&Peer, Timestamp),
-        (query, target, authorizer): (Result<Query, Status>, Target, Authorizer),
+        (query, target, judges): (Result<Query, Status>, Target, Judges),
         trail: &mut Option<Arc<Trail>>,
     ) -> Result<Admitted, Status> {
         if let Ok(query) = &query
@@ -225,10 +233,7 @@ impl Server {
         {
             query.timeout()?;
         }
-        let objects = self.cache.as_ref();
-        let known =
-            self.authenticator
-                .authenticate(&parts.headers, parts.uri.path(), peer, objects, now);
+        let Judges { known, authorizer } = judges;
         parts.headers.remove(http::header::AUTHORIZATION);
         *trail = self.begin_trail(parts, (peer, now), &target, known.as_ref().ok());
         let real = known?;
@@ -310,33 +315,30 @@ impl Server {
         Ok(other)
     }
 
-    /// Who says what this request may do, with what webhooks say of its head.
-    pub(crate) async fn authorizer_for(
-        &self,
-        parts: &Parts,
-        peer: &Peer,
-        now: Timestamp,
-    ) -> Authorizer {
-        let authorizer = self.authorizer.for_request(now);
-        if !authorizer.has_webhook() {
-            return authorizer;
-        }
-        let query = Query::parse(parts.uri.query().unwrap_or(""));
-        let nothing = Query::default();
-        let known = query.as_ref().unwrap_or(&nothing);
-        let target = Target::parse(&parts.method, parts.uri.path(), known);
+    /// Who is it, and who says what they may do, with what issuers of tokens and webhooks had to be
+    /// asked for this head.
+    pub(crate) async fn judges_for(&self, parts: &Parts, peer: &Peer, now: Timestamp) -> Judges {
+        self.authenticator.freshen(&parts.headers, peer).await;
         let (path, objects) = (parts.uri.path(), self.cache.as_ref());
-        let real = self
+        let known = self
             .authenticator
             .authenticate(&parts.headers, path, peer, objects, now);
-        let Ok(real) = real else { return authorizer };
-        for _ in 0..QUESTION_ROUNDS_MAX {
-            let _ = self.may(&real, parts, (&query, &target), &authorizer, None);
-            if !authorizer.ask().await {
-                break;
+        let authorizer = self.authorizer.for_request(now);
+        if let Ok(real) = &known
+            && authorizer.has_webhook()
+        {
+            let query = Query::parse(parts.uri.query().unwrap_or(""));
+            let nothing = Query::default();
+            let target = query.as_ref().unwrap_or(&nothing);
+            let target = Target::parse(&parts.method, parts.uri.path(), target);
+            for _ in 0..QUESTION_ROUNDS_MAX {
+                let _ = self.may(real, parts, (&query, &target), &authorizer, None);
+                if !authorizer.ask().await {
+                    break;
+                }
             }
         }
-        authorizer
+        Judges { known, authorizer }
     }
 
     /// Second half: does what is asked.

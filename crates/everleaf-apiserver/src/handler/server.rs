@@ -159,6 +159,11 @@ impl Server {
         &self.authenticator
     }
 
+    /// Who says what a request may do; its chain may be replaced.
+    pub fn authorizer(&self) -> &Authorizer {
+        &self.authorizer
+    }
+
     /// What it counts.
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.metrics

@@ -78,8 +78,8 @@ impl Server {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let (parts, body) = request.into_parts();
-        let authorizer = self.authorizer_for(&parts, peer, now).await;
-        let admitted = match self.admit(parts, peer, now, authorizer) {
+        let judges = self.judges_for(&parts, peer, now).await;
+        let admitted = match self.admit(parts, peer, now, judges) {
             Ok(admitted) => admitted,
             Err(refused) => return *refused,
         };

@@ -7,16 +7,70 @@
 //! canonical form, so that comparing texts is safe; all times are seconds since 1970.
 
 use crate::serving::names::any_holds;
-use everleaf_cel::{ExecutionError, Expression, Language, Value, kind, too_long, words};
+use everleaf_cel::{
+    ExecutionError, Expression, Gives, Language, Type, Value, kind, too_long, words,
+};
 
 /// Longest list or map in the environment; a longer one breaks the rule.
 pub const LIST_MAX: usize = 128;
 
 const LANGUAGE: Language = Language {
-    variables: &["csr", "node", "inventory", "now"],
+    variables: &[
+        ("csr", || CSR),
+        ("node", || NODE),
+        ("inventory", Type::texts),
+        ("now", || Type::Int),
+    ],
     list_max: LIST_MAX,
     has_text_functions: false,
     is_within: |range, address| any_holds(&[*range], address),
+};
+
+/// What a request has.
+const CSR: Type = Type::Object {
+    name: "csr",
+    members: &[
+        ("name", || Type::String),
+        ("username", || Type::String),
+        ("groups", Type::texts),
+        ("extra", Type::texts_by_name),
+        ("signer", || Type::String),
+        ("usages", Type::texts),
+        ("expirationSeconds", || Type::Int),
+        ("age", || Type::Int),
+        ("subject", || SUBJECT),
+        ("san", || SAN),
+        ("key", || KEY),
+    ],
+};
+const SUBJECT: Type = Type::Object {
+    name: "csr.subject",
+    members: &[("cn", || Type::String), ("o", Type::texts)],
+};
+const SAN: Type = Type::Object {
+    name: "csr.san",
+    members: &[("dns", Type::texts), ("ips", Type::texts)],
+};
+const KEY: Type = Type::Object {
+    name: "csr.key",
+    members: &[("algorithm", || Type::String), ("bits", || Type::Int)],
+};
+
+/// What a node has.
+const NODE: Type = Type::Object {
+    name: "node",
+    members: &[
+        ("name", || Type::String),
+        ("labels", Type::text_by_name),
+        ("annotations", Type::text_by_name),
+        ("addresses", || Type::List(Box::new(ADDRESS))),
+        ("createdAt", || Type::Int),
+        ("ready", || Type::Bool),
+    ],
+};
+const ADDRESS: Type = Type::Object {
+    name: "node.addresses",
+    members: &[("type", || Type::String), ("address", || Type::String)],
 };
 
 /// A compiled condition.
@@ -34,7 +88,7 @@ impl Predicate {
     /// true or false.
     pub fn compile(source: &str, message: &str) -> Result<Self, String> {
         let predicate = Self {
-            expression: Expression::compile(source, LANGUAGE)?,
+            expression: Expression::compile(source, LANGUAGE, Gives::Bool)?,
             message: message.to_owned(),
         };
         predicate.try_out()?;
@@ -157,7 +211,7 @@ mod tests {
         let long = format!("{} true", "true && ".repeat(2000));
         let cases = [
             ("csr.san.dns ==", "not an expression"),
-            ("size(csr.san.dns)", "not true or false"),
+            ("size(csr.san.dns)", "must evaluate to bool but got int"),
             ("crs.name == 'a'", "unknown variable \"crs\""),
             ("csr.san.dns[0].matches(csr.name)", "text in quotes"),
             ("csr.name.matches('(')", "not a regular expression"),
@@ -167,7 +221,12 @@ mod tests {
             ("cidr('10.0.0.0/8') == csr.name", "only before"),
             ("nonsense(csr.name)", "nonsense"),
             ("csr.name && true", "overload"),
-            ("csr.subject.ou == 'x'", "there is no \"ou\""),
+            ("node == null || node.ready == 'yes'", "overload"),
+            ("csr.subject.ou == 'x'", "undefined field 'ou'"),
+            (
+                "node == null || node.label.a == 'x'",
+                "undefined field 'label'",
+            ),
             (nested, "may cost"),
             (&long, "longer than"),
         ];

@@ -1,8 +1,8 @@
 //! Flags of `everleaf agent`: the kubelet's certificate part.
 
 use super::ignored::{IgnoredFlags, Kubelet};
-use super::value;
-use clap::Args;
+use super::value::Switch as _;
+use clap::{ArgAction, Args};
 use std::path::PathBuf;
 
 /// Flags of `agent`.
@@ -21,10 +21,10 @@ pub(crate) struct AgentArgs {
     #[arg(long, value_name = "DIR", default_value = everleaf_agent::config::CERT_DIR_DEFAULT)]
     pub(crate) cert_dir: PathBuf,
     /// Renew the client certificate before it ends [default: false]
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = value::boolean, value_name = "BOOL")]
+    #[arg(long, switch())]
     pub(crate) rotate_certificates: Option<bool>,
     /// Ask for a serving certificate and renew it [default: false]
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = value::boolean, value_name = "BOOL")]
+    #[arg(long, switch())]
     pub(crate) rotate_server_certificates: Option<bool>,
     /// Feature gates: RotateKubeletClientCertificate and RotateKubeletServerCertificate turn the
     /// two on
@@ -46,15 +46,7 @@ pub(crate) struct AgentArgs {
     #[arg(long, value_name = "IP:PORT")]
     pub(crate) metrics_bind_address: Option<String>,
     /// Exit with 3 when the certificate has expired and nothing works for five minutes
-    #[arg(
-        long,
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        default_value = "false",
-        value_parser = value::boolean,
-        value_name = "BOOL"
-    )]
+    #[arg(long, action = ArgAction::Set, switch_or = "false")]
     pub(crate) exit_on_expired_client_cert: bool,
     /// Kubelet flags without an effect here.
     #[command(flatten)]

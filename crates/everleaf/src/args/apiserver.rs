@@ -4,9 +4,9 @@ use super::audit::AuditArgs;
 use super::authentication::AuthenticationArgs;
 use super::authorization::AuthorizationArgs;
 use super::offer::OfferArgs;
-use super::value;
+use super::value::Switch as _;
 use crate::server::SERVICE_ACCOUNT_ISSUER;
-use clap::Args;
+use clap::{ArgAction, Args};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -99,27 +99,11 @@ pub(crate) struct ApiserverArgs {
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub(crate) api_audiences: Vec<String>,
     /// Accept bootstrap tokens kept as Secrets in kube-system
-    #[arg(
-        long,
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        default_value = "false",
-        value_parser = value::boolean,
-        value_name = "BOOL"
-    )]
+    #[arg(long, action = ArgAction::Set, switch_or = "false")]
     pub(crate) enable_bootstrap_token_auth: bool,
     /// Let requests without a credential in as system:anonymous; what --authentication-config says
     /// of it goes before
-    #[arg(
-        long,
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        default_value = "true",
-        value_parser = value::boolean,
-        value_name = "BOOL"
-    )]
+    #[arg(long, action = ArgAction::Set, switch_or = "true")]
     pub(crate) anonymous_auth: bool,
     /// Who says what a request may do.
     #[command(flatten)]

@@ -1,7 +1,7 @@
 //! Flags of the audit log: kube-apiserver's, with its defaults.
 
-use super::value;
-use clap::{Args, ValueEnum};
+use super::value::Switch as _;
+use clap::{ArgAction, Args, ValueEnum};
 use std::path::PathBuf;
 
 /// What is told of requests, and where.
@@ -31,15 +31,7 @@ pub(crate) struct AuditArgs {
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub(crate) audit_log_maxbackup: usize,
     /// Compress old files
-    #[arg(
-        long,
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        default_value = "false",
-        value_parser = value::boolean,
-        value_name = "BOOL"
-    )]
+    #[arg(long, action = ArgAction::Set, switch_or = "false")]
     pub(crate) audit_log_compress: bool,
 }
 

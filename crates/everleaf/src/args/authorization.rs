@@ -16,7 +16,17 @@ pub(crate) struct AuthorizationArgs {
         default_value = "Node,RBAC"
     )]
     pub(crate) authorization_mode: Vec<String>,
-    /// AuthorizationConfiguration, in place of the other flags: authorizers in their order
+    /// Paths that need no authorization, as /livez or /debug/*: probes go on when the authorizers
+    /// cannot be asked; empty: none
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        default_value = "/healthz,/readyz,/livez"
+    )]
+    pub(crate) authorization_always_allow_paths: Vec<String>,
+    /// AuthorizationConfiguration, in place of the flags about modes and webhook: authorizers in
+    /// their order; read again when it changes
     #[arg(
         long,
         value_name = "FILE",

@@ -1,7 +1,7 @@
 //! The flags of leader election: kube-controller-manager's.
 
-use super::value;
-use clap::Args;
+use super::value::{self, Switch as _};
+use clap::{ArgAction, Args};
 use everleaf_controllers::ElectionOptions;
 use std::time::Duration;
 
@@ -9,15 +9,7 @@ use std::time::Duration;
 #[derive(Debug, Args)]
 pub(crate) struct ElectionArgs {
     /// Act only while this process holds a lease, which several processes contend for
-    #[arg(
-        long,
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        default_value = "true",
-        value_parser = value::boolean,
-        value_name = "BOOL"
-    )]
+    #[arg(long, action = ArgAction::Set, switch_or = "true")]
     leader_elect: bool,
     /// How long others wait after the last renewal they saw before they take the lease
     #[arg(long, value_name = "DURATION", value_parser = value::duration, default_value = "15s")]

@@ -1,6 +1,6 @@
 //! The approval of serving certificates.
 
-use super::value;
+use super::value::Switch as _;
 use clap::Args;
 use std::path::PathBuf;
 
@@ -10,14 +10,7 @@ pub(crate) struct ServingArgs {
     /// Approve kubelets' requests for serving certificates, by a policy that takes no node's own
     /// word for it [default: on in `up`; elsewhere off, unless a policy or the controller
     /// kubelet-serving-approver is named]
-    #[arg(
-        long,
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        value_parser = value::boolean,
-        value_name = "BOOL"
-    )]
+    #[arg(long, switch())]
     pub(crate) serving_approval: Option<bool>,
     /// Policy for serving requests (YAML), read again when it changes; try it out with `everleaf
     /// policy test`

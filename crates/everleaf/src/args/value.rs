@@ -1,5 +1,6 @@
 //! Syntax of flag values that Kubernetes shares among its programs.
 
+use clap::Arg;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
@@ -67,9 +68,34 @@ pub(crate) fn boolean(text: &str) -> Result<bool, String> {
     }
 }
 
+/// The form of a flag that is true or false: `--flag`, `--flag=false`.
+pub(crate) trait Switch {
+    /// Without a default: nothing is known when it is not given.
+    fn switch(self) -> Self;
+
+    /// With one.
+    fn switch_or(self, default: &'static str) -> Self;
+}
+
+impl Switch for Arg {
+    fn switch(self) -> Self {
+        self.num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true")
+            .required(false)
+            .value_parser(boolean)
+            .value_name("BOOL")
+    }
+
+    fn switch_or(self, default: &'static str) -> Self {
+        self.switch().default_value(default)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::{ArgAction, Parser as _};
 
     #[test]
     fn a_serial_number_is_one_however_it_is_written() {
@@ -115,6 +141,33 @@ mod tests {
         ] {
             let error = listen_address(text).unwrap_err();
             assert!(error.contains("127.0.0.1:6443"), "{text}: {error}");
+        }
+    }
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[arg(long, action = ArgAction::Set, switch_or = "true")]
+        on: bool,
+        #[arg(long, action = ArgAction::Set, switch_or = "false")]
+        off: bool,
+        #[arg(long, switch())]
+        unknown: Option<bool>,
+    }
+
+    #[test]
+    fn a_switch_is_given_alone_or_with_its_value() {
+        for (line, expected) in [
+            ("", (true, false, None)),
+            ("--on=false --off --unknown", (false, true, Some(true))),
+            ("--on --off=t --unknown=0", (true, true, Some(false))),
+        ] {
+            let words = std::iter::once("x").chain(line.split_whitespace());
+            let Line { on, off, unknown } = Line::parse_from(words);
+            assert_eq!((on, off, unknown), expected, "{line}");
+        }
+        for line in ["--on=yes", "--off false", "--unknown="] {
+            let words = std::iter::once("x").chain(line.split_whitespace());
+            assert!(Line::try_parse_from(words).is_err(), "{line}");
         }
     }
 

@@ -23,15 +23,18 @@ use everleaf_apiserver::authn::{
     Config as AuthenticatorConfig, ConfigError, FrontProxyConfig, ServiceAccountConfig,
 };
 use everleaf_apiserver::authz::Authorizer;
+use everleaf_apiserver::handler::Server;
 use everleaf_apiserver::serve;
 use everleaf_pki::trust::TrustBundle;
 use everleaf_pki::{Leaf, PrivateKey, PublicKey, pem};
+use everleaf_time::WallClock;
 use files::ServingFiles;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
 
 /// Largest file that a flag may name: tokens of a whole fleet fit.
@@ -111,11 +114,7 @@ async fn serve(
     let server = server::open(&dir.path(STORE), judges, listen.to_string(), audit, offer)
         .map_err(|error| named(args, error))?;
     server.install(clock()).await?;
-    let issuers = tokio::spawn(issuers::follow(
-        args.authentication.authentication_config.clone(),
-        args.service_account_issuer.clone(),
-        Arc::clone(&server),
-    ));
+    let configurations = follow_configurations(args, &server, &clock);
     let follower = tokio::spawn(files::follow(
         (serving, pair, Arc::clone(&certificate)),
         (client_ca_path, client_ca),
@@ -129,11 +128,33 @@ async fn serve(
     let running = Arc::clone(&server);
     let served = serve::run(listener, running, certificate, clock, shutdown.asked()).await;
     follower.abort();
-    issuers.abort();
+    configurations.abort();
     if let Some(audit) = server.audit() {
         audit.flush().await;
     }
     Ok(served?)
+}
+
+/// Reads configurations again when they change, and keeps the keys of issuers fresh.
+fn follow_configurations(
+    args: &ApiserverArgs,
+    server: &Arc<Server>,
+    clock: &WallClock,
+) -> JoinHandle<()> {
+    let issuers = issuers::follow(
+        args.authentication.authentication_config.clone(),
+        args.service_account_issuer.clone(),
+        Arc::clone(server),
+        Arc::clone(clock),
+    );
+    let authorizers = authorizers::follow(
+        args.authorization.authorization_config.clone(),
+        Arc::clone(server),
+        Arc::clone(clock),
+    );
+    tokio::spawn(async {
+        tokio::join!(issuers, authorizers);
+    })
 }
 
 /// With the flag whose value is at fault.

@@ -194,7 +194,8 @@ impl System {
     fn start_issuers(&mut self, settings: &Settings) {
         let file = settings.authentication_config.clone();
         let issuer = server::SERVICE_ACCOUNT_ISSUER.to_owned();
-        let follow = issuers::follow(file, issuer, Arc::clone(&self.server));
+        let clock = wall_clock(&self.clock);
+        let follow = issuers::follow(file, issuer, Arc::clone(&self.server), clock);
         self.start_part("keys of issuers", |shutdown| async move {
             tokio::select! {
                 () = shutdown.asked() => Ok(()),

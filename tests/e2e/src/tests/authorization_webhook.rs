@@ -179,6 +179,10 @@ fn asked(sandbox: &Sandbox) -> Result<Verdict> {
         "{}",
         failed.stderr
     );
+    // A probe is nobody's question.
+    let before = other.count("jane");
+    jane.quiet(&["get", "--raw", "/livez"])?;
+    ensure_that!(other.count("jane") == before, "a probe is asked about");
     ensure_that!(
         server.stderr().contains("gave no answer"),
         "nothing is told"

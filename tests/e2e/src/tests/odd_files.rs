@@ -35,6 +35,8 @@ fn fifos(sandbox: &Sandbox) -> Result<Verdict> {
     up.process.stop()?;
     let fifo = sandbox.path("fifo");
     run(Command::new("mkfifo").arg(&fifo))?.ok()?;
+    let policy = "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: Metadata}]\n";
+    let policy = sandbox.write("policy.yaml", policy)?;
     let port = free_port()?.to_string();
     let fixed = [
         "apiserver",
@@ -61,6 +63,12 @@ fn fifos(sandbox: &Sandbox) -> Result<Verdict> {
             "data/pki/apiserver.crt",
         ],
         &["--service-account-key-file", pipe],
+        &[
+            "--audit-log-path",
+            pipe,
+            "--audit-policy-file",
+            arg(&policy),
+        ],
     ] {
         let flag = given[0];
         let flags = [&fixed[..], given].concat();

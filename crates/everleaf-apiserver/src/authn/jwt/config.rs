@@ -8,19 +8,15 @@ use super::file::{
 };
 use super::keys::Algorithm;
 use super::rules::{self, Mapping};
+use crate::config_file::{self, ConfigFileError, invalid};
 use crate::registry::names;
-use everleaf_cel::Expression;
+use everleaf_cel::{Expression, Gives, Language};
 use everleaf_pki::trust::TrustBundle;
 use http::Uri;
 use std::collections::BTreeSet;
 
 /// Issuers that may be configured, as upstream.
 const ISSUERS_MAX: usize = 64;
-const TYPE: &str = "AuthenticationConfiguration";
-const VERSIONS: [&str; 2] = [
-    "apiserver.config.k8s.io/v1",
-    "apiserver.config.k8s.io/v1beta1",
-];
 
 /// Whom to believe.
 #[derive(Debug, Clone, Default)]
@@ -68,33 +64,6 @@ pub struct IssuerSource {
     pub authority_pem: String,
 }
 
-/// Why a configuration is refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum JwtConfigError {
-    /// It is no YAML or JSON, or has members that it should not have.
-    #[error("it is not an AuthenticationConfiguration: {0}")]
-    Unreadable(String),
-    /// It is of another type.
-    #[error(
-        "it says apiVersion {api_version:?}, kind {kind:?}; write apiVersion: apiserver.config.k8s.io/v1, kind: {TYPE}"
-    )]
-    OtherType {
-        /// What it says.
-        api_version: String,
-        /// What it says.
-        kind: String,
-    },
-    /// A member has a value that it cannot have.
-    #[error("{path}: {what}")]
-    Invalid {
-        /// Which, as `jwt[0].issuer.url`.
-        path: String,
-        /// What is wrong.
-        what: String,
-    },
-}
-
 /// The older flags.
 #[derive(Debug, Clone, Default)]
 pub struct OidcFlags {
@@ -118,29 +87,14 @@ pub struct OidcFlags {
     pub signing_algorithms: Vec<String>,
 }
 
-fn invalid<T>(path: impl Into<String>, what: impl Into<String>) -> Result<T, JwtConfigError> {
-    Err(JwtConfigError::Invalid {
-        path: path.into(),
-        what: what.into(),
-    })
-}
-
 impl JwtConfig {
     /// Reads the text of a configuration. `own_issuer` signs the tokens of service accounts: nobody
     /// else may have its name.
     ///
     /// # Errors
-    /// See [`JwtConfigError`].
-    pub fn parse(text: &str, own_issuer: &str) -> Result<Self, JwtConfigError> {
-        let options = serde_saphyr::options! { with_snippet: false };
-        let file: File = serde_saphyr::from_str_with_options(text, options)
-            .map_err(|error| JwtConfigError::Unreadable(error.to_string().replace('\n', " ")))?;
-        if !VERSIONS.contains(&file.api_version.as_str()) || file.kind != TYPE {
-            return Err(JwtConfigError::OtherType {
-                api_version: file.api_version,
-                kind: file.kind,
-            });
-        }
+    /// See [`ConfigFileError`].
+    pub fn parse(text: &str, own_issuer: &str) -> Result<Self, ConfigFileError> {
+        let file: File = config_file::parse(text)?;
         let jwt = file.jwt.unwrap_or_default();
         if jwt.len() > ISSUERS_MAX {
             return invalid("jwt", format!("more than {ISSUERS_MAX} issuers"));
@@ -173,8 +127,8 @@ impl JwtConfig {
     /// The same by the older flags.
     ///
     /// # Errors
-    /// See [`JwtConfigError`]; its paths are those that the values have in a configuration.
-    pub fn of_flags(flags: OidcFlags, own_issuer: &str) -> Result<Self, JwtConfigError> {
+    /// See [`ConfigFileError`]; its paths are those that the values have in a configuration.
+    pub fn of_flags(flags: OidcFlags, own_issuer: &str) -> Result<Self, ConfigFileError> {
         let mut algorithms = Vec::new();
         for name in &flags.signing_algorithms {
             match Algorithm::named(name) {
@@ -233,7 +187,7 @@ impl JwtConfig {
 }
 
 impl AnonymousConfig {
-    fn new(file: FileAnonymous) -> Result<Self, JwtConfigError> {
+    fn new(file: FileAnonymous) -> Result<Self, ConfigFileError> {
         let conditions = file.conditions.unwrap_or_default();
         if !file.enabled && !conditions.is_empty() {
             let what = "they say where nobody is let in: set enabled, or leave them out";
@@ -257,7 +211,7 @@ impl IssuerConfig {
         &self.source
     }
 
-    fn new(jwt: FileJwt, path: &str, algorithms: Vec<Algorithm>) -> Result<Self, JwtConfigError> {
+    fn new(jwt: FileJwt, path: &str, algorithms: Vec<Algorithm>) -> Result<Self, ConfigFileError> {
         let source = IssuerSource::new(&jwt.issuer, &format!("{path}.issuer"))?;
         let audiences = audiences(&jwt.issuer, &format!("{path}.issuer"))?;
         let (required_claims, claim_rules) = claim_rules(
@@ -266,15 +220,20 @@ impl IssuerConfig {
         )?;
         let at = format!("{path}.claimMappings");
         let mappings = jwt.claim_mappings;
-        let Some(username) = mapping(mappings.username, &format!("{at}.username"), true)? else {
+        let Some(username) = mapping(
+            mappings.username,
+            &format!("{at}.username"),
+            (true, Gives::Text),
+        )?
+        else {
             return invalid(format!("{at}.username"), "give a claim or an expression");
         };
         let groups = mappings
             .groups
-            .map(|groups| mapping(groups, &format!("{at}.groups"), true));
+            .map(|groups| mapping(groups, &format!("{at}.groups"), (true, Gives::Texts)));
         let uid = mappings
             .uid
-            .map(|uid| mapping(uid, &format!("{at}.uid"), false));
+            .map(|uid| mapping(uid, &format!("{at}.uid"), (false, Gives::Text)));
         let extra = extra(mappings.extra, &format!("{at}.extra"))?;
         let reads = |expression: &Expression, claim: &str| expression.reads("claims", claim);
         let checks = |expression: &Expression| reads(expression, "email_verified");
@@ -306,7 +265,7 @@ impl IssuerConfig {
 }
 
 impl IssuerSource {
-    fn new(issuer: &FileIssuer, path: &str) -> Result<Self, JwtConfigError> {
+    fn new(issuer: &FileIssuer, path: &str) -> Result<Self, ConfigFileError> {
         check_url(&issuer.url, &format!("{path}.url"))?;
         if issuer.egress_selector_type.is_some() {
             let what = "there are no egress selectors here";
@@ -341,7 +300,7 @@ impl IssuerSource {
     }
 }
 
-fn check_url(url: &str, path: &str) -> Result<(), JwtConfigError> {
+fn check_url(url: &str, path: &str) -> Result<(), ConfigFileError> {
     if url.is_empty() {
         return invalid(path, "it is missing");
     }
@@ -362,7 +321,7 @@ fn check_url(url: &str, path: &str) -> Result<(), JwtConfigError> {
     Ok(())
 }
 
-fn audiences(issuer: &FileIssuer, path: &str) -> Result<Vec<String>, JwtConfigError> {
+fn audiences(issuer: &FileIssuer, path: &str) -> Result<Vec<String>, ConfigFileError> {
     let audiences = issuer.audiences.clone().unwrap_or_default();
     if audiences.is_empty() {
         return invalid(format!("{path}.audiences"), "give at least one");
@@ -387,7 +346,7 @@ fn audiences(issuer: &FileIssuer, path: &str) -> Result<Vec<String>, JwtConfigEr
 
 type ClaimRules = (Vec<(String, String)>, Vec<(Expression, String)>);
 
-fn claim_rules(rules: Option<Vec<FileRule>>, path: &str) -> Result<ClaimRules, JwtConfigError> {
+fn claim_rules(rules: Option<Vec<FileRule>>, path: &str) -> Result<ClaimRules, ConfigFileError> {
     let mut required: Vec<(String, String)> = Vec::new();
     let mut expressions: Vec<(Expression, String)> = Vec::new();
     for (at, rule) in rules.unwrap_or_default().into_iter().enumerate() {
@@ -418,7 +377,10 @@ fn claim_rules(rules: Option<Vec<FileRule>>, path: &str) -> Result<ClaimRules, J
                 {
                     return invalid(path, "it stands here twice");
                 }
-                expressions.push((compiled(&source, rules::CLAIMS, &path)?, message));
+                expressions.push((
+                    compiled(&source, (rules::CLAIMS, Gives::Bool), &path)?,
+                    message,
+                ));
             }
         }
     }
@@ -428,7 +390,7 @@ fn claim_rules(rules: Option<Vec<FileRule>>, path: &str) -> Result<ClaimRules, J
 fn user_rules(
     rules: Option<Vec<FileUserRule>>,
     path: &str,
-) -> Result<Vec<(Expression, String)>, JwtConfigError> {
+) -> Result<Vec<(Expression, String)>, ConfigFileError> {
     let mut found: Vec<(Expression, String)> = Vec::new();
     for (at, rule) in rules.unwrap_or_default().into_iter().enumerate() {
         let path = format!("{path}[{at}].expression");
@@ -438,7 +400,7 @@ fn user_rules(
         {
             return invalid(path, "it stands here twice");
         }
-        let expression = compiled(&rule.expression, rules::USER, &path)?;
+        let expression = compiled(&rule.expression, (rules::USER, Gives::Bool), &path)?;
         found.push((expression, rule.message.unwrap_or_default()));
     }
     Ok(found)
@@ -448,8 +410,8 @@ fn user_rules(
 fn mapping(
     file: FileMapping,
     path: &str,
-    has_prefix: bool,
-) -> Result<Option<Mapping>, JwtConfigError> {
+    (has_prefix, gives): (bool, Gives),
+) -> Result<Option<Mapping>, ConfigFileError> {
     if file.prefix.is_some() && !has_prefix {
         return invalid(format!("{path}.prefix"), "there is none");
     }
@@ -459,7 +421,11 @@ fn mapping(
             if file.prefix.is_some() {
                 return invalid(format!("{path}.prefix"), "only with a claim");
             }
-            let expression = compiled(&source, rules::CLAIMS, &format!("{path}.expression"))?;
+            let expression = compiled(
+                &source,
+                (rules::CLAIMS, gives),
+                &format!("{path}.expression"),
+            )?;
             Ok(Some(Mapping::Expression(expression)))
         }
         (Some(claim), None) => match file.prefix {
@@ -482,7 +448,7 @@ fn mapping(
 fn extra(
     file: Option<Vec<FileExtra>>,
     path: &str,
-) -> Result<Vec<(String, Expression)>, JwtConfigError> {
+) -> Result<Vec<(String, Expression)>, ConfigFileError> {
     let mut found: Vec<(String, Expression)> = Vec::new();
     for (at, one) in file.unwrap_or_default().into_iter().enumerate() {
         let path = format!("{path}[{at}]");
@@ -502,20 +468,23 @@ fn extra(
             return invalid(format!("{path}.key"), "it stands here twice");
         }
         let at = format!("{path}.valueExpression");
-        found.push((key, compiled(&one.value_expression, rules::CLAIMS, &at)?));
+        found.push((
+            key,
+            compiled(&one.value_expression, (rules::CLAIMS, Gives::Texts), &at)?,
+        ));
     }
     Ok(found)
 }
 
 fn compiled(
     source: &str,
-    language: everleaf_cel::Language,
+    (language, gives): (Language, Gives),
     path: &str,
-) -> Result<Expression, JwtConfigError> {
+) -> Result<Expression, ConfigFileError> {
     if source.is_empty() {
         return invalid(path, "it is missing");
     }
-    Expression::compile(source, language).or_else(|what| invalid(path, what))
+    Expression::compile(source, language, gives).or_else(|what| invalid(path, what))
 }
 
 /// A text that is there and not empty.

@@ -56,13 +56,17 @@ async fn keep(issuer: Arc<Issuer>, fetch: Fetch) {
                     tracing::info!("the keys of the issuer {} are there", source.url);
                 }
                 issuer.keys.store(Some(Arc::new(keys)));
+                issuer.is_ready.send_replace(false);
                 retry = RETRY_FIRST;
+                sleep_until(begun + INTERVAL_MIN).await;
+                issuer.is_ready.send_replace(true);
                 tokio::select! {
                     () = sleep_until(begun + REFRESH_INTERVAL) => {}
-                    () = issuer.is_asked.notified() => sleep_until(begun + INTERVAL_MIN).await,
+                    () = issuer.is_asked.notified() => {}
                 }
             }
             Err(fault) => {
+                issuer.is_ready.send_replace(false);
                 let is_old =
                     |(text, at): &(String, Instant)| *text == fault && begun < *at + TOLD_INTERVAL;
                 if !told.as_ref().is_some_and(is_old) {

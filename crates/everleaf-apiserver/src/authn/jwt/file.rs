@@ -1,5 +1,6 @@
 //! The file of `AuthenticationConfiguration` as it is written.
 
+use crate::config_file::{self, Kind};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -14,6 +15,20 @@ pub(super) struct File {
     _metadata: Option<IgnoredAny>,
     pub(super) jwt: Option<Vec<FileJwt>>,
     pub(super) anonymous: Option<FileAnonymous>,
+}
+
+impl config_file::File for File {
+    const KIND: Kind = Kind {
+        name: "AuthenticationConfiguration",
+        versions: &[
+            "apiserver.config.k8s.io/v1",
+            "apiserver.config.k8s.io/v1beta1",
+        ],
+    };
+
+    fn head(&self) -> (&str, &str) {
+        (&self.api_version, &self.kind)
+    }
 }
 
 #[derive(Deserialize)]

@@ -2,9 +2,10 @@
 //! (`apiserver/plugin/pkg/authenticator/token/oidc`).
 
 use super::config::IssuerConfig;
+use super::fault::{Fault, Reason};
 use crate::user::User;
 use everleaf_api::fields::quote;
-use everleaf_cel::{Expression, Language, Value as Cel, kind, too_long, words};
+use everleaf_cel::{Expression, Language, Type, Value as Cel, kind, too_long, words};
 use serde_json::{Value, json};
 
 /// Longest list or map among the claims that expressions are made for: some issuers put a few
@@ -13,15 +14,24 @@ const LIST_MAX: usize = 512;
 
 /// What expressions over a token see.
 pub(super) const CLAIMS: Language = Language {
-    variables: &["claims"],
+    variables: &[("claims", || Type::Map(Box::new(Type::Any)))],
     list_max: LIST_MAX,
     has_text_functions: true,
     is_within: |range, address| range.contains(&address),
 };
 /// What expressions over the user see that comes of it.
 pub(super) const USER: Language = Language {
-    variables: &["user"],
+    variables: &[("user", || USER_INFO)],
     ..CLAIMS
+};
+const USER_INFO: Type = Type::Object {
+    name: "kubernetes.UserInfo",
+    members: &[
+        ("username", || Type::String),
+        ("uid", || Type::String),
+        ("groups", Type::texts),
+        ("extra", Type::texts_by_name),
+    ],
 };
 
 /// Name of a fact about the credential, as service accounts' tokens have it.
@@ -37,12 +47,12 @@ pub(super) enum Mapping {
 }
 
 /// The user behind the claims of a token whose signature, time and audience are good.
-pub(super) fn user(config: &IssuerConfig, claims: &Value) -> Result<User, String> {
+pub(super) fn user(config: &IssuerConfig, claims: &Value) -> Result<User, Fault> {
     let environment = json!({"claims": claims});
     if config.has_expressions()
         && let Some(name) = too_long(&environment, LIST_MAX)
     {
-        return Err(format!("{name} has more than {LIST_MAX} entries"));
+        return Err(format!("{name} has more than {LIST_MAX} entries").into());
     }
     let token = Token {
         claims,
@@ -67,11 +77,13 @@ pub(super) fn user(config: &IssuerConfig, claims: &Value) -> Result<User, String
     }
     for (name, wanted) in &config.required_claims {
         if text(claims, name)? != wanted {
-            return Err(format!("its claim {name:?} is not {wanted:?}"));
+            let what = format!("its claim {name:?} is not {wanted:?}");
+            return Err(Fault::new(Reason::Rule, what));
         }
     }
-    check(&config.claim_rules, &token.environment)?;
-    check(&config.user_rules, &json!({"user": described(&user)}))?;
+    check(&config.claim_rules, &token.environment).map_err(Fault::rule)?;
+    let described = json!({"user": described(&user)});
+    check(&config.user_rules, &described).map_err(Fault::rule)?;
     Ok(user)
 }
 
@@ -101,7 +113,9 @@ impl Token<'_> {
             Mapping::Expression(expression) => {
                 return match self.evaluate(expression)? {
                     Cel::String(text) if !text.is_empty() => Ok(text.as_str().to_owned()),
-                    Cel::String(_) => Err("the expression for the user name gives none".to_owned()),
+                    Cel::String(_) => {
+                        Err("empty username via CEL expression is not allowed".to_owned())
+                    }
                     other => Err(format!(
                         "the expression for the user name gives {}",
                         kind(&other)
@@ -114,7 +128,12 @@ impl Token<'_> {
         if name == "email" && verified.is_some_and(|it| it != true) {
             return Err("its email is not verified".to_owned());
         }
-        Ok(format!("{prefix}{text}"))
+        match format!("{prefix}{text}") {
+            nobody if nobody.is_empty() => Err(format!(
+                "its claim {name:?} is empty: that is nobody's user name"
+            )),
+            name => Ok(name),
+        }
     }
 
     fn groups(&self, mapping: Option<&Mapping>) -> Result<Vec<String>, String> {

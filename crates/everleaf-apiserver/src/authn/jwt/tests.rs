@@ -1,5 +1,7 @@
 //! Tokens of other issuers, from their signature to the user behind them.
 
+mod fetching;
+
 use super::*;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair as RsaPair, KeySize};
@@ -8,6 +10,7 @@ use aws_lc_rs::signature::{
     KeyPair as _, RSA_PKCS1_SHA256, RSA_PKCS1_SHA512, RSA_PSS_SHA256,
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use everleaf_observe::text::Text;
 use serde_json::json;
 use std::sync::OnceLock;
 
@@ -175,7 +178,7 @@ fn what_does_not_count_is_refused_and_why() {
         ),
         (token(json!({"exp": SECONDS - 1})), "has expired"),
         (token(json!({"exp": null})), "has no end"),
-        (token(json!({"nbf": SECONDS + 301})), "not valid yet"),
+        (token(json!({"nbf": SECONDS + 61})), "not valid yet"),
         (token(json!({"aud": "you"})), "meant for none of"),
         (token(json!({"aud": null})), "meant for none of"),
         (token(json!({"sub": null})), "no claim \"sub\""),
@@ -193,11 +196,94 @@ fn what_does_not_count_is_refused_and_why() {
     }
     for more in [
         json!({"aud": ["you", "me"]}),
-        json!({"nbf": SECONDS + 299}),
+        json!({"nbf": SECONDS + 59}),
         json!({"exp": SECONDS}),
     ] {
         judged(&issuers, &token(more)).unwrap();
     }
+}
+
+#[test]
+fn nobody_has_an_empty_name() {
+    let by = |mapping: &str| {
+        issuers(&file(&format!(
+            "  claimMappings:\n    username: {mapping}\n"
+        )))
+    };
+    let plain = by("{claim: sub, prefix: \"\"}");
+    let fault = judged(&plain, &token(json!({"sub": ""}))).unwrap_err();
+    assert!(fault.contains("\"sub\" is empty"), "{fault}");
+    assert_eq!(judged(&plain, &token(json!({}))).unwrap().name, "jane");
+    let by_expression = by("{expression: \"claims.?nick.orValue('')\"}");
+    let fault = judged(&by_expression, &token(json!({}))).unwrap_err();
+    assert!(
+        fault.contains("empty username via CEL expression is not allowed"),
+        "{fault}"
+    );
+    // As upstream.
+    let prefixed = by("{claim: sub, prefix: \"x:\"}");
+    assert_eq!(
+        judged(&prefixed, &token(json!({"sub": ""}))).unwrap().name,
+        "x:"
+    );
+}
+
+#[test]
+fn google_may_leave_out_its_scheme() {
+    let text = file(PLAIN).replace(ISSUER, GOOGLE.1);
+    let google = issuers(&text);
+    for (issuer, is_good) in [
+        (GOOGLE.0, true),
+        (GOOGLE.1, true),
+        ("http://accounts.google.com", false),
+    ] {
+        let outcome = judged(&google, &token(json!({"iss": issuer})));
+        assert_eq!(outcome.is_ok(), is_good, "{issuer}");
+    }
+    let bare = token(json!({"iss": "issuer.example.com"}));
+    assert!(
+        judged(&issuers(&file(PLAIN)), &bare).is_err(),
+        "nobody else"
+    );
+}
+
+#[test]
+fn refusals_are_counted_by_their_reasons() {
+    use crate::authn::{Authenticator, Config};
+    let authenticator = Authenticator::new(Config::default()).unwrap();
+    authenticator.issuers.store(Arc::new(issuers(&file(PLAIN))));
+    let refuse = |more: Value| authenticator.foreign_user(&token(more), NOW.parse().unwrap());
+    for more in [
+        json!({"exp": SECONDS - 1}),
+        json!({"exp": SECONDS - 2}),
+        json!({"aud": "you"}),
+        json!({"sub": null}),
+        json!({"nbf": SECONDS + 3600}),
+    ] {
+        assert!(refuse(more).is_none());
+    }
+    // Of nobody that is known here: another method's, and no refusal of ours.
+    assert!(refuse(json!({"iss": "https://other.example.com"})).is_none());
+    assert!(refuse(json!({})).is_some());
+    let mut text = Text::default();
+    authenticator.write_metrics(&mut text);
+    let text = text.finish();
+    let counted = text.lines().filter(|line| !line.starts_with('#'));
+    let counted: Vec<&str> = counted.collect();
+    let line = |reason: &str, count: u64| {
+        format!(
+            "everleaf_refused_credentials_total{{credential=\"token\",reason=\"{reason}\"}} {count}"
+        )
+    };
+    assert_eq!(
+        counted,
+        [
+            line("audience", 1),
+            line("claims", 1),
+            line("expired", 2),
+            line("not_yet_valid", 1),
+        ]
+    );
 }
 
 #[test]
@@ -368,6 +454,75 @@ fn a_mapping_that_cannot_be_meant_is_refused_and_where() {
     );
 }
 
+/// A rule that is no rule would refuse every token, and a mapping that gives no text likewise.
+#[test]
+fn an_expression_of_another_type_is_refused_and_where() {
+    let rule = |kind: &str, expression: &str, expected: &str| {
+        changed(
+            "  claimMappings",
+            &format!("  {kind}: [{{expression: \"{expression}\"}}]\n  claimMappings"),
+            expected,
+        );
+    };
+    let at = "claimValidationRules[0].expression: ";
+    rule(
+        "claimValidationRules",
+        "'true'",
+        &format!("{at}must evaluate to bool"),
+    );
+    rule(
+        "claimValidationRules",
+        "claims.a + 'x'",
+        &format!("{at}must evaluate to bool"),
+    );
+    rule(
+        "claimValidationRules",
+        "claims.a.nonsense()",
+        &format!("{at}compilation failed"),
+    );
+    let at = "userValidationRules[0].expression: ";
+    rule(
+        "userValidationRules",
+        "user.username",
+        &format!("{at}must evaluate to bool"),
+    );
+    rule(
+        "userValidationRules",
+        "user.name == 'a'",
+        "undefined field 'name'",
+    );
+    rule(
+        "userValidationRules",
+        "user.groups == 'a'",
+        "no matching overload",
+    );
+    let username = |expression: &str, expected: &str| {
+        changed(
+            "claim: sub, prefix: \"x:\"",
+            &format!("expression: \"{expression}\""),
+            expected,
+        );
+    };
+    let at = "claimMappings.username.expression: ";
+    username("claims.exp - 1", &format!("{at}must evaluate to string"));
+    username("[claims.sub]", &format!("{at}must evaluate to string"));
+    changed(
+        "claim: groups, prefix: \"\"",
+        "expression: \"claims.groups == []\"",
+        "claimMappings.groups.expression: must evaluate to one of [string list(string)]",
+    );
+    changed(
+        "    groups",
+        "    uid: {expression: \"1\"}\n    groups",
+        "claimMappings.uid.expression: must evaluate to string",
+    );
+    changed(
+        "    groups",
+        "    extra: [{key: example.org/a, valueExpression: \"size(claims.a)\"}]\n    groups",
+        "extra[0].valueExpression: must evaluate to one of",
+    );
+}
+
 #[test]
 fn the_older_flags_mean_the_same() {
     let flags = |change: &dyn Fn(&mut OidcFlags)| {
@@ -421,76 +576,4 @@ fn anonymous_is_let_in_where_the_file_says() {
     assert!(anonymous.allows("/livez"));
     assert!(!anonymous.allows("/livez/etcd") && !anonymous.allows("/api"));
     assert!(!AnonymousConfig::default().allows("/livez"));
-}
-
-/// An issuer that comes, goes, and changes its keys.
-#[tokio::test(start_paused = true)]
-async fn keys_are_fetched_beside_kept_and_fetched_anew() {
-    use crate::authn::{Authenticator, Config};
-    use std::sync::Mutex;
-    use std::time::Duration;
-    let config = JwtConfig::parse(&file(PLAIN), "").unwrap();
-    let authenticator = Arc::new(
-        Authenticator::new(Config {
-            jwt: config,
-            ..Config::default()
-        })
-        .unwrap(),
-    );
-    let state = Arc::new(Mutex::new((None::<Value>, 0)));
-    let fetch: Fetch = {
-        let state = Arc::clone(&state);
-        Arc::new(move |url, _| {
-            let mut state = state.lock().unwrap();
-            state.1 += 1;
-            let answer = match (&state.0, url.ends_with("/keys")) {
-                (None, _) => Err("connection refused".to_owned()),
-                (Some(set), true) => Ok(set.to_string()),
-                (Some(_), false) => {
-                    Ok(json!({"issuer": ISSUER, "jwks_uri": format!("{ISSUER}/keys")}).to_string())
-                }
-            };
-            Box::pin(async move { answer.map(bytes::Bytes::from) })
-        })
-    };
-    let keeper = {
-        let authenticator = Arc::clone(&authenticator);
-        tokio::spawn(async move { keep_keys(&authenticator, fetch).await })
-    };
-    let pass = |seconds| tokio::time::sleep(Duration::from_secs(seconds));
-    let is_good = || {
-        authenticator
-            .issuers()
-            .authenticate(&token(json!({})), NOW.parse().unwrap())
-            .is_ok()
-    };
-    let asked = || std::mem::take(&mut state.lock().unwrap().1);
-    pass(100).await;
-    assert!(!is_good());
-    // After 0, 1, 3, 7, 15, 31, 61 and 91 seconds.
-    assert_eq!(asked(), 8);
-    let mut without = key_set();
-    without["keys"].as_array_mut().unwrap().remove(1);
-    state.lock().unwrap().0 = Some(without);
-    pass(30).await;
-    assert!(!is_good(), "its key is not there");
-    state.lock().unwrap().0 = Some(key_set());
-    pass(6).await;
-    assert!(is_good(), "a key that is not known is asked for");
-    asked();
-    for _ in 0..1000 {
-        let unknown = token_by("ES256", "made-up", &claims(json!({})));
-        assert!(
-            authenticator
-                .issuers()
-                .authenticate(&unknown, NOW.parse().unwrap())
-                .is_err()
-        );
-    }
-    pass(30).await;
-    assert!(asked() <= 4, "made-up keys do not trouble the issuer");
-    state.lock().unwrap().0 = None;
-    pass(3600).await;
-    assert!(is_good(), "keys stay while the issuer is away");
-    keeper.abort();
 }

@@ -2,6 +2,7 @@
 
 use super::fixture::{CSRS, MAPS, World, config_map};
 use crate::audit::{Auditor, Destination, Format, LogConfig, Mode, Policy, Rotation};
+use futures_util::FutureExt as _;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -239,13 +240,10 @@ fn a_request_that_is_given_up_is_told() {
         .unwrap()
         .into_parts();
     let peer = crate::authn::Peer::default();
-    let admitted = stage.world.server.admit(
-        parts,
-        &peer,
-        stage.world.now,
-        crate::authz::Authorizer::default(),
-    );
-    drop(admitted);
+    let server = &stage.world.server;
+    let judges = server.judges_for(&parts, &peer, stage.world.now);
+    let judges = judges.now_or_never().unwrap();
+    drop(server.admit(parts, &peer, stage.world.now, judges));
     let events = stage.events();
     assert_eq!(
         events.last().unwrap()["responseStatus"]["message"],
@@ -289,17 +287,21 @@ fn the_older_form_is_a_line_of_words() {
 #[test]
 fn a_log_that_has_to_be_written_and_cannot_be_costs_the_request() {
     let policy = "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: Metadata}]";
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("audit.log");
     let stage = |mode| {
         let log = LogConfig {
-            destination: Destination::File("/dev/full".into()),
+            destination: Destination::File(path.clone()),
             rotation: Rotation::default(),
             format: Format::Json,
             mode,
         };
         let clock = || "2026-01-02T03:04:05Z".parse().unwrap();
-        World::audited(
-            Auditor::start(Policy::parse(policy).unwrap(), log, Arc::new(clock)).unwrap(),
-        )
+        let auditor = Auditor::start(Policy::parse(policy).unwrap(), log, Arc::new(clock)).unwrap();
+        // In its place stands what cannot be written from now on.
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        World::audited(auditor)
     };
     for (mode, code) in [(Mode::Blocking, 201), (Mode::BlockingStrict, 500)] {
         let world = stage(mode);
@@ -317,5 +319,6 @@ fn a_log_that_has_to_be_written_and_cannot_be_costs_the_request() {
             .get("configmaps", "default", "m")
             .is_some();
         assert_eq!(is_there, code == 201);
+        std::fs::remove_dir(&path).unwrap();
     }
 }

@@ -2,7 +2,7 @@
 
 use super::fixture::{CSRS, MAPS, World, config_map};
 use crate::handler::limits::Priority;
-use crate::handler::{Limits, RequestLabels};
+use crate::handler::{ConfigFile, Limits, RequestLabels};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -265,6 +265,11 @@ fn metrics_word_for_word() {
     world.server.metrics.count_duration("example.com/a", true);
     world.server.metrics.count_duration("example.com/a", false);
     world.server.metrics().count_handshake_error();
+    let at = |seconds| jiff::Timestamp::from_second(seconds).unwrap();
+    for (seconds, is_in_force) in [(1_000, true), (1_010, false), (1_020, false)] {
+        let file = ConfigFile::Authorization;
+        world.server.reloaded(file, is_in_force, at(seconds));
+    }
     let _watch = world.watch(&format!("{MAPS}?watch=true"));
     let lines = world.get("/metrics").expect(200).text;
     let lines: Vec<&str> = lines

@@ -2,6 +2,7 @@
 //! bundle.
 
 use super::read;
+use crate::in_use::InUse;
 use crate::told::Told;
 use anyhow::{Context, Result};
 use everleaf_apiserver::handler::Server;
@@ -100,50 +101,6 @@ pub(super) fn client_ca(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
     Ok(bundle)
 }
 
-/// Something that was read and is in use.
-struct InUse<T> {
-    what: &'static str,
-    known: T,
-    told: Told,
-}
-
-impl<T: PartialEq> InUse<T> {
-    fn new(what: &'static str, known: T) -> Self {
-        Self {
-            what,
-            known,
-            told: Told::default(),
-        }
-    }
-
-    /// Looks again, at `now`: what is new is taken. What cannot be used is told, again while it
-    /// lasts, and what was in use stays.
-    fn look(
-        &mut self,
-        now: Instant,
-        read: impl FnOnce() -> Result<T>,
-        take: impl FnOnce(&T) -> Result<()>,
-    ) {
-        let what = self.what;
-        let outcome = read().and_then(|found| {
-            if found != self.known {
-                take(&found)?;
-                self.known = found;
-                tracing::info!("{what} was read again");
-            }
-            Ok(())
-        });
-        let Err(error) = outcome else {
-            self.told.forget();
-            return;
-        };
-        let text = crate::failure::chain(&error);
-        if self.told.is_news(&text, now) {
-            tracing::warn!("{text}; the {what} that was read before stays in use");
-        }
-    }
-}
-
 /// Looks at the files for ever; one that cannot be used does not hold up the others.
 pub(super) async fn follow(
     serving: (ServingFiles, Pair, Arc<ServingCertificate>),
@@ -158,7 +115,7 @@ pub(super) async fn follow(
     let mut doubted = Told::default();
     loop {
         let now = Instant::now();
-        match files.doubt(&pair.known, wall()) {
+        match files.doubt(pair.known(), wall()) {
             Some(doubt) if doubted.is_news(&doubt, now) => tracing::warn!("{doubt}"),
             Some(_) => {}
             None => doubted.forget(),
@@ -184,7 +141,6 @@ pub(super) async fn follow(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use anyhow::anyhow;
     use everleaf_pki::{Issuer, KeyAlgorithm, PrivateKey, Template, Usage};
 
     #[test]
@@ -229,31 +185,5 @@ mod tests {
             assert_eq!(text.is_empty(), expected.is_empty(), "{text}");
             assert!(text.contains(expected), "{text}");
         }
-    }
-
-    #[test]
-    fn what_cannot_be_used_is_tried_again_and_what_was_in_use_stays() {
-        let now = Instant::now();
-        let mut in_use = InUse::new("thing", 1);
-        let mut taken = Vec::new();
-        in_use.look(now, || Ok(1), |_| unreachable!("it is in use"));
-        in_use.look(
-            now,
-            || Err(anyhow!("gone")),
-            |_| unreachable!("nothing was read"),
-        );
-        for works in [false, false, true] {
-            in_use.look(
-                now,
-                || Ok(2),
-                |found| {
-                    taken.push((*found, works));
-                    works.then_some(()).ok_or_else(|| anyhow!("half of it"))
-                },
-            );
-            assert_eq!(in_use.known == 2, works);
-        }
-        assert_eq!(taken, [(2, false), (2, false), (2, true)]);
-        in_use.look(now, || Ok(2), |_| unreachable!("it is in use"));
     }
 }
