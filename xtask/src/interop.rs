@@ -1,11 +1,29 @@
 //! `cargo xtask interop`: builds the release binary and the peers, runs the interop suite;
-//! `cargo xtask record`.
+//! `cargo xtask record`, `cargo xtask bench-peers`.
 
 use crate::e2e::{build_release, user_tools};
 use crate::peers::Peers;
 use crate::tidy::workspace_root;
 use anyhow::{Context, Result, bail};
 use std::process::Command;
+
+/// `cargo xtask bench-peers`: the same program as a stage for loads. Arguments: the number of
+/// nodes, an older binary.
+pub(crate) fn bench_peers(args: &[String]) -> Result<()> {
+    let peers = Peers::install()?;
+    let status = Command::new(build_release("everleaf-interop", "everleaf-interop")?)
+        .arg("bench")
+        .args(args)
+        .envs(user_tools()?)
+        .envs(peers.environment())
+        .status()
+        .context("the program did not start")?;
+    if status.success() {
+        Ok(())
+    } else {
+        bail!("measuring failed")
+    }
+}
 
 /// `cargo xtask record`: the same program as a recorder of the real kube-apiserver's answers.
 pub(crate) fn record(names: &[String]) -> Result<()> {

@@ -43,6 +43,9 @@ Tasks:
   measure Build the release binary and print the table of docs/performance.md; an argument sets the number
           of certificates; reads: what reading many requests costs, storm: what 50,000 at once do to server and
           controllers; an argument after either sets their number
+  bench-peers
+          Put the same load (everleaf bench) on real Kubernetes and on Everleaf, in turn, and print the table of
+          docs/performance.md; arguments: the number of nodes, an older everleaf binary to be measured, too
 ";
 
 fn main() -> ExitCode {
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         Some("fuzz") => fuzz::run(&args.collect::<Vec<_>>()),
         Some("schemathesis") => schemathesis::run(&args.collect::<Vec<_>>()),
         Some("measure") => e2e::measure(&args.collect::<Vec<_>>()),
+        Some("bench-peers") => interop::bench_peers(&args.collect::<Vec<_>>()),
         Some("help" | "--help" | "-h") => {
             say(USAGE);
             return ExitCode::SUCCESS;

@@ -5,6 +5,7 @@
 //! while the process runs, how a dead connection is found out, and the words for all that goes
 //! wrong.
 
+use crate::failure::UsageError;
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use everleaf_agent::client::access::{Access, Identity};
@@ -101,6 +102,32 @@ fn connect_by(kubeconfig: Kubeconfig, path: &Path) -> Result<Connected> {
         host,
         authority,
     })
+}
+
+/// The kubeconfig that is given; else the one that kubectl would take; of several in `$KUBECONFIG`,
+/// the first that is there.
+///
+/// # Errors
+/// Nothing says where one is.
+pub(crate) fn usual_kubeconfig(given: Option<&Path>) -> Result<PathBuf> {
+    if let Some(path) = given {
+        return Ok(path.to_owned());
+    }
+    let listed = std::env::var_os("KUBECONFIG").unwrap_or_default();
+    let listed: Vec<PathBuf> = std::env::split_paths(&listed)
+        .filter(|path| !path.as_os_str().is_empty())
+        .collect();
+    if let Some(first) = listed.first() {
+        let there = listed.iter().find(|path| path.exists());
+        return Ok(there.unwrap_or(first).clone());
+    }
+    match std::env::var_os("HOME") {
+        Some(home) if !home.is_empty() => Ok(PathBuf::from(home).join(".kube/config")),
+        _ => Err(UsageError(
+            "there is no $KUBECONFIG and no $HOME: name a kubeconfig (--kubeconfig)".to_owned(),
+        )
+        .into()),
+    }
 }
 
 /// Speaks to the server of a kubeconfig, as its user.

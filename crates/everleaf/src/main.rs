@@ -41,6 +41,7 @@ fn main() -> ExitCode {
         Command::Agent(args) => cmd::agent::run(&args),
         Command::Apiserver(args) => cmd::apiserver::run(&args),
         Command::Up(args) => cmd::up::run(&args),
+        Command::Bench(args) => cmd::bench::run(&args),
         Command::Ca(command) => cmd::ca::run(&command),
         Command::Certs(args) => cmd::certs::run(&args),
         Command::Completion(args) => cmd::completion::run(&args, &mut Cli::command()),

@@ -4,9 +4,11 @@
 //! file of `pairings`: it starts a [`stack`] of real and Everleaf parts and tries its points one
 //! after the other. What waits for something that is not built yet is shown as "not yet", with the
 //! reason; never hidden, never green. `cargo xtask record` runs it, too: [`recorder`] makes the
-//! answers of `tests/recordings` anew, [`certificates`] those about client certificates. Refuses to
-//! link any crate of the product: it knows what a user knows.
+//! answers of `tests/recordings` anew, [`certificates`] those about client certificates; and so
+//! does `cargo xtask bench-peers`, which is [`bench`]. Refuses to link any crate of the product: it
+//! knows what a user knows.
 
+mod bench;
 mod certificates;
 mod document;
 mod pairings;
@@ -30,10 +32,12 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &[String]) -> Result<bool> {
-    if let Some((first, names)) = args.split_first()
-        && first == "record"
-    {
-        return recorder::record(names).map(|()| true);
+    if let Some((first, rest)) = args.split_first() {
+        match first.as_str() {
+            "record" => return recorder::record(rest).map(|()| true),
+            "bench" => return bench::run(rest).map(|()| true),
+            _ => {}
+        }
     }
     let controls = args.iter().any(|arg| arg == "--controls");
     let suite = Suite {

@@ -9,7 +9,7 @@ use std::process::Command;
 
 /// Edges between our crates, ARCHITECTURE.md's picture as a table: (crate, what it may depend on).
 /// They hold for normal, build and dev dependencies alike.
-const EDGES: [(&str, &[&str]); 18] = [
+const EDGES: [(&str, &[&str]); 19] = [
     ("everleaf-pki", &[]),
     ("everleaf-api", &[]),
     ("everleaf-observe", &[]),
@@ -61,12 +61,14 @@ const EDGES: [(&str, &[&str]); 18] = [
             "everleaf-time",
         ],
     ),
+    ("everleaf-bench", &["everleaf-agent", "everleaf-pki"]),
     (
         "everleaf",
         &[
             "everleaf-agent",
             "everleaf-api",
             "everleaf-apiserver",
+            "everleaf-bench",
             "everleaf-controllers",
             "everleaf-observe",
             "everleaf-pki",

@@ -75,8 +75,8 @@ impl Transport {
         }
     }
 
-    /// The same, without the connections.
-    pub(super) fn fresh(&self) -> Self {
+    /// The same, without the connections: its first request opens one of its own.
+    pub fn fresh(&self) -> Self {
         let Connector {
             clock,
             environment,

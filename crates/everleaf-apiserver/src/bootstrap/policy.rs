@@ -81,8 +81,8 @@ pub(super) fn cluster_roles() -> Vec<Role> {
 }
 
 /// Roles about the server itself: what it is, whether it is well.
-/// These roles, without those whose gate is off, whose names are told, and without rights on what is
-/// not there for the same reason.
+/// These roles, without those whose gate is off, whose names are told, and without rights on what
+/// is not there for the same reason.
 pub(super) fn without(roles: Vec<Role>, gates: &Gates) -> (Vec<Role>, Vec<&'static str>) {
     let is_off = |gate: Option<Gate>| gate.is_some_and(|gate| !gates.has(gate));
     let missing = known().filter(|descriptor| is_off(descriptor.gate));
@@ -366,33 +366,8 @@ fn controller_roles() -> Vec<Role> {
                 events(),
             ],
         ),
-        gated(
-            Gate::PodCertificateRequest,
-            role(
-                "system:controller:podcertificaterequestcleaner",
-                vec![Rule::on(
-                    &["get", "list", "watch", "delete"],
-                    CERTIFICATES,
-                    &["podcertificaterequests"],
-                )],
-            ),
-        ),
-        gated(
-            Gate::ClusterTrustBundle,
-            role(
-                "system:controller:kube-apiserver-serving-clustertrustbundle-publisher",
-                vec![
-                    Rule::on(&["attest"], CERTIFICATES, &["signers"])
-                        .named(&["kubernetes.io/kube-apiserver-serving"]),
-                    Rule::on(
-                        &["create", "update", "delete", "list", "watch"],
-                        CERTIFICATES,
-                        &["clustertrustbundles"],
-                    ),
-                    events(),
-                ],
-            ),
-        ),
+        podcertificaterequest_cleaner(),
+        clustertrustbundle_publisher(),
         role(
             "system:controller:root-ca-cert-publisher",
             vec![
@@ -401,6 +376,39 @@ fn controller_roles() -> Vec<Role> {
             ],
         ),
     ]
+}
+
+fn podcertificaterequest_cleaner() -> Role {
+    gated(
+        Gate::PodCertificateRequest,
+        role(
+            "system:controller:podcertificaterequestcleaner",
+            vec![Rule::on(
+                &["get", "list", "watch", "delete"],
+                CERTIFICATES,
+                &["podcertificaterequests"],
+            )],
+        ),
+    )
+}
+
+fn clustertrustbundle_publisher() -> Role {
+    gated(
+        Gate::ClusterTrustBundle,
+        role(
+            "system:controller:kube-apiserver-serving-clustertrustbundle-publisher",
+            vec![
+                Rule::on(&["attest"], CERTIFICATES, &["signers"])
+                    .named(&["kubernetes.io/kube-apiserver-serving"]),
+                Rule::on(
+                    &["create", "update", "delete", "list", "watch"],
+                    CERTIFICATES,
+                    &["clustertrustbundles"],
+                ),
+                events(),
+            ],
+        ),
+    )
 }
 
 /// Label by which `view`, `edit` and `admin` find the ClusterRoles whose rules they gather.

@@ -115,7 +115,8 @@ fn resources() -> Vec<Resource> {
         returns_deleted: false,
     }));
     let place = |group: &str| GROUPS.iter().position(|known| *known == group);
-    // Stable, so that resources of one version stay as they are; a group without a place comes last.
+    // Stable, so that resources of one version stay as they are; a group without a place comes
+    // last.
     resources.sort_by_key(|resource| {
         let place = place(resource.group).unwrap_or(GROUPS.len());
         (place, Kind::of(resource.version))

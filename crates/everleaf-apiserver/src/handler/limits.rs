@@ -27,8 +27,8 @@ const DEFAULT: Limits = Limits {
 pub struct Limits {
     /// Largest request body, in bytes: 3 MiB.
     pub body_bytes_max: usize,
-    /// Reads served at once (`--max-requests-inflight`): 400; 0 is any number. A quarter is kept for
-    /// nodes and what runs the cluster, half of that for heartbeats alone; the same of writes.
+    /// Reads served at once (`--max-requests-inflight`): 400; 0 is any number. A quarter is kept
+    /// for nodes and what runs the cluster, half of that for heartbeats alone; the same of writes.
     pub reads_inflight_max: usize,
     /// Writes served at once (`--max-mutating-requests-inflight`): 200; 0 is any number.
     pub writes_inflight_max: usize,

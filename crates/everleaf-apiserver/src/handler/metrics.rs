@@ -321,36 +321,8 @@ impl Counts {
         for (labels, histogram) in &self.durations {
             family.histogram(&labels.pairs(), histogram);
         }
-        let mut family = text.family(
-            "apiserver_requested_deprecated_apis",
-            Kind::Gauge,
-            "Versions on their way out that somebody used, with the release that removes them.",
-        );
-        for ([group, version, resource, subresource], removed) in &self.deprecated {
-            let removed = format!("1.{removed}");
-            let labels = [
-                ("group", *group),
-                ("removed_release", &removed),
-                ("resource", *resource),
-                ("subresource", *subresource),
-                ("version", *version),
-            ];
-            family.count(&labels, 1);
-        }
-        let mut family = text.family(
-            "apiserver_request_terminations_total",
-            Kind::Counter,
-            "Requests turned away in self-defense.",
-        );
-        for ((labels, code), count) in &self.terminations {
-            let code = code.to_string();
-            let named = labels.pairs().into_iter();
-            let pairs: Vec<_> = [("code", code.as_str())]
-                .into_iter()
-                .chain(named.filter(|(name, _)| *name != "dry_run"))
-                .collect();
-            family.count(&pairs[..], *count);
-        }
+        self.write_deprecated(text);
+        self.write_terminations(text);
         text.family(
             "apiserver_client_certificate_expiration_seconds",
             Kind::Histogram,
@@ -382,6 +354,42 @@ impl Counts {
             for (signer, counts) in &self.signers {
                 family.count(&[("signerName", signer.as_str())], count(*counts));
             }
+        }
+    }
+
+    fn write_deprecated(&self, text: &mut Text) {
+        let mut family = text.family(
+            "apiserver_requested_deprecated_apis",
+            Kind::Gauge,
+            "Versions on their way out that somebody used, with the release that removes them.",
+        );
+        for ([group, version, resource, subresource], removed) in &self.deprecated {
+            let removed = format!("1.{removed}");
+            let labels = [
+                ("group", *group),
+                ("removed_release", &removed),
+                ("resource", *resource),
+                ("subresource", *subresource),
+                ("version", *version),
+            ];
+            family.count(&labels, 1);
+        }
+    }
+
+    fn write_terminations(&self, text: &mut Text) {
+        let mut family = text.family(
+            "apiserver_request_terminations_total",
+            Kind::Counter,
+            "Requests turned away in self-defense.",
+        );
+        for ((labels, code), count) in &self.terminations {
+            let code = code.to_string();
+            let named = labels.pairs().into_iter();
+            let pairs: Vec<_> = [("code", code.as_str())]
+                .into_iter()
+                .chain(named.filter(|(name, _)| *name != "dry_run"))
+                .collect();
+            family.count(&pairs[..], *count);
         }
     }
 

@@ -26,6 +26,7 @@ mod origins;
 mod ownership;
 mod patch;
 mod query;
+mod question;
 mod read;
 mod respond;
 mod retention;
@@ -50,7 +51,6 @@ use crate::user::User;
 use bytes::Bytes;
 use everleaf_api::Status;
 use everleaf_api::fields::FieldError;
-use everleaf_api::selector::{FieldSelector, LabelSelector};
 use everleaf_api::status::GroupResource;
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, DATE, IF_NONE_MATCH, X_CONTENT_TYPE_OPTIONS,
@@ -74,6 +74,7 @@ pub use watch::WatchStream;
 use limits::{Priority, Slot};
 use oidc::{KEYS_PATH, PROVIDER_PATH};
 use query::Query;
+use question::{asked, selectors};
 use respond::{Form, Occasion, TEXT, error, error_for, response};
 use route::{Resolved, ResourcePath, Target, Unserved, Verb};
 
@@ -562,45 +563,4 @@ fn wishes(head: &HeaderMap) -> HeaderMap {
         }
     }
     wishes
-}
-
-/// What authorization is asked, without selectors. `verb` is the one of a path.
-fn asked<'a>(user: &'a User, target: &'a Target, verb: &'a str, path: &'a str) -> Attributes<'a> {
-    match target {
-        Target::Resource(target) => Attributes {
-            verb: target.verb.as_str(),
-            group: &target.group,
-            version: &target.version,
-            resource: &target.resource,
-            subresource: &target.subresource,
-            namespace: &target.namespace,
-            name: &target.name,
-            ..Attributes::of(user)
-        },
-        Target::Path => Attributes {
-            verb,
-            path,
-            ..Attributes::of(user)
-        },
-    }
-}
-
-/// Selectors of a list, watch or deletecollection, for those authorizers that look at them.
-fn selectors(target: &Target, query: &Query) -> (Option<FieldSelector>, Option<LabelSelector>) {
-    let Target::Resource(target) = target else {
-        return (None, None);
-    };
-    if !matches!(
-        target.verb,
-        Verb::List | Verb::Watch | Verb::DeleteCollection
-    ) {
-        return (None, None);
-    }
-    let field = query
-        .value("fieldSelector")
-        .and_then(|text| FieldSelector::parse(text).ok());
-    let label = query
-        .value("labelSelector")
-        .and_then(|text| LabelSelector::parse(text).ok());
-    (field, label)
 }

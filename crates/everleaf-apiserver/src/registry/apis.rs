@@ -1,8 +1,8 @@
 //! Which of the versions that this server knows it serves: what the release has that it acts as,
 //! with what its operator switched on and off.
 //!
-//! A version of a resource is there from one release until another ([`Lifecycle`]), its gate must be
-//! on, and it must be enabled: stable versions are by default, others are by `--runtime-config`
+//! A version of a resource is there from one release until another ([`Lifecycle`]), its gate must
+//! be on, and it must be enabled: stable versions are by default, others are by `--runtime-config`
 //! (`apiserver/pkg/server/{deleted_kinds.go,resourceconfig}`, `pkg/controlplane/instance.go`).
 
 use super::gates::{Gate, Gates, Minor, NEWEST, OLDEST_EMULATED};

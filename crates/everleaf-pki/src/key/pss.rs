@@ -1,5 +1,5 @@
-//! RSASSA-PSS with SHA-256 and a salt of any length (RFC 8017 8.1.2), as Go's `rsa.SignPSS` makes it
-//! when nobody tells it how long: as long as there is room for. Our cryptographic library checks
+//! RSASSA-PSS with SHA-256 and a salt of any length (RFC 8017 8.1.2), as Go's `rsa.SignPSS` makes
+//! it when nobody tells it how long: as long as there is room for. Our cryptographic library checks
 //! salts of the hash's length alone. Nothing here is secret.
 
 use aws_lc_rs::digest::{self, SHA256};

@@ -9,6 +9,7 @@ pub(crate) mod apiserver;
 pub(crate) mod audit;
 pub(crate) mod authentication;
 pub(crate) mod authorization;
+pub(crate) mod bench;
 pub(crate) mod ca;
 pub(crate) mod controllers;
 mod election;
@@ -69,6 +70,8 @@ pub(crate) enum Command {
     Policy(policy::PolicyCommand),
     /// Say why a request waits, or a node has no certificate, and what to do
     Why(why::WhyArgs),
+    /// Measure how fast an API server issues certificates, ours or any other, by a load of nodes
+    Bench(Box<bench::BenchArgs>),
     /// Print a shell's completion script
     Completion(CompletionArgs),
     /// Print the version

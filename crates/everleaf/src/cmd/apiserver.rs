@@ -82,10 +82,8 @@ async fn serve(
     let client_ca_path = file(&args.client_ca_file, CA_CERTIFICATE);
     let pair = serving.read()?;
     let client_ca = files::client_ca(&client_ca_path)?;
-    let tokens = match &args.token_auth_file {
-        Some(path) => token_lines(path)?,
-        None => Zeroizing::default(),
-    };
+    let tokens = args.token_auth_file.as_deref().map(token_lines);
+    let tokens = tokens.transpose()?.unwrap_or_default();
     let audit = Audit::of(&args.audit)?;
     let jwt = issuers::config(&args.authentication, &args.service_account_issuer)?;
     let certificate = serving.certificate(&pair)?;

@@ -2,6 +2,7 @@
 
 pub(crate) mod agent;
 pub(crate) mod apiserver;
+pub(crate) mod bench;
 pub(crate) mod ca;
 pub(crate) mod certs;
 pub(crate) mod completion;

@@ -87,6 +87,11 @@ impl Server {
         Ok(self.started.elapsed())
     }
 
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     fn proc(&self, name: &str) -> PathBuf {
         Path::new("/proc")
             .join(self.child.id().to_string())

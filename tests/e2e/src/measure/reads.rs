@@ -3,7 +3,7 @@
 
 use super::client::{Connection, Target};
 use super::process::{Server, children_cpu};
-use super::{issuance, mebibytes, row};
+use super::{mebibytes, row, storm};
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use http_body_util::BodyExt;
@@ -56,7 +56,7 @@ pub(crate) async fn run(everleaf: &Path, scratch: &Path, count: Option<usize>) -
     };
     let target = as_user("load")?;
     target.wait().await?;
-    let (_, body) = issuance::body("load")?;
+    let (_, body) = storm::body("load")?;
     let store = Store {
         target,
         writer: as_user("write")?,

@@ -4,6 +4,7 @@ mod auditing;
 mod authority;
 mod authorization_webhook;
 mod bad_input;
+mod bench;
 mod change_of_leader;
 mod client_certificates;
 mod clock;
@@ -59,6 +60,7 @@ pub(crate) fn all() -> Vec<&'static Test> {
         change_of_leader::TESTS,
         tls_stacks::TESTS,
         why::TESTS,
+        bench::TESTS,
     ]
     .into_iter()
     .flatten()

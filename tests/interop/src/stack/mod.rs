@@ -30,8 +30,10 @@ const START_SECONDS_MAX: u64 = 120;
 
 /// One part of a stack; the slices are further flags.
 pub(crate) enum Part<'p> {
-    /// Real etcd.
+    /// Real etcd, quick: it does not wait for the disk.
     Etcd,
+    /// Real etcd as in production: every write is synced.
+    DurableEtcd,
     /// Real kube-apiserver, on the etcd before it.
     KubeApiserver(&'p [&'p str]),
     /// Real kube-controller-manager, with the CSR controllers and their neighbours only.
@@ -96,7 +98,8 @@ impl<'a> Stack<'a> {
     /// Starts one more part.
     pub(crate) fn add(&mut self, part: &Part<'_>) -> Result<()> {
         match part {
-            Part::Etcd => real::etcd(self),
+            Part::Etcd => real::etcd(self, &["--unsafe-no-fsync"]),
+            Part::DurableEtcd => real::etcd(self, &[]),
             Part::KubeApiserver(flags) => real::kube_apiserver(self, flags),
             Part::KubeControllerManager(flags) => real::kube_controller_manager(self, flags),
             Part::EverleafUp(flags) => ours::up(self, flags),

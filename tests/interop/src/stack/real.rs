@@ -10,7 +10,7 @@ use std::process::Command;
 const CONTROLLERS: &str =
     "csrapproving,csrsigning,csrcleaner,root-ca-cert-publisher,bootstrapsigner,tokencleaner";
 
-pub(super) fn etcd(stack: &mut Stack<'_>) -> Result<()> {
+pub(super) fn etcd(stack: &mut Stack<'_>, flags: &[&str]) -> Result<()> {
     let (client, other) = (free_port()?, free_port()?);
     let (client_url, peer_url) = (
         format!("http://127.0.0.1:{client}"),
@@ -24,8 +24,8 @@ pub(super) fn etcd(stack: &mut Stack<'_>) -> Result<()> {
         "etcd",
         "--log-level",
         "warn",
-        "--unsafe-no-fsync",
     ]);
+    command.args(flags);
     command.args([
         "--listen-client-urls",
         &client_url,

@@ -1,5 +1,5 @@
-//! The tables of version 3 (`github.com/google/gnostic-models/openapiv3/OpenAPIv3.proto`), as far as
-//! our documents need them.
+//! The tables of version 3 (`github.com/google/gnostic-models/openapiv3/OpenAPIv3.proto`), as far
+//! as our documents need them.
 
 use super::Shape::{self, Any, Default, Each, Entries, Flag, Message, OrReference, Text, Within};
 

@@ -336,8 +336,8 @@ fn watches_are_limited_in_number() {
     world.watch(&path);
 }
 
-/// A list that is streamed is compressed for who takes that, all that is there at a time as a whole;
-/// other watches are not (`apiserver/pkg/endpoints/handlers/watch.go`).
+/// A list that is streamed is compressed for who takes that, all that is there at a time as a
+/// whole; other watches are not (`apiserver/pkg/endpoints/handlers/watch.go`).
 #[test]
 fn a_streamed_list_is_compressed() {
     let world = World::new();

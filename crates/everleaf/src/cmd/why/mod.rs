@@ -8,7 +8,7 @@ use super::policy;
 use crate::args::OutputFormat;
 use crate::args::why::WhyArgs;
 use crate::failure::{self, UsageError};
-use crate::kube_client::{self, Connected};
+use crate::kube_client::{self, Connected, usual_kubeconfig};
 use crate::print;
 use anyhow::{Result, bail};
 use everleaf_api::csr::Csr;
@@ -18,7 +18,6 @@ use everleaf_controllers::why::{
 };
 use everleaf_pki::signer::is_dns1123_subdomain;
 use gather::Api;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Exit code when it could not look: 1 says that something is wrong.
@@ -58,7 +57,7 @@ pub(crate) fn run(args: &WhyArgs) -> Result<ExitCode> {
 fn look(args: &WhyArgs) -> Result<Diagnosis> {
     let subject = subject(&args.subject)?;
     let policies = policy::policies(args.serving_approval_policy.as_deref())?;
-    let kubeconfig = kubeconfig(args)?;
+    let kubeconfig = usual_kubeconfig(args.kubeconfig.as_deref())?;
     super::runtime()?.block_on(async {
         let Connected { client, host, .. } =
             kube_client::connect_context(&kubeconfig, args.context.as_deref())?;
@@ -198,28 +197,6 @@ fn subject(words: &[String]) -> Result<Subject> {
         other => Err(UsageError(format!(
             "objects of kind '{other}' are not explained: say csr/NAME or node/NAME"
         ))
-        .into()),
-    }
-}
-
-/// The kubeconfig that kubectl would take; of several in `$KUBECONFIG`, the first that is there.
-fn kubeconfig(args: &WhyArgs) -> Result<PathBuf> {
-    if let Some(path) = &args.kubeconfig {
-        return Ok(path.clone());
-    }
-    let listed = std::env::var_os("KUBECONFIG").unwrap_or_default();
-    let listed: Vec<PathBuf> = std::env::split_paths(&listed)
-        .filter(|path| !path.as_os_str().is_empty())
-        .collect();
-    if let Some(first) = listed.first() {
-        let there = listed.iter().find(|path| path.exists());
-        return Ok(there.unwrap_or(first).clone());
-    }
-    match std::env::var_os("HOME") {
-        Some(home) if !home.is_empty() => Ok(PathBuf::from(home).join(".kube/config")),
-        _ => Err(UsageError(
-            "there is no $KUBECONFIG and no $HOME: name a kubeconfig (--kubeconfig)".to_owned(),
-        )
         .into()),
     }
 }
