@@ -4,7 +4,7 @@
 //! Keys are fetched beside the requests ([`keep_keys`]), kept while their issuer is away, and
 //! fetched anew from time to time and when a token is signed by none that is known. A request waits
 //! for its issuer in one case: its token's signature is not good, the keys are some seconds old,
-//! and the issuer answered when it was asked last ([`Issuers::freshen`]).
+//! and the issuer answered when it was asked last (`Issuers::freshen`).
 
 mod config;
 mod fault;

@@ -161,10 +161,6 @@ fn proof_rules(object: &Value, errors: &mut Vec<FieldError>) {
     let [stub, key, proof] = ["stubPKCS10Request", "pkixPublicKey", "proofOfPossession"]
         .map(|member| bytes(object, member));
     let proven = match (&stub[..], &key[..], &proof[..]) {
-        ([], [], []) => Err(FieldError::invalid_without_value(
-            "spec",
-            "stubPKCS10Request must be set: a PKCS#10 request (DER) signed with the pod's key",
-        )),
         ([_, ..], [], []) => prove(&stub),
         ([], [_, ..], [_, ..]) => {
             let pod = read::text(object, "/spec/podUID");
