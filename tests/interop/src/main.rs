@@ -4,9 +4,9 @@
 //! file of `pairings`: it starts a [`stack`] of real and Everleaf parts and tries its points one
 //! after the other. What waits for something that is not built yet is shown as "not yet", with the
 //! reason; never hidden, never green. `cargo xtask record` runs it, too: [`recorder`] makes the
-//! answers of `tests/recordings` anew, [`certificates`] those about client certificates; and so does
-//! `cargo xtask bench-peers`, which is [`mod@bench`]. Refuses to link any crate of the product: it
-//! knows what a user knows.
+//! answers of `tests/recordings` anew, [`certificates`] those about client certificates. And so
+//! does `cargo xtask bench-peers`, which is [`mod@bench`]. Refuses to link any crate of the
+//! product: it knows what a user knows.
 
 mod bench;
 mod certificates;
