@@ -16,6 +16,7 @@ use serde_json::{Map, Value};
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// Longest `User-Agent` that is told, in bytes.
 const AGENT_BYTES_MAX: usize = 1024;
@@ -38,6 +39,8 @@ struct State {
     outbox: Vec<Line>,
     /// Nothing more is told.
     is_complete: bool,
+    /// When a request without an answer is given up.
+    patience: SignedDuration,
 }
 
 /// The head of a request, as a trail begins with it.
@@ -50,6 +53,8 @@ pub(crate) struct Head<'a> {
     /// The name of the request.
     pub(crate) id: String,
     pub(crate) received: Timestamp,
+    /// How long the client wants to wait, if it says so.
+    pub(crate) patience: Option<Duration>,
 }
 
 impl Trail {
@@ -89,6 +94,10 @@ impl Trail {
                 event,
                 outbox: Vec::new(),
                 is_complete: false,
+                patience: head
+                    .patience
+                    .and_then(|patience| SignedDuration::try_from(patience).ok())
+                    .map_or(GIVEN_UP, |patience| patience.min(GIVEN_UP)),
             }),
         };
         if head.user.is_some() {
@@ -269,7 +278,7 @@ impl Drop for Trail {
                     ("code", 500.into()),
                 ])),
                 Some(_) => None,
-                None if took >= GIVEN_UP => Some(status_of(&[
+                None if took >= state.patience => Some(status_of(&[
                     ("status", "Failure".into()),
                     (
                         "message",

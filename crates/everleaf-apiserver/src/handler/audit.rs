@@ -69,6 +69,7 @@ impl Server {
             request: &asked(user.unwrap_or(&nobody), target, &verb, parts.uri.path()),
             id: String::from_utf8_lossy(id.unwrap_or_default()).into_owned(),
             received: now,
+            patience: super::patience(parts.uri.query()),
         };
         Trail::begin(auditor, &head)
     }

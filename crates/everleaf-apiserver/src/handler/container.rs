@@ -2,8 +2,8 @@
 //!
 //! Upstream leaves that to a controller. Here the delete itself does it: the namespace becomes
 //! Terminating, so that admission lets nothing new in; what is in it is deleted object by object;
-//! then the namespace goes. If the server stops in between, the namespace stays Terminating, and
-//! deleting it again goes on. Objects with finalizers are not waited for: the delete is refused
+//! then the namespace goes. If that is interrupted, the namespace stays Terminating, and within a
+//! minute the server goes on. Objects with finalizers are not waited for: the delete is refused
 //! before it begins. A namespace that has finalizers of its own goes this way with the last of
 //! them. One that somebody else has to finish (`spec.finalizers`) stays Terminating and empty until
 //! they say so at its endpoint `finalize`.
@@ -17,23 +17,43 @@ use crate::registry::{DESCRIPTORS, Descriptor};
 use crate::writer::{Expected, Refusal};
 use everleaf_api::{Status, meta};
 use jiff::Timestamp;
+use serde_json::Value;
 use std::sync::Arc;
 
 /// Times the contents are listed again because something was still on its way in.
 const SWEEPS_MAX: usize = 10;
 
+/// How the deletion of a container ended.
+pub(super) enum Emptied {
+    /// It is gone.
+    Gone,
+    /// It is empty, and waits for somebody to say that they are done, too.
+    Held(Arc<Stored>),
+    /// Somebody else wrote it meanwhile.
+    Overtaken,
+}
+
 impl Server {
+    /// Deletes what is in a container, then the container. Its last write is what `last` makes of
+    /// it, or what it is; until then it keeps what it has, so that whoever is interrupted can begin
+    /// again.
     pub(super) async fn delete_container(
         &self,
         descriptor: &'static Descriptor,
-        container: &Stored,
+        (container, last): (&Stored, Option<&Value>),
         now: Timestamp,
-    ) -> Result<(), Status> {
+    ) -> Result<Emptied, Status> {
         let name = &container.name;
+        let uid = meta::uid(&container.object()).to_owned();
         self.check_no_finalizers(descriptor, name)?;
         let mut current = self.terminate(descriptor, container, now).await?;
         for _ in 0..SWEEPS_MAX {
             let contents = self.contents(name);
+            // Asked after its contents: what is in another one of this name is not meant.
+            let present = self.cache.get(descriptor.resource, "", name);
+            let Some(present) = present.filter(|there| meta::uid(&there.object()) == uid) else {
+                return Ok(Emptied::Gone);
+            };
             for some in contents.chunks(REMOVALS_AT_ONCE_MAX) {
                 let removals = some
                     .iter()
@@ -49,28 +69,65 @@ impl Server {
             if !contents.is_empty() {
                 continue;
             }
-            let strategy = descriptor.strategy;
-            let outcome = if strategy.is_held(&current.object()) {
-                let mut object = current.object().into_owned();
-                strategy.mark_emptied(&mut object);
-                let encoded = Encoded::new(descriptor, &mut object);
-                let expected = Expected::Revision(current.revision);
-                let put = self.propose_put(descriptor, encoded, expected, None);
-                put.await.map(drop)
-            } else {
-                self.propose_delete(descriptor, &current).await.map(drop)
-            };
-            match outcome {
-                Ok(()) => return Ok(()),
-                Err(Refusal::Changed) => match self.cache.get(descriptor.resource, "", name) {
-                    Some(changed) => current = changed,
-                    None => return Ok(()),
-                },
+            if last.is_none() {
+                current = present;
+            }
+            match self.end_container(descriptor, &current, last).await {
+                Ok(ended) => return Ok(ended),
+                Err(Refusal::Changed | Refusal::Exists) if last.is_some() => {
+                    return Ok(Emptied::Overtaken);
+                }
+                Err(Refusal::Changed | Refusal::Exists) => {}
                 Err(refusal) => return Err(self.refused(refusal)),
             }
         }
         let text = "objects keep being written to it; it stays Terminating, delete it again";
         Err(Status::conflict(about(descriptor), name, text))
+    }
+
+    /// The last write to a container in which nothing is left.
+    async fn end_container(
+        &self,
+        descriptor: &'static Descriptor,
+        current: &Stored,
+        last: Option<&Value>,
+    ) -> Result<Emptied, Refusal> {
+        let strategy = descriptor.strategy;
+        let mut object = last
+            .cloned()
+            .unwrap_or_else(|| current.object().into_owned());
+        if !strategy.is_held(&object) {
+            self.propose_delete(descriptor, current).await?;
+            return Ok(Emptied::Gone);
+        }
+        strategy.mark_emptied(&mut object);
+        let encoded = Encoded::new(descriptor, &mut object);
+        let expected = Expected::Revision(current.revision);
+        let held = self
+            .propose_put(descriptor, encoded, expected, None)
+            .await?;
+        Ok(Emptied::Held(held))
+    }
+
+    /// Goes on with containers whose deletion was interrupted, or whose contents had finalizers. To
+    /// be called once a minute.
+    pub(super) async fn finish_containers(&self, now: Timestamp) {
+        for descriptor in DESCRIPTORS.iter().filter(|one| one.is_container) {
+            for container in self.cache.list(descriptor.resource, None) {
+                let is_left = {
+                    let object = container.object();
+                    meta::deletion_timestamp(&object).is_some()
+                        && meta::finalizers(&object).next().is_none()
+                        && !descriptor.strategy.is_held(&object)
+                };
+                if is_left {
+                    // Refused while something in it has finalizers: the next minute is another one.
+                    let _ = self
+                        .delete_container(descriptor, (&container, None), now)
+                        .await;
+                }
+            }
+        }
     }
 
     /// 409 when something in it has finalizers.

@@ -143,7 +143,8 @@ impl Server {
             let outcome = if meta::finalizers(&object).next().is_some() {
                 self.mark(call, &current, object.into_owned()).await
             } else if descriptor.is_container {
-                self.delete_container(descriptor, &current, call.now)
+                let container = (&*current, None);
+                self.delete_container(descriptor, container, call.now)
                     .await?;
                 return Ok(Deleted::Gone(current));
             } else {

@@ -99,7 +99,10 @@ impl Batches {
 
     /// Nothing more is there for now: the rest of the batch, if there is one.
     pub(super) fn finish(&mut self) -> Option<Bytes> {
-        let rest = self.0.take()?.finish();
+        let mut encoder = self.0.take()?;
+        // In a block before the last: Go's reader keeps what the last block has until it knows what
+        // follows, and nothing may follow for an hour.
+        let rest = encoder.flush().and_then(|()| encoder.finish());
         Some(
             rest.expect("invariant: memory takes what is written")
                 .into(),
@@ -116,5 +119,23 @@ impl std::fmt::Debug for Batches {
 impl std::fmt::Debug for Encoder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Encoder").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_ends_with_a_block_that_has_nothing() {
+        let mut batches = Batches::default();
+        assert_eq!(batches.finish(), None);
+        for text in ["one", "another"] {
+            assert_eq!(batches.push(text.as_bytes()), None);
+            let batch = batches.finish().unwrap();
+            let (data, trailer) = batch.split_at(batch.len() - 8);
+            assert_eq!(trailer[4..], (text.len() as u32).to_le_bytes());
+            assert!(data.ends_with(&[0, 0, 0xff, 0xff, 3, 0]), "{data:x?}");
+        }
     }
 }

@@ -5,6 +5,7 @@
 //! in nothing else; the endpoints below a resource (status, approval, finalize) are its strategy's
 //! affair.
 
+use super::container::Emptied;
 use super::query::{WriteOptions, resource_version};
 use super::respond::{Form, error_for, warn};
 use super::{Body, Call, Server, object_meta};
@@ -259,24 +260,27 @@ impl Server {
         if encoded.0 == current.bytes {
             return Ok(Attempt::Done(old.clone()));
         }
-        let is_gone = meta::deletion_timestamp(&object).is_some()
-            && meta::finalizers(&object).next().is_none()
-            && !descriptor.strategy.is_held(&object);
+        let is_going = meta::deletion_timestamp(&object).is_some()
+            && meta::finalizers(&object).next().is_none();
+        if is_going && descriptor.is_container && !options.dry_run {
+            let container = (current, Some(&object));
+            let emptied = self.delete_container(descriptor, container, call.now);
+            return match emptied.await? {
+                Emptied::Held(stored) => Ok(Attempt::Done(stored.object().into_owned())),
+                Emptied::Overtaken => Ok(Attempt::Overtaken),
+                Emptied::Gone => {
+                    let version = current.revision.to_string();
+                    meta::set(&mut object, "resourceVersion", &version);
+                    Ok(Attempt::Done(object))
+                }
+            };
+        }
+        let is_gone = is_going && !descriptor.strategy.is_held(&object);
         let outcome = if options.dry_run {
             None
         } else if !is_gone {
             let expected = Expected::Revision(current.revision);
             Some(self.propose_put(descriptor, encoded, expected, None).await)
-        } else if descriptor.is_container {
-            self.check_no_finalizers(descriptor, &current.name)?;
-            let expected = Expected::Revision(current.revision);
-            match self.propose_put(descriptor, encoded, expected, None).await {
-                Ok(last) => {
-                    self.delete_container(descriptor, &last, call.now).await?;
-                    None
-                }
-                refused => Some(refused),
-            }
         } else {
             Some(self.propose_delete(descriptor, current).await)
         };

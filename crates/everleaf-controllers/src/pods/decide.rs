@@ -52,6 +52,11 @@ pub enum Refusal {
     /// No name can be made of its service account.
     #[error("{0}")]
     Name(String),
+    /// The key is not in a PKCS#10 request, but in members of v1beta1 that v1 does not show.
+    #[error(
+        "there is no PKCS#10 request: kubelets before 1.37 show their key in another form, which this signer does not read"
+    )]
+    OtherForm,
     /// Whoever asks has not shown that he holds the key, or the request cannot be read.
     #[error("no proof that the pod's key is held by who asks: {0}")]
     Unproven(String),
@@ -62,7 +67,7 @@ impl Refusal {
     pub const fn condition(&self) -> &'static str {
         match self {
             Self::Annotations(_) | Self::Key(_) | Self::Namespace(_) => "Denied",
-            Self::Name(_) | Self::Unproven(_) => "Failed",
+            Self::Name(_) | Self::OtherForm | Self::Unproven(_) => "Failed",
         }
     }
 
@@ -73,6 +78,7 @@ impl Refusal {
             Self::Key(_) => "UnsupportedKeyType",
             Self::Namespace(_) => "NamespaceNotAllowed",
             Self::Name(_) => "NameNotPossible",
+            Self::OtherForm => "NoPKCS10Request",
             Self::Unproven(_) => "ProofOfPossessionFailed",
         }
     }
@@ -126,6 +132,9 @@ fn plan(object: &Value, policy: &Policy) -> Result<Plan, Refusal> {
     let spec = &object["spec"];
     refuse_annotations(&spec["unverifiedUserAnnotations"])?;
     let stub = spec["stubPKCS10Request"].as_str().unwrap_or_default();
+    if stub.is_empty() {
+        return Err(Refusal::OtherForm);
+    }
     let unproven = |error: &dyn std::fmt::Display| Refusal::Unproven(error.to_string());
     let der = STANDARD.decode(stub).map_err(|error| unproven(&error))?;
     let request = VerifiedRequest::from_der(&der).map_err(|error| unproven(&error))?;

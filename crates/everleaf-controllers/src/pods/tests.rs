@@ -102,9 +102,13 @@ fn what_is_not_granted_says_why_in_kubernetes_words() {
         object["spec"]["stubPKCS10Request"] = STANDARD.encode(der).into();
     };
     assert_eq!(refusal(forged), ("Failed", "ProofOfPossessionFailed"));
-    for bad in ["", "%", "aGk="] {
+    for (bad, reason) in [
+        ("", "NoPKCS10Request"),
+        ("%", "ProofOfPossessionFailed"),
+        ("aGk=", "ProofOfPossessionFailed"),
+    ] {
         let set = |object: &mut Value| object["spec"]["stubPKCS10Request"] = bad.into();
-        assert_eq!(refusal(set), ("Failed", "ProofOfPossessionFailed"), "{bad}");
+        assert_eq!(refusal(set), ("Failed", reason), "{bad}");
     }
     for bad in ["", "../admin", "A", "a/b"] {
         let set = |object: &mut Value| object["spec"]["serviceAccountName"] = bad.into();

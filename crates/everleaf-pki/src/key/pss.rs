@@ -13,7 +13,11 @@ const TRAILER: u8 = 0xbc;
 
 /// Does the signature fit the message and the key? `modulus` is big-endian, without leading zeros.
 pub(super) fn verify(modulus: &[u8], exponent: u64, message: &[u8], signature: &[u8]) -> bool {
-    let is_sound = modulus.len() <= MODULUS_BYTES_MAX && modulus.last().is_some_and(|b| b & 1 == 1);
+    let is_sound = modulus.len() <= MODULUS_BYTES_MAX
+        && modulus.last().is_some_and(|b| b & 1 == 1)
+        // As Go's `crypto/rsa`. Under the exponent 1 everything is its own signature.
+        && exponent & 1 == 1
+        && (3..=i32::MAX as u64).contains(&exponent);
     if !is_sound || signature.len() != modulus.len() || signature >= modulus {
         return false;
     }

@@ -6,7 +6,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Requests that are remembered: more than a process works on at once, but for a storm.
-const REQUESTS_MAX: usize = 1024;
+const REQUESTS_MAX: usize = 256;
+/// Longest text of one that is remembered, in bytes: what a node asks for has a tenth of that, and
+/// what names a thousand hosts is some fifty times as large once it is read.
+const TEXT_BYTES_MAX: usize = 4096;
 
 /// Requests that this process has verified lately, for all in it that look at the same ones: the
 /// signature of each is checked once. Cheap to clone; clones share.
@@ -29,6 +32,9 @@ impl RecentRequests {
     /// # Errors
     /// As there; what was refused is looked at again each time.
     pub fn from_pem(&self, text: &[u8]) -> Result<VerifiedRequest, RequestError> {
+        if text.len() > TEXT_BYTES_MAX {
+            return VerifiedRequest::from_pem(text);
+        }
         let mut key = Digest::default();
         key.copy_from_slice(digest::digest(&SHA256, text).as_ref());
         if let Some(known) = self.with(|recent| recent.by_digest.get(&key).cloned()) {
@@ -108,5 +114,9 @@ mod tests {
         });
         let again = recent.from_pem(text.as_bytes()).unwrap();
         assert!(!Arc::ptr_eq(&first.parts, &again.parts));
+        // A long text is read each time, and not kept.
+        let long = format!("{}\n{text}", "x".repeat(TEXT_BYTES_MAX));
+        let long = || recent.from_pem(long.as_bytes()).unwrap();
+        assert!(!Arc::ptr_eq(&long().parts, &long().parts));
     }
 }

@@ -8,6 +8,7 @@ mod doors;
 pub(crate) mod fixture;
 mod listing;
 mod model;
+mod namespaces;
 mod openapi;
 mod patching;
 mod protobuf;
