@@ -193,7 +193,7 @@ impl World {
             "kind": "CertificateSigningRequest",
             "metadata": {"name": name},
             "spec": {
-                // Text before the block means nothing, and makes a request that nobody has verified.
+                // Text before the block means nothing, and makes it one that nobody has verified.
                 "request": base64(&format!("{name}\n{}", self.pem)),
                 "signerName": "kubernetes.io/kube-apiserver-client-kubelet",
                 "usages": ["digital signature", "client auth"],
