@@ -175,8 +175,7 @@ impl WatchStream {
             return;
         };
         let answer = self.order.form.answer;
-        let is_view = self.order.descriptor.view_of.is_some();
-        let frame = if answer.shape == Shape::Object && !is_view {
+        let frame = if answer.shape == Shape::Object {
             event.frame(&selected, self.order.descriptor, answer.encoding)
         } else {
             self.frame(selected.kind, &selected.object, elapsed)

@@ -4,9 +4,10 @@ use crate::objects::Stored;
 use crate::registry::Descriptor;
 use bytes::Bytes;
 use everleaf_api::negotiate::Encoding;
+use everleaf_api::schema::Type;
 use everleaf_api::watch::{self, EventType};
 use std::collections::VecDeque;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Events kept per resource: how far back a watch can begin. As many as kube-apiserver keeps when
 /// much happens (Kubernetes: `staging/src/k8s.io/apiserver/pkg/storage/cacher/watch_cache.go`,
@@ -29,7 +30,10 @@ pub struct Event {
     pub previous: Option<Arc<Stored>>,
     /// True for a delete.
     pub deleted: bool,
+    /// As objects of the type that is stored.
     frames: Frames,
+    /// As objects of other versions of it, for whoever watches those.
+    views: Mutex<Vec<(&'static Type, Arc<Frames>)>>,
 }
 
 /// Watch frames, rendered when first asked for; a thousand watchers share one buffer.
@@ -66,6 +70,7 @@ impl Event {
             previous,
             deleted,
             frames: Frames::default(),
+            views: Mutex::default(),
         }
     }
 
@@ -106,9 +111,17 @@ impl Event {
 
     /// The frame of `selected`, which this event gave.
     pub fn frame(&self, selected: &Selected, descriptor: &Descriptor, encoding: Encoding) -> Bytes {
+        let (ty, object) = (descriptor.r#type, &selected.object);
+        let view;
+        let frames = if descriptor.view_of.is_none() {
+            &self.frames
+        } else {
+            view = self.view(ty);
+            &*view
+        };
         let rendered = match encoding {
-            Encoding::Protobuf => &self.frames.protobuf,
-            Encoding::Json | Encoding::Yaml => &self.frames.json,
+            Encoding::Protobuf => &frames.protobuf,
+            Encoding::Json | Encoding::Yaml => &frames.json,
         };
         let frame = match selected.kind {
             EventType::Added => &rendered.added,
@@ -116,7 +129,6 @@ impl Event {
             EventType::Deleted | EventType::Bookmark | EventType::Error => &rendered.deleted,
         };
         let render = || {
-            let (ty, object) = (descriptor.r#type, &selected.object);
             let frame = match encoding {
                 Encoding::Protobuf => {
                     watch::protobuf_frame(selected.kind, &ty.encode_protobuf(&object.object()))
@@ -128,6 +140,16 @@ impl Event {
             Bytes::from(frame)
         };
         frame.get_or_init(render).clone()
+    }
+
+    fn view(&self, r#type: &'static Type) -> Arc<Frames> {
+        let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, frames)) = views.iter().find(|(known, _)| std::ptr::eq(*known, r#type)) {
+            return Arc::clone(frames);
+        }
+        let frames = Arc::<Frames>::default();
+        views.push((r#type, Arc::clone(&frames)));
+        frames
     }
 }
 

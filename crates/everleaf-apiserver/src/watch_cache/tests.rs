@@ -1,4 +1,5 @@
 use super::*;
+use crate::registry::clustertrustbundles::{BETA_CLUSTER_TRUST_BUNDLES, CLUSTER_TRUST_BUNDLES};
 use crate::registry::configmaps::CONFIG_MAPS;
 use everleaf_api::negotiate::Encoding;
 use everleaf_api::watch::EventType;
@@ -276,6 +277,30 @@ fn a_thousand_watchers_share_one_rendering() {
     });
     let first = frames.next().unwrap();
     assert!(frames.all(|frame| frame.as_ptr() == first.as_ptr()));
+}
+
+#[test]
+fn those_who_watch_another_version_share_one_rendering_of_it() {
+    let r#type = BETA_CLUSTER_TRUST_BUNDLES.r#type;
+    let object = json!({"metadata": {"name": "a"}, "spec": {"trustBundle": "-"}});
+    let object = r#type.decode_value(object).unwrap().object;
+    let bytes = r#type.encode_protobuf(&object).into();
+    let place = (String::new(), "a".to_owned());
+    let stored = Stored::new(&BETA_CLUSTER_TRUST_BUNDLES, place, (7, 7), object, bytes);
+    let event = Event::new(Arc::new(stored), None, false);
+    let selected = event.select(|_| true).unwrap();
+    for encoding in [Encoding::Json, Encoding::Protobuf] {
+        let beta = event.frame(&selected, &BETA_CLUSTER_TRUST_BUNDLES, encoding);
+        let stable = || event.frame(&selected, &CLUSTER_TRUST_BUNDLES, encoding);
+        assert_eq!(stable().as_ptr(), stable().as_ptr());
+        let has = |frame: &[u8], text: &str| {
+            let mut windows = frame.windows(text.len());
+            windows.any(|window| window == text.as_bytes())
+        };
+        assert!(has(&beta, "certificates.k8s.io/v1beta1"));
+        assert!(has(&stable(), "certificates.k8s.io/v1"));
+        assert!(!has(&stable(), "certificates.k8s.io/v1beta1"));
+    }
 }
 
 #[test]
