@@ -13,6 +13,9 @@ use std::time::Duration;
 
 /// Requests of one storm.
 const REQUESTS: usize = 150;
+/// Writes that may be under way when their writer is killed (kube-controller-manager's workers):
+/// what the server tells of one whose client is gone need not be a success, though it is written.
+const CUT_MAX: usize = 5;
 /// Those that are issued when the leader changes.
 const BEFORE: usize = 20;
 /// A shorter lease than the default, and slow enough that a storm outlasts the change of leaders.
@@ -209,7 +212,12 @@ impl Audit {
                 twice.is_empty(),
                 "{subresource} was written more than once: {twice:?}"
             );
-            same("requests", writes.len(), REQUESTS)?;
+            // Each has its certificate, as was seen before.
+            let told = writes.len();
+            ensure_that!(
+                told <= REQUESTS && told + CUT_MAX >= REQUESTS,
+                "{subresource}: {told} writes are told, of {REQUESTS} requests"
+            );
             // The first one may have approved all of them.
             ensure_that!(
                 writers.len() == 2 || subresource == "approval",
