@@ -179,7 +179,12 @@ async fn probes_do_not_need_the_other_server() {
         let steps = vec![Step::Webhook(config), Step::Node, Step::Rbac];
         let open = OpenPaths::new(["/livez"]).unwrap();
         let authorizer = Authorizer::with_open_paths(steps, open);
-        assert!(probe(&authorizer, "/livez").await.allowed);
+        let decision = probe(&authorizer, "/livez").await;
+        let reason = decision.reason;
+        assert!(
+            decision.allowed && reason.contains("public-info-viewer"),
+            "{reason}"
+        );
         assert_eq!(other.count(), 0, "it is not asked");
         let decision = probe(&authorizer, "/version/x").await;
         assert!(!decision.allowed && other.count() > 0);
