@@ -16,8 +16,8 @@ pub(crate) struct AuthorizationArgs {
         default_value = "Node,RBAC"
     )]
     pub(crate) authorization_mode: Vec<String>,
-    /// Paths that need no authorization, as /livez or /debug/*: probes go on when the authorizers
-    /// cannot be asked; empty: none
+    /// Paths that need no authorization where a webhook is asked, as /livez or /debug/*: probes go
+    /// on when it is away; empty: none
     #[arg(
         long,
         value_name = "LIST",

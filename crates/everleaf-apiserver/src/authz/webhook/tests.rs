@@ -189,6 +189,10 @@ async fn probes_do_not_need_the_other_server() {
         let decision = probe(&authorizer, "/version/x").await;
         assert!(!decision.allowed && other.count() > 0);
     }
+    // Without another server nothing is open that RBAC does not open.
+    let open = OpenPaths::new(["/secret"]).unwrap();
+    let authorizer = Authorizer::with_open_paths(vec![Step::Node, Step::Rbac], open);
+    assert!(!probe(&authorizer, "/secret").await.allowed);
 }
 
 #[tokio::test(start_paused = true)]
