@@ -34,7 +34,7 @@ impl Server {
             .cache
             .get(call.descriptor.resource, call.namespace, call.name)
             .ok_or_else(|| Status::not_found(call.about(), call.name))?;
-        Ok(form.stored(call.descriptor, &stored, call.now))
+        Ok(form.stored(StatusCode::OK, call.descriptor, &stored, call.now))
     }
 
     pub(super) fn list(&self, call: &Call<'_>) -> Result<Response<Body>, Status> {

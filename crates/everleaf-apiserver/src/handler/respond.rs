@@ -134,9 +134,10 @@ impl Form {
         self.document(code, json)
     }
 
-    /// 200 with an object as it is stored.
+    /// A response with an object as it is stored.
     pub(super) fn stored(
         &self,
+        code: StatusCode,
         descriptor: &Descriptor,
         object: &Stored,
         now: Timestamp,
@@ -144,9 +145,9 @@ impl Form {
         let is_text = self.answer.encoding != Encoding::Protobuf;
         if is_text && self.answer.shape == Shape::Object {
             let json = object.json(descriptor.r#type);
-            return self.document(StatusCode::OK, json.document().clone());
+            return self.document(code, json.document().clone());
         }
-        self.object(StatusCode::OK, descriptor, &object.object(), now)
+        self.object(code, descriptor, &object.object(), now)
     }
 
     /// A response with an object that has no Table: a review, a Status.

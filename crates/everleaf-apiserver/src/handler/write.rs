@@ -18,6 +18,7 @@ use everleaf_api::fields::FieldError;
 use everleaf_api::{Status, managed, meta};
 use http::{Response, StatusCode};
 use serde_json::Value;
+use std::sync::Arc;
 
 /// Times a write without resourceVersion starts over because somebody else was faster: each time
 /// another one has got through, and no more than so many write at once.
@@ -51,13 +52,23 @@ pub(super) enum Target {
 pub(super) struct Written {
     /// 201 or 200.
     code: StatusCode,
-    object: Value,
+    shown: Shown,
+    /// See [`Call::strategy_warnings`].
+    warnings: Vec<String>,
+}
+
+/// What whoever wrote an object is shown.
+enum Shown {
+    /// As it is stored now.
+    Stored(Arc<Stored>),
+    /// What would be stored (a dry run), or what was and is gone.
+    Unstored(Value),
 }
 
 /// How an attempt ended.
 enum Attempt {
     /// Written, or nothing to write: the object as it is now.
-    Done(Value),
+    Done(Shown, Vec<String>),
     /// Somebody was faster.
     Overtaken,
 }
@@ -97,17 +108,25 @@ impl Server {
                     return Err(Status::not_found(call.about(), call.name));
                 }
                 let object = call.owned(options, None, make(None)?);
-                let object = self.create_new(call, options, object).await?;
+                let (shown, warnings) = self.create_new(call, options, object).await?;
                 let code = StatusCode::CREATED;
-                return Ok(Written { code, object });
+                return Ok(Written {
+                    code,
+                    shown,
+                    warnings,
+                });
             };
             let old = current.object();
             let object = call.owned(options, Some(&old), make(Some(&old))?);
             check_resource_version(call, &object, &current)?;
             let written = self.replace(call, options, (&current, &old), object);
-            if let Attempt::Done(object) = written.await? {
+            if let Attempt::Done(shown, warnings) = written.await? {
                 let code = StatusCode::OK;
-                return Ok(Written { code, object });
+                return Ok(Written {
+                    code,
+                    shown,
+                    warnings,
+                });
             }
         }
         Err(Status::conflict(call.about(), call.name, MODIFIED))
@@ -198,7 +217,7 @@ impl Server {
         call: &Call<'_>,
         options: WriteOptions,
         mut object: Value,
-    ) -> Result<Value, Status> {
+    ) -> Result<(Shown, Vec<String>), Status> {
         if !meta::resource_version(&object).is_empty() {
             return Err(Status::bad_request(
                 "resourceVersion should not be set on objects to be created",
@@ -222,15 +241,16 @@ impl Server {
             if self.cache.get(resource, call.namespace, name).is_some() {
                 continue;
             }
+            let warnings = call.strategy_warnings(&object);
             if options.dry_run {
-                return Ok(object);
+                return Ok((Shown::Unstored(object), warnings));
             }
             let encoded = Encoded::new(descriptor, &mut object);
             let proposed = self.propose_put(descriptor, encoded, Expected::Absent, tally_max);
             match proposed.await {
                 Ok(stored) => {
                     self.make_room(descriptor.stored()).await;
-                    return Ok(stored.object().into_owned());
+                    return Ok((Shown::Stored(stored), warnings));
                 }
                 Err(Refusal::Exists) => {}
                 Err(refusal) => return Err(self.refused(refusal)),
@@ -250,28 +270,29 @@ impl Server {
         &self,
         call: &Call<'_>,
         options: WriteOptions,
-        (current, old): (&Stored, &Value),
+        (current, old): (&Arc<Stored>, &Value),
         mut object: Value,
     ) -> Result<Attempt, Status> {
         self.judge(call, &mut object, Some(old))?;
         managed::keep_times(&mut object, old);
         let descriptor = call.descriptor;
+        let warnings = call.strategy_warnings(&object);
         let encoded = Encoded::new(descriptor, &mut object);
         if encoded.0 == current.bytes {
-            return Ok(Attempt::Done(old.clone()));
+            return Ok(Attempt::Done(Shown::Stored(Arc::clone(current)), warnings));
         }
         let is_going = meta::deletion_timestamp(&object).is_some()
             && meta::finalizers(&object).next().is_none();
         if is_going && descriptor.is_container && !options.dry_run {
-            let container = (current, Some(&object));
+            let container = (&**current, Some(&object));
             let emptied = self.delete_container(descriptor, container, call.now);
             return match emptied.await? {
-                Emptied::Held(stored) => Ok(Attempt::Done(stored.object().into_owned())),
+                Emptied::Held(stored) => Ok(Attempt::Done(Shown::Stored(stored), warnings)),
                 Emptied::Overtaken => Ok(Attempt::Overtaken),
                 Emptied::Gone => {
                     let version = current.revision.to_string();
                     meta::set(&mut object, "resourceVersion", &version);
-                    Ok(Attempt::Done(object))
+                    Ok(Attempt::Done(Shown::Unstored(object), warnings))
                 }
             };
         }
@@ -286,19 +307,18 @@ impl Server {
         };
         match outcome {
             Some(Ok(stored)) if !is_gone => {
-                let new = stored.object().into_owned();
-                let issued = descriptor.issued.and_then(|issued| issued(old, &new));
+                let issued = descriptor.issued.and_then(|issued| issued(old, &object));
                 if let Some(issued) = issued {
                     self.metrics
                         .count_duration(&issued.signer, issued.is_honored);
                 }
                 self.make_room(descriptor.stored()).await;
-                Ok(Attempt::Done(new))
+                Ok(Attempt::Done(Shown::Stored(stored), warnings))
             }
             None | Some(Ok(_)) => {
                 let version = current.revision.to_string();
                 meta::set(&mut object, "resourceVersion", &version);
-                Ok(Attempt::Done(object))
+                Ok(Attempt::Done(Shown::Unstored(object), warnings))
             }
             Some(Err(Refusal::Changed | Refusal::Exists)) => Ok(Attempt::Overtaken),
             Some(Err(refusal)) => Err(self.refused(refusal)),
@@ -334,9 +354,16 @@ pub(super) fn answer(
     mut warnings: Vec<String>,
 ) -> Response<Body> {
     let mut response = match written {
-        Ok(Written { code, object }) => {
-            warnings.extend(call.strategy_warnings(&object));
-            form.object(code, call.descriptor, &object, call.now)
+        Ok(written) => {
+            warnings.extend(written.warnings);
+            match written.shown {
+                Shown::Stored(stored) => {
+                    form.stored(written.code, call.descriptor, &stored, call.now)
+                }
+                Shown::Unstored(object) => {
+                    form.object(written.code, call.descriptor, &object, call.now)
+                }
+            }
         }
         Err(status) => error_for(call.headers, &status),
     };
