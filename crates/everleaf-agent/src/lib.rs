@@ -40,6 +40,7 @@ pub mod config;
 pub mod csr_api;
 mod host_address;
 pub mod identity;
+pub mod join;
 pub mod kubeconfig;
 mod managed;
 mod metrics;

@@ -41,7 +41,7 @@ use std::sync::Arc;
 
 pub(crate) use read::TbsView as CertificateBody;
 
-/// SHA-256 of a certificate's DER. `Display` is lower hex.
+/// SHA-256 of a DER: a certificate's, or a public key's. `Display` is lower hex.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint([u8; 32]);
 
@@ -426,7 +426,7 @@ impl std::fmt::Debug for Leaf {
     }
 }
 
-fn fingerprint(der: &[u8]) -> Fingerprint {
+pub(crate) fn fingerprint(der: &[u8]) -> Fingerprint {
     let hash = digest::digest(&digest::SHA256, der);
     Fingerprint(
         hash.as_ref()

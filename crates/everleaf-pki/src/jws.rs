@@ -3,7 +3,7 @@
 //! What `staging/src/k8s.io/cluster-bootstrap/token/jws` makes with a bootstrap token, so that
 //! whoever wants to join can tell that the cluster's kubeconfig comes from somebody who knows it.
 
-use aws_lc_rs::hmac;
+use aws_lc_rs::{constant_time, hmac};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
@@ -17,6 +17,22 @@ pub fn detached(key_id: &str, secret: &[u8], content: &[u8]) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
     let mac = URL_SAFE_NO_PAD.encode(hmac::sign(&key, input.as_bytes()));
     format!("{header}..{mac}")
+}
+
+/// Whether `signature` is what [`detached`] makes of the same: the form and the header have to be
+/// these, the code is compared in constant time.
+///
+/// ```
+/// use everleaf_pki::jws;
+///
+/// let signature = jws::detached("abcdef", b"secret", b"content");
+/// assert!(jws::is_signed("abcdef", b"secret", b"content", &signature));
+/// assert!(!jws::is_signed("abcdef", b"secret", b"another", &signature));
+/// ```
+#[must_use]
+pub fn is_signed(key_id: &str, secret: &[u8], content: &[u8], signature: &str) -> bool {
+    let wanted = detached(key_id, secret, content);
+    constant_time::verify_slices_are_equal(wanted.as_bytes(), signature.as_bytes()).is_ok()
 }
 
 #[cfg(test)]

@@ -120,7 +120,7 @@ pub(crate) fn agent(args: &AgentArgs) -> Result<AgentConfig> {
     let options = AgentOptions {
         kubeconfig: args.kubeconfig.clone(),
         bootstrap_kubeconfig: args.bootstrap_kubeconfig.clone(),
-        cert_dir: Some(args.cert_dir.clone()),
+        cert_dir: args.cert_dir.clone(),
         rotate_certificates: args.rotate_certificates.or(by_gate(CLIENT_GATE)),
         rotate_server_certificates: args.rotate_server_certificates.or(by_gate(SERVING_GATE)),
         feature_gates: args.feature_gates.clone(),

@@ -6,6 +6,7 @@
 mod args;
 mod audit;
 mod authorizers;
+mod calls;
 mod cmd;
 mod config;
 mod failure;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         Command::Controllers(args) => cmd::controllers::run(&args),
         Command::Demo(args) => cmd::demo::run(&args),
         Command::Policy(command) => cmd::policy::run(&command),
+        Command::Token(command) => cmd::token::run(&command),
         Command::Version(args) => cmd::version::run(&args),
         Command::Why(args) => cmd::why::run(&args),
     };

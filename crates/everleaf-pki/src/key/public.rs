@@ -1,6 +1,7 @@
 //! Public keys: reading SubjectPublicKeyInfo as Go does, and the strength rule.
 
 use super::{KeyAlgorithm, KeyError, RSA_BITS_MAX, RSA_BITS_MIN, pss};
+use crate::Fingerprint;
 use crate::asn1::{self, oid};
 use crate::signature::{self, Hash, SignatureAlgorithm};
 use aws_lc_rs::signature::ParsedPublicKey;
@@ -109,6 +110,11 @@ impl PublicKey {
     /// SubjectPublicKeyInfo, DER.
     pub fn spki_der(&self) -> &[u8] {
         &self.parts.spki_der
+    }
+
+    /// SHA-256 of the SubjectPublicKeyInfo: what kubeadm's `--discovery-token-ca-cert-hash` pins.
+    pub fn fingerprint(&self) -> Fingerprint {
+        crate::certificate::fingerprint(self.spki_der())
     }
 
     /// What kind of key it is.

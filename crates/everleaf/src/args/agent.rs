@@ -2,24 +2,32 @@
 
 use super::ignored::{IgnoredFlags, Kubelet};
 use super::value::Switch as _;
-use clap::{ArgAction, Args};
+use clap::{ArgAction, Args, Subcommand};
 use std::path::PathBuf;
 
 /// Flags of `agent`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(
-    after_help = "Examples:\n  everleaf agent --bootstrap-kubeconfig bootstrap-kubelet.conf --kubeconfig /var/lib/kubelet/kubeconfig \\\n      --cert-dir /var/lib/kubelet/pki --rotate-certificates --rotate-server-certificates\n  everleaf agent --kubeconfig kubelet.conf --cert-dir ./pki --rotate-certificates --once\n  everleaf agent --config /var/lib/kubelet/config.yaml --kubeconfig /etc/kubernetes/kubelet.conf\n\nOther kubelet flags are accepted and have no effect: the agent keeps certificates and nothing else."
+    args_conflicts_with_subcommands = true,
+    after_help = "Examples:\n  everleaf agent --bootstrap-kubeconfig bootstrap-kubelet.conf --kubeconfig /var/lib/kubelet/kubeconfig \\\n      --cert-dir /var/lib/kubelet/pki --rotate-certificates --rotate-server-certificates\n  everleaf agent --kubeconfig kubelet.conf --cert-dir ./pki --rotate-certificates --once\n  everleaf agent --config /var/lib/kubelet/config.yaml --kubeconfig /etc/kubernetes/kubelet.conf\n  everleaf agent join https://10.0.0.1:6443 --token abcdef.0123456789abcdef --ca-cert-hash sha256:…\n  everleaf agent --data-dir /var/lib/everleaf-agent      # go on where `agent join` began\n\nOther kubelet flags are accepted and have no effect: the agent keeps certificates and nothing else."
 )]
 pub(crate) struct AgentArgs {
+    /// What to do instead of keeping certificates by flags.
+    #[command(subcommand)]
+    pub(crate) command: Option<AgentCommand>,
+    /// Directory that `agent join` has made; it stands for --bootstrap-kubeconfig, --kubeconfig,
+    /// --cert-dir, both rotations, and the node's name and addresses, where these are not given
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
     /// Kubeconfig used until there is a certificate of our own
     #[arg(long, value_name = "FILE", alias = "experimental-bootstrap-kubeconfig")]
     pub(crate) bootstrap_kubeconfig: Option<PathBuf>,
     /// Kubeconfig of this node; written at bootstrap
     #[arg(long, value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,
-    /// Directory of the certificates
-    #[arg(long, value_name = "DIR", default_value = everleaf_agent::config::CERT_DIR_DEFAULT)]
-    pub(crate) cert_dir: PathBuf,
+    /// Directory of the certificates [default: /var/lib/kubelet/pki]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cert_dir: Option<PathBuf>,
     /// Renew the client certificate before it ends [default: false]
     #[arg(long, switch())]
     pub(crate) rotate_certificates: Option<bool>,
@@ -51,4 +59,66 @@ pub(crate) struct AgentArgs {
     /// Kubelet flags without an effect here.
     #[command(flatten)]
     pub(crate) ignored: IgnoredFlags<Kubelet>,
+}
+
+/// Other things that `agent` does.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum AgentCommand {
+    /// Join a cluster by the line that `everleaf token create --print-join-command` prints, and
+    /// keep this machine's certificates from then on
+    Join(JoinArgs),
+}
+
+/// Flags of `agent join`.
+#[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "Examples:\n  everleaf agent join https://10.0.0.1:6443 --token abcdef.0123456789abcdef --ca-cert-hash sha256:…\n  everleaf agent join 10.0.0.1:6443 --token-file - --ca-cert-hash sha256:… --no-start < token\n\nIt asks whoever answers there for kube-public/cluster-info, believes it when it is signed with the token and has an authority with that hash, asks\nagain over a connection that this authority vouches for, and only then writes anything: bootstrap-kubelet.conf and agent.yaml in --data-dir. Then it\nruns as `everleaf agent --data-dir DIR` does, until it is stopped; that command, or a service that has it, goes on after a restart. A machine that\nhas an identity there already keeps it, and the command fails, unless --replace puts it aside."
+)]
+pub(crate) struct JoinArgs {
+    /// The API server
+    #[arg(value_name = "URL")]
+    pub(crate) url: String,
+    /// The token to join with
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        alias = "discovery-token",
+        required_unless_present = "token_file"
+    )]
+    pub(crate) token: Option<String>,
+    /// File that holds the token, `-` for stdin: other users of this machine can read command lines
+    #[arg(long, value_name = "FILE", conflicts_with = "token")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Hash of the authority's public key; several where there are several authorities
+    #[arg(
+        long,
+        value_name = "sha256:HEX",
+        required = true,
+        value_delimiter = ',',
+        alias = "discovery-token-ca-cert-hash"
+    )]
+    pub(crate) ca_cert_hash: Vec<String>,
+    /// Directory for everything that is kept [default: /var/lib/everleaf-agent for root, else
+    /// $XDG_DATA_HOME/everleaf-agent]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Node name instead of the host name
+    #[arg(long, value_name = "NAME", alias = "node-name")]
+    pub(crate) hostname_override: Option<String>,
+    /// Address of the node, or one of each family
+    #[arg(long, value_name = "IP[,IP]")]
+    pub(crate) node_ip: Option<String>,
+    /// Ask for a serving certificate, too
+    #[arg(long, action = ArgAction::Set, switch_or = "true")]
+    pub(crate) rotate_server_certificates: bool,
+    /// Put the identity that is there aside, and join anew
+    #[arg(long)]
+    pub(crate) replace: bool,
+    /// Write the files and leave
+    #[arg(long)]
+    pub(crate) no_start: bool,
+    /// How long to wait for an API server that does not answer yet, and for the token to be signed
+    /// for
+    #[arg(long, value_name = "DURATION", default_value = "2m0s", value_parser = super::value::duration)]
+    pub(crate) timeout: std::time::Duration,
 }

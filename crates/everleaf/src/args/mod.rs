@@ -19,6 +19,7 @@ mod pods;
 pub(crate) mod policy;
 pub(crate) mod serving;
 pub(crate) mod signing;
+pub(crate) mod token;
 pub(crate) mod up;
 pub(crate) mod value;
 pub(crate) mod why;
@@ -35,7 +36,7 @@ use std::path::PathBuf;
     propagate_version = true,
     disable_help_subcommand = true,
     max_term_width = 110,
-    after_help = "Start here:\n  everleaf up      a certificate authority, its API server and this host's certificate, in one process\n  everleaf demo    watch a certificate renew although the node's clock is wrong"
+    after_help = "Start here:\n  everleaf up      a certificate authority, its API server and this host's certificate, in one process\n  everleaf token create --print-join-command    the line that joins another machine\n  everleaf demo    watch a certificate renew although the node's clock is wrong"
 )]
 pub(crate) struct Cli {
     /// What to do.
@@ -65,6 +66,9 @@ pub(crate) enum Command {
     /// Look at what a certificate authority has issued
     #[command(subcommand)]
     Ca(ca::CaCommand),
+    /// Make, show and delete the tokens that new nodes join with
+    #[command(subcommand)]
+    Token(token::TokenCommand),
     /// Try a policy for serving requests out, without a cluster
     #[command(subcommand)]
     Policy(policy::PolicyCommand),

@@ -1,6 +1,6 @@
 //! `everleaf agent`: a node's certificates.
 
-use crate::args::agent::AgentArgs;
+use crate::args::agent::{AgentArgs, AgentCommand};
 use crate::config;
 use crate::shutdown::Shutdown;
 use anyhow::{Context, Result};
@@ -13,6 +13,14 @@ const CREDENTIAL_EXPIRED: u8 = 3;
 
 /// Runs until a signal, or until everything due is done (`--once`).
 pub(crate) fn run(args: &AgentArgs) -> Result<ExitCode> {
+    if let Some(AgentCommand::Join(join)) = &args.command {
+        return match super::join::join(join)? {
+            Some(agent) => run(&agent),
+            None => Ok(ExitCode::SUCCESS),
+        };
+    }
+    let joined = super::join::with_data_dir(args)?;
+    let args = joined.as_ref().unwrap_or(args);
     let config = config::agent(args)?;
     if !args.ignored.0.is_empty() {
         tracing::info!(

@@ -5,7 +5,7 @@
 //! by the next one. Keys are written before the certificates that need them.
 
 use super::clock;
-use super::data_dir::DataDir;
+use super::data_dir::{DataDir, STORE};
 use super::entropy;
 use anyhow::{Context, Result, anyhow};
 use everleaf_pki::{
@@ -140,17 +140,10 @@ fn ensure_ca(
 ) -> Result<Issuer> {
     let key = dir.read(CA_KEY)?;
     let certificate = dir.read(CA_CERTIFICATE)?;
-    let key = match (key, &certificate) {
-        (Some(key), _) => key,
-        (None, Some(_)) => {
-            return Err(anyhow!(
-                "{} is there but {} is missing; put the key back, or remove the certificate to make a new authority \
-                 (every node then has to bootstrap again)",
-                dir.path(CA_CERTIFICATE).display(),
-                dir.path(CA_KEY).display()
-            ));
-        }
-        (None, None) => {
+    refuse_lost(dir, certificate.is_some(), key.is_some())?;
+    let key = match key {
+        Some(key) => key,
+        None => {
             let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256)?.to_pem();
             dir.write(CA_KEY, &key)?;
             key
@@ -191,6 +184,49 @@ fn ensure_ca(
     Ok(renewed)
 }
 
+/// What is made after the first authority, and is there: only a directory that never had one gets a
+/// new one by itself.
+const MADE_LATER: [&str; 4] = [SERVER_CERTIFICATE, "admin.conf", "node/pki", STORE];
+
+/// Refuses to make another authority where there has been one: whatever the old one has signed, and
+/// every node has its certificate from it, would be worth nothing from then on.
+fn refuse_lost(dir: &DataDir, has_certificate: bool, has_key: bool) -> Result<()> {
+    let evidence = MADE_LATER.into_iter().find(|name| dir.path(name).exists());
+    let shown = |name: &str| dir.path(name).display().to_string();
+    let evidence = match (has_certificate, has_key, evidence) {
+        (true, true, _) | (false, _, None) => return Ok(()),
+        (true, false, _) => CA_CERTIFICATE,
+        (false, _, Some(evidence)) => evidence,
+    };
+    let (missing, is, them) = match (has_certificate, has_key) {
+        (true, _) => (shown(CA_KEY), "is", "it"),
+        (false, true) => (shown(CA_CERTIFICATE), "is", "it"),
+        (false, false) => (
+            format!("{} and {}", shown(CA_CERTIFICATE), shown(CA_KEY)),
+            "are",
+            "them",
+        ),
+    };
+    let how = match has_key {
+        true => format!(
+            "Put {them} back from a copy, or out of a kubeconfig of this cluster: kubectl --kubeconfig {} config view --raw -o \
+             jsonpath='{{.clusters[0].cluster.certificate-authority-data}}' | base64 -d > {missing}",
+            shown("admin.conf")
+        ),
+        false => format!(
+            "Put the key back from a copy of this directory ({}), and the certificate with it",
+            shown(CA_KEY)
+        ),
+    };
+    Err(anyhow!(
+        "the certificate authority is incomplete: {missing} {is} missing, although there has been one ({} is there). Another one is not made by \
+         itself: no node, kubelet or kubeconfig would believe it, and nothing would believe what the old one signed. {how}. Only if it is \
+         lost for good, begin anew: put another authority's ca.crt and ca.key there, or choose an empty --data-dir; every node then has to \
+         bootstrap again",
+        shown(evidence)
+    ))
+}
+
 /// Somebody else's authority, which is not renewed here, has to be in force.
 fn check_dates(dir: &DataDir, ca: &Leaf, now: Timestamp) -> Result<()> {
     let certificate = dir.path(CA_CERTIFICATE);
@@ -205,8 +241,7 @@ fn check_dates(dir: &DataDir, ca: &Leaf, now: Timestamp) -> Result<()> {
     if now >= end {
         return Err(anyhow!(
             "the certificate authority {certificate} ended at {end}, and this host's clock says {now:.0}: whoever made it has to \
-             renew it; without it and {} a new one is made (every node then has to bootstrap again)",
-            dir.path(CA_KEY).display()
+             renew it, or put another authority there, with its key (every node then has to bootstrap again)"
         ));
     }
     Ok(())

@@ -262,8 +262,13 @@ fn lock(root: &Path) -> Result<fs::File> {
 
 /// Where `up` keeps its files when no `--data-dir` is given.
 pub(crate) fn default_root() -> Result<PathBuf> {
+    default_root_of("everleaf")
+}
+
+/// Where a program of this name keeps its files when no `--data-dir` is given.
+pub(crate) fn default_root_of(name: &str) -> Result<PathBuf> {
     if rustix::process::geteuid().is_root() {
-        return Ok(PathBuf::from("/var/lib/everleaf"));
+        return Ok(Path::new("/var/lib").join(name));
     }
     let absolute = |name: &str| {
         std::env::var_os(name)
@@ -272,7 +277,7 @@ pub(crate) fn default_root() -> Result<PathBuf> {
     };
     absolute("XDG_DATA_HOME")
         .or_else(|| Some(absolute("HOME")?.join(".local/share")))
-        .map(|base| base.join("everleaf"))
+        .map(|base| base.join(name))
         .context("neither XDG_DATA_HOME nor HOME is set; say where with --data-dir")
 }
 

@@ -2,10 +2,11 @@
 
 use super::authority::{is_worn, issue_admin};
 use super::data_dir::DataDir;
-use super::token::{self, BootstrapToken};
+use super::token;
 use anyhow::{Result, anyhow};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use everleaf_agent::join::BootstrapToken;
 use everleaf_agent::kubeconfig::{
     ClientCertificate, Cluster, Names, ServerUrl, Source, Token, Trust, User,
 };
@@ -133,7 +134,7 @@ pub(crate) async fn ensure_bootstrap(
             _ => None,
         });
     let still_good = written_down.and_then(|token| {
-        let until = token.accepted_until(server)?;
+        let until = token::accepted_until(&token, server)?;
         (until.duration_since(now) >= BOOTSTRAP_LEFT_MIN).then_some((token, until))
     });
     let usual = token::lasting(BOOTSTRAP_HOURS, now);
@@ -142,10 +143,10 @@ pub(crate) async fn ensure_bootstrap(
         other => {
             let token = match other {
                 Some((token, _)) => token,
-                None => BootstrapToken::generate()?,
+                None => token::generate()?,
             };
             let description = "for new nodes, in bootstrap-kubelet.conf";
-            token.grant(server, usual, description, now).await?;
+            token::grant(&token, server, usual, description, now).await?;
             (token, usual)
         }
     };
@@ -154,6 +155,14 @@ pub(crate) async fn ensure_bootstrap(
         &with_token(cluster, &token).to_yaml(&Names::BOOTSTRAP),
     )?;
     Ok(until)
+}
+
+/// Whether a token that is good until then should be looked at again: it ends soon, or was given by
+/// a clock that was ahead.
+pub(crate) fn bootstrap_is_stale(until: Timestamp, now: Timestamp) -> bool {
+    let left = until.duration_since(now);
+    let usual = SignedDuration::from_hours(BOOTSTRAP_HOURS) + BOOTSTRAP_LEFT_MIN;
+    left < BOOTSTRAP_LEFT_MIN || left > usual
 }
 
 /// A kubeconfig that authenticates with a bootstrap token.
@@ -179,4 +188,26 @@ pub(crate) fn ensure_node(dir: &DataDir, cluster: Cluster) -> Result<()> {
         NODE,
         &Kubeconfig { cluster, user }.to_yaml(&Names::BOOTSTRAP),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever takes the file at any moment has an hour to join with it.
+    #[test]
+    fn a_bootstrap_token_is_looked_at_before_it_ends() {
+        let now: Timestamp = "2030-01-01T00:00:00Z".parse().unwrap();
+        let minutes = |minutes: i64| now + SignedDuration::from_mins(minutes);
+        for (until, stale) in [
+            (-1, true),
+            (59, true),
+            (60, false),
+            (24 * 60, false),
+            (25 * 60, false),
+            (26 * 60, true),
+        ] {
+            assert_eq!(bootstrap_is_stale(minutes(until), now), stale, "{until}");
+        }
+    }
 }

@@ -6,10 +6,11 @@
 use super::authority::Authority;
 use super::data_dir::DataDir;
 use super::kubeconfigs::{self, NODE, NODE_CERT_DIR};
-use super::token::{self, BootstrapToken};
+use super::token;
 use crate::shutdown::Shutdown;
 use crate::told::Told;
 use anyhow::Result;
+use everleaf_agent::join::BootstrapToken;
 use everleaf_agent::kubeconfig::Cluster;
 use everleaf_agent::{Bootstrap, Clock, Config};
 use everleaf_apiserver::handler::Server;
@@ -52,7 +53,7 @@ impl Node {
         now: Timestamp,
     ) -> Result<Self> {
         kubeconfigs::ensure_node(dir, cluster.clone())?;
-        let token = BootstrapToken::generate()?;
+        let token = token::generate()?;
         let mut config = Config::for_node(name, dir.path(NODE), dir.path(NODE_CERT_DIR));
         // A serving certificate waits for a person's approval, and nothing on this host serves with
         // it.
@@ -86,7 +87,7 @@ impl Node {
             async move {
                 match change {
                     TokenChange::Grant => grant(&token, &server, now).await,
-                    TokenChange::Revoke => token.revoke(&server).await,
+                    TokenChange::Revoke => token::revoke(&token, &server).await,
                 }
             }
         }));
@@ -166,14 +167,8 @@ fn token_change(id: &CertificateId, notice: &Notice) -> Option<TokenChange> {
 }
 
 async fn grant(token: &BootstrapToken, server: &Server, now: Timestamp) -> Result<()> {
-    token
-        .grant(
-            server,
-            token::lasting(TOKEN_HOURS, now),
-            "for this host's node",
-            now,
-        )
-        .await
+    let expires = token::lasting(TOKEN_HOURS, now);
+    token::grant(token, server, expires, "for this host's node", now).await
 }
 
 /// Whose certificate the node's cert dir holds; none when there is none.

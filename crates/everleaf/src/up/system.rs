@@ -16,6 +16,7 @@ use crate::server;
 use crate::shutdown::Shutdown;
 use anyhow::{Context, Result, anyhow};
 use everleaf_agent::Clock;
+use everleaf_agent::kubeconfig::Cluster;
 use everleaf_apiserver::authn::jwt::JwtConfig;
 use everleaf_apiserver::authn::{
     Config as AuthenticatorConfig, FrontProxyConfig, ServiceAccountConfig,
@@ -146,7 +147,8 @@ impl System {
         let public_url = &addresses.public_url;
         kubeconfigs::publish(&server, public_url, &authority.ca_pem, now).await?;
         let public = kubeconfigs::cluster(public_url, &authority.ca_pem)?;
-        let bootstrap_until = kubeconfigs::ensure_bootstrap(dir, &server, public, now).await?;
+        let bootstrap_until =
+            kubeconfigs::ensure_bootstrap(dir, &server, public.clone(), now).await?;
         let mut system = Self {
             local_url: addresses.local_url.clone(),
             ca_not_after: authority.issuer.certificate().not_after(),
@@ -155,7 +157,12 @@ impl System {
             server,
             clock,
         };
-        system.start_care(Arc::clone(dir), &authority, addresses.local_url.clone());
+        system.start_care(
+            Arc::clone(dir),
+            &authority,
+            addresses.local_url.clone(),
+            public,
+        );
         system.start_server(listener, &authority)?;
         system.start_issuers(settings);
         let approval = settings.serving_approval.clone();
@@ -174,9 +181,18 @@ impl System {
         Ok(system)
     }
 
-    fn start_care(&mut self, dir: Arc<DataDir>, authority: &Authority, url: String) {
+    fn start_care(
+        &mut self,
+        dir: Arc<DataDir>,
+        authority: &Authority,
+        url: String,
+        public: Cluster,
+    ) {
         let care = Care {
             dir,
+            api: Arc::clone(&self.server),
+            public,
+            bootstrap_until: self.bootstrap_until,
             issuer: Arc::clone(&authority.issuer),
             server: authority.server.leaf().clone(),
             url,
@@ -240,6 +256,9 @@ impl System {
         let mut config = ControllersConfig::in_process(Arc::clone(&authority.issuer));
         config.loops = BTreeSet::from([Loop::TokenCleaner]);
         self.run_controllers("token cleaner", "token-cleaner", config);
+        let mut config = ControllersConfig::in_process(Arc::clone(&authority.issuer));
+        config.loops = BTreeSet::from([Loop::BootstrapSigner]);
+        self.run_controllers("bootstrap signer", "bootstrap-signer", config);
         let mut config = ControllersConfig::in_process(Arc::clone(&authority.issuer));
         config.loops = BTreeSet::from([Loop::PodCertificateCleaner]);
         let account = "podcertificaterequestcleaner";
@@ -399,6 +418,12 @@ struct Care {
     server: Leaf,
     /// For `admin.conf`.
     url: String,
+    /// Accepts the token of `bootstrap-kubelet.conf`.
+    api: Arc<Server>,
+    /// For `bootstrap-kubelet.conf`.
+    public: Cluster,
+    /// Until when its token is good.
+    bootstrap_until: Timestamp,
     /// The last trouble that was told, so that it is told once.
     told: Option<String>,
 }
@@ -409,13 +434,13 @@ impl Care {
     async fn run(mut self, clock: Arc<dyn Clock>) -> Result<()> {
         let mut listener = clock.listen();
         loop {
-            self.look(clock.wall())?;
+            self.look(clock.wall()).await?;
             everleaf_agent::clock::nap(CARE_INTERVAL, &mut listener).await;
         }
     }
 
     /// One look.
-    fn look(&mut self, now: Timestamp) -> Result<()> {
+    async fn look(&mut self, now: Timestamp) -> Result<()> {
         let trouble = if now < clock::earliest() {
             // A start would refuse this clock, too. Nothing is signed meanwhile: the authority has
             // not begun.
@@ -428,18 +453,35 @@ impl Care {
                 "this host's clock says {now:.0}, and {why}: nobody could connect; start again, and it is made anew"
             ));
         } else {
-            kubeconfigs::ensure_admin(&self.dir, &self.issuer, &self.url, now)
-                .err()
-                .map(|error| {
-                    let error = crate::failure::chain(&error);
-                    format!("admin.conf cannot be renewed: {error}")
-                })
+            let admin = kubeconfigs::ensure_admin(&self.dir, &self.issuer, &self.url, now);
+            let failed = |what: &str, error: &anyhow::Error| {
+                let error = crate::failure::chain(error);
+                format!("{what} cannot be renewed: {error}")
+            };
+            let bootstrap = self.keep_bootstrap(now).await;
+            let admin = admin.err().map(|error| failed("admin.conf", &error));
+            admin.or_else(|| {
+                let error = bootstrap.err()?;
+                Some(failed("bootstrap-kubelet.conf", &error))
+            })
         };
         if trouble != self.told {
             self.told = trouble;
             if let Some(trouble) = &self.told {
                 tracing::warn!("{trouble}");
             }
+        }
+        Ok(())
+    }
+
+    /// Whoever copies `bootstrap-kubelet.conf` to a new node finds a token in it that is good.
+    async fn keep_bootstrap(&mut self, now: Timestamp) -> Result<()> {
+        if kubeconfigs::bootstrap_is_stale(self.bootstrap_until, now) {
+            let public = self.public.clone();
+            let kept = kubeconfigs::ensure_bootstrap(&self.dir, &self.api, public, now).await;
+            self.bootstrap_until = kept?;
+            let until = self.bootstrap_until;
+            tracing::info!("bootstrap-kubelet.conf has a token until {until}");
         }
         Ok(())
     }

@@ -2,9 +2,11 @@
 
 use super::authority::{self, Wanted};
 use super::data_dir::DataDir;
-use super::kubeconfigs::{ADMIN, NODE_CERT_DIR};
+use super::kubeconfigs::{ADMIN, BOOTSTRAP, NODE_CERT_DIR};
 use super::system::{Settings, System};
+use super::token;
 use everleaf_agent::clock::ClockListener;
+use everleaf_agent::join::BootstrapToken;
 use everleaf_agent::{Clock, OffsetClock, SystemClock};
 use everleaf_apiserver::authn::jwt::JwtConfig;
 use everleaf_pki::{Chain, Credential, Issuer, KeyAlgorithm, Leaf, PrivateKey};
@@ -293,6 +295,43 @@ async fn admin_conf_follows_a_clock_that_is_set() {
     let system = System::start(&dir, &settings, clock.clone()).await.unwrap();
     let left = system.bootstrap_until.duration_since(right);
     assert!(left <= SignedDuration::from_hours(25), "{left:?}");
+    system.stop().await;
+}
+
+/// Days pass while the system runs: the file for new nodes has a token that the server takes.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_bootstrap_token_never_ends_under_a_running_system() {
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let _ = provider.install_default();
+    let temporary = tempfile::tempdir().unwrap();
+    let dir = Arc::new(DataDir::open(temporary.path()).unwrap());
+    let mut settings = settings(Duration::from_secs(3600));
+    settings.node_name = None;
+    let clock = TravelClock::new();
+    let system = System::start(&dir, &settings, clock.clone()).await.unwrap();
+    let start = clock.wall();
+    let mut seen = vec![dir.read(BOOTSTRAP).unwrap().unwrap()];
+    // Half an hour before its end, and days after it.
+    for hours in [23, 24 * 9] {
+        clock.travel_to(start + SignedDuration::from_mins(60 * hours + 30));
+        let replaced = async {
+            while dir.read(BOOTSTRAP).unwrap().as_ref() == seen.last() {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), replaced)
+            .await
+            .expect("a new bootstrap-kubelet.conf in time");
+        let text = dir.read(BOOTSTRAP).unwrap().unwrap();
+        let token = text
+            .lines()
+            .find_map(|line| line.trim().strip_prefix("token: "));
+        let token = BootstrapToken::parse(token.unwrap().trim_matches('"')).unwrap();
+        let until = token::accepted_until(&token, &system.server).unwrap();
+        let left = until.duration_since(clock.wall());
+        assert!(left > SignedDuration::from_hours(23), "{left:?}");
+        seen.push(text);
+    }
     system.stop().await;
 }
 

@@ -6,6 +6,7 @@
 use super::entropy;
 use anyhow::{Context, Result, anyhow};
 use everleaf_agent::Secret;
+use everleaf_agent::join::BootstrapToken;
 use everleaf_apiserver::bootstrap::bootstrap_token_secret;
 use everleaf_apiserver::handler::Server;
 use jiff::{SignedDuration, Timestamp};
@@ -15,85 +16,53 @@ use serde_json::Value;
 const NAMESPACE: &str = "kube-system";
 /// Prefix of their names.
 const NAME_PREFIX: &str = "bootstrap-token-";
-/// Letters of the public part.
-const ID_LENGTH: usize = 6;
-/// Letters of the secret part.
-const SECRET_LENGTH: usize = 16;
 
-/// `id.secret`
-pub(crate) struct BootstrapToken {
-    id: String,
-    secret: Secret,
+/// A fresh one.
+pub(crate) fn generate() -> Result<BootstrapToken> {
+    let id = entropy::letters(BootstrapToken::ID_LENGTH)?;
+    let secret = Secret::new(entropy::letters(BootstrapToken::SECRET_LENGTH)?);
+    let text = Secret::new(format!("{id}.{}", secret.expose()));
+    BootstrapToken::parse(text.expose()).context("a token that was made has no token's form")
 }
 
-impl BootstrapToken {
-    /// A fresh one.
-    pub(crate) fn generate() -> Result<Self> {
-        Ok(Self {
-            id: entropy::letters(ID_LENGTH)?,
-            secret: Secret::new(entropy::letters(SECRET_LENGTH)?),
-        })
-    }
+/// Makes the server accept it until `expires`.
+pub(crate) async fn grant(
+    token: &BootstrapToken,
+    server: &Server,
+    expires: Timestamp,
+    description: &str,
+    now: Timestamp,
+) -> Result<()> {
+    let secret = token.secret().expose();
+    let secret = bootstrap_token_secret(token.id(), secret, Some(expires), description);
+    server
+        .put("secrets", secret, now)
+        .await
+        .map(drop)
+        .map_err(|why| anyhow!(why))
+        .context("cannot write a bootstrap token")
+}
 
-    /// One that was written down.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        let (id, secret) = text.split_once('.')?;
-        let fits = |part: &str, length| {
-            part.len() == length
-                && part
-                    .bytes()
-                    .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
-        };
-        (fits(id, ID_LENGTH) && fits(secret, SECRET_LENGTH)).then(|| Self {
-            id: id.to_owned(),
-            secret: Secret::new(secret.to_owned()),
-        })
-    }
+/// Makes the server refuse it from now on.
+pub(crate) async fn revoke(token: &BootstrapToken, server: &Server) -> Result<()> {
+    let name = format!("{NAME_PREFIX}{}", token.id());
+    server
+        .remove("secrets", NAMESPACE, &name)
+        .await
+        .map(drop)
+        .map_err(|why| anyhow!(why))
+        .context("cannot remove a bootstrap token")
+}
 
-    /// The bearer token.
-    pub(crate) fn bearer(&self) -> Secret {
-        Secret::new(format!("{}.{}", self.id, self.secret.expose()))
+/// Until when the server accepts it; none when it does not.
+pub(crate) fn accepted_until(token: &BootstrapToken, server: &Server) -> Option<Timestamp> {
+    let name = format!("{NAME_PREFIX}{}", token.id());
+    let stored = server.objects().get("secrets", NAMESPACE, &name)?;
+    let secret = datum(&stored.object(), "token-secret")?;
+    if secret.expose() != token.secret().expose() {
+        return None;
     }
-
-    /// Makes the server accept it until `expires`.
-    pub(crate) async fn grant(
-        &self,
-        server: &Server,
-        expires: Timestamp,
-        description: &str,
-        now: Timestamp,
-    ) -> Result<()> {
-        let secret =
-            bootstrap_token_secret(&self.id, self.secret.expose(), Some(expires), description);
-        server
-            .put("secrets", secret, now)
-            .await
-            .map(drop)
-            .map_err(|why| anyhow!(why))
-            .context("cannot write a bootstrap token")
-    }
-
-    /// Makes the server refuse it from now on.
-    pub(crate) async fn revoke(&self, server: &Server) -> Result<()> {
-        let name = format!("{NAME_PREFIX}{}", self.id);
-        server
-            .remove("secrets", NAMESPACE, &name)
-            .await
-            .map(drop)
-            .map_err(|why| anyhow!(why))
-            .context("cannot remove a bootstrap token")
-    }
-
-    /// Until when the server accepts it; none when it does not.
-    pub(crate) fn accepted_until(&self, server: &Server) -> Option<Timestamp> {
-        let name = format!("{NAME_PREFIX}{}", self.id);
-        let stored = server.objects().get("secrets", NAMESPACE, &name)?;
-        let secret = datum(&stored.object(), "token-secret")?;
-        if secret.expose() != self.secret.expose() {
-            return None;
-        }
-        expiration(&stored.object())
-    }
+    expiration(&stored.object())
 }
 
 /// When a token ends, in whole seconds.
@@ -123,7 +92,7 @@ mod tests {
 
     #[test]
     fn tokens_survive_being_written_down() {
-        let token = BootstrapToken::generate().unwrap();
+        let token = generate().unwrap();
         let again = BootstrapToken::parse(token.bearer().expose()).unwrap();
         assert_eq!(again.bearer(), token.bearer());
         for text in [

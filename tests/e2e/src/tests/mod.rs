@@ -27,6 +27,7 @@ mod serving_files;
 mod serving_looks;
 mod serving_requests;
 mod tls_stacks;
+mod tokens;
 mod why;
 
 use everleaf_stage::runner::Test;
@@ -36,6 +37,7 @@ pub(crate) fn all() -> Vec<&'static Test> {
     [
         first_start::TESTS,
         second_node::TESTS,
+        tokens::TESTS,
         network::TESTS,
         clock::TESTS,
         demo::TESTS,

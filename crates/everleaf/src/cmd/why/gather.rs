@@ -1,29 +1,19 @@
 //! Reads what a diagnosis judges by. Every piece may be missing, or hidden from this user: that is
 //! noted, not an error. Only the server itself, and this user's credential, have to be there.
 
+use crate::calls::{Answer, Calls, message};
 use anyhow::{Result, anyhow};
 use everleaf_api::csr::Csr;
-use everleaf_api::http_date::http_date;
 use everleaf_api::meta;
 use everleaf_apiserver::handler::Limits;
 use everleaf_controllers::call::segment;
-use everleaf_controllers::transport_text;
 use everleaf_controllers::why::{Evidence, Known, Question, questions, requests_in_question};
 use futures_util::future::{join, join_all};
-use http::header::{ACCEPT, CONTENT_TYPE, DATE};
-use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt as _, Limited};
+use http::{Method, StatusCode};
 use jiff::Timestamp;
-use kube::client::Body;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
-/// Longest wait for one answer.
-const ANSWER_MAX: Duration = Duration::from_secs(10);
-/// Largest answer; a page of a list of objects is far smaller.
-const ANSWER_BYTES_MAX: usize = 256 << 20;
 /// Objects per page.
 const PAGE: usize = 500;
 /// Roles that let nodes have certificates begin so.
@@ -32,22 +22,13 @@ const REQUESTS: &str = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
 
 /// The API server, as this user sees it.
 pub(super) struct Api {
-    client: kube::Client,
-    /// What its clock said last.
-    date: Mutex<Option<Timestamp>>,
-}
-
-/// An answer: status and body.
-struct Answer {
-    status: StatusCode,
-    body: Vec<u8>,
+    calls: Calls,
 }
 
 impl Api {
     pub(super) fn new(client: kube::Client) -> Self {
         Self {
-            client,
-            date: Mutex::default(),
+            calls: Calls::new(client),
         }
     }
 
@@ -187,9 +168,8 @@ impl Api {
     )]
     fn read_clocks(&self, evidence: &mut Evidence) {
         let local = Timestamp::try_from(std::time::SystemTime::now()).unwrap_or(Timestamp::MIN);
-        let date = *self.date.lock().unwrap_or_else(PoisonError::into_inner);
         evidence.local = local;
-        evidence.now = date.unwrap_or(local);
+        evidence.now = self.calls.server_time().unwrap_or(local);
     }
 
     pub(super) async fn get(&self, path: &str) -> Known<Value> {
@@ -297,32 +277,7 @@ impl Api {
         path: &str,
         body: Option<Value>,
     ) -> Result<Answer, String> {
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(ACCEPT, "application/json")
-            .header(CONTENT_TYPE, "application/json");
-        let body = body.map_or_else(Body::empty, |body| {
-            Body::from(body.to_string().into_bytes())
-        });
-        let request = request.body(body).map_err(|error| error.to_string())?;
-        let exchange = async {
-            let response = self.client.send(request).await;
-            let response = response.map_err(|error| transport_text(&error))?;
-            let (head, body) = response.into_parts();
-            let date = head.headers.get(DATE).and_then(|date| date.to_str().ok());
-            if let Some(date) = date.and_then(http_date) {
-                *self.date.lock().unwrap_or_else(PoisonError::into_inner) = Some(date);
-            }
-            let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
-            let body = body.map_err(|error| error.to_string())?;
-            Ok(Answer {
-                status: head.status,
-                body: body.to_bytes().to_vec(),
-            })
-        };
-        let timed = tokio::time::timeout(ANSWER_MAX, exchange).await;
-        timed.unwrap_or_else(|_| Err(format!("no answer within {} s", ANSWER_MAX.as_secs())))
+        self.calls.send(method, path, body).await
     }
 }
 
@@ -336,21 +291,6 @@ fn known(answer: Result<Answer, String>) -> Known<Value> {
             Err(error) => Known::Hidden(format!("the answer is no JSON: {error}")),
         },
         Ok(Answer { status, body }) => Known::Hidden(message(status, &body)),
-    }
-}
-
-/// The server's words, from a Status or as plain text.
-fn message(status: StatusCode, body: &[u8]) -> String {
-    const SHOWN_MAX: usize = 500;
-    let object: Option<Value> = serde_json::from_slice(body).ok();
-    let text = object
-        .as_ref()
-        .and_then(|object| object["message"].as_str())
-        .map_or_else(|| String::from_utf8_lossy(body).into_owned(), str::to_owned);
-    let text: String = text.trim().chars().take(SHOWN_MAX).collect();
-    match text.is_empty() {
-        true => format!("HTTP status {}", status.as_u16()),
-        false => text,
     }
 }
 
