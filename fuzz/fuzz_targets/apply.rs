@@ -6,7 +6,7 @@
 
 use everleaf_api::managed::{self, Endpoint, Write};
 use everleaf_api::schema::Type;
-use everleaf_fuzz::{demand_round_trips, split};
+use everleaf_fuzz::{demand_round_trips, has_managers, split};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
@@ -19,6 +19,9 @@ fuzz_target!(|data: &[u8]| {
     let Some((r#type, lines)) = split(data) else {
         return;
     };
+    if !has_managers(r#type) {
+        return;
+    }
     let mut live = None;
     for line in lines.split(|&byte| byte == b'\n').take(LINES_MAX) {
         let Some((how, text)) = line.split_first() else {
