@@ -22,6 +22,21 @@ pub(crate) fn directory(name: &str) -> Result<PathBuf> {
     Ok(cache)
 }
 
+/// A program of crates.io in this version, in the cache.
+pub(crate) fn cargo_program(name: &str, version: &str) -> Result<PathBuf> {
+    let tools = directory("tools")?;
+    let home = tools.join(format!("{name}-{version}"));
+    let program = home.join("bin").join(name);
+    if !program.is_file() {
+        say(&format!("installing {name} {version} from crates.io"));
+        let into = home.to_string_lossy();
+        let args = ["install", "--quiet", "--locked", "--root", &into];
+        let version = ["--version", version, name];
+        sh(&tools, env!("CARGO"), &[&args[..], &version].concat())?;
+    }
+    Ok(program)
+}
+
 /// A directory in the cache for work whose result is moved out of it. It is removed with what is
 /// left in it.
 pub(crate) struct Scratch(PathBuf);

@@ -57,19 +57,8 @@ struct CargoFuzz {
 
 impl CargoFuzz {
     fn install(root: &Path) -> Result<Self> {
-        let home = cache::directory("tools")?.join(format!("cargo-fuzz-{CARGO_FUZZ}"));
-        let program = home.join("bin/cargo-fuzz");
-        if !program.is_file() {
-            say(&format!(
-                "installing cargo-fuzz {CARGO_FUZZ} from crates.io"
-            ));
-            let into = home.to_string_lossy();
-            let args = ["install", "--quiet", "--locked", "--root", &into];
-            let version = ["--version", CARGO_FUZZ, "cargo-fuzz"];
-            cache::sh(root, env!("CARGO"), &[&args[..], &version].concat())?;
-        }
         Ok(Self {
-            program,
+            program: cache::cargo_program("cargo-fuzz", CARGO_FUZZ)?,
             root: root.to_owned(),
         })
     }

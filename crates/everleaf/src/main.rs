@@ -18,6 +18,7 @@ mod log;
 mod offer;
 mod print;
 mod server;
+mod service;
 mod shutdown;
 mod told;
 mod up;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         Command::Completion(args) => cmd::completion::run(&args, &mut Cli::command()),
         Command::Controllers(args) => cmd::controllers::run(&args),
         Command::Demo(args) => cmd::demo::run(&args),
+        Command::Man(args) => cmd::man::run(&args, Cli::command()),
         Command::Policy(command) => cmd::policy::run(&command),
         Command::Token(command) => cmd::token::run(&command),
         Command::Version(args) => cmd::version::run(&args),

@@ -65,6 +65,17 @@ pub(crate) struct Offer {
     pub(crate) apis: Apis,
 }
 
+/// The commit that this program was built from, where its builder said so (`cargo xtask dist`).
+pub(crate) const COMMIT: Option<&str> = option_env!("EVERLEAF_COMMIT");
+/// When that commit was made, RFC 3339.
+pub(crate) const COMMIT_DATE: Option<&str> = option_env!("EVERLEAF_COMMIT_DATE");
+
+/// What the server says it is.
+pub(crate) fn version() -> Version {
+    let (commit, date) = (COMMIT.unwrap_or(""), COMMIT_DATE.unwrap_or(""));
+    Version::of_release(env!("CARGO_PKG_VERSION"), commit, date)
+}
+
 /// Opens the store in `directory` and rebuilds the server's state from it. `address` is where
 /// clients reach it.
 pub(crate) fn open(
@@ -80,7 +91,7 @@ pub(crate) fn open(
     let config = Config {
         authenticator: Authenticator::new(authenticator)?,
         authorizer,
-        version: Version::of_release(env!("CARGO_PKG_VERSION"), "", ""),
+        version: version(),
         random: Box::new(fill_with_entropy),
         limits: offer.limits,
         address,

@@ -1,5 +1,6 @@
 //! The wish to stop: SIGTERM or SIGINT, told to everyone who waits.
 
+use crate::service;
 use anyhow::{Context, Result};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -26,6 +27,7 @@ impl Shutdown {
                     std::process::exit(1);
                 }
                 asked = true;
+                service::stopping();
                 tracing::info!("stopping; a second signal ends the process at once");
                 sender.send_replace(true);
             }

@@ -44,6 +44,12 @@ const CHECKS: [Check; 5] = [
 ];
 
 impl Server {
+    /// What `/livez` says: false when only a restart would help.
+    pub fn is_alive(&self) -> bool {
+        let mut vital = CHECKS.iter().filter(|check| check.is_vital);
+        vital.all(|check| (check.holds)(self))
+    }
+
     /// The answer of a health path; None when it is none.
     pub(super) fn health(&self, path: &str, query: &Query) -> Option<Response<Body>> {
         let (endpoint, check) = path.strip_prefix('/').map(|path| {

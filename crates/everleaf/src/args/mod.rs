@@ -34,7 +34,6 @@ use std::path::PathBuf;
     version,
     args_override_self = true,
     propagate_version = true,
-    disable_help_subcommand = true,
     max_term_width = 110,
     after_help = "Start here:\n  everleaf up      a certificate authority, its API server and this host's certificate, in one process\n  everleaf token create --print-join-command    the line that joins another machine\n  everleaf demo    watch a certificate renew although the node's clock is wrong"
 )]
@@ -78,6 +77,8 @@ pub(crate) enum Command {
     Bench(Box<bench::BenchArgs>),
     /// Print a shell's completion script
     Completion(CompletionArgs),
+    /// Write the manual pages of all commands
+    Man(ManArgs),
     /// Print the version
     Version(VersionArgs),
 }
@@ -167,6 +168,17 @@ pub(crate) enum OutputFormat {
 pub(crate) struct CompletionArgs {
     /// The shell
     pub(crate) shell: clap_complete::Shell,
+}
+
+/// Flags of `man`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  everleaf man /usr/local/share/man/man1\n  everleaf man . && man ./everleaf-agent.1"
+)]
+pub(crate) struct ManArgs {
+    /// Directory that is there; one file per command
+    #[arg(value_name = "DIR")]
+    pub(crate) directory: PathBuf,
 }
 
 /// Flags of `version`.

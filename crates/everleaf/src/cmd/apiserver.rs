@@ -11,6 +11,7 @@ use crate::issuers;
 use crate::offer;
 use crate::print;
 use crate::server::{self, Offer};
+use crate::service;
 use crate::shutdown::Shutdown;
 use crate::up::authority::{
     CA_CERTIFICATE, SERVER_CERTIFICATE, SERVER_KEY, SERVICE_ACCOUNT_KEY, ensure_front_proxy_ca,
@@ -124,6 +125,8 @@ async fn serve(
         env!("CARGO_PKG_VERSION")
     ));
     let running = Arc::clone(&server);
+    let watched = Arc::clone(&server);
+    let _alive = service::ready(move || watched.is_alive());
     let served = serve::run(listener, running, certificate, clock, shutdown.asked()).await;
     follower.abort();
     configurations.abort();

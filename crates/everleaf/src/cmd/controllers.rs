@@ -3,6 +3,7 @@
 use crate::args::controllers::ControllersArgs;
 use crate::args::signing::SigningDuration;
 use crate::kube_client::Connected;
+use crate::service;
 use crate::shutdown::Shutdown;
 use crate::up::entropy;
 use crate::{config, kube_client, server};
@@ -48,6 +49,7 @@ pub(crate) fn run(args: &ControllersArgs) -> Result<ExitCode> {
             }
             None => None,
         };
+        let _alive = service::ready(|| true);
         let asked = shutdown.asked();
         match election {
             Some(election) => {

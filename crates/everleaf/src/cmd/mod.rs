@@ -9,6 +9,7 @@ pub(crate) mod completion;
 pub(crate) mod controllers;
 pub(crate) mod demo;
 mod join;
+pub(crate) mod man;
 pub(crate) mod policy;
 pub(crate) mod token;
 pub(crate) mod up;

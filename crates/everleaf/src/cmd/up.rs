@@ -4,6 +4,7 @@ use crate::args::signing::SigningDuration;
 use crate::args::up::UpArgs;
 use crate::config;
 use crate::print;
+use crate::service;
 use crate::shutdown::Shutdown;
 use crate::up;
 use crate::up::authority::{CA_CERTIFICATE, latest_end};
@@ -55,6 +56,8 @@ pub(crate) fn run(args: &UpArgs) -> Result<ExitCode> {
         let dir = Arc::new(DataDir::open(&root)?);
         let system = System::start_on(listener, &dir, &settings, clock.clone()).await?;
         print::line(&welcome(&dir, &settings, &system, clock.wall()));
+        let server = Arc::clone(&system.server);
+        let _alive = service::ready(move || server.is_alive());
         system.run(shutdown).await?;
         Ok(ExitCode::SUCCESS)
     })

@@ -21,6 +21,7 @@ mod odd_files;
 mod pods;
 mod renewal;
 mod second_node;
+mod service;
 mod serving_approval;
 mod serving_attacks;
 mod serving_files;
@@ -38,6 +39,7 @@ pub(crate) fn all() -> Vec<&'static Test> {
         first_start::TESTS,
         second_node::TESTS,
         tokens::TESTS,
+        service::TESTS,
         network::TESTS,
         clock::TESTS,
         demo::TESTS,
