@@ -420,12 +420,27 @@ impl Authenticator {
     /// To be awaited before a request is judged: newer keys are had when its token seems to be
     /// signed by them.
     pub(crate) async fn freshen(&self, headers: &HeaderMap, peer: &Peer) {
-        if peer.in_process.is_some() || self.issuers.load().is_empty() {
+        if peer.in_process.is_some() {
             return;
         }
         if let Bearer::Token(token) = bearer_token(headers) {
-            self.issuers().freshen(token).await;
+            self.freshen_for(token, &[]).await;
         }
+    }
+
+    /// To be awaited before [`Self::review_token`], likewise: whoever asks about a token learns
+    /// what its holder would.
+    pub(crate) async fn freshen_for(&self, token: &str, audiences: &[String]) {
+        if self.issuers.load().is_empty() || !self.is_good_here(audiences) {
+            return;
+        }
+        self.issuers().freshen(token).await;
+    }
+
+    /// May tokens that are not of service accounts be good to one of `audiences`?
+    fn is_good_here(&self, audiences: &[String]) -> bool {
+        let own = self.audiences();
+        audiences.is_empty() || audiences.iter().any(|audience| own.contains(audience))
     }
 
     /// What it counts.

@@ -444,7 +444,7 @@ impl Server {
         }
         let descriptor = match resolved {
             Resolved::Stored(descriptor) => descriptor,
-            Resolved::Review(review) => return self.review(admitted, path, review, body),
+            Resolved::Review(review) => return self.review(admitted, path, review, body).await,
             Resolved::Token => return self.token(admitted, path, body),
         };
         let call = Call {
@@ -479,7 +479,7 @@ impl Server {
         }
     }
 
-    fn review(
+    async fn review(
         &self,
         admitted: &Admitted,
         path: &ResourcePath,
@@ -493,6 +493,7 @@ impl Server {
         }
         let manager = ownership::manager(&admitted.query, &admitted.agent);
         ownership::track_review(review.r#type, &mut object, (manager, admitted.now));
+        reviews::prepare(review.resource, &object, &self.authenticator).await;
         let input = reviews::ReviewInput {
             user: &admitted.user,
             namespace: &path.namespace,

@@ -7,7 +7,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use everleaf_stage::runner::{Test, Verdict};
 use everleaf_stage::{Kubectl, Process, Sandbox, Up, arg, ensure_that, eventually, same};
 use std::fs;
-use std::time::SystemTime;
+use std::thread::sleep;
+use std::time::{Duration, SystemTime};
 
 pub(super) const TESTS: &[Test] = &[
     Test {
@@ -34,7 +35,6 @@ impl<'a> Issuer<'a> {
         let issuer = Self { sandbox, port };
         fs::create_dir_all(sandbox.path("site/.well-known"))?;
         let openssl = |args: &[&str]| sandbox.openssl(args).and_then(|answer| answer.ok());
-        openssl(&["genrsa", "-out", "issuer.key", "2048"])?;
         openssl(&[
             "req",
             "-x509",
@@ -50,20 +50,29 @@ impl<'a> Issuer<'a> {
             "-addext",
             "subjectAltName=IP:127.0.0.1",
         ])?;
-        let modulus = openssl(&["rsa", "-in", "issuer.key", "-noout", "-modulus"])?;
+        issuer.publish("one")?;
+        let url = issuer.url();
+        let document = format!(r#"{{"issuer":"{url}","jwks_uri":"{url}/keys"}}"#);
+        sandbox.write("site/.well-known/openid-configuration", &document)?;
+        Ok(issuer)
+    }
+
+    /// Makes a key of this name, and publishes it alone.
+    fn publish(&self, kid: &str) -> Result<()> {
+        let file = format!("{kid}.key");
+        let openssl = |args: &[&str]| self.sandbox.openssl(args).and_then(|answer| answer.ok());
+        openssl(&["genrsa", "-out", &file, "2048"])?;
+        let modulus = openssl(&["rsa", "-in", &file, "-noout", "-modulus"])?;
         let modulus = modulus
             .trim()
             .strip_prefix("Modulus=")
             .context("no modulus")?;
         let n = URL_SAFE_NO_PAD.encode(from_hex(modulus)?);
         let keys = format!(
-            r#"{{"keys":[{{"kty":"RSA","kid":"one","alg":"RS256","use":"sig","n":"{n}","e":"AQAB"}}]}}"#
+            r#"{{"keys":[{{"kty":"RSA","kid":"{kid}","alg":"RS256","use":"sig","n":"{n}","e":"AQAB"}}]}}"#
         );
-        sandbox.write("site/keys", &keys)?;
-        let url = issuer.url();
-        let document = format!(r#"{{"issuer":"{url}","jwks_uri":"{url}/keys"}}"#);
-        sandbox.write("site/.well-known/openid-configuration", &document)?;
-        Ok(issuer)
+        self.sandbox.write("site/keys", &keys)?;
+        Ok(())
     }
 
     fn url(&self) -> String {
@@ -90,9 +99,14 @@ impl<'a> Issuer<'a> {
 
     /// A token with these claims beside `iss` and `exp`.
     fn token(&self, claims: &str) -> Result<String> {
+        self.token_by("one", claims)
+    }
+
+    /// One that the key of this name signs.
+    fn token_by(&self, kid: &str, claims: &str) -> Result<String> {
         let end = now() + 600;
         let claims = format!(r#"{{"iss":"{}","exp":{end},{claims}}}"#, self.url());
-        let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"RS256","kid":"one"}"#);
+        let header = URL_SAFE_NO_PAD.encode(format!(r#"{{"alg":"RS256","kid":"{kid}"}}"#));
         let text = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims));
         let input = self.sandbox.write("signed", &text)?;
         let output = self.sandbox.path("signature");
@@ -100,7 +114,7 @@ impl<'a> Issuer<'a> {
             "dgst",
             "-sha256",
             "-sign",
-            "issuer.key",
+            &format!("{kid}.key"),
             "-out",
             arg(&output),
             arg(&input),
@@ -245,5 +259,18 @@ fn flags(sandbox: &Sandbox) -> Result<Verdict> {
     })?;
     let other = issuer.token(r#""aud":"everleaf","sub":"jane","hd":"example.org""#)?;
     ensure_that!(whoami(sandbox, &up, &other).is_err(), "without its claim");
+    // Its issuer has a new key. Whoever asks about a token is told what its holder would be.
+    issuer.publish("two")?;
+    let joe = issuer.token_by("two", r#""aud":"everleaf","sub":"joe","hd":"example.com""#)?;
+    // Keys are not fetched twice within five seconds.
+    sleep(Duration::from_secs(6));
+    let review = format!(
+        r#"{{"apiVersion":"authentication.k8s.io/v1","kind":"TokenReview","spec":{{"token":"{joe}"}}}}"#
+    );
+    let review = sandbox.write("review.json", &review)?;
+    let form = "jsonpath={.status.authenticated} {.status.user.username}";
+    let admin = up.admin();
+    let said = admin.quiet(&["create", "-f", arg(&review), "-o", form])?;
+    same("the review", said.trim(), &format!("true {url}#joe"))?;
     Ok(Verdict::Passed)
 }

@@ -92,6 +92,15 @@ pub struct ReviewInput<'a> {
     pub now: Timestamp,
 }
 
+/// To be awaited before a review is answered: has what its answer needs and somebody else has to
+/// say.
+pub async fn prepare(resource: &str, object: &Value, authenticator: &Authenticator) {
+    if resource == "tokenreviews" {
+        let (token, audiences) = identity::question(object);
+        authenticator.freshen_for(token, &audiences).await;
+    }
+}
+
 /// Answers a review: the decoded object with its status filled (201), or the error (400, 404, 422).
 /// `object` is the body as sent, before the server fills any metadata.
 pub fn handle(resource: &str, mut object: Value, input: &ReviewInput<'_>) -> Result<Value, Status> {

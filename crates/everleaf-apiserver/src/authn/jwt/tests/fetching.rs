@@ -2,7 +2,10 @@
 
 use super::super::*;
 use super::*;
-use crate::authn::{Authenticator, Config, Peer};
+use crate::authn::{Authenticator, Config, Peer, ServiceAccountConfig};
+use crate::authz::Authorizer;
+use crate::fixture::Shelf;
+use crate::registry::reviews;
 use http::HeaderMap;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -23,6 +26,12 @@ impl Stage {
     fn start(keys: Option<Value>) -> Self {
         let config = Config {
             jwt: JwtConfig::parse(&file(PLAIN), "").unwrap(),
+            service_accounts: Some(ServiceAccountConfig {
+                issuer: "https://own.example.com".to_owned(),
+                audiences: vec!["here".to_owned()],
+                signing_key: None,
+                verification_keys: Vec::new(),
+            }),
             ..Config::default()
         };
         let authenticator = Arc::new(Authenticator::new(config).unwrap());
@@ -74,6 +83,20 @@ impl Stage {
         let begun = Instant::now();
         self.authenticator.freshen(&headers, &Peer::default()).await;
         (self.is_good(token), begun.elapsed().as_millis())
+    }
+
+    /// What a TokenReview says.
+    async fn review(&self, object: Value) -> Value {
+        reviews::prepare("tokenreviews", &object, &self.authenticator).await;
+        let input = reviews::ReviewInput {
+            user: &User::anonymous(),
+            namespace: "",
+            authenticator: &self.authenticator,
+            authorizer: &Authorizer::default(),
+            objects: &Shelf::installed(),
+            now: NOW.parse().unwrap(),
+        };
+        reviews::handle("tokenreviews", object, &input).unwrap()
     }
 }
 
@@ -153,6 +176,27 @@ async fn a_key_that_was_replaced_under_its_name_is_had_before_a_token_is_refused
     let all = futures_util::future::join_all(all).await;
     assert!(all.iter().all(|(is_good, took)| !is_good && *took < 2_000));
     assert_eq!(stage.asked(), 2, "they wait for one fetch");
+}
+
+/// Whoever is shown a token and asks about it learns what a request with it would.
+#[tokio::test(start_paused = true)]
+async fn a_review_of_a_token_has_newer_keys_before_it_says_no() {
+    for (audiences, is_good, asked) in [
+        (json!([]), true, 2),
+        (json!(["here", "there"]), true, 2),
+        // It is good to none of them, whatever signed it.
+        (json!(["there"]), false, 0),
+    ] {
+        let stage = Stage::start(Some(replaced_set()));
+        pass(60).await;
+        stage.publish(Some(key_set()));
+        stage.asked();
+        let spec = json!({"token": token(json!({})), "audiences": audiences});
+        let answer = stage.review(json!({"spec": spec})).await;
+        let said = answer["status"]["authenticated"] == json!(true);
+        assert_eq!(said, is_good, "{audiences}");
+        assert_eq!(stage.asked(), asked, "{audiences}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
