@@ -202,7 +202,7 @@ impl Metrics {
             .or_default() += 1;
     }
 
-    /// One request turned away to save the server.
+    /// One request turned away to save the server, or given up.
     pub(super) fn count_termination(&self, labels: &RequestLabels, code: u16) {
         let labels = RequestLabels {
             dry_run: false,
@@ -273,7 +273,7 @@ impl Server {
         self.metrics.count_reload((file, is_in_force), now);
     }
 
-    pub(super) fn metrics_text(&self) -> String {
+    pub(crate) fn metrics_text(&self) -> String {
         let mut text = Text::default();
         self.write_gauges(&mut text);
         self.metrics.lock().write(&mut text);

@@ -56,7 +56,7 @@ use http::header::{
     ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, DATE, IF_NONE_MATCH, X_CONTENT_TYPE_OPTIONS,
 };
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use jiff::Timestamp;
 use serde_json::Value;
 use std::net::IpAddr;
@@ -375,9 +375,25 @@ impl Server {
         response
     }
 
-    /// An error that comes from around the walk: a timeout, a panic.
+    /// An error that comes from around the walk: a panic.
     pub(crate) fn failed(status: &Status) -> Response<Body> {
         error(status)
+    }
+
+    /// The answer to a request that is given up, since it took too long; it counts as one that was
+    /// answered so, and as one that was cut off (`apiserver/pkg/server/filters/timeout.go`).
+    pub(crate) fn give_up(&self, method: &Method, uri: &Uri, now: Timestamp) -> Response<Body> {
+        let query = Query::parse(uri.query().unwrap_or(""));
+        let nothing = Query::default();
+        let query = query.as_ref().unwrap_or(&nothing);
+        let target = Target::parse(method, uri.path(), query);
+        let labels = RequestLabels::new(&target, method, Some(query));
+        let status = Status::timeout(
+            "request did not complete within the allotted timeout",
+            self.limits.retry_after_seconds,
+        );
+        self.metrics.count_termination(&labels, status.code);
+        self.finish(error(&status), labels, now)
     }
 
     fn finish(

@@ -22,7 +22,6 @@ use crate::authn::Peer;
 use crate::handler::{self, Body, RequestLabels, Server};
 use bytes::Bytes;
 use connection::{serve_http1, serve_http2};
-use everleaf_api::Status;
 use everleaf_time::WallClock;
 use heads::Heads;
 use http::header::{CONTENT_LENGTH, HeaderValue};
@@ -238,17 +237,13 @@ async fn serve_request(
     let mut upload = Upload::new(parts.version, &parts.headers, body, underway);
     let is_head = parts.method == Method::HEAD;
     let patience = handler::patience(parts.uri.query()).unwrap_or(REQUEST_TIMEOUT);
+    let (method, uri) = (parts.method.clone(), parts.uri.clone());
     let answer = shared
         .server
         .serve(Request::from_parts(parts, &mut upload), peer, now);
     let mut response = timeout(patience.min(REQUEST_TIMEOUT), answer)
         .await
-        .unwrap_or_else(|_| {
-            Server::failed(&Status::timeout(
-                "request did not complete within the allotted timeout",
-                shared.server.limits().retry_after_seconds,
-            ))
-        });
+        .unwrap_or_else(|_| shared.server.give_up(&method, &uri, now));
     if let Some(labels) = response.extensions().get::<RequestLabels>() {
         let metrics = shared.server.metrics();
         metrics.observe_duration(*labels, began.elapsed());

@@ -306,6 +306,27 @@ async fn whoever_dawdles_is_let_go() {
     slow.read_exact(&mut answer).await.unwrap();
     assert_eq!(&answer, b"HTTP/1.1 504");
     assert_eq!(began.elapsed(), REQUEST_TIMEOUT);
+
+    // It counts, with the time that it took.
+    let metrics = fixture.server.metrics_text();
+    let line = |name: &str, labels: &[&str]| {
+        let has =
+            |line: &&str| line.starts_with(name) && labels.iter().all(|one| line.contains(one));
+        metrics.lines().find(has).map(str::to_owned)
+    };
+    let what = ["resource=\"configmaps\"", "verb=\"POST\""];
+    for name in [
+        "apiserver_request_total{",
+        "apiserver_request_terminations_total{",
+    ] {
+        let line = line(name, &[&what[..], &["code=\"504\""]].concat()).expect(name);
+        assert!(line.ends_with(" 1"), "{line}");
+    }
+    let sum = line("apiserver_request_duration_seconds_sum{", &what).expect("a duration");
+    assert!(
+        sum.ends_with(&format!(" {}", REQUEST_TIMEOUT.as_secs())),
+        "{sum}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
