@@ -21,6 +21,7 @@ use self::{
 };
 use crate::{
     objects::Objects,
+    registry::gates::Gates,
     user::{self, User},
 };
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -134,6 +135,7 @@ struct Shared {
     compiled: ArcSwapOption<Compiled>,
     open_paths: OpenPaths,
     chain: ArcSwap<Arc<[Link]>>,
+    gates: ArcSwap<Gates>,
 }
 
 enum Link {
@@ -187,10 +189,16 @@ impl Authorizer {
                 compiled: ArcSwapOption::empty(),
                 open_paths,
                 chain: ArcSwap::from_pointee(links(steps)),
+                gates: ArcSwap::default(),
             }),
             chain: None,
             session: Mutex::default(),
         }
+    }
+
+    /// With the rights that these gates leave.
+    pub(crate) fn set_gates(&self, gates: Gates) {
+        self.shared.gates.store(Arc::new(gates));
     }
 
     /// Replaces those that are asked, for requests that come from now on.
@@ -279,7 +287,10 @@ impl Authorizer {
         let mut errors = Vec::new();
         for link in self.chain().iter() {
             let (name, decision, is_final) = match link {
-                Link::Node => ("node", node::authorize(attributes, objects), false),
+                Link::Node => {
+                    let gates = self.shared.gates.load();
+                    ("node", node::authorize(attributes, objects, &gates), false)
+                }
                 Link::Rbac => {
                     let by_rbac = self.with_index(objects, |index| index.authorize(attributes));
                     ("rbac", by_rbac, false)

@@ -4,11 +4,19 @@
 //! graph is refused with upstream's reason. Never an explicit deny, only "allowed" or "no opinion".
 
 use super::{Attributes, Decision, node_rules};
-use crate::{objects::Objects, read};
+use crate::{
+    objects::Objects,
+    read,
+    registry::gates::{Gate, Gates},
+};
 
 const LEASE_NAMESPACE: &str = "kube-node-lease";
 
-pub(super) fn authorize(attributes: &Attributes<'_>, objects: &dyn Objects) -> Decision {
+pub(super) fn authorize(
+    attributes: &Attributes<'_>,
+    objects: &dyn Objects,
+    gates: &Gates,
+) -> Decision {
     let Some(node) = attributes.user.node_identity() else {
         return no_opinion("");
     };
@@ -31,7 +39,10 @@ pub(super) fn authorize(attributes: &Attributes<'_>, objects: &dyn Objects) -> D
         ("storage.k8s.io", "csinodes") => csi_nodes(node, attributes),
         ("resource.k8s.io", "resourceslices") => resource_slices(node, attributes),
         ("certificates.k8s.io", "podcertificaterequests") => {
-            pod_certificates(node, attributes, objects)
+            match gates.has(Gate::PodCertificateRequest) {
+                true => pod_certificates(node, attributes, objects),
+                false => no_opinion(""),
+            }
         }
         _ if node_rules().iter().any(|rule| rule.allows(attributes)) => allow(),
         _ => no_opinion(""),

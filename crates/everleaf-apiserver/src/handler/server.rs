@@ -117,6 +117,7 @@ impl Server {
     /// Rebuilds the state from `store`. Call [`Server::install`] before serving.
     pub fn new(config: Config, store: Box<dyn Store>) -> Result<Self, StartError> {
         let (writer, cache) = Writer::start(store, config.writer)?;
+        config.authorizer.set_gates(config.apis.gates().clone());
         Ok(Self {
             cache,
             writer,

@@ -410,6 +410,43 @@ fn the_older_proof_of_possession_is_checked() {
     );
 }
 
+/// Without its gate the resource is not there, and a node that asks for it is nobody that may:
+/// authorization comes before the address.
+#[test]
+fn nodes_have_no_rights_on_what_a_gate_keeps_away() {
+    let request = request("a", "p256");
+    for (minor, gates, code) in [
+        (36, "PodCertificateRequest=true", 201),
+        (36, "", 403),
+        (37, "PodCertificateRequest=false", 403),
+    ] {
+        let mut world = World::serving(apis(minor, gates, BETA));
+        let is_served = code == 201;
+        let expected = if is_served { 201 } else { 404 };
+        world.post(&requests("v1beta1"), &request).expect(expected);
+        world.be("node");
+        for (method, path) in [
+            (
+                "GET",
+                format!("{}?fieldSelector=spec.nodeName%3Dn1", requests("v1beta1")),
+            ),
+            ("GET", format!("{}/a", requests("v1beta1"))),
+        ] {
+            let expected = if is_served { 200 } else { 403 };
+            let answer = world
+                .send(method, &path, &[], String::new())
+                .expect(expected);
+            if !is_served {
+                let message = answer.json["message"].as_str().unwrap();
+                assert!(
+                    message.ends_with(" in the namespace \"default\""),
+                    "{message}"
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn a_release_is_emulated() {
     let version = |minor| {
