@@ -5,7 +5,7 @@ use crate::args::offer::OfferArgs;
 use crate::failure::UsageError;
 use crate::server::Offer;
 use everleaf_apiserver::handler::{Chance, Limits};
-use everleaf_apiserver::registry::apis::Apis;
+use everleaf_apiserver::registry::apis::{Apis, ApisError, Release};
 use everleaf_apiserver::registry::gates::{Gates, Minor, NEWEST};
 use everleaf_apiserver::registry::runtime_config::RuntimeConfig;
 
@@ -45,21 +45,46 @@ pub(crate) fn of(args: &OfferArgs) -> Result<Offer, UsageError> {
 }
 
 fn apis(args: &OfferArgs) -> Result<Apis, UsageError> {
-    let minor = emulated(&args.emulated_version)
-        .map_err(|why| UsageError(format!("--emulated-version: {why}")))?;
+    let release = release(args)?;
+    let minor = release.emulated;
     // The release first: what is wrong with it explains what follows.
     let usual = RuntimeConfig::default();
-    Apis::new(minor, Gates::of(minor), &usual)
-        .map_err(|error| UsageError(format!("--emulated-version: {error}")))?;
+    Apis::new(release, Gates::of(minor), &usual).map_err(|error| {
+        let flag = match error {
+            ApisError::Compatibility { .. } => "--min-compatibility-version",
+            ApisError::NothingLater { is_for_asked: true } => {
+                "--runtime-config-emulation-forward-compatible"
+            }
+            ApisError::NothingLater { .. } => "--emulation-forward-compatible",
+            _ => "--emulated-version",
+        };
+        UsageError(format!("{flag}: {error}"))
+    })?;
     let gates = Gates::parse(minor, args.feature_gates.iter().map(String::as_str))
         .map_err(|error| UsageError(format!("--feature-gates: {error}")))?;
     let config = RuntimeConfig::parse(args.runtime_config.iter().map(String::as_str));
-    Apis::new(minor, gates, &config)
+    Apis::new(release, gates, &config)
         .map_err(|error| UsageError(format!("--runtime-config: {error}")))
 }
 
-/// The release to act as; why it cannot be read.
-fn emulated(given: &[String]) -> Result<Minor, String> {
+fn release(args: &OfferArgs) -> Result<Release, UsageError> {
+    let read = |flag: &str, given: &[String]| {
+        version(given).map_err(|why| UsageError(format!("{flag}: {why}")))
+    };
+    let emulated = read("--emulated-version", &args.emulated_version)?;
+    let oldest = &args.min_compatibility_version;
+    Ok(Release {
+        oldest_compatible: read("--min-compatibility-version", oldest)?,
+        is_forward_compatible: args.emulation_forward_compatible.unwrap_or(false),
+        is_forward_for_asked: args
+            .runtime_config_emulation_forward_compatible
+            .unwrap_or(false),
+        ..Release::from(emulated.unwrap_or(NEWEST))
+    })
+}
+
+/// The release that is named; why it cannot be read.
+fn version(given: &[String]) -> Result<Option<Minor>, String> {
     let mut found = None;
     for text in given.iter().filter(|text| !text.is_empty()) {
         let (component, version) = text.split_once('=').unwrap_or((KUBE, text));
@@ -76,7 +101,7 @@ fn emulated(given: &[String]) -> Result<Minor, String> {
             ));
         }
     }
-    Ok(found.unwrap_or(NEWEST))
+    Ok(found)
 }
 
 /// N of `1.N`, `v1.N` or `1.N.0`.
@@ -155,6 +180,57 @@ mod tests {
         assert!(apis.serves("certificates.k8s.io", "v1beta1", "clustertrustbundles"));
         assert!(!apis.serves("certificates.k8s.io", "v1", "clustertrustbundles"));
         assert!(!apis.serves("certificates.k8s.io", "v1beta1", "podcertificaterequests"));
+    }
+
+    #[test]
+    fn later_versions_are_let_in() {
+        let gates = "--emulated-version 1.36 --feature-gates ClusterTrustBundle=true";
+        for (flags, expected) in [
+            (
+                "--runtime-config certificates.k8s.io/v1beta1=true --emulation-forward-compatible",
+                [true, true],
+            ),
+            (
+                "--runtime-config certificates.k8s.io/v1beta1=true --emulation-forward-compatible=false",
+                [false, true],
+            ),
+            (
+                "--runtime-config certificates.k8s.io/v1=true --runtime-config-emulation-forward-compatible",
+                [true, false],
+            ),
+        ] {
+            let apis = offer(&format!("{gates} {flags}")).unwrap().apis;
+            let serves =
+                |version| apis.serves("certificates.k8s.io", version, "clustertrustbundles");
+            assert_eq!(["v1", "v1beta1"].map(serves), expected, "{flags}");
+        }
+        let apis = offer("--min-compatibility-version=kube=1.37").unwrap().apis;
+        assert_eq!(apis.oldest_compatible(), 37);
+    }
+
+    #[test]
+    fn releases_that_do_not_go_together_are_told_with_their_flag() {
+        for (flags, expected) in [
+            (
+                "--emulated-version=1.36 --min-compatibility-version=1.37",
+                "--min-compatibility-version: minCompatibilityVersion version 1.37 is not between [1.34, 1.36]",
+            ),
+            (
+                "--min-compatibility-version=1.36,1.35",
+                "--min-compatibility-version: duplicate version flag, kube=1.36 and kube=1.35",
+            ),
+            (
+                "--emulation-forward-compatible",
+                "--emulation-forward-compatible: cannot be set to true if the emulation version is the same",
+            ),
+            (
+                "--runtime-config-emulation-forward-compatible",
+                "--runtime-config-emulation-forward-compatible: cannot be set to true",
+            ),
+        ] {
+            let error = offer(flags).unwrap_err();
+            assert!(error.starts_with(expected), "{flags}: {error}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@
 
 use super::gates::{Gate, Gates, Minor, NEWEST, OLDEST_EMULATED};
 use super::reviews::{REVIEWS, Review};
-use super::runtime_config::{Enabled, RuntimeConfig, RuntimeConfigError, Standing};
+use super::runtime_config::{Enabled, Kind, RuntimeConfig, RuntimeConfigError, Standing};
 use super::{Descriptor, known};
 use everleaf_api::schema::Type;
 use std::fmt;
@@ -82,13 +82,33 @@ pub enum ApisError {
         /// The one that was wanted.
         minor: Minor,
     },
+    /// No release that it can get on with.
+    #[error(
+        "minCompatibilityVersion version 1.{minor} is not between [1.{OLDEST_EMULATED}, 1.{emulated}]: \
+         write one of these"
+    )]
+    Compatibility {
+        /// The one that was wanted.
+        minor: Minor,
+        /// The release that is emulated.
+        emulated: Minor,
+    },
+    /// What comes later is asked for, and nothing does.
+    #[error(
+        "cannot be set to true if the emulation version is the same as the binary version: write \
+         --emulated-version too, or leave it out"
+    )]
+    NothingLater {
+        /// For whom: see [`Release`].
+        is_for_asked: bool,
+    },
     /// See there.
     #[error(transparent)]
     RuntimeConfig(#[from] RuntimeConfigError),
     /// A resource is asked for that the release does not have yet.
     #[error(
         "cannot enable resource {resource} in runtime-config because it is introduced at 1.{introduced} \
-         after the current version 1.{minor}"
+         after the current version 1.{minor}. Consider setting --runtime-config-emulation-forward-compatible=true"
     )]
     FutureResource {
         /// `group/version, Resource=plural`.
@@ -101,7 +121,7 @@ pub enum ApisError {
     /// A version is asked for of which the release has nothing yet.
     #[error(
         "cannot enable version {version} in runtime-config because all the resources have been introduced \
-         after the current version 1.{minor}"
+         after the current version 1.{minor}. Consider setting --runtime-config-emulation-forward-compatible=true"
     )]
     FutureVersion {
         /// `group/version`.
@@ -111,10 +131,57 @@ pub enum ApisError {
     },
 }
 
+/// As which release a server acts, and how strictly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Release {
+    /// 1.N.
+    pub emulated: Minor,
+    /// The oldest release of other servers that it gets on with; None: the one before.
+    pub oldest_compatible: Option<Minor>,
+    /// What is served in a version (none that is alpha) is served in its later ones, too, also
+    /// those that the release does not have yet.
+    pub is_forward_compatible: bool,
+    /// Whoever asks for a version or a resource by name gets it, likewise.
+    pub is_forward_for_asked: bool,
+}
+
+impl From<Minor> for Release {
+    fn from(emulated: Minor) -> Self {
+        Self {
+            emulated,
+            oldest_compatible: None,
+            is_forward_compatible: false,
+            is_forward_for_asked: false,
+        }
+    }
+}
+
+impl Release {
+    fn check(&self) -> Result<(), ApisError> {
+        let emulated = self.emulated;
+        if !(OLDEST_EMULATED..=NEWEST).contains(&emulated) {
+            return Err(ApisError::Release { minor: emulated });
+        }
+        let oldest = self.oldest_compatible;
+        if let Some(minor) = oldest.filter(|one| !(OLDEST_EMULATED..=emulated).contains(one)) {
+            return Err(ApisError::Compatibility { minor, emulated });
+        }
+        for (is_set, is_for_asked) in [
+            (self.is_forward_compatible, false),
+            (self.is_forward_for_asked, true),
+        ] {
+            if is_set && emulated == NEWEST {
+                return Err(ApisError::NothingLater { is_for_asked });
+            }
+        }
+        Ok(())
+    }
+}
+
 /// What a server serves.
 #[derive(Clone)]
 pub struct Apis {
-    emulated: Minor,
+    release: Release,
     gates: Gates,
     resources: Vec<&'static Descriptor>,
     reviews: Vec<&'static Review>,
@@ -122,22 +189,21 @@ pub struct Apis {
 }
 
 impl Apis {
-    /// As release 1.`emulated` with these gates, which are its own or somebody's, and with what is
-    /// switched on and off.
+    /// As this release with these gates, which are its own or somebody's, and with what is switched
+    /// on and off.
     ///
     /// # Errors
     /// A release that is none of those that can be emulated, and what cannot be switched so.
     pub fn new(
-        emulated: Minor,
+        release: impl Into<Release>,
         gates: Gates,
         runtime_config: &RuntimeConfig,
     ) -> Result<Self, ApisError> {
-        if !(OLDEST_EMULATED..=NEWEST).contains(&emulated) {
-            return Err(ApisError::Release { minor: emulated });
-        }
+        let release = release.into();
+        release.check()?;
         let enabled = runtime_config.apply(group_versions())?;
         let mut apis = Self {
-            emulated,
+            release,
             gates,
             resources: Vec::new(),
             reviews: Vec::new(),
@@ -157,13 +223,13 @@ impl Apis {
             let gate = descriptor.gate.filter(|gate| !self.gates.has(*gate));
             if let Some(gate) = gate {
                 self.refuse(gate, r#type);
-            } else if lifecycle.is_at(self.emulated) {
+            } else if lifecycle.is_at(self.emulated()) || self.is_let_ahead(descriptor, enabled) {
                 self.resources.push(descriptor);
-            } else if standing == Standing::Asked && lifecycle.introduced > self.emulated {
+            } else if standing == Standing::Asked && lifecycle.introduced > self.emulated() {
                 return Err(ApisError::FutureResource {
                     resource: format!("{}, Resource={}", r#type.api_version(), descriptor.resource),
                     introduced: lifecycle.introduced,
-                    minor: self.emulated,
+                    minor: self.emulated(),
                 });
             }
         }
@@ -177,14 +243,44 @@ impl Apis {
             };
             let is_open = |d: &&Descriptor| d.gate.is_none_or(|gate| self.gates.has(gate));
             let mut open = known().filter(of_it).filter(is_open).peekable();
-            if open.peek().is_some() && open.all(|d| d.lifecycle.introduced > self.emulated) {
+            let is_late = |d: &Descriptor| {
+                d.lifecycle.introduced > self.emulated() && !self.is_let_ahead(d, enabled)
+            };
+            if open.peek().is_some() && open.all(is_late) {
                 return Err(ApisError::FutureVersion {
                     version: format!("{group}/{version}"),
-                    minor: self.emulated,
+                    minor: self.emulated(),
                 });
             }
         }
         Ok(())
+    }
+
+    /// Is it served although the release does not have it yet
+    /// (`shouldServeBasedOnVersionIntroduced` in `apiserver/pkg/server/deleted_kinds.go`)?
+    fn is_let_ahead(&self, descriptor: &Descriptor, enabled: &Enabled) -> bool {
+        let (r#type, lifecycle) = (descriptor.r#type, descriptor.lifecycle);
+        if lifecycle.introduced <= self.emulated() {
+            return false;
+        }
+        let standing = enabled.standing(r#type, descriptor.resource);
+        let mut asked = enabled.asked_versions();
+        let is_asked = standing == Standing::Asked
+            || asked.any(|version| version == (r#type.group, r#type.version));
+        if self.release.is_forward_for_asked && is_asked {
+            return true;
+        }
+        let kind = Kind::of(r#type.version);
+        let is_lower = |other: &&Descriptor| {
+            let lower = Kind::of(other.r#type.version);
+            (other.r#type.group, other.resource) == (r#type.group, descriptor.resource)
+                && lower > kind
+                && lower != Kind::Alpha
+                && other.lifecycle.is_at(self.emulated())
+                && other.gate.is_none_or(|gate| self.gates.has(gate))
+                && enabled.standing(other.r#type, other.resource) != Standing::Off
+        };
+        self.release.is_forward_compatible && known().any(|other| is_lower(&other))
     }
 
     /// Upstream's words; they are few, for most servers say nothing about it.
@@ -200,12 +296,14 @@ impl Apis {
 
     /// The release that it acts as.
     pub fn emulated(&self) -> Minor {
-        self.emulated
+        self.release.emulated
     }
 
-    /// The oldest release that it gets on with: the one before, unless it is too old.
+    /// The oldest release that it gets on with: without a word the one before, unless it is too
+    /// old.
     pub fn oldest_compatible(&self) -> Minor {
-        OLDEST_EMULATED.max(self.emulated - 1)
+        let usual = OLDEST_EMULATED.max(self.emulated() - 1);
+        self.release.oldest_compatible.unwrap_or(usual)
     }
 
     /// Which gates are on.
@@ -271,15 +369,14 @@ impl PartialEq for Apis {
             all.map(|(r#type, name)| (r#type.group, r#type.version, name))
                 .collect()
         };
-        (self.emulated, &self.gates) == (other.emulated, &other.gates)
-            && names(self) == names(other)
+        (self.release, &self.gates) == (other.release, &other.gates) && names(self) == names(other)
     }
 }
 
 impl fmt::Debug for Apis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Apis")
-            .field("emulated", &self.emulated)
+            .field("release", &self.release)
             .field("gates", &self.gates)
             .finish_non_exhaustive()
     }
@@ -291,9 +388,13 @@ mod tests {
 
     /// Versions of what is not served in one version alone, as `BUNDLES v1 …; REQUESTS …`.
     fn served(minor: Minor, gates: &str, runtime_config: &str) -> String {
-        let gates = Gates::parse(minor, gates.split(',')).unwrap();
+        served_by(Release::from(minor), gates, runtime_config)
+    }
+
+    fn served_by(release: Release, gates: &str, runtime_config: &str) -> String {
+        let gates = Gates::parse(release.emulated, gates.split(',')).unwrap();
         let config = RuntimeConfig::parse([runtime_config]);
-        match Apis::new(minor, gates, &config) {
+        match Apis::new(release, gates, &config) {
             Ok(apis) => {
                 let of = |resource: &str| {
                     let all = apis.resources().filter(|d| d.resource == resource);
@@ -362,7 +463,8 @@ mod tests {
                 "certificates.k8s.io/v1/clustertrustbundles=true"
             ),
             "cannot enable resource certificates.k8s.io/v1, Resource=clustertrustbundles in \
-             runtime-config because it is introduced at 1.37 after the current version 1.36"
+             runtime-config because it is introduced at 1.37 after the current version 1.36. \
+             Consider setting --runtime-config-emulation-forward-compatible=true"
         );
         for minor in [33, 38] {
             assert_eq!(
@@ -373,6 +475,54 @@ mod tests {
                     "emulation version 1.{minor} is not between [1.34, 1.37]: write one of these, such as 1.37"
                 )
             );
+        }
+    }
+
+    /// What `removeUnintroducedKinds` of `apiserver/pkg/server/deleted_kinds.go` leaves.
+    #[test]
+    fn what_comes_later_is_served_where_that_is_wanted() {
+        const V1: &str = "certificates.k8s.io/v1=true";
+        const BUNDLE_ONLY: &str = "ClusterTrustBundle=true";
+        let release = |emulated, all, asked| Release {
+            is_forward_compatible: all,
+            is_forward_for_asked: asked,
+            ..Release::from(emulated)
+        };
+        for (minor, all, asked, gates, config, expected) in [
+            (36, true, false, BOTH_GATES, "", "; "),
+            (36, true, false, BOTH_GATES, BETA, "v1 v1beta1; v1 v1beta1"),
+            // What is alpha leads nowhere.
+            (36, true, false, BOTH_GATES, "api/alpha=true", "v1alpha1; "),
+            // Not in the release at all.
+            (34, true, false, BUNDLE_ONLY, BETA, "v1 v1beta1; "),
+            (36, true, false, BUNDLE_ONLY, BETA, "v1 v1beta1; "),
+            (
+                36,
+                true,
+                false,
+                BOTH_GATES,
+                "certificates.k8s.io/v1beta1=true,certificates.k8s.io/v1/clustertrustbundles=false",
+                "v1beta1; v1 v1beta1",
+            ),
+            (36, false, true, BOTH_GATES, BETA, "v1beta1; v1beta1"),
+            (36, false, true, BOTH_GATES, V1, "v1; v1"),
+            (
+                36,
+                false,
+                true,
+                BOTH_GATES,
+                "certificates.k8s.io/v1/podcertificaterequests=true",
+                "; v1",
+            ),
+            (36, false, true, "", V1, "; "),
+            (34, false, true, BUNDLE_ONLY, BETA, "v1beta1; "),
+        ] {
+            let served = served_by(release(minor, all, asked), gates, config);
+            assert_eq!(served, expected, "1.{minor} {all} {asked} {gates} {config}");
+        }
+        for (all, asked) in [(true, false), (false, true)] {
+            let error = served_by(release(37, all, asked), "", "");
+            assert!(error.starts_with("cannot be set to true"), "{error}");
         }
     }
 
@@ -410,5 +560,23 @@ mod tests {
             apis.unwrap().oldest_compatible()
         };
         assert_eq!([37, 36, 35, 34].map(oldest), [36, 35, 34, 34]);
+        let wanted = |emulated, oldest| {
+            let release = Release {
+                oldest_compatible: Some(oldest),
+                ..Release::from(emulated)
+            };
+            let apis = Apis::new(release, Gates::of(emulated), &RuntimeConfig::default());
+            apis.map(|apis| apis.oldest_compatible())
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(wanted(37, 37), Ok(37));
+        assert_eq!(wanted(37, 34), Ok(34));
+        for (emulated, oldest) in [(37, 33), (36, 37), (37, 38)] {
+            let error = wanted(emulated, oldest).unwrap_err();
+            let expected = format!(
+                "minCompatibilityVersion version 1.{oldest} is not between [1.34, 1.{emulated}]"
+            );
+            assert!(error.starts_with(&expected), "{error}");
+        }
     }
 }

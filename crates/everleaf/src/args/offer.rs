@@ -1,5 +1,6 @@
 //! Flags about what a server serves, and how much at once: kube-apiserver's.
 
+use super::value::Switch as _;
 use clap::Args;
 
 /// What is served.
@@ -35,6 +36,17 @@ pub(crate) struct OfferArgs {
     /// served, which gates are on [default: kube=1.37]
     #[arg(long, value_name = "[kube=]1.N", value_delimiter = ',')]
     pub(crate) emulated_version: Vec<String>,
+    /// Oldest release of other servers of the control plane to get on with, as 1.36 or kube=1.36,
+    /// 1.34 up to the one of --emulated-version [default: the one before that]
+    #[arg(long, value_name = "[kube=]1.N", value_delimiter = ',')]
+    pub(crate) min_compatibility_version: Vec<String>,
+    /// Serve what is served in a version (none that is alpha) in its later versions, too, also
+    /// those that the release of --emulated-version does not have
+    #[arg(long, switch())]
+    pub(crate) emulation_forward_compatible: Option<bool>,
+    /// Serve what --runtime-config names even if the release of --emulated-version does not have it
+    #[arg(long, switch())]
+    pub(crate) runtime_config_emulation_forward_compatible: Option<bool>,
     /// Switches of Kubernetes, as NAME=true: ClusterTrustBundle, ConstrainedImpersonation,
     /// PodCertificateRequest, WatchListCompression, AllAlpha, AllBeta
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
