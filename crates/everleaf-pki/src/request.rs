@@ -132,8 +132,9 @@ pub enum RequestError {
     WrongSignature,
 }
 
-/// A parsed PKCS#10 request whose self-signature was checked. The only thing an issuer accepts.
-/// Cheap to clone.
+/// A request whose maker has shown that he holds its private key: a parsed PKCS#10 request whose
+/// self-signature was checked, or a bare key with a proof. The only thing an issuer accepts. Cheap
+/// to clone.
 #[derive(Clone)]
 pub struct VerifiedRequest {
     parts: Arc<Parts>,
@@ -194,6 +195,31 @@ impl VerifiedRequest {
                 other_extensions: requested.other_extensions(),
                 has_unread_extensions: requested.has_unread,
                 subject_der: shape.subject.to_vec(),
+            }),
+        })
+    }
+
+    /// A request that says nothing but its key (DER SubjectPublicKeyInfo), whose private half has
+    /// signed `message`: see [`PublicKey::has_signed`].
+    ///
+    /// # Errors
+    /// [`RequestError::Key`], or [`RequestError::WrongSignature`] when the proof does not fit.
+    pub fn from_proof(spki: &[u8], message: &[u8], proof: &[u8]) -> Result<Self, RequestError> {
+        let public_key = PublicKey::from_spki_der(spki)?;
+        if !public_key.has_signed(message, proof) {
+            return Err(RequestError::WrongSignature);
+        }
+        let name = Name::from_request(EMPTY_NAME)
+            .map_err(|error| RequestError::Malformed(asn1::words(&error).to_string()))?;
+        Ok(Self {
+            parts: Arc::new(Parts {
+                name,
+                public_key,
+                names: AltNames::default(),
+                is_sha1_signed: false,
+                other_extensions: Vec::new(),
+                has_unread_extensions: false,
+                subject_der: EMPTY_NAME.to_vec(),
             }),
         })
     }

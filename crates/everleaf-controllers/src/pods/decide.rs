@@ -31,6 +31,8 @@ const ANNOTATIONS_SHOWN_MAX: usize = 5;
 pub enum Action {
     /// It is another signer's, or has ended.
     Leave,
+    /// Its key is in members that v1 does not show: it has to be read as v1beta1.
+    Reread,
     /// It is not granted, and never will be.
     Refuse(Refusal),
     /// A certificate is issued by this plan.
@@ -52,9 +54,10 @@ pub enum Refusal {
     /// No name can be made of its service account.
     #[error("{0}")]
     Name(String),
-    /// The key is not in a PKCS#10 request, but in members of v1beta1 that v1 does not show.
+    /// The key is not in a PKCS#10 request, but in members of v1beta1, which is not to be had.
     #[error(
-        "there is no PKCS#10 request: kubelets before 1.37 show their key in another form, which this signer does not read"
+        "there is no PKCS#10 request: kubelets before 1.37 show their key in another form, which can be read only \
+         while the API server serves certificates.k8s.io/v1beta1"
     )]
     OtherForm,
     /// Whoever asks has not shown that he holds the key, or the request cannot be read.
@@ -84,6 +87,17 @@ impl Refusal {
     }
 }
 
+/// What v1beta1 shows of a request.
+#[derive(Clone, Copy, Debug)]
+pub enum Older<'a> {
+    /// Nobody has looked.
+    Unread,
+    /// The API server does not serve that version.
+    Unserved,
+    /// The same object.
+    Read(&'a Value),
+}
+
 /// How a request is granted.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -102,14 +116,15 @@ pub struct Made {
     pub begin_refresh_at: Timestamp,
 }
 
-/// Decides about a PodCertificateRequest.
-pub fn decide(object: &Value, policy: &Policy) -> Action {
+/// Decides about a PodCertificateRequest of v1. `older` counts where it shows no PKCS#10 request.
+pub fn decide(object: &Value, older: Older<'_>, policy: &Policy) -> Action {
     let spec = |member: &str| object["spec"][member].as_str().unwrap_or_default();
     if spec("signerName") != policy.signer() || has_ended(object) {
         return Action::Leave;
     }
-    match plan(object, policy) {
-        Ok(plan) => Action::Sign(Box::new(plan)),
+    match plan(object, older, policy) {
+        Ok(Some(plan)) => Action::Sign(Box::new(plan)),
+        Ok(None) => Action::Reread,
         Err(refusal) => Action::Refuse(refusal),
     }
 }
@@ -124,20 +139,20 @@ pub(super) fn has_ended(object: &Value) -> bool {
     conditions.is_some_and(|all| all.iter().any(ends))
 }
 
-fn plan(object: &Value, policy: &Policy) -> Result<Plan, Refusal> {
+/// None: it has to be read as v1beta1 first.
+fn plan(object: &Value, older: Older<'_>, policy: &Policy) -> Result<Option<Plan>, Refusal> {
     let namespace = meta::namespace(object);
     if !policy.is_for(namespace) {
         return Err(Refusal::Namespace(namespace.to_owned()));
     }
     let spec = &object["spec"];
     refuse_annotations(&spec["unverifiedUserAnnotations"])?;
-    let stub = spec["stubPKCS10Request"].as_str().unwrap_or_default();
-    if stub.is_empty() {
-        return Err(Refusal::OtherForm);
-    }
-    let unproven = |error: &dyn std::fmt::Display| Refusal::Unproven(error.to_string());
-    let der = STANDARD.decode(stub).map_err(|error| unproven(&error))?;
-    let request = VerifiedRequest::from_der(&der).map_err(|error| unproven(&error))?;
+    let request = match (proven(spec)?, older) {
+        (Some(request), _) => request,
+        (None, Older::Unread) => return Ok(None),
+        (None, Older::Unserved) => return Err(Refusal::OtherForm),
+        (None, Older::Read(older)) => proven(&older["spec"])?.ok_or(Refusal::OtherForm)?,
+    };
     let strength = request.public_key().check_strength();
     strength.map_err(|error| Refusal::Key(error.to_string()))?;
     let account = spec["serviceAccountName"].as_str().unwrap_or_default();
@@ -150,11 +165,31 @@ fn plan(object: &Value, policy: &Policy) -> Result<Plan, Refusal> {
     let names = policy.names(namespace, account).map_err(Refusal::Name)?;
     let wanted = spec["maxExpirationSeconds"].as_u64();
     let wanted = wanted.map_or(policy.lifetime(), Duration::from_secs);
-    Ok(Plan {
+    Ok(Some(Plan {
         request,
         names,
         lifetime: wanted.min(policy.lifetime()),
-    })
+    }))
+}
+
+/// The key, with the proof that whoever asks holds it: a PKCS#10 request, or a signature over the
+/// pod's UID, which v1beta1 has besides. None: neither is shown.
+fn proven(spec: &Value) -> Result<Option<VerifiedRequest>, Refusal> {
+    let unproven = |error: &dyn std::fmt::Display| Refusal::Unproven(error.to_string());
+    let bytes = |member: &str| {
+        let text = spec[member].as_str().unwrap_or_default();
+        STANDARD.decode(text).map_err(|error| unproven(&error))
+    };
+    let (stub, key) = (bytes("stubPKCS10Request")?, bytes("pkixPublicKey")?);
+    let request = if !stub.is_empty() {
+        VerifiedRequest::from_der(&stub)
+    } else if !key.is_empty() {
+        let pod = spec["podUID"].as_str().unwrap_or_default();
+        VerifiedRequest::from_proof(&key, pod.as_bytes(), &bytes("proofOfPossession")?)
+    } else {
+        return Ok(None);
+    };
+    request.map(Some).map_err(|error| unproven(&error))
 }
 
 fn refuse_annotations(annotations: &Value) -> Result<(), Refusal> {

@@ -11,7 +11,7 @@ mod signer;
 #[cfg(test)]
 mod tests;
 
-pub use decide::{Action, Made, Plan, Refusal, decide};
+pub use decide::{Action, Made, Older, Plan, Refusal, decide};
 pub use policy::{LIFETIME_DEFAULT, LIFETIME_MAX, LIFETIME_MIN, Policy, PolicyError};
 pub(crate) use signer::API;
 pub use signer::PodCertificateSigner;

@@ -1,8 +1,8 @@
 //! The controller: one request after the other, signed, logged, written.
 
-use super::decide::{Action, Made, Refusal, decide, has_ended};
+use super::decide::{Action, Made, Older, Refusal, decide, has_ended};
 use super::policy::Policy;
-use crate::call::{Answer, Call, segment};
+use crate::call::{Answer, Call, CallError, parse, segment};
 use crate::config::SerialSource;
 use crate::follower::Delta;
 use crate::issuance::Entry;
@@ -17,8 +17,10 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// Path of the group, in the one version that has the form that is signed here.
+/// Path of the group, in the version that is watched and written.
 pub(crate) const API: &str = "/apis/certificates.k8s.io/v1";
+/// Its path in the version that shows the keys of kubelets before 1.37.
+const OLDER_API: &str = "/apis/certificates.k8s.io/v1beta1";
 /// What is wrong when a write is forbidden.
 const RIGHTS: &str = "it needs update on podcertificaterequests/status, and sign on the signer: see the ClusterRole \
                       everleaf:pod-certificate-signer";
@@ -46,6 +48,17 @@ pub struct PodCertificateSigner {
     /// Signed, and to be written once it is logged.
     signed: Option<(Call, Writing)>,
     writing: Option<Writing>,
+    /// What v1beta1 shows of this object: None where it is not served.
+    older: Option<(Identity, Option<Value>)>,
+    /// It is being read.
+    reading: Option<Identity>,
+}
+
+/// Key, UID and resource version.
+type Identity = [String; 3];
+
+fn identity(key: &str, object: &Value) -> Identity {
+    [key, meta::uid(object), meta::resource_version(object)].map(str::to_owned)
 }
 
 impl PodCertificateSigner {
@@ -64,6 +77,8 @@ impl PodCertificateSigner {
             waiting: Cache::default(),
             signed: None,
             writing: None,
+            older: None,
+            reading: None,
         }
     }
 
@@ -97,6 +112,37 @@ impl PodCertificateSigner {
         self.signed = Some((call, writing));
         Verdict::Log(Box::new(entry))
     }
+}
+
+/// What came of reading an object as v1beta1.
+enum Seen {
+    /// There is another one of its name, or none.
+    Gone,
+    /// The object; None where the version is not served.
+    Older(Option<Value>),
+}
+
+fn seen_older([_, uid, _]: &Identity, answer: &Answer) -> Result<Seen, CallError> {
+    let body = match answer {
+        Ok(body) => body,
+        Err(error) if error.code() == 404 => return Ok(Seen::Older(None)),
+        Err(error) => return Err(error.clone()),
+    };
+    let mut list: Value = parse(body)?;
+    let items = list["items"].as_array_mut().map(std::mem::take);
+    let mut items = items.into_iter().flatten();
+    let found = items.find(|item| meta::uid(item) == uid);
+    Ok(found.map_or(Seen::Gone, |found| Seen::Older(Some(found))))
+}
+
+/// Reads an object as v1beta1, with the right that reading all of them needs.
+fn read_older(object: &Value) -> Call {
+    let path = format!(
+        "{OLDER_API}/namespaces/{}/podcertificaterequests?fieldSelector=metadata.name%3D{}",
+        segment(meta::namespace(object)),
+        segment(meta::name(object))
+    );
+    Call::new(Method::GET, path, None)
 }
 
 /// The write of a status.
@@ -157,12 +203,23 @@ impl Rules for PodCertificateSigner {
     }
 
     fn judge(&mut self, key: &str, moment: Moment, told: &mut Vec<Kept>) -> Verdict {
-        (self.signed, self.writing) = (None, None);
+        (self.signed, self.writing, self.reading) = (None, None, None);
         let Some(object) = self.waiting.get(key).cloned() else {
             return Verdict::Done(Outcome::Finished);
         };
-        let plan = match decide(&object, &self.policy) {
+        let identity = identity(key, &object);
+        let older = self.older.take_if(|(read, _)| *read == identity);
+        let older = match &older {
+            None => Older::Unread,
+            Some((_, None)) => Older::Unserved,
+            Some((_, Some(older))) => Older::Read(older),
+        };
+        let plan = match decide(&object, older, &self.policy) {
             Action::Leave => return Verdict::Done(Outcome::Finished),
+            Action::Reread => {
+                self.reading = Some(identity);
+                return Verdict::Call(read_older(&object));
+            }
             Action::Refuse(refusal) => {
                 let (kind, reason) = (refusal.condition(), refusal.reason());
                 let condition = condition(kind, reason, &refusal.to_string(), moment);
@@ -210,6 +267,21 @@ impl Rules for PodCertificateSigner {
     fn answered(&mut self, key: &str, answer: &Answer, _: Moment, told: &mut Vec<Kept>) -> Reply {
         let writing = self.writing.take();
         let request = key.to_owned();
+        if let Some(identity) = self.reading.take() {
+            match seen_older(&identity, answer) {
+                Ok(Seen::Gone) => return Reply::Done(Outcome::Finished),
+                Ok(Seen::Older(older)) => {
+                    self.older = Some((identity, older));
+                    return Reply::Again;
+                }
+                Err(error) => {
+                    let at_least = error.retry_after();
+                    let error = error.advised("it needs list on podcertificaterequests");
+                    told.push(Kept::PodCertificateFailed { request, error });
+                    return Reply::Done(Outcome::Failed { at_least });
+                }
+            }
+        }
         match answer {
             Ok(_) => {
                 // The watch would say so, too, and perhaps after this key was judged again.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::builtin::BuiltinSigner;
-use crate::call::{Call, CallError, read_answer};
+use crate::call::{Answer, Call, CallError, read_answer};
 use crate::config::{Config, SerialSource};
 use crate::fixture::{authority, now};
 use crate::follower::Delta;
@@ -16,6 +16,7 @@ use everleaf_pki::{Chain, Issuer, KeyAlgorithm, PrivateKey, Template, pem};
 use everleaf_time::{Monotonic, Now};
 use http::{HeaderMap, StatusCode};
 use jiff::{SignedDuration, Timestamp};
+use rcgen::{PublicKeyData as _, SigningKey as _};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -50,7 +51,7 @@ fn request(edit: impl FnOnce(&mut Value)) -> Value {
 }
 
 fn plan(edit: impl FnOnce(&mut Value)) -> Plan {
-    match decide(&request(edit), &policy()) {
+    match decide(&request(edit), Older::Unread, &policy()) {
         Action::Sign(plan) => *plan,
         other => panic!("{other:?}"),
     }
@@ -59,6 +60,7 @@ fn plan(edit: impl FnOnce(&mut Value)) -> Plan {
 fn refusal(edit: impl FnOnce(&mut Value)) -> (&'static str, &'static str) {
     match decide(
         &request(edit),
+        Older::Unserved,
         &policy().with_namespaces(&["shop".to_owned()]).unwrap(),
     ) {
         Action::Refuse(refusal) => (refusal.condition(), refusal.reason()),
@@ -124,12 +126,18 @@ const WEAK: &str = "MIIBUTCBuwIBADASMRAwDgYDVQQDDAdyc2ExMDI0MIGfMA0GCSqGSIb3DQEB
 #[test]
 fn others_and_what_has_ended_are_left_alone() {
     let other = |object: &mut Value| object["spec"]["signerName"] = "example.com/other".into();
-    assert!(matches!(decide(&request(other), &policy()), Action::Leave));
+    assert!(matches!(
+        decide(&request(other), Older::Unread, &policy()),
+        Action::Leave
+    ));
     for kind in ["Issued", "Denied", "Failed"] {
         let ended = |object: &mut Value| {
             object["status"]["conditions"] = json!([{"type": kind, "status": "True"}]);
         };
-        assert!(matches!(decide(&request(ended), &policy()), Action::Leave));
+        assert!(matches!(
+            decide(&request(ended), Older::Unread, &policy()),
+            Action::Leave
+        ));
     }
 }
 
@@ -324,6 +332,84 @@ fn a_refusal_is_written_and_trouble_is_tried_again() {
     machine.answer(&Ok(Bytes::new()), moment(180));
     assert!(matches!(machine.step(moment(180)), Step::Tell(_)));
     assert!(matches!(machine.step(moment(999)), Step::Wait(None)));
+}
+
+/// What a kubelet of 1.36 makes, as v1 shows it, and as v1beta1 does.
+fn older(edit: impl FnOnce(&mut Value)) -> (Value, Value) {
+    let shown = request(|object| object["spec"]["stubPKCS10Request"] = Value::Null);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut older = shown.clone();
+    older["spec"]["pkixPublicKey"] = STANDARD.encode(key.subject_public_key_info()).into();
+    let proof = key.sign(b"pu").unwrap();
+    older["spec"]["proofOfPossession"] = STANDARD.encode(proof).into();
+    edit(&mut older);
+    (shown, older)
+}
+
+/// The key is read where it stands, and what is written is v1.
+#[test]
+fn a_key_beside_its_proof_is_signed() {
+    let (shown, older) = older(|_| ());
+    let mut machine = machine(false, &[shown]);
+    let read = call(&mut machine, moment(0));
+    assert_eq!(
+        (read.method.as_str(), read.path.as_str()),
+        (
+            "GET",
+            "/apis/certificates.k8s.io/v1beta1/namespaces/shop/podcertificaterequests?fieldSelector=metadata.name%3Dweb-abcde"
+        )
+    );
+    let list = json!({"items": [older]}).to_string();
+    machine.answer(&Ok(list.into()), moment(0));
+    let write = call(&mut machine, moment(0));
+    assert!(write.path.starts_with("/apis/certificates.k8s.io/v1/"));
+    let object = write.body.unwrap();
+    assert_eq!(object["apiVersion"], "certificates.k8s.io/v1");
+    let text = object["status"]["certificateChain"].as_str().unwrap();
+    let leaf = Chain::from_pem(text.as_bytes()).unwrap().leaf().clone();
+    let key = STANDARD.encode(leaf.public_key().spki_der());
+    assert_eq!(older["spec"]["pkixPublicKey"], key);
+}
+
+#[test]
+fn a_key_is_signed_by_nothing_but_its_proof() {
+    let refused_as = |answer: Answer, shown: Value| {
+        let mut machine = machine(false, &[shown]);
+        call(&mut machine, moment(0));
+        machine.answer(&answer, moment(0));
+        let object = call(&mut machine, moment(0)).body.unwrap();
+        let condition = object["status"]["conditions"][0].clone();
+        assert_eq!(condition["type"], "Failed", "{object}");
+        condition["reason"].as_str().unwrap().to_owned()
+    };
+    let list = |object: &Value| Ok(json!({"items": [object]}).to_string().into());
+    let (shown, forged) = older(|object| object["spec"]["podUID"] = "other".into());
+    assert_eq!(refused_as(list(&forged), shown), "ProofOfPossessionFailed");
+    let (shown, bare) = older(|object| object["spec"]["proofOfPossession"] = Value::Null);
+    assert_eq!(
+        refused_as(list(&bare), shown.clone()),
+        "ProofOfPossessionFailed"
+    );
+    assert_eq!(refused_as(list(&shown), shown.clone()), "NoPKCS10Request");
+    // Nobody serves v1beta1.
+    assert_eq!(refused_as(Err(refused(404)), shown), "NoPKCS10Request");
+}
+
+/// Another object of the name is another request; trouble is tried again.
+#[test]
+fn an_older_form_that_is_not_to_be_had_changes_nothing() {
+    let (shown, another) = older(|object| object["metadata"]["uid"] = "v".into());
+    let mut gone = machine(false, std::slice::from_ref(&shown));
+    call(&mut gone, moment(0));
+    let list = json!({"items": [another]}).to_string();
+    gone.answer(&Ok(list.into()), moment(0));
+    assert!(matches!(gone.step(moment(0)), Step::Wait(_)));
+    let mut troubled = machine(false, &[shown]);
+    call(&mut troubled, moment(0));
+    troubled.answer(&Err(refused(500)), moment(0));
+    while let Step::Tell(_) = troubled.step(moment(0)) {}
+    let again = call(&mut troubled, moment(60));
+    assert_eq!(again.method.as_str(), "GET");
 }
 
 #[test]
