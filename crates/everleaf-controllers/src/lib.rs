@@ -37,6 +37,7 @@ pub mod follower;
 mod foreign;
 mod gate;
 pub mod index;
+mod input;
 pub mod issuance;
 pub mod issuers;
 mod log;

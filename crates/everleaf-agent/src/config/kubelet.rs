@@ -5,6 +5,7 @@
 use super::Resolver;
 use super::nearest::nearest;
 use everleaf_pki::KeyAlgorithm;
+use everleaf_rotation::store::dir::read_file;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -39,14 +40,15 @@ impl KubeletConfiguration {
     /// Reads the file; what is wrong with it goes to `resolver`.
     pub(super) fn read(path: &Path, resolver: &mut Resolver) -> Self {
         let shown = path.display();
-        let text = match read_text(path) {
-            Ok(text) => text,
+        let bytes = match read_file(path, FILE_BYTES_MAX) {
+            Ok(bytes) => bytes,
             Err(error) => {
                 resolver.problem(format!("cannot read --config {shown}: {error}"));
                 return Self::default();
             }
         };
-        match crate::yaml::from_str::<Map<String, Value>>(&text) {
+        let text = std::str::from_utf8(&bytes).map_err(|_| "it is not UTF-8".to_owned());
+        match text.and_then(crate::yaml::from_str::<Map<String, Value>>) {
             Ok(members) => Self::from_members(&shown.to_string(), &members, resolver),
             Err(what) => {
                 resolver.problem(format!("--config {shown} is malformed: {what}"));
@@ -73,20 +75,6 @@ impl KubeletConfiguration {
             serving_key: reader.key_algorithm("serverCertificateKeyAlgorithm"),
         }
     }
-}
-
-fn read_text(path: &Path) -> std::io::Result<String> {
-    use std::io::Read;
-    let mut text = String::new();
-    std::fs::File::open(path)?
-        .take(FILE_BYTES_MAX + 1)
-        .read_to_string(&mut text)?;
-    if text.len() as u64 > FILE_BYTES_MAX {
-        return Err(std::io::Error::other(format!(
-            "larger than {FILE_BYTES_MAX} bytes"
-        )));
-    }
-    Ok(text)
 }
 
 struct Reader<'a> {

@@ -2,6 +2,7 @@
 
 use super::Terms;
 use crate::config::CaFiles;
+use crate::input;
 use crate::pkcs11::{KeyUri, TokenKey};
 use everleaf_pki::{CertificateError, Issuer, KeyError, PrivateKey, pem};
 use std::path::Path;
@@ -14,23 +15,22 @@ const CA_FILE_BYTES_MAX: u64 = 1 << 20;
 /// Bytes of the files.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct FileBytes {
-    certificate: Vec<u8>,
-    chain: Option<Vec<u8>>,
+    certificate: Zeroizing<Vec<u8>>,
+    chain: Option<Zeroizing<Vec<u8>>>,
     key: Zeroizing<Vec<u8>>,
     password: Option<Zeroizing<Vec<u8>>>,
 }
 
 impl FileBytes {
     pub(super) fn read(files: &CaFiles) -> Result<Self, String> {
-        let secret = |path: &Path| read(path).map(Zeroizing::new);
         Ok(Self {
             certificate: read(&files.certificate)?,
             chain: files.chain.as_deref().map(read).transpose()?,
             key: match token_uri(files) {
                 Some(uri) => Zeroizing::new(uri.as_bytes().to_vec()),
-                None => secret(&files.key)?,
+                None => read(&files.key)?,
             },
-            password: files.password.as_deref().map(secret).transpose()?,
+            password: files.password.as_deref().map(read).transpose()?,
         })
     }
 
@@ -93,21 +93,9 @@ fn line(bytes: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let fail = |error: std::io::Error| format!("cannot read {}: {error}", path.display());
-    let metadata = std::fs::metadata(path).map_err(fail)?;
-    // Opening a FIFO would wait for its writer.
-    if !metadata.is_file() {
-        return Err(format!("{} is not a regular file", path.display()));
-    }
-    let length = metadata.len();
-    if length > CA_FILE_BYTES_MAX {
-        return Err(format!(
-            "{} is too large for a CA file ({length} bytes)",
-            path.display()
-        ));
-    }
-    let bytes = std::fs::read(path).map_err(fail)?;
+fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
+    let bytes = input::read(path, CA_FILE_BYTES_MAX)
+        .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     if bytes.is_empty() {
         return Err(format!("{} is empty", path.display()));
     }

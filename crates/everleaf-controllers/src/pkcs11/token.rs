@@ -1,6 +1,7 @@
 //! One session with a token, and what to do when it breaks.
 
 use super::uri::KeyUri;
+use crate::input;
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error, RvError};
 use cryptoki::mechanism::Mechanism;
@@ -314,11 +315,7 @@ fn sign(
 fn read_pin(path: &Path) -> Result<Zeroizing<String>, String> {
     let fail =
         |what: &dyn std::fmt::Display| format!("cannot read the PIN in {}: {what}", path.display());
-    let metadata = std::fs::metadata(path).map_err(|error| fail(&error))?;
-    if !metadata.is_file() || metadata.len() > PIN_FILE_BYTES_MAX {
-        return Err(fail(&"it is not a small regular file"));
-    }
-    let text = Zeroizing::new(std::fs::read(path).map_err(|error| fail(&error))?);
+    let text = input::read(path, PIN_FILE_BYTES_MAX).map_err(|error| fail(&error))?;
     let text = std::str::from_utf8(&text).map_err(|_| fail(&"it is not UTF-8"))?;
     let line = text.lines().next().unwrap_or_default();
     if line.is_empty() {

@@ -4,6 +4,7 @@
 //! used leaves in force what was read before, and is told once per change.
 
 use crate::call::{Answer, CallError, parse};
+use crate::input;
 use crate::notice::Notice;
 use crate::run::RunError;
 use crate::serving::inventory::{self, KEY};
@@ -12,8 +13,8 @@ use everleaf_api::meta;
 use everleaf_pki::Leaf;
 use everleaf_pki::trust::TrustBundle;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -216,19 +217,11 @@ pub(crate) fn read(path: &Path, bytes_max: usize) -> Result<String, String> {
     let words = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => "there is no such file".to_owned(),
         io::ErrorKind::PermissionDenied => "this process may not read it".to_owned(),
-        io::ErrorKind::IsADirectory => "it is a directory".to_owned(),
-        io::ErrorKind::InvalidData => "it is not text (UTF-8)".to_owned(),
         _ => error.to_string(),
     };
-    let file = File::open(path).map_err(words)?;
-    let mut text = String::new();
-    file.take(bytes_max as u64 + 1)
-        .read_to_string(&mut text)
-        .map_err(words)?;
-    match text.len() > bytes_max {
-        true => Err(format!("it is larger than {bytes_max} bytes")),
-        false => Ok(text),
-    }
+    let bytes = input::read(path, bytes_max as u64).map_err(words)?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| "it is not text (UTF-8)".to_owned())?;
+    Ok(text.to_owned())
 }
 
 #[cfg(test)]

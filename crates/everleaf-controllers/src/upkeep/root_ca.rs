@@ -1,6 +1,7 @@
 //! The CA that is published: read from its file, and again when that has changed.
 
 use super::Kept;
+use crate::input;
 use everleaf_pki::{TrustBundle, pem};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -106,18 +107,10 @@ impl RootCa {
 fn read(path: &Path) -> Result<String, String> {
     let shown = path.display();
     let fail = |error: std::io::Error| format!("cannot read {shown}: {error}");
-    let metadata = std::fs::metadata(path).map_err(fail)?;
-    // Opening a FIFO would wait for its writer.
-    if !metadata.is_file() {
-        return Err(format!("{shown} is not a regular file"));
-    }
-    let length = metadata.len();
-    if length > FILE_BYTES_MAX {
-        return Err(format!("{shown} is too large ({length} bytes)"));
-    }
-    let text = std::fs::read_to_string(path).map_err(fail)?;
-    check(&text).map_err(|what| format!("{shown}: its {what}"))?;
-    Ok(text)
+    let bytes = input::read(path, FILE_BYTES_MAX).map_err(fail)?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| format!("{shown}: it is not UTF-8"))?;
+    check(text).map_err(|what| format!("{shown}: its {what}"))?;
+    Ok(text.to_owned())
 }
 
 /// Whether every pod may have this text, and can verify a server by it.

@@ -77,6 +77,7 @@ fn fifos(sandbox: &Sandbox) -> Result<Verdict> {
         let said = server.stderr();
         ensure_that!(code == 1 && said.contains(flag), "{flag}: {code}, {said}");
     }
+    refused_by_the_others(sandbox, pipe)?;
     // A pipe that somebody writes to is as good as a file.
     let line = format!(
         "exec '{}' {} --client-ca-file <(cat data/pki/ca.crt)",
@@ -92,6 +93,42 @@ fn fifos(sandbox: &Sandbox) -> Result<Verdict> {
     })?;
     server.stop()?;
     Ok(Verdict::Passed)
+}
+
+/// Whatever reads a file again when it changes wants one.
+fn refused_by_the_others(sandbox: &Sandbox, pipe: &str) -> Result<()> {
+    let controllers = ["controllers", "--kubeconfig", "data/admin.conf"];
+    let agent = [
+        "agent",
+        "--kubeconfig",
+        "data/admin.conf",
+        "--cert-dir",
+        "certs",
+    ];
+    for (program, given) in [
+        (&controllers[..], &["--serving-approval-policy", pipe][..]),
+        (&controllers, &["--root-ca-file", pipe]),
+        (
+            &controllers,
+            &[
+                "--cluster-signing-cert-file",
+                pipe,
+                "--cluster-signing-key-file",
+                "data/pki/ca.key",
+            ],
+        ),
+        (&agent, &["--config", pipe]),
+    ] {
+        let line = [program, given].concat();
+        let mut process = sandbox.start(program[0], &mut sandbox.everleaf(&line))?;
+        let code = process.exit_code(START_MAX)?;
+        let said = process.stderr();
+        ensure_that!(
+            code != 0 && said.contains(pipe) && said.contains("it is a FIFO"),
+            "{line:?}: {code}, {said}"
+        );
+    }
+    Ok(())
 }
 
 /// A certificate of its own that lasts `days`; its PEM.
