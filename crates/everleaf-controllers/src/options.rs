@@ -48,6 +48,9 @@ pub struct FilePair {
 pub struct Options {
     /// `--controllers`: `*`, names, and `-name`, short or long spelling. Default `*`.
     pub controllers: Vec<String>,
+    /// The loops that `*` stands for, besides those that another option asks for. Default
+    /// [`Loop::DEFAULT`].
+    pub standard: BTreeSet<Loop>,
     /// `--cluster-signing-cert-file`, `--cluster-signing-key-file`: one CA for every signer.
     pub cluster_signing: FilePair,
     /// `--cluster-signing-duration` and its alias `--experimental-cluster-signing-duration`
@@ -103,6 +106,7 @@ impl Default for Options {
             serving_approval: None,
             serving_approval_policy: None,
             spread_ca_end: false,
+            standard: Loop::DEFAULT.into(),
         }
     }
 }
@@ -185,6 +189,9 @@ impl Options {
         warnings: &mut Vec<String>,
     ) -> BTreeSet<Loop> {
         let mut left_out = Vec::new();
+        let is_usual = |one: &Loop| self.standard.contains(one);
+        let usual = Loop::ALL.into_iter().filter(is_usual);
+        let usual: Vec<_> = usual.map(Loop::short_name).collect();
         for entry in self.controllers.iter().filter(|entry| *entry != "*") {
             let name = entry.strip_prefix('-').unwrap_or(entry);
             let known = Loop::ALL
@@ -201,7 +208,7 @@ impl Options {
                     "--controllers: {name:?} is not in the list of known controllers; known are \
                      {}, each also under its long name, and * for {}",
                     Loop::ALL.map(Loop::short_name).join(", "),
-                    Loop::DEFAULT.map(Loop::short_name).join(", ")
+                    usual.join(", ")
                 ));
             }
         }
@@ -238,8 +245,8 @@ impl Options {
         }
         // Beside a kube-controller-manager, two of them with different files would never agree.
         let is_default = match one {
-            Loop::RootCaPublisher => self.root_ca_file.is_some(),
-            _ => Loop::DEFAULT.contains(&one),
+            Loop::RootCaPublisher if self.root_ca_file.is_some() => true,
+            _ => self.standard.contains(&one),
         };
         is_default && self.controllers.iter().any(|entry| entry == "*")
     }

@@ -2,8 +2,7 @@
 
 use crate::args::authorization::AuthorizationArgs;
 use crate::failure::UsageError;
-use crate::in_use::{InUse, Look};
-use crate::input;
+use crate::in_use::{Look, TextFile};
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use everleaf_agent::SystemClock;
@@ -25,56 +24,50 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::Instant;
 
 /// The flag of the file.
 const FILE_FLAG: &str = "--authorization-config";
 /// How often it is looked at, as kube-apiserver does.
 const LOOK_INTERVAL: Duration = Duration::from_secs(60);
-/// Largest file that a flag may name.
-const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Longest answer of a webhook.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 /// How long a try may take that the flags are about, as upstream.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The chain that the flags describe.
+/// The chain that the flags describe, and the file that it is in.
 ///
 /// # Errors
 /// They describe none, or a file that they name cannot be used.
-pub(crate) fn chain(args: &AuthorizationArgs) -> Result<Authorizer> {
-    let steps = match &args.authorization_config {
-        Some(path) => parse(&text(path)?, path)?,
+pub(crate) fn chain(args: &AuthorizationArgs) -> Result<(Authorizer, Option<TextFile>)> {
+    let path = args.authorization_config.as_deref();
+    let file = path
+        .map(|path| TextFile::read(FILE_FLAG, path))
+        .transpose()?;
+    let steps = match &file {
+        Some(file) => parse(file.text(), &file.named())?,
         None => by_flags(args)?,
     };
     let paths = args.authorization_always_allow_paths.iter();
     let paths = paths.map(String::as_str).filter(|path| !path.is_empty());
     let open_paths = OpenPaths::new(paths)
         .map_err(|what| UsageError(format!("--authorization-always-allow-paths: {what}")))?;
-    Ok(Authorizer::with_open_paths(ready(steps)?, open_paths))
+    let authorizer = Authorizer::with_open_paths(ready(steps)?, open_paths);
+    Ok((authorizer, file))
 }
 
 /// Reads the file of authorizers again when it changes, for ever. What cannot be used leaves those
 /// in force that were.
-pub(crate) async fn follow(file: Option<PathBuf>, server: Arc<Server>, wall: WallClock) {
+pub(crate) async fn follow(file: Option<TextFile>, server: Arc<Server>, wall: WallClock) {
     let Some(file) = file else { return };
-    let what = format!("authorization configuration {}", file.display());
-    let mut in_use = InUse::new(what, text(&file).unwrap_or_default());
-    loop {
-        tokio::time::sleep(LOOK_INTERVAL).await;
-        let look = in_use.look(
-            Instant::now(),
-            || text(&file),
-            |text| {
-                let steps = ready(parse(text, &file)?)?;
-                server.authorizer().set_steps(steps);
-                Ok(())
-            },
-        );
-        if look != Look::Same {
-            server.reloaded(ConfigFile::Authorization, look == Look::Taken, wall());
-        }
-    }
+    let named = file.named();
+    let take = |text: &str| {
+        let steps = ready(parse(text, &named)?)?;
+        server.authorizer().set_steps(steps);
+        Ok(())
+    };
+    let told = |look| server.reloaded(ConfigFile::Authorization, look == Look::Taken, wall());
+    let what = "authorization configuration";
+    file.follow(what, LOOK_INTERVAL, take, told).await;
 }
 
 /// Each with the way to it.
@@ -87,14 +80,8 @@ fn ready(steps: Vec<StepConfig>) -> Result<Vec<Step>> {
     steps.collect()
 }
 
-fn text(path: &Path) -> Result<String> {
-    let what = || format!("{FILE_FLAG} {}", path.display());
-    let text = input::read(path, FILE_BYTES_MAX).with_context(what)?;
-    Ok(std::str::from_utf8(&text).with_context(what)?.to_owned())
-}
-
-fn parse(text: &str, path: &Path) -> Result<Vec<StepConfig>> {
-    config::parse(text).with_context(|| format!("{FILE_FLAG} {}", path.display()))
+fn parse(text: &str, named: &str) -> Result<Vec<StepConfig>> {
+    config::parse(text).with_context(|| named.to_owned())
 }
 
 fn by_flags(args: &AuthorizationArgs) -> Result<Vec<StepConfig>, UsageError> {
@@ -272,18 +259,22 @@ mod tests {
         let (node, rbac) = ("{type: Node, name: node}", "{type: RBAC, name: rbac}");
         write(&format!("{node}, {rbac}"));
         let line = ["x", "--authorization-config", file.to_str().unwrap()];
-        let authorizer = chain(&Line::parse_from(line).args).unwrap();
+        let (authorizer, read) = chain(&Line::parse_from(line).args).unwrap();
+        // It changes before anybody follows it.
+        write(&format!("{rbac}, {node}"));
         let judges = (Default::default(), authorizer);
         let store = home.path().join("store");
         std::fs::create_dir(&store).unwrap();
         let offer = crate::server::Offer::default();
         let server = crate::server::open(&store, judges, String::new(), None, offer).unwrap();
         let wall: WallClock = Arc::new(|| "2030-01-01T00:00:00Z".parse().unwrap());
-        let follower = tokio::spawn(follow(Some(file.clone()), Arc::clone(&server), wall));
+        let follower = tokio::spawn(follow(read, Arc::clone(&server), wall));
         let in_force = async || {
             tokio::time::sleep(LOOK_INTERVAL * 2).await;
             format!("{:?}", server.authorizer())
         };
+        assert_eq!(in_force().await, "Authorizer(RBAC,Node)");
+        write(&format!("{node}, {rbac}"));
         assert_eq!(in_force().await, "Authorizer(Node,RBAC)");
         write(&format!("{rbac}, {node}"));
         assert_eq!(in_force().await, "Authorizer(RBAC,Node)");

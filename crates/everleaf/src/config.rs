@@ -8,13 +8,14 @@ use crate::audit::Audit;
 use crate::failure::UsageError;
 use crate::issuers;
 use crate::server;
-use crate::up::system::Settings;
+use crate::up::system::{LOOPS, Settings};
 use anyhow::{Context, Result, anyhow};
 use everleaf_agent::{Config as AgentConfig, Environment, Options as AgentOptions};
 use everleaf_controllers::Loop;
 use everleaf_controllers::builtin::BuiltinSigner;
 use everleaf_controllers::options::{FilePair, Options as ControllersOptions, Validated};
 use everleaf_pki::signer::is_dns1123_subdomain;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -32,10 +33,16 @@ pub(crate) fn up(args: &UpArgs) -> Result<Settings> {
     } else {
         Some(node_name(args, &environment)?)
     };
+    let mut standard = BTreeSet::from(LOOPS);
+    if args.serving.serving_approval != Some(false) {
+        standard.insert(Loop::ServingApprover);
+    }
     let options = ControllersOptions {
         cluster_signing_duration: args.signing.duration,
+        controllers: args.controllers.clone(),
+        standard,
         pods: args.pods.options(),
-        serving_approval: args.serving.serving_approval.or(Some(true)),
+        serving_approval: args.serving.serving_approval,
         serving_approval_policy: args.serving.serving_approval_policy.clone(),
         ..ControllersOptions::default()
     };
@@ -45,6 +52,17 @@ pub(crate) fn up(args: &UpArgs) -> Result<Settings> {
     for warning in &validated.warnings {
         tracing::warn!("{warning}");
     }
+    let loops = validated.config.loops;
+    let apart = Loop::TrustBundlePublisher;
+    if loops.contains(&apart) {
+        let what = format!(
+            "--controllers: {} is no part of `everleaf up`; run it with `everleaf controllers`",
+            apart.short_name()
+        );
+        return Err(UsageError(what).into());
+    }
+    let (jwt, authentication_config) =
+        issuers::config(&args.authentication, server::SERVICE_ACCOUNT_ISSUER)?;
     Ok(Settings {
         listen: args.listen,
         sans: sans(&args.tls_san)?,
@@ -52,14 +70,13 @@ pub(crate) fn up(args: &UpArgs) -> Result<Settings> {
         host_name: node_name.clone().unwrap_or(host_name),
         node_name,
         pod_signer: validated.config.pod_signer,
-        serving_approval: validated
-            .config
-            .loops
+        serving_approval: loops
             .contains(&Loop::ServingApprover)
             .then_some(validated.config.serving_approval),
+        loops,
         audit: Audit::of(&args.audit)?,
-        jwt: issuers::config(&args.authentication, server::SERVICE_ACCOUNT_ISSUER)?,
-        authentication_config: args.authentication.authentication_config.clone(),
+        jwt,
+        authentication_config,
     })
 }
 

@@ -24,7 +24,8 @@ const PIPE_WAIT: Timespec = Timespec {
 /// What the system says; `FileTooLarge`; `InvalidInput` for a directory, socket or device;
 /// `TimedOut` for a pipe whose writer is silent.
 pub(crate) fn read(path: &Path, bytes_max: u64) -> io::Result<Zeroizing<Vec<u8>>> {
-    if !fs::metadata(path)?.file_type().is_fifo() {
+    fs::metadata(path)?;
+    if !is_pipe(path) {
         return read_file(path, bytes_max);
     }
     // Opened without waiting for a writer; then each read waits in `poll`, which can be told how
@@ -32,6 +33,11 @@ pub(crate) fn read(path: &Path, bytes_max: u64) -> io::Result<Zeroizing<Vec<u8>>
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let mut pipe = Pipe(File::from(rustix::fs::open(path, flags, Mode::empty())?));
     to_end(&mut pipe, bytes_max)
+}
+
+/// Whether what is there comes once: it cannot be read again.
+pub(crate) fn is_pipe(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo())
 }
 
 /// Reads to the end, or fails at the limit.

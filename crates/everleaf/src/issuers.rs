@@ -2,8 +2,7 @@
 
 use crate::args::authentication::AuthenticationArgs;
 use crate::failure::UsageError;
-use crate::in_use::{InUse, Look};
-use crate::input;
+use crate::in_use::{Look, TextFile};
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use everleaf_agent::client::Transport;
@@ -16,28 +15,35 @@ use everleaf_time::WallClock;
 use http::header::{ACCEPT, USER_AGENT};
 use http::{Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::Instant;
 
 /// The flag of the file.
 const FILE_FLAG: &str = "--authentication-config";
-/// Largest file that a flag may name.
-const FILE_BYTES_MAX: u64 = 1 << 20;
 /// How often the file is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 /// Longest answer of an issuer.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 
-/// Whom to believe, as the flags say. `own_issuer` signs the tokens of service accounts.
+/// Whom to believe, as the flags say, and the file that says it. `own_issuer` signs the tokens of
+/// service accounts.
 ///
 /// # Errors
 /// A file cannot be read, or what it says cannot be used.
-pub(crate) fn config(args: &AuthenticationArgs, own_issuer: &str) -> Result<JwtConfig> {
-    let config = of_args(args, own_issuer)?;
+pub(crate) fn config(
+    args: &AuthenticationArgs,
+    own_issuer: &str,
+) -> Result<(JwtConfig, Option<TextFile>)> {
+    let path = args.authentication_config.as_deref();
+    let file = path
+        .map(|path| TextFile::read(FILE_FLAG, path))
+        .transpose()?;
+    let config = match &file {
+        Some(file) => parse(file.text(), &file.named(), own_issuer)?,
+        None => by_flags(args, own_issuer)?,
+    };
     warn(&config);
-    Ok(config)
+    Ok((config, file))
 }
 
 /// Tells what whoever wrote a configuration should know.
@@ -47,16 +53,13 @@ fn warn(config: &JwtConfig) {
     }
 }
 
-fn of_args(args: &AuthenticationArgs, own_issuer: &str) -> Result<JwtConfig> {
-    if let Some(path) = &args.authentication_config {
-        return read(path, own_issuer);
-    }
+fn by_flags(args: &AuthenticationArgs, own_issuer: &str) -> Result<JwtConfig> {
     let Some(url) = &args.oidc_issuer_url else {
         return Ok(JwtConfig::default());
     };
     let authority_pem = match &args.oidc_ca_file {
         None => String::new(),
-        Some(path) => text(path, "--oidc-ca-file")?,
+        Some(path) => TextFile::read("--oidc-ca-file", path)?.text().to_owned(),
     };
     let claims = args.oidc_required_claim.iter().map(|claim| {
         let pair = claim.split_once('=');
@@ -77,56 +80,30 @@ fn of_args(args: &AuthenticationArgs, own_issuer: &str) -> Result<JwtConfig> {
     JwtConfig::of_flags(flags, own_issuer).context("the flags --oidc-…")
 }
 
-/// Reads an AuthenticationConfiguration.
-///
-/// # Errors
-/// It cannot be read, or what it says cannot be used.
-fn read(path: &Path, own_issuer: &str) -> Result<JwtConfig> {
-    parse(&text(path, FILE_FLAG)?, path, own_issuer)
-}
-
-fn parse(text: &str, path: &Path, own_issuer: &str) -> Result<JwtConfig> {
-    JwtConfig::parse(text, own_issuer).with_context(|| format!("{FILE_FLAG} {}", path.display()))
-}
-
-fn text(path: &Path, flag: &str) -> Result<String> {
-    let unreadable = || format!("cannot read {flag} {}", path.display());
-    let bytes = input::read(path, FILE_BYTES_MAX).with_context(unreadable)?;
-    let text = std::str::from_utf8(&bytes).with_context(unreadable)?;
-    Ok(text.to_owned())
+fn parse(text: &str, named: &str, own_issuer: &str) -> Result<JwtConfig> {
+    JwtConfig::parse(text, own_issuer).with_context(|| named.to_owned())
 }
 
 /// Keeps the keys of issuers fresh, for ever, and reads the file of them again when it changes.
 pub(crate) async fn follow(
-    file: Option<PathBuf>,
+    file: Option<TextFile>,
     own_issuer: String,
     server: Arc<Server>,
     wall: WallClock,
 ) {
     let keys = jwt::keep_keys(server.authenticator(), fetch());
     let reread = async {
-        let Some(file) = file else {
-            return std::future::pending().await;
+        let Some(file) = file else { return };
+        let named = file.named();
+        let take = |text: &str| {
+            let config = parse(text, &named, &own_issuer)?;
+            warn(&config);
+            server.authenticator().set_jwt(config);
+            Ok(())
         };
-        let what = format!("authentication configuration {}", file.display());
-        let mut in_use = InUse::new(what, text(&file, FILE_FLAG).unwrap_or_default());
-        loop {
-            tokio::time::sleep(LOOK_INTERVAL).await;
-            let look = in_use.look(
-                Instant::now(),
-                || text(&file, FILE_FLAG),
-                |text| {
-                    let config = parse(text, &file, &own_issuer)?;
-                    warn(&config);
-                    server.authenticator().set_jwt(config);
-                    Ok(())
-                },
-            );
-            if look != Look::Same {
-                let is_in_force = look == Look::Taken;
-                server.reloaded(ConfigFile::Authentication, is_in_force, wall());
-            }
-        }
+        let told = |look| server.reloaded(ConfigFile::Authentication, look == Look::Taken, wall());
+        let what = "authentication configuration";
+        file.follow(what, LOOK_INTERVAL, take, told).await;
     };
     tokio::join!(keys, reread);
 }

@@ -32,6 +32,18 @@ pub(crate) struct UpArgs {
     /// Run no agent for this host
     #[arg(long)]
     pub(crate) no_node: bool,
+    /// Controllers to run: '*' all that `up` has, 'name' one, '-name' not this one, as in
+    /// *,-root-ca-certificate-publisher-controller; csrapproving, csrsigning, csrcleaner,
+    /// kubelet-serving-approver, tokencleaner, bootstrapsigner,
+    /// podcertificaterequest-cleaner-controller, root-ca-cert-publisher and their long names
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        default_value = "*",
+        allow_hyphen_values = true
+    )]
+    pub(crate) controllers: Vec<String>,
     /// Whether and how serving requests are approved.
     #[command(flatten)]
     pub(crate) serving: ServingArgs,

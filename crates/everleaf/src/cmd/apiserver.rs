@@ -6,6 +6,7 @@ use crate::args::apiserver::ApiserverArgs;
 use crate::audit::Audit;
 use crate::authorizers;
 use crate::failure::UsageError;
+use crate::in_use::TextFile;
 use crate::input;
 use crate::issuers;
 use crate::offer;
@@ -43,11 +44,11 @@ const FILE_BYTES_MAX: u64 = 16 << 20;
 
 /// Runs until a signal.
 pub(crate) fn run(args: &ApiserverArgs) -> Result<ExitCode> {
-    let authorizer = authorizers::chain(&args.authorization)?;
+    let (authorizer, authorization) = authorizers::chain(&args.authorization)?;
     let offer = offer::of(&args.offer)?;
     super::runtime()?.block_on(async {
         let shutdown = Shutdown::on_signals()?;
-        serve(args, authorizer, offer, shutdown).await?;
+        serve(args, (authorizer, authorization), offer, shutdown).await?;
         Ok(ExitCode::SUCCESS)
     })
 }
@@ -66,7 +67,7 @@ async fn listen(args: &ApiserverArgs, root: &Path) -> Result<TcpListener> {
 
 async fn serve(
     args: &ApiserverArgs,
-    authorizer: Authorizer,
+    (authorizer, authorization): (Authorizer, Option<TextFile>),
     offer: Offer,
     shutdown: Shutdown,
 ) -> Result<()> {
@@ -86,15 +87,15 @@ async fn serve(
     let tokens = args.token_auth_file.as_deref().map(token_lines);
     let tokens = tokens.transpose()?.unwrap_or_default();
     let audit = Audit::of(&args.audit)?;
-    let jwt = issuers::config(&args.authentication, &args.service_account_issuer)?;
+    let own_issuer = &args.service_account_issuer;
+    let (jwt, authentication) = issuers::config(&args.authentication, own_issuer)?;
     let certificate = serving.certificate(&pair)?;
     let listener = listen(args, &root).await?;
     let dir = DataDir::open(&root)?;
     let listen = listener
         .local_addr()
         .context("cannot see where the server listens")?;
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let clock = wall_clock(&clock);
+    let clock = wall_clock(&(Arc::new(SystemClock::new()) as Arc<dyn Clock>));
     let audit = audit
         .map(|audit| audit.start(Arc::clone(&clock)))
         .transpose()?;
@@ -113,7 +114,8 @@ async fn serve(
     let server = server::open(&dir.path(STORE), judges, listen.to_string(), audit, offer)
         .map_err(|error| named(args, error))?;
     server.install(clock()).await?;
-    let configurations = follow_configurations(args, &server, &clock);
+    let configs = (authentication, authorization);
+    let configurations = follow_configurations(args, configs, &server, &clock);
     let follower = tokio::spawn(files::follow(
         (serving, pair, Arc::clone(&certificate)),
         (client_ca_path, client_ca),
@@ -139,20 +141,17 @@ async fn serve(
 /// Reads configurations again when they change, and keeps the keys of issuers fresh.
 fn follow_configurations(
     args: &ApiserverArgs,
+    (authentication, authorization): (Option<TextFile>, Option<TextFile>),
     server: &Arc<Server>,
     clock: &WallClock,
 ) -> JoinHandle<()> {
     let issuers = issuers::follow(
-        args.authentication.authentication_config.clone(),
+        authentication,
         args.service_account_issuer.clone(),
         Arc::clone(server),
         Arc::clone(clock),
     );
-    let authorizers = authorizers::follow(
-        args.authorization.authorization_config.clone(),
-        Arc::clone(server),
-        Arc::clone(clock),
-    );
+    let authorizers = authorizers::follow(authorization, Arc::clone(server), Arc::clone(clock));
     tokio::spawn(async {
         tokio::join!(issuers, authorizers);
     })

@@ -11,6 +11,7 @@ use super::node::Node;
 use super::pods;
 use super::serving;
 use crate::audit::Audit;
+use crate::in_use::TextFile;
 use crate::issuers;
 use crate::server;
 use crate::shutdown::Shutdown;
@@ -34,7 +35,6 @@ use everleaf_time::WallClock;
 use jiff::Timestamp;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -47,6 +47,18 @@ const CARE_INTERVAL: Duration = Duration::from_secs(60);
 /// Longest wait for the controllers and the node to finish what is in hand.
 const STOP_PATIENCE: Duration = Duration::from_secs(8);
 
+/// The controllers that `up` runs when nobody names others, but for those that settings of their
+/// own switch on.
+pub(crate) const LOOPS: [Loop; 7] = [
+    Loop::Approver,
+    Loop::Signer,
+    Loop::Cleaner,
+    Loop::TokenCleaner,
+    Loop::BootstrapSigner,
+    Loop::PodCertificateCleaner,
+    Loop::RootCaPublisher,
+];
+
 /// What `up` was asked to run.
 pub(crate) struct Settings {
     /// Where to listen.
@@ -55,6 +67,8 @@ pub(crate) struct Settings {
     pub(crate) sans: Vec<String>,
     /// Longest lifetime of certificates.
     pub(crate) signing_duration: Duration,
+    /// Which controllers run; what is no part of `up` has no meaning.
+    pub(crate) loops: BTreeSet<Loop>,
     /// How serving requests are approved; none: not at all.
     pub(crate) serving_approval: Option<ServingConfig>,
     /// How certificates of pods are signed; none: not at all.
@@ -68,7 +82,7 @@ pub(crate) struct Settings {
     /// Issuers of tokens, and the file that names them.
     pub(crate) jwt: JwtConfig,
     /// `--authentication-config`
-    pub(crate) authentication_config: Option<PathBuf>,
+    pub(crate) authentication_config: Option<TextFile>,
 }
 
 /// A part that runs in the background.
@@ -138,11 +152,7 @@ impl System {
         server::refuse_lost(&dir.path(STORE), Some(&dir.path(kubeconfigs::ADMIN)))?;
         let server = open_server(dir, &authority, &addresses, settings, &clock)?;
         server.install(now).await?;
-        serving::grant(&server, now).await?;
-        grants::root_ca_publisher(&server, now).await?;
-        if let Some(signer) = &settings.pod_signer {
-            pods::grant(&server, signer, now).await?;
-        }
+        grant(&server, settings, now).await?;
         kubeconfigs::ensure_admin(dir, &authority.issuer, &addresses.local_url, now)?;
         let public_url = &addresses.public_url;
         kubeconfigs::publish(&server, public_url, &authority.ca_pem, now).await?;
@@ -172,9 +182,7 @@ impl System {
             directory: dir.path(ISSUANCE_LOG),
             origin: crate::config::log_origin(&settings.host_name),
         };
-        let duration = settings.signing_duration;
-        let pods = settings.pod_signer.clone();
-        system.start_controllers(&authority, duration, (approval, pods), issuance_log);
+        system.start_controllers(&authority, settings, approval, issuance_log);
         if let Some(name) = &settings.node_name {
             system.start_node(dir, name, &authority, now).await?;
         }
@@ -236,37 +244,53 @@ impl System {
     fn start_controllers(
         &mut self,
         authority: &Authority,
-        signing_duration: Duration,
-        (approval, pods): (Option<ServingConfig>, Option<PodSigner>),
+        settings: &Settings,
+        approval: Option<ServingConfig>,
         issuance_log: LogConfig,
     ) {
         let mut config = ControllersConfig::in_process(Arc::clone(&authority.issuer));
+        let of_requests = [Loop::Approver, Loop::Signer, Loop::Cleaner];
+        config.loops = BTreeSet::from(of_requests);
+        config.loops.retain(|one| settings.loops.contains(one));
         if let Some(approval) = approval {
             config.loops.insert(Loop::ServingApprover);
             config.serving_approval = approval;
         }
-        if let Some(pods) = pods {
+        if let Some(pods) = settings.pod_signer.clone() {
             config.loops.insert(Loop::PodCertificateSigner);
             config.pod_signer = Some(pods);
         }
-        config.signing_duration = signing_duration;
+        config.signing_duration = settings.signing_duration;
         config.recent_requests = self.server.recent_requests();
         config.issuance_log = Some(issuance_log);
-        self.run_controllers("controllers", "certificate-controller", config);
-        let mut config = ControllersConfig::in_process(Arc::clone(&authority.issuer));
-        config.loops = BTreeSet::from([Loop::TokenCleaner]);
-        self.run_controllers("token cleaner", "token-cleaner", config);
-        let mut config = ControllersConfig::in_process(Arc::clone(&authority.issuer));
-        config.loops = BTreeSet::from([Loop::BootstrapSigner]);
-        self.run_controllers("bootstrap signer", "bootstrap-signer", config);
-        let mut config = ControllersConfig::in_process(Arc::clone(&authority.issuer));
-        config.loops = BTreeSet::from([Loop::PodCertificateCleaner]);
-        let account = "podcertificaterequestcleaner";
-        self.run_controllers("pod certificate request cleaner", account, config);
-        let mut config = ControllersConfig::in_process(Arc::clone(&authority.issuer));
-        config.loops = BTreeSet::from([Loop::RootCaPublisher]);
-        config.root_ca = Some(RootCaSource::Memory(authority.ca_pem.clone()));
-        self.run_controllers("root CA publisher", "root-ca-cert-publisher", config);
+        if !config.loops.is_empty() {
+            self.run_controllers("controllers", "certificate-controller", config);
+        }
+        for (one, name, account) in [
+            (Loop::TokenCleaner, "token cleaner", "token-cleaner"),
+            (
+                Loop::BootstrapSigner,
+                "bootstrap signer",
+                "bootstrap-signer",
+            ),
+            (
+                Loop::PodCertificateCleaner,
+                "pod certificate request cleaner",
+                "podcertificaterequestcleaner",
+            ),
+            (
+                Loop::RootCaPublisher,
+                "root CA publisher",
+                "root-ca-cert-publisher",
+            ),
+        ] {
+            if settings.loops.contains(&one) {
+                let mut config = ControllersConfig::in_process(Arc::clone(&authority.issuer));
+                config.loops = BTreeSet::from([one]);
+                config.root_ca = Some(RootCaSource::Memory(authority.ca_pem.clone()));
+                self.run_controllers(name, account, config);
+            }
+        }
     }
 
     /// As the service account that Kubernetes gives them.
@@ -362,6 +386,18 @@ async fn first_to_end(parts: &mut [Part]) -> anyhow::Error {
         })
     });
     futures_util::future::select_all(waits).await.0
+}
+
+/// What the controllers that run may, besides what Kubernetes gives their accounts.
+async fn grant(server: &Server, settings: &Settings, now: Timestamp) -> Result<()> {
+    serving::grant(server, now).await?;
+    if settings.loops.contains(&Loop::RootCaPublisher) {
+        grants::root_ca_publisher(server, now).await?;
+    }
+    if let Some(signer) = &settings.pod_signer {
+        pods::grant(server, signer, now).await?;
+    }
+    Ok(())
 }
 
 fn open_server(

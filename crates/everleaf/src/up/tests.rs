@@ -3,7 +3,7 @@
 use super::authority::{self, Wanted};
 use super::data_dir::DataDir;
 use super::kubeconfigs::{ADMIN, BOOTSTRAP, NODE_CERT_DIR};
-use super::system::{Settings, System};
+use super::system::{LOOPS, Settings, System};
 use super::token;
 use everleaf_agent::clock::ClockListener;
 use everleaf_agent::join::BootstrapToken;
@@ -50,6 +50,7 @@ fn settings(signing_duration: Duration) -> Settings {
         listen: "127.0.0.1:0".parse().unwrap(),
         sans: Vec::new(),
         signing_duration,
+        loops: LOOPS.into(),
         serving_approval: None,
         pod_signer: None,
         node_name: Some("host1".into()),

@@ -43,6 +43,11 @@ pub(super) const TESTS: &[Test] = &[
         run: no_node,
     },
     Test {
+        name: "a_controller_that_nobody_wants_does_not_run",
+        long: false,
+        run: left_out,
+    },
+    Test {
         name: "a_killed_first_start_is_completed_by_the_next",
         long: false,
         run: killed_first_start,
@@ -320,6 +325,38 @@ fn no_node(sandbox: &Sandbox) -> Result<Verdict> {
     )?;
     ensure_that!(!up.path("node").exists(), "there is a node directory");
     same("exit code", up.process.stop()?, 0)?;
+    Ok(Verdict::Passed)
+}
+
+fn left_out(sandbox: &Sandbox) -> Result<Verdict> {
+    let flag = "--controllers=*,-root-ca-certificate-publisher-controller";
+    let mut up = Up::start(sandbox, &["--no-node", flag])?;
+    let admin = up.admin();
+    let map = ["get", "configmap", "kube-root-ca.crt"];
+    let role = ["get", "clusterrole", "everleaf:root-ca-cert-publisher"];
+    ensure_that!(admin.quiet(&role).is_err(), "its rights are there");
+    ensure_that!(admin.quiet(&map).is_err(), "the CA is published");
+    up.process.stop()?;
+    // The others run, and so does this one when nobody says anything.
+    let mut up = Up::start(sandbox, &["--no-node"])?;
+    let admin = up.admin();
+    admin.quiet(&role)?;
+    eventually("the CA is published", 10, || admin.quiet(&map).map(drop))?;
+    up.process.stop()?;
+    for (name, why) in [
+        (
+            "kube-apiserver-serving-clustertrustbundle-publisher-controller",
+            "is no part of `everleaf up`",
+        ),
+        ("nonsense", "not in the list of known controllers"),
+    ] {
+        let flag = format!("--controllers={name}");
+        let answer = run(&mut sandbox.everleaf(&["up", "--data-dir", "data", &flag]))?;
+        ensure_that!(
+            answer.code == Some(2) && answer.stderr.contains(why),
+            "{name}: {answer:?}"
+        );
+    }
     Ok(Verdict::Passed)
 }
 

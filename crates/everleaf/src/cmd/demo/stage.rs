@@ -4,7 +4,7 @@
 use crate::shutdown::Shutdown;
 use crate::up::data_dir::DataDir;
 use crate::up::kubeconfigs::{ADMIN, BOOTSTRAP};
-use crate::up::system::{Settings, System};
+use crate::up::system::{LOOPS, Settings, System};
 use anyhow::{Context, Result, anyhow, bail};
 use everleaf_agent::{Bootstrap, Clock, Config, OffsetClock, SystemClock};
 use everleaf_apiserver::authn::jwt::JwtConfig;
@@ -41,6 +41,7 @@ impl Stage {
             listen: ([127, 0, 0, 1], 0).into(),
             sans: Vec::new(),
             signing_duration: lifetime,
+            loops: LOOPS.into(),
             serving_approval: None,
             pod_signer: None,
             node_name: None,
