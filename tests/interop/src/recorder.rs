@@ -84,6 +84,9 @@ pub(crate) struct Theatre<'a> {
     kube: Kube,
     subjects: Subjects,
     stack: Stack<'a>,
+    /// Its flags, but for what it serves besides the usual.
+    flags: Vec<String>,
+    runtime_config: String,
 }
 
 impl<'a> Theatre<'a> {
@@ -97,13 +100,16 @@ impl<'a> Theatre<'a> {
         let clients = std::fs::read_to_string(data_dir().join(CLIENT_CA))?;
         let both = sandbox.write("client-ca.crt", &(own + &clients))?;
         let both = format!("--client-ca-file={}", arg(&both));
-        stack.add(&Part::KubeApiserver(&[&tokens, &both]))?;
+        let flags = vec![tokens, both];
+        add_kube_apiserver(&mut stack, &flags)?;
         let kube = Kube::new(stack.port()?, stack.authority()?.certificate())?;
         let dir = data_dir();
         let mut theatre = Self {
             kube,
             subjects: Subjects::read(&dir)?,
             stack,
+            flags,
+            runtime_config: String::new(),
         };
         let setup = Scenario::read(&dir.join("setup.yaml"))?;
         for (id, answer) in theatre.play(&setup)? {
@@ -117,6 +123,7 @@ impl<'a> Theatre<'a> {
 
     /// Plays a scenario; its answers in the order of its requests.
     pub(crate) fn play(&mut self, scenario: &Scenario) -> Result<Vec<(String, Answer)>> {
+        self.serve(&scenario.runtime_config)?;
         let mut played = play(scenario, &self.subjects, &data_dir(), &mut self.kube)?;
         let mut ordered = Vec::new();
         for ask in &scenario.asks {
@@ -127,6 +134,23 @@ impl<'a> Theatre<'a> {
         Ok(ordered)
     }
 
+    /// Starts the server again when it does not serve that.
+    fn serve(&mut self, runtime_config: &str) -> Result<()> {
+        if self.runtime_config == runtime_config {
+            return Ok(());
+        }
+        self.stack.stop("kube-apiserver")?;
+        let mut flags = self.flags.clone();
+        if !runtime_config.is_empty() {
+            flags.push(format!("--runtime-config={runtime_config}"));
+        }
+        add_kube_apiserver(&mut self.stack, &flags)?;
+        runtime_config.clone_into(&mut self.runtime_config);
+        self.kube = Kube::new(self.stack.port()?, self.stack.authority()?.certificate())?;
+        self.kube.settle();
+        Ok(())
+    }
+
     /// Ends the play; what it stood on is free for others.
     pub(crate) fn close(mut self) -> Result<Stack<'a>> {
         self.stack.stop("kube-apiserver")?;
@@ -135,15 +159,22 @@ impl<'a> Theatre<'a> {
 
     /// Asks for what it says of its resources.
     pub(crate) fn openapi(&mut self) -> Result<openapi::Facts> {
+        self.serve("")?;
         openapi::play(&mut self.kube)
     }
 
     /// Asks for every cell of the matrix.
     pub(crate) fn matrix(&mut self) -> Result<(Matrix, Cells)> {
+        self.serve("")?;
         let matrix = Matrix::read(&data_dir())?;
         let cells = matrix.play(&self.subjects, &mut self.kube)?;
         Ok((matrix, cells))
     }
+}
+
+fn add_kube_apiserver(stack: &mut Stack<'_>, flags: &[String]) -> Result<()> {
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    stack.add(&Part::KubeApiserver(&flags))
 }
 
 /// One HTTP/1.1 connection to it, opened again when it was closed.

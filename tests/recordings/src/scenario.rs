@@ -42,6 +42,8 @@ const CONTENT: &[(&str, &str)] = &[
 pub struct Scenario {
     /// The file's name without its ending.
     pub name: String,
+    /// What the server serves besides the usual (`--runtime-config`); "" for nothing.
+    pub runtime_config: String,
     /// Values that requests refer to as `${name}`.
     pub lets: Map<String, Value>,
     /// The requests.
@@ -137,7 +139,13 @@ impl Scenario {
             }
             asks.push(ask);
         }
-        Ok(Self { name, lets, asks })
+        let runtime_config = document["runtime-config"].as_str().unwrap_or_default();
+        Ok(Self {
+            name,
+            runtime_config: runtime_config.to_owned(),
+            lets,
+            asks,
+        })
     }
 }
 

@@ -88,7 +88,12 @@ fn answers_are_kubernetes_answers() -> Result<()> {
         let name = &scenario.name;
         let recorded =
             answers::read(&dir, name)?.with_context(|| format!("{name} was never recorded"))?;
-        let ours = play(&scenario, &subjects, &dir, &mut Ours::new()?)?;
+        let ours = play(
+            &scenario,
+            &subjects,
+            &dir,
+            &mut Ours::serving(&scenario.runtime_config)?,
+        )?;
         for ask in &scenario.asks {
             let theirs = recorded.get(&ask.id);
             let theirs = theirs.with_context(|| format!("{name}/{}: not recorded", ask.id))?;

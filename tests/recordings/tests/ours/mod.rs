@@ -7,6 +7,8 @@ use everleaf_apiserver::authn::{self, Authenticator, Peer};
 use everleaf_apiserver::authz::Authorizer;
 use everleaf_apiserver::handler::{Config, Limits, Server, Version, WatchStream};
 use everleaf_apiserver::registry::apis::Apis;
+use everleaf_apiserver::registry::gates::{Gates, NEWEST};
+use everleaf_apiserver::registry::runtime_config::RuntimeConfig;
 use everleaf_apiserver::store::Memory;
 use everleaf_apiserver::writer::Mode;
 use everleaf_pki::{KeyAlgorithm, PrivateKey};
@@ -33,6 +35,12 @@ pub(crate) struct Ours {
 
 impl Ours {
     pub(crate) fn new() -> Result<Self> {
+        Self::serving("")
+    }
+
+    /// One that serves more or less than usual.
+    pub(crate) fn serving(runtime_config: &str) -> Result<Self> {
+        let runtime_config = RuntimeConfig::parse([runtime_config]);
         let mut counter = 0u64;
         let config = Config {
             authenticator: Authenticator::new(authn::Config {
@@ -62,7 +70,7 @@ impl Ours {
             address: "127.0.0.1:6443".to_owned(),
             writer: Mode::Inline,
             audit: None,
-            apis: Apis::default(),
+            apis: Apis::new(NEWEST, Gates::default(), &runtime_config)?,
         };
         let ours = Self {
             server: Server::new(config, Box::new(Memory::new()))?,

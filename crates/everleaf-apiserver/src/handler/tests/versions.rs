@@ -393,7 +393,7 @@ fn the_older_proof_of_possession_is_checked() {
     );
     assert_eq!(
         causes(&|spec| spec["pkixPublicKey"] = "AAAA".into()),
-        "spec.pkixPublicKey Invalid value: must be a valid PKIX-serialized public key"
+        "spec.pkixPublicKey Invalid value: \"AAAA\": must be a valid PKIX-serialized public key"
     );
     let weak = PrivateKey::generate(KeyAlgorithm::Rsa(2048)).unwrap();
     let weak = STANDARD.encode(weak.public_key().spki_der());

@@ -210,7 +210,7 @@ fn prove_apart(key: &[u8], pod_uid: &[u8], proof: &[u8]) -> Result<(), FieldErro
     }
     let key = PublicKey::from_spki_der(key).map_err(|_| {
         let text = "must be a valid PKIX-serialized public key";
-        FieldError::invalid_without_value(KEY, text)
+        FieldError::invalid(KEY, &quote(&STANDARD.encode(key)), text)
     })?;
     check_kind(&key, KEY)?;
     if key.has_signed(pod_uid, proof) {

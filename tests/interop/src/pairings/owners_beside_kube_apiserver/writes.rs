@@ -175,6 +175,7 @@ pub(super) fn sequence(sort: &Sort, seed: u64) -> Scenario {
     asks.push(ask("delete", "DELETE", object, "application/json", None));
     Scenario {
         name: format!("{} OWNERS_SEED={seed}", sort.resource),
+        runtime_config: String::new(),
         lets: Map::new(),
         asks,
     }
