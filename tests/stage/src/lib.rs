@@ -18,8 +18,8 @@ pub use check::same;
 pub use cluster::{Agent, FakeClock, HOST, Up, free_port, host_address};
 pub use kubectl::{Kubectl, arg, object, signing_request, write_request};
 pub use pods::{
-    POD_SIGNER, POD_SIGNER_FLAGS, pod_authority, pod_is_granted, pod_is_refused, pod_request,
-    pod_request_ended,
+    POD_SIGNER, POD_SIGNER_FLAGS, pod_authority, pod_is_granted, pod_is_granted_by_proof,
+    pod_is_refused, pod_request, pod_request_ended,
 };
 pub use process::{Answer, Process, http_get, http_post, run};
 pub use sandbox::{Later, Point, Sandbox, State, Tools, eventually};

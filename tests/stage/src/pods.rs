@@ -100,6 +100,46 @@ pub fn pod_is_granted(
 ) -> Result<()> {
     let request = pod_request(sandbox, name, kind, json!({}))?;
     admin.quiet(&["create", "-f", arg(&request)])?;
+    pod_is_issued(sandbox, admin, name)
+}
+
+/// The same with the key beside a signature over the pod's UID, as kubelets before 1.37 show it in
+/// `v1beta1`; `signing` are flags of `openssl dgst`.
+pub fn pod_is_granted_by_proof(
+    sandbox: &Sandbox,
+    admin: &Kubectl<'_>,
+    name: &str,
+    (kind, signing): (&[&str], &[&str]),
+) -> Result<()> {
+    let path = pod_request(sandbox, name, kind, json!({}))?;
+    let mut object: Value = serde_json::from_slice(&std::fs::read(&path)?)?;
+    let (key, public) = (format!("{name}.key"), format!("{name}.spki"));
+    let args = [
+        "pkey", "-in", &key, "-pubout", "-outform", "DER", "-out", &public,
+    ];
+    sandbox.openssl(&args)?.ok()?;
+    let uid = object["spec"]["podUID"].as_str().unwrap_or_default();
+    let uid = sandbox.write("uid", uid)?;
+    let proof = format!("{name}.proof");
+    let fixed = ["dgst", "-sha256", "-sign", &key, "-out", &proof];
+    sandbox
+        .openssl(&[&fixed[..], signing, &[arg(&uid)]].concat())?
+        .ok()?;
+    let encoded = |name: &str| {
+        let bytes = std::fs::read(sandbox.path(name))?;
+        anyhow::Ok(base64::engine::general_purpose::STANDARD.encode(bytes))
+    };
+    object["apiVersion"] = "certificates.k8s.io/v1beta1".into();
+    object["spec"]["stubPKCS10Request"] = Value::Null;
+    object["spec"]["pkixPublicKey"] = encoded(&public)?.into();
+    object["spec"]["proofOfPossession"] = encoded(&proof)?.into();
+    let request = sandbox.write(&format!("{name}.json"), &object.to_string())?;
+    // It warns of the version, and is right.
+    admin.run(&["create", "-f", arg(&request)])?.ok()?;
+    pod_is_issued(sandbox, admin, name)
+}
+
+fn pod_is_issued(sandbox: &Sandbox, admin: &Kubectl<'_>, name: &str) -> Result<()> {
     let object = pod_request_ended(admin, name)?;
     let status = &object["status"];
     let condition = &status["conditions"][0];

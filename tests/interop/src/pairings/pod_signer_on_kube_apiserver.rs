@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use everleaf_stage::runner::{Test, Verdict};
 use everleaf_stage::{
     Kubectl, POD_SIGNER, POD_SIGNER_FLAGS, Process, Sandbox, arg, ensure_that, eventually,
-    pod_authority, pod_is_granted, pod_is_refused, same,
+    pod_authority, pod_is_granted, pod_is_granted_by_proof, pod_is_refused, same,
 };
 use serde_json::json;
 
@@ -44,7 +44,8 @@ const KEYS: [(&str, &[&str]); 5] = [
 ];
 
 fn run(sandbox: &Sandbox) -> Result<Verdict> {
-    let stack = Stack::start(sandbox, &[Part::Etcd, Part::KubeApiserver(&[])])?;
+    let older = "--runtime-config=certificates.k8s.io/v1beta1=true";
+    let stack = Stack::start(sandbox, &[Part::Etcd, Part::KubeApiserver(&[older])])?;
     let admin = stack.admin()?;
     let _signer = signer(&stack, &admin)?;
     for (name, kind) in KEYS {
@@ -52,6 +53,21 @@ fn run(sandbox: &Sandbox) -> Result<Verdict> {
             &format!("kube-apiserver takes the certificate of a pod with a key of {name}, and openssl verifies it"),
             || pod_is_granted(sandbox, &admin, name, kind),
         )?;
+    }
+    let pss = [
+        "-sigopt",
+        "rsa_padding_mode:pss",
+        "-sigopt",
+        "rsa_pss_saltlen:max",
+    ];
+    for (at, signing) in [(1, &[][..]), (4, &pss)] {
+        let (name, kind) = KEYS[at];
+        let point =
+            format!("a key of {name} beside its proof, as kubelets before 1.37 show it, is signed");
+        sandbox.point(&point, || {
+            let name = format!("older-{name}");
+            pod_is_granted_by_proof(sandbox, &admin, &name, (kind, signing))
+        })?;
     }
     sandbox.point(
         "what the signer does not know is denied in Kubernetes' words",
