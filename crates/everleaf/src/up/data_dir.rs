@@ -4,6 +4,7 @@
 
 use anyhow::{Context, Result, anyhow, bail};
 use everleaf_agent::kubeconfig::write_private;
+use everleaf_rotation::store::dir::read_file;
 use rustix::fs::FlockOperation;
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -30,6 +31,8 @@ const OWN_NAMES: [&str; 9] = [
     "kubelet.conf",
     "lost+found",
 ];
+/// Largest file that is read.
+const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Mode of the directory and of those below it: its owner only.
 const DIRECTORY_MODE: u32 = 0o700;
 /// Bits that let others in.
@@ -79,11 +82,10 @@ impl DataDir {
     /// The text of a file; none when it does not exist.
     pub(crate) fn read(&self, name: &str) -> Result<Option<zeroize::Zeroizing<String>>> {
         let path = self.path(name);
-        match fs::read(&path) {
+        match read_file(&path, FILE_BYTES_MAX) {
             // What is no text is no less readable than text that makes no sense: whoever wants it
             // says so.
             Ok(bytes) => {
-                let bytes = zeroize::Zeroizing::new(bytes);
                 let text = String::from_utf8_lossy(&bytes).into_owned();
                 Ok(Some(zeroize::Zeroizing::new(text)))
             }
