@@ -80,7 +80,6 @@ pub(super) fn cluster_roles() -> Vec<Role> {
     roles
 }
 
-/// Roles about the server itself: what it is, whether it is well.
 /// These roles, without those whose gate is off, whose names are told, and without rights on what
 /// is not there for the same reason.
 pub(super) fn without(roles: Vec<Role>, gates: &Gates) -> (Vec<Role>, Vec<&'static str>) {
@@ -98,6 +97,7 @@ pub(super) fn without(roles: Vec<Role>, gates: &Gates) -> (Vec<Role>, Vec<&'stat
     (left, gone.into_iter().map(|role| role.name).collect())
 }
 
+/// Roles about the server itself: what it is, whether it is well.
 fn path_roles() -> Vec<Role> {
     const DISCOVERY: [&str; 6] = [
         "/openapi",

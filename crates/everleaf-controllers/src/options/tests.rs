@@ -16,6 +16,27 @@ fn with_controllers(list: &str) -> Options {
     }
 }
 
+/// `up` has others that `*` stands for; the list is read in the same way.
+#[test]
+fn what_the_star_stands_for_may_be_said() {
+    let loops = |list: &str| {
+        let standard = [Loop::Signer, Loop::RootCaPublisher, Loop::ServingApprover];
+        let options = Options {
+            standard: standard.into(),
+            ..with_controllers(list)
+        };
+        options.validate().unwrap().config.loops
+    };
+    let all = [Loop::Signer, Loop::RootCaPublisher, Loop::ServingApprover];
+    assert_eq!(loops("*"), all.into());
+    let list = "*,-root-ca-certificate-publisher-controller,-kubelet-serving-approver";
+    assert_eq!(loops(list), [Loop::Signer].into());
+    assert_eq!(loops("*,csrcleaner").len(), 4);
+    let error = with_controllers("nobody").validate().unwrap_err();
+    let usual = "* for csrapproving, csrsigning, csrcleaner";
+    assert!(error.to_string().contains(usual), "{error}");
+}
+
 #[test]
 fn controllers_lists() {
     use Loop::{Approver, BootstrapSigner, Cleaner, Signer, TokenCleaner};
