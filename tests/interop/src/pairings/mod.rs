@@ -7,6 +7,7 @@ mod client_certificates_on_everleaf;
 mod client_go_on_everleaf;
 mod controllers_beside_kcm;
 mod controllers_on_kube_apiserver;
+mod join_on_kubernetes;
 mod kcm_on_everleaf_apiserver;
 mod kube_rs_on_everleaf;
 mod kubectl_on_everleaf;
@@ -65,6 +66,8 @@ pub(crate) fn all() -> &'static [&'static Pairing] {
         &rights::OLD,
         &why_on_kubernetes::PAIRING,
         &why_on_kubernetes::OLD,
+        &join_on_kubernetes::PAIRING,
+        &join_on_kubernetes::OLD,
         &agent_on_kubernetes::PAIRING,
         &agent_on_kubernetes::OLD,
         &recordings_of_kubernetes::PAIRING,
