@@ -1,7 +1,10 @@
 //! Single calls to an API server, as commands make them with a user's kubeconfig: JSON there and
 //! back, errors as sentences.
 
+use crate::args::token::ServerArgs;
+use crate::kube_client::{self, Connected, usual_kubeconfig};
 use anyhow::{Result, anyhow, bail};
+use everleaf_agent::{Clock, SystemClock};
 use everleaf_api::http_date::http_date;
 use everleaf_controllers::call::segment;
 use everleaf_controllers::transport_text;
@@ -28,6 +31,17 @@ pub(crate) struct Calls {
     date: Mutex<Option<Timestamp>>,
 }
 
+/// Calls as the kubeconfig says, and the URL that it names.
+///
+/// # Errors
+/// The kubeconfig cannot be used.
+pub(crate) fn connect(args: &ServerArgs) -> Result<(Calls, String)> {
+    let kubeconfig = usual_kubeconfig(args.kubeconfig.as_deref())?;
+    let Connected { client, host, .. } =
+        kube_client::connect_context(&kubeconfig, args.context.as_deref())?;
+    Ok((Calls::new(client), format!("https://{host}")))
+}
+
 /// An answer: status and body.
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
@@ -45,6 +59,13 @@ impl Calls {
     /// What the server's clock said last.
     pub(crate) fn server_time(&self) -> Option<Timestamp> {
         *self.date.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The server's clock decides when something ends; this host's only where the server tells
+    /// none.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.server_time()
+            .unwrap_or_else(|| SystemClock::new().wall())
     }
 
     /// One call; the error says why there is no answer at all.

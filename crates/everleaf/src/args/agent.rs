@@ -3,6 +3,7 @@
 use super::ignored::{IgnoredFlags, Kubelet};
 use super::value::Switch as _;
 use clap::{ArgAction, Args, Subcommand};
+use everleaf_agent::Secret;
 use std::path::PathBuf;
 
 /// Flags of `agent`.
@@ -83,9 +84,10 @@ pub(crate) struct JoinArgs {
         long,
         value_name = "TOKEN",
         alias = "discovery-token",
-        required_unless_present = "token_file"
+        required_unless_present = "token_file",
+        value_parser = super::value::secret
     )]
-    pub(crate) token: Option<String>,
+    pub(crate) token: Option<Secret>,
     /// File that holds the token, `-` for stdin: other users of this machine can read command lines
     #[arg(long, value_name = "FILE", conflicts_with = "token")]
     pub(crate) token_file: Option<PathBuf>,

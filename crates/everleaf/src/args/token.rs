@@ -2,6 +2,7 @@
 
 use super::OutputFormat;
 use clap::{Args, Subcommand};
+use everleaf_agent::Secret;
 use std::path::PathBuf;
 
 /// What to do with bootstrap tokens.
@@ -35,8 +36,8 @@ pub(crate) struct ServerArgs {
 )]
 pub(crate) struct CreateArgs {
     /// The token, such as abcdef.0123456789abcdef [default: a random one]
-    #[arg(value_name = "TOKEN")]
-    pub(crate) token: Option<String>,
+    #[arg(value_name = "TOKEN", value_parser = super::value::secret)]
+    pub(crate) token: Option<Secret>,
     /// How long it is good; 0 for ever
     #[arg(long, value_name = "DURATION", default_value = "24h0m0s", value_parser = super::value::any_duration)]
     pub(crate) ttl: std::time::Duration,
@@ -92,8 +93,8 @@ pub(crate) struct ListArgs {
 )]
 pub(crate) struct DeleteArgs {
     /// Public parts of tokens, or whole tokens
-    #[arg(value_name = "ID", required = true)]
-    pub(crate) tokens: Vec<String>,
+    #[arg(value_name = "ID", required = true, value_parser = super::value::secret)]
+    pub(crate) tokens: Vec<Secret>,
     /// How to reach the API server.
     #[command(flatten)]
     pub(crate) server: ServerArgs,

@@ -1,6 +1,8 @@
 //! Syntax of flag values that Kubernetes shares among its programs.
 
 use clap::Arg;
+use everleaf_agent::Secret;
+use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
@@ -57,6 +59,11 @@ fn every_address() -> IpAddr {
         Ok(_) => both,
         Err(_) => Ipv4Addr::UNSPECIFIED.into(),
     }
+}
+
+/// A text that is shown to nobody.
+pub(crate) fn secret(text: &str) -> Result<Secret, Infallible> {
+    Ok(Secret::new(text.to_owned()))
 }
 
 /// A boolean as Go's flag package reads it.

@@ -164,7 +164,7 @@ fn invitation(args: &JoinArgs) -> Result<Invitation> {
         return Err(usage(what));
     }
     let text = match (&args.token, &args.token_file) {
-        (Some(text), _) => Secret::new(text.clone()),
+        (Some(text), _) => text.clone(),
         (None, Some(path)) => read_token(path)?,
         (None, None) => return Err(usage("--token or --token-file is needed".to_owned())),
     };

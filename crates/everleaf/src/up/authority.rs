@@ -209,12 +209,12 @@ fn refuse_lost(dir: &DataDir, has_certificate: bool, has_key: bool) -> Result<()
     };
     let how = match has_key {
         true => format!(
-            "Put {them} back from a copy, or out of a kubeconfig of this cluster: kubectl --kubeconfig {} config view --raw -o \
+            "To mend it, put {them} back from a copy, or out of a kubeconfig of this cluster: kubectl --kubeconfig {} config view --raw -o \
              jsonpath='{{.clusters[0].cluster.certificate-authority-data}}' | base64 -d > {missing}",
             shown("admin.conf")
         ),
         false => format!(
-            "Put the key back from a copy of this directory ({}), and the certificate with it",
+            "To mend it, put the key back from a copy of this directory ({}), and the certificate with it",
             shown(CA_KEY)
         ),
     };

@@ -64,10 +64,49 @@ fn life_of_a_token(sandbox: &Sandbox) -> Result<Verdict> {
         &["create", TOKEN, "--ttl", "90m", "--description", "rack 7"],
     )?;
     same("what is printed", made.ok()?.trim(), TOKEN)?;
+    is_kubeadms(&up.admin())?;
+    let by_token = Kubectl::new(sandbox, kubeconfig(sandbox, &up, TOKEN)?);
+    let whoami = by_token.json(&["auth", "whoami"])?;
+    let user = &whoami["status"]["userInfo"];
+    same(
+        "who it is",
+        &user["username"],
+        &json!("system:bootstrap:abcdef"),
+    )?;
+    let list = token(sandbox, &up, &["list"])?.ok()?;
+    let row = list.lines().find(|line| line.starts_with("abcdef "));
+    let row = row.with_context(|| format!("no row of it: {list}"))?;
+    ensure_that!(row.contains("rack 7") && row.contains("89m"), "{row}");
+    ensure_that!(!list.contains("0123456789abcdef"), "a secret in {list}");
+    let list = token(sandbox, &up, &["list", "-o", "json", "--show-secrets"])?.ok()?;
+    let list: serde_json::Value = serde_json::from_str(&list)?;
+    let own = list.as_array().into_iter().flatten();
+    let own: Vec<_> = own.filter(|token| token["id"] == "abcdef").collect();
+    same("in JSON", &own[0]["token"], &json!(TOKEN))?;
+    wrong_usage(sandbox, &up)?;
+    token(sandbox, &up, &["delete", TOKEN])?.ok()?;
+    let absent = token(sandbox, &up, &["delete", "abcdef"])?.failed_with(1)?;
+    ensure_that!(absent.contains("no token abcdef"), "{absent}");
+    let refused = by_token.run(&["get", "csr"])?.failed_with(1)?;
+    ensure_that!(
+        refused.contains("Unauthorized") || refused.contains("logged in"),
+        "{refused}"
+    );
+    let lacks = run(sandbox
+        .everleaf(&["token", "list", "--kubeconfig"])
+        .arg(up.path("bootstrap-kubelet.conf")))?;
+    let lacks = lacks.failed_with(1)?;
+    ensure_that!(
+        lacks.contains("cannot list the tokens: secrets is forbidden"),
+        "{lacks}"
+    );
+    Ok(Verdict::Passed)
+}
+
+/// Its Secret has the members that kubeadm gives it, and no others.
+fn is_kubeadms(admin: &Kubectl<'_>) -> Result<()> {
     let secret = ["-n", "kube-system", "get", "secret"];
-    let secret = up
-        .admin()
-        .json(&[&secret[..], &["bootstrap-token-abcdef"]].concat())?;
+    let secret = admin.json(&[&secret[..], &["bootstrap-token-abcdef"]].concat())?;
     same(
         "its type",
         &secret["type"],
@@ -93,25 +132,12 @@ fn life_of_a_token(sandbox: &Sandbox) -> Result<Verdict> {
             .iter()
             .collect(),
     )?;
-    let by_token = Kubectl::new(sandbox, kubeconfig(sandbox, &up, TOKEN)?);
-    let whoami = by_token.json(&["auth", "whoami"])?;
-    let user = &whoami["status"]["userInfo"];
-    same(
-        "who it is",
-        &user["username"],
-        &json!("system:bootstrap:abcdef"),
-    )?;
-    let list = token(sandbox, &up, &["list"])?.ok()?;
-    let row = list.lines().find(|line| line.starts_with("abcdef "));
-    let row = row.with_context(|| format!("no row of it: {list}"))?;
-    ensure_that!(row.contains("rack 7") && row.contains("89m"), "{row}");
-    ensure_that!(!list.contains("0123456789abcdef"), "a secret in {list}");
-    let list = token(sandbox, &up, &["list", "-o", "json", "--show-secrets"])?.ok()?;
-    let list: serde_json::Value = serde_json::from_str(&list)?;
-    let own = list.as_array().into_iter().flatten();
-    let own: Vec<_> = own.filter(|token| token["id"] == "abcdef").collect();
-    same("in JSON", &own[0]["token"], &json!(TOKEN))?;
-    let again = token(sandbox, &up, &["create", TOKEN])?.failed_with(1)?;
+    Ok(())
+}
+
+/// What cannot be meant; no secret is repeated.
+fn wrong_usage(sandbox: &Sandbox, up: &Up<'_>) -> Result<()> {
+    let again = token(sandbox, up, &["create", TOKEN])?.failed_with(1)?;
     ensure_that!(again.contains("there is a token abcdef already"), "{again}");
     for wrong in [
         &["create", "abcdef.short"][..],
@@ -120,28 +146,10 @@ fn life_of_a_token(sandbox: &Sandbox) -> Result<Verdict> {
         &["create", "--print-join-command", "--usages", "signing"],
         &["delete", "0123456789abcdef"],
     ] {
-        let told = token(sandbox, &up, wrong)?.failed_with(2)?;
+        let told = token(sandbox, up, wrong)?.failed_with(2)?;
         ensure_that!(!told.contains("0123456789abcdef"), "a secret: {told}");
     }
-    token(sandbox, &up, &["delete", TOKEN])?.ok()?;
-    let absent = token(sandbox, &up, &["delete", "abcdef"])?.failed_with(1)?;
-    ensure_that!(absent.contains("no token abcdef"), "{absent}");
-    let refused = by_token.run(&["get", "csr"])?.failed_with(1)?;
-    ensure_that!(
-        refused.contains("Unauthorized") || refused.contains("logged in"),
-        "{refused}"
-    );
-    let other = Kubectl::new(sandbox, up.path("bootstrap-kubelet.conf"));
-    let lacks = run(sandbox
-        .everleaf(&["token", "list", "--kubeconfig"])
-        .arg(up.path("bootstrap-kubelet.conf")))?;
-    let lacks = lacks.failed_with(1)?;
-    ensure_that!(
-        lacks.contains("cannot list the tokens: secrets is forbidden"),
-        "{lacks}"
-    );
-    drop(other);
-    Ok(Verdict::Passed)
+    Ok(())
 }
 
 /// The words of the printed line after the program.

@@ -3,16 +3,14 @@
 mod secret;
 
 use crate::args::OutputFormat;
-use crate::args::token::{CreateArgs, DeleteArgs, ListArgs, ServerArgs, TokenCommand};
-use crate::calls::{Calls, Refused};
+use crate::args::token::{CreateArgs, DeleteArgs, ListArgs, TokenCommand};
+use crate::calls::{Calls, Refused, connect};
 use crate::failure::UsageError;
-use crate::kube_client::{self, Connected, usual_kubeconfig};
 use crate::print;
 use crate::up::token::generate;
 use anyhow::{Context, Result, anyhow, bail};
 use everleaf_agent::join::{Announced, BootstrapToken};
 use everleaf_agent::kubeconfig::ServerUrl;
-use everleaf_agent::{Clock, SystemClock};
 use everleaf_api::{duration, meta};
 use http::{Method, StatusCode};
 use jiff::{SignedDuration, Timestamp};
@@ -39,25 +37,10 @@ pub(crate) fn run(command: &TokenCommand) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Calls as the kubeconfig says, and the URL that it names.
-fn connect(args: &ServerArgs) -> Result<(Calls, String)> {
-    let kubeconfig = usual_kubeconfig(args.kubeconfig.as_deref())?;
-    let Connected { client, host, .. } =
-        kube_client::connect_context(&kubeconfig, args.context.as_deref())?;
-    Ok((Calls::new(client), format!("https://{host}")))
-}
-
-/// The server's clock decides when a token ends; this host's only where the server tells none.
-fn now(calls: &Calls) -> Timestamp {
-    calls
-        .server_time()
-        .unwrap_or_else(|| SystemClock::new().wall())
-}
-
 fn create(args: &CreateArgs) -> Result<()> {
     let token = match &args.token {
         None => generate()?,
-        Some(text) => BootstrapToken::parse(text).ok_or_else(|| {
+        Some(text) => BootstrapToken::parse(text.expose()).ok_or_else(|| {
             UsageError(
                 "the token has not the form of one: six small letters or digits, a dot, sixteen more; see `everleaf token generate`"
                     .to_owned(),
@@ -90,7 +73,7 @@ fn create(args: &CreateArgs) -> Result<()> {
         }
         known.expires = match SignedDuration::try_from(args.ttl) {
             _ if args.ttl.is_zero() => None,
-            Ok(ttl) => Some(now(&calls).checked_add(ttl).context("--ttl is too long; 0 is for ever")?),
+            Ok(ttl) => Some(calls.now().checked_add(ttl).context("--ttl is too long; 0 is for ever")?),
             Err(_) => return Err(UsageError("--ttl is too long; 0 is for ever".to_owned()).into()),
         };
         let made = calls.object(what, Method::POST, SECRETS, Some(known.to_secret())).await;
@@ -173,7 +156,7 @@ fn list(args: &ListArgs) -> Result<()> {
         let (calls, _) = connect(&args.server)?;
         let selector = "&fieldSelector=type%3Dbootstrap.kubernetes.io%2Ftoken";
         let found = calls.list("list the tokens", SECRETS, selector).await?;
-        anyhow::Ok((found, now(&calls)))
+        anyhow::Ok((found, calls.now()))
     })?;
     let mut tokens = Vec::new();
     for object in &found {
@@ -255,8 +238,8 @@ fn object_of(known: &Known, args: &ListArgs, now: Timestamp) -> Value {
 
 fn delete(args: &DeleteArgs) -> Result<()> {
     let ids = args.tokens.iter().map(|text| {
-        let token = BootstrapToken::parse(text);
-        let id = token.map_or_else(|| text.clone(), |token| token.id().to_owned());
+        let token = BootstrapToken::parse(text.expose());
+        let id = token.map_or_else(|| text.expose().to_owned(), |token| token.id().to_owned());
         match BootstrapToken::is_id(&id) {
             true => Ok(id),
             // Half a token may be most of a secret: it is not shown.
