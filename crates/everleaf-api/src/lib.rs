@@ -32,6 +32,7 @@ pub mod negotiate;
 pub mod openapi;
 pub mod patch;
 pub mod review;
+pub mod revocation;
 pub mod schema;
 pub mod selector;
 pub mod status;

@@ -43,6 +43,8 @@ pub enum Loop {
     PodCertificateCleaner,
     /// Signs PodCertificateRequests; Kubernetes has no such loop.
     PodCertificateSigner,
+    /// Publishes the certificate revocation list; Kubernetes has no such loop.
+    RevocationListPublisher,
     /// Publishes the API server's CA in every namespace (`root-ca-cert-publisher`).
     RootCaPublisher,
     /// Approves kubelet serving requests by a policy; Kubernetes has no such loop.
@@ -58,7 +60,7 @@ pub enum Loop {
 
 impl Loop {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Approver,
         Self::Signer,
         Self::Cleaner,
@@ -69,6 +71,7 @@ impl Loop {
         Self::TrustBundlePublisher,
         Self::PodCertificateSigner,
         Self::PodCertificateCleaner,
+        Self::RevocationListPublisher,
     ];
     /// Those that `*` stands for.
     pub const DEFAULT: [Self; 3] = [Self::Approver, Self::Signer, Self::Cleaner];
@@ -80,6 +83,7 @@ impl Loop {
             Self::BootstrapSigner
                 | Self::PodCertificateCleaner
                 | Self::PodCertificateSigner
+                | Self::RevocationListPublisher
                 | Self::RootCaPublisher
                 | Self::TokenCleaner
                 | Self::TrustBundlePublisher
@@ -94,6 +98,7 @@ impl Loop {
             Self::BootstrapSigner => "bootstrapsigner",
             Self::Cleaner => "csrcleaner",
             Self::PodCertificateSigner => "pod-certificate-signer",
+            Self::RevocationListPublisher => "revocation-list-publisher",
             Self::RootCaPublisher => "root-ca-cert-publisher",
             Self::ServingApprover => "kubelet-serving-approver",
             Self::Signer => "csrsigning",
@@ -111,6 +116,7 @@ impl Loop {
             Self::Cleaner => "certificatesigningrequest-cleaner-controller",
             Self::PodCertificateCleaner => "podcertificaterequest-cleaner-controller",
             Self::PodCertificateSigner => "podcertificaterequest-signing-controller",
+            Self::RevocationListPublisher => "certificate-revocation-list-publisher-controller",
             Self::RootCaPublisher => "root-ca-certificate-publisher-controller",
             Self::ServingApprover => "kubelet-serving-approving-controller",
             Self::Signer => "certificatesigningrequest-signing-controller",

@@ -46,6 +46,8 @@ const ABSENT_PAUSE: Duration = Duration::from_secs(600);
 /// What to say about a refusal to list what serving requests are judged by.
 const SERVING_RIGHTS_HINT: &str = "to approve serving requests it must list and watch nodes, services, and the endpoints \
      in the namespace default: see the ClusterRole everleaf:kubelet-serving-approver";
+const REVOCATION_RIGHTS_HINT: &str = "it needs list and watch on configmaps in kube-system (everleaf-revocations) and \
+     in kube-public (everleaf-revocation-list): see docs/revoke.md";
 const ROOT_CA_RIGHTS_HINT: &str = "to publish the root CA it must list and watch namespaces and \
      configmaps everywhere, besides the ClusterRole system:controller:root-ca-cert-publisher";
 /// A watch that ends sooner than this, without an event, counts as a failure.
@@ -132,6 +134,16 @@ impl Resource {
                          system:controller:podcertificaterequestcleaner",
                 since: "1.37",
                 ..Self::core("", "podcertificaterequests", false)
+            },
+            Watched::RevocationList => Self {
+                selector: "metadata.name=everleaf-revocation-list",
+                rights: REVOCATION_RIGHTS_HINT,
+                ..Self::core("kube-public", "configmaps", false)
+            },
+            Watched::Revocations => Self {
+                selector: "metadata.name=everleaf-revocations",
+                rights: REVOCATION_RIGHTS_HINT,
+                ..Self::core("kube-system", "configmaps", false)
             },
             Watched::RootCas => Self {
                 selector: "metadata.name=kube-root-ca.crt",

@@ -102,7 +102,8 @@ pub(crate) struct Prepared {
 
 /// Reads the files, so that a mistake shows at start and not when this process first leads.
 pub(crate) fn prepare(config: &Config) -> Result<Prepared, RunError> {
-    let sources = match config.loops.contains(&Loop::Signer) {
+    let mut signing = [Loop::Signer, Loop::RevocationListPublisher].into_iter();
+    let sources = match signing.any(|one| config.loops.contains(&one)) {
         true => config.issuers.clone(),
         false => BTreeMap::new(),
     };

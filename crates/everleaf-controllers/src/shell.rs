@@ -3,6 +3,7 @@
 mod keeping;
 
 use crate::attempt::{self, Attempt, Task};
+use crate::builtin::BuiltinSigner;
 use crate::call::{Call, CallError, Expect};
 use crate::cleaner::{self, Ages, Pass};
 use crate::client::Api;
@@ -90,6 +91,8 @@ impl Shell {
             Arc::clone(&telemetry),
         )
         .behind(gate);
+        let node_signer = BuiltinSigner::KubeApiserverClientKubelet;
+        let node_issuer = prepared.issuers.by_signer().get(&node_signer).cloned();
         let core = Core::new(config, prepared.issuers, prepared.policies);
         let core = match config.issuance_log {
             Some(_) => core.logging(),
@@ -104,6 +107,7 @@ impl Shell {
             prepared.root_ca.as_ref(),
             &prepared.signer_cas,
             pod_issuer,
+            node_issuer.as_ref(),
         );
         let mut steps = StepDetector::default();
         steps.observe(api.now());

@@ -323,6 +323,12 @@ impl Leaf {
         usage.contains(KeyUsageBits::KEY_ENCIPHERMENT)
     }
 
+    /// Key usage holds cRLSign, or is absent and so not limited (RFC 5280 4.2.1.3).
+    pub fn allows_crl_sign(&self) -> bool {
+        let usage = self.parts.body.key_usage;
+        usage.is_none_or(|usage| usage.contains(KeyUsageBits::CRL_SIGN))
+    }
+
     /// True when `issuer`'s key made this certificate's signature and the names chain. Dates and
     /// constraints are not looked at. SHA-1 signatures do not count.
     pub fn is_signed_by(&self, issuer: &Self) -> bool {

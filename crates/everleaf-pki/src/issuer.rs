@@ -8,12 +8,14 @@
 //! anybody sees it. Who may have a certificate was decided before: an [`ApprovedRequest`] says so.
 
 mod build;
+mod crl;
 mod doubts;
 mod key;
 mod lint;
 mod named;
 mod parents;
 
+pub use crl::{RevocationList, Revoked};
 pub use doubts::spread_end;
 pub use key::{CaKey, ecdsa_digest, ecdsa_signature, has_signed};
 pub use named::GivenNames;

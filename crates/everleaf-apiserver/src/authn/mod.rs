@@ -12,6 +12,7 @@ mod impersonation;
 mod jws;
 pub mod jwt;
 mod refusals;
+mod revocation;
 mod service_account;
 mod static_token;
 mod x509;
@@ -19,6 +20,7 @@ mod x509;
 use self::front_proxy::FrontProxies;
 use self::jwt::{Issuers, JwtConfig};
 use self::refusals::{COUNTED_AS, Refusals, clipped};
+use self::revocation::Revoked;
 use self::service_account::ServiceAccounts;
 use self::static_token::StaticTokens;
 use self::x509::ClientCa;
@@ -142,6 +144,7 @@ pub enum ConfigError {
 pub struct Authenticator {
     client_ca: ArcSwapOption<ClientCa>,
     refused_certificates: Refusals,
+    revoked: Revoked,
     front_proxy: Option<FrontProxyConfig>,
     front_proxies: Option<FrontProxies>,
     static_tokens: StaticTokens,
@@ -182,6 +185,7 @@ impl Authenticator {
         let authenticator = Self {
             client_ca: ArcSwapOption::empty(),
             refused_certificates: Refusals::default(),
+            revoked: Revoked::default(),
             front_proxies: match &config.front_proxy {
                 Some(proxies) if proxies.is_believed => Some(FrontProxies::new(proxies)?),
                 _ => None,
@@ -240,6 +244,17 @@ impl Authenticator {
         }
     }
 
+    /// Whether the certificate that `peer` came with has been revoked.
+    pub(crate) fn has_revoked(&self, peer: &Peer, objects: &dyn Objects) -> bool {
+        let leaf = peer.certificates.first();
+        leaf.is_some_and(|leaf| self.revoked.refuses(leaf, objects).is_some())
+    }
+
+    /// Changes whenever other certificates are revoked.
+    pub(crate) fn revocations_revision(&self, objects: &dyn Objects) -> u64 {
+        self.revoked.revision(objects)
+    }
+
     /// The bundle in force, PEM; "" when x509 is off.
     pub fn client_ca_pem(&self) -> String {
         self.client_ca
@@ -281,9 +296,15 @@ impl Authenticator {
         }
         let mut refused = false;
         let mut no_proxy = None;
-        if let (Some(proxies), Some((leaf, intermediates))) =
-            (&self.front_proxies, peer.certificates.split_first())
+        let mut certificates = peer.certificates.split_first();
+        if let Some((leaf, _)) = certificates
+            && let Some(by) = self.revoked.refuses(leaf, objects)
         {
+            self.tell_refused(leaf, &x509::Refusal::Revoked(by), now);
+            refused = true;
+            certificates = None;
+        }
+        if let (Some(proxies), Some((leaf, intermediates))) = (&self.front_proxies, certificates) {
             match proxies.authenticate(headers, leaf, intermediates, now) {
                 Ok(Some(user)) => return Ok(user.into_authenticated()),
                 Ok(None) => {}
@@ -291,8 +312,7 @@ impl Authenticator {
                 Err(error) => no_proxy = Some((leaf, error)),
             }
         }
-        if let (Some(ca), Some((leaf, intermediates))) =
-            (self.client_ca.load_full(), peer.certificates.split_first())
+        if let (Some(ca), Some((leaf, intermediates))) = (self.client_ca.load_full(), certificates)
         {
             match ca.authenticate(leaf, intermediates, now) {
                 Ok(Some(user)) => return Ok(user.into_authenticated()),

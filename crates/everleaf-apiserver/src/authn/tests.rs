@@ -11,6 +11,7 @@ use rcgen::{
 };
 
 mod front_proxy;
+mod revocation;
 mod roots;
 
 /// A certificate authority for tests, made by another implementation than ours.

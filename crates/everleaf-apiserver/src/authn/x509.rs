@@ -41,6 +41,8 @@ pub(super) enum Refusal {
     BadKey(PublicKeyKind),
     NotBelieved(trust::Refusal),
     BadUid(&'static str),
+    /// Good, but refused by this entry of the list.
+    Revoked(String),
     /// Good, but of this name.
     NoFrontProxy(String),
 }
@@ -56,6 +58,7 @@ impl Refusal {
             Self::NotBelieved(trust::Refusal::UnknownAuthority(_)) => "unknown_authority",
             Self::NotBelieved(_) => "chain",
             Self::BadUid(_) => "uid",
+            Self::Revoked(_) => "revoked",
             Self::NoFrontProxy(_) => "no_front_proxy",
         }
     }
@@ -71,6 +74,10 @@ impl fmt::Display for Refusal {
             Self::BadKey(kind) => write!(f, "no handshake proves possession of its key: {kind}"),
             Self::NotBelieved(refusal) => write!(f, "{refusal}"),
             Self::BadUid(error) => write!(f, "certificate cannot be used: {error}"),
+            Self::Revoked(by) => write!(
+                f,
+                "it has been revoked ({by}); see `everleaf ca revocations`"
+            ),
             Self::NoFrontProxy(name) => write!(
                 f,
                 "it speaks for others, and {name:?} is no common name of a front proxy"

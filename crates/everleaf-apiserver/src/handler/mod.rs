@@ -30,6 +30,7 @@ mod question;
 mod read;
 mod respond;
 mod retention;
+mod revocation_list;
 mod route;
 mod select;
 mod server;
@@ -76,6 +77,7 @@ use oidc::{KEYS_PATH, PROVIDER_PATH};
 use query::Query;
 use question::{asked, selectors};
 use respond::{Form, Occasion, TEXT, error, error_for, response};
+use revocation_list::{DER_PATH, PEM_PATH};
 use route::{Resolved, ResourcePath, Target, Unserved, Verb};
 
 /// How often a request is judged anew after webhooks were asked.
@@ -531,6 +533,7 @@ impl Server {
         match path {
             "/version" => self.version_document(admitted),
             "/metrics" => response(StatusCode::OK, metrics::CONTENT_TYPE, self.metrics_text()),
+            DER_PATH | PEM_PATH => self.revocation_list(path).unwrap_or_else(page_not_found),
             PROVIDER_PATH | KEYS_PATH => self.oidc_document(path).unwrap_or_else(page_not_found),
             _ => self
                 .health(path, &admitted.query)

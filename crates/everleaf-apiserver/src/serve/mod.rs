@@ -38,7 +38,7 @@ use std::time::Duration;
 use stop::{Stop, Stopped};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, timeout};
 use tokio_rustls::server::TlsStream;
 use tokio_rustls::{LazyConfigAcceptor, rustls};
@@ -71,6 +71,10 @@ pub const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often the server's own objects are put back when something is missing.
 pub const INSTALL_INTERVAL: Duration = Duration::from_secs(60);
 
+/// How often it is looked whether other certificates are revoked: open connections of theirs end
+/// that much later.
+pub const REVOCATIONS_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Pause after a failed accept (no file descriptors left, mostly).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -95,6 +99,7 @@ pub async fn run(
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let stop = Stop::new();
     let caretaker = tokio::spawn(take_care(Arc::clone(&shared)));
+    let revocations = tokio::spawn(follow_revocations(Arc::clone(&shared)));
     let mut shutdown = pin!(shutdown);
     loop {
         let (stream, address, permit) = tokio::select! {
@@ -117,11 +122,25 @@ pub async fn run(
     }
     drop(listener);
     caretaker.abort();
+    revocations.abort();
     shared.server.stop();
     if timeout(STOP_TIMEOUT, stop.finish()).await.is_err() {
         tracing::warn!("some connections did not finish in time and were cut");
     }
     Ok(())
+}
+
+/// Tells connections when the list of revoked certificates changes.
+async fn follow_revocations(shared: Arc<Shared>) {
+    let mut looks = tokio::time::interval(REVOCATIONS_INTERVAL);
+    loop {
+        looks.tick().await;
+        let (authenticator, objects) = (shared.server.authenticator(), shared.server.objects());
+        let revision = authenticator.revocations_revision(objects);
+        shared
+            .revocations
+            .send_if_modified(|seen| std::mem::replace(seen, revision) != revision);
+    }
 }
 
 /// What every connection needs.
@@ -132,6 +151,8 @@ struct Shared {
     heads: Heads,
     lists: Lists,
     clock: WallClock,
+    /// The revision of the list of revoked certificates, as of the last look.
+    revocations: watch::Sender<u64>,
 }
 
 impl Shared {
@@ -146,9 +167,25 @@ impl Shared {
             handshakes: Semaphore::new(HANDSHAKES_MAX),
             heads: Heads::new(),
             lists: Lists::start(),
+            revocations: watch::Sender::new(0),
             server,
             clock,
         })
+    }
+
+    /// Completes when a certificate that this peer came with is revoked while it is connected.
+    /// Whoever comes with one that is revoked already is answered, with 401.
+    async fn is_revoked(&self, peer: &Peer) {
+        if peer.certificates.is_empty() {
+            return std::future::pending().await;
+        }
+        let mut changes = self.revocations.subscribe();
+        while changes.changed().await.is_ok() {
+            let (authenticator, objects) = (self.server.authenticator(), self.server.objects());
+            if authenticator.has_revoked(peer, objects) {
+                return;
+            }
+        }
     }
 }
 
@@ -194,9 +231,21 @@ async fn serve_connection<S>(
         certificates: Arc::new(certificates.iter().map(|der| der.to_vec()).collect()),
         in_process: None,
     };
-    let served = match session.alpn_protocol() {
-        Some(b"h2") => serve_http2(shared, peer, stream, stopped).await,
-        _ => serve_http1(shared, peer, stream, stopped).await,
+    let (cutter, whom) = (Arc::clone(&shared), peer.clone());
+    let is_http2 = session.alpn_protocol() == Some(b"h2");
+    let serving = async {
+        match is_http2 {
+            true => serve_http2(shared, peer, stream, stopped).await,
+            false => serve_http1(shared, peer, stream, stopped).await,
+        }
+    };
+    // Watches, too, end with it.
+    let served = tokio::select! {
+        served = serving => served,
+        () = cutter.is_revoked(&whom) => {
+            tracing::info!("a connection is cut: its client certificate was revoked");
+            return;
+        }
     };
     if let Err(error) = served {
         let error = everleaf_tls::chain_words(&error);

@@ -16,6 +16,7 @@ pub mod ca_publisher;
 pub(crate) mod cache;
 mod notice;
 pub mod pod_certificate_cleaner;
+pub mod revocation_list;
 pub mod root_ca;
 pub mod token;
 pub mod token_cleaner;
@@ -38,6 +39,7 @@ pub use bootstrap_signer::BootstrapSigner;
 pub use ca_publisher::CaPublisher;
 pub use notice::Kept;
 pub use pod_certificate_cleaner::PodCertificateCleaner;
+pub use revocation_list::RevocationListPublisher;
 pub use root_ca::{Bundle, RootCa, RootCaError, RootCaSource};
 pub use token_cleaner::TokenCleaner;
 pub use trust_bundles::TrustBundlePublisher;
@@ -57,6 +59,10 @@ pub enum Watched {
     Namespaces,
     /// All PodCertificateRequests.
     PodCertificateRequests,
+    /// The ConfigMap kube-public/everleaf-revocation-list.
+    RevocationList,
+    /// The ConfigMap kube-system/everleaf-revocations.
+    Revocations,
     /// The ConfigMaps kube-root-ca.crt, one in each namespace.
     RootCas,
     /// Bootstrap tokens: Secrets of their type in kube-system.
@@ -72,6 +78,8 @@ impl Watched {
             Self::ClusterInfo => "cluster-info",
             Self::Namespaces => "namespaces",
             Self::PodCertificateRequests => "podcertificaterequests",
+            Self::RevocationList => "everleaf-revocation-list",
+            Self::Revocations => "everleaf-revocations",
             Self::RootCas => "kube-root-ca.crt",
             Self::Tokens => "bootstrap tokens",
             Self::TrustBundles => "clustertrustbundles",
@@ -303,6 +311,7 @@ pub(crate) fn machines(
     root_ca: Option<&RootCa>,
     signer_cas: &BTreeMap<String, RootCa>,
     pod_issuer: Option<&SharedIssuer>,
+    node_issuer: Option<&SharedIssuer>,
 ) -> Vec<Machine> {
     let mut machines = Vec::new();
     let runs = |one| config.loops.contains(&one);
@@ -327,6 +336,9 @@ pub(crate) fn machines(
             serials,
             is_logging,
         )));
+    }
+    if let Some(issuer) = node_issuer.filter(|_| runs(Loop::RevocationListPublisher)) {
+        machines.push(Machine::new(RevocationListPublisher::new(issuer.clone())));
     }
     if runs(Loop::PodCertificateCleaner) {
         machines.push(Machine::new(PodCertificateCleaner::default()));

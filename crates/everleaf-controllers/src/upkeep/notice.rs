@@ -61,6 +61,16 @@ pub enum Kept {
         /// Why.
         error: String,
     },
+    /// The certificate revocation list could not be signed or written; it is tried again.
+    RevocationListFailed {
+        /// Why.
+        error: String,
+    },
+    /// A new certificate revocation list was written.
+    RevocationListPublished {
+        /// Certificates in it.
+        revoked: usize,
+    },
     /// A namespace has no kube-root-ca.crt, or not the right one; it is tried again.
     RootCaFailed {
         /// Which.
@@ -253,6 +263,13 @@ impl Kept {
             Self::ClusterInfoSigned { signatures } => info!(
                 signatures,
                 "kube-public/cluster-info is signed for each valid bootstrap token"
+            ),
+            Self::RevocationListFailed { error } => warn!(
+                "the certificate revocation list cannot be renewed: {error}; trying again; the last one is good for at most a week"
+            ),
+            Self::RevocationListPublished { revoked } => info!(
+                revoked,
+                "a new certificate revocation list is in kube-public/everleaf-revocation-list"
             ),
             Self::RootCaFailed { namespace, error } => {
                 warn!(

@@ -7,6 +7,7 @@ use super::*;
 use crate::call::CallError;
 use crate::fixture::now;
 mod pod_certificate_cleaner;
+mod revocation_list;
 mod root_ca;
 mod trust_bundles;
 

@@ -121,7 +121,7 @@ pub(super) fn sign(
 }
 
 /// UTCTime through 2049, GeneralizedTime after (RFC 5280 4.1.2.5).
-fn time(instant: Timestamp) -> Result<Time, String> {
+pub(super) fn time(instant: Timestamp) -> Result<Time, String> {
     // `as_second` truncates towards zero; certificates before 1970 are refused here anyway.
     u64::try_from(instant.as_second())
         .ok()

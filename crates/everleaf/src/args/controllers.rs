@@ -21,8 +21,9 @@ pub(crate) struct ControllersArgs {
     /// Controllers to run: '*' the usual ones, 'name' one, '-name' not this one; csrapproving,
     /// csrsigning, csrcleaner and their long names; kubelet-serving-approver, tokencleaner
     /// and bootstrapsigner, which '*' leaves out, as it does
-    /// kube-apiserver-serving-clustertrustbundle-publisher-controller and
-    /// podcertificaterequest-cleaner-controller; root-ca-cert-publisher, for which '*' stands with
+    /// kube-apiserver-serving-clustertrustbundle-publisher-controller,
+    /// revocation-list-publisher and podcertificaterequest-cleaner-controller;
+    /// root-ca-cert-publisher, for which '*' stands with
     /// --root-ca-file; pod-certificate-signer, which --pod-certificate-signer-name switches on
     #[arg(
         long,

@@ -62,7 +62,7 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Show what is in a cert dir, a kubeconfig or a PEM file
     Certs(CertsArgs),
-    /// Look at what a certificate authority has issued
+    /// Look at what a certificate authority has issued, and have certificates refused
     #[command(subcommand)]
     Ca(ca::CaCommand),
     /// Make, show and delete the tokens that new nodes join with

@@ -19,6 +19,9 @@ const CHECKPOINT_BYTES_MAX: u64 = 1 << 20;
 pub(crate) fn run(command: &CaCommand) -> Result<ExitCode> {
     match command {
         CaCommand::Log(args) => log(args),
+        CaCommand::Revoke(args) => super::revoke::revoke(args),
+        CaCommand::Unrevoke(args) => super::revoke::unrevoke(args),
+        CaCommand::Revocations(args) => super::revoke::list(args),
     }
 }
 
@@ -45,7 +48,7 @@ fn log(args: &LogArgs) -> Result<ExitCode> {
     })
 }
 
-fn default_directory() -> Result<PathBuf> {
+pub(super) fn default_directory() -> Result<PathBuf> {
     Ok(data_dir::default_root()?.join(data_dir::ISSUANCE_LOG))
 }
 

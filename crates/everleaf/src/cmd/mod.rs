@@ -11,6 +11,7 @@ pub(crate) mod demo;
 mod join;
 pub(crate) mod man;
 pub(crate) mod policy;
+mod revoke;
 pub(crate) mod token;
 pub(crate) mod up;
 pub(crate) mod version;

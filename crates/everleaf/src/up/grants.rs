@@ -1,6 +1,7 @@
 //! What the controllers of `up` may, besides what Kubernetes gives their accounts.
 
 use anyhow::{Result, anyhow};
+use everleaf_api::revocation;
 use everleaf_apiserver::handler::Server;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -56,4 +57,40 @@ pub(super) async fn root_ca_publisher(server: &Server, now: Timestamp) -> Result
     ]);
     let role = ("everleaf:root-ca-cert-publisher", rules);
     grant(server, role, "root-ca-cert-publisher", Present::Kept, now).await
+}
+
+/// Who publishes the certificate revocation list.
+pub(super) const REVOCATION_LIST_ACCOUNT: &str = "revocation-list-publisher";
+
+/// Lets the publisher of the certificate revocation list do so, and everybody read it, as they read
+/// where the cluster is.
+pub(super) async fn revocation_list(server: &Server, now: Timestamp) -> Result<()> {
+    let rules = json!([
+        {
+            "apiGroups": [""], "resources": ["configmaps"],
+            "resourceNames": [revocation::NAME, revocation::LIST_NAME],
+            "verbs": ["get", "list", "watch", "update"],
+        },
+        {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["create"]},
+    ]);
+    let role = ("everleaf:revocation-list-publisher", rules);
+    grant(server, role, REVOCATION_LIST_ACCOUNT, Present::Kept, now).await?;
+    let name = "everleaf:revocation-list";
+    let group = |name: &str| json!({"kind": "Group", "apiGroup": "rbac.authorization.k8s.io", "name": name});
+    let role = json!({
+        "metadata": {"name": name},
+        "rules": [{"nonResourceURLs": ["/pki/ca.crl", "/pki/ca.crl.pem"], "verbs": ["get"]}],
+    });
+    let binding = json!({
+        "metadata": {"name": name},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name},
+        "subjects": [group("system:authenticated"), group("system:unauthenticated")],
+    });
+    for (resource, object) in [("clusterroles", role), ("clusterrolebindings", binding)] {
+        if server.objects().get(resource, "", name).is_none() {
+            let written = server.put(resource, object, now).await;
+            written.map_err(|why| anyhow!("cannot write {resource}/{name}: {why}"))?;
+        }
+    }
+    Ok(())
 }

@@ -49,7 +49,7 @@ const STOP_PATIENCE: Duration = Duration::from_secs(8);
 
 /// The controllers that `up` runs when nobody names others, but for those that settings of their
 /// own switch on.
-pub(crate) const LOOPS: [Loop; 7] = [
+pub(crate) const LOOPS: [Loop; 8] = [
     Loop::Approver,
     Loop::Signer,
     Loop::Cleaner,
@@ -57,6 +57,7 @@ pub(crate) const LOOPS: [Loop; 7] = [
     Loop::BootstrapSigner,
     Loop::PodCertificateCleaner,
     Loop::RootCaPublisher,
+    Loop::RevocationListPublisher,
 ];
 
 /// What `up` was asked to run.
@@ -153,12 +154,8 @@ impl System {
         let server = open_server(dir, &authority, &addresses, settings, &clock)?;
         server.install(now).await?;
         grant(&server, settings, now).await?;
-        kubeconfigs::ensure_admin(dir, &authority.issuer, &addresses.local_url, now)?;
-        let public_url = &addresses.public_url;
-        kubeconfigs::publish(&server, public_url, &authority.ca_pem, now).await?;
-        let public = kubeconfigs::cluster(public_url, &authority.ca_pem)?;
-        let bootstrap_until =
-            kubeconfigs::ensure_bootstrap(dir, &server, public.clone(), now).await?;
+        let (public, bootstrap_until) =
+            write_kubeconfigs(dir, &server, &authority, &addresses, now).await?;
         let mut system = Self {
             local_url: addresses.local_url.clone(),
             ca_not_after: authority.issuer.certificate().not_after(),
@@ -274,6 +271,11 @@ impl System {
                 "bootstrap-signer",
             ),
             (
+                Loop::RevocationListPublisher,
+                "revocation list publisher",
+                grants::REVOCATION_LIST_ACCOUNT,
+            ),
+            (
                 Loop::PodCertificateCleaner,
                 "pod certificate request cleaner",
                 "podcertificaterequestcleaner",
@@ -374,6 +376,23 @@ impl System {
     }
 }
 
+/// Writes the kubeconfigs of people and of new nodes, and publishes where the server is. Returns
+/// how others reach it, and until when the token of new nodes is good.
+async fn write_kubeconfigs(
+    dir: &DataDir,
+    server: &Server,
+    authority: &Authority,
+    addresses: &Addresses,
+    now: Timestamp,
+) -> Result<(Cluster, Timestamp)> {
+    kubeconfigs::ensure_admin(dir, &authority.issuer, &addresses.local_url, now)?;
+    let public_url = &addresses.public_url;
+    kubeconfigs::publish(server, public_url, &authority.ca_pem, now).await?;
+    let public = kubeconfigs::cluster(public_url, &authority.ca_pem)?;
+    let until = kubeconfigs::ensure_bootstrap(dir, server, public.clone(), now).await?;
+    Ok((public, until))
+}
+
 /// Returns why, once any part has ended.
 async fn first_to_end(parts: &mut [Part]) -> anyhow::Error {
     let waits = parts.iter_mut().map(|part| {
@@ -393,6 +412,9 @@ async fn grant(server: &Server, settings: &Settings, now: Timestamp) -> Result<(
     serving::grant(server, now).await?;
     if settings.loops.contains(&Loop::RootCaPublisher) {
         grants::root_ca_publisher(server, now).await?;
+    }
+    if settings.loops.contains(&Loop::RevocationListPublisher) {
+        grants::revocation_list(server, now).await?;
     }
     if let Some(signer) = &settings.pod_signer {
         pods::grant(server, signer, now).await?;

@@ -20,6 +20,7 @@ mod network;
 mod odd_files;
 mod pods;
 mod renewal;
+mod revocation;
 mod second_node;
 mod service;
 mod serving_approval;
@@ -44,6 +45,7 @@ pub(crate) fn all() -> Vec<&'static Test> {
         clock::TESTS,
         demo::TESTS,
         renewal::TESTS,
+        revocation::TESTS,
         kubectl_verbs::TESTS,
         documentation::TESTS,
         for_kubelets::TESTS,
