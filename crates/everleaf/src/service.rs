@@ -1,7 +1,9 @@
 //! What a service manager is told (sd_notify(3)): that the service is ready, that it is alive, and
 //! that it stops. Without one (`NOTIFY_SOCKET` is not set) nothing is told to anybody.
 
+use everleaf_apiserver::handler::Server;
 use sd_notify::NotifyState;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
@@ -37,6 +39,12 @@ pub(crate) fn ready(is_alive: impl Fn() -> bool + Send + 'static) -> Alive {
             }
         })
     }))
+}
+
+/// The same of an API server, which is alive while `/livez` says so.
+pub(crate) fn server_ready(server: &Arc<Server>) -> Alive {
+    let server = Arc::clone(server);
+    ready(move || server.is_alive())
 }
 
 /// Tells that the service stops.

@@ -127,8 +127,7 @@ async fn serve(
         env!("CARGO_PKG_VERSION")
     ));
     let running = Arc::clone(&server);
-    let watched = Arc::clone(&server);
-    let _alive = service::ready(move || watched.is_alive());
+    let _alive = service::server_ready(&server);
     let served = serve::run(listener, running, certificate, clock, shutdown.asked()).await;
     follower.abort();
     configurations.abort();

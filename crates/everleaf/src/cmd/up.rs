@@ -56,8 +56,7 @@ pub(crate) fn run(args: &UpArgs) -> Result<ExitCode> {
         let dir = Arc::new(DataDir::open(&root)?);
         let system = System::start_on(listener, &dir, &settings, clock.clone()).await?;
         print::line(&welcome(&dir, &settings, &system, clock.wall()));
-        let server = Arc::clone(&system.server);
-        let _alive = service::ready(move || server.is_alive());
+        let _alive = service::server_ready(&system.server);
         system.run(shutdown).await?;
         Ok(ExitCode::SUCCESS)
     })
