@@ -104,6 +104,13 @@ pub(crate) fn open(
     Ok(Arc::new(server))
 }
 
+/// Has what is told of requests written before the process ends.
+pub(crate) async fn flush_audit(server: &Server) {
+    if let Some(audit) = server.audit() {
+        audit.flush().await;
+    }
+}
+
 /// Names and uids only need to differ; without entropy nothing else would work either.
 fn fill_with_entropy(bytes: &mut [u8]) {
     getrandom::fill(bytes).expect("invariant: the system has random bytes once it is up");

@@ -131,9 +131,7 @@ async fn serve(
     let served = serve::run(listener, running, certificate, clock, shutdown.asked()).await;
     follower.abort();
     configurations.abort();
-    if let Some(audit) = server.audit() {
-        audit.flush().await;
-    }
+    server::flush_audit(&server).await;
     Ok(served?)
 }
 

@@ -370,9 +370,7 @@ impl System {
                 }
             }
         }
-        if let Some(audit) = self.server.audit() {
-            audit.flush().await;
-        }
+        server::flush_audit(&self.server).await;
     }
 }
 
