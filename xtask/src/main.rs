@@ -10,6 +10,7 @@ mod cache;
 mod dist;
 mod e2e;
 mod fuzz;
+mod instructions;
 mod interop;
 mod manifests;
 mod minutes;
@@ -45,7 +46,12 @@ Tasks:
           Build the release binary and let schemathesis (PyPI) loose on its OpenAPI documents, for --minutes N (10)
   measure Build the release binary and print the table of docs/performance.md; an argument sets the number
           of certificates; reads: what reading many requests costs, storm: what 50,000 at once do to server and
-          controllers; an argument after either sets their number
+          controllers, scale: what 100,000 stored ones cost, watchers: what 10,000 connections cost, cleaning: what
+          100,000 leave in memory once they are deleted; an argument after any of these sets their number, and
+          --old BINARY measures another build beside this one (scale, watchers, cleaning)
+  instructions
+          Count the instructions of a request of each kind (callgrind) and compare them with
+          crates/everleaf-apiserver/benches/instructions.txt; --renew: write that file; --ci: not to be able to is a failure
   bench-peers
           Put the same load (everleaf bench) on real Kubernetes and on Everleaf, in turn, and print the table of
           docs/performance.md; arguments: the number of nodes, an older everleaf binary to be measured, too
@@ -65,6 +71,7 @@ fn main() -> ExitCode {
         Some("fuzz") => fuzz::run(&args.collect::<Vec<_>>()),
         Some("schemathesis") => schemathesis::run(&args.collect::<Vec<_>>()),
         Some("measure") => e2e::measure(&args.collect::<Vec<_>>()),
+        Some("instructions") => instructions::run(&args.collect::<Vec<_>>()),
         Some("bench-peers") => interop::bench_peers(&args.collect::<Vec<_>>()),
         Some("help" | "--help" | "-h") => {
             say(USAGE);

@@ -1,5 +1,5 @@
-//! containerd and runc, without which a kubelet does not start, and Prometheus' promtool, unpacked
-//! from Debian's packages and not installed.
+//! containerd and runc, without which a kubelet does not start, Prometheus' promtool, and valgrind,
+//! unpacked from Debian's packages and not installed.
 //!
 //! Debian's, because runc is C as well as Go, and promtool takes long to build. Its containerd is
 //! older than the kubelet would have it: the kubelet says so and takes the cgroup driver from its
@@ -37,6 +37,17 @@ pub(crate) fn promtool(cache: &Path) -> Result<PathBuf> {
         cache::take(&unpacked, &program)?;
     }
     Ok(program)
+}
+
+/// valgrind with its tools, as a folder that has them below `usr`.
+pub(crate) fn valgrind(cache: &Path) -> Result<PathBuf> {
+    let home = cache.join(format!("valgrind-{}", release()?));
+    if !home.is_dir() {
+        let scratch = cache::unpack(cache, &["valgrind"])
+            .context("valgrind comes from Debian's package of that name by apt-get")?;
+        cache::take_directory(&scratch, &home)?;
+    }
+    Ok(home)
 }
 
 fn install(cache: &Path) -> Result<PathBuf> {

@@ -4,7 +4,7 @@
 //! Owns which programs these are and the variables that tell the suite where they are. Refuses to
 //! know how they are run.
 
-mod debian;
+pub(crate) mod debian;
 mod go;
 mod openapi;
 pub(crate) mod python;
