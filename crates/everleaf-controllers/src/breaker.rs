@@ -12,6 +12,7 @@
 //! Requestors are told apart, so that a node which renews as itself never waits for what a holder
 //! of a bootstrap token files in its name. Only a request that would be approved begins a wait.
 
+use crate::issuance;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -63,12 +64,43 @@ impl Validity {
     }
 }
 
+/// A subject as it is remembered: what tells it from all others, in the least space. A fleet that
+/// comes at once is a hundred thousand of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Key([u8; 16]);
+
+impl Key {
+    /// The first half of SHA-256, since whoever could find a second subject of the same key could
+    /// hold up a node.
+    fn of(subject: &Subject) -> Self {
+        let (signer, requestor) = (subject.signer.as_bytes(), subject.requestor.as_bytes());
+        let lengths = [signer.len() as u64, requestor.len() as u64].map(u64::to_le_bytes);
+        let hash = issuance::sha256_of(&[
+            &lengths[0],
+            &lengths[1],
+            signer,
+            requestor,
+            subject.common_name.as_bytes(),
+        ]);
+        let mut key = [0; 16];
+        key.copy_from_slice(&hash[..16]);
+        Self(key)
+    }
+}
+
 #[derive(Clone, Debug)]
 struct History {
     last: Validity,
     last_at: Timestamp,
+    /// None: no issuance but the first.
+    early: Option<Box<Early>>,
+}
+
+/// What a subject has that came back.
+#[derive(Clone, Debug, Default)]
+struct Early {
     /// Instants of the last early issuances, oldest first; at most `early_max`.
-    early: VecDeque<Timestamp>,
+    at: VecDeque<Timestamp>,
     /// Holds so far, without a renewal in time between them.
     holds: u32,
     /// End of the wait for the next issuance, once somebody asked for it.
@@ -80,9 +112,9 @@ struct History {
 pub struct Breaker {
     /// Early issuances that are let through within the window.
     early_max: usize,
-    histories: BTreeMap<Subject, History>,
+    histories: BTreeMap<Key, History>,
     /// Every issuance in order, to find the quiet subjects without a search.
-    order: VecDeque<(Timestamp, Subject)>,
+    order: VecDeque<(Timestamp, Key)>,
 }
 
 impl Default for Breaker {
@@ -102,33 +134,32 @@ impl Breaker {
     }
 
     /// Notes that a certificate was issued at `now`.
-    pub fn issued(&mut self, subject: Subject, leaf: Validity, now: Timestamp) {
+    pub fn issued(&mut self, subject: &Subject, leaf: Validity, now: Timestamp) {
         self.forget_quiet(now);
-        self.order.push_back((now, subject.clone()));
-        match self.histories.get_mut(&subject) {
+        let key = Key::of(subject);
+        self.order.push_back((now, key));
+        match self.histories.get_mut(&key) {
             None => {
                 let history = History {
                     last: leaf,
                     last_at: now,
-                    early: VecDeque::new(),
-                    holds: 0,
-                    held_until: None,
+                    early: None,
                 };
-                self.histories.insert(subject, history);
+                self.histories.insert(key, history);
             }
             Some(history) => {
                 if history.last.is_fresh(now) {
-                    history.early.push_back(now);
-                    if history.early.len() > self.early_max {
-                        history.early.pop_front();
+                    let early = history.early.get_or_insert_default();
+                    early.at.push_back(now);
+                    if early.at.len() > self.early_max {
+                        early.at.pop_front();
                     }
+                    early.held_until = None;
                 } else {
-                    history.early.clear();
-                    history.holds = 0;
+                    history.early = None;
                 }
                 history.last = leaf;
                 history.last_at = now;
-                history.held_until = None;
             }
         }
     }
@@ -137,25 +168,27 @@ impl Breaker {
     /// wait precedes one issuance, however many requests the subject files meanwhile; it begins
     /// with [`Breaker::begin`].
     pub fn hold(&self, subject: &Subject, now: Timestamp) -> Option<Duration> {
-        let history = self.histories.get(subject)?;
+        let history = self.history(subject)?;
         let quiet = history.last_at.duration_until(now);
         if quiet > MEMORY || quiet < -WINDOW || !history.last.is_fresh(now) {
             // Due, or long ago, or our own clock went back and the history means nothing.
             return None;
         }
-        if let Some(until) = history.held_until {
+        let none = Early::default();
+        let early = history.early.as_deref().unwrap_or(&none);
+        if let Some(until) = early.held_until {
             let left = Duration::try_from(now.duration_until(until)).unwrap_or_default();
             return (!left.is_zero()).then(|| left.min(HOLD_MAX));
         }
-        let recent = history
-            .early
+        let recent = early
+            .at
             .iter()
             .filter(|at| at.duration_until(now) <= WINDOW)
             .count();
-        if recent < self.early_max && history.holds == 0 {
+        if recent < self.early_max && early.holds == 0 {
             return None;
         }
-        let factor = 1_u32.checked_shl(history.holds).unwrap_or(u32::MAX);
+        let factor = 1_u32.checked_shl(early.holds).unwrap_or(u32::MAX);
         let delay = HOLD_MIN.saturating_mul(factor).min(HOLD_MAX);
         // Never so long that the subject's present certificate runs out over it.
         let left = Duration::try_from(now.duration_until(history.last.not_after));
@@ -164,7 +197,7 @@ impl Breaker {
 
     /// The last certificate of this subject.
     pub fn last(&self, subject: &Subject) -> Option<Validity> {
-        self.histories.get(subject).map(|history| history.last)
+        self.history(subject).map(|history| history.last)
     }
 
     /// How far the subject's clock must be ahead of ours for its last certificate to look due to
@@ -181,11 +214,13 @@ impl Breaker {
 
     /// Begins the wait that [`Breaker::hold`] named, unless it has begun.
     pub fn begin(&mut self, subject: &Subject, delay: Duration, now: Timestamp) {
-        if let Some(history) = self.histories.get_mut(subject)
-            && history.held_until.is_none()
-        {
-            history.holds = history.holds.saturating_add(1);
-            history.held_until = Some(now + delay);
+        let Some(history) = self.histories.get_mut(&Key::of(subject)) else {
+            return;
+        };
+        let early = history.early.get_or_insert_default();
+        if early.held_until.is_none() {
+            early.holds = early.holds.saturating_add(1);
+            early.held_until = Some(now + delay);
         }
     }
 
@@ -194,29 +229,38 @@ impl Breaker {
     pub fn take(&mut self, subject: &Subject, now: Timestamp) -> Option<Duration> {
         let delay = self.hold(subject, now);
         if delay.is_none()
-            && let Some(history) = self.histories.get_mut(subject)
-            && history.held_until.is_some()
+            && let Some(history) = self.histories.get_mut(&Key::of(subject))
+            && let Some(early) = &mut history.early
+            && early.held_until.is_some()
         {
-            history.held_until = now.checked_add(HOLD_MIN).ok();
+            early.held_until = now.checked_add(HOLD_MIN).ok();
         }
         delay
     }
 
+    fn history(&self, subject: &Subject) -> Option<&History> {
+        self.histories.get(&Key::of(subject))
+    }
+
     fn forget_quiet(&mut self, now: Timestamp) {
         while let Some((at, subject)) = self.order.front() {
+            let (at, subject) = (*at, *subject);
             let over_limit = self.histories.len() >= SUBJECTS_MAX;
             let quiet = at.duration_until(now);
             if quiet.abs() <= MEMORY && !over_limit && self.order.len() < 2 * SUBJECTS_MAX {
-                return;
+                break;
             }
             if self
                 .histories
-                .get(subject)
-                .is_some_and(|history| history.last_at == *at)
+                .get(&subject)
+                .is_some_and(|history| history.last_at == at)
             {
-                self.histories.remove(subject);
+                self.histories.remove(&subject);
             }
             self.order.pop_front();
+        }
+        if self.order.len() < self.order.capacity() / 4 {
+            self.order.shrink_to(self.order.len() * 2);
         }
     }
 }
@@ -274,7 +318,7 @@ mod tests {
                 None,
                 "the wait is over"
             );
-            breaker.issued(subject(SIGNER, NODE), year(now), now);
+            breaker.issued(&subject(SIGNER, NODE), year(now), now);
             now += SignedDuration::from_secs(1);
         }
         waits
@@ -294,7 +338,7 @@ mod tests {
         let mut breaker = Breaker::new(3);
         let now = start();
         for _ in 0..5 {
-            breaker.issued(subject(SIGNER, NODE), year(now), now);
+            breaker.issued(&subject(SIGNER, NODE), year(now), now);
         }
         let one = subject(SIGNER, NODE);
         assert_eq!(hold(&mut breaker, SIGNER, NODE, now).unwrap(), HOLD_MIN);
@@ -304,7 +348,7 @@ mod tests {
             assert_eq!(breaker.take(&one, over), Some(HOLD_MIN));
         }
         // Once its certificate is seen, the next wait begins.
-        breaker.issued(one.clone(), year(over), over);
+        breaker.issued(&one, year(over), over);
         assert_eq!(breaker.take(&one, over), Some(HOLD_MIN * 2));
         // Whoever does not wait takes nothing.
         let other = subject(SIGNER, "system:node:n2");
@@ -316,7 +360,7 @@ mod tests {
     fn others_do_not_wait() {
         let mut breaker = Breaker::new(3);
         for _ in 0..5 {
-            breaker.issued(subject(SIGNER, NODE), year(start()), start());
+            breaker.issued(&subject(SIGNER, NODE), year(start()), start());
         }
         assert!(hold(&mut breaker, SIGNER, NODE, start()).is_some());
         assert_eq!(hold(&mut breaker, SIGNER, "system:node:n2", start()), None);
@@ -338,7 +382,7 @@ mod tests {
                 not_before: now - minute * 5,
                 not_after: now + minute * 20,
             };
-            breaker.issued(subject(SIGNER, NODE), leaf, now);
+            breaker.issued(&subject(SIGNER, NODE), leaf, now);
             now += minute * 18;
         }
     }
@@ -348,7 +392,7 @@ mod tests {
         let mut breaker = Breaker::new(3);
         let now = start();
         for _ in 0..4 {
-            breaker.issued(subject(SIGNER, NODE), year(now), now);
+            breaker.issued(&subject(SIGNER, NODE), year(now), now);
         }
         let second = SignedDuration::from_secs(1);
         let mut held = |at| hold(&mut breaker, SIGNER, NODE, at);
@@ -359,7 +403,7 @@ mod tests {
             None
         );
         breaker.issued(
-            subject(SIGNER, "system:node:n2"),
+            &subject(SIGNER, "system:node:n2"),
             year(now + MEMORY * 2),
             now + MEMORY * 2,
         );
@@ -381,7 +425,7 @@ mod tests {
                 not_before: now - minute * 5,
                 not_after: now + minute * 10,
             };
-            breaker.issued(subject(SIGNER, NODE), leaf, now);
+            breaker.issued(&subject(SIGNER, NODE), leaf, now);
             now += minute;
             let wait = hold(&mut breaker, SIGNER, NODE, now).unwrap_or_default();
             now += SignedDuration::try_from(wait).unwrap();
@@ -398,7 +442,7 @@ mod tests {
             ..subject(SIGNER, NODE)
         };
         for _ in 0..10 {
-            breaker.issued(by_token.clone(), year(start()), start());
+            breaker.issued(&by_token, year(start()), start());
         }
         assert!(breaker.hold(&by_token, start()).is_some());
         assert_eq!(hold(&mut breaker, SIGNER, NODE, start()), None);
@@ -409,7 +453,7 @@ mod tests {
     fn asking_begins_no_wait() {
         let mut breaker = Breaker::new(0);
         let node = subject(SIGNER, NODE);
-        breaker.issued(node.clone(), year(start()), start());
+        breaker.issued(&node, year(start()), start());
         let minute = Some(Duration::from_secs(60));
         for seconds in 0..10 {
             let now = start() + SignedDuration::from_secs(seconds);
@@ -427,22 +471,22 @@ mod tests {
         };
         let mut now = start();
         for _ in 0..4 {
-            breaker.issued(subject(SIGNER, NODE), hour_long(now), now);
+            breaker.issued(&subject(SIGNER, NODE), hour_long(now), now);
         }
         assert!(hold(&mut breaker, SIGNER, NODE, now).is_some());
         now += minute * 50;
-        breaker.issued(subject(SIGNER, NODE), hour_long(now), now);
+        breaker.issued(&subject(SIGNER, NODE), hour_long(now), now);
         assert_eq!(hold(&mut breaker, SIGNER, NODE, now + minute), None);
     }
 
     #[test]
     fn the_allowance_can_be_configured() {
         let mut breaker = Breaker::new(0);
-        breaker.issued(subject(SIGNER, NODE), year(start()), start());
+        breaker.issued(&subject(SIGNER, NODE), year(start()), start());
         assert!(hold(&mut breaker, SIGNER, NODE, start()).is_some());
         let mut breaker = Breaker::new(100);
         for _ in 0..100 {
-            breaker.issued(subject(SIGNER, NODE), year(start()), start());
+            breaker.issued(&subject(SIGNER, NODE), year(start()), start());
         }
         assert_eq!(hold(&mut breaker, SIGNER, NODE, start()), None);
     }
@@ -453,7 +497,7 @@ mod tests {
         let mut breaker = Breaker::new(3);
         let node = subject(SIGNER, NODE);
         assert_eq!(breaker.clock_ahead(&node, start()), SignedDuration::ZERO);
-        breaker.issued(node.clone(), year(start()), start());
+        breaker.issued(&node, year(start()), start());
         let days = breaker.clock_ahead(&node, start()).as_hours() / 24;
         assert_eq!(days, 255);
         let later = start() + SignedDuration::from_hours(24 * 300);
@@ -464,7 +508,7 @@ mod tests {
     fn a_clock_set_back_frees_everyone() {
         let mut breaker = Breaker::new(3);
         for _ in 0..4 {
-            breaker.issued(subject(SIGNER, NODE), year(start()), start());
+            breaker.issued(&subject(SIGNER, NODE), year(start()), start());
         }
         let day = SignedDuration::from_hours(24);
         assert_eq!(hold(&mut breaker, SIGNER, NODE, start() - day), None);
@@ -474,7 +518,11 @@ mod tests {
     fn memory_is_bounded() {
         let mut breaker = Breaker::new(3);
         for number in 0..SUBJECTS_MAX + 10 {
-            breaker.issued(subject(SIGNER, &number.to_string()), year(start()), start());
+            breaker.issued(
+                &subject(SIGNER, &number.to_string()),
+                year(start()),
+                start(),
+            );
         }
         assert_eq!(breaker.histories.len(), SUBJECTS_MAX);
     }

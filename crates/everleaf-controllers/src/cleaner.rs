@@ -15,10 +15,14 @@ use std::time::Duration;
 
 pub use pass::{Pass, Step};
 
-/// Time between two passes over all requests.
+/// Longest time between two passes over all requests, and the shortest.
 pub const PASS_INTERVAL: Duration = Duration::from_secs(3600);
-/// Deletions per second, so that a pass never competes with issuance.
+const PASS_INTERVAL_MIN: Duration = Duration::from_secs(10);
+/// Deletions per second, so that a pass never competes with issuance …
 pub const DELETES_PER_SECOND: u32 = 20;
+/// … but when there are so many requests that it would take more than half of the time until the
+/// next: then as many more as it takes, up to a rate that costs a few hundredths of a processor.
+const DELETES_PER_SECOND_MAX: u32 = 200;
 
 /// Ages at which requests are deleted (`--csr-ttl-…`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,8 +54,22 @@ impl Default for Ages {
 }
 
 impl Ages {
-    /// True when one of them is 0, which would delete requests that are being worked on.
-    pub fn any_zero(&self) -> bool {
+    /// Time from one pass to the next: the shortest age, so that nothing gets much older than it
+    /// may.
+    pub fn pass_interval(&self) -> Duration {
+        let shortest = self.all().into_iter().min().unwrap_or(PASS_INTERVAL);
+        shortest.clamp(PASS_INTERVAL_MIN, PASS_INTERVAL)
+    }
+
+    /// Deletions per second of a pass over so many requests.
+    fn deletes_per_second(&self, requests: usize) -> u32 {
+        let half = self.pass_interval().as_secs() / 2;
+        let needed = u32::try_from(requests as u64 / half.max(1));
+        let needed = needed.unwrap_or(DELETES_PER_SECOND_MAX);
+        needed.clamp(DELETES_PER_SECOND, DELETES_PER_SECOND_MAX)
+    }
+
+    fn all(&self) -> [Duration; 5] {
         [
             self.approved,
             self.denied,
@@ -59,8 +77,11 @@ impl Ages {
             self.issued,
             self.pending,
         ]
-        .iter()
-        .any(Duration::is_zero)
+    }
+
+    /// True when one of them is 0, which would delete requests that are being worked on.
+    pub fn any_zero(&self) -> bool {
+        self.all().iter().any(Duration::is_zero)
     }
 }
 
@@ -331,6 +352,31 @@ mod tests {
         assert!(!may_judge_ages(Some(minutes(6)), false));
         assert!(!may_judge_ages(Some(minutes(-6)), false));
         assert!(!may_judge_ages(Some(minutes(0)), true));
+    }
+
+    #[test]
+    fn passes_are_as_frequent_as_the_shortest_age() {
+        let of = |seconds| {
+            let issued = Duration::from_secs(seconds);
+            let ages = Ages {
+                issued,
+                ..Ages::default()
+            };
+            ages.pass_interval().as_secs()
+        };
+        assert_eq!(Ages::default().pass_interval(), PASS_INTERVAL);
+        assert_eq!([of(7200), of(3600), of(90), of(1)], [3600, 3600, 90, 10]);
+    }
+
+    #[test]
+    fn a_pass_over_many_requests_is_faster() {
+        let ages = Ages::default();
+        let rates = [0, 36_000, 180_000, 360_000, usize::MAX];
+        let rates = rates.map(|requests| ages.deletes_per_second(requests));
+        assert_eq!(rates, [20, 20, 100, 200, 200]);
+        let issued = Duration::from_secs(60);
+        let often = Ages { issued, ..ages };
+        assert_eq!(often.deletes_per_second(3_000), 100);
     }
 
     #[test]

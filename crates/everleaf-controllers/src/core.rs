@@ -11,7 +11,7 @@ use crate::builtin::BuiltinSigner;
 use crate::config::{Config, Loop, SerialSource};
 use crate::event;
 use crate::follower::Delta;
-use crate::index::{Change, Index, OpenRequest, Stage};
+use crate::index::{Change, Entry, Index, OpenRequest, Stage};
 use crate::issuers::Issuers;
 use crate::notice::Notice;
 use crate::queue::{Next, Outcome, Queue};
@@ -246,7 +246,7 @@ impl Core {
             not_before: leaf.not_before,
             not_after: leaf.not_after,
         };
-        lock(&self.breaker).issued(subject, validity, now.wall);
+        lock(&self.breaker).issued(&subject, validity, now.wall);
     }
 
     /// What a loop's worker gets, and the depth of its queue after that.
@@ -282,10 +282,13 @@ impl Core {
         })
     }
 
-    /// All requests, as records.
-    pub fn records(&self) -> Vec<Arc<Record>> {
-        let entries: Vec<_> = lock(&self.index).entries().cloned().collect();
-        entries.into_iter().map(|entry| entry.record()).collect()
+    /// All requests, by name.
+    pub fn entries(&self) -> Vec<(String, Entry)> {
+        let index = lock(&self.index);
+        let entries = index.entries();
+        entries
+            .map(|(name, entry)| (name.to_owned(), entry.clone()))
+            .collect()
     }
 
     /// Requests that are not closed, by signer as metrics name it.

@@ -7,7 +7,7 @@
 
 use crate::builtin::BuiltinSigner;
 use crate::notice::signer_label;
-use crate::record::Record;
+use crate::record::{Packed, Record};
 use everleaf_api::csr::{APPROVED, Condition, Csr, DENIED, FAILED};
 use everleaf_api::meta;
 use everleaf_pki::{RecentRequests, RequestError, SignerName, VerifiedRequest};
@@ -92,17 +92,17 @@ impl OpenRequest {
 #[derive(Clone, Debug)]
 pub enum Entry {
     /// Done with, but for its deletion.
-    Closed(Arc<Record>),
+    Closed(Packed),
     /// Still to be decided, or to be signed.
     Open(Arc<OpenRequest>),
 }
 
 impl Entry {
-    /// The facts that age.
-    pub fn record(&self) -> Arc<Record> {
+    /// The facts that age, of the request with this name.
+    pub fn record(&self, name: &str) -> Record {
         match self {
-            Self::Closed(record) => Arc::clone(record),
-            Self::Open(open) => Arc::new(Record::of(open.csr())),
+            Self::Closed(packed) => packed.record(name),
+            Self::Open(open) => Record::of(open.csr()),
         }
     }
 }
@@ -159,10 +159,10 @@ impl Index {
             let record = Arc::new(Record::of(csr));
             let known = matches!(
                 self.entries.get(&name),
-                Some(Entry::Closed(older)) if older.uid == record.uid
+                Some(Entry::Closed(older)) if older.uid(&name) == record.uid
             );
-            self.entries
-                .insert(name.clone(), Entry::Closed(Arc::clone(&record)));
+            let packed = Packed::of(&record);
+            self.entries.insert(name.clone(), Entry::Closed(packed));
             return Some(Change {
                 name,
                 stage,
@@ -247,8 +247,8 @@ impl Index {
     }
 
     /// All requests in order of their names.
-    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.values()
+    pub fn entries(&self) -> impl Iterator<Item = (&str, &Entry)> {
+        self.entries.iter().map(|(name, entry)| (&**name, entry))
     }
 
     /// Requests that are not closed, by signer as metrics name it; every name appears.

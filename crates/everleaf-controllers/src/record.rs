@@ -1,13 +1,17 @@
 //! The few facts about a signing request that outlive its handling: a [`Record`].
 //!
 //! Once a request is decided and signed, denied or failed, nothing of it matters but its age and
-//! what was issued. Ten thousand issued requests are kept as records of some hundred bytes, not as
-//! objects of several kilobytes.
+//! what was issued. Ten thousand issued requests are kept as [`Packed`] records of some 160 bytes,
+//! not as objects of several kilobytes.
+
+mod packed;
 
 use everleaf_api::csr::{APPROVED, Csr, DENIED, FAILED};
 use everleaf_api::meta;
 use everleaf_pki::{Chain, Leaf};
 use jiff::Timestamp;
+
+pub use packed::Packed;
 
 /// A condition of one type: absent, or present with its `lastUpdateTime`, which may be missing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 //! any more. [`crate::run_elected`] starts it on winning the election and drops it on losing.
 
 use crate::call::Call;
-use crate::cleaner::{self, PASS_INTERVAL};
+use crate::cleaner;
 use crate::config::{Config, IssuerSource, Loop};
 use crate::event;
 use crate::gate::Gate;
@@ -336,14 +336,15 @@ async fn until_stopped(mut stopped: watch::Receiver<bool>, task: impl Future<Out
     }
 }
 
-/// One pass over all requests after the first list, then one per hour.
+/// One pass over all requests after the first list, then one per hour, or more often where requests
+/// may become less old.
 async fn clean(shell: Arc<Shell>, ages: cleaner::Ages, mut synced: watch::Receiver<bool>) {
     if synced.wait_for(|synced| *synced).await.is_err() {
         return;
     }
     loop {
         shell.clean(&ages).await;
-        tokio::time::sleep(PASS_INTERVAL).await;
+        tokio::time::sleep(ages.pass_interval()).await;
     }
 }
 

@@ -393,7 +393,7 @@ impl Shell {
             let mut events = event::of_notice(&skipped, self.now()).into_iter().collect();
             return self.deliver(&mut events).await;
         }
-        let mut pass = Pass::new(self.core.records(), *ages, self.server_now());
+        let mut pass = Pass::new(self.core.entries(), *ages, self.server_now());
         loop {
             match pass.step(self.api.monotonic()) {
                 cleaner::Step::Call(call) => pass.answer(&self.api.call(&call).await),

@@ -401,7 +401,7 @@ impl Controllers {
                 self.pass_at = now.monotonic + PASS_INTERVAL;
                 return self.notices.push(Notice::CleaningSkipped { offset: None });
             }
-            self.pass = Some(Pass::new(self.core.records(), Ages::default(), now.wall));
+            self.pass = Some(Pass::new(self.core.entries(), Ages::default(), now.wall));
         }
         while let Some(pass) = &mut self.pass {
             match pass.step(now.monotonic) {

@@ -41,6 +41,7 @@ pub(crate) fn up(args: &UpArgs) -> Result<Settings> {
         cluster_signing_duration: args.signing.duration,
         controllers: args.controllers.clone(),
         standard,
+        csr_ttl: args.cleaning.ages(),
         pods: args.pods.options(),
         serving_approval: args.serving.serving_approval,
         serving_approval_policy: args.serving.serving_approval_policy.clone(),
@@ -67,6 +68,7 @@ pub(crate) fn up(args: &UpArgs) -> Result<Settings> {
         listen: args.listen,
         sans: sans(&args.tls_san)?,
         signing_duration: args.signing.duration,
+        ages: validated.config.ages,
         host_name: node_name.clone().unwrap_or(host_name),
         node_name,
         pod_signer: validated.config.pod_signer,
@@ -223,6 +225,7 @@ pub(crate) fn controllers(args: &ControllersArgs) -> Result<Validated> {
         ),
         cluster_signing_key_password: args.cluster_signing_key_password_file.clone(),
         cluster_signing_duration: args.signing.duration,
+        csr_ttl: args.cleaning.ages(),
         election: args.election.options(),
         issuance_log: args.issuance_log.clone(),
         issuance_log_origin: origin(args)?,
@@ -235,7 +238,6 @@ pub(crate) fn controllers(args: &ControllersArgs) -> Result<Validated> {
         serving_approval: args.serving.serving_approval,
         serving_approval_policy: args.serving.serving_approval_policy.clone(),
         spread_ca_end: args.spread_ca_end,
-        ..ControllersOptions::default()
     };
     options
         .validate()

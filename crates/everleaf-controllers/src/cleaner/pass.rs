@@ -1,8 +1,9 @@
 //! One pass of the cleaner over all requests, at a bounded rate. A machine without I/O.
 
-use super::{Action, Ages, DELETES_PER_SECOND, decide};
+use super::{Action, Ages, decide};
 use crate::bucket::{Rate, TokenBucket};
 use crate::call::{Answer, CSRS, Call, segment};
+use crate::index::Entry;
 use crate::notice::Notice;
 use crate::record::{Certificate, Record};
 use everleaf_time::Monotonic;
@@ -33,24 +34,25 @@ pub struct Pass {
     bucket: TokenBucket,
     /// The API server's time when the pass began.
     now: Timestamp,
-    records: VecDeque<Arc<Record>>,
+    requests: VecDeque<(String, Entry)>,
     steps: VecDeque<Step>,
     /// Name of the request that is being deleted.
     deleting: String,
 }
 
 impl Pass {
-    /// A pass over `records`; `now` is the API server's time.
-    pub fn new(records: Vec<Arc<Record>>, ages: Ages, now: Timestamp) -> Self {
+    /// A pass over `requests`; `now` is the API server's time.
+    pub fn new(requests: Vec<(String, Entry)>, ages: Ages, now: Timestamp) -> Self {
+        let per_second = ages.deletes_per_second(requests.len());
         let bucket = TokenBucket::new(Rate {
-            per_second: f64::from(DELETES_PER_SECOND),
-            burst: DELETES_PER_SECOND,
+            per_second: f64::from(per_second),
+            burst: per_second,
         });
         Self {
             ages,
             bucket,
             now,
-            records: records.into(),
+            requests: requests.into(),
             steps: VecDeque::new(),
             deleting: String::new(),
         }
@@ -62,15 +64,15 @@ impl Pass {
             if let Some(step) = self.steps.pop_front() {
                 return step;
             }
-            let Some(record) = self.records.pop_front() else {
+            let Some((name, entry)) = self.requests.pop_front() else {
                 return Step::Done;
             };
-            self.judge(&record, now);
+            self.judge(entry.record(&name), now);
         }
     }
 
-    fn judge(&mut self, record: &Arc<Record>, now: Monotonic) {
-        let cause = match decide(record, self.now, &self.ages) {
+    fn judge(&mut self, record: Record, now: Monotonic) {
+        let cause = match decide(&record, self.now, &self.ages) {
             Action::Delete(cause) => cause,
             Action::Keep => return,
             Action::Unreadable => {
@@ -85,7 +87,6 @@ impl Pass {
         if !wait.is_zero() {
             self.steps.push_back(Step::Wait(wait));
         }
-        let record = Arc::clone(record);
         self.deleting.clone_from(&record.name);
         // Only if it is still the one that was judged.
         let options = json!({
@@ -94,6 +95,7 @@ impl Pass {
             "preconditions": { "uid": record.uid, "resourceVersion": record.resource_version },
         });
         let path = format!("{CSRS}/{}", segment(&record.name));
+        let record = Arc::new(record);
         self.tell(Notice::Cleaning { record, cause });
         let call = Call::new(Method::DELETE, path, Some(options));
         self.steps.push_back(Step::Call(call));

@@ -31,6 +31,11 @@ pub use writer::{LogConfig, Standing, Writer};
 pub(crate) use note::hex;
 
 /// SHA-256 of these bytes.
+pub(crate) fn sha256_of(parts: &[&[u8]]) -> Hash {
+    merkle::sha256(parts)
+}
+
+/// The same of one part.
 pub(crate) fn sha256(bytes: &[u8]) -> Hash {
     merkle::sha256(&[bytes])
 }

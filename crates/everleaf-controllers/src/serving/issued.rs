@@ -9,13 +9,11 @@ use crate::serving::{Claim, NODE_PREFIX};
 use everleaf_pki::Chain;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as Slot;
 use std::net::IpAddr;
 
 /// Names, addresses and keys that are remembered; beyond it, only those that end are replaced.
 const ENTRIES_MAX: usize = 400_000;
-
-/// The nodes that hold something, each until when.
-type Holders = BTreeMap<String, Timestamp>;
 
 /// See the module documentation.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +21,59 @@ pub struct Issued {
     by_claim: BTreeMap<Claim, Holders>,
     /// By SHA-256 of `SubjectPublicKeyInfo`.
     by_key: BTreeMap<Hash, Holders>,
+}
+
+/// The nodes that hold something, each until when. Nearly always it is one, and a fleet has a
+/// hundred thousand of those.
+#[derive(Clone, Debug)]
+enum Holders {
+    One(Box<str>, Timestamp),
+    Many(BTreeMap<Box<str>, Timestamp>),
+}
+
+impl Holders {
+    fn note(&mut self, node: &str, until: Timestamp) {
+        match self {
+            Self::One(known, last) if **known == *node => *last = until.max(*last),
+            Self::One(known, last) => {
+                let both = [(std::mem::take(known), *last), (node.into(), until)];
+                *self = Self::Many(both.into());
+            }
+            Self::Many(all) => {
+                let last = all.entry(node.into()).or_insert(until);
+                *last = until.max(*last);
+            }
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&str, Timestamp)> {
+        let (one, many) = match self {
+            Self::One(node, until) => (Some((&**node, *until)), None),
+            Self::Many(all) => (None, Some(all)),
+        };
+        let many = many.into_iter().flatten();
+        one.into_iter()
+            .chain(many.map(|(node, until)| (&**node, *until)))
+    }
+
+    /// Until when this node holds it.
+    fn until(&self, node: &str) -> Option<Timestamp> {
+        match self {
+            Self::One(known, until) => (**known == *node).then_some(*until),
+            Self::Many(all) => all.get(node).copied(),
+        }
+    }
+
+    /// Forgets whose time has ended; whether anybody is left.
+    fn forget_ended(&mut self, now: Timestamp) -> bool {
+        match self {
+            Self::One(_, until) => *until > now,
+            Self::Many(all) => {
+                all.retain(|_, until| *until > now);
+                !all.is_empty()
+            }
+        }
+    }
 }
 
 impl Issued {
@@ -81,10 +132,10 @@ impl Issued {
         until: Timestamp,
     ) {
         for claim in claims {
-            note(self.by_claim.entry(claim).or_default(), node, until);
+            note(self.by_claim.entry(claim), node, until);
         }
         if let Some(key) = key {
-            note(self.by_key.entry(key).or_default(), node, until);
+            note(self.by_key.entry(key), node, until);
         }
     }
 
@@ -100,11 +151,9 @@ impl Issued {
 
     /// Whether this node has a certificate that tells this.
     pub fn is_holder(&self, claim: &Claim, node: &str, now: Timestamp) -> bool {
-        let until = self
-            .by_claim
-            .get(claim)
-            .and_then(|holders| holders.get(node));
-        until.is_some_and(|until| *until > now)
+        let holders = self.by_claim.get(claim);
+        let until = holders.and_then(|holders| holders.until(node));
+        until.is_some_and(|until| until > now)
     }
 
     /// Another node with a certificate for this key.
@@ -123,23 +172,18 @@ fn claims(
     names.map(Claim::Name).chain(addresses)
 }
 
-fn note(holders: &mut Holders, node: &str, until: Timestamp) {
-    let last = holders.entry(node.to_owned()).or_insert(until);
-    *last = until.max(*last);
+fn note<K: Ord>(slot: Slot<'_, K, Holders>, node: &str, until: Timestamp) {
+    slot.and_modify(|holders| holders.note(node, until))
+        .or_insert_with(|| Holders::One(node.into(), until));
 }
 
 fn other<'a>(holders: &'a Holders, node: &str, now: Timestamp) -> Option<(&'a str, Timestamp)> {
-    let mut others = holders.iter();
-    others
-        .find(|(other, until)| *other != node && **until > now)
-        .map(|(other, until)| (other.as_str(), *until))
+    let mut all = holders.iter();
+    all.find(|(other, until)| *other != node && *until > now)
 }
 
 fn forget_ended<K: Ord>(map: &mut BTreeMap<K, Holders>, now: Timestamp) {
-    map.retain(|_, holders| {
-        holders.retain(|_, until| *until > now);
-        !holders.is_empty()
-    });
+    map.retain(|_, holders| holders.forget_ended(now));
 }
 
 #[cfg(test)]

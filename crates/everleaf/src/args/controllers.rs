@@ -1,5 +1,6 @@
 //! Flags of `everleaf controllers`: kube-controller-manager's.
 
+use super::cleaning::CleaningArgs;
 use super::election::ElectionArgs;
 use super::ignored::{ControllerManager, IgnoredFlags};
 use super::pods::PodArgs;
@@ -126,6 +127,9 @@ pub(crate) struct ControllersArgs {
     /// Address for /metrics, /livez and /readyz [default: none]
     #[arg(long, value_name = "IP:PORT")]
     pub(crate) metrics_bind_address: Option<std::net::SocketAddr>,
+    /// How old requests become.
+    #[command(flatten)]
+    pub(crate) cleaning: CleaningArgs,
     /// Flags of kube-controller-manager without an effect here.
     #[command(flatten)]
     pub(crate) ignored: IgnoredFlags<ControllerManager>,

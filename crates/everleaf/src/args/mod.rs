@@ -11,6 +11,7 @@ pub(crate) mod authentication;
 pub(crate) mod authorization;
 pub(crate) mod bench;
 pub(crate) mod ca;
+mod cleaning;
 pub(crate) mod controllers;
 mod election;
 mod ignored;

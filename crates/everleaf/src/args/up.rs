@@ -2,6 +2,7 @@
 
 use super::audit::AuditArgs;
 use super::authentication::AuthenticationArgs;
+use super::cleaning::CleaningArgs;
 use super::pods::PodArgs;
 use super::serving::ServingArgs;
 use super::signing::SigningDuration;
@@ -59,4 +60,7 @@ pub(crate) struct UpArgs {
     /// What is told of requests.
     #[command(flatten)]
     pub(crate) audit: AuditArgs,
+    /// How old requests become.
+    #[command(flatten)]
+    pub(crate) cleaning: CleaningArgs,
 }

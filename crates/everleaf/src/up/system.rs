@@ -26,6 +26,7 @@ use everleaf_apiserver::authz::Authorizer;
 use everleaf_apiserver::handler::Server;
 use everleaf_apiserver::serve::{self, ServingCertificate};
 use everleaf_apiserver::user::User;
+use everleaf_controllers::cleaner::Ages;
 use everleaf_controllers::issuance::LogConfig;
 use everleaf_controllers::pods::PodSigner;
 use everleaf_controllers::upkeep::RootCaSource;
@@ -70,6 +71,8 @@ pub(crate) struct Settings {
     pub(crate) signing_duration: Duration,
     /// Which controllers run; what is no part of `up` has no meaning.
     pub(crate) loops: BTreeSet<Loop>,
+    /// How old requests become.
+    pub(crate) ages: Ages,
     /// How serving requests are approved; none: not at all.
     pub(crate) serving_approval: Option<ServingConfig>,
     /// How certificates of pods are signed; none: not at all.
@@ -258,6 +261,7 @@ impl System {
             config.pod_signer = Some(pods);
         }
         config.signing_duration = settings.signing_duration;
+        config.ages = settings.ages;
         config.recent_requests = self.server.recent_requests();
         config.issuance_log = Some(issuance_log);
         if !config.loops.is_empty() {

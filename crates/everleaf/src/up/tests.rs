@@ -9,6 +9,7 @@ use everleaf_agent::clock::ClockListener;
 use everleaf_agent::join::BootstrapToken;
 use everleaf_agent::{Clock, OffsetClock, SystemClock};
 use everleaf_apiserver::authn::jwt::JwtConfig;
+use everleaf_controllers::cleaner::Ages;
 use everleaf_pki::{Chain, Credential, Issuer, KeyAlgorithm, Leaf, PrivateKey};
 use everleaf_rotation::{Monotonic, rotation_deadline};
 use jiff::{SignedDuration, Timestamp};
@@ -51,6 +52,7 @@ fn settings(signing_duration: Duration) -> Settings {
         sans: Vec::new(),
         signing_duration,
         loops: LOOPS.into(),
+        ages: Ages::default(),
         serving_approval: None,
         pod_signer: None,
         node_name: Some("host1".into()),

@@ -8,6 +8,7 @@ use crate::up::system::{LOOPS, Settings, System};
 use anyhow::{Context, Result, anyhow, bail};
 use everleaf_agent::{Bootstrap, Clock, Config, OffsetClock, SystemClock};
 use everleaf_apiserver::authn::jwt::JwtConfig;
+use everleaf_controllers::cleaner::Ages;
 use everleaf_pki::{Credential, Leaf};
 use everleaf_rotation::{CertificateId, Notice};
 use jiff::Timestamp;
@@ -42,6 +43,7 @@ impl Stage {
             sans: Vec::new(),
             signing_duration: lifetime,
             loops: LOOPS.into(),
+            ages: Ages::default(),
             serving_approval: None,
             pod_signer: None,
             node_name: None,
