@@ -94,7 +94,7 @@ impl Objects for Shelf {
             .expect("not poisoned")
             .values()
             .filter(|stored| stored.resource == resource)
-            .filter(|stored| namespace.is_none_or(|wanted| stored.namespace == wanted))
+            .filter(|stored| namespace.is_none_or(|wanted| *stored.namespace == *wanted))
             .cloned()
             .collect()
     }

@@ -3,7 +3,7 @@
 use crate::registry::Descriptor;
 use bytes::Bytes;
 use everleaf_api::meta;
-use everleaf_api::schema::{EncodedJson, Type};
+use everleaf_api::schema::{DecodeError, EncodedJson, Type};
 use serde_json::Value;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -14,9 +14,9 @@ pub struct Stored {
     /// Plural resource, unique among those served (`secrets`, `certificatesigningrequests`, …).
     pub resource: &'static str,
     /// Namespace or "".
-    pub namespace: String,
+    pub namespace: Box<str>,
     /// Unique in its namespace.
-    pub name: String,
+    pub name: Box<str>,
     /// Revision of its last change.
     pub revision: u64,
     /// Revision of its creation.
@@ -26,8 +26,9 @@ pub struct Stored {
     /// `k8s\0` envelope as stored, without resourceVersion.
     pub bytes: Bytes,
     r#type: &'static Type,
-    /// None for a [compact](Descriptor::compact) resource.
-    tree: Option<Value>,
+    /// None for a [compact](Descriptor::compact) resource, of which there may be a million: so it
+    /// takes no room in what these are.
+    tree: Option<Box<Value>>,
 }
 
 impl Stored {
@@ -42,12 +43,12 @@ impl Stored {
         let account = descriptor.tally.and_then(|tally| (tally.account)(&object));
         let tree = (!descriptor.compact).then(|| {
             meta::set(&mut object, "resourceVersion", &revision.to_string());
-            object
+            Box::new(object)
         });
         Self {
             resource: descriptor.resource,
-            namespace,
-            name,
+            namespace: namespace.into_boxed_str(),
+            name: name.into_boxed_str(),
             revision,
             created,
             account: account.map(String::into_boxed_str),
@@ -55,6 +56,33 @@ impl Stored {
             r#type: descriptor.r#type,
             tree,
         }
+    }
+
+    /// An object as the store has it: a [compact](Descriptor::compact) one costs no tree, but is
+    /// known to be one.
+    ///
+    /// # Errors
+    /// It is no object of this resource.
+    pub(crate) fn recovered(
+        descriptor: &'static Descriptor,
+        place: (String, String),
+        revisions: (u64, u64),
+        bytes: &Bytes,
+    ) -> Result<Self, DecodeError> {
+        // What can be told as JSON can be decoded; and the type of the tree of some members is that
+        // of the whole.
+        let is_sound = || descriptor.r#type.transcode(bytes, "").is_some();
+        if descriptor.compact && is_sound() {
+            let members = descriptor.tally.map_or(&[][..], |tally| tally.members);
+            let object = match members {
+                [] => Value::Null,
+                some => descriptor.r#type.decode_protobuf_members(bytes, some)?,
+            };
+            let kept = Bytes::copy_from_slice(bytes);
+            return Ok(Self::new(descriptor, place, revisions, object, kept));
+        }
+        let (object, bytes) = descriptor.decode_stored(bytes)?;
+        Ok(Self::new(descriptor, place, revisions, object, bytes))
     }
 
     /// The same object at another revision: what a delete shows.
@@ -147,6 +175,43 @@ mod tests {
         assert_eq!(*gone.object(), expected);
         assert_eq!((gone.revision, gone.created), (9, 3));
         stored
+    }
+
+    #[test]
+    fn what_is_recovered_is_what_was_stored() {
+        let csrs = &CERTIFICATE_SIGNING_REQUESTS;
+        let spec = json!({"username": "u", "signerName": "k.io/x", "request": "AAAA", "usages": ["client auth"]});
+        let denied = json!({"conditions": [{"type": "Denied", "status": "True"}]});
+        for (status, account) in [
+            (json!({}), Some("u (other signers)")),
+            (denied, Some("u (other signers) (spent)")),
+            (json!({"certificate": "AAAA"}), None),
+        ] {
+            let object = json!({"metadata": {"name": "a"}, "spec": spec, "status": status});
+            let bytes: Bytes = csrs.r#type.encode_protobuf(&object).into();
+            let place = || (String::new(), "a".to_owned());
+            let recovered = Stored::recovered(csrs, place(), (7, 3), &bytes).unwrap();
+            assert_eq!(recovered.account.as_deref(), account);
+            let (whole, _) = csrs.decode_stored(&bytes).unwrap();
+            let stored = Stored::new(csrs, place(), (7, 3), whole, bytes.clone());
+            assert_eq!(recovered.object(), stored.object());
+            assert_eq!(recovered.account, stored.account);
+            // Whatever is cut off or changed: what is taken can be read.
+            for end in 0..bytes.len() {
+                let mut damaged = bytes[..end].to_vec();
+                let cut = Stored::recovered(csrs, place(), (7, 3), &damaged.clone().into());
+                assert_eq!(
+                    cut.is_err(),
+                    csrs.decode_stored(&damaged.clone().into()).is_err()
+                );
+                damaged.extend_from_slice(&bytes[end..]);
+                damaged[end] ^= 0x55;
+                let damaged = Bytes::from(damaged);
+                if let Ok(taken) = Stored::recovered(csrs, place(), (7, 3), &damaged) {
+                    drop(taken.object());
+                }
+            }
+        }
     }
 
     #[test]

@@ -299,7 +299,10 @@ impl Committer {
             Operation::Put { object, bytes } => {
                 let place = (proposal.namespace, proposal.name);
                 let revisions = (revision, created);
-                let stored = Stored::new(descriptor, place, revisions, object, bytes.clone());
+                // What stays is an allocation of just its length, without the room that the encoder
+                // had, and of its own: a shared one needs another for its count.
+                let kept = Bytes::copy_from_slice(&bytes);
+                let stored = Stored::new(descriptor, place, revisions, object, kept);
                 self.check_tally(&stored, proposal.tally_max, pending)?;
                 (Arc::new(stored), Some(bytes))
             }
@@ -430,12 +433,10 @@ fn replay_one(cache: &Cache, change: &Change, floor: u64) -> Result<(), String> 
             Event::new(Arc::new(last.at_revision(change.revision)), previous, true)
         }
         (Some(bytes), _) => {
-            let (object, bytes) = descriptor
-                .decode_stored(bytes)
-                .map_err(|error| format!("at revision {}: {error}", change.revision))?;
             let place = (namespace.to_owned(), name.to_owned());
             let revisions = (change.revision, change.created);
-            let stored = Stored::new(descriptor, place, revisions, object, bytes);
+            let stored = Stored::recovered(descriptor, place, revisions, bytes)
+                .map_err(|error| format!("at revision {}: {error}", change.revision))?;
             Event::new(Arc::new(stored), previous, false)
         }
     };

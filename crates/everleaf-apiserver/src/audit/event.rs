@@ -145,7 +145,7 @@ impl Event {
         let user = self.user.as_ref().filter(|user| !user.name.is_empty());
         let groups = user.filter(|user| !user.groups.is_empty());
         let as_user = self.impersonated.as_ref();
-        let namespace = self.object.as_ref().map(|object| object.namespace.as_str());
+        let namespace = self.object.as_ref().map(|object| &*object.namespace);
         let code = self.status.as_ref().and_then(|status| status.get("code"));
         format!(
             "{} AUDIT: id={} stage={} ip={} method={} user={} groups={} as={} asgroups={} user-agent={} namespace={} uri={} \

@@ -67,11 +67,11 @@ impl Index {
         };
         for role in objects.list("clusterroles", None) {
             let rules = Rule::all_of(&role.object()).into();
-            index.cluster_roles.insert(role.name.clone(), rules);
+            index.cluster_roles.insert(role.name.to_string(), rules);
         }
         for role in objects.list("roles", None) {
             let rules = Rule::all_of(&role.object()).into();
-            let key = (role.namespace.clone(), role.name.clone());
+            let key = (role.namespace.to_string(), role.name.to_string());
             index.roles.insert(key, rules);
         }
         for binding in objects.list("clusterrolebindings", None) {
@@ -82,10 +82,12 @@ impl Index {
         for binding in objects.list("rolebindings", None) {
             let mut grants = index
                 .namespaces
-                .remove(&binding.namespace)
+                .remove(&*binding.namespace)
                 .unwrap_or_default();
             index.add(&mut grants, &binding.object());
-            index.namespaces.insert(binding.namespace.clone(), grants);
+            index
+                .namespaces
+                .insert(binding.namespace.to_string(), grants);
         }
         index
     }

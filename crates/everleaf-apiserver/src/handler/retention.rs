@@ -14,10 +14,11 @@ use std::sync::Arc;
 pub(super) const REMOVALS_AT_ONCE_MAX: usize = 128;
 
 impl Server {
-    /// Removes what is forgotten at `now`, and what was to be deleted and is there still. To be
-    /// called once a minute.
+    /// Removes what is forgotten at `now`, what was to be deleted and is there still, and history
+    /// that is old. To be called once a minute.
     pub async fn forget(&self, now: Timestamp) {
         self.finish_containers(now).await;
+        self.cache.age();
         for descriptor in DESCRIPTORS {
             if let Some(retention) = descriptor.retention {
                 let all = self.facts_of(descriptor, |stored| {

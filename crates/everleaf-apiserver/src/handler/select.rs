@@ -62,8 +62,8 @@ impl Selection {
     /// where it is.
     pub(super) fn covers(&self, stored: &Stored) -> bool {
         let place = |field: &str| match field {
-            "metadata.name" => Some(&stored.name),
-            "metadata.namespace" => Some(&stored.namespace),
+            "metadata.name" => Some(&*stored.name),
+            "metadata.namespace" => Some(&*stored.namespace),
             _ => None,
         };
         let mut fields = self.fields.terms.iter();
@@ -72,7 +72,7 @@ impl Selection {
             return self.matches(&stored.members(&members));
         }
         let mut fields = self.fields.terms.iter();
-        fields.all(|(field, negated, wanted)| (place(field) == Some(wanted)) != *negated)
+        fields.all(|(field, negated, wanted)| (place(field) == Some(wanted.as_str())) != *negated)
     }
 
     /// True when `object` is meant.

@@ -342,8 +342,8 @@ impl Server {
     ) -> Result<Arc<Stored>, Refusal> {
         let proposal = Proposal {
             descriptor: descriptor.stored(),
-            namespace: stored.namespace.clone(),
-            name: stored.name.clone(),
+            namespace: stored.namespace.to_string(),
+            name: stored.name.to_string(),
             expected: Expected::Revision(stored.revision),
             operation: Operation::Delete,
             tally_max: None,

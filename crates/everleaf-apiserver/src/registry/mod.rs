@@ -153,6 +153,8 @@ pub struct Tally {
     /// The account an object is counted under while it counts (a CSR: its requestor, until it is
     /// signed).
     pub account: fn(&Value) -> Option<String>,
+    /// The members that this depends on, named as `spec.signerName`.
+    pub members: &'static [&'static str],
     /// As what a user is limited; None: he may have any number.
     pub holder: fn(&User) -> Option<Holder>,
 }

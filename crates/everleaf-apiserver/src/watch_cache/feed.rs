@@ -172,7 +172,7 @@ impl Watchers {
             }
         };
         wake(&mut watchers.sleeping);
-        if let Some(named) = watchers.named.get_mut(&event.object.name) {
+        if let Some(named) = watchers.named.get_mut(&*event.object.name) {
             named.queues.values().for_each(|queue| queue.push(event));
             wake(&mut named.sleeping);
         }

@@ -14,9 +14,14 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 /// `defaultUpperBoundCapacity`), since a client that lists many objects page by page watches from
 /// where it began.
 pub(crate) const HISTORY_EVENTS_MAX: usize = 102_400;
-/// The newest of them keep what was rendered for watches, and can be looked through for a list as
-/// it was.
+/// The newest of them can be looked through for a list as it was, …
 pub(crate) const RECENT_EVENTS_MAX: usize = 4096;
+/// … and fewer keep what was rendered for watches.
+const RENDERED_EVENTS_MAX: usize = 1024;
+/// How often [`Cache::age`](super::Cache::age) is called before an event is forgotten, however few
+/// there are: ten minutes. The longest watch of client-go's reflectors (`tools/cache/reflector.go`:
+/// from 5 to 10 minutes) can go on from where it began; etcd forgets after 5.
+const AGES_MAX: usize = 10;
 /// Encoded bytes that events keep in memory although they are no state any more: what was replaced
 /// or deleted.
 pub(crate) const HISTORY_BYTES_MAX: usize = 24 << 20;
@@ -157,9 +162,11 @@ impl Event {
 #[derive(Debug)]
 pub(super) struct History {
     older: VecDeque<Past>,
-    recent: VecDeque<Arc<Event>>,
+    rendered: VecDeque<Arc<Event>>,
     bytes: usize,
     floor: u64,
+    /// The last revision that there was when it aged, oldest first.
+    ages: VecDeque<u64>,
 }
 
 /// An event that nobody waits for any more.
@@ -207,9 +214,10 @@ impl History {
     pub(super) fn new(floor: u64) -> Self {
         Self {
             older: VecDeque::new(),
-            recent: VecDeque::new(),
+            rendered: VecDeque::new(),
             bytes: 0,
             floor,
+            ages: VecDeque::new(),
         }
     }
 
@@ -222,26 +230,50 @@ impl History {
     pub(super) fn push(&mut self, event: Arc<Event>) -> Vec<Arc<Event>> {
         let mut forgotten = Vec::new();
         self.bytes += event.gone_bytes();
-        self.recent.push_back(event);
-        while self.recent.len() > RECENT_EVENTS_MAX {
-            if let Some(event) = self.recent.pop_front() {
+        self.rendered.push_back(event);
+        while self.rendered.len() > RENDERED_EVENTS_MAX {
+            if let Some(event) = self.rendered.pop_front() {
                 self.older.push_back(Past::of(&event));
                 forgotten.push(event);
             }
         }
-        while self.older.len() + self.recent.len() > HISTORY_EVENTS_MAX
+        while self.older.len() + self.rendered.len() > HISTORY_EVENTS_MAX
             || self.bytes > HISTORY_BYTES_MAX
         {
-            if let Some(oldest) = self.older.pop_front() {
-                self.bytes -= oldest.bytes();
-                self.floor = oldest.object.revision;
-            } else if let Some(oldest) = self.recent.pop_front() {
-                self.bytes -= oldest.gone_bytes();
-                self.floor = oldest.revision();
-                forgotten.push(oldest);
-            }
+            self.forget_oldest(&mut forgotten);
         }
         forgotten
+    }
+
+    /// Forgets what was there [`AGES_MAX`] calls ago: the last revision of then, if it is known,
+    /// and the events. `now` is the last revision that there is.
+    pub(super) fn age(&mut self, now: u64) -> Option<(u64, Vec<Arc<Event>>)> {
+        self.ages.push_back(now);
+        let is_long_ago = self.ages.len() > AGES_MAX;
+        let past = self.ages.pop_front_if(|_| is_long_ago)?;
+        let mut forgotten = Vec::new();
+        while self.oldest().is_some_and(|revision| revision <= past) {
+            self.forget_oldest(&mut forgotten);
+        }
+        self.older.shrink_to(self.older.len() * 2);
+        self.rendered.shrink_to(self.rendered.len() * 2);
+        Some((past, forgotten))
+    }
+
+    fn oldest(&self) -> Option<u64> {
+        let older = self.older.front().map(|past| past.object.revision);
+        older.or_else(|| self.rendered.front().map(|event| event.revision()))
+    }
+
+    fn forget_oldest(&mut self, forgotten: &mut Vec<Arc<Event>>) {
+        if let Some(oldest) = self.older.pop_front() {
+            self.bytes -= oldest.bytes();
+            self.floor = oldest.object.revision;
+        } else if let Some(oldest) = self.rendered.pop_front() {
+            self.bytes -= oldest.gone_bytes();
+            self.floor = oldest.revision();
+            forgotten.push(oldest);
+        }
     }
 
     /// Events strictly after `revision`, in order; None when some of them are forgotten.
@@ -251,23 +283,36 @@ impl History {
                 .older
                 .partition_point(|past| past.object.revision <= revision);
             let older = self.older.range(first..).map(Past::event);
-            older.chain(self.recent_after(revision).cloned())
+            older.chain(self.rendered_after(revision).cloned())
         })
     }
 
-    /// The same, if there are few of them.
-    pub(super) fn few_after(&self, revision: u64) -> Option<impl Iterator<Item = &Arc<Event>>> {
-        let reach = match self.older.back() {
+    /// The same, if there are few of them: of each what is the object after it, and before it.
+    pub(super) fn few_after(
+        &self,
+        revision: u64,
+    ) -> Option<impl Iterator<Item = (&Stored, Option<&Arc<Stored>>)>> {
+        let few = RECENT_EVENTS_MAX.saturating_sub(self.rendered.len());
+        let far = self.older.len().saturating_sub(few);
+        let reach = match far.checked_sub(1).and_then(|last| self.older.get(last)) {
             Some(past) => past.object.revision,
             None => self.floor,
         };
-        (revision >= reach).then(|| self.recent_after(revision))
+        (revision >= reach).then(|| {
+            let first = self
+                .older
+                .partition_point(|past| past.object.revision <= revision);
+            let older = self.older.range(first..);
+            let older = older.map(|past| (&*past.object, past.previous.as_ref()));
+            let rendered = self.rendered_after(revision);
+            older.chain(rendered.map(|event| (&*event.object, event.previous.as_ref())))
+        })
     }
 
-    fn recent_after(&self, revision: u64) -> impl Iterator<Item = &Arc<Event>> {
+    fn rendered_after(&self, revision: u64) -> impl Iterator<Item = &Arc<Event>> {
         let first = self
-            .recent
+            .rendered
             .partition_point(|event| event.revision() <= revision);
-        self.recent.range(first..)
+        self.rendered.range(first..)
     }
 }

@@ -232,6 +232,23 @@ impl Cache {
         wake(awake);
     }
 
+    /// Forgets what has been history for ten minutes: events, and snapshots for lists that somebody
+    /// is in the middle of. To be called once a minute: after a storm there may be no further
+    /// change to push them out.
+    pub fn age(&self) {
+        let mut gone = Vec::new();
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let revision = state.revision;
+        for collection in state.collections.values_mut() {
+            if let Some((past, events)) = collection.history.age(revision) {
+                gone.push((events, collection.unpin_until(past)));
+            }
+        }
+        // It may be much, and nobody is to wait until its memory is given back.
+        drop(state);
+        drop(gone);
+    }
+
     /// Ends every watch, cleanly, and those that are opened from now on.
     pub fn close_feeds(&self) {
         let awake = self.lock_watchers().close_all();
@@ -289,7 +306,7 @@ impl Objects for Cache {
             Some(namespace) => collection
                 .objects
                 .from(&format!("{namespace}/"))
-                .take_while(|object| object.namespace == namespace)
+                .take_while(|object| *object.namespace == *namespace)
                 .cloned()
                 .collect(),
         }

@@ -21,7 +21,7 @@ pub(super) struct Sequence {
 /// How an object's key compares to `key`, without making it.
 pub(super) fn compare(object: &Stored, key: &str) -> Ordering {
     if object.namespace.is_empty() {
-        return object.name.as_str().cmp(key);
+        return (*object.name).cmp(key);
     }
     let own = object.namespace.bytes().chain([b'/']);
     own.chain(object.name.bytes()).cmp(key.bytes())

@@ -80,9 +80,9 @@ impl Collection {
             let events = events.ok_or(SnapshotError::Expired {
                 oldest: self.history.floor(),
             })?;
-            for event in events {
-                then.entry(super::key_of(&event.object.namespace, &event.object.name))
-                    .or_insert_with(|| event.previous.clone());
+            for (object, previous) in events {
+                then.entry(super::key_of(&object.namespace, &object.name))
+                    .or_insert_with(|| previous.cloned());
             }
         }
         Ok(Snapshot {
@@ -112,6 +112,16 @@ impl Collection {
             .get_mut()
             .unwrap_or_else(PoisonError::into_inner);
         unpin(pinned, self.gone_bytes);
+    }
+
+    /// Lets go of snapshots that are not younger than this.
+    pub(super) fn unpin_until(&mut self, revision: u64) -> Pinned {
+        let pinned = self
+            .pinned
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
+        let younger = pinned.split_off(&revision.saturating_add(1));
+        std::mem::replace(pinned, younger)
     }
 
     fn pinned(&self) -> MutexGuard<'_, Pinned> {

@@ -57,7 +57,7 @@ impl TestCache {
     fn list(&self, matches: impl Fn(&Value) -> bool, revision: Option<u64>) -> State {
         self.walk(revision, "")
             .filter(|stored| matches(&stored.object()))
-            .map(|stored| (stored.name.clone(), stored.object().into_owned()))
+            .map(|stored| (stored.name.to_string(), stored.object().into_owned()))
             .collect()
     }
 }
@@ -71,7 +71,7 @@ fn follow(feed: &mut Feed, state: &mut State, matches: impl Fn(&Value) -> bool) 
         match next {
             Next::Existing(stored) => {
                 if matches(&stored.object()) {
-                    let known = state.insert(stored.name.clone(), stored.object().into_owned());
+                    let known = state.insert(stored.name.to_string(), stored.object().into_owned());
                     assert_eq!(known, None);
                 }
             }
@@ -80,7 +80,7 @@ fn follow(feed: &mut Feed, state: &mut State, matches: impl Fn(&Value) -> bool) 
                 let Some(selected) = event.select(|stored| matches(&stored.object())) else {
                     continue;
                 };
-                let name = selected.object.name.clone();
+                let name = selected.object.name.to_string();
                 let shown = selected.object.object().into_owned();
                 assert_eq!(
                     shown["metadata"]["resourceVersion"],
@@ -175,13 +175,13 @@ proptest! {
         let expected: Vec<String> = test.list(|_| true, None).into_keys().collect();
         let revision = test.cache.revision();
         let mut first = test.walk(None, "");
-        let mut found: Vec<String> = first.by_ref().take(taken).map(|s| s.name.clone()).collect();
+        let mut found: Vec<String> = first.by_ref().take(taken).map(|s| s.name.to_string()).collect();
         play(between);
         let start = found.last().map_or(String::new(), |last| key_of("ns", last) + "\0");
         let mut again = test.walk(Some(revision), &start);
         prop_assert_eq!((first.left(), again.left()), (expected.len() - found.len(), expected.len() - found.len()));
-        let rest: Vec<String> = first.map(|stored| stored.name.clone()).collect();
-        let read_again: Vec<String> = again.by_ref().map(|stored| stored.name.clone()).collect();
+        let rest: Vec<String> = first.map(|stored| stored.name.to_string()).collect();
+        let read_again: Vec<String> = again.by_ref().map(|stored| stored.name.to_string()).collect();
         prop_assert_eq!(&rest, &read_again);
         prop_assert_eq!(again.left(), 0);
         found.extend(rest);
@@ -260,6 +260,32 @@ fn history_is_bounded_by_number_and_by_bytes() {
     drop(history.push(replaces(&next, true)));
     assert_eq!(history.after(max + 3).unwrap().count(), 0);
     assert!(history.after(max + 2).is_none());
+}
+
+#[test]
+fn history_ages() {
+    let test = TestCache::new();
+    let reaches = |revision| test.watch(Start::After(revision)).is_ok();
+    let age = |times| (0..times).for_each(|_| test.cache.age());
+    test.change("a", Some("x"));
+    test.change("a", Some("y"));
+    let old = test.cache.revision();
+    age(1);
+    test.change("a", Some("x"));
+    age(9);
+    assert!(reaches(old - 1), "ten minutes are not over");
+    age(1);
+    assert!(reaches(old), "what came after it is younger");
+    assert!(!reaches(old - 1));
+    age(1);
+    let now = test.cache.revision();
+    assert!(reaches(now) && !reaches(now - 1));
+    // It goes on as ever.
+    test.change("b", Some("x"));
+    let mut feed = test.watch(Start::After(now)).unwrap();
+    let mut seen = State::new();
+    follow(&mut feed, &mut seen, |_| true);
+    assert_eq!(seen.len(), 1);
 }
 
 #[test]

@@ -288,7 +288,11 @@ fn a_restart_finds_state_history_and_revision() {
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     let mut story = Vec::new();
     while let std::task::Poll::Ready(Next::Event(event)) = feed.poll_next(&mut context) {
-        story.push((event.object.name.clone(), event.revision(), event.deleted));
+        story.push((
+            event.object.name.to_string(),
+            event.revision(),
+            event.deleted,
+        ));
     }
     assert_eq!(
         story,

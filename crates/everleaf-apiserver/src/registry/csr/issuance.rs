@@ -27,6 +27,12 @@ pub(super) fn verify(
 /// Unsigned requests of one requestor.
 pub(super) const UNSIGNED: Tally = Tally {
     account: requestor_until_signed,
+    members: &[
+        "spec.signerName",
+        "spec.username",
+        "status.certificate",
+        "status.conditions",
+    ],
     holder,
 };
 
