@@ -17,6 +17,9 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+/// Longest wait for a server with very many objects.
+const START_PATIENCE: Duration = Duration::from_secs(120);
+
 /// How to reach the server, and as whom.
 pub(crate) struct Target {
     address: String,
@@ -68,6 +71,18 @@ impl Target {
     /// Where it is: host and port.
     pub(crate) fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Waits until it takes connections, and looks often enough to time that.
+    pub(crate) async fn wait_closely(&self) -> Result<()> {
+        let patience = tokio::time::Instant::now() + START_PATIENCE;
+        loop {
+            match self.connect().await {
+                Ok(_) => return Ok(()),
+                Err(error) if tokio::time::Instant::now() > patience => return Err(error),
+                Err(_) => tokio::time::sleep(Duration::from_millis(1)).await,
+            }
+        }
     }
 
     /// Waits until it takes connections.

@@ -6,19 +6,25 @@
 //! own cost is in none of them, and other work on the machine blurs mostly durations. Everything
 //! goes over loopback, and every wait is bounded.
 
+mod cleaning;
 mod client;
 mod floor;
 mod issuance;
+mod load;
 mod process;
 mod reads;
+mod scale;
 mod storm;
+mod watchers;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use process::Server;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+/// What else is measured than the run of `cargo xtask measure` alone.
+const KINDS: [&str; 5] = ["reads", "storm", "scale", "watchers", "cleaning"];
 /// Starts that are timed; the median counts.
 const STARTS: usize = 9;
 /// Certificates of the issuance run, unless an argument says otherwise.
@@ -51,9 +57,19 @@ fn main() -> ExitCode {
 async fn run() -> Result<()> {
     let everleaf = PathBuf::from(std::env::var_os("EVERLEAF").context("run: cargo xtask measure")?);
     let mut args = std::env::args().skip(1).peekable();
-    let what = args.next_if(|arg| ["reads", "storm"].contains(&arg.as_str()));
-    let count = args.next().map(|text| text.parse()).transpose();
-    let count: Option<usize> = count.context("the argument is a number")?;
+    let what = args.next_if(|arg| KINDS.contains(&arg.as_str()));
+    let count = args.next_if(|arg| !arg.starts_with('-'));
+    let count: Option<usize> = count
+        .map(|text| text.parse())
+        .transpose()
+        .context("the argument is a number")?;
+    let old = match args.next().as_deref() {
+        Some("--old") => Some(PathBuf::from(args.next().context("--old names a binary")?)),
+        Some(other) => bail!("{other} is no argument of this"),
+        None => None,
+    };
+    let mut builds = vec![("this build", everleaf.clone())];
+    builds.extend(old.map(|old| ("the other build", old)));
     let scratch = tempfile::Builder::new()
         .prefix("everleaf-measure-")
         .tempdir()?;
@@ -61,6 +77,9 @@ async fn run() -> Result<()> {
     row("---", "---");
     match what.as_deref() {
         Some("reads") => return reads::run(&everleaf, scratch.path(), count).await,
+        Some("scale") => return scale::run(&builds, scratch.path(), count).await,
+        Some("watchers") => return watchers::run(&builds, scratch.path(), count).await,
+        Some("cleaning") => return cleaning::run(&builds, scratch.path(), count).await,
         Some(_) => return storm::run(&everleaf, scratch.path(), count).await,
         None => {}
     }
@@ -70,8 +89,7 @@ async fn run() -> Result<()> {
     first_certificate(&everleaf, scratch.path())?;
     idle_agent(&everleaf, scratch.path()).await?;
     issuance_runs(&everleaf, scratch.path(), count)?;
-    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    row("load average at the end (1, 5, 15 minutes)", load.trim());
+    load_average();
     Ok(())
 }
 
@@ -177,6 +195,15 @@ async fn idle_agent(everleaf: &Path, scratch: &Path) -> Result<()> {
         &format!("{:.1} MiB", mebibytes(agent.memory("RssAnon")?)),
     );
     Ok(())
+}
+
+/// A build of `everleaf`, and what it is called.
+type Build = (&'static str, PathBuf);
+
+/// Ends a table with what else the machine did.
+fn load_average() {
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    row("load average at the end (1, 5, 15 minutes)", load.trim());
 }
 
 fn mebibytes(bytes: u64) -> f64 {

@@ -18,16 +18,15 @@ impl Server {
     /// `everleaf up` on `dir`, ready when `admin.conf` is there and the port answers: the callers
     /// wait for what they need.
     pub(crate) fn start(everleaf: &Path, dir: &Path, args: &[&str]) -> Result<Self> {
+        Self::start_at(everleaf, dir, 0, args)
+    }
+
+    /// The same on a port of one's choice.
+    pub(crate) fn start_at(everleaf: &Path, dir: &Path, port: u16, args: &[&str]) -> Result<Self> {
         let server = spawn(
             Command::new(everleaf)
-                .args([
-                    "up",
-                    "--listen",
-                    "127.0.0.1:0",
-                    "--node-name",
-                    "host1",
-                    "--data-dir",
-                ])
+                .args(["up", "--listen", &format!("127.0.0.1:{port}")])
+                .args(["--node-name", "host1", "--data-dir"])
                 .arg(dir)
                 .args(args),
         )?;
@@ -87,6 +86,20 @@ impl Server {
         Ok(self.started.elapsed())
     }
 
+    /// Stops it as a service manager does, and waits until it has ended.
+    pub(crate) fn stop(mut self) -> Result<()> {
+        let pid = i32::try_from(self.child.id())?;
+        let pid = rustix::process::Pid::from_raw(pid).context("a process has a number")?;
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Time since it was started.
+    pub(crate) fn age(&self) -> Duration {
+        self.started.elapsed()
+    }
+
     /// Its process id.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
@@ -107,6 +120,11 @@ impl Server {
             .with_context(|| format!("/proc shows no {field}"))?;
         let kibibytes: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
         Ok(kibibytes * 1024)
+    }
+
+    /// Open file descriptors.
+    pub(crate) fn descriptors(&self) -> Result<usize> {
+        Ok(std::fs::read_dir(self.proc("fd"))?.count())
     }
 
     /// Processor time used so far, user and system.

@@ -1,5 +1,6 @@
 //! The behaviours, one file per part of the story.
 
+mod after_a_storm;
 mod auditing;
 mod authority;
 mod authorization_webhook;
@@ -60,6 +61,7 @@ pub(crate) fn all() -> Vec<&'static Test> {
         serving_requests::TESTS,
         authority::TESTS,
         pods::TESTS,
+        after_a_storm::TESTS,
         auditing::TESTS,
         foreign_tokens::TESTS,
         authorization_webhook::TESTS,
