@@ -238,6 +238,7 @@ pub(crate) fn controllers(args: &ControllersArgs) -> Result<Validated> {
         serving_approval: args.serving.serving_approval,
         serving_approval_policy: args.serving.serving_approval_policy.clone(),
         spread_ca_end: args.spread_ca_end,
+        ..ControllersOptions::default()
     };
     options
         .validate()
