@@ -98,25 +98,32 @@ pub(crate) struct ParsedTime {
     pub(crate) fraction_digits: usize,
 }
 
-/// Reads RFC 3339 with any offset and any length of fraction (digits past nanoseconds are dropped).
-/// Strict otherwise: upper-case `T` and `Z`, every digit in its place, no 60th second.
+/// Reads RFC 3339 with any length of fraction (digits past nanoseconds are dropped), as Go's
+/// `time.Parse` does: the hour may have one digit, the fraction a comma, an offset 24 hours and 60
+/// minutes. Strict otherwise: upper-case `T` and `Z`, every other digit in its place, no 60th
+/// second.
 pub(crate) fn parse(text: &str) -> Option<ParsedTime> {
-    let b = text.as_bytes();
-    if b.len() < 20 || [b[4], b[7], b[10], b[13], b[16]] != *b"--T::" {
+    let (date, time) = text.as_bytes().split_at_checked(11)?;
+    let (hour, time) = match time {
+        [hour, b':', ..] => (digits(&[*hour])?, &time[1..]),
+        [tens, ones, b':', ..] => (digits(&[*tens, *ones])?, &time[2..]),
+        _ => return None,
+    };
+    if time.len() < 7 || [date[4], date[7], date[10], time[0], time[3]] != *b"--T::" {
         return None;
     }
-    let number = |from: usize, to: usize| digits(&b[from..to]);
-    let days = days_since_1970(number(0, 4)?, number(5, 7)?, number(8, 10)?)?;
-    let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
+    let (year, month, day) = (&date[..4], &date[5..7], &date[8..10]);
+    let days = days_since_1970(digits(year)?, digits(month)?, digits(day)?)?;
+    let (minute, second) = (digits(&time[1..3])?, digits(&time[4..6])?);
     if hour > 23 || minute > 59 || second > 59 {
         return None;
     }
-    let (nanos, fraction_digits, rest) = fraction(&b[19..])?;
+    let (nanos, fraction_digits, rest) = fraction(&time[6..])?;
     let offset_seconds = match rest {
         b"Z" => 0,
         [sign @ (b'+' | b'-'), h1, h2, b':', m1, m2] => {
             let (hours, minutes) = (digits(&[*h1, *h2])?, digits(&[*m1, *m2])?);
-            if hours > 24 || minutes > 59 {
+            if hours > 24 || minutes > 60 {
                 return None;
             }
             let seconds = hours * 3600 + minutes * 60;
@@ -221,6 +228,41 @@ mod tests {
         }
         assert_eq!(count, 25 * 146_097);
         assert_eq!(days_since_1970(1970, 1, 1), Some(0));
+    }
+
+    /// What Go 1.26 reads, and what it does not.
+    #[test]
+    fn forms_of_a_time() {
+        for (text, read) in [
+            ("2026-01-02T03:04:05Z", "2026-01-02T03:04:05Z"),
+            ("2026-01-02T3:04:05Z", "2026-01-02T03:04:05Z"),
+            ("2026-01-02T3:04:05,5Z", "2026-01-02T03:04:05Z"),
+            ("2026-01-02T3:04:05+24:60", "2026-01-01T02:04:05Z"),
+            ("2026-01-02T03:04:05-23:60", "2026-01-03T03:04:05Z"),
+            ("2026-01-02T03:04:05-00:00", "2026-01-02T03:04:05Z"),
+        ] {
+            assert_eq!(parse(text).unwrap().instant.time_text(), read, "{text}");
+        }
+        for text in [
+            "",
+            "2026-01-02T",
+            "2026-01-02T3",
+            "2026-01-02T03:04:05",
+            "2026-01-02T:04:05Z",
+            "2026-01-02T003:04:05Z",
+            "2026-01-02T 3:04:05Z",
+            "2026-01-02T3:4:05Z",
+            "2026-1-02T03:04:05Z",
+            "2026-01-02T03:04:05.Z",
+            "2026-01-02T03:04:05+24:61",
+            "2026-01-02T03:04:05+25:00",
+            "2026-01-02T24:00:00Z",
+            "2026-01-02t03:04:05z",
+            "2026-01-02T03:04:60Z",
+            "2026-01-0\u{e9}T03:04:05Z",
+        ] {
+            assert!(parse(text).is_none(), "{text}");
+        }
     }
 
     #[test]
