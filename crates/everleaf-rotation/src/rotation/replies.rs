@@ -357,12 +357,14 @@ impl Rotation {
         self.trust.refusals = self.trust.refusals.saturating_add(1);
         let times = self.trust.refusals;
         self.tell(Notice::CredentialRefused { credential, times });
+        // Also of what is certainly refused: a new one may have to wait for long, and meanwhile it
+        // may be let in again.
+        let wait = Schedule::Confirm.wait(times, &mut self.jitter);
+        self.trust.confirm_at = now.monotonic + wait;
         if times < REFUSALS_MAX {
-            let wait = Schedule::Confirm.wait(times, &mut self.jitter);
-            self.trust.confirm_at = now.monotonic + wait;
-        } else if self.has_other_accepted()
-            && !self.trust.is_refused(CredentialChoice::LastAccepted)
-        {
+            return;
+        }
+        if self.has_other_accepted() && !self.trust.is_refused(CredentialChoice::LastAccepted) {
             let credential = CredentialChoice::LastAccepted;
             self.ask(
                 now,
