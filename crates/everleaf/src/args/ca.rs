@@ -46,6 +46,9 @@ pub(crate) struct RevokeArgs {
     /// cessationOfOperation
     #[arg(long, value_name = "REASON", default_value = "unspecified")]
     pub(crate) reason: String,
+    /// Also a node that nobody here knows, or the certificate with which this command itself asks
+    #[arg(long)]
+    pub(crate) yes: bool,
     /// Issuance log in which the node's serial numbers are looked up, besides the requests that the
     /// server still has [default: the one that `up` keeps on this host, where there is one]
     #[arg(long, value_name = "DIR")]

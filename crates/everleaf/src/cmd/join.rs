@@ -9,7 +9,8 @@ use crate::config;
 use crate::failure::UsageError;
 use crate::input;
 use crate::print;
-use crate::up::data_dir::default_root_of;
+use crate::up::authority::{CA_CERTIFICATE, CA_KEY};
+use crate::up::data_dir::{STORE, default_root_of};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Parser as _;
 use everleaf_agent::client::ApiClient;
@@ -73,6 +74,7 @@ pub(super) fn join(args: &JoinArgs) -> Result<Option<Box<AgentArgs>>> {
     let node = config::agent(&with_settings(&agent, &root, &settings))?.node_name;
     // The host may be renamed: the node keeps its name.
     settings.hostname_override.clone_from(&node);
+    refuse_system(&root)?;
     refuse_identity(&root, args.replace)?;
     let announced = discover(&invitation, args)?;
     if args.replace {
@@ -226,6 +228,22 @@ fn refuse_identity(root: &Path, replaces: bool) -> Result<()> {
             root.display()
         ),
         _ => Ok(()),
+    }
+}
+
+/// What `everleaf up` and `apiserver` keep is nobody's to put aside.
+fn refuse_system(root: &Path) -> Result<()> {
+    let parts = [STORE, CA_KEY, CA_CERTIFICATE, "ca.key"];
+    let part = parts
+        .into_iter()
+        .find(|part| fs::symlink_metadata(root.join(part)).is_ok());
+    match part {
+        Some(part) => bail!(
+            "--data-dir {}: {part} is in it, so it is the directory of an authority or an API server (`everleaf up`): nothing is changed. Join with a \
+             directory of its own",
+            root.display()
+        ),
+        None => Ok(()),
     }
 }
 

@@ -6,8 +6,10 @@ use crate::args::OutputFormat;
 use crate::args::ca::{RevocationsArgs, RevokeArgs, TargetArgs, UnrevokeArgs};
 use crate::calls::{Calls, Refused, connect};
 use crate::failure::UsageError;
+use crate::kube_client::usual_kubeconfig;
 use crate::print;
 use anyhow::{Context, Result, bail};
+use everleaf_agent::Kubeconfig;
 use everleaf_api::csr::Csr;
 use everleaf_api::meta;
 use everleaf_api::revocation::{
@@ -15,8 +17,8 @@ use everleaf_api::revocation::{
 };
 use everleaf_controllers::call::is_everleaf;
 use everleaf_controllers::issuance::{Entry as Issued, Reader};
-use everleaf_pki::Chain;
 use everleaf_pki::signer::is_dns1123_subdomain;
+use everleaf_pki::{Chain, Leaf};
 use http::{Method, StatusCode};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -29,10 +31,18 @@ const REQUESTS: &str = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
 const KEPT: SignedDuration = SignedDuration::from_hours(24 * 8);
 /// Others may write it at the same moment.
 const ROUNDS_MAX: usize = 10;
+/// Twenty octets (RFC 5280 4.1.2.2).
+const SERIAL_DIGITS_MAX: usize = 40;
 
 fn target(args: &TargetArgs) -> Result<Target, UsageError> {
     if let Some(serial) = &args.serial {
-        return Ok(Target::Serial(normal_serial(serial)));
+        let serial = normal_serial(serial);
+        return match serial.len() {
+            1..=SERIAL_DIGITS_MAX => Ok(Target::Serial(serial)),
+            _ => Err(UsageError(
+                "--serial: a serial number is greater than 0 and has at most 40 hex digits (RFC 5280 4.1.2.2)".to_owned(),
+            )),
+        };
     }
     if let Some(id) = &args.credential_id {
         let digest = id.strip_prefix("X509SHA256=").unwrap_or(id);
@@ -70,6 +80,10 @@ pub(super) fn revoke(args: &RevokeArgs) -> Result<ExitCode> {
         let version = version.unwrap_or_default();
         let is_ours = is_everleaf(version["gitVersion"].as_str().unwrap_or_default());
         let serials = serials(&calls, &target, args.issuance_log.as_deref()).await?;
+        if !args.yes {
+            refuse_own(&calls, args, &target, &serials).await?;
+            refuse_unknown(&calls, &target, serials.is_empty()).await?;
+        }
         let entry = |now| Entry {
             at: Some(now),
             until: None,
@@ -127,6 +141,84 @@ fn told(target: &Target, serials: usize) -> String {
             format!("{target} revoked: what it was issued until now is refused{listed}")
         }
         _ => format!("{target} revoked{listed}"),
+    }
+}
+
+/// Whoever revokes the certificate with which he asks cannot take it back.
+async fn refuse_own(
+    calls: &Calls,
+    args: &RevokeArgs,
+    target: &Target,
+    serials: &BTreeMap<String, Timestamp>,
+) -> Result<()> {
+    let own = own_leaf(args);
+    let is_own = match target {
+        Target::Serial(serial) => own.is_some_and(|leaf| is_of(&leaf, serial)),
+        Target::Node(name) => own.is_some_and(|leaf| {
+            let is_known = serials.keys().any(|serial| is_of(&leaf, serial));
+            is_known || leaf.subject().common_name == format!("system:node:{name}")
+        }),
+        Target::Credential(digest) => {
+            own.is_some_and(|leaf| leaf.fingerprint().to_string() == *digest)
+                || own_credential(calls)
+                    .await
+                    .is_some_and(|own| own == *digest)
+        }
+    };
+    match is_own {
+        true => bail!(
+            "{target} is the certificate with which this command asks: you would lock yourself out, and could not take it back. Nothing is changed; \
+             do it with the kubeconfig of another administrator, or with --yes where there is another way in"
+        ),
+        false => Ok(()),
+    }
+}
+
+fn is_of(leaf: &Leaf, serial: &str) -> bool {
+    normal_serial(&leaf.serial().to_string()) == serial
+}
+
+/// The certificate in the kubeconfig, if one is.
+fn own_leaf(args: &RevokeArgs) -> Option<Leaf> {
+    let path = usual_kubeconfig(args.server.kubeconfig.as_deref()).ok()?;
+    let kubeconfig = Kubeconfig::read_context(&path, args.server.context.as_deref()).ok()?;
+    let pem = kubeconfig
+        .user
+        .client_certificate?
+        .certificate
+        .read()
+        .ok()?;
+    let chain = Chain::from_pem(pem.expose().as_bytes()).ok()?;
+    Some(chain.leaf().clone())
+}
+
+/// SHA-256 of the certificate by which the server knows who asks, wherever it came from.
+async fn own_credential(calls: &Calls) -> Option<String> {
+    let path = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+    let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"});
+    let answer = calls.object("ask who it is", Method::POST, path, Some(review));
+    let answer = answer.await.ok()??;
+    let ids = &answer["status"]["userInfo"]["extra"]["authentication.kubernetes.io/credential-id"];
+    let id = ids.get(0)?.as_str()?.strip_prefix("X509SHA256=")?;
+    Some(id.to_owned())
+}
+
+/// A name with a typo in it leaves the node in that was meant.
+async fn refuse_unknown(calls: &Calls, target: &Target, has_no_serials: bool) -> Result<()> {
+    let Target::Node(name) = target else {
+        return Ok(());
+    };
+    let path = format!("/api/v1/nodes/{name}");
+    // Whoever may not read Nodes is not held up for that.
+    let node = calls
+        .object("look for the node", Method::GET, &path, None)
+        .await;
+    match node {
+        Ok(None) if has_no_serials => bail!(
+            "there is no Node {name}, and neither the requests nor the issuance log here have a certificate of it: check the spelling. Nothing is \
+             changed; --yes revokes it all the same"
+        ),
+        _ => Ok(()),
     }
 }
 
@@ -355,6 +447,8 @@ mod tests {
             ("node/", "", ""),
             ("node/N 1", "", ""),
             ("", "", "5f"),
+            ("", "00", ""),
+            ("", "5B5B5B5B5B5B5B5B5B5B5B5B5B5B5B5B5B5B5B5B5B", ""),
         ] {
             assert!(target_of(args.0, args.1, args.2).is_err(), "{args:?}");
         }

@@ -20,6 +20,11 @@ pub(super) const TESTS: &[Test] = &[
         long: false,
         run: list,
     },
+    Test {
+        name: "nobody_revokes_himself_or_a_typo_by_accident",
+        long: false,
+        run: accidents,
+    },
 ];
 
 /// From the command to the end of an open watch.
@@ -213,6 +218,44 @@ fn list(sandbox: &Sandbox) -> Result<Verdict> {
     let whoami = agent.kubectl().json(&["auth", "whoami"])?;
     let name = &whoami["status"]["userInfo"]["username"];
     same("who it is", name.as_str(), Some("system:node:n2"))?;
+    Ok(Verdict::Passed)
+}
+
+fn accidents(sandbox: &Sandbox) -> Result<Verdict> {
+    let up = Up::start(sandbox, &["--no-node"])?;
+    let admin = up.path("admin.conf");
+    let certs = run(&mut sandbox.everleaf(&["certs", "-o", "json", arg(&admin)]))?.ok()?;
+    let certs: Value = serde_json::from_str(&certs)?;
+    let own = &certs["certificates"][0];
+    let word = |key: &str| own[key].as_str().unwrap_or_default();
+    let own_id = format!("X509SHA256={}", word("sha256"));
+    for (how, expected) in [
+        (&["--serial", word("serialNumber")][..], "lock yourself out"),
+        (&["--credential-id", &own_id], "lock yourself out"),
+        (&["node/typo"], "check the spelling"),
+    ] {
+        let told = ca(sandbox, &up, &[&["revoke"][..], how].concat())?.failed_with(1)?;
+        ensure_that!(told.contains(expected), "{how:?}: {told}");
+    }
+    let none = ca(sandbox, &up, &["revocations", "-o", "json"])?.ok()?;
+    let none: Value = serde_json::from_str(&none)?;
+    same(
+        "what is revoked",
+        &none["revocations"],
+        &serde_json::json!([]),
+    )?;
+    ca(sandbox, &up, &["revoke", "node/typo", "--yes"])?.ok()?;
+    ca(sandbox, &up, &["unrevoke", "node/typo"])?.ok()?;
+    for serial in ["0", &"5B".repeat(21)] {
+        ca(sandbox, &up, &["revoke", "--serial", serial])?.failed_with(2)?;
+    }
+    ca(
+        sandbox,
+        &up,
+        &["revoke", "--serial", word("serialNumber"), "--yes"],
+    )?
+    .ok()?;
+    is_refused(&up.admin())?;
     Ok(Verdict::Passed)
 }
 

@@ -246,8 +246,24 @@ fn joins(sandbox: &Sandbox) -> Result<Verdict> {
     Ok(Verdict::Passed)
 }
 
+/// A machine does not join in the directory of an authority.
+fn leaves_authorities_alone(sandbox: &Sandbox, up: &Up<'_>) -> Result<()> {
+    let hash = format!("sha256:{}", "0a".repeat(32));
+    for directory in [up.path(""), up.path("pki")] {
+        let mut command = sandbox.everleaf(&["agent", "join", "https://127.0.0.1:1"]);
+        command
+            .args(["--token", TOKEN, "--ca-cert-hash", &hash, "--replace"])
+            .args(["--timeout", "1s", "--data-dir", arg(&directory)]);
+        let told = run(&mut command)?.failed_with(1)?;
+        ensure_that!(told.contains("directory of an authority"), "{told}");
+    }
+    fs::metadata(up.path("pki/ca.key")).context("the authority's key")?;
+    Ok(())
+}
+
 fn joins_nobody_else(sandbox: &Sandbox) -> Result<Verdict> {
     let up = Up::start(sandbox, &["--no-node"])?;
+    leaves_authorities_alone(sandbox, &up)?;
     let line = printed_line(sandbox, &up)?;
     let place = |name: &str| {
         line.iter()
