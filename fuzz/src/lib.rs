@@ -164,6 +164,7 @@ impl World {
         let known = [
             "PodCertificateRequest for ",
             "does not contain declared merge key",
+            "failed to convert new object ",
             "failed to create typed",
             "merging lists cannot yet be specified",
             "while retrieving ",
