@@ -357,33 +357,6 @@ fn a_new_credential_that_the_server_refuses_is_taken_back() {
     world.assert_at_rest();
 }
 
-/// A node whose name was revoked: whatever it is given is refused.
-#[test]
-fn a_node_that_is_always_refused_asks_seldom() {
-    let mut world = World::settled();
-    world.sources.bootstrap = Some(CredentialVersion(1));
-    let leaf = world.leaf().clone();
-    world.server.distrusted.push(leaf);
-    world.server.distrusts_new = true;
-    world.tell(Event::CredentialRefused);
-    world.run_for(hours(3));
-    let questions = world.count(|notice| matches!(notice, Notice::CredentialRefused { .. }));
-    // One a minute, and some of each certificate that it has got meanwhile.
-    assert!((100..300).contains(&questions), "{questions}");
-    assert!(world.csrs() <= 1 + 3 * 5, "{}", world.csrs());
-    assert!(world.has(|notice| matches!(
-        notice,
-        Notice::Blocked {
-            block: Block::TooManyRequests,
-            ..
-        }
-    )));
-    world.server.distrusts_new = false;
-    world.server.distrusted.clear();
-    world.run_for(minutes(2));
-    assert!(world.machine.is_confirmed(), "it is let in again");
-}
-
 #[test]
 fn a_refused_unexpired_certificate_falls_back_to_the_bootstrap_credential() {
     let mut world = World::settled();
