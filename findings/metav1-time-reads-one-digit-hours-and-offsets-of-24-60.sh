@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# k8s.io/apimachinery v0.37.2 on Go 1.26.8: metav1.Time and metav1.MicroTime are said to be RFC 3339,
+# k8s.io/apimachinery v0.37.2 on Go 1.26.8: metav1.Time and metav1.MicroTime should be RFC 3339,
 # and read more than that: an hour of one digit, a comma before the fraction, and an offset of up to
 # 24 hours and 60 minutes. What was read so is written properly afterwards. Other digits have to be
 # in their places, so that a reader that is lenient everywhere is no more like it than a strict one.

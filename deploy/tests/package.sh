@@ -23,7 +23,7 @@ trap stop EXIT
 # In host $1, the command $2.
 on() {
   nsenter -t "${leader[$1]}" -m -u -i -p -n -C -r -w -- \
-    env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=dumb DEBIAN_FRONTEND=noninteractive timeout 120 bash -ec "$2"
+    env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/ TERM=dumb DEBIAN_FRONTEND=noninteractive timeout 120 bash -ec "$2"
 }
 # Says $1 when the rest holds.
 see() {
@@ -35,7 +35,7 @@ debootstrap --variant=minbase --include=systemd,systemd-sysv,adduser bookworm "$
 cp -a "$dir/host1" "$dir/host2"
 for host in host1 host2; do
   echo "$host" >"$dir/$host/etc/hostname"
-  cp "$deb" "$dir/$host/root/everleaf.deb"
+  cp "$deb" "$dir/$host/media/everleaf.deb"
   systemd-nspawn -D "$dir/$host" --hostname="$host" --register=no --keep-unit --boot >"$dir/log-$host" 2>&1 </dev/null &
   nspawn=$!
   for _ in $(seq 60); do
@@ -47,12 +47,12 @@ for host in host1 host2; do
 done
 
 began=$SECONDS
-see "it installs" on host1 'dpkg -i /root/everleaf.deb >/dev/null'
+see "it installs" on host1 'dpkg -i /media/everleaf.deb >/dev/null'
 see "it starts nothing" on host1 '! systemctl is-enabled everleaf everleaf-agent everleaf-controllers | grep -v disabled'
 on host1 "echo 'EVERLEAF_UP_FLAGS=\"--listen 0.0.0.0:$port --tls-san 127.0.0.1\"' >/etc/default/everleaf"
 see "the service starts" on host1 'systemctl enable --now everleaf 2>/dev/null && systemctl is-active --quiet everleaf'
 line=$(on host1 'everleaf token create --print-join-command --kubeconfig /var/lib/everleaf/admin.conf' 2>/dev/null)
-on host2 'dpkg -i /root/everleaf.deb >/dev/null'
+on host2 'dpkg -i /media/everleaf.deb >/dev/null'
 see "a second host joins by the printed line" on host2 "$line --no-start >/dev/null"
 on host2 'systemctl enable --now everleaf-agent 2>/dev/null'
 pem=$dir/host2/var/lib/everleaf-agent/pki/
@@ -68,8 +68,8 @@ for _ in $(seq 90); do
 done
 see "a service that hangs is started again" on host1 'sleep 8; systemctl is-active --quiet everleaf'
 before=$(on host1 'systemctl show everleaf -p MainPID --value')
-see "an upgrade restarts what runs" on host1 "dpkg -i /root/everleaf.deb >/dev/null && systemctl is-active --quiet everleaf &&
+see "an upgrade restarts what runs" on host1 "dpkg -i /media/everleaf.deb >/dev/null && systemctl is-active --quiet everleaf &&
   [ \$(systemctl show everleaf -p MainPID --value) != $before ]"
 see "its flags are still there" on host1 "grep -q $port /etc/default/everleaf"
 see "it goes without a trace but data" on host2 'dpkg --purge everleaf >/dev/null 2>&1
-  [ "$(find / -xdev -name "*everleaf*" -not -path "/proc/*" -not -path "/root/*" -not -path "/var/lib/everleaf-agent/*")" = /var/lib/everleaf-agent ]'
+  [ "$(find / -xdev -name "*everleaf*" -not -path "/proc/*" -not -path "/media/*" -not -path "/var/lib/everleaf-agent/*")" = /var/lib/everleaf-agent ]'
