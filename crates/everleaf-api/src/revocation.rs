@@ -243,6 +243,11 @@ impl Revocations {
         self.0.is_empty()
     }
 
+    /// Whether there is an entry of it.
+    pub fn has(&self, target: &Target) -> bool {
+        self.0.contains_key(target)
+    }
+
     /// Each entry.
     pub fn iter(&self) -> impl Iterator<Item = (&Target, &Entry)> {
         self.0.iter()

@@ -250,9 +250,9 @@ impl Authenticator {
         leaf.is_some_and(|leaf| self.revoked.refuses(leaf, objects).is_some())
     }
 
-    /// Changes whenever other certificates are revoked.
-    pub(crate) fn revocations_revision(&self, objects: &dyn Objects) -> u64 {
-        self.revoked.revision(objects)
+    /// Changes whenever other certificates are revoked; what changed is told.
+    pub(crate) fn revocations_revision(&self, objects: &dyn Objects, now: Timestamp) -> u64 {
+        self.revoked.look(objects, now)
     }
 
     /// The bundle in force, PEM; "" when x509 is off.

@@ -9,6 +9,7 @@ use crate::objects::{Objects, Stored};
 use arc_swap::ArcSwapOption;
 use everleaf_api::revocation::{Facts, NAME, NAMESPACE, Revocations};
 use everleaf_pki::Leaf;
+use jiff::Timestamp;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,6 +20,8 @@ const REMEMBERED_MAX: usize = 16_384;
 #[derive(Default)]
 pub(super) struct Revoked {
     current: ArcSwapOption<List>,
+    /// What was told of last, and its revision.
+    told: Mutex<(u64, Revocations)>,
 }
 
 /// The list at one revision.
@@ -35,9 +38,28 @@ impl Revoked {
         self.list(objects)?.judge(leaf)
     }
 
-    /// The revision of the list; 0: there is none.
-    pub(super) fn revision(&self, objects: &dyn Objects) -> u64 {
-        stored(objects).map_or(0, |stored| stored.revision)
+    /// The revision of the list; 0: there is none. What came and went since the last look is told:
+    /// whoever may write the object may let everybody in again.
+    pub(super) fn look(&self, objects: &dyn Objects, now: Timestamp) -> u64 {
+        let revision = stored(objects).map_or(0, |stored| stored.revision);
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.0 == revision {
+            return revision;
+        }
+        let list = self.list(objects);
+        let after = list.map_or_else(Revocations::default, |list| list.revocations.clone());
+        let (added, removed) = (lacking(&told.1, &after, now), lacking(&after, &told.1, now));
+        if removed > 0 {
+            tracing::warn!(
+                added,
+                removed,
+                "revocations were taken back: what they refused is let in again"
+            );
+        } else if added > 0 {
+            tracing::info!(added, "certificates are revoked");
+        }
+        *told = (revision, after);
+        revision
     }
 
     /// None: nothing is revoked.
@@ -58,6 +80,12 @@ impl Revoked {
         };
         (!list.revocations.is_empty()).then_some(list)
     }
+}
+
+/// How many entries of `other`, which still mean something, are not in `these`.
+fn lacking(these: &Revocations, other: &Revocations, now: Timestamp) -> usize {
+    let entries = other.iter().filter(|(_, entry)| !entry.is_over(now));
+    entries.filter(|(target, _)| !these.has(target)).count()
 }
 
 fn stored(objects: &dyn Objects) -> Option<Arc<Stored>> {
@@ -86,5 +114,28 @@ impl List {
         }
         verdicts.insert(digest, by.clone());
         by
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// What has ended is taken out by the next command, and lets nobody in.
+    #[test]
+    fn what_is_taken_back_is_counted_and_what_has_ended_is_not() {
+        let of = |data| Revocations::of_config_map(&json!({"data": data}));
+        let all = of(json!({"node.n1": "{}", "serial.5B": r#"{"until": "2030-01-01T00:00:00Z"}"#}));
+        let (now, later) = ("2029-01-01T00:00:00Z", "2031-01-01T00:00:00Z");
+        for (left, now, count) in [
+            (json!({"node.n1": "no JSON", "serial.5B": ""}), now, 0),
+            (json!({"node.n1": "{}"}), now, 1),
+            (json!({"node.n1": "{}"}), later, 0),
+            (json!(null), now, 2),
+        ] {
+            let now = now.parse().expect("a time");
+            assert_eq!(lacking(&of(left.clone()), &all, now), count, "{left}");
+        }
     }
 }

@@ -14,7 +14,7 @@ pub(super) const DER_PATH: &str = "/pki/ca.crl";
 pub(super) const PEM_PATH: &str = "/pki/ca.crl.pem";
 /// RFC 2585 4.2.
 const DER_TYPE: &str = "application/pkix-crl";
-/// RFC 8555 9.1 has this for certificates; lists have no other.
+/// None is registered for a list in PEM; this one is usual.
 const PEM_TYPE: &str = "application/x-pem-file";
 
 impl Server {

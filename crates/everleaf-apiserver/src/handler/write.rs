@@ -79,9 +79,7 @@ pub(super) struct Encoded(pub(super) Bytes);
 impl Encoded {
     pub(super) fn new(descriptor: &'static Descriptor, object: &mut Value) -> Self {
         meta::set(object, "resourceVersion", "");
-        // To size: the buffer grew by doubling, and these bytes stay.
-        let bytes = descriptor.stored().r#type.encode_protobuf(object);
-        Self(Bytes::from(bytes.into_boxed_slice()))
+        Self(descriptor.stored().r#type.encode_protobuf(object).into())
     }
 }
 

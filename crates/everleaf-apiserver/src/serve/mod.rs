@@ -136,7 +136,7 @@ async fn follow_revocations(shared: Arc<Shared>) {
     loop {
         looks.tick().await;
         let (authenticator, objects) = (shared.server.authenticator(), shared.server.objects());
-        let revision = authenticator.revocations_revision(objects);
+        let revision = authenticator.revocations_revision(objects, (shared.clock)());
         shared
             .revocations
             .send_if_modified(|seen| std::mem::replace(seen, revision) != revision);

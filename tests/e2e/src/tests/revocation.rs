@@ -215,6 +215,11 @@ fn list(sandbox: &Sandbox) -> Result<Verdict> {
         ca(sandbox, &up, wrong)?.failed_with(2)?;
     }
     ca(sandbox, &up, &["unrevoke", "--serial", &certificate.serial])?.ok()?;
+    eventually("the server's log tells of it", 10, || {
+        let log = up.process.stderr();
+        ensure_that!(log.contains("revocations were taken back"), "{log}");
+        Ok(())
+    })?;
     let whoami = agent.kubectl().json(&["auth", "whoami"])?;
     let name = &whoami["status"]["userInfo"]["username"];
     same("who it is", name.as_str(), Some("system:node:n2"))?;

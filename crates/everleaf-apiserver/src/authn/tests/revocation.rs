@@ -47,13 +47,13 @@ fn whoever_is_revoked_is_nobody_from_the_next_request_on() {
     };
     let good = || Ok("system:node:n1".to_owned());
     assert_eq!(ask(&leaf, None), good());
-    assert_eq!(authenticator.revocations_revision(&shelf), 0);
+    assert_eq!(authenticator.revocations_revision(&shelf, at(MIDYEAR)), 0);
     let mut seen = 0;
     let serial = Target::Serial(read.serial().to_string());
     let credential = Target::Credential(read.fingerprint().to_string());
     for target in [serial, credential] {
         shelf.put("configmaps", list(target, MIDYEAR));
-        let revision = authenticator.revocations_revision(&shelf);
+        let revision = authenticator.revocations_revision(&shelf, at(MIDYEAR));
         assert_ne!(std::mem::replace(&mut seen, revision), revision);
         assert_eq!(ask(&leaf, None), Err(401));
         assert_eq!(ask(&leaf, None), Err(401), "also when it is remembered");
