@@ -27,6 +27,9 @@ const HEADERS: &[&str] = &[
     "etag",
 ];
 
+/// Annotation of the bookmark that follows the initial events (KEP-3157).
+const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
+
 /// Characters of generated suffixes (`apimachinery/pkg/util/rand`), and how many.
 const SUFFIX_ALPHABET: &str = "bcdfghjklmnpqrstvwxz2456789";
 const SUFFIX_LENGTH: usize = 5;
@@ -78,7 +81,7 @@ pub fn normalise(
     raws.into_iter()
         .map(|raw| {
             let headers = headers(&raw.headers);
-            let body = rewriter.body(raw.body, raw.reading);
+            let body = rewriter.body(without_periodic_bookmarks(raw.body), raw.reading);
             let answer = Answer {
                 status: raw.status,
                 headers,
@@ -87,6 +90,19 @@ pub fn normalise(
             (raw.id.to_owned(), answer)
         })
         .collect()
+}
+
+/// A watch without the bookmarks that only tell how far it is.
+///
+/// kube-apiserver sends them by a ticker that all watches share, so whether one falls into a watch
+/// of a second is chance. The one that ends the initial events stays.
+fn without_periodic_bookmarks(mut body: Value) -> Value {
+    if let Value::Array(events) = &mut body {
+        events.retain(|event| {
+            event["type"] != "BOOKMARK" || event["object"].to_string().contains(INITIAL_EVENTS_END)
+        });
+    }
+    body
 }
 
 fn headers(headers: &HeaderMap) -> BTreeMap<String, Vec<String>> {
@@ -242,6 +258,24 @@ mod tests {
             answers[1]["metadata"]["resourceVersion"],
             "<list version behind its items>"
         );
+    }
+
+    #[test]
+    fn a_bookmark_by_the_clock_is_chance_and_the_end_of_the_initial_events_is_not() {
+        let bookmark = |metadata: Value| json!({"type": "BOOKMARK", "object": {"kind": "ConfigMap", "metadata": metadata}});
+        let end = || {
+            bookmark(json!({"resourceVersion": "7", "annotations": {INITIAL_EVENTS_END: "true"}}))
+        };
+        let periodic = || bookmark(json!({"resourceVersion": "8"}));
+        let added = || json!({"type": "ADDED", "object": {"metadata": {"name": "a", "resourceVersion": "7"}}});
+        let answers = check(&[
+            json!([added(), end()]),
+            json!([added(), end(), periodic(), periodic()]),
+            json!([added(), periodic(), end()]),
+        ]);
+        assert_eq!(answers[0].as_array().unwrap().len(), 2);
+        assert_eq!(answers[1], answers[0]);
+        assert_eq!(answers[2], answers[0]);
     }
 
     #[test]
