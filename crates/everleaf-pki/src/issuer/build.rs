@@ -101,8 +101,8 @@ pub(super) fn leaf_extensions(
     extensions
 }
 
-/// Signs a `TBSCertificate` and reads the result back, checking the signature with the signing
-/// key's own public half (RFC 5280 knows nothing of faulty hardware; we do).
+/// Signs a `TBSCertificate` and reads the result back. What a key elsewhere has signed is verified:
+/// a token may be faulty, or have another key behind the same name by now.
 pub(super) fn sign(
     tbs: &[u8],
     algorithm: SignatureAlgorithm,
@@ -116,7 +116,9 @@ pub(super) fn sign(
         signature: bit_string(&signature),
     };
     let leaf = Leaf::from_der(&encoded(&certificate))?;
-    leaf.verify_signature(key.public_key())?;
+    if key.is_elsewhere() {
+        leaf.verify_signature(key.public_key())?;
+    }
     Ok(leaf)
 }
 

@@ -69,6 +69,11 @@ impl SigningKey {
         }
     }
 
+    /// Whether what signs is not ours.
+    pub(super) fn is_elsewhere(&self) -> bool {
+        matches!(self, Self::Elsewhere(_))
+    }
+
     pub(super) fn sign(
         &self,
         algorithm: SignatureAlgorithm,
