@@ -10,8 +10,10 @@
 //! one ([`Mode::Inline`]: tests, the simulator) the proposal is committed before
 //! [`Writer::propose`] returns, so that its answer is ready at the first poll.
 
+mod recovery;
+
 use crate::objects::{Objects, Stored};
-use crate::registry::{DESCRIPTORS, Descriptor, SPENT_PER_ONE, spent_account};
+use crate::registry::{Descriptor, SPENT_PER_ONE, spent_account};
 use crate::store::{Change, KEY_PREFIX, Store, StoreError};
 use crate::watch_cache::{Cache, Event, key_of};
 use bytes::Bytes;
@@ -136,7 +138,7 @@ impl Writer {
     /// # Errors
     /// The store cannot be read, or holds an object of ours that does not decode.
     pub fn start(mut store: Box<dyn Store>, mode: Mode) -> Result<(Self, Arc<Cache>), StoreError> {
-        let cache = Arc::new(recover(store.as_mut())?);
+        let cache = Arc::new(recovery::recover(store.as_mut())?);
         let committer = Committer {
             revision: store.position().revision,
             store,
@@ -381,67 +383,6 @@ fn storage_key(descriptor: &Descriptor, namespace: &str, name: &str) -> String {
         descriptor.storage,
         key_of(namespace, name)
     )
-}
-
-/// The descriptor, namespace and name behind a key; None when it is not one of ours.
-fn parse_key(key: &str) -> Option<(&'static Descriptor, &str, &str)> {
-    let rest = key.strip_prefix(KEY_PREFIX)?;
-    let ours = DESCRIPTORS.iter().filter(|d| d.holds_objects());
-    ours.copied().find_map(|descriptor| {
-        let rest = rest.strip_prefix(descriptor.storage)?.strip_prefix('/')?;
-        let (namespace, name) = if descriptor.namespaced {
-            rest.split_once('/')?
-        } else {
-            ("", rest)
-        };
-        (!name.is_empty() && !name.contains('/')).then_some((descriptor, namespace, name))
-    })
-}
-
-/// Replays a log into a cache. Keys of resources that this version does not serve stay in the store
-/// and are otherwise left alone.
-fn recover(store: &mut dyn Store) -> Result<Cache, StoreError> {
-    let position = store.position();
-    let cache = Cache::new(DESCRIPTORS, position.floor);
-    let mut failure = None;
-    store.replay(&mut |change| {
-        if failure.is_none()
-            && let Err(what) = replay_one(&cache, &change, position.floor)
-        {
-            failure = Some(StoreError::Corrupt {
-                path: change.key.clone(),
-                what,
-            });
-        }
-    })?;
-    cache.restored(position.revision);
-    match failure {
-        Some(failure) => Err(failure),
-        None => Ok(cache),
-    }
-}
-
-fn replay_one(cache: &Cache, change: &Change, floor: u64) -> Result<(), String> {
-    let Some((descriptor, namespace, name)) = parse_key(&change.key) else {
-        return Ok(());
-    };
-    let previous = cache.get(descriptor.resource, namespace, name);
-    let event = match (&change.value, &previous) {
-        // A tombstone whose object was collected before a crash.
-        (None, None) => return Ok(()),
-        (None, Some(last)) => {
-            Event::new(Arc::new(last.at_revision(change.revision)), previous, true)
-        }
-        (Some(bytes), _) => {
-            let place = (namespace.to_owned(), name.to_owned());
-            let revisions = (change.revision, change.created);
-            let stored = Stored::recovered(descriptor, place, revisions, bytes)
-                .map_err(|error| format!("at revision {}: {error}", change.revision))?;
-            Event::new(Arc::new(stored), previous, false)
-        }
-    };
-    cache.restore(Arc::new(event), change.revision > floor);
-    Ok(())
 }
 
 #[cfg(test)]

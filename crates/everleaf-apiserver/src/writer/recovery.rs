@@ -1,0 +1,159 @@
+//! The cache, rebuilt from the log at the start.
+//!
+//! One thread reads the log, as many as there are processors decode what it read, and the caller
+//! puts the objects into the cache in the order of their revisions.
+
+use crate::objects::{Objects, Stored};
+use crate::registry::{DESCRIPTORS, Descriptor};
+use crate::store::{Change, KEY_PREFIX, Store, StoreError};
+use crate::watch_cache::{Cache, Event};
+use std::num::NonZero;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+/// Changes that go from one thread to the next at a time.
+const BATCH: usize = 128;
+/// Batches that wait for a thread.
+const WAITING_MAX: usize = 2;
+/// Threads that decode.
+const DECODERS_MAX: usize = 8;
+
+/// A change of an object that this version serves.
+struct Decoded {
+    descriptor: &'static Descriptor,
+    change: Change,
+    /// None: the change removes it.
+    stored: Option<Stored>,
+}
+
+/// None: nothing of ours.
+type Outcome = Result<Option<Decoded>, StoreError>;
+
+/// Replays a log into a cache. Keys of resources that this version does not serve stay in the store
+/// and are otherwise left alone.
+///
+/// # Errors
+/// The store cannot be read, or holds an object of ours that does not decode.
+pub(super) fn recover(store: &mut dyn Store) -> Result<Cache, StoreError> {
+    let position = store.position();
+    let cache = Cache::new(DESCRIPTORS, position.floor);
+    std::thread::scope(|scope| {
+        let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let mut to_decode = Vec::new();
+        let mut decoded = Vec::new();
+        for _ in 0..processors.min(DECODERS_MAX) {
+            let (sender, batches) = sync_channel(WAITING_MAX);
+            let (outcomes, receiver) = sync_channel(WAITING_MAX);
+            to_decode.push(sender);
+            decoded.push(receiver);
+            scope.spawn(move || decode_all(&batches, &outcomes));
+        }
+        let reader = scope.spawn(move || read(store, &to_decode));
+        let restored = decoded
+            .iter()
+            .cycle()
+            .map_while(|lane| lane.recv().ok())
+            .flatten()
+            .try_for_each(|outcome| {
+                if let Some(decoded) = outcome? {
+                    restore(&cache, decoded, position.floor);
+                }
+                Ok(())
+            });
+        // A reader that nobody listens to any more ends.
+        drop(decoded);
+        let read = reader.join().unwrap_or_else(|_| {
+            Err(StoreError::Failed {
+                what: "reading it hit a defect".to_owned(),
+            })
+        });
+        restored.and(read)
+    })?;
+    cache.restored(position.revision);
+    Ok(cache)
+}
+
+/// Hands the changes out in batches, to each lane in turn.
+fn read(store: &mut dyn Store, lanes: &[SyncSender<Vec<Change>>]) -> Result<(), StoreError> {
+    let mut lane = lanes.iter().cycle();
+    let mut batch = Vec::with_capacity(BATCH);
+    let mut is_wanted = true;
+    let mut hand_out = |batch: Vec<Change>| {
+        is_wanted = is_wanted && lane.next().is_some_and(|lane| lane.send(batch).is_ok());
+    };
+    store.replay(&mut |change| {
+        batch.push(change);
+        if batch.len() == BATCH {
+            hand_out(std::mem::replace(&mut batch, Vec::with_capacity(BATCH)));
+        }
+    })?;
+    hand_out(batch);
+    Ok(())
+}
+
+fn decode_all(batches: &Receiver<Vec<Change>>, outcomes: &SyncSender<Vec<Outcome>>) {
+    for batch in batches {
+        let outcome: Vec<Outcome> = batch.into_iter().map(decode).collect();
+        if outcomes.send(outcome).is_err() {
+            return;
+        }
+    }
+}
+
+fn decode(change: Change) -> Outcome {
+    let Some((descriptor, namespace, name)) = parse_key(&change.key) else {
+        return Ok(None);
+    };
+    let decode = |bytes| {
+        let place = (namespace.to_owned(), name.to_owned());
+        let revisions = (change.revision, change.created);
+        Stored::recovered(descriptor, place, revisions, bytes).map_err(|error| {
+            StoreError::Corrupt {
+                path: change.key.clone(),
+                what: format!("at revision {}: {error}", change.revision),
+            }
+        })
+    };
+    let stored = change.value.as_ref().map(decode).transpose()?;
+    Ok(Some(Decoded {
+        descriptor,
+        stored,
+        change,
+    }))
+}
+
+fn restore(cache: &Cache, decoded: Decoded, floor: u64) {
+    let Decoded {
+        descriptor,
+        change,
+        stored,
+    } = decoded;
+    let Some((_, namespace, name)) = parse_key(&change.key) else {
+        return;
+    };
+    let previous = cache.get(descriptor.resource, namespace, name);
+    let event = match (stored, &previous) {
+        // A tombstone whose object was collected before a crash.
+        (None, None) => return,
+        (None, Some(last)) => {
+            Event::new(Arc::new(last.at_revision(change.revision)), previous, true)
+        }
+        (Some(stored), _) => Event::new(Arc::new(stored), previous, false),
+    };
+    cache.restore(Arc::new(event), change.revision > floor);
+}
+
+/// The descriptor, namespace and name behind a key; None when it is not one of ours.
+fn parse_key(key: &str) -> Option<(&'static Descriptor, &str, &str)> {
+    let rest = key.strip_prefix(KEY_PREFIX)?;
+    let ours = DESCRIPTORS.iter().filter(|d| d.holds_objects());
+    ours.copied().find_map(|descriptor| {
+        let rest = rest.strip_prefix(descriptor.storage)?.strip_prefix('/')?;
+        let (namespace, name) = if descriptor.namespaced {
+            rest.split_once('/')?
+        } else {
+            ("", rest)
+        };
+        (!name.is_empty() && !name.contains('/')).then_some((descriptor, namespace, name))
+    })
+}
