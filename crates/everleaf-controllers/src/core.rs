@@ -15,7 +15,7 @@ use crate::index::{Change, Entry, Index, OpenRequest, Stage};
 use crate::issuers::Issuers;
 use crate::notice::Notice;
 use crate::queue::{Next, Outcome, Queue};
-use crate::record::Record;
+use crate::record::{IssuedChain, Record};
 use crate::serving::{self, Affected, Look, PolicySet, Saw, Source};
 use crate::signer::{self, Issuance};
 use everleaf_api::csr::Csr;
@@ -135,8 +135,9 @@ impl Core {
             Delta::ListEnds => lock(&self.index).end_list(),
             Delta::Deleted(name) => lock(&self.index).delete(&name),
             Delta::Put(object) => {
-                self.note_chain(&object, now);
-                let change = lock(&self.index).apply(object)?;
+                let issued = IssuedChain::of(Csr(&object));
+                self.note_chain(&object, &issued, now);
+                let change = lock(&self.index).apply_read(object, &issued)?;
                 return self.route(change, now);
             }
         }
@@ -144,19 +145,18 @@ impl Core {
     }
 
     /// Lets the approver of serving requests know what a node was issued, when it is first seen.
-    fn note_chain(&self, object: &Value, now: Now) {
+    fn note_chain(&self, object: &Value, issued: &IssuedChain, now: Now) {
         let csr = Csr(object);
         let is_nodes = matches!(
             csr.signer_name(),
             SignerName::KUBELET_SERVING | SignerName::KUBE_APISERVER_CLIENT_KUBELET
         );
-        if let Some(state) = self
-            .serving
-            .as_ref()
-            .filter(|_| is_nodes && csr.is_issued())
+        if let (Some(state), Some(chain)) = (&self.serving, issued.chain())
+            && is_nodes
+            && csr.is_issued()
             && !lock(&self.index).is_closed(csr.name())
         {
-            state.issued(&csr.certificate(), now);
+            state.issued(chain, now);
         }
     }
 

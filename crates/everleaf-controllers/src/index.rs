@@ -7,7 +7,7 @@
 
 use crate::builtin::BuiltinSigner;
 use crate::notice::signer_label;
-use crate::record::{Packed, Record};
+use crate::record::{IssuedChain, Packed, Record};
 use everleaf_api::csr::{APPROVED, Condition, Csr, DENIED, FAILED};
 use everleaf_api::meta;
 use everleaf_pki::{RecentRequests, RequestError, SignerName, VerifiedRequest};
@@ -143,6 +143,12 @@ impl Index {
 
     /// Takes a new or changed object. `None` when it has no name, so it is not a request.
     pub fn apply(&mut self, object: Value) -> Option<Change> {
+        let issued = IssuedChain::of(Csr(&object));
+        self.apply_read(object, &issued)
+    }
+
+    /// The same, with its certificate read.
+    pub(crate) fn apply_read(&mut self, object: Value, issued: &IssuedChain) -> Option<Change> {
         let name = meta::name(&object).to_owned();
         if name.is_empty() {
             return None;
@@ -156,7 +162,7 @@ impl Index {
             requests.insert(filed(csr));
         }
         if stage == Stage::Closed {
-            let record = Arc::new(Record::of(csr));
+            let record = Arc::new(Record::with(csr, issued));
             let known = matches!(
                 self.entries.get(&name),
                 Some(Entry::Closed(older)) if older.uid(&name) == record.uid

@@ -8,7 +8,7 @@ mod packed;
 
 use everleaf_api::csr::{APPROVED, Csr, DENIED, FAILED};
 use everleaf_api::meta;
-use everleaf_pki::{Chain, Leaf};
+use everleaf_pki::{CertificateError, Chain, Leaf};
 use jiff::Timestamp;
 
 pub use packed::Packed;
@@ -102,11 +102,41 @@ pub struct Record {
     pub username: String,
 }
 
+/// What `status.certificate` holds, read once for all who want to know.
+#[derive(Debug)]
+pub(crate) struct IssuedChain(Option<Result<Chain, CertificateError>>);
+
+impl IssuedChain {
+    /// Of a request.
+    pub(crate) fn of(csr: Csr<'_>) -> Self {
+        let pem = csr.certificate();
+        Self((!pem.is_empty()).then(|| Chain::from_pem(&pem)))
+    }
+
+    /// The chain, if there is one that can be read.
+    pub(crate) fn chain(&self) -> Option<&Chain> {
+        self.0.as_ref()?.as_ref().ok()
+    }
+
+    fn facts(&self) -> Certificate {
+        match &self.0 {
+            None => Certificate::Absent,
+            Some(Ok(chain)) => Certificate::Present(LeafFacts::of(chain.leaf())),
+            Some(Err(error)) => Certificate::Unreadable(error.to_string()),
+        }
+    }
+}
+
 impl Record {
     /// Reads a request.
     pub fn of(csr: Csr<'_>) -> Self {
+        Self::with(csr, &IssuedChain::of(csr))
+    }
+
+    /// The same of a request whose certificate was read.
+    pub(crate) fn with(csr: Csr<'_>, issued: &IssuedChain) -> Self {
         let mut record = Self {
-            certificate: certificate(&csr.certificate()),
+            certificate: issued.facts(),
             created: meta::creation_timestamp(csr.0),
             name: csr.name().to_owned(),
             resource_version: meta::resource_version(csr.0).to_owned(),
@@ -134,15 +164,5 @@ impl Record {
             Certificate::Present(leaf) => Some(leaf),
             Certificate::Absent | Certificate::Unreadable(_) => None,
         }
-    }
-}
-
-fn certificate(pem: &[u8]) -> Certificate {
-    if pem.is_empty() {
-        return Certificate::Absent;
-    }
-    match Chain::from_pem(pem) {
-        Ok(chain) => Certificate::Present(LeafFacts::of(chain.leaf())),
-        Err(error) => Certificate::Unreadable(error.to_string()),
     }
 }

@@ -77,11 +77,8 @@ impl Holders {
 }
 
 impl Issued {
-    /// Takes in an issued chain, in PEM; what is no node's is left out.
-    pub fn note(&mut self, chain: &[u8], now: Timestamp) {
-        let Ok(chain) = Chain::from_pem(chain) else {
-            return;
-        };
+    /// Takes in an issued chain; what is no node's is left out.
+    pub fn note(&mut self, chain: &Chain, now: Timestamp) {
         let leaf = chain.leaf();
         let common_name = &leaf.subject().common_name;
         let (Some(node), true) = (

@@ -13,6 +13,7 @@ use crate::serving::{
     Claim, Cluster, Decision, Facts, Inventory, InventorySource, Issued, Look, Origin, Policy,
     PolicySet, Saw, Source, decide, limits, requestor,
 };
+use everleaf_pki::Chain;
 use everleaf_time::Now;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -146,7 +147,7 @@ impl State {
     }
 
     /// A certificate was issued, by whomever.
-    pub fn issued(&self, chain: &[u8], now: Now) {
+    pub fn issued(&self, chain: &Chain, now: Now) {
         let mut issued = self.issued.write().unwrap_or_else(PoisonError::into_inner);
         issued.note(chain, now.wall);
     }

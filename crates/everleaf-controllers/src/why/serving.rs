@@ -7,6 +7,7 @@ use super::request::{Case, Found};
 use super::{Fault, Row, csr_age, pending};
 use crate::approver::Review;
 use crate::index::Index;
+use crate::record::IssuedChain;
 use crate::serving::{
     self, Cluster, Decision, Facts, Finding, Issued, NodeFacts, PERMISSION, Rule, Source, Verdict,
 };
@@ -111,10 +112,11 @@ fn decide(case: &Case<'_>) -> Decision {
     let mut issued = Issued::default();
     for object in evidence.requests.read().into_iter().flatten() {
         let csr = Csr(object);
-        if csr.is_issued() {
-            issued.note(&csr.certificate(), evidence.now);
+        let read = IssuedChain::of(csr);
+        if let (Some(chain), true) = (read.chain(), csr.is_issued()) {
+            issued.note(chain, evidence.now);
         }
-        index.apply(object.clone());
+        index.apply_read(object.clone(), &read);
     }
     let answer = evidence.may(&Question::of_requestor(case.csr(), PERMISSION));
     let reviews: Vec<Review> = answer

@@ -1,6 +1,11 @@
 //! What policies, inventories, origins and certificates add.
 
 use super::*;
+use everleaf_pki::Chain;
+
+fn chain(pem: &str) -> Chain {
+    Chain::from_pem(pem.as_bytes()).unwrap()
+}
 
 /// A30, and which policy is for whom.
 #[test]
@@ -138,7 +143,7 @@ fn what_a_valid_certificate_tells_is_its_nodes() {
     let names = vec!["10.0.0.2".parse().unwrap()];
     world
         .issued
-        .note(leaf("n2", &names, &key, 60).as_bytes(), now());
+        .note(&chain(&leaf("n2", &names, &key, 60)), now());
     // Its Node has lost the address meanwhile, and n1 has it now.
     world.cluster.put(Source::Nodes, &node("n2", &[]));
     let both = node("n1", &["10.0.0.1", "10.0.0.2"]);
@@ -157,15 +162,15 @@ fn what_a_valid_certificate_tells_is_its_nodes() {
     world.issued = Issued::default();
     world
         .issued
-        .note(leaf("n2", &names, &key, -1).as_bytes(), now());
+        .note(&chain(&leaf("n2", &names, &key, -1)), now());
     world.check(theirs(), "approve");
     world
         .issued
-        .note(leaf("n1", &names, &key, 60).as_bytes(), now());
+        .note(&chain(&leaf("n1", &names, &key, 60)), now());
     world.check(theirs(), "approve");
     world
         .issued
-        .note(leaf("n2", &names, &key, 60).as_bytes(), now());
+        .note(&chain(&leaf("n2", &names, &key, 60)), now());
     world.cluster.delete(Source::Nodes, "n2");
     world.check(theirs(), "approve");
 }
@@ -178,7 +183,7 @@ fn a_word_in_ones_own_status_takes_nothing_from_others() {
     let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
     let address: Vec<IpAddr> = vec!["10.0.0.50".parse().unwrap()];
     let theirs = leaf("edge", &address, &key, 60);
-    world.issued.note(theirs.as_bytes(), now());
+    world.issued.note(&chain(&theirs), now());
     world
         .cluster
         .put(Source::Nodes, &node("n1", &["10.0.0.1", "10.0.0.50"]));
@@ -204,7 +209,7 @@ fn a_word_in_ones_own_status_takes_nothing_from_others() {
     let own: Vec<IpAddr> = vec!["10.0.0.1".parse().unwrap()];
     let own = leaf("n1", &own, &key, 60);
     world.issued = Issued::default();
-    world.issued.note(own.as_bytes(), now());
+    world.issued.note(&chain(&own), now());
     world.check(good(), "approve");
     world.check(kubelet_serving("n2").dns("n1"), "deny S16");
 }
