@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::metrics::Scraped;
 use crate::node::{News, Node};
 use crate::outcome::{AgentError, Outcome};
-use everleaf_observe::serve_apart;
+use everleaf_observe::{Observed, serve_apart};
 use everleaf_rotation::{CertificateId, Notice};
 use futures_util::StreamExt;
 use std::sync::Arc;
@@ -23,10 +23,12 @@ pub async fn run(
     clock: Arc<dyn Clock>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<Outcome, AgentError> {
-    run_with(config, clock, shutdown, |_, _| {}).await
+    run_with(config, clock, shutdown, |_, _| {}, |_| {}).await
 }
 
 /// Like [`run()`], and tells `observer` every notice of each certificate, after it was logged.
+/// `expose` is called once, with what the agent counts, for whoever shows it besides the agent's own
+/// listener.
 ///
 /// # Errors
 /// As [`run()`].
@@ -35,6 +37,7 @@ pub async fn run_with(
     clock: Arc<dyn Clock>,
     shutdown: impl Future<Output = ()> + Send,
     observer: impl FnMut(&CertificateId, &Notice) + Send + 'static,
+    expose: impl FnOnce(Arc<dyn Observed>) + Send,
 ) -> Result<Outcome, AgentError> {
     let bound = config.metrics_bind_address.map(|address| {
         std::net::TcpListener::bind(address)
@@ -42,15 +45,15 @@ pub async fn run_with(
     });
     let listener = bound.transpose()?;
     let mut node = Node::start(config, &clock, Box::new(observer))?;
+    let scraped = Arc::new(Scraped {
+        metrics: Arc::clone(&node.metrics),
+        clock: Arc::clone(&clock),
+    });
+    expose(scraped.clone());
     let _listening = listener
         .map(|listener| {
             let address = listener.local_addr().ok();
-            let metrics = Arc::clone(&node.metrics);
-            let scraped = Scraped {
-                metrics,
-                clock: Arc::clone(&clock),
-            };
-            serve_apart(listener, Arc::new(scraped)).map_err(|source| {
+            serve_apart(listener, scraped).map_err(|source| {
                 let address = address.unwrap_or_else(|| ([0, 0, 0, 0], 0).into());
                 AgentError::Metrics { address, source }
             })

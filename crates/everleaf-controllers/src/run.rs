@@ -200,9 +200,11 @@ pub(crate) async fn run_prepared(
     let shell = Arc::new(Shell::new(client, &config, prepared, gate));
     let observed = Arc::downgrade(&shell);
     config.telemetry.on_exposition(move || {
-        if let Some(shell) = observed.upgrade() {
+        let shell = observed.upgrade();
+        if let Some(shell) = &shell {
             shell.set_gauges();
         }
+        shell.is_some()
     });
     let log = open_log(&shell, &config).await?;
     let (stop, stopped) = watch::channel(false);

@@ -67,6 +67,8 @@ pub(crate) struct Shell {
     /// Wakes the workers of a loop.
     wakers: BTreeMap<Task, Notify>,
     keepers: Vec<Keeper>,
+    /// One of its loops is about signing requests.
+    follows_requests: bool,
     /// The CA of pods' certificates, if they are signed here.
     pods: Option<Issuers<String>>,
     /// Set when certificates are logged.
@@ -120,6 +122,7 @@ impl Shell {
                 .into_iter()
                 .map(|machine| Keeper(Mutex::new(machine), Notify::new()))
                 .collect(),
+            follows_requests: config.loops.iter().any(|one| one.is_about_requests()),
             log: OnceLock::new(),
             pods: prepared.pods,
             published: prepared
@@ -358,7 +361,11 @@ impl Shell {
                     follower.read(read.ok().flatten().as_ref(), self.api.monotonic());
                 }
                 follower::Step::Synced => synced(),
-                follower::Step::Take(delta) => take(delta),
+                follower::Step::Take(delta) => {
+                    take(delta);
+                    // A long list must not keep a thread to itself.
+                    tokio::task::coop::consume_budget().await;
+                }
                 follower::Step::Tell(notice) => self.telemetry.tell(&notice),
                 follower::Step::Wait(pause) => tokio::time::sleep(pause).await,
             }
@@ -471,6 +478,23 @@ impl Shell {
                 offset.as_secs_f64(),
             );
         }
+        if self.follows_requests {
+            self.set_gauges_of_requests();
+        }
+
+        for keeper in &self.keepers {
+            let machine = keeper.lock();
+            let labels = [("name", machine.rules().queue_name())];
+            let (depth, adds, retries) = machine.load();
+            metrics.set(metrics::QUEUE_DEPTH, &labels, depth as f64);
+            metrics.set(metrics::QUEUE_ADDS, &labels, adds as f64);
+            metrics.set(metrics::QUEUE_RETRIES, &labels, retries as f64);
+        }
+    }
+
+    /// Those of which another run in this process, which does not follow requests, knows nothing.
+    fn set_gauges_of_requests(&self) {
+        let metrics = self.telemetry.metrics();
         for (signer, count) in self.core.open_counts() {
             metrics.set(metrics::PENDING, &[("signer", signer)], count as f64);
         }
@@ -481,14 +505,6 @@ impl Shell {
             metrics.set(metrics::QUEUE_OLDEST, &labels, oldest.as_secs_f64());
         }
         metrics.set(metrics::QUEUE_DEPTH, &QUEUE_NAME, depth_of_all as f64);
-        for keeper in &self.keepers {
-            let machine = keeper.lock();
-            let labels = [("name", machine.rules().queue_name())];
-            let (depth, adds, retries) = machine.load();
-            metrics.set(metrics::QUEUE_DEPTH, &labels, depth as f64);
-            metrics.set(metrics::QUEUE_ADDS, &labels, adds as f64);
-            metrics.set(metrics::QUEUE_RETRIES, &labels, retries as f64);
-        }
     }
 }
 

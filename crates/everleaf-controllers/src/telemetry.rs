@@ -1,7 +1,7 @@
 //! Where notices go, and whether the controllers are ready.
 //!
-//! One [`Telemetry`] is shared by all loops and by the process that serves `/metrics` and
-//! `/readyz`; it owns no socket.
+//! One [`Telemetry`] is shared by all loops, those of several [runs](crate::run()) in one process
+//! too, and by whoever serves `/metrics` and `/readyz`; it owns no socket.
 
 use crate::metrics::Metrics;
 use crate::notice::Notice;
@@ -13,8 +13,8 @@ use std::sync::{Mutex, PoisonError};
 /// Receives every notice, after it was logged and counted.
 type Listener = Box<dyn Fn(&Notice) + Send + Sync>;
 
-/// Sets gauges.
-type Refresh = Box<dyn Fn() + Send>;
+/// Sets gauges; false: whose they were is gone.
+type Refresh = Box<dyn Fn() -> bool + Send>;
 
 /// See the module documentation.
 pub struct Telemetry {
@@ -25,7 +25,7 @@ pub struct Telemetry {
     /// Who leads, while it is somebody else and we are well.
     leader: Mutex<Option<String>>,
     /// Brings the gauges up to date before somebody reads them.
-    refresh: Mutex<Option<Refresh>>,
+    refresh: Mutex<Vec<Refresh>>,
 }
 
 impl Default for Telemetry {
@@ -66,10 +66,8 @@ impl Telemetry {
 
     /// Body of `/metrics`, Prometheus text format 0.0.4.
     pub fn metrics_text(&self) -> String {
-        let refresh = self.refresh.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(refresh) = &*refresh {
-            refresh();
-        }
+        let mut refresh = self.refresh.lock().unwrap_or_else(PoisonError::into_inner);
+        refresh.retain(|refresh| refresh());
         drop(refresh);
         self.metrics.text()
     }
@@ -100,10 +98,10 @@ impl Telemetry {
         *self.leader.lock().unwrap_or_else(PoisonError::into_inner) = leader;
     }
 
-    /// Has `refresh` called before each exposition.
-    pub(crate) fn on_exposition(&self, refresh: impl Fn() + Send + 'static) {
-        let mut slot = self.refresh.lock().unwrap_or_else(PoisonError::into_inner);
-        *slot = Some(Box::new(refresh));
+    /// Has `refresh` called before each exposition, until it says false.
+    pub(crate) fn on_exposition(&self, refresh: impl Fn() -> bool + Send + 'static) {
+        let mut all = self.refresh.lock().unwrap_or_else(PoisonError::into_inner);
+        all.push(Box::new(refresh));
     }
 
     /// Notes that `component` is not ready, and why; `None`: it is.

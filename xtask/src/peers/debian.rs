@@ -1,7 +1,7 @@
-//! containerd and runc, without which a kubelet does not start, Prometheus' promtool, and valgrind,
+//! containerd and runc, without which a kubelet does not start, Prometheus, and valgrind,
 //! unpacked from Debian's packages and not installed.
 //!
-//! Debian's, because runc is C as well as Go, and promtool takes long to build. Its containerd is
+//! Debian's, because runc is C as well as Go, and Prometheus takes long to build. Its containerd is
 //! older than the kubelet would have it: the kubelet says so and takes the cgroup driver from its
 //! own configuration.
 
@@ -26,17 +26,23 @@ pub(crate) fn containerd(cache: &Path) -> Result<PathBuf> {
     )
 }
 
-/// promtool, which checks and tries alerts.
-pub(crate) fn promtool(cache: &Path) -> Result<PathBuf> {
-    let program = cache.join(format!("promtool-{}", release()?));
-    if !program.is_file() {
-        let scratch = cache::unpack(cache, &["prometheus"])?;
-        let unpacked = scratch.join("usr/bin/promtool");
-        cache::read(&scratch, &unpacked, &["--version"], &[])
-            .context("promtool comes from Debian's package prometheus by apt-get")?;
-        cache::take(&unpacked, &program)?;
+/// The folder with prometheus and promtool, which checks and tries alerts.
+pub(crate) fn prometheus(cache: &Path) -> Result<PathBuf> {
+    let home = cache.join(format!("prometheus-{}", release()?));
+    if home.is_dir() {
+        return Ok(home);
     }
-    Ok(program)
+    let scratch = cache::unpack(cache, &["prometheus"])?;
+    let programs = scratch.join("programs");
+    fs::create_dir(&programs)?;
+    for name in ["prometheus", "promtool"] {
+        let unpacked = scratch.join("usr/bin").join(name);
+        cache::read(&scratch, &unpacked, &["--version"], &[])
+            .with_context(|| format!("{name} comes from Debian's package prometheus by apt-get"))?;
+        cache::take(&unpacked, &programs.join(name))?;
+    }
+    cache::take_directory(&programs, &home)?;
+    Ok(home)
 }
 
 /// valgrind with its tools, as a folder that has them below `usr`.

@@ -51,13 +51,14 @@ impl Peers {
     pub(crate) fn install() -> Result<Self> {
         let cache = cache::directory("peers")?;
         let containerd = debian::containerd(&cache)?;
-        let promtool = debian::promtool(&cache)?;
+        let prometheus = debian::prometheus(&cache)?;
         let python = Python::install(&cache)?;
         let mut variables = vec![
             ("CONTAINERD", containerd.join("containerd")),
             ("RUNC", containerd.join("runc")),
             ("CONTAINERD_BIN", containerd),
-            ("PROMTOOL", promtool),
+            ("PROMTOOL", prometheus.join("promtool")),
+            ("PROMETHEUS", prometheus.join("prometheus")),
             ("PYTHON", python.interpreter),
             ("PYTHONPATH_KUBERNETES", python.packages),
         ];

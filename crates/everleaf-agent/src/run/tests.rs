@@ -76,7 +76,7 @@ impl World {
         let observer = move |id: &CertificateId, notice: &Notice| {
             let _ = tell.send((id.clone(), notice.clone()));
         };
-        let task = tokio::spawn(run_with(config, clock, shutdown, observer));
+        let task = tokio::spawn(run_with(config, clock, shutdown, observer, |_| {}));
         Agent {
             notices,
             stop,

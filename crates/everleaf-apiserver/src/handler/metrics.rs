@@ -7,11 +7,12 @@ use crate::authn::Peer;
 use crate::registry::gates::Minor;
 use crate::registry::reviews::REVIEWS;
 use crate::registry::{Descriptor, known};
+use everleaf_observe::Observed;
 use everleaf_observe::text::{Histogram, Kind, Text};
 use http::{Method, StatusCode};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Prometheus text format.
@@ -281,7 +282,17 @@ impl Server {
         if let Some(audit) = &self.audit {
             audit.write_metrics(&mut text);
         }
-        text.finish()
+        let mut text = text.finish();
+        for part in self.exposed() {
+            text.push_str(&part.metrics_text());
+        }
+        text
+    }
+
+    /// The other parts; they are asked outside the lock, since one may take its time.
+    fn exposed(&self) -> Vec<Arc<dyn Observed>> {
+        let exposed = self.exposed.lock().unwrap_or_else(PoisonError::into_inner);
+        exposed.values().map(Arc::clone).collect()
     }
 
     fn write_gauges(&self, text: &mut Text) {

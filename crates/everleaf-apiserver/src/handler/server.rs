@@ -21,10 +21,12 @@ use crate::user::User;
 use crate::watch_cache::Cache;
 use crate::writer::{Expected, Mode, Operation, Proposal, Refusal, Writer};
 use everleaf_api::{Status, meta};
+use everleaf_observe::Observed;
 use everleaf_pki::RecentRequests;
 use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -95,6 +97,8 @@ pub struct Server {
     pub(super) limits: Limits,
     pub(super) address: String,
     pub(super) metrics: Metrics,
+    /// What else this process tells at `/metrics`.
+    pub(super) exposed: Mutex<BTreeMap<&'static str, Arc<dyn Observed>>>,
     pub(super) inflight: Inflight,
     pub(super) origins: Origins,
     pub(super) requests: RecentRequests,
@@ -130,6 +134,7 @@ impl Server {
             limits: config.limits,
             address: config.address,
             metrics: Metrics::default(),
+            exposed: Mutex::default(),
             inflight: Inflight::default(),
             origins: Origins::default(),
             requests: RecentRequests::default(),
@@ -163,6 +168,13 @@ impl Server {
     /// Who says what a request may do; its chain may be replaced.
     pub fn authorizer(&self) -> &Authorizer {
         &self.authorizer
+    }
+
+    /// Has `/metrics` tell what another part of this process counts, too, in place of what was there
+    /// under that name. No family may have the name of one that the server or another part has.
+    pub fn expose(&self, part: &'static str, observed: Arc<dyn Observed>) {
+        let mut exposed = self.exposed.lock().unwrap_or_else(PoisonError::into_inner);
+        exposed.insert(part, observed);
     }
 
     /// What it counts.

@@ -10,6 +10,7 @@ pub(crate) mod address;
 pub(crate) mod authority;
 pub(crate) mod clock;
 pub(crate) mod data_dir;
+mod ends;
 pub(crate) mod entropy;
 mod grants;
 pub(crate) mod kubeconfigs;

@@ -81,8 +81,9 @@ impl Node {
         let token = Arc::new(token);
         let (sender, changes) = watch::channel(None);
         let token_clock = Arc::clone(&clock);
+        let granting = Arc::clone(&server);
         let watcher = tokio::spawn(follow(changes, move |change| {
-            let (token, server) = (Arc::clone(&token), Arc::clone(&server));
+            let (token, server) = (Arc::clone(&token), Arc::clone(&granting));
             let now = token_clock.wall();
             async move {
                 match change {
@@ -100,8 +101,10 @@ impl Node {
                     sender.send_replace(Some(change));
                 }
             };
-            let clock = Arc::clone(&clock);
-            everleaf_agent::run_with(config.clone(), clock, shutdown.clone().asked(), observe)
+            let (clock, server) = (Arc::clone(&clock), Arc::clone(&server));
+            let expose = move |observed| server.expose("node", observed);
+            let shutdown = shutdown.clone().asked();
+            everleaf_agent::run_with(config.clone(), clock, shutdown, observe, expose)
         };
         // The server is there for every node: it does not end with the trouble of this one.
         let mut told = Told::default();

@@ -5,6 +5,7 @@ use super::address::{self, Addresses};
 use super::authority::{self, Authority, Wanted};
 use super::clock;
 use super::data_dir::{DataDir, ISSUANCE_LOG, STORE};
+use super::ends::Ends;
 use super::grants;
 use super::kubeconfigs;
 use super::node::Node;
@@ -30,7 +31,7 @@ use everleaf_controllers::cleaner::Ages;
 use everleaf_controllers::issuance::LogConfig;
 use everleaf_controllers::pods::PodSigner;
 use everleaf_controllers::upkeep::RootCaSource;
-use everleaf_controllers::{Config as ControllersConfig, Loop, ServingConfig};
+use everleaf_controllers::{Config as ControllersConfig, Loop, ServingConfig, Telemetry};
 use everleaf_pki::{Issuer, Leaf};
 use everleaf_time::WallClock;
 use jiff::Timestamp;
@@ -107,6 +108,8 @@ pub(crate) struct System {
     /// End of the token in `bootstrap-kubelet.conf`.
     pub(crate) bootstrap_until: Timestamp,
     clock: Arc<dyn Clock>,
+    /// What all controllers count, which are several runs.
+    telemetry: Arc<Telemetry>,
     /// In the order of their start.
     parts: Vec<Part>,
 }
@@ -166,6 +169,7 @@ impl System {
             parts: Vec::new(),
             server,
             clock,
+            telemetry: Arc::default(),
         };
         system.start_care(
             Arc::clone(dir),
@@ -174,6 +178,7 @@ impl System {
             public,
         );
         system.start_server(listener, &authority)?;
+        system.server.expose("up", Arc::new(Ends::of(&authority)));
         system.start_issuers(settings);
         let approval = settings.serving_approval.clone();
         let approval =
@@ -248,6 +253,7 @@ impl System {
         approval: Option<ServingConfig>,
         issuance_log: LogConfig,
     ) {
+        self.server.expose("controllers", self.telemetry.clone());
         let mut config = ControllersConfig::in_process(Arc::clone(&authority.issuer));
         let of_requests = [Loop::Approver, Loop::Signer, Loop::Cleaner];
         config.loops = BTreeSet::from(of_requests);
@@ -307,6 +313,7 @@ impl System {
         mut config: ControllersConfig,
     ) {
         config.clock = wall_clock(&self.clock);
+        config.telemetry = Arc::clone(&self.telemetry);
         let whom = User::service_account("kube-system", account);
         let service = self.server.in_process(whom, wall_clock(&self.clock));
         let client = kube::Client::new(service, "default");

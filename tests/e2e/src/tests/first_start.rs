@@ -48,6 +48,11 @@ pub(super) const TESTS: &[Test] = &[
         run: left_out,
     },
     Test {
+        name: "one_address_tells_what_every_part_counts",
+        long: false,
+        run: metrics,
+    },
+    Test {
         name: "a_killed_first_start_is_completed_by_the_next",
         long: false,
         run: killed_first_start,
@@ -312,6 +317,59 @@ fn sans(sandbox: &Sandbox) -> Result<Verdict> {
     let after = Certificate::read(sandbox, &path)?;
     for name in ["DNS:ca.example.org", "IP Address:192.0.2.7"] {
         ensure_that!(after.names.contains(name), "no {name} in {}", after.names);
+    }
+    Ok(Verdict::Passed)
+}
+
+fn metrics(sandbox: &Sandbox) -> Result<Verdict> {
+    let up = Up::start(sandbox, &[])?;
+    let node = up.node_certificate()?;
+    let text = up.admin().quiet(&["get", "--raw", "/metrics"])?;
+    let mut families: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
+        .collect();
+    let all = families.len();
+    families.sort_unstable();
+    families.dedup();
+    same("families that are there once", families.len(), all)?;
+    let end = |file: &str| Certificate::read(sandbox, &up.path(file));
+    let (ca, server) = (end("pki/ca.crt")?, end("pki/apiserver.crt")?);
+    let client = "kubernetes.io/kube-apiserver-client-kubelet";
+    for (series, value) in [
+        (
+            "everleaf_up_certificate_expiry_timestamp_seconds{certificate=\"ca\"}".to_owned(),
+            ca.not_after.as_second(),
+        ),
+        (
+            "everleaf_up_certificate_expiry_timestamp_seconds{certificate=\"apiserver\"}"
+                .to_owned(),
+            server.not_after.as_second(),
+        ),
+        (
+            format!("everleaf_ca_expiry_timestamp_seconds{{signer=\"{client}\"}}"),
+            ca.not_after.as_second(),
+        ),
+        (
+            "everleaf_agent_certificate_expiry_timestamp_seconds{kind=\"client\"}".to_owned(),
+            node.not_after.as_second(),
+        ),
+        (
+            format!("everleaf_csr_issued_total{{signer=\"{client}\"}}"),
+            1,
+        ),
+        (format!("everleaf_csr_pending{{signer=\"{client}\"}}"), 0),
+    ] {
+        let line = format!("{series} {value}");
+        ensure_that!(
+            text.lines().any(|told| told == line),
+            "no {line} in\n{text}"
+        );
+    }
+    // Each of the runs of `up`'s controllers would overwrite this one with its own.
+    for queue in ["certificate", "token_cleaner", "root_ca_cert_publisher"] {
+        let depth = format!("workqueue_depth{{name=\"{queue}\"}} ");
+        ensure_that!(text.contains(&depth), "no {depth} in\n{text}");
     }
     Ok(Verdict::Passed)
 }

@@ -269,7 +269,13 @@ impl Node {
             // A scene that has ended listens no more.
             let _ = sender.send(notice.clone());
         };
-        let agent = everleaf_agent::run_with(config, self.clock.clone(), shutdown.asked(), observe);
+        let agent = everleaf_agent::run_with(
+            config,
+            self.clock.clone(),
+            shutdown.asked(),
+            observe,
+            |_| {},
+        );
         let task = tokio::spawn(async move {
             agent.await?;
             Ok(())
