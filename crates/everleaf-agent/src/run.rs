@@ -27,8 +27,8 @@ pub async fn run(
 }
 
 /// Like [`run()`], and tells `observer` every notice of each certificate, after it was logged.
-/// `expose` is called once, with what the agent counts, for whoever shows it besides the agent's own
-/// listener.
+/// `expose` is called once, with what the agent counts, for whoever shows it besides the agent's
+/// own listener.
 ///
 /// # Errors
 /// As [`run()`].

@@ -170,8 +170,8 @@ impl Server {
         &self.authorizer
     }
 
-    /// Has `/metrics` tell what another part of this process counts, too, in place of what was there
-    /// under that name. No family may have the name of one that the server or another part has.
+    /// Has `/metrics` tell what another part of this process counts, too, in place of what was
+    /// there under that name. No family may have the name of one of the server or another part.
     pub fn expose(&self, part: &'static str, observed: Arc<dyn Observed>) {
         let mut exposed = self.exposed.lock().unwrap_or_else(PoisonError::into_inner);
         exposed.insert(part, observed);
