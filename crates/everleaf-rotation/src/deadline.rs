@@ -27,6 +27,49 @@ pub fn rotation_deadline(leaf: &Leaf) -> Timestamp {
     )
 }
 
+/// The same of a certificate of which only dates and fingerprint are known, as a log tells them;
+/// `None` where it ends no later than it begins.
+pub fn deadline_of(
+    not_before: Timestamp,
+    not_after: Timestamp,
+    fingerprint: &Fingerprint,
+) -> Option<Timestamp> {
+    (not_before < not_after).then(|| deadline_at(not_before, not_after, place(fingerprint)))
+}
+
+/// Between which instants a certificate is renewed by whoever keeps it.
+///
+/// An agent of ours renews at the [`rotation_deadline`], which lies in it; a kubelet draws a place
+/// of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// The first instant: 70 % of the lifetime are over.
+    pub opens: Timestamp,
+    /// The end: 90 % are over.
+    pub closes: Timestamp,
+}
+
+impl Window {
+    /// That of a certificate with these dates; `None` where it ends no later than it begins.
+    ///
+    /// ```
+    /// use everleaf_rotation::deadline::Window;
+    ///
+    /// let at = |text: &str| text.parse().unwrap();
+    /// let window = Window::of(at("2030-01-01T00:00:00Z"), at("2030-01-11T00:00:00Z"));
+    /// let window = window.unwrap();
+    /// assert_eq!(window.opens, at("2030-01-08T00:00:00Z"));
+    /// assert_eq!(window.closes, at("2030-01-10T00:00:00Z"));
+    /// ```
+    pub fn of(not_before: Timestamp, not_after: Timestamp) -> Option<Self> {
+        let closes = (WINDOW_OPENS_TENTHS + WINDOW_WIDTH_TENTHS) << 64;
+        (not_before < not_after).then(|| Self {
+            opens: instant_at(not_before, not_after, WINDOW_OPENS_TENTHS << 64),
+            closes: instant_at(not_before, not_after, closes),
+        })
+    }
+}
+
 /// A leaf's place in the window, as a numerator over 2^64: the first eight bytes of SHA-256(DER).
 fn place(fingerprint: &Fingerprint) -> u64 {
     let mut first = [0; 8];
@@ -36,16 +79,21 @@ fn place(fingerprint: &Fingerprint) -> u64 {
 
 /// `not_before + lifetime · (0.7 + 0.2 · place / 2^64)`, in whole milliseconds, rounded down.
 fn deadline_at(not_before: Timestamp, not_after: Timestamp, place: u64) -> Timestamp {
-    let lifetime = not_after.duration_since(not_before);
-    let lifetime_ms = u128::try_from(lifetime.as_millis()).unwrap_or(0);
-    // At most 2^48 ms (year 9999) times 9 · 2^64: fits in 128 bits.
     let tenths = (WINDOW_OPENS_TENTHS << 64) + WINDOW_WIDTH_TENTHS * u128::from(place);
-    let offset_ms = (lifetime_ms * tenths / 10) >> 64;
-    let offset = SignedDuration::from_millis(i64::try_from(offset_ms).unwrap_or(i64::MAX));
-    let deadline = not_before.saturating_add(offset).unwrap_or(not_before);
+    let deadline = instant_at(not_before, not_after, tenths);
     assert!(deadline >= not_before, "a deadline lies after notBefore");
     assert!(deadline < not_after, "a deadline lies before expiry");
     deadline
+}
+
+/// `not_before + lifetime · tenths / 10 / 2^64`, in whole milliseconds, rounded down.
+fn instant_at(not_before: Timestamp, not_after: Timestamp, tenths: u128) -> Timestamp {
+    let lifetime = not_after.duration_since(not_before);
+    let lifetime_ms = u128::try_from(lifetime.as_millis()).unwrap_or(0);
+    // At most 2^48 ms (year 9999) times 9 · 2^64: fits in 128 bits.
+    let offset_ms = (lifetime_ms * tenths / 10) >> 64;
+    let offset = SignedDuration::from_millis(i64::try_from(offset_ms).unwrap_or(i64::MAX));
+    not_before.saturating_add(offset).unwrap_or(not_before)
 }
 
 #[cfg(test)]
@@ -161,6 +209,9 @@ mod tests {
             let deadline = deadline_at(not_before, not_after, place);
             let offset_ms = deadline.duration_since(not_before).as_millis();
             let lifetime_ms = i128::from(lifetime) * 1000;
+            let window = Window::of(not_before, not_after).unwrap();
+            prop_assert!(window.opens <= deadline && deadline <= window.closes);
+            prop_assert!(not_before <= window.opens && window.closes < not_after);
             prop_assert!(offset_ms * 10 >= lifetime_ms * 7 - 10);
             prop_assert!(offset_ms * 10 < lifetime_ms * 9);
         }

@@ -29,11 +29,26 @@ impl Standing {
         let Some(leaf) = leaf else {
             return Self::Absent;
         };
-        if now < leaf.not_before() {
+        Self::by_dates(
+            leaf.not_before(),
+            leaf.not_after(),
+            rotation_deadline(leaf),
+            now,
+        )
+    }
+
+    /// The same of a certificate with these dates, which is due at `due`.
+    pub fn by_dates(
+        not_before: Timestamp,
+        not_after: Timestamp,
+        due: Timestamp,
+        now: Timestamp,
+    ) -> Self {
+        if now < not_before {
             Self::NotYetValid
-        } else if now > leaf.not_after() {
+        } else if now > not_after {
             Self::Expired
-        } else if now >= rotation_deadline(leaf) {
+        } else if now >= due {
             Self::Due
         } else {
             Self::Fresh
