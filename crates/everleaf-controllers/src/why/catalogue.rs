@@ -553,6 +553,11 @@ catalogue! {
         "The newest certificate that the API knows of it is over, and no newer request is there. The node can come back only with a bootstrap credential."
         "Give it a bootstrap token again, and restart its kubelet or agent."
         ["kubeadm token create --print-join-command", "everleaf certs /var/lib/kubelet/pki   # on the node"];
+    NodeRevoked "node-revoked" Node
+        "The node's certificate is revoked"
+        "An entry of the ConfigMap kube-system/everleaf-revocations names it: the API server refuses it with 401, however long it is valid, so that the node cannot renew it either. What a node is issued after its entry is not refused."
+        "Is the machine to come back, give it a bootstrap token; was it a mistake, take the revocation back."
+        ["everleaf ca revocations", "everleaf token create --print-join-command", "everleaf ca unrevoke node/{node}"];
     ServingAbsent "serving-absent" Node
         "The kubelet has no serving certificate"
         "It answers with a TLS internal error: it waits for a certificate (serverTLSBootstrap, rotate-server-certificates) and its request is not issued. kubectl logs, exec and the metrics server fail for it."

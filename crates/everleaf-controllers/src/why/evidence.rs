@@ -6,12 +6,14 @@
 
 use super::Context;
 use crate::call;
+use crate::election::flags::RESOURCE_NAME_SERVING;
 use crate::election::lease::Record;
 use crate::serving::{Inventory, PolicySet};
 use crate::upkeep::token::{Expiration, Token};
 use everleaf_api::csr::Csr;
 use everleaf_api::meta;
 use everleaf_api::review::{ResourceAttributes, Subject, access_review};
+use everleaf_api::revocation::Revocations;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -164,6 +166,8 @@ pub struct Evidence {
     pub tokens: Known<BTreeMap<String, Option<Timestamp>>>,
     /// The authorities of clients, in PEM (ConfigMap `extension-apiserver-authentication`).
     pub client_ca: Known<String>,
+    /// Which good certificates are refused (ConfigMap `everleaf-revocations`).
+    pub revocations: Known<Revocations>,
     /// What the API server said when it was asked to reach the kubelet: HTTP status and text.
     pub kubelet: Known<(u16, String)>,
     /// Names and addresses of the API server that are known without asking.
@@ -180,14 +184,16 @@ pub struct Evidence {
 
 /// Who holds a Lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Leader {
+pub enum Leader {
     /// Nobody knows.
     Unknown,
     /// Nobody does.
     Nobody,
     /// Somebody did, and has stopped renewing.
     Gone {
+        /// Who.
         holder: String,
+        /// When he last did, as the Lease has it.
         renewed: String,
         /// Others still wait for the end of its time.
         keeps_others_out: bool,
@@ -216,6 +222,14 @@ pub(super) fn written_at(lease: &Value) -> Option<Timestamp> {
 }
 
 impl Evidence {
+    /// Leases of kube-system by which controllers of requests agree who works: those of
+    /// Kubernetes, of Everleaf beside it, and of Everleaf's approver alone.
+    pub const LEASES: [&'static str; 3] = [
+        "kube-controller-manager",
+        "everleaf-controllers",
+        RESOURCE_NAME_SERVING,
+    ];
+
     /// Ids and ends of the bootstrap tokens among these Secrets, without what is secret of them.
     pub fn tokens_of(secrets: &[Value]) -> BTreeMap<String, Option<Timestamp>> {
         let tokens = secrets.iter().filter_map(Token::read);
@@ -230,7 +244,7 @@ impl Evidence {
     }
 
     /// Who holds the Lease of this name in kube-system.
-    pub(super) fn leader(&self, name: &str) -> Leader {
+    pub fn leader(&self, name: &str) -> Leader {
         let Some(leases) = self.leases.read() else {
             return match self.leases {
                 Known::Absent => Leader::Nobody,
@@ -328,7 +342,7 @@ impl Evidence {
     }
 
     /// What could not be looked at, each with the reason.
-    pub(super) fn unseen(&self) -> Vec<String> {
+    pub fn unseen(&self) -> Vec<String> {
         fn say<T>(what: &str, known: &Known<T>, unseen: &mut Vec<String>) {
             if let Known::Hidden(why) = known {
                 unseen.push(format!("{what}: {why}"));
@@ -352,6 +366,10 @@ impl Evidence {
         say("bootstrap tokens", &self.tokens, &mut unseen);
         say("the authorities of clients", &self.client_ca, &mut unseen);
         say("the kubelet", &self.kubelet, &mut unseen);
+        if self.is_everleaf() {
+            // No other server goes by them.
+            say("revocations", &self.revocations, &mut unseen);
+        }
         if let Some(why) = self.answers.values().find_map(|answer| match answer {
             Known::Hidden(why) => Some(why),
             _ => None,

@@ -28,10 +28,10 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 
 pub use catalogue::Fault;
-pub use evidence::{Evidence, Known, Question};
+pub use evidence::{Evidence, Known, Leader, Question};
 pub use fault::{Entry, Place};
 pub use node::{diagnose_node, requests_in_question};
-pub use request::{diagnose_request, questions};
+pub use request::{diagnose_object, diagnose_request, questions};
 
 /// Everything that was found about a request or a node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

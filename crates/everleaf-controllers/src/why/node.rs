@@ -5,10 +5,12 @@ use super::evidence::{Event, Evidence, written_at};
 use super::request::{Case, is_certain, judge};
 use super::{Context, Diagnosis, Fault, Finding, Row, clock_here, items, since, span};
 use crate::builtin::BuiltinSigner;
+use crate::record::LeafFacts;
 use crate::serving::names::quote;
 use crate::skew::SKEW_TOLERATED;
 use everleaf_api::csr::Csr;
 use everleaf_api::meta;
+use everleaf_api::revocation::{self, Target};
 use everleaf_pki::{Chain, SignerName, VerifiedRequest};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
@@ -31,6 +33,7 @@ pub fn diagnose_node(name: &str, evidence: &Evidence) -> Diagnosis {
         findings.extend(found);
         trace.extend(rows);
     }
+    findings.extend(revoked(name, evidence, &requests, &context));
     findings.extend(ended(evidence, &requests, &context));
     findings.extend(looped(evidence, &requests, &context));
     findings.extend(full(evidence, &requests, &context));
@@ -214,6 +217,45 @@ fn ended(evidence: &Evidence, requests: &[&Value], context: &Context) -> Option<
         );
         context.found(Fault::NodeEnded, vec![line])
     })
+}
+
+/// Only Everleaf's API server refuses what is revoked.
+fn revoked(
+    name: &str,
+    evidence: &Evidence,
+    requests: &[&Value],
+    context: &Context,
+) -> Option<Finding> {
+    let revocations = evidence.revocations.read()?;
+    if !evidence.is_everleaf() {
+        return None;
+    }
+    let mut issued = requests.iter().map(|object| Csr(object)).filter(|csr| {
+        csr.is_issued() && csr.signer_name() == SignerName::KUBE_APISERVER_CLIENT_KUBELET
+    });
+    let line = if let Some(newest) = issued.next() {
+        let chain = Chain::from_pem(&newest.certificate()).ok()?;
+        let facts = LeafFacts::of(chain.leaf());
+        let by = revocations.refuses(revocation::Facts {
+            serial: &facts.serial,
+            credential: &facts.fingerprint,
+            common_name: &facts.common_name,
+            not_before: facts.not_before,
+        })?;
+        let csr = newest.name();
+        format!("the certificate of csr/{csr} is refused by the entry {by}")
+    } else {
+        // What it was issued since is forgotten. Who reports has some.
+        let ready = evidence.node(name).and_then(ready);
+        if ready.is_some_and(|ready| ready["status"] == "True") {
+            return None;
+        }
+        let target = Target::Node(name.to_owned());
+        let (_, entry) = revocations.iter().find(|(other, _)| **other == target)?;
+        let at = entry.at.map_or(String::new(), |at| format!(" at {at}"));
+        format!("{target} was revoked{at}, and no certificate of it is known that was issued later")
+    };
+    Some(context.found(Fault::NodeRevoked, vec![line]))
 }
 
 fn looped(evidence: &Evidence, requests: &[&Value], context: &Context) -> Option<Finding> {

@@ -129,9 +129,15 @@ pub fn questions(evidence: &Evidence, object: &Value) -> Vec<Question> {
 /// Says where the request `name` stands, and what holds it.
 pub fn diagnose_request(name: &str, evidence: &Evidence) -> Diagnosis {
     let subject = format!("csr/{name}");
-    let Some(object) = evidence.request.read() else {
-        return without_request(name, subject, evidence);
-    };
+    match evidence.request.read() {
+        Some(object) => diagnose_object(object, evidence),
+        None => without_request(name, subject, evidence),
+    }
+}
+
+/// The same of a request that was read with the others.
+pub fn diagnose_object(object: &Value, evidence: &Evidence) -> Diagnosis {
+    let subject = format!("csr/{}", meta::name(object));
     let case = Case::new(evidence, object);
     let Found {
         mut findings,

@@ -7,6 +7,7 @@ mod world;
 
 use super::*;
 use crate::fixture::kubelet_serving;
+use everleaf_api::revocation::Revocations;
 use serde_json::json;
 use std::collections::BTreeSet;
 use world::World;
@@ -95,6 +96,36 @@ fn nothing_is_wrong_where_nothing_is() {
         assert_eq!(diagnosis.findings, [], "{}", diagnosis.summary);
         assert_eq!(diagnosis.unseen, Vec::<String>::new());
     }
+}
+
+/// Whoever has been issued another since is not refused, nor is anybody by a server that does not
+/// know revocations.
+#[test]
+fn a_revoked_node_is_so_until_it_is_issued_another() {
+    let revoked = |at: &str, world: World| {
+        let data = json!({"node.n1": format!(r#"{{"at": "{at}"}}"#)});
+        let map = json!({ "data": data });
+        let world = world.edit(|evidence| {
+            evidence.revocations = Known::Read(Revocations::of_config_map(&map));
+        });
+        let findings = world.diagnose().findings;
+        findings.iter().any(|one| one.fault == Fault::NodeRevoked)
+    };
+    let issued = || World::client("n1").approved().issued().of_node("n1");
+    let later = "2026-11-20T11:59:30Z";
+    assert!(revoked(later, issued().on_everleaf()));
+    assert!(!revoked("2026-11-19T00:00:00Z", issued().on_everleaf()));
+    assert!(!revoked(later, issued()), "another server");
+    // Its requests are forgotten: whoever reports is believed.
+    let forgotten = || {
+        let world = World::serving("n1").of_node("n1").on_everleaf();
+        world.edit(|evidence| evidence.requests = Known::Read(Vec::new()))
+    };
+    assert!(!revoked(later, forgotten()));
+    let silent = |node: &mut Value| {
+        node["status"]["conditions"][0]["status"] = json!("Unknown");
+    };
+    assert!(revoked(later, forgotten().node_object(silent)));
 }
 
 #[test]

@@ -241,6 +241,7 @@ fn healthy() -> Evidence {
             "spec": { "clusterIP": "10.96.0.1" },
         })]),
         endpoints: Known::Read(Vec::new()),
+        revocations: Known::Absent,
         events: Known::Read(Vec::new()),
         leases: Known::Read(vec![
             lease("kube-controller-manager", renewed),

@@ -5,6 +5,7 @@ use crate::calls::{Answer, Calls, message};
 use anyhow::{Result, anyhow};
 use everleaf_api::csr::Csr;
 use everleaf_api::meta;
+use everleaf_api::revocation::{NAME, NAMESPACE, Revocations};
 use everleaf_apiserver::handler::Limits;
 use everleaf_controllers::call::segment;
 use everleaf_controllers::why::{Evidence, Known, Question, questions, requests_in_question};
@@ -96,6 +97,7 @@ impl Api {
             self.get("/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication")
                 .await
         };
+        evidence.revocations = self.revocations().await;
         let selector = signer.map_or(String::new(), |signer| {
             format!("&fieldSelector=spec.signerName%3D{}", segment(signer))
         });
@@ -248,6 +250,12 @@ impl Api {
             }
         }
         Known::Read(there)
+    }
+
+    async fn revocations(&self) -> Known<Revocations> {
+        let path = format!("/api/v1/namespaces/{NAMESPACE}/configmaps/{NAME}");
+        let map = self.get(&path).await;
+        map.map(|map| Revocations::of_config_map(&map))
     }
 
     /// Ids and ends of the bootstrap tokens; what is secret of them is dropped here.

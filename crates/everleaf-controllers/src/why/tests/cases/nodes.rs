@@ -4,6 +4,7 @@ use super::Cases;
 use crate::fixture::{api_client, kubelet_serving, now};
 use crate::why::tests::world::{World, day};
 use crate::why::{Fault, Known};
+use everleaf_api::revocation::Revocations;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -16,6 +17,11 @@ fn node() -> World {
 fn kubelet(text: &str) -> World {
     let text = text.to_owned();
     node().edit(|evidence| evidence.kubelet = Known::Read((503, text)))
+}
+
+fn revoked() -> Known<Revocations> {
+    let data = json!({"node.n1": r#"{"at": "2026-11-20T11:59:30Z"}"#});
+    Known::Read(Revocations::of_config_map(&json!({ "data": data })))
 }
 
 fn nobody() -> World {
@@ -90,6 +96,15 @@ pub(super) fn machines() -> Cases {
                 .approved()
                 .issued_at(Duration::from_secs(3600), SignedDuration::from_hours(-20))
                 .of_node("n1"),
+        ),
+        (
+            Fault::NodeRevoked,
+            World::client("n1")
+                .approved()
+                .issued()
+                .of_node("n1")
+                .on_everleaf()
+                .edit(|evidence| evidence.revocations = revoked()),
         ),
         (
             Fault::ClockHere,
