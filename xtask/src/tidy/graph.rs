@@ -9,7 +9,7 @@ use std::process::Command;
 
 /// Edges between our crates, ARCHITECTURE.md's picture as a table: (crate, what it may depend on).
 /// They hold for normal, build and dev dependencies alike.
-const EDGES: [(&str, &[&str]); 19] = [
+const EDGES: [(&str, &[&str]); 20] = [
     ("everleaf-pki", &[]),
     ("everleaf-api", &[]),
     ("everleaf-observe", &[]),
@@ -37,6 +37,15 @@ const EDGES: [(&str, &[&str]); 19] = [
             "everleaf-pki",
             "everleaf-time",
             "everleaf-tls",
+        ],
+    ),
+    (
+        "everleaf-fleet",
+        &[
+            "everleaf-api",
+            "everleaf-controllers",
+            "everleaf-pki",
+            "everleaf-rotation",
         ],
     ),
     (
@@ -70,6 +79,7 @@ const EDGES: [(&str, &[&str]); 19] = [
             "everleaf-apiserver",
             "everleaf-bench",
             "everleaf-controllers",
+            "everleaf-fleet",
             "everleaf-observe",
             "everleaf-pki",
             "everleaf-rotation",
