@@ -64,6 +64,7 @@ pub use config::{ApiLimit, CaFiles, Config, IssuerSource, Loop, SerialSource};
 pub use elect::run_elected;
 pub use election::ElectionConfig;
 pub use election::flags::ElectionOptions;
+pub use looks::shown as certificates_shown;
 pub use options::{FilePair, Options, OptionsError, PodOptions, Validated};
 pub use run::{RunError, run};
 pub use serving::ServingConfig;

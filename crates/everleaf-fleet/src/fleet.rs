@@ -410,9 +410,12 @@ impl Judging<'_> {
     ) -> Holding {
         let asked = found.as_ref().map(|found| found.asked);
         let keeper = found.as_ref().map(|found| found.keeper).unwrap_or_default();
-        // A kubelet that reports is one, whoever has forgotten its request.
-        let keeper = match seen.version {
-            Some(_) if keeper == Keeper::Unknown => Keeper::Kubelet,
+        let is_everleaf = self.facts.evidence.is_everleaf();
+        let keeper = match (keeper, &seen.version, seen.presence) {
+            // A kubelet that reports is one, whoever has forgotten its request.
+            (Keeper::Unknown, Some(_), _) => Keeper::Kubelet,
+            // A kubelet has a Node. Everleaf's server notes of no request who created it.
+            (Keeper::Unknown, None, Presence::Absent) if is_everleaf => Keeper::EverleafAgent,
             _ => keeper,
         };
         let certificate = found.map(|found| found.certificate);

@@ -117,7 +117,7 @@ pub enum Keeper {
 }
 
 impl Keeper {
-    /// By who created the request (`metadata.managedFields`).
+    /// By who created the request (`metadata.managedFields`), where the server has noted that.
     pub(crate) fn of(request: &Value) -> Self {
         let entries = request["metadata"]["managedFields"].as_array();
         let mut entries = entries.into_iter().flatten();

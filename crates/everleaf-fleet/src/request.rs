@@ -136,7 +136,7 @@ impl Request {
     /// Why it has no certificate, in the shortest words that are known.
     pub fn why(&self) -> String {
         match (&self.hold, &self.said) {
-            (Some(hold), _) => format!("{} [{}]", hold.title, hold.fault),
+            (Some(hold), _) => format!("{}: {}", hold.fault, hold.title),
             (None, Some(said)) => said.clone(),
             (None, None) if self.is_explained => "nothing holds it, as far as is seen".to_owned(),
             (None, None) => format!("see everleaf why csr/{}", self.name),

@@ -58,6 +58,14 @@ fn an_agent_of_ours_is_foreseen_to_the_second() {
     assert_eq!((renewal.opens, renewal.until), (deadline, deadline));
     let text = &found.outlook.reasons[0].text;
     assert!(text.starts_with("renews by itself at 2030-"), "{text}");
+    // Without that note it is known by having no Node, but for servers of others.
+    world.last()["metadata"]["managedFields"] = json!(null);
+    let keeper = |world: &World| holding(&world.fleet(), "n1", Kind::Client).keeper;
+    assert_eq!(keeper(&world), Keeper::EverleafAgent);
+    world.facts.evidence.version = Known::Read("v1.37.0".to_owned());
+    assert_eq!(keeper(&world), Keeper::Unknown);
+    world.node("n1", "True");
+    assert_eq!(keeper(&world), Keeper::Kubelet);
 }
 
 #[test]

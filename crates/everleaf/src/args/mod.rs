@@ -14,6 +14,7 @@ pub(crate) mod ca;
 mod cleaning;
 pub(crate) mod controllers;
 mod election;
+pub(crate) mod fleet;
 mod ignored;
 pub(crate) mod offer;
 mod pods;
@@ -74,6 +75,10 @@ pub(crate) enum Command {
     Policy(policy::PolicyCommand),
     /// Say why a request waits, or a node has no certificate, and what to do
     Why(why::WhyArgs),
+    /// Say who lapses, when and why, and how many renewals each day brings
+    Forecast(fleet::ForecastArgs),
+    /// Show the fleet on one screen
+    Status(fleet::StatusArgs),
     /// Measure how fast an API server issues certificates, ours or any other, by a load of nodes
     Bench(Box<bench::BenchArgs>),
     /// Print a shell's completion script

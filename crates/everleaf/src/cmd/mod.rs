@@ -8,6 +8,7 @@ pub(crate) mod certs;
 pub(crate) mod completion;
 pub(crate) mod controllers;
 pub(crate) mod demo;
+pub(crate) mod fleet;
 mod join;
 pub(crate) mod man;
 pub(crate) mod policy;

@@ -14,6 +14,7 @@ mod credential_plugin;
 mod demo;
 mod documentation;
 mod first_start;
+mod fleet;
 mod for_kubelets;
 mod foreign_tokens;
 mod kubectl_verbs;
@@ -47,6 +48,7 @@ pub(crate) fn all() -> Vec<&'static Test> {
         demo::TESTS,
         renewal::TESTS,
         revocation::TESTS,
+        fleet::TESTS,
         kubectl_verbs::TESTS,
         documentation::TESTS,
         for_kubelets::TESTS,

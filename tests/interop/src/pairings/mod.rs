@@ -7,6 +7,7 @@ mod client_certificates_on_everleaf;
 mod client_go_on_everleaf;
 mod controllers_beside_kcm;
 mod controllers_on_kube_apiserver;
+mod fleet_on_kubernetes;
 mod join_on_kubernetes;
 mod kcm_on_everleaf_apiserver;
 mod kube_rs_on_everleaf;
@@ -67,6 +68,8 @@ pub(crate) fn all() -> &'static [&'static Pairing] {
         &rights::OLD,
         &why_on_kubernetes::PAIRING,
         &why_on_kubernetes::OLD,
+        &fleet_on_kubernetes::PAIRING,
+        &fleet_on_kubernetes::OLD,
         &join_on_kubernetes::PAIRING,
         &join_on_kubernetes::OLD,
         &agent_on_kubernetes::PAIRING,

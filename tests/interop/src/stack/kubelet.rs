@@ -253,7 +253,8 @@ impl<'a> Kubelet<'a> {
         let mut config = json!({
             "apiVersion": "kubelet.config.k8s.io/v1beta1",
             "kind": "KubeletConfiguration",
-            "address": "127.0.0.1",
+            // Also at its InternalIP, where whoever asks for its certificate looks.
+            "address": "0.0.0.0",
             "port": self.port,
             "readOnlyPort": 0,
             "healthzBindAddress": "127.0.0.1",

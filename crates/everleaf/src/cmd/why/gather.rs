@@ -9,6 +9,7 @@ use everleaf_api::revocation::{NAME, NAMESPACE, Revocations};
 use everleaf_apiserver::handler::Limits;
 use everleaf_controllers::call::segment;
 use everleaf_controllers::why::{Evidence, Known, Question, questions, requests_in_question};
+use everleaf_fleet::to_explain;
 use futures_util::future::{join, join_all};
 use http::{Method, StatusCode};
 use jiff::Timestamp;
@@ -22,12 +23,12 @@ const ROLE_PREFIX: &str = "system:certificates.k8s.io:certificatesigningrequests
 const REQUESTS: &str = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
 
 /// The API server, as this user sees it.
-pub(super) struct Api {
+pub(in crate::cmd) struct Api {
     calls: Calls,
 }
 
 impl Api {
-    pub(super) fn new(client: kube::Client) -> Self {
+    pub(in crate::cmd) fn new(client: kube::Client) -> Self {
         Self {
             calls: Calls::new(client),
         }
@@ -71,6 +72,26 @@ impl Api {
             self.ask(evidence, &object, asked).await;
         }
         Ok(())
+    }
+
+    /// Reads what is needed to judge all nodes.
+    pub(in crate::cmd) async fn about_fleet(&self, evidence: &mut Evidence) -> Result<()> {
+        self.first("/version").await?;
+        self.read_clocks(evidence);
+        evidence.request = Known::Absent;
+        evidence.node = Known::Absent;
+        self.cluster(evidence, None, &[]).await;
+        self.explain(evidence).await;
+        Ok(())
+    }
+
+    /// Asks what has to be known to say what holds requests, as far as it is not known yet.
+    pub(in crate::cmd) async fn explain(&self, evidence: &mut Evidence) {
+        let explained: Vec<Value> = to_explain(evidence).into_iter().cloned().collect();
+        for object in explained {
+            let asked = questions(evidence, &object);
+            self.ask(evidence, &object, asked).await;
+        }
     }
 
     /// What belongs to every diagnosis. Requests for `signer`; `None`: all, for one may be filed

@@ -1,7 +1,7 @@
 //! `everleaf why`: why a request waits, or a node has no certificate. The rules are the
 //! controllers'; this fetches what they judge by, and prints what they find.
 
-mod gather;
+pub(super) mod gather;
 mod show;
 
 use super::policy;

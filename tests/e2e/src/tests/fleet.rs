@@ -1,0 +1,426 @@
+//! `everleaf status` and `everleaf forecast`: what a fleet has, who lapses, and what is not known.
+
+use anyhow::{Context, Result};
+use everleaf_stage::runner::{Test, Verdict};
+use everleaf_stage::{
+    Agent, Answer, FakeClock, Process, Sandbox, Up, arg, ensure_that, eventually, free_port,
+    object, run, same,
+};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::Path;
+
+pub(super) const TESTS: &[Test] = &[
+    Test {
+        name: "status_and_forecast_tell_who_lapses_and_why",
+        long: false,
+        run: fleet,
+    },
+    Test {
+        name: "a_forecast_by_the_log_when_certificates_are_due_and_when_they_have_ended",
+        long: false,
+        run: years,
+    },
+    Test {
+        name: "a_forecast_asks_kubelets_what_they_show",
+        long: false,
+        run: probe,
+    },
+];
+
+const DAY: i64 = 24 * 60 * 60;
+
+/// `everleaf …` with the credential of this file.
+fn ask(sandbox: &Sandbox, kubeconfig: &Path, args: &[&str]) -> Result<Answer> {
+    let mut command = sandbox.everleaf(args);
+    run(command.args(["--kubeconfig", arg(kubeconfig)]))
+}
+
+/// Its answer in JSON, which has to end with this code.
+fn told(sandbox: &Sandbox, kubeconfig: &Path, args: &[&str], code: i32) -> Result<Value> {
+    let answer = ask(sandbox, kubeconfig, &[args, &["-o", "json"]].concat())?;
+    let told = format!("code of {args:?}: {}", answer.stderr);
+    same(&told, answer.code, Some(code))?;
+    Ok(serde_json::from_str(&answer.stdout)?)
+}
+
+fn node<'v>(fleet: &'v Value, name: &str) -> Result<&'v Value> {
+    let mut nodes = fleet["nodes"].as_array().into_iter().flatten();
+    let found = nodes.find(|node| node["name"] == name);
+    found.with_context(|| format!("no node {name}: {fleet}"))
+}
+
+/// A node that has its certificate, and an agent that has stopped.
+fn joined<'a>(sandbox: &'a Sandbox, up: &Up<'_>, name: &str) -> Result<Agent<'a>> {
+    let mut agent = Agent::new(sandbox, up, name);
+    agent.start()?;
+    agent.certificate()?;
+    agent.stop()?;
+    Ok(agent)
+}
+
+/// A request that waits for a person.
+fn file_by_hand(sandbox: &Sandbox, up: &Up<'_>, name: &str) -> Result<()> {
+    let (key, pem) = (sandbox.path("ann.key"), sandbox.path("ann.csr"));
+    let make = [
+        "ecparam",
+        "-genkey",
+        "-name",
+        "prime256v1",
+        "-noout",
+        "-out",
+    ];
+    sandbox.openssl(&[&make[..], &[arg(&key)]].concat())?.ok()?;
+    let make = ["req", "-new", "-key", arg(&key), "-subj", "/CN=ann", "-out"];
+    sandbox.openssl(&[&make[..], &[arg(&pem)]].concat())?.ok()?;
+    let signer = "kubernetes.io/kube-apiserver-client";
+    let usages = ["digital signature", "client auth"];
+    let object = object(name, &fs::read(&pem)?, signer, &usages);
+    let written = sandbox.write(&format!("{name}.json"), &object.to_string())?;
+    let create = ["create", "--validate=false", "-f", arg(&written)];
+    up.admin().quiet(&create).map(drop)
+}
+
+fn fleet(sandbox: &Sandbox) -> Result<Verdict> {
+    let up = Up::start(sandbox, &["--no-node"])?;
+    let admin = up.path("admin.conf");
+    let n2 = joined(sandbox, &up, "n2")?;
+    joined(sandbox, &up, "n3")?;
+    let certificate = n2.certificate_now()?;
+    sandbox.point(
+        "two fresh nodes: each is foreseen, and nobody lapses",
+        || {
+            let fleet = told(sandbox, &admin, &["status"], 0)?;
+            same("nodes", fleet["counts"]["nodes"].clone(), json!(2))?;
+            same(
+                "fresh",
+                fleet["counts"]["client"]["fresh"].clone(),
+                json!(2),
+            )?;
+            same("not seen", fleet["unseen"].clone(), json!([]))?;
+            let client = &node(&fleet, "n2")?["client"];
+            same("keeper", client["keeper"].clone(), json!("everleafAgent"))?;
+            let serial = client["certificate"]["serial"].as_str().unwrap_or_default();
+            same("serial", serial, &*certificate.serial)?;
+            let forecast = told(sandbox, &admin, &["forecast"], 0)?;
+            same("renewing", forecast["renewing"].clone(), json!(2))?;
+            let load = forecast["load"]["total"].as_u64();
+            ensure_that!(load >= Some(2) && load <= Some(3), "{forecast}");
+            let text = ask(sandbox, &admin, &["forecast", "--days", "30"])?.ok()?;
+            ensure_that!(text.contains("No node lapses"), "{text}");
+            ensure_that!(text.contains("No renewal is foreseen."), "{text}");
+            // When the agent itself says that it will.
+            let answer = run(sandbox
+                .everleaf(&["certs", "-o", "json"])
+                .arg(n2.path("pki")))?;
+            let certs: Value = serde_json::from_str(&answer.stdout)?;
+            let deadline = certs["certificates"][0]["rotationDeadline"].as_str();
+            let deadline: Timestamp = deadline.context("no deadline")?.parse()?;
+            let opens = client["renewal"]["opens"].as_str().unwrap_or_default();
+            same(
+                "deadline",
+                opens.parse::<Timestamp>()?.as_second(),
+                deadline.as_second(),
+            )
+        },
+    )?;
+    file_by_hand(sandbox, &up, "by-hand")?;
+    live(sandbox, &up, &admin)?;
+    rights(sandbox, &up)?;
+    Ok(Verdict::Passed)
+}
+
+/// Changes, as `status -w` shows them.
+fn live(sandbox: &Sandbox, up: &Up<'_>, admin: &Path) -> Result<()> {
+    let watch = |name: &str, more: &[&str]| -> Result<Process> {
+        let mut command = sandbox.everleaf(&["status", "-w", "--kubeconfig", arg(admin)]);
+        sandbox.start(name, command.args(more))
+    };
+    let mut text = watch("status", &[])?;
+    let json = watch("status-json", &["-o", "json"])?;
+    let sees = |process: &Process, part: &str| {
+        eventually(part, 30, || {
+            let seen = process.stdout();
+            ensure_that!(seen.contains(part), "{seen}\n{}", process.stderr());
+            Ok(())
+        })
+    };
+    sandbox.point(
+        "a request that waits for a person is told as `why` does",
+        || {
+            sees(&text, "by-hand")?;
+            sees(&text, "manual-approval")
+        },
+    )?;
+    sandbox.point("what is denied and what is revoked shows by itself", || {
+        up.admin().quiet(&["certificate", "deny", "by-hand"])?;
+        sees(&text, "0 pending, 0 approved, 1 denied")?;
+        let revoke = ["ca", "revoke", "node/n3"];
+        ask(sandbox, admin, &revoke)?.ok()?;
+        sees(&text, "node/n3")?;
+        sees(&json, "\"standing\":\"revoked\"")?;
+        let lines = json.stdout();
+        for line in lines.lines() {
+            let one: Value = serde_json::from_str(line)?;
+            same("nodes", one["counts"]["nodes"].clone(), json!(2))?;
+        }
+        ensure_that!(text.is_running(), "{}", text.stderr());
+        let long = text.stdout().lines().map(|line| line.chars().count()).max();
+        ensure_that!(long <= Some(80), "{}", text.stdout());
+        Ok(())
+    })?;
+    sandbox.point(
+        "a revoked node has lapsed: exit code 1, and it is named",
+        || {
+            let forecast = told(sandbox, admin, &["forecast"], 1)?;
+            let first = &forecast["lapses"][0];
+            same("node", first["node"].clone(), json!("n3"))?;
+            same(
+                "code",
+                first["reasons"][0]["code"].clone(),
+                json!("revoked"),
+            )?;
+            let why = ask(sandbox, admin, &["why", "node/n3"])?;
+            same("code of why", why.code, Some(1))?;
+            ensure_that!(why.stdout.contains("[node-revoked]"), "{}", why.stdout);
+            let wide = ask(sandbox, admin, &["status", "-o", "wide"])?.ok()?;
+            let row = wide.lines().find(|line| line.starts_with("n3 "));
+            ensure_that!(
+                row.is_some_and(|row| row.contains("client: revoked (")),
+                "{wide}"
+            );
+            Ok(())
+        },
+    )
+}
+
+/// Those who may not look, and those who may not see everything.
+fn rights(sandbox: &Sandbox, up: &Up<'_>) -> Result<()> {
+    let joining = up.path("bootstrap-kubelet.conf");
+    sandbox.point(
+        "what may not be read is said, and the rest is shown",
+        || {
+            let fleet = told(sandbox, &joining, &["status"], 0)?;
+            same(
+                "fresh",
+                fleet["counts"]["client"]["fresh"].clone(),
+                json!(2),
+            )?;
+            let unseen = fleet["unseen"].to_string();
+            for part in ["nodes: ", "leases: ", "revocations: ", "forbidden"] {
+                ensure_that!(unseen.contains(part), "{part} in {unseen}");
+            }
+            // Without Nodes, nobody can say that none lapses.
+            told(sandbox, &joining, &["forecast"], 2).map(drop)
+        },
+    )?;
+    sandbox.point(
+        "who may see nothing is told whom to ask, with code 2",
+        || {
+            let conf = fs::read_to_string(&joining)?;
+            let token = conf.lines().find(|line| line.trim().starts_with("token:"));
+            let token = token.context("no token in bootstrap-kubelet.conf")?;
+            let wrong = conf.replace(token, "    token: abcdef.0123456789abcdef");
+            let wrong = sandbox.write("wrong.conf", &wrong)?;
+            for command in ["status", "forecast"] {
+                let stderr = ask(sandbox, &wrong, &[command])?.failed_with(2)?;
+                ensure_that!(stderr.contains("credential"), "{stderr}");
+            }
+            let usage = ask(sandbox, &joining, &["forecast", "--days", "0"])?;
+            usage.failed_with(2).map(drop)
+        },
+    )
+}
+
+/// `up` whose clock is so far ahead.
+fn start_later(sandbox: &Sandbox, up: &mut Up<'_>, ahead: SignedDuration) -> Result<()> {
+    up.process.stop()?;
+    let args: Vec<&str> = up.args_mut().iter().map(String::as_str).collect();
+    let mut command = sandbox.everleaf(&args);
+    FakeClock::Offset(ahead.as_secs()).apply(sandbox, &mut command);
+    up.process = sandbox.start("up", &mut command)?;
+    eventually("up is ready", 30, || {
+        let ready = up.admin().run(&["get", "--raw", "/readyz"])?;
+        same("/readyz", ready.stdout.trim(), "ok")
+    })
+}
+
+fn years(sandbox: &Sandbox) -> Result<Verdict> {
+    let mut up = Up::start(
+        sandbox,
+        &["--no-node", "--cluster-signing-duration", "8760h"],
+    )?;
+    let admin = up.path("admin.conf");
+    let agent = joined(sandbox, &up, "n2")?;
+    let day = |days: i64| SignedDuration::from_secs(days * DAY);
+    let log = up.path("issuance-log");
+    // Wherever the kubeconfig lies.
+    let other = sandbox.path("other.conf");
+    let log = ["--issuance-log", arg(&log)];
+    let standing = |standing: &str, more: &[&str]| -> Result<()> {
+        let fleet = told(sandbox, &other, &[&["status"], more].concat(), 0)?;
+        let client = &node(&fleet, "n2")?["client"];
+        same("standing", client["standing"].clone(), json!(standing))
+    };
+    fs::copy(&admin, &other)?;
+    sandbox.point(
+        "at 80 %: due, as the log tells; the API has forgotten it",
+        || {
+            start_later(sandbox, &mut up, day(292))?;
+            fs::copy(&admin, &other)?;
+            eventually("the cleaner", 30, || {
+                let requests = up.admin().json(&["get", "csr"])?;
+                same("requests", requests["items"].clone(), json!([]))
+            })?;
+            let nobody = told(sandbox, &other, &["status"], 0)?;
+            same("nodes", nobody["nodes"].clone(), json!([]))?;
+            standing("due", &log)?;
+            let beside = told(sandbox, &admin, &["status"], 0)?;
+            let client = &node(&beside, "n2")?["client"];
+            same(
+                "beside the kubeconfig",
+                client["standing"].clone(),
+                json!("due"),
+            )?;
+            same(
+                "source",
+                client["certificate"]["source"].clone(),
+                json!("log"),
+            )?;
+            told(sandbox, &admin, &["forecast"], 0).map(drop)
+        },
+    )?;
+    sandbox.point("at 95 %: late, and nobody has asked for another", || {
+        start_later(sandbox, &mut up, day(347))?;
+        let forecast = told(sandbox, &admin, &["forecast"], 1)?;
+        let lapse = &forecast["lapses"][0];
+        same(
+            "code",
+            lapse["reasons"][0]["code"].clone(),
+            json!("no-request"),
+        )?;
+        same("has lapsed", lapse["hasLapsed"].clone(), json!(false))?;
+        told(sandbox, &admin, &["forecast", "--days", "7"], 0)?;
+        let text = ask(sandbox, &admin, &["forecast"])?.stdout;
+        ensure_that!(text.contains("no request for another is seen"), "{text}");
+        Ok(())
+    })?;
+    sandbox.point(
+        "a day after its end: lapsed; renewed, nobody lapses",
+        || {
+            start_later(sandbox, &mut up, day(366))?;
+            let forecast = told(sandbox, &admin, &["forecast"], 1)?;
+            same(
+                "has lapsed",
+                forecast["lapses"][0]["hasLapsed"].clone(),
+                json!(true),
+            )?;
+            fs::remove_file(agent.path("pki/kubelet-client-current.pem"))?;
+            let token = up.path("bootstrap-kubelet.conf");
+            let mut again = Agent::bootstrapped_by(sandbox, token, "n2");
+            again.start_at(&FakeClock::Offset(day(366).as_secs()))?;
+            eventually("another certificate", 60, || {
+                told(sandbox, &admin, &["forecast"], 0).map(drop)
+            })
+        },
+    )?;
+    Ok(Verdict::Passed)
+}
+
+/// A Node whose kubelet is said to listen there.
+fn register(sandbox: &Sandbox, up: &Up<'_>, name: &str, port: u16) -> Result<()> {
+    let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}});
+    let written = sandbox.write(&format!("{name}.json"), &node.to_string())?;
+    up.admin().quiet(&["create", "-f", arg(&written)])?;
+    let status = json!({"status": {
+        "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
+        "conditions": [{
+            "type": "Ready", "status": "Unknown", "reason": "NodeStatusUnknown",
+            "message": "Kubelet stopped posting node status.",
+            "lastHeartbeatTime": "2026-01-01T00:00:00Z",
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+        }],
+    }});
+    let patch = status.to_string();
+    let patch = [
+        "patch",
+        "node",
+        name,
+        "--subresource=status",
+        "--type=merge",
+        "-p",
+        &patch,
+    ];
+    up.admin().quiet(&patch).map(drop)
+}
+
+fn probe(sandbox: &Sandbox) -> Result<Verdict> {
+    let up = Up::start(sandbox, &["--no-node"])?;
+    let admin = up.path("admin.conf");
+    let (port, nobody) = (free_port()?, free_port()?);
+    let (key, certificate) = (sandbox.path("kubelet.key"), sandbox.path("kubelet.crt"));
+    let make = [
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-days",
+        "3",
+        "-subj",
+        "/O=system:nodes/CN=system:node:n2",
+        "-keyout",
+        arg(&key),
+        "-out",
+        arg(&certificate),
+    ];
+    sandbox.openssl(&make)?.ok()?;
+    let mut command = sandbox.command(&sandbox.tools.openssl);
+    let accept = port.to_string();
+    let serve = [
+        "s_server", "-quiet", "-www", "-verify", "1", "-accept", &accept,
+    ];
+    command
+        .args(serve)
+        .args(["-cert", arg(&certificate), "-key", arg(&key)]);
+    let _kubelet = sandbox.start("kubelet", &mut command)?;
+    register(sandbox, &up, "n2", port)?;
+    register(sandbox, &up, "n3", nobody)?;
+    sandbox.point(
+        "what a kubelet shows is known, and ends in three days",
+        || {
+            eventually("the probe", 10, || {
+                let forecast = told(sandbox, &admin, &["forecast", "--probe", "--days", "5"], 1)?;
+                let lapse = &forecast["lapses"][0];
+                same("node", lapse["node"].clone(), json!("n2"))?;
+                same("kind", lapse["kind"].clone(), json!("serving"))?;
+                // Nobody reports for it.
+                same("code", lapse["reasons"][0]["code"].clone(), json!("silent"))?;
+                let unknown = forecast["unknown"].to_string();
+                ensure_that!(unknown.contains("not-shown"), "{unknown}");
+                ensure_that!(unknown.contains("onnection refused"), "{unknown}");
+                Ok(())
+            })?;
+            let fleet = told(sandbox, &admin, &["status", "--probe"], 0)?;
+            let serving = &node(&fleet, "n2")?["serving"];
+            same(
+                "source",
+                serving["certificate"]["source"].clone(),
+                json!("probe"),
+            )?;
+            same(
+                "without it",
+                {
+                    let fleet = told(sandbox, &admin, &["status"], 0)?;
+                    node(&fleet, "n2")?["serving"]["standing"].clone()
+                },
+                json!("unknown"),
+            )
+        },
+    )?;
+    Ok(Verdict::Passed)
+}
