@@ -76,9 +76,10 @@ fn a_node_is_whoever_has_an_object_a_certificate_or_a_request() {
     world.logged("with-log", now - days(10), now + days(300));
     world.issued("with-request", Kind::Serving, days(1), days(100));
     world.request("csr-new", "waiting", Kind::Client, now - days(1));
+    let name = "system:node:of-a-pod";
     world.log(&Entry {
         approved_by: "PodCertificateRequest".to_owned(),
-        ..Entry::default()
+        ..world::entry(name, now, now + days(1))
     });
     let fleet = world.fleet();
     let names: Vec<&str> = fleet.nodes.iter().map(|node| &*node.name).collect();

@@ -62,6 +62,13 @@ fn a_young_request_is_being_decided() {
         "is being decided",
     );
     assert_eq!(world.forecast(365).lapses.len(), 0);
+    // `why` knows after half a minute that nobody is there to decide.
+    check(
+        &due(2),
+        Verdict::Lapses,
+        &[Code::Waits],
+        "csr/csr-new waits for approval: ",
+    );
 }
 
 #[test]

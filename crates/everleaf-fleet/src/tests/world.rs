@@ -23,7 +23,7 @@ pub(crate) const fn days(days: i64) -> SignedDuration {
 }
 
 /// What a log tells of a certificate.
-fn entry(common_name: &str, start: Timestamp, end: Timestamp) -> Entry {
+pub(crate) fn entry(common_name: &str, start: Timestamp, end: Timestamp) -> Entry {
     let digest = format!("{common_name} {start} {end}");
     let mut seed = 0xcbf2_9ce4_8422_2325_u64;
     let digits: String = (0..4_u64)
@@ -63,7 +63,10 @@ impl World {
     }
 
     pub(crate) fn with_authority_until(end: &str) -> Self {
-        let key = PrivateKey::from_ed25519_seed(&[7; 32]).unwrap();
+        // Authorities of other years are other ones.
+        let mut seed = [7; 32];
+        seed[..4].copy_from_slice(&end.as_bytes()[..4]);
+        let key = PrivateKey::from_ed25519_seed(&seed).unwrap();
         let start = at("2025-01-01T00:00:00Z");
         let issuer = Issuer::self_signed("fleet-ca", key, [1; 16], start, at(end)).unwrap();
         let pem = Chain::from(issuer.certificate().clone()).to_pem();

@@ -123,8 +123,8 @@ fn lapses(fleet: &Fleet) -> Vec<String> {
     let bad = lapsing(fleet);
     if bad.is_empty() {
         return vec![match next_renewal(fleet) {
-            Some(next) => format!("Lapsing       none, by all that is known; {next}"),
-            None => "Lapsing       none, by all that is known".to_owned(),
+            Some(next) => format!("Lapsing       none known; {next}"),
+            None => "Lapsing       none known".to_owned(),
         }];
     }
     let lapsed = bad
@@ -166,7 +166,7 @@ fn next_renewal(fleet: &Fleet) -> Option<String> {
     let name = cut(&node.name, NAME_WIDTH);
     let day = format_time(opens);
     let day = day.get(..10).unwrap_or(&day);
-    Some(format!("{name} renews next, from {day}"))
+    Some(format!("next renewal on {day}: {name}"))
 }
 
 fn requests(fleet: &Fleet) -> Vec<String> {
