@@ -303,6 +303,13 @@ fn gather<'a>(
             note(csr.signer_name(), found);
         }
     }
+    add_requests(requests, &mut nodes);
+    add_probes(facts, &mut nodes);
+    (nodes, others)
+}
+
+/// The newest request of each node for each of its certificates.
+fn add_requests<'a>(requests: &'a [Request], nodes: &mut BTreeMap<String, Gathered<'a>>) {
     for request in requests {
         let (Some(kind), Some(node)) = (request.kind(), &request.node) else {
             continue;
@@ -316,6 +323,10 @@ fn gather<'a>(
             newest.insert(kind, request);
         }
     }
+}
+
+/// What a kubelet shows takes the place of what it was issued.
+fn add_probes(facts: &Facts, nodes: &mut BTreeMap<String, Gathered<'_>>) {
     for (name, probe) in &facts.probes {
         let (Probe::Shown(leaf), Some(node)) = (probe, nodes.get_mut(name)) else {
             continue;
@@ -330,7 +341,6 @@ fn gather<'a>(
         };
         node.certificates.insert(Kind::Serving, found);
     }
-    (nodes, others)
 }
 
 /// Keeps the newer one; of the same certificate the one that tells more.
