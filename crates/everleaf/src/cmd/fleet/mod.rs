@@ -10,7 +10,7 @@ mod watch;
 mod wide;
 
 use super::ca::default_directory;
-use super::why::gather::Api;
+use super::why::{self, gather::Api};
 use crate::args::OutputFormat;
 use crate::args::fleet::{FleetArgs, ForecastArgs, StatusArgs};
 use crate::failure;
@@ -18,11 +18,12 @@ use crate::kube_client::{self, Connected, usual_kubeconfig};
 use crate::print;
 use crate::up::data_dir::ISSUANCE_LOG;
 use anyhow::{Context, Result, anyhow};
+use everleaf_api::csr::Csr;
 use everleaf_controllers::issuance::{Entry, Reader};
 use everleaf_controllers::serving::Claim;
 use everleaf_controllers::upkeep::RootCaSource;
 use everleaf_controllers::why::{Evidence, Known};
-use everleaf_fleet::{Facts, Fleet, Forecast, Kind, Logbook};
+use everleaf_fleet::{Facts, Fleet, Forecast, Kind, Logbook, to_explain};
 use everleaf_pki::{Chain, Leaf};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -30,6 +31,9 @@ use std::process::ExitCode;
 
 /// Exit code when it could not look: 1 says that somebody lapses.
 const NOT_SEEN: u8 = 2;
+
+/// What the names of nodes begin with, as users.
+const NODE_PREFIX: &str = "system:node:";
 
 /// A fleet, and where it is.
 struct Seen {
@@ -152,6 +156,13 @@ async fn look(args: &FleetArgs, with_probes: bool) -> Result<Seen> {
         ..Evidence::default()
     };
     api.about_fleet(&mut evidence).await?;
+    (evidence.policies, evidence.policy_source) = why::installed(&api).await;
+    // Nodes under policies with different inventories are judged by one of them.
+    let explained = to_explain(&evidence).into_iter();
+    let mut nodes = explained.filter_map(|object| Csr(object).username().strip_prefix(NODE_PREFIX));
+    if let Some(node) = nodes.next().map(str::to_owned) {
+        evidence.inventory = why::inventory(&api, &node, &evidence).await;
+    }
     if let (Known::Hidden(why), Known::Hidden(_)) = (&evidence.requests, &evidence.nodes) {
         return Err(anyhow!(
             "this kubeconfig's user may not look: {why}; take one that may list certificatesigningrequests and nodes"

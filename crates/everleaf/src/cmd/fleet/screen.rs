@@ -132,7 +132,7 @@ fn lapses(fleet: &Fleet) -> Vec<String> {
         .filter(|(_, _, holding)| holding.outlook.verdict == Verdict::Lapsed);
     let lapsed = lapsed.count();
     let mut lines = vec![format!(
-        "Lapsing       {} will unless something changes, {lapsed} have",
+        "Lapsing       {} will unless something changes, {lapsed} have lapsed",
         bad.len() - lapsed
     )];
     for (node, kind, holding) in bad.iter().take(LAPSES_MAX) {

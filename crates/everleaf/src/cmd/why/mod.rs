@@ -91,7 +91,7 @@ fn look(args: &WhyArgs) -> Result<Diagnosis> {
 }
 
 /// The policies of an installed chart, and where they stand; without one, those that hold then.
-async fn installed(api: &Api) -> (PolicySet, String) {
+pub(super) async fn installed(api: &Api) -> (PolicySet, String) {
     let Known::Read((name, text)) = api.policy().await else {
         return (PolicySet::default(), String::new());
     };
@@ -105,7 +105,7 @@ async fn installed(api: &Api) -> (PolicySet, String) {
 }
 
 /// The inventory that the policy for this node names.
-async fn inventory(
+pub(super) async fn inventory(
     api: &Api,
     node: &str,
     evidence: &Evidence,
