@@ -323,6 +323,18 @@ impl Leaf {
         usage.contains(KeyUsageBits::KEY_ENCIPHERMENT)
     }
 
+    /// Key usage holds keyCertSign, or is absent and so not limited (RFC 5280 4.2.1.3).
+    pub fn allows_cert_sign(&self) -> bool {
+        let usage = self.parts.body.key_usage;
+        usage.is_none_or(|usage| usage.contains(KeyUsageBits::CERT_SIGN))
+    }
+
+    /// Whether its own signature is over SHA-1, which nobody believes any more.
+    pub fn has_sha1_signature(&self) -> bool {
+        let algorithm = self.parts.outer.algorithm.as_ref();
+        algorithm.is_ok_and(|algorithm| algorithm.is_sha1())
+    }
+
     /// Key usage holds cRLSign, or is absent and so not limited (RFC 5280 4.2.1.3).
     pub fn allows_crl_sign(&self) -> bool {
         let usage = self.parts.body.key_usage;

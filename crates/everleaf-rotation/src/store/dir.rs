@@ -85,13 +85,19 @@ impl CertDir {
     /// Whether the directory lies on a file system that a reboot empties (tmpfs, ramfs):
     /// certificates would be lost (kubernetes #53288). `None` when that cannot be found out.
     pub fn is_volatile(&self) -> Option<bool> {
-        const TMPFS: u64 = 0x0102_1994;
-        const RAMFS: u64 = 0x8584_58f6;
-        let kind = rustix::fs::statfs(&self.path).ok()?.f_type;
-        u64::try_from(kind)
-            .ok()
-            .map(|kind| kind == TMPFS || kind == RAMFS)
+        is_volatile(&self.path)
     }
+}
+
+/// Whether `path` lies on a file system that a reboot empties (tmpfs, ramfs). `None` when that
+/// cannot be found out.
+pub fn is_volatile(path: &Path) -> Option<bool> {
+    const TMPFS: u64 = 0x0102_1994;
+    const RAMFS: u64 = 0x8584_58f6;
+    let kind = rustix::fs::statfs(path).ok()?.f_type;
+    u64::try_from(kind)
+        .ok()
+        .map(|kind| kind == TMPFS || kind == RAMFS)
 }
 
 /// Takes the lock, or says who holds it. The file stays: removing it would let two processes lock
