@@ -153,7 +153,20 @@ async fn ask(resolver: &StubResolver, name: &Name<Vec<u8>>, kind: Rtype) -> Resu
     Err(why)
 }
 
-// === a kubelet ===
+// === a server ===
+
+/// The certificates that whoever answers at `host:port` shows, DER, its own first; judged by
+/// nobody. Ends within a few seconds.
+///
+/// # Errors
+/// Nobody answers, or not with TLS.
+pub async fn shown_by(host: &str, port: u16, name: &str) -> std::io::Result<Vec<Vec<u8>>> {
+    let name = ServerName::try_from(name.to_owned()).map_err(std::io::Error::other)?;
+    let shown = async { shown_on(TcpStream::connect((host, port)).await?, name).await };
+    let ders = timeout(KUBELET_MAX, shown).await;
+    let ders = ders.map_err(|_| std::io::Error::other("no answer in time"))??;
+    Ok(ders.iter().map(|der| der.to_vec()).collect())
+}
 
 async fn present(address: SocketAddr, ca_file: &Path, now: Timestamp) -> Present {
     let bundle = match authorities(ca_file).await {
@@ -179,6 +192,14 @@ async fn authorities(path: &Path) -> Result<TrustBundle, String> {
 /// # Errors
 /// It cannot be reached, or the handshake fails.
 pub async fn shown(address: SocketAddr) -> std::io::Result<Vec<CertificateDer<'static>>> {
+    let name = ServerName::IpAddress(address.ip().into());
+    shown_on(TcpStream::connect(address).await?, name).await
+}
+
+async fn shown_on(
+    stream: TcpStream,
+    name: ServerName<'static>,
+) -> std::io::Result<Vec<CertificateDer<'static>>> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     // Judged below: the name is not the point, and the clock is not the system's.
     let verifier = Arc::new(ServerVerifier::dangerously_anybody(&provider));
@@ -188,8 +209,6 @@ pub async fn shown(address: SocketAddr) -> std::io::Result<Vec<CertificateDer<'s
         .dangerous()
         .with_custom_certificate_verifier(verifier)
         .with_no_client_auth();
-    let stream = TcpStream::connect(address).await?;
-    let name = ServerName::IpAddress(address.ip().into());
     let stream = TlsConnector::from(Arc::new(config))
         .connect(name, stream)
         .await?;

@@ -9,14 +9,14 @@ use everleaf_api::csr::{APPROVED, Csr};
 use jiff::{SignedDuration, Timestamp};
 
 /// The Lease of all that runs every controller.
-const LEASE: &str = "kube-controller-manager";
+pub(crate) const LEASE: &str = "kube-controller-manager";
 
 /// Work of controllers without a Lease that is not older shows that they run.
 const RECENT: SignedDuration = SignedDuration::from_mins(10);
 
 /// Who is looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
+pub(crate) enum Role {
     Approver,
     Signer,
 }
@@ -115,7 +115,7 @@ fn leader(case: &Case<'_>, role: Role) -> Leader {
 }
 
 /// When somebody last did such work by itself.
-fn last_work(evidence: &Evidence, role: Role) -> Option<Timestamp> {
+pub(crate) fn last_work(evidence: &Evidence, role: Role) -> Option<Timestamp> {
     let requests = evidence.requests.read()?.iter().map(Csr);
     let work = requests.filter(|csr| match role {
         Role::Approver => !csr.is_issued() || csr.has_condition(APPROVED),
@@ -212,13 +212,13 @@ fn switched_off(case: &Case<'_>, role: Role, holder: &str) -> Option<Finding> {
     Some(context.found(Fault::SignerPartly, at(line)))
 }
 
-fn signs(manager: &Manager<'_>, signer: BuiltinSigner) -> bool {
+pub(crate) fn signs(manager: &Manager<'_>, signer: BuiltinSigner) -> bool {
     let has = |flag: &str| manager.flag(flag).is_some_and(|value| !value.is_empty());
     has("cluster-signing-cert-file") || has(&flag_of(signer))
 }
 
 /// The flag with a signer's own CA certificate.
-fn flag_of(signer: BuiltinSigner) -> String {
+pub(crate) fn flag_of(signer: BuiltinSigner) -> String {
     let middle = match signer {
         BuiltinSigner::KubeApiserverClient => "kube-apiserver-client",
         BuiltinSigner::KubeApiserverClientKubelet => "kubelet-client",

@@ -213,7 +213,7 @@ const LEASE_GRACE_BLIND: SignedDuration = SignedDuration::from_secs(60);
 
 /// When a Lease was last renewed, by the API server's clock. Old servers note only when the set of
 /// its fields changed: it may have been renewed since.
-pub(super) fn written_at(lease: &Value) -> Option<Timestamp> {
+pub(crate) fn written_at(lease: &Value) -> Option<Timestamp> {
     let entries = super::items(lease, "/metadata/managedFields");
     let of_renewal = entries.filter(|entry| entry["fieldsV1"]["f:spec"]["f:renewTime"].is_object());
     of_renewal
@@ -291,7 +291,7 @@ impl Evidence {
     }
 
     /// The minor version of Kubernetes, by the API server.
-    pub(super) fn minor(&self) -> Option<u32> {
+    pub(crate) fn minor(&self) -> Option<u32> {
         let version = self.version.read()?.strip_prefix("v1.")?;
         let digits = version.split(|c: char| !c.is_ascii_digit()).next()?;
         digits.parse().ok()
@@ -318,7 +318,7 @@ impl Evidence {
     }
 
     /// Pods that run a kube-controller-manager.
-    pub(super) fn managers(&self) -> Vec<Manager<'_>> {
+    pub(crate) fn managers(&self) -> Vec<Manager<'_>> {
         let pods = self.pods.read().into_iter().flatten();
         pods.filter_map(Manager::of).collect()
     }
@@ -433,8 +433,8 @@ fn is_everleafs(pod: &Value) -> bool {
 
 /// A pod with a kube-controller-manager.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Manager<'a> {
-    pub(super) name: &'a str,
+pub(crate) struct Manager<'a> {
+    pub(crate) name: &'a str,
     container: &'a Value,
 }
 
@@ -451,7 +451,7 @@ impl<'a> Manager<'a> {
     }
 
     /// The value of a flag, as its command line gives it; the last one counts.
-    pub(super) fn flag(&self, name: &str) -> Option<&'a str> {
+    pub(crate) fn flag(&self, name: &str) -> Option<&'a str> {
         let value = |word: &'a str| {
             let word = word.trim_start_matches('-');
             word.strip_prefix(name)?.strip_prefix('=')
@@ -460,7 +460,7 @@ impl<'a> Manager<'a> {
     }
 
     /// Whether `--controllers` lets this one run; names that begin with a dash are switched off.
-    pub(super) fn runs(&self, controller: &str, long_name: &str) -> bool {
+    pub(crate) fn runs(&self, controller: &str, long_name: &str) -> bool {
         let Some(list) = self.flag("controllers") else {
             return true;
         };
@@ -480,7 +480,7 @@ impl<'a> Manager<'a> {
     }
 
     /// The minor version in its image's tag.
-    pub(super) fn minor(&self) -> Option<u32> {
+    pub(crate) fn minor(&self) -> Option<u32> {
         let image = self.container["image"].as_str()?;
         let tag = image.rsplit(':').next()?.strip_prefix("v1.")?;
         tag.split(|c: char| !c.is_ascii_digit())

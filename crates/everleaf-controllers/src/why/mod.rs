@@ -7,17 +7,17 @@
 //! about a certificate.
 
 mod catalogue;
-mod control_plane;
-mod evidence;
+pub(crate) mod control_plane;
+pub(crate) mod evidence;
 mod fault;
 mod filing;
 mod issued;
-mod node;
+pub(crate) mod node;
 mod pending;
 mod request;
 mod serving;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use crate::skew::SKEW_TOLERATED;
 use everleaf_api::csr::Csr;
@@ -95,7 +95,7 @@ pub struct Row {
 
 /// What commands are filled in with.
 #[derive(Clone, Debug, Default)]
-struct Context {
+pub(crate) struct Context {
     names: BTreeMap<&'static str, String>,
     /// Who filed the request; empty: nobody knows.
     filer: String,
@@ -104,9 +104,17 @@ struct Context {
 }
 
 impl Context {
+    /// Without names, for such a server.
+    pub(crate) fn on(is_everleaf: bool) -> Self {
+        Self {
+            is_everleaf,
+            ..Self::default()
+        }
+    }
+
     /// A name that a shell would not take as one word is left out: nobody should run a command that
     /// a stranger has put together.
-    fn set(&mut self, key: &'static str, value: &str) {
+    pub(crate) fn set(&mut self, key: &'static str, value: &str) {
         let is_harmless =
             |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | ':' | '/' | '-' | '@');
         if !value.is_empty() && !value.starts_with('-') && value.chars().all(is_harmless) {
@@ -114,18 +122,22 @@ impl Context {
         }
     }
 
-    fn fill(&self, command: &str) -> String {
-        const NAMES: [&str; 10] = [
+    pub(crate) fn fill(&self, command: &str) -> String {
+        const NAMES: [&str; 14] = [
             "account",
             "csr",
+            "dir",
+            "file",
             "group",
             "host",
             "lease",
+            "namespace",
             "node",
             "permission",
             "pod",
             "requestor",
             "signer",
+            "token",
         ];
         let mut filled = command.to_owned();
         for name in NAMES {
@@ -136,14 +148,16 @@ impl Context {
         filled
     }
 
+    /// Whether this server can answer such a command.
+    pub(crate) fn is_answered(&self, command: &str) -> bool {
+        const NOT_ON_EVERLEAF: [&str; 4] = [" logs ", " pod", "webhookconf", " services "];
+        !(self.is_everleaf && NOT_ON_EVERLEAF.iter().any(|part| command.contains(part)))
+    }
+
     /// The commands of a fault, filled in; those that this server cannot answer are left out.
     fn commands(&self, fault: Fault, commands: &[&'static str]) -> Vec<String> {
-        const NOT_ON_EVERLEAF: [&str; 4] = [" logs ", " pod", "webhookconf", " services "];
         let texts = filing::completed(fault, &self.filer, commands).into_iter();
-        let is_answered = |text: &&str| {
-            !(self.is_everleaf && NOT_ON_EVERLEAF.iter().any(|part| text.contains(part)))
-        };
-        let texts = texts.filter(is_answered);
+        let texts = texts.filter(|text| self.is_answered(text));
         texts.map(|text| self.fill(text)).collect()
     }
 
@@ -202,7 +216,7 @@ fn csr_age(csr: Csr<'_>, now: Timestamp) -> SignedDuration {
 }
 
 /// Items of a list that may be missing.
-fn items<'a>(value: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value> {
+pub(crate) fn items<'a>(value: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value> {
     let list = value.pointer(pointer).and_then(Value::as_array);
     list.into_iter().flatten()
 }

@@ -16,7 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 /// So many certificates of one signer within an hour are a loop.
-const LOOP_MIN: usize = 12;
+pub(crate) const LOOP_MIN: usize = 12;
 
 /// Says how the node `name` stands with its certificates.
 pub fn diagnose_node(name: &str, evidence: &Evidence) -> Diagnosis {

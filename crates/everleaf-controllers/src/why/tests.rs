@@ -3,7 +3,7 @@
 
 mod advice;
 mod cases;
-mod world;
+pub(crate) mod world;
 
 use super::*;
 use crate::fixture::kubelet_serving;

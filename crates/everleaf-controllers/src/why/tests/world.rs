@@ -161,11 +161,11 @@ impl World {
     }
 
     /// The flags of the kube-controller-manager.
-    pub(super) fn manager(self, flags: &[&str]) -> Self {
+    pub(crate) fn manager(self, flags: &[&str]) -> Self {
         self.edit(|evidence| evidence.pods = Known::Read(vec![manager("v1.37.1", flags)]))
     }
 
-    pub(super) fn node_object(self, change: impl FnOnce(&mut Value)) -> Self {
+    pub(crate) fn node_object(self, change: impl FnOnce(&mut Value)) -> Self {
         self.edit(|evidence| {
             let Known::Read(nodes) = &mut evidence.nodes else {
                 panic!("no nodes");
@@ -187,7 +187,7 @@ impl World {
     }
 }
 
-pub(super) fn manager(version: &str, flags: &[&str]) -> Value {
+pub(crate) fn manager(version: &str, flags: &[&str]) -> Value {
     let mut command = vec!["kube-controller-manager"];
     command.extend(flags);
     json!({
@@ -200,7 +200,7 @@ pub(super) fn manager(version: &str, flags: &[&str]) -> Value {
     })
 }
 
-pub(super) fn lease(name: &str, renewed: &str) -> Value {
+pub(crate) fn lease(name: &str, renewed: &str) -> Value {
     json!({
         "metadata": { "name": name, "namespace": "kube-system" },
         "spec": {
@@ -211,7 +211,7 @@ pub(super) fn lease(name: &str, renewed: &str) -> Value {
     })
 }
 
-pub(super) fn node(name: &str, address: &str) -> Value {
+pub(crate) fn node(name: &str, address: &str) -> Value {
     json!({
         "metadata": { "name": name, "uid": name, "creationTimestamp": "2026-11-01T00:00:00Z" },
         "status": {
@@ -225,7 +225,7 @@ pub(super) fn node(name: &str, address: &str) -> Value {
     })
 }
 
-fn healthy() -> Evidence {
+pub(crate) fn healthy() -> Evidence {
     const ROLE: &str = "system:certificates.k8s.io:certificatesigningrequests:";
     let renewed = "2026-11-20T11:59:55.000000Z";
     let role = |name: &str| format!("{ROLE}{name}");

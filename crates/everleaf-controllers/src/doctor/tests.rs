@@ -1,0 +1,202 @@
+//! Every fault of the catalogue, brought about in a healthy cluster or on a healthy node, is found,
+//! and nothing else is; where all is healthy nothing is found.
+
+mod cases;
+mod odd;
+mod world;
+
+use super::*;
+use crate::why::Known;
+use std::collections::BTreeSet;
+use world::World;
+
+fn named(report: &Report) -> Vec<String> {
+    let findings = report.findings();
+    findings
+        .map(|finding| format!("{}: {}", finding.fault, finding.evidence.join(" | ")))
+        .collect()
+}
+
+#[test]
+fn nothing_is_found_where_all_is_well() {
+    let report = World::healthy().examine();
+    assert_eq!(named(&report), Vec::<String>::new());
+    assert!(report.is_complete());
+    assert_eq!(report.sections.len(), Section::ALL.len());
+    for part in &report.sections {
+        assert!(!part.looked_at.is_empty(), "{}", part.section.name());
+    }
+}
+
+#[test]
+fn each_fault_is_found_and_nothing_else() {
+    let mut wrong = Vec::new();
+    for (fault, world) in cases::all() {
+        let report = world.examine();
+        // Who is not let in sees nothing else.
+        let is_out = [Fault::ServerUnreachable, Fault::CredentialRefused].contains(&fault);
+        let found = report.findings().map(|finding| finding.fault);
+        let found: Vec<Fault> = found
+            .filter(|one| !(is_out && *one == Fault::NotSeen))
+            .collect();
+        if found != [fault] {
+            wrong.push(format!("{fault}: {:?}", named(&report)));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn every_fault_of_the_catalogue_has_its_case() {
+    let tried: BTreeSet<Fault> = cases::all().iter().map(|(fault, _)| *fault).collect();
+    let told_elsewhere = [Fault::NotSeen];
+    let missing = Fault::ALL.iter().filter(|fault| !tried.contains(fault));
+    let missing: Vec<&Fault> = missing
+        .filter(|fault| !told_elsewhere.contains(fault))
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
+    assert!(tried.len() >= 40);
+}
+
+#[test]
+fn names_are_unique_and_no_placeholder_is_left() {
+    let ids: BTreeSet<&str> = Fault::ALL.iter().map(|fault| fault.entry().id).collect();
+    assert_eq!(ids.len(), Fault::ALL.len());
+    for (fault, world) in cases::all() {
+        for finding in world.examine().findings() {
+            for command in &finding.commands {
+                let is_shell = command.contains("jsonpath");
+                assert!(
+                    is_shell || !command.contains(['{', '}']),
+                    "{fault}: {command}"
+                );
+                assert!(!command.contains("csr/CSR"), "{fault}: {command}");
+                assert!(!command.contains("node/NODE"), "{fault}: {command}");
+            }
+        }
+    }
+}
+
+/// Whoever may read nothing is told so of each thing, and is never told that all is well.
+#[test]
+fn what_may_not_be_read_is_told() {
+    let hidden = || "no rights".to_owned();
+    let world = World::healthy().edit(|seen, _| {
+        let cluster = &mut seen.cluster;
+        cluster.requests = Known::Hidden(hidden());
+        cluster.nodes = Known::Hidden(hidden());
+        cluster.leases = Known::Hidden(hidden());
+        cluster.pods = Known::Hidden(hidden());
+        cluster.bindings = Known::Hidden(hidden());
+        cluster.roles = Known::Hidden(hidden());
+        cluster.client_ca = Known::Hidden(hidden());
+        for bundle in &mut seen.bundles {
+            bundle.pem = Known::Hidden(hidden());
+        }
+        for answer in seen.rights.values_mut() {
+            *answer = Known::Hidden(hidden());
+        }
+        seen.without_root_ca = Known::Hidden(hidden());
+        seen.node_leases = Known::Hidden(hidden());
+        seen.tokens = Known::Hidden(hidden());
+        seen.cluster_info = Known::Hidden(hidden());
+        seen.revocations = Known::Hidden(hidden());
+        seen.revocation_list = Known::Hidden(hidden());
+    });
+    let of_cluster: Vec<Section> = Section::of_cluster().collect();
+    let report = examine(&world.seen, &of_cluster);
+    assert!(!report.is_complete());
+    assert_eq!(report.worst(), None, "{:?}", named(&report));
+    for part in &report.sections {
+        let is_told = part.findings.iter().any(|one| one.fault == Fault::NotSeen);
+        assert_eq!(
+            is_told,
+            part.section != Section::Server,
+            "{}",
+            part.section.name()
+        );
+    }
+}
+
+#[test]
+fn a_server_that_is_away_is_told_once_and_the_rest_was_not_looked_at() {
+    let world = World::healthy().edit(|seen, _| {
+        *seen = Seen {
+            server: Server {
+                answer: Answer::None("connection refused".to_owned()),
+                shown: Known::Absent,
+                ..seen.server.clone()
+            },
+            host: seen.host.clone(),
+            bundles: seen.bundles.clone(),
+            ..Seen::default()
+        };
+        seen.cluster.local = crate::fixture::now();
+        seen.without_root_ca = Known::Absent;
+    });
+    let report = world.examine();
+    let worse = report.findings().filter(|one| one.fault != Fault::NotSeen);
+    let worse: Vec<Fault> = worse.map(|one| one.fault).collect();
+    assert_eq!(worse, [Fault::ServerUnreachable]);
+    assert!(!report.is_complete());
+}
+
+#[test]
+fn what_many_things_show_is_one_finding() {
+    let mut world = World::healthy();
+    for index in 0..60 {
+        let object = crate::fixture::kubelet_client(&format!("m{index}")).object();
+        let object = world::at(object, "2026-11-20T11:30:00Z");
+        world = world.filed(world::named(object, &format!("csr-{index}")));
+    }
+    let report = world.examine();
+    let finding = report.findings().next().unwrap();
+    assert_eq!((finding.fault, finding.count), (Fault::RequestsWaiting, 60));
+    assert_eq!(finding.evidence.len(), 50);
+    assert_eq!(finding.commands, ["everleaf why csr/csr-0"]);
+}
+
+#[test]
+fn the_worst_comes_first() {
+    let world = World::healthy().edit(|seen, _| {
+        seen.tokens = Known::Read(vec![
+            world::token("abcdef", None),
+            world::token("ghijkl", Some(crate::fixture::now() + world::hours(20))),
+        ]);
+        seen.cluster_info = Known::Absent;
+    });
+    let report = world.examine();
+    let found: Vec<Fault> = report.findings().map(|one| one.fault).collect();
+    assert_eq!(found, [Fault::TokenForEver, Fault::ClusterInfoAbsent]);
+    assert_eq!(report.worst(), Some(Severity::Warning));
+}
+
+/// Certificates begin five minutes before they are issued.
+#[test]
+fn a_certificate_may_begin_before_its_young_authority() {
+    let now = crate::fixture::now();
+    let young = world::another("young", now - world::hours(1), now + world::hours(90_000));
+    let world = World::healthy().edit(|seen, _| {
+        let pem = Known::Read(world::pem_of(&young));
+        for bundle in &mut seen.bundles {
+            bundle.pem = pem.clone();
+        }
+        seen.cluster.client_ca = pem;
+        let (begin, end) = (now - world::hours(2), now + world::hours(200));
+        let server = world::server_by(&young, "api.test", begin, end);
+        seen.server.shown = world::ders(&server);
+        let life = std::time::Duration::from_secs(86_400);
+        let request = crate::fixture::kubelet_client("n1");
+        let issued = world::issued(&young, request, life, world::hours(-1));
+        seen.cluster.requests = Known::Read(vec![issued]);
+        let client = world::client_by(&young, begin, end);
+        seen.host.credentials[0].chain = Known::Read(Ok(client));
+    });
+    assert_eq!(named(&world.examine()), Vec::<String>::new());
+}
+
+#[test]
+fn nothing_secret_of_a_token_is_kept() {
+    let facts = world::token("abcdef", None);
+    assert!(!format!("{facts:?}").contains("0123456789abcdef"));
+}
