@@ -9,6 +9,7 @@ pub(crate) mod completion;
 pub(crate) mod controllers;
 pub(crate) mod demo;
 pub(crate) mod fleet;
+pub(crate) mod doctor;
 mod join;
 pub(crate) mod man;
 pub(crate) mod policy;

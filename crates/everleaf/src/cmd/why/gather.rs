@@ -96,7 +96,12 @@ impl Api {
 
     /// What belongs to every diagnosis. Requests for `signer`; `None`: all, for one may be filed
     /// under a name that no signer has.
-    async fn cluster(&self, evidence: &mut Evidence, signer: Option<&str>, subjects: &[&str]) {
+    pub(in crate::cmd) async fn cluster(
+        &self,
+        evidence: &mut Evidence,
+        signer: Option<&str>,
+        subjects: &[&str],
+    ) {
         evidence.tokens = Known::Absent;
         evidence.node_lease = Known::Absent;
         evidence.kubelet = Known::Absent;
@@ -153,19 +158,23 @@ impl Api {
     }
 
     async fn ask(&self, evidence: &mut Evidence, object: &Value, asked: Vec<Question>) {
-        const PATH: &str = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
         let asked: Vec<Question> = asked
             .into_iter()
             .filter(|question| !evidence.answers.contains_key(question))
             .collect();
         let answers = asked.iter().map(|question| async {
-            let answer = self
-                .send(Method::POST, PATH, Some(question.body(object)))
-                .await;
-            known(answer).map(|review| review["status"]["allowed"] == true)
+            let body = question.body(object);
+            self.allows(body).await
         });
         let answers = join_all(answers).await;
         evidence.answers.extend(asked.into_iter().zip(answers));
+    }
+
+    /// What authorization says to a SubjectAccessReview.
+    pub(in crate::cmd) async fn allows(&self, review: Value) -> Known<bool> {
+        const PATH: &str = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
+        let answer = self.send(Method::POST, PATH, Some(review)).await;
+        known(answer).map(|review| review["status"]["allowed"] == true)
     }
 
     /// The first answer decides whether there is a server that takes this user for somebody.
@@ -189,18 +198,18 @@ impl Api {
         clippy::disallowed_methods,
         reason = "the command has one instant, and this is where it is read"
     )]
-    fn read_clocks(&self, evidence: &mut Evidence) {
+    pub(in crate::cmd) fn read_clocks(&self, evidence: &mut Evidence) {
         let local = Timestamp::try_from(std::time::SystemTime::now()).unwrap_or(Timestamp::MIN);
         evidence.local = local;
         evidence.now = self.calls.server_time().unwrap_or(local);
     }
 
-    pub(super) async fn get(&self, path: &str) -> Known<Value> {
+    pub(in crate::cmd) async fn get(&self, path: &str) -> Known<Value> {
         known(self.send(Method::GET, path, None).await)
     }
 
     /// All pages of a list. `more` is what else the query says.
-    async fn list(&self, path: &str, more: &str) -> Known<Vec<Value>> {
+    pub(in crate::cmd) async fn list(&self, path: &str, more: &str) -> Known<Vec<Value>> {
         let mut objects = Vec::new();
         let mut token = String::new();
         loop {
@@ -300,7 +309,7 @@ impl Api {
         }
     }
 
-    async fn send(
+    pub(in crate::cmd) async fn send(
         &self,
         method: Method,
         path: &str,
@@ -311,7 +320,7 @@ impl Api {
 }
 
 /// What an answer amounts to.
-fn known(answer: Result<Answer, String>) -> Known<Value> {
+pub(in crate::cmd) fn known(answer: Result<Answer, String>) -> Known<Value> {
     match answer {
         Err(why) => Known::Hidden(why),
         Ok(Answer { status, .. }) if status == StatusCode::NOT_FOUND => Known::Absent,

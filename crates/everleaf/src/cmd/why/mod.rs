@@ -18,6 +18,7 @@ use everleaf_controllers::why::{
 };
 use everleaf_pki::signer::is_dns1123_subdomain;
 use gather::Api;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Exit code when it could not look: 1 says that something is wrong.
@@ -122,20 +123,37 @@ pub(super) async fn inventory(
 
 /// Has the commands ask the same cluster as this one did.
 fn aim(diagnosis: &mut Diagnosis, args: &WhyArgs) {
+    let findings = diagnosis.findings.iter_mut();
+    let commands = findings.flat_map(|one| &mut one.commands);
+    aim_commands(
+        commands,
+        args.kubeconfig.as_deref(),
+        args.context.as_deref(),
+    );
+}
+
+/// Has commands ask by this kubeconfig and context.
+pub(super) fn aim_commands<'a>(
+    commands: impl Iterator<Item = &'a mut String>,
+    kubeconfig: Option<&Path>,
+    context: Option<&str>,
+) {
     let mut aim = String::new();
-    if let Some(path) = &args.kubeconfig {
+    if let Some(path) = kubeconfig {
         let path = word(&path.display().to_string());
         aim.push_str(&format!(" --kubeconfig={path}"));
     }
-    if let Some(context) = &args.context {
+    if let Some(context) = context {
         aim.push_str(&format!(" --context={}", word(context)));
     }
-    for command in diagnosis
-        .findings
-        .iter_mut()
-        .flat_map(|one| &mut one.commands)
-    {
-        for program in ["kubectl", "everleaf why"] {
+    for command in commands {
+        for program in [
+            "kubectl",
+            "everleaf why",
+            "everleaf token create",
+            "everleaf token delete",
+            "everleaf token list",
+        ] {
             let rest = command.strip_prefix(program);
             // Some are for another's credential.
             if let Some(rest) = rest.filter(|rest| !rest.starts_with(" --kubeconfig ")) {
