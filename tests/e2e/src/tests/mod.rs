@@ -12,6 +12,7 @@ mod clock;
 mod crash;
 mod credential_plugin;
 mod demo;
+mod doctor;
 mod documentation;
 mod first_start;
 mod fleet;
@@ -70,6 +71,7 @@ pub(crate) fn all() -> Vec<&'static Test> {
         change_of_leader::TESTS,
         tls_stacks::TESTS,
         why::TESTS,
+        doctor::TESTS,
         bench::TESTS,
     ]
     .into_iter()

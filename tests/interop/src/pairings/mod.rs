@@ -8,6 +8,7 @@ mod client_go_on_everleaf;
 mod controllers_beside_kcm;
 mod controllers_on_kube_apiserver;
 mod fleet_on_kubernetes;
+mod doctor_on_kubernetes;
 mod join_on_kubernetes;
 mod kcm_on_everleaf_apiserver;
 mod kube_rs_on_everleaf;
@@ -70,6 +71,8 @@ pub(crate) fn all() -> &'static [&'static Pairing] {
         &why_on_kubernetes::OLD,
         &fleet_on_kubernetes::PAIRING,
         &fleet_on_kubernetes::OLD,
+        &doctor_on_kubernetes::PAIRING,
+        &doctor_on_kubernetes::OLD,
         &join_on_kubernetes::PAIRING,
         &join_on_kubernetes::OLD,
         &agent_on_kubernetes::PAIRING,
