@@ -6,10 +6,13 @@ use serde_json::Value;
 /// Group of the bootstrap tokens that kubeadm and `everleaf token create` make.
 pub(super) const TOKEN_GROUP: &str = "system:bootstrappers:kubeadm:default-node-token";
 
+/// Group of every bootstrap token.
+const EVERY_TOKEN: &str = "system:bootstrappers";
+
 /// A right that somebody should have, or should not.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Right {
-    /// A machine with a token of this group files a request.
+    /// A machine with a token of these groups (names with commas between) files a request.
     Join(String),
     /// And is approved by itself.
     JoinApproved(String),
@@ -24,9 +27,13 @@ pub enum Right {
 }
 
 impl Right {
-    /// All that is to be asked, for tokens with these extra groups.
-    pub fn all(groups: &[String]) -> Vec<Self> {
-        let mut groups: Vec<String> = groups.to_vec();
+    /// All that is to be asked, for tokens that have these extra groups each.
+    pub fn all(tokens: &[Vec<String>]) -> Vec<Self> {
+        let groups = tokens.iter().map(|groups| match groups.is_empty() {
+            true => EVERY_TOKEN.to_owned(),
+            false => groups.join(","),
+        });
+        let mut groups: Vec<String> = groups.collect();
         if groups.is_empty() {
             groups.push(TOKEN_GROUP.to_owned());
         }
@@ -46,23 +53,23 @@ impl Right {
     /// The SubjectAccessReview to post.
     pub fn body(&self) -> Value {
         const NODE: &str = "system:node:everleaf-doctor";
-        let (user, groups, subresource) = match self {
-            Self::Join(group) => (
-                "system:bootstrap:abcdef",
-                vec!["system:bootstrappers", group],
-                "",
-            ),
-            Self::JoinApproved(group) => (
-                "system:bootstrap:abcdef",
-                vec!["system:bootstrappers", group],
-                "nodeclient",
-            ),
-            Self::File => (NODE, vec!["system:nodes"], ""),
-            Self::Renew => (NODE, vec!["system:nodes"], "selfnodeclient"),
+        let of_token = |groups: &'_ String| -> Vec<String> {
+            let extra = groups.split(',').filter(|group| *group != EVERY_TOKEN);
+            let all = [EVERY_TOKEN].into_iter().chain(extra);
+            all.map(str::to_owned).collect()
+        };
+        let of = |groups: &[&str]| groups.iter().map(|group| (*group).to_owned()).collect();
+        let (user, groups, subresource): (_, Vec<String>, _) = match self {
+            Self::Join(groups) => ("system:bootstrap:abcdef", of_token(groups), ""),
+            Self::JoinApproved(groups) => {
+                ("system:bootstrap:abcdef", of_token(groups), "nodeclient")
+            }
+            Self::File => (NODE, of(&["system:nodes"]), ""),
+            Self::Renew => (NODE, of(&["system:nodes"]), "selfnodeclient"),
             Self::AnybodyJoins => ("system:anonymous", Vec::new(), "nodeclient"),
             Self::EveryPodJoins => (
                 "system:serviceaccount:default:default",
-                vec!["system:serviceaccounts", "system:serviceaccounts:default"],
+                of(&["system:serviceaccounts", "system:serviceaccounts:default"]),
                 "nodeclient",
             ),
         };
@@ -70,10 +77,10 @@ impl Right {
             Self::AnybodyJoins => "system:unauthenticated",
             _ => "system:authenticated",
         };
-        let groups = groups.into_iter().chain([own]);
+        let groups = groups.into_iter().chain([own.to_owned()]);
         let subject = Subject {
             user: user.to_owned(),
-            groups: groups.map(str::to_owned).collect(),
+            groups: groups.collect(),
             ..Subject::default()
         };
         let action = ResourceAttributes {

@@ -53,12 +53,14 @@ fn judge(right: &Right, allowed: bool, bindings: &[Value], found: &mut Found) {
         }
     };
     match (right, allowed) {
-        (Right::Join(group), false) => {
-            let line = format!("tokens of {group}: {}", holders(BOOTSTRAPPER));
+        (Right::Join(groups), false) => {
+            let group = groups.split(',').next().unwrap_or_default();
+            let line = format!("tokens of {groups}: {}", holders(BOOTSTRAPPER));
             found.add(Fault::JoinRightAbsent, line, &[("group", group)]);
         }
-        (Right::JoinApproved(group), false) => {
-            let line = format!("tokens of {group}: {}", holders(NODE_CLIENT));
+        (Right::JoinApproved(groups), false) => {
+            let group = groups.split(',').next().unwrap_or_default();
+            let line = format!("tokens of {groups}: {}", holders(NODE_CLIENT));
             found.add(Fault::JoinApprovalAbsent, line, &[("group", group)]);
         }
         (Right::File, false) => {

@@ -196,6 +196,27 @@ fn a_certificate_may_begin_before_its_young_authority() {
 }
 
 #[test]
+fn the_groups_of_a_token_are_asked_about_together() {
+    let of = |groups: &[&str]| groups.iter().map(|one| (*one).to_owned()).collect();
+    let all = Right::all(&[
+        of(&["system:bootstrappers:a", "system:bootstrappers:b"]),
+        of(&[]),
+    ]);
+    let joins = all.iter().filter(|right| matches!(right, Right::Join(_)));
+    let groups: Vec<String> = joins
+        .map(|right| right.body()["spec"]["groups"].to_string())
+        .collect();
+    assert_eq!(
+        groups,
+        [
+            r#"["system:bootstrappers","system:authenticated"]"#,
+            r#"["system:bootstrappers","system:bootstrappers:a","system:bootstrappers:b","system:authenticated"]"#,
+        ]
+    );
+    assert_eq!(Right::all(&[]).len(), 6);
+}
+
+#[test]
 fn nothing_secret_of_a_token_is_kept() {
     let facts = world::token("abcdef", None);
     assert!(!format!("{facts:?}").contains("0123456789abcdef"));

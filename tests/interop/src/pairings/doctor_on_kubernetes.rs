@@ -115,6 +115,17 @@ fn doctor(mut stack: Stack<'_>) -> Result<Verdict> {
         },
     )?;
     spoilt(&asker, &admin)?;
+    stack.add(&Part::EverleafAgent("n2"))?;
+    sandbox.point(
+        "a node that an agent keeps there: nothing is wrong with it",
+        || {
+            stack.agent("n2")?.certificate()?;
+            let args = ["doctor", "--node", "--data-dir", "n2"];
+            eventually("nothing is wrong", SECONDS_MAX, || {
+                run(&mut sandbox.everleaf(&args))?.ok().map(drop)
+            })
+        },
+    )?;
     sandbox.point(
         "somebody who may not look: not-seen, and code 2 where nothing else is",
         || {

@@ -162,7 +162,7 @@ impl World {
                 "serving",
             ),
         ]);
-        let rights = Right::all(&[GROUP.to_owned()]);
+        let rights = Right::all(&[vec![GROUP.to_owned()]]);
         let answer = |right: &Right| !matches!(right, Right::AnybodyJoins | Right::EveryPodJoins);
         let seen = Seen {
             cluster,

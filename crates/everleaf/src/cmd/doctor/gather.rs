@@ -18,7 +18,6 @@ use futures_util::future::{join, join_all};
 use http::{Method, StatusCode};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
-use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Largest file with authorities.
@@ -175,13 +174,12 @@ async fn read(api: &Api, seen: &mut Seen) {
     seen.rights = rights.into_iter().zip(answers).collect();
 }
 
-/// Extra groups of the tokens that let somebody in.
-fn token_groups(seen: &Seen) -> Vec<String> {
+/// Extra groups of each token that lets somebody in.
+fn token_groups(seen: &Seen) -> Vec<Vec<String>> {
     let tokens = seen.tokens.read().into_iter().flatten();
     let good =
         tokens.filter(|token| token.authenticates && !token.expiration.is_past(seen.cluster.now));
-    let groups: BTreeSet<String> = good.flat_map(|token| token.groups.clone()).collect();
-    groups.into_iter().collect()
+    good.map(|token| token.groups.clone()).collect()
 }
 
 fn bundles(root_ca: Known<Value>, seen: &mut Seen) {
