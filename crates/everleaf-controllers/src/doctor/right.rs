@@ -3,9 +3,6 @@
 use everleaf_api::review::{ResourceAttributes, Subject, access_review};
 use serde_json::Value;
 
-/// Group of the bootstrap tokens that kubeadm and `everleaf token create` make.
-pub(super) const TOKEN_GROUP: &str = "system:bootstrappers:kubeadm:default-node-token";
-
 /// Group of every bootstrap token.
 const EVERY_TOKEN: &str = "system:bootstrappers";
 
@@ -27,16 +24,14 @@ pub enum Right {
 }
 
 impl Right {
-    /// All that is to be asked, for tokens that have these extra groups each.
+    /// All that is to be asked, for tokens that have these extra groups each. Where there are none,
+    /// nobody has to be able to join by one.
     pub fn all(tokens: &[Vec<String>]) -> Vec<Self> {
         let groups = tokens.iter().map(|groups| match groups.is_empty() {
             true => EVERY_TOKEN.to_owned(),
             false => groups.join(","),
         });
         let mut groups: Vec<String> = groups.collect();
-        if groups.is_empty() {
-            groups.push(TOKEN_GROUP.to_owned());
-        }
         groups.sort();
         groups.dedup();
         let mut all = vec![

@@ -213,7 +213,7 @@ fn the_groups_of_a_token_are_asked_about_together() {
             r#"["system:bootstrappers","system:bootstrappers:a","system:bootstrappers:b","system:authenticated"]"#,
         ]
     );
-    assert_eq!(Right::all(&[]).len(), 6);
+    assert_eq!(Right::all(&[]).len(), 4);
 }
 
 #[test]
