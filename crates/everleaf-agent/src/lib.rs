@@ -33,6 +33,7 @@
 //! ```
 
 mod addresses;
+mod authorities;
 mod bootstrap;
 pub mod client;
 pub mod clock;
@@ -54,6 +55,7 @@ mod tell;
 mod testing;
 mod yaml;
 
+pub use authorities::INTERVAL_DEFAULT as AUTHORITIES_INTERVAL;
 pub use clock::{Clock, OffsetClock, SystemClock};
 pub use config::{Bootstrap, Config, Environment, Options, Problem};
 pub use kubeconfig::Kubeconfig;

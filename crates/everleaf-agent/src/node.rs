@@ -4,6 +4,7 @@
 //! at this instant. It never waits; [`crate::run()`] does.
 
 use crate::addresses::{AddressBook, Looked};
+use crate::authorities::{AuthorityBook, Done};
 use crate::bootstrap::{self, Told};
 use crate::client::ApiClient;
 use crate::client::access::Access;
@@ -40,6 +41,8 @@ pub(crate) type Observer = Box<dyn FnMut(&CertificateId, &Notice) + Send>;
 pub(crate) enum News {
     /// An answer for a machine; `None` when the wait for it was cancelled.
     Answer(Option<Box<(MachineIndex, Event)>>),
+    /// The cluster's CAs were looked up, or it was told something.
+    Authorities(Done),
     /// The Node object was looked at.
     Looked(Looked),
     /// Only that the time has come, or the clock was set.
@@ -59,6 +62,7 @@ pub(crate) struct Node {
     pub(crate) answers: FuturesUnordered<Answering>,
     machines: Vec<Machine>,
     pub(crate) addresses: AddressBook,
+    pub(crate) authorities: AuthorityBook,
     /// When this turn began: read once, so that all that it decides is decided at one instant.
     pub(crate) now: Now,
     pub(crate) versions: Versions,
@@ -124,6 +128,11 @@ impl Node {
             client_access: watch::Sender::new(None),
             answers: FuturesUnordered::new(),
             addresses: AddressBook::new(now.monotonic),
+            authorities: AuthorityBook::new(
+                config.ca_refresh_interval,
+                &config.node_name,
+                now.monotonic,
+            ),
             now,
             versions: Versions::default(),
             expired_since: None,
@@ -161,6 +170,7 @@ impl Node {
         match news {
             News::Answer(Some(answer)) => self.deliver(answer.0, answer.1),
             News::Looked(looked) => self.take_addresses(looked),
+            News::Authorities(done) => self.take_authorities(done),
             News::Answer(None) | News::Time => {}
         }
         self.refresh_client_access();
@@ -168,6 +178,8 @@ impl Node {
             let sources = self.sources(at);
             let rotation = &mut self.machine(at).rotation;
             rotation.handle_event(now, Event::SourcesChanged(sources));
+            self.want_early(at);
+            let rotation = &mut self.machine(at).rotation;
             rotation.handle_timeout(now);
             self.settle(at);
             self.remind(at);
@@ -176,6 +188,50 @@ impl Node {
             self.adopt_current();
         }
         self.look_up_addresses();
+        self.look_up_authorities();
+    }
+
+    /// Tells a machine when its certificate is to be renewed for its CA's sake.
+    fn want_early(&mut self, at: MachineIndex) {
+        let current = self.machines[at.0].rotation.current();
+        let early = current.and_then(|leaf| self.authorities.early(leaf, &self.cluster));
+        let (now, rotation) = (self.now, &mut self.machines[at.0].rotation);
+        if rotation.wanted_early() != early {
+            rotation.handle_event(now, Event::RenewalWanted(early));
+        }
+    }
+
+    fn look_up_authorities(&mut self) {
+        let access = self.client_access.borrow().clone();
+        let serving = self.machines.iter().find(|machine| !machine.is_nodes_own());
+        let serving = serving.and_then(|machine| machine.rotation.current());
+        self.authorities.begin(
+            &self.client,
+            access,
+            &self.config.node_name,
+            serving,
+            self.now.monotonic,
+        );
+    }
+
+    /// Takes in what is announced about the cluster's CAs, into the kubeconfig first.
+    fn take_authorities(&mut self, done: Done) {
+        let Some(bundle) = self.authorities.take(done) else {
+            return;
+        };
+        let path = &self.config.kubeconfig;
+        match Kubeconfig::replace_bundle(path, &bundle) {
+            Ok(()) => {
+                tracing::info!(
+                    kubeconfig = %path.display(),
+                    "the kubeconfig holds the cluster's CAs as they are announced; a request has shown that they are right"
+                );
+                self.refresh_cluster();
+            }
+            Err(error) => self.authorities.tell(format!(
+                "the cluster's CA is being replaced, and the new one cannot be put into the kubeconfig: {error}"
+            )),
+        }
     }
 
     fn remind(&mut self, at: MachineIndex) {
@@ -247,6 +303,7 @@ impl Node {
         });
         let look = self.addresses.nap(now.monotonic);
         machines
+            .chain([self.authorities.nap(now.monotonic)])
             .chain(self.asks_for_addresses().then_some(look))
             .chain(self.kubeconfig_owed.map(|due| due.since(now.monotonic)))
             .fold(NAP_MAX, Duration::min)

@@ -68,7 +68,10 @@ pub async fn run_with(
         }
         let span = node.nap();
         let Node {
-            answers, addresses, ..
+            answers,
+            addresses,
+            authorities,
+            ..
         } = &mut node;
         let news = tokio::select! {
             () = &mut shutdown => {
@@ -79,6 +82,7 @@ pub async fn run_with(
                 News::Answer(answer.map(Box::new))
             }
             looked = addresses.looked() => News::Looked(looked),
+            done = authorities.done() => News::Authorities(done),
             () = nap(span, &mut clock_set) => News::Time,
         };
         node.turn(clock.now(), news);

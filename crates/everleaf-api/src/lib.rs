@@ -15,11 +15,13 @@
 //! - [`managed`]: which manager owns which field, server-side apply.
 //! - [`negotiate`], [`table`], [`watch`], [`discovery`], [`openapi`], [`patch`], [`selector`],
 //!   [`duration`]: the rest of the contract.
+//! - [`authorities`], [`revocation`]: what Everleaf's own objects say.
 //!
 //! Nothing here opens a socket, reads a clock or knows what a certificate is. Input is hostile: no
 //! bytes panic, nesting and memory are bounded. Unknown JSON fields are reported and pruned,
 //! unknown protobuf fields are dropped.
 
+pub mod authorities;
 mod codec;
 pub mod csr;
 pub mod discovery;

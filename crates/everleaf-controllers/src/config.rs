@@ -8,11 +8,12 @@ use crate::bucket::Rate;
 use crate::builtin::BuiltinSigner;
 use crate::cleaner::Ages;
 use crate::issuance::LogConfig;
+use crate::issuers::SharedIssuer;
 use crate::pods::PodSigner;
 use crate::serving::{Claim, ServingConfig};
 use crate::telemetry::Telemetry;
 use crate::upkeep::RootCaSource;
-use everleaf_pki::{Issuer, RecentRequests};
+use everleaf_pki::RecentRequests;
 use everleaf_time::WallClock;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -146,8 +147,8 @@ pub struct CaFiles {
 pub enum IssuerSource {
     /// Files.
     Files(CaFiles),
-    /// Already in memory (`up`, tests).
-    Memory(Arc<Issuer>),
+    /// In memory, where whoever put it there may replace it (`up`, tests).
+    Memory(SharedIssuer),
 }
 
 impl fmt::Debug for IssuerSource {
@@ -271,10 +272,11 @@ impl Config {
 
     /// For a server in the same process (`up`): one CA in memory signs for every built-in signer,
     /// and calls are not limited.
-    pub fn in_process(issuer: Arc<Issuer>) -> Self {
+    pub fn in_process(issuer: impl Into<SharedIssuer>) -> Self {
+        let issuer = issuer.into();
         let issuers = BuiltinSigner::ALL
             .into_iter()
-            .map(|signer| (signer, IssuerSource::Memory(Arc::clone(&issuer))))
+            .map(|signer| (signer, IssuerSource::Memory(issuer.clone())))
             .collect();
         Self {
             api_limit: ApiLimit::Off,

@@ -41,7 +41,8 @@ pub struct IssuerError {
 pub struct SharedIssuer(Arc<RwLock<Arc<Issuer>>>);
 
 impl SharedIssuer {
-    fn new(issuer: Arc<Issuer>) -> Self {
+    /// That CA, until it is replaced.
+    pub fn new(issuer: Arc<Issuer>) -> Self {
         Self(Arc::new(RwLock::new(issuer)))
     }
 
@@ -50,8 +51,20 @@ impl SharedIssuer {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn replace(&self, issuer: Issuer) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(issuer);
+    /// Has another CA sign from the next certificate on.
+    pub fn replace(&self, issuer: Arc<Issuer>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = issuer;
+    }
+
+    /// Whether it is the same place, whatever stands there.
+    fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl From<Arc<Issuer>> for SharedIssuer {
+    fn from(issuer: Arc<Issuer>) -> Self {
+        Self::new(issuer)
     }
 }
 
@@ -124,7 +137,7 @@ impl<S: Clone + Display + Ord> Issuers<S> {
                 continue;
             }
             let mut authority = match source {
-                IssuerSource::Memory(issuer) => Authority::new(Arc::clone(issuer), None),
+                IssuerSource::Memory(issuer) => Authority::new(issuer.clone(), None),
                 IssuerSource::Files(files) => Authority::from_files(files, terms)?,
             };
             authority.signers.push(signer.clone());
@@ -198,9 +211,9 @@ impl<S: Clone + Display + Ord> Issuers<S> {
 }
 
 impl<S: Clone + Display + Ord> Authority<S> {
-    fn new(issuer: Arc<Issuer>, origin: Option<Origin>) -> Self {
+    fn new(issuer: SharedIssuer, origin: Option<Origin>) -> Self {
         Self {
-            issuer: SharedIssuer::new(issuer),
+            issuer,
             origin,
             signers: Vec::new(),
             told_days: None,
@@ -222,13 +235,13 @@ impl<S: Clone + Display + Ord> Authority<S> {
             loaded,
             refused: None,
         };
-        Ok(Self::new(Arc::new(issuer), Some(origin)))
+        Ok(Self::new(SharedIssuer::new(Arc::new(issuer)), Some(origin)))
     }
 
     fn is_from(&self, source: &IssuerSource) -> bool {
         match (source, &self.origin) {
             (IssuerSource::Files(files), Some(origin)) => *files == origin.files,
-            (IssuerSource::Memory(issuer), None) => Arc::ptr_eq(issuer, &self.issuer.current()),
+            (IssuerSource::Memory(issuer), None) => issuer.is(&self.issuer),
             _ => false,
         }
     }
@@ -253,7 +266,7 @@ impl<S: Clone + Display + Ord> Authority<S> {
             Ok(Some((found, issuer, succession))) => {
                 origin.loaded = found;
                 origin.refused = None;
-                self.issuer.replace(issuer);
+                self.issuer.replace(Arc::new(issuer));
                 self.told_days = None;
                 self.told_doubts = false;
                 self.loaded_notice(succession)

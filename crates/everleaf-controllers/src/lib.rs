@@ -50,6 +50,7 @@ pub mod pkcs11;
 pub mod pods;
 pub mod queue;
 pub mod record;
+pub mod roll;
 mod run;
 pub mod serving;
 mod shell;

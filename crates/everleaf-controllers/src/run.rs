@@ -160,7 +160,9 @@ fn signer_cas(config: &Config) -> Result<BTreeMap<String, RootCa>, RootCaError> 
     let load = |(name, source): (&str, &IssuerSource)| {
         let source = match source {
             IssuerSource::Files(files) => RootCaSource::File(files.certificate.clone()),
-            IssuerSource::Memory(issuer) => RootCaSource::Memory(issuer.certificate_pem()),
+            IssuerSource::Memory(issuer) => {
+                RootCaSource::Memory(issuer.current().certificate_pem())
+            }
         };
         Ok((name.to_owned(), RootCa::load(&source)?))
     };

@@ -11,6 +11,7 @@ mod build;
 mod crl;
 mod doubts;
 mod key;
+mod link;
 mod lint;
 mod named;
 mod parents;
@@ -18,6 +19,7 @@ mod parents;
 pub use crl::{RevocationList, Revoked};
 pub use doubts::spread_end;
 pub use key::{CaKey, ecdsa_digest, ecdsa_signature, has_signed};
+pub use link::links;
 pub use named::GivenNames;
 
 use crate::certificate::{CertificateError, Chain, Leaf};

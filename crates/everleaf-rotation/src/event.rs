@@ -2,7 +2,7 @@
 
 use crate::effect::CredentialChoice;
 use crate::store::{Finding, PendingRequest, RequestName, RequestUid, StoreError};
-use everleaf_pki::{Chain, Leaf, Template};
+use everleaf_pki::{Chain, Fingerprint, Leaf, Template};
 use jiff::Timestamp;
 use std::time::Duration;
 
@@ -50,6 +50,9 @@ pub enum Event {
         /// The leaf now current.
         leaf: Leaf,
     },
+    /// The CA of this leaf is being replaced: it is to be renewed at this time, if that comes before
+    /// its deadline; `None`: at its deadline, after all.
+    RenewalWanted(Option<(Fingerprint, Timestamp)>),
     /// Credentials outside the store appeared, went away, or changed.
     SourcesChanged(Sources),
     /// Answers any store effect (`Accept`, `DiscardPending`, `Install`, `Load`, `Prepare`,

@@ -64,6 +64,8 @@ pub enum Severity {
 pub enum Cause {
     /// There is no credential.
     Absent,
+    /// The CA that signed the credential is being replaced.
+    Authority,
     /// The rotation deadline has come.
     Deadline,
     /// Our clock calls the credential expired.
@@ -79,6 +81,7 @@ impl Cause {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Absent => "there is no certificate",
+            Self::Authority => "the CA that signed the certificate is being replaced",
             Self::Deadline => "the rotation deadline has come",
             Self::Expired => "the certificate has expired by this host's clock",
             Self::Refused => "the server refuses the certificate",

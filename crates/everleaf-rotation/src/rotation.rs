@@ -171,6 +171,8 @@ pub struct Rotation {
     /// What is outstanding, and until when its answer is expected.
     step: Step,
     answer_by: Monotonic,
+    /// The leaf that is to be renewed early, and when.
+    early: Option<(Fingerprint, Timestamp)>,
     /// The store must be read before anything else.
     must_load: bool,
     /// Whether the store was ever read.
@@ -220,6 +222,7 @@ impl Rotation {
             template: config.template.clone(),
             step: Step::Idle,
             answer_by: Monotonic::default(),
+            early: None,
             must_load: true,
             was_loaded: false,
             is_fresh: false,
@@ -307,9 +310,22 @@ impl Rotation {
         self.current.as_ref()
     }
 
-    /// Rotation deadline of the current credential.
+    /// Rotation deadline of the current credential, or when it is to be renewed before that.
     pub fn deadline(&self) -> Option<Timestamp> {
-        self.current.as_ref().map(rotation_deadline)
+        let deadline = self.current.as_ref().map(rotation_deadline)?;
+        Some(self.early().map_or(deadline, |early| early.min(deadline)))
+    }
+
+    /// What [`Event::RenewalWanted`] said last.
+    pub fn wanted_early(&self) -> Option<(Fingerprint, Timestamp)> {
+        self.early
+    }
+
+    /// When the current credential is to be renewed for its CA's sake.
+    fn early(&self) -> Option<Timestamp> {
+        let (fingerprint, at) = self.early.filter(|_| self.config.renews)?;
+        let is_current = |leaf: &Leaf| leaf.fingerprint() == fingerprint;
+        self.current.as_ref().is_some_and(is_current).then_some(at)
     }
 
     /// The request that the machine is waiting for.

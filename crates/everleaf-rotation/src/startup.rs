@@ -18,6 +18,8 @@ pub struct Situation {
     pub standing: Standing,
     /// The current leaf lacks something that the template wants.
     pub lacks_wanted: bool,
+    /// The current credential is to be renewed now, for its CA's sake.
+    pub is_early: bool,
     /// The server refuses the current credential.
     pub is_refused: bool,
     /// There is something to ask for.
@@ -106,9 +108,8 @@ fn cause(situation: &Situation) -> Option<Cause> {
         Standing::Expired => Some(Cause::Expired),
         Standing::Due => Some(Cause::Deadline),
         // Not yet valid: the server's clock decides, so it is used and not renewed.
-        Standing::Fresh | Standing::NotYetValid => {
-            situation.lacks_wanted.then_some(Cause::Template)
-        }
+        Standing::Fresh | Standing::NotYetValid if situation.lacks_wanted => Some(Cause::Template),
+        Standing::Fresh | Standing::NotYetValid => situation.is_early.then_some(Cause::Authority),
     }
 }
 
@@ -123,6 +124,7 @@ mod tests {
         renewed_by: RenewedBy::Itself,
         standing: Fresh,
         lacks_wanted: false,
+        is_early: false,
         is_refused: false,
         has_template: true,
         pending: PendingState::Absent,

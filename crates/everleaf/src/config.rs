@@ -148,6 +148,7 @@ pub(crate) fn agent(args: &AgentArgs) -> Result<AgentConfig> {
         config: args.config.clone(),
         metrics_bind_address: args.metrics_bind_address.clone(),
         requested_seconds: None,
+        ca_refresh_interval: args.ca_refresh_interval,
         exit_on_expired_client_cert: args.exit_on_expired_client_cert,
         once: args.once,
     };

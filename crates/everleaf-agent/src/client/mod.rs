@@ -119,6 +119,17 @@ impl ApiClient {
         self.call(access, Method::POST, path, Some(body)).await
     }
 
+    /// `PATCH path` with a JSON merge patch (RFC 7396).
+    pub async fn merge(
+        &self,
+        access: &Access,
+        path: &str,
+        patch: &Value,
+    ) -> Result<Answer, Failure> {
+        let body = ("application/merge-patch+json", patch.to_string());
+        self.call(access, Method::PATCH, path, Some(body)).await
+    }
+
     /// `GET path` as a watch; `path` has the query, including `watch=true` and `timeoutSeconds`.
     pub async fn watch(&self, access: &Access, path: &str) -> Result<Watch, Failure> {
         let whom = exec::resolve(access, self.transport.now()).await?;

@@ -9,6 +9,7 @@ mod gates;
 mod kubelet;
 mod nearest;
 
+use crate::authorities::INTERVAL_DEFAULT;
 use crate::kubeconfig::Kubeconfig;
 use everleaf_pki::KeyAlgorithm;
 use everleaf_pki::signer::is_dns1123_subdomain;
@@ -17,6 +18,7 @@ use kubelet::KubeletConfiguration;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The kubelet's default of `--cert-dir`.
 pub const CERT_DIR_DEFAULT: &str = "/var/lib/kubelet/pki";
@@ -49,6 +51,8 @@ pub struct Options {
     pub metrics_bind_address: Option<String>,
     /// Lifetime to ask for, in seconds; absent leaves it to the signer, as a kubelet does.
     pub requested_seconds: Option<i32>,
+    /// `--ca-refresh-interval`; zero: never.
+    pub ca_refresh_interval: Option<Duration>,
     /// `--exit-on-expired-client-cert`
     pub exit_on_expired_client_cert: bool,
     /// `--once`
@@ -126,6 +130,8 @@ pub struct Config {
     pub metrics_bind_address: Option<SocketAddr>,
     /// `spec.expirationSeconds` of every request.
     pub requested_seconds: Option<i32>,
+    /// How often it is looked whether the cluster's CA is being replaced; `None`: never.
+    pub ca_refresh_interval: Option<Duration>,
     /// Leave when no credential has worked for five minutes while the server answers.
     pub exit_on_expired_client_cert: bool,
     /// Do what is due, then leave.
@@ -178,6 +184,7 @@ impl Config {
             node_ips: Vec::new(),
             metrics_bind_address: None,
             requested_seconds: None,
+            ca_refresh_interval: Some(INTERVAL_DEFAULT),
             exit_on_expired_client_cert: false,
             once: false,
             remarks: Vec::new(),
@@ -286,6 +293,8 @@ impl Resolver {
             node_ips,
             metrics_bind_address,
             requested_seconds,
+            ca_refresh_interval: Some(options.ca_refresh_interval.unwrap_or(INTERVAL_DEFAULT))
+                .filter(|interval| !interval.is_zero() && !options.once),
             exit_on_expired_client_cert: options.exit_on_expired_client_cert,
             once: options.once,
             remarks: std::mem::take(&mut self.remarks),

@@ -5,6 +5,7 @@ use super::{Kubeconfig, KubeconfigError, ProxyUrl, Source, Token, Trust};
 use crate::secret::Secret;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use everleaf_pki::pem;
 use serde::Serialize;
 use std::fs;
 use std::io::{self, Write};
@@ -191,6 +192,55 @@ impl Kubeconfig {
                 source,
             }
         })
+    }
+}
+
+/// The key before the authorities that a kubeconfig holds.
+const BUNDLE_KEY: &str = "certificate-authority-data:";
+
+impl Kubeconfig {
+    /// Puts other authorities (PEM) in the place of those that the file at `path` holds, and
+    /// changes nothing else in it.
+    ///
+    /// # Errors
+    /// What stands in the way: the file, or how it is written.
+    pub(crate) fn replace_bundle(path: &Path, pem: &str) -> Result<(), String> {
+        let before = Self::read(path).map_err(|error| error.to_string())?;
+        let shown = path.display();
+        let Trust::Bundle(Source::Inline(held)) = &before.cluster.trust else {
+            return Err(format!("{shown} holds no authorities itself"));
+        };
+        let text = super::read_bounded(path).map_err(|error| format!("{shown}: {error}"))?;
+        let text = Zeroizing::new(text);
+        let new = BASE64_STANDARD.encode(pem);
+        let mut changed = Zeroizing::new(String::with_capacity(text.len() + new.len()));
+        for line in text.split_inclusive('\n') {
+            let value = line.split_once(BUNDLE_KEY).map(|(_, value)| value.trim());
+            let value = value.map(|value| value.trim_matches(['"', '\'']));
+            let is_held = |value: &&str| {
+                let bytes = BASE64_STANDARD.decode(value);
+                bytes.is_ok_and(|bytes| *pem::legible(&bytes) == *held.expose())
+            };
+            match value.filter(is_held) {
+                Some(value) => changed.push_str(&line.replace(value, &new)),
+                None => changed.push_str(line),
+            }
+        }
+        let wanted = Self {
+            cluster: super::Cluster {
+                trust: Trust::Bundle(Source::Inline(Secret::new(pem.to_owned()))),
+                ..before.cluster
+            },
+            user: before.user,
+        };
+        let is_right = Self::parse(&changed, path).is_ok_and(|after| after == wanted);
+        if !is_right {
+            return Err(format!(
+                "{shown} is written in a way that is not changed by itself: put the authorities of the ConfigMap \
+                 kube-public/everleaf-authorities, base64, on the line of {BUNDLE_KEY}"
+            ));
+        }
+        write_private(path, changed.as_bytes()).map_err(|error| format!("{shown}: {error}"))
     }
 }
 

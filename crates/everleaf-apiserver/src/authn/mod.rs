@@ -36,6 +36,7 @@ use jiff::Timestamp;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Notify;
 
 pub use self::front_proxy::FrontProxyConfig;
@@ -143,6 +144,8 @@ pub enum ConfigError {
 #[derive(Default)]
 pub struct Authenticator {
     client_ca: ArcSwapOption<ClientCa>,
+    /// Counts the bundles of client CAs that were in force.
+    client_ca_revision: AtomicU64,
     refused_certificates: Refusals,
     revoked: Revoked,
     front_proxy: Option<FrontProxyConfig>,
@@ -184,6 +187,7 @@ impl Authenticator {
     pub fn new(config: Config) -> Result<Self, ConfigError> {
         let authenticator = Self {
             client_ca: ArcSwapOption::empty(),
+            client_ca_revision: AtomicU64::new(0),
             refused_certificates: Refusals::default(),
             revoked: Revoked::default(),
             front_proxies: match &config.front_proxy {
@@ -216,7 +220,13 @@ impl Authenticator {
             )),
         };
         self.client_ca.store(client_ca);
+        self.client_ca_revision.fetch_add(1, Ordering::Release);
         Ok(())
+    }
+
+    /// Changes whenever the client CA bundle does.
+    pub(crate) fn client_ca_revision(&self) -> u64 {
+        self.client_ca_revision.load(Ordering::Acquire)
     }
 
     /// Replaces the issuers of tokens, and who needs no credential; the keys of issuers that stay

@@ -36,6 +36,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use stop::{Stop, Stopped};
+use tls::Tls;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -81,8 +82,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Serves `server` on `listener` until `shutdown` resolves; then lets requests finish, ends watches
 /// cleanly, and returns.
 ///
-/// `clock` is read once per request. Clients are told the client CA's subjects as they are at the
-/// start; a CA that is renewed keeps its subject. The server's own objects ([`Server::install`])
+/// `clock` is read once per request. Clients are told the client CAs' subjects as they are at the
+/// handshake: Go's choose their certificate by it, and would show none for a CA that is new. The
+/// server's own objects ([`Server::install`])
 /// are looked after once a minute, and what is forgotten by itself ([`Server::forget`]); the first
 /// time is the caller's.
 ///
@@ -146,7 +148,7 @@ async fn follow_revocations(shared: Arc<Shared>) {
 /// What every connection needs.
 struct Shared {
     server: Arc<Server>,
-    tls: Arc<rustls::ServerConfig>,
+    tls: Tls,
     handshakes: Semaphore,
     heads: Heads,
     lists: Lists,
@@ -161,9 +163,8 @@ impl Shared {
         certificate: &Arc<ServingCertificate>,
         clock: WallClock,
     ) -> Result<Self, TlsError> {
-        let hints = server.authenticator().client_ca_subjects();
         Ok(Self {
-            tls: Arc::new(certificate.server_config(hints)?),
+            tls: Tls::new(server.authenticator(), certificate)?,
             handshakes: Semaphore::new(HANDSHAKES_MAX),
             heads: Heads::new(),
             lists: Lists::start(),
@@ -265,7 +266,7 @@ where
         .acquire()
         .await
         .map_err(io::Error::other)?;
-    let mut rest = pin!(hello.into_stream(Arc::clone(&shared.tls)));
+    let mut rest = pin!(hello.into_stream(shared.tls.config(shared.server.authenticator())));
     if let Ok(done) = timeout(HANDSHAKE_TURN, &mut rest).await {
         return done;
     }

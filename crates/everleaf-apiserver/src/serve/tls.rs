@@ -9,6 +9,7 @@
 //! client that renewed its certificate would go on as the old one, and get 401 once that has ended,
 //! although it holds a good one.
 
+use crate::authn::Authenticator;
 use arc_swap::ArcSwap;
 use everleaf_pki::{KeyError, Leaf, PrivateKey, pem};
 use everleaf_tls::PossessionOnly;
@@ -99,6 +100,50 @@ impl ResolvesServerCert for ServingCertificate {
 impl std::fmt::Debug for ServingCertificate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("ServingCertificate(…)")
+    }
+}
+
+/// The TLS configuration of new connections: it tells clients whose certificates are believed, so
+/// it is made anew when the client CA bundle is another one.
+pub(super) struct Tls {
+    certificate: Arc<ServingCertificate>,
+    /// With the revision of the bundle that it was made of.
+    current: ArcSwap<(u64, Arc<ServerConfig>)>,
+}
+
+impl Tls {
+    pub(super) fn new(
+        authenticator: &Authenticator,
+        certificate: &Arc<ServingCertificate>,
+    ) -> Result<Self, TlsError> {
+        let revision = authenticator.client_ca_revision();
+        let config = certificate.server_config(authenticator.client_ca_subjects())?;
+        Ok(Self {
+            certificate: Arc::clone(certificate),
+            current: ArcSwap::from_pointee((revision, Arc::new(config))),
+        })
+    }
+
+    /// For the connection that is about to begin.
+    pub(super) fn config(&self, authenticator: &Authenticator) -> Arc<ServerConfig> {
+        let current = self.current.load();
+        let revision = authenticator.client_ca_revision();
+        if current.0 == revision {
+            return Arc::clone(&current.1);
+        }
+        let hints = authenticator.client_ca_subjects();
+        match self.certificate.server_config(hints) {
+            Ok(config) => {
+                let config = Arc::new(config);
+                self.current
+                    .store(Arc::new((revision, Arc::clone(&config))));
+                config
+            }
+            Err(error) => {
+                tracing::warn!(%error, "clients are not told of the new client CAs");
+                Arc::clone(&current.1)
+            }
+        }
     }
 }
 

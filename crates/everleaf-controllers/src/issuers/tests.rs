@@ -212,7 +212,11 @@ fn errors_at_start() {
 fn a_ca_that_has_not_begun_is_told() {
     let begin = now() + days(3);
     let issuer = Arc::new(authority_between(begin, begin + days(300)));
-    let sources = [(BuiltinSigner::KubeletServing, IssuerSource::Memory(issuer))].into();
+    let sources = [(
+        BuiltinSigner::KubeletServing,
+        IssuerSource::Memory(issuer.into()),
+    )]
+    .into();
     let (issuers, _) = Issuers::load(&sources, TERMS).unwrap();
     let unbegun = Notice::CaNotBegun {
         signers: SignerName::KUBELET_SERVING.to_owned(),
@@ -247,7 +251,11 @@ fn a_new_pair_that_has_not_begun_waits() {
 #[test]
 fn the_end_is_announced_once_per_threshold() {
     let issuer = Arc::new(authority(days(40)));
-    let sources = [(BuiltinSigner::KubeletServing, IssuerSource::Memory(issuer))].into();
+    let sources = [(
+        BuiltinSigner::KubeletServing,
+        IssuerSource::Memory(issuer.into()),
+    )]
+    .into();
     let (issuers, notices) = Issuers::load(&sources, TERMS).unwrap();
     assert_eq!(notices, [], "nothing was read from disk");
     let told: Vec<i64> = (0..43)

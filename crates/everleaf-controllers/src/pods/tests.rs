@@ -212,7 +212,7 @@ fn names_that_two_namespaces_could_share_are_no_policy() {
 
 /// A machine that has seen these requests.
 fn machine(is_logging: bool, seen: &[Value]) -> Machine {
-    let issuer = IssuerSource::Memory(Arc::new(ca(1000)));
+    let issuer = IssuerSource::Memory(Arc::new(ca(1000)).into());
     let sources = BTreeMap::from([(SIGNER.to_owned(), issuer)]);
     let terms = Terms::of(&Config::new());
     let (issuers, _) = Issuers::load(&sources, terms).unwrap();

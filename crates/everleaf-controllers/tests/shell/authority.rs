@@ -30,7 +30,7 @@ fn with_issuer(issuer: Issuer) -> impl FnOnce(&mut Config) {
     let issuer = Arc::new(issuer);
     move |config| {
         for source in config.issuers.values_mut() {
-            *source = IssuerSource::Memory(Arc::clone(&issuer));
+            *source = IssuerSource::Memory(Arc::clone(&issuer).into());
         }
     }
 }
@@ -114,7 +114,7 @@ async fn a_slow_token_holds_up_nobody_else() {
     };
     let slow = Issuer::with_key(held.certificate().clone(), Arc::new(slow)).unwrap();
     let world = World::start_with(&server, |config| {
-        let source = IssuerSource::Memory(Arc::new(slow));
+        let source = IssuerSource::Memory(Arc::new(slow).into());
         config
             .issuers
             .insert(BuiltinSigner::KubeApiserverClient, source);

@@ -152,6 +152,7 @@ impl Rotation {
                 standing => standing,
             },
             lacks_wanted: self.lacks_wanted(),
+            is_early: self.early().is_some_and(|at| at <= now.wall),
             is_refused: self.config.id.renews_itself()
                 && self.trust.is_refused(CredentialChoice::Current),
             has_template: self.wanted(now.wall).is_some(),
@@ -322,9 +323,9 @@ impl Rotation {
     /// When the standing of the current leaf changes next, by our clock.
     fn next_change(&self, now: Timestamp) -> Option<Timestamp> {
         let leaf = self.current.as_ref()?;
-        [leaf.not_before(), rotation_deadline(leaf), leaf.not_after()]
-            .into_iter()
-            .find(|change| *change > now)
+        let changes = [leaf.not_before(), rotation_deadline(leaf), leaf.not_after()];
+        let changes = changes.into_iter().chain(self.early());
+        changes.filter(|change| *change > now).min()
     }
 
     fn tell_standing(&mut self, now: Now) {

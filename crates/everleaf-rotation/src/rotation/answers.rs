@@ -23,6 +23,7 @@ impl Rotation {
         match event {
             Event::ClockStepped => self.must_load = true,
             Event::CredentialRefused => self.doubt(now),
+            Event::RenewalWanted(early) => self.early = early,
             Event::SourcesChanged(sources) => self.take_sources(sources),
             Event::TemplateChanged(template) => self.take_template(now, template),
             Event::Accepted { .. }

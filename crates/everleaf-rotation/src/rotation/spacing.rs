@@ -184,7 +184,7 @@ impl Spacing {
             Cause::Deadline | Cause::Expired if !birth.is_released => birth.spacing,
             Cause::Template => doubled(SPACING_MIN, self.born_lacking).min(SPACING_DOUBLED_MAX),
             Cause::Absent | Cause::Refused => Duration::ZERO,
-            Cause::Deadline | Cause::Expired => SPACING_MIN,
+            Cause::Authority | Cause::Deadline | Cause::Expired => SPACING_MIN,
         }
     }
 

@@ -51,6 +51,9 @@ pub(crate) struct AgentArgs {
     /// Do what is due, then leave
     #[arg(long)]
     pub(crate) once: bool,
+    /// How often to look whether the cluster's CA is being replaced; 0: never [default: 10m]
+    #[arg(long, value_name = "DURATION", value_parser = super::value::any_duration)]
+    pub(crate) ca_refresh_interval: Option<std::time::Duration>,
     /// Address for /metrics, /livez and /readyz [default: none]
     #[arg(long, value_name = "IP:PORT")]
     pub(crate) metrics_bind_address: Option<String>,

@@ -15,6 +15,95 @@ pub(crate) enum CaCommand {
     Unrevoke(UnrevokeArgs),
     /// Show what is revoked, and the list that is published of it
     Revocations(RevocationsArgs),
+    /// Show the cluster's CAs: who trusts them, which one signs, how long they last
+    Status(StatusArgs),
+    /// Replace the CA by another one while nodes go on
+    #[command(subcommand)]
+    Roll(RollCommand),
+}
+
+/// Flags of `ca status`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  everleaf ca status\n  everleaf ca status -o wide\n  everleaf ca status --kubeconfig admin.conf -o json\n\nIt works with any Kubernetes API server, and shows what this kubeconfig may read; what is hidden from it is said on stderr."
+)]
+pub(crate) struct StatusArgs {
+    /// Form of the answer
+    #[arg(short, long, value_enum, value_name = "FORMAT")]
+    pub(crate) output: Option<OutputFormat>,
+    /// How to reach the API server.
+    #[command(flatten)]
+    pub(crate) server: super::token::ServerArgs,
+}
+
+/// What to do with a roll.
+#[derive(Debug, Subcommand)]
+pub(crate) enum RollCommand {
+    /// Make another CA, publish it beside the old one, and go on from phase to phase
+    Start(RollStartArgs),
+    /// Show how far it has come, and for whom it waits
+    Status(RollStatusArgs),
+    /// Let nothing go on by itself, and have nothing renewed early
+    Pause(RollServerArgs),
+    /// Go on
+    Resume(RollServerArgs),
+    /// Take it back: the old CA signs again
+    Back(RollServerArgs),
+    /// Drop the old CA as soon as nobody needs it
+    Finish(RollServerArgs),
+    /// Say of these that they need no proof in this phase
+    Assume(RollAssumeArgs),
+}
+
+/// Flags of `ca roll start`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  everleaf ca roll start\n  everleaf ca roll start --per-minute 10\n  everleaf ca roll status\n\nThe new CA has another name and another key. It signs nothing before every node has shown that it trusts it, and the old one is dropped only\nafter `everleaf ca roll finish`, when nothing that it has signed is in use. Until then `everleaf ca roll back` takes everything back."
+)]
+pub(crate) struct RollStartArgs {
+    /// Certificates that are renewed in a minute, once the new CA signs
+    #[arg(long, value_name = "NUMBER", default_value_t = everleaf_controllers::roll::PER_MINUTE_DEFAULT, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) per_minute: u32,
+    /// Drop the old CA as soon as nobody needs it, without `everleaf ca roll finish`
+    #[arg(long)]
+    pub(crate) finish: bool,
+    /// How to reach the API server.
+    #[command(flatten)]
+    pub(crate) server: super::token::ServerArgs,
+}
+
+/// Flags of `ca roll status`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  everleaf ca roll status\n  everleaf ca roll status -o json")]
+pub(crate) struct RollStatusArgs {
+    /// Form of the answer
+    #[arg(short, long, value_enum, value_name = "FORMAT")]
+    pub(crate) output: Option<OutputFormat>,
+    /// How to reach the API server.
+    #[command(flatten)]
+    pub(crate) server: super::token::ServerArgs,
+}
+
+/// Flags of what takes no others.
+#[derive(Debug, Args)]
+pub(crate) struct RollServerArgs {
+    /// How to reach the API server.
+    #[command(flatten)]
+    pub(crate) server: super::token::ServerArgs,
+}
+
+/// Flags of `ca roll assume`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  everleaf ca roll assume n7            # its kubelet was restarted with the new CA in its kubeconfig\n  everleaf ca roll assume n8 user/alice # nobody uses these certificates any more\n\nWhat is assumed and is not so is refused later: a node that does not trust the new CA cannot reach the API server. It holds for one phase."
+)]
+pub(crate) struct RollAssumeArgs {
+    /// Nodes, or what `everleaf ca roll status` names
+    #[arg(value_name = "NAME", required = true)]
+    pub(crate) names: Vec<String>,
+    /// How to reach the API server.
+    #[command(flatten)]
+    pub(crate) server: super::token::ServerArgs,
 }
 
 /// Whose certificate, or which.

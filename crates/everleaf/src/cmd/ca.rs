@@ -22,6 +22,8 @@ pub(crate) fn run(command: &CaCommand) -> Result<ExitCode> {
         CaCommand::Revoke(args) => super::revoke::revoke(args),
         CaCommand::Unrevoke(args) => super::revoke::unrevoke(args),
         CaCommand::Revocations(args) => super::revoke::list(args),
+        CaCommand::Status(args) => super::ca_status::run(args),
+        CaCommand::Roll(command) => super::roll::run(command),
     }
 }
 

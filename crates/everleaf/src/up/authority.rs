@@ -7,7 +7,9 @@
 use super::clock;
 use super::data_dir::{DataDir, STORE};
 use super::entropy;
+use super::ledger::{Ledger, Standing};
 use anyhow::{Context, Result, anyhow};
+use everleaf_api::authorities::Announcement;
 use everleaf_pki::{
     Chain, Credential, Issuer, KeyAlgorithm, Leaf, PrivateKey, Subject, Template, Usage,
 };
@@ -32,8 +34,8 @@ pub(crate) const SERVICE_ACCOUNT_KEY: &str = "pki/sa.key";
 /// Its public half.
 const SERVICE_ACCOUNT_PUBLIC_KEY: &str = "pki/sa.pub";
 
-/// Subject of an authority that we made; only such a one is renewed by us.
-const CA_NAME: &str = "everleaf-ca";
+/// Subject of an authority that we made, or what it begins with; only such a one is renewed by us.
+pub(super) const CA_NAME: &str = "everleaf-ca";
 /// Subject of the authority of front proxies.
 const FRONT_PROXY_CA_NAME: &str = "everleaf-front-proxy-ca";
 /// Shortest validity of an authority.
@@ -54,8 +56,12 @@ const CA_GAIN_MIN: SignedDuration = SignedDuration::from_hours(24);
 pub(crate) struct Authority {
     /// Signs for nodes.
     pub(crate) issuer: Arc<Issuer>,
-    /// `ca.crt`.
+    /// `ca.crt`: whom to trust. While the CA is being replaced, both.
     pub(crate) ca_pem: String,
+    /// The same, read.
+    pub(crate) anchors: Vec<Leaf>,
+    /// What nodes are told of the authorities, once one was replaced.
+    pub(crate) announcement: Option<Announcement>,
     /// `front-proxy-ca.crt`.
     pub(crate) front_proxy_ca_pem: String,
     /// `sa.key`.
@@ -79,10 +85,25 @@ pub(crate) struct Wanted {
 /// Makes what is missing or no longer right; returns what is in force.
 pub(crate) fn ensure(dir: &DataDir, wanted: &Wanted, now: Timestamp) -> Result<Authority> {
     let mut remarks = Vec::new();
-    let issuer = ensure_ca(dir, wanted.signing_duration, now, &mut remarks)?;
-    let server = ensure_server(dir, &issuer, wanted, now, &mut remarks)?;
+    let ledger = Ledger::read(dir)?;
+    let standing = match &ledger.roll {
+        Some(roll) => Ledger::in_force(dir, roll)?,
+        None => {
+            let alone = ensure_ca(dir, wanted.signing_duration, now, &mut remarks)?;
+            Ledger::tidy(dir)?;
+            Standing::alone(alone)
+        }
+    };
+    let server = ensure_server(dir, &standing, wanted, now, &mut remarks)?;
+    let announcement = ledger.announcement(&standing)?;
+    let ca_pem = standing.bundle()?;
+    let Standing {
+        issuer, anchors, ..
+    } = standing;
     Ok(Authority {
-        ca_pem: issuer.certificate_pem(),
+        ca_pem,
+        anchors,
+        announcement,
         service_account_key: Arc::new(ensure_service_account_key(dir, &mut remarks)?),
         front_proxy_ca_pem: ensure_front_proxy_ca(dir, now)?,
         issuer: Arc::new(issuer),
@@ -111,7 +132,7 @@ pub(crate) fn ensure_front_proxy_ca(dir: &DataDir, now: Timestamp) -> Result<Str
 
 /// Where what must be valid by every clock begins, made by a clock that says `now`. Should that one
 /// be years ahead, it is valid all the same once the clock has been set.
-fn begin_at(now: Timestamp) -> Timestamp {
+pub(super) fn begin_at(now: Timestamp) -> Timestamp {
     let earliest = clock::earliest();
     now.checked_sub(BACKDATE)
         .map_or(earliest, |begin| begin.min(earliest))
@@ -125,7 +146,7 @@ pub(crate) fn latest_end() -> Timestamp {
 }
 
 /// When an authority made now should end.
-fn ca_not_after(signing_duration: Duration, now: Timestamp) -> Timestamp {
+pub(super) fn ca_not_after(signing_duration: Duration, now: Timestamp) -> Timestamp {
     let latest = latest_end();
     let twice = SignedDuration::try_from(signing_duration.saturating_mul(2));
     let lifetime = twice.unwrap_or(SignedDuration::MAX).max(CA_LIFETIME_MIN);
@@ -150,7 +171,7 @@ fn ensure_ca(
         }
     };
     let Some(certificate) = certificate else {
-        return make_ca(dir, &key, signing_duration, now);
+        return make_ca(dir, CA_NAME, &key, signing_duration, now);
     };
     let issuer = Issuer::from_pem(certificate.as_bytes(), &key).with_context(|| {
         format!(
@@ -159,7 +180,8 @@ fn ensure_ca(
         )
     })?;
     let ca = issuer.certificate();
-    let is_ours = ca.subject().common_name == CA_NAME;
+    let name = ca.subject().common_name.clone();
+    let is_ours = is_own_name(&name);
     let begin = ca.not_before();
     if !is_ours {
         check_dates(dir, ca, now)?;
@@ -175,7 +197,7 @@ fn ensure_ca(
     } else {
         return Ok(issuer);
     };
-    let renewed = make_ca(dir, &key, signing_duration, now)?;
+    let renewed = make_ca(dir, &name, &key, signing_duration, now)?;
     remarks.push(format!(
         "the certificate authority {why}: it is renewed with the same key, from {} to {}",
         renewed.certificate().not_before(),
@@ -253,11 +275,23 @@ fn ends_too_soon(ca: &Leaf, signing_duration: Duration, now: Timestamp) -> bool 
     SignedDuration::try_from(signing_duration).map_or(true, |wanted| left < wanted)
 }
 
-fn make_ca(dir: &DataDir, key: &str, signing_duration: Duration, now: Timestamp) -> Result<Issuer> {
+/// Whether an authority of this name was made here: the first, or one in the place of another.
+fn is_own_name(name: &str) -> bool {
+    let rest = name.strip_prefix(CA_NAME);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+}
+
+fn make_ca(
+    dir: &DataDir,
+    name: &str,
+    key: &str,
+    signing_duration: Duration,
+    now: Timestamp,
+) -> Result<Issuer> {
     let key = PrivateKey::from_pem(key)
         .with_context(|| format!("{} is not usable", dir.path(CA_KEY).display()))?;
     let not_after = ca_not_after(signing_duration, now);
-    let issuer = Issuer::self_signed(CA_NAME, key, entropy::bytes()?, begin_at(now), not_after)?;
+    let issuer = Issuer::self_signed(name, key, entropy::bytes()?, begin_at(now), not_after)?;
     dir.write(CA_CERTIFICATE, &issuer.certificate_pem())?;
     Ok(issuer)
 }
@@ -266,7 +300,7 @@ fn make_ca(dir: &DataDir, key: &str, signing_duration: Duration, now: Timestamp)
 /// so a shorter life would protect nothing, and a node with a wrong clock must still connect.
 fn ensure_server(
     dir: &DataDir,
-    issuer: &Issuer,
+    standing: &Standing,
     wanted: &Wanted,
     now: Timestamp,
     remarks: &mut Vec<String>,
@@ -279,6 +313,7 @@ fn ensure_server(
         dns_names: wanted.dns_names.clone(),
         ip_addresses: wanted.ip_addresses.clone(),
     };
+    let issuer = &standing.issuer;
     let ca = issuer.certificate();
     let key = dir
         .read(SERVER_KEY)?
@@ -294,10 +329,15 @@ fn ensure_server(
             && leaf.dns_names().len() == template.dns_names.len()
             && leaf.ip_addresses().len() == template.ip_addresses.len();
         let lasts = leaf.not_before() <= now && leaf.not_after() >= ca.not_after();
-        if same_names && lasts && leaf.is_signed_by(ca) {
+        let has_link = present.chain().certificates()[1..] == *standing.link.as_slice();
+        if same_names && lasts && has_link && leaf.is_signed_by(ca) {
             return Ok(present);
         }
-        if !leaf.is_signed_by(ca) {
+        if !standing
+            .anchors
+            .iter()
+            .any(|anchor| leaf.is_signed_by(anchor))
+        {
             remarks.push(format!(
                 "{} is another authority than at the last start: what the old one signed is not believed any more; nodes join again with \
                  bootstrap-kubelet.conf of this directory, and admin.conf is made again",
@@ -318,6 +358,7 @@ fn ensure_server(
         begin_at(now),
         ca.not_after(),
     )?;
+    let chain = Chain::new([chain.certificates(), standing.link.as_slice()].concat())?;
     dir.write(SERVER_KEY, &key.to_pem())?;
     dir.write(SERVER_CERTIFICATE, &chain.to_pem())?;
     Ok(Credential::new(chain, key)?)

@@ -1,6 +1,6 @@
 //! The kubeconfigs of a data directory: the admin's, the new nodes', and this host's node's.
 
-use super::authority::{is_worn, issue_admin};
+use super::authority::{Authority, is_worn, issue_admin};
 use super::data_dir::DataDir;
 use super::token;
 use anyhow::{Result, anyhow};
@@ -13,7 +13,7 @@ use everleaf_agent::kubeconfig::{
 use everleaf_agent::{Kubeconfig, Secret};
 use everleaf_apiserver::bootstrap::{CLUSTER_INFO, cluster_info};
 use everleaf_apiserver::handler::Server;
-use everleaf_pki::{Credential, Issuer};
+use everleaf_pki::Credential;
 use jiff::{SignedDuration, Timestamp};
 
 /// Can do everything.
@@ -51,11 +51,12 @@ pub(crate) fn cluster(url: &str, ca_pem: &str) -> Result<Cluster> {
 /// Writes `admin.conf` when it is missing, worn, of another authority, or leads elsewhere.
 pub(crate) fn ensure_admin(
     dir: &DataDir,
-    issuer: &Issuer,
+    authority: &Authority,
     url: &str,
     now: Timestamp,
 ) -> Result<()> {
-    let wanted = cluster(url, &issuer.certificate_pem())?;
+    let issuer = &authority.issuer;
+    let wanted = cluster(url, &authority.ca_pem)?;
     let path = dir.path(ADMIN);
     if let Ok(present) = Kubeconfig::read(&path)
         && present.cluster == wanted

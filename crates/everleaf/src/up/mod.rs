@@ -3,19 +3,24 @@
 //! [`data_dir`] holds the directory, [`authority`] makes the certificates that exist before there
 //! is an API, unless [`clock`] refuses to believe this host's, [`kubeconfigs`] and [`token`] let
 //! people and nodes in, [`system`] starts and stops the parts, [`node`] is this host's agent.
+//! [`care`] watches over what was made, [`rolling`] puts another authority in its place, which
+//! [`ledger`] remembers.
 //! Everything is level-triggered: each start looks at what is there and makes what is missing, so
 //! it does not matter where the last one ended.
 
 pub(crate) mod address;
 pub(crate) mod authority;
+mod care;
 pub(crate) mod clock;
 pub(crate) mod data_dir;
 mod ends;
 pub(crate) mod entropy;
 mod grants;
 pub(crate) mod kubeconfigs;
+mod ledger;
 pub(crate) mod node;
 mod pods;
+pub(crate) mod rolling;
 mod serving;
 pub(crate) mod system;
 pub(crate) mod token;

@@ -25,6 +25,8 @@ use tokio::time::Instant;
 
 /// Hours for which the token is good each time.
 const TOKEN_HOURS: i64 = 1;
+/// How often the node looks whether the CA is being replaced: the server is in the same process.
+const CA_REFRESH_INTERVAL: Duration = Duration::from_secs(10);
 /// Until a change that failed is tried again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -58,6 +60,7 @@ impl Node {
         // A serving certificate waits for a person's approval, and nothing on this host serves with
         // it.
         config.serving = false;
+        config.ca_refresh_interval = Some(CA_REFRESH_INTERVAL);
         config.bootstrap = Some(Bootstrap::InMemory(Box::new(kubeconfigs::with_token(
             cluster, &token,
         ))));
@@ -198,9 +201,7 @@ fn has_usable_certificate(
     let Ok(Some(pem)) = dir.read(&name) else {
         return false;
     };
-    let anchors: TrustBundle = [authority.issuer.certificate().clone()]
-        .into_iter()
-        .collect();
+    let anchors: TrustBundle = authority.anchors.iter().cloned().collect();
     Credential::from_pem(pem.as_bytes()).is_ok_and(|credential| {
         let shown = Presented::from(credential.chain());
         anchors.judge(&shown, Purpose::ClientAuth, now).is_ok()

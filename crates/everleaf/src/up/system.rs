@@ -3,13 +3,14 @@
 
 use super::address::{self, Addresses};
 use super::authority::{self, Authority, Wanted};
-use super::clock;
+use super::care::Care;
 use super::data_dir::{DataDir, ISSUANCE_LOG, STORE};
 use super::ends::Ends;
 use super::grants;
 use super::kubeconfigs;
 use super::node::Node;
 use super::pods;
+use super::rolling::{self, Rolling};
 use super::serving;
 use crate::audit::Audit;
 use crate::in_use::TextFile;
@@ -18,7 +19,6 @@ use crate::server;
 use crate::shutdown::Shutdown;
 use anyhow::{Context, Result, anyhow};
 use everleaf_agent::Clock;
-use everleaf_agent::kubeconfig::Cluster;
 use everleaf_apiserver::authn::jwt::JwtConfig;
 use everleaf_apiserver::authn::{
     Config as AuthenticatorConfig, FrontProxyConfig, ServiceAccountConfig,
@@ -29,23 +29,21 @@ use everleaf_apiserver::serve::{self, ServingCertificate};
 use everleaf_apiserver::user::User;
 use everleaf_controllers::cleaner::Ages;
 use everleaf_controllers::issuance::LogConfig;
+use everleaf_controllers::issuers::SharedIssuer;
 use everleaf_controllers::pods::PodSigner;
 use everleaf_controllers::upkeep::RootCaSource;
 use everleaf_controllers::{Config as ControllersConfig, Loop, ServingConfig, Telemetry};
-use everleaf_pki::{Issuer, Leaf};
 use everleaf_time::WallClock;
 use jiff::Timestamp;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// How often the certificates that we issue to ourselves are looked at; also whenever the clock is
-/// set, where that is told.
-const CARE_INTERVAL: Duration = Duration::from_secs(60);
 /// Longest wait for the controllers and the node to finish what is in hand.
 const STOP_PATIENCE: Duration = Duration::from_secs(8);
 
@@ -107,6 +105,8 @@ pub(crate) struct System {
     pub(crate) ca_not_after: Timestamp,
     /// End of the token in `bootstrap-kubelet.conf`.
     pub(crate) bootstrap_until: Timestamp,
+    /// Signs for nodes.
+    issuer: SharedIssuer,
     clock: Arc<dyn Clock>,
     /// What all controllers count, which are several runs.
     telemetry: Arc<Telemetry>,
@@ -160,24 +160,33 @@ impl System {
         let server = open_server(dir, &authority, &addresses, settings, &clock)?;
         server.install(now).await?;
         grant(&server, settings, now).await?;
-        let (public, bootstrap_until) =
-            write_kubeconfigs(dir, &server, &authority, &addresses, now).await?;
+        rolling::announce(&server, &authority, now).await?;
+        let bootstrap_until = write_kubeconfigs(dir, &server, &authority, &addresses, now).await?;
         let mut system = Self {
             local_url: addresses.local_url.clone(),
             ca_not_after: authority.issuer.certificate().not_after(),
             bootstrap_until,
+            issuer: SharedIssuer::new(Arc::clone(&authority.issuer)),
             parts: Vec::new(),
             server,
             clock,
             telemetry: Arc::default(),
         };
-        system.start_care(
-            Arc::clone(dir),
-            &authority,
-            addresses.local_url.clone(),
-            public,
-        );
-        system.start_server(listener, &authority)?;
+        let authority = Arc::new(authority);
+        let chain = authority.server.chain().to_pem();
+        let key = authority.server.key().to_pem();
+        let certificate = ServingCertificate::from_pem(chain.as_bytes(), key.as_bytes())?;
+        let rolling = Rolling {
+            dir: Arc::clone(dir),
+            api: Arc::clone(&system.server),
+            wanted,
+            public_url: addresses.public_url.clone(),
+            issuer: system.issuer.clone(),
+            serving: Arc::clone(&certificate),
+            log: dir.path(ISSUANCE_LOG),
+        };
+        system.start_care(dir, &authority, &addresses, rolling);
+        system.start_server(listener, certificate);
         system.server.expose("up", Arc::new(Ends::of(&authority)));
         system.start_issuers(settings);
         let approval = settings.serving_approval.clone();
@@ -187,7 +196,8 @@ impl System {
             directory: dir.path(ISSUANCE_LOG),
             origin: crate::config::log_origin(&settings.host_name),
         };
-        system.start_controllers(&authority, settings, approval, issuance_log);
+        let root_ca = dir.path(authority::CA_CERTIFICATE);
+        system.start_controllers(root_ca, settings, approval, issuance_log);
         if let Some(name) = &settings.node_name {
             system.start_node(dir, name, &authority, now).await?;
         }
@@ -196,19 +206,19 @@ impl System {
 
     fn start_care(
         &mut self,
-        dir: Arc<DataDir>,
-        authority: &Authority,
-        url: String,
-        public: Cluster,
+        dir: &Arc<DataDir>,
+        authority: &Arc<Authority>,
+        addresses: &Addresses,
+        rolling: Rolling,
     ) {
         let care = Care {
-            dir,
+            dir: Arc::clone(dir),
             api: Arc::clone(&self.server),
-            public,
+            public_url: addresses.public_url.clone(),
             bootstrap_until: self.bootstrap_until,
-            issuer: Arc::clone(&authority.issuer),
-            server: authority.server.leaf().clone(),
-            url,
+            authority: Arc::clone(authority),
+            url: addresses.local_url.clone(),
+            rolling,
             told: None,
         };
         let clock = Arc::clone(&self.clock);
@@ -233,28 +243,24 @@ impl System {
         });
     }
 
-    fn start_server(&mut self, listener: TcpListener, authority: &Authority) -> Result<()> {
-        let chain = authority.server.chain().to_pem();
-        let key = authority.server.key().to_pem();
-        let certificate = ServingCertificate::from_pem(chain.as_bytes(), key.as_bytes())?;
+    fn start_server(&mut self, listener: TcpListener, certificate: Arc<ServingCertificate>) {
         let server = Arc::clone(&self.server);
         let clock = wall_clock(&self.clock);
         self.start_part("API server", |shutdown| async move {
             serve::run(listener, server, certificate, clock, shutdown.asked()).await?;
             Ok(())
         });
-        Ok(())
     }
 
     fn start_controllers(
         &mut self,
-        authority: &Authority,
+        root_ca: PathBuf,
         settings: &Settings,
         approval: Option<ServingConfig>,
         issuance_log: LogConfig,
     ) {
         self.server.expose("controllers", self.telemetry.clone());
-        let mut config = ControllersConfig::in_process(Arc::clone(&authority.issuer));
+        let mut config = ControllersConfig::in_process(self.issuer.clone());
         let of_requests = [Loop::Approver, Loop::Signer, Loop::Cleaner];
         config.loops = BTreeSet::from(of_requests);
         config.loops.retain(|one| settings.loops.contains(one));
@@ -297,9 +303,9 @@ impl System {
             ),
         ] {
             if settings.loops.contains(&one) {
-                let mut config = ControllersConfig::in_process(Arc::clone(&authority.issuer));
+                let mut config = ControllersConfig::in_process(self.issuer.clone());
                 config.loops = BTreeSet::from([one]);
-                config.root_ca = Some(RootCaSource::Memory(authority.ca_pem.clone()));
+                config.root_ca = Some(RootCaSource::File(root_ca.clone()));
                 self.run_controllers(name, account, config);
             }
         }
@@ -386,20 +392,19 @@ impl System {
 }
 
 /// Writes the kubeconfigs of people and of new nodes, and publishes where the server is. Returns
-/// how others reach it, and until when the token of new nodes is good.
+/// until when the token of new nodes is good.
 async fn write_kubeconfigs(
     dir: &DataDir,
     server: &Server,
     authority: &Authority,
     addresses: &Addresses,
     now: Timestamp,
-) -> Result<(Cluster, Timestamp)> {
-    kubeconfigs::ensure_admin(dir, &authority.issuer, &addresses.local_url, now)?;
+) -> Result<Timestamp> {
+    kubeconfigs::ensure_admin(dir, authority, &addresses.local_url, now)?;
     let public_url = &addresses.public_url;
     kubeconfigs::publish(server, public_url, &authority.ca_pem, now).await?;
     let public = kubeconfigs::cluster(public_url, &authority.ca_pem)?;
-    let until = kubeconfigs::ensure_bootstrap(dir, server, public.clone(), now).await?;
-    Ok((public, until))
+    kubeconfigs::ensure_bootstrap(dir, server, public, now).await
 }
 
 /// Returns why, once any part has ended.
@@ -474,97 +479,4 @@ fn open_server(
 pub(crate) fn wall_clock(clock: &Arc<dyn Clock>) -> WallClock {
     let clock = Arc::clone(clock);
     Arc::new(move || clock.wall())
-}
-
-/// Watches over the certificates that we issued to ourselves, however long the process runs and
-/// wherever its clock is set.
-struct Care {
-    dir: Arc<DataDir>,
-    issuer: Arc<Issuer>,
-    /// The API server's certificate.
-    server: Leaf,
-    /// For `admin.conf`.
-    url: String,
-    /// Accepts the token of `bootstrap-kubelet.conf`.
-    api: Arc<Server>,
-    /// For `bootstrap-kubelet.conf`.
-    public: Cluster,
-    /// Until when its token is good.
-    bootstrap_until: Timestamp,
-    /// The last trouble that was told, so that it is told once.
-    told: Option<String>,
-}
-
-impl Care {
-    /// Ends when the authority or the server's certificate is not valid by the clock as it stands:
-    /// a start makes them again.
-    async fn run(mut self, clock: Arc<dyn Clock>) -> Result<()> {
-        let mut listener = clock.listen();
-        loop {
-            self.look(clock.wall()).await?;
-            everleaf_agent::clock::nap(CARE_INTERVAL, &mut listener).await;
-        }
-    }
-
-    /// One look.
-    async fn look(&mut self, now: Timestamp) -> Result<()> {
-        let trouble = if now < clock::earliest() {
-            // A start would refuse this clock, too. Nothing is signed meanwhile: the authority has
-            // not begun.
-            Some(format!(
-                "this host's clock stands before {}: nothing is issued, and no certificate is accepted, until it is set right",
-                clock::EARLIEST
-            ))
-        } else if let Some(why) = self.out_of_date(now) {
-            return Err(anyhow!(
-                "this host's clock says {now:.0}, and {why}: nobody could connect; start again, and it is made anew"
-            ));
-        } else {
-            let admin = kubeconfigs::ensure_admin(&self.dir, &self.issuer, &self.url, now);
-            let failed = |what: &str, error: &anyhow::Error| {
-                let error = crate::failure::chain(error);
-                format!("{what} cannot be renewed: {error}")
-            };
-            let bootstrap = self.keep_bootstrap(now).await;
-            let admin = admin.err().map(|error| failed("admin.conf", &error));
-            admin.or_else(|| {
-                let error = bootstrap.err()?;
-                Some(failed("bootstrap-kubelet.conf", &error))
-            })
-        };
-        if trouble != self.told {
-            self.told = trouble;
-            if let Some(trouble) = &self.told {
-                tracing::warn!("{trouble}");
-            }
-        }
-        Ok(())
-    }
-
-    /// Whoever copies `bootstrap-kubelet.conf` to a new node finds a token in it that is good.
-    async fn keep_bootstrap(&mut self, now: Timestamp) -> Result<()> {
-        if kubeconfigs::bootstrap_is_stale(self.bootstrap_until, now) {
-            let public = self.public.clone();
-            let kept = kubeconfigs::ensure_bootstrap(&self.dir, &self.api, public, now).await;
-            self.bootstrap_until = kept?;
-            let until = self.bootstrap_until;
-            tracing::info!("bootstrap-kubelet.conf has a token until {until}");
-        }
-        Ok(())
-    }
-
-    fn out_of_date(&self, now: Timestamp) -> Option<String> {
-        let certificates = [
-            ("certificate authority", self.issuer.certificate()),
-            ("API server's certificate", &self.server),
-        ];
-        let (what, leaf) = certificates
-            .into_iter()
-            .find(|(_, leaf)| now < leaf.not_before() || leaf.not_after() <= now)?;
-        Some(format!(
-            "the {what} is valid from {} to {}",
-            leaf.not_before(),
-            leaf.not_after()
-        ))
-    }
 }

@@ -6,6 +6,7 @@ mod authority;
 mod authorization_webhook;
 mod bad_input;
 mod bench;
+mod ca_roll;
 mod change_of_leader;
 mod client_certificates;
 mod clock;
@@ -68,6 +69,7 @@ pub(crate) fn all() -> Vec<&'static Test> {
         auditing::TESTS,
         foreign_tokens::TESTS,
         authorization_webhook::TESTS,
+        ca_roll::TESTS,
         change_of_leader::TESTS,
         tls_stacks::TESTS,
         why::TESTS,

@@ -16,7 +16,7 @@ fn issuer() -> SharedIssuer {
     let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
     let issuer = Issuer::self_signed("ca", key, [1; 16], now() - DAY, now() + DAY * 999).unwrap();
     let signer = BuiltinSigner::KubeApiserverClientKubelet;
-    let sources = [(signer, IssuerSource::Memory(Arc::new(issuer)))].into();
+    let sources = [(signer, IssuerSource::Memory(Arc::new(issuer).into()))].into();
     let (issuers, _) = Issuers::load(&sources, Terms::of(&Config::new())).unwrap();
     issuers.by_signer()[&signer].clone()
 }

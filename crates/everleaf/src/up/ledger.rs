@@ -1,0 +1,358 @@
+//! A roll of the CA in the data directory: what is under way, and the keys and certificates of both
+//! CAs while it is.
+//!
+//! `pki/roll.json` says which of the files in `pki/roll` count, and is replaced as a whole: whatever
+//! else was written, a start goes on from what it says. It is here and not in an object of the API:
+//! the keys are here, a start needs it before there is an API, and nobody who may only write
+//! ConfigMaps can make a roll skip a phase.
+
+use super::authority::{CA_CERTIFICATE, CA_KEY, CA_NAME, begin_at, ca_not_after, latest_end};
+use super::data_dir::DataDir;
+use super::entropy;
+use anyhow::{Context, Result, anyhow};
+use everleaf_agent::join::CaPin;
+use everleaf_api::authorities::Announcement;
+use everleaf_controllers::roll::{Authority as Which, Phase, Roll, Start};
+use everleaf_pki::{Chain, Issuer, KeyAlgorithm, Leaf, PrivateKey};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+use std::io::ErrorKind;
+use std::time::Duration;
+
+/// The state.
+const STATE: &str = "pki/roll.json";
+/// Keys and certificates of both CAs.
+const FOLDER: &str = "pki/roll";
+/// The certificates by which each of the two vouches for the other.
+const LINKS: &str = "pki/roll/links.crt";
+
+/// What is remembered of rolls.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Ledger {
+    /// The one under way.
+    pub(crate) roll: Option<Roll>,
+    /// Pins of CAs that nobody is to trust any more.
+    pub(crate) retired: BTreeSet<String>,
+    /// The command that was answered last, and how.
+    pub(crate) answered: String,
+    /// The answer, in words.
+    pub(crate) reply: String,
+    /// Whether that was a no.
+    pub(crate) is_refusal: bool,
+}
+
+/// The CAs in force.
+pub(crate) struct Standing {
+    /// Signs.
+    pub(crate) issuer: Issuer,
+    /// Trusted, the one that signs in front.
+    pub(crate) anchors: Vec<Leaf>,
+    /// Goes along with the API server's certificate, for whoever trusts only the other CA.
+    pub(crate) link: Option<Leaf>,
+    /// All links, PEM.
+    pub(crate) links: String,
+}
+
+impl Standing {
+    /// No roll is under way.
+    pub(crate) fn alone(issuer: Issuer) -> Self {
+        Self {
+            anchors: vec![issuer.certificate().clone()],
+            issuer,
+            link: None,
+            links: String::new(),
+        }
+    }
+
+    /// The CAs to trust, PEM.
+    pub(crate) fn bundle(&self) -> Result<String> {
+        Ok(Chain::new(self.anchors.clone())?.to_pem())
+    }
+}
+
+/// Which CA that is.
+pub(crate) fn which(ca: &Leaf) -> Which {
+    let mut key_id = String::new();
+    for byte in ca.subject_key_id().unwrap_or_default() {
+        // Writing to a String cannot fail.
+        let _ = write!(key_id, "{byte:02x}");
+    }
+    Which {
+        subject: ca.subject_text(),
+        pin: CaPin::of(ca).to_string(),
+        key_id,
+    }
+}
+
+/// Where key or certificate of a CA lie during a roll.
+fn place(which: &Which, kind: &str) -> String {
+    let digits = which.pin.trim_start_matches("sha256:");
+    let short = digits.get(..16).unwrap_or(digits);
+    format!("{FOLDER}/{short}.{kind}")
+}
+
+impl Ledger {
+    /// What is remembered; nothing in a directory in which there was no roll yet.
+    ///
+    /// # Errors
+    /// It cannot be read: nobody knows which CA signs, and nothing is guessed.
+    pub(crate) fn read(dir: &DataDir) -> Result<Self> {
+        let Some(text) = dir.read(STATE)? else {
+            return Ok(Self::default());
+        };
+        Self::parse(&text).ok_or_else(|| {
+            anyhow!(
+                "{} is damaged: it says which of two certificate authorities signs. Put a copy of this directory back",
+                dir.path(STATE).display()
+            )
+        })
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let value: Value = serde_json::from_str(text).ok()?;
+        let words = |key: &str| value[key].as_str().map(str::to_owned);
+        let retired = value["retired"].as_array()?.iter();
+        Some(Self {
+            roll: match &value["roll"] {
+                Value::Null => None,
+                roll => Some(Roll::of_json(roll)?),
+            },
+            retired: retired
+                .filter_map(|pin| Some(pin.as_str()?.to_owned()))
+                .collect(),
+            answered: words("answered")?,
+            reply: words("reply")?,
+            is_refusal: value["refusal"].as_bool()?,
+        })
+    }
+
+    pub(crate) fn write(&self, dir: &DataDir) -> Result<()> {
+        let document = json!({
+            "roll": self.roll.as_ref().map(Roll::to_json),
+            "retired": self.retired,
+            "answered": self.answered,
+            "reply": self.reply,
+            "refusal": self.is_refusal,
+        });
+        dir.write(STATE, &format!("{document:#}\n"))
+    }
+
+    /// Makes another CA and all that a roll to it needs. Nothing counts before the ledger is
+    /// written with the roll.
+    pub(crate) fn prepare(
+        dir: &DataDir,
+        from: &Issuer,
+        signing_duration: Duration,
+        start: Start,
+        now: Timestamp,
+    ) -> Result<Roll> {
+        let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256)?;
+        // Never the old name: of two CAs with one name, OpenSSL tries the first and GnuTLS the
+        // last.
+        let number = u32::from_be_bytes(entropy::bytes()?);
+        let name = format!("{CA_NAME}-{number:08x}");
+        let (begin, end) = (begin_at(now), ca_not_after(signing_duration, now));
+        let to = Issuer::self_signed(&name, key, entropy::bytes()?, begin, end)?;
+        let link = |by: &Issuer, of: &Issuer| {
+            let serial = entropy::bytes()?;
+            anyhow::Ok(by.link_to(of.certificate(), serial, begin, latest_end())?)
+        };
+        let links = Chain::new(vec![link(from, &to)?, link(&to, from)?])?;
+        for issuer in [from, &to] {
+            let which = which(issuer.certificate());
+            let key = issuer
+                .key()
+                .context("the key of the CA is not in this process")?;
+            dir.write(&place(&which, "key"), &key.to_pem())?;
+            dir.write(&place(&which, "crt"), &issuer.certificate_pem())?;
+        }
+        dir.write(LINKS, &links.to_pem())?;
+        let (from, to) = (which(from.certificate()), which(to.certificate()));
+        Ok(Roll::begin(from, to, start, now))
+    }
+
+    /// The CAs of the roll under way. `ca.crt` and `ca.key` follow them.
+    pub(crate) fn in_force(dir: &DataDir, roll: &Roll) -> Result<Standing> {
+        let load = |which: &Which| {
+            let read = |kind: &str| {
+                let name = place(which, kind);
+                let shown = dir.path(&name).display().to_string();
+                let text = dir.read(&name)?;
+                text.with_context(|| {
+                    format!(
+                        "{shown} is missing: the CA is being replaced, and this is one of the two. Put a copy of this directory back"
+                    )
+                })
+            };
+            let (certificate, key) = (read("crt")?, read("key")?);
+            Issuer::from_pem(certificate.as_bytes(), &key).with_context(|| {
+                format!("{} is not usable", dir.path(&place(which, "crt")).display())
+            })
+        };
+        let (from, to) = (load(&roll.from)?, load(&roll.to)?);
+        let (issuer, other) = match roll.phase {
+            Phase::Publish => (from, to),
+            Phase::Renew => (to, from),
+        };
+        let links = dir
+            .read(LINKS)?
+            .map_or_else(String::new, |text| text.to_string());
+        let all = Chain::from_pem(links.as_bytes());
+        let all = all.map_or_else(|_| Vec::new(), |chain| chain.certificates().to_vec());
+        let (ca, other) = (issuer.certificate().clone(), other.certificate().clone());
+        let to_signer = |link: &Leaf| everleaf_pki::issuer::links(link, &other, &ca);
+        let standing = Standing {
+            link: match roll.phase {
+                Phase::Publish => None,
+                Phase::Renew => all.into_iter().find(to_signer),
+            },
+            anchors: vec![ca, other],
+            links,
+            issuer,
+        };
+        let key = standing.issuer.key().map(PrivateKey::to_pem);
+        dir.write_if_changed(CA_KEY, &key.unwrap_or_default())?;
+        dir.write_if_changed(CA_CERTIFICATE, &standing.bundle()?)?;
+        Ok(standing)
+    }
+
+    /// Ends the roll: the one CA stays alone, and the ledger says so last. Its files in `pki/roll`
+    /// go with the next look.
+    pub(crate) fn end(&mut self, dir: &DataDir, stays: &Which, goes: &Which) -> Result<()> {
+        for (kind, name) in [("key", CA_KEY), ("crt", CA_CERTIFICATE)] {
+            let text = dir.read(&place(stays, kind))?;
+            let text = text.with_context(|| format!("{} is missing", place(stays, kind)))?;
+            dir.write(name, &text)?;
+        }
+        let mut ended = self.clone();
+        ended.roll = None;
+        ended.retired.insert(goes.pin.clone());
+        ended.write(dir)?;
+        *self = ended;
+        Ok(())
+    }
+
+    /// Removes what no roll needs: the key of a CA that is gone is worth nothing to us, and much to
+    /// a thief.
+    pub(crate) fn tidy(dir: &DataDir) -> Result<()> {
+        let folder = dir.path(FOLDER);
+        match fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("cannot remove {}", folder.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What nodes are to be told; nothing before the first roll.
+    pub(crate) fn announcement(&self, standing: &Standing) -> Result<Option<Announcement>> {
+        if self.roll.is_none() && self.retired.is_empty() {
+            return Ok(None);
+        }
+        let roll = self.roll.as_ref();
+        Ok(Some(Announcement {
+            bundle: standing.bundle()?,
+            links: standing.links.clone(),
+            signer: CaPin::of(standing.issuer.certificate()).to_string(),
+            epoch: roll.map_or_else(String::new, |roll| roll.epoch.to_string()),
+            retired: self.retired.clone(),
+            renewal: roll.and_then(|roll| roll.renewal),
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn now() -> Timestamp {
+        "2030-01-01T00:00:00Z".parse().unwrap()
+    }
+
+    fn ca() -> Issuer {
+        let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
+        Issuer::self_signed(CA_NAME, key, [1; 16], begin_at(now()), latest_end()).unwrap()
+    }
+
+    const START: Start = Start {
+        per_minute: 60,
+        may_finish: false,
+    };
+
+    #[test]
+    fn a_damaged_ledger_is_no_empty_one() {
+        let temporary = tempfile::tempdir().unwrap();
+        let dir = DataDir::open(temporary.path()).unwrap();
+        assert_eq!(Ledger::read(&dir).unwrap(), Ledger::default());
+        let roll = Ledger::prepare(&dir, &ca(), Duration::from_secs(3600), START, now()).unwrap();
+        let ledger = Ledger {
+            roll: Some(roll),
+            retired: ["sha256:00".to_owned()].into(),
+            answered: "x".to_owned(),
+            ..Ledger::default()
+        };
+        ledger.write(&dir).unwrap();
+        assert_eq!(Ledger::read(&dir).unwrap(), ledger);
+        let text = dir.read(STATE).unwrap().unwrap();
+        for end in 0..text.trim_end().len() {
+            dir.write(STATE, &text[..end]).unwrap();
+            let refused = Ledger::read(&dir).unwrap_err().to_string();
+            assert!(refused.contains("is damaged"), "{end}: {refused}");
+        }
+    }
+
+    /// At each phase, and after it: which CA signs, whom everybody trusts, and what `ca.crt` says.
+    #[test]
+    fn the_files_follow_the_phase() {
+        let temporary = tempfile::tempdir().unwrap();
+        let dir = DataDir::open(temporary.path()).unwrap();
+        let old = ca();
+        let mut roll =
+            Ledger::prepare(&dir, &old, Duration::from_secs(3600), START, now()).unwrap();
+        assert_ne!(roll.to.subject, roll.from.subject);
+        assert!(
+            roll.to.subject.contains("everleaf-ca-"),
+            "{}",
+            roll.to.subject
+        );
+        let subjects = || {
+            let pem = dir.read(CA_CERTIFICATE).unwrap().unwrap();
+            let chain = Chain::from_pem(pem.as_bytes()).unwrap();
+            let all = chain.certificates().iter();
+            all.map(Leaf::subject_text).collect::<Vec<_>>()
+        };
+        let standing = Ledger::in_force(&dir, &roll).unwrap();
+        assert_eq!(which(standing.issuer.certificate()), roll.from);
+        assert!(standing.link.is_none());
+        assert_eq!(
+            subjects(),
+            [roll.from.subject.clone(), roll.to.subject.clone()]
+        );
+        roll.phase = Phase::Renew;
+        let standing = Ledger::in_force(&dir, &roll).unwrap();
+        assert_eq!(which(standing.issuer.certificate()), roll.to);
+        assert!(standing.link.unwrap().is_signed_by(old.certificate()));
+        assert_eq!(
+            subjects(),
+            [roll.to.subject.clone(), roll.from.subject.clone()]
+        );
+        let key = dir.read(CA_KEY).unwrap().unwrap();
+        assert!(
+            PrivateKey::from_pem(&key).unwrap().public_key() == standing.anchors[0].public_key()
+        );
+        let mut ledger = Ledger {
+            roll: Some(roll.clone()),
+            ..Ledger::default()
+        };
+        ledger.end(&dir, &roll.to, &roll.from).unwrap();
+        assert_eq!(subjects(), [roll.to.subject.clone()]);
+        let read = Ledger::read(&dir).unwrap();
+        assert_eq!((&read.roll, read.retired.len()), (&None, 1));
+        Ledger::tidy(&dir).unwrap();
+        Ledger::tidy(&dir).unwrap();
+        assert!(!dir.path(FOLDER).exists());
+    }
+}

@@ -1,0 +1,337 @@
+//! The CA is replaced under nodes that go on: no request of theirs is refused, whatever happens to
+//! the server meanwhile.
+
+use anyhow::{Context, Result};
+use everleaf_stage::runner::{Test, Verdict};
+use everleaf_stage::{
+    Agent, Answer, Certificate, Kubectl, Process, Sandbox, Up, arg, ensure_that, eventually,
+    host_address, run, same,
+};
+use serde_json::Value;
+use std::fs;
+
+pub(super) const TESTS: &[Test] = &[
+    Test {
+        name: "a_ca_is_replaced_and_no_request_of_a_node_is_refused",
+        long: false,
+        run: whole_roll,
+    },
+    Test {
+        name: "a_roll_survives_kill_9_in_each_phase_and_is_taken_back",
+        long: false,
+        run: killed,
+    },
+    Test {
+        name: "a_roll_waits_for_whoever_does_not_speak",
+        long: false,
+        run: silent,
+    },
+];
+
+/// `everleaf ca …` as the admin.
+fn ca(sandbox: &Sandbox, up: &Up<'_>, args: &[&str]) -> Result<Answer> {
+    let admin = up.path("admin.conf");
+    let mut command = sandbox.everleaf(&["ca"]);
+    command.args(args).args(["--kubeconfig", arg(&admin)]);
+    run(&mut command)
+}
+
+fn status(sandbox: &Sandbox, up: &Up<'_>) -> Result<Value> {
+    let text = ca(sandbox, up, &["roll", "status", "-o", "json"])?.ok()?;
+    Ok(serde_json::from_str(&text)?)
+}
+
+/// Waits until the roll is in this phase.
+fn is_in(sandbox: &Sandbox, up: &Up<'_>, phase: &str) -> Result<()> {
+    eventually(&format!("phase {phase}"), 60, || {
+        let status = status(sandbox, up)?;
+        ensure_that!(status["roll"]["phase"] == phase, "{status}");
+        Ok(())
+    })
+}
+
+/// Waits until nobody needs the old CA.
+fn is_renewed(sandbox: &Sandbox, up: &Up<'_>) -> Result<()> {
+    eventually("everybody has renewed", 90, || {
+        let status = status(sandbox, up)?;
+        ensure_that!(status["isReady"] == true, "{status}");
+        Ok(())
+    })
+}
+
+fn is_over(sandbox: &Sandbox, up: &Up<'_>) -> Result<()> {
+    eventually("the roll is over", 30, || {
+        let status = status(sandbox, up)?;
+        ensure_that!(status["roll"].is_null(), "{status}");
+        Ok(())
+    })
+}
+
+/// A node that looks often.
+fn node<'a>(sandbox: &'a Sandbox, up: &Up<'_>, name: &str, more: &[&str]) -> Result<Agent<'a>> {
+    let mut agent = Agent::new(sandbox, up, name);
+    let flags = ["--ca-refresh-interval=1s"].iter().chain(more);
+    agent.args.extend(flags.map(ToString::to_string));
+    agent.start()?;
+    agent.certificate()?;
+    Ok(agent)
+}
+
+/// A client that asks all the time with a kubeconfig, and writes down why it is refused. What goes
+/// wrong because kubectl reads certificate and key one after another is no refusal.
+fn asking(sandbox: &Sandbox, agent: &Agent<'_>) -> Result<Process> {
+    let kubeconfig = agent.kubeconfig();
+    let ask = [
+        arg(&sandbox.tools.kubectl),
+        "--kubeconfig",
+        arg(&kubeconfig),
+    ]
+    .join(" ");
+    let script = format!(
+        "n=0; while :; do out=$({ask} get --raw /api/v1/services 2>&1) && n=$((n+1)) || case \"$out\" in \
+         *Unauthorized*|*logged\\ in*|*x509*|*authority*) echo \"REFUSED $out\";; esac; echo \"asked $n\"; sleep 0.2; done"
+    );
+    let mut command = sandbox.command("sh".as_ref());
+    command.args(["-c", &script]);
+    sandbox.start(&format!("asking-{}", agent.name), &mut command)
+}
+
+/// Subjects of the certificates of a PEM text.
+fn subjects(sandbox: &Sandbox, pem: &str) -> Result<Vec<String>> {
+    let file = sandbox.write("bundle.pem", pem)?;
+    let shown = sandbox
+        .openssl(&["storeutl", "-noout", "-text", "-certs", arg(&file)])?
+        .ok()?;
+    let lines = shown
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("Subject: "));
+    Ok(lines.map(str::to_owned).collect())
+}
+
+fn ca_crt(sandbox: &Sandbox, up: &Up<'_>) -> Result<Vec<String>> {
+    subjects(sandbox, &fs::read_to_string(up.path("pki/ca.crt"))?)
+}
+
+/// The CAs of a node's kubeconfig.
+fn trusted_by(sandbox: &Sandbox, agent: &Agent<'_>) -> Result<Vec<String>> {
+    let view = agent.kubectl().json(&["config", "view", "--raw"])?;
+    let data = view["clusters"][0]["cluster"]["certificate-authority-data"].as_str();
+    let file = sandbox.write("trusted.b64", data.context("no CA in the kubeconfig")?)?;
+    let pem = sandbox
+        .openssl(&["base64", "-d", "-A", "-in", arg(&file)])?
+        .ok()?;
+    subjects(sandbox, &pem)
+}
+
+/// Whether openssl believes a certificate, given only what `ca.crt` holds.
+fn verifies(sandbox: &Sandbox, up: &Up<'_>, agent: &Agent<'_>, kind: &str) -> Result<()> {
+    let (bundle, leaf) = (
+        up.path("pki/ca.crt"),
+        agent.path(&format!("pki/kubelet-{kind}-current.pem")),
+    );
+    let purpose = if kind == "client" {
+        "sslclient"
+    } else {
+        "sslserver"
+    };
+    let args = [
+        "verify",
+        "-purpose",
+        purpose,
+        "-CAfile",
+        arg(&bundle),
+        arg(&leaf),
+    ];
+    let said = sandbox.openssl(&args)?.ok()?;
+    ensure_that!(said.contains("OK"), "{said}");
+    Ok(())
+}
+
+fn whole_roll(sandbox: &Sandbox) -> Result<Verdict> {
+    let up = Up::start(sandbox, &[])?;
+    up.node_certificate()?;
+    let address = host_address()?.to_string();
+    let serving = ["--rotate-server-certificates", "--node-ip", &address];
+    let mut agents = vec![node(sandbox, &up, "n2", &serving)?];
+    for name in ["n3", "n4", "n5"] {
+        agents.push(node(sandbox, &up, name, &[])?);
+    }
+    let server = agents[0].path("pki/kubelet-server-current.pem");
+    eventually("the serving certificate", 15, || {
+        Certificate::read(sandbox, &server)
+    })?;
+    let clients: Vec<_> = agents
+        .iter()
+        .map(|agent| asking(sandbox, agent))
+        .collect::<Result<_>>()?;
+    // What the old CA signed, and will not renew: a copy of a node's credential, and of admin.conf.
+    fs::copy(
+        agents[0].path("pki/kubelet-client-current.pem"),
+        sandbox.path("old.pem"),
+    )?;
+    fs::copy(up.path("admin.conf"), sandbox.path("old-admin.conf"))?;
+    let old_admin = Kubectl::new(sandbox, sandbox.path("old-admin.conf"));
+    let old = ca_crt(sandbox, &up)?;
+    let told = ca(sandbox, &up, &["roll", "start", "--per-minute", "120"])?.ok()?;
+    ensure_that!(told.contains("has begun"), "{told}");
+    is_in(sandbox, &up, "renew")?;
+    let both = ca_crt(sandbox, &up)?;
+    ensure_that!(both.len() == 2 && both[1..] == old[..], "{both:?}");
+    ensure_that!(
+        both[0] != both[1] && both[0].contains("everleaf-ca-"),
+        "{both:?}"
+    );
+    for agent in &agents {
+        same("CAs of a node", trusted_by(sandbox, agent)?.len(), 2)?;
+    }
+    // Served by the new CA, and believed by who knows the old one alone.
+    old_admin.quiet(&["get", "csr"])?;
+    is_renewed(sandbox, &up)?;
+    let told = ca(sandbox, &up, &["status"])?.ok()?;
+    ensure_that!(told.contains("signs") && told.contains("serves"), "{told}");
+    let words = ca(sandbox, &up, &["roll", "status"])?.ok()?;
+    ensure_that!(
+        words.contains("5 of 5 use nothing of the old CA"),
+        "{words}"
+    );
+    ensure_that!(words.contains("everleaf ca roll finish"), "{words}");
+    ca(sandbox, &up, &["roll", "finish"])?.ok()?;
+    is_over(sandbox, &up)?;
+    same("ca.crt", ca_crt(sandbox, &up)?, both[..1].to_vec())?;
+    ensure_that!(!up.path("pki/roll").exists(), "keys of the roll are left");
+    verifies(sandbox, &up, &agents[0], "server")?;
+    for agent in &agents {
+        verifies(sandbox, &up, agent, "client")?;
+        eventually("the old CA is out of the node's kubeconfig", 20, || {
+            same(
+                "CAs of a node",
+                trusted_by(sandbox, agent)?,
+                both[..1].to_vec(),
+            )
+        })?;
+    }
+    let refused = old_admin.run(&["get", "csr"])?.failed_with(1)?;
+    ensure_that!(
+        refused.contains("x509") || refused.contains("authority"),
+        "{refused}"
+    );
+    up.admin().quiet(&["get", "csr"])?;
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    for client in &clients {
+        let said = client.stdout();
+        ensure_that!(!said.contains("REFUSED"), "{said}");
+        let asked = said
+            .lines()
+            .filter(|line| line.starts_with("asked"))
+            .count();
+        ensure_that!(asked > 20, "only {asked} requests");
+    }
+    for agent in &agents {
+        let log = agent.log();
+        ensure_that!(
+            !log.contains("refuse") && !log.contains("UnknownIssuer"),
+            "{log}"
+        );
+    }
+    Ok(Verdict::Passed)
+}
+
+fn killed(sandbox: &Sandbox) -> Result<Verdict> {
+    let mut up = Up::start(sandbox, &[])?;
+    up.node_certificate()?;
+    let agent = node(sandbox, &up, "n2", &[])?;
+    let old = ca_crt(sandbox, &up)?;
+    // Begun and taken back, before anything was signed.
+    ca(sandbox, &up, &["roll", "start"])?.ok()?;
+    ca(sandbox, &up, &["roll", "pause"])?.ok()?;
+    let refused = ca(sandbox, &up, &["roll", "start"])?.failed_with(1)?;
+    ensure_that!(refused.contains("under way already"), "{refused}");
+    up.process.kill();
+    up.restart()?;
+    let before = status(sandbox, &up)?;
+    same("phase", before["roll"]["phase"].as_str(), Some("publish"))?;
+    same("paused", &before["roll"]["paused"], &Value::Bool(true))?;
+    let told = ca(sandbox, &up, &["roll", "back"])?.ok()?;
+    ensure_that!(told.contains("taken back"), "{told}");
+    same("ca.crt", ca_crt(sandbox, &up)?, old.clone())?;
+    up.process.kill();
+    up.restart()?;
+    ensure_that!(
+        status(sandbox, &up)?["roll"].is_null(),
+        "it has begun again"
+    );
+    same("ca.crt", ca_crt(sandbox, &up)?, old.clone())?;
+    // Again, killed again and again while it goes on.
+    ca(sandbox, &up, &["roll", "start", "--per-minute", "600"])?.ok()?;
+    for pause in [0, 300, 700, 1500, 2500, 3500] {
+        std::thread::sleep(std::time::Duration::from_millis(pause));
+        up.process.kill();
+        up.restart()?;
+        agent
+            .kubectl()
+            .quiet(&["get", "--raw", "/api/v1/services"])?;
+    }
+    is_in(sandbox, &up, "renew")?;
+    is_renewed(sandbox, &up)?;
+    let new = ca_crt(sandbox, &up)?;
+    // Everybody has the new CA's: and back, all the way.
+    let by_new = agent.certificate()?;
+    ca(sandbox, &up, &["roll", "back"])?.ok()?;
+    up.process.kill();
+    up.restart()?;
+    agent.renewed(&by_new, 60)?;
+    is_renewed(sandbox, &up)?;
+    ca(sandbox, &up, &["roll", "finish"])?.ok()?;
+    up.process.kill();
+    up.restart()?;
+    is_over(sandbox, &up)?;
+    same("ca.crt", ca_crt(sandbox, &up)?, old)?;
+    ensure_that!(new.len() == 2, "{new:?}");
+    verifies(sandbox, &up, &agent, "client")?;
+    agent
+        .kubectl()
+        .quiet(&["get", "--raw", "/api/v1/services"])?;
+    Ok(Verdict::Passed)
+}
+
+fn silent(sandbox: &Sandbox) -> Result<Verdict> {
+    let up = Up::start(sandbox, &["--no-node"])?;
+    let mut away = node(sandbox, &up, "n2", &[])?;
+    away.stop()?;
+    let kubelet = r#"{"apiVersion":"v1","kind":"Node","metadata":{"name":"k1"}}"#;
+    let kubelet = sandbox.write("node.json", kubelet)?;
+    up.admin()
+        .quiet(&["create", "--validate=false", "-f", arg(&kubelet)])?;
+    let info = r#"{"status":{"nodeInfo":{"kubeletVersion":"v1.37.0"}}}"#;
+    let patch = [
+        "patch",
+        "node",
+        "k1",
+        "--subresource=status",
+        "--type=merge",
+        "-p",
+        info,
+    ];
+    up.admin().quiet(&patch)?;
+    ca(sandbox, &up, &["roll", "start"])?.ok()?;
+    eventually("two are waited for", 20, || {
+        let words = ca(sandbox, &up, &["roll", "status"])?.ok()?;
+        ensure_that!(words.contains("0 of 2 trust both"), "{words}");
+        ensure_that!(
+            words.contains("node/n2  does not say which CAs it trusts"),
+            "{words}"
+        );
+        ensure_that!(words.contains("everleaf ca roll assume k1"), "{words}");
+        Ok(())
+    })?;
+    ca(sandbox, &up, &["roll", "assume", "k1"])?.ok()?;
+    std::thread::sleep(std::time::Duration::from_secs(6));
+    same(
+        "phase",
+        status(sandbox, &up)?["roll"]["phase"].as_str(),
+        Some("publish"),
+    )?;
+    away.start()?;
+    is_in(sandbox, &up, "renew")?;
+    Ok(Verdict::Passed)
+}
