@@ -545,3 +545,33 @@ fn a_command_with_a_separator_is_a_path_seen_from_the_kubeconfig() {
         assert_eq!(plugin.cluster_config, None);
     }
 }
+
+/// Other authorities go where the old ones stood; all else stays, byte for byte.
+#[test]
+fn the_authorities_are_replaced_and_nothing_else() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("kubelet.conf");
+    let text = "# ours\napiVersion: v1\nclusters:\n- cluster:\n    certificate-authority-data: \"VEVTVA==\"\n    server: https://a:6443\n  name: a\n\
+                - cluster:\n    certificate-authority-data: T1RIRVI=\n    server: https://b:6443\n  name: b\n\
+                contexts:\n- context: {cluster: a, user: u}\n  name: c\ncurrent-context: c\nusers:\n- name: u\n  user: {token: t}\n";
+    std::fs::write(&path, text).unwrap();
+    Kubeconfig::replace_bundle(&path, "ONE\nTWO\n").unwrap();
+    let after = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(after, text.replace("VEVTVA==", "T05FClRXTwo="));
+    let Trust::Bundle(bundle) = Kubeconfig::read(&path).unwrap().cluster.trust else {
+        panic!("no bundle");
+    };
+    assert_eq!(bundle.read().unwrap().expose(), "ONE\nTWO\n");
+    // Written in another way, and in a file of its own: left alone, with what to do.
+    let flow = TWO_CONTEXTS.replace("CURRENT", "context-a");
+    let file = TWO_CONTEXTS.replace("CURRENT", "context-b");
+    for (text, expected) in [
+        (flow, "put the authorities of"),
+        (file, "holds no authorities itself"),
+    ] {
+        std::fs::write(&path, &text).unwrap();
+        let refused = Kubeconfig::replace_bundle(&path, "ONE\n").unwrap_err();
+        assert!(refused.contains(expected), "{refused}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+    }
+}

@@ -4,6 +4,8 @@
 //! key identifier of the one CA, signed by the other. Nobody can make it without the key of a CA
 //! that is trusted already, wherever it is kept and by whom it is handed on.
 
+mod renewed;
+
 use super::{Issuer, build, shape_serial};
 use crate::certificate::{CertificateError, Leaf};
 use crate::extension::{self, KeyUsageBits};

@@ -17,6 +17,8 @@ pub(crate) enum CaCommand {
     Revocations(RevocationsArgs),
     /// Show the cluster's CAs: who trusts them, which one signs, how long they last
     Status(StatusArgs),
+    /// Give a CA in files a later end, with its key and name
+    Renew(RenewArgs),
     /// Replace the CA by another one while nodes go on
     #[command(subcommand)]
     Roll(RollCommand),
@@ -34,6 +36,23 @@ pub(crate) struct StatusArgs {
     /// How to reach the API server.
     #[command(flatten)]
     pub(crate) server: super::token::ServerArgs,
+}
+
+/// Flags of `ca renew`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  everleaf ca renew --cert-file ca.crt --key-file ca.key\n  everleaf ca renew --cert-file /etc/kubernetes/pki/ca.crt --key-file /etc/kubernetes/pki/ca.key --days 3650\n\nName, key and extensions stay byte for byte; serial number and dates are new. What the CA has signed is believed below either certificate. It does\nnot help against a key that was stolen: `everleaf ca roll`. The old certificate is kept beside the new one, as .old."
+)]
+pub(crate) struct RenewArgs {
+    /// The CA certificate, PEM; the new one takes its place
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cert_file: PathBuf,
+    /// Its private key, PEM
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key_file: PathBuf,
+    /// How long the new certificate is good from now on
+    #[arg(long, value_name = "DAYS", default_value_t = 3650, value_parser = clap::value_parser!(u32).range(1..=36500))]
+    pub(crate) days: u32,
 }
 
 /// What to do with a roll.

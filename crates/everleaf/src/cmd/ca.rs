@@ -23,6 +23,7 @@ pub(crate) fn run(command: &CaCommand) -> Result<ExitCode> {
         CaCommand::Unrevoke(args) => super::revoke::unrevoke(args),
         CaCommand::Revocations(args) => super::revoke::list(args),
         CaCommand::Status(args) => super::ca_status::run(args),
+        CaCommand::Renew(args) => super::ca_renew::run(args),
         CaCommand::Roll(command) => super::roll::run(command),
     }
 }

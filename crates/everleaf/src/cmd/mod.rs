@@ -4,6 +4,7 @@ pub(crate) mod agent;
 pub(crate) mod apiserver;
 pub(crate) mod bench;
 pub(crate) mod ca;
+mod ca_renew;
 mod ca_status;
 pub(crate) mod certs;
 pub(crate) mod completion;

@@ -26,6 +26,11 @@ pub(super) const TESTS: &[Test] = &[
         long: false,
         run: silent,
     },
+    Test {
+        name: "a_ca_in_files_is_renewed_with_its_key_and_openssl_agrees",
+        long: false,
+        run: renewed_files,
+    },
 ];
 
 /// `everleaf ca …` as the admin.
@@ -333,5 +338,81 @@ fn silent(sandbox: &Sandbox) -> Result<Verdict> {
     )?;
     away.start()?;
     is_in(sandbox, &up, "renew")?;
+    Ok(Verdict::Passed)
+}
+
+/// A CA as OpenSSL makes it, whose authority key identifier names its own serial number.
+fn renewed_files(sandbox: &Sandbox) -> Result<Verdict> {
+    let place = |name: &str| sandbox.path(name);
+    let (key, crt) = (place("ca.key"), place("ca.crt"));
+    let config = sandbox.write(
+        "ca.cnf",
+        "[req]\ndistinguished_name=dn\nprompt=no\nx509_extensions=v3\n[dn]\nCN=kubernetes\n[v3]\nbasicConstraints=critical,CA:TRUE\n\
+         keyUsage=critical,keyCertSign,cRLSign\nsubjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid:always,issuer:always\n",
+    )?;
+    let made = [
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "30",
+        "-config",
+        arg(&config),
+    ];
+    let files = ["-keyout", arg(&key), "-out", arg(&crt)];
+    sandbox.openssl(&[&made[..], &files].concat())?.ok()?;
+    let (leaf_key, request, leaf) = (place("n1.key"), place("n1.csr"), place("n1.crt"));
+    let asked = [
+        "req",
+        "-new",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-subj",
+        "/O=system:nodes/CN=system:node:n1",
+    ];
+    let files = ["-keyout", arg(&leaf_key), "-out", arg(&request)];
+    sandbox.openssl(&[&asked[..], &files].concat())?.ok()?;
+    let signed = [
+        "x509",
+        "-req",
+        "-in",
+        arg(&request),
+        "-CA",
+        arg(&crt),
+        "-CAkey",
+        arg(&key),
+    ];
+    let files = ["-CAcreateserial", "-days", "20", "-out", arg(&leaf)];
+    sandbox.openssl(&[&signed[..], &files].concat())?.ok()?;
+    let renew = |days: &str| {
+        let mut command = sandbox.everleaf(&["ca", "renew", "--days", days]);
+        command.args(["--cert-file", arg(&crt), "--key-file", arg(&key)]);
+        run(&mut command)
+    };
+    let refused = renew("29")?.failed_with(1)?;
+    ensure_that!(refused.contains("is good until"), "{refused}");
+    let before = fs::read(&crt)?;
+    let told = renew("400")?.ok()?;
+    ensure_that!(told.contains("CN=kubernetes: until"), "{told}");
+    same("ca.crt.old", fs::read(place("ca.crt.old"))?, before)?;
+    for bundle in [&crt, &place("ca.crt.old")] {
+        let said = sandbox
+            .openssl(&["verify", "-CAfile", arg(bundle), arg(&leaf)])?
+            .ok()?;
+        ensure_that!(said.contains("OK"), "{said}");
+    }
+    let strict = ["verify", "-x509_strict", "-CAfile", arg(&crt), arg(&crt)];
+    sandbox.openssl(&strict)?.ok()?;
+    let shown = sandbox
+        .openssl(&["x509", "-in", arg(&crt), "-noout", "-text"])?
+        .ok()?;
+    ensure_that!(!shown.contains("DirName:"), "{shown}");
+    ensure_that!(
+        shown.contains("CA:TRUE") && shown.contains("Subject Key Identifier"),
+        "{shown}"
+    );
     Ok(Verdict::Passed)
 }

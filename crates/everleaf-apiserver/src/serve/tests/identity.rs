@@ -97,6 +97,48 @@ impl ResolvesClientCert for Always {
     }
 }
 
+/// Presents its certificate only where its CA is asked for, as Go's clients do.
+#[derive(Debug)]
+struct WhereAsked(Vec<u8>, Arc<CertifiedKey>);
+
+impl ResolvesClientCert for WhereAsked {
+    fn resolve(&self, hints: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        let is_asked = hints.contains(&self.0.as_slice());
+        is_asked.then(|| Arc::clone(&self.1))
+    }
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn clients_are_told_of_a_client_ca_that_came_later() {
+    let fixture = TestServer::new();
+    let later = authority("later-ca");
+    let alice = credential(&later, "alice", Usage::ClientAuth, ENDS);
+    let provider = aws_lc_rs::default_provider();
+    let key = provider
+        .key_provider
+        .load_private_key(parts(&alice).1)
+        .unwrap();
+    let key = Arc::new(CertifiedKey::new(parts(&alice).0, key));
+    let both = fixture.client_ca.certificate_pem() + &later.certificate_pem();
+    for (bundle, expected) in [(None, "system:anonymous"), (Some(both), "alice")] {
+        if let Some(pem) = bundle {
+            let authenticator = fixture.server.authenticator();
+            authenticator.set_client_ca(pem.as_bytes()).unwrap();
+        }
+        for version in TLS_VERSIONS {
+            let mut config = fixture.client_of(None, "http/1.1", &[version]);
+            let name = later.certificate().subject_der().to_vec();
+            config.client_auth_cert_resolver = Arc::new(WhereAsked(name, Arc::clone(&key)));
+            let (_, body) = fixture.whoami(config).await;
+            let told = format!("{body}");
+            assert!(told.contains(expected), "{version:?}: {told}");
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_certificate_without_its_key_does_not_get_in() {
     let fixture = TestServer::new();

@@ -3,6 +3,7 @@
 use super::world::*;
 use crate::event::Event;
 use crate::notice::Notice;
+use everleaf_pki::Fingerprint;
 use jiff::SignedDuration;
 
 /// One line per notice: its name, and what tells it from others of that name.
@@ -125,6 +126,29 @@ fn a_renewal() {
     confirmed
     waiting for 2026-08-02T23:08:31Z
     ");
+}
+
+#[test]
+fn a_renewal_because_the_ca_is_replaced() {
+    let mut world = World::settled_for(days(365));
+    let (leaf, now) = (world.leaf().fingerprint(), world.now().wall);
+    let early = now + SignedDuration::from_hours(2);
+    // Of another certificate, and taken back.
+    let other = Fingerprint::new([7; 32]);
+    world.tell(Event::RenewalWanted(Some((other, now))));
+    world.run_for(hours(1));
+    world.tell(Event::RenewalWanted(Some((leaf, early))));
+    world.tell(Event::RenewalWanted(None));
+    world.run_for(hours(2));
+    assert_eq!(world.csrs(), 1);
+    let early = world.now().wall + SignedDuration::from_hours(2);
+    world.tell(Event::RenewalWanted(Some((leaf, early))));
+    assert_eq!(world.machine.deadline(), Some(early));
+    world.run_for(minutes(119));
+    assert_eq!(world.csrs(), 1, "not before");
+    world.run_for(hours(30));
+    assert_eq!(world.csrs(), 2, "once");
+    insta::assert_snapshot!(trace(&world), @"");
 }
 
 #[test]
