@@ -3,6 +3,7 @@
 use super::{World, approval, issuance, leaf_of, start_of_time};
 use crate::support::{Server, node_request};
 use everleaf_controllers::notice::Notice;
+use everleaf_controllers::issuers::SharedIssuer;
 use everleaf_controllers::{BuiltinSigner, Config, IssuerSource};
 use everleaf_pki::{CaKey, Issuer, KeyAlgorithm, PrivateKey, PublicKey};
 use jiff::SignedDuration;
@@ -27,10 +28,10 @@ fn ca(days: i64) -> Issuer {
 }
 
 fn with_issuer(issuer: Issuer) -> impl FnOnce(&mut Config) {
-    let issuer = Arc::new(issuer);
+    let issuer = SharedIssuer::from(Arc::new(issuer));
     move |config| {
         for source in config.issuers.values_mut() {
-            *source = IssuerSource::Memory(Arc::clone(&issuer).into());
+            *source = IssuerSource::Memory(issuer.clone());
         }
     }
 }

@@ -87,7 +87,7 @@ impl<'a> Authority<'a> {
     }
 
     /// `pki/NAME.crt` and `.key` of a server on 127.0.0.1.
-    pub(super) fn serving(&self, name: &str) -> Result<()> {
+    pub(crate) fn serving(&self, name: &str) -> Result<()> {
         fs::create_dir_all(self.sandbox.path("pki"))?;
         let extensions = "subjectAltName=IP:127.0.0.1,DNS:localhost\nextendedKeyUsage=serverAuth\nkeyUsage=digitalSignature\n";
         self.issue(name, "/CN=127.0.0.1", extensions)

@@ -148,7 +148,15 @@ fn a_renewal_because_the_ca_is_replaced() {
     assert_eq!(world.csrs(), 1, "not before");
     world.run_for(hours(30));
     assert_eq!(world.csrs(), 2, "once");
-    insta::assert_snapshot!(trace(&world), @"");
+    insta::assert_snapshot!(trace(&world), @r"
+    attempt began: the CA that signed the certificate is being replaced
+    prepared node-csr-2
+    submitted node-csr-2 as uid-2 with the current credential
+    issued node-csr-2
+    installed 2026-08-01T14:55:30Z to 2027-08-01T14:55:30Z, was to 2027-08-01T09:55:00Z
+    confirmed
+    waiting for 2027-04-30T21:39:19Z
+    ");
 }
 
 #[test]
