@@ -50,8 +50,8 @@ pub enum Event {
         /// The leaf now current.
         leaf: Leaf,
     },
-    /// The CA of this leaf is being replaced: it is to be renewed at this time, if that comes before
-    /// its deadline; `None`: at its deadline, after all.
+    /// The CA of this leaf is being replaced: it is to be renewed at this time, if that comes
+    /// before its deadline; `None`: at its deadline, after all.
     RenewalWanted(Option<(Fingerprint, Timestamp)>),
     /// Credentials outside the store appeared, went away, or changed.
     SourcesChanged(Sources),

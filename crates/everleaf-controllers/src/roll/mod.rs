@@ -250,6 +250,10 @@ fn old_certificate(roll: &Roll, holder: &Holder, now: Timestamp) -> Option<Strin
 
 /// What comes next.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one at a time, and only for a moment"
+)]
 pub enum Next {
     /// Nothing changes.
     Stay,
@@ -320,6 +324,10 @@ pub enum Command {
 
 /// What follows from a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one at a time, and only for a moment"
+)]
 pub enum Change {
     /// Make another CA, and begin.
     Begin(Start),

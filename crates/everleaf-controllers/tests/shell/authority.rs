@@ -2,8 +2,8 @@
 
 use super::{World, approval, issuance, leaf_of, start_of_time};
 use crate::support::{Server, node_request};
-use everleaf_controllers::notice::Notice;
 use everleaf_controllers::issuers::SharedIssuer;
+use everleaf_controllers::notice::Notice;
 use everleaf_controllers::{BuiltinSigner, Config, IssuerSource};
 use everleaf_pki::{CaKey, Issuer, KeyAlgorithm, PrivateKey, PublicKey};
 use jiff::SignedDuration;

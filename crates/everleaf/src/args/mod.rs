@@ -65,8 +65,8 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Show what is in a cert dir, a kubeconfig or a PEM file
     Certs(CertsArgs),
-    /// Look at certificate authorities and what they have issued, have certificates refused, replace
-    /// an authority
+    /// Look at certificate authorities and what they have issued, have certificates refused,
+    /// replace an authority
     #[command(subcommand)]
     Ca(ca::CaCommand),
     /// Make, show and delete the tokens that new nodes join with

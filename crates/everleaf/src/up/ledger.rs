@@ -1,10 +1,10 @@
 //! A roll of the CA in the data directory: what is under way, and the keys and certificates of both
 //! CAs while it is.
 //!
-//! `pki/roll.json` says which of the files in `pki/roll` count, and is replaced as a whole: whatever
-//! else was written, a start goes on from what it says. It is here and not in an object of the API:
-//! the keys are here, a start needs it before there is an API, and nobody who may only write
-//! ConfigMaps can make a roll skip a phase.
+//! `pki/roll.json` says which of the files in `pki/roll` count, and is replaced as a whole:
+//! whatever else was written, a start goes on from what it says. It is here and not in an object
+//! of the API: the keys are here, a start needs it before there is an API, and nobody who may only
+//! write ConfigMaps can make a roll skip a phase.
 
 use super::authority::{CA_CERTIFICATE, CA_KEY, CA_NAME, begin_at, ca_not_after, latest_end};
 use super::data_dir::DataDir;

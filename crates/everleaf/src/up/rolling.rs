@@ -400,65 +400,21 @@ mod tests {
     fn the_log_says_who_has_what() {
         let now: Timestamp = "2030-01-01T00:00:00Z".parse().unwrap();
         let mut fleet = Fleet::default();
-        for (cn, signer, ca_ski, not_after, usage) in [
-            (
-                "system:node:a",
-                "client",
-                "old",
-                "2031-01-01T00:00:00Z",
-                "client auth",
-            ),
-            (
-                "system:node:a",
-                "serving",
-                "old",
-                "2032-01-01T00:00:00Z",
-                "server auth",
-            ),
-            (
-                "system:node:a",
-                "client",
-                "new",
-                "2033-01-01T00:00:00Z",
-                "client auth",
-            ),
-            (
-                "system:node:gone",
-                "client",
-                "old",
-                "2029-12-31T00:00:00Z",
-                "client auth",
-            ),
-            (
-                "system:node:b",
-                "client",
-                "new",
-                "2031-01-01T00:00:00Z",
-                "client auth",
-            ),
-            (
-                "alice",
-                "client",
-                "old",
-                "2031-01-01T00:00:00Z",
-                "client auth",
-            ),
-            (
-                "alice",
-                "client",
-                "old",
-                "2030-06-01T00:00:00Z",
-                "client auth",
-            ),
-            (
-                "bob",
-                "client",
-                "new",
-                "2031-01-01T00:00:00Z",
-                "client auth",
-            ),
-            ("service", "x", "old", "2031-01-01T00:00:00Z", "server auth"),
+        for line in [
+            "system:node:a|client|old|2031-01-01T00:00:00Z|client auth",
+            "system:node:a|serving|old|2032-01-01T00:00:00Z|server auth",
+            "system:node:a|client|new|2033-01-01T00:00:00Z|client auth",
+            "system:node:gone|client|old|2029-12-31T00:00:00Z|client auth",
+            "system:node:b|client|new|2031-01-01T00:00:00Z|client auth",
+            "alice|client|old|2031-01-01T00:00:00Z|client auth",
+            "alice|client|old|2030-06-01T00:00:00Z|client auth",
+            "bob|client|new|2031-01-01T00:00:00Z|client auth",
+            "service|x|old|2031-01-01T00:00:00Z|server auth",
         ] {
+            let words: Vec<_> = line.split('|').collect();
+            let [cn, signer, ca_ski, not_after, usage] = words[..] else {
+                panic!("{line}");
+            };
             let entry = Entry {
                 cn: cn.to_owned(),
                 signer: signer.to_owned(),

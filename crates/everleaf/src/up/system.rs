@@ -190,8 +190,7 @@ impl System {
         system.server.expose("up", Arc::new(Ends::of(&authority)));
         system.start_issuers(settings);
         let approval = settings.serving_approval.clone();
-        let approval =
-            approval.map(|approval| serving::approval(approval, &system.server, &addresses));
+        let approval = approval.map(|one| serving::approval(one, &system.server, &addresses));
         let issuance_log = LogConfig {
             directory: dir.path(ISSUANCE_LOG),
             origin: crate::config::log_origin(&settings.host_name),

@@ -169,11 +169,7 @@ fn whole_roll(sandbox: &Sandbox) -> Result<Verdict> {
         .iter()
         .map(|agent| asking(sandbox, agent))
         .collect::<Result<_>>()?;
-    // What the old CA signed, and will not renew: a copy of a node's credential, and of admin.conf.
-    fs::copy(
-        agents[0].path("pki/kubelet-client-current.pem"),
-        sandbox.path("old.pem"),
-    )?;
+    // What the old CA signed, and will not renew: a copy of admin.conf.
     fs::copy(up.path("admin.conf"), sandbox.path("old-admin.conf"))?;
     let old_admin = Kubectl::new(sandbox, sandbox.path("old-admin.conf"));
     let old = ca_crt(sandbox, &up)?;
@@ -202,19 +198,7 @@ fn whole_roll(sandbox: &Sandbox) -> Result<Verdict> {
     ensure_that!(words.contains("everleaf ca roll finish"), "{words}");
     ca(sandbox, &up, &["roll", "finish"])?.ok()?;
     is_over(sandbox, &up)?;
-    same("ca.crt", ca_crt(sandbox, &up)?, both[..1].to_vec())?;
-    ensure_that!(!up.path("pki/roll").exists(), "keys of the roll are left");
-    verifies(sandbox, &up, &agents[0], "server")?;
-    for agent in &agents {
-        verifies(sandbox, &up, agent, "client")?;
-        eventually("the old CA is out of the node's kubeconfig", 20, || {
-            same(
-                "CAs of a node",
-                trusted_by(sandbox, agent)?,
-                both[..1].to_vec(),
-            )
-        })?;
-    }
+    is_dropped(sandbox, &up, &agents, &both[..1])?;
     let refused = old_admin.run(&["get", "csr"])?.failed_with(1)?;
     ensure_that!(
         refused.contains("x509") || refused.contains("authority"),
@@ -222,7 +206,31 @@ fn whole_roll(sandbox: &Sandbox) -> Result<Verdict> {
     );
     up.admin().quiet(&["get", "csr"])?;
     std::thread::sleep(std::time::Duration::from_secs(2));
-    for client in &clients {
+    nobody_was_refused(&clients, &agents)?;
+    Ok(Verdict::Passed)
+}
+
+/// The new CA is alone, and everything there is by it.
+fn is_dropped(
+    sandbox: &Sandbox,
+    up: &Up<'_>,
+    agents: &[Agent<'_>],
+    alone: &[String],
+) -> Result<()> {
+    same("ca.crt", ca_crt(sandbox, up)?, alone.to_vec())?;
+    ensure_that!(!up.path("pki/roll").exists(), "keys of the roll are left");
+    verifies(sandbox, up, &agents[0], "server")?;
+    for agent in agents {
+        verifies(sandbox, up, agent, "client")?;
+        eventually("the old CA is out of the node's kubeconfig", 20, || {
+            same("CAs of a node", trusted_by(sandbox, agent)?, alone.to_vec())
+        })?;
+    }
+    Ok(())
+}
+
+fn nobody_was_refused(clients: &[Process], agents: &[Agent<'_>]) -> Result<()> {
+    for client in clients {
         let said = client.stdout();
         ensure_that!(!said.contains("REFUSED"), "{said}");
         let asked = said
@@ -231,14 +239,14 @@ fn whole_roll(sandbox: &Sandbox) -> Result<Verdict> {
             .count();
         ensure_that!(asked > 20, "only {asked} requests");
     }
-    for agent in &agents {
+    for agent in agents {
         let log = agent.log();
         ensure_that!(
             !log.contains("refuse") && !log.contains("UnknownIssuer"),
             "{log}"
         );
     }
-    Ok(Verdict::Passed)
+    Ok(())
 }
 
 fn killed(sandbox: &Sandbox) -> Result<Verdict> {
@@ -266,8 +274,22 @@ fn killed(sandbox: &Sandbox) -> Result<Verdict> {
         "it has begun again"
     );
     same("ca.crt", ca_crt(sandbox, &up)?, old.clone())?;
-    // Again, killed again and again while it goes on.
-    ca(sandbox, &up, &["roll", "start", "--per-minute", "600"])?.ok()?;
+    killed_on_the_way(sandbox, &mut up, &agent, &old)?;
+    verifies(sandbox, &up, &agent, "client")?;
+    agent
+        .kubectl()
+        .quiet(&["get", "--raw", "/api/v1/services"])?;
+    Ok(Verdict::Passed)
+}
+
+/// Again, killed again and again while it goes on, and back from its end.
+fn killed_on_the_way<'a>(
+    sandbox: &'a Sandbox,
+    up: &mut Up<'a>,
+    agent: &Agent<'_>,
+    old: &[String],
+) -> Result<()> {
+    ca(sandbox, up, &["roll", "start", "--per-minute", "600"])?.ok()?;
     for pause in [0, 300, 700, 1500, 2500, 3500] {
         std::thread::sleep(std::time::Duration::from_millis(pause));
         up.process.kill();
@@ -276,27 +298,27 @@ fn killed(sandbox: &Sandbox) -> Result<Verdict> {
             .kubectl()
             .quiet(&["get", "--raw", "/api/v1/services"])?;
     }
-    is_in(sandbox, &up, "renew")?;
-    is_renewed(sandbox, &up)?;
-    let new = ca_crt(sandbox, &up)?;
+    is_in(sandbox, up, "renew")?;
+    is_renewed(sandbox, up)?;
+    let new = ca_crt(sandbox, up)?;
     // Everybody has the new CA's: and back, all the way.
     let by_new = agent.certificate()?;
-    ca(sandbox, &up, &["roll", "back"])?.ok()?;
+    ca(sandbox, up, &["roll", "back"])?.ok()?;
     up.process.kill();
     up.restart()?;
     agent.renewed(&by_new, 60)?;
-    is_renewed(sandbox, &up)?;
-    ca(sandbox, &up, &["roll", "finish"])?.ok()?;
+    is_renewed(sandbox, up)?;
+    ca(sandbox, up, &["roll", "finish"])?.ok()?;
     up.process.kill();
     up.restart()?;
-    is_over(sandbox, &up)?;
-    same("ca.crt", ca_crt(sandbox, &up)?, old)?;
+    is_over(sandbox, up)?;
+    same("ca.crt", ca_crt(sandbox, up)?, old.to_vec())?;
     ensure_that!(new.len() == 2, "{new:?}");
-    verifies(sandbox, &up, &agent, "client")?;
+    verifies(sandbox, up, &agent, "client")?;
     agent
         .kubectl()
         .quiet(&["get", "--raw", "/api/v1/services"])?;
-    Ok(Verdict::Passed)
+    Ok(())
 }
 
 fn silent(sandbox: &Sandbox) -> Result<Verdict> {
@@ -341,8 +363,9 @@ fn silent(sandbox: &Sandbox) -> Result<Verdict> {
     Ok(Verdict::Passed)
 }
 
-/// A CA as OpenSSL makes it, whose authority key identifier names its own serial number.
-fn renewed_files(sandbox: &Sandbox) -> Result<Verdict> {
+/// A CA as OpenSSL makes it, whose authority key identifier names its own serial number, and a
+/// node's certificate of it: `ca.key`, `ca.crt`, `n1.crt`.
+fn authority_of_openssl(sandbox: &Sandbox) -> Result<()> {
     let place = |name: &str| sandbox.path(name);
     let (key, crt) = (place("ca.key"), place("ca.crt"));
     let config = sandbox.write(
@@ -387,6 +410,13 @@ fn renewed_files(sandbox: &Sandbox) -> Result<Verdict> {
     ];
     let files = ["-CAcreateserial", "-days", "20", "-out", arg(&leaf)];
     sandbox.openssl(&[&signed[..], &files].concat())?.ok()?;
+    Ok(())
+}
+
+fn renewed_files(sandbox: &Sandbox) -> Result<Verdict> {
+    authority_of_openssl(sandbox)?;
+    let place = |name: &str| sandbox.path(name);
+    let (key, crt, leaf) = (place("ca.key"), place("ca.crt"), place("n1.crt"));
     let renew = |days: &str| {
         let mut command = sandbox.everleaf(&["ca", "renew", "--days", days]);
         command.args(["--cert-file", arg(&crt), "--key-file", arg(&key)]);

@@ -1,5 +1,5 @@
-//! The CA of a real kube-apiserver is replaced by hand, as docs/ca.md says, under twenty agents and a
-//! real kubelet that go on.
+//! The CA of a real kube-apiserver is replaced by hand, as docs/ca.md says, under twenty agents and
+//! a real kubelet that go on.
 
 use super::Pairing;
 use super::requests::file_client;
@@ -59,6 +59,9 @@ fn run(sandbox: &Sandbox) -> Result<Verdict> {
     sandbox.point("no request of a node was refused at any time", || {
         roll.nobody_was_refused()
     })?;
+    sandbox.point("what the old CA signed is refused then", || {
+        roll.old_is_refused()
+    })?;
     Ok(Verdict::Passed)
 }
 
@@ -91,6 +94,7 @@ impl<'a> Roll<'a> {
         let clients = format!("--client-ca-file={}", clients.display());
         stack.add(&Part::KubeApiserver(&[&clients, &by_token]))?;
         let admin = stack.admin()?;
+        stack.user("old-user", "/CN=old-user")?;
         stack.add(&Part::EverleafControllers(&[]))?;
         stack.add(&Part::Kubelet(KUBELET))?;
         let bootstrap = stack.bootstrap_kubeconfig()?;
@@ -205,7 +209,7 @@ impl<'a> Roll<'a> {
 
     fn publish(&mut self) -> Result<()> {
         let both = self.text("ca.crt")? + &fs::read_to_string(self.next.certificate())?;
-        fs::write(self.file("clients.crt"), &both)?;
+        replace(&self.file("clients.crt"), &both)?;
         eventually("kube-apiserver believes both", RELOAD_SECONDS_MAX, || {
             self.status("kubernetes-2").map(drop)
         })?;
@@ -256,7 +260,7 @@ impl<'a> Roll<'a> {
 
     /// The kubelet tells its Node something new.
     fn is_ready(&self) -> Result<()> {
-        let begun = Timestamp::now() - SignedDuration::from_secs(1);
+        let begun = now() - SignedDuration::from_secs(1);
         eventually("the kubelet's Lease is renewed", SECONDS_MAX, || {
             let lease = self
                 .admin
@@ -299,7 +303,7 @@ impl<'a> Roll<'a> {
             ensure_that!(uses.contains("signs"), "{uses}");
             Ok(())
         })?;
-        let from = Timestamp::now();
+        let from = now();
         let until = from + SignedDuration::from_secs(30);
         self.announce(&json!({
             "ca.crt": self.text("clients.crt")?, "links.crt": self.text("link.crt")?,
@@ -336,16 +340,21 @@ impl<'a> Roll<'a> {
         // Their kubeconfig is of the old CA: they would get another one.
         self.stack.stop("controllers")?;
         replace(&self.file("apiserver.crt"), &self.text("apiserver-2.crt")?)?;
-        fs::write(self.file("clients.crt"), self.text("ca.crt")?)?;
-        eventually(
-            "kube-apiserver believes the new CA alone",
-            RELOAD_SECONDS_MAX,
-            || {
-                let uses = self.status("kubernetes")?["uses"].to_string();
-                ensure_that!(!uses.contains("clients"), "{uses}");
-                Ok(())
-            },
-        )?;
+        replace(&self.file("clients.crt"), &self.text("ca.crt")?)?;
+        // kube-apiserver adds to this one, and takes nothing out.
+        let data = json!({"data": {"client-ca-file": self.text("ca.crt")?}}).to_string();
+        let name = "extension-apiserver-authentication";
+        let patch = [
+            "patch",
+            "cm",
+            "-n",
+            "kube-system",
+            name,
+            "--type=merge",
+            "-p",
+            &data,
+        ];
+        self.admin.quiet(&patch)?;
         self.announce(&json!({
             "ca.crt": self.text("ca.crt")?, "signer": self.new_pin, "epoch": "3", "retired": self.old_pin,
         }))?;
@@ -357,6 +366,25 @@ impl<'a> Roll<'a> {
             agent.kubectl().quiet(&["auth", "whoami"])?;
         }
         self.is_ready()
+    }
+
+    fn old_is_refused(&self) -> Result<()> {
+        let text = fs::read_to_string(self.sandbox.path("old-user.conf"))?;
+        let new = base64(&self.text("ca.crt")?);
+        let old = base64(&self.text("ca-old.crt")?);
+        let kubeconfig = self
+            .sandbox
+            .write("old-user.conf", &text.replace(&old, &new))?;
+        let user = Kubectl::new(self.sandbox, kubeconfig);
+        eventually("the old CA is not believed", RELOAD_SECONDS_MAX, || {
+            let refused = user.run(&["get", "--raw", "/api"])?.failed_with(1)?;
+            let is_401 = refused.contains("Unauthorized") || refused.contains("logged in");
+            ensure_that!(is_401, "{refused}");
+            Ok(())
+        })?;
+        let uses = self.status("kubernetes")?["uses"].to_string();
+        ensure_that!(!uses.contains("clients"), "{uses}");
+        Ok(())
     }
 
     /// As kube-apiserver counts.
@@ -374,6 +402,14 @@ impl<'a> Roll<'a> {
         }
         Ok(())
     }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "kubelets and agents go by the real time"
+)]
+fn now() -> Timestamp {
+    Timestamp::now()
 }
 
 fn base64(text: &str) -> String {
