@@ -158,7 +158,7 @@ mod tests {
     fn the_files_keep_their_modes_and_links() {
         let home = tempfile::tempdir().unwrap();
         let (real, link) = (home.path().join("real.crt"), home.path().join("ca.crt"));
-        let issuer = ca(Timestamp::now() + SignedDuration::from_hours(24));
+        let issuer = ca(SystemClock::new().wall() + SignedDuration::from_hours(24));
         fs::write(&real, issuer.certificate_pem()).unwrap();
         fs::set_permissions(&real, fs::Permissions::from_mode(0o644)).unwrap();
         std::os::unix::fs::symlink("real.crt", &link).unwrap();

@@ -314,7 +314,7 @@ fn killed_on_the_way<'a>(
     is_over(sandbox, up)?;
     same("ca.crt", ca_crt(sandbox, up)?, old.to_vec())?;
     ensure_that!(new.len() == 2, "{new:?}");
-    verifies(sandbox, up, &agent, "client")?;
+    verifies(sandbox, up, agent, "client")?;
     agent
         .kubectl()
         .quiet(&["get", "--raw", "/api/v1/services"])?;
