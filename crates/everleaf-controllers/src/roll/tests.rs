@@ -309,10 +309,10 @@ enum Act {
 
 fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
-        4 => (0..4usize).prop_map(Act::Look),
-        4 => (0..4usize).prop_map(Act::Say),
-        3 => (0..4usize).prop_map(Act::RenewClient),
-        2 => (0..4usize).prop_map(Act::RenewServing),
+        4 => (0..2usize).prop_map(Act::Look),
+        4 => (0..2usize).prop_map(Act::Say),
+        4 => (0..2usize).prop_map(Act::RenewClient),
+        1 => (0..2usize).prop_map(Act::RenewServing),
         1 => Just(Act::Join),
         2 => (0..6u8).prop_map(Act::Obey),
         4 => Just(Act::Tick),
@@ -420,7 +420,7 @@ impl World {
             }
             Act::RenewClient(at) => self.nodes[at % count].client = signer,
             Act::RenewServing(at) => self.nodes[at % count].serving = Some(signer),
-            Act::Join if count < 4 => self.nodes.push(Node {
+            Act::Join if count < 2 => self.nodes.push(Node {
                 trusts: trusted,
                 client: signer,
                 serving: None,
@@ -468,18 +468,18 @@ proptest! {
     /// Whatever happens in whatever order: looks, words that are late, renewals, new nodes, and
     /// every command.
     #[test]
-    fn nobody_is_ever_refused(acts in prop::collection::vec(act(), 1..120)) {
+    fn nobody_is_ever_refused(acts in prop::collection::vec(act(), 1..300)) {
         let first = authority("ca0");
         let pins = BTreeSet::from([first.pin.clone()]);
         let node = Node {
             trusts: pins,
             client: first.pin.clone(),
-            serving: Some(first.pin.clone()),
+            serving: None,
             epoch: String::new(),
             said: None,
         };
         let mut world = World {
-            nodes: vec![node.clone(), node],
+            nodes: vec![node],
             roll: None,
             alone: first,
             made: 0,
