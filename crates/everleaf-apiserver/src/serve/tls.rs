@@ -13,6 +13,7 @@ use crate::authn::Authenticator;
 use arc_swap::ArcSwap;
 use everleaf_pki::{KeyError, Leaf, PrivateKey, pem};
 use everleaf_tls::PossessionOnly;
+use jiff::Timestamp;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
@@ -69,6 +70,13 @@ impl ServingCertificate {
         let next = certified_key(chain, key, &self.provider)?;
         self.current.store(Arc::new(next));
         Ok(())
+    }
+
+    /// When the certificate that is served now ends.
+    pub fn ends_at(&self) -> Option<Timestamp> {
+        let current = self.current.load();
+        let leaf = Leaf::from_der(current.cert.first()?).ok()?;
+        Some(leaf.not_after())
     }
 
     /// The TLS configuration that serves it, TLS 1.2 and 1.3. `client_ca_subjects` tells clients

@@ -1,22 +1,17 @@
 //! When the certificates end that `up` made for itself, as metrics.
 
-use super::authority::Authority;
+use everleaf_apiserver::serve::ServingCertificate;
+use everleaf_controllers::issuers::SharedIssuer;
 use everleaf_observe::Observed;
 use everleaf_observe::text::{Kind, Text};
-use jiff::Timestamp;
+use std::sync::Arc;
 
-/// What each is, and when it ends.
-#[derive(Debug)]
-pub(crate) struct Ends(Vec<(&'static str, Timestamp)>);
-
-impl Ends {
-    /// Of the certificates in use from now on.
-    pub(crate) fn of(authority: &Authority) -> Self {
-        Self(vec![
-            ("ca", authority.issuer.certificate().not_after()),
-            ("apiserver", authority.server.leaf().not_after()),
-        ])
-    }
+/// The certificates in use, whichever they are when somebody asks.
+pub(crate) struct Ends {
+    /// Signs for nodes.
+    pub(crate) issuer: SharedIssuer,
+    /// The API server's.
+    pub(crate) serving: Arc<ServingCertificate>,
 }
 
 impl Observed for Ends {
@@ -27,8 +22,11 @@ impl Observed for Ends {
             Kind::Gauge,
             "End of a certificate that everleaf up made for itself, Unix time.",
         );
-        for (certificate, end) in &self.0 {
-            family.sample(&[("certificate", *certificate)], end.as_second() as f64);
+        let ca = self.issuer.current().certificate().not_after();
+        for (certificate, end) in [("ca", Some(ca)), ("apiserver", self.serving.ends_at())] {
+            if let Some(end) = end {
+                family.sample(&[("certificate", certificate)], end.as_second() as f64);
+            }
         }
         text.finish()
     }

@@ -186,8 +186,8 @@ impl System {
             log: dir.path(ISSUANCE_LOG),
         };
         system.start_care(dir, &authority, &addresses, rolling);
+        system.expose(&certificate);
         system.start_server(listener, certificate);
-        system.server.expose("up", Arc::new(Ends::of(&authority)));
         system.start_issuers(settings);
         let approval = settings.serving_approval.clone();
         let approval = approval.map(|one| serving::approval(one, &system.server, &addresses));
@@ -201,6 +201,16 @@ impl System {
             system.start_node(dir, name, &authority, now).await?;
         }
         Ok(system)
+    }
+
+    /// Has the server's `/metrics` tell what the other parts count; the node does so itself.
+    fn expose(&self, serving: &Arc<ServingCertificate>) {
+        let ends = Ends {
+            issuer: self.issuer.clone(),
+            serving: Arc::clone(serving),
+        };
+        self.server.expose("up", Arc::new(ends));
+        self.server.expose("controllers", self.telemetry.clone());
     }
 
     fn start_care(
@@ -258,7 +268,6 @@ impl System {
         approval: Option<ServingConfig>,
         issuance_log: LogConfig,
     ) {
-        self.server.expose("controllers", self.telemetry.clone());
         let mut config = ControllersConfig::in_process(self.issuer.clone());
         let of_requests = [Loop::Approver, Loop::Signer, Loop::Cleaner];
         config.loops = BTreeSet::from(of_requests);
