@@ -63,6 +63,15 @@ impl Asker<'_> {
         Ok(named)
     }
 
+    /// Within seconds it is this one, of the controllers; a Lease takes its time to end.
+    fn finds_of_controllers(&self, fault: &str) -> Result<()> {
+        eventually(fault, 2 * SECONDS_MAX, || {
+            let found = self.found(&["--section", "controllers"])?;
+            let names: Vec<&str> = found.iter().map(|(name, _)| &**name).collect();
+            same("findings", names, vec![fault])
+        })
+    }
+
     /// Within seconds it is what is true here anyway, and these.
     fn finds(&self, more: &[&str]) -> Result<()> {
         let mut wanted: Vec<String> = TRUE_HERE
@@ -90,11 +99,7 @@ fn doctor(mut stack: Stack<'_>) -> Result<Verdict> {
             stack: &stack,
             kubeconfig: conf.clone(),
         };
-        eventually("controllers-absent", SECONDS_MAX, || {
-            let found = asker.found(&["--section", "controllers"])?;
-            let names: Vec<&str> = found.iter().map(|(name, _)| &**name).collect();
-            same("findings", names, vec!["controllers-absent"])
-        })
+        asker.finds_of_controllers("controllers-absent")
     })?;
     stack.add(&Part::KubeControllerManager(&["--controllers=*"]))?;
     let client = (CLIENT, client_usages(stack.release));
@@ -143,13 +148,7 @@ fn doctor(mut stack: Stack<'_>) -> Result<Verdict> {
     };
     sandbox.point(
         "the kube-controller-manager is gone: controllers-gone",
-        || {
-            eventually("controllers-gone", 2 * SECONDS_MAX, || {
-                let found = asker.found(&["--section", "controllers"])?;
-                let names: Vec<&str> = found.iter().map(|(name, _)| &**name).collect();
-                same("findings", names, vec!["controllers-gone"])
-            })
-        },
+        || asker.finds_of_controllers("controllers-gone"),
     )?;
     Ok(Verdict::Passed)
 }
