@@ -173,9 +173,7 @@ impl System {
             telemetry: Arc::default(),
         };
         let authority = Arc::new(authority);
-        let chain = authority.server.chain().to_pem();
-        let key = authority.server.key().to_pem();
-        let certificate = ServingCertificate::from_pem(chain.as_bytes(), key.as_bytes())?;
+        let certificate = serving_certificate(&authority)?;
         let rolling = Rolling {
             dir: Arc::clone(dir),
             api: Arc::clone(&system.server),
@@ -397,6 +395,15 @@ impl System {
         }
         server::flush_audit(&self.server).await;
     }
+}
+
+fn serving_certificate(authority: &Authority) -> Result<Arc<ServingCertificate>> {
+    let chain = authority.server.chain().to_pem();
+    let key = authority.server.key().to_pem();
+    Ok(ServingCertificate::from_pem(
+        chain.as_bytes(),
+        key.as_bytes(),
+    )?)
 }
 
 /// Writes the kubeconfigs of people and of new nodes, and publishes where the server is. Returns
