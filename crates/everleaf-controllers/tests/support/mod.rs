@@ -354,18 +354,21 @@ impl State {
         Response::new(Stream(receiver))
     }
 
-    /// Pages: the continue token is the first name of the next page.
+    /// Pages: the continue token is the version of the first one, which all of them have, and the
+    /// first name of the next.
     fn list(&self, query: &str) -> Response<Stream> {
         let limit: usize = parameter(query, "limit").parse().unwrap();
-        let from = parameter(query, "continue");
-        let mut rest = self.objects.range(from..);
+        let token = parameter(query, "continue");
+        let now = self.version.to_string();
+        let (version, from) = token.split_once('.').unwrap_or((&now, ""));
+        let mut rest = self.objects.range(from.to_owned()..);
         let items: Vec<Value> = rest
             .by_ref()
             .take(limit)
             .map(|(_, object)| item(object))
             .collect();
-        let token = rest.next().map(|(name, _)| name.clone());
-        let meta = json!({ "resourceVersion": self.version.to_string(), "continue": token });
+        let token = rest.next().map(|(name, _)| format!("{version}.{name}"));
+        let meta = json!({ "resourceVersion": version, "continue": token });
         whole(
             200,
             &json!({ "kind": "CertificateSigningRequestList", "metadata": meta, "items": items }),
