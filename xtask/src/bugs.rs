@@ -12,6 +12,8 @@ use std::process::{Command, Output};
 
 /// Seeds that a scenario may take.
 const SEEDS_MAX: u32 = 200;
+/// Where the patches are.
+const FOLDER: &str = "crates/everleaf-sim/bugs";
 
 /// Arguments select bugs by parts of their names.
 pub(crate) fn run(args: &[String]) -> Result<()> {
@@ -19,7 +21,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     let work = root.join("target/bugs");
     let tree = work.join("tree");
     copy_tree(&root, &tree)?;
-    let folder = root.join("crates/everleaf-sim/bugs");
+    let folder = root.join(FOLDER);
     let mut patches: Vec<PathBuf> = fs::read_dir(&folder)?
         .map(|entry| Ok(entry?.path()))
         .collect::<Result<_>>()?;
@@ -66,6 +68,17 @@ fn copy_tree(root: &Path, tree: &Path) -> Result<()> {
         fs::write(&to, bytes)?;
     }
     Ok(())
+}
+
+/// The planted bugs that do not fit the code any more.
+pub(crate) fn stale(root: &Path, files: &[PathBuf]) -> Vec<String> {
+    let patches = files.iter().filter(|file| file.starts_with(FOLDER));
+    patches
+        .filter_map(|patch| {
+            let error = apply(root, &root.join(patch), &["--check"]).err()?;
+            Some(format!("{}: {error}", patch.display()))
+        })
+        .collect()
 }
 
 fn apply(tree: &Path, patch: &Path, flags: &[&str]) -> Result<()> {

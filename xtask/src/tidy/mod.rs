@@ -37,6 +37,7 @@ pub(crate) fn run() -> Result<()> {
     let files = tracked_files(&root)?;
     findings.extend(sources::check(&root, &files)?);
     findings.extend(documents::check(&root, &files)?);
+    findings.extend(crate::bugs::stale(&root, &files));
     findings.sort();
     findings.dedup();
     if findings.is_empty() {
