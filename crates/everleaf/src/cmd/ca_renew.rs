@@ -24,6 +24,7 @@ const MODE_MASK: u32 = 0o777;
 /// Renews, writes, and says what to do next.
 pub(super) fn run(args: &RenewArgs) -> Result<ExitCode> {
     let (path, shown) = (&args.cert_file, args.cert_file.display());
+    refuse_kept_by_up(path)?;
     let text = input::read(path, FILE_BYTES_MAX).with_context(|| format!("--cert-file {shown}"))?;
     let key = input::read(&args.key_file, FILE_BYTES_MAX)
         .with_context(|| format!("--key-file {}", args.key_file.display()))?;
@@ -34,7 +35,12 @@ pub(super) fn run(args: &RenewArgs) -> Result<ExitCode> {
             args.key_file.display()
         )
     })?;
-    refuse_kept_by_up(path)?;
+    if pem::blocks(&text).count() > 1 {
+        bail!(
+            "--cert-file {shown} holds more than the CA's certificate, its key perhaps: only a file of the one certificate is replaced. Nothing is \
+             changed; put the certificate into a file of its own"
+        );
+    }
     let now = SystemClock::new().wall();
     let end = end(&issuer, args.days, now)?;
     let begin = now.checked_sub(BACKDATE).unwrap_or(now);
@@ -61,6 +67,7 @@ pub(super) fn run(args: &RenewArgs) -> Result<ExitCode> {
 
 /// `up` renews its CA by itself, and reads it only when it starts.
 fn refuse_kept_by_up(path: &Path) -> Result<()> {
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let data_dir = path.parent().and_then(Path::parent);
     let is_ups =
         data_dir.is_some_and(|dir| dir.join("lock").exists() && dir.join("store").exists());
@@ -120,8 +127,9 @@ fn replace(path: &Path, bytes: &[u8], like: &Path) -> Result<()> {
         let _ = rustix::fs::fchown(&file, Some(owner), Some(group));
         file.sync_all()?;
         fs::rename(&temporary, &path)?;
-        let directory = path.parent().unwrap_or(Path::new("/"));
-        fs::File::open(directory)?.sync_all()
+        // Of a name alone it is empty.
+        let directory = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+        fs::File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
     })();
     if written.is_err() {
         let _ = fs::remove_file(&temporary);

@@ -417,11 +417,17 @@ fn renewed_files(sandbox: &Sandbox) -> Result<Verdict> {
     authority_of_openssl(sandbox)?;
     let place = |name: &str| sandbox.path(name);
     let (key, crt, leaf) = (place("ca.key"), place("ca.crt"), place("n1.crt"));
-    let renew = |days: &str| {
+    // As the documents have it: names alone, of the working directory.
+    let renew_files = |cert: &str, key: &str, days: &str| {
         let mut command = sandbox.everleaf(&["ca", "renew", "--days", days]);
-        command.args(["--cert-file", arg(&crt), "--key-file", arg(&key)]);
-        run(&mut command)
+        run(command.args(["--cert-file", cert, "--key-file", key]))
     };
+    let renew = |days: &str| renew_files("ca.crt", "ca.key", days);
+    let both = [fs::read(&crt)?, fs::read(&key)?].concat();
+    fs::write(place("both.pem"), &both)?;
+    let refused = renew_files("both.pem", "both.pem", "400")?.failed_with(1)?;
+    ensure_that!(refused.contains("its key perhaps"), "{refused}");
+    same("both.pem", fs::read(place("both.pem"))?, both)?;
     let refused = renew("29")?.failed_with(1)?;
     ensure_that!(refused.contains("is good until"), "{refused}");
     let before = fs::read(&crt)?;
