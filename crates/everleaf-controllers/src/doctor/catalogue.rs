@@ -178,8 +178,8 @@ catalogue! {
 
     IssuedOtherCa "issued-other-ca" Signers Error
         "Client certificates were issued that the API server does not believe"
-        "Their nodes are refused (401) as soon as they use them: the signer's CA is not in the API server's --client-ca-file."
-        "Add the signer's CA to the API server's --client-ca-file, or give the signer the CA that is there; let the nodes ask again."
+        "Their nodes are refused (401): the CA that signed them is not in the API server's --client-ca-file. It was replaced since, or the signer has another one."
+        "Ask of one which it is. If the CA was replaced, these nodes join again, with a new token and --replace; if the signer has another CA, give it the one that is there, and let the nodes ask again."
         ["everleaf why csr/{csr}"];
     IssuedUnreadable "issued-unreadable" Signers Error
         "Something was issued that is no certificate"

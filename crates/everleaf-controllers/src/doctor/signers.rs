@@ -4,6 +4,7 @@ use super::found::Found;
 use super::seen::Seen;
 use super::{Fault, counted, moment_of};
 use crate::builtin::BuiltinSigner;
+use crate::why::issued::{Order, order};
 use everleaf_api::csr::Csr;
 use everleaf_pki::trust::{Presented, Purpose, TrustBundle};
 use everleaf_pki::{Chain, Leaf, VerifiedRequest};
@@ -54,21 +55,26 @@ pub(super) fn look(seen: &Seen, found: &mut Found) -> String {
         .collect();
     issued.sort_by_key(|csr| std::cmp::Reverse(everleaf_api::meta::creation_timestamp(csr.0)));
     issued.truncate(JUDGED_MAX);
-    let mut issuers: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    let mut read = Vec::new();
     for csr in &issued {
-        let names = [("csr", csr.name())];
-        let chain = match Chain::from_pem(&csr.certificate()) {
-            Ok(chain) => chain,
+        match Chain::from_pem(&csr.certificate()) {
+            Ok(chain) => read.push((*csr, chain)),
             Err(error) => {
                 let line = format!("csr/{}: {error}", csr.name());
-                found.add(Fault::IssuedUnreadable, line, &names);
-                continue;
+                found.add(Fault::IssuedUnreadable, line, &[("csr", csr.name())]);
             }
-        };
+        }
+    }
+    let newest = newest(&read);
+    let mut issuers: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    for (csr, chain) in &read {
         let leaf = chain.leaf();
         key(*csr, leaf, found);
-        dates(*csr, leaf, &trusted, now, found);
-        believed(*csr, &chain, &trusted, found);
+        // What has a successor is of no use to anybody any more, whoever signed it.
+        if newest.get(&whose(*csr, leaf)) == Some(&order(*csr, leaf)) {
+            dates(*csr, leaf, &trusted, now, found);
+            believed(*csr, chain, &trusted, found);
+        }
         if let Some(issuer) = trusted.issuer(leaf) {
             let names = issuers.entry(csr.signer_name()).or_default();
             let line = format!("{} {}", issuer.subject_text(), issuer.fingerprint());
@@ -84,6 +90,21 @@ pub(super) fn look(seen: &Seen, found: &mut Found) -> String {
         }
     }
     counted(issued.len(), "certificate")
+}
+
+/// A certificate's signer and subject: of those with the same, only the newest counts.
+fn whose(csr: Csr<'_>, leaf: &Leaf) -> (String, String) {
+    (csr.signer_name().to_owned(), leaf.subject_text())
+}
+
+fn newest(read: &[(Csr<'_>, Chain)]) -> BTreeMap<(String, String), Order> {
+    let mut newest = BTreeMap::new();
+    for (csr, chain) in read {
+        let order = order(*csr, chain.leaf());
+        let known = newest.entry(whose(*csr, chain.leaf())).or_insert(order);
+        *known = order.max(*known);
+    }
+    newest
 }
 
 fn key(csr: Csr<'_>, leaf: &Leaf, found: &mut Found) {

@@ -195,6 +195,31 @@ fn a_certificate_may_begin_before_its_young_authority() {
     assert_eq!(named(&world.examine()), Vec::<String>::new());
 }
 
+/// After a CA was replaced, requests of the one before are still stored for an hour.
+#[test]
+fn only_the_newest_certificate_counts() {
+    let other = world::stranger();
+    let by_other = |request: crate::fixture::Fixture, name: &str, time: &str| {
+        let object = world::issued(&other, request, world::DAY, SignedDuration::ZERO);
+        world::named(world::at(object, time), name)
+    };
+    let client = || crate::fixture::kubelet_client("n1");
+    let serving = || crate::fixture::kubelet_serving("n1").ip("10.0.0.1");
+    let (before, after) = ("2026-11-20T11:30:00Z", "2026-11-20T11:59:45Z");
+    let world = World::healthy()
+        .filed(by_other(client(), "old-client", before))
+        .filed(by_other(serving(), "old-serving", before));
+    assert_eq!(named(&world.examine()), Vec::<String>::new());
+    let world = World::healthy()
+        .filed(by_other(client(), "new-client", after))
+        .filed(by_other(serving(), "new-serving", after));
+    let report = world.examine();
+    let found: Vec<Fault> = report.findings().map(|one| one.fault).collect();
+    assert_eq!(found, [Fault::IssuedOtherCa, Fault::ServingOtherCa]);
+    let shown = report.findings().flat_map(|one| &one.evidence);
+    assert!(shown.into_iter().all(|line| line.contains("csr/new-")));
+}
+
 #[test]
 fn the_groups_of_a_token_are_asked_about_together() {
     let of = |groups: &[&str]| groups.iter().map(|one| (*one).to_owned()).collect();

@@ -3,7 +3,9 @@
 use super::request::Case;
 use super::{Fault, Finding, span};
 use crate::builtin::BuiltinSigner;
-use everleaf_pki::trust::{Presented, Purpose, TrustBundle};
+use everleaf_api::csr::Csr;
+use everleaf_api::meta;
+use everleaf_pki::trust::{Presented, Purpose, Refusal, TrustBundle};
 use everleaf_pki::{Chain, Leaf};
 use jiff::{SignedDuration, Timestamp};
 
@@ -66,26 +68,102 @@ fn is_client(case: &Case<'_>) -> bool {
     )
 }
 
+/// When it was asked for, and from when on it is valid.
+pub(crate) type Order = (Option<Timestamp>, Timestamp);
+
+/// Of two certificates of the same subject by the same signer, the later one is the other's
+/// successor.
+pub(crate) fn order(csr: Csr<'_>, leaf: &Leaf) -> Order {
+    (meta::creation_timestamp(csr.0), leaf.not_before())
+}
+
 /// Whether the API server would take whoever shows it for its subject.
 fn not_believed(case: &Case<'_>, chain: &Chain) -> Option<Finding> {
     if !is_client(case) {
         return None;
     }
     let bundle = bundle(case)?;
-    let shown = Presented::from_ders(chain.ders()).ok()?;
-    let refusal = bundle
-        .judge(&shown, Purpose::ClientAuth, case.evidence.now)
-        .err()?;
+    let refusal = refusal(case, chain, &bundle)?;
+    let later = believed_later(case, chain, &bundle);
+    let leaf = chain.leaf();
+    if later.iter().any(|later| later.is_successor) {
+        return None;
+    }
     let anchors = bundle.anchors().iter().map(Leaf::subject_text);
     let anchors: Vec<String> = anchors.collect();
-    let lines = [
-        format!("{}: {refusal}", serial(chain.leaf())),
+    let mut lines = vec![
+        format!("{}: {refusal}", serial(leaf)),
         format!(
             "the API server's authorities of clients: {}",
             anchors.join("; ")
         ),
     ];
-    Some(case.found(Fault::CertificateOtherCa, lines))
+    let was_replaced = later.first().map(|later| {
+        format!(
+            "csr/{}, which the same signer issued later, is believed: its CA was replaced since",
+            later.csr
+        )
+    });
+    let is_known = was_replaced.is_some();
+    lines.extend(was_replaced);
+    let mut finding = case.found(Fault::CertificateOtherCa, lines);
+    if is_known {
+        let of_signer = |command: &String| command.contains("if the signer has another CA");
+        finding.commands.retain(|command| !of_signer(command));
+    }
+    Some(finding)
+}
+
+fn refusal(case: &Case<'_>, chain: &Chain, bundle: &TrustBundle) -> Option<Refusal> {
+    let shown = Presented::from_ders(chain.ders()).ok()?;
+    let judged = bundle.judge(&shown, Purpose::ClientAuth, case.evidence.now);
+    judged.err()
+}
+
+/// A later certificate of the same signer, which the API server believes.
+struct Later {
+    csr: String,
+    /// It has the same subject.
+    is_successor: bool,
+}
+
+fn believed_later(case: &Case<'_>, chain: &Chain, bundle: &TrustBundle) -> Vec<Later> {
+    let csr = case.csr();
+    let leaf = chain.leaf();
+    let requests = case.evidence.requests.read().into_iter().flatten();
+    let requests = requests.map(Csr).filter(|other| {
+        other.is_issued()
+            && other.name() != csr.name()
+            && other.signer_name() == csr.signer_name()
+            && meta::creation_timestamp(other.0) >= meta::creation_timestamp(csr.0)
+    });
+    let later = requests.filter_map(|other| {
+        let other_chain = Chain::from_pem(&other.certificate()).ok()?;
+        let other_leaf = other_chain.leaf();
+        let is_later = order(other, other_leaf) > order(csr, leaf);
+        let is_believed = || refusal(case, &other_chain, bundle).is_none();
+        (is_later && is_believed()).then(|| Later {
+            csr: other.name().to_owned(),
+            is_successor: other_leaf.subject_text() == leaf.subject_text(),
+        })
+    });
+    later.collect()
+}
+
+/// Which request took the place of one whose certificate is of an authority that is not believed.
+pub(super) fn replaced(case: &Case<'_>) -> Option<String> {
+    if !is_client(case) {
+        return None;
+    }
+    let bundle = bundle(case)?;
+    let chain = Chain::from_pem(&case.csr().certificate()).ok()?;
+    refusal(case, &chain, &bundle)?;
+    let later = believed_later(case, &chain, &bundle);
+    let successor = later.into_iter().find(|later| later.is_successor)?;
+    Some(format!(
+        "the API server does not believe its certificate; that of csr/{}, which took its place, it does",
+        successor.csr
+    ))
 }
 
 fn lifetime(case: &Case<'_>, leaf: &Leaf) -> Vec<Finding> {

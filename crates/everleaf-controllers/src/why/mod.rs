@@ -11,7 +11,7 @@ pub(crate) mod control_plane;
 pub(crate) mod evidence;
 mod fault;
 mod filing;
-mod issued;
+pub(crate) mod issued;
 pub(crate) mod node;
 mod pending;
 mod request;

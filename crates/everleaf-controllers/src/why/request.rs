@@ -465,5 +465,6 @@ fn facts(case: &Case<'_>) -> Vec<String> {
     if csr.signer_name() == SignerName::KUBELET_SERVING && !csr.has_condition(APPROVED) {
         facts.push(serving::policy_line(case));
     }
+    facts.extend(issued::replaced(case));
     facts
 }

@@ -1,8 +1,8 @@
 //! What people are told to do fits who they are and what is there.
 
 use super::cases;
-use super::world::{World, lease};
-use crate::fixture::{api_client, kubelet_client, kubelet_serving};
+use super::world::{World, day, lease};
+use crate::fixture::{api_client, authority, kubelet_client, kubelet_serving};
 use crate::why::{Diagnosis, Fault, Finding, Known};
 use serde_json::{Value, json};
 
@@ -247,4 +247,48 @@ fn no_placeholder_stands_for_a_node_that_nobody_knows() {
     let diagnosis = gone.diagnose();
     let commands = first(&diagnosis).commands.join("\n");
     assert!(!commands.contains("NODE"), "{commands}");
+}
+
+/// A certificate of `n1` by a CA that was dropped, and a later one of `later` by its successor.
+fn after_a_change_of_ca(later: &str) -> World {
+    let old = World::client("n1").approved().issued().object();
+    let mut world = World::client(later)
+        .with_ca(authority(day(400)))
+        .approved()
+        .issued()
+        .change(|object| {
+            object["metadata"]["name"] = json!("later");
+            object["metadata"]["creationTimestamp"] = json!("2026-11-20T11:59:30Z");
+        });
+    let later = world.object();
+    world.evidence.request = Known::Read(old.clone());
+    world.evidence.requests = Known::Read(vec![old, later]);
+    world
+}
+
+#[test]
+fn a_certificate_of_a_dropped_ca_with_a_good_successor_is_no_fault() {
+    let diagnosis = after_a_change_of_ca("n1").diagnose();
+    assert!(diagnosis.findings.is_empty(), "{:?}", diagnosis.findings);
+    let facts = diagnosis.facts.join(" | ");
+    assert!(facts.contains("csr/later, which took its place"), "{facts}");
+}
+
+#[test]
+fn a_node_that_a_change_of_ca_left_behind_joins_again() {
+    let diagnosis = after_a_change_of_ca("n2").diagnose();
+    let finding = first(&diagnosis);
+    assert_eq!(finding.fault, Fault::CertificateOtherCa);
+    let shown = finding.evidence.join(" | ");
+    assert!(shown.contains("csr/later, which the same signer issued later, is believed"));
+    let commands = finding.commands.join("\n");
+    assert!(commands.contains("everleaf token create --print-join-command"));
+    assert!(commands.contains("--replace"), "{commands}");
+    assert!(!commands.contains("if the signer has another CA"));
+    // Nobody is told to believe a CA that was dropped, or to append to the file of `up`.
+    let told = format!("{} {commands}", finding.remedy);
+    assert!(
+        !told.contains(">>") && !told.contains("pki/ca.crt"),
+        "{told}"
+    );
 }
