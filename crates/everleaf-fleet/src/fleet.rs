@@ -8,6 +8,7 @@ use crate::node::{Node, Presence, Seen};
 use crate::outlook::{Around, Outlook, judge};
 use crate::request::{self, Request, State};
 use crate::text;
+use crate::trust::Clients;
 use everleaf_api::csr::Csr;
 use everleaf_api::meta;
 use everleaf_api::revocation::{self, Revocations};
@@ -36,6 +37,8 @@ pub struct Counts {
     pub expired: usize,
     /// [`Standing::Revoked`]
     pub revoked: usize,
+    /// [`Standing::Untrusted`]
+    pub untrusted: usize,
     /// [`Standing::NotYetValid`]
     pub not_yet_valid: usize,
     /// [`Standing::Unknown`]
@@ -50,6 +53,7 @@ impl Counts {
             Standing::Late => &mut self.late,
             Standing::Expired => &mut self.expired,
             Standing::Revoked => &mut self.revoked,
+            Standing::Untrusted => &mut self.untrusted,
             Standing::NotYetValid => &mut self.not_yet_valid,
             Standing::Unknown => &mut self.unknown,
         };
@@ -136,6 +140,8 @@ struct Found {
     /// When its issuance was asked for, as far as that is known; else its beginning.
     asked: Timestamp,
     keeper: Keeper,
+    /// An authority of clients vouches for it; `None`: nobody can tell.
+    vouched: Option<bool>,
 }
 
 /// What is gathered of a node before it is judged.
@@ -153,7 +159,8 @@ impl Fleet {
         let now = evidence.now;
         let authorities = authorities(facts);
         let requests = requests(evidence);
-        let (mut gathered, others) = gather(facts, &requests);
+        let mut clients = Clients::of(evidence);
+        let (mut gathered, others) = gather(facts, &requests, &mut clients);
         let has_nodes = evidence.nodes.read().is_some_and(|nodes| !nodes.is_empty());
         let before = gathered.len();
         gathered.retain(|_, node| !is_gone(node, has_nodes, now));
@@ -163,6 +170,7 @@ impl Fleet {
             facts,
             authorities: &authorities,
             revocations,
+            clients: &clients,
             now,
         };
         let nodes = gathered
@@ -256,6 +264,7 @@ type Others = BTreeMap<(String, String), Found>;
 fn gather<'a>(
     facts: &'a Facts,
     requests: &'a [Request],
+    clients: &mut Clients,
 ) -> (BTreeMap<String, Gathered<'a>>, Others) {
     let evidence = &facts.evidence;
     let mut nodes: BTreeMap<String, Gathered<'a>> = BTreeMap::new();
@@ -284,7 +293,9 @@ fn gather<'a>(
                 asked: certificate.not_before,
                 certificate: certificate.clone(),
                 keeper: Keeper::Unknown,
+                vouched: None,
             };
+            clients.note_of(signer, &found.certificate);
             note(signer, found);
         }
     }
@@ -299,7 +310,9 @@ fn gather<'a>(
                 certificate: Certificate::of(leaf, Source::Request, Some(csr.name())),
                 asked: meta::creation_timestamp(object).unwrap_or(leaf.not_before()),
                 keeper: Keeper::of(object),
+                vouched: clients.vouch(&chain),
             };
+            clients.note_of(csr.signer_name(), &found.certificate);
             note(csr.signer_name(), found);
         }
     }
@@ -337,6 +350,7 @@ fn add_probes(facts: &Facts, nodes: &mut BTreeMap<String, Gathered<'_>>) {
         let found = Found {
             asked: known.as_ref().map_or(shown.not_before, |known| known.asked),
             keeper: known.map_or(Keeper::Unknown, |known| known.keeper),
+            vouched: None,
             certificate: shown,
         };
         node.certificates.insert(Kind::Serving, found);
@@ -376,6 +390,7 @@ struct Judging<'a> {
     facts: &'a Facts,
     authorities: &'a [Authority],
     revocations: Option<&'a Revocations>,
+    clients: &'a Clients,
     now: Timestamp,
 }
 
@@ -428,11 +443,18 @@ impl Judging<'_> {
             (Keeper::Unknown, None, Presence::Absent) if is_everleaf => Keeper::EverleafAgent,
             _ => keeper,
         };
+        let is_distrusted = kind == Kind::Client
+            && found.as_ref().is_some_and(|found| {
+                found.vouched == Some(false) || self.clients.have_dropped(&found.certificate)
+            });
         let certificate = found.map(|found| found.certificate);
         let revoked = certificate
             .as_ref()
             .and_then(|certificate| self.revoked_by(certificate, node, kind));
         let mut holding = Holding::dated(certificate, keeper, revoked, self.now);
+        if is_distrusted {
+            holding.distrust();
+        }
         let is_newer = |request: &&Request| asked.is_none_or(|asked| request.filed > Some(asked));
         let request = request.filter(is_newer);
         holding.request = request.map(|request| request.name.clone());

@@ -17,7 +17,7 @@ pub struct Lapse {
     pub node: String,
     /// Which of its certificates.
     pub kind: Kind,
-    /// When; `None`: it is revoked.
+    /// When; `None`: it is refused now, whatever its dates say.
     #[serde(
         serialize_with = "text::maybe",
         skip_serializing_if = "Option::is_none"

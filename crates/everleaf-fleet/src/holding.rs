@@ -41,7 +41,7 @@ impl Kind {
     }
 }
 
-/// Where a certificate stands. The words of [`rotation::Standing`], and three more, which only
+/// Where a certificate stands. The words of [`rotation::Standing`], and four more, which only
 /// whoever looks from outside needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -56,6 +56,9 @@ pub enum Standing {
     Expired,
     /// Refused by an entry of the revocations, whatever its dates say.
     Revoked,
+    /// Refused because none of the API server's authorities of clients signed it, whatever its
+    /// dates say: its authority was replaced.
+    Untrusted,
     /// Before its beginning: somebody's clock is wrong.
     NotYetValid,
     /// No certificate of it is known. That says nothing of whether it has one.
@@ -64,12 +67,13 @@ pub enum Standing {
 
 impl Standing {
     /// All of them, the best first.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Fresh,
         Self::Due,
         Self::Late,
         Self::Expired,
         Self::Revoked,
+        Self::Untrusted,
         Self::NotYetValid,
         Self::Unknown,
     ];
@@ -82,6 +86,7 @@ impl Standing {
             Self::Late => "late",
             Self::Expired => "expired",
             Self::Revoked => "revoked",
+            Self::Untrusted => "untrusted",
             Self::NotYetValid => "not yet valid",
             Self::Unknown => "unknown",
         }
@@ -219,6 +224,17 @@ impl Holding {
             probe_failure: None,
             outlook: Outlook::default(),
             certificate,
+        }
+    }
+
+    /// No authority of clients vouches for it. What has ended or is revoked stays so.
+    pub(crate) fn distrust(&mut self) {
+        let is_of_use = matches!(
+            self.standing,
+            Standing::Fresh | Standing::Due | Standing::Late | Standing::NotYetValid
+        );
+        if is_of_use {
+            self.standing = Standing::Untrusted;
         }
     }
 }

@@ -29,6 +29,7 @@ mod request;
 #[cfg(test)]
 mod tests;
 mod text;
+mod trust;
 
 pub use authority::Authority;
 pub use certificate::{Certificate, Source};

@@ -30,6 +30,8 @@ pub enum Verdict {
 pub enum Code {
     /// Its authority ends no later, and no other is known.
     AuthorityEnds,
+    /// None of the API server's authorities of clients signed it: it is refused.
+    AuthorityGone,
     /// Nobody renews it by itself, as far as is known.
     ByHand,
     /// Its beginning lies ahead: a clock is wrong.
@@ -63,6 +65,7 @@ impl Code {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::AuthorityEnds => "authority-ends",
+            Self::AuthorityGone => "authority-gone",
             Self::ByHand => "by-hand",
             Self::ClockWrong => "clock-wrong",
             Self::Deciding => "deciding",
@@ -173,6 +176,11 @@ pub(crate) fn judge(holding: &Holding, around: &Around<'_>) -> Outlook {
             outlook.verdict = Verdict::Lapsed;
             let by = holding.revoked_by.as_deref().unwrap_or_default();
             outlook.tell(Code::Revoked, format!("revoked ({by})"));
+        }
+        Standing::Untrusted => {
+            outlook.verdict = Verdict::Lapsed;
+            let text = "signed by none of the API server's authorities of clients: the node is refused, and has to join again";
+            outlook.tell(Code::AuthorityGone, text);
         }
         Standing::Expired => {
             outlook.verdict = Verdict::Lapsed;

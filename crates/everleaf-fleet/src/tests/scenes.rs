@@ -195,6 +195,62 @@ fn what_is_revoked_has_lapsed_until_another_is_issued() {
     check(&world, Verdict::Renews, &[Code::Renews], "renews by itself");
 }
 
+/// Both authorities have the same name: only their keys tell them apart.
+#[test]
+fn what_a_dropped_authority_signed_is_refused_now() {
+    let mut world = World::new();
+    world.node("n1", "True");
+    world.issued("n1", Kind::Client, days(10), days(100));
+    world.issued("n1", Kind::Serving, days(10), days(100));
+    world.replace_authority("2061-01-01T00:00:00Z");
+    let found = holding(&world.fleet(), "n1", Kind::Client);
+    assert_eq!(found.standing, Standing::Untrusted);
+    check(
+        &world,
+        Verdict::Lapsed,
+        &[Code::AuthorityGone],
+        "join again",
+    );
+    assert_eq!(world.fleet().counts(Kind::Client).untrusted, 1);
+    assert_eq!(world.fleet().counts(Kind::Serving).untrusted, 0);
+    let lapses = world.forecast(1).lapses;
+    assert_eq!((lapses.len(), lapses[0].has_lapsed), (1, true));
+    // Whoever does not know the authorities says nothing of it.
+    let mut blind = World::new();
+    blind.facts = world.facts.clone();
+    blind.facts.evidence.client_ca = Known::Hidden("forbidden".to_owned());
+    check(&blind, Verdict::Renews, &[Code::Renews], "renews by itself");
+    world.issued("n1", Kind::Client, days(0), days(100));
+    check(&world, Verdict::Renews, &[Code::Renews], "renews by itself");
+}
+
+#[test]
+fn a_log_tells_whom_a_dropped_authority_signed() {
+    let mut world = World::new();
+    let start = world.now() - days(10);
+    let log = |world: &mut World, node: &str, start, key_id: String| {
+        let end = start + days(100);
+        let mut entry = super::world::entry(&format!("system:node:{node}"), start, end);
+        entry.ca_ski = key_id;
+        world.log(&entry);
+    };
+    let old = world.key_id();
+    log(&mut world, "n1", start, old);
+    world.replace_authority("2061-01-01T00:00:00Z");
+    // It may be one in between, below the one that is trusted.
+    check(&world, Verdict::Renews, &[Code::Renews], "renews by itself");
+    let new = world.key_id();
+    log(&mut world, "n2", start + days(1), new);
+    check(
+        &world,
+        Verdict::Lapsed,
+        &[Code::AuthorityGone],
+        "join again",
+    );
+    let other = holding(&world.fleet(), "n2", Kind::Client);
+    assert_eq!(other.standing, Standing::Fresh);
+}
+
 #[test]
 fn a_certificate_of_tomorrow_speaks_of_a_clock() {
     let mut world = World::new();

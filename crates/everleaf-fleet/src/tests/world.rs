@@ -93,6 +93,19 @@ impl World {
         }
     }
 
+    /// From now on another authority signs, and is the only one that is trusted.
+    pub(crate) fn replace_authority(&mut self, end: &str) {
+        let other = Self::with_authority_until(end);
+        self.issuer = other.issuer;
+        self.facts.evidence.client_ca = other.facts.evidence.client_ca;
+    }
+
+    /// Key identifier of the authority that signs.
+    pub(crate) fn key_id(&self) -> String {
+        let id = self.issuer.certificate().subject_key_id().unwrap();
+        crate::certificate::hex(id)
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         self.facts.evidence.now
     }

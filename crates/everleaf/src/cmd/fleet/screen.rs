@@ -82,6 +82,7 @@ fn certificates(fleet: &Fleet) -> Vec<String> {
             expired,
             revoked,
             unknown,
+            untrusted,
             not_yet_valid,
         } = counts;
         let cells = [fresh, due, late, expired, revoked, unknown].map(|count| count.to_string());
@@ -89,6 +90,9 @@ fn certificates(fleet: &Fleet) -> Vec<String> {
             &format!("  {}", kind.as_str()),
             cells.each_ref().map(|one| &**one),
         );
+        if untrusted > 0 {
+            line.push_str(&format!("  {untrusted} untrusted"));
+        }
         if not_yet_valid > 0 {
             line.push_str(&format!("  {not_yet_valid} not yet"));
         }
