@@ -15,11 +15,18 @@ const HALF_YEAR: SignedDuration = SignedDuration::from_hours(182 * 24);
 struct Anchor {
     leaf: Leaf,
     origins: Vec<String>,
+    /// The first file on the command line that holds it; "" when none does.
+    file: String,
     /// In each of its bundles another one is in force.
     has_successor: bool,
 }
 
 impl Anchor {
+    /// For commands about it.
+    fn names(&self) -> [(&'static str, &str); 1] {
+        [("ca", &self.file)]
+    }
+
     fn line(&self, what: &str) -> String {
         format!(
             "{} ({}): {what}",
@@ -44,7 +51,10 @@ pub(super) fn look(seen: &Seen, found: &mut Found) -> String {
     }
     shared_names(&anchors, found);
     vouching(seen, now, found);
-    if let Some(namespaces) = found.read("ConfigMaps kube-root-ca.crt", &seen.without_root_ca) {
+    // Of a server that does not answer that is said of all at once.
+    if seen.server.answer == Answer::Yes
+        && let Some(namespaces) = found.read("ConfigMaps kube-root-ca.crt", &seen.without_root_ca)
+    {
         for namespace in namespaces {
             let line = format!("namespace {namespace}");
             found.add(Fault::RootCaAbsent, line, &[("namespace", namespace)]);
@@ -70,6 +80,9 @@ fn gather(bundle: &Bundle, now: Timestamp, anchors: &mut Vec<Anchor>, found: &mu
             return;
         }
         Known::Absent => return,
+        Known::Hidden(why) if bundle.audience == Audience::Kubeconfig => {
+            return found.unreadable(&bundle.origin, why);
+        }
         Known::Hidden(why) => return found.not_seen(&bundle.origin, why),
     };
     let read = match TrustBundle::from_pem_lenient(pem.as_bytes()) {
@@ -86,66 +99,79 @@ fn gather(bundle: &Bundle, now: Timestamp, anchors: &mut Vec<Anchor>, found: &mu
         match anchors.iter_mut().find(|anchor| anchor.leaf == *leaf) {
             Some(anchor) => {
                 anchor.origins.push(bundle.origin.clone());
+                if anchor.file.is_empty() {
+                    anchor.file = file_of(bundle);
+                }
                 anchor.has_successor &= has_successor;
             }
             None => anchors.push(Anchor {
                 leaf: leaf.clone(),
                 origins: vec![bundle.origin.clone()],
+                file: file_of(bundle),
                 has_successor,
             }),
         }
     }
 }
 
+fn file_of(bundle: &Bundle) -> String {
+    match bundle.audience {
+        Audience::Named => bundle.origin.clone(),
+        _ => String::new(),
+    }
+}
+
 fn dates(anchor: &Anchor, now: Timestamp, found: &mut Found) {
     let leaf = &anchor.leaf;
+    let names = anchor.names();
     let end = leaf.not_after();
     let left = end.duration_since(now);
     let line = anchor.line(&format!("{end}, {}", away(end, now)));
     if leaf.not_before() > now {
         let line = anchor.line(&format!("it begins at {}", leaf.not_before()));
-        found.add(Fault::CaNotBegun, line, &[]);
+        found.add(Fault::CaNotBegun, line, &names);
     } else if left.is_negative() || left.is_zero() {
         let fault = match anchor.has_successor {
             true => Fault::CaLeftover,
             false => Fault::CaEnded,
         };
-        found.add(fault, line, &[]);
+        found.add(fault, line, &names);
     } else if anchor.has_successor {
         // Another one is there already.
     } else if left < SOON {
-        found.add(Fault::CaEndsSoon, line, &[]);
+        found.add(Fault::CaEndsSoon, line, &names);
     } else if left < HALF_YEAR {
-        found.add(Fault::CaEndsWithinHalfYear, line, &[]);
+        found.add(Fault::CaEndsWithinHalfYear, line, &names);
     }
 }
 
 fn form(anchor: &Anchor, found: &mut Found) {
     let leaf = &anchor.leaf;
+    let names = anchor.names();
     if !leaf.is_ca() {
         let line = anchor.line(&format!("issued by {}", leaf.issuer_text()));
-        return found.add(Fault::CaNotAnAuthority, line, &[]);
+        return found.add(Fault::CaNotAnAuthority, line, &names);
     }
     if !leaf.allows_cert_sign() {
         found.add(
             Fault::CaNoCertSign,
             anchor.line("key usage without keyCertSign"),
-            &[],
+            &names,
         );
     }
     if let Err(error) = leaf.public_key().check_strength() {
-        found.add(Fault::CaWeakKey, anchor.line(&error.to_string()), &[]);
+        found.add(Fault::CaWeakKey, anchor.line(&error.to_string()), &names);
     }
     // Nobody checks the signature of a root.
     if leaf.has_sha1_signature() && leaf.issuer_text() != leaf.subject_text() {
         let line = anchor.line(&format!("signed by {}", leaf.issuer_text()));
-        found.add(Fault::CaSha1, line, &[]);
+        found.add(Fault::CaSha1, line, &names);
     }
     if leaf.subject_key_id().is_none() {
         found.add(
             Fault::CaNoKeyIdentifier,
             anchor.line("no subjectKeyIdentifier"),
-            &[],
+            &names,
         );
     }
 }
@@ -159,7 +185,7 @@ fn shared_names(anchors: &[Anchor], found: &mut Found) {
         };
         if let Some(other) = anchors[..index].iter().find(is_namesake) {
             let line = anchor.line(&format!("and another one of {}", other.origins.join(", ")));
-            found.add(Fault::CaSharedName, line, &[]);
+            found.add(Fault::CaSharedName, line, &anchor.names());
         }
     }
 }

@@ -62,8 +62,8 @@ catalogue! {
     ServerCertificateUntrusted "server-certificate-untrusted" Server Error
         "The API server's certificate is not signed by an authority of the kubeconfig"
         "Clients with this kubeconfig refuse the server. Its CA was replaced, or another server answers."
-        "If the CA was replaced, put the new one into the kubeconfig, beside the old one. If not, find out who answers."
-        ["openssl s_client -connect {host} -showcerts </dev/null | openssl x509 -noout -issuer -subject -enddate"];
+        "Find out who answers. If the CA was replaced, what the old one signed for this kubeconfig is refused, too, as soon as it is dropped: a node joins again, with a new token and --replace; anybody else takes a new kubeconfig. Where only the server's own CA is another one, put it into the kubeconfig, beside the old one."
+        ["openssl s_client -connect {host} -showcerts </dev/null | openssl x509 -noout -issuer -subject -enddate", "everleaf token create --print-join-command   # on an administrator's machine; on the node run what it prints, with --replace"];
     ServerCertificateName "server-certificate-name" Server Error
         "The API server's certificate does not name the host of the kubeconfig"
         "Clients that use this name or address refuse the server."

@@ -36,11 +36,22 @@ fn name_of<S: serde::Serializer>(fault: &Fault, serializer: S) -> Result<S::Ok, 
     serializer.collect_str(fault)
 }
 
+/// Why something was not looked at, which decides what to do about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Unseen {
+    /// The API server did not show it to this user.
+    Hidden,
+    /// A file that this user may not read.
+    File,
+    /// Nobody could be asked.
+    Unasked,
+}
+
 /// The findings of a section.
 pub(super) struct Found {
     section: Section,
     context: Context,
-    by_fault: BTreeMap<Fault, Finding>,
+    by_fault: BTreeMap<(Fault, Unseen), Finding>,
 }
 
 impl Found {
@@ -54,19 +65,30 @@ impl Found {
 
     /// Something shows this fault. `names` go into its commands, if nothing showed it before.
     pub(super) fn add(&mut self, fault: Fault, line: String, names: &[(&'static str, &str)]) {
+        self.put((fault, Unseen::Hidden), line, names);
+    }
+
+    fn put(&mut self, key: (Fault, Unseen), line: String, names: &[(&'static str, &str)]) {
+        let fault = key.0;
         let entry = fault.entry();
         debug_assert!(
             entry.section == self.section || fault == Fault::NotSeen,
             "{fault} is no finding of {}",
             self.section.name()
         );
-        let finding = self.by_fault.entry(fault).or_insert_with(|| {
+        let finding = self.by_fault.entry(key).or_insert_with(|| {
             let mut context = self.context.clone();
             for (key, value) in names {
                 context.set(key, value);
             }
             let commands = entry.commands.iter();
             let answered = commands.filter(|command| context.is_answered(command));
+            let ca = context.name("ca").map(str::to_owned);
+            let filled = answered.map(|command| match &ca {
+                // The file that was named, in place of some file.
+                Some(ca) => context.fill(command).replace("CA.crt", ca),
+                None => context.fill(command),
+            });
             Finding {
                 fault,
                 severity: entry.severity,
@@ -75,7 +97,7 @@ impl Found {
                 evidence: Vec::new(),
                 consequence: entry.consequence,
                 remedy: entry.remedy,
-                commands: answered.map(|command| context.fill(command)).collect(),
+                commands: filled.collect(),
             }
         });
         finding.count += 1;
@@ -87,6 +109,37 @@ impl Found {
     /// Something could not be looked at.
     pub(super) fn not_seen(&mut self, what: &str, why: &str) {
         self.add(Fault::NotSeen, format!("{what}: {why}"), &[]);
+    }
+
+    /// A file could not be read by this user.
+    pub(super) fn unreadable(&mut self, path: &str, why: &str) {
+        let key = (Fault::NotSeen, Unseen::File);
+        self.put(key, format!("{path}: {why}"), &[]);
+        self.say(
+            key,
+            "What is wrong there is not told.",
+            "Run it as root, or as whoever may read that file.",
+        );
+    }
+
+    /// There was nobody to ask about it.
+    pub(super) fn unasked(&mut self, what: &str, why: &str) {
+        let key = (Fault::NotSeen, Unseen::Unasked);
+        self.put(key, format!("{what}: {why}"), &[]);
+        self.say(
+            key,
+            "What is wrong there is not told.",
+            "Mend that first, and ask again.",
+        );
+    }
+
+    /// Other words than the catalogue's, and no commands.
+    fn say(&mut self, key: (Fault, Unseen), consequence: &'static str, remedy: &'static str) {
+        if let Some(finding) = self.by_fault.get_mut(&key) {
+            finding.consequence = consequence;
+            finding.remedy = remedy;
+            finding.commands.clear();
+        }
     }
 
     /// What was read; where it may not be seen, that is a finding.

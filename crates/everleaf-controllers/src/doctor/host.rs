@@ -33,7 +33,7 @@ pub(super) fn cert_dir(seen: &Seen, found: &mut Found) -> String {
             return String::new();
         }
         Known::Hidden(why) => {
-            found.not_seen(&shown, why);
+            found.unreadable(&shown, why);
             return String::new();
         }
     };
@@ -91,7 +91,7 @@ fn on_disk(credential: &OnDisk, seen: &Seen, found: &mut Found) -> Option<Timest
             return None;
         }
         Known::Hidden(why) => {
-            found.not_seen(&path, why);
+            found.unreadable(&path, why);
             return None;
         }
     };
@@ -166,7 +166,7 @@ pub(super) fn kubeconfig(seen: &Seen, found: &mut Found) -> String {
         Known::Read(Ok(())) => {}
         Known::Read(Err(why)) => found.add(Fault::KubeconfigUnusable, why.clone(), &names),
         Known::Absent => found.add(Fault::KubeconfigAbsent, path.clone(), &names),
-        Known::Hidden(why) => found.not_seen(&path, why),
+        Known::Hidden(why) => found.unreadable(&path, why),
     }
     if !matches!(file.content, Known::Read(Ok(()))) {
         return String::new();

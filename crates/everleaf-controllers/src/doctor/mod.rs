@@ -24,6 +24,8 @@ mod tests;
 mod tokens;
 mod versions;
 
+use crate::why::Known;
+use everleaf_api::meta;
 use everleaf_pki::{Leaf, TrustBundle};
 use found::Found;
 use jiff::{SignedDuration, Timestamp};
@@ -45,8 +47,10 @@ pub struct Report {
     pub server: String,
     /// What it says that it is; "" when nobody knows.
     pub version: String,
-    /// The instant by which it was judged: the server's clock, if it told one.
+    /// The instant by which it was judged, in whole seconds.
     pub at: String,
+    /// Whose clock that is: `api-server`, or `this-machine` where the server could not be asked.
+    pub clock: &'static str,
     /// The sections that were asked for.
     pub sections: Vec<Part>,
 }
@@ -88,32 +92,65 @@ pub fn examine(seen: &Seen, sections: &[Section]) -> Report {
     context.set("file", &seen.server.kubeconfig);
     context.set("node", &seen.host.node);
     context.set("dir", &seen.host.cert_dir.display().to_string());
+    let deaf = deaf(seen);
     let part = |section: Section| {
         let mut found = Found::new(section, context.clone());
         // What it would be judged by was not read, because nobody answered: said once.
-        let is_deaf = !matches!(seen.server.answer, Answer::Yes);
         let needs_server = !matches!(
             section,
             Section::Server | Section::Ca | Section::CertDir | Section::Kubeconfig
         );
-        let looked_at = match is_deaf && needs_server {
-            true => {
-                found.not_seen("all of it", "the API server does not answer this user");
+        let looked_at = match &deaf {
+            Some(why) if needs_server => {
+                found.unasked("all of it", why);
                 String::new()
             }
-            false => look(section, seen, &mut found),
+            _ => look(section, seen, &mut found),
         };
+        // The authorities of a kubeconfig are not all, unless it is a node's.
+        let is_partial = matches!(seen.without_root_ca, Known::Hidden(_))
+            || seen.bundles.is_empty()
+            || !sections.contains(&Section::Server);
+        if let (Section::Ca, Some(why), true) = (section, &deaf, is_partial) {
+            found.unasked("what the cluster itself trusts", why);
+        }
         Part {
             section,
             looked_at,
             findings: found.into_findings(),
         }
     };
+    let (clock, instant) = match seen.server.answer {
+        Answer::Yes | Answer::Refused(_) => ("api-server", seen.cluster.now),
+        Answer::None(_) | Answer::NotAsked => ("this-machine", seen.cluster.local),
+    };
     Report {
         server: seen.server.url.clone(),
         version: seen.cluster.version.read().cloned().unwrap_or_default(),
-        at: seen.cluster.now.to_string(),
+        at: meta::format_time(instant),
+        clock,
         sections: sections.iter().copied().map(part).collect(),
+    }
+}
+
+/// Why nothing can be asked of the API server; `None`: it answers.
+fn deaf(seen: &Seen) -> Option<String> {
+    match &seen.server.answer {
+        Answer::Yes => None,
+        Answer::Refused(why) => Some(format!(
+            "the API server does not take this user's credential: {why}"
+        )),
+        Answer::None(why) => Some(format!("the API server cannot be asked: {why}")),
+        Answer::NotAsked => Some(not_asked(seen).to_owned()),
+    }
+}
+
+/// Why the API server was not asked.
+fn not_asked(seen: &Seen) -> &'static str {
+    match &seen.host.kubeconfig.content {
+        Known::Absent => "there is no kubeconfig that names an API server",
+        Known::Hidden(_) => "this user may not read the kubeconfig, or a file that it names",
+        Known::Read(_) => "the kubeconfig cannot be used: the section `kubeconfig` says why",
     }
 }
 

@@ -37,7 +37,10 @@ pub(super) fn look(seen: &Seen, found: &mut Found) -> String {
     {
         clock(lease, seen.cluster.now, found);
     }
-    counted(nodes.len(), "node")
+    match seen.cluster.nodes.read() {
+        Some(_) => counted(nodes.len(), "node"),
+        None => String::new(),
+    }
 }
 
 /// One certificate of a node, as far as stored requests tell.

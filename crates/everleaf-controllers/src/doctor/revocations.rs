@@ -16,7 +16,10 @@ pub(super) fn look(seen: &Seen, found: &mut Found) -> String {
     let now = seen.cluster.now;
     list(seen, now, found);
     let Some(map) = found.read("kube-system/everleaf-revocations", &seen.revocations) else {
-        return "none".to_owned();
+        return match seen.revocations.is_absent() {
+            true => "none".to_owned(),
+            false => String::new(),
+        };
     };
     for key in map["data"]
         .as_object()

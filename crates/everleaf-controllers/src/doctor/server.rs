@@ -1,12 +1,12 @@
 //! The API server: whether it answers, whom it shows itself to be, and its clock.
 
 use super::found::Found;
-use super::seen::{Answer, Audience, Seen};
+use super::seen::{Answer, Audience, Seen, Server};
 use super::{Fault, away, ends_soon};
 use crate::skew::SKEW_TOLERATED;
 use crate::why::Known;
 use everleaf_api::duration::span;
-use everleaf_pki::trust::{Fault as Refused, Presented, Refusal, TrustBundle};
+use everleaf_pki::trust::{Fault as Refused, Presented, Purpose, Refusal, TrustBundle};
 use jiff::Timestamp;
 
 pub(super) fn look(seen: &Seen, found: &mut Found) -> String {
@@ -32,7 +32,7 @@ pub(super) fn look(seen: &Seen, found: &mut Found) -> String {
             );
         }
         Answer::NotAsked => {
-            found.not_seen("the API server", "there is no kubeconfig that names it")
+            found.unasked("the API server", super::not_asked(seen));
         }
         _ => {}
     }
@@ -71,6 +71,9 @@ fn clock(seen: &Seen, found: &mut Found) {
 /// Judges what the server shows; whether something is wrong with it.
 fn certificate(seen: &Seen, found: &mut Found) -> bool {
     let server = &seen.server;
+    if server.answer == Answer::NotAsked && server.shown.read().is_none() {
+        return false;
+    }
     let Some(ders) = found.read("the API server's certificate", &server.shown) else {
         return false;
     };
@@ -111,7 +114,35 @@ fn certificate(seen: &Seen, found: &mut Found) -> bool {
         _ => Fault::ServerCertificateUntrusted,
     };
     found.add(fault, format!("{whose}: {refusal}"), &[]);
+    match fault {
+        Fault::ServerCertificateUntrusted => of_own_authorities(server, &bundle, found),
+        // Names are looked at first. A certificate of nobody's means more than its names.
+        Fault::ServerCertificateName => {
+            if let Err(refusal) = bundle.judge(&shown, Purpose::ServerAuth, now) {
+                let line = format!("{whose}: {refusal}");
+                found.add(Fault::ServerCertificateUntrusted, line, &[]);
+                of_own_authorities(server, &bundle, found);
+            }
+        }
+        _ => {}
+    }
     true
+}
+
+/// Where the authorities that do not vouch for the server have signed the user's certificate, too,
+/// it is not enough to trust another one.
+fn of_own_authorities(server: &Server, bundle: &TrustBundle, found: &mut Found) {
+    let mut anchors = bundle.anchors().iter();
+    if let Some(credential) = &server.credential
+        && anchors.any(|anchor| credential.is_signed_by(anchor))
+    {
+        let line = format!(
+            "the authorities of {} have signed its client certificate ({}), too",
+            server.kubeconfig,
+            credential.subject_text()
+        );
+        found.add(Fault::ServerCertificateUntrusted, line, &[]);
+    }
 }
 
 fn clock_to_judge_by(seen: &Seen) -> Timestamp {

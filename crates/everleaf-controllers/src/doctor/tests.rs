@@ -141,6 +141,150 @@ fn a_server_that_is_away_is_told_once_and_the_rest_was_not_looked_at() {
     assert!(!report.is_complete());
 }
 
+fn unseen(report: &Report, section: Section) -> Vec<&Finding> {
+    let parts = report
+        .sections
+        .iter()
+        .filter(|part| part.section == section);
+    let findings = parts.flat_map(|part| &part.findings);
+    findings.filter(|one| one.fault == Fault::NotSeen).collect()
+}
+
+/// Each section says once that it was not looked at, and says the true reason, not one of rights.
+#[test]
+fn who_cannot_be_asked_is_the_reason_of_each_section() {
+    let away = || {
+        World::healthy().edit(|seen, _| {
+            seen.server.answer = Answer::None("connection refused".to_owned());
+            seen.server.shown = Known::Absent;
+            seen.cluster = crate::why::Evidence {
+                local: crate::fixture::now() + SignedDuration::from_millis(250),
+                ..crate::why::Evidence::default()
+            };
+            seen.without_root_ca = Known::default();
+        })
+    };
+    let of_cluster: Vec<Section> = Section::of_cluster().collect();
+    let report = examine(&away().seen, &of_cluster);
+    assert_eq!(
+        (&*report.at, report.clock),
+        ("2026-11-20T12:00:00Z", "this-machine")
+    );
+    for section in of_cluster.into_iter().filter(|one| *one != Section::Server) {
+        let told = unseen(&report, section);
+        assert_eq!((told.len(), told[0].count), (1, 1), "{}", section.name());
+        let line = &told[0].evidence[0];
+        assert!(
+            line.contains("cannot be asked: connection refused"),
+            "{line}"
+        );
+        assert!(told[0].commands.is_empty());
+        assert!(!told[0].consequence.contains("may not read"));
+    }
+    // A part of it, asked for alone, is not fine either.
+    let report = examine(&away().seen, &[Section::Ca]);
+    assert_eq!(unseen(&report, Section::Ca).len(), 1);
+    assert!(!report.is_complete());
+    assert_eq!(
+        examine(&World::healthy().seen, &[Section::Ca]).clock,
+        "api-server"
+    );
+}
+
+#[test]
+fn nothing_is_counted_where_nothing_was_seen() {
+    let world = World::healthy().edit(|seen, _| {
+        seen.cluster.nodes = Known::Hidden("forbidden".to_owned());
+        seen.revocations = Known::Hidden("forbidden".to_owned());
+    });
+    let report = examine(&world.seen, &[Section::Nodes, Section::Revocations]);
+    for part in &report.sections {
+        assert_eq!(part.looked_at, "", "{}", part.section.name());
+    }
+}
+
+#[test]
+fn a_file_that_may_not_be_read_needs_another_user_and_no_kubectl() {
+    let denied = || Known::Hidden("Permission denied (os error 13)".to_owned());
+    let world = World::healthy().edit(|seen, _| {
+        seen.host.kubeconfig.content = Known::Hidden("Permission denied".to_owned());
+        seen.host.credentials[0].chain = denied();
+        seen.server = Server {
+            answer: Answer::NotAsked,
+            ..Server::default()
+        };
+        seen.bundles.clear();
+        seen.without_root_ca = Known::Absent;
+    });
+    let report = examine(&world.seen, &Section::OF_NODE);
+    assert_eq!((report.worst(), report.is_complete()), (None, false));
+    for section in [Section::CertDir, Section::Kubeconfig] {
+        let told = unseen(&report, section);
+        assert!(told[0].remedy.contains("as root"), "{}", told[0].remedy);
+        assert!(told[0].commands.is_empty());
+    }
+    for section in [Section::Server, Section::Ca] {
+        let line = &unseen(&report, section)[0].evidence[0];
+        assert!(line.contains("may not read the kubeconfig"), "{line}");
+    }
+    // A kubeconfig that is there is not said to be missing.
+    let torn = World::healthy().edit(|seen, _| {
+        seen.host.kubeconfig.content = Known::Read(Err("no certificate in it".to_owned()));
+        seen.server.answer = Answer::NotAsked;
+    });
+    let report = examine(&torn.seen, &Section::OF_NODE);
+    let line = &unseen(&report, Section::Server)[0].evidence[0];
+    assert!(line.contains("the kubeconfig cannot be used"), "{line}");
+}
+
+/// Whoever stands in between mostly has another name, too.
+#[test]
+fn a_certificate_of_nobodys_comes_before_its_names() {
+    let (begin, end) = (
+        crate::fixture::now() - world::hours(1),
+        crate::fixture::now() + world::hours(9000),
+    );
+    let world = World::healthy().edit(|seen, _| {
+        let server = world::server_by(&world::stranger(), "other.test", begin, end);
+        seen.server.shown = world::ders(&server);
+    });
+    let report = examine(&world.seen, &[Section::Server]);
+    let found: Vec<Fault> = report.findings().map(|one| one.fault).collect();
+    assert_eq!(
+        found,
+        [
+            Fault::ServerCertificateUntrusted,
+            Fault::ServerCertificateName
+        ]
+    );
+    // Its own certificate is of the same authorities: the way back is to join again.
+    let finding = report.findings().next().unwrap();
+    let shown = finding.evidence.join(" | ");
+    assert!(
+        shown.contains("have signed its client certificate"),
+        "{shown}"
+    );
+    assert!(finding.commands.join(" ").contains("--replace"));
+}
+
+#[test]
+fn commands_about_a_file_that_was_named_name_it() {
+    let leaf = world::server_by(
+        &world::stranger(),
+        "leaf",
+        crate::fixture::now() - world::hours(1),
+        crate::fixture::now() + world::hours(90_000),
+    );
+    let world = World::healthy().with_bundle(&leaf.to_pem());
+    let report = examine(&world.seen, &[Section::Ca]);
+    let finding = report.findings().next().unwrap();
+    assert_eq!(finding.fault, Fault::CaNotAnAuthority);
+    assert_eq!(
+        finding.commands,
+        ["openssl x509 -in other.crt -noout -issuer -ext basicConstraints"]
+    );
+}
+
 #[test]
 fn what_many_things_show_is_one_finding() {
     let mut world = World::healthy();

@@ -122,6 +122,11 @@ impl Context {
         }
     }
 
+    /// What was set, if it is harmless.
+    pub(crate) fn name(&self, key: &str) -> Option<&str> {
+        self.names.get(key).map(String::as_str)
+    }
+
     pub(crate) fn fill(&self, command: &str) -> String {
         const NAMES: [&str; 14] = [
             "account",

@@ -8,7 +8,7 @@ use crate::failure::chain;
 use crate::kube_client::{self, Connected};
 use crate::up::data_dir::default_root_of;
 use anyhow::Result;
-use everleaf_agent::kubeconfig::{Kubeconfig, Source, Trust};
+use everleaf_agent::kubeconfig::{Kubeconfig, KubeconfigError, Source, Trust};
 use everleaf_agent::{Clock, SystemClock};
 use everleaf_controllers::doctor::{Answer, Directory, Host, KubeconfigFile, OnDisk, Seen};
 use everleaf_controllers::why::Known;
@@ -53,6 +53,10 @@ pub(super) async fn node(args: &DoctorArgs) -> Result<Seen> {
     seen.server = server(&kubeconfig, &places.kubeconfig);
     seen.bundles
         .extend(bundle_of(&kubeconfig, &places.kubeconfig));
+    if let Some(why) = unreadable(&kubeconfig) {
+        seen.host.kubeconfig.content = Known::Hidden(why);
+        return Ok(seen);
+    }
     match kube_client::connect_context(&places.kubeconfig, context) {
         Ok(Connected { client, .. }) => meet(&Api::new(client), &kubeconfig, &mut seen).await,
         Err(error) => {
@@ -188,10 +192,26 @@ fn node_name(host: &Host) -> Option<String> {
     name.strip_prefix("system:node:").map(str::to_owned)
 }
 
-fn kubeconfig_file(
-    path: &Path,
-    read: &Result<Kubeconfig, everleaf_agent::kubeconfig::KubeconfigError>,
-) -> KubeconfigFile {
+/// A file that the kubeconfig names and that this user may not read, and what the system says.
+fn unreadable(kubeconfig: &Kubeconfig) -> Option<String> {
+    let pair = kubeconfig.user.client_certificate.as_ref();
+    let trust = match &kubeconfig.cluster.trust {
+        Trust::Bundle(source) => Some(source),
+        _ => None,
+    };
+    let pair = pair.map(|pair| [&pair.certificate, &pair.key]);
+    let mut sources = pair.into_iter().flatten().chain(trust);
+    sources.find_map(|source| {
+        let Source::File(path) = source else {
+            return None;
+        };
+        let error = fs::File::open(path).err()?;
+        let is_denied = error.kind() == ErrorKind::PermissionDenied;
+        is_denied.then(|| format!("it names {}: {error}", path.display()))
+    })
+}
+
+fn kubeconfig_file(path: &Path, read: &Result<Kubeconfig, KubeconfigError>) -> KubeconfigFile {
     let mut file = KubeconfigFile {
         path: path.to_owned(),
         mode: fs::metadata(path).map_or(0, |found| found.mode()),
@@ -201,6 +221,12 @@ fn kubeconfig_file(
         Ok(kubeconfig) => kubeconfig,
         Err(error) if error.is_absent() => {
             file.content = Known::Absent;
+            return file;
+        }
+        Err(KubeconfigError::Unreadable { source, .. })
+            if source.kind() == ErrorKind::PermissionDenied =>
+        {
+            file.content = Known::Hidden(source.to_string());
             return file;
         }
         Err(error) => {

@@ -77,8 +77,10 @@ fn look(args: &DoctorArgs) -> Result<Report> {
     }
     let parts = report.sections.iter_mut();
     let findings = parts.flat_map(|part| &mut part.findings);
+    let commands = findings.flat_map(|finding| &mut finding.commands);
     super::why::aim_commands(
-        findings.flat_map(|finding| &mut finding.commands),
+        // Where another credential is needed, this kubeconfig is of no use.
+        commands.filter(|command| !command.contains("# on an administrator's machine")),
         args.server.kubeconfig.as_deref(),
         args.server.context.as_deref(),
     );

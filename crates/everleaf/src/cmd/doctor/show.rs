@@ -3,17 +3,37 @@
 use crate::print::{answer, harmless_line, has_colour};
 use anyhow::Result;
 use everleaf_controllers::doctor::{Fault, Finding, Part, Report, Severity};
+use std::collections::BTreeSet;
 
 /// Lines of evidence of one finding.
 const EVIDENCE_MAX: usize = 3;
 
 /// Prints it for people; `wide`: with all evidence.
 pub(super) fn show(report: &Report, wide: bool) -> Result<()> {
+    let mut told = BTreeSet::new();
     for part in &report.sections {
-        show_part(part, wide)?;
+        match again(part, &mut told) {
+            Some(line) => answer(&line)?,
+            None => show_part(part, wide)?,
+        }
     }
     answer("")?;
     answer(&summary(report))
+}
+
+/// The line of a section of which nothing was looked at, for a reason that another has told.
+fn again(part: &Part, told: &mut BTreeSet<&'static str>) -> Option<String> {
+    let [finding] = &part.findings[..] else {
+        return None;
+    };
+    let is_unasked = finding.fault == Fault::NotSeen && finding.commands.is_empty();
+    if !is_unasked || told.insert(finding.remedy) || !part.looked_at.is_empty() {
+        return None;
+    }
+    let mark = coloured(finding.severity.as_str(), Some(finding.severity));
+    let name = part.section.name();
+    let shown = harmless_line(&finding.evidence.join("; "));
+    Some(format!("{mark} {name:<12} {shown}  [{}]", finding.fault))
 }
 
 fn show_part(part: &Part, wide: bool) -> Result<()> {

@@ -18,7 +18,12 @@ const BARS_MAX: usize = 14;
 const BAR_WIDTH: usize = 40;
 
 /// Prints it; with a fleet all of it, a row per node included.
-pub(super) fn show(forecast: &Forecast, server: &str, wide: Option<&Fleet>) -> Result<()> {
+pub(super) fn show(
+    forecast: &Forecast,
+    server: &str,
+    wide: Option<&Fleet>,
+    was_probed: bool,
+) -> Result<()> {
     let rows_max = if wide.is_some() { usize::MAX } else { ROWS_MAX };
     answer(&format!(
         "{server} from {} to {} ({}): {}",
@@ -29,7 +34,7 @@ pub(super) fn show(forecast: &Forecast, server: &str, wide: Option<&Fleet>) -> R
     ))?;
     show_lapses(forecast, rows_max)?;
     for kind in Kind::ALL {
-        show_unknown(forecast, kind)?;
+        show_unknown(forecast, kind, was_probed)?;
     }
     for authority in &forecast.authorities_ending {
         let subject = harmless_line(&authority.subject);
@@ -127,7 +132,7 @@ fn show_lapses(forecast: &Forecast, rows_max: usize) -> Result<()> {
     ))
 }
 
-fn show_unknown(forecast: &Forecast, kind: Kind) -> Result<()> {
+fn show_unknown(forecast: &Forecast, kind: Kind, was_probed: bool) -> Result<()> {
     let of_kind = forecast.unknown.iter().filter(|one| one.kind == kind);
     let of_kind: Vec<&Unforeseen> = of_kind.collect();
     if of_kind.is_empty() {
@@ -142,6 +147,9 @@ fn show_unknown(forecast: &Forecast, kind: Kind) -> Result<()> {
     let why = match kind {
         Kind::Client => {
             "the API forgets an issued request after an hour; an issuance log tells (--issuance-log)"
+        }
+        Kind::Serving if was_probed => {
+            "no request is seen, and its kubelet could not be asked (-o json says why of each)"
         }
         Kind::Serving => {
             "no request is seen, and a kubelet may sign its own; it tells when it is asked (--probe)"

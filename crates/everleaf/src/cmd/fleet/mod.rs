@@ -56,8 +56,10 @@ pub(crate) fn forecast(args: &ForecastArgs) -> Result<ExitCode> {
     match args.output {
         Some(OutputFormat::Json) => print::json(&forecast)?,
         Some(OutputFormat::Yaml) => print::yaml(&forecast)?,
-        Some(OutputFormat::Wide) => forecast::show(&forecast, &seen.server, Some(&fleet))?,
-        None => forecast::show(&forecast, &seen.server, None)?,
+        Some(OutputFormat::Wide) => {
+            forecast::show(&forecast, &seen.server, Some(&fleet), args.probe)?
+        }
+        None => forecast::show(&forecast, &seen.server, None, args.probe)?,
     }
     let is_blind = [
         seen.facts.evidence.requests.read(),
