@@ -1,6 +1,6 @@
 //! Rolls and commands as JSON: on disk, and in the ConfigMap by which people and a roll speak.
 
-use super::{Authority, Command, Phase, Roll, Start};
+use super::{Authority, Command, Ended, Phase, Roll, Start};
 use everleaf_api::authorities::Renewal;
 use everleaf_api::meta;
 use jiff::Timestamp;
@@ -74,6 +74,26 @@ impl Roll {
             per_minute: u32::try_from(value["perMinute"].as_u64()?).ok()?,
             renewal: renewal.map(|(from, until)| Renewal { from, until }),
             assumed: names(&value["assumed"]),
+        })
+    }
+}
+
+impl Ended {
+    /// As JSON.
+    pub fn to_json(&self) -> Value {
+        json!({
+            "at": meta::format_time(self.at),
+            "stays": self.stays.to_json(),
+            "dropped": self.dropped.to_json(),
+        })
+    }
+
+    /// From JSON; none when it is none.
+    pub fn of_json(value: &Value) -> Option<Self> {
+        Some(Self {
+            at: time(&value["at"])?,
+            stays: Authority::of_json(&value["stays"])?,
+            dropped: Authority::of_json(&value["dropped"])?,
         })
     }
 }

@@ -16,10 +16,12 @@
 //! The old CA signs and serves in the first phase, the new one in the second; both are trusted in
 //! either. So no certificate that is in use is ever of a CA that somebody does not trust.
 
+mod command;
 mod document;
 #[cfg(test)]
 mod tests;
 
+pub use command::{Change, Command, answer, obey};
 use everleaf_api::authorities::{Renewal, Word};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +31,8 @@ pub const PER_MINUTE_DEFAULT: u32 = 60;
 /// A certificate that was issued this long ago is in use where nobody says so: a kubelet installs
 /// it within seconds.
 const SETTLED: SignedDuration = SignedDuration::from_mins(10);
+/// Within this an agent looks, unless it was told otherwise, and a little more.
+const LOOK: SignedDuration = SignedDuration::from_mins(11);
 
 /// Where a roll stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +107,29 @@ impl Roll {
         }
     }
 
+    /// Whether the old CA is dropped by itself, as soon as nobody needs it.
+    pub fn ends_by_itself(&self) -> bool {
+        self.may_finish && !self.is_paused
+    }
+
+    /// What it does next, by itself or when told, for people.
+    pub fn outlook(&self) -> String {
+        let from = &self.from.subject;
+        let end = format!(
+            "it will end by itself when nobody needs {from} any more, which is dropped then; to take that back: everleaf ca roll pause"
+        );
+        match self.phase {
+            _ if self.is_paused => {
+                "paused: nothing goes on by itself before: everleaf ca roll resume".to_owned()
+            }
+            _ if self.ends_by_itself() => end,
+            Phase::Publish => "it goes on by itself when everybody trusts both".to_owned(),
+            Phase::Renew => {
+                format!("{from} is trusted until somebody says: everleaf ca roll finish")
+            }
+        }
+    }
+
     /// The CAs by which nodes and the API server know each other.
     pub fn trusted(&self) -> [&Authority; 2] {
         [&self.from, &self.to]
@@ -120,6 +147,27 @@ impl Roll {
             Phase::Publish => &self.from,
             Phase::Renew => &self.to,
         }
+    }
+}
+
+/// A roll that is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// When the one CA was left alone.
+    pub at: Timestamp,
+    /// The CA that is alone now.
+    pub stays: Authority,
+    /// The CA that is trusted no more.
+    pub dropped: Authority,
+}
+
+impl Ended {
+    /// What has become of the CAs, for people.
+    pub fn words(&self) -> String {
+        format!(
+            "the last roll of the CA ended at {:.0}: {} stays alone, {} was dropped",
+            self.at, self.stays.subject, self.dropped.subject
+        )
     }
 }
 
@@ -161,6 +209,9 @@ pub struct Fleet {
     pub nodes: BTreeMap<String, Holder>,
     /// Others with client certificates of the CA that goes, by common name: until when.
     pub users: BTreeMap<String, Timestamp>,
+    /// Nodes of which no client certificate is accepted: all are revoked, or of CAs that were
+    /// dropped before. None of them can ever answer, so nobody waits for them.
+    pub refused: BTreeSet<String>,
 }
 
 /// Somebody for whom a roll waits.
@@ -172,11 +223,31 @@ pub struct Straggler {
     pub why: String,
 }
 
-/// Who is waited for in this phase, and out of how many.
-pub fn stragglers(roll: &Roll, fleet: &Fleet, now: Timestamp) -> (Vec<Straggler>, usize) {
-    let nodes = fleet.nodes.iter().map(|(name, holder)| {
+/// How many have come how far in a phase.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// For whom it waits.
+    pub waited_for: Vec<Straggler>,
+    /// Who has shown nothing, and need not, because a person said so.
+    pub assumed: Vec<Straggler>,
+    /// How many have shown what the phase asks for.
+    pub proven: usize,
+}
+
+impl Tally {
+    /// How many there are.
+    pub fn all(&self) -> usize {
+        self.proven + self.assumed.len() + self.waited_for.len()
+    }
+}
+
+/// Who has shown in this phase what it asks for, and who has not.
+pub fn tally(roll: &Roll, fleet: &Fleet, now: Timestamp) -> Tally {
+    let nodes = fleet.nodes.iter();
+    let nodes = nodes.filter(|(name, _)| !fleet.refused.contains(*name));
+    let nodes = nodes.map(|(name, holder)| {
         let why = match roll.phase {
-            Phase::Publish => distrust(roll, name, holder),
+            Phase::Publish => distrust(roll, name, holder, now),
             Phase::Renew => old_certificate(roll, holder, now),
         };
         (format!("node/{name}"), why)
@@ -189,17 +260,19 @@ pub fn stragglers(roll: &Roll, fleet: &Fleet, now: Timestamp) -> (Vec<Straggler>
         );
         (format!("user/{name}"), Some(why))
     });
-    let all: Vec<_> = nodes.chain(users).collect();
-    let count = all.len();
-    let waited_for = all
-        .into_iter()
-        .filter(|(who, _)| !roll.assumed.contains(who))
-        .filter_map(|(who, why)| Some(Straggler { who, why: why? }));
-    (waited_for.collect(), count)
+    let mut tally = Tally::default();
+    for (who, why) in nodes.chain(users) {
+        match why {
+            None => tally.proven += 1,
+            Some(why) if roll.assumed.contains(&who) => tally.assumed.push(Straggler { who, why }),
+            Some(why) => tally.waited_for.push(Straggler { who, why }),
+        }
+    }
+    tally
 }
 
 /// Why it is not known that this node trusts both CAs.
-fn distrust(roll: &Roll, name: &str, holder: &Holder) -> Option<String> {
+fn distrust(roll: &Roll, name: &str, holder: &Holder, now: Timestamp) -> Option<String> {
     if holder.runs_kubelet {
         return Some(format!(
             "a kubelet reads its CAs only when it starts: put those of kube-public/everleaf-authorities into its kubeconfig, restart \
@@ -211,8 +284,13 @@ fn distrust(roll: &Roll, name: &str, holder: &Holder) -> Option<String> {
             return Some("has not answered to this phase yet".to_owned());
         }
         return Some(
-            "does not say which CAs it trusts: no Everleaf agent runs there, an older one, or one that does not look (--ca-refresh-interval)"
-                .to_owned(),
+            match now.duration_since(roll.since) < LOOK {
+                true => "does not say which CAs it trusts yet: an Everleaf agent looks within ten minutes",
+                false => {
+                    "does not say which CAs it trusts: no Everleaf agent runs there, an older one, or one that does not look (--ca-refresh-interval)"
+                }
+            }
+            .to_owned(),
         );
     };
     let lacks = roll
@@ -268,7 +346,7 @@ pub fn next(roll: &Roll, fleet: &Fleet, now: Timestamp) -> Next {
     if roll.is_paused {
         return Next::Stay;
     }
-    let (waited_for, _) = stragglers(roll, fleet, now);
+    let waited_for = tally(roll, fleet, now).waited_for;
     match roll.phase {
         Phase::Publish if waited_for.is_empty() => {
             let renewing = Roll {
@@ -288,7 +366,7 @@ pub fn next(roll: &Roll, fleet: &Fleet, now: Timestamp) -> Next {
 
 /// Two certificates for each node that has not renewed, so many in a minute.
 fn with_renewal(roll: Roll, fleet: &Fleet, now: Timestamp) -> Roll {
-    let (left, _) = stragglers(&roll, fleet, now);
+    let left = tally(&roll, fleet, now).waited_for;
     let nodes = left
         .iter()
         .filter(|one| one.who.starts_with("node/"))
@@ -302,91 +380,5 @@ fn with_renewal(roll: Roll, fleet: &Fleet, now: Timestamp) -> Roll {
     Roll {
         renewal: Some(Renewal { from: now, until }),
         ..roll
-    }
-}
-
-/// What a person wants.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Command {
-    /// Begin.
-    Start(Start),
-    /// Let nothing go on by itself.
-    Pause,
-    /// Go on.
-    Resume,
-    /// Take it back.
-    Back,
-    /// Drop the old CA once nobody needs it.
-    Finish,
-    /// These need no proof in this phase.
-    Assume(BTreeSet<String>),
-}
-
-/// What follows from a command.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one at a time, and only for a moment"
-)]
-pub enum Change {
-    /// Make another CA, and begin.
-    Begin(Start),
-    /// The roll goes on like this.
-    Go(Roll),
-    /// The CA that was to come is dropped: it has signed nothing.
-    Withdraw,
-}
-
-/// What follows from `command`; the error says why it cannot be.
-pub fn obey(roll: Option<&Roll>, command: Command, now: Timestamp) -> Result<Change, String> {
-    let Some(roll) = roll else {
-        return match command {
-            Command::Start(start) => Ok(Change::Begin(start)),
-            _ => Err("no roll is under way; begin one: everleaf ca roll start".to_owned()),
-        };
-    };
-    let go = |roll: Roll| Ok(Change::Go(roll));
-    match command {
-        Command::Start(_) => Err(format!(
-            "a roll from {} to {} is under way already; see: everleaf ca roll status",
-            roll.from.subject, roll.to.subject
-        )),
-        // Who renews is told no time any more.
-        Command::Pause => go(Roll {
-            is_paused: true,
-            renewal: None,
-            ..roll.clone()
-        }),
-        Command::Resume => go(Roll {
-            is_paused: false,
-            ..roll.clone()
-        }),
-        Command::Finish => go(Roll {
-            may_finish: true,
-            ..roll.clone()
-        }),
-        Command::Assume(names) => {
-            let names = names.into_iter().map(|name| match name.contains('/') {
-                true => name,
-                false => format!("node/{name}"),
-            });
-            let mut roll = roll.clone();
-            roll.assumed.extend(names);
-            go(roll)
-        }
-        Command::Back => match roll.phase {
-            Phase::Publish => Ok(Change::Withdraw),
-            Phase::Renew => go(Roll {
-                from: roll.to.clone(),
-                to: roll.from.clone(),
-                epoch: roll.epoch + 1,
-                since: now,
-                is_paused: false,
-                may_finish: false,
-                renewal: None,
-                assumed: BTreeSet::new(),
-                ..roll.clone()
-            }),
-        },
     }
 }

@@ -19,6 +19,11 @@ fn authority(name: &str) -> Authority {
     }
 }
 
+/// A command by which it does not matter who is there.
+fn obey(roll: Option<&Roll>, command: Command, now: Timestamp) -> Result<Change, String> {
+    super::obey(roll, command, &Fleet::default(), now)
+}
+
 const START: Start = Start {
     per_minute: 60,
     may_finish: false,
@@ -66,12 +71,12 @@ fn fleet(nodes: &[(&str, Holder)]) -> Fleet {
             .iter()
             .map(|(name, holder)| ((*name).to_owned(), holder.clone()))
             .collect(),
-        users: BTreeMap::new(),
+        ..Fleet::default()
     }
 }
 
 fn waited_for(roll: &Roll, fleet: &Fleet) -> Vec<(String, String)> {
-    let (all, _) = stragglers(roll, fleet, now());
+    let all = tally(roll, fleet, now()).waited_for;
     all.into_iter().map(|one| (one.who, one.why)).collect()
 }
 
@@ -102,9 +107,12 @@ fn the_first_phase_waits_for_every_node_to_trust_both() {
     let trusting = ("a", says(&["old", "new"], &[]));
     let both = fleet(&[trusting.clone(), ("k", kubelet)]);
     assert_eq!(next(&roll, &both, now()), Next::Stay);
-    let Ok(Change::Go(assumed)) =
-        obey(Some(&roll), Command::Assume(["k".to_owned()].into()), now())
-    else {
+    let Ok(Change::Go(assumed)) = super::obey(
+        Some(&roll),
+        Command::Assume(["k".to_owned()].into()),
+        &both,
+        now(),
+    ) else {
         panic!();
     };
     let Next::Go(renewing) = next(&assumed, &both, now()) else {
@@ -213,7 +221,7 @@ fn a_fleet_is_renewed_at_a_bounded_rate() {
     let left = (0..100).map(|n| (format!("n{n}"), left.clone()));
     let fleet = Fleet {
         nodes: left.collect(),
-        users: BTreeMap::new(),
+        ..Fleet::default()
     };
     let slow = Roll {
         per_minute: 10,
@@ -265,6 +273,12 @@ fn rolls_and_commands_survive_being_written_down() {
     ] {
         assert_eq!(Roll::of_json(&roll.to_json()), Some(roll));
     }
+    let ended = Ended {
+        at: now(),
+        stays: authority("new"),
+        dropped: authority("old"),
+    };
+    assert_eq!(Ended::of_json(&ended.to_json()), Some(ended));
     for command in [
         Command::Start(START),
         Command::Pause,
@@ -280,6 +294,97 @@ fn rolls_and_commands_survive_being_written_down() {
         assert_eq!(Roll::of_json(&value), None);
         assert_eq!(Command::of_json(&value), None);
     }
+}
+
+#[test]
+fn finish_is_refused_before_it_means_something_and_is_taken_back_by_pause() {
+    let refused = obey(Some(&roll()), Command::Finish, now()).unwrap_err();
+    assert!(
+        refused.contains("stands at publish, CN=old still signs"),
+        "{refused}"
+    );
+    let armed = renewing();
+    assert!(armed.outlook().contains("it will end by itself when"));
+    let Ok(Change::Go(paused)) = obey(Some(&armed), Command::Pause, now()) else {
+        panic!();
+    };
+    let told = answer(&Command::Pause, &paused);
+    assert!(told.contains("finish is taken back"), "{told}");
+    let refused = obey(Some(&paused), Command::Finish, now()).unwrap_err();
+    assert!(refused.contains("everleaf ca roll resume"), "{refused}");
+    let Ok(Change::Go(resumed)) = obey(Some(&paused), Command::Resume, now()) else {
+        panic!();
+    };
+    let done = fleet(&[("n1", says(&[], &[("client", "new")]))]);
+    let Next::Go(resumed) = next(&resumed, &done, now()) else {
+        panic!();
+    };
+    assert_eq!(next(&resumed, &done, now()), Next::Stay, "not said again");
+    assert!(!answer(&Command::Resume, &resumed).contains("by itself"));
+    let Ok(Change::Go(back)) = obey(Some(&armed), Command::Back, now()) else {
+        panic!();
+    };
+    let told = answer(&Command::Back, &back);
+    for expected in [
+        "CN=old signs again and stays",
+        "what CN=new has signed is renewed",
+    ] {
+        assert!(told.contains(expected), "{told}");
+    }
+    assert!(!back.ends_by_itself());
+}
+
+#[test]
+fn only_those_who_are_waited_for_are_assumed() {
+    let done = says(&[], &[("client", "new")]);
+    let left = says(&[], &[("client", "old")]);
+    let fleet = fleet(&[("a", done), ("b", left.clone()), ("c", left)]);
+    let assume = |roll: &Roll, names: &[&str]| {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        super::obey(Some(roll), Command::Assume(names), &fleet, now())
+    };
+    for name in ["n9", "node/host1x", "", "b c", "a", "user/b", "node/"] {
+        let refused = assume(&renewing(), &["b", name]).unwrap_err();
+        assert!(
+            refused.contains("it waits for node/b, node/c."),
+            "{refused}"
+        );
+    }
+    let Ok(Change::Go(assumed)) = assume(&renewing(), &["b"]) else {
+        panic!();
+    };
+    let found = tally(&assumed, &fleet, now());
+    assert_eq!((found.proven, found.all()), (1, 3));
+    assert_eq!(found.assumed[0].who, "node/b");
+    assert_eq!(found.waited_for[0].who, "node/c");
+    assert_eq!(
+        assume(&assumed, &["node/b"]),
+        Ok(Change::Go(assumed.clone()))
+    );
+    let told = answer(&Command::Assume(BTreeSet::new()), &assumed);
+    assert!(
+        told.contains("nothing is waited for from node/b,"),
+        "{told}"
+    );
+}
+
+#[test]
+fn whoever_is_refused_already_is_not_waited_for() {
+    let mut locked_out = fleet(&[("n1", Holder::default())]);
+    assert_eq!(tally(&roll(), &locked_out, now()).all(), 1);
+    locked_out.refused.insert("n1".to_owned());
+    assert_eq!(tally(&roll(), &locked_out, now()).all(), 0);
+}
+
+#[test]
+fn an_agent_has_time_to_look() {
+    let early = waited_for(&roll(), &fleet(&[("n1", Holder::default())]));
+    assert!(early[0].1.contains("looks within ten minutes"), "{early:?}");
+    let older = Roll {
+        since: now() - SignedDuration::from_mins(11),
+        ..roll()
+    };
+    waits(&older, Holder::default(), "no Everleaf agent runs there");
 }
 
 /// A node as it really is; what the roll knows of it is what it has said.
@@ -354,7 +459,7 @@ impl World {
         });
         Fleet {
             nodes: holders.collect(),
-            users: BTreeMap::new(),
+            ..Fleet::default()
         }
     }
 

@@ -62,13 +62,13 @@ pub(crate) enum RollCommand {
     Start(RollStartArgs),
     /// Show how far it has come, and for whom it waits
     Status(RollStatusArgs),
-    /// Let nothing go on by itself, and have nothing renewed early
+    /// Let nothing go on by itself, have nothing renewed early, and take `finish` back
     Pause(RollServerArgs),
     /// Go on
     Resume(RollServerArgs),
     /// Take it back: the old CA signs again
     Back(RollServerArgs),
-    /// Drop the old CA as soon as nobody needs it
+    /// In phase 2: drop the old CA as soon as nobody needs it
     Finish(RollServerArgs),
     /// Say of these that they need no proof in this phase
     Assume(RollAssumeArgs),

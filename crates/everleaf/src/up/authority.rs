@@ -87,7 +87,7 @@ pub(crate) fn ensure(dir: &DataDir, wanted: &Wanted, now: Timestamp) -> Result<A
     let mut remarks = Vec::new();
     let ledger = Ledger::read(dir)?;
     let standing = match &ledger.roll {
-        Some(roll) => Ledger::in_force(dir, roll)?,
+        Some(roll) => Ledger::in_force(dir, roll, now)?,
         None => {
             let alone = ensure_ca(dir, wanted.signing_duration, now, &mut remarks)?;
             Ledger::tidy(dir)?;

@@ -47,7 +47,8 @@ impl Care {
         let mut look_at = clock.now().monotonic;
         loop {
             let now = clock.now();
-            if let Some(authority) = self.rolling.turn(&mut roll, now.wall).await {
+            let turn = self.rolling.turn(&mut roll, &self.authority, now.wall);
+            if let Some(authority) = turn.await {
                 self.authority = authority;
                 // What names authorities is written anew.
                 self.bootstrap_until = Timestamp::MIN;

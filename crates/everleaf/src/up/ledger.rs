@@ -3,8 +3,7 @@
 //!
 //! `pki/roll.json` says which of the files in `pki/roll` count, and is replaced as a whole:
 //! whatever else was written, a start goes on from what it says. It is here and not in an object
-//! of the API: the keys are here, a start needs it before there is an API, and nobody who may only
-//! write ConfigMaps can make a roll skip a phase.
+//! of the API: the keys are here, and a start needs it before there is an API.
 
 use super::authority::{CA_CERTIFICATE, CA_KEY, CA_NAME, begin_at, ca_not_after, latest_end};
 use super::data_dir::DataDir;
@@ -12,7 +11,7 @@ use super::entropy;
 use anyhow::{Context, Result, anyhow};
 use everleaf_agent::join::CaPin;
 use everleaf_api::authorities::Announcement;
-use everleaf_controllers::roll::{Authority as Which, Phase, Roll, Start};
+use everleaf_controllers::roll::{Authority as Which, Ended, Phase, Roll, Start};
 use everleaf_pki::{Chain, Issuer, KeyAlgorithm, Leaf, PrivateKey};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -34,6 +33,8 @@ const LINKS: &str = "pki/roll/links.crt";
 pub(crate) struct Ledger {
     /// The one under way.
     pub(crate) roll: Option<Roll>,
+    /// The one before.
+    pub(crate) ended: Option<Ended>,
     /// Pins of CAs that nobody is to trust any more.
     pub(crate) retired: BTreeSet<String>,
     /// The command that was answered last, and how.
@@ -94,6 +95,55 @@ fn place(which: &Which, kind: &str) -> String {
     format!("{FOLDER}/{short}.{kind}")
 }
 
+/// Refuses to go on as if there were no roll where one was in force: its keys lie in their folder,
+/// and both CAs in `ca.crt`. Without the latter it was cut off before it began, or had ended.
+fn refuse_forgotten(dir: &DataDir) -> Result<()> {
+    let trusted = dir.read(CA_CERTIFICATE)?;
+    let trusted = trusted.and_then(|pem| Chain::from_pem(pem.as_bytes()).ok());
+    let is_both = trusted.is_some_and(|chain| chain.certificates().len() > 1);
+    if !is_both || !dir.path(FOLDER).exists() {
+        return Ok(());
+    }
+    Err(anyhow!(
+        "{} is missing, although the CA was being replaced ({} is there): it says which of the two certificate authorities signs, and nothing \
+         is guessed. Put it back from a copy of this directory; leave {} as it is",
+        dir.path(STATE).display(),
+        dir.path(FOLDER).display(),
+        dir.path(CA_CERTIFICATE).display()
+    ))
+}
+
+/// The certificates by which each of two CAs vouches for the other.
+fn links(one: &Issuer, other: &Issuer, now: Timestamp) -> Result<Chain> {
+    let link = |by: &Issuer, of: &Issuer| {
+        let (serial, begin) = (entropy::bytes()?, begin_at(now));
+        anyhow::Ok(by.link_to(of.certificate(), serial, begin, latest_end())?)
+    };
+    Ok(Chain::new(vec![link(one, other)?, link(other, one)?])?)
+}
+
+/// Those that are kept; made anew where one is missing, since without it whoever trusts one CA
+/// alone believes nothing of the other.
+fn ensure_links(dir: &DataDir, one: &Issuer, other: &Issuer, now: Timestamp) -> Result<Chain> {
+    let kept = dir.read(LINKS)?;
+    let kept = kept.and_then(|text| Chain::from_pem(text.as_bytes()).ok());
+    let (a, b) = (one.certificate(), other.certificate());
+    let has = |chain: &Chain, by: &Leaf, of: &Leaf| {
+        let mut all = chain.certificates().iter();
+        all.any(|link| everleaf_pki::issuer::links(link, by, of))
+    };
+    if let Some(kept) = kept.filter(|kept| has(kept, a, b) && has(kept, b, a)) {
+        return Ok(kept);
+    }
+    let made = links(one, other, now)?;
+    dir.write(LINKS, &made.to_pem())?;
+    tracing::warn!(
+        "{} was missing or not usable: it is made anew, with both keys",
+        dir.path(LINKS).display()
+    );
+    Ok(made)
+}
+
 impl Ledger {
     /// What is remembered; nothing in a directory in which there was no roll yet.
     ///
@@ -101,6 +151,7 @@ impl Ledger {
     /// It cannot be read: nobody knows which CA signs, and nothing is guessed.
     pub(crate) fn read(dir: &DataDir) -> Result<Self> {
         let Some(text) = dir.read(STATE)? else {
+            refuse_forgotten(dir)?;
             return Ok(Self::default());
         };
         Self::parse(&text).ok_or_else(|| {
@@ -120,6 +171,10 @@ impl Ledger {
                 Value::Null => None,
                 roll => Some(Roll::of_json(roll)?),
             },
+            ended: match &value["ended"] {
+                Value::Null => None,
+                ended => Some(Ended::of_json(ended)?),
+            },
             retired: retired
                 .filter_map(|pin| Some(pin.as_str()?.to_owned()))
                 .collect(),
@@ -132,6 +187,7 @@ impl Ledger {
     pub(crate) fn write(&self, dir: &DataDir) -> Result<()> {
         let document = json!({
             "roll": self.roll.as_ref().map(Roll::to_json),
+            "ended": self.ended.as_ref().map(Ended::to_json),
             "retired": self.retired,
             "answered": self.answered,
             "reply": self.reply,
@@ -156,11 +212,7 @@ impl Ledger {
         let name = format!("{CA_NAME}-{number:08x}");
         let (begin, end) = (begin_at(now), ca_not_after(signing_duration, now));
         let to = Issuer::self_signed(&name, key, entropy::bytes()?, begin, end)?;
-        let link = |by: &Issuer, of: &Issuer| {
-            let serial = entropy::bytes()?;
-            anyhow::Ok(by.link_to(of.certificate(), serial, begin, latest_end())?)
-        };
-        let links = Chain::new(vec![link(from, &to)?, link(&to, from)?])?;
+        let links = links(from, &to, now)?;
         for issuer in [from, &to] {
             let which = which(issuer.certificate());
             let key = issuer
@@ -175,7 +227,7 @@ impl Ledger {
     }
 
     /// The CAs of the roll under way. `ca.crt` and `ca.key` follow them.
-    pub(crate) fn in_force(dir: &DataDir, roll: &Roll) -> Result<Standing> {
+    pub(crate) fn in_force(dir: &DataDir, roll: &Roll, now: Timestamp) -> Result<Standing> {
         let load = |which: &Which| {
             let read = |kind: &str| {
                 let name = place(which, kind);
@@ -193,15 +245,12 @@ impl Ledger {
             })
         };
         let (from, to) = (load(&roll.from)?, load(&roll.to)?);
+        let links = ensure_links(dir, &from, &to, now)?;
         let (issuer, other) = match roll.phase {
             Phase::Publish => (from, to),
             Phase::Renew => (to, from),
         };
-        let links = dir
-            .read(LINKS)?
-            .map_or_else(String::new, |text| text.to_string());
-        let all = Chain::from_pem(links.as_bytes());
-        let all = all.map_or_else(|_| Vec::new(), |chain| chain.certificates().to_vec());
+        let all = links.certificates().to_vec();
         let (ca, other) = (issuer.certificate().clone(), other.certificate().clone());
         let to_signer = |link: &Leaf| everleaf_pki::issuer::links(link, &other, &ca);
         let standing = Standing {
@@ -210,7 +259,7 @@ impl Ledger {
                 Phase::Renew => all.into_iter().find(to_signer),
             },
             anchors: vec![ca, other],
-            links,
+            links: links.to_pem(),
             issuer,
         };
         let key = standing.issuer.key().map(PrivateKey::to_pem);
@@ -221,7 +270,13 @@ impl Ledger {
 
     /// Ends the roll: the one CA stays alone, and the ledger says so last. Its files in `pki/roll`
     /// go with the next look.
-    pub(crate) fn end(&mut self, dir: &DataDir, stays: &Which, goes: &Which) -> Result<()> {
+    pub(crate) fn end(
+        &mut self,
+        dir: &DataDir,
+        stays: &Which,
+        goes: &Which,
+        now: Timestamp,
+    ) -> Result<()> {
         for (kind, name) in [("key", CA_KEY), ("crt", CA_CERTIFICATE)] {
             let text = dir.read(&place(stays, kind))?;
             let text = text.with_context(|| format!("{} is missing", place(stays, kind)))?;
@@ -229,6 +284,16 @@ impl Ledger {
         }
         let mut ended = self.clone();
         ended.roll = None;
+        let over = Ended {
+            at: now,
+            stays: stays.clone(),
+            dropped: goes.clone(),
+        };
+        // Whoever asked for it and was told no is told that.
+        if !ended.is_refusal {
+            ended.reply = over.words();
+        }
+        ended.ended = Some(over);
         ended.retired.insert(goes.pin.clone());
         ended.write(dir)?;
         *self = ended;
@@ -324,7 +389,7 @@ mod tests {
             let all = chain.certificates().iter();
             all.map(Leaf::subject_text).collect::<Vec<_>>()
         };
-        let standing = Ledger::in_force(&dir, &roll).unwrap();
+        let standing = Ledger::in_force(&dir, &roll, now()).unwrap();
         assert_eq!(which(standing.issuer.certificate()), roll.from);
         assert!(standing.link.is_none());
         assert_eq!(
@@ -332,7 +397,22 @@ mod tests {
             [roll.from.subject.clone(), roll.to.subject.clone()]
         );
         roll.phase = Phase::Renew;
-        let standing = Ledger::in_force(&dir, &roll).unwrap();
+        for damage in [
+            None,
+            Some(""),
+            Some("no PEM"),
+            Some(&*old.certificate_pem()),
+        ] {
+            match damage {
+                None => fs::remove_file(dir.path(LINKS)).unwrap(),
+                Some(text) => dir.write(LINKS, text).unwrap(),
+            }
+            let mended = Ledger::in_force(&dir, &roll, now()).unwrap();
+            assert!(mended.link.is_some(), "{damage:?}");
+            let again = Ledger::in_force(&dir, &roll, now()).unwrap();
+            assert_eq!(again.links, mended.links, "once");
+        }
+        let standing = Ledger::in_force(&dir, &roll, now()).unwrap();
         assert_eq!(which(standing.issuer.certificate()), roll.to);
         assert!(standing.link.unwrap().is_signed_by(old.certificate()));
         assert_eq!(
@@ -343,14 +423,22 @@ mod tests {
         assert!(
             PrivateKey::from_pem(&key).unwrap().public_key() == standing.anchors[0].public_key()
         );
+        let forgotten = Ledger::read(&dir).unwrap_err().to_string();
+        assert!(
+            forgotten.contains("pki/roll.json is missing"),
+            "{forgotten}"
+        );
         let mut ledger = Ledger {
             roll: Some(roll.clone()),
             ..Ledger::default()
         };
-        ledger.end(&dir, &roll.to, &roll.from).unwrap();
+        ledger.end(&dir, &roll.to, &roll.from, now()).unwrap();
         assert_eq!(subjects(), [roll.to.subject.clone()]);
         let read = Ledger::read(&dir).unwrap();
         assert_eq!((&read.roll, read.retired.len()), (&None, 1));
+        let ended = read.ended.unwrap();
+        assert_eq!((ended.stays, ended.dropped), (roll.to, roll.from));
+        assert!(read.reply.contains("ended at 2030-01-01T00:00:00Z"));
         Ledger::tidy(&dir).unwrap();
         Ledger::tidy(&dir).unwrap();
         assert!(!dir.path(FOLDER).exists());

@@ -20,6 +20,7 @@ pub(crate) mod kubeconfigs;
 mod ledger;
 pub(crate) mod node;
 mod pods;
+mod roll_log;
 pub(crate) mod rolling;
 mod serving;
 pub(crate) mod system;

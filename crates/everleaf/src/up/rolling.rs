@@ -9,20 +9,20 @@ use super::authority::{self, Authority, Wanted};
 use super::data_dir::DataDir;
 use super::kubeconfigs;
 use super::ledger::Ledger;
+use super::roll_log::{Accepted, logged};
 use anyhow::{Context, Result, anyhow};
 use everleaf_api::authorities::{LEASE_NAMESPACE, NAME, NAMESPACE, Word};
 use everleaf_api::meta;
+use everleaf_api::revocation::{self, Revocations};
 use everleaf_apiserver::handler::Server;
 use everleaf_apiserver::serve::ServingCertificate;
-use everleaf_controllers::issuance::{Entry, ReadError, Reader};
 use everleaf_controllers::issuers::SharedIssuer;
-use everleaf_controllers::roll::{
-    self, Change, Command, Fleet, Holder, Issued, Next, Phase, Roll, stragglers,
-};
+use everleaf_controllers::roll::{self, Change, Command, Ended, Fleet, Next, Phase, Roll, tally};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Namespace of the ConfigMaps by which people and a roll speak.
 pub(crate) const ROLL_NAMESPACE: &str = "kube-system";
@@ -30,14 +30,17 @@ pub(crate) const ROLL_NAMESPACE: &str = "kube-system";
 pub(crate) const COMMAND_NAME: &str = "everleaf-ca-roll";
 /// In its `data.status`: what became of it, and how far the roll has come.
 pub(crate) const STATUS_NAME: &str = "everleaf-ca-roll-status";
-/// A command that is older was meant for another time: it comes back with a restored store.
-const COMMAND_AGE_MAX: SignedDuration = SignedDuration::from_mins(10);
+/// How long whoever gives a command waits for the answer.
+pub(crate) const ANSWER_MAX: Duration = Duration::from_secs(20);
+/// A command that is older is carried out no more: whoever gave it waits no longer, or it has come
+/// back with a restored store.
+pub(crate) const COMMAND_AGE_MAX: SignedDuration = SignedDuration::from_secs(30);
+/// Between two times at which it is told that the announcement was changed by somebody.
+const RESTORED_INTERVAL: SignedDuration = SignedDuration::from_hours(1);
 /// Between two looks at the issuance log.
 const FACTS_INTERVAL: SignedDuration = SignedDuration::from_secs(4);
 /// Most stragglers that the status names; it also says how many there are.
 const STRAGGLERS_MAX: usize = 200;
-/// Signers of nodes' certificates.
-const NODE_PREFIX: &str = "system:node:";
 
 /// What a roll is carried out with.
 pub(super) struct Rolling {
@@ -62,6 +65,8 @@ pub(super) struct RollState {
     is_owed: bool,
     fleet: Option<(Timestamp, Fleet)>,
     told: Option<String>,
+    /// When it was told that the announcement was restored.
+    restored: Option<Timestamp>,
 }
 
 impl RollState {
@@ -72,16 +77,18 @@ impl RollState {
             is_owed: false,
             fleet: None,
             told: None,
+            restored: None,
         })
     }
 }
 
 impl Rolling {
-    /// One turn. Returns the authority if it is another one. Trouble is told, and tried again with
-    /// the next turn.
+    /// One turn; `authority` is in force. Returns the authority if it is another one. Trouble is
+    /// told, and tried again with the next turn.
     pub(super) async fn turn(
         &self,
         state: &mut RollState,
+        authority: &Authority,
         now: Timestamp,
     ) -> Option<Arc<Authority>> {
         let mut replaced = None;
@@ -91,9 +98,17 @@ impl Rolling {
             if self.go_on(state, now).await? {
                 replaced = self.enforce(state, now).await?.or(replaced.take());
             }
-            self.publish(state, now).await
+            anyhow::Ok(())
         };
-        let trouble = done.await.err().map(|error| crate::failure::chain(&error));
+        let mut trouble = done.await.err();
+        let authority = replaced.as_deref().unwrap_or(authority);
+        if !state.is_owed {
+            let kept = self.keep_announced(state, authority, now).await;
+            trouble = trouble.or(kept.err());
+        }
+        let as_text = |error: &anyhow::Error| crate::failure::chain(error);
+        let told = self.publish(state, trouble.as_ref().map(as_text), now);
+        let trouble = trouble.or(told.await.err()).as_ref().map(as_text);
         if state.told != trouble {
             state.told = trouble;
             if let Some(trouble) = &state.told {
@@ -101,6 +116,32 @@ impl Rolling {
             }
         }
         replaced
+    }
+
+    /// Nodes find what they are to be told, whatever somebody has written there.
+    async fn keep_announced(
+        &self,
+        state: &mut RollState,
+        authority: &Authority,
+        now: Timestamp,
+    ) -> Result<()> {
+        let objects = self.api.objects();
+        let was_there = objects.get("configmaps", NAMESPACE, NAME).is_some();
+        if !announce(&self.api, authority, now).await? {
+            return Ok(());
+        }
+        let is_told = state.restored.is_some_and(|at| {
+            let age = now.duration_since(at);
+            !age.is_negative() && age < RESTORED_INTERVAL
+        });
+        if !is_told {
+            state.restored = Some(now);
+            tracing::warn!(
+                "the ConfigMap {NAMESPACE}/{NAME}, from which agents learn the CAs, was {} by somebody: it is written again; the audit log tells by whom, where one is kept",
+                if was_there { "changed" } else { "deleted" }
+            );
+        }
+        Ok(())
     }
 
     /// Carries out a command that was not answered yet.
@@ -122,19 +163,27 @@ impl Rolling {
         let is_old = at.is_none_or(|at| now.duration_since(at).abs() > COMMAND_AGE_MAX);
         let mut ledger = state.ledger.clone();
         ledger.answered = nonce.to_owned();
-        let change = match Command::of_json(&asked) {
+        let verb = asked["verb"].as_str().unwrap_or("none");
+        let decided = match (Command::of_json(&asked), &ledger.roll) {
             _ if is_old => Err("the command is too old; give it again".to_owned()),
-            None => Err("this version of Everleaf does not know the command".to_owned()),
-            Some(command) => roll::obey(ledger.roll.as_ref(), command, now),
-        };
-        tracing::info!(command = text, "a command about the roll of the CA");
-        match change {
-            Err(refusal) => (ledger.reply, ledger.is_refusal) = (refusal, true),
-            Ok(change) => {
-                ledger.is_refusal = false;
-                self.carry_out(&mut ledger, change, now)?;
+            (None, _) => Err("this version of Everleaf does not know the command".to_owned()),
+            (Some(command), roll) => {
+                let fleet = match (&command, roll) {
+                    (Command::Assume(_), Some(roll)) => self.fleet(roll, now).await?,
+                    _ => Fleet::default(),
+                };
+                let change = roll::obey(roll.as_ref(), command.clone(), &fleet, now);
+                change.map(|change| (command, change))
             }
+        };
+        match decided {
+            Ok((command, change)) => {
+                ledger.is_refusal = false;
+                self.carry_out(&mut ledger, &command, change, now)?;
+            }
+            Err(refusal) => (ledger.reply, ledger.is_refusal) = (refusal, true),
         }
+        tracing::info!("everleaf ca roll {verb}: {}", ledger.reply);
         ledger.write(&self.dir)?;
         state.is_owed |= ledger.roll != state.ledger.roll;
         state.ledger = ledger;
@@ -142,34 +191,37 @@ impl Rolling {
         Ok(())
     }
 
-    fn carry_out(&self, ledger: &mut Ledger, change: Change, now: Timestamp) -> Result<()> {
+    fn carry_out(
+        &self,
+        ledger: &mut Ledger,
+        command: &Command,
+        change: Change,
+        now: Timestamp,
+    ) -> Result<()> {
         match change {
             Change::Begin(start) => {
                 let from = self.issuer.current();
                 let duration = self.wanted.signing_duration;
                 let roll = Ledger::prepare(&self.dir, &from, duration, start, now)?;
                 ledger.reply = format!(
-                    "the roll from {} to {} has begun",
-                    roll.from.subject, roll.to.subject
+                    "the roll from {} to {} has begun; {}",
+                    roll.from.subject,
+                    roll.to.subject,
+                    roll.outlook()
                 );
                 ledger.roll = Some(roll);
             }
             Change::Go(roll) => {
-                ledger.reply = format!(
-                    "the roll from {} to {} stands at {}",
-                    roll.from.subject,
-                    roll.to.subject,
-                    roll.phase.as_str()
-                );
+                ledger.reply = roll::answer(command, &roll);
                 ledger.roll = Some(roll);
             }
             Change::Withdraw => {
                 if let Some(roll) = ledger.roll.clone() {
+                    ledger.end(&self.dir, &roll.from, &roll.to, now)?;
                     ledger.reply = format!(
                         "taken back: {} goes on alone; {} has signed nothing",
                         roll.from.subject, roll.to.subject
                     );
-                    ledger.end(&self.dir, &roll.from, &roll.to)?;
                 }
             }
         }
@@ -234,10 +286,11 @@ impl Rolling {
             }
             Next::Finish => {
                 let mut ledger = state.ledger.clone();
-                ledger.end(&self.dir, &roll.to, &roll.from)?;
+                ledger.end(&self.dir, &roll.to, &roll.from, now)?;
                 tracing::info!(
-                    ca = roll.to.subject,
-                    "the roll of the CA has ended: it is alone"
+                    "the roll of the CA is over: {} stays alone, {} was dropped",
+                    roll.to.subject,
+                    roll.from.subject
                 );
                 state.ledger = ledger;
                 state.is_owed = true;
@@ -249,10 +302,17 @@ impl Rolling {
     /// Who has certificates, by the issuance log; what nodes say, by their Leases; where kubelets
     /// run, by their Nodes.
     async fn fleet(&self, roll: &Roll, now: Timestamp) -> Result<Fleet> {
-        let (log, key_id) = (self.log.clone(), roll.from.key_id.clone());
-        let read = tokio::task::spawn_blocking(move || logged(&log, &key_id, now));
-        let mut fleet = read.await.context("reading the issuance log")??;
         let objects = self.api.objects();
+        let revoked = objects.get("configmaps", revocation::NAMESPACE, revocation::NAME);
+        let revoked = revoked.map(|stored| Revocations::of_config_map(&stored.object()));
+        let accepted = Accepted {
+            goes: roll.from.key_id.clone(),
+            comes: roll.to.key_id.clone(),
+            revoked: revoked.unwrap_or_default(),
+        };
+        let log = self.log.clone();
+        let read = tokio::task::spawn_blocking(move || logged(&log, &accepted, now));
+        let mut fleet = read.await.context("reading the issuance log")??;
         for stored in objects.list("nodes", None) {
             let object = stored.object();
             let version = object["status"]["nodeInfo"]["kubeletVersion"].as_str();
@@ -267,10 +327,20 @@ impl Rolling {
         Ok(fleet)
     }
 
-    /// Tells people how far it has come; nothing where nobody ever asked.
-    async fn publish(&self, state: &RollState, now: Timestamp) -> Result<()> {
+    /// Tells people how far it has come, and what keeps it; nothing where nobody ever asked.
+    async fn publish(
+        &self,
+        state: &RollState,
+        trouble: Option<String>,
+        now: Timestamp,
+    ) -> Result<()> {
         let ledger = &state.ledger;
-        if ledger.answered.is_empty() && ledger.roll.is_none() {
+        let told = self
+            .api
+            .objects()
+            .get("configmaps", ROLL_NAMESPACE, STATUS_NAME);
+        let is_quiet = ledger.answered.is_empty() && ledger.roll.is_none() && trouble.is_none();
+        if is_quiet && told.is_none() {
             return Ok(());
         }
         let mut status = json!({
@@ -279,16 +349,29 @@ impl Rolling {
             "refusal": ledger.is_refusal,
             "retired": ledger.retired,
             "roll": ledger.roll.as_ref().map(Roll::to_json),
+            "ended": ledger.ended.as_ref().map(Ended::to_json),
+            "trouble": trouble,
         });
         if let (Some(roll), Some((_, fleet))) = (&ledger.roll, &state.fleet) {
-            let (waited_for, all) = stragglers(roll, fleet, now);
-            status["all"] = all.into();
-            status["waitedFor"] = waited_for.len().into();
-            let named = waited_for.iter().take(STRAGGLERS_MAX);
+            let tally = tally(roll, fleet, now);
+            let names = |all: &[roll::Straggler]| {
+                let named = all.iter().take(STRAGGLERS_MAX);
+                named.map(|one| one.who.clone()).collect::<Value>()
+            };
+            status["all"] = tally.all().into();
+            status["proven"] = tally.proven.into();
+            status["assumed"] = tally.assumed.len().into();
+            status["assumedNames"] = names(&tally.assumed);
+            status["waitedFor"] = tally.waited_for.len().into();
+            let named = tally.waited_for.iter().take(STRAGGLERS_MAX);
             status["stragglers"] = named
                 .map(|one| json!({"who": one.who, "why": one.why}))
                 .collect();
-            status["isReady"] = (roll.phase == Phase::Renew && waited_for.is_empty()).into();
+            let refused = fleet.refused.iter().take(STRAGGLERS_MAX);
+            status["refused"] = refused.map(|name| format!("node/{name}")).collect();
+            let is_ready = roll.phase == Phase::Renew && tally.waited_for.is_empty();
+            status["isReady"] = is_ready.into();
+            status["endsByItself"] = roll.ends_by_itself().into();
         }
         let text = status.to_string();
         put_config_map(
@@ -298,13 +381,19 @@ impl Rolling {
             now,
         )
         .await
+        .map(drop)
     }
 }
 
-/// Tells nodes of the authorities, once one was replaced, and lets them read it.
-pub(super) async fn announce(server: &Server, authority: &Authority, now: Timestamp) -> Result<()> {
+/// Tells nodes of the authorities, once one was replaced, and lets them read it. Whether that was
+/// written: it was not there yet, or somebody has changed it.
+pub(super) async fn announce(
+    server: &Server,
+    authority: &Authority,
+    now: Timestamp,
+) -> Result<bool> {
     let Some(announcement) = &authority.announcement else {
-        return Ok(());
+        return Ok(false);
     };
     let name = "everleaf:authorities";
     let metadata = json!({"name": name, "namespace": NAMESPACE});
@@ -330,16 +419,16 @@ pub(super) async fn announce(server: &Server, authority: &Authority, now: Timest
     put_config_map(server, (NAMESPACE, NAME), announcement.to_data(), now).await
 }
 
-/// Writes a ConfigMap of our own, if it says something else.
+/// Writes a ConfigMap of our own, if it says something else. Whether it did.
 async fn put_config_map(
     server: &Server,
     (namespace, name): (&str, &str),
     data: Value,
     now: Timestamp,
-) -> Result<()> {
+) -> Result<bool> {
     let stored = server.objects().get("configmaps", namespace, name);
     if stored.is_some_and(|stored| stored.object()["data"] == data) {
-        return Ok(());
+        return Ok(false);
     }
     let object = json!({
         "apiVersion": "v1", "kind": "ConfigMap",
@@ -348,92 +437,6 @@ async fn put_config_map(
     });
     let written = server.put("configmaps", object, now).await;
     written
-        .map(drop)
+        .map(|_| true)
         .map_err(|why| anyhow!("cannot write the ConfigMap {namespace}/{name}: {why}"))
-}
-
-/// Who has certificates that have not ended; `key_id` is that of the CA that goes.
-fn logged(directory: &Path, key_id: &str, now: Timestamp) -> Result<Fleet> {
-    let reader = match Reader::open(directory) {
-        Err(ReadError::Absent(_)) => return Ok(Fleet::default()),
-        other => other.with_context(|| directory.display().to_string())?,
-    };
-    let mut fleet = Fleet::default();
-    let read = reader.each(|_, bytes| {
-        if let Ok(entry) = Entry::from_bytes(bytes) {
-            count_in(&mut fleet, &entry, key_id, now);
-        }
-    });
-    read.with_context(|| directory.display().to_string())?;
-    Ok(fleet)
-}
-
-/// Takes in a certificate; they come in the order in which they were signed.
-fn count_in(fleet: &mut Fleet, entry: &Entry, key_id: &str, now: Timestamp) {
-    let Some(until) = entry.ends_at().filter(|until| *until > now) else {
-        return;
-    };
-    let is_old = entry.ca_ski == key_id;
-    let Some(node) = entry.cn.strip_prefix(NODE_PREFIX) else {
-        if is_old && entry.usages.iter().any(|usage| usage == "client auth") {
-            let end = fleet.users.entry(entry.cn.clone()).or_insert(until);
-            *end = until.max(*end);
-        }
-        return;
-    };
-    let holder: &mut Holder = fleet.nodes.entry(node.to_owned()).or_default();
-    if is_old {
-        holder.old_until = holder.old_until.max(Some(until));
-    }
-    let issued = Issued {
-        key_id: entry.ca_ski.clone(),
-        at: meta::parse_time(&entry.time).unwrap_or(now),
-    };
-    holder.newest.insert(entry.signer.clone(), issued);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_log_says_who_has_what() {
-        let now: Timestamp = "2030-01-01T00:00:00Z".parse().unwrap();
-        let mut fleet = Fleet::default();
-        for line in [
-            "system:node:a|client|old|2031-01-01T00:00:00Z|client auth",
-            "system:node:a|serving|old|2032-01-01T00:00:00Z|server auth",
-            "system:node:a|client|new|2033-01-01T00:00:00Z|client auth",
-            "system:node:gone|client|old|2029-12-31T00:00:00Z|client auth",
-            "system:node:b|client|new|2031-01-01T00:00:00Z|client auth",
-            "alice|client|old|2031-01-01T00:00:00Z|client auth",
-            "alice|client|old|2030-06-01T00:00:00Z|client auth",
-            "bob|client|new|2031-01-01T00:00:00Z|client auth",
-            "service|x|old|2031-01-01T00:00:00Z|server auth",
-        ] {
-            let words: Vec<_> = line.split('|').collect();
-            let [cn, signer, ca_ski, not_after, usage] = words[..] else {
-                panic!("{line}");
-            };
-            let entry = Entry {
-                cn: cn.to_owned(),
-                signer: signer.to_owned(),
-                ca_ski: ca_ski.to_owned(),
-                not_after: not_after.to_owned(),
-                usages: vec![usage.to_owned()],
-                time: "2029-01-01T00:00:00Z".to_owned(),
-                ..Entry::default()
-            };
-            count_in(&mut fleet, &entry, "old", now);
-        }
-        let names: Vec<_> = fleet.nodes.keys().collect();
-        assert_eq!(names, ["a", "b"]);
-        let a = &fleet.nodes["a"];
-        assert_eq!(a.old_until.unwrap().to_string(), "2032-01-01T00:00:00Z");
-        assert_eq!(a.newest["client"].key_id, "new");
-        assert_eq!(a.newest["serving"].key_id, "old");
-        assert_eq!(fleet.nodes["b"].old_until, None);
-        assert_eq!(fleet.users.len(), 1);
-        assert_eq!(fleet.users["alice"].to_string(), "2031-01-01T00:00:00Z");
-    }
 }

@@ -27,6 +27,11 @@ pub(super) const TESTS: &[Test] = &[
         run: silent,
     },
     Test {
+        name: "a_command_to_a_roll_is_taken_back_when_nobody_waits_for_its_answer",
+        long: false,
+        run: hindered,
+    },
+    Test {
         name: "a_ca_in_files_is_renewed_with_its_key_and_openssl_agrees",
         long: false,
         run: renewed_files,
@@ -198,6 +203,13 @@ fn whole_roll(sandbox: &Sandbox) -> Result<Verdict> {
     ensure_that!(words.contains("everleaf ca roll finish"), "{words}");
     ca(sandbox, &up, &["roll", "finish"])?.ok()?;
     is_over(sandbox, &up)?;
+    let words = ca(sandbox, &up, &["roll", "status"])?.ok()?;
+    let of_name = |name: &str| format!("CN={}", name.rsplit('=').next().unwrap_or_default().trim());
+    let (stays, dropped) = (of_name(&both[0]), of_name(&both[1]));
+    ensure_that!(
+        words.contains(&format!("{stays} stays alone, {dropped} was dropped")),
+        "{words}"
+    );
     is_dropped(sandbox, &up, &agents, &both[..1])?;
     let refused = old_admin.run(&["get", "csr"])?.failed_with(1)?;
     ensure_that!(
@@ -301,9 +313,11 @@ fn killed_on_the_way<'a>(
     is_in(sandbox, up, "renew")?;
     is_renewed(sandbox, up)?;
     let new = ca_crt(sandbox, up)?;
+    damaged(sandbox, up)?;
     // Everybody has the new CA's: and back, all the way.
     let by_new = agent.certificate()?;
-    ca(sandbox, up, &["roll", "back"])?.ok()?;
+    let told = ca(sandbox, up, &["roll", "back"])?.ok()?;
+    ensure_that!(told.contains("turned round"), "{told}");
     up.process.kill();
     up.restart()?;
     agent.renewed(&by_new, 60)?;
@@ -319,6 +333,31 @@ fn killed_on_the_way<'a>(
         .kubectl()
         .quiet(&["get", "--raw", "/api/v1/services"])?;
     Ok(())
+}
+
+/// What was lost of a roll in phase 2 is made anew where it can be, and named where it cannot.
+fn damaged(sandbox: &Sandbox, up: &mut Up<'_>) -> Result<()> {
+    let (crt, key) = (up.path("pki/ca.crt"), up.path("pki/ca.key"));
+    let files = ["renew", "--cert-file", arg(&crt), "--key-file", arg(&key)];
+    let mut renew = sandbox.everleaf(&["ca"]);
+    let refused = run(renew.args(files))?.failed_with(1)?;
+    ensure_that!(refused.contains("is the CA of `everleaf up`"), "{refused}");
+    up.process.kill();
+    let (links, ledger) = (up.path("pki/roll/links.crt"), up.path("pki/roll.json"));
+    fs::remove_file(&links)?;
+    let aside = up.path("roll.json.aside");
+    fs::rename(&ledger, &aside)?;
+    let again = up.args_mut().clone();
+    let again: Vec<&str> = again.iter().map(String::as_str).collect();
+    let refused = run(&mut sandbox.everleaf(&again))?.failed_with(1)?;
+    ensure_that!(
+        refused.contains("roll.json is missing, although the CA was being replaced"),
+        "{refused}"
+    );
+    fs::rename(&aside, &ledger)?;
+    up.restart()?;
+    let made = subjects(sandbox, &fs::read_to_string(&links)?)?;
+    same("links", made.len(), 2)
 }
 
 fn silent(sandbox: &Sandbox) -> Result<Verdict> {
@@ -351,8 +390,27 @@ fn silent(sandbox: &Sandbox) -> Result<Verdict> {
         ensure_that!(words.contains("everleaf ca roll assume k1"), "{words}");
         Ok(())
     })?;
-    ca(sandbox, &up, &["roll", "assume", "k1"])?.ok()?;
+    let early = ca(sandbox, &up, &["roll", "finish"])?.failed_with(1)?;
+    ensure_that!(early.contains("stands at publish"), "{early}");
+    for name in ["n9", "node/k1x", "k1 n2", ""] {
+        let refused = ca(sandbox, &up, &["roll", "assume", "k1", name])?.failed_with(1)?;
+        ensure_that!(
+            refused.contains("it waits for node/k1, node/n2"),
+            "{refused}"
+        );
+    }
+    let told = ca(sandbox, &up, &["roll", "assume", "k1"])?.ok()?;
+    ensure_that!(
+        told.contains("nothing is waited for from node/k1"),
+        "{told}"
+    );
+    announcement_is_restored(&up)?;
     std::thread::sleep(std::time::Duration::from_secs(6));
+    let words = ca(sandbox, &up, &["roll", "status"])?.ok()?;
+    ensure_that!(
+        words.contains("0 of 2 trust both: 0 proven, 1 assumed: node/k1"),
+        "{words}"
+    );
     same(
         "phase",
         status(sandbox, &up)?["roll"]["phase"].as_str(),
@@ -360,6 +418,69 @@ fn silent(sandbox: &Sandbox) -> Result<Verdict> {
     )?;
     away.start()?;
     is_in(sandbox, &up, "renew")?;
+    let told = ca(sandbox, &up, &["roll", "finish"])?.ok()?;
+    ensure_that!(
+        told.contains("by itself") || told.contains("ended at"),
+        "{told}"
+    );
+    Ok(Verdict::Passed)
+}
+
+/// Deleted, and replaced by nonsense: within seconds agents find it as it was, and the log has said
+/// so once.
+fn announcement_is_restored(up: &Up<'_>) -> Result<()> {
+    let name = ["-n", "kube-public", "configmap", "everleaf-authorities"];
+    let data = || {
+        let object = up.admin().json(&[&["get"][..], &name].concat())?;
+        anyhow::Ok(object["data"].clone())
+    };
+    let before = data()?;
+    let nonsense = r#"{"data":{"ca.crt":"garbage","epoch":"9999"}}"#;
+    let spoil = ["patch", "--type=merge", "-p", nonsense];
+    for harm in [&["delete"][..], &spoil[..]] {
+        up.admin().quiet(&[harm, &name].concat())?;
+        eventually("the announcement is restored", 15, || {
+            same("announcement", data()?, before.clone())
+        })?;
+    }
+    let log = up.process.stderr();
+    let told = log.matches("from which agents learn the CAs, was deleted by somebody");
+    same("times it was told", told.count(), 1)?;
+    Ok(())
+}
+
+/// The ledger cannot be written: the command that waits is nobody else's to overwrite, is gone when
+/// its sender is, and its sender is told what keeps `up`.
+fn hindered(sandbox: &Sandbox) -> Result<Verdict> {
+    let up = Up::start(sandbox, &["--no-node"])?;
+    fs::create_dir(up.path("pki/roll.json"))?;
+    let admin = up.path("admin.conf");
+    let words = ["ca", "roll", "start", "--kubeconfig", arg(&admin)];
+    let mut waiting = sandbox.start("roll", &mut sandbox.everleaf(&words))?;
+    let command = ["-n", "kube-system", "get", "configmap", "everleaf-ca-roll"];
+    eventually("the command is there", 10, || up.admin().quiet(&command))?;
+    let refused = ca(sandbox, &up, &["roll", "pause"])?.failed_with(1)?;
+    ensure_that!(
+        refused.contains("another command, `everleaf ca roll start`, is being carried out"),
+        "{refused}"
+    );
+    waiting.stop()?;
+    eventually("the command is taken back", 10, || {
+        let gone = up.admin().run(&command)?.failed_with(1)?;
+        ensure_that!(gone.contains("NotFound"), "{gone}");
+        Ok(())
+    })?;
+    let refused = ca(sandbox, &up, &["roll", "start"])?.failed_with(1)?;
+    ensure_that!(refused.contains("cannot be carried out"), "{refused}");
+    ensure_that!(refused.contains("roll.json"), "{refused}");
+    up.admin().run(&command)?.failed_with(1)?;
+    fs::remove_dir(up.path("pki/roll.json"))?;
+    eventually("the trouble is over", 10, || {
+        let words = ca(sandbox, &up, &["roll", "status"])?.ok()?;
+        same("status", words.trim(), "no roll of the CA is under way")
+    })?;
+    let told = ca(sandbox, &up, &["roll", "start"])?.ok()?;
+    ensure_that!(told.contains("has begun"), "{told}");
     Ok(Verdict::Passed)
 }
 
