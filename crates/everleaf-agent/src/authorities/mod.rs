@@ -145,7 +145,10 @@ impl AuthorityBook {
     pub(crate) fn take(&mut self, done: Done) -> Option<String> {
         let looked = match done {
             Done::Said(Ok(text)) => {
-                tracing::info!("the cluster was told: {text}");
+                tracing::info!(
+                    "the cluster was told which CAs this node trusts, and of which its certificates are"
+                );
+                tracing::debug!(word = text, "what was told");
                 return None;
             }
             Done::Looked(Ok(looked)) => looked,
