@@ -116,6 +116,10 @@ pub(crate) struct JoinArgs {
     /// Ask for a serving certificate, too
     #[arg(long, action = ArgAction::Set, switch_or = "true")]
     pub(crate) rotate_server_certificates: bool,
+    /// How often the agent is to look whether the cluster's CA is being replaced; 0: never
+    /// [default: 10m]
+    #[arg(long, value_name = "DURATION", value_parser = super::value::duration_text)]
+    pub(crate) ca_refresh_interval: Option<String>,
     /// Put the identity that is there aside, and join anew
     #[arg(long)]
     pub(crate) replace: bool,

@@ -16,6 +16,11 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
+/// A duration that is written down as it was given; zero is one.
+pub(crate) fn duration_text(text: &str) -> Result<String, String> {
+    any_duration(text).map(|_| text.to_owned())
+}
+
 /// A duration in Go's syntax, which may be zero.
 pub(crate) fn any_duration(text: &str) -> Result<Duration, String> {
     everleaf_api::duration::parse_go(text)

@@ -4,7 +4,7 @@
 //! Whom to trust is decided by [`everleaf_agent::join`]; here are the files.
 
 use crate::args::agent::{AgentArgs, JoinArgs};
-use crate::args::{Cli, Command};
+use crate::args::{Cli, Command, value};
 use crate::config;
 use crate::failure::UsageError;
 use crate::input;
@@ -53,6 +53,9 @@ struct Settings {
     /// `--rotate-server-certificates`
     #[serde(default)]
     rotate_server_certificates: bool,
+    /// `--ca-refresh-interval`; empty for the agent's own.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    ca_refresh_interval: String,
 }
 
 /// Joins, and says how the agent is to be run; none: not now.
@@ -68,10 +71,11 @@ pub(super) fn join(args: &JoinArgs) -> Result<Option<Box<AgentArgs>>> {
         hostname_override: args.hostname_override.clone().unwrap_or_default(),
         node_ip: args.node_ip.clone().unwrap_or_default(),
         rotate_server_certificates: args.rotate_server_certificates,
+        ca_refresh_interval: args.ca_refresh_interval.clone().unwrap_or_default(),
     };
     let agent = agent_args(&root)?;
     // What the agent would refuse later is refused before anything is asked or written.
-    let node = config::agent(&with_settings(&agent, &root, &settings))?.node_name;
+    let node = config::agent(&with_settings(&agent, &root, &settings)?)?.node_name;
     // The host may be renamed: the node keeps its name.
     settings.hostname_override.clone_from(&node);
     refuse_system(&root)?;
@@ -115,18 +119,28 @@ pub(crate) fn with_data_dir(args: &AgentArgs) -> Result<Option<AgentArgs>> {
     let text = String::from_utf8_lossy(&bytes);
     let settings: Settings = serde_saphyr::from_str(&text)
         .map_err(|error| anyhow!("cannot read {}: {error}", path.display()))?;
-    Ok(Some(with_settings(args, &root, &settings)))
+    with_settings(args, &root, &settings)
+        .map(Some)
+        .with_context(|| format!("cannot read {}", path.display()))
 }
 
 /// The flags win.
-fn with_settings(args: &AgentArgs, root: &Path, settings: &Settings) -> AgentArgs {
+fn with_settings(args: &AgentArgs, root: &Path, settings: &Settings) -> Result<AgentArgs> {
     let or = |given: &Option<PathBuf>, name: &str| given.clone().or_else(|| Some(root.join(name)));
     let text = |given: &Option<String>, own: &str| match (given, own) {
         (None, "") => None,
         (None, own) => Some(own.to_owned()),
         (given, _) => given.clone(),
     };
-    AgentArgs {
+    let interval = match settings.ca_refresh_interval.as_str() {
+        "" => None,
+        text => {
+            let read = value::any_duration(text);
+            Some(read.map_err(|why| anyhow!("caRefreshInterval: {text}: {why}"))?)
+        }
+    };
+    Ok(AgentArgs {
+        ca_refresh_interval: args.ca_refresh_interval.or(interval),
         bootstrap_kubeconfig: or(&args.bootstrap_kubeconfig, BOOTSTRAP),
         kubeconfig: or(&args.kubeconfig, KUBECONFIG),
         cert_dir: or(&args.cert_dir, CERT_DIR),
@@ -138,7 +152,7 @@ fn with_settings(args: &AgentArgs, root: &Path, settings: &Settings) -> AgentArg
         node_ip: text(&args.node_ip, &settings.node_ip),
         data_dir: None,
         ..args.clone()
-    }
+    })
 }
 
 /// The agent as that command line means it.
@@ -305,6 +319,7 @@ fn write(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     fn parsed(line: &str) -> AgentArgs {
         let words = ["everleaf", "agent"]
@@ -344,6 +359,21 @@ mod tests {
         assert_eq!(config.node_name, "n3");
         assert_eq!(config.cert_dir, Path::new("/c"));
         assert!(config.client && !config.serving);
+        fs::write(root.join(SETTINGS), "caRefreshInterval: 90s\n").unwrap();
+        let interval = |flags: &str| {
+            let args = with_data_dir(&parsed(&format!("{line} --hostname-override n3 {flags}")));
+            config::agent(&args.unwrap().unwrap())
+                .unwrap()
+                .ca_refresh_interval
+        };
+        assert_eq!(interval(""), Some(Duration::from_secs(90)));
+        assert_eq!(interval("--ca-refresh-interval 0"), None);
+        fs::write(root.join(SETTINGS), "caRefreshInterval: soon\n").unwrap();
+        let error = with_data_dir(&parsed(&line)).unwrap_err();
+        assert!(
+            format!("{error:#}").contains("caRefreshInterval: soon"),
+            "{error:#}"
+        );
         fs::write(root.join(SETTINGS), "hostname: n2\n").unwrap();
         assert!(with_data_dir(&parsed(&line)).is_err(), "a typo is told");
     }
