@@ -27,6 +27,11 @@ pub(super) const TESTS: &[Test] = &[
         long: false,
         run: probe,
     },
+    Test {
+        name: "a_node_that_a_change_of_ca_left_behind_is_out_and_the_others_are_fine",
+        long: false,
+        run: left_behind,
+    },
 ];
 
 const DAY: i64 = 24 * 60 * 60;
@@ -412,5 +417,74 @@ fn probe(sandbox: &Sandbox) -> Result<Verdict> {
             )
         },
     )?;
+    Ok(Verdict::Passed)
+}
+
+/// Replaces the CA while the agent of `n2` does not run, and drops the old one.
+fn replace_ca(sandbox: &Sandbox, admin: &Path) -> Result<()> {
+    let roll = |args: &[&str]| ask(sandbox, admin, &[&["ca", "roll"], args].concat());
+    roll(&["start", "--per-minute", "120"])?.ok()?;
+    for phase in ["publish", "renew"] {
+        eventually(&format!("n2 is let go in {phase}"), 90, || {
+            let status = told(sandbox, admin, &["ca", "roll", "status"], 0)?;
+            let is_past = status["roll"]["phase"] != phase || status["isReady"] == true;
+            if !is_past {
+                // Refused while it is not waited for by name.
+                roll(&["assume", "n2"])?;
+            }
+            ensure_that!(is_past, "{status}");
+            Ok(())
+        })?;
+    }
+    roll(&["finish"])?.ok()?;
+    eventually("the old CA is dropped", 60, || {
+        let status = told(sandbox, admin, &["ca", "roll", "status"], 0)?;
+        ensure_that!(status["roll"].is_null(), "{status}");
+        Ok(())
+    })
+}
+
+fn left_behind(sandbox: &Sandbox) -> Result<Verdict> {
+    let up = Up::start(sandbox, &[])?;
+    up.node_certificate()?;
+    let admin = up.path("admin.conf");
+    joined(sandbox, &up, "n2")?;
+    let old = up.admin().run(&["get", "csr", "-o", "name"])?.ok()?;
+    replace_ca(sandbox, &admin)?;
+    sandbox.point("n2 is refused now; status and forecast say so", || {
+        let fleet = told(sandbox, &admin, &["status"], 0)?;
+        let client = &fleet["counts"]["client"];
+        same("untrusted", client["untrusted"].clone(), json!(1))?;
+        same("fresh", client["fresh"].clone(), json!(1))?;
+        let standing = &node(&fleet, "n2")?["client"]["standing"];
+        same("n2", standing.clone(), json!("untrusted"))?;
+        let forecast = told(sandbox, &admin, &["forecast"], 1)?;
+        let code = &forecast["lapses"][0]["reasons"][0]["code"];
+        same("why", code.clone(), json!("authority-gone"))
+    })?;
+    sandbox.point("doctor names it, and not what has a successor", || {
+        let report = told(sandbox, &admin, &["doctor", "--section", "signers"], 1)?;
+        let findings = report["sections"][0]["findings"].as_array();
+        let finding = findings.and_then(|all| all.first()).context("no finding")?;
+        same("fault", finding["fault"].clone(), json!("issued-other-ca"))?;
+        same("count", finding["count"].clone(), json!(1))?;
+        let shown = finding["evidence"][0].as_str().unwrap_or_default();
+        ensure_that!(shown.contains("system:node:n2"), "{finding}");
+        Ok(())
+    })?;
+    sandbox.point("why sends n2 to join again, and nobody else", || {
+        let mut out = 0;
+        for name in old.lines() {
+            let name = name.rsplit('/').next().unwrap_or_default();
+            let why = ask(sandbox, &admin, &["why", &format!("csr/{name}")])?.stdout;
+            ensure_that!(!why.contains(">>"), "{why}");
+            if why.contains("[certificate-other-ca]") {
+                ensure_that!(why.contains("system:node:n2"), "{why}");
+                ensure_that!(why.contains("--replace"), "{why}");
+                out += 1;
+            }
+        }
+        same("left behind", out, 1)
+    })?;
     Ok(Verdict::Passed)
 }
