@@ -369,6 +369,20 @@ mod tests {
         }
     }
 
+    /// Links that are gone, or are none, are made anew, once.
+    fn links_are_mended(dir: &DataDir, roll: &Roll, other: &str) {
+        for damage in [None, Some(""), Some("no PEM"), Some(other)] {
+            match damage {
+                None => fs::remove_file(dir.path(LINKS)).unwrap(),
+                Some(text) => dir.write(LINKS, text).unwrap(),
+            }
+            let mended = Ledger::in_force(dir, roll, now()).unwrap();
+            assert!(mended.link.is_some(), "{damage:?}");
+            let again = Ledger::in_force(dir, roll, now()).unwrap();
+            assert_eq!(again.links, mended.links, "once");
+        }
+    }
+
     /// At each phase, and after it: which CA signs, whom everybody trusts, and what `ca.crt` says.
     #[test]
     fn the_files_follow_the_phase() {
@@ -397,21 +411,7 @@ mod tests {
             [roll.from.subject.clone(), roll.to.subject.clone()]
         );
         roll.phase = Phase::Renew;
-        for damage in [
-            None,
-            Some(""),
-            Some("no PEM"),
-            Some(&*old.certificate_pem()),
-        ] {
-            match damage {
-                None => fs::remove_file(dir.path(LINKS)).unwrap(),
-                Some(text) => dir.write(LINKS, text).unwrap(),
-            }
-            let mended = Ledger::in_force(&dir, &roll, now()).unwrap();
-            assert!(mended.link.is_some(), "{damage:?}");
-            let again = Ledger::in_force(&dir, &roll, now()).unwrap();
-            assert_eq!(again.links, mended.links, "once");
-        }
+        links_are_mended(&dir, &roll, &old.certificate_pem());
         let standing = Ledger::in_force(&dir, &roll, now()).unwrap();
         assert_eq!(which(standing.issuer.certificate()), roll.to);
         assert!(standing.link.unwrap().is_signed_by(old.certificate()));
