@@ -2,6 +2,7 @@
 //! from an API server, an issuance log and kubelets, and shown.
 
 mod forecast;
+mod live;
 mod probe;
 mod screen;
 #[cfg(test)]
@@ -36,12 +37,12 @@ const NOT_SEEN: u8 = 2;
 const NODE_PREFIX: &str = "system:node:";
 
 /// A fleet, and where it is.
-struct Seen {
-    facts: Facts,
+pub(super) struct Seen {
+    pub(super) facts: Facts,
     api: Api,
-    client: kube::Client,
+    pub(super) client: kube::Client,
     /// The API server, as the kubeconfig has it.
-    server: String,
+    pub(super) server: String,
 }
 
 /// Says who lapses.
@@ -90,7 +91,7 @@ pub(crate) fn status(args: &StatusArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn not_seen(error: &anyhow::Error) -> ExitCode {
+pub(super) fn not_seen(error: &anyhow::Error) -> ExitCode {
     failure::report(error);
     ExitCode::from(NOT_SEEN)
 }
@@ -145,7 +146,7 @@ fn shown(fleet: &Fleet, seen: &Seen, output: Option<OutputFormat>) -> Result<Str
 }
 
 /// Reads all that a fleet is judged by.
-async fn look(args: &FleetArgs, with_probes: bool) -> Result<Seen> {
+pub(super) async fn look(args: &FleetArgs, with_probes: bool) -> Result<Seen> {
     let kubeconfig = usual_kubeconfig(args.server.kubeconfig.as_deref())?;
     let Connected {
         client,
