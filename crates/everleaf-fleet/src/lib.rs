@@ -25,6 +25,7 @@ mod holding;
 mod load;
 mod node;
 mod outlook;
+mod pace;
 mod request;
 #[cfg(test)]
 mod tests;
@@ -40,4 +41,5 @@ pub use holding::{Holding, Keeper, Kind, Renewal, Standing};
 pub use load::Load;
 pub use node::{Node, Presence, probe_address};
 pub use outlook::{Code, Outlook, Reason, Verdict};
+pub use pace::Pace;
 pub use request::{EXPLAINED_MAX, Hold, Request, State, to_explain};
