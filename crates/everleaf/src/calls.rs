@@ -13,7 +13,7 @@ use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use jiff::Timestamp;
 use kube::client::Body;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -133,6 +133,16 @@ impl Calls {
             }
             .into()),
         }
+    }
+
+    /// Whom the API server takes this user for: a UserInfo (Kubernetes since 1.28); null where it
+    /// does not say.
+    pub(crate) async fn user_info(&self) -> Value {
+        const PATH: &str = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+        let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"});
+        let answer = self.object("ask who it is", Method::POST, PATH, Some(review));
+        let mut answer = answer.await.ok().flatten().unwrap_or_default();
+        answer["status"]["userInfo"].take()
     }
 
     /// All pages of a list. `more` is what else the query says, from `&` on.

@@ -194,11 +194,8 @@ fn own_leaf(args: &RevokeArgs) -> Option<Leaf> {
 
 /// SHA-256 of the certificate by which the server knows who asks, wherever it came from.
 async fn own_credential(calls: &Calls) -> Option<String> {
-    let path = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
-    let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"});
-    let answer = calls.object("ask who it is", Method::POST, path, Some(review));
-    let answer = answer.await.ok()??;
-    let ids = &answer["status"]["userInfo"]["extra"]["authentication.kubernetes.io/credential-id"];
+    let user = calls.user_info().await;
+    let ids = &user["extra"]["authentication.kubernetes.io/credential-id"];
     let id = ids.get(0)?.as_str()?.strip_prefix("X509SHA256=")?;
     Some(id.to_owned())
 }
