@@ -48,6 +48,7 @@ fn main() -> ExitCode {
         Command::Certs(args) => cmd::certs::run(&args),
         Command::Completion(args) => cmd::completion::run(&args, &mut Cli::command()),
         Command::Controllers(args) => cmd::controllers::run(&args),
+        Command::Dashboard(args) => cmd::dashboard::run(&args),
         Command::Doctor(args) => cmd::doctor::run(&args),
         Command::Demo(args) => cmd::demo::run(&args),
         Command::Forecast(args) => cmd::fleet::forecast(&args),

@@ -13,6 +13,7 @@ pub(crate) mod bench;
 pub(crate) mod ca;
 mod cleaning;
 pub(crate) mod controllers;
+pub(crate) mod dashboard;
 pub(crate) mod doctor;
 mod election;
 pub(crate) mod fleet;
@@ -81,6 +82,8 @@ pub(crate) enum Command {
     Forecast(fleet::ForecastArgs),
     /// Show the fleet on one screen
     Status(fleet::StatusArgs),
+    /// Show the fleet in a browser of this machine, live; approve and deny there, with your own rights
+    Dashboard(dashboard::DashboardArgs),
     /// Look a whole cluster over, or this node: what is broken, what will be, and what to do
     Doctor(doctor::DoctorArgs),
     /// Measure how fast an API server issues certificates, ours or any other, by a load of nodes

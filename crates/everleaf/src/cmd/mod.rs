@@ -9,6 +9,7 @@ mod ca_status;
 pub(crate) mod certs;
 pub(crate) mod completion;
 pub(crate) mod controllers;
+pub(crate) mod dashboard;
 pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod fleet;

@@ -4,7 +4,7 @@
 mod forecast;
 mod live;
 mod probe;
-mod screen;
+pub(super) mod screen;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -29,6 +29,8 @@ use everleaf_pki::{Chain, Leaf};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+pub(super) use live::Live;
 
 /// Exit code when it could not look: 1 says that somebody lapses.
 const NOT_SEEN: u8 = 2;

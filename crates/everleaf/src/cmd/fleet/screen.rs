@@ -102,7 +102,7 @@ fn certificates(fleet: &Fleet) -> Vec<String> {
 }
 
 /// Those that have lapsed or will, the next to do so first, and those that have last.
-fn lapsing(fleet: &Fleet) -> Vec<(&Node, Kind, &Holding)> {
+pub(in crate::cmd) fn lapsing(fleet: &Fleet) -> Vec<(&Node, Kind, &Holding)> {
     let all = fleet.nodes.iter();
     let all = all.flat_map(|node| Kind::ALL.map(|kind| (node, kind, node.holding(kind))));
     let is_bad = |verdict| matches!(verdict, Verdict::Lapses | Verdict::Lapsed);
@@ -152,7 +152,7 @@ fn lapses(fleet: &Fleet) -> Vec<String> {
 }
 
 /// When it lapses, or did.
-fn when(holding: &Holding, now: Timestamp) -> String {
+pub(in crate::cmd) fn when(holding: &Holding, now: Timestamp) -> String {
     match holding.outlook.lapses_at {
         None => "now".to_owned(),
         Some(at) if at < now => format!("{} ago", span(now.duration_since(at).unsigned_abs())),
@@ -161,16 +161,19 @@ fn when(holding: &Holding, now: Timestamp) -> String {
 }
 
 fn next_renewal(fleet: &Fleet) -> Option<String> {
-    let all = fleet.nodes.iter();
-    let all = all.flat_map(|node| Kind::ALL.map(|kind| (node, node.holding(kind))));
-    let next = all
-        .filter_map(|(node, holding)| Some((holding.renewal?.opens, node)))
-        .min_by_key(|(opens, _)| *opens);
-    let (opens, node) = next?;
+    let (opens, node) = next_to_renew(fleet)?;
     let name = cut(&node.name, NAME_WIDTH);
     let day = format_time(opens);
     let day = day.get(..10).unwrap_or(&day);
     Some(format!("next renewal on {day}: {name}"))
+}
+
+/// Who renews next, and from when on.
+pub(in crate::cmd) fn next_to_renew(fleet: &Fleet) -> Option<(Timestamp, &Node)> {
+    let all = fleet.nodes.iter();
+    let all = all.flat_map(|node| Kind::ALL.map(|kind| (node, node.holding(kind))));
+    all.filter_map(|(node, holding)| Some((holding.renewal?.opens, node)))
+        .min_by_key(|(opens, _)| *opens)
 }
 
 fn requests(fleet: &Fleet) -> Vec<String> {

@@ -35,7 +35,11 @@ impl Api {
     }
 
     /// Reads what is needed to judge this request.
-    pub(super) async fn about_request(&self, name: &str, evidence: &mut Evidence) -> Result<()> {
+    pub(in crate::cmd) async fn about_request(
+        &self,
+        name: &str,
+        evidence: &mut Evidence,
+    ) -> Result<()> {
         evidence.request = self.first(&format!("{REQUESTS}/{}", segment(name))).await?;
         self.read_clocks(evidence);
         let signer = evidence.request.read().map(|object| {

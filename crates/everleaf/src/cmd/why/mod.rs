@@ -75,11 +75,7 @@ fn look(args: &WhyArgs) -> Result<Diagnosis> {
         };
         match subject {
             Subject::Request(name) => {
-                api.about_request(&name, &mut evidence).await?;
-                let node = evidence.request.read().map(|object| Csr(object).username());
-                let node = node.and_then(|user| user.strip_prefix("system:node:"));
-                let node = node.unwrap_or_default().to_owned();
-                evidence.inventory = inventory(&api, &node, &evidence).await;
+                read_request(&api, &name, &mut evidence).await?;
                 Ok(diagnose_request(&name, &evidence))
             }
             Subject::Node(name) => {
@@ -89,6 +85,19 @@ fn look(args: &WhyArgs) -> Result<Diagnosis> {
             }
         }
     })
+}
+
+/// Reads what a request is judged by, besides the policies.
+///
+/// # Errors
+/// There is no server, or it does not take this user for somebody who may look.
+pub(super) async fn read_request(api: &Api, name: &str, evidence: &mut Evidence) -> Result<()> {
+    api.about_request(name, evidence).await?;
+    let node = evidence.request.read().map(|object| Csr(object).username());
+    let node = node.and_then(|user| user.strip_prefix("system:node:"));
+    let node = node.unwrap_or_default().to_owned();
+    evidence.inventory = inventory(api, &node, evidence).await;
+    Ok(())
 }
 
 /// The policies of an installed chart, and where they stand; without one, those that hold then.
