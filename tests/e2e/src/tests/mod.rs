@@ -12,6 +12,7 @@ mod client_certificates;
 mod clock;
 mod crash;
 mod credential_plugin;
+mod dashboard;
 mod demo;
 mod doctor;
 mod documentation;
@@ -51,6 +52,7 @@ pub(crate) fn all() -> Vec<&'static Test> {
         renewal::TESTS,
         revocation::TESTS,
         fleet::TESTS,
+        dashboard::TESTS,
         kubectl_verbs::TESTS,
         documentation::TESTS,
         for_kubelets::TESTS,

@@ -6,7 +6,7 @@ mod live;
 mod probe;
 pub(super) mod screen;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod watch;
 mod wide;
 

@@ -14,7 +14,7 @@ fn now() -> Timestamp {
 
 /// So many nodes, whose certificates of a hundred days are of all ages up to `oldest` days, and as
 /// many requests that wait.
-fn facts(nodes: usize, oldest: usize, requests: usize) -> Facts {
+pub(in crate::cmd) fn facts(nodes: usize, oldest: usize, requests: usize) -> Facts {
     let mut book = Logbook::default();
     for number in 0..nodes {
         let age = i64::try_from(24 * (number % oldest)).unwrap();

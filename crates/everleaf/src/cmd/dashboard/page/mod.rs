@@ -105,6 +105,11 @@ pub(super) fn request_path(name: &str) -> String {
     format!("/requests/{}", segment(name))
 }
 
+/// A link that ends with `?`, to be filled in.
+fn query_of(path: &str) -> form_urlencoded::Serializer<'static, String> {
+    form_urlencoded::Serializer::for_suffix(path.to_owned(), path.len())
+}
+
 /// A standing as a sign and a word.
 fn standing(standing: Standing) -> Markup {
     let (class, sign) = match standing {
@@ -220,6 +225,16 @@ fn head(headings: &[&str]) -> Markup {
 fn table(label: &str, headings: &[&str], rows: &[Markup]) -> Markup {
     html! {
         table.cards role="table" aria-label=(label) {
+            (head(headings))
+            tbody role="rowgroup" { @for row in rows { tr role="row" { (row) } } }
+        }
+    }
+}
+
+/// A table of few narrow columns, which stays one on every screen.
+fn figures(label: &str, headings: &[&str], rows: &[Markup]) -> Markup {
+    html! {
+        table.figures aria-label=(label) {
             (head(headings))
             tbody role="rowgroup" { @for row in rows { tr role="row" { (row) } } }
         }

@@ -2,7 +2,8 @@
 
 use super::super::route::{NodeQuery, Order, PAGE};
 use super::super::snapshot::Snapshot;
-use super::{Slice, Tab, cell, day, node_path, page, said, standing, table, used};
+use super::{Slice, Tab, cell, day, node_path, page, query_of, said, standing, table, used};
+use crate::print::harmless_line;
 use everleaf_fleet::{Holding, Kind, Node, Standing, Verdict};
 use jiff::Timestamp;
 use maud::{Markup, html};
@@ -80,7 +81,7 @@ fn lapse(holding: &Holding) -> (Verdict, Option<Timestamp>) {
 }
 
 fn link(query: &NodeQuery, page: usize) -> String {
-    let mut link = form_urlencoded::Serializer::new("/nodes?".to_owned());
+    let mut link = query_of("/nodes?");
     if !query.search.is_empty() {
         link.append_pair("q", &query.search);
     }
@@ -101,7 +102,7 @@ fn form(query: &NodeQuery) -> Markup {
     };
     html! {
         form.filter method="get" action="/nodes" role="search" {
-            label { "Name holds " input #q type="search" name="q" value=(query.search) maxlength="200" autocomplete="off" spellcheck="false"; }
+            label { "Name holds " input #q type="search" name="q" value=(harmless_line(&query.search)) maxlength="200" autocomplete="off" spellcheck="false"; }
             label {
                 "Standing "
                 select #standing name="standing" {

@@ -1,7 +1,9 @@
 //! The fleet at a glance.
 
 use super::super::snapshot::{DAYS, Snapshot};
-use super::{Tab, apart, bar, cell, columns, day, node_path, page, said, standing, state, table};
+use super::{
+    Tab, apart, bar, cell, columns, day, figures, node_path, page, said, standing, state, table,
+};
 use crate::cmd::fleet::screen::{lapsing, next_to_renew, when};
 use everleaf_api::duration::span;
 use everleaf_controllers::skew::SKEW_TOLERATED;
@@ -19,7 +21,7 @@ const SHARE: i64 = 10;
 /// The page.
 pub(in super::super) fn show(snapshot: &Snapshot) -> String {
     let content = html! {
-        div.grid {
+        div.columned {
             (lapses(snapshot))
             (standings(&snapshot.fleet))
             (requests(&snapshot.fleet))
@@ -99,7 +101,8 @@ fn standings(fleet: &Fleet) -> Markup {
             html! {
                 th role="rowheader" scope="row" { a href={ "/nodes?standing=" (query) } { (standing(one)) } }
                 @for (kind, counts) in Kind::ALL.iter().zip(&counts) {
-                    (cell(kind.as_str(), &html! { (count(counts, one)) }))
+                    @let count = count(counts, one);
+                    (cell(kind.as_str(), &html! { span.soft[count == 0] { (count) } }))
                 }
             }
         })
@@ -115,26 +118,19 @@ fn standings(fleet: &Fleet) -> Markup {
                 @if at > 0 { ", " } (count) " " (presence.as_str())
             }
         }
-        (table("Certificates by standing", &["Standing", "client", "serving"], &rows))
+        (figures("Certificates by standing", &["Standing", "client", "serving"], &rows))
     };
     card("standing", "Certificates", &content)
 }
 
 fn requests(fleet: &Fleet) -> Markup {
-    let rows: Vec<Markup> = fleet
-        .requests
-        .iter()
-        .take(REQUESTS_MAX)
-        .map(|request| super::requests::row(request, fleet.now))
-        .collect();
     let told = super::super::route::STATES
         .map(|one| html! { a id={ "state-" (one.as_str()) } href={ "/requests?state=" (one.as_str()) } { (state(one)) " " (fleet.requests_in(one)) } });
     let content = html! {
         p.row { @for one in &told { (one) " " } }
-        @if rows.is_empty() {
-            p { "None waits, and none was refused." }
-        } @else {
-            (table("The first of them", &super::requests::HEADINGS, &rows))
+        @if fleet.requests.is_empty() { p { "None waits, and none was refused." } }
+        ul.plain {
+            @for request in fleet.requests.iter().take(REQUESTS_MAX) { li { (super::requests::short(request, fleet.now)) } }
         }
     };
     let pending = fleet.requests_in(State::Pending);
@@ -174,7 +170,7 @@ fn shares(fleet: &Fleet) -> Markup {
             }
         })
         .collect();
-    let content = table(
+    let content = figures(
         "Certificates by the share of life used",
         &["Life used", "client", "serving"],
         &rows,

@@ -37,8 +37,8 @@ pub(in super::super) fn show(snapshot: &Snapshot, shown: &Shown<'_>) -> String {
             @for finding in &diagnosis.findings { (found(finding)) }
         }
         @if let Some(object) = shown.object {
-            (decision(Csr(object), shown))
             (asked(Csr(object)))
+            (decision(Csr(object), shown))
         }
         @if !diagnosis.unseen.is_empty() {
             h2 { "Not seen" }
@@ -100,8 +100,8 @@ fn decision(csr: Csr<'_>, shown: &Shown<'_>) -> Markup {
         section #decision data-live aria-label="Decision" {
             @if is_open(csr) {
                 h2 { "Decide" }
-                p { "Approving lets " strong { (said(csr.signer_name())) } " issue a certificate for what stands below; both are final. "
-                    "The API server asks whether you may." }
+                p { "Approving lets " strong { (said(csr.signer_name())) } " issue a certificate for what stands above. Both decisions are final; "
+                    "the API server judges whether you may take them." }
                 div.row {
                     (form(Verdict::Approve, "Approve", &html! {}))
                     (form(Verdict::Deny, "Deny", &html! {
@@ -153,7 +153,7 @@ fn inside(request: &VerifiedRequest) -> Markup {
     let key = request.public_key().algorithm();
     html! {
         dt { "Subject CN" } dd { strong { (said(&subject.common_name)) } }
-        dt { "Subject O" } dd { @for one in &subject.organizations { div { (said(one)) } } }
+        @if !subject.organizations.is_empty() { dt { "Subject O" } dd { @for one in &subject.organizations { div { (said(one)) } } } }
         @for (what, values) in names {
             @if !values.is_empty() { dt { (what) } dd { @for value in values { div { (said(value)) } } } }
         }

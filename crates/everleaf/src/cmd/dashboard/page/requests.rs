@@ -2,12 +2,13 @@
 
 use super::super::route::{PAGE, RequestQuery, STATES};
 use super::super::snapshot::Snapshot;
-use super::{Slice, Tab, apart, cell, page, request_path, said, state, table};
+use super::{Slice, Tab, apart, cell, page, query_of, request_path, said, state, table};
+use crate::print::harmless_line;
 use everleaf_fleet::Request;
 use jiff::Timestamp;
 use maud::{Markup, html};
 
-pub(super) const HEADINGS: [&str; 4] = ["Request", "State", "From", "Why"];
+const HEADINGS: [&str; 4] = ["Request", "State", "From", "Why"];
 
 /// The page.
 pub(in super::super) fn show(snapshot: &Snapshot, query: &RequestQuery) -> String {
@@ -39,7 +40,7 @@ pub(super) fn select<'r>(requests: &'r [Request], query: &RequestQuery) -> Vec<&
 }
 
 fn link(query: &RequestQuery, page: usize) -> String {
-    let mut link = form_urlencoded::Serializer::new("/requests?".to_owned());
+    let mut link = query_of("/requests?");
     if !query.search.is_empty() {
         link.append_pair("q", &query.search);
     }
@@ -53,7 +54,7 @@ fn link(query: &RequestQuery, page: usize) -> String {
 fn form(query: &RequestQuery) -> Markup {
     html! {
         form.filter method="get" action="/requests" role="search" {
-            label { "Name, requestor, node or signer holds " input #q type="search" name="q" value=(query.search) maxlength="200" autocomplete="off" spellcheck="false"; }
+            label { "Name, requestor, node or signer holds " input #q type="search" name="q" value=(harmless_line(&query.search)) maxlength="200" autocomplete="off" spellcheck="false"; }
             label {
                 "State "
                 select #state name="state" {
@@ -69,7 +70,7 @@ fn form(query: &RequestQuery) -> Markup {
 }
 
 /// The cells of a request.
-pub(super) fn row(request: &Request, now: Timestamp) -> Markup {
+fn row(request: &Request, now: Timestamp) -> Markup {
     html! {
         (cell("Request", &html! {
             a href=(request_path(&request.name)) { (said(&request.name)) }
@@ -81,6 +82,18 @@ pub(super) fn row(request: &Request, now: Timestamp) -> Markup {
         }))
         (cell("From", &html! { (said(&request.requestor)) br; span.soft { (said(&request.signer)) } }))
         (cell("Why", &why(request)))
+    }
+}
+
+/// A request in a list.
+pub(super) fn short(request: &Request, now: Timestamp) -> Markup {
+    html! {
+        p {
+            a href=(request_path(&request.name)) { (said(&request.name)) } " "
+            (state(request.state))
+            @if let Some(filed) = request.filed { span.soft { ", filed " (apart(filed, now)) } }
+        }
+        p { (why(request)) }
     }
 }
 
