@@ -81,7 +81,7 @@ impl Dashboard {
             .lines()
             .find(|line| line.starts_with("set-cookie: "));
         let line = line.with_context(|| entered.head.clone())?;
-        ensure_that!(line.contains("; HttpOnly; SameSite=Strict"), "{line}");
+        ensure_that!(line.contains("; httponly; samesite=strict"), "{line}");
         let cookie = line.trim_start_matches("set-cookie: ").split(';').next();
         dashboard.cookie = cookie.unwrap_or_default().to_owned();
         Ok(dashboard)

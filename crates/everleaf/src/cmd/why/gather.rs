@@ -129,7 +129,7 @@ impl Api {
         };
         evidence.revocations = self.revocations().await;
         let selector = signer.map_or(String::new(), |signer| {
-            format!("&fieldSelector=spec.signerName%3D{}", segment(signer))
+            format!("&fieldSelector=spec.signerName%3D{}", selected(signer))
         });
         let requests = self.list(REQUESTS, &selector);
         let ((version, lists), (endpoints, authorities)) =
@@ -236,7 +236,7 @@ impl Api {
     async fn events(&self, subjects: &[&str]) -> Known<Vec<Value>> {
         let named = subjects.iter().filter(|name| !name.is_empty());
         let lists = named.map(|name| {
-            let selector = format!("&fieldSelector=involvedObject.name%3D{}", segment(name));
+            let selector = format!("&fieldSelector=involvedObject.name%3D{}", selected(name));
             async move { self.list("/api/v1/events", &selector).await }
         });
         let of_log = "&fieldSelector=reason%3DIssuanceLogUnavailable";
@@ -323,6 +323,18 @@ impl Api {
     }
 }
 
+/// A value in a field selector in a query (kubernetes `apimachinery/pkg/fields`, `EscapeValue`).
+fn selected(value: &str) -> String {
+    let mut escaped = String::with_capacity(value.len());
+    for c in value.chars() {
+        if matches!(c, '\\' | ',' | '=') {
+            escaped.push('\\');
+        }
+        escaped.push(c);
+    }
+    segment(&escaped)
+}
+
 /// What an answer amounts to.
 pub(in crate::cmd) fn known(answer: Result<Answer, String>) -> Known<Value> {
     match answer {
@@ -366,4 +378,15 @@ fn merged(lists: Vec<Known<Vec<Value>>>) -> Known<Vec<Value>> {
         }
     }
     Known::Read(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_selected_value_is_one_value() {
+        assert_eq!(selected("node-csr-a"), "node-csr-a");
+        assert_eq!(selected("a=b,c\\"), "a%5C%3Db%5C%2Cc%5C%5C");
+    }
 }
