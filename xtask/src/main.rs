@@ -7,6 +7,7 @@
 
 mod bugs;
 mod cache;
+mod dashboard;
 mod dist;
 mod e2e;
 mod fuzz;
@@ -39,6 +40,8 @@ Tasks:
           arguments select lists by name (matrix and client-certificates are two)
   bugs    Plant the bugs of crates/everleaf-sim/bugs, one at a time, into a copy of the tree: the simulator has to
           find each; arguments select them by parts of their names
+  dashboard
+          Build the release binary and look at `everleaf dashboard` in a real browser: Debian's chromium, Playwright from npm. Needs Node.js
   dist    Build what is given to users into target/dist: a static binary with its manual pages, completions and units,
           a Debian package, the tree of a container image, an SBOM, and the checksums of all
   fuzz    Run the fuzz targets, each for --minutes N (10); arguments name targets. Needs a C++ compiler
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         Some("manifests") => manifests::run(&args.collect::<Vec<_>>()),
         Some("record") => interop::record(&args.collect::<Vec<_>>()),
         Some("bugs") => bugs::run(&args.collect::<Vec<_>>()),
+        Some("dashboard") => dashboard::run(&args.collect::<Vec<_>>()),
         Some("dist") => dist::run(&args.collect::<Vec<_>>()),
         Some("fuzz") => fuzz::run(&args.collect::<Vec<_>>()),
         Some("schemathesis") => schemathesis::run(&args.collect::<Vec<_>>()),

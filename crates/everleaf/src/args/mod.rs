@@ -82,7 +82,7 @@ pub(crate) enum Command {
     Forecast(fleet::ForecastArgs),
     /// Show the fleet on one screen
     Status(fleet::StatusArgs),
-    /// Show the fleet in a browser of this machine, live; approve and deny there, with your own rights
+    /// Show the fleet in a browser of this machine, live; approve and deny there with your rights
     Dashboard(dashboard::DashboardArgs),
     /// Look a whole cluster over, or this node: what is broken, what will be, and what to do
     Doctor(doctor::DoctorArgs),

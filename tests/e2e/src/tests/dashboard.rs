@@ -301,101 +301,64 @@ fn appears(dashboard: &Dashboard, mut live: TcpStream) -> Result<()> {
 /// Requests without the key, under other names, from other pages, with other forms.
 fn strangers(dashboard: &Dashboard) -> Result<()> {
     let own = dashboard.host();
-    let origin = format!("http://{own}");
-    let (host, from) = (("Host", &*own), ("Origin", &*origin));
+    let host = ("Host", &*own);
     let cookie = ("Cookie", &*dashboard.cookie);
+    let other = ("Cookie", "everleaf-1=x");
+    let named = ("Host", "evil.example");
+    let beside = ("Sec-Fetch-Site", "same-site");
+    for (what, wanted, line, headers) in [
+        ("no cookie", "401", "GET /", &[host][..]),
+        ("another's cookie", "401", "GET /requests", &[host, other]),
+        ("a wrong key", "401", "GET /enter?key=abc", &[host]),
+        ("no key", "401", "GET /enter", &[host]),
+        ("another name", "421", "GET /", &[named, cookie]),
+        ("another port's", "403", "GET /", &[host, cookie, beside]),
+        ("another method", "405", "DELETE /", &[host, cookie]),
+    ] {
+        let page = dashboard.ask(line, headers, "")?;
+        same(what, page.status(), wanted)?;
+        let tells = page.body.contains("kubernetes-admin");
+        ensure_that!(!tells, "{what}: {}", page.body);
+    }
+    forms(dashboard, host, cookie)
+}
+
+/// Approvals that nobody has sent from the page.
+fn forms(dashboard: &Dashboard, host: (&str, &str), cookie: (&str, &str)) -> Result<()> {
+    let origin = format!("http://{}", host.1);
+    let from = ("Origin", &*origin);
+    let foreign = ("Origin", "http://evil.example");
+    let nowhere = ("Origin", "null");
+    let text = ("Content-Type", "text/plain");
     let line = format!("POST {}/approve", path(HOSTILE));
     let page = dashboard.get(&path(HOSTILE))?;
-    let (key, uid) = (page.field("approve", "key")?, page.field("approve", "uid")?);
+    let key = page.field("approve", "key")?;
+    let uid = page.field("approve", "uid")?;
     let form = format!("key={key}&uid={uid}");
-    let wrong = format!("key={}&uid={uid}", "a".repeat(key.len()));
-    for (what, wanted, line, headers, form) in [
-        ("no cookie", "401", "GET /", &[host][..], ""),
-        (
-            "another's cookie",
-            "401",
-            "GET /requests",
-            &[host, ("Cookie", "everleaf-1=x")],
-            "",
-        ),
-        ("a wrong key", "401", "GET /enter?key=abc", &[host], ""),
-        ("no key", "401", "GET /enter", &[host], ""),
-        (
-            "another name",
-            "421",
-            "GET /",
-            &[("Host", "evil.example"), cookie],
-            "",
-        ),
-        (
-            "a page of another port",
-            "403",
-            "GET /",
-            &[host, cookie, ("Sec-Fetch-Site", "same-site")],
-            "",
-        ),
-        (
-            "no cookie, a form",
-            "401",
-            &line,
-            &[host, from, FORM],
-            &form,
-        ),
-        ("no origin", "403", &line, &[host, cookie, FORM], &form),
+    let guessed = format!("key={}&uid={uid}", "a".repeat(key.len()));
+    let old = format!("key={key}&uid=other");
+    for (what, wanted, headers, form) in [
+        ("no cookie", "401", &[host, from, FORM][..], &*form),
+        ("no origin", "403", &[host, cookie, FORM], &form),
         (
             "another origin",
             "403",
-            &line,
-            &[host, cookie, FORM, ("Origin", "http://evil.example")],
+            &[host, cookie, FORM, foreign],
             &form,
         ),
+        ("no origin's", "403", &[host, cookie, FORM, nowhere], &form),
+        ("no key", "403", &[host, from, cookie, FORM], "uid=x"),
         (
-            "the origin null",
+            "a guessed key",
             "403",
-            &line,
-            &[host, cookie, FORM, ("Origin", "null")],
-            &form,
-        ),
-        (
-            "no form key",
-            "403",
-            &line,
             &[host, from, cookie, FORM],
-            "uid=x",
+            &guessed,
         ),
-        (
-            "a wrong form key",
-            "403",
-            &line,
-            &[host, from, cookie, FORM],
-            &wrong,
-        ),
-        (
-            "no form",
-            "403",
-            &line,
-            &[host, from, cookie, ("Content-Type", "text/plain")],
-            &form,
-        ),
-        (
-            "another method",
-            "405",
-            "DELETE /requests/a",
-            &[host, from, cookie],
-            "",
-        ),
-        (
-            "another request",
-            "409",
-            &line,
-            &[host, from, cookie, FORM],
-            &format!("key={key}&uid=other"),
-        ),
+        ("no form", "403", &[host, from, cookie, text], &form),
+        ("of another", "409", &[host, from, cookie, FORM], &old),
     ] {
-        let page = dashboard.ask(line, headers, form)?;
+        let page = dashboard.ask(&line, headers, form)?;
         same(what, page.status(), wanted)?;
-        let tells = page.body.contains("kubernetes-admin") && wanted != "409";
-        ensure_that!(!tells, "{what}: {}", page.body);
     }
     Ok(())
 }

@@ -3,16 +3,19 @@
 use super::super::snapshot::{DAYS, Snapshot};
 use super::{
     Tab, apart, bar, cell, columns, day, figures, node_path, page, said, standing, state, table,
+    verdict,
 };
 use crate::cmd::fleet::screen::{lapsing, next_to_renew, when};
 use everleaf_api::duration::span;
 use everleaf_controllers::skew::SKEW_TOLERATED;
 use everleaf_controllers::why::Leader;
-use everleaf_fleet::{Authority, Counts, Fleet, Kind, Standing, State};
+use everleaf_fleet::{Authority, Counts, Fleet, Identity, Kind, Standing, State};
 use maud::{Markup, html};
 
 /// Certificates that lapse are shown up to this number.
 const LAPSES_MAX: usize = 8;
+/// Certificates of users and programs.
+const IDENTITIES_MAX: usize = 5;
 /// Requests.
 const REQUESTS_MAX: usize = 5;
 /// Per cent of a life that a row of its shares spans.
@@ -30,6 +33,7 @@ pub(in super::super) fn show(snapshot: &Snapshot) -> String {
             (authorities(snapshot))
             (clocks(snapshot))
             (rest(&snapshot.fleet))
+            (identities(&snapshot.fleet))
         }
         (unseen(&snapshot.fleet))
     };
@@ -48,26 +52,21 @@ fn card(id: &str, title: &str, content: &Markup) -> Markup {
 fn lapses(snapshot: &Snapshot) -> Markup {
     let fleet = &snapshot.fleet;
     let bad = lapsing(fleet);
-    let rows: Vec<Markup> = bad
-        .iter()
-        .take(LAPSES_MAX)
-        .map(|(node, kind, holding)| {
-            let why = holding.outlook.first().map_or("", |reason| &reason.text);
-            let link = html! { a href=(node_path(&node.name)) { (said(&node.name)) } };
-            html! {
-                (cell("Node", &link))
-                (cell("Certificate", &html! { (kind.as_str()) }))
-                (cell("Lapses", &html! { (when(holding, fleet.now)) }))
-                (cell("Why", &said(why)))
-            }
-        })
-        .collect();
     let content = html! {
-        @if rows.is_empty() {
+        @if bad.is_empty() {
             p.big { "No node lapses, by all that is known." }
         } @else {
             p.big { strong { (bad.len()) } " of " (fleet.nodes.len() * Kind::ALL.len()) " certificates of nodes have lapsed or will, unless something changes." }
-            (table("Who lapses next", &["Node", "Certificate", "Lapses", "Why"], &rows))
+            ul.plain {
+                @for (node, kind, holding) in bad.iter().take(LAPSES_MAX) {
+                    li {
+                        p { a href=(node_path(&node.name)) { (said(&node.name)) } " " (kind.as_str()) " "
+                            (verdict(holding.outlook.verdict))
+                            @if holding.outlook.lapses_at.is_some() { " " (when(holding, fleet.now)) } }
+                        @if let Some(reason) = holding.outlook.first() { p.soft { (said(&reason.text)) } }
+                    }
+                }
+            }
             @if bad.len() > LAPSES_MAX { p { a #all-lapsing href="/nodes?by=lapse" { "All, by when they lapse" } } }
         }
         @if let Some((opens, node)) = next_to_renew(fleet) {
@@ -195,7 +194,7 @@ fn issuance(snapshot: &Snapshot) -> Markup {
             }
         }
         p { strong { (load.total) } " renewals of nodes are foreseen within " (DAYS) " days"
-            @if load.total > 0 { ", at most " (load.peak) " a day (" @if load.peak_day == 0 { "today" } @else { "in " (load.peak_day) " days" } ")" } "." }
+            @if load.total > 0 { ", at most " (load.peak) " a day (" @match load.peak_day { 0 => "today", 1 => "tomorrow", days => { "in " (days) " days" } } ")" } "." }
         @if load.total > 0 { (columns(&days)) }
     };
     card("issuance", "Issuance", &content)
@@ -280,6 +279,32 @@ fn rest(fleet: &Fleet) -> Markup {
         }
     };
     card("controllers", "Controllers and revocations", &content)
+}
+
+/// Certificates of others than nodes, which nobody renews as far as is known.
+fn identities(fleet: &Fleet) -> Markup {
+    let mut all: Vec<_> = fleet.identities.iter().collect();
+    let end = |one: &Identity| {
+        one.holding
+            .certificate
+            .as_ref()
+            .map(|certificate| certificate.not_after)
+    };
+    all.sort_by_key(|one| end(one));
+    let content = html! {
+        @if all.is_empty() { p.soft { "None that was issued through a request is known." } }
+        ul.plain {
+            @for one in all.iter().take(IDENTITIES_MAX) {
+                li {
+                    (said(&one.name)) " " (standing(one.holding.standing))
+                    @if let Some(end) = end(one) { ", ends " (day(end, fleet.now)) }
+                    br; span.soft { (said(&one.signer)) }
+                }
+            }
+        }
+        @if all.len() > IDENTITIES_MAX { p { "and " (all.len() - IDENTITIES_MAX) " more: " code { "everleaf status -o json" } } }
+    };
+    card("identities", "Certificates of users and programs", &content)
 }
 
 /// What could not be looked at.

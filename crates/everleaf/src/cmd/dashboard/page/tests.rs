@@ -1,5 +1,5 @@
-//! Pages on paper: what strangers have named and said, what a browser is asked to do, and which rows
-//! are shown.
+//! Pages on paper: what strangers have named and said, what a browser is asked to do, and which
+//! rows are shown.
 
 use super::super::route::{NodeQuery, Order, PAGE, RequestQuery, Verdict};
 use super::super::snapshot::{DAYS, Snapshot};
