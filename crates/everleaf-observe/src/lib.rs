@@ -16,4 +16,4 @@
 mod listener;
 pub mod text;
 
-pub use listener::{Listening, Observed, serve_apart};
+pub use listener::{Listening, Observed, serve_apart, serve_plain};

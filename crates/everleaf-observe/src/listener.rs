@@ -4,14 +4,14 @@
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, oneshot};
 
 /// What a process tells about itself.
@@ -38,10 +38,26 @@ const HEAD_MAX: Duration = Duration::from_secs(10);
 /// Pause after a failed accept (no descriptors left, for one).
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
-/// Serves until dropped.
-async fn serve(listener: TcpListener, observed: Arc<impl Observed>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+/// Serves plain HTTP/1.1 until dropped: at most `connections_max` connections at once, a bounded
+/// wait for each head. `what` it is stands in the log; a run of failed accepts is told once.
+pub async fn serve_plain<S, B>(
+    listener: TcpListener,
+    connections_max: usize,
+    what: &'static str,
+    service: S,
+) where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
+    S::Future: Send,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let places = Arc::new(Semaphore::new(connections_max));
     let mut connections = tokio::task::JoinSet::new();
+    let mut is_told = false;
     loop {
         while connections.try_join_next().is_some() {}
         let Ok(place) = Arc::clone(&places).acquire_owned().await else {
@@ -49,18 +65,34 @@ async fn serve(listener: TcpListener, observed: Arc<impl Observed>) {
         };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let observed = Arc::clone(&observed);
+                is_told = false;
+                let served = http1::Builder::new()
+                    .timer(TokioTimer::new())
+                    .header_read_timeout(HEAD_MAX)
+                    .serve_connection(TokioIo::new(stream), service.clone());
                 connections.spawn(async move {
-                    converse(stream, observed).await;
+                    if let Err(error) = served.await {
+                        tracing::debug!(%error, "a connection to {what} broke");
+                    }
                     drop(place);
                 });
             }
             Err(error) => {
-                tracing::debug!(%error, "the metrics listener cannot accept");
+                if !std::mem::replace(&mut is_told, true) {
+                    tracing::warn!(%error, "{what} cannot accept a connection; it goes on trying");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
+}
+
+async fn serve(listener: TcpListener, observed: Arc<impl Observed>) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let response = answer(request.method(), request.uri().path(), &*observed);
+        async move { Ok::<_, Infallible>(response) }
+    });
+    serve_plain(listener, CONNECTIONS_MAX, "the metrics listener", service).await;
 }
 
 /// A listener that answers on a thread of its own until this is dropped.
@@ -111,21 +143,6 @@ pub fn serve_apart(
         thread: Some(thread),
         stop: Some(stop),
     })
-}
-
-async fn converse(stream: TcpStream, observed: Arc<impl Observed>) {
-    let service = service_fn(move |request: Request<Incoming>| {
-        let response = answer(request.method(), request.uri().path(), &*observed);
-        async move { Ok::<_, Infallible>(response) }
-    });
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_MAX)
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
-    if let Err(error) = served {
-        tracing::debug!(%error, "a connection to the metrics listener broke");
-    }
 }
 
 fn answer(method: &Method, path: &str, observed: &impl Observed) -> Response<Full<bytes::Bytes>> {

@@ -15,25 +15,20 @@ use http::{HeaderName, Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, Limited, StreamBody};
 use hyper::body::{Frame, Incoming};
-use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::net::TcpListener;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
 
 /// Connections served at once; more wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 128;
 /// Streams of events among them.
 pub(super) const STREAMS_MAX: usize = 64;
-/// Longest wait for a request's head, and for the body of a form.
-const HEAD_MAX: Duration = Duration::from_secs(10);
-/// Pause after a failed accept (no descriptors left, for one).
-const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+/// Longest wait for the body of a form.
+const FORM_MAX: Duration = Duration::from_secs(10);
 /// Largest form.
 const FORM_BYTES_MAX: usize = 16 << 10;
 /// A stream says something so often, that both ends see when the other is gone.
@@ -50,42 +45,11 @@ type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 /// Serves until dropped.
 pub(super) async fn serve(listener: TcpListener, dashboard: Arc<Dashboard>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let mut connections = JoinSet::new();
-    loop {
-        while connections.try_join_next().is_some() {}
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-            return;
-        };
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let dashboard = Arc::clone(&dashboard);
-                connections.spawn(async move {
-                    converse(stream, dashboard).await;
-                    drop(place);
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the dashboard cannot accept a connection; it goes on trying");
-                sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-}
-
-async fn converse(stream: TcpStream, dashboard: Arc<Dashboard>) {
     let service = service_fn(move |request: Request<Incoming>| {
         let dashboard = Arc::clone(&dashboard);
         async move { Ok::<_, Infallible>(hardened(answer(request, &dashboard).await)) }
     });
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_MAX)
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
-    if let Err(error) = served {
-        tracing::debug!(%error, "a connection to the dashboard broke");
-    }
+    everleaf_observe::serve_plain(listener, CONNECTIONS_MAX, "the dashboard", service).await;
 }
 
 async fn answer(request: Request<Incoming>, dashboard: &Arc<Dashboard>) -> Response<Body> {
@@ -99,7 +63,7 @@ async fn answer(request: Request<Incoming>, dashboard: &Arc<Dashboard>) -> Respo
             kind.as_bytes()
                 .starts_with(b"application/x-www-form-urlencoded")
         });
-        let read = timeout(HEAD_MAX, Limited::new(body, FORM_BYTES_MAX).collect()).await;
+        let read = timeout(FORM_MAX, Limited::new(body, FORM_BYTES_MAX).collect()).await;
         let (true, Ok(Ok(form))) = (is_form, read) else {
             return refused(Refusal::Form);
         };
