@@ -2,7 +2,8 @@
 //!
 //! A static binary (glibc's own static-pie, as in `deploy/Containerfile`, so that no second
 //! toolchain is needed) in an archive with its manual pages, completions and systemd units; a
-//! Debian package of the same; the tree of a container image; an SBOM in CycloneDX; the checksums.
+//! Debian package of the same; the tree of a container image; the agent alone, small, in an archive
+//! of its own; an SBOM in CycloneDX; the checksums.
 //! The times in them are those of the commit: the same sources give the same files.
 
 use crate::tidy::workspace_root;
@@ -16,6 +17,9 @@ use std::process::Command;
 const CARGO_DEB: &str = "3.8.0";
 const CARGO_CYCLONEDX: &str = "0.5.9";
 const PROGRAM: &str = "everleaf";
+/// The agent alone, and the package that it is built of.
+const AGENT: &str = "everleaf-agent";
+const AGENT_PACKAGE: &str = "everleaf-node";
 /// Each shell, and where Debian has its completions.
 const SHELLS: [(&str, &str); 3] = [
     ("bash", "everleaf.bash"),
@@ -37,6 +41,12 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     let name = format!("{PROGRAM}-{version}-{}", built.platform);
     built.archive(&root, &dist.join(&name), &source)?;
     built.debian_package(&root, &dist, &source)?;
+    agent_archive(
+        &root,
+        &dist.join(format!("{AGENT}-{version}-{}", built.platform)),
+        &source,
+        &built.triple,
+    )?;
     built.image_tree(&root, &dist.join("image"))?;
     bill_of_materials(
         &root,
@@ -90,24 +100,7 @@ impl Built {
         say(&format!(
             "building {PROGRAM} for {triple} (release, static)"
         ));
-        let args = [
-            "build",
-            "--release",
-            "--locked",
-            "--quiet",
-            "--package",
-            PROGRAM,
-        ];
-        let status = Command::new(env!("CARGO"))
-            .current_dir(root)
-            .args([&args[..], &["--target", &triple]].concat())
-            // With --target the flag is for the program alone, not for what runs while it is built.
-            .env("RUSTFLAGS", "-C target-feature=+crt-static")
-            .env("EVERLEAF_COMMIT", &source.commit)
-            .env("EVERLEAF_COMMIT_DATE", &source.date)
-            .status()
-            .context("cargo did not start")?;
-        ensure!(status.success(), "cargo build failed");
+        build(root, source, &triple, PROGRAM, "release")?;
         let metadata = cargo_metadata::MetadataCommand::new()
             .manifest_path(root.join("Cargo.toml"))
             .no_deps()
@@ -120,12 +113,7 @@ impl Built {
             triple,
             target_directory,
         };
-        let headers = output(root, "readelf", &["--program-headers", &built.program()])?;
-        ensure!(
-            !headers.contains("INTERP"),
-            "{} is not static",
-            built.program()
-        );
+        is_static(root, &built.program())?;
         Ok(built)
     }
 
@@ -173,14 +161,7 @@ impl Built {
                 copy(&entry.path(), &to.join(entry.file_name()), 0o644)?;
             }
         }
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let time = format!("--mtime=@{}", source.seconds);
-        let file = format!("{name}.tar.gz");
-        let parent = path.parent().context("it has a parent")?;
-        let who = ["--sort=name", "--owner=0", "--group=0", "--numeric-owner"];
-        let args = [&who[..], &[&time, "-czf", &file, &name]].concat();
-        run_in(parent, "tar", &args, source)?;
-        fs::remove_dir_all(path).context("remove what is in the archive")
+        pack(path, source)
     }
 
     fn debian_package(&self, root: &Path, dist: &Path, source: &Source) -> Result<()> {
@@ -208,6 +189,67 @@ impl Built {
         fs::write(tree.join("Containerfile"), format!("FROM scratch\n{image}"))?;
         Ok(())
     }
+}
+
+/// Builds a static program of `package`.
+fn build(root: &Path, source: &Source, triple: &str, package: &str, profile: &str) -> Result<()> {
+    let args = ["build", "--locked", "--quiet", "--package", package];
+    let status = Command::new(env!("CARGO"))
+        .current_dir(root)
+        .args([&args[..], &["--profile", profile, "--target", triple]].concat())
+        // With --target the flag is for the program alone, not for what runs while it is built.
+        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        .env("EVERLEAF_COMMIT", &source.commit)
+        .env("EVERLEAF_COMMIT_DATE", &source.date)
+        .status()
+        .context("cargo did not start")?;
+    ensure!(status.success(), "cargo build of {package} failed");
+    Ok(())
+}
+
+fn is_static(root: &Path, program: &str) -> Result<()> {
+    let headers = output(root, "readelf", &["--program-headers", program])?;
+    ensure!(!headers.contains("INTERP"), "{program} is not static");
+    Ok(())
+}
+
+/// The agent alone, small and static, with its unit, as `path.tar.gz`.
+fn agent_archive(root: &Path, path: &Path, source: &Source, triple: &str) -> Result<()> {
+    say(&format!("building {AGENT} for {triple} (small, static)"));
+    build(root, source, triple, AGENT_PACKAGE, "small")?;
+    let metadata = cargo_metadata::MetadataCommand::new()
+        .manifest_path(root.join("Cargo.toml"))
+        .no_deps()
+        .exec()?;
+    let target_directory = Path::new(metadata.target_directory.as_str());
+    let program = target_directory.join(triple).join("small").join(AGENT);
+    is_static(root, &program.to_string_lossy())?;
+    fs::create_dir_all(path)?;
+    copy(&program, &path.join(AGENT), 0o755)?;
+    copy(&root.join("LICENSE"), &path.join("LICENSE"), 0o644)?;
+    let unit = fs::read_to_string(root.join("deploy/systemd/everleaf-agent.service"))?;
+    let (whole, alone) = ("/usr/bin/everleaf agent", "/usr/bin/everleaf-agent");
+    ensure!(
+        unit.contains(whole),
+        "the agent's unit does not run {whole}"
+    );
+    let unit = unit
+        .replace(whole, alone)
+        .replace("`everleaf agent`", "`everleaf-agent`");
+    fs::write(path.join("everleaf-agent.service"), unit)?;
+    pack(path, source)
+}
+
+/// Makes `path.tar.gz` of a directory, and removes it.
+fn pack(path: &Path, source: &Source) -> Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let time = format!("--mtime=@{}", source.seconds);
+    let file = format!("{name}.tar.gz");
+    let parent = path.parent().context("it has a parent")?;
+    let who = ["--sort=name", "--owner=0", "--group=0", "--numeric-owner"];
+    let args = [&who[..], &[&time, "-czf", &file, &name]].concat();
+    run_in(parent, "tar", &args, source)?;
+    fs::remove_dir_all(path).context("remove what is in the archive")
 }
 
 fn bill_of_materials(root: &Path, path: &Path, source: &Source) -> Result<()> {

@@ -27,6 +27,10 @@ pub(crate) fn user_tools() -> Result<Vec<(&'static str, PathBuf)>> {
     tools.report();
     let mut variables = vec![
         ("EVERLEAF", build_release("everleaf", "everleaf")?),
+        (
+            "EVERLEAF_AGENT",
+            build_release("everleaf-node", "everleaf-agent")?,
+        ),
         ("KUBECTL", tools.kubectl),
         ("KUBECTL_OLD", tools.kubectl_old),
         ("OPENSSL", tools.openssl),
@@ -47,6 +51,12 @@ pub(crate) fn measure(args: &[String]) -> Result<()> {
     let program = build_release("everleaf-e2e", "everleaf-measure")?;
     let mut program = Command::new(program);
     program.args(args).env("EVERLEAF", everleaf);
+    if args
+        .first()
+        .is_none_or(|what| what.parse::<usize>().is_ok())
+    {
+        program.env("EVERLEAF_AGENT", build_small_agent()?);
+    }
     if args.first().is_some_and(|what| what == "reads") {
         program.env("KUBECTL", Tools::install()?.kubectl);
     }
@@ -59,14 +69,24 @@ pub(crate) fn measure(args: &[String]) -> Result<()> {
     }
 }
 
+/// Builds the agent alone as users are given it; returns its path.
+fn build_small_agent() -> Result<PathBuf> {
+    build("everleaf-node", "everleaf-agent", "small")
+}
+
 /// Builds a package's binary with the release profile; returns its path.
 pub(crate) fn build_release(package: &str, binary: &str) -> Result<PathBuf> {
-    say(&format!("building {package} (release)"));
+    build(package, binary, "release")
+}
+
+fn build(package: &str, binary: &str, profile: &str) -> Result<PathBuf> {
+    say(&format!("building {package} ({profile})"));
     let status = Command::new(env!("CARGO"))
         .current_dir(workspace_root())
         .args([
             "build",
-            "--release",
+            "--profile",
+            profile,
             "--locked",
             "--quiet",
             "--package",
@@ -77,9 +97,9 @@ pub(crate) fn build_release(package: &str, binary: &str) -> Result<PathBuf> {
         .status()
         .context("cargo did not start")?;
     if !status.success() {
-        bail!("cargo build --release -p {package} failed");
+        bail!("cargo build --profile {profile} -p {package} failed");
     }
-    let path = target_directory()?.join("release").join(binary);
+    let path = target_directory()?.join(profile).join(binary);
     if path.is_file() {
         Ok(path)
     } else {

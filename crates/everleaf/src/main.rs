@@ -11,20 +11,18 @@ mod cmd;
 mod config;
 mod failure;
 mod in_use;
-mod input;
 mod issuers;
 mod kube_client;
-mod log;
 mod offer;
 mod print;
 mod server;
 mod service;
-mod shutdown;
 mod told;
 mod up;
 
 use args::{Cli, Command};
 use clap::{CommandFactory, Parser};
+use everleaf_node::{input, log, shutdown};
 use std::process::ExitCode;
 
 #[global_allocator]
@@ -40,7 +38,7 @@ fn main() -> ExitCode {
         unreachable!("invariant: nothing before main installs a crypto provider");
     }
     let outcome = match cli.command {
-        Command::Agent(args) => cmd::agent::run(&args),
+        Command::Agent(args) => everleaf_node::run(&args, "everleaf agent"),
         Command::Apiserver(args) => cmd::apiserver::run(&args),
         Command::Up(args) => cmd::up::run(&args),
         Command::Bench(args) => cmd::bench::run(&args),

@@ -1,72 +1,10 @@
-//! What people read on stdout: plain lines, JSON, YAML, tables.
+//! What people read on stdout: what every program of ours writes, and tables.
 
-use anyhow::Context;
 use comfy_table::{ContentArrangement, Table, presets};
-use serde::Serialize;
-use std::borrow::Cow;
-use std::io::{ErrorKind, IsTerminal, Write};
-
-/// Writes one line to stdout, for a program that goes on whatever becomes of it.
-pub(crate) fn line(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{text}");
-}
-
-/// Writes a command's answer to stdout. A reader that went away (`| head`) is not an error.
-///
-/// # Errors
-/// The answer did not arrive, such as on a full disk.
-pub(crate) fn answer(text: &str) -> anyhow::Result<()> {
-    let mut stdout = std::io::stdout();
-    match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(error).context("cannot write to stdout")
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Writes a value as indented JSON.
-pub(crate) fn json(value: &impl Serialize) -> anyhow::Result<()> {
-    answer(&serde_json::to_string_pretty(value)?)
-}
-
-/// Writes a value as YAML.
-pub(crate) fn yaml(value: &impl Serialize) -> anyhow::Result<()> {
-    answer(serde_saphyr::to_string(value)?.trim_end())
-}
-
-/// Whether stdout is to be coloured: a terminal's, unless `NO_COLOR` says otherwise (no-color.org).
-pub(crate) fn has_colour() -> bool {
-    let is_unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
-        || std::env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
-    std::io::stdout().is_terminal() && !is_unwanted
-}
-
-/// Words of others without what a terminal obeys or what turns the order of letters round; line
-/// breaks stay.
-pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
-    let is_command = |c: char| {
-        (c.is_control() && c != '\n')
-            || matches!(c, '\u{200b}' | '\u{2060}' | '\u{feff}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    if !text.contains(is_command) {
-        return Cow::Borrowed(text);
-    }
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        if is_command(c) {
-            shown.extend(c.escape_default());
-        } else {
-            shown.push(c);
-        }
-    }
-    Cow::Owned(shown)
-}
-
-/// The same in one line, for a cell of a table.
-pub(crate) fn harmless_line(text: &str) -> String {
-    harmless(text).replace('\n', "\\n")
-}
+pub(crate) use everleaf_node::print::{
+    answer, harmless, harmless_line, has_colour, json, line, yaml,
+};
+use std::io::IsTerminal;
 
 /// Writes rows under upper-case headings, as kubectl does; wrapped to the terminal's width if
 /// stdout is one.

@@ -18,6 +18,8 @@ const EVIDENCE_LINES: usize = 25;
 pub struct Tools {
     /// `EVERLEAF`
     pub everleaf: PathBuf,
+    /// `EVERLEAF_AGENT`: the agent as a program of its own
+    pub everleaf_agent: Option<PathBuf>,
     /// `KUBECTL`, 1.37
     pub kubectl: PathBuf,
     /// `KUBECTL_OLD`, 1.20
@@ -46,6 +48,7 @@ impl Tools {
         };
         Ok(Self {
             everleaf: tool("EVERLEAF")?,
+            everleaf_agent: std::env::var_os("EVERLEAF_AGENT").map(PathBuf::from),
             kubectl: tool("KUBECTL")?,
             kubectl_old: tool("KUBECTL_OLD")?,
             openssl: tool("OPENSSL")?,
@@ -298,6 +301,7 @@ mod tests {
         let nothing = PathBuf::new();
         let tools = Tools {
             everleaf: nothing.clone(),
+            everleaf_agent: None,
             kubectl: nothing.clone(),
             kubectl_old: nothing.clone(),
             openssl: nothing.clone(),

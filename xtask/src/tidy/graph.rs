@@ -9,7 +9,7 @@ use std::process::Command;
 
 /// Edges between our crates, ARCHITECTURE.md's picture as a table: (crate, what it may depend on).
 /// They hold for normal, build and dev dependencies alike.
-const EDGES: [(&str, &[&str]); 20] = [
+const EDGES: [(&str, &[&str]); 21] = [
     ("everleaf-pki", &[]),
     ("everleaf-api", &[]),
     ("everleaf-observe", &[]),
@@ -72,6 +72,15 @@ const EDGES: [(&str, &[&str]); 20] = [
     ),
     ("everleaf-bench", &["everleaf-agent", "everleaf-pki"]),
     (
+        "everleaf-node",
+        &[
+            "everleaf-agent",
+            "everleaf-api",
+            "everleaf-pki",
+            "everleaf-rotation",
+        ],
+    ),
+    (
         "everleaf",
         &[
             "everleaf-agent",
@@ -80,6 +89,7 @@ const EDGES: [(&str, &[&str]); 20] = [
             "everleaf-bench",
             "everleaf-controllers",
             "everleaf-fleet",
+            "everleaf-node",
             "everleaf-observe",
             "everleaf-pki",
             "everleaf-rotation",

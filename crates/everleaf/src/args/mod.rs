@@ -4,7 +4,6 @@
 //! Owns names, syntax and help. Refuses to know the disk, the environment and what the values lead
 //! to: that is [`crate::config`].
 
-pub(crate) mod agent;
 pub(crate) mod apiserver;
 pub(crate) mod audit;
 pub(crate) mod authentication;
@@ -25,10 +24,11 @@ pub(crate) mod serving;
 pub(crate) mod signing;
 pub(crate) mod token;
 pub(crate) mod up;
-pub(crate) mod value;
 pub(crate) mod why;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+pub(crate) use everleaf_node::args::value;
+use everleaf_node::args::{LogArgs, agent};
 use std::path::PathBuf;
 
 /// Certificates that renew themselves, for every node of a fleet.
@@ -94,36 +94,6 @@ pub(crate) enum Command {
     Man(ManArgs),
     /// Print the version
     Version(VersionArgs),
-}
-
-/// Where log lines go and how many.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct LogArgs {
-    /// Form of the log lines on stderr
-    #[arg(long, global = true, display_order = 900, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
-    pub(crate) log_format: LogFormat,
-    /// Log more: -v for details, -vv (or -v=4) for everything
-    #[arg(
-        short = 'v',
-        long = "v",
-        global = true,
-        display_order = 901,
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "2",
-        action = clap::ArgAction::Append,
-        value_name = "LEVEL"
-    )]
-    pub(crate) verbosity: Vec<u8>,
-}
-
-/// Forms of log lines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum LogFormat {
-    /// One line for people.
-    Text,
-    /// One JSON object per line.
-    Json,
 }
 
 /// Flags of `demo`.

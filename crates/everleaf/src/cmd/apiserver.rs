@@ -15,9 +15,9 @@ use crate::server::{self, Offer};
 use crate::service;
 use crate::shutdown::Shutdown;
 use crate::up::authority::{
-    CA_CERTIFICATE, SERVER_CERTIFICATE, SERVER_KEY, SERVICE_ACCOUNT_KEY, ensure_front_proxy_ca,
+    SERVER_CERTIFICATE, SERVER_KEY, SERVICE_ACCOUNT_KEY, ensure_front_proxy_ca,
 };
-use crate::up::data_dir::{DataDir, STORE, refuse_foreign, refuse_held};
+use crate::up::data_dir::{DataDir, refuse_foreign, refuse_held};
 use crate::up::system::wall_clock;
 use anyhow::{Context, Result, anyhow, bail};
 use everleaf_agent::{Clock, SystemClock};
@@ -27,6 +27,7 @@ use everleaf_apiserver::authn::{
 use everleaf_apiserver::authz::Authorizer;
 use everleaf_apiserver::handler::Server;
 use everleaf_apiserver::serve;
+use everleaf_node::places::{CA_CERTIFICATE, STORE};
 use everleaf_pki::trust::TrustBundle;
 use everleaf_pki::{Leaf, PrivateKey, PublicKey, pem};
 use everleaf_time::WallClock;

@@ -1,6 +1,5 @@
 //! One file per command: configuration in, exit code out.
 
-pub(crate) mod agent;
 pub(crate) mod apiserver;
 pub(crate) mod bench;
 pub(crate) mod ca;
@@ -13,7 +12,6 @@ pub(crate) mod dashboard;
 pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod fleet;
-mod join;
 pub(crate) mod man;
 pub(crate) mod policy;
 mod revoke;

@@ -5,11 +5,12 @@
 //! by the next one. Keys are written before the certificates that need them.
 
 use super::clock;
-use super::data_dir::{DataDir, STORE};
+use super::data_dir::DataDir;
 use super::entropy;
 use super::ledger::{Ledger, Standing};
 use anyhow::{Context, Result, anyhow};
 use everleaf_api::authorities::Announcement;
+use everleaf_node::places::{CA_CERTIFICATE, CA_KEY, STORE};
 use everleaf_pki::{
     Chain, Credential, Issuer, KeyAlgorithm, Leaf, PrivateKey, Subject, Template, Usage,
 };
@@ -18,10 +19,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Files, named as kubeadm names them.
-pub(crate) const CA_CERTIFICATE: &str = "pki/ca.crt";
-/// The authority's key.
-pub(crate) const CA_KEY: &str = "pki/ca.key";
 /// The API server's certificate.
 pub(crate) const SERVER_CERTIFICATE: &str = "pki/apiserver.crt";
 /// The API server's key.

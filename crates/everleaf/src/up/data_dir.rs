@@ -4,6 +4,7 @@
 
 use anyhow::{Context, Result, anyhow, bail};
 use everleaf_agent::kubeconfig::write_private;
+use everleaf_node::places::STORE;
 use everleaf_rotation::store::dir::read_file;
 use rustix::fs::FlockOperation;
 use std::fs;
@@ -13,8 +14,6 @@ use std::path::{Path, PathBuf};
 
 /// The file whose lock says that a process holds the directory; it contains the holder's pid.
 const LOCK: &str = "lock";
-/// The API server's store.
-pub(crate) const STORE: &str = "store";
 /// What the certificate authority has issued.
 pub(crate) const ISSUANCE_LOG: &str = "issuance-log";
 /// Certificates and keys.
@@ -264,23 +263,7 @@ fn lock(root: &Path) -> Result<fs::File> {
 
 /// Where `up` keeps its files when no `--data-dir` is given.
 pub(crate) fn default_root() -> Result<PathBuf> {
-    default_root_of("everleaf")
-}
-
-/// Where a program of this name keeps its files when no `--data-dir` is given.
-pub(crate) fn default_root_of(name: &str) -> Result<PathBuf> {
-    if rustix::process::geteuid().is_root() {
-        return Ok(Path::new("/var/lib").join(name));
-    }
-    let absolute = |name: &str| {
-        std::env::var_os(name)
-            .map(PathBuf::from)
-            .filter(|path| path.is_absolute())
-    };
-    absolute("XDG_DATA_HOME")
-        .or_else(|| Some(absolute("HOME")?.join(".local/share")))
-        .map(|base| base.join(name))
-        .context("neither XDG_DATA_HOME nor HOME is set; say where with --data-dir")
+    everleaf_node::places::default_root_of("everleaf")
 }
 
 #[cfg(test)]

@@ -5,13 +5,14 @@
 //! whatever else was written, a start goes on from what it says. It is here and not in an object
 //! of the API: the keys are here, and a start needs it before there is an API.
 
-use super::authority::{CA_CERTIFICATE, CA_KEY, CA_NAME, begin_at, ca_not_after, latest_end};
+use super::authority::{CA_NAME, begin_at, ca_not_after, latest_end};
 use super::data_dir::DataDir;
 use super::entropy;
 use anyhow::{Context, Result, anyhow};
 use everleaf_agent::join::CaPin;
 use everleaf_api::authorities::Announcement;
 use everleaf_controllers::roll::{Authority as Which, Ended, Phase, Roll, Start};
+use everleaf_node::places::{CA_CERTIFICATE, CA_KEY};
 use everleaf_pki::{Chain, Issuer, KeyAlgorithm, Leaf, PrivateKey};
 use jiff::Timestamp;
 use serde_json::{Value, json};

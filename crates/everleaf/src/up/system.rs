@@ -4,7 +4,7 @@
 use super::address::{self, Addresses};
 use super::authority::{self, Authority, Wanted};
 use super::care::Care;
-use super::data_dir::{DataDir, ISSUANCE_LOG, STORE};
+use super::data_dir::{DataDir, ISSUANCE_LOG};
 use super::ends::Ends;
 use super::grants;
 use super::kubeconfigs;
@@ -33,6 +33,7 @@ use everleaf_controllers::issuers::SharedIssuer;
 use everleaf_controllers::pods::PodSigner;
 use everleaf_controllers::upkeep::RootCaSource;
 use everleaf_controllers::{Config as ControllersConfig, Loop, ServingConfig, Telemetry};
+use everleaf_node::places::{CA_CERTIFICATE, STORE};
 use everleaf_time::WallClock;
 use jiff::Timestamp;
 use std::collections::BTreeSet;
@@ -193,7 +194,7 @@ impl System {
             directory: dir.path(ISSUANCE_LOG),
             origin: crate::config::log_origin(&settings.host_name),
         };
-        let root_ca = dir.path(authority::CA_CERTIFICATE);
+        let root_ca = dir.path(CA_CERTIFICATE);
         system.start_controllers(root_ca, settings, approval, issuance_log);
         if let Some(name) = &settings.node_name {
             system.start_node(dir, name, &authority, now).await?;

@@ -10,6 +10,7 @@ use everleaf_agent::join::BootstrapToken;
 use everleaf_agent::{Clock, OffsetClock, SystemClock};
 use everleaf_apiserver::authn::jwt::JwtConfig;
 use everleaf_controllers::cleaner::Ages;
+use everleaf_node::places;
 use everleaf_pki::{Chain, Credential, Issuer, KeyAlgorithm, Leaf, PrivateKey};
 use everleaf_rotation::{Monotonic, rotation_deadline};
 use jiff::{SignedDuration, Timestamp};
@@ -170,14 +171,14 @@ fn what_is_missing_is_made_and_what_is_there_stays() {
     assert_ne!(third.1, second.1);
 
     // Near its end the authority is renewed with its key: what it signed stays good.
-    let key = dir.read(authority::CA_KEY).unwrap();
+    let key = dir.read(places::CA_KEY).unwrap();
     let late: Timestamp = "2059-12-24T23:30:00Z".parse().unwrap();
     let fourth = serials("b", late);
     assert_ne!(fourth.0, first.0);
-    assert_eq!(dir.read(authority::CA_KEY).unwrap(), key);
+    assert_eq!(dir.read(places::CA_KEY).unwrap(), key);
 
     // Without the key of a certificate that is there, nothing can be guessed.
-    std::fs::remove_file(dir.path(authority::CA_KEY)).unwrap();
+    std::fs::remove_file(dir.path(places::CA_KEY)).unwrap();
     let refused = authority::ensure(&dir, &wanted("b"), now)
         .map(drop)
         .unwrap_err()
@@ -229,9 +230,9 @@ fn an_authority_that_has_not_begun_is_renewed_with_its_key() {
     let make = |name: &str| {
         let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
         let ca = Issuer::self_signed(name, key, [1; 16], begin, end).unwrap();
-        dir.write(authority::CA_KEY, &ca.key().unwrap().to_pem())
+        dir.write(places::CA_KEY, &ca.key().unwrap().to_pem())
             .unwrap();
-        dir.write(authority::CA_CERTIFICATE, &ca.certificate_pem())
+        dir.write(places::CA_CERTIFICATE, &ca.certificate_pem())
             .unwrap();
         ca
     };

@@ -20,7 +20,7 @@ mod watchers;
 use anyhow::{Context, Result, bail};
 use process::Server;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 /// What else is measured than the run of `cargo xtask measure` alone.
@@ -87,7 +87,7 @@ async fn run() -> Result<()> {
     let bytes = std::fs::metadata(&everleaf)?.len();
     row("binary, stripped", &format!("{:.1} MiB", mebibytes(bytes)));
     first_certificate(&everleaf, scratch.path())?;
-    idle_agent(&everleaf, scratch.path()).await?;
+    idle_agents(&everleaf, scratch.path()).await?;
     issuance_runs(&everleaf, scratch.path(), count)?;
     load_average();
     Ok(())
@@ -180,20 +180,42 @@ fn first_certificate(everleaf: &Path, scratch: &Path) -> Result<()> {
     Ok(())
 }
 
-async fn idle_agent(everleaf: &Path, scratch: &Path) -> Result<()> {
-    let dir = scratch.join("agent");
+/// The memory of agents that have both certificates and wait.
+async fn idle_agents(everleaf: &Path, scratch: &Path) -> Result<()> {
+    let dir = scratch.join("agents");
     let _server = Server::start(everleaf, &dir, &["--no-node"])?;
-    let agent = Server::agent(everleaf, &dir, &dir.join("bootstrap-kubelet.conf"))?;
-    agent.wait_for(&dir.join("n/pki/kubelet-client-current.pem"))?;
+    let mut agents = vec![("everleaf agent", "n1", Command::new(everleaf))];
+    agents[0].2.arg("agent");
+    if let Some(alone) = std::env::var_os("EVERLEAF_AGENT") {
+        let bytes = std::fs::metadata(&alone)?.len();
+        row(
+            "everleaf-agent: binary, stripped",
+            &format!("{:.2} MiB", mebibytes(bytes)),
+        );
+        agents.push(("everleaf-agent", "n2", Command::new(alone)));
+    }
+    let mut running = Vec::new();
+    for (what, name, mut program) in agents {
+        let bootstrap = dir.join("bootstrap-kubelet.conf");
+        let agent = Server::agent(&mut program, &dir, &bootstrap, name)?;
+        for file in ["kubelet-client-current.pem", "kubelet-server-current.pem"] {
+            agent.wait_for(&dir.join(name).join("pki").join(file))?;
+        }
+        running.push((what, agent));
+    }
     tokio::time::sleep(SETTLE).await;
-    row(
-        "agent, idle: resident memory",
-        &format!("{:.1} MiB", mebibytes(agent.memory("VmRSS")?)),
-    );
-    row(
-        "of it its own (anonymous)",
-        &format!("{:.1} MiB", mebibytes(agent.memory("RssAnon")?)),
-    );
+    for (what, agent) in &running {
+        row(
+            &format!(
+                "{what}, idle with two certificates: resident memory, of it its own (anonymous)"
+            ),
+            &format!(
+                "{:.1} MiB, {:.1} MiB",
+                mebibytes(agent.memory("VmRSS")?),
+                mebibytes(agent.memory("RssAnon")?)
+            ),
+        );
+    }
     Ok(())
 }
 

@@ -61,17 +61,24 @@ impl Server {
         )
     }
 
-    /// `everleaf agent` with its files in `dir/n`.
-    pub(crate) fn agent(everleaf: &Path, dir: &Path, bootstrap: &Path) -> Result<Self> {
+    /// An agent of both certificates, with its files in `dir/NAME`.
+    pub(crate) fn agent(
+        program: &mut Command,
+        dir: &Path,
+        bootstrap: &Path,
+        name: &str,
+    ) -> Result<Self> {
         spawn(
-            Command::new(everleaf)
-                .args(["agent", "--rotate-certificates", "--hostname-override", "n"])
+            program
+                .args(["--rotate-certificates", "--rotate-server-certificates"])
+                .args(["--hostname-override", name, "--node-ip"])
+                .arg(everleaf_stage::host_address()?.to_string())
                 .arg("--bootstrap-kubeconfig")
                 .arg(bootstrap)
                 .arg("--kubeconfig")
-                .arg(dir.join("n/kubelet.conf"))
+                .arg(dir.join(name).join("kubelet.conf"))
                 .arg("--cert-dir")
-                .arg(dir.join("n/pki")),
+                .arg(dir.join(name).join("pki")),
         )
     }
 

@@ -33,6 +33,7 @@ mod serving_attacks;
 mod serving_files;
 mod serving_looks;
 mod serving_requests;
+mod small_agent;
 mod tls_stacks;
 mod tokens;
 mod why;
@@ -73,6 +74,7 @@ pub(crate) fn all() -> Vec<&'static Test> {
         authorization_webhook::TESTS,
         ca_roll::TESTS,
         change_of_leader::TESTS,
+        small_agent::TESTS,
         tls_stacks::TESTS,
         why::TESTS,
         doctor::TESTS,

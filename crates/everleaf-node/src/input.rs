@@ -23,7 +23,7 @@ const PIPE_WAIT: Timespec = Timespec {
 /// # Errors
 /// What the system says; `FileTooLarge`; `InvalidInput` for a directory, socket or device;
 /// `TimedOut` for a pipe whose writer is silent.
-pub(crate) fn read(path: &Path, bytes_max: u64) -> io::Result<Zeroizing<Vec<u8>>> {
+pub fn read(path: &Path, bytes_max: u64) -> io::Result<Zeroizing<Vec<u8>>> {
     fs::metadata(path)?;
     if !is_pipe(path) {
         return read_file(path, bytes_max);
@@ -36,12 +36,12 @@ pub(crate) fn read(path: &Path, bytes_max: u64) -> io::Result<Zeroizing<Vec<u8>>
 }
 
 /// Whether what is there comes once: it cannot be read again.
-pub(crate) fn is_pipe(path: &Path) -> bool {
+pub fn is_pipe(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo())
 }
 
 /// Reads to the end, or fails at the limit.
-pub(crate) fn to_end(stream: &mut impl Read, bytes_max: u64) -> io::Result<Zeroizing<Vec<u8>>> {
+pub fn to_end(stream: &mut impl Read, bytes_max: u64) -> io::Result<Zeroizing<Vec<u8>>> {
     let mut bytes = Zeroizing::new(Vec::new());
     stream.take(bytes_max + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > bytes_max {

@@ -1,7 +1,8 @@
-//! `everleaf agent`: a node's certificates.
+//! Runs an agent as its command line says.
 
 use crate::args::agent::{AgentArgs, AgentCommand};
-use crate::config;
+use crate::config::config;
+use crate::join;
 use crate::service;
 use crate::shutdown::Shutdown;
 use anyhow::{Context, Result};
@@ -12,17 +13,22 @@ use std::sync::Arc;
 /// Exit code of an agent whose credential has expired and that was told to give up.
 const CREDENTIAL_EXPIRED: u8 = 3;
 
-/// Runs until a signal, or until everything due is done (`--once`).
-pub(crate) fn run(args: &AgentArgs) -> Result<ExitCode> {
-    if let Some(AgentCommand::Join(join)) = &args.command {
-        return match super::join::join(join)? {
-            Some(agent) => run(&agent),
+/// Runs until a signal, or until everything due is done (`--once`). `program` is what people type
+/// to start an agent, such as `everleaf agent`: messages name it.
+///
+/// # Errors
+/// What it is to do cannot be done: bad flags ([`UsageError`](crate::failure::UsageError)), files
+/// that cannot be read or written, a cluster that cannot be joined.
+pub fn run(args: &AgentArgs, program: &str) -> Result<ExitCode> {
+    if let Some(AgentCommand::Join(how)) = &args.command {
+        return match join::join(how, program)? {
+            Some(agent) => run(&agent, program),
             None => Ok(ExitCode::SUCCESS),
         };
     }
-    let joined = super::join::with_data_dir(args)?;
+    let joined = join::with_data_dir(args, program)?;
     let args = joined.as_ref().unwrap_or(args);
-    let config = config::agent(args)?;
+    let config = config(args)?;
     if !args.ignored.0.is_empty() {
         tracing::info!(
             flags = args.ignored.0.join(","),

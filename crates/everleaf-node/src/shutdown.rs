@@ -7,12 +7,12 @@ use tokio::sync::watch;
 
 /// Tells when the process was asked to stop. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct Shutdown(watch::Receiver<bool>);
+pub struct Shutdown(watch::Receiver<bool>);
 
 impl Shutdown {
     /// Listens for signals from now on. Call inside a runtime. A second signal ends the process at
     /// once.
-    pub(crate) fn on_signals() -> Result<Self> {
+    pub fn on_signals() -> Result<Self> {
         let (sender, receiver) = watch::channel(false);
         let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
@@ -36,13 +36,13 @@ impl Shutdown {
     }
 
     /// One that fires when the sender says so (a demo, a test, an order among parts).
-    pub(crate) fn by_hand() -> (watch::Sender<bool>, Self) {
+    pub fn by_hand() -> (watch::Sender<bool>, Self) {
         let (sender, receiver) = watch::channel(false);
         (sender, Self(receiver))
     }
 
     /// Returns once the process was asked to stop.
-    pub(crate) async fn asked(mut self) {
+    pub async fn asked(mut self) {
         // The sender is gone only when the process ends.
         if self.0.wait_for(|asked| *asked).await.is_err() {
             std::future::pending().await

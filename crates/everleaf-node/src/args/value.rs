@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 /// A positive duration in Go's syntax (`87600h0m0s`).
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+pub fn duration(text: &str) -> Result<Duration, String> {
     let duration = everleaf_api::duration::parse_go(text)
         .map_err(|why| format!("{why}; write it like 8760h, 1h30m or 87600h0m0s"))?;
     if duration.is_zero() {
@@ -17,18 +17,18 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// A duration that is written down as it was given; zero is one.
-pub(crate) fn duration_text(text: &str) -> Result<String, String> {
+pub fn duration_text(text: &str) -> Result<String, String> {
     any_duration(text).map(|_| text.to_owned())
 }
 
 /// A duration in Go's syntax, which may be zero.
-pub(crate) fn any_duration(text: &str) -> Result<Duration, String> {
+pub fn any_duration(text: &str) -> Result<Duration, String> {
     everleaf_api::duration::parse_go(text)
         .map_err(|why| format!("{why}; write it like 30s, 5m0s or 0s"))
 }
 
 /// A serial number in any form that tools print it in; returns upper hex without leading zeros.
-pub(crate) fn serial(text: &str) -> Result<String, String> {
+pub fn serial(text: &str) -> Result<String, String> {
     let digits = text.trim().to_uppercase().replace([':', ' '], "");
     let digits = digits.strip_prefix("0X").unwrap_or(&digits);
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
@@ -39,7 +39,7 @@ pub(crate) fn serial(text: &str) -> Result<String, String> {
 
 /// Where to listen: an address and a port; without an address all of this host's, as Go's programs
 /// take it; `localhost` as the one name that means the same on every host.
-pub(crate) fn listen_address(text: &str) -> Result<SocketAddr, String> {
+pub fn listen_address(text: &str) -> Result<SocketAddr, String> {
     let port_on = |address: IpAddr, port: &str| {
         let is_number = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
         let port = is_number.then(|| port.parse().ok()).flatten()?;
@@ -67,12 +67,12 @@ fn every_address() -> IpAddr {
 }
 
 /// A text that is shown to nobody.
-pub(crate) fn secret(text: &str) -> Result<Secret, Infallible> {
+pub fn secret(text: &str) -> Result<Secret, Infallible> {
     Ok(Secret::new(text.to_owned()))
 }
 
 /// A boolean as Go's flag package reads it.
-pub(crate) fn boolean(text: &str) -> Result<bool, String> {
+pub fn boolean(text: &str) -> Result<bool, String> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
@@ -81,7 +81,7 @@ pub(crate) fn boolean(text: &str) -> Result<bool, String> {
 }
 
 /// The form of a flag that is true or false: `--flag`, `--flag=false`.
-pub(crate) trait Switch {
+pub trait Switch {
     /// Without a default: nothing is known when it is not given.
     fn switch(self) -> Self;
 

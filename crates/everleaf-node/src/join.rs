@@ -4,13 +4,12 @@
 //! Whom to trust is decided by [`everleaf_agent::join`]; here are the files.
 
 use crate::args::agent::{AgentArgs, JoinArgs};
-use crate::args::{Cli, Command, value};
-use crate::config;
+use crate::args::{AgentCli, value};
+use crate::config::config;
 use crate::failure::UsageError;
 use crate::input;
+use crate::places::{CA_CERTIFICATE, CA_KEY, STORE, default_root_of};
 use crate::print;
-use crate::up::authority::{CA_CERTIFICATE, CA_KEY};
-use crate::up::data_dir::{STORE, default_root_of};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Parser as _;
 use everleaf_agent::client::ApiClient;
@@ -59,7 +58,7 @@ struct Settings {
 }
 
 /// Joins, and says how the agent is to be run; none: not now.
-pub(super) fn join(args: &JoinArgs) -> Result<Option<Box<AgentArgs>>> {
+pub(crate) fn join(args: &JoinArgs, program: &str) -> Result<Option<Box<AgentArgs>>> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let root = match &args.data_dir {
         Some(root) => root.clone(),
@@ -75,11 +74,11 @@ pub(super) fn join(args: &JoinArgs) -> Result<Option<Box<AgentArgs>>> {
     };
     let agent = agent_args(&root)?;
     // What the agent would refuse later is refused before anything is asked or written.
-    let node = config::agent(&with_settings(&agent, &root, &settings)?)?.node_name;
+    let node = config(&with_settings(&agent, &root, &settings)?)?.node_name;
     // The host may be renamed: the node keeps its name.
     settings.hostname_override.clone_from(&node);
     refuse_system(&root)?;
-    refuse_identity(&root, args.replace)?;
+    refuse_identity(&root, args.replace, program)?;
     let announced = discover(&invitation, args)?;
     if args.replace {
         put_aside(&root)?;
@@ -92,7 +91,7 @@ pub(super) fn join(args: &JoinArgs) -> Result<Option<Box<AgentArgs>>> {
         false => "It runs now; after a restart of this machine go on with",
     };
     print::line(&format!(
-        "This machine joins {} as node {node}.\n\n  authority   {}\n  files       {shown}\n\n{verb}:\n  everleaf agent --data-dir {shown}",
+        "This machine joins {} as node {node}.\n\n  authority   {}\n  files       {shown}\n\n{verb}:\n  {program} --data-dir {shown}",
         invitation.server,
         pins.join(", ")
     ));
@@ -103,7 +102,7 @@ pub(super) fn join(args: &JoinArgs) -> Result<Option<Box<AgentArgs>>> {
 ///
 /// # Errors
 /// It has written nothing there.
-pub(crate) fn with_data_dir(args: &AgentArgs) -> Result<Option<AgentArgs>> {
+pub(crate) fn with_data_dir(args: &AgentArgs, program: &str) -> Result<Option<AgentArgs>> {
     let Some(root) = &args.data_dir else {
         return Ok(None);
     };
@@ -111,7 +110,7 @@ pub(crate) fn with_data_dir(args: &AgentArgs) -> Result<Option<AgentArgs>> {
     let path = root.join(SETTINGS);
     let bytes = input::read(&path, BYTES_MAX).map_err(|error| match error.kind() {
         ErrorKind::NotFound => anyhow!(
-            "--data-dir {}: there is no {SETTINGS} in it, which `everleaf agent join` writes; join first",
+            "--data-dir {}: there is no {SETTINGS} in it, which `{program} join` writes; join first",
             root.display()
         ),
         _ => anyhow!("cannot read {}: {error}", path.display()),
@@ -157,11 +156,11 @@ fn with_settings(args: &AgentArgs, root: &Path, settings: &Settings) -> Result<A
 
 /// The agent as that command line means it.
 fn agent_args(root: &Path) -> Result<Box<AgentArgs>> {
-    let words = ["everleaf", "agent", "--data-dir"].map(std::ffi::OsString::from);
+    let words = ["everleaf-agent", "--data-dir"].map(std::ffi::OsString::from);
     let line = words.into_iter().chain([root.as_os_str().to_owned()]);
-    match Cli::try_parse_from(line).map(|cli| cli.command) {
-        Ok(Command::Agent(args)) => Ok(args),
-        _ => bail!(
+    match AgentCli::try_parse_from(line) {
+        Ok(cli) => Ok(Box::new(cli.agent)),
+        Err(_) => bail!(
             "--data-dir {}: cannot be given to the agent",
             root.display()
         ),
@@ -234,10 +233,10 @@ fn identity(root: &Path) -> Option<String> {
         .then(|| "one that cannot be read".to_owned())
 }
 
-fn refuse_identity(root: &Path, replaces: bool) -> Result<()> {
+fn refuse_identity(root: &Path, replaces: bool, program: &str) -> Result<()> {
     match identity(root) {
         Some(identity) if !replaces => bail!(
-            "{0} holds an identity already ({identity}): nothing is changed. Go on with it (everleaf agent --data-dir {0}), or join anew and put \
+            "{0} holds an identity already ({identity}): nothing is changed. Go on with it ({program} --data-dir {0}), or join anew and put \
              it aside with --replace",
             root.display()
         ),
@@ -319,16 +318,14 @@ fn write(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::config as resolve;
     use std::time::Duration;
 
     fn parsed(line: &str) -> AgentArgs {
-        let words = ["everleaf", "agent"]
+        let words = ["everleaf-agent"]
             .into_iter()
             .chain(line.split_whitespace());
-        match Cli::try_parse_from(words).unwrap().command {
-            Command::Agent(args) => *args,
-            other => panic!("{other:?}"),
-        }
+        AgentCli::try_parse_from(words).unwrap().agent
     }
 
     #[test]
@@ -336,15 +333,19 @@ mod tests {
         let temporary = tempfile::tempdir().unwrap();
         let root = temporary.path();
         let line = format!("--data-dir {}", root.display());
-        let error = with_data_dir(&parsed(&line)).unwrap_err().to_string();
+        let error = with_data_dir(&parsed(&line), "everleaf-agent")
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("join first"), "{error}");
         fs::write(
             root.join(SETTINGS),
             "hostnameOverride: n2\nnodeIP: 10.0.0.2\nrotateServerCertificates: true\n",
         )
         .unwrap();
-        let args = with_data_dir(&parsed(&line)).unwrap().unwrap();
-        let config = config::agent(&args).unwrap();
+        let args = with_data_dir(&parsed(&line), "everleaf-agent")
+            .unwrap()
+            .unwrap();
+        let config = resolve(&args).unwrap();
         assert_eq!(config.node_name, "n2");
         assert_eq!(
             config.node_ips,
@@ -354,40 +355,46 @@ mod tests {
         assert_eq!(config.kubeconfig, root.join("kubelet.conf"));
         assert!(config.client && config.renews && config.serving);
         let flags = "--hostname-override n3 --cert-dir /c --rotate-server-certificates=false";
-        let args = with_data_dir(&parsed(&format!("{line} {flags}"))).unwrap();
-        let config = config::agent(&args.unwrap()).unwrap();
+        let args = with_data_dir(&parsed(&format!("{line} {flags}")), "everleaf-agent").unwrap();
+        let config = resolve(&args.unwrap()).unwrap();
         assert_eq!(config.node_name, "n3");
         assert_eq!(config.cert_dir, Path::new("/c"));
         assert!(config.client && !config.serving);
         fs::write(root.join(SETTINGS), "caRefreshInterval: 90s\n").unwrap();
         let interval = |flags: &str| {
-            let args = with_data_dir(&parsed(&format!("{line} --hostname-override n3 {flags}")));
-            config::agent(&args.unwrap().unwrap())
+            let args = with_data_dir(
+                &parsed(&format!("{line} --hostname-override n3 {flags}")),
+                "everleaf-agent",
+            );
+            resolve(&args.unwrap().unwrap())
                 .unwrap()
                 .ca_refresh_interval
         };
         assert_eq!(interval(""), Some(Duration::from_secs(90)));
         assert_eq!(interval("--ca-refresh-interval 0"), None);
         fs::write(root.join(SETTINGS), "caRefreshInterval: soon\n").unwrap();
-        let error = with_data_dir(&parsed(&line)).unwrap_err();
+        let error = with_data_dir(&parsed(&line), "everleaf-agent").unwrap_err();
         assert!(
             format!("{error:#}").contains("caRefreshInterval: soon"),
             "{error:#}"
         );
         fs::write(root.join(SETTINGS), "hostname: n2\n").unwrap();
-        assert!(with_data_dir(&parsed(&line)).is_err(), "a typo is told");
+        assert!(
+            with_data_dir(&parsed(&line), "everleaf-agent").is_err(),
+            "a typo is told"
+        );
     }
 
     #[test]
     fn flags_and_join_exclude_each_other() {
         for line in [
-            "everleaf agent --once join https://a --token t --ca-cert-hash h",
-            "everleaf agent join https://a --ca-cert-hash h",
-            "everleaf agent join https://a --token t",
-            "everleaf agent join --token t --ca-cert-hash h",
+            "everleaf-agent --once join https://a --token t --ca-cert-hash h",
+            "everleaf-agent join https://a --ca-cert-hash h",
+            "everleaf-agent join https://a --token t",
+            "everleaf-agent join --token t --ca-cert-hash h",
         ] {
             assert!(
-                Cli::try_parse_from(line.split_whitespace()).is_err(),
+                AgentCli::try_parse_from(line.split_whitespace()).is_err(),
                 "{line}"
             );
         }

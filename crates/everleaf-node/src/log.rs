@@ -14,7 +14,7 @@ const VERBOSITY_TRACE: u32 = 4;
 
 /// Installs the subscriber for the process. A command that tells its own story is `quiet`: it logs
 /// only when asked to.
-pub(crate) fn start(args: &LogArgs, quiet: bool) {
+pub fn start(args: &LogArgs, quiet: bool) {
     let verbosity: u32 = args.verbosity.iter().copied().map(u32::from).sum();
     let (ours, others) = match (quiet, verbosity) {
         (true, 0) => (LevelFilter::OFF, LevelFilter::OFF),

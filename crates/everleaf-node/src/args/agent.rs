@@ -12,62 +12,62 @@ use std::path::PathBuf;
     args_conflicts_with_subcommands = true,
     after_help = "Examples:\n  everleaf agent --bootstrap-kubeconfig bootstrap-kubelet.conf --kubeconfig /var/lib/kubelet/kubeconfig \\\n      --cert-dir /var/lib/kubelet/pki --rotate-certificates --rotate-server-certificates\n  everleaf agent --kubeconfig kubelet.conf --cert-dir ./pki --rotate-certificates --once\n  everleaf agent --config /var/lib/kubelet/config.yaml --kubeconfig /etc/kubernetes/kubelet.conf\n  everleaf agent join https://10.0.0.1:6443 --token abcdef.0123456789abcdef --ca-cert-hash sha256:…\n  everleaf agent --data-dir /var/lib/everleaf-agent      # go on where `agent join` began\n\nOther kubelet flags are accepted and have no effect: the agent keeps certificates and nothing else."
 )]
-pub(crate) struct AgentArgs {
+pub struct AgentArgs {
     /// What to do instead of keeping certificates by flags.
     #[command(subcommand)]
-    pub(crate) command: Option<AgentCommand>,
+    pub command: Option<AgentCommand>,
     /// Directory that `agent join` has made; it stands for --bootstrap-kubeconfig, --kubeconfig,
     /// --cert-dir, both rotations, and the node's name and addresses, where these are not given
     #[arg(long, value_name = "DIR")]
-    pub(crate) data_dir: Option<PathBuf>,
+    pub data_dir: Option<PathBuf>,
     /// Kubeconfig used until there is a certificate of our own
     #[arg(long, value_name = "FILE", alias = "experimental-bootstrap-kubeconfig")]
-    pub(crate) bootstrap_kubeconfig: Option<PathBuf>,
+    pub bootstrap_kubeconfig: Option<PathBuf>,
     /// Kubeconfig of this node; written at bootstrap
     #[arg(long, value_name = "FILE")]
-    pub(crate) kubeconfig: Option<PathBuf>,
+    pub kubeconfig: Option<PathBuf>,
     /// Directory of the certificates [default: /var/lib/kubelet/pki]
     #[arg(long, value_name = "DIR")]
-    pub(crate) cert_dir: Option<PathBuf>,
+    pub cert_dir: Option<PathBuf>,
     /// Renew the client certificate before it ends [default: false]
     #[arg(long, switch())]
-    pub(crate) rotate_certificates: Option<bool>,
+    pub rotate_certificates: Option<bool>,
     /// Ask for a serving certificate and renew it [default: false]
     #[arg(long, switch())]
-    pub(crate) rotate_server_certificates: Option<bool>,
+    pub rotate_server_certificates: Option<bool>,
     /// Feature gates: RotateKubeletClientCertificate and RotateKubeletServerCertificate turn the
     /// two on
     #[arg(long, value_name = "Gate=BOOL,…")]
-    pub(crate) feature_gates: Vec<String>,
+    pub feature_gates: Vec<String>,
     /// Node name instead of the host name
     #[arg(long, value_name = "NAME")]
-    pub(crate) hostname_override: Option<String>,
+    pub hostname_override: Option<String>,
     /// Address of the node, or one of each family
     #[arg(long, value_name = "IP[,IP]")]
-    pub(crate) node_ip: Option<String>,
+    pub node_ip: Option<String>,
     /// KubeletConfiguration file; flags win over it
     #[arg(long, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
+    pub config: Option<PathBuf>,
     /// Do what is due, then leave
     #[arg(long)]
-    pub(crate) once: bool,
+    pub once: bool,
     /// How often to look whether the cluster's CA is being replaced; 0: never [default: 10m]
     #[arg(long, value_name = "DURATION", value_parser = super::value::any_duration)]
-    pub(crate) ca_refresh_interval: Option<std::time::Duration>,
+    pub ca_refresh_interval: Option<std::time::Duration>,
     /// Address for /metrics, /livez and /readyz [default: none]
     #[arg(long, value_name = "IP:PORT")]
-    pub(crate) metrics_bind_address: Option<String>,
+    pub metrics_bind_address: Option<String>,
     /// Exit with 3 when the certificate has expired and nothing works for five minutes
     #[arg(long, action = ArgAction::Set, switch_or = "false")]
-    pub(crate) exit_on_expired_client_cert: bool,
+    pub exit_on_expired_client_cert: bool,
     /// Kubelet flags without an effect here.
     #[command(flatten)]
-    pub(crate) ignored: IgnoredFlags<Kubelet>,
+    pub ignored: IgnoredFlags<Kubelet>,
 }
 
 /// Other things that `agent` does.
 #[derive(Debug, Clone, Subcommand)]
-pub(crate) enum AgentCommand {
+pub enum AgentCommand {
     /// Join a cluster by the line that `everleaf token create --print-join-command` prints, and
     /// keep this machine's certificates from then on
     Join(JoinArgs),
@@ -78,10 +78,10 @@ pub(crate) enum AgentCommand {
 #[command(
     after_help = "Examples:\n  everleaf agent join https://10.0.0.1:6443 --token abcdef.0123456789abcdef --ca-cert-hash sha256:…\n  everleaf agent join 10.0.0.1:6443 --token-file - --ca-cert-hash sha256:… --no-start < token\n\nIt asks whoever answers there for kube-public/cluster-info, believes it when it is signed with the token and has an authority with that hash, asks\nagain over a connection that this authority vouches for, and only then writes anything: bootstrap-kubelet.conf and agent.yaml in --data-dir. Then it\nruns as `everleaf agent --data-dir DIR` does, until it is stopped; that command, or a service that has it, goes on after a restart. A machine that\nhas an identity there already keeps it, and the command fails, unless --replace puts it aside."
 )]
-pub(crate) struct JoinArgs {
+pub struct JoinArgs {
     /// The API server
     #[arg(value_name = "URL")]
-    pub(crate) url: String,
+    pub url: String,
     /// The token to join with
     #[arg(
         long,
@@ -90,10 +90,10 @@ pub(crate) struct JoinArgs {
         required_unless_present = "token_file",
         value_parser = super::value::secret
     )]
-    pub(crate) token: Option<Secret>,
+    pub token: Option<Secret>,
     /// File that holds the token, `-` for stdin: other users of this machine can read command lines
     #[arg(long, value_name = "FILE", conflicts_with = "token")]
-    pub(crate) token_file: Option<PathBuf>,
+    pub token_file: Option<PathBuf>,
     /// Hash of the authority's public key; several where there are several authorities
     #[arg(
         long,
@@ -102,32 +102,32 @@ pub(crate) struct JoinArgs {
         value_delimiter = ',',
         alias = "discovery-token-ca-cert-hash"
     )]
-    pub(crate) ca_cert_hash: Vec<String>,
+    pub ca_cert_hash: Vec<String>,
     /// Directory for everything that is kept [default: /var/lib/everleaf-agent for root, else
     /// $XDG_DATA_HOME/everleaf-agent]
     #[arg(long, value_name = "DIR")]
-    pub(crate) data_dir: Option<PathBuf>,
+    pub data_dir: Option<PathBuf>,
     /// Node name instead of the host name
     #[arg(long, value_name = "NAME", alias = "node-name")]
-    pub(crate) hostname_override: Option<String>,
+    pub hostname_override: Option<String>,
     /// Address of the node, or one of each family
     #[arg(long, value_name = "IP[,IP]")]
-    pub(crate) node_ip: Option<String>,
+    pub node_ip: Option<String>,
     /// Ask for a serving certificate, too
     #[arg(long, action = ArgAction::Set, switch_or = "true")]
-    pub(crate) rotate_server_certificates: bool,
+    pub rotate_server_certificates: bool,
     /// How often the agent is to look whether the cluster's CA is being replaced; 0: never
     /// [default: 10m]
     #[arg(long, value_name = "DURATION", value_parser = super::value::duration_text)]
-    pub(crate) ca_refresh_interval: Option<String>,
+    pub ca_refresh_interval: Option<String>,
     /// Put the identity that is there aside, and join anew
     #[arg(long)]
-    pub(crate) replace: bool,
+    pub replace: bool,
     /// Write the files and leave
     #[arg(long)]
-    pub(crate) no_start: bool,
+    pub no_start: bool,
     /// How long to wait for an API server that does not answer yet, and for the token to be signed
     /// for
     #[arg(long, value_name = "DURATION", default_value = "2m0s", value_parser = super::value::duration)]
-    pub(crate) timeout: std::time::Duration,
+    pub timeout: std::time::Duration,
 }
