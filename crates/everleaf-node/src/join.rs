@@ -20,9 +20,12 @@ use everleaf_agent::kubeconfig::{
 use everleaf_agent::{Clock, Kubeconfig, Secret, SystemClock};
 use everleaf_pki::Chain;
 use jiff::Timestamp;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
-use std::fs;
+use std::fs::{self, File};
 use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -80,6 +83,9 @@ pub(crate) fn join(args: &JoinArgs, program: &str) -> Result<Option<Box<AgentArg
     refuse_system(&root)?;
     refuse_identity(&root, args.replace, program)?;
     let announced = discover(&invitation, args)?;
+    // From here to the end nobody else joins in that directory.
+    let _held = hold(&root)?;
+    refuse_identity(&root, args.replace, program)?;
     if args.replace {
         put_aside(&root)?;
     }
@@ -260,6 +266,27 @@ fn refuse_system(root: &Path) -> Result<()> {
     }
 }
 
+/// Holds the directory, which is made where it is not there, against another `join`; until dropped.
+///
+/// # Errors
+/// Somebody else holds it; it cannot be made.
+fn hold(root: &Path) -> Result<File> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(root)
+        .and_then(|()| File::open(root))
+        .map_err(anyhow::Error::from)
+        .and_then(
+            |directory| match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => Ok(directory),
+                Err(Errno::WOULDBLOCK) => bail!("another join is at work there; wait for it"),
+                Err(error) => Err(error.into()),
+            },
+        )
+        .with_context(|| format!("--data-dir {}", root.display()))
+}
+
 /// Moves the identity out of the way, into a directory beside it.
 fn put_aside(root: &Path) -> Result<()> {
     let Some(identity) = identity(root) else {
@@ -305,13 +332,18 @@ fn write(
             ..User::default()
         },
     };
-    kubeconfig.write(&root.join(BOOTSTRAP), &Names::BOOTSTRAP)?;
+    let bootstrap = root.join(BOOTSTRAP);
+    kubeconfig.write(&bootstrap, &Names::BOOTSTRAP)?;
     let path = root.join(SETTINGS);
     let yaml = serde_saphyr::to_string(settings)?;
     let text = format!(
         "# Written by `everleaf agent join`; flags of `everleaf agent` win over it.\n{yaml}"
     );
     write_private(&path, text.as_bytes())
+        .inspect_err(|_| {
+            // A token that nobody goes on with is not left behind.
+            let _ = fs::remove_file(&bootstrap);
+        })
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
@@ -398,5 +430,19 @@ mod tests {
                 "{line}"
             );
         }
+    }
+
+    #[test]
+    fn one_joins_in_a_directory_at_a_time() {
+        let temporary = tempfile::tempdir().unwrap();
+        let root = temporary.path().join("a/b");
+        let held = hold(&root).unwrap();
+        let told = format!("{:#}", hold(&root).unwrap_err());
+        assert!(
+            told.contains("another join is at work") && told.contains("a/b"),
+            "{told}"
+        );
+        drop(held);
+        hold(&root).unwrap();
     }
 }

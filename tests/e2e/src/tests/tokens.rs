@@ -185,6 +185,7 @@ const NODE: &[&str] = &["--data-dir", "n2", "--hostname-override", "n2"];
 fn joins(sandbox: &Sandbox) -> Result<Verdict> {
     let up = Up::start(sandbox, &["--no-node"])?;
     let line = printed_line(sandbox, &up)?;
+    leaves_no_half(sandbox, &line)?;
     let mut agent = start(sandbox, &line, NODE)?;
     let current = sandbox.path("n2/pki/kubelet-client-current.pem");
     let first = eventually("the node's certificate", 15, || {
@@ -244,6 +245,20 @@ fn joins(sandbox: &Sandbox) -> Result<Verdict> {
     let second = Certificate::read(sandbox, &current)?;
     ensure_that!(second.serial != first.serial, "the old certificate");
     Ok(Verdict::Passed)
+}
+
+/// A file that cannot be written ends it, and no token is left behind.
+fn leaves_no_half(sandbox: &Sandbox, line: &[String]) -> Result<()> {
+    let in_the_way = sandbox.path("n2/agent.yaml");
+    fs::create_dir_all(in_the_way.join("x"))?;
+    let told = ended(sandbox, line, NODE)?.failed_with(1)?;
+    ensure_that!(
+        told.contains("cannot write") && told.contains("agent.yaml"),
+        "{told}"
+    );
+    let left = sandbox.path("n2/bootstrap-kubelet.conf");
+    ensure_that!(!left.exists(), "a token is left behind");
+    Ok(fs::remove_dir_all(in_the_way)?)
 }
 
 /// A machine does not join in the directory of an authority.
