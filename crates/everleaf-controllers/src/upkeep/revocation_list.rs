@@ -33,6 +33,8 @@ const BACKDATE: SignedDuration = SignedDuration::from_mins(5);
 /// For how long an ended certificate stays in the list: each one is in a list that was made after
 /// its end (RFC 5280 3.3).
 const KEPT: SignedDuration = SignedDuration::from_hours(7 * 24);
+/// Tells that a list was changed by somebody else.
+const CONTENT_DIGEST: &str = "contentDigest";
 /// The one thing in the queue.
 const KEY: &str = "revocation list";
 
@@ -97,11 +99,39 @@ fn digest(ca: &[u8], revoked: &[Revoked]) -> String {
     hex(&sha256(&[ca, text.as_bytes()].concat()))
 }
 
-/// Since when a published list is good, which number it has, and what it is made of.
-fn read(published: &Value) -> (Option<Timestamp>, u64, &str) {
-    let word = |key: &str| published["data"][key].as_str().unwrap_or_default();
-    let number = word("number").parse().unwrap_or_default();
-    (meta::parse_time(word("thisUpdate")), number, word("digest"))
+/// What a published list says of itself.
+#[derive(Default)]
+struct Published<'a> {
+    /// When it was made; none if it is not as it was written: somebody changed it.
+    since: Option<Timestamp>,
+    number: u64,
+    /// What it is made of.
+    digest: &'a str,
+}
+
+impl<'a> Published<'a> {
+    fn read(object: &'a Value) -> Self {
+        let word = |key: &str| object["data"][key].as_str().unwrap_or_default();
+        let der = object["binaryData"][LIST_DER].as_str().unwrap_or_default();
+        let is_whole = word(CONTENT_DIGEST) == content_digest(word(LIST_PEM), der);
+        Self {
+            since: meta::parse_time(word("thisUpdate")).filter(|_| is_whole),
+            number: word("number").parse().unwrap_or_default(),
+            digest: word("digest"),
+        }
+    }
+
+    /// A list's number grows (RFC 5280 5.2.3), also when the one before was deleted: it is the time
+    /// in seconds where that is more.
+    fn next_number(&self, now: Timestamp) -> u64 {
+        let time = u64::try_from(now.as_second()).unwrap_or_default();
+        self.number.saturating_add(1).max(time)
+    }
+}
+
+/// Of both forms of a list.
+fn content_digest(pem: &str, der: &str) -> String {
+    hex(&sha256(&[pem.as_bytes(), der.as_bytes()].concat()))
 }
 
 impl Rules for RevocationListPublisher {
@@ -144,16 +174,17 @@ impl Rules for RevocationListPublisher {
         let revoked = self.revoked(now);
         let digest = digest(issuer.certificate().der(), &revoked);
         let published = self.published.get(&format!("{LIST_NAMESPACE}/{LIST_NAME}"));
-        let (since, number, of) = published.map_or((None, 0, ""), read);
+        let standing = published.map(Published::read).unwrap_or_default();
         // A list from the future was made by a clock that was ahead.
-        let age = since.map(|since| now.duration_since(since));
+        let age = standing.since.map(|since| now.duration_since(since));
         let is_fresh = age.is_some_and(|age| !age.is_negative() && age < RENEWED_AFTER);
-        if is_fresh && of == digest {
+        if is_fresh && standing.digest == digest {
             return Verdict::Done(Outcome::After(LOOK_INTERVAL));
         }
         let begin = now.checked_sub(BACKDATE).unwrap_or(now);
         let end = now.checked_add(VALID).unwrap_or(Timestamp::MAX);
-        let list = match issuer.revocation_list(&revoked, number + 1, (begin, end)) {
+        let number = standing.next_number(now);
+        let list = match issuer.revocation_list(&revoked, number, (begin, end)) {
             Ok(list) => list,
             Err(error) => {
                 let error = error.to_string();
@@ -170,14 +201,16 @@ impl Rules for RevocationListPublisher {
         // The items of a list do not say what they are.
         object["apiVersion"] = "v1".into();
         object["kind"] = "ConfigMap".into();
+        let (pem, der) = (list.to_pem(), STANDARD.encode(list.der()));
         object["data"] = json!({
-            LIST_PEM: list.to_pem(),
+            CONTENT_DIGEST: content_digest(&pem, &der),
+            LIST_PEM: pem,
             "digest": digest,
             "nextUpdate": meta::format_time(end),
-            "number": (number + 1).to_string(),
+            "number": number.to_string(),
             "thisUpdate": meta::format_time(now),
         });
-        object["binaryData"] = json!({LIST_DER: STANDARD.encode(list.der())});
+        object["binaryData"] = json!({LIST_DER: der});
         let path = format!("/api/v1/namespaces/{LIST_NAMESPACE}/configmaps");
         Verdict::Call(match published {
             None => Call::new(Method::POST, path, Some(object)),
