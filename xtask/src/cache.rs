@@ -22,8 +22,8 @@ pub(crate) fn directory(name: &str) -> Result<PathBuf> {
     Ok(cache)
 }
 
-/// A program of crates.io in this version, in the cache.
-pub(crate) fn cargo_program(name: &str, version: &str) -> Result<PathBuf> {
+/// A program of crates.io in this version, in the cache; `features` are cargo's flags for these.
+pub(crate) fn cargo_program(name: &str, version: &str, features: &[&str]) -> Result<PathBuf> {
     let tools = directory("tools")?;
     let home = tools.join(format!("{name}-{version}"));
     let program = home.join("bin").join(name);
@@ -32,7 +32,11 @@ pub(crate) fn cargo_program(name: &str, version: &str) -> Result<PathBuf> {
         let into = home.to_string_lossy();
         let args = ["install", "--quiet", "--locked", "--root", &into];
         let version = ["--version", version, name];
-        sh(&tools, env!("CARGO"), &[&args[..], &version].concat())?;
+        sh(
+            &tools,
+            env!("CARGO"),
+            &[&args[..], &version, features].concat(),
+        )?;
     }
     Ok(program)
 }

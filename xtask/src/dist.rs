@@ -165,7 +165,7 @@ impl Built {
     }
 
     fn debian_package(&self, root: &Path, dist: &Path, source: &Source) -> Result<()> {
-        let program = cache::cargo_program("cargo-deb", CARGO_DEB)?;
+        let program = cache::cargo_program("cargo-deb", CARGO_DEB, &[])?;
         say("packaging for Debian");
         let dist = dist.to_string_lossy();
         let what = ["--no-build", "--no-strip", "--quiet", "--package", PROGRAM];
@@ -253,7 +253,7 @@ fn pack(path: &Path, source: &Source) -> Result<()> {
 }
 
 fn bill_of_materials(root: &Path, path: &Path, source: &Source) -> Result<()> {
-    let program = cache::cargo_program("cargo-cyclonedx", CARGO_CYCLONEDX)?;
+    let program = cache::cargo_program("cargo-cyclonedx", CARGO_CYCLONEDX, &[])?;
     say("writing the SBOM");
     let manifest = root.join("crates/everleaf/Cargo.toml");
     let manifest = manifest.to_string_lossy();

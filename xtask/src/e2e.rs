@@ -107,7 +107,8 @@ fn build(package: &str, binary: &str, profile: &str) -> Result<PathBuf> {
     }
 }
 
-fn target_directory() -> Result<PathBuf> {
+/// Where cargo puts what it builds.
+pub(crate) fn target_directory() -> Result<PathBuf> {
     let metadata = cargo_metadata::MetadataCommand::new()
         .manifest_path(workspace_root().join("Cargo.toml"))
         .no_deps()

@@ -58,7 +58,7 @@ struct CargoFuzz {
 impl CargoFuzz {
     fn install(root: &Path) -> Result<Self> {
         Ok(Self {
-            program: cache::cargo_program("cargo-fuzz", CARGO_FUZZ)?,
+            program: cache::cargo_program("cargo-fuzz", CARGO_FUZZ, &[])?,
             root: root.to_owned(),
         })
     }

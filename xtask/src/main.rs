@@ -5,6 +5,7 @@
 //! take as long as one likes (`fuzz`, `schemathesis`). Refuses to know what the product does: it
 //! reads manifests and text, and starts programs.
 
+mod book;
 mod bugs;
 mod cache;
 mod dashboard;
@@ -30,6 +31,7 @@ Tasks:
   tidy    Check dependency edges, licences, sources, banned crates, links, and the shape of files
   e2e     Install a user's tools (kubectl, openssl, faketime, …) into a cache, build the release binary, run the end-to-end suite;
           arguments select tests by parts of their names; --list shows them; --ci makes every skip a failure
+  book    Build the documentation of docs/ with mdBook (crates.io) into target/book, and check its links
   peers   Build the real programs of the other side (Kubernetes, etcd; see CONTRIBUTING.md) into a cache and print
           where they are; needs Go
   interop Build the release binary, run it beside the real Kubernetes programs; arguments as for e2e, and
@@ -69,6 +71,7 @@ fn main() -> ExitCode {
         Some("interop") => interop::run(&args.collect::<Vec<_>>()),
         Some("manifests") => manifests::run(&args.collect::<Vec<_>>()),
         Some("record") => interop::record(&args.collect::<Vec<_>>()),
+        Some("book") => book::run(&args.collect::<Vec<_>>()),
         Some("bugs") => bugs::run(&args.collect::<Vec<_>>()),
         Some("dashboard") => dashboard::run(&args.collect::<Vec<_>>()),
         Some("dist") => dist::run(&args.collect::<Vec<_>>()),

@@ -51,6 +51,7 @@ impl Tools {
     /// Finds or installs them.
     pub(crate) fn install() -> Result<Self> {
         let cache = cache::directory("tools")?;
+        hosts()?;
         Ok(Self {
             kubectl: kubectl(&cache)?,
             kubectl_old: kubectl_old(&cache)?,
@@ -161,6 +162,16 @@ fn leafcheck(cache: &Path) -> Result<PathBuf> {
         take(&built, &program)?;
     }
     Ok(program)
+}
+
+/// `ip` and `unshare`, by which a page of the documentation gets a host of its own.
+fn hosts() -> Result<()> {
+    for (program, package) in [("ip", "iproute2"), ("unshare", "util-linux")] {
+        if sh(Path::new("."), program, &["-V"]).is_err() {
+            apt_install(&[package])?;
+        }
+    }
+    Ok(())
 }
 
 fn openssl() -> Result<PathBuf> {

@@ -8,6 +8,7 @@ mod certificate;
 mod check;
 mod cluster;
 mod kubectl;
+pub mod page;
 mod pods;
 mod process;
 pub mod runner;

@@ -3,6 +3,7 @@
 use super::second_node::{CLIENT_USAGES, KUBELET_CLIENT};
 use anyhow::{Context, Result, bail};
 use base64::Engine;
+use everleaf_stage::page::{self, Mark};
 use everleaf_stage::runner::{Test, Verdict};
 use everleaf_stage::{
     Certificate, Kubectl, Process, Sandbox, Up, arg, ensure_that, eventually, run, same,
@@ -32,12 +33,13 @@ const DOCUMENT: &str = include_str!("../../../../docs/ca.md");
 /// The command that docs/ca.md gives for renewing a CA with its key, in the directory of `ca.crt`
 /// and `ca.key`.
 pub(super) fn renew(sandbox: &Sandbox, directory: &Path) -> Result<()> {
-    let after = DOCUMENT.split("<!-- tested: renewal -->\n").nth(1);
-    let lines = after.context("docs/ca.md lacks the command")?.lines();
-    let script: Vec<&str> = lines.map_while(|line| line.strip_prefix("    ")).collect();
+    let renewal = page::read(DOCUMENT)?.blocks.into_iter().find(
+        |block| matches!(&block.mark, Some(Mark::Tested { name: Some(name), .. }) if name == "renewal"),
+    );
+    let script = renewal.context("docs/ca.md lacks the command")?.commands();
     let mut shell = sandbox.command(Path::new("/bin/sh"));
     shell.current_dir(directory);
-    run(shell.args(["-e", "-c", &script.join("\n")]))?.ok()?;
+    run(shell.args(["-e", "-c", &script]))?.ok()?;
     Ok(())
 }
 

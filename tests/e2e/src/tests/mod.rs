@@ -23,6 +23,7 @@ mod foreign_tokens;
 mod kubectl_verbs;
 mod network;
 mod odd_files;
+mod pages;
 mod pods;
 mod renewal;
 mod revocation;
@@ -56,6 +57,7 @@ pub(crate) fn all() -> Vec<&'static Test> {
         dashboard::TESTS,
         kubectl_verbs::TESTS,
         documentation::TESTS,
+        pages::TESTS,
         for_kubelets::TESTS,
         client_certificates::TESTS,
         crash::TESTS,
