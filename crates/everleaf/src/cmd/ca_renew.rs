@@ -1,7 +1,7 @@
 //! `everleaf ca renew`: the same CA with a later end, for CAs that are kept in files.
 
 use crate::args::ca::RenewArgs;
-use crate::up::authority::latest_end;
+use crate::up::authority::{is_own_name, latest_end};
 use crate::up::entropy;
 use crate::{input, print};
 use anyhow::{Context, Result, bail};
@@ -24,7 +24,6 @@ const MODE_MASK: u32 = 0o777;
 /// Renews, writes, and says what to do next.
 pub(super) fn run(args: &RenewArgs) -> Result<ExitCode> {
     let (path, shown) = (&args.cert_file, args.cert_file.display());
-    refuse_kept_by_up(path)?;
     let text = input::read(path, FILE_BYTES_MAX).with_context(|| format!("--cert-file {shown}"))?;
     let key = input::read(&args.key_file, FILE_BYTES_MAX)
         .with_context(|| format!("--key-file {}", args.key_file.display()))?;
@@ -35,6 +34,13 @@ pub(super) fn run(args: &RenewArgs) -> Result<ExitCode> {
             args.key_file.display()
         )
     })?;
+    let is_ups = is_kept_by_up(path);
+    if is_ups && is_own_name(&issuer.certificate().subject().common_name) {
+        bail!(
+            "{shown} is the CA of `everleaf up`, which renews it by itself when it starts and the end is near: nothing is changed. Another CA in its \
+             place: everleaf ca roll start"
+        );
+    }
     if pem::blocks(&text).count() > 1 {
         bail!(
             "--cert-file {shown} holds more than the CA's certificate, its key perhaps: only a file of the one certificate is replaced. Nothing is \
@@ -62,23 +68,20 @@ pub(super) fn run(args: &RenewArgs) -> Result<ExitCode> {
         issuer.certificate().not_after(),
         old.display()
     ))?;
+    if is_ups {
+        print::answer(
+            "\n`everleaf up` reads its CA when it starts, and then gives it to kube-public/cluster-info and its own kubeconfigs: restart it.",
+        )?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-/// `up` renews its CA by itself, and reads it only when it starts.
-fn refuse_kept_by_up(path: &Path) -> Result<()> {
+/// Whether it lies in the data directory of `up`, which renews the CA that it has made by itself,
+/// nobody else's, and reads either only when it starts.
+fn is_kept_by_up(path: &Path) -> bool {
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let data_dir = path.parent().and_then(Path::parent);
-    let is_ups =
-        data_dir.is_some_and(|dir| dir.join("lock").exists() && dir.join("store").exists());
-    if is_ups {
-        bail!(
-            "{} is the CA of `everleaf up`, which renews it by itself when it starts and the end is near: nothing is changed. Another CA in its \
-             place: everleaf ca roll start",
-            path.display()
-        );
-    }
-    Ok(())
+    data_dir.is_some_and(|dir| dir.join("lock").exists() && dir.join("store").exists())
 }
 
 /// When the new certificate ends.

@@ -273,7 +273,7 @@ fn ends_too_soon(ca: &Leaf, signing_duration: Duration, now: Timestamp) -> bool 
 }
 
 /// Whether an authority of this name was made here: the first, or one in the place of another.
-fn is_own_name(name: &str) -> bool {
+pub(crate) fn is_own_name(name: &str) -> bool {
     let rest = name.strip_prefix(CA_NAME);
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
 }
