@@ -13,6 +13,9 @@ const REQUIRED: [&str; 5] = [
     "CHANGELOG.md",
 ];
 
+/// The page that quotes what the programs log.
+const LOG_LINES: &str = "docs/log-lines.md";
+
 /// Findings about documents.
 pub(crate) fn check(root: &Path, files: &[PathBuf]) -> Result<Vec<String>> {
     let mut findings: Vec<String> = REQUIRED
@@ -31,7 +34,53 @@ pub(crate) fn check(root: &Path, files: &[PathBuf]) -> Result<Vec<String>> {
             }
         }
     }
+    findings.extend(unsaid(root, files)?);
     Ok(findings)
+}
+
+/// What [`LOG_LINES`] says the programs log and no source has, so that it is never seen.
+fn unsaid(root: &Path, files: &[PathBuf]) -> Result<Vec<String>> {
+    let mut sources = String::new();
+    for file in files {
+        if file.starts_with("crates") && file.extension().is_some_and(|e| e == "rs") {
+            sources.push_str(&joined(&fs::read_to_string(root.join(file))?));
+        }
+    }
+    let page = fs::read_to_string(root.join(LOG_LINES))?;
+    Ok(quoted(&page)
+        .filter(|(_, piece)| !sources.contains(piece))
+        .map(|(line, piece)| format!("{LOG_LINES}:{line}: no source says {piece:?}"))
+        .collect())
+}
+
+/// A source whose texts are not broken into lines.
+fn joined(source: &str) -> String {
+    let mut lines = source.lines();
+    let mut text = lines.next().unwrap_or_default().to_owned();
+    for line in lines {
+        if text.ends_with('\\') {
+            text.pop();
+            text.push_str(line.trim_start());
+        } else {
+            text.push('\n');
+            text.push_str(line);
+        }
+    }
+    text
+}
+
+/// What the first columns of tables show as code, without what varies (`…`), by line.
+fn quoted(page: &str) -> impl Iterator<Item = (usize, &str)> {
+    page.lines()
+        .enumerate()
+        .filter_map(|(index, line)| Some((index + 1, line.strip_prefix("| `")?)))
+        .filter_map(|(line, rest)| Some((line, rest.split("` |").next()?)))
+        .flat_map(|(line, cell)| {
+            let codes = cell.split('`').step_by(2);
+            codes.flat_map(move |code| code.split('…').map(move |piece| (line, piece)))
+        })
+        .map(|(line, piece)| (line, piece.trim_matches([' ', ',', ';'])))
+        .filter(|(_, piece)| !piece.is_empty())
 }
 
 /// `](target)` outside code fences and spans, with the line number.
@@ -112,6 +161,14 @@ mod tests {
     fn links_are_found_outside_code_only() {
         let text = "[a](b.md) `[c](d)` [e](#f)\n```\n[g](h)\n```\n";
         assert_eq!(links(text), [(1, "b.md".into()), (1, "#f".into())]);
+    }
+
+    #[test]
+    fn quoted_log_lines_are_found_in_sources() {
+        let page = "| line | is |\n|---|---|\n| `a … b`, `c` | `d` |\n";
+        let found: Vec<_> = quoted(page).collect();
+        assert_eq!(found, [(3, "a"), (3, "b"), (3, "c")]);
+        assert_eq!(joined("\"one \\\n   two\"\nx"), "\"one two\"\nx");
     }
 
     #[test]
