@@ -34,13 +34,7 @@ pub(super) fn run(args: &RenewArgs) -> Result<ExitCode> {
             args.key_file.display()
         )
     })?;
-    let is_ups = is_kept_by_up(path);
-    if is_ups && is_own_name(&issuer.certificate().subject().common_name) {
-        bail!(
-            "{shown} is the CA of `everleaf up`, which renews it by itself when it starts and the end is near: nothing is changed. Another CA in its \
-             place: everleaf ca roll start"
-        );
-    }
+    refuse_renewed_by_up(path, &issuer.certificate().subject().common_name)?;
     if pem::blocks(&text).count() > 1 {
         bail!(
             "--cert-file {shown} holds more than the CA's certificate, its key perhaps: only a file of the one certificate is replaced. Nothing is \
@@ -68,7 +62,7 @@ pub(super) fn run(args: &RenewArgs) -> Result<ExitCode> {
         issuer.certificate().not_after(),
         old.display()
     ))?;
-    if is_ups {
+    if is_kept_by_up(path) {
         print::answer(
             "\n`everleaf up` reads its CA when it starts, and then gives it to kube-public/cluster-info and its own kubeconfigs: restart it.",
         )?;
@@ -76,8 +70,19 @@ pub(super) fn run(args: &RenewArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Whether it lies in the data directory of `up`, which renews the CA that it has made by itself,
-/// nobody else's, and reads either only when it starts.
+/// `up` renews the CA that it has made by itself.
+fn refuse_renewed_by_up(path: &Path, common_name: &str) -> Result<()> {
+    if is_kept_by_up(path) && is_own_name(common_name) {
+        bail!(
+            "{} is the CA of `everleaf up`, which renews it by itself when it starts and the end is near: nothing is changed. Another CA in its \
+             place: everleaf ca roll start",
+            path.display()
+        );
+    }
+    Ok(())
+}
+
+/// Whether it lies in the data directory of `up`, which reads its CA only when it starts.
 fn is_kept_by_up(path: &Path) -> bool {
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let data_dir = path.parent().and_then(Path::parent);
@@ -197,7 +202,9 @@ mod tests {
         for name in ["lock", "store"] {
             fs::write(home.path().join(name), "").unwrap();
         }
-        let refused = refuse_kept_by_up(&home.path().join("pki/ca.crt")).unwrap_err();
+        let path = home.path().join("pki/ca.crt");
+        assert!(refuse_renewed_by_up(&path, "our-nodes").is_ok());
+        let refused = refuse_renewed_by_up(&path, "everleaf-ca").unwrap_err();
         assert!(refused.to_string().contains("everleaf up"), "{refused}");
     }
 }
