@@ -4,6 +4,7 @@
 //! client does not take it in time, whether or not anybody polls it.
 
 use super::lists::{List, Lists, NotTaken};
+use super::pages::PageBody;
 use crate::handler::{Body, WatchStream};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -25,12 +26,18 @@ pub struct TimedBody {
 enum Kept {
     Own(Body),
     Written(List),
+    Page(PageBody),
 }
 
 impl TimedBody {
     /// Any body, without an end to its time.
     pub(super) fn new(body: Body) -> Self {
         Self::of(Kept::Own(body))
+    }
+
+    /// Of what is served beside the API.
+    pub(super) fn of_page(page: PageBody) -> Self {
+        Self::of(Kept::Page(page))
     }
 
     /// A list is given up after `patience`.
@@ -53,7 +60,7 @@ impl TimedBody {
     pub fn as_bytes(&self) -> Option<&Bytes> {
         match &self.body {
             Kept::Own(body) => body.as_bytes(),
-            Kept::Written(_) => None,
+            Kept::Written(_) | Kept::Page(_) => None,
         }
     }
 
@@ -61,7 +68,7 @@ impl TimedBody {
     pub fn into_watch(self) -> Option<WatchStream> {
         match self.body {
             Kept::Own(body) => body.into_watch(),
-            Kept::Written(_) => None,
+            Kept::Written(_) | Kept::Page(_) => None,
         }
     }
 }
@@ -80,6 +87,13 @@ impl HttpBody for TimedBody {
             Kept::Written(list) => {
                 let piece = ready!(list.poll_next(context));
                 return Poll::Ready(piece.map(|piece| piece.map(Frame::data)));
+            }
+            Kept::Page(page) => {
+                let frame = ready!(Pin::new(page).poll_frame(context));
+                return Poll::Ready(frame.map(|frame| match frame {
+                    Ok(frame) => Ok(frame),
+                    Err(never) => match never {},
+                }));
             }
         };
         let opened = *this.opened.get_or_insert_with(Instant::now);
@@ -101,10 +115,16 @@ impl HttpBody for TimedBody {
     }
 
     fn is_end_stream(&self) -> bool {
+        if let Kept::Page(page) = &self.body {
+            return page.is_end_stream();
+        }
         self.as_bytes().is_some_and(Bytes::is_empty)
     }
 
     fn size_hint(&self) -> SizeHint {
+        if let Kept::Page(page) = &self.body {
+            return page.size_hint();
+        }
         self.as_bytes().map_or_else(SizeHint::new, |bytes| {
             SizeHint::with_exact(bytes.len() as u64)
         })

@@ -2,16 +2,18 @@
 //!
 //! The same authorization, admission and limits of state as for anyone; only the identity is given
 //! instead of proven. No header can make it: [`InProcessIdentity`] has a private constructor, and
-//! this is its only use.
+//! this is its only use. Whoever acts for somebody who is connected to the server has no identity to
+//! give: what that one came with goes along with each request, and is judged each time.
 
 use super::TimedBody;
 use crate::authn::{InProcessIdentity, Peer};
 use crate::handler::audit::{self, AUDIT_ID};
-use crate::handler::{Body, BodyError, Server};
+use crate::handler::{Body, BodyError, Credential, Server};
 use crate::user::User;
 use everleaf_api::Status;
 use everleaf_time::WallClock;
 use futures_util::FutureExt as _;
+use http::header::{AUTHORIZATION, HeaderValue};
 use http::{Request, Response};
 use http_body::Body as HttpBody;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
@@ -29,6 +31,8 @@ use tower::Service;
 pub struct InProcess {
     server: Arc<Server>,
     peer: Peer,
+    /// A bearer token that goes along; None: none.
+    authorization: Option<HeaderValue>,
     clock: WallClock,
 }
 
@@ -41,6 +45,18 @@ impl Server {
                 in_process: Some(InProcessIdentity::new(identity)),
                 ..Peer::default()
             },
+            authorization: None,
+            clock,
+        }
+    }
+
+    /// A service that asks as whoever came with `credential`: no request of it is worth more than
+    /// one that they had sent themselves, nor any longer.
+    pub fn on_behalf(self: &Arc<Self>, credential: Credential, clock: WallClock) -> InProcess {
+        InProcess {
+            server: Arc::clone(self),
+            peer: credential.peer,
+            authorization: credential.authorization,
             clock,
         }
     }
@@ -113,8 +129,11 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let this = self.clone();
+        if let Some(token) = this.authorization.clone() {
+            request.headers_mut().insert(AUTHORIZATION, token);
+        }
         Box::pin(async move {
             let now = (this.clock)();
             let response = this.server.serve(request, &this.peer, now).await;
@@ -127,6 +146,7 @@ impl std::fmt::Debug for InProcess {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("InProcess")
             .field("identity", &self.peer.in_process)
+            .field("has_token", &self.authorization.is_some())
             .finish_non_exhaustive()
     }
 }

@@ -11,6 +11,7 @@ mod in_process;
 mod linger;
 mod lists;
 mod meter;
+mod pages;
 mod stop;
 mod tls;
 mod upload;
@@ -25,7 +26,7 @@ use connection::{serve_http1, serve_http2};
 use everleaf_time::WallClock;
 use heads::Heads;
 use http::header::{CONTENT_LENGTH, HeaderValue};
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use lists::Lists;
 use meter::Underway;
@@ -48,6 +49,7 @@ use upload::Upload;
 pub use body::TimedBody;
 pub use in_process::InProcess;
 pub use lists::NotTaken;
+pub use pages::{Beside, Page, PageBody, Pages};
 pub use tls::{ServingCertificate, TlsError};
 
 /// Open connections. Beyond it nobody is accepted until somebody leaves: they wait in the kernel's
@@ -97,7 +99,24 @@ pub async fn run(
     clock: WallClock,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), TlsError> {
-    let shared = Arc::new(Shared::new(server, &certificate, clock)?);
+    run_beside(listener, server, certificate, (clock, None), shutdown).await
+}
+
+/// As [`run`], with pages beside the API.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_beside(
+    listener: TcpListener,
+    server: Arc<Server>,
+    certificate: Arc<ServingCertificate>,
+    (clock, beside): (WallClock, Option<Beside>),
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), TlsError> {
+    let shared = Arc::new(Shared {
+        beside,
+        ..Shared::new(server, &certificate, clock)?
+    });
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let stop = Stop::new();
     let caretaker = tokio::spawn(take_care(Arc::clone(&shared)));
@@ -155,6 +174,8 @@ struct Shared {
     clock: WallClock,
     /// The revision of the list of revoked certificates, as of the last look.
     revocations: watch::Sender<u64>,
+    /// What is served besides.
+    beside: Option<Beside>,
 }
 
 impl Shared {
@@ -169,6 +190,7 @@ impl Shared {
             heads: Heads::new(),
             lists: Lists::start(),
             revocations: watch::Sender::new(0),
+            beside: None,
             server,
             clock,
         })
@@ -281,6 +303,11 @@ async fn serve_request(
     request: Request<Incoming>,
     underway: Option<Arc<Underway>>,
 ) -> Response<TimedBody> {
+    if let Some(beside) = &shared.beside
+        && beside.has(request.uri().path())
+    {
+        return page(beside, request, peer).await;
+    }
     let began = Instant::now();
     let now = (shared.clock)();
     let (parts, body) = request.into_parts();
@@ -303,6 +330,19 @@ async fn serve_request(
         response = without_body(response);
     }
     response.map(|body| TimedBody::with_patience(body, REQUEST_TIMEOUT, &shared.lists))
+}
+
+/// What is no request of the API.
+async fn page(beside: &Beside, request: Request<Incoming>, peer: &Peer) -> Response<TimedBody> {
+    let answer = beside.pages.answer(request, peer);
+    match timeout(REQUEST_TIMEOUT, answer).await {
+        Ok(response) => response.map(TimedBody::of_page),
+        Err(_) => {
+            let mut late = Response::new(TimedBody::new(Body::full(Bytes::new())));
+            *late.status_mut() = StatusCode::GATEWAY_TIMEOUT;
+            late
+        }
+    }
 }
 
 /// The answer to a HEAD: the length of what a GET would get, and nothing of it (RFC 9110 section
