@@ -70,6 +70,7 @@ pub(crate) fn up(args: &UpArgs) -> Result<Settings> {
             .contains(&Loop::ServingApprover)
             .then_some(validated.config.serving_approval),
         loops,
+        ui: !args.no_ui,
         audit: Audit::of(&args.audit)?,
         jwt,
         authentication_config,

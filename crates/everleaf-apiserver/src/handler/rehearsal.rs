@@ -14,7 +14,7 @@ use http::{HeaderMap, Method, Request};
 use jiff::Timestamp;
 use std::fmt;
 
-/// What somebody outside came with: what the transport saw, and perhaps a bearer token.
+/// What somebody outside came with: what the transport saw, or a bearer token.
 #[derive(Clone)]
 pub struct Credential {
     pub(crate) peer: Peer,
@@ -46,16 +46,21 @@ impl Credential {
         }
     }
 
-    /// With a bearer token besides; None: no token looks like this (RFC 6750 section 2.1).
-    pub fn with_token(mut self, token: &str) -> Option<Self> {
-        let is_token = |byte: u8| byte.is_ascii_graphic();
-        if token.is_empty() || !token.bytes().all(is_token) {
+    /// Of a bearer token, and of nothing else that the other side of the connection shows; None: no
+    /// token looks like this.
+    pub fn of_token(peer: &Peer, token: &str) -> Option<Self> {
+        if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
             return None;
         }
         let mut value = HeaderValue::from_str(&format!("Bearer {token}")).ok()?;
         value.set_sensitive(true);
-        self.authorization = Some(value);
-        Some(self)
+        Some(Self {
+            peer: Peer {
+                address: peer.address,
+                ..Peer::default()
+            },
+            authorization: Some(value),
+        })
     }
 
     fn headers(&self) -> HeaderMap {

@@ -33,6 +33,9 @@ pub(crate) struct UpArgs {
     /// Run no agent for this host
     #[arg(long)]
     pub(crate) no_node: bool,
+    /// Serve no dashboard at /ui
+    #[arg(long)]
+    pub(crate) no_ui: bool,
     /// Controllers to run: '*' all that `up` has, 'name' one, '-name' not this one, as in
     /// *,-root-ca-certificate-publisher-controller; csrapproving, csrsigning, csrcleaner,
     /// kubelet-serving-approver, tokencleaner, bootstrapsigner,

@@ -2,6 +2,7 @@
 
 use crate::args::signing::SigningDuration;
 use crate::args::up::UpArgs;
+use crate::cmd::dashboard::ui;
 use crate::config;
 use crate::print;
 use crate::service;
@@ -93,6 +94,12 @@ fn welcome(dir: &DataDir, settings: &Settings, system: &System, now: Timestamp) 
             ),
         };
         rows.push(("this node", row));
+    }
+    if settings.ui {
+        rows.insert(
+            1,
+            ("dashboard", format!("{}{}", system.local_url, ui::PATH)),
+        );
     }
     let mut text = format!("Everleaf {} is ready.\n\n", env!("CARGO_PKG_VERSION"));
     for (what, value) in rows {

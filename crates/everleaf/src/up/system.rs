@@ -13,6 +13,7 @@ use super::pods;
 use super::rolling::{self, Rolling};
 use super::serving;
 use crate::audit::Audit;
+use crate::cmd::dashboard::ui::{self, Foundation, Ui};
 use crate::in_use::TextFile;
 use crate::issuers;
 use crate::server;
@@ -25,7 +26,7 @@ use everleaf_apiserver::authn::{
 };
 use everleaf_apiserver::authz::Authorizer;
 use everleaf_apiserver::handler::Server;
-use everleaf_apiserver::serve::{self, ServingCertificate};
+use everleaf_apiserver::serve::{self, Beside, ServingCertificate};
 use everleaf_apiserver::user::User;
 use everleaf_controllers::cleaner::Ages;
 use everleaf_controllers::issuance::LogConfig;
@@ -81,6 +82,8 @@ pub(crate) struct Settings {
     pub(crate) node_name: Option<String>,
     /// Name of the host, for the server's certificate.
     pub(crate) host_name: String,
+    /// Whether people may look at [`ui::PATH`].
+    pub(crate) ui: bool,
     /// What is told of requests.
     pub(crate) audit: Option<Audit>,
     /// Issuers of tokens, and the file that names them.
@@ -186,7 +189,12 @@ impl System {
         };
         system.start_care(dir, &authority, &addresses, rolling);
         system.expose(&certificate);
-        system.start_server(listener, certificate);
+        let ui = match settings.ui {
+            true => Some(system.ui(dir, &addresses, listen.port())?),
+            false => None,
+        };
+        system.start_server(listener, certificate, ui.clone());
+        system.start_ui(ui);
         system.start_issuers(settings);
         let approval = settings.serving_approval.clone();
         let approval = approval.map(|one| serving::approval(one, &system.server, &addresses));
@@ -251,11 +259,44 @@ impl System {
         });
     }
 
-    fn start_server(&mut self, listener: TcpListener, certificate: Arc<ServingCertificate>) {
+    /// What people look at.
+    fn ui(&self, dir: &DataDir, addresses: &Addresses, port: u16) -> Result<Arc<Ui>> {
+        let ui = Ui::new(Foundation {
+            server: Arc::clone(&self.server),
+            clock: wall_clock(&self.clock),
+            url: addresses.public_url.clone(),
+            port,
+            issuance_log: dir.path(ISSUANCE_LOG),
+        });
+        ui.map(Arc::new)
+    }
+
+    /// Its streams end before the server waits for them.
+    fn start_ui(&mut self, ui: Option<Arc<Ui>>) {
+        if let Some(ui) = ui {
+            self.start_part("dashboard", |shutdown| async move {
+                shutdown.asked().await;
+                ui.stop();
+                Ok(())
+            });
+        }
+    }
+
+    fn start_server(
+        &mut self,
+        listener: TcpListener,
+        certificate: Arc<ServingCertificate>,
+        ui: Option<Arc<Ui>>,
+    ) {
+        let beside = ui.map(|pages| Beside {
+            path: ui::PATH,
+            pages,
+        });
         let server = Arc::clone(&self.server);
         let clock = wall_clock(&self.clock);
         self.start_part("API server", |shutdown| async move {
-            serve::run(listener, server, certificate, clock, shutdown.asked()).await?;
+            let clock = (clock, beside);
+            serve::run_beside(listener, server, certificate, clock, shutdown.asked()).await?;
             Ok(())
         });
     }

@@ -57,6 +57,7 @@ fn settings(signing_duration: Duration) -> Settings {
         serving_approval: None,
         pod_signer: None,
         node_name: Some("host1".into()),
+        ui: false,
         audit: None,
         jwt: JwtConfig::default(),
         authentication_config: None,

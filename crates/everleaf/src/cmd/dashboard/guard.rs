@@ -1,9 +1,11 @@
 //! Who may ask: a decision about the head of a request, before anything is looked up.
 //!
-//! The dashboard acts with the rights of the user who has started it, so whoever reaches its port
+//! The dashboard of a kubeconfig acts with the rights of the user who has started it, so whoever reaches its port
 //! is not yet welcome: other users of the machine, and pages of other sites in the user's own
 //! browser. The first have no key; the second are told by `Host` (a name that was made to lead
-//! here), `Origin` and `Sec-Fetch-Site` (W3C Fetch Metadata), and by a key in each form.
+//! here), `Origin` and `Sec-Fetch-Site` (W3C Fetch Metadata), and by a key in each form. At `/ui` of the API server it acts with the rights of whoever comes, whom the
+//! server judges; a client certificate goes along with what any page has a browser send, so
+//! that the same holds for pages of other sites there.
 
 use aws_lc_rs::constant_time;
 use http::header::{COOKIE, HOST, ORIGIN};
@@ -23,8 +25,6 @@ pub(super) struct Keys {
     pub(super) entry: String,
     /// In the cookie of a browser that came by that URL.
     pub(super) session: String,
-    /// In each form of a page.
-    pub(super) form: String,
     /// Cookies know no ports: dashboards beside each other keep their own.
     pub(super) cookie: String,
 }
@@ -36,6 +36,8 @@ pub(super) enum Refusal {
     NoKey,
     /// It was sent to a name that is not this machine's own.
     Host,
+    /// It does not say to whom it was sent, or says it in two ways.
+    NoHost,
     /// A page of another origin has sent it.
     Origin,
     /// It neither reads nor sends a form.
@@ -50,6 +52,7 @@ impl Refusal {
         match self {
             Self::NoKey => StatusCode::UNAUTHORIZED,
             Self::Host => StatusCode::MISDIRECTED_REQUEST,
+            Self::NoHost => StatusCode::BAD_REQUEST,
             Self::Origin | Self::Form => StatusCode::FORBIDDEN,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
         }
@@ -64,10 +67,11 @@ impl Refusal {
             Self::Host => {
                 "This dashboard answers to 127.0.0.1, [::1] and localhost only, so that no other name can be made to lead here."
             }
+            Self::NoHost => "A request has to say, once, which host it is for.",
             Self::Origin => "Another page has sent this. The dashboard takes it from its own only.",
             Self::Method => "The dashboard knows GET, and POST of its own forms.",
             Self::Form => {
-                "This form is from another run of the dashboard. Nothing was changed: go back, reload the page, and try again."
+                "This form is from another run of the dashboard, or from before somebody logged in or out. Nothing was changed: go back, reload the page, and try again."
             }
         }
     }
@@ -87,13 +91,7 @@ pub(super) fn admit(head: &Parts, keys: &Keys) -> Result<(), Refusal> {
     let Some(host) = host.filter(|_| head.uri.authority().is_none()) else {
         return Err(Refusal::Host);
     };
-    let reads = head.method == Method::GET || head.method == Method::HEAD;
-    if !reads && head.method != Method::POST {
-        return Err(Refusal::Method);
-    }
-    if is_foreign(&head.headers, host, reads) {
-        return Err(Refusal::Origin);
-    }
+    let reads = admit_sender(head, &format!("http://{host}"))?;
     if is_free(head.uri.path()) && reads {
         return Ok(());
     }
@@ -103,12 +101,41 @@ pub(super) fn admit(head: &Parts, keys: &Keys) -> Result<(), Refusal> {
     }
 }
 
-/// Whether a form is one of ours.
+/// Whether a request may be looked at that came over TLS, to a name that its certificate has: no
+/// other name can be made to lead here.
+///
+/// # Errors
+/// Why it may not.
+pub(super) fn admit_over_tls(head: &Parts) -> Result<(), Refusal> {
+    let authority = head.uri.authority().map(|authority| authority.as_str());
+    let named = head.headers.contains_key(HOST);
+    let host = match (authority, sole(&head.headers, &HOST)) {
+        (Some(one), Some(other)) if one == other => one,
+        (Some(host), None) if !named => host,
+        (None, Some(host)) if !host.is_empty() => host,
+        _ => return Err(Refusal::NoHost),
+    };
+    admit_sender(head, &format!("https://{host}")).map(drop)
+}
+
+/// Whether it reads; what sends a form comes from a page of this origin.
+fn admit_sender(head: &Parts, own: &str) -> Result<bool, Refusal> {
+    let reads = head.method == Method::GET || head.method == Method::HEAD;
+    if !reads && head.method != Method::POST {
+        return Err(Refusal::Method);
+    }
+    match is_foreign(&head.headers, own, reads) {
+        true => Err(Refusal::Origin),
+        false => Ok(reads),
+    }
+}
+
+/// Whether a form is one of ours: it has the key `wanted`.
 ///
 /// # Errors
 /// It is not.
-pub(super) fn admit_form(key: Option<&str>, keys: &Keys) -> Result<(), Refusal> {
-    match key.is_some_and(|key| is_same(key, &keys.form)) {
+pub(super) fn admit_form(key: Option<&str>, wanted: &str) -> Result<(), Refusal> {
+    match key.is_some_and(|key| !wanted.is_empty() && is_same(key, wanted)) {
         true => Ok(()),
         false => Err(Refusal::Form),
     }
@@ -122,9 +149,9 @@ pub(super) fn is_same(one: &str, other: &str) -> bool {
 /// Whether another origin is behind it. Who changes something has to say that none is; of the
 /// reading ones, following a link from elsewhere is allowed, which the cookie then does not go
 /// along with.
-fn is_foreign(headers: &HeaderMap, host: &str, reads: bool) -> bool {
+fn is_foreign(headers: &HeaderMap, own: &str, reads: bool) -> bool {
     let origin = headers.get(ORIGIN).map(|origin| origin.to_str());
-    let is_own = |origin: &str| origin.strip_prefix("http://") == Some(host);
+    let is_own = |origin: &str| origin == own;
     match origin {
         Some(Ok(origin)) if !is_own(origin) => return true,
         Some(Err(_)) => return true,
@@ -159,7 +186,7 @@ fn is_local(host: &str) -> bool {
 }
 
 /// The value of this cookie.
-fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+pub(super) fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     let all = headers.get_all(COOKIE).iter();
     let all = all.filter_map(|value| value.to_str().ok());
     all.flat_map(|line| line.split(';'))
@@ -176,7 +203,6 @@ pub(super) mod tests {
         Keys {
             entry: "entry".to_owned(),
             session: "session".to_owned(),
-            form: "form".to_owned(),
             cookie: "everleaf-4000".to_owned(),
         }
     }
@@ -271,10 +297,58 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn over_tls_the_origin_is_the_one_that_it_was_sent_to() {
+        let asked = |line: &str, headers: &[(&str, &str)]| {
+            let (method, uri) = line.split_once(' ').unwrap();
+            let mut request = Request::builder().method(method).uri(uri);
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            admit_over_tls(&request.body(()).unwrap().into_parts().0)
+        };
+        const HOST: (&str, &str) = ("host", "ca.example:6443");
+        const OWN: (&str, &str) = ("origin", "https://ca.example:6443");
+        // HTTP/1.1 names the host in a header, HTTP/2 in the URI.
+        for (uri, headers) in [
+            ("/ui/login", &[HOST, OWN][..]),
+            ("https://ca.example:6443/ui/login", &[OWN]),
+            ("https://ca.example:6443/ui/login", &[HOST, OWN]),
+        ] {
+            assert_eq!(asked(&format!("POST {uri}"), headers), Ok(()), "{uri}");
+            assert_eq!(asked(&format!("GET {uri}"), headers), Ok(()), "{uri}");
+        }
+        for (uri, headers) in [
+            ("/ui/", &[][..]),
+            ("/ui/", &[HOST, HOST]),
+            ("https://a/ui/", &[HOST]),
+            ("https://a/ui/", &[("host", "a"), ("host", "a")]),
+        ] {
+            let refused = Err(Refusal::NoHost);
+            assert_eq!(asked(&format!("GET {uri}"), headers), refused, "{uri}");
+        }
+        for origin in [
+            "http://ca.example:6443",
+            "https://ca.example",
+            "https://evil.example",
+            "https://ca.example:6443.evil.example",
+            "null",
+            "",
+        ] {
+            let headers = [HOST, ("origin", origin)];
+            let refused = Err(Refusal::Origin);
+            assert_eq!(asked("POST /ui/a", &headers), refused, "{origin}");
+        }
+        assert_eq!(asked("POST /ui/a", &[HOST]), Err(Refusal::Origin));
+        let beside = [HOST, OWN, ("sec-fetch-site", "same-site")];
+        assert_eq!(asked("POST /ui/a", &beside), Err(Refusal::Origin));
+        assert_eq!(asked("DELETE /ui/a", &[HOST, OWN]), Err(Refusal::Method));
+    }
+
+    #[test]
     fn a_form_has_the_key_of_this_run() {
-        assert_eq!(admit_form(Some("form"), &keys()), Ok(()));
+        assert_eq!(admit_form(Some("form"), "form"), Ok(()));
         for key in [None, Some(""), Some("for"), Some("session")] {
-            assert_eq!(admit_form(key, &keys()), Err(Refusal::Form), "{key:?}");
+            assert_eq!(admit_form(key, "form"), Err(Refusal::Form), "{key:?}");
         }
     }
 }

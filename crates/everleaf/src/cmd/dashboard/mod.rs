@@ -6,16 +6,22 @@
 //! nothing but the API and the issuance log.
 //!
 //! ```text
-//! browser ─▶ server ─▶ guard ─▶ route ─▶ page ◀─ Snapshot ◀─ Live (watches)
-//!                                  └──▶ decide, request ─▶ API server
+//! browser ─▶ server, or ui ─▶ guard ─▶ served ─▶ page ◀─ Snapshot ◀─ Live (watches)
+//!                                         └─▶ decide, request ─▶ API server
 //! ```
+//!
+//! [`ui`] is the second way in: `/ui` of `everleaf up`, with the rights of whoever comes.
 
+mod answer;
 mod decide;
 mod guard;
 mod page;
 mod route;
+mod served;
 mod server;
+mod site;
 mod snapshot;
+pub(crate) mod ui;
 
 use super::fleet::{self, Live, Seen};
 use super::why::gather::Api;
@@ -34,6 +40,8 @@ use http::StatusCode;
 use page::request;
 use route::Verdict;
 use serde_json::Value;
+use server::Local;
+use site::Site;
 use snapshot::Snapshot;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -76,7 +84,6 @@ async fn serve(seen: Seen, args: &DashboardArgs) -> Result<()> {
     let keys = Keys {
         entry: key()?,
         session: key()?,
-        form: key()?,
         cookie: format!("everleaf-{}", address.port()),
     };
     let url = format!("http://{address}/enter?key={}", keys.entry);
@@ -88,13 +95,19 @@ async fn serve(seen: Seen, args: &DashboardArgs) -> Result<()> {
     let client = seen.client.clone();
     let live = Live::follow(seen);
     let roll = roll_lines(&calls).await;
-    let (sender, snapshots) = watch::channel(Arc::new(Snapshot::of(&live, &user, &roll, 0)));
+    let site = Arc::new(Site {
+        form_key: key()?,
+        stranger: "Not live: this dashboard was started again. Open the address that it has printed.",
+        ..Site::default()
+    });
+    let first = Snapshot::of(&live, (&site, &user), &roll);
+    let (sender, snapshots) = watch::channel(Arc::new(first));
     let dashboard = Dashboard {
-        keys,
+        site,
         snapshots,
         client,
         calls: Calls::new(live.seen().client.clone()),
-        streams: Arc::new(Semaphore::new(server::STREAMS_MAX)),
+        streams: Arc::new(Semaphore::new(served::STREAMS_MAX)),
         kubeconfig: args.fleet.server.kubeconfig.clone(),
         context: args.fleet.server.context.clone(),
     };
@@ -103,25 +116,25 @@ async fn serve(seen: Seen, args: &DashboardArgs) -> Result<()> {
         "{told} is shown to whoever opens this address:\n{url}"
     ))?;
     tokio::select! {
-        () = server::serve(listener, Arc::new(dashboard)) => {}
-        () = follow(live, calls, user, sender) => {}
+        () = server::serve(listener, Arc::new(Local { keys, dashboard })) => {}
+        () = follow(live, calls, &sender) => {}
         () = shutdown.asked() => {}
     }
     Ok(())
 }
 
 /// Makes a snapshot whenever something has changed.
-async fn follow(mut live: Live, calls: Calls, user: String, sender: watch::Sender<Arc<Snapshot>>) {
-    let (mut looked, mut roll) = (Instant::now(), sender.borrow().roll.clone());
-    let mut number = 0;
+async fn follow(mut live: Live, calls: Calls, sender: &watch::Sender<Arc<Snapshot>>) {
+    let first = Arc::clone(&sender.borrow());
+    let (mut looked, mut roll) = (Instant::now(), first.roll.clone());
+    let whose = (&first.site, &*first.user);
     loop {
         live.change().await;
         if looked.elapsed() >= ROLL_LOOK {
             roll = roll_lines(&calls).await;
             looked = Instant::now();
         }
-        number += 1;
-        sender.send_replace(Arc::new(Snapshot::of(&live, &user, &roll, number)));
+        sender.send_replace(Arc::new(Snapshot::of(&live, whose, &roll)));
     }
 }
 
@@ -137,9 +150,9 @@ async fn roll_lines(calls: &Calls) -> Vec<String> {
     }
 }
 
-/// What the server serves from.
+/// What is served from, to one user.
 struct Dashboard {
-    keys: Keys,
+    site: Arc<Site>,
     snapshots: watch::Receiver<Arc<Snapshot>>,
     client: kube::Client,
     calls: Calls,
@@ -192,7 +205,6 @@ impl Dashboard {
             object,
             diagnosis: &diagnosis,
             done,
-            form_key: &self.keys.form,
         };
         Ok(Shown {
             status: match object {

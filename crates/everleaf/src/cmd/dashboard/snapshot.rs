@@ -1,15 +1,20 @@
 //! What the pages show: a fleet at one instant, and what stands around it.
 
+use super::site::Site;
 use crate::cmd::fleet::Live;
 use everleaf_fleet::{Fleet, Forecast, Load, Pace};
 use jiff::SignedDuration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+/// How many were made in this process.
+static NUMBERS: AtomicU64 = AtomicU64::new(0);
 /// Days of which the renewals are foreseen.
 pub(super) const DAYS: usize = 30;
 
 /// See the module documentation.
 pub(super) struct Snapshot {
-    /// How many came before it.
+    /// No other one of this process has it.
     pub(super) number: u64,
     pub(super) fleet: Fleet,
     /// The API server, as the kubeconfig has it.
@@ -25,16 +30,18 @@ pub(super) struct Snapshot {
     pub(super) load: Load,
     /// How far a roll of the CA has come, line by line; empty: there is none.
     pub(super) roll: Vec<String>,
+    /// Where the pages are that show it.
+    pub(super) site: Arc<Site>,
 }
 
 impl Snapshot {
     /// What is known now.
-    pub(super) fn of(live: &Live, user: &str, roll: &[String], number: u64) -> Self {
+    pub(super) fn of(live: &Live, (site, user): (&Arc<Site>, &str), roll: &[String]) -> Self {
         let (seen, fleet) = (live.seen(), live.fleet());
         let evidence = &seen.facts.evidence;
         let load = Forecast::of(&fleet, DAYS).load;
         Self {
-            number,
+            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
             server: seen.server.clone(),
             version: evidence.version.read().cloned(),
             user: user.to_owned(),
@@ -42,6 +49,7 @@ impl Snapshot {
             pace: Pace::of(evidence),
             load,
             roll: roll.to_vec(),
+            site: Arc::clone(site),
             fleet,
         }
     }

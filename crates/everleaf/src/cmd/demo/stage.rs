@@ -47,6 +47,7 @@ impl Stage {
             serving_approval: None,
             pod_signer: None,
             node_name: None,
+            ui: false,
             audit: None,
             jwt: JwtConfig::default(),
             authentication_config: None,

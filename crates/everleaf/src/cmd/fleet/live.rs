@@ -23,6 +23,7 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 /// What comes within this time is drawn together.
@@ -151,15 +152,18 @@ pub(in crate::cmd) struct Live {
     explained: BTreeSet<String>,
     /// When it was read last what requests are explained by.
     around: Instant,
+    /// Whoever follows; they end with this.
+    _followers: JoinSet<()>,
 }
 
 impl Live {
     /// Follows it from now on, until this is dropped. Call inside a runtime.
     pub(in crate::cmd) fn follow(seen: Seen) -> Self {
         let (sender, news) = mpsc::channel(UNDER_WAY_MAX);
+        let mut followers = JoinSet::new();
         for piece in Piece::ALL {
             let (client, sender) = (seen.client.clone(), sender.clone());
-            tokio::spawn(follow(client, piece, sender));
+            followers.spawn(follow(client, piece, sender));
         }
         let evidence = &seen.facts.evidence;
         Self {
@@ -167,6 +171,7 @@ impl Live {
             offset: evidence.now.duration_since(evidence.local),
             explained: explained(&seen),
             around: Instant::now(),
+            _followers: followers,
             news,
             seen,
         }

@@ -155,9 +155,29 @@ pub(super) async fn look(args: &FleetArgs, with_probes: bool) -> Result<Seen> {
         host,
         authority,
     } = kube_client::connect_context(&kubeconfig, args.server.context.as_deref())?;
+    let mut seen = look_through(client, &host).await?;
+    let evidence = &seen.facts.evidence;
+    if let (Known::Hidden(why), Known::Hidden(_)) = (&evidence.requests, &evidence.nodes) {
+        return Err(anyhow!(
+            "this kubeconfig's user may not look: {why}; take one that may list certificatesigningrequests and nodes"
+        ));
+    }
+    let log = log(args.issuance_log.as_deref(), &kubeconfig, evidence)?;
+    if with_probes {
+        let nodes = evidence.nodes.read().map_or(&[][..], Vec::as_slice);
+        seen.facts.probes = probe::probe(nodes).await;
+    }
+    let authorities = authority.map(|source| of_server(&source));
+    seen.facts.authorities = authorities.unwrap_or_default();
+    seen.facts.log = log;
+    Ok(seen)
+}
+
+/// Reads what the API tells of a fleet; `host` is where it is.
+pub(super) async fn look_through(client: kube::Client, host: &str) -> Result<Seen> {
     let api = Api::new(client.clone());
     let mut evidence = Evidence {
-        api_server: Claim::of_host(&host).into_iter().collect(),
+        api_server: Claim::of_host(host).into_iter().collect(),
         ..Evidence::default()
     };
     api.about_fleet(&mut evidence).await?;
@@ -168,25 +188,11 @@ pub(super) async fn look(args: &FleetArgs, with_probes: bool) -> Result<Seen> {
     if let Some(node) = nodes.next().map(str::to_owned) {
         evidence.inventory = why::inventory(&api, &node, &evidence).await;
     }
-    if let (Known::Hidden(why), Known::Hidden(_)) = (&evidence.requests, &evidence.nodes) {
-        return Err(anyhow!(
-            "this kubeconfig's user may not look: {why}; take one that may list certificatesigningrequests and nodes"
-        ));
-    }
-    let mut facts = Facts {
-        authorities: authority
-            .map(|source| of_server(&source))
-            .unwrap_or_default(),
-        ..Facts::default()
-    };
-    facts.log = log(args.issuance_log.as_deref(), &kubeconfig, &evidence)?;
-    if with_probes {
-        let nodes = evidence.nodes.read().map_or(&[][..], Vec::as_slice);
-        facts.probes = probe::probe(nodes).await;
-    }
-    facts.evidence = evidence;
     Ok(Seen {
-        facts,
+        facts: Facts {
+            evidence,
+            ..Facts::default()
+        },
         api,
         client,
         server: format!("https://{host}"),
@@ -245,7 +251,8 @@ fn log(given: Option<&Path>, kubeconfig: &Path, evidence: &Evidence) -> Result<K
     })
 }
 
-fn read_log(directory: &Path) -> Result<Logbook> {
+/// Reads an issuance log.
+pub(super) fn read_log(directory: &Path) -> Result<Logbook> {
     let mut book = Logbook::default();
     Reader::open(directory)?.each(|_, bytes| {
         // What a later version writes is passed over.

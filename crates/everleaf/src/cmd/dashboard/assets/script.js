@@ -52,9 +52,9 @@
     request.timeout = 60000;
     request.onloadend = () => {
       fetching = false;
-      if (request.status === 401) {
+      if (request.status === 401 || request.status === 403) {
         close();
-        say('Not live: this dashboard was started again. Open the address that it has printed.');
+        say(state.dataset.stranger);
         return;
       }
       take(request.response);
@@ -74,7 +74,7 @@
 
   const open = () => {
     if (source) return;
-    source = new EventSource('/events');
+    source = new EventSource(state.dataset.events);
     source.onopen = () => say('● Live');
     source.onmessage = (event) => {
       wanted = event.data;

@@ -5,6 +5,7 @@
 //! What may change while it is looked at stands in elements with an id and `data-live`, which the
 //! script replaces one by one. No colour says anything that a word does not say.
 
+pub(super) mod login;
 pub(super) mod node;
 pub(super) mod nodes;
 pub(super) mod overview;
@@ -13,11 +14,11 @@ pub(super) mod requests;
 #[cfg(test)]
 mod tests;
 
+use super::site::Site;
 use super::snapshot::Snapshot;
 use crate::print::harmless_line;
 use everleaf_api::duration::span;
 use everleaf_api::meta::format_time;
-use everleaf_controllers::call::segment;
 use everleaf_fleet::{Holding, Standing, State, Verdict};
 use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, html};
@@ -35,19 +36,23 @@ pub(super) fn page(tab: Tab, title: &str, snapshot: &Snapshot, content: &Markup)
     let pending = snapshot.fleet.requests_in(State::Pending);
     let current = |one: Tab| (one == tab).then_some("page");
     let version = snapshot.version.as_deref().unwrap_or("version unknown");
+    let site = &*snapshot.site;
     let body = html! {
         a.skip href="#main" { "Skip to the content" }
         header {
             p.name { "Everleaf" }
             nav aria-label="Pages" {
-                a href="/" aria-current=[current(Tab::Overview)] { "Overview" }
-                a href="/nodes" aria-current=[current(Tab::Nodes)] { "Nodes" }
-                a href="/requests" aria-current=[current(Tab::Requests)] {
+                a href=(site.at("/")) aria-current=[current(Tab::Overview)] { "Overview" }
+                a href=(site.at("/nodes")) aria-current=[current(Tab::Nodes)] { "Nodes" }
+                a href=(site.at("/requests")) aria-current=[current(Tab::Requests)] {
                     "Requests"
                     span #pending data-live { @if pending > 0 { " (" (pending) " pending)" } }
                 }
             }
-            p #live role="status" { "Not live: reload the page to see changes." }
+            p #live role="status" data-events=(site.at("/events")) data-stranger=(site.stranger) {
+                "Not live: reload the page to see changes."
+            }
+            (leave(site))
         }
         main #main tabindex="-1" { h1 { (said(title)) } (content) }
         footer #moment data-live data-number=(snapshot.number) {
@@ -57,21 +62,38 @@ pub(super) fn page(tab: Tab, title: &str, snapshot: &Snapshot, content: &Markup)
             }
             p { "As of " (instant(snapshot.fleet.now)) " by the API server's clock." }
         }
-        script src="/script.js" {}
+        script src=(site.at("/script.js")) {}
     };
-    whole(title, &body)
+    whole(site, title, &body)
 }
 
 /// A page that shows nothing of a cluster.
-pub(super) fn plain(title: &str, text: &str) -> String {
-    let body = html! {
-        header { p.name { "Everleaf" } }
-        main #main { h1 { (said(title)) } p { (said(text)) } }
-    };
-    whole(title, &body)
+pub(super) fn plain(site: &Site, title: &str, text: &str) -> String {
+    bare(site, title, &html! { p { (said(text)) } })
 }
 
-fn whole(title: &str, body: &Markup) -> String {
+/// A page that shows nothing of a cluster, with more than a sentence.
+pub(super) fn bare(site: &Site, title: &str, content: &Markup) -> String {
+    let body = html! {
+        header { p.name { "Everleaf" } (leave(site)) }
+        main #main { h1 { (said(title)) } (content) }
+    };
+    whole(site, title, &body)
+}
+
+/// The way out, for whoever came in by a form.
+fn leave(site: &Site) -> Markup {
+    html! {
+        @if site.has_session {
+            form.leave method="post" action=(site.at("/logout")) {
+                input type="hidden" name="key" value=(site.form_key);
+                button #leave type="submit" { "Log out" }
+            }
+        }
+    }
+}
+
+fn whole(site: &Site, title: &str, body: &Markup) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -80,8 +102,8 @@ fn whole(title: &str, body: &Markup) -> String {
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
                 title { (said(title)) " – Everleaf" }
-                link rel="icon" href="/icon.svg";
-                link rel="stylesheet" href="/style.css";
+                link rel="icon" href=(site.at("/icon.svg"));
+                link rel="stylesheet" href=(site.at("/style.css"));
             }
             body { (body) }
         }
@@ -95,19 +117,10 @@ pub(super) fn said(text: &str) -> Markup {
     html! { (text) }
 }
 
-/// The page of a node.
-pub(super) fn node_path(name: &str) -> String {
-    format!("/nodes/{}", segment(name))
-}
-
-/// The page of a request.
-pub(super) fn request_path(name: &str) -> String {
-    format!("/requests/{}", segment(name))
-}
-
 /// A link that ends with `?`, to be filled in.
-fn query_of(path: &str) -> form_urlencoded::Serializer<'static, String> {
-    form_urlencoded::Serializer::for_suffix(path.to_owned(), path.len())
+fn query_of(path: String) -> form_urlencoded::Serializer<'static, String> {
+    let length = path.len();
+    form_urlencoded::Serializer::for_suffix(path, length)
 }
 
 /// A standing as a sign and a word.

@@ -1,7 +1,8 @@
 //! One node.
 
+use super::super::site::Site;
 use super::super::snapshot::Snapshot;
-use super::{Tab, day, instant, page, request_path, said, standing, used, verdict};
+use super::{Tab, day, instant, page, said, standing, used, verdict};
 use everleaf_fleet::{Certificate, Holding, Keeper, Kind, Node, Source};
 use everleaf_pki::signer::is_dns1123_subdomain;
 use jiff::Timestamp;
@@ -9,7 +10,7 @@ use maud::{Markup, html};
 
 /// The page. `commands` say how to look closer.
 pub(in super::super) fn show(snapshot: &Snapshot, node: &Node, commands: &[String]) -> String {
-    let now = snapshot.fleet.now;
+    let (now, site) = (snapshot.fleet.now, &*snapshot.site);
     let requests = snapshot.fleet.requests.iter();
     let requests: Vec<_> = requests
         .filter(|request| request.node.as_deref() == Some(&node.name))
@@ -22,12 +23,12 @@ pub(in super::super) fn show(snapshot: &Snapshot, node: &Node, commands: &[Strin
                 @if let Some(version) = &node.kubelet_version { ", kubelet " (said(version)) }
             }
             div.grid {
-                @for kind in Kind::ALL { (certificate(kind, node.holding(kind), now)) }
+                @for kind in Kind::ALL { (certificate(site, kind, node.holding(kind), now)) }
             }
             @if !requests.is_empty() {
                 h2 { "Requests of it without a certificate" }
                 ul { @for request in requests {
-                    li { a href=(request_path(&request.name)) { (said(&request.name)) } ": " (super::state(request.state)) ", " (said(&request.why())) }
+                    li { a href=(site.request(&request.name)) { (said(&request.name)) } ": " (super::state(request.state)) ", " (said(&request.why())) }
                 } }
             }
         }
@@ -39,7 +40,7 @@ pub(in super::super) fn show(snapshot: &Snapshot, node: &Node, commands: &[Strin
     page(Tab::Nodes, &node.name, snapshot, &content)
 }
 
-fn certificate(kind: Kind, holding: &Holding, now: Timestamp) -> Markup {
+fn certificate(site: &Site, kind: Kind, holding: &Holding, now: Timestamp) -> Markup {
     let title = match kind {
         Kind::Client => "Client certificate, toward the API server",
         Kind::Serving => "Serving certificate, of its own server",
@@ -52,13 +53,13 @@ fn certificate(kind: Kind, holding: &Holding, now: Timestamp) -> Markup {
             @if let Some(failure) = &holding.probe_failure { p { "Its kubelet was asked: " (said(failure)) } }
             @match &holding.certificate {
                 None => p.soft { "No certificate of it was seen. That says nothing of whether it has one." },
-                Some(certificate) => (dates(certificate, holding, now)),
+                Some(certificate) => (dates(site, certificate, holding, now)),
             }
         }
     }
 }
 
-fn dates(certificate: &Certificate, holding: &Holding, now: Timestamp) -> Markup {
+fn dates(site: &Site, certificate: &Certificate, holding: &Holding, now: Timestamp) -> Markup {
     let source = match certificate.source {
         Source::Log => "in the issuance log",
         Source::Request => "in its request",
@@ -87,7 +88,7 @@ fn dates(certificate: &Certificate, holding: &Holding, now: Timestamp) -> Markup
             dt { "SHA-256" } dd.code { (said(&certificate.sha256)) }
             dt { "Seen" } dd { (source) }
             @if let Some(csr) = &certificate.csr {
-                dt { "Request" } dd { a href=(request_path(csr)) { (said(csr)) } }
+                dt { "Request" } dd { a href=(site.request(csr)) { (said(csr)) } }
             }
             @if let Some(by) = &holding.revoked_by { dt { "Revoked by" } dd { (said(by)) } }
         }

@@ -1,8 +1,9 @@
 //! All nodes: searched, sorted and paged here, so that five thousand are as quick as five.
 
 use super::super::route::{NodeQuery, Order, PAGE};
+use super::super::site::Site;
 use super::super::snapshot::Snapshot;
-use super::{Slice, Tab, cell, day, node_path, page, query_of, said, standing, table, used};
+use super::{Slice, Tab, cell, day, page, query_of, said, standing, table, used};
 use crate::print::harmless_line;
 use everleaf_fleet::{Holding, Kind, Node, Standing, Verdict};
 use jiff::Timestamp;
@@ -20,14 +21,14 @@ const HEADINGS: [&str; 6] = [
 
 /// The page.
 pub(in super::super) fn show(snapshot: &Snapshot, query: &NodeQuery) -> String {
-    let now = snapshot.fleet.now;
+    let (now, site) = (snapshot.fleet.now, &*snapshot.site);
     let found = select(&snapshot.fleet.nodes, query);
     let slice = Slice::of(found.len(), query.page, PAGE);
     let shown = &found[slice.first..slice.end];
-    let rows: Vec<Markup> = shown.iter().map(|node| row(node, now)).collect();
-    let pager = slice.show("nodes", &|page| link(query, page));
+    let rows: Vec<Markup> = shown.iter().map(|node| row(site, node, now)).collect();
+    let pager = slice.show("nodes", &|page| link(site, query, page));
     let content = html! {
-        (form(query))
+        (form(site, query))
         section #rows data-live aria-label="Nodes" {
             (pager)
             @if !rows.is_empty() { (table("Nodes", &HEADINGS, &rows)) }
@@ -80,8 +81,8 @@ fn lapse(holding: &Holding) -> (Verdict, Option<Timestamp>) {
     (holding.outlook.verdict, at)
 }
 
-fn link(query: &NodeQuery, page: usize) -> String {
-    let mut link = query_of("/nodes?");
+fn link(site: &Site, query: &NodeQuery, page: usize) -> String {
+    let mut link = query_of(site.at("/nodes?"));
     if !query.search.is_empty() {
         link.append_pair("q", &query.search);
     }
@@ -93,7 +94,7 @@ fn link(query: &NodeQuery, page: usize) -> String {
     link.finish()
 }
 
-fn form(query: &NodeQuery) -> Markup {
+fn form(site: &Site, query: &NodeQuery) -> Markup {
     let order = |order: Order| match order {
         Order::Lapse => "who lapses first",
         Order::Used => "share of life used",
@@ -101,7 +102,7 @@ fn form(query: &NodeQuery) -> Markup {
         Order::Name => "name",
     };
     html! {
-        form.filter method="get" action="/nodes" role="search" {
+        form.filter method="get" action=(site.at("/nodes")) role="search" {
             label { "Name holds " input #q type="search" name="q" value=(harmless_line(&query.search)) maxlength="200" autocomplete="off" spellcheck="false"; }
             label {
                 "Standing "
@@ -125,13 +126,13 @@ fn form(query: &NodeQuery) -> Markup {
     }
 }
 
-fn row(node: &Node, now: Timestamp) -> Markup {
+fn row(site: &Site, node: &Node, now: Timestamp) -> Markup {
     let renews = Kind::ALL
         .into_iter()
         .filter_map(|kind| node.holding(kind).renewal);
     let renews = renews.map(|renewal| renewal.opens).min();
     html! {
-        (cell("Node", &html! { a href=(node_path(&node.name)) { (said(&node.name)) } }))
+        (cell("Node", &html! { a href=(site.node(&node.name)) { (said(&node.name)) } }))
         (cell("State", &html! { (node.presence.as_str()) }))
         @for (kind, heading) in Kind::ALL.into_iter().zip(["Client", "Serving"]) {
             (cell(heading, &certificate(node.holding(kind), now)))

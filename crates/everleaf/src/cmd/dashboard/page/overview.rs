@@ -2,8 +2,7 @@
 
 use super::super::snapshot::{DAYS, Snapshot};
 use super::{
-    Tab, apart, bar, cell, columns, day, figures, node_path, page, said, standing, state, table,
-    verdict,
+    Tab, apart, bar, cell, columns, day, figures, page, said, standing, state, table, verdict,
 };
 use crate::cmd::fleet::screen::{lapsing, next_to_renew, when};
 use everleaf_api::duration::span;
@@ -26,8 +25,8 @@ pub(in super::super) fn show(snapshot: &Snapshot) -> String {
     let content = html! {
         div.columned {
             (lapses(snapshot))
-            (standings(&snapshot.fleet))
-            (requests(&snapshot.fleet))
+            (standings(snapshot))
+            (requests(snapshot))
             (shares(&snapshot.fleet))
             (issuance(snapshot))
             (authorities(snapshot))
@@ -50,7 +49,7 @@ fn card(id: &str, title: &str, content: &Markup) -> Markup {
 }
 
 fn lapses(snapshot: &Snapshot) -> Markup {
-    let fleet = &snapshot.fleet;
+    let (fleet, site) = (&snapshot.fleet, &*snapshot.site);
     let bad = lapsing(fleet);
     let content = html! {
         @if bad.is_empty() {
@@ -60,17 +59,17 @@ fn lapses(snapshot: &Snapshot) -> Markup {
             ul.plain {
                 @for (node, kind, holding) in bad.iter().take(LAPSES_MAX) {
                     li {
-                        p { a href=(node_path(&node.name)) { (said(&node.name)) } " " (kind.as_str()) " "
+                        p { a href=(site.node(&node.name)) { (said(&node.name)) } " " (kind.as_str()) " "
                             (verdict(holding.outlook.verdict))
                             @if holding.outlook.lapses_at.is_some() { " " (when(holding, fleet.now)) } }
                         @if let Some(reason) = holding.outlook.first() { p.soft { (said(&reason.text)) } }
                     }
                 }
             }
-            @if bad.len() > LAPSES_MAX { p { a #all-lapsing href="/nodes?by=lapse" { "All, by when they lapse" } } }
+            @if bad.len() > LAPSES_MAX { p { a #all-lapsing href=(site.at("/nodes?by=lapse")) { "All, by when they lapse" } } }
         }
         @if let Some((opens, node)) = next_to_renew(fleet) {
-            p.soft { "Next renewal: " a #next-renewal href=(node_path(&node.name)) { (said(&node.name)) } ", " (day(opens, fleet.now)) "." }
+            p.soft { "Next renewal: " a #next-renewal href=(site.node(&node.name)) { (said(&node.name)) } ", " (day(opens, fleet.now)) "." }
         }
     };
     card("lapsing", "Who lapses next", &content)
@@ -90,7 +89,8 @@ const fn count(counts: &Counts, standing: Standing) -> usize {
     }
 }
 
-fn standings(fleet: &Fleet) -> Markup {
+fn standings(snapshot: &Snapshot) -> Markup {
+    let (fleet, site) = (&snapshot.fleet, &*snapshot.site);
     let counts = Kind::ALL.map(|kind| fleet.counts(kind));
     let rows: Vec<Markup> = Standing::ALL
         .into_iter()
@@ -98,7 +98,7 @@ fn standings(fleet: &Fleet) -> Markup {
             let query = form_urlencoded::byte_serialize(one.as_str().as_bytes());
             let query: String = query.collect();
             html! {
-                th role="rowheader" scope="row" { a href={ "/nodes?standing=" (query) } { (standing(one)) } }
+                th role="rowheader" scope="row" { a href={ (site.at("/nodes?standing=")) (query) } { (standing(one)) } }
                 @for (kind, counts) in Kind::ALL.iter().zip(&counts) {
                     @let count = count(counts, one);
                     (cell(kind.as_str(), &html! { span.soft[count == 0] { (count) } }))
@@ -122,14 +122,15 @@ fn standings(fleet: &Fleet) -> Markup {
     card("standing", "Certificates", &content)
 }
 
-fn requests(fleet: &Fleet) -> Markup {
+fn requests(snapshot: &Snapshot) -> Markup {
+    let (fleet, site) = (&snapshot.fleet, &*snapshot.site);
     let told = super::super::route::STATES
-        .map(|one| html! { a id={ "state-" (one.as_str()) } href={ "/requests?state=" (one.as_str()) } { (state(one)) " " (fleet.requests_in(one)) } });
+        .map(|one| html! { a id={ "state-" (one.as_str()) } href={ (site.at("/requests?state=")) (one.as_str()) } { (state(one)) " " (fleet.requests_in(one)) } });
     let content = html! {
         p.row { @for one in &told { (one) " " } }
         @if fleet.requests.is_empty() { p { "None waits, and none was refused." } }
         ul.plain {
-            @for request in fleet.requests.iter().take(REQUESTS_MAX) { li { (super::requests::short(request, fleet.now)) } }
+            @for request in fleet.requests.iter().take(REQUESTS_MAX) { li { (super::requests::short(site, request, fleet.now)) } }
         }
     };
     let pending = fleet.requests_in(State::Pending);
@@ -242,7 +243,7 @@ fn clocks(snapshot: &Snapshot) -> Markup {
         }
         @if early > 0 {
             p { strong.bad { "✕ " (early) } " certificates begin in the future: a clock is wrong. "
-                a #early href="/nodes?standing=not+yet+valid" { "Which" } }
+                a #early href=(snapshot.site.at("/nodes?standing=not+yet+valid")) { "Which" } }
         } @else { p.soft { "No node has a certificate that begins in the future." } }
     };
     card("clocks", "Clocks", &content)

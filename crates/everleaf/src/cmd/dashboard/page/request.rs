@@ -1,8 +1,9 @@
 //! One request: what it asks for, where it stands and why, and the two decisions.
 
 use super::super::route::Verdict;
+use super::super::site::Site;
 use super::super::snapshot::Snapshot;
-use super::{Tab, instant, node_path, page, request_path, said};
+use super::{Tab, instant, page, said};
 use everleaf_api::csr::{APPROVED, Csr, DENIED, FAILED};
 use everleaf_controllers::why::{Diagnosis, Finding};
 use everleaf_pki::{Chain, VerifiedRequest};
@@ -20,8 +21,6 @@ pub(in super::super) struct Shown<'a> {
     pub(in super::super) diagnosis: &'a Diagnosis,
     /// What has just been done.
     pub(in super::super) done: Option<Verdict>,
-    /// What has to come back with a form.
-    pub(in super::super) form_key: &'a str,
 }
 
 /// The page.
@@ -37,8 +36,8 @@ pub(in super::super) fn show(snapshot: &Snapshot, shown: &Shown<'_>) -> String {
             @for finding in &diagnosis.findings { (found(finding)) }
         }
         @if let Some(object) = shown.object {
-            (asked(Csr(object)))
-            (decision(Csr(object), shown))
+            (asked(&snapshot.site, Csr(object)))
+            (decision(&snapshot.site, Csr(object), shown))
         }
         @if !diagnosis.unseen.is_empty() {
             h2 { "Not seen" }
@@ -52,7 +51,7 @@ pub(in super::super) fn show(snapshot: &Snapshot, shown: &Shown<'_>) -> String {
 pub(in super::super) fn undecided(snapshot: &Snapshot, name: &str, why: &str) -> String {
     let content = html! {
         p.failed role="alert" { "✕ " (said(why)) }
-        p { a #back href=(request_path(name)) { "Back to " (said(name)) } }
+        p { a #back href=(snapshot.site.request(name)) { "Back to " (said(name)) } }
     };
     page(Tab::Requests, "Not decided", snapshot, &content)
 }
@@ -85,11 +84,11 @@ fn is_open(csr: Csr<'_>) -> bool {
             .any(|kind| csr.has_condition(kind))
 }
 
-fn decision(csr: Csr<'_>, shown: &Shown<'_>) -> Markup {
+fn decision(site: &Site, csr: Csr<'_>, shown: &Shown<'_>) -> Markup {
     let form = |verdict: Verdict, label: &str, message: &Markup| {
         html! {
-            form.decide method="post" action={ (request_path(shown.name)) "/" (verdict.as_str()) } {
-                input type="hidden" name="key" value=(shown.form_key);
+            form.decide method="post" action={ (site.request(shown.name)) "/" (verdict.as_str()) } {
+                input type="hidden" name="key" value=(site.form_key);
                 input type="hidden" name="uid" value=(csr.uid());
                 (message)
                 button id=(verdict.as_str()) type="submit" class=(verdict.as_str()) { (label) }
@@ -115,7 +114,7 @@ fn decision(csr: Csr<'_>, shown: &Shown<'_>) -> Markup {
 }
 
 /// What the request says itself.
-fn asked(csr: Csr<'_>) -> Markup {
+fn asked(site: &Site, csr: Csr<'_>) -> Markup {
     let object = VerifiedRequest::from_pem(&csr.request());
     let list = |values: &[String]| html! { @for value in values { div { (said(value)) } } };
     html! {
@@ -137,7 +136,7 @@ fn asked(csr: Csr<'_>) -> Markup {
                     dd { (said(&condition.reason)) @if !condition.message.is_empty() { ": " (said(&condition.message)) }
                         @if let Some(at) = condition.last_update_time { ", " (instant(at)) } }
                 }
-                (issued(csr))
+                (issued(site, csr))
             }
         }
     }
@@ -164,7 +163,7 @@ fn inside(request: &VerifiedRequest) -> Markup {
     }
 }
 
-fn issued(csr: Csr<'_>) -> Markup {
+fn issued(site: &Site, csr: Csr<'_>) -> Markup {
     let chain = Chain::from_pem(&csr.certificate());
     html! {
         @if let Ok(chain) = chain {
@@ -174,7 +173,7 @@ fn issued(csr: Csr<'_>) -> Markup {
                 div { "serial " (leaf.serial()) }
                 div { (instant(leaf.not_before())) " to " (instant(leaf.not_after())) }
                 @if let Some(node) = leaf.subject().common_name.strip_prefix("system:node:") {
-                    div { "node " a href=(node_path(node)) { (said(node)) } }
+                    div { "node " a href=(site.node(node)) { (said(node)) } }
                 }
             }
         }

@@ -1,8 +1,9 @@
 //! Requests without a certificate, and why.
 
 use super::super::route::{PAGE, RequestQuery, STATES};
+use super::super::site::Site;
 use super::super::snapshot::Snapshot;
-use super::{Slice, Tab, apart, cell, page, query_of, request_path, said, state, table};
+use super::{Slice, Tab, apart, cell, page, query_of, said, state, table};
 use crate::print::harmless_line;
 use everleaf_fleet::Request;
 use jiff::Timestamp;
@@ -14,13 +15,16 @@ const HEADINGS: [&str; 4] = ["Request", "State", "From", "Why"];
 pub(in super::super) fn show(snapshot: &Snapshot, query: &RequestQuery) -> String {
     let found = select(&snapshot.fleet.requests, query);
     let slice = Slice::of(found.len(), query.page, PAGE);
-    let now = snapshot.fleet.now;
+    let (now, site) = (snapshot.fleet.now, &*snapshot.site);
     let shown = &found[slice.first..slice.end];
-    let rows: Vec<Markup> = shown.iter().map(|request| row(request, now)).collect();
+    let rows: Vec<Markup> = shown
+        .iter()
+        .map(|request| row(site, request, now))
+        .collect();
     let content = html! {
-        (form(query))
+        (form(site, query))
         section #rows data-live aria-label="Requests" {
-            (slice.show("requests without a certificate", &|page| link(query, page)))
+            (slice.show("requests without a certificate", &|page| link(site, query, page)))
             @if !rows.is_empty() { (table("Requests", &HEADINGS, &rows)) }
         }
     };
@@ -39,8 +43,8 @@ pub(super) fn select<'r>(requests: &'r [Request], query: &RequestQuery) -> Vec<&
     requests.iter().filter(is_found).collect()
 }
 
-fn link(query: &RequestQuery, page: usize) -> String {
-    let mut link = query_of("/requests?");
+fn link(site: &Site, query: &RequestQuery, page: usize) -> String {
+    let mut link = query_of(site.at("/requests?"));
     if !query.search.is_empty() {
         link.append_pair("q", &query.search);
     }
@@ -51,9 +55,9 @@ fn link(query: &RequestQuery, page: usize) -> String {
     link.finish()
 }
 
-fn form(query: &RequestQuery) -> Markup {
+fn form(site: &Site, query: &RequestQuery) -> Markup {
     html! {
-        form.filter method="get" action="/requests" role="search" {
+        form.filter method="get" action=(site.at("/requests")) role="search" {
             label { "Name, requestor, node or signer holds " input #q type="search" name="q" value=(harmless_line(&query.search)) maxlength="200" autocomplete="off" spellcheck="false"; }
             label {
                 "State "
@@ -70,10 +74,10 @@ fn form(query: &RequestQuery) -> Markup {
 }
 
 /// The cells of a request.
-fn row(request: &Request, now: Timestamp) -> Markup {
+fn row(site: &Site, request: &Request, now: Timestamp) -> Markup {
     html! {
         (cell("Request", &html! {
-            a href=(request_path(&request.name)) { (said(&request.name)) }
+            a href=(site.request(&request.name)) { (said(&request.name)) }
             @if let Some(node) = &request.node { br; span.soft { "for node " (said(node)) } }
         }))
         (cell("State", &html! {
@@ -86,10 +90,10 @@ fn row(request: &Request, now: Timestamp) -> Markup {
 }
 
 /// A request in a list.
-pub(super) fn short(request: &Request, now: Timestamp) -> Markup {
+pub(super) fn short(site: &Site, request: &Request, now: Timestamp) -> Markup {
     html! {
         p {
-            a href=(request_path(&request.name)) { (said(&request.name)) } " "
+            a href=(site.request(&request.name)) { (said(&request.name)) } " "
             (state(request.state))
             @if let Some(filed) = request.filed { span.soft { ", filed " (apart(filed, now)) } }
         }

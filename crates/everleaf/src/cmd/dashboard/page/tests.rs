@@ -2,6 +2,7 @@
 //! rows are shown.
 
 use super::super::route::{NodeQuery, Order, PAGE, RequestQuery, Verdict};
+use super::super::site::Site;
 use super::super::snapshot::{DAYS, Snapshot};
 use super::{Slice, node, nodes, overview, plain, request, requests};
 use crate::cmd::fleet::tests::facts;
@@ -12,10 +13,19 @@ use everleaf_fleet::{Facts, Fleet, Forecast, Pace, Revocation, Standing, State};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// What breaks out of text, of attributes, of scripts, and of the order of letters.
 const HOSTILE: &str =
     "\"'><script>alert(1)</script><img src=x onerror=alert(1)>&amp;\u{202e}\u{1b}[2J\nx";
+
+fn site(base: &'static str) -> Site {
+    Site {
+        base,
+        form_key: "form-key".to_owned(),
+        ..Site::default()
+    }
+}
 
 fn snapshot(facts: &Facts) -> Snapshot {
     let fleet = Fleet::of(facts);
@@ -28,6 +38,7 @@ fn snapshot(facts: &Facts) -> Snapshot {
         pace: Pace::of(&facts.evidence),
         load: Forecast::of(&fleet, DAYS).load,
         roll: Vec::new(),
+        site: Arc::new(site("")),
         fleet,
     }
 }
@@ -102,7 +113,7 @@ fn pages() -> Vec<String> {
         ),
         requests::show(&snapshot, &RequestQuery::default()),
         request::undecided(&snapshot, HOSTILE, HOSTILE),
-        plain(HOSTILE, HOSTILE),
+        plain(&snapshot.site, HOSTILE, HOSTILE),
     ];
     pages.extend(
         snapshot
@@ -135,7 +146,6 @@ fn shown(
         object: Some(object),
         diagnosis: &diagnosis,
         done,
-        form_key: "form-key",
     };
     request::show(snapshot, &shown)
 }

@@ -1,0 +1,488 @@
+//! The dashboard at `/ui` of `everleaf up`, on the API server's own port.
+//!
+//! Whoever comes with a client certificate, or logs in with a bearer token, is who the server takes
+//! them for, and may look who may list and watch requests: the server's own judges say so, at each
+//! request anew. What is read and decided goes through the server's own door with that very
+//! credential, so it is authenticated, authorized, admitted, limited and audited as if the user had
+//! sent it. Nothing here has a right of its own; the one thing that is read besides is the issuance
+//! log.
+//!
+//! ```text
+//! TLS ─▶ guard (origin) ─▶ credential ─▶ judge (may list requests?) ─▶ served ─▶ page
+//!                                            viewers: watches ─▶ the server's door, as the user
+//! ```
+
+mod sessions;
+mod viewers;
+
+use super::answer::{self, Body, hardened, html, plain, refused, see, with_cookie, without_body};
+use super::guard::{self, Refusal};
+use super::page::login;
+use super::route::{Route, parameter};
+use super::site::Site;
+use super::{Dashboard, served};
+use crate::calls::Calls;
+use crate::up::entropy;
+use anyhow::Result;
+use aws_lc_rs::{digest, hmac};
+use everleaf_agent::Secret;
+use everleaf_apiserver::authn::Peer;
+use everleaf_apiserver::handler::{Credential, NotAdmitted, Server};
+use everleaf_apiserver::serve::{Page, Pages};
+use everleaf_apiserver::user::User;
+use everleaf_time::WallClock;
+use http::header::RETRY_AFTER;
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use sessions::{LIFE_MAX, Sessions};
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
+use viewers::{Key, Viewers, Visitor};
+
+/// Where it is.
+pub(crate) const PATH: &str = "/ui";
+/// What somebody who looks has to be allowed to read.
+const RIGHTS: [&str; 2] = [
+    "/apis/certificates.k8s.io/v1/certificatesigningrequests",
+    "/apis/certificates.k8s.io/v1/certificatesigningrequests?watch=true",
+];
+/// Pages that are made at once; streams are counted apart.
+const PAGES_MAX: usize = 32;
+/// Characters of the secret of a session: more than 128 bits of chance.
+const SESSION_LENGTH: usize = 32;
+/// What the script says when the browser is not known any more.
+const STRANGER: &str = "Not live: you are not known any more, or may not look. Reload the page.";
+
+/// What it stands on.
+pub(crate) struct Foundation {
+    pub(crate) server: Arc<Server>,
+    pub(crate) clock: WallClock,
+    /// Where clients reach the API server.
+    pub(crate) url: String,
+    /// The port that it listens on.
+    pub(crate) port: u16,
+    /// Directory of the issuance log.
+    pub(crate) issuance_log: PathBuf,
+}
+
+/// See the module documentation.
+pub(crate) struct Ui(Arc<Gate>);
+
+/// Who comes in, and what they see.
+struct Gate {
+    server: Arc<Server>,
+    clock: WallClock,
+    url: String,
+    issuance_log: PathBuf,
+    /// Of the browser's cookie. Cookies know no ports: servers beside each other keep their own.
+    cookie: String,
+    /// Makes the keys of forms.
+    secret: hmac::Key,
+    begun: Instant,
+    sessions: Mutex<Sessions>,
+    viewers: Viewers,
+    streams: Arc<Semaphore>,
+    pages: Semaphore,
+    stopped: watch::Sender<bool>,
+}
+
+/// Why somebody does not come in.
+enum Outside {
+    /// They have shown nothing.
+    Stranger,
+    /// What they have shown is not believed.
+    Unproven(&'static str),
+    /// They may not look: as whom, why, and with a session or not.
+    Forbidden {
+        user: String,
+        why: String,
+        session: Option<String>,
+    },
+    /// It cannot be decided.
+    Undecided(String),
+}
+
+impl Outside {
+    const fn unproven(&self) -> Option<&'static str> {
+        match self {
+            Self::Unproven(why) => Some(why),
+            _ => None,
+        }
+    }
+}
+
+impl Ui {
+    /// Begins with nobody.
+    ///
+    /// # Errors
+    /// The system has no entropy.
+    pub(crate) fn new(on: Foundation) -> Result<Self> {
+        Ok(Self(Arc::new(Gate {
+            server: on.server,
+            clock: on.clock,
+            url: on.url,
+            issuance_log: on.issuance_log,
+            cookie: format!("__Host-everleaf-{}", on.port),
+            secret: hmac::Key::new(hmac::HMAC_SHA256, &entropy::bytes::<32>()?),
+            begun: Instant::now(),
+            sessions: Mutex::default(),
+            viewers: Viewers::default(),
+            streams: Arc::new(Semaphore::new(served::STREAMS_MAX)),
+            pages: Semaphore::new(PAGES_MAX),
+            stopped: watch::Sender::new(false),
+        })))
+    }
+
+    /// Ends all watches and streams.
+    pub(crate) fn stop(&self) {
+        self.0.stopped.send_replace(true);
+    }
+}
+
+impl Pages for Ui {
+    fn answer(&self, request: Request<Incoming>, peer: &Peer) -> Page {
+        let (gate, peer) = (Arc::clone(&self.0), peer.clone());
+        Box::pin(async move {
+            let is_head = request.method() == Method::HEAD;
+            let response = hardened(gate.answer(request, &peer).await);
+            match is_head {
+                true => without_body(response),
+                false => response,
+            }
+        })
+    }
+}
+
+impl Gate {
+    async fn answer(self: &Arc<Self>, request: Request<Incoming>, peer: &Peer) -> Response<Body> {
+        let (head, body) = request.into_parts();
+        let stranger = Site {
+            base: PATH,
+            ..Site::default()
+        };
+        if let Err(refusal) = guard::admit_over_tls(&head) {
+            return refused(&stranger, refusal);
+        }
+        let path = head.uri.path();
+        let path = path.strip_prefix(PATH).unwrap_or(path).to_owned();
+        if head.method == Method::POST {
+            let form = match served::form(&head, body).await {
+                Ok(form) => form,
+                Err(refusal) => return refused(&stranger, refusal),
+            };
+            return self.submit(&head, peer, (&path, &form)).await;
+        }
+        match Route::of(&path, head.uri.query().unwrap_or_default()) {
+            _ if path.is_empty() => see(&stranger.at("/")),
+            Route::Style => answer::style(),
+            Route::Script => answer::script(),
+            Route::Icon => answer::icon(),
+            route => match self.visitor(&head, peer).await {
+                Err(outside) if path == "/login" => {
+                    let page = login::show(&stranger, outside.unproven());
+                    html(StatusCode::OK, page)
+                }
+                Err(outside) => self.outside(outside),
+                Ok(_) if path == "/login" => see(&stranger.at("/")),
+                Ok(visitor) => self.read(route, &visitor).await,
+            },
+        }
+    }
+
+    async fn read(self: &Arc<Self>, route: Route, visitor: &Visitor) -> Response<Body> {
+        let Ok(_place) = self.pages.try_acquire() else {
+            return busy(&visitor.site);
+        };
+        match self.dashboard(visitor).await {
+            Ok(dashboard) => served::read(route, &dashboard).await,
+            Err(response) => *response,
+        }
+    }
+
+    async fn submit(
+        self: &Arc<Self>,
+        head: &Parts,
+        peer: &Peer,
+        (path, form): (&str, &str),
+    ) -> Response<Body> {
+        if path == "/login" {
+            return self.log_in(head, peer, form).await;
+        }
+        if path == "/logout" {
+            return self.log_out(head, form);
+        }
+        let visitor = match self.visitor(head, peer).await {
+            Ok(visitor) => visitor,
+            Err(outside) => return self.outside(outside),
+        };
+        if let Err(refusal) =
+            guard::admit_form(parameter(form, "key").as_deref(), &visitor.site.form_key)
+        {
+            return refused(&visitor.site, refusal);
+        }
+        let Ok(_place) = self.pages.try_acquire() else {
+            return busy(&visitor.site);
+        };
+        match self.dashboard(&visitor).await {
+            Ok(dashboard) => served::submit(Route::of_form(path), form, &dashboard).await,
+            Err(response) => *response,
+        }
+    }
+
+    /// What this visitor sees, with a way to the server of this request's own.
+    async fn dashboard(
+        self: &Arc<Self>,
+        visitor: &Visitor,
+    ) -> Result<Dashboard, Box<Response<Body>>> {
+        let site = &visitor.site;
+        let snapshots = match self.viewers.see(self, visitor).await {
+            Ok(Some(snapshots)) => snapshots,
+            Ok(None) => return Err(Box::new(busy(site))),
+            Err(error) => {
+                let text = format!("{error:#}");
+                let status = StatusCode::BAD_GATEWAY;
+                return Err(Box::new(plain(site, status, "Not readable", &text)));
+            }
+        };
+        let client = self.client(&visitor.credential);
+        Ok(Dashboard {
+            site: Arc::clone(site),
+            snapshots,
+            calls: Calls::new(client.clone()),
+            client,
+            streams: Arc::clone(&self.streams),
+            kubeconfig: None,
+            context: None,
+        })
+    }
+
+    // --- Who comes ----------------------------------------------------------------------------
+
+    /// Who sends this request, if they may look. A client certificate goes before a session, as it
+    /// goes before a token in a request to the API, unless its user may not look.
+    async fn visitor(&self, head: &Parts, peer: &Peer) -> Result<Visitor, Outside> {
+        let mut outside = Outside::Stranger;
+        if let Some(leaf) = peer.certificates.first() {
+            let credential = Credential::of(peer);
+            match self.judge(&credential).await {
+                Err(NotAdmitted::Stranger) => {}
+                Err(NotAdmitted::Unproven) => {
+                    outside = Outside::Unproven(
+                        "The server does not accept the certificate that this browser shows: it may have ended, or been revoked.",
+                    );
+                }
+                judged => {
+                    let digest = digest::digest(&digest::SHA256, leaf);
+                    let key = Key::Certificate(digest.as_ref().to_vec());
+                    match self.known(judged, key, credential) {
+                        Ok(visitor) => return Ok(visitor),
+                        Err(why) => outside = why,
+                    }
+                }
+            }
+        }
+        let session = guard::cookie(&head.headers, &self.cookie);
+        let token = session.and_then(|id| Some((id, self.sessions().r#use(id, self.now())?)));
+        let Some((id, token)) = token else {
+            return Err(outside);
+        };
+        let Some(credential) = Credential::of_token(peer, token.expose()) else {
+            return Err(outside);
+        };
+        let judged = self.judge(&credential).await;
+        if let Err(NotAdmitted::Stranger | NotAdmitted::Unproven) = judged {
+            self.end_session(id);
+            return Err(Outside::Unproven(
+                "The token that you logged in with is not accepted any more.",
+            ));
+        }
+        self.known(judged, Key::Session(id.to_owned()), credential)
+    }
+
+    fn known(
+        &self,
+        judged: Result<User, NotAdmitted>,
+        key: Key,
+        credential: Credential,
+    ) -> Result<Visitor, Outside> {
+        let session = match &key {
+            Key::Session(id) => Some(id.clone()),
+            Key::Certificate(_) => None,
+        };
+        match judged {
+            Ok(user) => Ok(Visitor {
+                site: Arc::new(self.site(&key)),
+                key,
+                user: user.name,
+                credential,
+            }),
+            Err(NotAdmitted::Forbidden(user, status)) => Err(Outside::Forbidden {
+                user: user.name,
+                why: status.message,
+                session,
+            }),
+            Err(NotAdmitted::Undecided(status)) => Err(Outside::Undecided(status.message)),
+            Err(NotAdmitted::Stranger | NotAdmitted::Unproven) => Err(Outside::Stranger),
+        }
+    }
+
+    /// As whom the server would let this credential look.
+    async fn judge(&self, credential: &Credential) -> Result<User, NotAdmitted> {
+        let now = (self.clock)();
+        self.server.rehearse(credential, &RIGHTS, now).await
+    }
+
+    /// Whether a browser with this key need not come in anew.
+    fn is_known(&self, key: &Key) -> bool {
+        match key {
+            Key::Certificate(_) => true,
+            Key::Session(id) => self.sessions().has(id, self.now()),
+        }
+    }
+
+    fn site(&self, key: &Key) -> Site {
+        let (kind, secret) = match key {
+            Key::Certificate(digest) => (b'c', &digest[..]),
+            Key::Session(id) => (b's', id.as_bytes()),
+        };
+        let tag = hmac::sign(&self.secret, &[&[kind], secret].concat());
+        let mut form_key = String::new();
+        for byte in tag.as_ref() {
+            // Writing to a String cannot fail.
+            let _ = write!(form_key, "{byte:02x}");
+        }
+        Site {
+            base: PATH,
+            form_key,
+            has_session: matches!(key, Key::Session(_)),
+            stranger: STRANGER,
+        }
+    }
+
+    // --- Coming and going ---------------------------------------------------------------------
+
+    async fn log_in(&self, head: &Parts, peer: &Peer, form: &str) -> Response<Body> {
+        let token = parameter(form, "token").unwrap_or_default();
+        let token = Secret::new(token.trim().to_owned());
+        let Some(credential) = Credential::of_token(peer, token.expose()) else {
+            return self.outside(Outside::Unproven("That is no token."));
+        };
+        let user = match self.judge(&credential).await {
+            Ok(user) => user.name,
+            Err(NotAdmitted::Stranger | NotAdmitted::Unproven) => {
+                let text =
+                    "The server does not accept this token: it may be mistyped, or have ended.";
+                return self.outside(Outside::Unproven(text));
+            }
+            Err(NotAdmitted::Undecided(status)) => {
+                return self.outside(Outside::Undecided(status.message));
+            }
+            Err(NotAdmitted::Forbidden(user, status)) => {
+                return self.outside(Outside::Forbidden {
+                    user: user.name,
+                    why: status.message,
+                    session: None,
+                });
+            }
+        };
+        if let Some(old) = guard::cookie(&head.headers, &self.cookie) {
+            self.end_session(old);
+        }
+        let Ok(id) = entropy::letters(SESSION_LENGTH) else {
+            return self.outside(Outside::Undecided("The system has no entropy.".to_owned()));
+        };
+        if !self.sessions().begin(id.clone(), token, &user, self.now()) {
+            let text = "Too many people are logged in.".to_owned();
+            return self.outside(Outside::Undecided(text));
+        }
+        let lasts = LIFE_MAX.as_secs();
+        with_cookie(see("/ui/"), &self.cookie_line(&id, lasts))
+    }
+
+    /// Ends the session of the form, whatever its token is still worth.
+    fn log_out(&self, head: &Parts, form: &str) -> Response<Body> {
+        if let Some(id) = guard::cookie(&head.headers, &self.cookie) {
+            let site = self.site(&Key::Session(id.to_owned()));
+            let key = parameter(form, "key");
+            if guard::admit_form(key.as_deref(), &site.form_key).is_err() {
+                return refused(&site, Refusal::Form);
+            }
+            self.end_session(id);
+        }
+        with_cookie(see("/ui/login"), &self.cookie_line("", 0))
+    }
+
+    fn cookie_line(&self, id: &str, lasts: u64) -> String {
+        let name = &self.cookie;
+        format!("{name}={id}; Max-Age={lasts}; Path=/; Secure; HttpOnly; SameSite=Strict")
+    }
+
+    fn end_session(&self, id: &str) {
+        self.sessions().end(id);
+        self.viewers.end(&Key::Session(id.to_owned()));
+    }
+
+    /// What somebody sees who does not come in.
+    fn outside(&self, outside: Outside) -> Response<Body> {
+        let stranger = Site {
+            base: PATH,
+            ..Site::default()
+        };
+        match outside {
+            Outside::Stranger => html(StatusCode::UNAUTHORIZED, login::show(&stranger, None)),
+            Outside::Unproven(why) => {
+                html(StatusCode::UNAUTHORIZED, login::show(&stranger, Some(why)))
+            }
+            Outside::Forbidden { user, why, session } => {
+                let site = session.map_or(stranger, |id| self.site(&Key::Session(id)));
+                html(StatusCode::FORBIDDEN, login::forbidden(&site, &user, &why))
+            }
+            Outside::Undecided(why) => {
+                let status = StatusCode::SERVICE_UNAVAILABLE;
+                plain(&stranger, status, "Not now", &why)
+            }
+        }
+    }
+
+    // --- What the rest stands on --------------------------------------------------------------
+
+    /// A client that asks with this credential.
+    fn client(&self, credential: &Credential) -> kube::Client {
+        let door = self
+            .server
+            .on_behalf(credential.clone(), Arc::clone(&self.clock));
+        kube::Client::new(door, "default")
+    }
+
+    /// The API server's `host:port`.
+    fn host(&self) -> &str {
+        self.url.trim_start_matches("https://")
+    }
+
+    fn sessions(&self) -> MutexGuard<'_, Sessions> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    /// Returns when all ends.
+    async fn stopped(&self) {
+        // The sender is this gate's own.
+        let _ = self.stopped.subscribe().wait_for(|stopped| *stopped).await;
+    }
+}
+
+fn busy(site: &Site) -> Response<Body> {
+    let text = "Too many people look at once. Try again in a minute.";
+    let mut response = plain(site, StatusCode::SERVICE_UNAVAILABLE, "Not now", text);
+    let headers = response.headers_mut();
+    headers.insert(RETRY_AFTER, HeaderValue::from_static("60"));
+    response
+}

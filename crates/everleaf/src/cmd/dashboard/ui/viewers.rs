@@ -1,0 +1,186 @@
+//! Whoever looks has watches of their own, with their own credential, and what is seen by them is
+//! shown to nobody else. They end with the credential, or a while after nobody looks any more.
+
+use super::super::site::Site;
+use super::super::snapshot::Snapshot;
+use super::super::{follow, roll_lines};
+use super::Gate;
+use crate::calls::Calls;
+use crate::cmd::fleet::{Live, look_through, read_log};
+use crate::failure;
+use anyhow::Result;
+use everleaf_apiserver::handler::Credential;
+use everleaf_controllers::why::Known;
+use everleaf_pki::Chain;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{OnceCell, watch};
+use tokio::time::{Instant, sleep};
+
+/// Credentials with watches of their own at once.
+const VIEWERS_MAX: usize = 32;
+/// How long they go on when nobody looks.
+const IDLE_MAX: Duration = Duration::from_secs(60);
+/// How often it is judged anew whether they may.
+const JUDGED_EVERY: Duration = Duration::from_secs(2);
+
+/// Snapshots, as they come.
+type Snapshots = watch::Receiver<Arc<Snapshot>>;
+
+/// By which credential a browser is known.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Key {
+    /// SHA-256 of its client certificate.
+    Certificate(Vec<u8>),
+    /// Its session.
+    Session(String),
+}
+
+/// Somebody who may look.
+pub(super) struct Visitor {
+    pub(super) key: Key,
+    /// Name of the user.
+    pub(super) user: String,
+    pub(super) credential: Credential,
+    pub(super) site: Arc<Site>,
+}
+
+/// Those who look now.
+#[derive(Default)]
+pub(super) struct Viewers(Mutex<HashMap<Key, Arc<Viewer>>>);
+
+struct Viewer {
+    snapshots: OnceCell<Snapshots>,
+    used: Mutex<Instant>,
+}
+
+impl Viewer {
+    fn touch(&self) {
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    fn idle(&self) -> Duration {
+        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.elapsed()
+    }
+
+    /// Its watches have ended.
+    fn is_over(&self) -> bool {
+        self.snapshots
+            .get()
+            .is_some_and(|snapshots| snapshots.has_changed().is_err())
+    }
+}
+
+impl Viewers {
+    /// What this visitor sees; `None`: too many look.
+    ///
+    /// # Errors
+    /// The fleet cannot be read.
+    pub(super) async fn see(
+        &self,
+        gate: &Arc<Gate>,
+        visitor: &Visitor,
+    ) -> Result<Option<Snapshots>> {
+        let Some(viewer) = self.viewer(&visitor.key) else {
+            return Ok(None);
+        };
+        viewer.touch();
+        let begin = || begin(Arc::clone(gate), visitor, Arc::clone(&viewer));
+        let snapshots = viewer.snapshots.get_or_try_init(begin).await;
+        if snapshots.is_err() {
+            self.end(&visitor.key);
+        }
+        Ok(Some(snapshots?.clone()))
+    }
+
+    fn viewer(&self, key: &Key) -> Option<Arc<Viewer>> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, viewer| !viewer.is_over());
+        if let Some(viewer) = all.get(key) {
+            return Some(Arc::clone(viewer));
+        }
+        if all.len() >= VIEWERS_MAX {
+            return None;
+        }
+        let viewer = Arc::new(Viewer {
+            snapshots: OnceCell::new(),
+            used: Mutex::new(Instant::now()),
+        });
+        all.insert(key.clone(), Arc::clone(&viewer));
+        Some(viewer)
+    }
+
+    /// Ends the watches of a credential, and the streams of its pages.
+    pub(super) fn end(&self, key: &Key) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.remove(key);
+    }
+
+    fn is_of(&self, key: &Key, viewer: &Arc<Viewer>) -> bool {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(key).is_some_and(|one| Arc::ptr_eq(one, viewer))
+    }
+}
+
+/// Looks, and follows from then on.
+async fn begin(gate: Arc<Gate>, visitor: &Visitor, viewer: Arc<Viewer>) -> Result<Snapshots> {
+    let client = gate.client(&visitor.credential);
+    let calls = Calls::new(client.clone());
+    let mut seen = look_through(client, gate.host()).await?;
+    seen.server = gate.url.clone();
+    let chain = Chain::from_pem(gate.server.authenticator().client_ca_pem().as_bytes());
+    seen.facts.authorities =
+        chain.map_or_else(|_| Vec::new(), |chain| chain.certificates().to_vec());
+    // It holds what requests have held that are forgotten now, so it is for who may read these.
+    let directory = gate.issuance_log.clone();
+    let read = tokio::task::spawn_blocking(move || read_log(&directory)).await?;
+    seen.facts.log = match read {
+        Ok(book) => Known::Read(book),
+        Err(error) => Known::Hidden(failure::chain(&error)),
+    };
+    let live = Live::follow(seen);
+    let roll = roll_lines(&calls).await;
+    let first = Snapshot::of(&live, (&visitor.site, &visitor.user), &roll);
+    let (sender, snapshots) = watch::channel(Arc::new(first));
+    let (key, credential) = (visitor.key.clone(), visitor.credential.clone());
+    tokio::spawn(async move {
+        tokio::select! {
+            () = follow(live, calls, &sender) => {}
+            () = until_refused(&gate, &key, &credential) => {}
+            () = until_left(&gate, &key, &viewer, &sender) => {}
+            () = gate.stopped() => {}
+        }
+    });
+    Ok(snapshots)
+}
+
+/// Returns when the credential is not believed any more, or gives no right to look.
+async fn until_refused(gate: &Gate, key: &Key, credential: &Credential) {
+    loop {
+        sleep(JUDGED_EVERY).await;
+        if !gate.is_known(key) || gate.judge(credential).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Returns when nobody looks any more.
+async fn until_left(
+    gate: &Gate,
+    key: &Key,
+    viewer: &Arc<Viewer>,
+    sender: &watch::Sender<Arc<Snapshot>>,
+) {
+    loop {
+        sleep(JUDGED_EVERY).await;
+        // One is kept for the next page; each further one is a stream.
+        if sender.receiver_count() > 1 {
+            viewer.touch();
+        }
+        if !gate.viewers.is_of(key, viewer) || viewer.idle() >= IDLE_MAX {
+            return;
+        }
+    }
+}
