@@ -71,9 +71,22 @@ export class Stage {
     return execFileSync(process.env.KUBECTL, ['--kubeconfig', this.admin, ...args], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
   }
 
+  /** Where `up` serves its own dashboard. */
   async up() {
     const listen = `127.0.0.1:${await freePort()}`;
     this.start('up', ['up', '--data-dir', 'data', '--no-node', '--listen', listen]);
+    await this.ready();
+    return `https://${listen}`;
+  }
+
+  /** A token of somebody who may do everything. */
+  token() {
+    this.kubectl('create', 'serviceaccount', 'person');
+    this.kubectl('create', 'clusterrolebinding', 'person', '--clusterrole=cluster-admin', '--serviceaccount=default:person');
+    return this.kubectl('create', 'token', 'person', '--duration=2h').trim();
+  }
+
+  async ready() {
     await eventually('up is ready', 60, () => same('/readyz', this.kubectl('get', '--raw', '/readyz').trim(), 'ok'));
   }
 

@@ -1,5 +1,6 @@
-// The dashboard in a real browser. `cargo xtask dashboard` starts it, with EVERLEAF, KUBECTL,
-// OPENSSL, CHROMIUM and PLAYWRIGHT (a folder with node_modules) set; NODES says how many there are.
+// The dashboard in a real browser, both the one of a kubeconfig and the one at /ui of `up`.
+// `cargo xtask dashboard` starts it, with EVERLEAF, KUBECTL, OPENSSL, CHROMIUM and PLAYWRIGHT (a
+// folder with node_modules) set; NODES says how many there are.
 
 import { createServer } from 'node:http';
 import { createRequire } from 'node:module';
@@ -11,10 +12,14 @@ const HOSTILE = '<img src=x onerror=alert(1)>';
 const NODES = Math.max(101, Number(process.env.NODES ?? 5000));
 const PAGE_MILLISECONDS_MAX = 5000;
 
-const stage = new Stage();
+let stage = new Stage();
 const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args: ['--no-sandbox'] });
 const port = await freePort();
-const origin = `http://127.0.0.1:${port}`;
+// Where the pages are, and below which path.
+let origin = `http://127.0.0.1:${port}`;
+let base = '';
+// How a browser comes in.
+let enter;
 // What no page may do.
 const offences = [];
 let failed = 0;
@@ -33,7 +38,7 @@ async function point(what, claim) {
 
 /** A browser's window that tells of every offence. */
 async function open(options = {}) {
-  const context = await browser.newContext({ viewport: { width: 1100, height: 800 }, ...options });
+  const context = await browser.newContext({ viewport: { width: 1100, height: 800 }, ignoreHTTPSErrors: true, ...options });
   const page = await context.newPage();
   page.on('request', (request) => {
     if (!request.url().startsWith(`${origin}/`)) offences.push(`it asks ${request.url()}`);
@@ -64,13 +69,13 @@ async function tabTo(page, selector, tabsMax = 60) {
 
 const live = (page) => page.locator('#live').filter({ hasText: '● Live' }).waitFor({ timeout: 15000 });
 
-async function keyboardAndLive(url) {
+async function keyboardAndLive(secret) {
   const page = await open();
-  await point('the printed address opens it, and does not stay in the address bar', async () => {
-    await page.goto(url);
-    same('address', page.url(), `${origin}/`);
+  await point('one comes in, and the secret stays neither in the address bar nor in the page', async () => {
+    await enter(page);
+    same('address', page.url(), `${origin}${base}/`);
     await live(page);
-    ensure(!(await page.content()).includes(url.split('key=')[1]), 'the key is in the page');
+    ensure(!(await page.content()).includes(secret), 'the secret is in the page');
   });
   await point('a request appears by itself, and the focus stays where it was', async () => {
     await tabTo(page, '#state-pending');
@@ -96,7 +101,7 @@ async function keyboardAndLive(url) {
   });
   await point('what somebody else decides shows, but not over what is being written', async () => {
     stage.file('laptop');
-    await page.goto(`${origin}/requests/laptop`);
+    await page.goto(`${origin}${base}/requests/laptop`);
     await live(page);
     await page.locator('#message').fill('not ours');
     stage.kubectl('certificate', 'deny', 'laptop');
@@ -108,11 +113,11 @@ async function keyboardAndLive(url) {
   await page.context().close();
 }
 
-async function withoutScript(url) {
+async function withoutScript() {
   await point('without JavaScript it is read, and a request denied', async () => {
     const page = await open({ javaScriptEnabled: false });
     stage.file('no-script');
-    await page.goto(url);
+    await enter(page);
     await eventually('the request', 15, async () => {
       await page.reload();
       ensure((await page.content()).includes('no-script'), 'it does not appear');
@@ -127,17 +132,17 @@ async function withoutScript(url) {
   });
 }
 
-async function otherPages(url) {
+async function otherPages() {
   await point('a page of another port or site cannot have it decide, nor read it', async () => {
     stage.file('target');
-    const context = await browser.newContext();
+    const context = await browser.newContext({ ignoreHTTPSErrors: true });
     const own = await context.newPage();
-    await own.goto(url);
-    await own.goto(`${origin}/requests/target`);
+    await enter(own);
+    await own.goto(`${origin}${base}/requests/target`);
     const field = (name) => own.locator(`form:has(#approve) [name=${name}]`).inputValue();
     const [key, uid] = [await field('key'), await field('uid')];
     // Even one that knows the fields of the form.
-    const attack = `<form method=post action="${origin}/requests/target/approve"><input name=key value="${key}"><input name=uid value="${uid}"></form>
+    const attack = `<form method=post action="${origin}${base}/requests/target/approve"><input name=key value="${key}"><input name=uid value="${uid}"></form>
       <script>document.forms[0].submit()</script>`;
     const server = createServer((request, response) => {
       response.setHeader('content-type', 'text/html');
@@ -154,7 +159,7 @@ async function otherPages(url) {
         ensure(status === 401 || status === 403, `${host}: ${status}`);
         await page.goto(`${foreign}/read`);
         const reads = (to) => fetch(to, { credentials: 'include' }).then(() => true, () => false);
-        ensure(!(await page.evaluate(reads, `${origin}/`)), `${host} reads it`);
+        ensure(!(await page.evaluate(reads, `${origin}${base}/`)), `${host} reads it`);
         const frames = (to) =>
           new Promise((done) => {
             const frame = document.createElement('iframe');
@@ -163,7 +168,7 @@ async function otherPages(url) {
             document.body.append(frame);
           });
         // What is refused is a page of its own, of an origin that nobody has.
-        await page.evaluate(frames, `${origin}/`);
+        await page.evaluate(frames, `${origin}${base}/`);
         const inside = page.frames().find((frame) => frame.parentFrame());
         ensure(!(await inside.content()).includes('Who lapses next'), `${host} frames it`);
       }
@@ -176,9 +181,9 @@ async function otherPages(url) {
   });
 }
 
-async function manyNodes(url) {
+async function manyNodes() {
   const page = await open();
-  await page.goto(url);
+  await enter(page);
   await point(`${NODES} nodes are there by themselves`, async () => {
     await live(page);
     stage.nodes(NODES);
@@ -192,7 +197,7 @@ async function manyNodes(url) {
       ensure(took < PAGE_MILLISECONDS_MAX, `${what} takes ${took} ms`);
     };
     await quick('nodes', async () => {
-      await page.goto(`${origin}/nodes`);
+      await page.goto(`${origin}${base}/nodes`);
       await page.getByText(`1–50 of ${NODES} nodes`).waitFor();
     });
     await quick('the next page', async () => {
@@ -218,14 +223,14 @@ async function manyNodes(url) {
 
 const PAGES = ['/', '/nodes', '/requests', `/requests/${encodeURIComponent(HOSTILE)}`, '/requests/target'];
 
-async function looks(url) {
+async function looks() {
   for (const colorScheme of ['light', 'dark']) {
     await point(`${colorScheme}, and as narrow as a phone: nothing stands out to the side`, async () => {
       for (const width of [360, 1100]) {
         const page = await open({ colorScheme, viewport: { width, height: 800 } });
-        await page.goto(url);
+        await enter(page);
         for (const path of PAGES) {
-          await page.goto(`${origin}${path}`);
+          await page.goto(`${origin}${base}${path}`);
           await live(page);
           const seen = await page.evaluate(() => ({
             over: document.documentElement.scrollWidth - innerWidth,
@@ -240,10 +245,10 @@ async function looks(url) {
   }
 }
 
-async function gone(url, child) {
+async function gone(child) {
   await point('a dashboard that has ended is told, and one that was started again', async () => {
     const page = await open();
-    await page.goto(url);
+    await enter(page);
     await live(page);
     child.kill('SIGTERM');
     await page.locator('#live').filter({ hasText: 'Not live' }).waitFor({ timeout: 15000 });
@@ -256,16 +261,59 @@ async function gone(url, child) {
   });
 }
 
+/** What any dashboard does. */
+async function all(secret) {
+  await keyboardAndLive(secret);
+  await withoutScript();
+  await otherPages();
+  await manyNodes();
+  await looks();
+  await point('no page breaks its policy, or asks anybody else', () => same('offences', offences, []));
+}
+
+async function door() {
+  await point('a wrong token is told, and who has logged out is not known any more', async () => {
+    const page = await open();
+    await page.goto(`${origin}${base}/`);
+    await page.locator('#token').fill('wrong');
+    await page.locator('#enter').click();
+    await page.getByText('The server does not accept this token').waitFor();
+    await enter(page);
+    await live(page);
+    const beside = await page.context().newPage();
+    await beside.goto(`${origin}${base}/nodes`);
+    await tabTo(beside, '#leave');
+    await beside.keyboard.press('Enter');
+    await beside.locator('#token').waitFor();
+    await page.locator('#live').filter({ hasText: 'you are not known any more' }).waitFor({ timeout: 15000 });
+    await page.reload();
+    await page.locator('#token').waitFor();
+    await page.context().close();
+  });
+}
+
 try {
+  console.log('everleaf dashboard');
   await stage.up();
   const { child, url } = await stage.dashboard(port);
-  await keyboardAndLive(url);
-  await withoutScript(url);
-  await otherPages(url);
-  await manyNodes(url);
-  await looks(url);
-  await point('no page breaks its policy, or asks anybody else', () => same('offences', offences, []));
-  await gone(url, child);
+  enter = (page) => page.goto(url);
+  await all(url.split('key=')[1]);
+  await gone(child);
+  stage.end();
+
+  console.log('/ui of everleaf up');
+  stage = new Stage();
+  origin = await stage.up();
+  base = '/ui';
+  const token = stage.token();
+  enter = async (page) => {
+    await page.goto(`${origin}${base}`);
+    await page.locator('#token').fill(token);
+    await page.locator('#enter').click();
+    await page.getByRole('heading', { level: 1, name: 'The fleet' }).waitFor();
+  };
+  await all(token);
+  await door();
 } catch (error) {
   failed += 1;
   console.error(error);

@@ -31,18 +31,31 @@ struct Dashboard {
 }
 
 /// An answer: status line and headers, body.
-struct Page {
-    head: String,
-    body: String,
+pub(super) struct Page {
+    pub(super) head: String,
+    pub(super) body: String,
 }
 
 impl Page {
-    fn status(&self) -> &str {
+    /// Of an answer as it came.
+    pub(super) fn parse(answer: &str) -> Result<Self> {
+        let (head, body) = answer
+            .split_once("\r\n\r\n")
+            .with_context(|| answer.to_owned())?;
+        Ok(Self {
+            head: head
+                .to_ascii_lowercase()
+                .replacen("http/1.1", "HTTP/1.1", 1),
+            body: body.to_owned(),
+        })
+    }
+
+    pub(super) fn status(&self) -> &str {
         self.head.split(' ').nth(1).unwrap_or_default()
     }
 
     /// The value of a field of its first form for this verdict.
-    fn field(&self, verdict: &str, name: &str) -> Result<String> {
+    pub(super) fn field(&self, verdict: &str, name: &str) -> Result<String> {
         let form = self
             .body
             .split("<form")
@@ -96,15 +109,7 @@ impl Dashboard {
         let mut stream = self.open(line, headers, body)?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
-        let (head, body) = answer
-            .split_once("\r\n\r\n")
-            .with_context(|| answer.clone())?;
-        Ok(Page {
-            head: head
-                .to_ascii_lowercase()
-                .replacen("http/1.1", "HTTP/1.1", 1),
-            body: body.to_owned(),
-        })
+        Page::parse(&answer)
     }
 
     fn open(&self, line: &str, headers: &[(&str, &str)], body: &str) -> Result<TcpStream> {
@@ -160,7 +165,7 @@ fn path(name: &str) -> String {
 }
 
 /// A request that waits for a person.
-fn file(sandbox: &Sandbox, up: &Up<'_>, name: &str) -> Result<()> {
+pub(super) fn file(sandbox: &Sandbox, up: &Up<'_>, name: &str) -> Result<()> {
     let (key, pem) = (sandbox.path("ann.key"), sandbox.path("ann.csr"));
     let make = [
         "ecparam",
@@ -193,7 +198,7 @@ fn file(sandbox: &Sandbox, up: &Up<'_>, name: &str) -> Result<()> {
     up.admin().quiet(&create).map(drop)
 }
 
-fn request(up: &Up<'_>, name: &str) -> Result<Value> {
+pub(super) fn request(up: &Up<'_>, name: &str) -> Result<Value> {
     up.admin().json(&["get", "csr", name])
 }
 

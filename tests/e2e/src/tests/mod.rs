@@ -37,6 +37,7 @@ mod serving_requests;
 mod small_agent;
 mod tls_stacks;
 mod tokens;
+mod ui;
 mod why;
 
 use everleaf_stage::runner::Test;
@@ -55,6 +56,7 @@ pub(crate) fn all() -> Vec<&'static Test> {
         revocation::TESTS,
         fleet::TESTS,
         dashboard::TESTS,
+        ui::TESTS,
         kubectl_verbs::TESTS,
         documentation::TESTS,
         pages::TESTS,

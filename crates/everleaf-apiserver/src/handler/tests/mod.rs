@@ -12,6 +12,7 @@ mod namespaces;
 mod openapi;
 mod patching;
 mod protobuf;
+mod rehearsing;
 mod resources;
 mod security;
 mod tokens;

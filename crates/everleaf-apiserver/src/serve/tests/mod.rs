@@ -8,3 +8,4 @@ mod heads;
 mod identity;
 mod life;
 mod lists;
+mod pages;

@@ -58,6 +58,7 @@
         return;
       }
       take(request.response);
+      if (wanted === null) wanted = shown;
       if (wanted !== shown) later();
     };
     request.send();
@@ -80,7 +81,14 @@
       wanted = event.data;
       if (wanted !== shown) later();
     };
-    source.onerror = () => say('▲ Not live: the dashboard does not answer. What is shown may be old.');
+    source.onerror = () => {
+      say('▲ Not live: the dashboard does not answer. What is shown may be old.');
+      // It was answered, and refused: the page itself may say why.
+      if (source && source.readyState === EventSource.CLOSED) {
+        wanted = null;
+        later();
+      }
+    };
   };
 
   // A browser has few connections for one server: what nobody sees needs none.

@@ -12,7 +12,7 @@ pub(super) mod overview;
 pub(super) mod request;
 pub(super) mod requests;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use super::site::Site;
 use super::snapshot::Snapshot;

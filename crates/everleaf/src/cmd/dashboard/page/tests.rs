@@ -4,7 +4,7 @@
 use super::super::route::{NodeQuery, Order, PAGE, RequestQuery, Verdict};
 use super::super::site::Site;
 use super::super::snapshot::{DAYS, Snapshot};
-use super::{Slice, node, nodes, overview, plain, request, requests};
+use super::{Slice, login, node, nodes, overview, plain, request, requests};
 use crate::cmd::fleet::tests::facts;
 use everleaf_api::csr::{self, APPROVED, DENIED, FAILED};
 use everleaf_controllers::issuance::Entry;
@@ -41,6 +41,11 @@ fn snapshot(facts: &Facts) -> Snapshot {
         site: Arc::new(site("")),
         fleet,
     }
+}
+
+/// Of a cluster without anything.
+pub(in super::super) fn empty() -> Snapshot {
+    snapshot(&facts(0, 1, 0))
 }
 
 fn object(name: &str, kind: Option<&str>) -> Value {
@@ -93,7 +98,12 @@ fn hostile() -> (Facts, Snapshot) {
 
 /// Every page, of such a cluster.
 fn pages() -> Vec<String> {
-    let (facts, snapshot) = hostile();
+    pages_at(site(""))
+}
+
+fn pages_at(site: Site) -> Vec<String> {
+    let (facts, mut snapshot) = hostile();
+    snapshot.site = Arc::new(site);
     let mut pages = vec![
         overview::show(&snapshot),
         nodes::show(
@@ -114,6 +124,7 @@ fn pages() -> Vec<String> {
         requests::show(&snapshot, &RequestQuery::default()),
         request::undecided(&snapshot, HOSTILE, HOSTILE),
         plain(&snapshot.site, HOSTILE, HOSTILE),
+        login::forbidden(&snapshot.site, HOSTILE, HOSTILE),
     ];
     pages.extend(
         snapshot
@@ -208,6 +219,37 @@ fn what_strangers_say_is_text() {
         telling.count(),
         pages.len(),
         "the words themselves are shown"
+    );
+}
+
+/// Below a path, nothing leads out of it; and whoever came in by a form can leave everywhere.
+#[test]
+fn pages_below_a_path_stay_there() {
+    let below = Site {
+        has_session: true,
+        ..site("/ui")
+    };
+    let door = login::show(&site("/ui"), Some(HOSTILE));
+    let pages = pages_at(below);
+    for page in pages.iter().chain([&door]) {
+        let mut links = 0;
+        for tag in tags(page) {
+            for link in ["href", "src", "action", "data-events"] {
+                if let Some(path) = attribute(tag, link).filter(|path| *path != "#main") {
+                    assert!(path.starts_with("/ui/"), "{tag}");
+                    links += 1;
+                }
+            }
+        }
+        assert!(links >= 3, "{page}");
+    }
+    for page in &pages {
+        let leave = "<form class=\"leave\" method=\"post\" action=\"/ui/logout\"><input type=\"hidden\" name=\"key\" value=\"form-key\">";
+        assert!(page.contains(leave), "{page}");
+    }
+    assert!(
+        !door.contains("Log out") && !door.contains("<script"),
+        "{door}"
     );
 }
 

@@ -51,6 +51,12 @@ const RIGHTS: [&str; 2] = [
     "/apis/certificates.k8s.io/v1/certificatesigningrequests",
     "/apis/certificates.k8s.io/v1/certificatesigningrequests?watch=true",
 ];
+/// What is watched besides, and not seen by who may not read it.
+const SIGHTS: [&str; 3] = [
+    "/api/v1/nodes",
+    "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases",
+    "/api/v1/namespaces/kube-system/configmaps",
+];
 /// Pages that are made at once; streams are counted apart.
 const PAGES_MAX: usize = 32;
 /// Characters of the secret of a session: more than 128 bits of chance.
@@ -337,6 +343,16 @@ impl Gate {
         self.server.rehearse(credential, &RIGHTS, now).await
     }
 
+    /// Which of [`SIGHTS`] it may read.
+    async fn sight(&self, credential: &Credential) -> [bool; SIGHTS.len()] {
+        let mut sight = [false; SIGHTS.len()];
+        for (sees, uri) in sight.iter_mut().zip(SIGHTS) {
+            let (uris, now) = ([uri], (self.clock)());
+            *sees = self.server.rehearse(credential, &uris, now).await.is_ok();
+        }
+        sight
+    }
+
     /// Whether a browser with this key need not come in anew.
     fn is_known(&self, key: &Key) -> bool {
         match key {
@@ -346,19 +362,9 @@ impl Gate {
     }
 
     fn site(&self, key: &Key) -> Site {
-        let (kind, secret) = match key {
-            Key::Certificate(digest) => (b'c', &digest[..]),
-            Key::Session(id) => (b's', id.as_bytes()),
-        };
-        let tag = hmac::sign(&self.secret, &[&[kind], secret].concat());
-        let mut form_key = String::new();
-        for byte in tag.as_ref() {
-            // Writing to a String cannot fail.
-            let _ = write!(form_key, "{byte:02x}");
-        }
         Site {
             base: PATH,
-            form_key,
+            form_key: form_key(&self.secret, key),
             has_session: matches!(key, Key::Session(_)),
             stranger: STRANGER,
         }
@@ -479,10 +485,51 @@ impl Gate {
     }
 }
 
+/// What has to come back with each form of a browser: nobody can say it of another one.
+fn form_key(secret: &hmac::Key, key: &Key) -> String {
+    let (kind, known_by) = match key {
+        Key::Certificate(digest) => (b'c', &digest[..]),
+        Key::Session(id) => (b's', id.as_bytes()),
+    };
+    let tag = hmac::sign(secret, &[&[kind], known_by].concat());
+    tag.as_ref().iter().fold(String::new(), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
 fn busy(site: &Site) -> Response<Body> {
     let text = "Too many people look at once. Try again in a minute.";
     let mut response = plain(site, StatusCode::SERVICE_UNAVAILABLE, "Not now", text);
     let headers = response.headers_mut();
     headers.insert(RETRY_AFTER, HeaderValue::from_static("60"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn a_form_key_is_of_one_browser_and_one_run() {
+        let secret = |byte: u8| hmac::Key::new(hmac::HMAC_SHA256, &[byte; 32]);
+        let keys = [
+            (1, Key::Certificate(b"a".to_vec())),
+            (1, Key::Certificate(b"b".to_vec())),
+            (1, Key::Session("a".to_owned())),
+            (2, Key::Session("a".to_owned())),
+        ];
+        let made = keys.map(|(run, key)| {
+            let made = form_key(&secret(run), &key);
+            assert_eq!(made, form_key(&secret(run), &key));
+            assert!(
+                made.len() == 64 && made.bytes().all(|byte| byte.is_ascii_hexdigit()),
+                "{made}"
+            );
+            made
+        });
+        assert_eq!(made.iter().collect::<BTreeSet<_>>().len(), 4);
+    }
 }

@@ -148,7 +148,7 @@ async fn begin(gate: Arc<Gate>, visitor: &Visitor, viewer: Arc<Viewer>) -> Resul
     tokio::spawn(async move {
         tokio::select! {
             () = follow(live, calls, &sender) => {}
-            () = until_refused(&gate, &key, &credential) => {}
+            () = until_judged_otherwise(&gate, &key, &credential) => {}
             () = until_left(&gate, &key, &viewer, &sender) => {}
             () = gate.stopped() => {}
         }
@@ -156,11 +156,16 @@ async fn begin(gate: Arc<Gate>, visitor: &Visitor, viewer: Arc<Viewer>) -> Resul
     Ok(snapshots)
 }
 
-/// Returns when the credential is not believed any more, or gives no right to look.
-async fn until_refused(gate: &Gate, key: &Key, credential: &Credential) {
+/// Returns when the credential is not believed any more, or gives other rights to look: what was
+/// seen by those is not shown any longer.
+async fn until_judged_otherwise(gate: &Gate, key: &Key, credential: &Credential) {
+    let sight = gate.sight(credential).await;
     loop {
         sleep(JUDGED_EVERY).await;
-        if !gate.is_known(key) || gate.judge(credential).await.is_err() {
+        if !gate.is_known(key)
+            || gate.judge(credential).await.is_err()
+            || gate.sight(credential).await != sight
+        {
             return;
         }
     }
@@ -182,5 +187,41 @@ async fn until_left(
         if !gate.viewers.is_of(key, viewer) || viewer.idle() >= IDLE_MAX {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_look_as_may_and_who_looks_already_goes_on() {
+        let viewers = Viewers::default();
+        let key = |number: usize| Key::Session(number.to_string());
+        for number in 0..VIEWERS_MAX {
+            assert!(viewers.viewer(&key(number)).is_some(), "{number}");
+        }
+        assert!(viewers.viewer(&key(VIEWERS_MAX)).is_none());
+        let first = viewers.viewer(&key(0)).unwrap();
+        assert!(viewers.is_of(&key(0), &first));
+        viewers.end(&key(0));
+        assert!(!viewers.is_of(&key(0), &first));
+        assert!(viewers.viewer(&key(VIEWERS_MAX)).is_some());
+    }
+
+    #[test]
+    fn whose_watches_have_ended_makes_room() {
+        let viewers = Viewers::default();
+        let key = Key::Certificate(vec![1]);
+        let viewer = viewers.viewer(&key).unwrap();
+        let (sender, snapshots) = watch::channel(Arc::new(snapshot()));
+        assert!(viewer.snapshots.set(snapshots).is_ok());
+        assert!(viewers.is_of(&key, &viewers.viewer(&key).unwrap()));
+        drop(sender);
+        assert!(!Arc::ptr_eq(&viewer, &viewers.viewer(&key).unwrap()));
+    }
+
+    fn snapshot() -> Snapshot {
+        super::super::super::page::tests::empty()
     }
 }
