@@ -301,6 +301,7 @@ try {
   await gone(child);
   stage.end();
 
+  offences.length = 0;
   console.log('/ui of everleaf up');
   stage = new Stage();
   origin = await stage.up();

@@ -2,8 +2,8 @@
 //!
 //! The same authorization, admission and limits of state as for anyone; only the identity is given
 //! instead of proven. No header can make it: [`InProcessIdentity`] has a private constructor, and
-//! this is its only use. Whoever acts for somebody who is connected to the server has no identity to
-//! give: what that one came with goes along with each request, and is judged each time.
+//! this is its only use. Whoever acts for somebody who is connected to the server has no identity
+//! to give: what that one came with goes along with each request, and is judged each time.
 
 use super::TimedBody;
 use crate::authn::{InProcessIdentity, Peer};

@@ -39,7 +39,6 @@ use everleaf_time::WallClock;
 use jiff::Timestamp;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -198,12 +197,7 @@ impl System {
         system.start_issuers(settings);
         let approval = settings.serving_approval.clone();
         let approval = approval.map(|one| serving::approval(one, &system.server, &addresses));
-        let issuance_log = LogConfig {
-            directory: dir.path(ISSUANCE_LOG),
-            origin: crate::config::log_origin(&settings.host_name),
-        };
-        let root_ca = dir.path(CA_CERTIFICATE);
-        system.start_controllers(root_ca, settings, approval, issuance_log);
+        system.start_controllers(dir, settings, approval);
         if let Some(name) = &settings.node_name {
             system.start_node(dir, name, &authority, now).await?;
         }
@@ -303,11 +297,11 @@ impl System {
 
     fn start_controllers(
         &mut self,
-        root_ca: PathBuf,
+        dir: &DataDir,
         settings: &Settings,
         approval: Option<ServingConfig>,
-        issuance_log: LogConfig,
     ) {
+        let root_ca = dir.path(CA_CERTIFICATE);
         let mut config = ControllersConfig::in_process(self.issuer.clone());
         let of_requests = [Loop::Approver, Loop::Signer, Loop::Cleaner];
         config.loops = BTreeSet::from(of_requests);
@@ -323,7 +317,10 @@ impl System {
         config.signing_duration = settings.signing_duration;
         config.ages = settings.ages;
         config.recent_requests = self.server.recent_requests();
-        config.issuance_log = Some(issuance_log);
+        config.issuance_log = Some(LogConfig {
+            directory: dir.path(ISSUANCE_LOG),
+            origin: crate::config::log_origin(&settings.host_name),
+        });
         if !config.loops.is_empty() {
             self.run_controllers("controllers", "certificate-controller", config);
         }

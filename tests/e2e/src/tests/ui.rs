@@ -10,7 +10,7 @@ use everleaf_stage::{
 };
 use serde_json::{Value, json};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub(super) const TESTS: &[Test] = &[
@@ -29,6 +29,8 @@ pub(super) const TESTS: &[Test] = &[
 const SIGNER: &str = "kubernetes.io/kube-apiserver-client";
 /// Longest time until a stream of a refused identity is cut.
 const CUT_MAX: Duration = Duration::from_secs(5);
+/// The server gives up on connections that do not end after ten seconds.
+const STOP_MAX: Duration = Duration::from_secs(8);
 const APPROVER: &str = "system:serviceaccount:default:approver";
 
 /// A browser: a cookie jar, and perhaps a client certificate.
@@ -215,13 +217,13 @@ fn viewer(admin: &Kubectl<'_>, name: &str) -> Result<()> {
     admin.quiet(&bind).map(drop)
 }
 
-fn shown(sandbox: &Sandbox) -> Result<Verdict> {
-    let log = sandbox.path("audit.log");
+/// Starts it with an audit log, and with people.
+fn stage<'a>(sandbox: &'a Sandbox, log: &Path) -> Result<(Up<'a>, String)> {
     let policy = "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: Metadata}]\n";
     let policy = sandbox.write("policy.yaml", policy)?;
     let audit = ["--audit-policy-file", arg(&policy), "--audit-log-path"];
-    let flags = [&["--no-node"], &audit[..], &[arg(&log)]].concat();
-    let mut up = Up::start(sandbox, &flags)?;
+    let flags = [&["--no-node"], &audit[..], &[arg(log)]].concat();
+    let up = Up::start(sandbox, &flags)?;
     let admin = up.admin();
     let approver = account(&admin, "approver", true)?;
     admin.quiet(&["create", "serviceaccount", "nobody"])?;
@@ -229,12 +231,18 @@ fn shown(sandbox: &Sandbox) -> Result<Verdict> {
     viewer(&admin, "bob")?;
     file(sandbox, &up, "laptop")?;
     file(sandbox, &up, "phone")?;
-    let told = up.process.stdout();
+    Ok((up, approver))
+}
+
+fn shown(sandbox: &Sandbox) -> Result<Verdict> {
+    let log = sandbox.path("audit.log");
+    let (up, approver) = stage(sandbox, &log)?;
     let stranger = Browser::new(sandbox, &up, "stranger")?;
     let bob = Browser::new(sandbox, &up, "bob")?.with_certificate();
-    let token_browser = Browser::new(sandbox, &up, "token")?;
+    let by_token = Browser::new(sandbox, &up, "token")?;
     sandbox.point("its address is told at the start", || {
         let line = format!("  dashboard   {}/ui\n", stranger.origin);
+        let told = up.process.stdout();
         ensure_that!(told.contains(&line), "{told}");
         Ok(())
     })?;
@@ -244,11 +252,11 @@ fn shown(sandbox: &Sandbox) -> Result<Verdict> {
     )?;
     sandbox.point(
         "a token that nobody gave, or without rights, is none",
-        || tokens(&stranger, &token(&admin, "nobody")?),
+        || tokens(&stranger, &token(&up.admin(), "nobody")?),
     )?;
     sandbox.point(
         "a token opens it, by a cookie that no page can read",
-        || log_in(&token_browser, &approver),
+        || log_in(&by_token, &approver),
     )?;
     sandbox.point("a client certificate opens it as its user", || {
         let page = bob.page("/ui/")?;
@@ -261,38 +269,42 @@ fn shown(sandbox: &Sandbox) -> Result<Verdict> {
     sandbox.point(
         "pages of other origins decide nothing, whoever looks",
         || {
-            forgeries(&bob, &token_browser)?;
+            forgeries(&bob, &by_token)?;
             undecided(&up, "laptop")
         },
     )?;
     sandbox.point("who may not approve is refused by the API itself", || {
-        for verdict in ["approve", "deny"] {
-            let page = bob.decide(verdict, "laptop", "")?;
-            same(verdict, page.status(), "403")?;
-            let words = "The API server refuses: certificatesigningrequests.certificates.k8s.io";
-            ensure_that!(page.body.contains(words), "{}", page.body);
-        }
-        undecided(&up, "laptop")
+        refused(&up, &bob)
     })?;
-    sandbox.point("who may approves and denies", || {
-        decided(&up, &token_browser)
-    })?;
+    sandbox.point("who may approves and denies", || decided(&up, &by_token))?;
     sandbox.point("the audit log tells who did, from where", || audited(&log))?;
     sandbox.point("who has logged out is not known any more", || {
-        log_out(sandbox, &token_browser)
+        log_out(sandbox, &by_token)
     })?;
-    let admin_page = |up: &Up<'_>| up.admin().run(&["get", "--raw", "/ui/"]);
-    ensure_that!(admin_page(&up)?.code == Some(0), "no page for the admin");
-    sandbox.point("--no-ui serves none", || {
-        same("code", up.process.stop()?, 0)?;
-        up.restart_with(&["--no-ui"])?;
-        ensure_that!(!up.process.stdout().contains("/ui\n"), "it is told");
-        same("page", stranger.get("/ui/")?.status(), "403")?;
-        let answer = admin_page(&up)?;
-        ensure_that!(answer.stderr.contains("NotFound"), "{answer:?}");
-        Ok(())
-    })?;
+    sandbox.point("--no-ui serves none", || without(up, &stranger))?;
     Ok(Verdict::Passed)
+}
+
+fn refused(up: &Up<'_>, browser: &Browser<'_>) -> Result<()> {
+    for verdict in ["approve", "deny"] {
+        let page = browser.decide(verdict, "laptop", "")?;
+        same(verdict, page.status(), "403")?;
+        let words = "The API server refuses: certificatesigningrequests.certificates.k8s.io";
+        ensure_that!(page.body.contains(words), "{}", page.body);
+    }
+    undecided(up, "laptop")
+}
+
+fn without(mut up: Up<'_>, stranger: &Browser<'_>) -> Result<()> {
+    let page = |up: &Up<'_>| up.admin().run(&["get", "--raw", "/ui/"]);
+    same("the admin's page", page(&up)?.code, Some(0))?;
+    same("code", up.process.stop()?, 0)?;
+    up.restart_with(&["--no-ui"])?;
+    ensure_that!(!up.process.stdout().contains("/ui\n"), "it is told");
+    same("page", stranger.get("/ui/")?.status(), "403")?;
+    let answer = page(&up)?;
+    ensure_that!(answer.stderr.contains("NotFound"), "{answer:?}");
+    Ok(())
 }
 
 fn strangers(stranger: &Browser<'_>) -> Result<()> {
@@ -439,7 +451,7 @@ fn decided(up: &Up<'_>, browser: &Browser<'_>) -> Result<()> {
     same("message", message, json!("not ours: <b>"))
 }
 
-fn audited(log: &std::path::Path) -> Result<()> {
+fn audited(log: &Path) -> Result<()> {
     for (who, name, code) in [
         (APPROVER, "laptop", 200),
         (APPROVER, "phone", 200),
@@ -484,15 +496,15 @@ fn log_out(sandbox: &Sandbox, browser: &Browser<'_>) -> Result<()> {
 }
 
 fn ended(sandbox: &Sandbox) -> Result<Verdict> {
-    let mut up = Up::start(sandbox, &["--no-node"])?;
+    let up = Up::start(sandbox, &["--no-node"])?;
     let admin = up.admin();
     let approver = account(&admin, "approver", false)?;
     let certificate = user(sandbox, &up, "bob")?;
     viewer(&admin, "bob")?;
     let bob = Browser::new(sandbox, &up, "bob")?.with_certificate();
-    let token = Browser::new(sandbox, &up, "token")?;
-    same("login", token.log_in(&approver)?.status(), "303")?;
-    let (mut of_bob, mut of_token) = (bob.follow()?, token.follow()?);
+    let by_token = Browser::new(sandbox, &up, "token")?;
+    same("login", by_token.log_in(&approver)?.status(), "303")?;
+    let (mut of_bob, mut of_token) = (bob.follow()?, by_token.follow()?);
     sandbox.point("what happens is told at once", || {
         file(sandbox, &up, "laptop")?;
         eventually("the stream tells it", 15, || {
@@ -504,71 +516,69 @@ fn ended(sandbox: &Sandbox) -> Result<Verdict> {
     sandbox.point(
         "a revoked certificate is refused, and its stream cut",
         || {
-            let serial = format!("{:?}", certificate.serial);
-            let serial = serial.trim_matches('"');
-            let conf = up.path("admin.conf");
-            let mut revoke = sandbox.everleaf(&["ca", "revoke", "--serial", serial]);
-            run(revoke.args(["--kubeconfig", arg(&conf)]))?.ok()?;
-            let begun = now();
-            of_bob.exit_code(CUT_MAX)?;
-            ensure_that!(begun.elapsed() <= CUT_MAX, "the stream went on");
-            let page = bob.get("/ui/")?;
-            same("then", page.status(), "401")?;
-            ensure_that!(
-                page.body.contains("does not accept the certificate"),
-                "{}",
-                page.body
-            );
+            revoked(sandbox, &up, (&bob, &certificate), &mut of_bob)?;
             ensure_that!(of_token.is_running(), "another's stream is cut, too");
             Ok(())
         },
     )?;
-    sandbox.point(
-        "a right that is taken away ends it, and one given back not",
-        || {
-            let binding = ["clusterrolebinding", "approver-looks"];
-            admin.quiet(&[&["delete"][..], &binding].concat())?;
-            of_token.exit_code(CUT_MAX)?;
-            let page = token.get("/ui/requests")?;
-            same("then", page.status(), "403")?;
-            ensure_that!(page.body.contains(APPROVER), "{}", page.body);
-            ensure_that!(page.body.contains("Log out"), "{}", page.body);
-            let give = [
-                "--clusterrole=approver-looks",
-                "--serviceaccount=default:approver",
-            ];
-            admin.quiet(&[&["create"][..], &binding, &give].concat())?;
-            token.page("/ui/requests").map(drop)
-        },
-    )?;
-    sandbox.point(
-        "a token that is worth nothing any more ends its session",
-        || {
-            let mut stream = token.follow()?;
-            admin.quiet(&["delete", "serviceaccount", "approver"])?;
-            stream.exit_code(CUT_MAX)?;
-            let page = token.get("/ui/")?;
-            same("then", page.status(), "401")?;
-            ensure_that!(page.body.contains("not accepted any more"), "{}", page.body);
-            Ok(())
-        },
-    )?;
-    sandbox.point(
-        "an open stream does not keep the server from stopping",
-        || {
-            user(sandbox, &up, "eve")?;
-            viewer(&admin, "eve")?;
-            let eve = Browser::new(sandbox, &up, "eve")?.with_certificate();
-            let mut stream = eve.follow()?;
-            let begun = now();
-            same("code", up.process.stop()?, 0)?;
-            ensure_that!(
-                begun.elapsed() < Duration::from_secs(8),
-                "{:?}",
-                begun.elapsed()
-            );
-            stream.exit_code(CUT_MAX).map(drop)
-        },
-    )?;
+    let name = "a right that is taken away ends it, and one given back lets in";
+    sandbox.point(name, || disallowed(&admin, &by_token, &mut of_token))?;
+    let name = "a token that is worth nothing any more ends its session";
+    sandbox.point(name, || {
+        let mut stream = by_token.follow()?;
+        admin.quiet(&["delete", "serviceaccount", "approver"])?;
+        stream.exit_code(CUT_MAX)?;
+        let page = by_token.get("/ui/")?;
+        same("then", page.status(), "401")?;
+        let words = "not accepted any more";
+        ensure_that!(page.body.contains(words), "{}", page.body);
+        Ok(())
+    })?;
+    let name = "an open stream does not keep the server from stopping";
+    sandbox.point(name, || stopped(sandbox, up))?;
     Ok(Verdict::Passed)
+}
+
+fn revoked(
+    sandbox: &Sandbox,
+    up: &Up<'_>,
+    (browser, certificate): (&Browser<'_>, &Certificate),
+    stream: &mut Process,
+) -> Result<()> {
+    let conf = up.path("admin.conf");
+    let serial = &certificate.serial;
+    let mut revoke = sandbox.everleaf(&["ca", "revoke", "--serial", serial]);
+    run(revoke.args(["--kubeconfig", arg(&conf)]))?.ok()?;
+    stream.exit_code(CUT_MAX)?;
+    let page = browser.get("/ui/")?;
+    same("then", page.status(), "401")?;
+    let words = "does not accept the certificate";
+    ensure_that!(page.body.contains(words), "{}", page.body);
+    Ok(())
+}
+
+fn disallowed(admin: &Kubectl<'_>, browser: &Browser<'_>, stream: &mut Process) -> Result<()> {
+    let binding = ["clusterrolebinding", "approver-looks"];
+    admin.quiet(&[&["delete"][..], &binding].concat())?;
+    stream.exit_code(CUT_MAX)?;
+    let page = browser.get("/ui/requests")?;
+    same("then", page.status(), "403")?;
+    ensure_that!(page.body.contains(APPROVER), "{}", page.body);
+    ensure_that!(page.body.contains("Log out"), "{}", page.body);
+    let role = "--clusterrole=approver-looks";
+    let give = [role, "--serviceaccount=default:approver"];
+    admin.quiet(&[&["create"][..], &binding, &give].concat())?;
+    browser.page("/ui/requests").map(drop)
+}
+
+fn stopped(sandbox: &Sandbox, mut up: Up<'_>) -> Result<()> {
+    user(sandbox, &up, "eve")?;
+    viewer(&up.admin(), "eve")?;
+    let eve = Browser::new(sandbox, &up, "eve")?.with_certificate();
+    let mut stream = eve.follow()?;
+    let begun = now();
+    same("code", up.process.stop()?, 0)?;
+    let took = begun.elapsed();
+    ensure_that!(took < STOP_MAX, "{took:?}");
+    stream.exit_code(CUT_MAX).map(drop)
 }

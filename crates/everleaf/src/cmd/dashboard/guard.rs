@@ -1,11 +1,12 @@
 //! Who may ask: a decision about the head of a request, before anything is looked up.
 //!
-//! The dashboard of a kubeconfig acts with the rights of the user who has started it, so whoever reaches its port
-//! is not yet welcome: other users of the machine, and pages of other sites in the user's own
-//! browser. The first have no key; the second are told by `Host` (a name that was made to lead
-//! here), `Origin` and `Sec-Fetch-Site` (W3C Fetch Metadata), and by a key in each form. At `/ui` of the API server it acts with the rights of whoever comes, whom the
-//! server judges; a client certificate goes along with what any page has a browser send, so
-//! that the same holds for pages of other sites there.
+//! The dashboard of a kubeconfig acts with the rights of the user who has started it, so whoever
+//! reaches its port is not yet welcome: other users of the machine, and pages of other sites in the
+//! user's own browser. The first have no key; the second are told by `Host` (a name that was made
+//! to lead here), `Origin` and `Sec-Fetch-Site` (W3C Fetch Metadata), and by a key in each form. At
+//! `/ui` of the API server it acts with the rights of whoever comes, whom the server judges; a
+//! client certificate goes along with what any page has a browser send, so that the same holds for
+//! pages of other sites there.
 
 use aws_lc_rs::constant_time;
 use http::header::{COOKIE, HOST, ORIGIN};
