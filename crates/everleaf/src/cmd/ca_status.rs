@@ -69,7 +69,6 @@ pub(super) fn run(args: &StatusArgs) -> Result<ExitCode> {
     let rows = rows(&found, now);
     let as_json = || {
         let all = rows.iter().map(|row| as_json(row, now));
-        let roll = super::roll::words(&roll, now);
         json!({"authorities": all.collect::<Value>(), "hidden": found.hidden, "roll": roll})
     };
     match args.output {

@@ -195,6 +195,10 @@ fn whole_roll(sandbox: &Sandbox) -> Result<Verdict> {
     is_renewed(sandbox, &up)?;
     let told = ca(sandbox, &up, &["status"])?.ok()?;
     ensure_that!(told.contains("signs") && told.contains("serves"), "{told}");
+    let told = ca(sandbox, &up, &["status", "-o", "json"])?.ok()?;
+    let told: Value = serde_json::from_str(&told)?;
+    let phase = told["roll"]["roll"]["phase"].clone();
+    same("the roll, as a value", phase, "renew".into())?;
     let words = ca(sandbox, &up, &["roll", "status"])?.ok()?;
     ensure_that!(
         words.contains("5 of 5 use nothing of the old CA"),
