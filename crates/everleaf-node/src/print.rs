@@ -1,25 +1,27 @@
 //! What people read on stdout: plain lines, JSON, YAML.
 
-use anyhow::Context;
 use serde::Serialize;
 use std::borrow::Cow;
-use std::io::{ErrorKind, IsTerminal, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
+
+/// An answer that did not arrive, such as on a full disk.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write to stdout: {0}; the answer is not whole there")]
+pub struct Unwritten(pub io::Error);
 
 /// Writes one line to stdout, for a program that goes on whatever becomes of it.
 pub fn line(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{text}");
+    let _ = writeln!(io::stdout(), "{text}");
 }
 
 /// Writes a command's answer to stdout. A reader that went away (`| head`) is not an error.
 ///
 /// # Errors
-/// The answer did not arrive, such as on a full disk.
+/// [`Unwritten`].
 pub fn answer(text: &str) -> anyhow::Result<()> {
-    let mut stdout = std::io::stdout();
+    let mut stdout = io::stdout();
     match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(error).context("cannot write to stdout")
-        }
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Unwritten(error).into()),
         _ => Ok(()),
     }
 }
@@ -38,7 +40,7 @@ pub fn yaml(value: &impl Serialize) -> anyhow::Result<()> {
 pub fn has_colour() -> bool {
     let is_unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
         || std::env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
-    std::io::stdout().is_terminal() && !is_unwanted
+    io::stdout().is_terminal() && !is_unwanted
 }
 
 /// Words of others without what a terminal obeys or what turns the order of letters round; line

@@ -2,9 +2,15 @@
 
 use comfy_table::{ContentArrangement, Table, presets};
 pub(crate) use everleaf_node::print::{
-    answer, harmless, harmless_line, has_colour, json, line, yaml,
+    Unwritten, answer, harmless, harmless_line, has_colour, json, line, yaml,
 };
 use std::io::IsTerminal;
+
+/// Columns of the terminal that stdout is; none: it is none, or does not say.
+pub(crate) fn columns() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
+    (size.ws_col > 0).then_some(usize::from(size.ws_col))
+}
 
 /// Writes rows under upper-case headings, as kubectl does; wrapped to the terminal's width if
 /// stdout is one.

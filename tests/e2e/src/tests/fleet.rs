@@ -132,8 +132,38 @@ fn fleet(sandbox: &Sandbox) -> Result<Verdict> {
     )?;
     file_by_hand(sandbox, &up, "by-hand")?;
     live(sandbox, &up, &admin)?;
+    sandbox.point(
+        "a screen fits the terminal, also one that is made narrower",
+        || narrowed(sandbox, &admin),
+    )?;
     rights(sandbox, &up)?;
     Ok(Verdict::Passed)
+}
+
+/// A terminal that becomes narrower while it shows the fleet.
+fn narrowed(sandbox: &Sandbox, admin: &Path) -> Result<()> {
+    let everleaf = sandbox.everleaf(&[]);
+    let program = Path::new(everleaf.get_program());
+    let status = format!("{} status -w --kubeconfig {}", arg(program), arg(admin));
+    let script = format!("stty cols 70; {status} & sleep 5; stty cols 40; sleep 5; kill $!");
+    let mut terminal = sandbox.command("script".as_ref());
+    terminal.args(["-qec", &script, "/dev/null"]);
+    let shown = run(terminal.env("TERM", "xterm"))?.stdout;
+    let frames: Vec<&str> = shown.split("\u{1b}[H\u{1b}[2J").skip(1).collect();
+    let long = |frame: &&str| {
+        frame
+            .lines()
+            .map(|line| line.trim_end().chars().count())
+            .max()
+    };
+    let longest: Vec<_> = frames.iter().map(long).collect();
+    let (first, last) = (longest.first(), longest.last());
+    let is_fitted = |columns: Option<&Option<usize>>, from, to| {
+        columns.is_some_and(|columns| columns.is_some_and(|longest| (from..=to).contains(&longest)))
+    };
+    ensure_that!(is_fitted(first, 41, 70), "{longest:?}: {shown}");
+    ensure_that!(is_fitted(last, 20, 40), "{longest:?}: {shown}");
+    Ok(())
 }
 
 /// Changes, as `status -w` shows them.

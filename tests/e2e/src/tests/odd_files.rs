@@ -202,7 +202,7 @@ fn full_stdout(sandbox: &Sandbox) -> Result<Verdict> {
         let output = sandbox.everleaf(args).stdout(full).output()?;
         let said = String::from_utf8_lossy(&output.stderr);
         ensure_that!(
-            output.status.code() == Some(1) && said.contains("cannot write to stdout"),
+            output.status.code() == Some(4) && said.contains("cannot write to stdout"),
             "{args:?}: {} {said}",
             output.status
         );

@@ -152,6 +152,8 @@ pub(in crate::cmd) struct Live {
     explained: BTreeSet<String>,
     /// When it was read last what requests are explained by.
     around: Instant,
+    /// There is news that was not taken into account yet.
+    has_news: bool,
     /// Whoever follows; they end with this.
     _followers: JoinSet<()>,
 }
@@ -171,6 +173,7 @@ impl Live {
             offset: evidence.now.duration_since(evidence.local),
             explained: explained(&seen),
             around: Instant::now(),
+            has_news: false,
             _followers: followers,
             news,
             seen,
@@ -194,8 +197,9 @@ impl Live {
     }
 
     /// Returns when something has changed, or so much time has passed that it may look otherwise.
+    /// What has come stays when this is dropped before.
     pub(in crate::cmd) async fn change(&mut self) {
-        if self.wait(Instant::now() + TICK).await {
+        if self.has_news || self.wait(Instant::now() + TICK).await {
             // What comes right after it is taken in with it.
             let settled = Instant::now() + SETTLE;
             while Instant::now() < settled {
@@ -203,6 +207,7 @@ impl Live {
             }
         }
         self.update().await;
+        self.has_news = false;
     }
 
     /// Takes in what comes until then; ends with the first news.
@@ -211,6 +216,7 @@ impl Live {
             match timeout_at(until, self.news.recv()).await {
                 Ok(Some((piece, news))) => {
                     if self.pieces.entry(piece).or_default().take(news) {
+                        self.has_news = true;
                         return true;
                     }
                 }

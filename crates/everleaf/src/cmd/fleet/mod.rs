@@ -143,7 +143,11 @@ fn shown(fleet: &Fleet, seen: &Seen, output: Option<OutputFormat>) -> Result<Str
             text.trim_end().to_owned()
         }
         Some(OutputFormat::Wide) => wide::table(fleet),
-        None => screen::of(fleet, &seen.server, version.map(String::as_str)).join("\n"),
+        None => {
+            let columns = print::columns().unwrap_or(screen::WIDTH);
+            let version = version.map(String::as_str);
+            screen::of(fleet, &seen.server, version, columns).join("\n")
+        }
     })
 }
 

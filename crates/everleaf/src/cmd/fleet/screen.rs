@@ -1,4 +1,4 @@
-//! A fleet on one screen: at most 24 lines of 80 columns, however large it is.
+//! A fleet on one screen: at most 24 lines, as long as the terminal's, however large it is.
 
 use crate::print::harmless_line;
 use everleaf_api::duration::span;
@@ -8,7 +8,7 @@ use everleaf_fleet::{Authority, Counts, Fleet, Holding, Kind, Node, State, Verdi
 use jiff::Timestamp;
 
 /// Columns of a terminal that nobody has widened.
-const WIDTH: usize = 80;
+pub(super) const WIDTH: usize = 80;
 /// Certificates that lapse are shown up to this number.
 const LAPSES_MAX: usize = 5;
 /// Requests.
@@ -19,7 +19,12 @@ const AUTHORITIES_MAX: usize = 2;
 const NAME_WIDTH: usize = 20;
 
 /// The lines.
-pub(super) fn of(fleet: &Fleet, server: &str, version: Option<&str>) -> Vec<String> {
+pub(super) fn of(
+    fleet: &Fleet,
+    server: &str,
+    version: Option<&str>,
+    columns: usize,
+) -> Vec<String> {
     let version = version.map_or(String::new(), |version| format!(" ({version})"));
     let now = format_time(fleet.now);
     let mut lines = vec![format!("{server}{version} at {now}")];
@@ -33,13 +38,13 @@ pub(super) fn of(fleet: &Fleet, server: &str, version: Option<&str>) -> Vec<Stri
     lines.extend(unseen(fleet));
     lines
         .iter()
-        .map(|line| fitted(&harmless_line(line)))
+        .map(|line| fitted(&harmless_line(line), columns))
         .collect()
 }
 
 /// No longer than a line.
-fn fitted(line: &str) -> String {
-    cut(line, WIDTH).trim_end().to_owned()
+fn fitted(line: &str, columns: usize) -> String {
+    cut(line, columns.max(1)).trim_end().to_owned()
 }
 
 fn cut(text: &str, width: usize) -> String {

@@ -72,6 +72,7 @@ fn five_thousand_nodes_fit_on_a_screen() {
         &fleet,
         "https://a-long-name.of-a-server.example.com:6443",
         version,
+        screen::WIDTH,
     );
     assert!(lines.len() <= 24, "{}", lines.join("\n"));
     for line in &lines {
@@ -92,12 +93,33 @@ fn five_thousand_nodes_fit_on_a_screen() {
 }
 
 #[test]
+fn a_screen_is_as_wide_as_the_terminal() {
+    let fleet = Fleet::of(&facts(5_000, 110, 3_000));
+    let longest = |columns: usize| {
+        let lines = screen::of(&fleet, "https://a:6443", None, columns);
+        let lengths = lines.iter().map(|line| line.chars().count());
+        lengths.max().unwrap()
+    };
+    for columns in [1, 2, 20, 79, 120] {
+        let longest = longest(columns);
+        assert!(longest <= columns, "{longest} of {columns}");
+    }
+    assert!(longest(40) == 40 && longest(120) > 80);
+}
+
+#[test]
 fn a_fleet_in_which_all_is_well_says_so_and_who_is_next() {
     let fleet = Fleet::of(&facts(3, 3, 0));
-    let text = screen::of(&fleet, "https://a:6443", None).join("\n");
+    let text = screen::of(&fleet, "https://a:6443", None, screen::WIDTH).join("\n");
     let part = "Lapsing       none known; next renewal on 2030-09-07: a-node-with-a-very-…";
     assert!(text.contains(part), "{text}");
-    let none = screen::of(&Fleet::of(&facts(0, 1, 0)), "https://a:6443", None).join("\n");
+    let none = screen::of(
+        &Fleet::of(&facts(0, 1, 0)),
+        "https://a:6443",
+        None,
+        screen::WIDTH,
+    )
+    .join("\n");
     assert!(none.contains("Nodes         none"), "{none}");
 }
 

@@ -3,17 +3,23 @@
 use super::live::Live;
 use super::{Answer, Seen, shown};
 use crate::args::OutputFormat;
-use anyhow::{Context, Result};
+use crate::print::Unwritten;
+use anyhow::Result;
 use everleaf_fleet::Fleet;
 use jiff::Timestamp;
 use std::io::{ErrorKind, IsTerminal as _, Write as _};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Shows the fleet until somebody ends it, or nobody reads any more.
 pub(super) async fn run(seen: Seen, output: Option<OutputFormat>) -> Result<()> {
     let mut live = Live::follow(seen);
     let mut last = None;
+    let mut resized = signal(SignalKind::window_change())?;
     while draw(&live, output, &mut last)? {
-        live.change().await;
+        tokio::select! {
+            () = live.change() => {}
+            _ = resized.recv() => {}
+        }
     }
     Ok(())
 }
@@ -43,7 +49,7 @@ fn draw(live: &Live, output: Option<OutputFormat>, last: &mut Option<Fleet>) -> 
     let written = written.and_then(|()| stdout.flush());
     match written {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(error).context("cannot write to stdout"),
+        Err(error) => Err(Unwritten(error).into()),
         Ok(()) => Ok(true),
     }
 }
