@@ -158,6 +158,12 @@ pub(crate) mod oid {
         SECP521R1 = "1.3.132.0.35";
         ED25519 = "1.3.101.112";
     }
+    // Keys and signatures of ML-DSA (RFC 9881 2).
+    oids! {
+        ML_DSA_44 = "2.16.840.1.101.3.4.3.17";
+        ML_DSA_65 = "2.16.840.1.101.3.4.3.18";
+        ML_DSA_87 = "2.16.840.1.101.3.4.3.19";
+    }
     // Signatures (RFC 4055, RFC 5758, RFC 8410).
     oids! {
         MD2_WITH_RSA = "1.2.840.113549.1.1.2";

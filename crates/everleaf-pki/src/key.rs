@@ -16,10 +16,13 @@
 //! # Ok::<(), everleaf_pki::KeyError>(())
 //! ```
 
+mod ml_dsa;
+mod named;
 mod protected;
 mod pss;
 mod public;
 
+pub use ml_dsa::{FORBIDDEN_USAGES, MlDsa, REQUIRED_USAGES, listed, usage_faults};
 pub use public::{KeyNumbers, PublicKey, PublicKeyKind};
 
 use crate::asn1::{self, SEQUENCE, bit_string, encoded, oid};
@@ -52,6 +55,8 @@ pub enum KeyAlgorithm {
     Ed25519,
     /// RSA with this modulus length in bits; 2048, 3072, 4096 and 8192 can be generated.
     Rsa(u32),
+    /// ML-DSA (FIPS 204).
+    MlDsa(MlDsa),
 }
 
 impl std::fmt::Display for KeyAlgorithm {
@@ -62,6 +67,7 @@ impl std::fmt::Display for KeyAlgorithm {
             Self::EcdsaP521 => f.write_str("ECDSA P-521"),
             Self::Ed25519 => f.write_str("Ed25519"),
             Self::Rsa(bits) => write!(f, "RSA {bits}"),
+            Self::MlDsa(set) => set.fmt(f),
         }
     }
 }
@@ -143,6 +149,7 @@ enum Pair {
     Ecdsa(EcdsaKeyPair),
     Ed25519(Ed25519KeyPair),
     Rsa(RsaKeyPair),
+    MlDsa(ml_dsa::Pair),
 }
 
 impl PrivateKey {
@@ -161,6 +168,7 @@ impl PrivateKey {
                 let curve = Curve::of(algorithm).expect("invariant: the three curves are listed");
                 Pair::Ecdsa(EcdsaKeyPair::generate(curve.signing()).map_err(failed)?)
             }
+            KeyAlgorithm::MlDsa(set) => Pair::MlDsa(ml_dsa::Pair::generate(set)?),
         };
         Self::from_pair(pair)
     }
@@ -174,6 +182,15 @@ impl PrivateKey {
         let pair = Ed25519KeyPair::from_seed_unchecked(seed)
             .map_err(|_| KeyError::Crypto("reading an Ed25519 seed"))?;
         Self::from_pair(Pair::Ed25519(pair))
+    }
+
+    /// The ML-DSA key of a seed (FIPS 204 `ML-DSA.KeyGen_internal`), which must be secret and
+    /// random wherever the key protects anything.
+    ///
+    /// # Errors
+    /// Never for 32 bytes; the type leaves room for a failing library.
+    pub fn from_ml_dsa_seed(set: MlDsa, seed: &[u8; 32]) -> Result<Self, KeyError> {
+        Self::from_pair(Pair::MlDsa(ml_dsa::Pair::from_seed(set, seed)?))
     }
 
     /// First `… PRIVATE KEY` block of a PEM text: PKCS#8, PKCS#1 or SEC1 (with or without a leading
@@ -229,6 +246,7 @@ impl PrivateKey {
             Format::Pkcs8Ec(curve) => {
                 Pair::Ecdsa(EcdsaKeyPair::from_pkcs8(curve.signing(), der).map_err(rejected)?)
             }
+            Format::Pkcs8MlDsa(set) => Pair::MlDsa(ml_dsa::Pair::from_pkcs8(set, der)?),
             Format::Sec1(curve) => Pair::Ecdsa(
                 EcdsaKeyPair::from_private_key_der(curve.signing(), der).map_err(rejected)?,
             ),
@@ -237,7 +255,7 @@ impl PrivateKey {
     }
 
     /// `EC PRIVATE KEY` (SEC1) for EC, `RSA PRIVATE KEY` (PKCS#1) for RSA, `PRIVATE KEY` (PKCS#8)
-    /// for Ed25519: what client-go writes.
+    /// for Ed25519 and ML-DSA (there with the seed, RFC 9881): what client-go writes.
     pub fn to_pem(&self) -> Zeroizing<String> {
         let (label, der) = self.to_traditional_der();
         pem::encode_secret(label, &der)
@@ -256,6 +274,7 @@ impl PrivateKey {
                 let der: Pkcs8V1Der<'_> = pair.as_der().expect(ENCODES);
                 Zeroizing::new(der.as_ref().to_vec())
             }
+            Pair::MlDsa(pair) => pair.pkcs8_der(),
         }
     }
 
@@ -293,6 +312,7 @@ impl PrivateKey {
                     .map_err(failed)?;
                 Ok(signature)
             }
+            Pair::MlDsa(pair) => pair.sign(message),
         }
     }
 
@@ -306,7 +326,7 @@ impl PrivateKey {
                     .expect("invariant: a key that was accepted can be encoded");
                 ("EC PRIVATE KEY", Zeroizing::new(der.as_ref().to_vec()))
             }
-            Pair::Ed25519(_) => ("PRIVATE KEY", self.to_pkcs8_der()),
+            Pair::Ed25519(_) | Pair::MlDsa(_) => ("PRIVATE KEY", self.to_pkcs8_der()),
             Pair::Rsa(_) => {
                 let pkcs8 = self.to_pkcs8_der();
                 let inner = pkcs8_inner(&pkcs8).expect("invariant: our own PKCS#8 reads back");
@@ -350,6 +370,7 @@ impl PrivateKey {
             Pair::Ecdsa(pair) => pair.public_key().as_der(),
             Pair::Ed25519(pair) => pair.public_key().as_der(),
             Pair::Rsa(pair) => pair.public_key().as_der(),
+            Pair::MlDsa(pair) => Ok(pair.public_der()?),
         }
         .map_err(|_| KeyError::Crypto("encoding a public key"))?;
         let public_key = PublicKey::from_spki_der(spki.as_ref())?;
@@ -417,7 +438,7 @@ impl Curve {
             KeyAlgorithm::EcdsaP256 => Some(Self::P256),
             KeyAlgorithm::EcdsaP384 => Some(Self::P384),
             KeyAlgorithm::EcdsaP521 => Some(Self::P521),
-            KeyAlgorithm::Ed25519 | KeyAlgorithm::Rsa(_) => None,
+            KeyAlgorithm::Ed25519 | KeyAlgorithm::Rsa(_) | KeyAlgorithm::MlDsa(_) => None,
         }
     }
 
@@ -447,6 +468,7 @@ enum Format {
     Pkcs1,
     Pkcs8Ec(Curve),
     Pkcs8Ed25519,
+    Pkcs8MlDsa(MlDsa),
     Pkcs8Rsa,
     Sec1(Curve),
 }
@@ -483,10 +505,13 @@ impl Format {
             (oid::RSA_ENCRYPTION, _) => Ok(Self::Pkcs8Rsa),
             (oid::ED25519, _) => Ok(Self::Pkcs8Ed25519),
             (_, Some(curve)) => Curve::from_oid(curve).map(Self::Pkcs8Ec),
-            (other, None) => Err(KeyError::Unsupported(format!(
-                "private key algorithm {}",
-                asn1::named(&other)
-            ))),
+            (other, None) => match MlDsa::from_oid(other) {
+                Some(set) => Ok(Self::Pkcs8MlDsa(set)),
+                None => Err(KeyError::Unsupported(format!(
+                    "private key algorithm {}",
+                    asn1::named(&other)
+                ))),
+            },
         }
     }
 

@@ -38,7 +38,7 @@ pub use issuer::{
     ApprovedRequest, CaKey, GivenNames, IssueError, Issued, Issuer, Profile, Warning,
 };
 pub use key::{
-    KeyAlgorithm, KeyError, KeyNumbers, KeySource, PrivateKey, PublicKey, PublicKeyKind,
+    KeyAlgorithm, KeyError, KeyNumbers, KeySource, MlDsa, PrivateKey, PublicKey, PublicKeyKind,
     SystemKeySource,
 };
 pub use name::Subject;

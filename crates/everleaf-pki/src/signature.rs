@@ -1,7 +1,7 @@
 //! Signature algorithms: which one a key makes, and checking those that others made.
 
 use crate::asn1::{self, oid};
-use crate::key::{KeyAlgorithm, PublicKey, PublicKeyKind};
+use crate::key::{KeyAlgorithm, MlDsa, PublicKey, PublicKeyKind};
 use aws_lc_rs::signature::{
     self as algorithms, RsaEncoding, UnparsedPublicKey, VerificationAlgorithm,
 };
@@ -16,6 +16,7 @@ use x509_cert::spki as spki_types;
 pub(crate) enum SignatureAlgorithm {
     Ecdsa(Hash),
     Ed25519,
+    MlDsa(MlDsa),
     RsaPkcs1(Hash),
     RsaPss(Hash),
 }
@@ -35,6 +36,7 @@ impl fmt::Display for SignatureAlgorithm {
         match self {
             Self::Ecdsa(hash) => write!(f, "ECDSA with {hash}"),
             Self::Ed25519 => f.write_str("Ed25519"),
+            Self::MlDsa(set) => set.fmt(f),
             Self::RsaPkcs1(hash) => write!(f, "RSA with {hash}"),
             Self::RsaPss(hash) => write!(f, "RSA-PSS with {hash}"),
         }
@@ -61,6 +63,14 @@ pub(crate) enum SignatureError {
     BrokenAlgorithm(&'static str),
     #[error("malformed signature algorithm")]
     Malformed,
+    #[error("the signature algorithm {0} has no parameters, and some are given")]
+    Parameters(MlDsa),
+    #[error("the signature has {found} bytes, and one by {algorithm} has {wanted}")]
+    Length {
+        algorithm: SignatureAlgorithm,
+        wanted: usize,
+        found: usize,
+    },
     #[error("a signature by {algorithm} cannot come from a key of kind {kind}")]
     KeyMismatch {
         algorithm: SignatureAlgorithm,
@@ -85,6 +95,7 @@ impl SignatureAlgorithm {
             KeyAlgorithm::EcdsaP521 => Self::Ecdsa(Hash::Sha512),
             KeyAlgorithm::Ed25519 => Self::Ed25519,
             KeyAlgorithm::Rsa(_) => Self::RsaPkcs1(Hash::Sha256),
+            KeyAlgorithm::MlDsa(set) => Self::MlDsa(set),
         }
     }
 
@@ -116,7 +127,13 @@ impl SignatureAlgorithm {
             oid::SHA512_WITH_RSA => Ok(Self::RsaPkcs1(Hash::Sha512)),
             oid::MD2_WITH_RSA => Err(SignatureError::BrokenAlgorithm("MD2 with RSA")),
             oid::MD5_WITH_RSA => Err(SignatureError::BrokenAlgorithm("MD5 with RSA")),
-            other => Err(SignatureError::UnknownAlgorithm(other)),
+            other => match MlDsa::from_oid(other) {
+                Some(set) if identifier.parameters.is_some() => {
+                    Err(SignatureError::Parameters(set))
+                }
+                Some(set) => Ok(Self::MlDsa(set)),
+                None => Err(SignatureError::UnknownAlgorithm(other)),
+            },
         }
     }
 
@@ -124,6 +141,7 @@ impl SignatureAlgorithm {
     pub(crate) fn identifier(self) -> AlgorithmIdentifierRef<'static> {
         let oid = match self {
             Self::Ed25519 => oid::ED25519,
+            Self::MlDsa(set) => set.oid(),
             Self::Ecdsa(Hash::Sha1) => oid::ECDSA_WITH_SHA1,
             Self::Ecdsa(Hash::Sha256) => oid::ECDSA_WITH_SHA256,
             Self::Ecdsa(Hash::Sha384) => oid::ECDSA_WITH_SHA384,
@@ -163,6 +181,9 @@ pub(crate) fn verify(
     signature: &[u8],
 ) -> Result<(), SignatureError> {
     let verification = verification_algorithm(*key.kind(), algorithm)?;
+    if let SignatureAlgorithm::MlDsa(set) = algorithm {
+        set.check_signature(signature)?;
+    }
     UnparsedPublicKey::new(verification, key.key_bytes())
         .verify(message, signature)
         .map_err(|_| SignatureError::Wrong)
@@ -182,10 +203,11 @@ fn verification_algorithm(
     kind: PublicKeyKind,
     algorithm: SignatureAlgorithm,
 ) -> Result<&'static dyn VerificationAlgorithm, SignatureError> {
-    use PublicKeyKind::{EcdsaP224, EcdsaP256, EcdsaP384, EcdsaP521, Ed25519, Rsa};
+    use PublicKeyKind::{EcdsaP224, EcdsaP256, EcdsaP384, EcdsaP521, Ed25519, MlDsa, Rsa};
     use SignatureAlgorithm as Signature;
     let found: Option<&'static dyn VerificationAlgorithm> = match (kind, algorithm) {
         (Ed25519, Signature::Ed25519) => Some(&algorithms::ED25519),
+        (MlDsa(key), Signature::MlDsa(set)) if key == set => Some(set.verification()),
         (EcdsaP256, Signature::Ecdsa(hash)) => Some(match hash {
             Hash::Sha1 => &algorithms::ECDSA_P256_SHA1_ASN1,
             Hash::Sha256 => &algorithms::ECDSA_P256_SHA256_ASN1,
@@ -219,8 +241,7 @@ fn verification_algorithm(
         },
         _ => return Err(SignatureError::KeyMismatch { algorithm, kind }),
     };
-    let hint =
-        "use P-256, P-384, P-521, Ed25519 or RSA of 2048 to 8192 bits with SHA-256 or better";
+    let hint = "use P-256, P-384, P-521, Ed25519, ML-DSA or RSA of 2048 to 8192 bits with SHA-256 or better";
     let too_short_or_long = matches!(kind, Rsa { bits } if !(1024..=8192).contains(&bits));
     found
         .filter(|_| !too_short_or_long)
@@ -283,6 +304,11 @@ mod tests {
             (EcdsaP384, SignatureAlgorithm::Ecdsa(Hash::Sha384), None),
             (EcdsaP521, SignatureAlgorithm::Ecdsa(Hash::Sha512), None),
             (Ed25519, SignatureAlgorithm::Ed25519, None),
+            (
+                KeyAlgorithm::MlDsa(MlDsa::MlDsa65),
+                SignatureAlgorithm::MlDsa(MlDsa::MlDsa65),
+                None,
+            ),
             (Rsa(2048), SignatureAlgorithm::RsaPkcs1(Hash::Sha256), None),
             (Rsa(3071), SignatureAlgorithm::RsaPkcs1(Hash::Sha256), None),
             (

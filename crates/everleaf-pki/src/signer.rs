@@ -23,6 +23,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+use crate::key::usage_faults;
 use crate::request::VerifiedRequest;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -103,6 +104,9 @@ pub enum NotNodeClient {
     /// The subject holds more than is read of it.
     #[error("subject holds more than one common name and organization system:nodes")]
     UnusualSubject,
+    /// Usages that a key of its kind must not have.
+    #[error("usages do not go with an ML-DSA key")]
+    KeyUsages,
     /// The key is not fit to be signed.
     #[error("public key is weak or unsupported")]
     Key,
@@ -140,6 +144,10 @@ pub fn is_node_client(
         is_any_set(usages, &NODE_CLIENT_USAGES),
         NotNodeClient::Usages,
     )?;
+    require(
+        check_key_usages(request, usages).is_ok(),
+        NotNodeClient::KeyUsages,
+    )?;
     require(is_dns1123_subdomain(node_name), NotNodeClient::NodeName)?;
     require(
         !request.has_unusual_subject(),
@@ -150,7 +158,7 @@ pub fn is_node_client(
 }
 
 /// The rule of a built-in signer that a request breaks; `Display` is upstream's message, exact
-/// (kubernetes 1.37 `pkg/apis/certificates/helpers.go`,
+/// (kubernetes 1.38 `pkg/apis/certificates/helpers.go`,
 /// `pkg/controller/certificates/signer/signer.go`).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyFailure {
@@ -163,6 +171,9 @@ pub enum PolicyFailure {
     /// A client may not have this usage.
     #[error("invalid usage for client certificate: {0}")]
     InvalidUsage(String),
+    /// Usages that do not go with an ML-DSA key; what is wrong, a line each.
+    #[error("validating usages for ml-dsa key: {0}")]
+    KeyUsages(String),
     /// A client must ask for this usage.
     #[error("missing required usage for client certificate: {0}")]
     MissingUsage(&'static str),
@@ -193,7 +204,10 @@ pub fn check_signer_policy(
     usages: &[String],
 ) -> Result<(), PolicyFailure> {
     match signer_name {
-        SignerName::KUBE_APISERVER_CLIENT => check_client_usages(usages),
+        SignerName::KUBE_APISERVER_CLIENT => {
+            check_client_usages(usages)?;
+            check_key_usages(request, usages)
+        }
         SignerName::KUBE_APISERVER_CLIENT_KUBELET => check_kubelet_client(request, usages),
         SignerName::KUBELET_SERVING => check_kubelet_serving(request, usages),
         SignerName::LEGACY_UNKNOWN => Ok(()),
@@ -209,10 +223,11 @@ fn check_kubelet_client(request: &VerifiedRequest, usages: &[String]) -> Result<
     forbid("IP", request.ip_addresses().is_empty())?;
     forbid("URI", request.uris().is_empty())?;
     check_node_name(request)?;
-    check_usage_sets(usages, &NODE_CLIENT_USAGES)
+    check_usage_sets(usages, &NODE_CLIENT_USAGES)?;
+    check_key_usages(request, usages)
 }
 
-/// Organization, SAN presence, email, URI, usages, CN.
+/// Organization, SAN presence, email, URI, usages, those of the key, CN.
 fn check_kubelet_serving(
     request: &VerifiedRequest,
     usages: &[String],
@@ -224,6 +239,7 @@ fn check_kubelet_serving(
     forbid("Email", request.email_addresses().is_empty())?;
     forbid("URI", request.uris().is_empty())?;
     check_usage_sets(usages, &NODE_SERVING_USAGES)?;
+    check_key_usages(request, usages)?;
     check_node_name(request)
 }
 
@@ -261,6 +277,17 @@ fn check_usage_sets(
     match is_any_set(usages, sets) {
         true => Ok(()),
         false => Err(PolicyFailure::Usages { required: sets[0] }),
+    }
+}
+
+/// RFC 9881 5, of ML-DSA keys; of others nothing.
+fn check_key_usages(request: &VerifiedRequest, usages: &[String]) -> Result<(), PolicyFailure> {
+    if !request.public_key().is_ml_dsa() {
+        return Ok(());
+    }
+    match usage_faults(usages) {
+        faults if faults.is_empty() => Ok(()),
+        faults => Err(PolicyFailure::KeyUsages(faults.join("\n"))),
     }
 }
 

@@ -6,7 +6,7 @@
 //! No file, host or flag is known here; who calls it says on what it happened.
 
 use super::certificate;
-use rustls::{AlertDescription, Error};
+use rustls::{AlertDescription, Error, PeerIncompatible};
 use std::io;
 
 /// An error of rustls in words.
@@ -16,6 +16,12 @@ pub fn words(error: &Error) -> String {
         Error::AlertReceived(alert) => format!("the other side refused: {}", alert_words(*alert)),
         Error::InvalidMessage(_) => {
             "what the other side sent is no TLS: is it another port, or plain HTTP?".to_owned()
+        }
+        // A certificate that no suite of TLS 1.2 can use ends here, too.
+        Error::PeerIncompatible(PeerIncompatible::NoCipherSuitesInCommon) => {
+            "the other side has no TLS version or cipher suite that goes with the certificate here; \
+             TLS 1.2 and 1.3 are supported, and with a certificate of an ML-DSA key TLS 1.3 alone"
+                .to_owned()
         }
         Error::PeerIncompatible(_) => {
             "the other side has no TLS version, cipher suite or signature \
@@ -80,7 +86,8 @@ fn alert_words(alert: AlertDescription) -> String {
         AlertDescription::CertificateRequired => "it wants a certificate",
         AlertDescription::AccessDenied => "it denies us access",
         AlertDescription::HandshakeFailure | AlertDescription::InsufficientSecurity => {
-            "no cipher suite or signature algorithm suits both sides"
+            "no cipher suite or signature algorithm suits both sides (a certificate of an ML-DSA key \
+             needs TLS 1.3 and a program that knows it)"
         }
         AlertDescription::ProtocolVersion => "no TLS version suits both sides",
         AlertDescription::UnrecognisedName => "it does not know the name it was asked for",
@@ -94,7 +101,7 @@ fn alert_words(alert: AlertDescription) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustls::{CertificateError, OtherError, PeerIncompatible, PeerMisbehaved};
+    use rustls::{CertificateError, OtherError, PeerMisbehaved};
     use std::sync::Arc;
 
     fn check(error: Error, expected: &str) {

@@ -454,7 +454,7 @@ catalogue! {
         ["kubectl -n kube-system get pod {pod} -o yaml | grep image:"];
     VersionsMlDsa "versions-ml-dsa" Versions Error
         "Requests have ML-DSA keys, which this control plane does not know"
-        "It takes them from 1.38 on: until then nobody signs them."
+        "Kubernetes takes them from 1.38 on, and Everleaf: until then nobody signs them."
         "Let the node ask with an ECDSA key (clientCertificateKeyAlgorithm, serverCertificateKeyAlgorithm), or upgrade the control plane."
         ["everleaf why csr/{csr}"];
     VersionsNoApi "versions-no-api" Versions Error

@@ -12,7 +12,7 @@ use serde_json::Value;
 const SHORT_USAGES: u32 = 25;
 /// … and from this one on, kubelets ask so.
 const ASKED_SHORT: u32 = 27;
-/// From this release on, requests may have ML-DSA keys.
+/// From this release of Kubernetes on, requests may have ML-DSA keys. Everleaf takes them in any.
 const ML_DSA: u32 = 38;
 /// A kubelet may be so many minor versions older than the API server.
 const KUBELET_BEHIND_MAX: u32 = 3;
@@ -45,7 +45,7 @@ pub(super) fn look(seen: &Seen, found: &mut Found) -> String {
     for node in found.read("nodes", &cluster.nodes).into_iter().flatten() {
         kubelet(node, server, oldest, found);
     }
-    if server < ML_DSA {
+    if server < ML_DSA && !cluster.is_everleaf() {
         for object in cluster.requests.read().into_iter().flatten() {
             let csr = Csr(object);
             if !csr.is_issued() && has_ml_dsa_key(csr) {
@@ -84,7 +84,7 @@ fn kubelet(node: &Value, server: u32, oldest: u32, found: &mut Found) {
     }
 }
 
-/// No library here reads such a key: its algorithm's identifier stands in the request as it is.
+/// Whether the request can be read or not: its algorithm's identifier stands in it as it is.
 fn has_ml_dsa_key(csr: Csr<'_>) -> bool {
     let text = csr.request();
     let der = pem::blocks(&text)

@@ -380,6 +380,10 @@ fn key_of(key: &PublicKey) -> (&'static str, u32) {
         PublicKeyKind::EcdsaP521 => ("ECDSA-P521", 521),
         PublicKeyKind::Ed25519 => ("Ed25519", 256),
         PublicKeyKind::Rsa { bits } => ("RSA", *bits),
+        PublicKeyKind::MlDsa(set) => {
+            let bits = u32::try_from(8 * set.public_key_bytes()).unwrap_or(u32::MAX);
+            (set.name(), bits)
+        }
         _ => ("other", 0),
     }
 }

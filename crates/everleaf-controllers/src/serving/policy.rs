@@ -91,6 +91,15 @@ pub enum KeyAlgorithm {
     /// `RSA`
     #[serde(rename = "RSA")]
     Rsa,
+    /// `ML-DSA-44`
+    #[serde(rename = "ML-DSA-44")]
+    MlDsa44,
+    /// `ML-DSA-65`
+    #[serde(rename = "ML-DSA-65")]
+    MlDsa65,
+    /// `ML-DSA-87`
+    #[serde(rename = "ML-DSA-87")]
+    MlDsa87,
 }
 
 /// That names must lead to the addresses in DNS.
@@ -208,6 +217,9 @@ impl Default for Policy {
                 KeyAlgorithm::EcdsaP521,
                 KeyAlgorithm::Ed25519,
                 KeyAlgorithm::Rsa,
+                KeyAlgorithm::MlDsa44,
+                KeyAlgorithm::MlDsa65,
+                KeyAlgorithm::MlDsa87,
             ],
             rsa_min_bits: 2048,
             strict_usages: false,

@@ -154,7 +154,7 @@ catalogue! {
         ["openssl req -new -key KEY.pem -subj '/O=system:nodes/CN=system:node:{node}' -out {csr}.pem", "kubectl delete csr {csr}"];
     ClientKey "client-key" PendingClient
         "The key is too weak, or of a kind that is not signed"
-        "RSA needs 2048 bits or more; of elliptic curves, P-256, P-384 and P-521 are signed, and Ed25519."
+        "RSA needs 2048 bits or more; of elliptic curves, P-256, P-384 and P-521 are signed; and Ed25519 and ML-DSA."
         "Make a new key, and file a request with it."
         ["openssl ecparam -genkey -name prime256v1 -noout -out KEY.pem", "openssl req -new -key KEY.pem -subj '/O=system:nodes/CN=system:node:{node}' -out {csr}.pem", "kubectl delete csr {csr}"];
     BootstrapPermission "bootstrap-permission" PendingClient

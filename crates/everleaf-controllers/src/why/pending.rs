@@ -188,7 +188,7 @@ fn unrecognized(case: &Case<'_>, mismatch: &Mismatch) -> Finding {
             (Fault::ClientCommonName, format!("CN is {}", quote(name)))
         }
         NotNodeClient::AltNames => (Fault::ClientAltNames, why.to_string()),
-        NotNodeClient::Usages => {
+        NotNodeClient::Usages | NotNodeClient::KeyUsages => {
             let usages = case.csr().usages().join(", ");
             (Fault::ClientUsages, format!("the usages are {usages}"))
         }

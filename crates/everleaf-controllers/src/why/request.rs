@@ -13,8 +13,8 @@ use crate::serving::names::quote;
 use crate::signer::{self, Failure};
 use everleaf_api::csr::{APPROVED, Condition, Csr, DENIED, FAILED};
 use everleaf_api::meta;
-use everleaf_pki::SignerName;
 use everleaf_pki::signer::PolicyFailure;
+use everleaf_pki::{PublicKey, SignerName};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
@@ -316,7 +316,7 @@ fn fault_of_failure(failure: &Failure) -> Fault {
             }
             PolicyFailure::NoAltName => Fault::FailedNoAltName,
             PolicyFailure::Organization => Fault::FailedOrganization,
-            PolicyFailure::Usages { .. } => Fault::FailedUsages,
+            PolicyFailure::KeyUsages(_) | PolicyFailure::Usages { .. } => Fault::FailedUsages,
             PolicyFailure::UnknownSigner(_) => Fault::FailedByOther,
         },
         Failure::Unparseable(_) => Fault::FailedUnreadable,
@@ -439,6 +439,12 @@ fn summary(case: &Case<'_>, findings: &[Finding]) -> String {
     }
 }
 
+/// Kind and strength of the key, where it is one that can be signed.
+fn key_line(key: &PublicKey) -> Option<String> {
+    let kind = key.algorithm().ok()?;
+    Some(format!("key {kind} ({})", kind.strength()))
+}
+
 fn facts(case: &Case<'_>) -> Vec<String> {
     const SHOWN_MAX: usize = 6;
     let csr = case.csr();
@@ -450,6 +456,7 @@ fn facts(case: &Case<'_>) -> Vec<String> {
     )];
     if let Ok(request) = case.request.request() {
         facts.push(format!("for {}", request.subject().common_name));
+        facts.extend(key_line(request.public_key()));
         let names = request.dns_names().iter().map(|name| quote(name));
         let addresses = request.ip_addresses().iter().map(ToString::to_string);
         let mut asked: Vec<String> = names.chain(addresses).collect();

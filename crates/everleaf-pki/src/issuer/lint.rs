@@ -15,6 +15,7 @@ use crate::extension::{AltNames, KeyUsageBits};
 use crate::key::{KeyError, PublicKeyKind};
 use crate::request::EMPTY_NAME;
 use crate::signature::SignatureAlgorithm;
+use crate::signer::Usage;
 use jiff::Timestamp;
 use std::collections::BTreeSet;
 
@@ -104,7 +105,38 @@ fn check_usages(body: &CertificateBody) -> Result<(), Finding> {
             )));
         }
     }
-    Ok(())
+    match body.public_key.is_ml_dsa() {
+        true => check_ml_dsa_usages(bits),
+        false => Ok(()),
+    }
+}
+
+/// RFC 9881 5, without the usages of a CA.
+fn check_ml_dsa_usages(bits: KeyUsageBits) -> Result<(), Finding> {
+    for (bit, usage) in [
+        (KeyUsageBits::KEY_ENCIPHERMENT, Usage::KeyEncipherment),
+        (KeyUsageBits::DATA_ENCIPHERMENT, Usage::DataEncipherment),
+        (KeyUsageBits::KEY_AGREEMENT, Usage::KeyAgreement),
+        (KeyUsageBits::ENCIPHER_ONLY, Usage::EncipherOnly),
+        (KeyUsageBits::DECIPHER_ONLY, Usage::DecipherOnly),
+    ] {
+        if bits.contains(bit) {
+            return Err(Finding::Request(format!(
+                "usage \"{usage}\" is not for ML-DSA keys, which only sign"
+            )));
+        }
+    }
+    let signs = [
+        KeyUsageBits::DIGITAL_SIGNATURE,
+        KeyUsageBits::CONTENT_COMMITMENT,
+    ];
+    match signs.iter().any(|bit| bits.contains(*bit)) {
+        true => Ok(()),
+        false => Err(Finding::Request(
+            "a certificate of an ML-DSA key needs usage \"digital signature\" or \"content commitment\""
+                .to_owned(),
+        )),
+    }
 }
 
 fn check_names(body: &CertificateBody) -> Result<(), Finding> {

@@ -1,6 +1,6 @@
 //! Public keys: reading SubjectPublicKeyInfo as Go does, and the strength rule.
 
-use super::{KeyAlgorithm, KeyError, RSA_BITS_MAX, RSA_BITS_MIN, pss};
+use super::{KeyAlgorithm, KeyError, MlDsa, RSA_BITS_MAX, RSA_BITS_MIN, pss};
 use crate::Fingerprint;
 use crate::asn1::{self, oid};
 use crate::signature::{self, Hash, SignatureAlgorithm};
@@ -41,6 +41,8 @@ pub enum PublicKeyKind {
         /// Length of the modulus.
         bits: u32,
     },
+    /// ML-DSA (FIPS 204).
+    MlDsa(MlDsa),
     /// Anything else: readable in a certificate, not usable.
     Other {
         /// The algorithm's object identifier.
@@ -76,6 +78,7 @@ impl std::fmt::Display for PublicKeyKind {
             Self::EcdsaP521 => f.write_str("ECDSA P-521"),
             Self::Ed25519 => f.write_str("Ed25519"),
             Self::Rsa { bits } => write!(f, "RSA {bits}"),
+            Self::MlDsa(set) => set.fmt(f),
             Self::Other { algorithm } => write!(f, "algorithm {}", asn1::named(algorithm)),
         }
     }
@@ -83,8 +86,8 @@ impl std::fmt::Display for PublicKeyKind {
 
 impl PublicKey {
     /// Reads SubjectPublicKeyInfo DER (RFC 5280 4.1.2.7) with the rules of Go's `crypto/x509`: RSA
-    /// parameters must be NULL, Ed25519 has none, curves are named, points uncompressed and on
-    /// their curve (of P-224 that is not known here).
+    /// parameters must be NULL, Ed25519 and ML-DSA have none, curves are named, points
+    /// uncompressed and on their curve (of P-224 that is not known here).
     /// Algorithms that Go does not know are kept as [`PublicKeyKind::Other`].
     ///
     /// # Errors
@@ -96,7 +99,13 @@ impl PublicKey {
             oid::RSA_ENCRYPTION => rsa_kind(parameters, key_bytes)?,
             oid::EC_PUBLIC_KEY => ec_kind(parameters, key_bytes)?,
             oid::ED25519 => ed25519_kind(parameters, key_bytes)?,
-            other => PublicKeyKind::Other { algorithm: other },
+            other => match MlDsa::from_oid(other) {
+                Some(set) => {
+                    set.check_public(parameters, key_bytes)?;
+                    PublicKeyKind::MlDsa(set)
+                }
+                None => PublicKeyKind::Other { algorithm: other },
+            },
         };
         Ok(Self {
             parts: Arc::new(Parts {
@@ -136,6 +145,7 @@ impl PublicKey {
                 "RSA {bits}: at least {RSA_BITS_MIN} bits are needed"
             ))),
             PublicKeyKind::Rsa { bits } => Ok(KeyAlgorithm::Rsa(*bits)),
+            PublicKeyKind::MlDsa(set) => Ok(KeyAlgorithm::MlDsa(*set)),
             PublicKeyKind::EcdsaP224 | PublicKeyKind::Other { .. } => {
                 Err(KeyError::Unsupported(self.kind().to_string()))
             }
@@ -155,20 +165,26 @@ impl PublicKey {
                 let (modulus, exponent) = read_rsa(self.key_bytes()).ok()?;
                 Some(KeyNumbers::Rsa { modulus, exponent })
             }
-            PublicKeyKind::EcdsaP224 | PublicKeyKind::Ed25519 | PublicKeyKind::Other { .. } => None,
+            PublicKeyKind::EcdsaP224
+            | PublicKeyKind::Ed25519
+            | PublicKeyKind::MlDsa(_)
+            | PublicKeyKind::Other { .. } => None,
         }
     }
 
     /// Whether a signature over these bytes shows that its author holds the private half, as
     /// kubelets show it in a PodCertificateRequest (`k8s.io/api/certificates/v1beta1`): by ECDSA
-    /// with SHA-256 (ASN.1), Ed25519, or RSASSA-PSS with SHA-256 and a salt of any length.
+    /// with SHA-256 (ASN.1), Ed25519, ML-DSA, or RSASSA-PSS with SHA-256 and a salt of any length.
     pub fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
         let algorithm = match self.numbers() {
             Some(KeyNumbers::Rsa { modulus, exponent }) => {
                 return pss::verify(modulus, exponent, message, signature);
             }
             Some(KeyNumbers::Point { .. }) => SignatureAlgorithm::Ecdsa(Hash::Sha256),
-            None => SignatureAlgorithm::Ed25519,
+            None => match self.kind() {
+                PublicKeyKind::MlDsa(set) => SignatureAlgorithm::MlDsa(*set),
+                _ => SignatureAlgorithm::Ed25519,
+            },
         };
         signature::verify(self, algorithm, message, signature).is_ok()
     }
@@ -198,10 +214,12 @@ impl PublicKey {
         match self.kind() {
             PublicKeyKind::Rsa { bits } => self.check_rsa(*bits),
             PublicKeyKind::Ed25519 => self.check_ed25519(),
-            // Their points were seen to be on the curve when they were read.
-            PublicKeyKind::EcdsaP256 | PublicKeyKind::EcdsaP384 | PublicKeyKind::EcdsaP521 => {
-                Ok(())
-            }
+            // Their points were seen to be on the curve when they were read, and ML-DSA keys to
+            // have their length.
+            PublicKeyKind::EcdsaP256
+            | PublicKeyKind::EcdsaP384
+            | PublicKeyKind::EcdsaP521
+            | PublicKeyKind::MlDsa(_) => Ok(()),
             PublicKeyKind::EcdsaP224 => Err(KeyError::Weak(
                 "ECDSA P-224: use P-256, P-384, P-521, Ed25519 or RSA 2048".into(),
             )),
@@ -209,10 +227,10 @@ impl PublicKey {
         }
     }
 
-    /// Whether a handshake can prove possession of such a key: ECDSA, Ed25519, and RSA of 1024 to
-    /// 8192 bits with an odd modulus and an odd exponent from 3 to 2^31-1, as Go's `crypto/tls` and
-    /// `crypto/rsa` have it. Much weaker keys than [`PublicKey::check_strength`] takes: whether to
-    /// issue for one is another question.
+    /// Whether a handshake can prove possession of such a key: ECDSA, Ed25519, ML-DSA, and RSA of
+    /// 1024 to 8192 bits with an odd modulus and an odd exponent from 3 to 2^31-1, as Go's
+    /// `crypto/tls` and `crypto/rsa` have it. Much weaker keys than [`PublicKey::check_strength`]
+    /// takes: whether to issue for one is another question.
     pub fn can_prove_possession(&self) -> bool {
         match self.kind() {
             PublicKeyKind::Rsa { bits } => {
@@ -228,7 +246,8 @@ impl PublicKey {
             | PublicKeyKind::EcdsaP256
             | PublicKeyKind::EcdsaP384
             | PublicKeyKind::EcdsaP521
-            | PublicKeyKind::Ed25519 => true,
+            | PublicKeyKind::Ed25519
+            | PublicKeyKind::MlDsa(_) => true,
             PublicKeyKind::Other { .. } => false,
         }
     }

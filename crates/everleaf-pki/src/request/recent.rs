@@ -1,6 +1,7 @@
 //! What was verified a moment ago is not verified again.
 
 use super::{RequestError, VerifiedRequest};
+use crate::key::MlDsa;
 use aws_lc_rs::digest::{self, SHA256};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,7 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Requests that are remembered: more than a process works on at once, but for a storm.
 const REQUESTS_MAX: usize = 256;
 /// Longest text of one that is remembered, in bytes: what a node asks for has a tenth of that, and
-/// what names a thousand hosts is some fifty times as large once it is read.
+/// what names a thousand hosts is some fifty times as large once it is read. Key and signature of
+/// ML-DSA, which are no larger once they are read, come on top.
 const TEXT_BYTES_MAX: usize = 4096;
 
 /// Requests that this process has verified lately, for all in it that look at the same ones: the
@@ -32,7 +34,7 @@ impl RecentRequests {
     /// # Errors
     /// As there; what was refused is looked at again each time.
     pub fn from_pem(&self, text: &[u8]) -> Result<VerifiedRequest, RequestError> {
-        if text.len() > TEXT_BYTES_MAX {
+        if text.len() > TEXT_BYTES_MAX + MlDsa::MlDsa87.pem_bytes() {
             return VerifiedRequest::from_pem(text);
         }
         let mut key = Digest::default();
@@ -41,7 +43,9 @@ impl RecentRequests {
             return Ok(known);
         }
         let request = VerifiedRequest::from_pem(text)?;
-        self.with(|recent| recent.keep(key, request.clone()));
+        if text.len() <= TEXT_BYTES_MAX + request.public_key().pem_bytes_more() {
+            self.with(|recent| recent.keep(key, request.clone()));
+        }
         Ok(request)
     }
 

@@ -7,7 +7,9 @@
 )]
 
 use crate::fixture::{self, Case, NOW_S, SERVING_USAGES, at, case, node_template};
-use everleaf_pki::{Chain, Issuer, KeyAlgorithm, Leaf, PrivateKey, Template, VerifiedRequest, pem};
+use everleaf_pki::{
+    Chain, Issuer, KeyAlgorithm, Leaf, MlDsa, PrivateKey, Template, VerifiedRequest, pem,
+};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use std::process::Command;
 use std::time::Duration;
@@ -15,13 +17,21 @@ use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-const ALGORITHMS: [KeyAlgorithm; 5] = [
+const ALGORITHMS: [KeyAlgorithm; 8] = [
     KeyAlgorithm::EcdsaP256,
     KeyAlgorithm::EcdsaP384,
     KeyAlgorithm::EcdsaP521,
     KeyAlgorithm::Ed25519,
     KeyAlgorithm::Rsa(2048),
+    KeyAlgorithm::MlDsa(MlDsa::MlDsa44),
+    KeyAlgorithm::MlDsa(MlDsa::MlDsa65),
+    KeyAlgorithm::MlDsa(MlDsa::MlDsa87),
 ];
+
+/// What x509-parser's verifier lacks.
+fn is_beyond_x509_parser(algorithm: KeyAlgorithm) -> bool {
+    matches!(algorithm, KeyAlgorithm::EcdsaP521 | KeyAlgorithm::MlDsa(_))
+}
 
 fn ca(algorithm: KeyAlgorithm) -> Issuer {
     let key = PrivateKey::generate(algorithm).unwrap();
@@ -110,6 +120,46 @@ fn webpki_accepts_what_we_issue_for_its_purpose() {
     }
 }
 
+/// Each kind of ML-DSA key under each, and under and above P-256.
+#[test]
+fn webpki_accepts_chains_that_mix_kinds_of_keys() {
+    let post_quantum = MlDsa::ALL.map(KeyAlgorithm::MlDsa);
+    for issuer_algorithm in post_quantum.into_iter().chain([KeyAlgorithm::EcdsaP256]) {
+        let issuer = ca(issuer_algorithm);
+        for algorithm in post_quantum {
+            let (_, request) = fixture::request(algorithm, &node_template("n1"));
+            let case = case(request, &["digital signature", "client auth"]);
+            let chain = case.issue(&issuer).unwrap().chain;
+            assert_eq!(
+                webpki(&chain, issuer.certificate(), KeyUsage::client_auth(), NOW_S),
+                Ok(()),
+                "{algorithm} under {issuer_algorithm}"
+            );
+        }
+    }
+}
+
+/// Keys, requests and certificates of ML-DSA that rcgen made.
+#[test]
+fn we_read_rcgens_ml_dsa() {
+    for algorithm in [
+        &rcgen::PKCS_ML_DSA_44,
+        &rcgen::PKCS_ML_DSA_65,
+        &rcgen::PKCS_ML_DSA_87,
+    ] {
+        let key = rcgen::KeyPair::generate_for(algorithm).unwrap();
+        let params = rcgen::CertificateParams::new(vec!["n1".to_owned()]).unwrap();
+        let request = params.serialize_request(&key).unwrap().pem().unwrap();
+        let request = VerifiedRequest::from_pem(request.as_bytes()).unwrap();
+        assert!(request.public_key().is_ml_dsa());
+        let leaf = Leaf::from_der(params.self_signed(&key).unwrap().der()).unwrap();
+        assert!(leaf.is_signed_by(&leaf));
+        let ours = PrivateKey::from_pem(&key.serialize_pem()).unwrap();
+        assert_eq!(ours.public_key(), request.public_key());
+        assert_eq!(*ours.to_pkcs8_der(), key.serialize_der());
+    }
+}
+
 #[test]
 fn webpki_finds_the_names() {
     let issuer = ca(KeyAlgorithm::EcdsaP256);
@@ -133,8 +183,7 @@ fn webpki_finds_the_names() {
 #[test]
 fn x509_parser_verifies_what_we_issue() {
     for algorithm in ALGORITHMS {
-        // Its verifier lacks P-521.
-        if algorithm == KeyAlgorithm::EcdsaP521 {
+        if is_beyond_x509_parser(algorithm) {
             continue;
         }
         let issuer = ca(algorithm);
@@ -161,7 +210,7 @@ fn x509_parser_reads_our_requests() {
         let (_, request) = X509CertificationRequest::from_der(&der).unwrap();
         let subject = request.certification_request_info.subject.to_string();
         assert_eq!(subject, "O=system:nodes, CN=system:node:n1");
-        if algorithm != KeyAlgorithm::EcdsaP521 {
+        if !is_beyond_x509_parser(algorithm) {
             assert_eq!(request.verify_signature(), Ok(()), "{algorithm}");
         }
     }
@@ -208,6 +257,14 @@ impl OpenSsl {
         Some(Self { directory })
     }
 
+    /// What this program can verify: ML-DSA from OpenSSL 3.5 on.
+    fn algorithms(&self) -> impl Iterator<Item = KeyAlgorithm> + use<> {
+        let knows_ml_dsa = self.run("list -signature-algorithms").contains("ML-DSA-65");
+        ALGORITHMS
+            .into_iter()
+            .filter(move |algorithm| knows_ml_dsa || !matches!(algorithm, KeyAlgorithm::MlDsa(_)))
+    }
+
     fn put(&self, name: &str, text: &str) {
         std::fs::write(self.directory.join(name), text).unwrap();
     }
@@ -232,7 +289,7 @@ fn openssl_verifies_what_we_issue() {
     let Some(openssl) = OpenSsl::find("issue") else {
         return;
     };
-    for algorithm in ALGORITHMS {
+    for algorithm in openssl.algorithms() {
         let issuer = ca(algorithm);
         openssl.put("ca.pem", &issuer.certificate_pem());
         for (name, case, purpose) in [
@@ -261,7 +318,7 @@ fn openssl_reads_our_requests_and_keys() {
     let Some(openssl) = OpenSsl::find("request") else {
         return;
     };
-    for algorithm in ALGORITHMS {
+    for algorithm in openssl.algorithms() {
         let key = PrivateKey::generate(algorithm).unwrap();
         openssl.put(
             "request.pem",

@@ -17,3 +17,4 @@ mod issuer;
 mod odd_names;
 mod policy;
 mod request;
+mod wycheproof;
