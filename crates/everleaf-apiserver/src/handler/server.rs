@@ -266,6 +266,7 @@ impl Server {
             subresource: "",
             now,
             request: None,
+            gates: self.catalogue.apis().gates(),
         };
         let old = present.as_ref().map(|stored| stored.object());
         descriptor.r#type.fill_defaults(&mut object);

@@ -174,6 +174,7 @@ impl Server {
             subresource,
             now: call.now,
             request: request.as_ref(),
+            gates: self.catalogue.apis().gates(),
         };
         let errors = self.prepare(descriptor, object, old, &context);
         if !errors.is_empty() {

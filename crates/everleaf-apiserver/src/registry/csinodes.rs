@@ -177,6 +177,7 @@ mod tests {
             subresource: "",
             now: Timestamp::UNIX_EPOCH,
             request: None,
+            gates: &crate::registry::gates::USUAL,
         }
     }
 

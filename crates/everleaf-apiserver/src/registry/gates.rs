@@ -15,10 +15,14 @@ pub const OLDEST_EMULATED: Minor = NEWEST - 3;
 /// A switch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Gate {
+    /// Certificate signing requests may have ML-DSA keys.
+    CertificateSigningRequestMlDsa,
     /// ClusterTrustBundles are served, and who may read them is installed.
     ClusterTrustBundle,
     /// Impersonation by constrained rights.
     ConstrainedImpersonation,
+    /// PodCertificateRequests may have ML-DSA keys.
+    PodCertificateMlDsa,
     /// PodCertificateRequests are served, and nodes may file them.
     PodCertificateRequest,
     /// A list that is streamed by a watch is compressed for who takes it.
@@ -35,9 +39,11 @@ enum Stage {
 
 impl Gate {
     /// All of them, by name.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 6] = [
+        Self::CertificateSigningRequestMlDsa,
         Self::ClusterTrustBundle,
         Self::ConstrainedImpersonation,
+        Self::PodCertificateMlDsa,
         Self::PodCertificateRequest,
         Self::WatchListCompression,
     ];
@@ -45,16 +51,25 @@ impl Gate {
     /// As Kubernetes calls it.
     pub fn name(self) -> &'static str {
         match self {
+            Self::CertificateSigningRequestMlDsa => "CertificateSigningRequestMLDSA",
             Self::ClusterTrustBundle => "ClusterTrustBundle",
             Self::ConstrainedImpersonation => "ConstrainedImpersonation",
+            Self::PodCertificateMlDsa => "PodCertificateMLDSA",
             Self::PodCertificateRequest => "PodCertificateRequest",
             Self::WatchListCompression => "WatchListCompression",
         }
     }
 
     /// Since when it stands how, and whether it is on without a word.
+    ///
+    /// ML-DSA comes with 1.38, where it is off as long as the control plane may have to go back to
+    /// an older release; here it stands in the newest release that this server has, which alone
+    /// writes its store.
     fn history(self) -> &'static [(Minor, Stage, bool)] {
         match self {
+            Self::CertificateSigningRequestMlDsa | Self::PodCertificateMlDsa => {
+                &[(NEWEST, Stage::Beta, true)]
+            }
             Self::ClusterTrustBundle => &[
                 (27, Stage::Alpha, false),
                 (33, Stage::Beta, false),
@@ -84,8 +99,9 @@ impl Gate {
 pub enum GateError {
     /// None of ours.
     #[error(
-        "unrecognized feature gate: {name}; this server knows ClusterTrustBundle, \
-         ConstrainedImpersonation, PodCertificateRequest, WatchListCompression, AllAlpha and AllBeta"
+        "unrecognized feature gate: {name}; this server knows CertificateSigningRequestMLDSA, \
+         ClusterTrustBundle, ConstrainedImpersonation, PodCertificateMLDSA, PodCertificateRequest, \
+         WatchListCompression, AllAlpha and AllBeta"
     )]
     Unknown {
         /// What was written.
@@ -190,6 +206,10 @@ impl Gates {
     }
 }
 
+/// As the newest release has them, for tests of single rules.
+#[cfg(test)]
+pub(crate) static USUAL: std::sync::LazyLock<Gates> = std::sync::LazyLock::new(Gates::default);
+
 impl Default for Gates {
     fn default() -> Self {
         Self::of(NEWEST)
@@ -234,7 +254,8 @@ pub(super) fn boolean(text: &str) -> Option<bool> {
 #[cfg(test)]
 mod tests {
     use super::Gate::{
-        ClusterTrustBundle, ConstrainedImpersonation, PodCertificateRequest, WatchListCompression,
+        CertificateSigningRequestMlDsa, ClusterTrustBundle, ConstrainedImpersonation,
+        PodCertificateRequest, WatchListCompression,
     };
     use super::*;
 
@@ -270,13 +291,21 @@ mod tests {
         );
         let alpha = Ok(vec![PodCertificateRequest]);
         assert_eq!(on(34, "AllAlpha=true"), alpha);
-        assert_eq!(on(37, "WatchListCompression=0").unwrap().len(), 3);
+        assert_eq!(on(37, "WatchListCompression=0").unwrap().len(), 5);
+        let off = "CertificateSigningRequestMLDSA=false";
+        let off = Gates::parse(37, [off]).unwrap();
+        assert!(!off.has(CertificateSigningRequestMlDsa));
         assert!(Gates::of(37).has(WatchListCompression));
     }
 
     #[test]
     fn what_cannot_be_set_is_named() {
         for (minor, text, expected) in [
+            (
+                36,
+                "CertificateSigningRequestMLDSA=true",
+                "cannot set feature gate CertificateSigningRequestMLDSA to true",
+            ),
             (37, "Nothing=true", "unrecognized feature gate: Nothing"),
             (37, "ClusterTrustBundle", "missing bool value"),
             (

@@ -32,7 +32,7 @@ pub mod services;
 pub mod volumeattachments;
 
 use self::apis::Lifecycle;
-use self::gates::Gate;
+use self::gates::{Gate, Gates};
 use self::retention::Retention;
 use crate::user::User;
 use bytes::Bytes;
@@ -103,6 +103,8 @@ pub struct Context<'a> {
     /// A CSR's `spec.request`, verified once, on create; None on other resources and on updates,
     /// which leave it as it is.
     pub request: Option<&'a Verification>,
+    /// What is switched on in this server.
+    pub gates: &'a Gates,
 }
 
 /// Per-resource rules: pure functions.

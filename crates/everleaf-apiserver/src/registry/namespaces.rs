@@ -182,6 +182,7 @@ mod tests {
             subresource,
             now: Timestamp::UNIX_EPOCH,
             request: None,
+            gates: &crate::registry::gates::USUAL,
         }
     }
 

@@ -24,7 +24,7 @@ impl Strategy for CsrStrategy {
     }
 
     fn validate_create(&self, object: &Value, context: &Context<'_>) -> Vec<FieldError> {
-        validate::create(object, context.request)
+        validate::create(object, context)
     }
 
     fn prepare_update(&self, new: &mut Value, old: &Value, context: &Context<'_>) {
@@ -62,7 +62,7 @@ impl Strategy for CsrStrategy {
     }
 
     fn validate_update(&self, new: &Value, old: &Value, context: &Context<'_>) -> Vec<FieldError> {
-        validate::update(new, old, context.subresource, context.request)
+        validate::update(new, old, context)
     }
 }
 

@@ -5,14 +5,18 @@
 //! have). Such an object must still be editable, so each [`Tolerance`] is keyed on what is stored.
 
 use super::conditions;
-use crate::{read, registry::names};
+use crate::{
+    read,
+    registry::{Context, gates::Gate, names},
+};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use everleaf_api::{
     csr::{APPROVED, DENIED, FAILED},
     fields::{ERRORS_SHOWN_MAX, FieldError, quote},
     types::certificates::USAGES,
 };
-use everleaf_pki::{CertificateError, Leaf, RequestError, SignerName, Usage, VerifiedRequest, pem};
+use everleaf_pki::key::{FORBIDDEN_USAGES, REQUIRED_USAGES, listed};
+use everleaf_pki::{CertificateError, Leaf, SignerName, Usage, pem};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -23,11 +27,8 @@ const DOMAIN_BYTES_MAX: usize = 253;
 /// Longest signer name, in bytes: a domain, `/`, and a path of a label, `.` and a subdomain.
 const SIGNER_NAME_BYTES_MAX: usize = DOMAIN_BYTES_MAX + 1 + 63 + 1 + 253;
 /// Characters (of base64) of a refused request echoed in the error: more than any honest request
-/// has.
+/// with an RSA or ECDSA key has; of one with an ML-DSA key, which has up to 13 KB, the start.
 const REQUEST_CHARS_SHOWN_MAX: usize = 3 * 1024;
-
-/// The verified request of this write; None when the write does not carry a new one.
-type Request<'a> = Option<&'a Result<VerifiedRequest, RequestError>>;
 
 /// What is let pass because the stored object already has it, and what an endpoint may do.
 #[derive(Default)]
@@ -42,21 +43,18 @@ struct Tolerance {
 }
 
 /// Errors of a new object.
-pub(super) fn create(object: &Value, request: Request<'_>) -> Vec<FieldError> {
+pub(super) fn create(object: &Value, context: &Context<'_>) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    object_rules(object, request, &Tolerance::default(), &mut errors);
+    object_rules(object, context, &Tolerance::default(), &mut errors);
     errors
 }
 
-/// Errors of a changed object at an endpoint ("" = main, `approval`, `status`).
-pub(super) fn update(
-    new: &Value,
-    old: &Value,
-    endpoint: &str,
-    request: Request<'_>,
-) -> Vec<FieldError> {
+/// Errors of a changed object. The request in it is the stored one: what was made of that on create
+/// stands, whatever is switched on or off since.
+pub(super) fn update(new: &Value, old: &Value, context: &Context<'_>) -> Vec<FieldError> {
+    let endpoint = context.subresource;
     let mut errors = Vec::new();
-    object_rules(new, request, &Tolerance::of(new, old), &mut errors);
+    object_rules(new, context, &Tolerance::of(new, old), &mut errors);
     decision_rules(new, old, endpoint, &mut errors);
     certificate_change_rules(new, old, endpoint, &mut errors);
     errors
@@ -84,11 +82,11 @@ impl Tolerance {
 
 fn object_rules(
     object: &Value,
-    request: Request<'_>,
+    context: &Context<'_>,
     tolerance: &Tolerance,
     errors: &mut Vec<FieldError>,
 ) {
-    if let Some(Err(error)) = request {
+    if let Some(Err(error)) = context.request {
         let shown = shown_request(object);
         errors.push(FieldError::invalid(
             "spec.request",
@@ -97,6 +95,11 @@ fn object_rules(
         ));
     }
     usage_rules(object, tolerance, errors);
+    if let Some(Ok(request)) = context.request
+        && request.public_key().is_ml_dsa()
+    {
+        ml_dsa_rules(object, context, errors);
+    }
     let signer = read::text(object, "/spec/signerName");
     if signer == SignerName::LEGACY_UNKNOWN {
         if !tolerance.legacy_signer {
@@ -174,6 +177,44 @@ fn usage_rules(object: &Value, tolerance: &Tolerance, errors: &mut Vec<FieldErro
                 errors.push(FieldError::duplicate(&path(index), &quote(usage)));
             }
         }
+    }
+}
+
+/// What a request with an ML-DSA key may ask for (RFC 9881 5), where such keys are taken at all.
+fn ml_dsa_rules(object: &Value, context: &Context<'_>, errors: &mut Vec<FieldError>) {
+    if !context.gates.has(Gate::CertificateSigningRequestMlDsa) {
+        errors.push(FieldError::invalid(
+            "spec.request",
+            &shown_request(object),
+            "ML-DSA keys cannot be used for requests",
+        ));
+        return;
+    }
+    let usages = read::texts(object, "/spec/usages");
+    let is = |text: &str, usage: &Usage| text == usage.as_str();
+    for (index, text) in usages.iter().enumerate() {
+        if FORBIDDEN_USAGES.iter().any(|usage| is(text, usage)) {
+            errors.push(FieldError::invalid(
+                &format!("spec.usages[{index}]"),
+                &quote(text),
+                &format!(
+                    "When using ML-DSA keys, the usages {} are not allowed",
+                    listed(&FORBIDDEN_USAGES)
+                ),
+            ));
+        }
+    }
+    let signs = |text: &String| REQUIRED_USAGES.iter().any(|usage| is(text, usage));
+    if !usages.iter().any(signs) {
+        let shown: Vec<String> = usages.iter().map(|text| quote(text)).collect();
+        errors.push(FieldError::invalid(
+            "spec.usages",
+            &format!("[{}]", shown.join(",")),
+            &format!(
+                "When using ML-DSA keys, at least one of {} usages are required",
+                listed(&REQUIRED_USAGES)
+            ),
+        ));
     }
 }
 

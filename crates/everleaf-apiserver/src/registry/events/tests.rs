@@ -31,6 +31,7 @@ fn errors(object: &Value) -> Vec<String> {
         subresource: "",
         now: now(),
         request: None,
+        gates: &crate::registry::gates::USUAL,
     };
     let errors = EventStrategy.validate_create(object, &context);
     assert_eq!(
@@ -222,6 +223,7 @@ fn the_newer_group_lets_only_the_series_go_on() {
         subresource: "",
         now: now(),
         request: None,
+        gates: &crate::registry::gates::USUAL,
     };
     let old = with(series(), "/type", json!("Normal"));
     let told = |errors: Vec<FieldError>| -> Vec<String> {

@@ -1,6 +1,7 @@
 //! What may be asked for, and how a request ends.
 
 use super::super::csr::signer_name_rules;
+use super::super::gates::Gate;
 use super::super::{Context, Strategy, names};
 use super::{DENIED, FAILED, ISSUED, issued, state};
 use crate::read;
@@ -41,13 +42,16 @@ impl Strategy for PodCertificateStrategy {
         object["status"] = json!({});
     }
 
-    fn validate_create(&self, object: &Value, _context: &Context<'_>) -> Vec<FieldError> {
+    fn validate_create(&self, object: &Value, context: &Context<'_>) -> Vec<FieldError> {
         let mut errors = Vec::new();
         signer_name_rules(read::text(object, "/spec/signerName"), &mut errors);
         annotation_rules(object, &mut errors);
         whose_rules(object, &mut errors);
         expiration_rules(object, &mut errors);
-        proof_rules(object, &mut errors);
+        let kinds = Kinds {
+            has_ml_dsa: context.gates.has(Gate::PodCertificateMlDsa),
+        };
+        proof_rules(object, kinds, &mut errors);
         errors
     }
 
@@ -156,15 +160,21 @@ fn is_of_kubernetes(signer: &str) -> bool {
     domain == "kubernetes.io" || domain.ends_with(".kubernetes.io")
 }
 
+/// Which kinds of keys are taken beside those that always are.
+#[derive(Clone, Copy)]
+struct Kinds {
+    has_ml_dsa: bool,
+}
+
 /// Proof that whoever asks holds the private key.
-fn proof_rules(object: &Value, errors: &mut Vec<FieldError>) {
+fn proof_rules(object: &Value, kinds: Kinds, errors: &mut Vec<FieldError>) {
     let [stub, key, proof] = ["stubPKCS10Request", "pkixPublicKey", "proofOfPossession"]
         .map(|member| bytes(object, member));
     let proven = match (&stub[..], &key[..], &proof[..]) {
-        ([_, ..], [], []) => prove(&stub),
+        ([_, ..], [], []) => prove(&stub, kinds),
         ([], [_, ..], [_, ..]) => {
             let pod = read::text(object, "/spec/podUID");
-            prove_apart(&key, pod.as_bytes(), &proof)
+            prove_apart(&key, pod.as_bytes(), &proof, kinds)
         }
         _ => Err(FieldError::invalid_without_value(
             "spec",
@@ -189,20 +199,20 @@ pub(super) fn key(object: &Value) -> Option<PublicKey> {
     }
 }
 
-fn prove(stub: &[u8]) -> Result<(), FieldError> {
+fn prove(stub: &[u8], kinds: Kinds) -> Result<(), FieldError> {
     let unreadable =
         |error: RequestError| FieldError::invalid_without_value(STUB, &error.to_string());
     if stub.len() > STUB_BYTES_MAX {
         return Err(FieldError::too_long(STUB, STUB_BYTES_MAX));
     }
     let key = request::unverified_key(stub).map_err(unreadable)?;
-    check_kind(&key, STUB)?;
+    check_kind(&key, STUB, kinds)?;
     VerifiedRequest::from_der(stub).map_err(unreadable)?;
     Ok(())
 }
 
 /// The older way, which v1 has not: the key, and beside it a signature over the pod's UID.
-fn prove_apart(key: &[u8], pod_uid: &[u8], proof: &[u8]) -> Result<(), FieldError> {
+fn prove_apart(key: &[u8], pod_uid: &[u8], proof: &[u8], kinds: Kinds) -> Result<(), FieldError> {
     for (path, bytes) in [(KEY, key), (PROOF, proof)] {
         if bytes.len() > STUB_BYTES_MAX {
             return Err(FieldError::too_long(path, STUB_BYTES_MAX));
@@ -212,7 +222,7 @@ fn prove_apart(key: &[u8], pod_uid: &[u8], proof: &[u8]) -> Result<(), FieldErro
         let text = "must be a valid PKIX-serialized public key";
         FieldError::invalid(KEY, &quote(&STANDARD.encode(key)), text)
     })?;
-    check_kind(&key, KEY)?;
+    check_kind(&key, KEY, kinds)?;
     if key.has_signed(pod_uid, proof) {
         return Ok(());
     }
@@ -220,13 +230,14 @@ fn prove_apart(key: &[u8], pod_uid: &[u8], proof: &[u8]) -> Result<(), FieldErro
     Err(FieldError::invalid_without_value(PROOF, text))
 }
 
-fn check_kind(key: &PublicKey, path: &str) -> Result<(), FieldError> {
+fn check_kind(key: &PublicKey, path: &str, kinds: Kinds) -> Result<(), FieldError> {
     let refuse = |value: String, text: &str| Err(FieldError::invalid(path, &quote(&value), text));
     match key.kind() {
         PublicKeyKind::Ed25519
         | PublicKeyKind::EcdsaP256
         | PublicKeyKind::EcdsaP384
         | PublicKeyKind::EcdsaP521 => Ok(()),
+        PublicKeyKind::MlDsa(_) if kinds.has_ml_dsa => Ok(()),
         // Go counts the bytes of a modulus: one of 3071 bits has as many as one of 3072.
         PublicKeyKind::Rsa { bits } if RSA_BITS.contains(&bits.next_multiple_of(8)) => Ok(()),
         PublicKeyKind::Rsa { bits } => {
@@ -238,7 +249,7 @@ fn check_kind(key: &PublicKey, path: &str) -> Result<(), FieldError> {
             refuse("curve P-224".to_owned(), text)
         }
         _ => {
-            let text = "unknown type of key: RSA, ECDSA and Ed25519 are known";
+            let text = "unknown type of key: RSA, ECDSA, Ed25519 and ML-DSA are known";
             Err(FieldError::invalid_without_value(path, text))
         }
     }

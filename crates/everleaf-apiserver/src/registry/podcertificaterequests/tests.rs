@@ -3,11 +3,12 @@
 
 use super::*;
 use crate::registry::Context;
+use crate::registry::gates::Gates;
 use crate::user::User;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use everleaf_api::fields::FieldError;
-use everleaf_pki::{Issuer, KeyAlgorithm, PrivateKey, Template, Usage, pem};
+use everleaf_pki::{Issuer, KeyAlgorithm, MlDsa, PrivateKey, Template, Usage, pem};
 use jiff::SignedDuration;
 use serde_json::json;
 
@@ -51,6 +52,7 @@ fn with_context<T>(subresource: &str, act: impl FnOnce(&Context<'_>) -> T) -> T 
         subresource,
         now: now(),
         request: None,
+        gates: &crate::registry::gates::USUAL,
     })
 }
 
@@ -64,12 +66,31 @@ fn create(edit: impl FnOnce(&mut Value)) -> Vec<String> {
 }
 
 #[test]
+fn ml_dsa_keys_have_a_gate() {
+    let gates = Gates::parse(37, ["PodCertificateMLDSA=false"]).unwrap();
+    let object = request(&stub(KeyAlgorithm::MlDsa(MlDsa::MlDsa65)).1);
+    with_context("", |usual| {
+        let context = Context {
+            gates: &gates,
+            user: usual.user,
+            ..*usual
+        };
+        let strategy = POD_CERTIFICATE_REQUESTS.strategy;
+        let errors = strategy.validate_create(&object, &context);
+        assert_eq!(texts(&errors), ["spec.stubPKCS10Request FieldValueInvalid"]);
+    });
+}
+
+#[test]
 fn the_proof_is_checked_and_the_kind_of_key() {
     for algorithm in [
         KeyAlgorithm::EcdsaP256,
         KeyAlgorithm::EcdsaP384,
         KeyAlgorithm::EcdsaP521,
         KeyAlgorithm::Ed25519,
+        KeyAlgorithm::MlDsa(MlDsa::MlDsa44),
+        KeyAlgorithm::MlDsa(MlDsa::MlDsa65),
+        KeyAlgorithm::MlDsa(MlDsa::MlDsa87),
     ] {
         let (_, stub) = stub(algorithm);
         let set = |object: &mut Value| object["spec"]["stubPKCS10Request"] = stub.into();

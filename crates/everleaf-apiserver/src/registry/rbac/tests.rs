@@ -14,6 +14,7 @@ fn context(user: &User) -> Context<'_> {
         subresource: "",
         now: "2030-01-01T00:00:00Z".parse().expect("a time"),
         request: None,
+        gates: &crate::registry::gates::USUAL,
     }
 }
 

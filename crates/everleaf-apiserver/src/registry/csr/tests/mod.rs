@@ -26,6 +26,7 @@ fn context<'a>(
         subresource,
         now: NOW.parse().expect("a time"),
         request,
+        gates: &crate::registry::gates::USUAL,
     }
 }
 
@@ -88,5 +89,6 @@ const NONE: [&str; 0] = [];
 const FORBIDDEN: [&str; 1] = ["status.conditions Forbidden"];
 
 mod create;
+mod ml_dsa;
 mod strategy;
 mod update;

@@ -10,6 +10,7 @@ fn context<'a>(user: &'a User, subresource: &'a str) -> Context<'a> {
         subresource,
         now: Timestamp::UNIX_EPOCH,
         request: None,
+        gates: &crate::registry::gates::USUAL,
     }
 }
 
