@@ -134,6 +134,8 @@ fn usages(purpose: Usage, algorithm: KeyAlgorithm) -> (Vec<Usage>, Vec<Usage>) {
     match algorithm {
         // Key encipherment means something for RSA keys only.
         KeyAlgorithm::Rsa(_) => (long, Vec::new()),
+        // It is forbidden for these (RFC 9881 5), and whoever takes them takes the short form.
+        KeyAlgorithm::MlDsa(_) => (short, Vec::new()),
         _ => (short, long),
     }
 }

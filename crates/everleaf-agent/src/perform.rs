@@ -11,10 +11,10 @@ use crate::kubeconfig::Kubeconfig;
 use crate::managed::{Machine, MachineIndex};
 use crate::node::Node;
 use everleaf_pki::request::digest_name;
-use everleaf_pki::{Credential, KeySource};
+use everleaf_pki::{Credential, KeySource, SystemKeySource};
 use everleaf_rotation::{
-    AwaitOutcome, ConfirmOutcome, CredentialChoice, CredentialVersion, Effect, Event, Order,
-    PendingRequest, Refusal, RefusalClass, RequestName, Sources, StoreError, SubmitOutcome,
+    AwaitOutcome, ConfirmOutcome, CredentialChoice, CredentialVersion, Effect, Event, KeyForm,
+    Order, PendingRequest, Refusal, RefusalClass, RequestName, Sources, StoreError, SubmitOutcome,
 };
 use futures_util::future::{BoxFuture, FutureExt, abortable};
 use std::sync::Arc;
@@ -112,7 +112,11 @@ impl Node {
     fn prepare(&mut self, at: MachineIndex, order: Order) -> Event {
         let created = self.now.wall;
         self.store_event(at, |machine| {
-            let key = machine.keys.generate().map_err(StoreError::Key)?;
+            let key = match order.key {
+                KeyForm::Configured => machine.keys.generate(),
+                KeyForm::Usual => SystemKeySource::default().generate(),
+            };
+            let key = key.map_err(StoreError::Key)?;
             let request_pem = order
                 .template
                 .to_request_pem(&key)

@@ -77,6 +77,18 @@ pub struct Order {
     pub usages: Vec<Usage>,
     /// `spec.expirationSeconds`; `None` leaves the lifetime to the signer.
     pub expiration_seconds: Option<i32>,
+    /// The kind of key to make.
+    pub key: KeyForm,
+}
+
+/// A kind of key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KeyForm {
+    /// The one that the embedder was told to use.
+    #[default]
+    Configured,
+    /// ECDSA P-256, which every control plane takes: the other one was refused.
+    Usual,
 }
 
 /// Something to be carried out by the embedder. The module's table says what answers it.

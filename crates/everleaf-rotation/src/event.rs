@@ -148,6 +148,8 @@ pub enum RefusalClass {
     Unexpected,
     /// No answer: refused connection, timeout, TLS failure.
     Unreachable,
+    /// 422 that names `spec.request`: it cannot read the request, or does not take its kind of key.
+    RequestRejected,
     /// 422 that names `spec.usages`: an API server older than 1.25 wants the long form.
     UsagesRejected,
 }
@@ -163,6 +165,7 @@ impl RefusalClass {
             | Self::RateLimited { .. }
             | Self::Unexpected
             | Self::Unreachable
+            | Self::RequestRejected
             | Self::UsagesRejected => false,
         }
     }

@@ -37,7 +37,7 @@ pub mod time;
 
 pub use certificate::{CertificateId, RenewedBy};
 pub use deadline::{Window, deadline_of, rotation_deadline};
-pub use effect::{CredentialChoice, Effect, Order};
+pub use effect::{CredentialChoice, Effect, KeyForm, Order};
 pub use event::{
     AwaitOutcome, ConfirmOutcome, CredentialVersion, Event, ExistingRequest, Loaded, Refusal,
     RefusalClass, Sources, SubmitOutcome,

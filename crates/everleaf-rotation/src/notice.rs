@@ -6,7 +6,7 @@ use crate::event::RefusalClass;
 use crate::overdue::Dates;
 use crate::standing::Standing;
 use crate::store::{Finding, RequestName, RequestUid};
-use everleaf_pki::{Fingerprint, Leaf, Serial};
+use everleaf_pki::{Fingerprint, Leaf, PublicKeyKind, Serial};
 use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
 
@@ -284,6 +284,16 @@ pub enum Notice {
         /// This host's clock.
         node: Timestamp,
     },
+    /// The control plane does not take the configured kind of key: it is asked again with an ECDSA
+    /// P-256 key, at once.
+    KeyRefused {
+        /// The request.
+        name: RequestName,
+        /// The kind.
+        kind: PublicKeyKind,
+        /// Why, as it said.
+        message: String,
+    },
     /// A pending request was given up.
     PendingDiscarded {
         /// The request.
@@ -417,6 +427,7 @@ impl Notice {
             | Self::Failed { .. }
             | Self::LeafDiffers { .. }
             | Self::NotYetValid { .. }
+            | Self::KeyRefused { .. }
             | Self::PendingDiscarded { .. }
             | Self::RequestDecided {
                 names: RefusedNames::LeftOut(_),

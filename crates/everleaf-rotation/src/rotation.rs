@@ -13,6 +13,7 @@
 
 mod advance;
 mod answers;
+mod key_form;
 mod refused_names;
 mod replies;
 mod spacing;
@@ -34,6 +35,7 @@ use crate::store::{PendingRequest, RequestName};
 use crate::time::{Monotonic, Now, StepDetector, Wake};
 use everleaf_pki::{Fingerprint, Leaf, SignerName, Template, Usage};
 use jiff::Timestamp;
+use key_form::KeyChoice;
 use spacing::Spacing;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -197,6 +199,7 @@ pub struct Rotation {
     /// Why the running attempt was begun.
     attempt: Option<Cause>,
     usage_form: UsageForm,
+    key_choice: KeyChoice,
     trust: Trust,
     spacing: Spacing,
     published: Option<Fingerprint>,
@@ -237,6 +240,7 @@ impl Rotation {
             rekeyed_at: None,
             attempt: None,
             usage_form: UsageForm::default(),
+            key_choice: KeyChoice::default(),
             trust: Trust::default(),
             spacing: Spacing::default(),
             published: None,

@@ -21,6 +21,8 @@ pub(super) struct KubeletConfiguration {
     pub(super) feature_gates: BTreeMap<String, bool>,
     pub(super) client_key: KeyAlgorithm,
     pub(super) serving_key: KeyAlgorithm,
+    /// `tlsMinVersion`, as written; empty when it is not.
+    pub(super) tls_min_version: String,
 }
 
 impl Default for KubeletConfiguration {
@@ -32,6 +34,7 @@ impl Default for KubeletConfiguration {
             feature_gates: BTreeMap::new(),
             client_key: KeyAlgorithm::EcdsaP256,
             serving_key: KeyAlgorithm::EcdsaP256,
+            tls_min_version: String::new(),
         }
     }
 }
@@ -73,6 +76,7 @@ impl KubeletConfiguration {
             feature_gates: reader.gates(),
             client_key: reader.key_algorithm("clientCertificateKeyAlgorithm"),
             serving_key: reader.key_algorithm("serverCertificateKeyAlgorithm"),
+            tls_min_version: reader.text("tlsMinVersion").unwrap_or_default().to_owned(),
         }
     }
 }
@@ -168,25 +172,13 @@ impl<'a> Reader<'a> {
         let Some(text) = self.text(name) else {
             return KeyAlgorithm::EcdsaP256;
         };
-        match text {
-            "ECDSA-P256" => KeyAlgorithm::EcdsaP256,
-            "ECDSA-P384" => KeyAlgorithm::EcdsaP384,
-            "RSA-2048" => KeyAlgorithm::Rsa(2048),
-            "RSA-3072" => KeyAlgorithm::Rsa(3072),
-            "RSA-4096" => KeyAlgorithm::Rsa(4096),
-            other => {
-                let reason = if other.starts_with("ML-DSA") {
-                    "the TLS stack cannot use ML-DSA certificates yet"
-                } else {
-                    "unknown algorithm"
-                };
-                self.problem(&format!(
-                    "{name}: {other}: {reason}; use ECDSA-P256, ECDSA-P384, RSA-2048, RSA-3072 or \
-                     RSA-4096"
-                ));
-                KeyAlgorithm::EcdsaP256
-            }
-        }
+        KeyAlgorithm::parse(text).unwrap_or_else(|| {
+            self.problem(&format!(
+                "{name}: {text}: unknown algorithm; there are {}",
+                KeyAlgorithm::names()
+            ));
+            KeyAlgorithm::EcdsaP256
+        })
     }
 }
 
@@ -200,6 +192,7 @@ const OURS: &[&str] = &[
     "serverCertificateKeyAlgorithm",
     "serverTLSBootstrap",
     "tlsCertFile",
+    "tlsMinVersion",
     "tlsPrivateKeyFile",
 ];
 
@@ -318,7 +311,6 @@ const THE_KUBELETS: &[&str] = &[
     "systemReservedCgroup",
     "tlsCipherSuites",
     "tlsCurvePreferences",
-    "tlsMinVersion",
     "topologyManagerPolicy",
     "topologyManagerPolicyOptions",
     "topologyManagerScope",

@@ -45,6 +45,10 @@ pub struct Options {
     pub hostname_override: Option<String>,
     /// `--node-ip`: one address, or an IPv4 and an IPv6 one.
     pub node_ip: Option<String>,
+    /// `--client-certificate-key-algorithm`
+    pub client_key: Option<KeyAlgorithm>,
+    /// `--server-certificate-key-algorithm`
+    pub serving_key: Option<KeyAlgorithm>,
     /// `--config`: a KubeletConfiguration file.
     pub config: Option<PathBuf>,
     /// `--metrics-bind-address`: `IP:PORT`, empty or absent for none.
@@ -253,6 +257,12 @@ impl Resolver {
             .rotate_server_certificates
             .unwrap_or(file.server_tls_bootstrap);
         self.check_switches(client, serving, &gates);
+        let serving_key = options.serving_key.unwrap_or(file.serving_key);
+        self.check_serving_key(
+            serving && options.config.is_some(),
+            serving_key,
+            &file.tls_min_version,
+        );
         if serving && file.has_static_serving_pair {
             self.warn(
                 "tlsCertFile/tlsPrivateKeyFile are ignored: serverTLSBootstrap is on, the \
@@ -272,13 +282,7 @@ impl Resolver {
         let node_name = self.node_name(options, environment);
         let node_ips = self.node_ips(options.node_ip.as_deref());
         let metrics_bind_address = self.metrics(options.metrics_bind_address.as_deref());
-        let requested_seconds = options.requested_seconds;
-        if requested_seconds.is_some_and(|seconds| seconds < REQUESTED_SECONDS_MIN) {
-            self.problem(format!(
-                "the requested lifetime must be at least {REQUESTED_SECONDS_MIN} s; API servers \
-                 refuse less"
-            ));
-        }
+        let requested_seconds = self.lifetime(options.requested_seconds);
         let default_dir = PathBuf::from(CERT_DIR_DEFAULT);
         Some(Config {
             node_name: node_name?,
@@ -288,8 +292,8 @@ impl Resolver {
             client,
             renews,
             serving,
-            client_key: file.client_key,
-            serving_key: file.serving_key,
+            client_key: options.client_key.unwrap_or(file.client_key),
+            serving_key,
             node_ips,
             metrics_bind_address,
             requested_seconds,
@@ -299,6 +303,16 @@ impl Resolver {
             once: options.once,
             remarks: std::mem::take(&mut self.remarks),
         })
+    }
+
+    fn lifetime(&mut self, requested_seconds: Option<i32>) -> Option<i32> {
+        if requested_seconds.is_some_and(|seconds| seconds < REQUESTED_SECONDS_MIN) {
+            self.problem(format!(
+                "the requested lifetime must be at least {REQUESTED_SECONDS_MIN} s; API servers \
+                 refuse less"
+            ));
+        }
+        requested_seconds
     }
 
     fn check_switches(&mut self, client: bool, serving: bool, gates: &Gates) {
@@ -313,6 +327,18 @@ impl Resolver {
                 "nothing to do: give --rotate-certificates, --bootstrap-kubeconfig, \
                  --rotate-server-certificates, or a --config with rotateCertificates or serverTLSBootstrap",
             );
+        }
+    }
+
+    /// As the kubelet, which would not start: it serves with the certificate (Kubernetes 1.38,
+    /// `pkg/kubelet/apis/config/validation/validation.go`).
+    fn check_serving_key(&mut self, has_kubelet: bool, key: KeyAlgorithm, tls_min_version: &str) {
+        const TLS_13: &str = "VersionTLS13";
+        if has_kubelet && matches!(key, KeyAlgorithm::MlDsa(_)) && tls_min_version != TLS_13 {
+            self.problem(format!(
+                "serverCertificateKeyAlgorithm {key} needs tlsMinVersion: {TLS_13}: ML-DSA certificates work with TLS \
+                 1.3 only, and a kubelet with this file does not start"
+            ));
         }
     }
 

@@ -1,4 +1,5 @@
 use super::*;
+use everleaf_pki::MlDsa;
 
 const KUBELET: &str = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n";
 
@@ -271,14 +272,30 @@ fn key_algorithms_are_those_of_the_kubelet() {
     let config = with_file(file, options()).unwrap();
     assert_eq!(config.client_key, KeyAlgorithm::Rsa(3072));
     assert_eq!(config.serving_key, KeyAlgorithm::EcdsaP384);
-    rejected(
-        with_file("clientCertificateKeyAlgorithm: ML-DSA-65\n", options()),
-        &["ML-DSA-65", "yet"],
-    );
+    let file = "clientCertificateKeyAlgorithm: ML-DSA-65\n";
+    let config = with_file(file, options()).unwrap();
+    assert_eq!(config.client_key, KeyAlgorithm::MlDsa(MlDsa::MlDsa65));
+    let by_flag = Options {
+        client_key: Some(KeyAlgorithm::MlDsa(MlDsa::MlDsa87)),
+        ..options()
+    };
+    let config = with_file(file, by_flag).unwrap();
+    assert_eq!(config.client_key, KeyAlgorithm::MlDsa(MlDsa::MlDsa87));
     rejected(
         with_file("clientCertificateKeyAlgorithm: DSA\n", options()),
         &["unknown algorithm", "ECDSA-P256"],
     );
+}
+
+#[test]
+fn serving_with_ml_dsa_needs_tls_13() {
+    let file = "serverTLSBootstrap: true\nserverCertificateKeyAlgorithm: ML-DSA-44\n";
+    rejected(with_file(file, options()), &["ML-DSA-44", "VersionTLS13"]);
+    let old = format!("{file}tlsMinVersion: VersionTLS12\n");
+    rejected(with_file(&old, options()), &["VersionTLS13"]);
+    let new = format!("{file}tlsMinVersion: VersionTLS13\n");
+    let config = with_file(&new, options()).unwrap();
+    assert_eq!(config.serving_key, KeyAlgorithm::MlDsa(MlDsa::MlDsa44));
 }
 
 #[test]

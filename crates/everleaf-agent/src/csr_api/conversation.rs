@@ -542,6 +542,9 @@ pub(super) fn refusal(verb: &'static str, resource: &'static str, failure: Failu
         FailureClass::Invalid if failure.message.contains("spec.usages") => {
             RefusalClass::UsagesRejected
         }
+        FailureClass::Invalid if failure.message.contains("spec.request") => {
+            RefusalClass::RequestRejected
+        }
         FailureClass::Invalid | FailureClass::Rejected => RefusalClass::Invalid,
         FailureClass::NotAnApi => RefusalClass::Unexpected,
         FailureClass::Unreachable | FailureClass::ServerCertificateDates => {

@@ -7,7 +7,7 @@ use everleaf_api::csr;
 use everleaf_api::meta;
 use everleaf_api::watch::EventType;
 use everleaf_pki::{KeyAlgorithm, PrivateKey, SignerName, Subject, Template, Usage};
-use everleaf_rotation::{Order, RefusalClass, RequestName, RequestUid};
+use everleaf_rotation::{KeyForm, Order, RefusalClass, RequestName, RequestUid};
 use http::{Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
@@ -37,6 +37,7 @@ fn pending(uid: Option<&str>) -> PendingRequest {
         signer_name: SignerName::new(SIGNER),
         usages: vec![Usage::DigitalSignature, Usage::ClientAuth],
         expiration_seconds: None,
+        key: KeyForm::Configured,
     };
     let pem = order.template.to_request_pem(&key).unwrap();
     let name = RequestName::new("node-csr-x_y");

@@ -293,6 +293,7 @@ fn reason(class: &RefusalClass) -> &'static str {
         RefusalClass::Unauthorized => "unauthorized",
         RefusalClass::Unexpected => "unexpected",
         RefusalClass::Unreachable => "unreachable",
+        RefusalClass::RequestRejected => "request_rejected",
         RefusalClass::UsagesRejected => "usages_rejected",
         _ => "unknown",
     }

@@ -124,11 +124,37 @@ fn about_request(manner: Manner, notice: &Notice) -> Option<Line<'_>> {
             "certificate request was not signed: timed out waiting; the same request stays \
              pending (is an approver running? kubectl certificate approve)",
         ),
+        Notice::KeyRefused {
+            name,
+            kind,
+            message,
+        } => Line::with_request(
+            name,
+            format!(
+                "the control plane takes no {kind} key ({}): asking with an ECDSA P-256 key, and with {kind} again at the next \
+                 renewal",
+                end_of(message)
+            ),
+        ),
         Notice::PendingDiscarded { name, reason } => {
             Line::with_request(name, format!("the pending request was given up: {reason}"))
         }
         _ => return None,
     })
+}
+
+/// The last words of a message: kube-apiserver puts the whole request before them.
+fn end_of(message: &str) -> String {
+    const CHARS_MAX: usize = 160;
+    let last = message
+        .rsplit_once("\": ")
+        .map_or(message, |(_, last)| last);
+    let skipped = last.chars().count().saturating_sub(CHARS_MAX);
+    let mut end: String = last.chars().skip(skipped).collect();
+    if skipped > 0 {
+        end.insert(0, '…');
+    }
+    end
 }
 
 fn about_leaf<'a>(id: &CertificateId, manner: Manner, notice: &'a Notice) -> Option<Line<'a>> {

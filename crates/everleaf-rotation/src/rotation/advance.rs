@@ -397,6 +397,7 @@ impl Rotation {
             signer_name: self.config.signer_name.clone(),
             usages,
             expiration_seconds: self.config.expiration_seconds,
+            key: self.key_choice.form(),
         };
         self.ask(now, Step::Preparing, Effect::Prepare(order));
     }

@@ -210,6 +210,7 @@ impl Rotation {
         self.stuck = None;
         self.rekeyed_at = None;
         self.usage_form.settle();
+        self.key_choice.settle();
         self.tell(Notice::Installed {
             replaced,
             leaf: summary.clone(),

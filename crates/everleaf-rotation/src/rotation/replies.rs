@@ -2,7 +2,7 @@
 
 use super::trust::REFUSALS_MAX;
 use super::verdict::{Verdict, judge};
-use super::{Rotation, Step, refused_names};
+use super::{Rotation, Step, key_form, refused_names};
 use crate::backoff::Schedule;
 use crate::effect::{CredentialChoice, Effect};
 use crate::event::{
@@ -106,8 +106,13 @@ impl Rotation {
                     "the server wants other usages; asking in the other form",
                 );
             }
+            RefusalClass::RequestRejected if self.switch_key(&refusal.message) => {
+                self.attempt = None;
+                self.discard_told(now);
+            }
             RefusalClass::Forbidden { .. } => self.take_forbidden(now, credential, refusal),
             RefusalClass::UsagesRejected
+            | RefusalClass::RequestRejected
             | RefusalClass::Invalid
             | RefusalClass::NotServed
             | RefusalClass::Other
@@ -117,12 +122,29 @@ impl Rotation {
         }
     }
 
+    /// The request was refused, for this reason: whether the next one has another kind of key.
+    fn switch_key(&mut self, message: &str) -> bool {
+        let Some(pending) = &self.pending else {
+            return false;
+        };
+        let (name, kind) = (pending.name.clone(), *pending.public_key.kind());
+        if !self.key_choice.switch(&pending.public_key) {
+            return false;
+        }
+        self.tell(Notice::KeyRefused {
+            name,
+            kind,
+            message: message.to_owned(),
+        });
+        true
+    }
+
     /// An admission policy may refuse a name before there is an object to decide about.
     fn take_refused_names(&mut self, now: Now, refusal: &Refusal) -> bool {
         let class = &refusal.class;
         if !matches!(
             class,
-            RefusalClass::Forbidden { .. } | RefusalClass::Invalid
+            RefusalClass::Forbidden { .. } | RefusalClass::Invalid | RefusalClass::RequestRejected
         ) {
             return false;
         }
@@ -291,8 +313,12 @@ impl Rotation {
     ) {
         if let Some(pending) = &self.pending {
             let name = pending.name.clone();
-            let names = self.leave_out(&format!("{reason} {message}"));
+            let text = format!("{reason} {message}");
+            let names = self.leave_out(&text);
+            // A signer that cannot read the key says so in words of its library.
+            let is_about_key = condition == "Failed" || key_form::names_key(&text);
             let wait = match names {
+                _ if is_about_key && self.switch_key(&message) => Duration::ZERO,
                 // At once: each round leaves out one name at least, and the limit on requests
                 // holds.
                 RefusedNames::LeftOut(_) => Duration::ZERO,
@@ -408,6 +434,7 @@ impl Rotation {
             | RefusalClass::NotServed
             | RefusalClass::UsagesRejected => (Schedule::Patient, None),
             RefusalClass::Invalid
+            | RefusalClass::RequestRejected
             | RefusalClass::Other
             | RefusalClass::Unauthorized
             | RefusalClass::Unexpected

@@ -4,6 +4,7 @@
 mod clocks;
 mod failures;
 mod identities;
+mod keys;
 mod matrix;
 mod names;
 mod restarts;

@@ -7,7 +7,7 @@
 //! ```
 
 use super::{CertStore, PendingRequest, RequestName, RequestUid, StoreError};
-use crate::effect::Order;
+use crate::effect::{KeyForm, Order};
 use everleaf_pki::{Chain, Issuer, PrivateKey, SignerName, Subject, Template, Usage};
 use jiff::{SignedDuration, Timestamp, civil::DateTime};
 
@@ -98,6 +98,7 @@ pub(crate) fn client_order() -> Order {
         signer_name: SignerName::new(SignerName::KUBE_APISERVER_CLIENT_KUBELET),
         usages: vec![Usage::DigitalSignature, Usage::ClientAuth],
         expiration_seconds: None,
+        key: KeyForm::Configured,
     }
 }
 
@@ -106,6 +107,16 @@ pub(crate) fn prepare(order: Order, seed: u64, now: Timestamp) -> (PendingReques
     let mut bytes = [3; 32];
     bytes[..8].copy_from_slice(&seed.to_be_bytes());
     let key = PrivateKey::from_ed25519_seed(&bytes).expect("invariant: 32 bytes are a seed");
+    prepare_with(order, key, seed, now)
+}
+
+/// The same, with this key.
+pub(crate) fn prepare_with(
+    order: Order,
+    key: PrivateKey,
+    seed: u64,
+    now: Timestamp,
+) -> (PendingRequest, PrivateKey) {
     let request = order
         .template
         .to_request_pem(&key)

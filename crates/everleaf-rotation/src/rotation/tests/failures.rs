@@ -10,7 +10,7 @@ use jiff::SignedDuration;
 use std::io;
 
 /// A settled client that is due, after its first attempt met `class`.
-fn after_refusal(class: RefusalClass) -> World {
+pub(super) fn after_refusal(class: RefusalClass) -> World {
     let mut world = World::settled();
     world.server.submit_script.push_back(class);
     world.offset = SignedDuration::from_hours(24 * 360);

@@ -3,15 +3,15 @@
 mod server;
 
 use crate::certificate::CertificateId;
-use crate::effect::{CredentialChoice, Effect};
+use crate::effect::{CredentialChoice, Effect, KeyForm};
 use crate::event::*;
 use crate::notice::Notice;
 use crate::rotation::{AWAIT_MAX, Config, Phase, Rotation};
-use crate::store::conformance::{Authority, at, client_order, prepare};
+use crate::store::conformance::{Authority, at, client_order, prepare, prepare_with};
 use crate::store::memory::MemoryStore;
 use crate::store::{CertStore, PendingRequest, StoreError};
 use crate::time::{Monotonic, NAP_MAX, Now};
-use everleaf_pki::{Chain, Leaf, SignerName, Subject, Template, Usage};
+use everleaf_pki::{Chain, Leaf, MlDsa, PrivateKey, SignerName, Subject, Template, Usage};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -62,6 +62,8 @@ pub(super) struct World {
     awaiting: Option<Waiting>,
     config: Config,
     keys: u64,
+    /// The configured kind of key is ML-DSA.
+    pub(super) has_ml_dsa_keys: bool,
 }
 
 pub(super) fn client_config() -> Config {
@@ -149,6 +151,7 @@ impl World {
             awaiting: None,
             config,
             keys: 0,
+            has_ml_dsa_keys: false,
         }
     }
 
@@ -386,7 +389,16 @@ impl World {
             Effect::Load => Event::Loaded(self.store.load(wall)?.loaded(self.sources)),
             Effect::Prepare(order) => {
                 self.keys += 1;
-                let (pending, key) = prepare(order, self.keys, wall);
+                let is_ml_dsa = self.has_ml_dsa_keys && order.key == KeyForm::Configured;
+                let (pending, key) = match is_ml_dsa {
+                    true => {
+                        let seed = [u8::try_from(self.keys).expect("few keys"); 32];
+                        let key = PrivateKey::from_ml_dsa_seed(MlDsa::MlDsa44, &seed)
+                            .map_err(StoreError::Key)?;
+                        prepare_with(order, key, self.keys, wall)
+                    }
+                    false => prepare(order, self.keys, wall),
+                };
                 self.store.put_pending(&pending, &key)?;
                 Event::Prepared(pending)
             }
