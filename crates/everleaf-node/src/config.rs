@@ -32,6 +32,8 @@ pub fn config(args: &AgentArgs) -> Result<Config> {
         feature_gates: args.feature_gates.clone(),
         hostname_override: args.hostname_override.clone(),
         node_ip: args.node_ip.clone(),
+        client_key: args.client_certificate_key_algorithm,
+        serving_key: args.server_certificate_key_algorithm,
         config: args.config.clone(),
         metrics_bind_address: args.metrics_bind_address.clone(),
         requested_seconds: None,

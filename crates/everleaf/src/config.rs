@@ -7,12 +7,13 @@ use crate::audit::Audit;
 use crate::failure::UsageError;
 use crate::issuers;
 use crate::server;
-use crate::up::system::{LOOPS, Settings};
+use crate::up::system::{Keys, LOOPS, Settings};
 use anyhow::{Context, Result};
 use everleaf_agent::{Environment, Options as AgentOptions};
 use everleaf_controllers::Loop;
 use everleaf_controllers::builtin::BuiltinSigner;
 use everleaf_controllers::options::{FilePair, Options as ControllersOptions, Validated};
+use everleaf_pki::KeyAlgorithm;
 use everleaf_pki::signer::is_dns1123_subdomain;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -65,6 +66,7 @@ pub(crate) fn up(args: &UpArgs) -> Result<Settings> {
         ages: validated.config.ages,
         host_name: node_name.clone().unwrap_or(host_name),
         node_name,
+        keys: keys(args),
         pod_signer: validated.config.pod_signer,
         serving_approval: loops
             .contains(&Loop::ServingApprover)
@@ -75,6 +77,15 @@ pub(crate) fn up(args: &UpArgs) -> Result<Settings> {
         jwt,
         authentication_config,
     })
+}
+
+/// Kinds of keys: one for all, and another for the control plane.
+fn keys(args: &UpArgs) -> Keys {
+    let nodes = args.key_algorithm.unwrap_or(KeyAlgorithm::EcdsaP256);
+    Keys {
+        nodes,
+        control_plane: args.control_plane_key_algorithm.unwrap_or(nodes),
+    }
 }
 
 /// What an issuance log of this host is called.

@@ -4,6 +4,7 @@ use super::ignored::{IgnoredFlags, Kubelet};
 use super::value::Switch as _;
 use clap::{ArgAction, Args, Subcommand};
 use everleaf_agent::Secret;
+use everleaf_pki::KeyAlgorithm;
 use std::path::PathBuf;
 
 /// Flags of `agent`.
@@ -35,6 +36,13 @@ pub struct AgentArgs {
     /// Ask for a serving certificate and renew it [default: false]
     #[arg(long, switch())]
     pub rotate_server_certificates: Option<bool>,
+    /// Kind of the client certificate's key, from the next renewal on: ECDSA-P256, ECDSA-P384,
+    /// RSA-2048, RSA-3072, RSA-4096, ML-DSA-44, ML-DSA-65 or ML-DSA-87 [default: ECDSA-P256]
+    #[arg(long, value_name = "KIND", value_parser = super::value::key_algorithm)]
+    pub client_certificate_key_algorithm: Option<KeyAlgorithm>,
+    /// The same for the serving certificate
+    #[arg(long, value_name = "KIND", value_parser = super::value::key_algorithm)]
+    pub server_certificate_key_algorithm: Option<KeyAlgorithm>,
     /// Feature gates: RotateKubeletClientCertificate and RotateKubeletServerCertificate turn the
     /// two on
     #[arg(long, value_name = "Gate=BOOL,…")]

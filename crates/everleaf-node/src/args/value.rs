@@ -2,9 +2,15 @@
 
 use clap::Arg;
 use everleaf_agent::Secret;
+use everleaf_pki::KeyAlgorithm;
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
+
+/// A kind of key, by its name in a KubeletConfiguration.
+pub fn key_algorithm(text: &str) -> Result<KeyAlgorithm, String> {
+    KeyAlgorithm::parse(text).ok_or_else(|| format!("there are {}", KeyAlgorithm::names()))
+}
 
 /// A positive duration in Go's syntax (`87600h0m0s`).
 pub fn duration(text: &str) -> Result<Duration, String> {

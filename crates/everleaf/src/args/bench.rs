@@ -112,6 +112,15 @@ pub(crate) enum Key {
     /// Ed25519
     #[value(name = "ed25519")]
     Ed25519,
+    /// ML-DSA-44, post-quantum
+    #[value(name = "ml-dsa-44")]
+    MlDsa44,
+    /// ML-DSA-65
+    #[value(name = "ml-dsa-65")]
+    MlDsa65,
+    /// ML-DSA-87
+    #[value(name = "ml-dsa-87")]
+    MlDsa87,
     /// RSA with 2048 bits: a tenth of a second to make each
     #[value(name = "rsa-2048")]
     Rsa2048,

@@ -29,6 +29,7 @@ pub(crate) mod why;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 pub(crate) use everleaf_node::args::value;
 use everleaf_node::args::{LogArgs, agent};
+use everleaf_pki::KeyAlgorithm;
 use std::path::PathBuf;
 
 /// Certificates that renew themselves, for every node of a fleet.
@@ -109,6 +110,9 @@ pub(crate) struct DemoArgs {
     /// Lifetime of the certificates in the story
     #[arg(long, value_name = "DURATION", value_parser = value::duration, default_value = "87600h0m0s")]
     pub(crate) cluster_signing_duration: std::time::Duration,
+    /// Kind of all keys in the story, as of `everleaf up`
+    #[arg(long, value_name = "KIND", value_parser = value::key_algorithm, default_value = "ECDSA-P256")]
+    pub(crate) key_algorithm: KeyAlgorithm,
 }
 
 /// Flags of `certs`.

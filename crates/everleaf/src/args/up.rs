@@ -7,13 +7,14 @@ use super::pods::PodArgs;
 use super::serving::ServingArgs;
 use super::signing::SigningDuration;
 use clap::Args;
+use everleaf_pki::KeyAlgorithm;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Flags of `up`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  everleaf up                                             # everything, for this host\n  everleaf up --data-dir ./data --cluster-signing-duration 87600h0m0s\n  everleaf up --listen 0.0.0.0:6443 --tls-san ca.example.org,10.0.0.5 --no-node\n\nFirst start makes the certificate authority, keys, access rules and a bootstrap token.\nStop with Ctrl-C or SIGTERM; start again with the same --data-dir to go on."
+    after_help = "Examples:\n  everleaf up                                             # everything, for this host\n  everleaf up --data-dir ./data --cluster-signing-duration 87600h0m0s\n  everleaf up --listen 0.0.0.0:6443 --tls-san ca.example.org,10.0.0.5 --no-node\n  everleaf up --key-algorithm ML-DSA-65                   # post-quantum, from the authority to the node\n\nFirst start makes the certificate authority, keys, access rules and a bootstrap token.\nStop with Ctrl-C or SIGTERM; start again with the same --data-dir to go on."
 )]
 pub(crate) struct UpArgs {
     /// Directory of everything that is kept [default: /var/lib/everleaf for root, else
@@ -30,6 +31,16 @@ pub(crate) struct UpArgs {
     /// Name of this host's node [default: the host name, lower-cased]
     #[arg(long, value_name = "NAME")]
     pub(crate) node_name: Option<String>,
+    /// Kind of all keys that are made: this host's node's from its next renewal on, the API
+    /// server's and admin.conf's now, the authority's if there is none yet. ECDSA-P256,
+    /// ECDSA-P384, RSA-2048, RSA-3072, RSA-4096, ML-DSA-44, ML-DSA-65 or ML-DSA-87 [default:
+    /// ECDSA-P256]
+    #[arg(long, value_name = "KIND", value_parser = super::value::key_algorithm)]
+    pub(crate) key_algorithm: Option<KeyAlgorithm>,
+    /// The same for the authority, the API server and admin.conf alone: ECDSA-P256 lets programs in
+    /// that do not know ML-DSA, such as kubectl up to 1.37 [default: as --key-algorithm]
+    #[arg(long, value_name = "KIND", value_parser = super::value::key_algorithm)]
+    pub(crate) control_plane_key_algorithm: Option<KeyAlgorithm>,
     /// Run no agent for this host
     #[arg(long)]
     pub(crate) no_node: bool,

@@ -63,6 +63,8 @@ pub(crate) struct Authority {
     pub(crate) front_proxy_ca_pem: String,
     /// `sa.key`.
     pub(crate) service_account_key: Arc<PrivateKey>,
+    /// The kind of the keys that are made.
+    pub(crate) key_algorithm: KeyAlgorithm,
     /// The API server's chain and key.
     pub(crate) server: Credential,
     /// What an operator should hear, such as an authority that ends too soon.
@@ -77,6 +79,8 @@ pub(crate) struct Wanted {
     pub(crate) dns_names: Vec<String>,
     /// Addresses of the API server.
     pub(crate) ip_addresses: Vec<IpAddr>,
+    /// The kind of the keys that are made.
+    pub(crate) key_algorithm: KeyAlgorithm,
 }
 
 /// Makes what is missing or no longer right; returns what is in force.
@@ -86,7 +90,7 @@ pub(crate) fn ensure(dir: &DataDir, wanted: &Wanted, now: Timestamp) -> Result<A
     let standing = match &ledger.roll {
         Some(roll) => Ledger::in_force(dir, roll, now)?,
         None => {
-            let alone = ensure_ca(dir, wanted.signing_duration, now, &mut remarks)?;
+            let alone = ensure_ca(dir, wanted, now, &mut remarks)?;
             Ledger::tidy(dir)?;
             Standing::alone(alone)
         }
@@ -104,6 +108,7 @@ pub(crate) fn ensure(dir: &DataDir, wanted: &Wanted, now: Timestamp) -> Result<A
         service_account_key: Arc::new(ensure_service_account_key(dir, &mut remarks)?),
         front_proxy_ca_pem: ensure_front_proxy_ca(dir, now)?,
         issuer: Arc::new(issuer),
+        key_algorithm: wanted.key_algorithm,
         server,
         remarks,
     })
@@ -152,17 +157,18 @@ pub(super) fn ca_not_after(signing_duration: Duration, now: Timestamp) -> Timest
 
 fn ensure_ca(
     dir: &DataDir,
-    signing_duration: Duration,
+    wanted: &Wanted,
     now: Timestamp,
     remarks: &mut Vec<String>,
 ) -> Result<Issuer> {
+    let signing_duration = wanted.signing_duration;
     let key = dir.read(CA_KEY)?;
     let certificate = dir.read(CA_CERTIFICATE)?;
     refuse_lost(dir, certificate.is_some(), key.is_some())?;
     let key = match key {
         Some(key) => key,
         None => {
-            let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256)?.to_pem();
+            let key = PrivateKey::generate(wanted.key_algorithm)?.to_pem();
             dir.write(CA_KEY, &key)?;
             key
         }
@@ -312,6 +318,7 @@ fn ensure_server(
     };
     let issuer = &standing.issuer;
     let ca = issuer.certificate();
+    remark_kind(ca, wanted, remarks);
     let key = dir
         .read(SERVER_KEY)?
         .and_then(|pem| PrivateKey::from_pem(&pem).ok());
@@ -327,7 +334,8 @@ fn ensure_server(
             && leaf.ip_addresses().len() == template.ip_addresses.len();
         let lasts = leaf.not_before() <= now && leaf.not_after() >= ca.not_after();
         let has_link = present.chain().certificates()[1..] == *standing.link.as_slice();
-        if same_names && lasts && has_link && leaf.is_signed_by(ca) {
+        let same_kind = present.key().algorithm() == wanted.key_algorithm;
+        if same_kind && same_names && lasts && has_link && leaf.is_signed_by(ca) {
             return Ok(present);
         }
         if !standing
@@ -342,15 +350,11 @@ fn ensure_server(
             ));
         }
     }
-    let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256)?;
+    let key = PrivateKey::generate(wanted.key_algorithm)?;
     let chain = issuer.issue_own(
         &template,
         key.public_key(),
-        &[
-            Usage::DigitalSignature,
-            Usage::KeyEncipherment,
-            Usage::ServerAuth,
-        ],
+        &usages(&key, Usage::ServerAuth),
         entropy::bytes()?,
         begin_at(now),
         ca.not_after(),
@@ -366,8 +370,12 @@ fn ensure_server(
 /// kubeadm gives `admin.conf` the group `kubeadm:cluster-admins` since 1.29, so that it can be
 /// taken away by removing a binding. Here the file lies beside the authority's key, which can make
 /// any group: `system:masters` is honest, and works even when the access rules are broken.
-pub(crate) fn issue_admin(issuer: &Issuer, now: Timestamp) -> Result<Credential> {
-    let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256)?;
+pub(crate) fn issue_admin(
+    issuer: &Issuer,
+    kind: KeyAlgorithm,
+    now: Timestamp,
+) -> Result<Credential> {
+    let key = PrivateKey::generate(kind)?;
     let template = Template {
         subject: Subject {
             common_name: "kubernetes-admin".into(),
@@ -382,16 +390,34 @@ pub(crate) fn issue_admin(issuer: &Issuer, now: Timestamp) -> Result<Credential>
     let chain = issuer.issue_own(
         &template,
         key.public_key(),
-        &[
-            Usage::DigitalSignature,
-            Usage::KeyEncipherment,
-            Usage::ClientAuth,
-        ],
+        &usages(&key, Usage::ClientAuth),
         entropy::bytes()?,
         now.checked_sub(LEAF_BACKDATE).unwrap_or(now),
         not_after,
     )?;
     Ok(Credential::new(chain, key)?)
+}
+
+/// The authority stays what it is until it is replaced.
+fn remark_kind(ca: &Leaf, wanted: &Wanted, remarks: &mut Vec<String>) {
+    let kind = wanted.key_algorithm;
+    let is_asked_for = kind != KeyAlgorithm::EcdsaP256;
+    if is_asked_for && ca.public_key().algorithm() != Ok(kind) {
+        remarks.push(format!(
+            "the authority {} has a key for {}, not for {kind} as --key-algorithm says: what it signs for {kind} keys is \
+             only as strong as that; `everleaf ca roll start` replaces it by one with a key for {kind}",
+            ca.subject_text(),
+            ca.public_key().kind()
+        ));
+    }
+}
+
+/// What a certificate of this process's own is for. ML-DSA keys only sign (RFC 9881 5).
+fn usages(key: &PrivateKey, purpose: Usage) -> Vec<Usage> {
+    match key.public_key().is_ml_dsa() {
+        true => vec![Usage::DigitalSignature, purpose],
+        false => vec![Usage::DigitalSignature, Usage::KeyEncipherment, purpose],
+    }
 }
 
 /// Whether 30 % or less of a certificate's life is left, it has not begun (the clock was ahead when
@@ -450,7 +476,7 @@ mod tests {
         let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
         let end = ca_not_after(Duration::ZERO, now);
         let issuer = Issuer::self_signed(CA_NAME, key, [1; 16], now - BACKDATE, end).unwrap();
-        let admin = issue_admin(&issuer, now).unwrap();
+        let admin = issue_admin(&issuer, KeyAlgorithm::EcdsaP256, now).unwrap();
         let days = |days: i64| now + SignedDuration::from_hours(24 * days);
         for (day, worn) in [
             (-1, true),

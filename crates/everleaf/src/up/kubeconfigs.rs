@@ -61,11 +61,12 @@ pub(crate) fn ensure_admin(
     if let Ok(present) = Kubeconfig::read(&path)
         && present.cluster == wanted
         && let Some(credential) = inline_credential(&present.user)
+        && credential.key().algorithm() == authority.key_algorithm
         && !is_worn(credential.leaf(), issuer, now)
     {
         return Ok(());
     }
-    let credential = issue_admin(issuer, now)?;
+    let credential = issue_admin(issuer, authority.key_algorithm, now)?;
     let user = User {
         client_certificate: Some(ClientCertificate {
             certificate: Source::Inline(Secret::new(credential.chain().to_pem())),

@@ -202,11 +202,11 @@ impl Ledger {
     pub(crate) fn prepare(
         dir: &DataDir,
         from: &Issuer,
-        signing_duration: Duration,
+        (signing_duration, kind): (Duration, KeyAlgorithm),
         start: Start,
         now: Timestamp,
     ) -> Result<Roll> {
-        let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256)?;
+        let key = PrivateKey::generate(kind)?;
         // Never the old name: of two CAs with one name, OpenSSL tries the first and GnuTLS the
         // last.
         let number = u32::from_be_bytes(entropy::bytes()?);
@@ -343,6 +343,7 @@ mod tests {
         Issuer::self_signed(CA_NAME, key, [1; 16], begin_at(now()), latest_end()).unwrap()
     }
 
+    const WANTED: (Duration, KeyAlgorithm) = (Duration::from_secs(3600), KeyAlgorithm::EcdsaP256);
     const START: Start = Start {
         per_minute: 60,
         may_finish: false,
@@ -353,7 +354,7 @@ mod tests {
         let temporary = tempfile::tempdir().unwrap();
         let dir = DataDir::open(temporary.path()).unwrap();
         assert_eq!(Ledger::read(&dir).unwrap(), Ledger::default());
-        let roll = Ledger::prepare(&dir, &ca(), Duration::from_secs(3600), START, now()).unwrap();
+        let roll = Ledger::prepare(&dir, &ca(), WANTED, START, now()).unwrap();
         let ledger = Ledger {
             roll: Some(roll),
             retired: ["sha256:00".to_owned()].into(),
@@ -390,8 +391,7 @@ mod tests {
         let temporary = tempfile::tempdir().unwrap();
         let dir = DataDir::open(temporary.path()).unwrap();
         let old = ca();
-        let mut roll =
-            Ledger::prepare(&dir, &old, Duration::from_secs(3600), START, now()).unwrap();
+        let mut roll = Ledger::prepare(&dir, &old, WANTED, START, now()).unwrap();
         assert_ne!(roll.to.subject, roll.from.subject);
         assert!(
             roll.to.subject.contains("everleaf-ca-"),

@@ -14,8 +14,8 @@ use everleaf_agent::join::BootstrapToken;
 use everleaf_agent::kubeconfig::Cluster;
 use everleaf_agent::{Bootstrap, Clock, Config};
 use everleaf_apiserver::handler::Server;
-use everleaf_pki::Credential;
 use everleaf_pki::trust::{Presented, Purpose, TrustBundle};
+use everleaf_pki::{Credential, KeyAlgorithm};
 use everleaf_rotation::{CertificateId, Notice};
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -37,6 +37,15 @@ enum TokenChange {
     Revoke,
 }
 
+/// The node that is kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Whose<'a> {
+    /// Its name.
+    pub(crate) name: &'a str,
+    /// The kind of its keys.
+    pub(crate) key: KeyAlgorithm,
+}
+
 /// The node, ready to run.
 pub(crate) struct Node {
     config: Config,
@@ -49,7 +58,7 @@ impl Node {
     pub(crate) async fn prepare(
         dir: &DataDir,
         server: Arc<Server>,
-        name: &str,
+        Whose { name, key }: Whose<'_>,
         cluster: Cluster,
         authority: &Authority,
         now: Timestamp,
@@ -60,6 +69,8 @@ impl Node {
         // A serving certificate waits for a person's approval, and nothing on this host serves with
         // it.
         config.serving = false;
+        config.client_key = key;
+        config.serving_key = key;
         config.ca_refresh_interval = Some(CA_REFRESH_INTERVAL);
         config.bootstrap = Some(Bootstrap::InMemory(Box::new(kubeconfigs::with_token(
             cluster, &token,

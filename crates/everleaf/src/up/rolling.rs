@@ -201,8 +201,8 @@ impl Rolling {
         match change {
             Change::Begin(start) => {
                 let from = self.issuer.current();
-                let duration = self.wanted.signing_duration;
-                let roll = Ledger::prepare(&self.dir, &from, duration, start, now)?;
+                let asked = (self.wanted.signing_duration, self.wanted.key_algorithm);
+                let roll = Ledger::prepare(&self.dir, &from, asked, start, now)?;
                 ledger.reply = format!(
                     "the roll from {} to {} has begun; {}",
                     roll.from.subject,

@@ -8,7 +8,7 @@ use super::data_dir::{DataDir, ISSUANCE_LOG};
 use super::ends::Ends;
 use super::grants;
 use super::kubeconfigs;
-use super::node::Node;
+use super::node::{Node, Whose};
 use super::pods;
 use super::rolling::{self, Rolling};
 use super::serving;
@@ -35,6 +35,7 @@ use everleaf_controllers::pods::PodSigner;
 use everleaf_controllers::upkeep::RootCaSource;
 use everleaf_controllers::{Config as ControllersConfig, Loop, ServingConfig, Telemetry};
 use everleaf_node::places::{CA_CERTIFICATE, STORE};
+use everleaf_pki::KeyAlgorithm;
 use everleaf_time::WallClock;
 use jiff::Timestamp;
 use std::collections::BTreeSet;
@@ -79,6 +80,8 @@ pub(crate) struct Settings {
     pub(crate) pod_signer: Option<PodSigner>,
     /// Name of this host's node; none for no node.
     pub(crate) node_name: Option<String>,
+    /// Kinds of keys that are made.
+    pub(crate) keys: Keys,
     /// Name of the host, for the server's certificate.
     pub(crate) host_name: String,
     /// Whether people may look at [`ui::PATH`].
@@ -89,6 +92,25 @@ pub(crate) struct Settings {
     pub(crate) jwt: JwtConfig,
     /// `--authentication-config`
     pub(crate) authentication_config: Option<TextFile>,
+}
+
+/// Kinds of keys that are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Keys {
+    /// This host's node's.
+    pub(crate) nodes: KeyAlgorithm,
+    /// The authority's, the API server's and admin.conf's.
+    pub(crate) control_plane: KeyAlgorithm,
+}
+
+impl Keys {
+    /// One kind for all.
+    pub(crate) fn all(kind: KeyAlgorithm) -> Self {
+        Self {
+            nodes: kind,
+            control_plane: kind,
+        }
+    }
 }
 
 /// A part that runs in the background.
@@ -149,11 +171,7 @@ impl System {
             &settings.sans,
             address::primary,
         );
-        let wanted = Wanted {
-            signing_duration: settings.signing_duration,
-            dns_names: addresses.dns_names.clone(),
-            ip_addresses: addresses.ip_addresses.clone(),
-        };
+        let wanted = wanted(settings, &addresses);
         let authority = authority::ensure(dir, &wanted, now)?;
         for remark in &authority.remarks {
             tracing::warn!("{remark}");
@@ -199,7 +217,11 @@ impl System {
         let approval = approval.map(|one| serving::approval(one, &system.server, &addresses));
         system.start_controllers(dir, settings, approval);
         if let Some(name) = &settings.node_name {
-            system.start_node(dir, name, &authority, now).await?;
+            let whose = Whose {
+                name,
+                key: settings.keys.nodes,
+            };
+            system.start_node(dir, whose, &authority, now).await?;
         }
         Ok(system)
     }
@@ -377,13 +399,13 @@ impl System {
     async fn start_node(
         &mut self,
         dir: &Arc<DataDir>,
-        name: &str,
+        whose: Whose<'_>,
         authority: &Authority,
         now: Timestamp,
     ) -> Result<()> {
         let cluster = kubeconfigs::cluster(&self.local_url, &authority.ca_pem)?;
         let server = Arc::clone(&self.server);
-        let node = Node::prepare(dir, server, name, cluster, authority, now).await?;
+        let node = Node::prepare(dir, server, whose, cluster, authority, now).await?;
         let clock = Arc::clone(&self.clock);
         self.start_part("node", |shutdown| node.run(clock, shutdown));
         Ok(())
@@ -433,6 +455,15 @@ impl System {
             }
         }
         server::flush_audit(&self.server).await;
+    }
+}
+
+fn wanted(settings: &Settings, addresses: &Addresses) -> Wanted {
+    Wanted {
+        signing_duration: settings.signing_duration,
+        dns_names: addresses.dns_names.clone(),
+        ip_addresses: addresses.ip_addresses.clone(),
+        key_algorithm: settings.keys.control_plane,
     }
 }
 

@@ -3,7 +3,7 @@
 use super::authority::{self, Wanted};
 use super::data_dir::DataDir;
 use super::kubeconfigs::{ADMIN, BOOTSTRAP, NODE_CERT_DIR};
-use super::system::{LOOPS, Settings, System};
+use super::system::{Keys, LOOPS, Settings, System};
 use super::token;
 use everleaf_agent::clock::ClockListener;
 use everleaf_agent::join::BootstrapToken;
@@ -58,6 +58,7 @@ fn settings(signing_duration: Duration) -> Settings {
         pod_signer: None,
         node_name: Some("host1".into()),
         ui: false,
+        keys: Keys::all(KeyAlgorithm::EcdsaP256),
         audit: None,
         jwt: JwtConfig::default(),
         authentication_config: None,
@@ -148,6 +149,7 @@ fn what_is_missing_is_made_and_what_is_there_stays() {
         signing_duration: Duration::from_secs(3600),
         dns_names: vec![name.into()],
         ip_addresses: vec![[127, 0, 0, 1].into()],
+        key_algorithm: KeyAlgorithm::EcdsaP256,
     };
     let serials = |name: &str, now| {
         let made = authority::ensure(&dir, &wanted(name), now).unwrap();
@@ -201,6 +203,7 @@ fn an_authority_of_a_clock_that_was_ahead_is_valid_all_the_same() {
         signing_duration: Duration::from_secs(3600),
         dns_names: vec!["a".into()],
         ip_addresses: Vec::new(),
+        key_algorithm: KeyAlgorithm::EcdsaP256,
     };
     let ahead = authority::ensure(&dir, &wanted, at("2061-01-01T00:00:00Z")).unwrap();
     let right = at("2026-01-01T00:00:00Z");
@@ -227,6 +230,7 @@ fn an_authority_that_has_not_begun_is_renewed_with_its_key() {
         signing_duration: Duration::from_secs(3600),
         dns_names: vec!["a".into()],
         ip_addresses: Vec::new(),
+        key_algorithm: KeyAlgorithm::EcdsaP256,
     };
     let make = |name: &str| {
         let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();

@@ -11,7 +11,7 @@ use crate::up::entropy;
 use anyhow::{Context, Result, anyhow};
 use everleaf_bench::plan::{Arrival, Prefix, Signer, Wait};
 use everleaf_bench::{BenchError, Live, Plan, Report, Target, Targets};
-use everleaf_pki::KeyAlgorithm;
+use everleaf_pki::{KeyAlgorithm, MlDsa};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -78,6 +78,9 @@ fn plan(args: &BenchArgs, entropy: [u8; 32]) -> Result<Plan> {
             Key::EcdsaP256 => KeyAlgorithm::EcdsaP256,
             Key::EcdsaP384 => KeyAlgorithm::EcdsaP384,
             Key::Ed25519 => KeyAlgorithm::Ed25519,
+            Key::MlDsa44 => KeyAlgorithm::MlDsa(MlDsa::MlDsa44),
+            Key::MlDsa65 => KeyAlgorithm::MlDsa(MlDsa::MlDsa65),
+            Key::MlDsa87 => KeyAlgorithm::MlDsa(MlDsa::MlDsa87),
             Key::Rsa2048 => KeyAlgorithm::Rsa(2048),
         },
         timeout: args.timeout,

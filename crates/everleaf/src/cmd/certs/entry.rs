@@ -25,6 +25,10 @@ pub(super) struct Entry {
     sha256: String,
     issuer: String,
     is_certificate_authority: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_algorithm: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_strength: Option<String>,
     chain_length: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     not_before: Option<String>,
@@ -88,6 +92,7 @@ impl Entry {
         self.sha256 = leaf.fingerprint().to_string();
         self.issuer = leaf.issuer_text();
         self.is_certificate_authority = leaf.is_ca();
+        self.describe_key(leaf);
         self.chain_length = chain.certificates().len();
         self.not_before = Some(leaf.not_before().to_string());
         self.not_after = Some(leaf.not_after().to_string());
@@ -234,6 +239,31 @@ impl Entry {
         }
     }
 
+    /// Kind and strength of the key, where it is one that is signed here.
+    fn describe_key(&mut self, leaf: &Leaf) {
+        let kind = leaf.public_key().algorithm();
+        self.key_strength = kind.as_ref().ok().map(|kind| kind.strength());
+        self.key_algorithm = Some(match kind {
+            Ok(kind) => kind.to_string(),
+            Err(_) => leaf.public_key().kind().to_string(),
+        });
+        if leaf.public_key().is_ml_dsa() {
+            self.remarks.push(format!(
+                "key {} ({})",
+                leaf.public_key().kind(),
+                self.key_strength.as_deref().unwrap_or_default()
+            ));
+        }
+    }
+
+    fn key_cell(&self) -> Option<String> {
+        let kind = self.key_algorithm.as_ref()?;
+        Some(match &self.key_strength {
+            Some(strength) => format!("{kind} ({strength})"),
+            None => kind.clone(),
+        })
+    }
+
     /// Cells of the wide table.
     pub(super) fn row(&self) -> Vec<String> {
         let sans: Vec<String> = self
@@ -254,6 +284,7 @@ impl Entry {
             or_dash(Some(self.serial_number.clone())),
             or_dash(self.not_before.clone()),
             or_dash(Some(self.issuer.clone())),
+            or_dash(self.key_cell()),
             self.chain_length.to_string(),
             or_dash(Some(self.problems.join("; "))),
             or_dash(Some(self.remarks.join("; "))),

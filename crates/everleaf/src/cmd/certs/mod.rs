@@ -105,6 +105,7 @@ fn print_wide(certificates: &[Entry]) -> Result<()> {
         "serial",
         "not before",
         "issuer",
+        "key",
         "chain",
         "problems",
         "remarks",

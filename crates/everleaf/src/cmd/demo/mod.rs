@@ -15,6 +15,7 @@ use crate::args::DemoArgs;
 use crate::failure::UsageError;
 use crate::print;
 use anyhow::{Result, bail};
+use everleaf_pki::KeyAlgorithm;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use report::Scene;
@@ -37,7 +38,11 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode> {
     }
     let place = Place::new(args.data_dir.as_deref())?;
     let runtime = super::runtime()?;
-    let held = runtime.block_on(tell(&place.root, args.cluster_signing_duration));
+    let held = runtime.block_on(tell(
+        &place.root,
+        args.cluster_signing_duration,
+        args.key_algorithm,
+    ));
     runtime.shutdown_timeout(Duration::from_secs(1));
     place.remove();
     if held? {
@@ -49,8 +54,8 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode> {
     }
 }
 
-async fn tell(root: &Path, lifetime: Duration) -> Result<bool> {
-    let stage = Stage::set(root, lifetime).await?;
+async fn tell(root: &Path, lifetime: Duration, kind: KeyAlgorithm) -> Result<bool> {
+    let stage = Stage::set(root, lifetime, kind).await?;
     print::line(&format!(
         "The server's clock is right: {}. It issues for {}. Only the nodes' clocks are moved.",
         stage::seconds(stage.now()),
@@ -64,7 +69,7 @@ async fn tell(root: &Path, lifetime: Duration) -> Result<bool> {
         Box::pin(scenes::refused_with_bootstrap(&stage)),
         Box::pin(scenes::refused_without_bootstrap(&stage)),
         Box::pin(scenes::set_back(&stage)),
-        Box::pin(scenes::authority_ends_first(root, lifetime)),
+        Box::pin(scenes::authority_ends_first(root, lifetime, kind)),
     ];
     let mut scenes: FuturesOrdered<_> = scenes.into_iter().collect();
     let mut held = true;

@@ -233,13 +233,17 @@ pub(super) async fn set_back(stage: &Stage) -> Told {
 }
 
 /// An authority that ends before the certificates it is asked for.
-pub(super) async fn authority_ends_first(root: &Path, lifetime: Duration) -> Told {
+pub(super) async fn authority_ends_first(
+    root: &Path,
+    lifetime: Duration,
+    kind: KeyAlgorithm,
+) -> Told {
     let mut scene = Scene::new("Another authority ends before the lifetime that was asked for.");
     let outcome = async {
         let root = root.join("short-authority");
         let now = everleaf_agent::SystemClock::new().wall();
         let half = SignedDuration::try_from(lifetime / 2).context("a lifetime of ages")?;
-        let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256)?;
+        let key = PrivateKey::generate(kind)?;
         let key_pem = key.to_pem();
         let issuer = Issuer::self_signed(
             "short-authority",
@@ -253,7 +257,7 @@ pub(super) async fn authority_ends_first(root: &Path, lifetime: Duration) -> Tol
             &root.join("pki/ca.crt"),
             issuer.certificate_pem().as_bytes(),
         )?;
-        let stage = Stage::set(&root, lifetime).await?;
+        let stage = Stage::set(&root, lifetime, kind).await?;
         scene.certificate("authority         ", issuer.certificate());
         let mut node = stage.node("capped");
         let leaf = join(&mut node).await?;
@@ -299,7 +303,7 @@ fn put_lapsed(stage: &Stage, node: &Node, like: &Leaf) -> Result<Leaf> {
     let certificate = std::fs::read(stage.authority_file("ca.crt"))?;
     let key = std::fs::read_to_string(stage.authority_file("ca.key"))?;
     let issuer = Issuer::from_pem(&certificate, &key)?;
-    let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256)?;
+    let key = PrivateKey::generate(stage.key)?;
     let template = Template {
         subject: Subject {
             common_name: like.subject().common_name.clone(),

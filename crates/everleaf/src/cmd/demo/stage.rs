@@ -4,12 +4,12 @@
 use crate::shutdown::Shutdown;
 use crate::up::data_dir::DataDir;
 use crate::up::kubeconfigs::{ADMIN, BOOTSTRAP};
-use crate::up::system::{LOOPS, Settings, System};
+use crate::up::system::{Keys, LOOPS, Settings, System};
 use anyhow::{Context, Result, anyhow, bail};
 use everleaf_agent::{Bootstrap, Clock, Config, OffsetClock, SystemClock};
 use everleaf_apiserver::authn::jwt::JwtConfig;
 use everleaf_controllers::cleaner::Ages;
-use everleaf_pki::{Credential, Leaf};
+use everleaf_pki::{Credential, KeyAlgorithm, Leaf};
 use everleaf_rotation::{CertificateId, Notice};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -32,11 +32,13 @@ pub(super) struct Stage {
     clock: Arc<SystemClock>,
     /// Longest lifetime of certificates.
     pub(super) lifetime: Duration,
+    /// Kind of all keys.
+    pub(super) key: KeyAlgorithm,
 }
 
 impl Stage {
     /// Starts server and controllers below `root`.
-    pub(super) async fn set(root: &Path, lifetime: Duration) -> Result<Self> {
+    pub(super) async fn set(root: &Path, lifetime: Duration, key: KeyAlgorithm) -> Result<Self> {
         let dir = Arc::new(DataDir::open(root)?);
         let settings = Settings {
             listen: ([127, 0, 0, 1], 0).into(),
@@ -48,6 +50,7 @@ impl Stage {
             pod_signer: None,
             node_name: None,
             ui: false,
+            keys: Keys::all(key),
             audit: None,
             jwt: JwtConfig::default(),
             authentication_config: None,
@@ -62,6 +65,7 @@ impl Stage {
             admin,
             clock,
             lifetime,
+            key,
         })
     }
 
@@ -82,6 +86,7 @@ impl Stage {
             directory: self.root.join("nodes").join(name),
             bootstrap: Some(self.root.join(BOOTSTRAP)),
             clock: Arc::new(OffsetClock::new(self.clock.clone())),
+            key: self.key,
             running: None,
             was_told: Vec::new(),
         }
@@ -220,6 +225,7 @@ pub(super) struct Node {
     name: &'static str,
     directory: PathBuf,
     bootstrap: Option<PathBuf>,
+    key: KeyAlgorithm,
     /// Its clock, movable.
     pub(super) clock: Arc<OffsetClock>,
     running: Option<Running>,
@@ -263,6 +269,7 @@ impl Node {
     pub(super) fn start(&mut self) {
         let mut config = Config::for_node(self.name, self.kubeconfig(), self.cert_dir());
         config.serving = false;
+        config.client_key = self.key;
         config.bootstrap = self.bootstrap.clone().map(Bootstrap::File);
         let (stop, shutdown) = Shutdown::by_hand();
         let (sender, notices) = mpsc::unbounded_channel();
