@@ -21,6 +21,7 @@ mod fleet;
 mod for_kubelets;
 mod foreign_tokens;
 mod kubectl_verbs;
+mod ml_dsa;
 mod network;
 mod odd_files;
 mod pages;
@@ -80,6 +81,7 @@ pub(crate) fn all() -> Vec<&'static Test> {
         change_of_leader::TESTS,
         small_agent::TESTS,
         tls_stacks::TESTS,
+        ml_dsa::TESTS,
         why::TESTS,
         doctor::TESTS,
         bench::TESTS,

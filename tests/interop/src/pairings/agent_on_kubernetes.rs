@@ -5,8 +5,9 @@ use super::requests::{CLIENT, file_client};
 use crate::stack::{Kubernetes, Part, Stack};
 use anyhow::{Context, Result, bail};
 use everleaf_stage::runner::{Test, Verdict};
-use everleaf_stage::{Certificate, Kubectl, Sandbox, ensure_that, eventually, same};
+use everleaf_stage::{Agent, Certificate, Kubectl, Sandbox, ensure_that, eventually, same};
 use serde_json::json;
+use std::path::PathBuf;
 
 pub(crate) const PAIRING: Pairing = Pairing {
     real: "kube-apiserver, kube-controller-manager 1.37",
@@ -60,6 +61,10 @@ fn run(sandbox: &Sandbox) -> Result<Verdict> {
     sandbox.point(
         "it rotates again after kube-apiserver was killed and started again",
         || rotates_after_a_crash(&mut stack, &second).map(drop),
+    )?;
+    sandbox.point(
+        "a node that is told to have an ML-DSA key, which this release cannot read, joins with an ECDSA key, and says why",
+        || joins_with_another_key(sandbox, stack.bootstrap_kubeconfig()?),
     )?;
     Ok(Verdict::Passed)
 }
@@ -150,6 +155,22 @@ fn rotates_after_a_crash(stack: &mut Stack<'_>, old: &Certificate) -> Result<Cer
     stack.kill("kube-apiserver")?;
     stack.add(&Part::KubeApiserver(&[]))?;
     stack.agent(NODE)?.renewed(old, ROTATION_SECONDS_MAX)
+}
+
+fn joins_with_another_key(sandbox: &Sandbox, bootstrap: PathBuf) -> Result<()> {
+    let mut agent = Agent::bootstrapped_by(sandbox, bootstrap, "n2");
+    let wanted = ["--client-certificate-key-algorithm", "ML-DSA-65"];
+    agent.args.extend(wanted.map(str::to_owned));
+    agent.start()?;
+    agent.certificate()?;
+    let log = agent.log();
+    ensure_that!(
+        log.contains("the control plane takes no ML-DSA-65 key"),
+        "{log}"
+    );
+    let who = agent.kubectl().json(&["auth", "whoami"])?;
+    let name = who["status"]["userInfo"]["username"].as_str();
+    same("user name", name, Some("system:node:n2"))
 }
 
 /// Conditions, as kubectl prints them, of the requests that a user made.
