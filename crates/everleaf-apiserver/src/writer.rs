@@ -1,10 +1,11 @@
 //! One writer owns the order of all changes.
 //!
 //! Requests propose; the writer checks each proposal against the pending state (committed plus
-//! earlier in the same batch), numbers the accepted ones, commits them to the [store](crate::store)
-//! in one transaction with one sync, and only then, in revision order, makes them visible to
-//! readers, to those who watch, and answers. A failed commit fails its whole batch and leaves no
-//! trace. Nobody ever sees an unsynced write.
+//! earlier in the same batch) and hands the accepted ones to the [store](crate::store), which
+//! judges them again, numbers them and makes them durable in one go. What becomes visible to
+//! readers and to those who watch is what the store then tells of, own changes and others alike,
+//! in revision order; after that the proposals are answered. A failed commit fails its whole batch
+//! and leaves no trace. Nobody ever sees an unsynced write.
 //!
 //! With a thread, proposals that arrive during a sync form the next batch (group commit). Without
 //! one ([`Mode::Inline`]: tests, the simulator) the proposal is committed before
@@ -14,7 +15,7 @@ mod recovery;
 
 use crate::objects::{Objects, Stored};
 use crate::registry::{Descriptor, SPENT_PER_ONE, spent_account};
-use crate::store::{Change, KEY_PREFIX, Store, StoreError};
+use crate::store::{Conflict, KEY_PREFIX, Store, StoreError, Txn, Verdict};
 use crate::watch_cache::{Cache, Event, key_of};
 use bytes::Bytes;
 use serde_json::Value;
@@ -40,6 +41,24 @@ pub enum Expected {
     Absent,
     /// The object's last change has this revision.
     Revision(u64),
+}
+
+impl Expected {
+    /// The revision that a transaction follows.
+    fn follows(self) -> u64 {
+        match self {
+            Self::Absent => 0,
+            Self::Revision(revision) => revision,
+        }
+    }
+
+    /// What a transaction is refused with when something else holds.
+    fn refusal(self) -> Refusal {
+        match self {
+            Self::Absent => Refusal::Exists,
+            Self::Revision(_) => Refusal::Changed,
+        }
+    }
 }
 
 /// What to do.
@@ -228,7 +247,8 @@ struct Committer {
 struct Pending {
     objects: BTreeMap<String, Option<Arc<Stored>>>,
     tally: BTreeMap<(&'static str, String), isize>,
-    changes: Vec<Change>,
+    txns: Vec<Txn>,
+    /// What the transactions come to when nobody else writes: under the numbers that they get then.
     events: Vec<Arc<Event>>,
 }
 
@@ -245,26 +265,51 @@ impl Committer {
         let mut pending = Pending::default();
         let mut answers = Vec::with_capacity(batch.len());
         for (proposal, answer) in batch {
-            answers.push((answer, self.accept(proposal, &mut pending)));
+            let expected = proposal.expected;
+            answers.push((answer, expected, self.accept(proposal, &mut pending)));
         }
-        if !pending.changes.is_empty() {
-            if let Err(error) = self.store.commit(&pending.changes) {
-                self.tell(Some(&error));
-                for (answer, _) in answers {
-                    // Also those refused: what refused them may just have been dropped.
-                    let _ = answer.send(Err(Refusal::Store(error.clone())));
-                }
-                return;
-            }
-            self.tell(None);
-            self.revision += pending.changes.len() as u64;
-            self.cache.publish(&pending.events, self.revision);
+        if !pending.txns.is_empty() {
+            let Pending { txns, events, .. } = pending;
+            let committed = self.store.commit(txns);
+            let told = committed.and_then(|verdicts| self.follow(&verdicts, events));
+            self.tell(told.as_ref().err());
+            settle(&mut answers, told);
         }
-        for (answer, outcome) in answers {
+        for (answer, _, outcome) in answers {
             // The one who asked may have gone away.
             let _ = answer.send(outcome);
         }
         self.compact();
+    }
+
+    /// Makes visible what the store tells of since the last time. `prepared` is what the
+    /// transactions with these verdicts come to if nobody else wrote. What they came to: None where
+    /// something else holds.
+    fn follow(&mut self, verdicts: &[Verdict], prepared: Vec<Arc<Event>>) -> Told {
+        let changes = self.store.changes()?;
+        let is_as_prepared = changes.len() == prepared.len()
+            && std::iter::zip(verdicts, &prepared)
+                .all(|(verdict, event)| *verdict == Ok(event.revision()));
+        let events = if is_as_prepared {
+            prepared
+        } else {
+            recovery::events(&self.cache, changes)
+        };
+        self.revision = self.store.position().revision;
+        self.cache.publish(&events, self.revision);
+        let own = |revision| {
+            let place = events.binary_search_by_key(&revision, |event| event.revision());
+            let event = place.ok().and_then(|place| events.get(place));
+            event.map(|event| Arc::clone(&event.object))
+        };
+        let missing = || StoreError::Failed {
+            what: "it did not tell of a change that it had accepted".to_owned(),
+        };
+        let outcome = |verdict: &Verdict| match *verdict {
+            Ok(revision) => own(revision).ok_or_else(missing).map(Ok),
+            Err(conflict) => Ok(Err(conflict)),
+        };
+        verdicts.iter().map(outcome).collect()
     }
 
     /// Says so, once per change, when the store fails and when it works again.
@@ -295,7 +340,7 @@ impl Committer {
             (Expected::Revision(revision), Some(object)) if object.revision == revision => {}
             (Expected::Revision(_), _) => return Err(Refusal::Changed),
         }
-        let revision = self.revision + pending.changes.len() as u64 + 1;
+        let revision = self.revision + pending.txns.len() as u64 + 1;
         let created = present.as_ref().map_or(revision, |object| object.created);
         let (object, value) = match proposal.operation {
             Operation::Put { object, bytes } => {
@@ -318,12 +363,10 @@ impl Committer {
         if !deleted {
             pending.count(Some(&object), 1);
         }
-        pending.changes.push(Change {
-            revision,
+        pending.txns.push(Txn {
             key: key.clone(),
+            follows: proposal.expected.follows(),
             value,
-            created,
-            replaces: present.as_ref().map_or(0, |object| object.revision),
         });
         pending
             .objects
@@ -373,6 +416,27 @@ impl Pending {
             let key = (object.resource, account.to_owned());
             *self.tally.entry(key).or_default() += by;
         }
+    }
+}
+
+/// What each transaction came to.
+type Told = Result<Vec<Result<Arc<Stored>, Conflict>>, StoreError>;
+
+/// Puts what the accepted proposals came to in the place of what they were prepared as.
+fn settle(answers: &mut [(oneshot::Sender<Outcome>, Expected, Outcome)], told: Told) {
+    let told = match told {
+        Ok(told) => told,
+        Err(error) => {
+            // Also those refused: what refused them may just have been dropped.
+            for (_, _, outcome) in answers {
+                *outcome = Err(Refusal::Store(error.clone()));
+            }
+            return;
+        }
+    };
+    let accepted = answers.iter_mut().filter(|(_, _, outcome)| outcome.is_ok());
+    for ((_, expected, outcome), told) in accepted.zip(told) {
+        *outcome = told.map_err(|_| expected.refusal());
     }
 }
 

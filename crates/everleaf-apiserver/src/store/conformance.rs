@@ -1,6 +1,6 @@
 //! What every store must do, run for each.
 
-use super::{Change, Embedded, Memory, Position, Store, StoreError};
+use super::{Change, Conflict, Embedded, Memory, Position, Store, StoreError, Txn};
 use bytes::Bytes;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -46,6 +46,14 @@ fn delete(revision: u64, key: &str, created: u64, replaces: u64) -> Change {
     }
 }
 
+/// Commits what comes to these changes, and sees that it did.
+fn commit(store: &mut dyn Store, changes: &[Change]) -> Result<(), StoreError> {
+    let verdicts = store.commit(changes.iter().map(Txn::of).collect())?;
+    let revisions: Vec<_> = changes.iter().map(|change| Ok(change.revision)).collect();
+    assert_eq!(verdicts, revisions);
+    Ok(())
+}
+
 fn contents(store: &mut dyn Store) -> Vec<Change> {
     let mut changes = Vec::new();
     store.replay(&mut |change| changes.push(change)).unwrap();
@@ -62,8 +70,8 @@ fn replays_in_order(backend: &mut dyn Backend) {
     let mut store = backend.open();
     let first = [put(1, "/a", 1, 0), put(2, "/b", 2, 0)];
     let second = [put(3, "/a", 1, 1), delete(4, "/b", 2, 2)];
-    store.commit(&first).unwrap();
-    store.commit(&second).unwrap();
+    commit(&mut *store, &first).unwrap();
+    commit(&mut *store, &second).unwrap();
     assert_eq!(contents(store.as_mut()), [first, second].concat());
     assert_eq!(
         store.position(),
@@ -84,7 +92,7 @@ fn compacts(backend: &mut dyn Backend) {
         put(5, "/a", 1, 3),
         put(6, "/b", 6, 0),
     ];
-    store.commit(&log).unwrap();
+    commit(&mut *store, &log).unwrap();
     store.compact(3).unwrap();
     // 1 is superseded by 3; 2 lives on at the floor although 4 deletes it.
     assert_eq!(contents(store.as_mut()), log[1..]);
@@ -108,12 +116,12 @@ fn compacts(backend: &mut dyn Backend) {
 
 fn remembers_the_last_revision_of_nothing(backend: &mut dyn Backend) {
     let mut store = backend.open();
-    store.commit(&[put(1, "/a", 1, 0)]).unwrap();
-    store.commit(&[delete(2, "/a", 1, 1)]).unwrap();
+    commit(&mut *store, &[put(1, "/a", 1, 0)]).unwrap();
+    commit(&mut *store, &[delete(2, "/a", 1, 1)]).unwrap();
     store.compact(2).unwrap();
     assert_eq!(contents(store.as_mut()), []);
     assert_eq!(store.position().revision, 2);
-    store.commit(&[put(3, "/a", 3, 0)]).unwrap();
+    commit(&mut *store, &[put(3, "/a", 3, 0)]).unwrap();
     assert_eq!(contents(store.as_mut()), [put(3, "/a", 3, 0)]);
 }
 
@@ -127,8 +135,83 @@ fn keeps_odd_keys_and_values(backend: &mut dyn Backend) {
         value: Some(Bytes::new()),
         ..put(2, "/e", 2, 0)
     };
-    store.commit(&[change.clone(), empty.clone()]).unwrap();
+    commit(&mut *store, &[change.clone(), empty.clone()]).unwrap();
     assert_eq!(contents(store.as_mut()), [change, empty]);
+}
+
+fn txn(key: &str, follows: u64, value: Option<&'static str>) -> Txn {
+    Txn {
+        key: key.to_owned(),
+        follows,
+        value: value.map(Bytes::from),
+    }
+}
+
+fn a_conflict_fails_none_but_its_own(backend: &mut dyn Backend) {
+    let mut store = backend.open();
+    let verdicts = store
+        .commit(vec![
+            txn("/a", 0, Some("1")),
+            txn("/a", 0, Some("again")),
+            txn("/b", 7, Some("was never there")),
+            txn("/b", 0, None),
+            txn("/c", 0, Some("1")),
+        ])
+        .unwrap();
+    let conflict = |present| Err(Conflict { present });
+    let expected = [Ok(1), conflict(1), conflict(0), conflict(0), Ok(2)];
+    assert_eq!(verdicts, expected);
+    assert_eq!(contents(store.as_mut()).len(), 2);
+    let verdicts = store.commit(vec![txn("/a", 9, None)]).unwrap();
+    assert_eq!(verdicts, [conflict(1)]);
+    assert_eq!(store.position().revision, 2);
+}
+
+fn each_transaction_sees_those_before_it(backend: &mut dyn Backend) {
+    let mut store = backend.open();
+    let verdicts = store
+        .commit(vec![
+            txn("/a", 0, Some("1")),
+            txn("/a", 1, Some("2")),
+            txn("/a", 1, None),
+            txn("/a", 2, None),
+            txn("/a", 0, Some("3")),
+        ])
+        .unwrap();
+    let conflict = Err(Conflict { present: 2 });
+    assert_eq!(verdicts, [Ok(1), Ok(2), conflict, Ok(3), Ok(4)]);
+    let created: Vec<_> = contents(store.as_mut())
+        .iter()
+        .map(|change| (change.revision, change.created, change.replaces))
+        .collect();
+    assert_eq!(created, [(1, 1, 0), (2, 1, 1), (3, 1, 2), (4, 4, 0)]);
+}
+
+fn tells_each_change_once_and_in_order(backend: &mut dyn Backend) {
+    let mut store = backend.open();
+    let log = [
+        put(1, "/a", 1, 0),
+        put(2, "/b", 2, 0),
+        put(3, "/a", 1, 1),
+        delete(4, "/b", 2, 2),
+    ];
+    assert_eq!(store.changes().unwrap(), []);
+    commit(&mut *store, &log[..1]).unwrap();
+    commit(&mut *store, &log[1..3]).unwrap();
+    assert_eq!(store.changes().unwrap(), log[..3]);
+    assert_eq!(store.changes().unwrap(), []);
+    commit(&mut *store, &log[3..]).unwrap();
+    assert_eq!(store.changes().unwrap(), log[3..]);
+}
+
+fn tells_what_came_after_the_replay(backend: &mut dyn Backend) {
+    let mut store = backend.open();
+    let log = [put(1, "/a", 1, 0), put(2, "/a", 1, 1)];
+    commit(&mut *store, &log[..1]).unwrap();
+    assert_eq!(contents(store.as_mut()), log[..1]);
+    assert_eq!(store.changes().unwrap(), [], "it was replayed");
+    commit(&mut *store, &log[1..]).unwrap();
+    assert_eq!(store.changes().unwrap(), log[1..]);
 }
 
 macro_rules! conformance {
@@ -143,6 +226,10 @@ conformance!(
     compacts,
     remembers_the_last_revision_of_nothing,
     keeps_odd_keys_and_values,
+    a_conflict_fails_none_but_its_own,
+    each_transaction_sees_those_before_it,
+    tells_each_change_once_and_in_order,
+    tells_what_came_after_the_replay,
 );
 
 // --- What only a durable store can show -------------------------------------------------------
@@ -152,10 +239,8 @@ fn reopens_where_it_stopped_even_after_a_delete() {
     let mut backend = OnDisk::new();
     {
         let mut store = backend.open();
-        store
-            .commit(&[put(1, "/a", 1, 0), put(2, "/b", 2, 0)])
-            .unwrap();
-        store.commit(&[delete(3, "/b", 2, 2)]).unwrap();
+        commit(&mut *store, &[put(1, "/a", 1, 0), put(2, "/b", 2, 0)]).unwrap();
+        commit(&mut *store, &[delete(3, "/b", 2, 2)]).unwrap();
         store.compact(3).unwrap();
     }
     let mut store = backend.open();
@@ -168,7 +253,7 @@ fn reopens_where_it_stopped_even_after_a_delete() {
     );
     assert_eq!(contents(store.as_mut()), [put(1, "/a", 1, 0)]);
     // Garbage noted before the restart is still collected after it.
-    store.commit(&[put(4, "/a", 1, 1)]).unwrap();
+    commit(&mut *store, &[put(4, "/a", 1, 1)]).unwrap();
     drop(store);
     let mut store = backend.open();
     store.compact(4).unwrap();
@@ -220,7 +305,7 @@ fn damage_in_the_middle_is_named() {
         let batch: Vec<Change> = (1..400)
             .map(|revision| put(revision, &format!("/key/{revision}"), revision, 0))
             .collect();
-        store.commit(&batch).unwrap();
+        commit(&mut *store, &batch).unwrap();
     }
     let file = backend.0.path().join("store/log.db");
     let mut bytes = std::fs::read(&file).unwrap();
@@ -257,7 +342,7 @@ fn files_are_private() {
     use std::os::unix::fs::PermissionsExt;
     let mut backend = OnDisk::new();
     let mut store = backend.open();
-    store.commit(&[put(1, "/a", 1, 0)]).unwrap();
+    commit(&mut *store, &[put(1, "/a", 1, 0)]).unwrap();
     let directory = backend.0.path().join("store");
     let mode = |path: &std::path::Path| path.metadata().unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&directory), 0o700);
@@ -276,7 +361,7 @@ fn garbage_goes_along_with_batches() {
     let batch: Vec<Change> = (1..=10_000)
         .map(|revision| put(revision, "/a", 1, revision - 1))
         .collect();
-    store.commit(&batch).unwrap();
+    commit(&mut store, &batch).unwrap();
     store.compact(10_000).unwrap();
     assert_eq!((store.rows(), store.position().floor), (10_000, 10_000));
     assert_eq!(
@@ -286,9 +371,7 @@ fn garbage_goes_along_with_batches() {
     );
     let mut rows = 10_000;
     for revision in 10_001..=10_010 {
-        store
-            .commit(&[put(revision, "/a", 1, revision - 1)])
-            .unwrap();
+        commit(&mut store, &[put(revision, "/a", 1, revision - 1)]).unwrap();
         let gone = rows + 1 - store.rows();
         assert!((50..=100).contains(&gone), "{gone} at once");
         rows = store.rows();
@@ -303,18 +386,19 @@ fn garbage_goes_along_with_batches() {
 fn a_full_disk_fails_the_batch_and_nothing_else() {
     let directory = tempfile::tempdir().unwrap();
     let mut store = Embedded::open(directory.path()).unwrap();
-    store.commit(&[put(1, "/a", 1, 0)]).unwrap();
+    commit(&mut store, &[put(1, "/a", 1, 0)]).unwrap();
     store.limit_pages(8);
     let big = Change {
         value: Some(Bytes::from(vec![7; 100_000])),
         ..put(3, "/big", 3, 0)
     };
-    let error = store.commit(&[put(2, "/small", 2, 0), big]).unwrap_err();
+    let error = commit(&mut store, &[put(2, "/small", 2, 0), big]).unwrap_err();
     assert_eq!(error, StoreError::NoSpace);
+    assert_eq!(store.changes().unwrap(), [put(1, "/a", 1, 0)]);
     assert_eq!(contents(&mut store), [put(1, "/a", 1, 0)]);
     assert_eq!(store.position().revision, 1);
     store.limit_pages(1_000_000);
-    store.commit(&[put(2, "/small", 2, 0)]).unwrap();
+    commit(&mut store, &[put(2, "/small", 2, 0)]).unwrap();
     assert_eq!(store.position().revision, 2);
 }
 
@@ -357,7 +441,7 @@ proptest! {
         let batches = batches(&operations);
         let mut store = Embedded::open(&running).unwrap();
         for batch in &batches {
-            store.commit(batch).unwrap();
+            commit(&mut store, batch).unwrap();
         }
         std::fs::create_dir(&crashed).unwrap();
         let wal = std::fs::read(running.join("log.db-wal")).unwrap();
@@ -377,7 +461,7 @@ proptest! {
         prop_assert_eq!(&found[..], &prefix[..found.len()]);
         prop_assert!(cut < 1.0 || found.len() == prefix.len(), "an acknowledged batch is missing");
         let next = recovered.position().revision + 1;
-        recovered.commit(&[put(next, "/next", next, 0)]).unwrap();
+        commit(&mut recovered, &[put(next, "/next", next, 0)]).unwrap();
     }
 
     /// Compaction at any point keeps what is alive and everything after the floor.
@@ -388,7 +472,7 @@ proptest! {
     ) {
         let batches = batches(&operations).concat();
         let mut store = Memory::new();
-        store.commit(&batches).unwrap();
+        commit(&mut store, &batches).unwrap();
         store.compact(floor).unwrap();
         let floor = floor.min(batches.len() as u64);
         let found = contents(&mut store);

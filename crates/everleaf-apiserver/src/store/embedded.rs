@@ -4,7 +4,7 @@
 //! sync carries a whole batch. WAL with `synchronous=FULL`: a commit that returned survives power
 //! loss; one that did not is absent or whole, never half. The database is opened exclusively.
 
-use super::{Change, Garbage, Position, Store, StoreError};
+use super::{Change, Garbage, Index, Position, Store, StoreError, Txn, Verdict};
 use bytes::Bytes;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, params};
 use std::collections::BTreeSet;
@@ -50,8 +50,11 @@ const SCHEMA: &str = "
 pub struct Embedded {
     connection: Connection,
     path: PathBuf,
+    index: Index,
     garbage: Garbage,
     position: Position,
+    /// Committed, and not told by [`Store::changes`] yet.
+    untold: Vec<Change>,
     /// The floor on disk; what lies at or below it in memory alone is garbage there already.
     stored_floor: u64,
     /// Set by a failure that leaves the state on disk unknown.
@@ -94,14 +97,19 @@ impl Embedded {
         let mut store = Self {
             connection,
             path,
+            index: Index::default(),
             garbage: Garbage::default(),
+            untold: Vec::new(),
             stored_floor: position.floor,
             position,
             failed: None,
         };
-        let mut garbage = Garbage::default();
-        store.replay_keys(&mut |change| garbage.note(change))?;
-        store.garbage = garbage;
+        let (mut index, mut garbage) = (Index::default(), Garbage::default());
+        store.replay_keys(&mut |change| {
+            index.note(change);
+            garbage.note(change);
+        })?;
+        (store.index, store.garbage) = (index, garbage);
         Ok(store)
     }
 
@@ -195,6 +203,7 @@ impl Store for Embedded {
     }
 
     fn replay(&mut self, visit: &mut dyn FnMut(Change)) -> Result<(), StoreError> {
+        self.untold.clear();
         let garbage: BTreeSet<u64> = self.garbage.up_to(self.position.floor).collect();
         self.select(
             "SELECT revision, key, value, created, replaces FROM log ORDER BY revision",
@@ -206,18 +215,29 @@ impl Store for Embedded {
         )
     }
 
-    fn commit(&mut self, batch: &[Change]) -> Result<(), StoreError> {
+    fn commit(&mut self, batch: Vec<Txn>) -> Result<Vec<Verdict>, StoreError> {
         if let Some(failure) = &self.failed {
             return Err(failure.clone());
         }
-        if let Err(error) = self.append(batch) {
+        let (changes, verdicts) = self.index.judge(batch, self.position.revision);
+        let Some(last) = changes.last() else {
+            return Ok(verdicts);
+        };
+        let revision = last.revision;
+        if let Err(error) = self.append(&changes) {
+            self.index.undo(&changes);
             return Err(self.explain_write(&error));
         }
-        for change in batch {
+        for change in &changes {
             self.garbage.note(change);
-            self.position.revision = change.revision;
         }
-        Ok(())
+        self.position.revision = revision;
+        self.untold.extend(changes);
+        Ok(verdicts)
+    }
+
+    fn changes(&mut self) -> Result<Vec<Change>, StoreError> {
+        Ok(std::mem::take(&mut self.untold))
     }
 
     fn compact(&mut self, floor: u64) -> Result<(), StoreError> {

@@ -1,14 +1,17 @@
 //! A store that forgets everything with the process: for tests and the simulator.
 
-use super::{Change, Garbage, Position, Store, StoreError};
+use super::{Change, Garbage, Index, Position, Store, StoreError, Txn, Verdict};
 use std::collections::BTreeMap;
 
 /// The log in a map. Always ready, never fails, unless told to.
 #[derive(Debug, Default)]
 pub struct Memory {
-    changes: BTreeMap<u64, Change>,
+    log: BTreeMap<u64, Change>,
+    index: Index,
     garbage: Garbage,
     position: Position,
+    /// Committed, and not told by [`Store::changes`] yet.
+    untold: Vec<Change>,
 }
 
 impl Memory {
@@ -24,21 +27,24 @@ impl Store for Memory {
     }
 
     fn replay(&mut self, visit: &mut dyn FnMut(Change)) -> Result<(), StoreError> {
-        self.changes.values().cloned().for_each(visit);
+        self.untold.clear();
+        self.log.values().cloned().for_each(visit);
         Ok(())
     }
 
-    fn commit(&mut self, batch: &[Change]) -> Result<(), StoreError> {
-        for change in batch {
-            assert!(
-                change.revision > self.position.revision,
-                "invariant: revisions increase"
-            );
-            self.garbage.note(change);
+    fn commit(&mut self, batch: Vec<Txn>) -> Result<Vec<Verdict>, StoreError> {
+        let (changes, verdicts) = self.index.judge(batch, self.position.revision);
+        for change in changes {
+            self.garbage.note(&change);
             self.position.revision = change.revision;
-            self.changes.insert(change.revision, change.clone());
+            self.untold.push(change.clone());
+            self.log.insert(change.revision, change);
         }
-        Ok(())
+        Ok(verdicts)
+    }
+
+    fn changes(&mut self) -> Result<Vec<Change>, StoreError> {
+        Ok(std::mem::take(&mut self.untold))
     }
 
     fn compact(&mut self, floor: u64) -> Result<(), StoreError> {
@@ -48,7 +54,7 @@ impl Store for Memory {
         }
         let garbage: Vec<u64> = self.garbage.up_to(floor).collect();
         for revision in &garbage {
-            self.changes.remove(revision);
+            self.log.remove(revision);
         }
         self.garbage.clear(garbage.len());
         self.position.floor = floor;

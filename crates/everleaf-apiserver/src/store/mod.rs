@@ -1,9 +1,10 @@
 //! Where committed changes are kept: a revision log.
 //!
-//! A store owns durability and nothing else. It does not assign revisions, check preconditions or
-//! know what a resource means; the [writer](crate::writer) is its only caller and hands it whole
-//! batches, already numbered. Keys and values are those of kube-apiserver on etcd
-//! (`/registry/<resource>[/<namespace>]/<name>`, `k8s\0` protobuf), so that state can move.
+//! A store owns durability and the order: it judges [transactions](Txn), numbers those that it
+//! accepts, and tells every change, whoever made it, in the order of the revisions. It does not
+//! know what a resource means; the [writer](crate::writer) is its only caller. Keys and values are
+//! those of kube-apiserver on etcd (`/registry/<resource>[/<namespace>]/<name>`, `k8s\0` protobuf),
+//! so that state can move.
 //!
 //! ```text
 //! revision   key                                      value      created  replaces
@@ -15,12 +16,15 @@
 #[cfg(test)]
 mod conformance;
 mod embedded;
+mod index;
 mod memory;
 
 use bytes::Bytes;
 
 pub use embedded::Embedded;
 pub use memory::Memory;
+
+use index::Index;
 
 /// The prefix of every key, as kube-apiserver's default `--etcd-prefix`.
 pub const KEY_PREFIX: &str = "/registry/";
@@ -38,6 +42,39 @@ pub struct Change {
     pub created: u64,
     /// Revision this change supersedes; 0 when the key was absent.
     pub replaces: u64,
+}
+
+/// A change that somebody wants of one key, and what must hold for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Txn {
+    /// Full key.
+    pub key: String,
+    /// Revision of the key's last change; 0: there is no such key.
+    pub follows: u64,
+    /// New value; None deletes the key.
+    pub value: Option<Bytes>,
+}
+
+#[cfg(test)]
+impl Txn {
+    /// The transaction that comes to a change.
+    pub(crate) fn of(change: &Change) -> Self {
+        Self {
+            key: change.key.clone(),
+            follows: change.replaces,
+            value: change.value.clone(),
+        }
+    }
+}
+
+/// What a transaction came to: the revision of its change, or why there is none.
+pub type Verdict = Result<u64, Conflict>;
+
+/// Something else holds than the transaction says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Conflict {
+    /// Revision of the key's last change; 0: there is no such key.
+    pub present: u64,
 }
 
 /// Where a log stands.
@@ -109,18 +146,25 @@ pub enum StoreError {
     },
 }
 
-/// A durable revision log with one writer.
+/// A durable revision log.
 pub trait Store: Send {
     /// Where the log stands.
     fn position(&self) -> Position;
 
     /// Visits every change still in the log, in revision order: all of those after the floor, and
-    /// before it the last one of each key that was alive at the floor.
+    /// before it the last one of each key that was alive at the floor. [`Self::changes`] goes on
+    /// where this ended.
     fn replay(&mut self, visit: &mut dyn FnMut(Change)) -> Result<(), StoreError>;
 
-    /// Appends a batch, all or nothing, durable when this returns. Revisions increase and are
-    /// greater than any before.
-    fn commit(&mut self, batch: &[Change]) -> Result<(), StoreError>;
+    /// Tries transactions, in their order, each after those before it: a verdict for each. What is
+    /// accepted is durable when this returns; a conflict fails none but its own. After an error
+    /// nothing of the batch was written, unless the error says otherwise.
+    fn commit(&mut self, batch: Vec<Txn>) -> Result<Vec<Verdict>, StoreError>;
+
+    /// What was committed since [`Self::replay`] and the last call, by whomever, in revision order:
+    /// each change once, and none that is not durable. Whatever [`Self::commit`] accepted is told
+    /// by the next call.
+    fn changes(&mut self) -> Result<Vec<Change>, StoreError>;
 
     /// Forgets superseded changes and tombstones up to `floor`, which becomes the new floor. A
     /// floor not above the present one does nothing. The writer calls it between two batches: it

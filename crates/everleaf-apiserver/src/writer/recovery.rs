@@ -3,10 +3,11 @@
 //! One thread reads the log, as many as there are processors decode what it read, and the caller
 //! puts the objects into the cache in the order of their revisions.
 
-use crate::objects::{Objects, Stored};
+use crate::objects::{Objects as _, Stored};
 use crate::registry::{DESCRIPTORS, Descriptor};
 use crate::store::{Change, KEY_PREFIX, Store, StoreError};
 use crate::watch_cache::{Cache, Event};
+use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -122,25 +123,60 @@ fn decode(change: Change) -> Outcome {
     }))
 }
 
+impl Decoded {
+    /// The event that it is after `previous`; None: it removes what is not there.
+    fn event(self, previous: Option<Arc<Stored>>) -> Option<Event> {
+        match (self.stored, previous) {
+            // A tombstone whose object was collected before a crash.
+            (None, None) => None,
+            (None, Some(last)) => {
+                let gone = Arc::new(last.at_revision(self.change.revision));
+                Some(Event::new(gone, Some(last), true))
+            }
+            (Some(stored), previous) => Some(Event::new(Arc::new(stored), previous, false)),
+        }
+    }
+}
+
 fn restore(cache: &Cache, decoded: Decoded, floor: u64) {
-    let Decoded {
-        descriptor,
-        change,
-        stored,
-    } = decoded;
-    let Some((_, namespace, name)) = parse_key(&change.key) else {
+    let Some((_, namespace, name)) = parse_key(&decoded.change.key) else {
         return;
     };
-    let previous = cache.get(descriptor.resource, namespace, name);
-    let event = match (stored, &previous) {
-        // A tombstone whose object was collected before a crash.
-        (None, None) => return,
-        (None, Some(last)) => {
-            Event::new(Arc::new(last.at_revision(change.revision)), previous, true)
+    let previous = cache.get(decoded.descriptor.resource, namespace, name);
+    let revision = decoded.change.revision;
+    if let Some(event) = decoded.event(previous) {
+        cache.restore(Arc::new(event), revision > floor);
+    }
+}
+
+/// What changes that the store tells of are to those who read `cache`, which has all before them. A
+/// value that does not decode is told in the log, and its object is not there: nobody could be
+/// shown what it is.
+pub(super) fn events(cache: &Cache, changes: Vec<Change>) -> Vec<Arc<Event>> {
+    let mut latest: BTreeMap<String, Option<Arc<Stored>>> = BTreeMap::new();
+    let mut events = Vec::with_capacity(changes.len());
+    for mut change in changes {
+        let decoded = decode(change.clone()).unwrap_or_else(|error| {
+            tracing::error!(%error, "an object that another server wrote is left out");
+            change.value = None;
+            decode(change).ok().flatten()
+        });
+        let Some(decoded) = decoded else { continue };
+        let key = decoded.change.key.clone();
+        let Some((descriptor, namespace, name)) = parse_key(&key) else {
+            continue;
+        };
+        let previous = match latest.get(&key) {
+            Some(previous) => previous.clone(),
+            None => cache.get(descriptor.resource, namespace, name),
+        };
+        if let Some(event) = decoded.event(previous) {
+            let present = (!event.deleted).then(|| Arc::clone(&event.object));
+            latest.insert(key, present);
+            events.push(Arc::new(event));
         }
-        (Some(stored), _) => Event::new(Arc::new(stored), previous, false),
-    };
-    cache.restore(Arc::new(event), change.revision > floor);
+    }
+    events
 }
 
 /// The descriptor, namespace and name behind a key; None when it is not one of ours.

@@ -1,9 +1,10 @@
+mod foreign;
 mod long_logs;
 
 use super::*;
 use crate::registry::configmaps::CONFIG_MAPS;
 use crate::registry::csr::CERTIFICATE_SIGNING_REQUESTS;
-use crate::store::{Embedded, Memory, Position};
+use crate::store::{Change, Embedded, Memory, Position};
 use crate::watch_cache::{Next, Scope, Start};
 use futures_util::FutureExt as _;
 use serde_json::json;
@@ -76,6 +77,8 @@ fn batch(committer: &mut Committer, proposals: Vec<Proposal>) -> Vec<Result<u64,
 struct Probe {
     inner: Memory,
     full: Arc<AtomicBool>,
+    /// What another server commits just before the next batch.
+    foreign: Arc<Mutex<Vec<Txn>>>,
 }
 
 impl Store for Probe {
@@ -85,10 +88,15 @@ impl Store for Probe {
     fn replay(&mut self, visit: &mut dyn FnMut(Change)) -> Result<(), StoreError> {
         self.inner.replay(visit)
     }
-    fn commit(&mut self, batch: &[Change]) -> Result<(), StoreError> {
+    fn changes(&mut self) -> Result<Vec<Change>, StoreError> {
+        self.inner.changes()
+    }
+    fn commit(&mut self, batch: Vec<Txn>) -> Result<Vec<Verdict>, StoreError> {
         if self.full.load(Ordering::Relaxed) {
             return Err(StoreError::NoSpace);
         }
+        let foreign = std::mem::take(&mut *self.foreign.lock().unwrap());
+        self.inner.commit(foreign)?;
         self.inner.commit(batch)
     }
     fn compact(&mut self, floor: u64) -> Result<(), StoreError> {
@@ -137,6 +145,7 @@ fn a_failed_batch_leaves_no_trace() {
     let (mut committer, cache) = committer(Probe {
         inner: Memory::new(),
         full: Arc::clone(&full),
+        foreign: Arc::default(),
     });
     batch(&mut committer, vec![put("a", "1", Expected::Absent)]);
     let mut feed = cache
@@ -342,7 +351,7 @@ fn an_object_that_does_not_decode_stops_the_start() {
         created: 1,
         replaces: 0,
     };
-    store.commit(&[change]).unwrap();
+    store.commit(vec![Txn::of(&change)]).unwrap();
     let error = Writer::start(Box::new(store), Mode::Inline).unwrap_err();
     assert!(
         error.to_string().contains("/registry/configmaps/ns/a"),
@@ -377,7 +386,7 @@ fn objects_of_every_version_are_read() {
             created: revision,
             replaces: 0,
         };
-        store.commit(&[change]).unwrap();
+        store.commit(vec![Txn::of(&change)]).unwrap();
     }
     let (_, cache) = inline(store);
     let stored = cache.list("clustertrustbundles", None);
@@ -411,7 +420,7 @@ fn keys_of_others_are_left_alone() {
         foreign(3, "compact_rev_key"),
         foreign(4, "/registry/minions/"),
     ];
-    store.commit(&changes).unwrap();
+    store.commit(changes.iter().map(Txn::of).collect()).unwrap();
     let (_, cache) = inline(store);
     assert_eq!(cache.revision(), 4);
     assert!(cache.counts().iter().all(|(_, count)| *count == 0));
@@ -431,7 +440,10 @@ impl Store for Gate {
     fn replay(&mut self, visit: &mut dyn FnMut(Change)) -> Result<(), StoreError> {
         self.inner.replay(visit)
     }
-    fn commit(&mut self, batch: &[Change]) -> Result<(), StoreError> {
+    fn changes(&mut self) -> Result<Vec<Change>, StoreError> {
+        self.inner.changes()
+    }
+    fn commit(&mut self, batch: Vec<Txn>) -> Result<Vec<Verdict>, StoreError> {
         self.sizes.send(batch.len()).unwrap();
         self.open.recv().unwrap();
         self.inner.commit(batch)

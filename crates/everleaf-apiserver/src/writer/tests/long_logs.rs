@@ -31,7 +31,7 @@ fn many() -> Memory {
             true => last.remove(&name),
             false => last.insert(name, (created, revision)),
         };
-        store.commit(&[change]).unwrap();
+        store.commit(vec![Txn::of(&change)]).unwrap();
     }
     store
 }
@@ -79,7 +79,7 @@ fn damage_in_the_middle_of_a_long_log_is_told_with_its_place() {
                 if change == damaged {
                     one.value = Some(Bytes::from_static(b"k8s\0nonsense"));
                 }
-                store.commit(&[one]).unwrap();
+                store.commit(vec![Txn::of(&one)]).unwrap();
             })
             .unwrap();
         let restored = recovery::recover(&mut store);
