@@ -46,6 +46,9 @@ pub(crate) fn record(names: &[String]) -> Result<()> {
 /// `--controls`.
 pub(crate) fn run(args: &[String]) -> Result<()> {
     let peers = Peers::install()?;
+    if args.iter().any(|arg| arg == "--ci") {
+        stores_on_etcd(&peers)?;
+    }
     let mut suite = Command::new(build_release("everleaf-interop", "everleaf-interop")?);
     suite
         .args(args)
@@ -61,5 +64,20 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
         Ok(())
     } else {
         bail!("the interop suite failed")
+    }
+}
+
+/// The cases that every store has to pass, and those of this one, on real etcds.
+fn stores_on_etcd(peers: &Peers) -> Result<()> {
+    let status = Command::new("cargo")
+        .args(["test", "--locked", "-p", "everleaf-apiserver", "--lib"])
+        .args(["--features", "real-etcd", "etcd"])
+        .envs(peers.environment())
+        .status()
+        .context("cargo did not start")?;
+    if status.success() {
+        Ok(())
+    } else {
+        bail!("the store on etcd failed")
     }
 }

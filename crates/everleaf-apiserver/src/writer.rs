@@ -15,14 +15,15 @@ mod recovery;
 
 use crate::objects::{Objects, Stored};
 use crate::registry::{Descriptor, SPENT_PER_ONE, spent_account};
-use crate::store::{Conflict, KEY_PREFIX, Store, StoreError, Txn, Verdict};
+use crate::store::{KEY_PREFIX, Rejection, Store, StoreError, Txn, Upstream, Verdict};
 use crate::watch_cache::{Cache, Event, key_of};
 use bytes::Bytes;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// Proposals that may wait for the writer; beyond it a request is told to come back (429).
@@ -33,6 +34,9 @@ const BATCH_MAX: usize = 256;
 const HISTORY_REVISIONS: u64 = 8192;
 /// Compaction runs when history exceeds its bound by this much.
 const COMPACTION_STEP: u64 = 2048;
+
+/// Until changes are fetched again from a store that failed at it.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// What must hold for a proposal to be accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,17 +143,28 @@ pub enum Mode {
 /// The one writer.
 pub struct Writer {
     lane: Lane,
+    upstream: Option<Arc<Upstream>>,
 }
 
 enum Lane {
     Thread {
-        queue: Option<SyncSender<Queued>>,
+        queue: SyncSender<Message>,
         thread: Option<JoinHandle<()>>,
     },
     Inline(Box<Mutex<Committer>>),
 }
 
 type Queued = (Proposal, oneshot::Sender<Outcome>);
+
+/// What the thread is told.
+enum Message {
+    /// A proposal.
+    Proposal(Queued),
+    /// The store has changes to tell.
+    Changes,
+    /// Nothing comes after this.
+    Stop,
+}
 
 impl Writer {
     /// Rebuilds the state from `store`, and starts.
@@ -158,16 +173,17 @@ impl Writer {
     /// The store cannot be read, or holds an object of ours that does not decode.
     pub fn start(mut store: Box<dyn Store>, mode: Mode) -> Result<(Self, Arc<Cache>), StoreError> {
         let cache = Arc::new(recovery::recover(store.as_mut())?);
-        let committer = Committer {
-            revision: store.position().revision,
-            store,
-            cache: Arc::clone(&cache),
-            failure: None,
-        };
+        let committer = Committer::new(store, &cache);
+        let upstream = committer.upstream.clone();
         let lane = match mode {
             Mode::Inline => Lane::Inline(Box::new(Mutex::new(committer))),
             Mode::Thread => {
                 let (sender, receiver) = sync_channel(QUEUE_MAX);
+                if let Some(upstream) = &upstream {
+                    let queue = sender.clone();
+                    // When it is full the writer looks at the changes anyway.
+                    upstream.on_change(Box::new(move || drop(queue.try_send(Message::Changes))));
+                }
                 let thread = std::thread::Builder::new()
                     .name("writer".to_owned())
                     .spawn(move || committer.run(&receiver))
@@ -175,12 +191,12 @@ impl Writer {
                         what: format!("cannot start the writer thread: {error}"),
                     })?;
                 Lane::Thread {
-                    queue: Some(sender),
+                    queue: sender,
                     thread: Some(thread),
                 }
             }
         };
-        Ok((Self { lane }, cache))
+        Ok((Self { lane, upstream }, cache))
     }
 
     /// Proposes a change. The outcome comes when it is durable and visible, or refused.
@@ -192,9 +208,8 @@ impl Writer {
                 .unwrap_or_else(PoisonError::into_inner)
                 .commit(vec![(proposal, answer)]),
             Lane::Thread { queue, .. } => {
-                let queue = queue.as_ref().ok_or(Refusal::Stopped)?;
                 queue
-                    .try_send((proposal, answer))
+                    .try_send(Message::Proposal((proposal, answer)))
                     .map_err(|error| match error {
                         TrySendError::Full(_) => Refusal::Busy,
                         TrySendError::Disconnected(_) => Refusal::Stopped,
@@ -202,6 +217,11 @@ impl Writer {
             }
         }
         outcome.await.unwrap_or(Err(Refusal::Stopped))
+    }
+
+    /// For those who read, where others write to the store, too.
+    pub fn upstream(&self) -> Option<&Upstream> {
+        self.upstream.as_deref()
     }
 
     /// False once the writer's thread has ended on its own: nothing can be written any more.
@@ -217,7 +237,8 @@ impl Drop for Writer {
     /// Commits what is queued, then closes the store.
     fn drop(&mut self) {
         if let Lane::Thread { queue, thread } = &mut self.lane {
-            drop(queue.take());
+            // The store may keep a sender, to tell of changes. One who has ended needs no word.
+            let _ = queue.send(Message::Stop);
             if let Some(thread) = thread.take()
                 && thread.join().is_err()
             {
@@ -240,6 +261,7 @@ struct Committer {
     revision: u64,
     /// What the store said last, when it refused.
     failure: Option<StoreError>,
+    upstream: Option<Arc<Upstream>>,
 }
 
 /// Committed state plus what the batch has accepted so far.
@@ -253,11 +275,59 @@ struct Pending {
 }
 
 impl Committer {
-    fn run(mut self, queue: &Receiver<Queued>) {
-        while let Ok(first) = queue.recv() {
-            let mut batch = vec![first];
-            batch.extend(queue.try_iter().take(BATCH_MAX - 1));
-            self.commit(batch);
+    fn new(store: Box<dyn Store>, cache: &Arc<Cache>) -> Self {
+        let (upstream, revision) = (store.upstream(), store.position().revision);
+        if let Some(upstream) = &upstream {
+            upstream.published(revision);
+        }
+        Self {
+            store,
+            cache: Arc::clone(cache),
+            revision,
+            failure: None,
+            upstream,
+        }
+    }
+
+    fn run(mut self, queue: &Receiver<Message>) {
+        let mut goes_on = true;
+        while goes_on && let Some(first) = self.next(queue) {
+            let mut batch = Vec::new();
+            let more = queue.try_iter().take(BATCH_MAX - 1);
+            for message in std::iter::once(first).chain(more) {
+                match message {
+                    Message::Proposal(proposal) => batch.push(proposal),
+                    Message::Changes => {}
+                    Message::Stop => goes_on = false,
+                }
+            }
+            if batch.is_empty() {
+                self.look();
+            } else {
+                self.commit(batch);
+            }
+        }
+    }
+
+    /// What the thread is told next; None: nothing any more. While changes cannot be fetched it
+    /// tries again by itself.
+    fn next(&self, queue: &Receiver<Message>) -> Option<Message> {
+        if self.upstream.is_none() || self.failure.is_none() {
+            return queue.recv().ok();
+        }
+        match queue.recv_timeout(RETRY) {
+            Err(RecvTimeoutError::Timeout) => Some(Message::Changes),
+            told => told.ok(),
+        }
+    }
+
+    /// Makes visible what others have changed.
+    fn look(&mut self) {
+        let followed = self.follow(&[], Vec::new()).map(drop);
+        let upstream = self.upstream.as_deref();
+        let goes_on = upstream.is_none_or(|upstream| upstream.failure().is_none());
+        if followed.is_err() || goes_on {
+            self.tell(followed.as_ref().err());
         }
     }
 
@@ -286,7 +356,13 @@ impl Committer {
     /// transactions with these verdicts come to if nobody else wrote. What they came to: None where
     /// something else holds.
     fn follow(&mut self, verdicts: &[Verdict], prepared: Vec<Arc<Event>>) -> Told {
-        let changes = self.store.changes()?;
+        let changes = match self.store.changes() {
+            Err(StoreError::Compacted) => {
+                self.list_anew()?;
+                return Ok(verdicts.iter().map(unknown).collect());
+            }
+            changes => changes?,
+        };
         let is_as_prepared = changes.len() == prepared.len()
             && std::iter::zip(verdicts, &prepared)
                 .all(|(verdict, event)| *verdict == Ok(event.revision()));
@@ -297,6 +373,9 @@ impl Committer {
         };
         self.revision = self.store.position().revision;
         self.cache.publish(&events, self.revision);
+        if let Some(upstream) = &self.upstream {
+            upstream.published(self.revision);
+        }
         let own = |revision| {
             let place = events.binary_search_by_key(&revision, |event| event.revision());
             let event = place.ok().and_then(|place| events.get(place));
@@ -305,11 +384,25 @@ impl Committer {
         let missing = || StoreError::Failed {
             what: "it did not tell of a change that it had accepted".to_owned(),
         };
-        let outcome = |verdict: &Verdict| match *verdict {
-            Ok(revision) => own(revision).ok_or_else(missing).map(Ok),
-            Err(conflict) => Ok(Err(conflict)),
+        let outcome = |verdict: &Verdict| match verdict {
+            Ok(revision) => own(*revision).ok_or_else(missing).map(Ok),
+            Err(rejection) => Ok(Err(rejection.clone())),
         };
         verdicts.iter().map(outcome).collect()
+    }
+
+    /// The store has forgotten what came next: what is there now takes the place of what is known,
+    /// and whoever watches begins anew.
+    fn list_anew(&mut self) -> Result<(), StoreError> {
+        tracing::warn!("the store has forgotten changes before it told of them: it is listed anew");
+        let events = recovery::difference(&self.cache, self.store.as_mut())?;
+        self.revision = self.store.position().revision;
+        self.cache.publish(&events, self.revision);
+        self.cache.forget_history(self.revision);
+        if let Some(upstream) = &self.upstream {
+            upstream.published(self.revision);
+        }
+        Ok(())
     }
 
     /// Says so, once per change, when the store fails and when it works again.
@@ -334,11 +427,14 @@ impl Committer {
                 .cache
                 .get(descriptor.resource, &proposal.namespace, &proposal.name),
         };
-        match (proposal.expected, &present) {
-            (Expected::Absent, None) => {}
-            (Expected::Absent, Some(_)) => return Err(Refusal::Exists),
-            (Expected::Revision(revision), Some(object)) if object.revision == revision => {}
-            (Expected::Revision(_), _) => return Err(Refusal::Changed),
+        let holds = match (proposal.expected, &present) {
+            (Expected::Absent, None) => true,
+            (Expected::Revision(revision), Some(object)) => object.revision == revision,
+            _ => false,
+        };
+        // Where others write, too, what is known may be old: then the store alone judges.
+        if !holds && self.upstream.is_none() {
+            return Err(proposal.expected.refusal());
         }
         let revision = self.revision + pending.txns.len() as u64 + 1;
         let created = present.as_ref().map_or(revision, |object| object.created);
@@ -367,6 +463,9 @@ impl Committer {
             key: key.clone(),
             follows: proposal.expected.follows(),
             value,
+            ttl_s: descriptor.retention.map_or(0, |retention| {
+                u32::try_from(retention.ttl.as_secs()).unwrap_or(0)
+            }),
         });
         pending
             .objects
@@ -400,6 +499,10 @@ impl Committer {
     }
 
     fn compact(&mut self) {
+        // What others need as well is not ours to forget; such a store sees to it itself.
+        if self.upstream.is_some() {
+            return;
+        }
         let floor = self.store.position().floor;
         if self.revision > floor + HISTORY_REVISIONS + COMPACTION_STEP
             && let Err(error) = self.store.compact(self.revision - HISTORY_REVISIONS)
@@ -420,7 +523,17 @@ impl Pending {
 }
 
 /// What each transaction came to.
-type Told = Result<Vec<Result<Arc<Stored>, Conflict>>, StoreError>;
+type Told = Result<Vec<Result<Arc<Stored>, Rejection>>, StoreError>;
+
+/// What a transaction came to of which only the verdict is known.
+fn unknown(verdict: &Verdict) -> Result<Arc<Stored>, Rejection> {
+    match verdict {
+        Err(rejection) => Err(rejection.clone()),
+        Ok(_) => Err(Rejection::Failed(StoreError::Unknown {
+            what: "the store has forgotten it already".to_owned(),
+        })),
+    }
+}
 
 /// Puts what the accepted proposals came to in the place of what they were prepared as.
 fn settle(answers: &mut [(oneshot::Sender<Outcome>, Expected, Outcome)], told: Told) {
@@ -436,7 +549,10 @@ fn settle(answers: &mut [(oneshot::Sender<Outcome>, Expected, Outcome)], told: T
     };
     let accepted = answers.iter_mut().filter(|(_, _, outcome)| outcome.is_ok());
     for ((_, expected, outcome), told) in accepted.zip(told) {
-        *outcome = told.map_err(|_| expected.refusal());
+        *outcome = told.map_err(|rejection| match rejection {
+            Rejection::Conflict { .. } => expected.refusal(),
+            Rejection::Failed(error) => Refusal::Store(error),
+        });
     }
 }
 

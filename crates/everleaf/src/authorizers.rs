@@ -266,7 +266,14 @@ mod tests {
         let store = home.path().join("store");
         std::fs::create_dir(&store).unwrap();
         let offer = crate::server::Offer::default();
-        let server = crate::server::open(&store, judges, String::new(), None, offer).unwrap();
+        let server = crate::server::open(
+            crate::server::Storage::Directory(store),
+            judges,
+            String::new(),
+            None,
+            offer,
+        )
+        .unwrap();
         let wall: WallClock = Arc::new(|| "2030-01-01T00:00:00Z".parse().unwrap());
         let follower = tokio::spawn(follow(read, Arc::clone(&server), wall));
         let in_force = async || {

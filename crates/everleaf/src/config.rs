@@ -60,6 +60,7 @@ pub(crate) fn up(args: &UpArgs) -> Result<Settings> {
     let (jwt, authentication_config) =
         issuers::config(&args.authentication, server::SERVICE_ACCOUNT_ISSUER)?;
     Ok(Settings {
+        etcd: crate::etcd::of(&args.etcd)?,
         listen: args.listen,
         sans: sans(&args.tls_san)?,
         signing_duration: args.signing.duration,

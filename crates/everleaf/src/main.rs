@@ -9,6 +9,7 @@ mod authorizers;
 mod calls;
 mod cmd;
 mod config;
+mod etcd;
 mod failure;
 mod in_use;
 mod issuers;

@@ -1,16 +1,16 @@
 //! Opens the store and makes the API server over it: what `up`, `apiserver` and `demo` share.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use everleaf_apiserver::audit::Auditor;
 use everleaf_apiserver::authn::{Authenticator, Config as AuthenticatorConfig};
 use everleaf_apiserver::authz::Authorizer;
 use everleaf_apiserver::handler::{Config, Limits, Server, Version};
 use everleaf_apiserver::registry::apis::Apis;
-use everleaf_apiserver::store::Embedded;
+use everleaf_apiserver::store::{Embedded, Etcd, EtcdConfig, Store};
 use everleaf_apiserver::writer::Mode;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::net::TcpListener;
 
@@ -76,18 +76,58 @@ pub(crate) fn version() -> Version {
     Version::of_release(env!("CARGO_PKG_VERSION"), commit, date)
 }
 
-/// Opens the store in `directory` and rebuilds the server's state from it. `address` is where
+/// Where the objects are.
+pub(crate) enum Storage {
+    /// In a directory of ours.
+    Directory(PathBuf),
+    /// In an etcd.
+    Etcd(EtcdConfig),
+}
+
+impl Storage {
+    /// In the etcd, if there is one, else in the directory.
+    pub(crate) fn of(etcd: Option<EtcdConfig>, directory: PathBuf) -> Self {
+        etcd.map_or(Self::Directory(directory), Self::Etcd)
+    }
+
+    /// Opens it; and what it is called in errors.
+    fn open(self) -> Result<(Box<dyn Store>, String)> {
+        match self {
+            Self::Directory(directory) => {
+                refuse_lost(&directory, None)?;
+                let name = format!("the store in {}", directory.display());
+                let store =
+                    Embedded::open(&directory).with_context(|| format!("cannot open {name}"))?;
+                Ok((Box::new(store), name))
+            }
+            Self::Etcd(config) => {
+                let endpoints = &config.connection.endpoints;
+                let endpoints: Vec<String> = endpoints.iter().map(ToString::to_string).collect();
+                let name = format!("the objects in etcd ({})", endpoints.join(", "));
+                // It waits, which a thread of the runtime must not.
+                let opened = std::thread::scope(|scope| {
+                    let opening = scope.spawn(|| Etcd::open(config));
+                    opening
+                        .join()
+                        .map_err(|_| anyhow!("opening it hit a defect"))
+                })?;
+                let store = opened.with_context(|| format!("cannot open {name}"))?;
+                Ok((Box::new(store), name))
+            }
+        }
+    }
+}
+
+/// Opens the store and rebuilds the server's state from it. `address` is where
 /// clients reach it.
 pub(crate) fn open(
-    directory: &Path,
+    storage: Storage,
     (authenticator, authorizer): (AuthenticatorConfig, Authorizer),
     address: String,
     audit: Option<Auditor>,
     offer: Offer,
 ) -> Result<Arc<Server>> {
-    refuse_lost(directory, None)?;
-    let store = Embedded::open(directory)
-        .with_context(|| format!("cannot open the store in {}", directory.display()))?;
+    let (store, name) = storage.open()?;
     let config = Config {
         authenticator: Authenticator::new(authenticator)?,
         authorizer,
@@ -99,8 +139,7 @@ pub(crate) fn open(
         audit,
         apis: offer.apis,
     };
-    let server = Server::new(config, Box::new(store))
-        .with_context(|| format!("cannot read the store in {}", directory.display()))?;
+    let server = Server::new(config, store).with_context(|| format!("cannot read {name}"))?;
     Ok(Arc::new(server))
 }
 

@@ -9,7 +9,7 @@ use std::process::Command;
 
 /// Edges between our crates, ARCHITECTURE.md's picture as a table: (crate, what it may depend on).
 /// They hold for normal, build and dev dependencies alike.
-const EDGES: [(&str, &[&str]); 21] = [
+const EDGES: [(&str, &[&str]); 22] = [
     ("everleaf-pki", &[]),
     ("everleaf-api", &[]),
     ("everleaf-observe", &[]),
@@ -17,11 +17,13 @@ const EDGES: [(&str, &[&str]); 21] = [
     ("everleaf-time", &[]),
     ("everleaf-rotation", &["everleaf-pki", "everleaf-time"]),
     ("everleaf-tls", &["everleaf-pki"]),
+    ("everleaf-etcd", &["everleaf-tls"]),
     (
         "everleaf-apiserver",
         &[
             "everleaf-api",
             "everleaf-cel",
+            "everleaf-etcd",
             "everleaf-observe",
             "everleaf-pki",
             "everleaf-time",
@@ -88,6 +90,7 @@ const EDGES: [(&str, &[&str]); 21] = [
             "everleaf-apiserver",
             "everleaf-bench",
             "everleaf-controllers",
+            "everleaf-etcd",
             "everleaf-fleet",
             "everleaf-node",
             "everleaf-observe",

@@ -14,7 +14,7 @@ struct Check {
     holds: fn(&Server) -> bool,
 }
 
-const CHECKS: [Check; 5] = [
+const CHECKS: [Check; 6] = [
     Check {
         name: "ping",
         is_vital: true,
@@ -25,6 +25,15 @@ const CHECKS: [Check; 5] = [
         name: "etcd",
         is_vital: true,
         holds: |server| server.writer.is_alive(),
+    },
+    // What is visible is what the store has; it may be elsewhere.
+    Check {
+        name: "etcd-readiness",
+        is_vital: false,
+        holds: |server| {
+            let upstream = server.writer.upstream();
+            upstream.is_none_or(|upstream| upstream.failure().is_none())
+        },
     },
     Check {
         name: "informer-sync",

@@ -19,6 +19,10 @@ impl Server {
     pub async fn forget(&self, now: Timestamp) {
         self.finish_containers(now).await;
         self.cache.age();
+        // Others may have more of them, and such a store forgets by itself.
+        if self.writer.upstream().is_some() {
+            return;
+        }
         for descriptor in DESCRIPTORS {
             if let Some(retention) = descriptor.retention {
                 let all = self.facts_of(descriptor, |stored| {
@@ -32,7 +36,8 @@ impl Server {
 
     /// Makes room when an object just written was too much.
     pub(super) async fn make_room(&self, descriptor: &'static Descriptor) {
-        let Some(retention) = descriptor.retention else {
+        let is_shared = self.writer.upstream().is_some();
+        let Some(retention) = descriptor.retention.filter(|_| !is_shared) else {
             return;
         };
         let (objects, bytes) = self.cache.size(descriptor.resource);

@@ -379,11 +379,34 @@ impl Server {
                 retry,
             ),
             Refusal::Stopped => Status::unavailable("the server is stopping"),
-            Refusal::Store(error) => Status::internal(error.to_string()),
+            Refusal::Store(error) => self.store_failed(&error),
             Refusal::Unstorable(what) => Status::internal(what),
             Refusal::Exists | Refusal::Changed => {
                 Status::internal("the object keeps changing; please try again")
             }
+        }
+    }
+
+    /// The Status of a failure of the store.
+    pub(super) fn store_failed(&self, error: &StoreError) -> Status {
+        match error {
+            StoreError::Behind => {
+                Status::timeout(error.to_string(), self.limits.retry_after_seconds)
+            }
+            StoreError::Unavailable { .. } => Status::unavailable(error.to_string()),
+            _ => Status::internal(error.to_string()),
+        }
+    }
+
+    /// Waits until all is visible that was committed by now, by whomever: on a store that others
+    /// write to, what is visible may be old.
+    pub(super) async fn catch_up(&self) -> Result<(), Status> {
+        match self.writer.upstream() {
+            None => Ok(()),
+            Some(upstream) => upstream
+                .catch_up()
+                .await
+                .map_err(|error| self.store_failed(&error)),
         }
     }
 

@@ -1,12 +1,14 @@
 //! What every store must do, run for each.
 
-use super::{Change, Conflict, Embedded, Memory, Position, Store, StoreError, Txn};
+#[cfg(feature = "real-etcd")]
+use super::etcd::fixture::InEtcd;
+use super::{Change, Embedded, Memory, Position, Rejection, Store, StoreError, Txn};
 use bytes::Bytes;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
 /// A store under test, which can be closed and opened again when it is durable.
-trait Backend {
+pub(super) trait Backend {
     fn open(&mut self) -> Box<dyn Store>;
 }
 
@@ -144,6 +146,7 @@ fn txn(key: &str, follows: u64, value: Option<&'static str>) -> Txn {
         key: key.to_owned(),
         follows,
         value: value.map(Bytes::from),
+        ttl_s: 0,
     }
 }
 
@@ -158,7 +161,7 @@ fn a_conflict_fails_none_but_its_own(backend: &mut dyn Backend) {
             txn("/c", 0, Some("1")),
         ])
         .unwrap();
-    let conflict = |present| Err(Conflict { present });
+    let conflict = |present| Err(Rejection::Conflict { present });
     let expected = [Ok(1), conflict(1), conflict(0), conflict(0), Ok(2)];
     assert_eq!(verdicts, expected);
     assert_eq!(contents(store.as_mut()).len(), 2);
@@ -178,7 +181,7 @@ fn each_transaction_sees_those_before_it(backend: &mut dyn Backend) {
             txn("/a", 0, Some("3")),
         ])
         .unwrap();
-    let conflict = Err(Conflict { present: 2 });
+    let conflict = Err(Rejection::Conflict { present: 2 });
     assert_eq!(verdicts, [Ok(1), Ok(2), conflict, Ok(3), Ok(4)]);
     let created: Vec<_> = contents(store.as_mut())
         .iter()
@@ -217,6 +220,11 @@ fn tells_what_came_after_the_replay(backend: &mut dyn Backend) {
 macro_rules! conformance {
     ($($case:ident),* $(,)?) => {
         mod memory { $( #[test] fn $case() { super::$case(&mut super::InMemory); } )* }
+        #[cfg(feature = "real-etcd")]
+        mod etcd { $(
+            #[test]
+            fn $case() { super::$case(&mut super::InEtcd::new()); }
+        )* }
         mod embedded { $( #[test] fn $case() { super::$case(&mut super::OnDisk::new()); } )* }
     };
 }

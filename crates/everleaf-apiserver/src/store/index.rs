@@ -1,6 +1,6 @@
 //! What is alive in a log, by key: against it a store that numbers by itself judges transactions.
 
-use super::{Change, Conflict, Txn, Verdict};
+use super::{Change, Rejection, Txn, Verdict};
 use std::collections::HashMap;
 
 /// Last change and creation of each key that is there.
@@ -29,7 +29,7 @@ impl Index {
             let present = self.alive.get(&*txn.key).copied();
             let replaces = present.map_or(0, |alive| alive.revision);
             if replaces != txn.follows || (present.is_none() && txn.value.is_none()) {
-                verdicts.push(Err(Conflict { present: replaces }));
+                verdicts.push(Err(Rejection::Conflict { present: replaces }));
                 continue;
             }
             revision += 1;

@@ -16,13 +16,18 @@
 #[cfg(test)]
 mod conformance;
 mod embedded;
+mod etcd;
 mod index;
 mod memory;
+mod upstream;
 
 use bytes::Bytes;
+use std::sync::Arc;
 
 pub use embedded::Embedded;
+pub use etcd::{Etcd, EtcdConfig};
 pub use memory::Memory;
+pub use upstream::Upstream;
 
 use index::Index;
 
@@ -53,6 +58,8 @@ pub struct Txn {
     pub follows: u64,
     /// New value; None deletes the key.
     pub value: Option<Bytes>,
+    /// Seconds after which a store that can do so deletes the key by itself; 0: never.
+    pub ttl_s: u32,
 }
 
 #[cfg(test)]
@@ -63,18 +70,24 @@ impl Txn {
             key: change.key.clone(),
             follows: change.replaces,
             value: change.value.clone(),
+            ttl_s: 0,
         }
     }
 }
 
 /// What a transaction came to: the revision of its change, or why there is none.
-pub type Verdict = Result<u64, Conflict>;
+pub type Verdict = Result<u64, Rejection>;
 
-/// Something else holds than the transaction says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Conflict {
-    /// Revision of the key's last change; 0: there is no such key.
-    pub present: u64,
+/// Why a transaction was not done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rejection {
+    /// Something else holds than it says.
+    Conflict {
+        /// Revision of the key's last change; 0: there is no such key.
+        present: u64,
+    },
+    /// The store failed at this one.
+    Failed(StoreError),
 }
 
 /// Where a log stands.
@@ -136,6 +149,24 @@ pub enum StoreError {
         /// What happened.
         what: String,
     },
+    /// The store is elsewhere and does not answer; nothing was written.
+    #[error("the store cannot be used: {what}; it is tried again and again")]
+    Unavailable {
+        /// What happened.
+        what: String,
+    },
+    /// The store is elsewhere and did not answer to a write, which may have been done.
+    #[error("it is not known whether this was written: {what}; read it, and try again")]
+    Unknown {
+        /// What happened.
+        what: String,
+    },
+    /// The store is elsewhere and has changes that it has not told of in time.
+    #[error("the store does not tell its changes in time; try again")]
+    Behind,
+    /// The changes after those that were told are forgotten: what is there has to be listed.
+    #[error("the store has forgotten changes that it had not told of")]
+    Compacted,
     /// The directory or file cannot be opened.
     #[error("cannot open the store at {path}: {what}")]
     Unreachable {
@@ -153,13 +184,18 @@ pub trait Store: Send {
 
     /// Visits every change still in the log, in revision order: all of those after the floor, and
     /// before it the last one of each key that was alive at the floor. [`Self::changes`] goes on
-    /// where this ended.
+    /// where this ended; so it comes before any of what follows.
     fn replay(&mut self, visit: &mut dyn FnMut(Change)) -> Result<(), StoreError>;
 
     /// Tries transactions, in their order, each after those before it: a verdict for each. What is
     /// accepted is durable when this returns; a conflict fails none but its own. After an error
     /// nothing of the batch was written, unless the error says otherwise.
     fn commit(&mut self, batch: Vec<Txn>) -> Result<Vec<Verdict>, StoreError>;
+
+    /// For those who read, where others write to this store, too; None: nobody else does.
+    fn upstream(&self) -> Option<Arc<Upstream>> {
+        None
+    }
 
     /// What was committed since [`Self::replay`] and the last call, by whomever, in revision order:
     /// each change once, and none that is not durable. Whatever [`Self::commit`] accepted is told

@@ -178,6 +178,24 @@ impl Watchers {
         }
     }
 
+    /// Has every watch of a name be behind; whom to wake for it, and all others.
+    pub(super) fn overflow_all(&mut self) -> Vec<Sleeping> {
+        let mut awake = Vec::new();
+        for watchers in self.by_resource.values_mut() {
+            for named in watchers.named.values_mut() {
+                for queue in named.queues.values() {
+                    queue.with(|state| {
+                        state.events = VecDeque::new();
+                        state.overflowed = true;
+                    });
+                }
+                awake.push(std::mem::take(&mut named.sleeping));
+            }
+            awake.push(std::mem::take(&mut watchers.sleeping));
+        }
+        awake
+    }
+
     /// Ends every watch, and those that are opened from now on; whom to wake for it.
     pub(super) fn close_all(&mut self) -> Vec<Sleeping> {
         self.closed = true;
@@ -282,8 +300,14 @@ impl Feed {
             None => state.collections.get(self.resource).is_some_and(|all| {
                 let events = all.history.after(self.read);
                 let is_behind = events.is_none();
-                let events = events.into_iter().flatten().take(READ_AT_ONCE);
-                self.backlog.extend(events);
+                let mut events = events.into_iter().flatten();
+                self.backlog.extend(events.by_ref().take(READ_AT_ONCE));
+                if self.backlog.len() == READ_AT_ONCE {
+                    // Changes of one revision are read together: what is read is known by it.
+                    let last = self.backlog.back().map(|event| event.revision());
+                    let rest = events.take_while(|event| Some(event.revision()) == last);
+                    self.backlog.extend(rest);
+                }
                 is_behind
             }),
         };

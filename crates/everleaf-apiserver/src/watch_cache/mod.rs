@@ -249,6 +249,22 @@ impl Cache {
         drop(gone);
     }
 
+    /// Forgets how the state came to be what it is at this revision, where that was not told in
+    /// full: every watch is behind, and whoever asks for what came after an earlier revision is
+    /// too late.
+    pub(crate) fn forget_history(&self, revision: u64) {
+        let mut gone = Vec::new();
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        for collection in state.collections.values_mut() {
+            collection.history = History::new(revision);
+            collection.last_change = revision;
+            gone.push(collection.unpin_until(revision));
+        }
+        let awake = self.lock_watchers().overflow_all();
+        drop(state);
+        wake(awake);
+    }
+
     /// Ends every watch, cleanly, and those that are opened from now on.
     pub fn close_feeds(&self) {
         let awake = self.lock_watchers().close_all();

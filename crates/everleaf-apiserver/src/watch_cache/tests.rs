@@ -444,6 +444,56 @@ fn who_watches_one_name_is_not_passed_by_what_others_do() {
     assert!(matches!(next, Poll::Ready(Next::Overflow)), "{next:?}");
 }
 
+/// A lease that ends takes many objects with it, all at one revision.
+#[test]
+fn changes_of_one_revision_are_told_whole() {
+    let test = TestCache::new();
+    let names: Vec<String> = (0..200).map(|number| format!("n{number:03}")).collect();
+    names.iter().for_each(|name| test.change(name, Some("x")));
+    let mut feed = test.watch(Start::Now).unwrap();
+    let revision = test.cache.revision() + 1;
+    let gone = |name: &String| {
+        let last = test.cache.get(RESOURCE, "ns", name).unwrap();
+        let object = Arc::new(last.at_revision(revision));
+        Arc::new(Event::new(object, Some(last), true))
+    };
+    let events: Vec<_> = names.iter().map(gone).collect();
+    test.cache.publish(&events, revision);
+    let mut context = std::task::Context::from_waker(Waker::noop());
+    for name in &names {
+        let Poll::Ready(Next::Event(event)) = feed.poll_next(&mut context) else {
+            panic!("{name} is missing");
+        };
+        assert_eq!(*event.object.name, **name);
+    }
+    assert!(feed.poll_next(&mut context).is_pending());
+}
+
+#[test]
+fn whoever_watched_what_is_forgotten_is_told_so() {
+    let test = TestCache::new();
+    test.change("a", Some("x"));
+    let scope = Scope {
+        name: Some("a".to_owned()),
+        ..Scope::default()
+    };
+    let mut all = test.watch(Start::Now).unwrap();
+    let mut one = test.cache.watch(RESOURCE, scope, Start::Now).unwrap();
+    test.cache.publish(&[], 9);
+    test.cache.forget_history(9);
+    let mut context = std::task::Context::from_waker(Waker::noop());
+    for feed in [&mut all, &mut one] {
+        let next = feed.poll_next(&mut context);
+        assert!(matches!(next, Poll::Ready(Next::Overflow)), "{next:?}");
+    }
+    assert!(test.watch(Start::After(8)).is_err());
+    let mut state = State::new();
+    let mut feed = test.watch(Start::After(9)).unwrap();
+    test.change("b", Some("x"));
+    follow(&mut feed, &mut state, |_| true);
+    assert_eq!(state.len(), 1);
+}
+
 #[test]
 fn bookmarks_never_overtake_events() {
     let test = TestCache::new();

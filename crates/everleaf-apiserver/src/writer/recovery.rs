@@ -7,7 +7,7 @@ use crate::objects::{Objects as _, Stored};
 use crate::registry::{DESCRIPTORS, Descriptor};
 use crate::store::{Change, KEY_PREFIX, Store, StoreError};
 use crate::watch_cache::{Cache, Event};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -38,6 +38,7 @@ type Outcome = Result<Option<Decoded>, StoreError>;
 pub(super) fn recover(store: &mut dyn Store) -> Result<Cache, StoreError> {
     let position = store.position();
     let cache = Cache::new(DESCRIPTORS, position.floor);
+    let lent = &mut *store;
     std::thread::scope(|scope| {
         let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
         let mut to_decode = Vec::new();
@@ -49,7 +50,7 @@ pub(super) fn recover(store: &mut dyn Store) -> Result<Cache, StoreError> {
             decoded.push(receiver);
             scope.spawn(move || decode_all(&batches, &outcomes));
         }
-        let reader = scope.spawn(move || read(store, &to_decode));
+        let reader = scope.spawn(move || read(lent, &to_decode));
         let restored = decoded
             .iter()
             .cycle()
@@ -70,7 +71,12 @@ pub(super) fn recover(store: &mut dyn Store) -> Result<Cache, StoreError> {
         });
         restored.and(read)
     })?;
-    cache.restored(position.revision);
+    let reached = store.position();
+    cache.restored(reached.revision);
+    if reached.floor > position.floor {
+        // A store that others write to has forgotten something meanwhile.
+        cache.forget_history(reached.revision);
+    }
     Ok(cache)
 }
 
@@ -177,6 +183,49 @@ pub(super) fn events(cache: &Cache, changes: Vec<Change>) -> Vec<Arc<Event>> {
         }
     }
     events
+}
+
+/// What has to happen for `cache` to become what the store, read anew, holds: what is gone, then
+/// what came or changed, as far as it is told.
+///
+/// # Errors
+/// The store cannot be read.
+pub(super) fn difference(
+    cache: &Cache,
+    store: &mut dyn Store,
+) -> Result<Vec<Arc<Event>>, StoreError> {
+    let mut found = Vec::new();
+    store.replay(&mut |change| found.push(change))?;
+    let floor = store.position().floor;
+    let there: BTreeSet<&str> = found
+        .iter()
+        .filter(|change| change.revision <= floor)
+        .map(|change| change.key.as_str())
+        .collect();
+    let mut changes = Vec::new();
+    for descriptor in DESCRIPTORS.iter().filter(|one| one.holds_objects()) {
+        for object in cache.list(descriptor.resource, None) {
+            let key = super::storage_key(descriptor, &object.namespace, &object.name);
+            // What was made after the floor is told below, if it is still there.
+            if object.revision <= floor && !there.contains(&*key) {
+                changes.push(Change {
+                    revision: floor,
+                    key,
+                    value: None,
+                    created: object.created,
+                    replaces: object.revision,
+                });
+            }
+        }
+    }
+    let is_new = |change: &Change| {
+        let present = parse_key(&change.key).and_then(|(descriptor, namespace, name)| {
+            cache.get(descriptor.resource, namespace, name)
+        });
+        present.is_none_or(|present| present.revision < change.revision)
+    };
+    changes.extend(found.into_iter().filter(is_new));
+    Ok(events(cache, changes))
 }
 
 /// The descriptor, namespace and name behind a key; None when it is not one of ours.

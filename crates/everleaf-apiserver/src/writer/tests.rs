@@ -48,12 +48,7 @@ fn propose(writer: &Writer, proposal: Proposal) -> Outcome {
 fn committer(store: impl Store + 'static) -> (Committer, Arc<Cache>) {
     let mut store: Box<dyn Store> = Box::new(store);
     let cache = Arc::new(recovery::recover(store.as_mut()).unwrap());
-    let committer = Committer {
-        revision: store.position().revision,
-        store,
-        cache: Arc::clone(&cache),
-        failure: None,
-    };
+    let committer = Committer::new(store, &cache);
     (committer, cache)
 }
 

@@ -3,6 +3,7 @@
 use super::audit::AuditArgs;
 use super::authentication::AuthenticationArgs;
 use super::authorization::AuthorizationArgs;
+use super::etcd::EtcdArgs;
 use super::offer::OfferArgs;
 use super::value::Switch as _;
 use crate::server::SERVICE_ACCOUNT_ISSUER;
@@ -105,6 +106,9 @@ pub(crate) struct ApiserverArgs {
     /// of it goes before
     #[arg(long, action = ArgAction::Set, switch_or = "true")]
     pub(crate) anonymous_auth: bool,
+    /// Where the objects are.
+    #[command(flatten)]
+    pub(crate) etcd: EtcdArgs,
     /// Who says what a request may do.
     #[command(flatten)]
     pub(crate) authorization: AuthorizationArgs,

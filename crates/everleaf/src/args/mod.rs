@@ -15,6 +15,7 @@ pub(crate) mod controllers;
 pub(crate) mod dashboard;
 pub(crate) mod doctor;
 mod election;
+pub(crate) mod etcd;
 pub(crate) mod fleet;
 mod ignored;
 pub(crate) mod offer;

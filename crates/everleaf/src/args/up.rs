@@ -3,6 +3,7 @@
 use super::audit::AuditArgs;
 use super::authentication::AuthenticationArgs;
 use super::cleaning::CleaningArgs;
+use super::etcd::EtcdArgs;
 use super::pods::PodArgs;
 use super::serving::ServingArgs;
 use super::signing::SigningDuration;
@@ -59,6 +60,9 @@ pub(crate) struct UpArgs {
         allow_hyphen_values = true
     )]
     pub(crate) controllers: Vec<String>,
+    /// Where the objects are.
+    #[command(flatten)]
+    pub(crate) etcd: EtcdArgs,
     /// Whether and how serving requests are approved.
     #[command(flatten)]
     pub(crate) serving: ServingArgs,

@@ -5,13 +5,14 @@ mod files;
 use crate::args::apiserver::ApiserverArgs;
 use crate::audit::Audit;
 use crate::authorizers;
+use crate::etcd;
 use crate::failure::UsageError;
 use crate::in_use::TextFile;
 use crate::input;
 use crate::issuers;
 use crate::offer;
 use crate::print;
-use crate::server::{self, Offer};
+use crate::server::{self, Offer, Storage};
 use crate::service;
 use crate::shutdown::Shutdown;
 use crate::up::authority::{
@@ -112,7 +113,8 @@ async fn serve(
         jwt,
     };
     let judges = (authenticator, authorizer);
-    let server = server::open(&dir.path(STORE), judges, listen.to_string(), audit, offer)
+    let storage = Storage::of(etcd::of(&args.etcd)?, dir.path(STORE));
+    let server = server::open(storage, judges, listen.to_string(), audit, offer)
         .map_err(|error| named(args, error))?;
     server.install(clock()).await?;
     let configs = (authentication, authorization);

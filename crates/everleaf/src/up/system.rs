@@ -27,6 +27,7 @@ use everleaf_apiserver::authn::{
 use everleaf_apiserver::authz::Authorizer;
 use everleaf_apiserver::handler::Server;
 use everleaf_apiserver::serve::{self, Beside, ServingCertificate};
+use everleaf_apiserver::store::EtcdConfig;
 use everleaf_apiserver::user::User;
 use everleaf_controllers::cleaner::Ages;
 use everleaf_controllers::issuance::LogConfig;
@@ -86,6 +87,8 @@ pub(crate) struct Settings {
     pub(crate) host_name: String,
     /// Whether people may look at [`ui::PATH`].
     pub(crate) ui: bool,
+    /// Where the objects are; none: in the data directory.
+    pub(crate) etcd: Option<EtcdConfig>,
     /// What is told of requests.
     pub(crate) audit: Option<Audit>,
     /// Issuers of tokens, and the file that names them.
@@ -176,8 +179,6 @@ impl System {
         for remark in &authority.remarks {
             tracing::warn!("{remark}");
         }
-        // Written when the first start had made its store.
-        server::refuse_lost(&dir.path(STORE), Some(&dir.path(kubeconfigs::ADMIN)))?;
         let server = open_server(dir, &authority, &addresses, settings, &clock)?;
         server.install(now).await?;
         grant(&server, settings, now).await?;
@@ -551,8 +552,13 @@ fn open_server(
     let audit = settings.audit.clone();
     let audit = audit.map(|audit| audit.start(wall_clock(clock)));
     let judges = (authenticator, Authorizer::default());
+    if settings.etcd.is_none() {
+        // Written when the first start had made its store.
+        server::refuse_lost(&dir.path(STORE), Some(&dir.path(kubeconfigs::ADMIN)))?;
+    }
+    let storage = server::Storage::of(settings.etcd.clone(), dir.path(STORE));
     server::open(
-        &dir.path(STORE),
+        storage,
         judges,
         address,
         audit.transpose()?,

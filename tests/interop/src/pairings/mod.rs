@@ -9,6 +9,7 @@ mod client_go_on_everleaf;
 mod controllers_beside_kcm;
 mod controllers_on_kube_apiserver;
 mod doctor_on_kubernetes;
+mod etcd_shared_with_kubernetes;
 mod fleet_on_kubernetes;
 mod join_on_kubernetes;
 mod kcm_on_everleaf_apiserver;
@@ -82,6 +83,7 @@ pub(crate) fn all() -> &'static [&'static Pairing] {
         &recordings_of_kubernetes::PAIRING,
         &owners_beside_kube_apiserver::PAIRING,
         &audit_beside_kube_apiserver::PAIRING,
+        &etcd_shared_with_kubernetes::PAIRING,
         &client_certificates_on_everleaf::PAIRING,
         &kubernetes_own_tests::PAIRING,
         &kubernetes_own_tests::CONTROL,

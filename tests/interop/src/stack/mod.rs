@@ -155,6 +155,12 @@ impl<'a> Stack<'a> {
         self.port.context("no API server in this stack")
     }
 
+    /// The flag that names this stack's etcd to an API server.
+    pub(crate) fn etcd_servers(&self) -> Result<String> {
+        let port = self.etcd_port.context("no etcd in this stack")?;
+        Ok(format!("--etcd-servers=http://127.0.0.1:{port}"))
+    }
+
     /// The CA of this stack.
     pub(crate) fn authority(&self) -> Result<&Authority<'a>> {
         self.authority.as_ref().context("no CA in this stack")

@@ -12,6 +12,7 @@ fn txn(name: &str, value: Option<&str>, follows: u64) -> Txn {
         key: storage_key(&CONFIG_MAPS, "ns", name),
         follows,
         value: value.map(|_| bytes),
+        ttl_s: 0,
     }
 }
 

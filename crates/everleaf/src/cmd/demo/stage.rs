@@ -41,6 +41,7 @@ impl Stage {
     pub(super) async fn set(root: &Path, lifetime: Duration, key: KeyAlgorithm) -> Result<Self> {
         let dir = Arc::new(DataDir::open(root)?);
         let settings = Settings {
+            etcd: None,
             listen: ([127, 0, 0, 1], 0).into(),
             sans: Vec::new(),
             signing_duration: lifetime,
