@@ -494,7 +494,7 @@ impl Server {
             }
             _ => false,
         };
-        if !takes_any {
+        if !takes_any && self.writer.upstream().is_some() {
             self.catch_up().await?;
         }
         match path.verb {

@@ -403,8 +403,8 @@ impl Server {
     pub(super) async fn catch_up(&self) -> Result<(), Status> {
         match self.writer.upstream() {
             None => Ok(()),
-            Some(upstream) => upstream
-                .catch_up()
+            // In a box: a request to a store of our own carries no room for it.
+            Some(upstream) => Box::pin(upstream.catch_up())
                 .await
                 .map_err(|error| self.store_failed(&error)),
         }
