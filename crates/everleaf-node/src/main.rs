@@ -1,6 +1,6 @@
 //! `everleaf-agent`: the agent alone, for machines that are to have nothing more.
 
-use clap::Parser;
+use clap::FromArgMatches;
 use everleaf_node::args::AgentCli;
 use everleaf_node::{failure, log, run};
 use std::process::ExitCode;
@@ -9,7 +9,8 @@ use std::process::ExitCode;
 const PROGRAM: &str = "everleaf-agent";
 
 fn main() -> ExitCode {
-    let cli = AgentCli::parse();
+    let matches = AgentCli::command_alone().get_matches();
+    let cli = AgentCli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     log::start(&cli.log, false);
     if rustls::crypto::aws_lc_rs::default_provider()
         .install_default()

@@ -5,7 +5,7 @@ pub mod agent;
 pub mod ignored;
 pub mod value;
 
-use clap::{Args, Parser, ValueEnum};
+use clap::{Args, Command, CommandFactory, Parser, ValueEnum};
 
 /// Keep a node's certificates: bootstrap, renew, write its kubeconfig (the kubelet's flags).
 #[derive(Debug, Parser)]
@@ -23,6 +23,18 @@ pub struct AgentCli {
     /// Logging.
     #[command(flatten)]
     pub log: LogArgs,
+}
+
+impl AgentCli {
+    /// The command line, whose examples name this program and not `everleaf agent`.
+    pub fn command_alone() -> Command {
+        let alone = |command: Command| {
+            let help = command.get_after_help().map(ToString::to_string);
+            let help = help.unwrap_or_default();
+            command.after_help(help.replace("everleaf agent", "everleaf-agent"))
+        };
+        alone(Self::command()).mut_subcommand("join", alone)
+    }
 }
 
 /// Where log lines go and how many.
@@ -58,10 +70,12 @@ pub enum LogFormat {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
-    fn the_command_line_is_consistent() {
-        AgentCli::command().debug_assert();
+    fn the_command_line_is_consistent_and_names_its_program() {
+        AgentCli::command_alone().debug_assert();
+        let help = AgentCli::command_alone().render_long_help().to_string();
+        assert!(help.contains("everleaf-agent join https://"), "{help}");
+        assert!(!help.contains("everleaf agent"), "{help}");
     }
 }

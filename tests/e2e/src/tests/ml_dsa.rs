@@ -76,7 +76,8 @@ fn everything(sandbox: &Sandbox) -> Result<Verdict> {
         Ok(())
     })?;
     let admin = up.path("admin.conf");
-    let status = run(&mut sandbox.everleaf(&["status", "--kubeconfig", arg(&admin)]))?.ok()?;
+    let status =
+        run(&mut sandbox.everleaf(&["status", "-o", "wide", "--kubeconfig", arg(&admin)]))?.ok()?;
     ensure_that!(status.contains("n2"), "everleaf status: {status}");
     let address = up.args_mut()[6].clone();
     let old = ["s_client", "-tls1_2", "-connect", &address];

@@ -26,6 +26,7 @@ use crate::up::entropy;
 use anyhow::Result;
 use aws_lc_rs::{digest, hmac};
 use everleaf_agent::Secret;
+use everleaf_api::Status;
 use everleaf_apiserver::authn::Peer;
 use everleaf_apiserver::handler::{Credential, NotAdmitted, Server};
 use everleaf_apiserver::serve::{Page, Pages};
@@ -61,6 +62,8 @@ const SIGHTS: [&str; 3] = [
 const PAGES_MAX: usize = 32;
 /// Characters of the secret of a session: more than 128 bits of chance.
 const SESSION_LENGTH: usize = 32;
+/// Why a node or a join token sees nothing.
+const MACHINE: &str = "the dashboard is for people and service accounts, not for nodes and the tokens that they join with";
 /// What the script says when the browser is not known any more.
 const STRANGER: &str = "Not live: you are not known any more, or may not look. Reload the page.";
 
@@ -92,7 +95,6 @@ struct Gate {
     begun: Instant,
     sessions: Mutex<Sessions>,
     viewers: Viewers,
-    streams: Arc<Semaphore>,
     pages: Semaphore,
     stopped: watch::Sender<bool>,
 }
@@ -138,7 +140,6 @@ impl Ui {
             begun: Instant::now(),
             sessions: Mutex::default(),
             viewers: Viewers::default(),
-            streams: Arc::new(Semaphore::new(served::STREAMS_MAX)),
             pages: Semaphore::new(PAGES_MAX),
             stopped: watch::Sender::new(false),
         })))
@@ -246,8 +247,8 @@ impl Gate {
         visitor: &Visitor,
     ) -> Result<Dashboard, Box<Response<Body>>> {
         let site = &visitor.site;
-        let snapshots = match self.viewers.see(self, visitor).await {
-            Ok(Some(snapshots)) => snapshots,
+        let (snapshots, streams) = match self.viewers.see(self, visitor).await {
+            Ok(Some(seen)) => seen,
             Ok(None) => return Err(Box::new(busy(site))),
             Err(error) => {
                 let text = format!("{error:#}");
@@ -261,7 +262,7 @@ impl Gate {
             snapshots,
             calls: Calls::new(client.clone()),
             client,
-            streams: Arc::clone(&self.streams),
+            streams,
             kubeconfig: None,
             context: None,
         })
@@ -337,10 +338,18 @@ impl Gate {
         }
     }
 
-    /// As whom the server would let this credential look.
+    /// As whom the server would let this credential look. Nodes and join tokens may list requests,
+    /// to follow their own; pages are for people, and what watches for them.
     async fn judge(&self, credential: &Credential) -> Result<User, NotAdmitted> {
         let now = (self.clock)();
-        self.server.rehearse(credential, &RIGHTS, now).await
+        let user = self.server.rehearse(credential, &RIGHTS, now).await?;
+        match is_machine(&user) {
+            false => Ok(user),
+            true => {
+                let status = Status::forbidden_path(MACHINE);
+                Err(NotAdmitted::Forbidden(Box::new(user), Box::new(status)))
+            }
+        }
     }
 
     /// Which of [`SIGHTS`] it may read.
@@ -485,6 +494,13 @@ impl Gate {
     }
 }
 
+/// Nodes, and what is to become one.
+fn is_machine(user: &User) -> bool {
+    let groups = ["system:nodes", "system:bootstrappers"];
+    let is_one = |group: &String| groups.contains(&group.as_str());
+    user.groups.iter().any(is_one)
+}
+
 /// What has to come back with each form of a browser: nobody can say it of another one.
 fn form_key(secret: &hmac::Key, key: &Key) -> String {
     let (kind, known_by) = match key {
@@ -531,5 +547,23 @@ mod tests {
             made
         });
         assert_eq!(made.iter().collect::<BTreeSet<_>>().len(), 4);
+    }
+
+    #[test]
+    fn nodes_and_join_tokens_are_no_people() {
+        let user = |groups: &[&str]| User {
+            groups: groups.iter().map(ToString::to_string).collect(),
+            ..User::anonymous()
+        };
+        assert!(is_machine(&user(&["system:nodes", "system:authenticated"])));
+        let joining = "system:bootstrappers:kubeadm:default-node-token";
+        assert!(is_machine(&user(&["system:bootstrappers", joining])));
+        for person in [
+            &["system:masters"][..],
+            &["system:serviceaccounts", "system:authenticated"],
+            &[],
+        ] {
+            assert!(!is_machine(&user(person)), "{person:?}");
+        }
     }
 }

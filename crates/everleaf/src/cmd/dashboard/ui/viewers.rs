@@ -15,11 +15,15 @@ use everleaf_pki::Chain;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{OnceCell, watch};
+use tokio::sync::{OnceCell, Semaphore, watch};
 use tokio::time::{Instant, sleep};
 
 /// Credentials with watches of their own at once.
 const VIEWERS_MAX: usize = 32;
+/// Of these those of one user: with one more, the one that is unused longest ends.
+const VIEWERS_OF_ONE_MAX: usize = 8;
+/// Streams of one credential: pages that follow.
+const STREAMS_OF_ONE_MAX: usize = 16;
 /// How long they go on when nobody looks.
 const IDLE_MAX: Duration = Duration::from_secs(60);
 /// How often it is judged anew whether they may.
@@ -51,6 +55,8 @@ pub(super) struct Visitor {
 pub(super) struct Viewers(Mutex<HashMap<Key, Arc<Viewer>>>);
 
 struct Viewer {
+    user: String,
+    streams: Arc<Semaphore>,
     snapshots: OnceCell<Snapshots>,
     used: Mutex<Instant>,
 }
@@ -74,7 +80,7 @@ impl Viewer {
 }
 
 impl Viewers {
-    /// What this visitor sees; `None`: too many look.
+    /// What this visitor sees, and what counts the pages that follow it; `None`: too many look.
     ///
     /// # Errors
     /// The fleet cannot be read.
@@ -82,8 +88,8 @@ impl Viewers {
         &self,
         gate: &Arc<Gate>,
         visitor: &Visitor,
-    ) -> Result<Option<Snapshots>> {
-        let Some(viewer) = self.viewer(&visitor.key) else {
+    ) -> Result<Option<(Snapshots, Arc<Semaphore>)>> {
+        let Some(viewer) = self.viewer(&visitor.key, &visitor.user) else {
             return Ok(None);
         };
         viewer.touch();
@@ -92,19 +98,27 @@ impl Viewers {
         if snapshots.is_err() {
             self.end(&visitor.key);
         }
-        Ok(Some(snapshots?.clone()))
+        Ok(Some((snapshots?.clone(), Arc::clone(&viewer.streams))))
     }
 
-    fn viewer(&self, key: &Key) -> Option<Arc<Viewer>> {
+    fn viewer(&self, key: &Key, user: &str) -> Option<Arc<Viewer>> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, viewer| !viewer.is_over());
         if let Some(viewer) = all.get(key) {
             return Some(Arc::clone(viewer));
         }
+        let of_one = all.iter().filter(|(_, viewer)| viewer.user == user);
+        if of_one.clone().count() >= VIEWERS_OF_ONE_MAX {
+            let unused = of_one.max_by_key(|(_, viewer)| viewer.idle());
+            let unused = unused.map(|(key, _)| key.clone());
+            unused.map(|key| all.remove(&key));
+        }
         if all.len() >= VIEWERS_MAX {
             return None;
         }
         let viewer = Arc::new(Viewer {
+            user: user.to_owned(),
+            streams: Arc::new(Semaphore::new(STREAMS_OF_ONE_MAX)),
             snapshots: OnceCell::new(),
             used: Mutex::new(Instant::now()),
         });
@@ -199,26 +213,49 @@ mod tests {
         let viewers = Viewers::default();
         let key = |number: usize| Key::Session(number.to_string());
         for number in 0..VIEWERS_MAX {
-            assert!(viewers.viewer(&key(number)).is_some(), "{number}");
+            assert!(
+                viewers
+                    .viewer(&key(number), &format!("u{number}"))
+                    .is_some(),
+                "{number}"
+            );
         }
-        assert!(viewers.viewer(&key(VIEWERS_MAX)).is_none());
-        let first = viewers.viewer(&key(0)).unwrap();
+        assert!(viewers.viewer(&key(VIEWERS_MAX), "v").is_none());
+        let first = viewers.viewer(&key(0), "u0").unwrap();
         assert!(viewers.is_of(&key(0), &first));
         viewers.end(&key(0));
         assert!(!viewers.is_of(&key(0), &first));
-        assert!(viewers.viewer(&key(VIEWERS_MAX)).is_some());
+        assert!(viewers.viewer(&key(VIEWERS_MAX), "v").is_some());
+    }
+
+    #[test]
+    fn one_user_takes_no_more_than_his_share() {
+        let viewers = Viewers::default();
+        let key = |number: usize| Key::Certificate(number.to_be_bytes().to_vec());
+        let first = viewers.viewer(&key(0), "ann").unwrap();
+        for number in 1..=VIEWERS_OF_ONE_MAX {
+            assert!(viewers.viewer(&key(number), "ann").is_some(), "{number}");
+        }
+        assert!(!viewers.is_of(&key(0), &first), "the oldest has ended");
+        for number in 0..VIEWERS_MAX - VIEWERS_OF_ONE_MAX {
+            let key = Key::Session(number.to_string());
+            assert!(
+                viewers.viewer(&key, &number.to_string()).is_some(),
+                "{number}"
+            );
+        }
     }
 
     #[test]
     fn whose_watches_have_ended_makes_room() {
         let viewers = Viewers::default();
         let key = Key::Certificate(vec![1]);
-        let viewer = viewers.viewer(&key).unwrap();
+        let viewer = viewers.viewer(&key, "u").unwrap();
         let (sender, snapshots) = watch::channel(Arc::new(snapshot()));
         assert!(viewer.snapshots.set(snapshots).is_ok());
-        assert!(viewers.is_of(&key, &viewers.viewer(&key).unwrap()));
+        assert!(viewers.is_of(&key, &viewers.viewer(&key, "u").unwrap()));
         drop(sender);
-        assert!(!Arc::ptr_eq(&viewer, &viewers.viewer(&key).unwrap()));
+        assert!(!Arc::ptr_eq(&viewer, &viewers.viewer(&key, "u").unwrap()));
     }
 
     fn snapshot() -> Snapshot {
