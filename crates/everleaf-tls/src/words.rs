@@ -53,7 +53,7 @@ pub fn chain_words(error: &(dyn std::error::Error + 'static)) -> String {
     let mut next = Some(error);
     while let Some(error) = next {
         let cause = tls_cause(error);
-        let more = cause.map_or_else(|| error.to_string(), words);
+        let more = cause.map_or_else(|| plain_words(error), words);
         if !text.contains(&more) {
             if !text.is_empty() {
                 text.push_str(": ");
@@ -63,6 +63,19 @@ pub fn chain_words(error: &(dyn std::error::Error + 'static)) -> String {
         next = error.source().filter(|_| cause.is_none());
     }
     text
+}
+
+/// An error that is none of TLS; but rustls tells of an end without a farewell as an I/O error with
+/// advice to programmers.
+fn plain_words(error: &(dyn std::error::Error + 'static)) -> String {
+    let text = error.to_string();
+    let is_abrupt = error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::UnexpectedEof);
+    match is_abrupt && text.contains("close_notify") {
+        true => "the other side closed the connection".to_owned(),
+        false => text,
+    }
 }
 
 /// The error of rustls that this is; an I/O error may carry one.
@@ -140,6 +153,15 @@ mod tests {
             Error::General("failed to parse private key".to_owned()),
             "failed to parse private key",
         );
+    }
+
+    #[test]
+    fn an_end_without_a_farewell_is_an_end() {
+        let text = "peer closed connection without sending TLS close_notify: https://docs.rs/x";
+        let end = io::Error::new(io::ErrorKind::UnexpectedEof, text);
+        assert_eq!(chain_words(&end), "the other side closed the connection");
+        let other = io::Error::new(io::ErrorKind::UnexpectedEof, "early eof");
+        assert_eq!(chain_words(&other), "early eof");
     }
 
     #[test]

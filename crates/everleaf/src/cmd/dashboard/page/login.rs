@@ -20,16 +20,18 @@ pub(in super::super) fn show(site: &Site, why: Option<&str>) -> String {
 }
 
 /// Who they are, and which right they lack.
-pub(in super::super) fn forbidden(site: &Site, user: &str, why: &str) -> String {
+pub(in super::super) fn forbidden(site: &Site, user: &str, why: &str, is_machine: bool) -> String {
     let content = html! {
         p.big { "You are " strong { (said(user)) } ", who may not look." }
         p.failed role="alert" { "✕ " (said(why)) }
+        @if !is_machine {
         p { "The dashboard is for who may list and watch certificatesigningrequests. Somebody who may give rights can let you in with a ClusterRoleBinding to a "
             "role that has them, such as " code { "view-requests" } ":" }
         pre { code {
             "kubectl create clusterrole view-requests --verb=get,list,watch --resource=certificatesigningrequests,nodes\n"
             "kubectl create clusterrolebinding view-requests-of-… --clusterrole=view-requests --user=…"
         } }
+        }
         p { "With a token of another user you are that one: " a #login href=(site.at("/login")) { "log in" } "." }
     };
     bare(site, "You may not look", &content)

@@ -27,7 +27,7 @@ pub(in super::super) struct Shown<'a> {
 pub(in super::super) fn show(snapshot: &Snapshot, shown: &Shown<'_>) -> String {
     let diagnosis = shown.diagnosis;
     let content = html! {
-        @if let Some(done) = shown.done {
+        @if let Some(done) = shown.done.filter(|done| is_done(*done, shown.object)) {
             p.done role="status" { "✓ You have " (done.done()) " this request." }
         }
         div #request data-live {
@@ -74,6 +74,16 @@ fn found(finding: &Finding) -> Markup {
             }
         }
     }
+}
+
+/// Whether that decision stands there: the address alone, which anybody can write into a link, says
+/// nothing.
+fn is_done(verdict: Verdict, object: Option<&Value>) -> bool {
+    let kind = match verdict {
+        Verdict::Approve => APPROVED,
+        Verdict::Deny => DENIED,
+    };
+    object.is_some_and(|object| Csr(object).has_condition(kind))
 }
 
 /// Whether a person may still decide.

@@ -124,7 +124,7 @@ fn pages_at(site: Site) -> Vec<String> {
         requests::show(&snapshot, &RequestQuery::default()),
         request::undecided(&snapshot, HOSTILE, HOSTILE),
         plain(&snapshot.site, HOSTILE, HOSTILE),
-        login::forbidden(&snapshot.site, HOSTILE, HOSTILE),
+        login::forbidden(&snapshot.site, HOSTILE, HOSTILE, false),
     ];
     pages.extend(
         snapshot
@@ -388,6 +388,11 @@ fn only_what_is_open_can_be_decided() {
         assert_eq!(page.contains("name=\"key\" value=\"form-key\""), is_open);
         assert_eq!(page.contains("name=\"uid\" value=\"u1\""), is_open);
         assert!(!page.contains("You have"));
+        for (verdict, kind) in [(Verdict::Approve, "Approved"), (Verdict::Deny, "Denied")] {
+            let page = shown(&snapshot, &facts.evidence, object, Some(verdict));
+            let stands = csr::Csr(object).has_condition(kind);
+            assert_eq!(page.contains("You have"), stands, "a link says nothing");
+        }
     }
 }
 

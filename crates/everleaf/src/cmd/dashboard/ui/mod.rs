@@ -107,7 +107,7 @@ enum Outside {
     Unproven(&'static str),
     /// They may not look: as whom, why, and with a session or not.
     Forbidden {
-        user: String,
+        user: Box<User>,
         why: String,
         session: Option<String>,
     },
@@ -329,7 +329,7 @@ impl Gate {
                 credential,
             }),
             Err(NotAdmitted::Forbidden(user, status)) => Err(Outside::Forbidden {
-                user: user.name,
+                user,
                 why: status.message,
                 session,
             }),
@@ -399,7 +399,7 @@ impl Gate {
             }
             Err(NotAdmitted::Forbidden(user, status)) => {
                 return self.outside(Outside::Forbidden {
-                    user: user.name,
+                    user,
                     why: status.message,
                     session: None,
                 });
@@ -455,7 +455,8 @@ impl Gate {
             }
             Outside::Forbidden { user, why, session } => {
                 let site = session.map_or(stranger, |id| self.site(&Key::Session(id)));
-                html(StatusCode::FORBIDDEN, login::forbidden(&site, &user, &why))
+                let page = login::forbidden(&site, &user.name, &why, is_machine(&user));
+                html(StatusCode::FORBIDDEN, page)
             }
             Outside::Undecided(why) => {
                 let status = StatusCode::SERVICE_UNAVAILABLE;
