@@ -38,6 +38,8 @@ pub type RandomSource = Box<dyn FnMut(&mut [u8]) + Send>;
 
 /// The manager of what whoever runs the server puts into it.
 const OPERATOR: &str = "everleaf";
+/// How often the start looks anew for what is still to be written, where others write, too.
+const INSTALL_ATTEMPTS: usize = 10;
 /// Suffix alphabet of generated names (`apimachinery/pkg/util/rand`): no vowels, no look-alikes.
 const NAME_ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 /// Length of that suffix.
@@ -194,7 +196,28 @@ impl Server {
 
     /// Writes what the server's own objects lack (namespaces, RBAC policy). To be called before
     /// serving and once a minute; `/readyz` fails until the first call succeeded.
+    ///
+    /// # Errors
+    /// One cannot be written. Where others write, too, another server may be at the same: it is
+    /// looked at anew a few times before.
     pub async fn install(&self, now: Timestamp) -> Result<(), StartError> {
+        let mut attempts = match self.writer.upstream() {
+            None => 1,
+            Some(_) => INSTALL_ATTEMPTS,
+        };
+        loop {
+            attempts -= 1;
+            match self.install_missing(now).await {
+                // What cannot be caught up with is told by the next attempt.
+                Err(_) if attempts > 0 => drop(self.catch_up().await),
+                done => break done?,
+            }
+        }
+        self.installed.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    async fn install_missing(&self, now: Timestamp) -> Result<(), StartError> {
         let published = self.authenticator.published();
         let write = async |installation: Installation| {
             let resource = installation.resource;
@@ -210,7 +233,6 @@ impl Server {
         let gates = self.catalogue.apis().gates();
         let missing = bootstrap::missing(self.cache.as_ref(), &published, gates);
         try_join_all(missing.into_iter().map(write)).await?;
-        self.installed.store(true, Ordering::Release);
         Ok(())
     }
 
