@@ -6,8 +6,11 @@ use super::requests::{CLIENT, CLIENT_USAGES, file};
 use crate::stack::{Part, Stack};
 use anyhow::Result;
 use everleaf_stage::runner::{Test, Verdict};
-use everleaf_stage::{Kubectl, Sandbox, ensure_that, eventually, free_port, same};
+use everleaf_stage::{
+    Kubectl, Process, Sandbox, arg, ensure_that, eventually, free_port, run as run_command, same,
+};
 use serde_json::Value;
+use std::time::Duration;
 
 pub(crate) const PAIRING: Pairing = Pairing {
     real: "etcd 3.7, kube-apiserver 1.37, kube-controller-manager 1.37",
@@ -104,6 +107,10 @@ fn back(stack: &mut Stack<'_>, admin: &Kubectl<'_>, node: &str) -> Result<()> {
         || beside(stack, admin),
     )?;
     sandbox.point(
+        "of three servers, two started at once, each refuses a revoked node, and cuts its watches within 5 seconds",
+        || revoked(stack, admin),
+    )?;
+    sandbox.point(
         "it is not ready without etcd, says so, and comes back by itself",
         || outage(stack, admin),
     )?;
@@ -190,13 +197,13 @@ fn deployment(admin: &Kubectl<'_>) -> Result<Value> {
     admin.json(&["-n", "shared", "get", "deployment", "foreign", "-o", "json"])
 }
 
-/// A second server for a while, with a data directory of its own.
-fn beside(stack: &Stack<'_>, admin: &Kubectl<'_>) -> Result<()> {
+/// Another server, with a data directory of its own; how kubectl is led to it.
+fn another(stack: &Stack<'_>, name: &str) -> Result<(Process, String)> {
     let (sandbox, authority, port) = (stack.sandbox, stack.authority()?, free_port()?);
     let bind = [
         "apiserver",
         "--data-dir",
-        "second",
+        name,
         "--bind-address",
         "127.0.0.1",
     ];
@@ -209,8 +216,59 @@ fn beside(stack: &Stack<'_>, admin: &Kubectl<'_>) -> Result<()> {
     ] {
         command.arg(format!("{flag}={}", path.display()));
     }
-    let _second = sandbox.start("second", &mut command)?;
-    let there = format!("--server=https://127.0.0.1:{port}");
+    let process = sandbox.start(name, &mut command)?;
+    Ok((process, format!("--server=https://127.0.0.1:{port}")))
+}
+
+/// A node that watches at three servers, and is revoked at one of them.
+fn revoked(stack: &mut Stack<'_>, admin: &Kubectl<'_>) -> Result<()> {
+    let sandbox = stack.sandbox;
+    let (_second, second) = another(stack, "server-2")?;
+    let (_third, third) = another(stack, "server-3")?;
+    for there in [&second, &third] {
+        eventually("it answers", SECONDS_MAX, || {
+            admin.quiet(&[there, "get", "csr"])
+        })?;
+    }
+    let servers: [&[&str]; 3] = [&[], &[&second], &[&third]];
+    let kubeconfig = stack.kubeconfig("revoker", "/O=system:masters/CN=revoker")?;
+    let node = stack.agent("n1")?.kubectl();
+    let mut watches = Vec::new();
+    for server in servers {
+        node.quiet(&[server, &["get", "csr"]].concat())?;
+        let watch = ["get", "csr", "--watch-only"];
+        watches.push(node.start("watch", &[server, &watch].concat())?);
+    }
+    // Until they are there.
+    std::thread::sleep(Duration::from_secs(2));
+    let is_open = |watches: &mut Vec<Process>| watches.iter_mut().all(Process::is_running);
+    ensure_that!(is_open(&mut watches), "a watch ended by itself");
+    let mut command = sandbox.everleaf(&["ca", "revoke", "node/n1", "--yes"]);
+    command.args(["--kubeconfig", arg(&kubeconfig)]);
+    run_command(&mut command)?.ok()?;
+    eventually("all watches are cut within 5 seconds", 5, || {
+        let open = watches.iter_mut().map(Process::is_running);
+        same(
+            "watches that are open",
+            open.filter(|open| *open).count(),
+            0,
+        )
+    })?;
+    for server in servers {
+        let told = node
+            .run(&[server, &["get", "csr"]].concat())?
+            .failed_with(1)?;
+        ensure_that!(
+            told.contains("logged in") || told.contains("Unauthorized"),
+            "{told}"
+        );
+    }
+    Ok(())
+}
+
+/// A second server for a while.
+fn beside(stack: &Stack<'_>, admin: &Kubectl<'_>) -> Result<()> {
+    let (_second, there) = another(stack, "second")?;
     let get = |server: &[&str]| {
         let what = [
             "-n",
