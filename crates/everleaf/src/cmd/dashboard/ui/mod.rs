@@ -12,6 +12,7 @@
 //!                                            viewers: watches ─▶ the server's door, as the user
 //! ```
 
+mod refused;
 mod sessions;
 mod viewers;
 
@@ -36,6 +37,7 @@ use http::header::RETRY_AFTER;
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
+use refused::Refused;
 use sessions::{LIFE_MAX, Sessions};
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -94,6 +96,7 @@ struct Gate {
     secret: hmac::Key,
     begun: Instant,
     sessions: Mutex<Sessions>,
+    refused: Mutex<Refused>,
     viewers: Viewers,
     pages: Semaphore,
     stopped: watch::Sender<bool>,
@@ -139,6 +142,7 @@ impl Ui {
             secret: hmac::Key::new(hmac::HMAC_SHA256, &entropy::bytes::<32>()?),
             begun: Instant::now(),
             sessions: Mutex::default(),
+            refused: Mutex::default(),
             viewers: Viewers::default(),
             pages: Semaphore::new(PAGES_MAX),
             stopped: watch::Sender::new(false),
@@ -390,6 +394,7 @@ impl Gate {
         let user = match self.judge(&credential).await {
             Ok(user) => user.name,
             Err(NotAdmitted::Stranger | NotAdmitted::Unproven) => {
+                self.tell_refused(peer);
                 let text =
                     "The server does not accept this token: it may be mistyped, or have ended.";
                 return self.outside(Outside::Unproven(text));
@@ -417,6 +422,18 @@ impl Gate {
         }
         let lasts = LIFE_MAX.as_secs();
         with_cookie(see("/ui/"), &self.cookie_line(&id, lasts))
+    }
+
+    fn tell_refused(&self, peer: &Peer) {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = refused.add(self.now()) {
+            let from = peer.address.map(tracing::field::display);
+            tracing::warn!(
+                count,
+                from,
+                "tokens typed at /ui/login were not accepted; the last one from there"
+            );
+        }
     }
 
     /// Ends the session of the form, whatever its token is still worth.
