@@ -14,8 +14,8 @@ pub(super) struct Refused {
 }
 
 impl Refused {
-    /// One more, `now` after the start; how many there were since they were told last, if they are to
-    /// be told.
+    /// One more, `now` after the start; if they are to be told, how many there were since the last
+    /// time.
     pub(super) fn add(&mut self, now: Duration) -> Option<u64> {
         self.count += 1;
         if self.told.is_some_and(|told| now < told + TOLD_EVERY) {
