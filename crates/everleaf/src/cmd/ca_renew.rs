@@ -6,7 +6,7 @@ use crate::up::entropy;
 use crate::{input, print};
 use anyhow::{Context, Result, bail};
 use everleaf_agent::{Clock, SystemClock};
-use everleaf_pki::{Issuer, pem};
+use everleaf_pki::{Chain, Issuer, pem};
 use jiff::{SignedDuration, Timestamp};
 use std::fs;
 use std::io::Write as _;
@@ -25,6 +25,7 @@ const MODE_MASK: u32 = 0o777;
 pub(super) fn run(args: &RenewArgs) -> Result<ExitCode> {
     let (path, shown) = (&args.cert_file, args.cert_file.display());
     let text = input::read(path, FILE_BYTES_MAX).with_context(|| format!("--cert-file {shown}"))?;
+    refuse_renewed_by_up(path, &text)?;
     let key = input::read(&args.key_file, FILE_BYTES_MAX)
         .with_context(|| format!("--key-file {}", args.key_file.display()))?;
     let key = pem::legible(&key);
@@ -34,7 +35,6 @@ pub(super) fn run(args: &RenewArgs) -> Result<ExitCode> {
             args.key_file.display()
         )
     })?;
-    refuse_renewed_by_up(path, &issuer.certificate().subject().common_name)?;
     if pem::blocks(&text).count() > 1 {
         bail!(
             "--cert-file {shown} holds more than the CA's certificate, its key perhaps: only a file of the one certificate is replaced. Nothing is \
@@ -70,9 +70,11 @@ pub(super) fn run(args: &RenewArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// `up` renews the CA that it has made by itself.
-fn refuse_renewed_by_up(path: &Path, common_name: &str) -> Result<()> {
-    if is_kept_by_up(path) && is_own_name(common_name) {
+/// `up` renews the CA that it has made by itself; while one replaces another, its file has both.
+fn refuse_renewed_by_up(path: &Path, text: &[u8]) -> Result<()> {
+    let chain = Chain::from_pem(text).ok();
+    let mut all = chain.iter().flat_map(Chain::certificates);
+    if is_kept_by_up(path) && all.any(|one| is_own_name(&one.subject().common_name)) {
         bail!(
             "{} is the CA of `everleaf up`, which renews it by itself when it starts and the end is near: nothing is changed. Another CA in its \
              place: everleaf ca roll start",
@@ -203,8 +205,17 @@ mod tests {
             fs::write(home.path().join(name), "").unwrap();
         }
         let path = home.path().join("pki/ca.crt");
-        assert!(refuse_renewed_by_up(&path, "our-nodes").is_ok());
-        let refused = refuse_renewed_by_up(&path, "everleaf-ca").unwrap_err();
-        assert!(refused.to_string().contains("everleaf up"), "{refused}");
+        let end = at("2031-01-01T00:00:00Z");
+        let [foreign, own, next] = ["our-nodes", "everleaf-ca", "everleaf-ca-2026"].map(|name| {
+            let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
+            let begin = at("2021-01-01T00:00:00Z");
+            let ca = Issuer::self_signed(name, key, [1; 16], begin, end).unwrap();
+            ca.certificate_pem()
+        });
+        assert!(refuse_renewed_by_up(&path, foreign.as_bytes()).is_ok());
+        for text in [own.clone(), [own, next].concat()] {
+            let refused = refuse_renewed_by_up(&path, text.as_bytes()).unwrap_err();
+            assert!(refused.to_string().contains("everleaf up"), "{refused}");
+        }
     }
 }
