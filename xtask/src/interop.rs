@@ -4,42 +4,22 @@
 use crate::e2e::{build_release, user_tools};
 use crate::peers::Peers;
 use crate::tidy::workspace_root;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 use std::process::Command;
 
 /// `cargo xtask bench-peers`: the same program as a stage for loads. Arguments: the number of
 /// nodes, an older binary.
 pub(crate) fn bench_peers(args: &[String]) -> Result<()> {
     let peers = Peers::install()?;
-    let status = Command::new(build_release("everleaf-interop", "everleaf-interop")?)
-        .arg("bench")
-        .args(args)
-        .envs(user_tools()?)
-        .envs(peers.environment())
-        .status()
-        .context("the program did not start")?;
-    if status.success() {
-        Ok(())
-    } else {
-        bail!("measuring failed")
-    }
+    let mut program = program(&peers)?;
+    succeeds(program.arg("bench").args(args), "measuring failed")
 }
 
 /// `cargo xtask record`: the same program as a recorder of the real kube-apiserver's answers.
 pub(crate) fn record(names: &[String]) -> Result<()> {
     let peers = Peers::install()?;
-    let status = Command::new(build_release("everleaf-interop", "everleaf-interop")?)
-        .arg("record")
-        .args(names)
-        .envs(user_tools()?)
-        .envs(peers.environment())
-        .status()
-        .context("the recorder did not start")?;
-    if status.success() {
-        Ok(())
-    } else {
-        bail!("recording failed")
-    }
+    let mut program = program(&peers)?;
+    succeeds(program.arg("record").args(names), "recording failed")
 }
 
 /// Arguments go to the suite: parts of names, `--ci`, `--list`, `--keep`, `--write-document`,
@@ -49,35 +29,37 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     if args.iter().any(|arg| arg == "--ci") {
         stores_on_etcd(&peers)?;
     }
-    let mut suite = Command::new(build_release("everleaf-interop", "everleaf-interop")?);
-    suite
-        .args(args)
-        .envs(user_tools()?)
-        .envs(peers.environment());
-    suite.env(
+    let mut suite = program(&peers)?;
+    suite.args(args).env(
         "COMPATIBILITY_DOCUMENT",
         workspace_root().join("docs/compatibility.md"),
     );
     suite.env("DEPLOY", workspace_root().join("deploy"));
-    let status = suite.status().context("the suite did not start")?;
-    if status.success() {
-        Ok(())
-    } else {
-        bail!("the interop suite failed")
-    }
+    succeeds(&mut suite, "the interop suite failed")
+}
+
+/// The release build of the program, with what it starts.
+fn program(peers: &Peers) -> Result<Command> {
+    let mut program = Command::new(build_release("everleaf-interop", "everleaf-interop")?);
+    program.envs(user_tools()?).envs(peers.environment());
+    Ok(program)
+}
+
+/// Runs it to its end; `failure` says what its failure means.
+fn succeeds(command: &mut Command, failure: &str) -> Result<()> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let status = command.status();
+    let status = status.with_context(|| format!("{program} did not start"))?;
+    ensure!(status.success(), "{failure}");
+    Ok(())
 }
 
 /// The cases that every store has to pass, and those of this one, on real etcds.
 fn stores_on_etcd(peers: &Peers) -> Result<()> {
-    let status = Command::new("cargo")
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo
         .args(["test", "--locked", "-p", "everleaf-apiserver", "--lib"])
         .args(["--features", "real-etcd", "etcd"])
-        .envs(peers.environment())
-        .status()
-        .context("cargo did not start")?;
-    if status.success() {
-        Ok(())
-    } else {
-        bail!("the store on etcd failed")
-    }
+        .envs(peers.environment());
+    succeeds(&mut cargo, "the store on etcd failed")
 }

@@ -252,7 +252,10 @@ fn shown(sandbox: &Sandbox) -> Result<Verdict> {
     )?;
     sandbox.point(
         "a token that nobody gave, or without rights, is none",
-        || tokens(&stranger, &token(&up.admin(), "nobody")?),
+        || {
+            tokens(&stranger, &token(&up.admin(), "nobody")?)?;
+            join_token(&up, &stranger)
+        },
     )?;
     sandbox.point(
         "a token opens it, by a cookie that no page can read",
@@ -361,6 +364,16 @@ fn tokens(stranger: &Browser<'_>, nobody: &str) -> Result<()> {
         ensure_that!(page.body.contains(part), "{part}: {}", page.body);
     }
     same("then", stranger.get("/ui/")?.status(), "401")
+}
+
+/// A join token may list requests through the API, and looks at no page all the same.
+fn join_token(up: &Up<'_>, stranger: &Browser<'_>) -> Result<()> {
+    let text = fs::read_to_string(up.path("bootstrap-kubelet.conf"))?;
+    let token = text.split_once("token: ").context("no token")?.1;
+    let page = stranger.log_in(token.lines().next().unwrap_or_default())?;
+    same("a join token", page.status(), "403")?;
+    ensure_that!(page.body.contains("not for nodes"), "{}", page.body);
+    Ok(())
 }
 
 fn log_in(browser: &Browser<'_>, token: &str) -> Result<()> {

@@ -2,10 +2,10 @@
 //!
 //! Whoever comes with a client certificate, or logs in with a bearer token, is who the server takes
 //! them for, and may look who may list and watch requests: the server's own judges say so, at each
-//! request anew. What is read and decided goes through the server's own door with that very
-//! credential, so it is authenticated, authorized, admitted, limited and audited as if the user had
-//! sent it. Nothing here has a right of its own; the one thing that is read besides is the issuance
-//! log.
+//! request anew. Nodes and join tokens may not, whatever they may list. What is read and decided
+//! goes through the server's own door with that very credential, so it is authenticated,
+//! authorized, admitted, limited and audited as if the user had sent it. Nothing here has a right
+//! of its own; the one thing that is read besides is the issuance log.
 //!
 //! ```text
 //! TLS ─▶ guard (origin) ─▶ credential ─▶ judge (may list requests?) ─▶ served ─▶ page
