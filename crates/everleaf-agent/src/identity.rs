@@ -113,6 +113,7 @@ pub fn serving_template(
             subject: Subject::node(node_name),
             dns_names: names.into_iter().collect(),
             ip_addresses: ips.into_iter().map(|(_, ip)| ip).collect(),
+            uris: Vec::new(),
         }),
     }
 }

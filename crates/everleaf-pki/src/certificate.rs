@@ -400,6 +400,11 @@ impl Leaf {
                 return Err(missing("IP address", address));
             }
         }
+        for uri in &template.uris {
+            if !self.uris().contains(uri) {
+                return Err(missing("URI", uri));
+            }
+        }
         for organization in &wanted.organizations {
             if !subject.organizations.contains(organization) {
                 return Err(missing("organization", organization));

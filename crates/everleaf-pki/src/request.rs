@@ -44,6 +44,8 @@ pub struct Template {
     pub dns_names: Vec<String>,
     /// IP SANs.
     pub ip_addresses: Vec<IpAddr>,
+    /// URI SANs.
+    pub uris: Vec<String>,
 }
 
 impl Template {
@@ -51,11 +53,16 @@ impl Template {
     /// writes for the same template.
     ///
     /// # Errors
-    /// When a DNS name is not ASCII (it could not be written), or signing fails.
+    /// When a DNS name or URI is not ASCII (it could not be written), or signing fails.
     pub fn to_request_pem(&self, key: &PrivateKey) -> Result<String, KeyError> {
         if let Some(name) = self.dns_names.iter().find(|name| !name.is_ascii()) {
             return Err(KeyError::Unsupported(format!(
                 "DNS name {name:?} is not ASCII: use its punycode form"
+            )));
+        }
+        if let Some(uri) = self.uris.iter().find(|uri| !uri.is_ascii()) {
+            return Err(KeyError::Unsupported(format!(
+                "URI {uri:?} is not ASCII: write other characters percent-encoded"
             )));
         }
         let info = self.request_info(key.public_key());
@@ -71,6 +78,7 @@ impl Template {
         AltNames {
             dns_names: self.dns_names.clone(),
             ip_addresses: self.ip_addresses.clone(),
+            uris: self.uris.clone(),
             ..AltNames::default()
         }
     }

@@ -135,6 +135,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         usages_long: Vec::new(),
         renews: true,
         expiration_seconds: None,
+        timing: Timing::default(),
     };
     let mut machine = Rotation::new(config, 42);
     let mut rotations = 0;

@@ -6,25 +6,130 @@
 //! (no herd after a mass enrolment), and there is no draw to repeat and nothing to store.
 //!
 //! The window is that of the kubelet (client-go `util/certificate/certificate_manager.go`,
-//! `nextRotationDeadline`), which draws a new place on every look.
+//! `nextRotationDeadline`), which draws a new place on every look. A certificate that is no
+//! kubelet's may have another one, and a wider one for the first of all: see [`Timing`].
 
 use everleaf_pki::{Fingerprint, Leaf};
 use jiff::{SignedDuration, Timestamp};
 
-/// First instant of the window, in tenths of the lifetime.
-const WINDOW_OPENS_TENTHS: u128 = 7;
-/// Width of the window, in tenths of the lifetime.
-const WINDOW_WIDTH_TENTHS: u128 = 2;
+/// First instant of the window, in percent of the lifetime.
+const WINDOW_OPENS: u8 = 70;
+/// End of the window, in percent of the lifetime.
+const WINDOW_CLOSES: u8 = 90;
+
+/// Earliest opening that can be asked for, in percent of the lifetime: earlier, a certificate would
+/// be renewed for hardly having been used.
+pub const OPENS_MIN: u8 = 10;
+/// Latest end that can be asked for, in percent of the lifetime: later, there would be no time for
+/// a second attempt.
+pub const CLOSES_MAX: u8 = 95;
+
+/// How long after `notBefore` a first certificate is renewed at the earliest. Signers date
+/// certificates back by five minutes (kube-controller-manager, `pkg/controller/certificates/signer`):
+/// what is due at birth would look like a clock that is wrong.
+const FIRST_MIN: SignedDuration = SignedDuration::from_mins(10);
+
+/// When a certificate is renewed, in shares of its lifetime.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// Percent of the lifetime that are over when the window opens.
+    opens: u8,
+    /// Percent that are over when it closes.
+    closes: u8,
+    /// Percent of the lifetime, before the close, over which the first renewal is spread; 0 is no
+    /// more than the window.
+    first_spread: u8,
+}
+
+/// Why shares of a lifetime are no [`Timing`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TimingError {
+    /// The window would lie outside what leaves time to renew.
+    #[error("the renewal window must lie between {OPENS_MIN}% and {CLOSES_MAX}% of the lifetime, and open before it closes")]
+    Window,
+    /// The first renewal would come before the certificate.
+    #[error("the first renewal can be spread over at most what is over when the renewal window closes: {closes}%")]
+    FirstSpread {
+        /// When the window closes.
+        closes: u8,
+    },
+}
+
+impl Default for Timing {
+    /// A kubelet's: from 70 % to 90 %, the first renewal like any other.
+    fn default() -> Self {
+        Self {
+            opens: WINDOW_OPENS,
+            closes: WINDOW_CLOSES,
+            first_spread: 0,
+        }
+    }
+}
+
+impl Timing {
+    /// A window that opens and closes when so many percent of the lifetime are over, and the share
+    /// of the lifetime before its close over which the first renewal is spread.
+    ///
+    /// A fleet that was enrolled within a minute renews in one narrow heap for many lifetimes, until
+    /// the windows have blurred it; spread once over its first lifetime, it is even from then on.
+    ///
+    /// # Errors
+    /// [`TimingError`] when there would be no time left to renew in.
+    pub fn new(opens: u8, closes: u8, first_spread: u8) -> Result<Self, TimingError> {
+        if opens < OPENS_MIN || closes > CLOSES_MAX || opens >= closes {
+            return Err(TimingError::Window);
+        }
+        if first_spread > closes {
+            return Err(TimingError::FirstSpread { closes });
+        }
+        Ok(Self {
+            opens,
+            closes,
+            first_spread,
+        })
+    }
+
+    /// The instant at which rotation of `leaf` becomes due; `is_first`: no other certificate was
+    /// there before it.
+    ///
+    /// Whether that instant has come is the caller's comparison.
+    pub fn deadline(&self, leaf: &Leaf, is_first: bool) -> Timestamp {
+        let (start, end) = (leaf.not_before(), leaf.not_after());
+        self.deadline_at(start, end, place(&leaf.fingerprint()), is_first)
+    }
+
+    /// `not_before + lifetime · (opens + (closes − opens) · place / 2^64)`, in whole milliseconds,
+    /// rounded down.
+    fn deadline_at(
+        &self,
+        not_before: Timestamp,
+        not_after: Timestamp,
+        place: u64,
+        is_first: bool,
+    ) -> Timestamp {
+        let opens = if is_first {
+            self.opens.min(self.closes - self.first_spread)
+        } else {
+            self.opens
+        };
+        let percent = (u128::from(opens) << 64) + u128::from(self.closes - opens) * u128::from(place);
+        let mut deadline = instant_at(not_before, not_after, percent);
+        if opens < self.opens {
+            let ordinary = instant_at(not_before, not_after, u128::from(self.opens) << 64);
+            let earliest = not_before.saturating_add(FIRST_MIN).unwrap_or(ordinary);
+            deadline = deadline.max(earliest.min(ordinary));
+        }
+        assert!(deadline >= not_before, "a deadline lies after notBefore");
+        assert!(deadline < not_after, "a deadline lies before expiry");
+        deadline
+    }
+}
 
 /// The instant at which rotation of `leaf` becomes due: in [70 %, 90 %) of its lifetime.
 ///
 /// Whether that instant has come is the caller's comparison.
 pub fn rotation_deadline(leaf: &Leaf) -> Timestamp {
-    deadline_at(
-        leaf.not_before(),
-        leaf.not_after(),
-        place(&leaf.fingerprint()),
-    )
+    Timing::default().deadline(leaf, false)
 }
 
 /// The same of a certificate of which only dates and fingerprint are known, as a log tells them;
@@ -62,10 +167,10 @@ impl Window {
     /// assert_eq!(window.closes, at("2030-01-10T00:00:00Z"));
     /// ```
     pub fn of(not_before: Timestamp, not_after: Timestamp) -> Option<Self> {
-        let closes = (WINDOW_OPENS_TENTHS + WINDOW_WIDTH_TENTHS) << 64;
+        let at = |percent: u8| instant_at(not_before, not_after, u128::from(percent) << 64);
         (not_before < not_after).then(|| Self {
-            opens: instant_at(not_before, not_after, WINDOW_OPENS_TENTHS << 64),
-            closes: instant_at(not_before, not_after, closes),
+            opens: at(WINDOW_OPENS),
+            closes: at(WINDOW_CLOSES),
         })
     }
 }
@@ -77,21 +182,17 @@ fn place(fingerprint: &Fingerprint) -> u64 {
     u64::from_be_bytes(first)
 }
 
-/// `not_before + lifetime · (0.7 + 0.2 · place / 2^64)`, in whole milliseconds, rounded down.
+/// The kubelet's rule.
 fn deadline_at(not_before: Timestamp, not_after: Timestamp, place: u64) -> Timestamp {
-    let tenths = (WINDOW_OPENS_TENTHS << 64) + WINDOW_WIDTH_TENTHS * u128::from(place);
-    let deadline = instant_at(not_before, not_after, tenths);
-    assert!(deadline >= not_before, "a deadline lies after notBefore");
-    assert!(deadline < not_after, "a deadline lies before expiry");
-    deadline
+    Timing::default().deadline_at(not_before, not_after, place, false)
 }
 
-/// `not_before + lifetime · tenths / 10 / 2^64`, in whole milliseconds, rounded down.
-fn instant_at(not_before: Timestamp, not_after: Timestamp, tenths: u128) -> Timestamp {
+/// `not_before + lifetime · percent / 100 / 2^64`, in whole milliseconds, rounded down.
+fn instant_at(not_before: Timestamp, not_after: Timestamp, percent: u128) -> Timestamp {
     let lifetime = not_after.duration_since(not_before);
     let lifetime_ms = u128::try_from(lifetime.as_millis()).unwrap_or(0);
-    // At most 2^48 ms (year 9999) times 9 · 2^64: fits in 128 bits.
-    let offset_ms = (lifetime_ms * tenths / 10) >> 64;
+    // At most 2^48 ms (year 9999) times 95 · 2^64: fits in 128 bits.
+    let offset_ms = (lifetime_ms * percent / 100) >> 64;
     let offset = SignedDuration::from_millis(i64::try_from(offset_ms).unwrap_or(i64::MAX));
     not_before.saturating_add(offset).unwrap_or(not_before)
 }
@@ -197,7 +298,81 @@ mod tests {
         assert!((60..=140).contains(&early), "{early}");
     }
 
+    #[test]
+    fn what_leaves_no_time_is_no_timing() {
+        assert_eq!(Timing::new(70, 90, 0), Ok(Timing::default()));
+        for (opens, closes) in [(9, 50), (50, 96), (50, 50), (90, 70), (0, 0), (255, 255)] {
+            assert_eq!(Timing::new(opens, closes, 0), Err(TimingError::Window));
+        }
+        assert!(Timing::new(10, 95, 95).is_ok());
+        let early = Timing::new(30, 40, 41);
+        assert_eq!(early, Err(TimingError::FirstSpread { closes: 40 }));
+    }
+
+    #[test]
+    fn the_first_renewal_is_spread_and_never_due_at_birth() {
+        let start = at("2026-08-01T00:00:00Z");
+        let end = start + SignedDuration::from_hours(100);
+        let spread = Timing::new(70, 90, 90).unwrap();
+        let due = |place, is_first| spread.deadline_at(start, end, place, is_first);
+        let minutes = |minutes| start + SignedDuration::from_mins(minutes);
+        // Only the first, and not within ten minutes of its birth.
+        assert_eq!(due(0, false), minutes(70 * 60));
+        assert_eq!(due(0, true), minutes(10));
+        assert_eq!(due(1 << 63, true), minutes(45 * 60));
+        assert_eq!(due(1 << 63, false), minutes(80 * 60));
+        // Less than the window is no more than the window.
+        let little = Timing::new(70, 90, 10).unwrap();
+        assert_eq!(little.deadline_at(start, end, 0, true), minutes(70 * 60));
+        let half = Timing::new(70, 90, 50).unwrap();
+        assert_eq!(half.deadline_at(start, end, 0, true), minutes(40 * 60));
+        // One that lives for ten minutes is not later for it.
+        let end = start + SignedDuration::from_mins(10);
+        assert_eq!(spread.deadline_at(start, end, 0, true), minutes(7));
+    }
+
+    /// A fleet enrolled in one minute: the busiest tenth of its first lifetime.
+    #[test]
+    fn a_fleet_that_is_spread_has_no_heap() {
+        let start = at("2026-08-01T00:00:00Z");
+        let end = start + SignedDuration::from_hours(240);
+        let busiest = |timing: Timing| {
+            let mut generator = crate::backoff::Generator::from_seed(2026);
+            let mut tenths = [0_u32; 10];
+            for _ in 0..10_000 {
+                let due = timing.deadline_at(start, end, generator.next_u64(), true);
+                let hours = due.duration_since(start).as_hours();
+                tenths[usize::try_from(hours / 24).unwrap()] += 1;
+            }
+            tenths.into_iter().max().unwrap()
+        };
+        assert!(busiest(Timing::default()) > 4_800);
+        assert!(busiest(Timing::new(70, 90, 90).unwrap()) < 1_300);
+    }
+
     proptest! {
+        #[test]
+        fn every_timing_leaves_time_to_renew(
+            start in 0_i64..4_000_000_000,
+            lifetime in 1_i64..249_000_000_000,
+            place: u64,
+            opens in OPENS_MIN..CLOSES_MAX,
+            width in 1_u8..90,
+            first_spread: u8,
+            is_first: bool,
+        ) {
+            let closes = (opens + width).min(CLOSES_MAX);
+            let timing = Timing::new(opens, closes, first_spread % (closes + 1)).unwrap();
+            let not_before = Timestamp::from_second(start).unwrap();
+            let not_after = Timestamp::from_second(start + lifetime).unwrap();
+            let due = timing.deadline_at(not_before, not_after, place, is_first);
+            let close = instant_at(not_before, not_after, u128::from(closes) << 64);
+            prop_assert!(not_before <= due && due <= close && close < not_after);
+            let earliest = not_before + SignedDuration::from_mins(10);
+            let open = instant_at(not_before, not_after, u128::from(opens) << 64);
+            prop_assert!(due >= open || (is_first && due >= earliest));
+        }
+
         #[test]
         fn every_deadline_lies_in_the_window(
             start in 0_i64..4_000_000_000,

@@ -82,6 +82,8 @@ pub enum Event {
 pub struct Loaded {
     /// Leaf of the current credential. An expired one is still reported.
     pub current: Option<Leaf>,
+    /// There was no other certificate before it.
+    pub is_first: bool,
     /// Leaf of the last accepted credential; may equal `current`.
     pub last_accepted: Option<Leaf>,
     /// The persisted pending request.

@@ -36,7 +36,7 @@ pub mod store;
 pub mod time;
 
 pub use certificate::{CertificateId, RenewedBy};
-pub use deadline::{Window, deadline_of, rotation_deadline};
+pub use deadline::{Timing, TimingError, Window, deadline_of, rotation_deadline};
 pub use effect::{CredentialChoice, Effect, KeyForm, Order};
 pub use event::{
     AwaitOutcome, ConfirmOutcome, CredentialVersion, Event, ExistingRequest, Loaded, Refusal,

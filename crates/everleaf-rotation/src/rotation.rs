@@ -26,10 +26,11 @@ mod tests;
 
 use crate::backoff::Generator;
 use crate::certificate::CertificateId;
-use crate::deadline::rotation_deadline;
+use crate::deadline::Timing;
 use crate::effect::{CredentialChoice, Effect};
 use crate::event::{Event, Sources};
-use crate::notice::{Block, Cause, Notice, StuckReason};
+use crate::notice::{Block, Cause, LeafSummary, Notice, StuckReason};
+use crate::overdue::Dates;
 use crate::standing::Standing;
 use crate::store::{PendingRequest, RequestName};
 use crate::time::{Monotonic, Now, StepDetector, Wake};
@@ -79,6 +80,8 @@ pub struct Config {
     pub renews: bool,
     /// `spec.expirationSeconds`; `None` leaves the lifetime to the signer, as a kubelet does.
     pub expiration_seconds: Option<i32>,
+    /// When a certificate is renewed.
+    pub timing: Timing,
 }
 
 /// What the machine is doing.
@@ -163,6 +166,8 @@ pub struct Rotation {
     notices: VecDeque<Notice>,
     /// What is, as last read or as answers have changed it since.
     current: Option<Leaf>,
+    /// There was no other certificate before it.
+    is_first: bool,
     last_accepted: Option<Leaf>,
     pending: Option<PendingRequest>,
     sources: Sources,
@@ -218,6 +223,7 @@ impl Rotation {
             effects: VecDeque::new(),
             notices: VecDeque::new(),
             current: None,
+            is_first: false,
             last_accepted: None,
             pending: None,
             sources: Sources::default(),
@@ -306,7 +312,28 @@ impl Rotation {
 
     /// Standing of the current credential at `now`.
     pub fn standing(&self, now: Timestamp) -> Standing {
-        Standing::of(self.current.as_ref(), now)
+        let Some(leaf) = &self.current else {
+            return Standing::Absent;
+        };
+        Standing::by_dates(leaf.not_before(), leaf.not_after(), self.due(leaf), now)
+    }
+
+    /// The summary of `leaf`, which is the current one or about to be.
+    pub(super) fn summary(&self, leaf: &Leaf) -> LeafSummary {
+        LeafSummary {
+            deadline: self.due(leaf),
+            ..LeafSummary::of(leaf)
+        }
+    }
+
+    /// When the current leaf becomes due.
+    fn due(&self, leaf: &Leaf) -> Timestamp {
+        self.config.timing.deadline(leaf, self.is_first)
+    }
+
+    /// When the current certificate is due, and when it ends.
+    pub fn dates(&self) -> Option<Dates> {
+        self.current.as_ref().map(|leaf| self.summary(leaf).dates())
     }
 
     /// Leaf of the current credential, expired or not.
@@ -316,7 +343,7 @@ impl Rotation {
 
     /// Rotation deadline of the current credential, or when it is to be renewed before that.
     pub fn deadline(&self) -> Option<Timestamp> {
-        let deadline = self.current.as_ref().map(rotation_deadline)?;
+        let deadline = self.current.as_ref().map(|leaf| self.due(leaf))?;
         Some(self.early().map_or(deadline, |early| early.min(deadline)))
     }
 

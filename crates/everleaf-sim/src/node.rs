@@ -386,5 +386,6 @@ fn config(node: &str, id: &CertificateId) -> Config {
         renews: true,
         usages_long: vec![Usage::DigitalSignature, Usage::KeyEncipherment, usage],
         expiration_seconds: None,
+        timing: Timing::default(),
     }
 }

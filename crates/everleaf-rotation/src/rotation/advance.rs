@@ -6,9 +6,8 @@ use super::{
     AWAIT_MAX, LAST_LOOK_MAX, PENDING_AGE_MAX, Rotation, SILENCE_MAX, Step, TEMPLATE_DEBOUNCE,
 };
 use crate::backoff::Schedule;
-use crate::deadline::rotation_deadline;
 use crate::effect::{CredentialChoice, Effect, Order};
-use crate::notice::{Block, Cause, FailedStep, LeafSummary, Notice, StuckReason};
+use crate::notice::{Block, Cause, FailedStep, Notice, StuckReason};
 use crate::standing::Standing;
 use crate::startup::{FirstStep, PendingState, Situation, first_step};
 use crate::time::{Monotonic, Now, Wake};
@@ -147,7 +146,7 @@ impl Rotation {
         let candidates = self.candidates();
         Situation {
             renewed_by: self.config.id.renewed_by(),
-            standing: match Standing::of(self.current.as_ref(), now.wall) {
+            standing: match self.standing(now.wall) {
                 Standing::Due if !self.config.renews => Standing::Fresh,
                 standing => standing,
             },
@@ -207,6 +206,7 @@ impl Rotation {
                 subject: leaf.subject().clone(),
                 dns_names: leaf.dns_names().to_vec(),
                 ip_addresses: leaf.ip_addresses().to_vec(),
+                uris: leaf.uris().to_vec(),
             })
         })
     }
@@ -323,7 +323,7 @@ impl Rotation {
     /// When the standing of the current leaf changes next, by our clock.
     fn next_change(&self, now: Timestamp) -> Option<Timestamp> {
         let leaf = self.current.as_ref()?;
-        let changes = [leaf.not_before(), rotation_deadline(leaf), leaf.not_after()];
+        let changes = [leaf.not_before(), self.due(leaf), leaf.not_after()];
         let changes = changes.into_iter().chain(self.early());
         changes.filter(|change| *change > now).min()
     }
@@ -337,7 +337,7 @@ impl Rotation {
         if is_early && self.told.not_yet_valid != fingerprint {
             self.told.not_yet_valid = fingerprint;
             self.tell(Notice::NotYetValid {
-                leaf: LeafSummary::of(&leaf),
+                leaf: self.summary(&leaf),
                 node: now.wall,
             });
         }
@@ -346,10 +346,10 @@ impl Rotation {
         {
             self.told.short_lifetime = fingerprint;
             self.tell(Notice::ShortLifetime {
-                leaf: LeafSummary::of(&leaf),
+                leaf: self.summary(&leaf),
             });
         }
-        let deadline = Some(rotation_deadline(&leaf)).filter(|deadline| *deadline > now.wall);
+        let deadline = Some(self.due(&leaf)).filter(|deadline| *deadline > now.wall);
         if self.told.waiting != Some(deadline) {
             self.told.waiting = Some(deadline);
             self.tell(Notice::Waiting { deadline });
@@ -371,7 +371,7 @@ impl Rotation {
             return;
         }
         let notice = Notice::NotThisNodes {
-            leaf: LeafSummary::of(leaf),
+            leaf: self.summary(leaf),
             holder: leaf.subject().common_name.clone(),
             wanted: template.subject.common_name.clone(),
             next,
@@ -467,7 +467,7 @@ impl Rotation {
         let wait = Schedule::Stuck.wait(self.stuck_rounds, &mut self.jitter);
         if self.stuck != Some(reason) {
             self.stuck = Some(reason);
-            let leaf = self.current.as_ref().map(LeafSummary::of);
+            let leaf = self.current.as_ref().map(|leaf| self.summary(leaf));
             self.tell(Notice::Stuck { reason, leaf, wait });
         }
         self.retry_at = Some(now.monotonic + wait);

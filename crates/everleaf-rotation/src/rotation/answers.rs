@@ -156,13 +156,14 @@ impl Rotation {
         let seen = loaded.current.as_ref().map(Leaf::fingerprint);
         let is_other = seen != self.current.as_ref().map(Leaf::fingerprint);
         let replaced = std::mem::replace(&mut self.current, loaded.current);
+        self.is_first = loaded.is_first;
         if is_first || is_other {
             self.trust.renew(now.monotonic);
             self.spacing.forget();
             self.accept_at = None;
             self.tell(Notice::Loaded {
-                standing: Standing::of(self.current.as_ref(), now.wall),
-                leaf: self.current.as_ref().map(LeafSummary::of),
+                standing: self.standing(now.wall),
+                leaf: self.current.as_ref().map(|leaf| self.summary(leaf)),
                 pending: self.pending.as_ref().map(|pending| pending.name.clone()),
             });
         }
@@ -195,13 +196,14 @@ impl Rotation {
     }
 
     fn take_installed(&mut self, now: Now, server_date: Option<Timestamp>, leaf: Leaf) {
-        let summary = LeafSummary::of(&leaf);
+        let usual = LeafSummary::of(&leaf);
         let replaced = self.current.as_ref().map(|old| {
             (
                 LeafSummary::of(old),
                 now.wall.duration_since(old.not_before()),
             )
         });
+        self.is_first = self.current.is_none();
         self.current = Some(leaf.clone());
         self.trust.renew(now.monotonic);
         self.failures = 0;
@@ -213,8 +215,9 @@ impl Rotation {
         self.key_choice.settle();
         self.tell(Notice::Installed {
             replaced,
-            leaf: summary.clone(),
+            leaf: self.summary(&leaf),
         });
+        // Whether a clock is wrong shows by the usual rule, whatever is wanted of this certificate.
         let standing = Standing::of(Some(&leaf), now.wall);
         let seen_from = server_date.unwrap_or(leaf.not_before());
         let life = Duration::try_from(leaf.not_after().duration_since(seen_from));
@@ -222,7 +225,7 @@ impl Rotation {
             server: seen_from,
             life: life.unwrap_or(Duration::ZERO),
             standing,
-            due_in: summary.deadline.duration_since(now.wall),
+            due_in: usual.deadline.duration_since(now.wall),
             lacks_wanted: self.lacks_wanted(),
         };
         let wait = self.spacing.installed(now.monotonic, born);
@@ -234,7 +237,7 @@ impl Rotation {
             self.tell(Notice::ClockSkew {
                 node,
                 server,
-                leaf: summary,
+                leaf: usual,
                 wait,
             });
         }
@@ -246,8 +249,9 @@ impl Rotation {
     }
 
     fn take_reverted(&mut self, now: Now, leaf: Leaf) {
+        self.is_first = false;
         self.tell(Notice::Reverted {
-            leaf: LeafSummary::of(&leaf),
+            leaf: self.summary(&leaf),
         });
         self.current = Some(leaf.clone());
         self.last_accepted = Some(leaf);

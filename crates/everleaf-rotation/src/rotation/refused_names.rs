@@ -58,6 +58,7 @@ pub(super) fn judge(asked: &Template, text: &str) -> (RefusedNames, Option<Templ
             .filter(|ip| is_left(&ip.to_string()))
             .copied()
             .collect(),
+        uris: asked.uris.clone(),
     };
     let refused = refused.into_iter().cloned().collect();
     (RefusedNames::LeftOut(refused), Some(rest))

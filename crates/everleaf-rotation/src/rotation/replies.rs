@@ -69,7 +69,7 @@ impl Rotation {
             self.trust.confirm();
             if let Some(leaf) = &self.current {
                 self.notices.push_back(Notice::Confirmed {
-                    leaf: LeafSummary::of(leaf),
+                    leaf: self.summary(leaf),
                 });
             }
             self.accept_at = Some(now.monotonic);

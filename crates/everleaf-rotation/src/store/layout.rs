@@ -212,27 +212,27 @@ impl<D: Disk> Layout<D> {
         installed
     }
 
-    /// Every dated file of this prefix: path, and its credential if it can be used.
+    /// Every dated file of this prefix.
+    pub(super) fn dated_names(&self) -> Result<Vec<PathBuf>, StoreError> {
+        let names = self.disk.list(&self.dir).map_err(failed("list", &self.dir))?;
+        let mut paths: Vec<PathBuf> = names
+            .iter()
+            .filter_map(|name| name.to_str())
+            .filter(|name| is_dated(&self.prefix, name))
+            .map(|name| self.dir.join(name))
+            .collect();
+        paths.sort();
+        Ok(paths)
+    }
+
+    /// The same: path, and its credential if it can be used.
     pub(super) fn dated_files(&self) -> Result<Vec<(PathBuf, Option<Credential>)>, StoreError> {
-        let mut files = Vec::new();
-        for name in self
-            .disk
-            .list(&self.dir)
-            .map_err(failed("list", &self.dir))?
-        {
-            let Some(name) = name.to_str().filter(|name| is_dated(&self.prefix, name)) else {
-                continue;
-            };
-            let path = self.dir.join(name);
-            let credential = self
-                .disk
-                .read(&path)
-                .ok()
-                .and_then(|bytes| credential_in(&bytes).ok());
-            files.push((path, credential));
-        }
-        files.sort_by(|(a, _), (b, _)| a.cmp(b));
-        Ok(files)
+        let files = self.dated_names()?.into_iter().map(|path| {
+            let bytes = self.disk.read(&path).ok();
+            let credential = bytes.and_then(|bytes| credential_in(&bytes).ok());
+            (path, credential)
+        });
+        Ok(files.collect())
     }
 
     /// The usable dated files, newest first: by `notBefore`, since names follow a clock that moves.

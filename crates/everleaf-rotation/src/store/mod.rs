@@ -67,6 +67,8 @@ pub trait CertStore {
 pub struct Opened {
     /// The current credential, expired or not.
     pub current: Option<Arc<Credential>>,
+    /// No file of another certificate lies beside it: it is the first.
+    pub is_first: bool,
     /// The last accepted one; for a directory that does not record it (a kubelet's), the newest
     /// other one that our clock does not call expired.
     pub last_accepted: Option<Arc<Credential>>,
@@ -84,6 +86,7 @@ impl Opened {
                 .current
                 .as_ref()
                 .map(|credential| credential.leaf().clone()),
+            is_first: self.is_first,
             last_accepted: self
                 .last_accepted
                 .as_ref()

@@ -110,6 +110,9 @@ struct Record {
     organizations: Vec<String>,
     dns_names: Vec<String>,
     ip_addresses: Vec<IpAddr>,
+    /// Absent in records of earlier versions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    uris: Vec<String>,
     signer_name: String,
     usages: Vec<String>,
     expiration_seconds: Option<i32>,
@@ -131,6 +134,7 @@ pub(super) fn encode(pending: &PendingRequest) -> String {
         organizations: template.subject.organizations.clone(),
         dns_names: template.dns_names.clone(),
         ip_addresses: template.ip_addresses.clone(),
+        uris: template.uris.clone(),
         signer_name: pending.signer_name.as_str().to_owned(),
         usages: pending
             .usages
@@ -179,6 +183,7 @@ pub(super) fn decode(
             },
             dns_names: record.dns_names,
             ip_addresses: record.ip_addresses,
+            uris: record.uris,
         },
         signer_name: SignerName::new(record.signer_name),
         usages: usages.ok_or("it names an unknown usage")?,

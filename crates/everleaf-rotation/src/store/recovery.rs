@@ -41,6 +41,7 @@ impl<D: Disk> Layout<D> {
         let last_accepted = last_accepted.map(|dated| Arc::new(dated.credential));
         let current = current.map(|held| Arc::new(held.credential));
         Ok(Opened {
+            is_first: self.dated_names()?.len() <= 1,
             current,
             last_accepted,
             pending,

@@ -80,6 +80,7 @@ pub(super) fn client_config() -> Config {
         ],
         renews: true,
         expiration_seconds: None,
+        timing: Timing::default(),
     }
 }
 
@@ -103,6 +104,7 @@ pub(super) fn serving_config() -> Config {
         usages_long: vec![],
         renews: true,
         expiration_seconds: None,
+        timing: Timing::default(),
     }
 }
 
