@@ -38,6 +38,7 @@ pub(crate) fn user_tools() -> Result<Vec<(&'static str, PathBuf)>> {
     ];
     for (name, path) in [
         ("TLS_STACKS", tools.tls_stacks),
+        ("DAEMONS", tools.daemons),
         ("LEAFCHECK", tools.leafcheck),
     ] {
         variables.extend(path.ok().map(|path| (name, path)));

@@ -31,6 +31,9 @@ const TLS_STACKS: [&str; 11] = [
     "libnspr4",
 ];
 
+/// Debian's packages of [`Tools::daemons`].
+const DAEMONS: [&str; 4] = ["nginx", "etcd-server", "etcd-client", "prometheus"];
+
 /// Where the tools are.
 pub(crate) struct Tools {
     /// kubectl 1.37
@@ -43,6 +46,8 @@ pub(crate) struct Tools {
     pub(crate) libfaketime: PathBuf,
     /// A directory with SoftHSM, GnuTLS' and NSS' programs below `usr`; or why there is none
     pub(crate) tls_stacks: Result<PathBuf>,
+    /// A directory with nginx, etcd and Prometheus below `usr`; or why there is none
+    pub(crate) daemons: Result<PathBuf>,
     /// leafcheck, a program of ours in Go; or why there is none
     pub(crate) leafcheck: Result<PathBuf>,
 }
@@ -57,7 +62,8 @@ impl Tools {
             kubectl_old: kubectl_old(&cache)?,
             openssl: openssl()?,
             libfaketime: libfaketime(&cache)?,
-            tls_stacks: tls_stacks(&cache),
+            tls_stacks: unpacked(&cache, "tls-stacks-debian-12", &TLS_STACKS),
+            daemons: unpacked(&cache, "daemons-debian-12", &DAEMONS),
             leafcheck: leafcheck(&cache),
         })
     }
@@ -74,6 +80,7 @@ impl Tools {
         }
         for (name, path) in [
             ("TLS stacks", &self.tls_stacks),
+            ("daemons", &self.daemons),
             ("leafcheck", &self.leafcheck),
         ] {
             match path {
@@ -134,10 +141,11 @@ fn libfaketime(cache: &Path) -> Result<PathBuf> {
     Ok(library)
 }
 
-fn tls_stacks(cache: &Path) -> Result<PathBuf> {
-    let directory = cache.join("tls-stacks-debian-12");
+/// Debian packages, unpacked under that name in the cache.
+fn unpacked(cache: &Path, name: &str, packages: &[&str]) -> Result<PathBuf> {
+    let directory = cache.join(name);
     if !directory.is_dir() {
-        let scratch = unpack(cache, &TLS_STACKS)?;
+        let scratch = unpack(cache, packages)?;
         take_directory(&scratch, &directory)?;
     }
     Ok(directory)

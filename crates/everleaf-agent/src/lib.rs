@@ -7,7 +7,7 @@
 //! knows no other part of Everleaf.
 //!
 //! ```text
-//! Options ──resolve──▶ Config ──▶ run ── one loop over ──▶ node (two machines, one turn at a time)
+//! Options ──resolve──▶ Config ──▶ run ── one loop over ──▶ node (its machines, one turn at a time)
 //!                                                            │ effects
 //!                       bootstrap (kubeconfigs) ◀── perform ─┼─▶ csr_api ──▶ client ──▶ API server
 //!                                                            └─▶ cert dir
@@ -37,6 +37,7 @@ mod authorities;
 mod bootstrap;
 pub mod client;
 pub mod clock;
+mod command;
 pub mod config;
 pub mod csr_api;
 mod host_address;
@@ -48,6 +49,8 @@ mod metrics;
 mod node;
 mod outcome;
 mod perform;
+mod profile;
+mod profiles;
 mod run;
 mod secret;
 mod tell;
@@ -60,5 +63,6 @@ pub use clock::{Clock, OffsetClock, SystemClock};
 pub use config::{Bootstrap, Config, Environment, Options, Problem};
 pub use kubeconfig::Kubeconfig;
 pub use outcome::{AgentError, Outcome};
+pub use profile::{Account, Action, Form, Output, Profile, ProfileProblem, read_profiles};
 pub use run::{run, run_with};
 pub use secret::Secret;

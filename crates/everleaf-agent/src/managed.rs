@@ -1,4 +1,4 @@
-//! The certificates that an agent keeps: today the two of a kubelet.
+//! The certificates that an agent keeps: the two of a kubelet, and those of profiles.
 //!
 //! Owns what is particular to each: what to ask for, of whom, and where it is kept. Everything else
 //! treats all alike.
@@ -6,10 +6,14 @@
 use crate::bootstrap;
 use crate::config::Config;
 use crate::identity;
+use crate::profile::{Keeper, Profile};
+use crate::profiles::ToldFiles;
 use crate::tell::{Manner, Teller};
 use everleaf_pki::{Credential, KeyAlgorithm, SignerName, SystemKeySource, Usage};
 use everleaf_rotation::store::dir::CertDir;
-use everleaf_rotation::{CertStore, CertificateId, Rotation, StoreError};
+use everleaf_rotation::{
+    CertStore, CertificateId, Monotonic, RenewedBy, Rotation, StoreError, Timing,
+};
 use futures_util::future::AbortHandle;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
@@ -17,6 +21,9 @@ use std::sync::Arc;
 /// What the names of a kubelet's certificate files begin with.
 const CLIENT_PREFIX: &str = "kubelet-client";
 const SERVING_PREFIX: &str = "kubelet-server";
+
+/// Where in the cert dir the certificates of profiles are.
+pub(crate) const PROFILES_DIRECTORY: &str = "profiles";
 
 /// Which of an agent's machines, by its place among them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +43,9 @@ pub(crate) struct Machine {
     pub(crate) teller: Teller,
     /// What went wrong last, for `--once`.
     pub(crate) last_failure: Option<String>,
+    /// Its profile's files and action, if it has one.
+    pub(crate) keeper: Option<Box<Keeper>>,
+    pub(crate) told_files: ToldFiles,
 }
 
 impl Machine {
@@ -51,8 +61,9 @@ impl Machine {
     }
 }
 
-/// Locks the cert dir, and makes a machine for each certificate wanted, the client's first.
-pub(crate) fn open_machines(config: &Config) -> Result<Vec<Machine>, StoreError> {
+/// Locks the cert dir, and makes a machine for each certificate wanted, the client's first, those of
+/// profiles last.
+pub(crate) fn open_machines(config: &Config, now: Monotonic) -> Result<Vec<Machine>, StoreError> {
     let cert_dir = CertDir::open(&config.cert_dir)?;
     if cert_dir.is_volatile() == Some(true) {
         tracing::warn!(
@@ -75,6 +86,7 @@ pub(crate) fn open_machines(config: &Config) -> Result<Vec<Machine>, StoreError>
             usages_long,
             renews: config.renews,
             expiration_seconds: config.requested_seconds,
+            timing: Timing::default(),
         };
         machines.push(new_machine(config, wanted, config.client_key, store));
     }
@@ -90,10 +102,42 @@ pub(crate) fn open_machines(config: &Config) -> Result<Vec<Machine>, StoreError>
             usages_long,
             renews: true,
             expiration_seconds: config.requested_seconds,
+            timing: Timing::default(),
         };
         machines.push(new_machine(config, wanted, config.serving_key, store));
     }
+    if !config.profiles.is_empty() {
+        let directory = CertDir::open(&config.cert_dir.join(PROFILES_DIRECTORY))?;
+        let of_profile = |profile| profile_machine(config, profile, &directory, now);
+        machines.extend(config.profiles.iter().map(of_profile));
+    }
     Ok(machines)
+}
+
+/// The node's own certificate asks for those of profiles: a program on the node has no other way to
+/// show who asks, and a stolen certificate of a program cannot prolong itself.
+fn profile_machine(
+    config: &Config,
+    profile: &Profile,
+    directory: &CertDir,
+    now: Monotonic,
+) -> Machine {
+    let wanted = everleaf_rotation::Config {
+        id: CertificateId::new(&profile.name, RenewedBy::Another),
+        signer_name: profile.signer_name.clone(),
+        template: Some(profile.template.clone()),
+        usages: profile.usages.clone(),
+        usages_long: Vec::new(),
+        renews: true,
+        expiration_seconds: profile.expiration_seconds,
+        timing: profile.timing,
+    };
+    let store = directory.store(&profile.name);
+    let keeper = Keeper::new(profile.clone(), directory.path(), now);
+    Machine {
+        keeper: Some(Box::new(keeper)),
+        ..new_machine(config, wanted, profile.key, store)
+    }
 }
 
 fn new_machine(
@@ -124,6 +168,8 @@ fn new_machine(
         waiting: None,
         teller: Teller::new(id, manner),
         last_failure: None,
+        keeper: None,
+        told_files: None,
     }
 }
 

@@ -15,8 +15,8 @@ use crate::managed::{self, Machine, MachineIndex};
 use crate::metrics::Metrics;
 use crate::outcome::{AgentError, Outcome};
 use crate::perform::{Answering, Versions};
+use crate::profiles::{Acted, Acting};
 use crate::tell::REMINDER;
-use everleaf_rotation::notice::LeafSummary;
 use everleaf_rotation::overdue::Waiting;
 use everleaf_rotation::{
     CertificateId, Event, Monotonic, NAP_MAX, Notice, Now, Phase, Standing, overdue,
@@ -45,6 +45,8 @@ pub(crate) enum News {
     Authorities(Done),
     /// The Node object was looked at.
     Looked(Looked),
+    /// The action of a profile has ended.
+    Acted(Acted),
     /// Only that the time has come, or the clock was set.
     Time,
 }
@@ -60,7 +62,9 @@ pub(crate) struct Node {
     pub(crate) client_access: watch::Sender<Option<Access>>,
     /// Requests under way.
     pub(crate) answers: FuturesUnordered<Answering>,
-    machines: Vec<Machine>,
+    /// Actions of profiles under way.
+    pub(crate) actions: FuturesUnordered<Acting>,
+    pub(crate) machines: Vec<Machine>,
     pub(crate) addresses: AddressBook,
     pub(crate) authorities: AuthorityBook,
     /// When this turn began: read once, so that all that it decides is decided at one instant.
@@ -90,8 +94,8 @@ impl Node {
             }
         }
         bootstrap::check(&config).map_err(AgentError::Kubeconfig)?;
-        let mut machines = managed::open_machines(&config)?;
         let now = clock.now();
+        let mut machines = managed::open_machines(&config, now.monotonic)?;
         let mut current = None;
         if let Some(machine) = machines.iter_mut().find(|machine| machine.is_nodes_own()) {
             let opened = machine.store.load(now.wall)?;
@@ -122,11 +126,15 @@ impl Node {
             );
         }
         let metrics = Metrics::new(machines.iter().map(|machine| machine.rotation.id()));
+        for machine in machines.iter().filter(|machine| machine.keeper.is_some()) {
+            metrics.set_profile(machine.rotation.id());
+        }
         Ok(Self {
             client: ApiClient::new(Arc::clone(clock)),
             cluster: Arc::new(choice.cluster),
             client_access: watch::Sender::new(None),
             answers: FuturesUnordered::new(),
+            actions: FuturesUnordered::new(),
             addresses: AddressBook::new(now.monotonic),
             authorities: AuthorityBook::new(
                 config.ca_refresh_interval,
@@ -167,14 +175,23 @@ impl Node {
     /// One turn, at `now`: takes in what happened, and does all that can be done at this instant.
     pub(crate) fn turn(&mut self, now: Now, news: News) {
         self.now = now;
+        // With hundreds of certificates, an answer for one of them is no reason to ask all: what is
+        // due for others wakes the agent by itself.
+        let concerned = match &news {
+            News::Answer(Some(answer)) if !self.machine(answer.0).is_nodes_own() => Some(answer.0),
+            _ => None,
+        };
         match news {
             News::Answer(Some(answer)) => self.deliver(answer.0, answer.1),
+            News::Acted(acted) => self.take_acted(acted),
             News::Looked(looked) => self.take_addresses(looked),
             News::Authorities(done) => self.take_authorities(done),
             News::Answer(None) | News::Time => {}
         }
         self.refresh_client_access();
-        for at in self.indices() {
+        let all = 0..self.machines.len();
+        let turns = concerned.map_or(all, |at| at.0..at.0 + 1);
+        for at in turns.map(MachineIndex) {
             let sources = self.sources(at);
             let rotation = &mut self.machine(at).rotation;
             rotation.handle_event(now, Event::SourcesChanged(sources));
@@ -183,7 +200,9 @@ impl Node {
             rotation.handle_timeout(now);
             self.settle(at);
             self.remind(at);
+            self.keep_profile(at);
         }
+        self.begin_actions();
         if self.kubeconfig_owed.is_some_and(|due| due <= now.monotonic) {
             self.adopt_current();
         }
@@ -203,7 +222,11 @@ impl Node {
 
     fn look_up_authorities(&mut self) {
         let access = self.client_access.borrow().clone();
-        let serving = self.machines.iter().find(|machine| !machine.is_nodes_own());
+        let kubelets = self
+            .machines
+            .iter()
+            .filter(|machine| machine.keeper.is_none());
+        let serving = kubelets.into_iter().find(|machine| !machine.is_nodes_own());
         let serving = serving.and_then(|machine| machine.rotation.current());
         self.authorities.begin(
             &self.client,
@@ -241,7 +264,7 @@ impl Node {
         let is_settled = rotation.phase() == Phase::Waiting
             && (!rotation.id().renews_itself() || rotation.is_confirmed());
         let has_ended = rotation.standing(now.wall) == Standing::Expired;
-        let dates = rotation.current().map(|leaf| LeafSummary::of(leaf).dates());
+        let dates = rotation.dates();
         let request = Waiting::of(rotation.pending());
         let overdue = overdue(dates, request, now.wall);
         let teller = &mut machine.teller;
@@ -302,10 +325,12 @@ impl Node {
             wake.nap(now, NAP_MAX)
         });
         let look = self.addresses.nap(now.monotonic);
+        let profiles = self.profiles_wake().map(|due| due.since(now.monotonic));
         machines
             .chain([self.authorities.nap(now.monotonic)])
             .chain(self.asks_for_addresses().then_some(look))
             .chain(self.kubeconfig_owed.map(|due| due.since(now.monotonic)))
+            .chain(profiles)
             .fold(NAP_MAX, Duration::min)
     }
 
@@ -337,6 +362,9 @@ impl Node {
                 Phase::Awaiting if !id.renews_itself() => {}
                 _ => return Ok(None),
             }
+        }
+        if !self.are_profiles_settled()? {
+            return Ok(None);
         }
         let is_done = self.answers.is_empty() || self.answers.len() == self.waits();
         let has_client = self

@@ -239,7 +239,12 @@ impl Node {
     /// Hands the current credential to whoever uses it.
     fn publish(&mut self, at: MachineIndex) {
         if !self.machine(at).is_nodes_own() {
-            // Nothing in this process serves with it; the symlink is what others read.
+            // Nothing in this process serves with it; the symlink is what others read, or the files
+            // of its profile.
+            let now = self.now.monotonic;
+            if let Some(keeper) = &mut self.machine(at).keeper {
+                keeper.certificate_changed(now);
+            }
             return;
         }
         let access = match self.access(at, CredentialChoice::Current) {

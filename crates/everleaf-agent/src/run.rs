@@ -71,6 +71,7 @@ pub async fn run_with(
             answers,
             addresses,
             authorities,
+            actions,
             ..
         } = &mut node;
         let news = tokio::select! {
@@ -81,6 +82,7 @@ pub async fn run_with(
             Some(answer) = answers.next(), if !answers.is_empty() => {
                 News::Answer(answer.map(Box::new))
             }
+            Some(acted) = actions.next(), if !actions.is_empty() => News::Acted(acted),
             looked = addresses.looked() => News::Looked(looked),
             done = authorities.done() => News::Authorities(done),
             () = nap(span, &mut clock_set) => News::Time,

@@ -4,13 +4,23 @@ use serde::de::DeserializeOwned;
 
 /// Parses one document; the error says what and where, not the text.
 pub(crate) fn from_str<T: DeserializeOwned>(text: &str) -> Result<T, String> {
-    let options = serde_saphyr::options! { with_snippet: false };
-    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
-        // Advice to programmers, not to whoever wrote the file.
-        error
-            .to_string()
-            .replace(", set DuplicateKeyPolicy in Options if acceptable", "")
-    })
+    serde_saphyr::from_str_with_options(text, options()).map_err(|error| in_words(&error))
+}
+
+/// Parses every document that is not empty; errors as [`from_str`].
+pub(crate) fn documents<T: DeserializeOwned>(text: &str) -> Result<Vec<T>, String> {
+    serde_saphyr::from_multiple_with_options(text, options()).map_err(|error| in_words(&error))
+}
+
+fn options() -> serde_saphyr::Options {
+    serde_saphyr::options! { with_snippet: false }
+}
+
+fn in_words(error: &serde_saphyr::Error) -> String {
+    // Advice to programmers, not to whoever wrote the file.
+    error
+        .to_string()
+        .replace(", set DuplicateKeyPolicy in Options if acceptable", "")
 }
 
 #[cfg(test)]

@@ -146,6 +146,7 @@ fn template(node: &str, number: u32, signer: Signer) -> Template {
             subject,
             dns_names: vec![node.to_owned()],
             ip_addresses: vec![address(number)],
+            ..Template::default()
         },
     }
 }

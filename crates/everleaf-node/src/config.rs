@@ -38,20 +38,27 @@ pub fn config(args: &AgentArgs) -> Result<Config> {
         metrics_bind_address: args.metrics_bind_address.clone(),
         requested_seconds: None,
         ca_refresh_interval: args.ca_refresh_interval,
+        profiles: args.profile.clone(),
+        profile_dir: args.profile_dir.clone(),
         exit_on_expired_client_cert: args.exit_on_expired_client_cert,
         once: args.once,
     };
-    options.resolve(&environment).map_err(|problems| {
-        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        let text = lines.join("\n          ");
-        // A file that cannot be read is no misuse of flags.
-        let is_usage = lines.iter().any(|line| !line.starts_with("cannot read"));
-        if is_usage {
-            UsageError(text).into()
-        } else {
-            anyhow!(text)
-        }
-    })
+    options
+        .resolve(&environment)
+        .map_err(|problems| refusal(&problems))
+}
+
+/// Everything that is wrong, as one error.
+pub fn refusal(problems: &[impl ToString]) -> anyhow::Error {
+    let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    let text = lines.join("\n          ");
+    // A file that cannot be read is no misuse of flags.
+    let is_usage = lines.iter().any(|line| !line.starts_with("cannot read"));
+    if is_usage {
+        UsageError(text).into()
+    } else {
+        anyhow!(text)
+    }
 }
 
 /// The last word of the flags about a gate is "on".

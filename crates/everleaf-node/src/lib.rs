@@ -14,6 +14,7 @@ mod join;
 pub mod log;
 pub mod places;
 pub mod print;
+mod profiles;
 mod run;
 pub mod service;
 pub mod shutdown;

@@ -3,6 +3,7 @@
 use crate::args::agent::{AgentArgs, AgentCommand};
 use crate::config::config;
 use crate::join;
+use crate::profiles;
 use crate::service;
 use crate::shutdown::Shutdown;
 use anyhow::{Context, Result};
@@ -28,6 +29,9 @@ pub fn run(args: &AgentArgs, program: &str) -> Result<ExitCode> {
     }
     let joined = join::with_data_dir(args, program)?;
     let args = joined.as_ref().unwrap_or(args);
+    if args.check_profiles {
+        return profiles::check(args);
+    }
     let config = config(args)?;
     if !args.ignored.0.is_empty() {
         tracing::info!(

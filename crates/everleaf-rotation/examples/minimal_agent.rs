@@ -12,7 +12,7 @@ use everleaf_rotation::store::memory::MemoryStore;
 use everleaf_rotation::{AwaitOutcome, CertStore, CertificateId, Config, ConfirmOutcome};
 use everleaf_rotation::{CredentialVersion, Effect, Event, Monotonic, NAP_MAX, Notice, Now};
 use everleaf_rotation::{
-    PendingRequest, RequestName, RequestUid, Rotation, Sources, SubmitOutcome,
+    PendingRequest, RequestName, RequestUid, Rotation, Sources, SubmitOutcome, Timing,
 };
 use jiff::{SignedDuration, Timestamp};
 use std::error::Error;

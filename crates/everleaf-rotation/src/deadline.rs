@@ -45,10 +45,14 @@ pub struct Timing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TimingError {
     /// The window would lie outside what leaves time to renew.
-    #[error("the renewal window must lie between {OPENS_MIN}% and {CLOSES_MAX}% of the lifetime, and open before it closes")]
+    #[error(
+        "the renewal window must lie between {OPENS_MIN}% and {CLOSES_MAX}% of the lifetime, and open before it closes"
+    )]
     Window,
     /// The first renewal would come before the certificate.
-    #[error("the first renewal can be spread over at most what is over when the renewal window closes: {closes}%")]
+    #[error(
+        "the first renewal can be spread over at most what is over when the renewal window closes: {closes}%"
+    )]
     FirstSpread {
         /// When the window closes.
         closes: u8,
@@ -112,7 +116,8 @@ impl Timing {
         } else {
             self.opens
         };
-        let percent = (u128::from(opens) << 64) + u128::from(self.closes - opens) * u128::from(place);
+        let percent =
+            (u128::from(opens) << 64) + u128::from(self.closes - opens) * u128::from(place);
         let mut deadline = instant_at(not_before, not_after, percent);
         if opens < self.opens {
             let ordinary = instant_at(not_before, not_after, u128::from(self.opens) << 64);

@@ -15,7 +15,7 @@ use everleaf_pki::{
 use everleaf_rotation::store::memory::MemoryStore;
 use everleaf_rotation::{
     CertStore, CertificateId, Config, CredentialChoice, CredentialVersion, Effect, Event, Notice,
-    Now, Order, PendingRequest, RequestName, Rotation, Sources, StoreError, Wake,
+    Now, Order, PendingRequest, RequestName, Rotation, Sources, StoreError, Timing, Wake,
 };
 use jiff::tz::Offset;
 use std::collections::BTreeMap;

@@ -30,6 +30,8 @@ pub struct Tools {
     pub libfaketime: PathBuf,
     /// `TLS_STACKS`: Debian packages, unpacked: SoftHSM, GnuTLS' and NSS' programs
     pub tls_stacks: Option<PathBuf>,
+    /// `DAEMONS`: Debian packages, unpacked: nginx, etcd, Prometheus
+    pub daemons: Option<PathBuf>,
     /// `LEAFCHECK`: Go's and zlint's opinion on certificates
     pub leafcheck: Option<PathBuf>,
 }
@@ -54,6 +56,7 @@ impl Tools {
             openssl: tool("OPENSSL")?,
             libfaketime: tool("LIBFAKETIME")?,
             tls_stacks: std::env::var_os("TLS_STACKS").map(PathBuf::from),
+            daemons: std::env::var_os("DAEMONS").map(PathBuf::from),
             leafcheck: std::env::var_os("LEAFCHECK").map(PathBuf::from),
         })
     }
@@ -307,6 +310,7 @@ mod tests {
             openssl: nothing.clone(),
             libfaketime: nothing,
             tls_stacks: None,
+            daemons: None,
             leafcheck: None,
         };
         let sandbox = Sandbox::new("later", Arc::new(tools))?;

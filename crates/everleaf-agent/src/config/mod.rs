@@ -7,10 +7,11 @@
 
 mod gates;
 mod kubelet;
-mod nearest;
+pub(crate) mod nearest;
 
 use crate::authorities::INTERVAL_DEFAULT;
 use crate::kubeconfig::Kubeconfig;
+use crate::profile::{Profile, read_profiles};
 use everleaf_pki::KeyAlgorithm;
 use everleaf_pki::signer::is_dns1123_subdomain;
 use gates::Gates;
@@ -57,6 +58,10 @@ pub struct Options {
     pub requested_seconds: Option<i32>,
     /// `--ca-refresh-interval`; zero: never.
     pub ca_refresh_interval: Option<Duration>,
+    /// Each `--profile`.
+    pub profiles: Vec<PathBuf>,
+    /// `--profile-dir`
+    pub profile_dir: Option<PathBuf>,
     /// `--exit-on-expired-client-cert`
     pub exit_on_expired_client_cert: bool,
     /// `--once`
@@ -136,6 +141,8 @@ pub struct Config {
     pub requested_seconds: Option<i32>,
     /// How often it is looked whether the cluster's CA is being replaced; `None`: never.
     pub ca_refresh_interval: Option<Duration>,
+    /// Further certificates, for programs of the node.
+    pub profiles: Vec<Profile>,
     /// Leave when no credential has worked for five minutes while the server answers.
     pub exit_on_expired_client_cert: bool,
     /// Do what is due, then leave.
@@ -189,6 +196,7 @@ impl Config {
             metrics_bind_address: None,
             requested_seconds: None,
             ca_refresh_interval: Some(INTERVAL_DEFAULT),
+            profiles: Vec::new(),
             exit_on_expired_client_cert: false,
             once: false,
             remarks: Vec::new(),
@@ -256,7 +264,8 @@ impl Resolver {
         let serving = options
             .rotate_server_certificates
             .unwrap_or(file.server_tls_bootstrap);
-        self.check_switches(client, serving, &gates);
+        let has_profiles = !options.profiles.is_empty() || options.profile_dir.is_some();
+        self.check_switches(client, serving, has_profiles, &gates);
         let serving_key = options.serving_key.unwrap_or(file.serving_key);
         self.check_serving_key(
             serving && options.config.is_some(),
@@ -284,8 +293,10 @@ impl Resolver {
         let metrics_bind_address = self.metrics(options.metrics_bind_address.as_deref());
         let requested_seconds = self.lifetime(options.requested_seconds);
         let default_dir = PathBuf::from(CERT_DIR_DEFAULT);
+        let node_name = node_name?;
         Some(Config {
-            node_name: node_name?,
+            profiles: self.profiles(options, environment, &node_name),
+            node_name,
             kubeconfig: absolute(kubeconfig?),
             bootstrap: bootstrap_path(options).map(|path| Bootstrap::File(absolute(path))),
             cert_dir: absolute(options.cert_dir.as_ref().unwrap_or(&default_dir)),
@@ -315,17 +326,36 @@ impl Resolver {
         requested_seconds
     }
 
-    fn check_switches(&mut self, client: bool, serving: bool, gates: &Gates) {
+    fn profiles(
+        &mut self,
+        options: &Options,
+        environment: &Environment,
+        node_name: &str,
+    ) -> Vec<Profile> {
+        let absolute = |path: &PathBuf| environment.working_directory.join(path);
+        let files: Vec<PathBuf> = options.profiles.iter().map(absolute).collect();
+        let directory = options.profile_dir.as_ref().map(absolute);
+        match read_profiles(&files, directory.as_deref(), node_name) {
+            Ok(profiles) => profiles,
+            Err(problems) => {
+                self.problems
+                    .extend(problems.iter().map(|problem| Problem(problem.to_string())));
+                Vec::new()
+            }
+        }
+    }
+
+    fn check_switches(&mut self, client: bool, serving: bool, has_profiles: bool, gates: &Gates) {
         if serving && !gates.rotate_kubelet_server_certificate {
             self.problem(
                 "serverTLSBootstrap (--rotate-server-certificates) needs the feature gate \
                  RotateKubeletServerCertificate, which is off: turn the gate on, or the field off",
             );
         }
-        if !client && !serving {
+        if !client && !serving && !has_profiles {
             self.problem(
                 "nothing to do: give --rotate-certificates, --bootstrap-kubeconfig, \
-                 --rotate-server-certificates, or a --config with rotateCertificates or serverTLSBootstrap",
+                 --rotate-server-certificates, --profile, --profile-dir, or a --config with rotateCertificates or serverTLSBootstrap",
             );
         }
     }

@@ -2,7 +2,7 @@
 
 /// The word of `known` nearest to `word`, and how many edits away it is, ignoring case. `None` when
 /// nothing is near enough to be a slip.
-pub(super) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<(&'a str, usize)> {
+pub(crate) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<(&'a str, usize)> {
     let lower = word.to_lowercase();
     known
         .iter()

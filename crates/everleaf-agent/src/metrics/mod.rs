@@ -72,6 +72,12 @@ struct Certificate {
     errors: BTreeMap<(&'static str, &'static str), u64>,
     blocked: BTreeMap<&'static str, bool>,
     is_server_healthy: bool,
+    /// For a profile: how often its files were written, and could not be.
+    files: [u64; 2],
+    /// How often its action succeeded, and failed.
+    actions: [u64; 2],
+    is_action_owed: bool,
+    has_profile: bool,
 }
 
 impl Default for Certificate {
@@ -87,6 +93,10 @@ impl Default for Certificate {
             errors: BTreeMap::new(),
             blocked: BTreeMap::new(),
             is_server_healthy: false,
+            files: [0; 2],
+            actions: [0; 2],
+            is_action_owed: false,
+            has_profile: false,
         }
     }
 }
@@ -136,6 +146,26 @@ impl Metrics {
     /// Whether the last request of a machine showed a working API server.
     pub(crate) fn set_server_healthy(&self, id: &CertificateId, is_healthy: bool) {
         self.lock().certificate(id).is_server_healthy = is_healthy;
+    }
+
+    /// This certificate is a profile's.
+    pub(crate) fn set_profile(&self, id: &CertificateId) {
+        self.lock().certificate(id).has_profile = true;
+    }
+
+    /// Counts that the files of a profile were written, or could not be.
+    pub(crate) fn record_files(&self, id: &CertificateId, is_written: bool) {
+        self.lock().certificate(id).files[usize::from(!is_written)] += 1;
+    }
+
+    /// Counts that the action of a profile succeeded, or failed.
+    pub(crate) fn record_action(&self, id: &CertificateId, is_done: bool) {
+        self.lock().certificate(id).actions[usize::from(!is_done)] += 1;
+    }
+
+    /// Whether a profile's program has yet to learn of its files.
+    pub(crate) fn set_action_owed(&self, id: &CertificateId, is_owed: bool) {
+        self.lock().certificate(id).is_action_owed = is_owed;
     }
 
     /// The request that a machine waits for, if the server has it.
@@ -188,6 +218,7 @@ impl Metrics {
         rotations(&mut text, &state);
         conditions(&mut text, &state);
         overdues(&mut text, &state, now);
+        profiles(&mut text, &state);
         process(&mut text, &state);
         text.finish()
     }
@@ -434,6 +465,46 @@ fn overdues(text: &mut Text, state: &State, now: Timestamp) {
             let is_so = u64::from(overdue == Some(reason));
             family.count(&[("kind", kind), ("reason", reason)], is_so);
         }
+    }
+}
+
+fn profiles(text: &mut Text, state: &State) {
+    let of_profiles = || {
+        state
+            .each()
+            .filter(|(_, certificate)| certificate.has_profile)
+    };
+    if of_profiles().next().is_none() {
+        return;
+    }
+    for (name, help, results, counts) in [
+        (
+            "everleaf_agent_profile_files_total",
+            "Times the files of a profile had to be written, by how that ended.",
+            ["written", "failed"],
+            (|certificate| certificate.files) as fn(&Certificate) -> [u64; 2],
+        ),
+        (
+            "everleaf_agent_profile_actions_total",
+            "Times the program of a profile was told of its files, by how that ended.",
+            ["done", "failed"],
+            |certificate| certificate.actions,
+        ),
+    ] {
+        let mut family = text.family(name, Kind::Counter, help);
+        for (kind, certificate) in of_profiles() {
+            for (result, count) in results.iter().zip(counts(certificate)) {
+                family.count(&[("kind", kind), ("result", result)], count);
+            }
+        }
+    }
+    let mut family = text.family(
+        "everleaf_agent_profile_action_owed",
+        Kind::Gauge,
+        "1 while the program of a profile has yet to learn of its files.",
+    );
+    for (kind, certificate) in of_profiles() {
+        family.count(&[("kind", kind)], u64::from(certificate.is_action_owed));
     }
 }
 

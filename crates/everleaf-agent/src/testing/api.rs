@@ -108,6 +108,7 @@ impl Api {
             subject: request.subject().clone(),
             dns_names: request.dns_names().to_vec(),
             ip_addresses: request.ip_addresses().to_vec(),
+            ..Template::default()
         };
         let usages: Vec<_> = csr
             .usages()

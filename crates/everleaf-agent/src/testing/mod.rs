@@ -109,8 +109,13 @@ impl Ca {
             },
             dns_names: vec!["localhost".to_owned()],
             ip_addresses: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
+            ..Template::default()
         };
         self.credential(&template, Usage::ServerAuth, not_before, not_after)
+    }
+
+    pub(crate) fn pem(&self) -> String {
+        self.issuer.certificate_pem()
     }
 
     pub(crate) fn trust(&self) -> Trust {

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 #[derive(Debug, Clone, Args)]
 #[command(
     args_conflicts_with_subcommands = true,
-    after_help = "Examples:\n  everleaf agent --bootstrap-kubeconfig bootstrap-kubelet.conf --kubeconfig /var/lib/kubelet/kubeconfig \\\n      --cert-dir /var/lib/kubelet/pki --rotate-certificates --rotate-server-certificates\n  everleaf agent --kubeconfig kubelet.conf --cert-dir ./pki --rotate-certificates --once\n  everleaf agent --config /var/lib/kubelet/config.yaml --kubeconfig /etc/kubernetes/kubelet.conf\n  everleaf agent join https://10.0.0.1:6443 --token abcdef.0123456789abcdef --ca-cert-hash sha256:…\n  everleaf agent --data-dir /var/lib/everleaf-agent      # go on where `agent join` began\n\nOther kubelet flags are accepted and have no effect: the agent keeps certificates and nothing else."
+    after_help = "Examples:\n  everleaf agent --bootstrap-kubeconfig bootstrap-kubelet.conf --kubeconfig /var/lib/kubelet/kubeconfig \\\n      --cert-dir /var/lib/kubelet/pki --rotate-certificates --rotate-server-certificates\n  everleaf agent --kubeconfig kubelet.conf --cert-dir ./pki --rotate-certificates --once\n  everleaf agent --config /var/lib/kubelet/config.yaml --kubeconfig /etc/kubernetes/kubelet.conf\n  everleaf agent join https://10.0.0.1:6443 --token abcdef.0123456789abcdef --ca-cert-hash sha256:…\n  everleaf agent --data-dir /var/lib/everleaf-agent      # go on where `agent join` began\n  everleaf agent --kubeconfig kubelet.conf --profile-dir /etc/everleaf/profiles   # certificates of other programs\n\nOther kubelet flags are accepted and have no effect: the agent keeps certificates and nothing else."
 )]
 pub struct AgentArgs {
     /// What to do instead of keeping certificates by flags.
@@ -56,6 +56,15 @@ pub struct AgentArgs {
     /// KubeletConfiguration file; flags win over it
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Keep the certificate that this profile describes, too; may be given several times
+    #[arg(long, value_name = "FILE")]
+    pub profile: Vec<PathBuf>,
+    /// The same for each .yaml, .yml and .json file in this directory
+    #[arg(long, value_name = "DIR")]
+    pub profile_dir: Option<PathBuf>,
+    /// Say what the profiles mean, or what is wrong with them, and leave
+    #[arg(long)]
+    pub check_profiles: bool,
     /// Do what is due, then leave
     #[arg(long)]
     pub once: bool,

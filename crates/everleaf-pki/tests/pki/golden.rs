@@ -60,6 +60,7 @@ fn requests_are_written_as_go_does() {
         ip_addresses: ["10.0.0.1", "fd00::1", "::ffff:10.0.0.2"]
             .map(|ip| ip.parse().unwrap())
             .into(),
+        ..Template::default()
     };
     let client = fixture::node_template("n1");
     let nameless = Template {

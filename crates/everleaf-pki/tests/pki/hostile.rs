@@ -38,6 +38,7 @@ fn template() -> impl Strategy<Value = Template> {
                 },
                 dns_names,
                 ip_addresses,
+                ..Template::default()
             },
         )
 }

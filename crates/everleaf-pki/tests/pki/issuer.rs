@@ -94,6 +94,7 @@ fn certificates_of_ones_own_must_be_sound() {
         },
         dns_names: strings(&["localhost"]),
         ip_addresses: vec!["127.0.0.1".parse().unwrap(), "::1".parse().unwrap()],
+        ..Template::default()
     };
     let chain = own(&template, NOW_S + 100).unwrap();
     assert_eq!(chain.leaf().ip_addresses(), template.ip_addresses);

@@ -181,6 +181,7 @@ mod tests {
             ip_addresses: ["10.0.0.1", "10.0.0.11", "fd00::1"]
                 .map(|ip| ip.parse().unwrap())
                 .to_vec(),
+            ..Template::default()
         }
     }
 

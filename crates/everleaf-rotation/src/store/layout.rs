@@ -214,7 +214,10 @@ impl<D: Disk> Layout<D> {
 
     /// Every dated file of this prefix.
     pub(super) fn dated_names(&self) -> Result<Vec<PathBuf>, StoreError> {
-        let names = self.disk.list(&self.dir).map_err(failed("list", &self.dir))?;
+        let names = self
+            .disk
+            .list(&self.dir)
+            .map_err(failed("list", &self.dir))?;
         let mut paths: Vec<PathBuf> = names
             .iter()
             .filter_map(|name| name.to_str())

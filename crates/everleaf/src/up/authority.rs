@@ -315,6 +315,7 @@ fn ensure_server(
         },
         dns_names: wanted.dns_names.clone(),
         ip_addresses: wanted.ip_addresses.clone(),
+        ..Template::default()
     };
     let issuer = &standing.issuer;
     let ca = issuer.certificate();

@@ -26,6 +26,7 @@ mod network;
 mod odd_files;
 mod pages;
 mod pods;
+mod profiles;
 mod renewal;
 mod revocation;
 mod second_node;
@@ -73,6 +74,7 @@ pub(crate) fn all() -> Vec<&'static Test> {
         serving_requests::TESTS,
         authority::TESTS,
         pods::TESTS,
+        profiles::TESTS,
         after_a_storm::TESTS,
         auditing::TESTS,
         foreign_tokens::TESTS,

@@ -3,6 +3,7 @@
 mod server;
 
 use crate::certificate::CertificateId;
+use crate::deadline::Timing;
 use crate::effect::{CredentialChoice, Effect, KeyForm};
 use crate::event::*;
 use crate::notice::Notice;
@@ -92,6 +93,7 @@ pub(super) fn serving_template(addresses: &[&str]) -> Template {
             .iter()
             .map(|address| address.parse().unwrap())
             .collect(),
+        ..Template::default()
     }
 }
 
