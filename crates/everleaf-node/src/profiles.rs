@@ -41,7 +41,7 @@ fn described(profile: &Profile) -> String {
     let usages: Vec<&str> = profile.usages.iter().map(|usage| usage.as_str()).collect();
     // Writing to a text never fails.
     let _ = writeln!(text, "  for    {}", names.join(", "));
-    let _ = writeln!(text, "  usages {}, key {}", usages.join(", "), profile.key);
+    let _ = writeln!(text, "  usages {}; key {}", usages.join(", "), profile.key);
     for path in profile
         .outputs
         .iter()

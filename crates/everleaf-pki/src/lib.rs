@@ -23,6 +23,7 @@ pub mod issuer;
 pub mod jws;
 pub mod key;
 pub mod pem;
+pub mod pkcs12;
 pub mod request;
 pub mod signer;
 pub mod trust;

@@ -8,7 +8,7 @@
 use super::{Account, Form, Output, Profile};
 use crate::kubeconfig::{ClientCertificate, Cluster, Kubeconfig, Names, Source, Trust, User};
 use crate::secret::Secret;
-use everleaf_pki::{Credential, pem};
+use everleaf_pki::{Credential, pem, pkcs12};
 use everleaf_rotation::store::dir::read_file;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
@@ -19,6 +19,8 @@ use zeroize::Zeroizing;
 
 /// Largest file that is read: one of ours, or one that is copied from.
 const FILE_BYTES_MAX: u64 = 1 << 20;
+/// Largest file with a password.
+const PASSWORD_BYTES_MAX: u64 = 4 << 10;
 /// The label of a certificate's PEM block.
 const CERTIFICATE: &str = "CERTIFICATE";
 /// Mode of files without a key.
@@ -70,12 +72,14 @@ impl Sight {
             Trust::Bundle(Source::File(path)) => Some(path),
             _ => None,
         };
-        let outputs = profile.outputs.iter();
-        let paths = outputs.flat_map(|output| output.form.paths());
+        let outputs = || profile.outputs.iter();
+        let sources = outputs().filter_map(|output| output.form.source());
+        let paths = outputs().flat_map(|output| output.form.paths());
         Self {
             credential: Arc::clone(credential),
             cluster: Arc::clone(cluster),
             stamps: paths
+                .chain(sources)
                 .chain(authorities)
                 .chain(clusters)
                 .map(|path| stamp(path))
@@ -262,6 +266,19 @@ fn wanted<'a>(
     };
     Ok(match &output.form {
         Form::Pem(path) => vec![secret(path, &credential.to_pem())],
+        Form::Pkcs12 {
+            path,
+            password_file,
+        } => {
+            let password = password(password_file)?;
+            let bytes = pkcs12::encode(credential, &profile.name, password.expose())
+                .map_err(|error| format!("{}: {error}", path.display()))?;
+            vec![Wanted {
+                path,
+                bytes,
+                mode: output.mode,
+            }]
+        }
         Form::Kubeconfig(path) => {
             let text = kubeconfig(&profile.name, credential, cluster)?;
             vec![secret(path, &text)]
@@ -280,6 +297,18 @@ fn wanted<'a>(
             files
         }
     })
+}
+
+/// The first line of a file.
+fn password(path: &Path) -> Result<Secret, String> {
+    let shown = path.display();
+    let bytes = read_file(path, PASSWORD_BYTES_MAX)
+        .map_err(|error| format!("passwordFile {shown} cannot be read: {error}"))?;
+    let text =
+        std::str::from_utf8(&bytes).map_err(|_| format!("passwordFile {shown} is not UTF-8"))?;
+    Ok(Secret::new(
+        text.lines().next().unwrap_or_default().to_owned(),
+    ))
 }
 
 /// The CA certificates for a `ca` file.
@@ -370,7 +399,5 @@ fn id(account: Option<&Account>, file: &str, what: &str) -> Result<Option<u32>, 
     }
 }
 
-#[cfg(test)]
-mod tests;
 #[cfg(test)]
 mod tests;

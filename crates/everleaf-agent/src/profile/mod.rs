@@ -81,6 +81,13 @@ pub enum Form {
         /// The authorities.
         ca: Option<PathBuf>,
     },
+    /// Key, leaf and intermediates in one encrypted file, for Java and others.
+    Pkcs12 {
+        /// The file.
+        path: PathBuf,
+        /// The file whose first line is the password.
+        password_file: PathBuf,
+    },
     /// A kubeconfig for the cluster of the node's own, with certificate and key in it.
     Kubeconfig(PathBuf),
 }
@@ -89,12 +96,22 @@ impl Form {
     /// Every path that is written.
     pub fn paths(&self) -> Vec<&PathBuf> {
         match self {
-            Self::Pem(path) | Self::Kubeconfig(path) => vec![path],
+            Self::Pem(path) | Self::Kubeconfig(path) | Self::Pkcs12 { path, .. } => vec![path],
             Self::Files {
                 certificate,
                 key,
                 ca,
             } => [certificate, key].into_iter().chain(ca).collect(),
+        }
+    }
+}
+
+impl Form {
+    /// The path that is read to make it.
+    pub(crate) fn source(&self) -> Option<&PathBuf> {
+        match self {
+            Self::Pkcs12 { password_file, .. } => Some(password_file),
+            Self::Pem(_) | Self::Files { .. } | Self::Kubeconfig(_) => None,
         }
     }
 }

@@ -56,13 +56,39 @@ fn programs(sandbox: &Sandbox) -> Result<Verdict> {
     let program = |name: &str| daemons.join(name);
     let mut nginx = nginx.start(&program("usr/sbin/nginx"))?;
     let etcd = etcd.start(&program("usr/bin/etcd"))?;
-    let mut prometheus = prometheus.start(&program("usr/bin/prometheus"))?;
+    let prometheus = prometheus.start(&program("usr/bin/prometheus"))?;
     let first = sandbox.point(
         "nginx, etcd and Prometheus work with their first files",
         || {
             etcd.is_healthy(&program("usr/bin/etcdctl"))?;
             prometheus.scrapes()?;
-            Ok((nginx.shows()?, etcd.shows()?))
+            let scraped_with = Certificate::read(sandbox, &sandbox.path("prometheus/tls.crt"))?;
+            Ok((nginx.shows()?, etcd.shows()?, scraped_with))
+        },
+    )?;
+    sandbox.point(
+        "openssl opens the PKCS#12 file with its password and no other",
+        || {
+            let file = sandbox.path("prometheus/tls.p12");
+            let open = |password: &str| {
+                let password = format!("pass:{password}");
+                let args = ["pkcs12", "-in", arg(&file), "-nodes", "-passin", &password];
+                sandbox.openssl(&args)
+            };
+            let text = open("open sesame")?.ok()?;
+            let opened = sandbox.write("opened.pem", &text)?;
+            let inside = Certificate::read(sandbox, &opened)?;
+            same("serial", &inside.serial, &first.2.serial)?;
+            ensure_that!(text.contains("friendlyName: prometheus"), "{text}");
+            let public = |file: &Path| {
+                sandbox
+                    .openssl(&["pkey", "-in", arg(file), "-pubout"])?
+                    .ok()
+            };
+            let key = sandbox.path("prometheus/tls.key");
+            same("its key", public(&opened)?, public(&key)?)?;
+            ensure_that!(open("sesame")?.code != Some(0), "any password opens it");
+            Ok(())
         },
     )?;
     sandbox.point("a program that was not running yet is told later", || {
@@ -111,9 +137,10 @@ fn programs(sandbox: &Sandbox) -> Result<Verdict> {
             etcd.is_healthy(&program("usr/bin/etcdctl"))
         },
     )?;
-    sandbox.point("Prometheus scrapes with its next certificate", || {
-        prometheus.scrapes()
-    })?;
+    sandbox.point(
+        "Prometheus scrapes with its next certificate: the first one is revoked",
+        || prometheus.goes_on_without(sandbox, &up, &first.2),
+    )?;
     agent.stop()?;
     Ok(Verdict::Passed)
 }
@@ -443,9 +470,11 @@ impl<'a> Prometheus<'a> {
             "outputs": [
                 {"certificate": path("tls.crt"), "key": path("tls.key"), "ca": path("ca.crt")},
                 {"kubeconfig": path("kubeconfig")},
+                {"pkcs12": path("tls.p12"), "passwordFile": path("password")},
             ],
         });
         profile(sandbox, "prometheus", &spec)?;
+        sandbox.write("prometheus/password", "open sesame\n")?;
         let admin = up.admin();
         admin.quiet(&[
             "create",
@@ -499,7 +528,7 @@ impl<'a> Prometheus<'a> {
 
 impl RunningPrometheus {
     /// The API server has answered the last scrape.
-    fn scrapes(&mut self) -> Result<()> {
+    fn scrapes(&self) -> Result<()> {
         eventually("a scrape", 20, || {
             let address = format!("127.0.0.1:{}", self.port);
             let answer = http_get(&address, "/api/v1/query?query=up")?;
@@ -508,6 +537,23 @@ impl RunningPrometheus {
             }
             Ok(())
         })
+    }
+}
+
+impl RunningPrometheus {
+    /// Once its files hold another certificate, this one is of no use any more.
+    fn goes_on_without(&self, sandbox: &Sandbox, up: &Up<'_>, old: &Certificate) -> Result<()> {
+        eventually("Prometheus' next certificate", 20, || {
+            let on_disk = Certificate::read(sandbox, &sandbox.path("prometheus/tls.crt"))?;
+            ensure_that!(on_disk.serial != old.serial, "still {}", old.serial);
+            Ok(())
+        })?;
+        let admin = up.path("admin.conf");
+        let mut revoke = sandbox.everleaf(&["ca", "revoke", "--serial", &old.serial]);
+        run(revoke.args(["--reason", "superseded", "--kubeconfig", arg(&admin)]))?.ok()?;
+        // It scrapes each second.
+        std::thread::sleep(std::time::Duration::from_secs(3));
+        self.scrapes()
     }
 }
 
@@ -527,7 +573,7 @@ fn checked(sandbox: &Sandbox) -> Result<Verdict> {
         run(&mut command)
     };
     let told = check(&["--profile-dir", arg(&directory)])?.ok()?;
-    let expected = "web: from example.com/web\n  for    n1.example.com\n  usages digital signature, server auth, key ECDSA-P256\n  \
+    let expected = "web: from example.com/web\n  for    n1.example.com\n  usages digital signature, server auth; key ECDSA P-256\n  \
                     file   /etc/web/tls.pem\n  then   systemctl reload -- web.service\n";
     same("what the profile means", told.as_str(), expected)?;
     let mut wrong = spec;

@@ -1,6 +1,9 @@
 use super::*;
+use crate::command::find_in;
 use crate::kubeconfig::{Kubeconfig, Source};
 use crate::testing::{Ca, hours, now};
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const SOUND: &str = "apiVersion: client.authentication.k8s.io/v1, interactiveMode: Never";

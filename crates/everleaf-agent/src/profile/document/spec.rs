@@ -33,7 +33,9 @@ const OUTPUT_FIELDS: &[&str] = &[
     "kubeconfig",
     "mode",
     "owner",
+    "passwordFile",
     "pem",
+    "pkcs12",
 ];
 const ACTION_FIELDS: &[&str] = &[
     "command",
@@ -275,6 +277,7 @@ fn output(fields: &mut Fields<'_>) -> Option<Output> {
         path(fields, name, text)
     };
     let (pem, kubeconfig) = (path_of("pem"), path_of("kubeconfig"));
+    let (store, password_file) = (path_of("pkcs12"), path_of("passwordFile"));
     let (certificate, key, ca) = (path_of("certificate"), path_of("key"), path_of("ca"));
     let owner = account(fields, "owner");
     let group = account(fields, "group");
@@ -282,12 +285,35 @@ fn output(fields: &mut Fields<'_>) -> Option<Output> {
     let has_files = ["certificate", "key", "ca"]
         .iter()
         .any(|name| fields.has(name));
-    let forms = [fields.has("pem"), fields.has("kubeconfig"), has_files];
+    let has_store = ["pkcs12", "passwordFile"]
+        .iter()
+        .any(|name| fields.has(name));
+    let forms = [
+        fields.has("pem"),
+        fields.has("kubeconfig"),
+        has_files,
+        has_store,
+    ];
     if forms.iter().filter(|is_there| **is_there).count() != 1 {
         fields.problem_of_all(
-            "name one of: pem; certificate and key, with or without ca; kubeconfig",
+            "name one of: pem; certificate and key, with or without ca; pkcs12 and passwordFile; kubeconfig",
         );
         return None;
+    }
+    if has_store {
+        if !(fields.has("pkcs12") && fields.has("passwordFile")) {
+            fields.problem_of_all("pkcs12 and passwordFile belong together");
+        }
+        let form = Form::Pkcs12 {
+            path: store?,
+            password_file: password_file?,
+        };
+        return Some(Output {
+            form,
+            owner,
+            group,
+            mode,
+        });
     }
     if has_files && !(fields.has("certificate") && fields.has("key")) {
         fields.problem_of_all("certificate and key belong together");
@@ -368,14 +394,14 @@ fn action(fields: &mut Fields<'_>) -> Option<Action> {
         fields.problem_of_all("name one of: command; signal with pidFile; reloadUnit");
         return None;
     }
-    let signal = fields.text("signal");
+    if fields.has("signal") {
+        let signal = fields.text("signal")?;
+        return signal_action(fields, &signal);
+    }
     for name in ["pidFile", "processName"] {
-        if fields.has(name) && signal.is_none() {
+        if fields.has(name) {
             fields.problem(name, "belongs to signal");
         }
-    }
-    if let Some(signal) = signal {
-        return signal_action(fields, &signal);
     }
     let timeout = timeout(fields);
     let command = match fields.text("reloadUnit") {

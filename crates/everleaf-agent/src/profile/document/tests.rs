@@ -30,6 +30,7 @@ spec:
   - {certificate: /etc/etcd/peer.crt, key: /etc/etcd/peer.key, ca: /etc/etcd/peer-ca.crt, owner: etcd, group: 996, mode: "0640"}
   - pem: /etc/etcd/peer.pem
   - kubeconfig: /etc/etcd/kubeconfig
+  - {pkcs12: /etc/etcd/peer.p12, passwordFile: /etc/etcd/password}
   afterRenewal: {command: [systemctl, kill, -s, HUP, etcd], timeout: 1m}
 ---
 apiVersion: agent.everleaf.dev/v1alpha1
@@ -86,8 +87,8 @@ fn a_whole_profile() {
     assert_eq!(etcd.expiration_seconds, Some(86400));
     assert_eq!(etcd.timing, Timing::new(50, 60, 60).unwrap());
     assert_eq!(etcd.authorities, Some("/etc/etcd/ca.crt".into()));
-    let [files, pem, kubeconfig] = &etcd.outputs[..] else {
-        panic!("three: {:?}", etcd.outputs);
+    let [files, pem, kubeconfig, store] = &etcd.outputs[..] else {
+        panic!("four: {:?}", etcd.outputs);
     };
     assert_eq!(files.owner, Some(Account::Name("etcd".to_owned())));
     assert_eq!((&files.group, files.mode), (&Some(Account::Id(996)), 0o640));
@@ -98,6 +99,11 @@ fn a_whole_profile() {
         kubeconfig.form,
         Form::Kubeconfig("/etc/etcd/kubeconfig".into())
     );
+    let pkcs12 = Form::Pkcs12 {
+        path: "/etc/etcd/peer.p12".into(),
+        password_file: "/etc/etcd/password".into(),
+    };
+    assert_eq!(store.form, pkcs12);
     let run = |words: &[&str], seconds| Action::Run {
         command: words.iter().map(ToString::to_string).collect(),
         timeout: Duration::from_secs(seconds),
@@ -228,6 +234,11 @@ fn what_is_not_understood_is_refused_by_name() {
             "certificate and key belong together",
         ),
         (
+            ", passwordFile: /etc/etcd/password",
+            "",
+            "pkcs12 and passwordFile belong together",
+        ),
+        (
             "- pem: /etc/etcd/peer.pem",
             "- owner: root",
             "name one of: pem;",
@@ -284,7 +295,7 @@ fn what_is_not_understood_is_refused_by_name() {
 
 #[test]
 fn everything_that_is_wrong_is_told_at_once() {
-    let text = WHOLE.replace("10.0.0.5", "x").replace("SIGHUP", "y");
+    let text = WHOLE.replace("10.0.0.5", "x").replace("SIGHUP", "1");
     assert_eq!(read(&text).unwrap_err().len(), 2);
 }
 

@@ -86,7 +86,7 @@ impl World {
     }
 
     fn read(&self, name: &str) -> String {
-        std::fs::read_to_string(self.path(name)).unwrap()
+        fs::read_to_string(self.path(name)).unwrap()
     }
 }
 
@@ -105,7 +105,12 @@ fn each_form_has_what_its_readers_want() {
             ..world.output(Form::Pem(world.path("web.pem")))
         },
         world.output(Form::Kubeconfig(world.path("kubeconfig"))),
+        world.output(Form::Pkcs12 {
+            path: world.path("web.p12"),
+            password_file: world.path("password"),
+        }),
     ]);
+    fs::write(world.path("password"), "secret\nsecond line\n").unwrap();
     let mut keeper = world.keeper(profile);
     let looked = keeper.look(at(0), &credential, &world.cluster);
     assert_eq!(looked, Looked::Written);
@@ -122,11 +127,23 @@ fn each_form_has_what_its_readers_want() {
         ("out/ca.crt", 0o644),
         ("web.pem", 0o640),
         ("kubeconfig", 0o600),
+        ("web.p12", 0o600),
     ] {
         assert_eq!(mode(&world.path(name)), expected, "{name}");
     }
     let names = fs::read_dir(world.path("out")).unwrap();
     assert_eq!(names.count(), 3, "nothing is left over");
+    // Made again, a PKCS#12 file is the same; by another password it is not.
+    let (mut again, before) = (keeper, fs::read(world.path("web.p12")).unwrap());
+    let looked = again.look(at(60), &credential, &world.cluster);
+    assert_eq!(looked, Looked::Good);
+    fs::write(world.path("password"), "other").unwrap();
+    let looked = again.look(at(120), &credential, &world.cluster);
+    assert_eq!(looked, Looked::Written);
+    assert_ne!(fs::read(world.path("web.p12")).unwrap(), before);
+    fs::write(world.path("password"), "\n").unwrap();
+    let looked = again.look(at(180), &credential, &world.cluster);
+    assert!(matches!(looked, Looked::Failed(error) if error.contains("printable ASCII")));
 }
 
 #[test]
