@@ -10,9 +10,9 @@ use crate::kubeconfig::{ClientCertificate, Cluster, Kubeconfig, Names, Source, T
 use crate::secret::Secret;
 use everleaf_pki::{Credential, pem, pkcs12};
 use everleaf_rotation::store::dir::read_file;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use zeroize::Zeroizing;
@@ -201,10 +201,7 @@ impl Group<'_> {
     /// Writes a file beside its place, durable, with owner and mode.
     fn write_aside(&self, file: &Wanted<'_>) -> io::Result<PathBuf> {
         let parent = file.path.parent().unwrap_or(Path::new("/"));
-        DirBuilder::new()
-            .recursive(true)
-            .mode(DIRECTORY_MODE)
-            .create(parent)?;
+        make_directories(parent)?;
         let name = file.path.file_name().unwrap_or_default().to_string_lossy();
         let temporary = parent.join(format!(".{name}.everleaf-tmp"));
         match fs::remove_file(&temporary) {
@@ -231,6 +228,17 @@ impl Group<'_> {
         }
         written.map(|()| temporary)
     }
+}
+
+/// Makes what is missing of the directories of a path. The mode is given to each by itself: a
+/// service's umask may be so strict that a file's owner could not reach it.
+fn make_directories(path: &Path) -> io::Result<()> {
+    let missing: Vec<&Path> = path.ancestors().take_while(|part| !part.exists()).collect();
+    for directory in missing.into_iter().rev() {
+        fs::create_dir(directory)?;
+        fs::set_permissions(directory, fs::Permissions::from_mode(DIRECTORY_MODE))?;
+    }
+    Ok(())
 }
 
 fn sync(directory: &Path) -> io::Result<()> {
