@@ -61,8 +61,8 @@ impl Machine {
     }
 }
 
-/// Locks the cert dir, and makes a machine for each certificate wanted, the client's first, those of
-/// profiles last.
+/// Locks the cert dir, and makes a machine for each certificate wanted: the client's first, those
+/// of profiles last.
 pub(crate) fn open_machines(config: &Config, now: Monotonic) -> Result<Vec<Machine>, StoreError> {
     let cert_dir = CertDir::open(&config.cert_dir)?;
     if cert_dir.is_volatile() == Some(true) {

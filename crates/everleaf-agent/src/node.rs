@@ -15,7 +15,7 @@ use crate::managed::{self, Machine, MachineIndex};
 use crate::metrics::Metrics;
 use crate::outcome::{AgentError, Outcome};
 use crate::perform::{Answering, Versions};
-use crate::profiles::{Acted, Acting};
+use crate::profiles::{self, Acted, Acting};
 use crate::tell::REMINDER;
 use everleaf_rotation::overdue::Waiting;
 use everleaf_rotation::{
@@ -125,10 +125,7 @@ impl Node {
                  that this host trusts anyway; name the cluster's in certificate-authority-data"
             );
         }
-        let metrics = Metrics::new(machines.iter().map(|machine| machine.rotation.id()));
-        for machine in machines.iter().filter(|machine| machine.keeper.is_some()) {
-            metrics.set_profile(machine.rotation.id());
-        }
+        let metrics = profiles::metrics_of(&machines);
         Ok(Self {
             client: ApiClient::new(Arc::clone(clock)),
             cluster: Arc::new(choice.cluster),

@@ -1,6 +1,7 @@
 //! The profiles' part of a turn: files looked at, programs told, and what is said about both.
 
-use crate::managed::MachineIndex;
+use crate::managed::{Machine, MachineIndex};
+use crate::metrics::Metrics;
 use crate::node::Node;
 use crate::outcome::AgentError;
 use crate::profile::{Keeper, Looked, Told};
@@ -19,6 +20,15 @@ pub(crate) type Acting = BoxFuture<'static, Acted>;
 
 /// What was told last about the files of a profile that cannot be written.
 pub(crate) type ToldFiles = Option<(String, Monotonic)>;
+
+/// The metrics of these certificates.
+pub(crate) fn metrics_of(machines: &[Machine]) -> Metrics {
+    let metrics = Metrics::new(machines.iter().map(|machine| machine.rotation.id()));
+    for machine in machines.iter().filter(|machine| machine.keeper.is_some()) {
+        metrics.set_profile(machine.rotation.id());
+    }
+    metrics
+}
 
 impl Node {
     /// Looks at the files of a machine's profile, if it has one and it is time.

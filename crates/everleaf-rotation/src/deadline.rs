@@ -25,8 +25,8 @@ pub const OPENS_MIN: u8 = 10;
 pub const CLOSES_MAX: u8 = 95;
 
 /// How long after `notBefore` a first certificate is renewed at the earliest. Signers date
-/// certificates back by five minutes (kube-controller-manager, `pkg/controller/certificates/signer`):
-/// what is due at birth would look like a clock that is wrong.
+/// certificates back by five minutes (`pkg/controller/certificates/signer` of Kubernetes): what is
+/// due at birth would look like a clock that is wrong.
 const FIRST_MIN: SignedDuration = SignedDuration::from_mins(10);
 
 /// When a certificate is renewed, in shares of its lifetime.
@@ -74,8 +74,9 @@ impl Timing {
     /// A window that opens and closes when so many percent of the lifetime are over, and the share
     /// of the lifetime before its close over which the first renewal is spread.
     ///
-    /// A fleet that was enrolled within a minute renews in one narrow heap for many lifetimes, until
-    /// the windows have blurred it; spread once over its first lifetime, it is even from then on.
+    /// A fleet that was enrolled within a minute renews in one narrow heap for many lifetimes,
+    /// until the windows have blurred it; spread once over its first lifetime, it is even from then
+    /// on.
     ///
     /// # Errors
     /// [`TimingError`] when there would be no time left to renew in.

@@ -245,10 +245,9 @@ impl Resolver {
 
     fn resolve(&mut self, options: &Options, environment: &Environment) -> Option<Config> {
         let absolute = |path: &PathBuf| environment.working_directory.join(path);
-        let file = match &options.config {
-            Some(path) => KubeletConfiguration::read(&absolute(path), self),
-            None => KubeletConfiguration::default(),
-        };
+        let file = options.config.as_ref();
+        let file = file.map(|path| KubeletConfiguration::read(&absolute(path), self));
+        let file = file.unwrap_or_default();
         let gates = Gates::resolve(&file.feature_gates, &options.feature_gates, self);
         let renews = options
             .rotate_certificates

@@ -166,7 +166,7 @@ impl All<'_> {
         let mut problems = Vec::new();
         for profile in &self.profiles {
             if !names.insert(&profile.name) {
-                problems.push(format!("two profiles have the name {:?}", profile.name));
+                problems.push(format!("two profiles have the name \"{}\"", profile.name));
             }
             for path in profile
                 .outputs
@@ -175,7 +175,7 @@ impl All<'_> {
             {
                 if let Some(other) = paths.insert(path, &profile.name) {
                     problems.push(format!(
-                        "{} is written twice: by the profiles {other:?} and {:?}",
+                        "{} is written twice: by the profiles \"{other}\" and \"{}\"",
                         path.display(),
                         profile.name
                     ));

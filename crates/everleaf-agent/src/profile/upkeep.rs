@@ -8,8 +8,8 @@ use everleaf_rotation::Monotonic;
 use std::time::Duration;
 
 /// How long a look at the files counts. It is no reason to wake up: the agent does so every minute
-/// anyway ([`NAP_MAX`](everleaf_rotation::NAP_MAX)), and hundreds of profiles must not bring hundreds
-/// of wake-ups.
+/// anyway ([`NAP_MAX`](everleaf_rotation::NAP_MAX)), and hundreds of profiles must not bring
+/// hundreds of wake-ups.
 pub(super) const LOOK_INTERVAL: Duration = Duration::from_secs(30);
 
 /// How long to wait after each failure of an action; after one more it is given up until the files

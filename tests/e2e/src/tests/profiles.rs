@@ -12,7 +12,7 @@ use everleaf_stage::{
     http_get, run, same,
 };
 use jiff::{SignedDuration, Timestamp};
-use nginx::Nginx;
+use nginx::{Nginx, RunningNginx};
 use prometheus::Prometheus;
 use serde_json::json;
 use std::fs;
@@ -73,31 +73,7 @@ fn programs(sandbox: &Sandbox) -> Result<Verdict> {
             Ok((nginx.shows()?, etcd.shows()?, scraped_with))
         },
     )?;
-    sandbox.point(
-        "openssl opens the PKCS#12 file with its password and no other",
-        || {
-            let file = sandbox.path("prometheus/tls.p12");
-            let open = |password: &str| {
-                let password = format!("pass:{password}");
-                let args = ["pkcs12", "-in", arg(&file), "-nodes", "-passin", &password];
-                sandbox.openssl(&args)
-            };
-            let text = open("open sesame")?.ok()?;
-            let opened = sandbox.write("opened.pem", &text)?;
-            let inside = Certificate::read(sandbox, &opened)?;
-            same("serial", &inside.serial, &first.2.serial)?;
-            ensure_that!(text.contains("friendlyName: prometheus"), "{text}");
-            let public = |file: &Path| {
-                sandbox
-                    .openssl(&["pkey", "-in", arg(file), "-pubout"])?
-                    .ok()
-            };
-            let key = sandbox.path("prometheus/tls.key");
-            same("its key", public(&opened)?, public(&key)?)?;
-            ensure_that!(open("sesame")?.code != Some(0), "any password opens it");
-            Ok(())
-        },
-    )?;
+    opens(sandbox, &first.2)?;
     sandbox.point("a program that was not running yet is told later", || {
         eventually("nginx is told", 15, || {
             let text = http_get(&metrics, "/metrics")?;
@@ -121,18 +97,7 @@ fn programs(sandbox: &Sandbox) -> Result<Verdict> {
     agent.stop()?;
     agent.start_at(&FakeClock::Offset(LATER))?;
     sign_all(sandbox, &up.admin(), 8)?;
-    let pid = nginx.process.id();
-    sandbox.point("openssl s_client sees nginx change its certificate", || {
-        eventually("nginx' next certificate", 20, || {
-            let shown = nginx.shows()?;
-            ensure_that!(shown.serial != first.0.serial, "still {}", shown.serial);
-            let on_disk = Certificate::read(sandbox, &sandbox.path("nginx/tls.crt"))?;
-            same("serial", shown.serial, on_disk.serial)
-        })?;
-        same("nginx' process", nginx.process.id(), pid)?;
-        ensure_that!(nginx.process.is_running(), "nginx has ended");
-        Ok(())
-    })?;
+    follows(sandbox, &mut nginx, &first.0)?;
     sandbox.point(
         "etcd shows its next certificate untold, and its members go on",
         || {
@@ -150,6 +115,48 @@ fn programs(sandbox: &Sandbox) -> Result<Verdict> {
     )?;
     agent.stop()?;
     Ok(Verdict::Passed)
+}
+
+/// nginx shows another certificate than its first, which is the one of its files.
+fn follows(sandbox: &Sandbox, nginx: &mut RunningNginx<'_>, first: &Certificate) -> Result<()> {
+    let pid = nginx.process.id();
+    sandbox.point("openssl s_client sees nginx change its certificate", || {
+        eventually("nginx' next certificate", 20, || {
+            let shown = nginx.shows()?;
+            ensure_that!(shown.serial != first.serial, "still {}", shown.serial);
+            let on_disk = Certificate::read(sandbox, &sandbox.path("nginx/tls.crt"))?;
+            same("serial", shown.serial, on_disk.serial)
+        })?;
+        same("nginx' process", nginx.process.id(), pid)?;
+        ensure_that!(nginx.process.is_running(), "nginx has ended");
+        Ok(())
+    })
+}
+
+/// The PKCS#12 file holds this certificate, and the key of the other files.
+fn opens(sandbox: &Sandbox, certificate: &Certificate) -> Result<()> {
+    let claim = "openssl opens the PKCS#12 file with its password and no other";
+    sandbox.point(claim, || {
+        let file = sandbox.path("prometheus/tls.p12");
+        let open = |password: &str| {
+            let password = format!("pass:{password}");
+            let args = ["pkcs12", "-in", arg(&file), "-nodes", "-passin", &password];
+            sandbox.openssl(&args)
+        };
+        let text = open("open sesame")?.ok()?;
+        let opened = sandbox.write("opened.pem", &text)?;
+        let inside = Certificate::read(sandbox, &opened)?;
+        same("serial", &inside.serial, &certificate.serial)?;
+        ensure_that!(text.contains("friendlyName: prometheus"), "{text}");
+        let public = |file: &Path| {
+            let args = ["pkey", "-in", arg(file), "-pubout"];
+            sandbox.openssl(&args)?.ok()
+        };
+        let key = sandbox.path("prometheus/tls.key");
+        same("its key", public(&opened)?, public(&key)?)?;
+        ensure_that!(open("sesame")?.code != Some(0), "any password opens it");
+        Ok(())
+    })
 }
 
 fn profile(sandbox: &Sandbox, name: &str, spec: &serde_json::Value) -> Result<()> {

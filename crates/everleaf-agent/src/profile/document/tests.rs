@@ -137,152 +137,155 @@ fn refused(from: &str, to: &str, expected: &str) {
     );
 }
 
+/// What is written in place of what, and what is said of it.
+const REFUSED: &[(&str, &str, &str)] = &[
+    (
+        "  usages: [digital signature, s",
+        "  usage: []\n  usages: [digital signature, s",
+        "F, document 1: spec.usage: there is no such field; did you mean usages?",
+    ),
+    (
+        "owner: etcd,",
+        "owner: etcd, key2: x,",
+        "spec.outputs[0].key2: there is no such field",
+    ),
+    (
+        "{opens: 50%,",
+        "{open: 50%, opens: 50%,",
+        "spec.renewalWindow.open: there is no such field; did you mean opens?",
+    ),
+    (
+        "kind: CertificateProfile",
+        "kind: Profile",
+        "kind: must be CertificateProfile",
+    ),
+    (
+        "agent.everleaf.dev/v1alpha1",
+        "v1",
+        "apiVersion: must be agent.everleaf.dev/v1alpha1",
+    ),
+    (
+        "name: etcd-peer",
+        "name: Etcd",
+        "\"Etcd\" cannot name a profile",
+    ),
+    (
+        "name: etcd-peer",
+        "name: client",
+        "is a certificate of the node itself",
+    ),
+    (
+        "name: etcd-peer",
+        "name: web",
+        "two profiles have the name \"web\"",
+    ),
+    (
+        "name: etcd-peer",
+        "nam: x\n  name: etcd-peer",
+        "metadata.nam: there is no such field; did you mean name?",
+    ),
+    (
+        "commonName: etcd-{node}",
+        "commonName: etcd-{host}",
+        "{node} stands for the node's name",
+    ),
+    ("10.0.0.5", "10.0.0.500", "\"10.0.0.500\" is no IP address"),
+    ("spiffe://example.com/{node}", "example", "is no URI"),
+    ("localhost", "löcal", "punycode"),
+    (
+        "server auth, client auth",
+        "server auth, client",
+        "unrecognized usage values",
+    ),
+    (
+        "server auth, client auth",
+        "server auth, server auth",
+        "names a usage twice",
+    ),
+    ("ECDSA-P384", "P384", "is no kind of key; there are"),
+    ("86400", "60", "must be at least 600"),
+    ("86400", "1d", "must be a whole number"),
+    ("opens: 50%", "opens: 0.5", "must be a text"),
+    (
+        "opens: 50%, closes: 60%",
+        "opens: 60%, closes: 50%",
+        "must lie between 10% and 95%",
+    ),
+    (
+        "firstRenewalSpread: 60%",
+        "firstRenewalSpread: 61%",
+        "at most what is over when the renewal window closes: 60%",
+    ),
+    ("/etc/etcd/peer.crt", "peer.crt", "is no absolute path"),
+    (
+        "/etc/etcd/peer.crt",
+        "/etc/etcd/../x",
+        "is no absolute path",
+    ),
+    (
+        "/etc/etcd/peer.crt",
+        "/etc/etcd/peer.pem",
+        "/etc/etcd/peer.pem is written twice",
+    ),
+    (
+        "key: /etc/etcd/peer.key, ",
+        "",
+        "certificate and key belong together",
+    ),
+    (
+        ", passwordFile: /etc/etcd/password",
+        "",
+        "pkcs12 and passwordFile belong together",
+    ),
+    (
+        "- pem: /etc/etcd/peer.pem",
+        "- owner: root",
+        "name one of: pem;",
+    ),
+    ("\"0640\"", "\"0644\"", "nothing for everybody"),
+    ("\"0640\"", "640", "must be a text"),
+    ("\"0640\"", "\"0240\"", "the owner at least"),
+    (
+        "timeout: 1m",
+        "timeout: 11m",
+        "is no duration such as 30s, up to 10m",
+    ),
+    (
+        "command: [systemctl, kill, -s, HUP, etcd]",
+        "reloadUnit: \"-x\"",
+        "is no name of a systemd unit",
+    ),
+    ("SIGHUP", "KILL", "\"KILL\" is none of HUP,"),
+    (
+        "pidFile: /run/nginx.pid, ",
+        "",
+        "spec.afterRenewal.pidFile: is missing",
+    ),
+    (
+        "{reloadUnit: haproxy.service}",
+        "{pidFile: /x, reloadUnit: haproxy.service}",
+        "pidFile: belongs to signal",
+    ),
+    (
+        "{reloadUnit: haproxy.service}",
+        "{}",
+        "name one of: command;",
+    ),
+    (
+        "  dnsNames: [web.example.com]\n",
+        "",
+        "a certificate needs a name",
+    ),
+    (
+        "  signerName: example.com/web\n",
+        "",
+        "spec.signerName: is missing",
+    ),
+];
+
 #[test]
 fn what_is_not_understood_is_refused_by_name() {
-    for (from, to, expected) in [
-        (
-            "  usages: [digital signature, s",
-            "  usage: []\n  usages: [digital signature, s",
-            "F, document 1: spec.usage: there is no such field; did you mean usages?",
-        ),
-        (
-            "owner: etcd,",
-            "owner: etcd, key2: x,",
-            "spec.outputs[0].key2: there is no such field",
-        ),
-        (
-            "{opens: 50%,",
-            "{open: 50%, opens: 50%,",
-            "spec.renewalWindow.open: there is no such field; did you mean opens?",
-        ),
-        (
-            "kind: CertificateProfile",
-            "kind: Profile",
-            "kind: must be CertificateProfile",
-        ),
-        (
-            "agent.everleaf.dev/v1alpha1",
-            "v1",
-            "apiVersion: must be agent.everleaf.dev/v1alpha1",
-        ),
-        (
-            "name: etcd-peer",
-            "name: Etcd",
-            "\"Etcd\" cannot name a profile",
-        ),
-        (
-            "name: etcd-peer",
-            "name: client",
-            "is a certificate of the node itself",
-        ),
-        (
-            "name: etcd-peer",
-            "name: web",
-            "two profiles have the name \"web\"",
-        ),
-        (
-            "name: etcd-peer",
-            "nam: x\n  name: etcd-peer",
-            "metadata.nam: there is no such field; did you mean name?",
-        ),
-        (
-            "commonName: etcd-{node}",
-            "commonName: etcd-{host}",
-            "{node} stands for the node's name",
-        ),
-        ("10.0.0.5", "10.0.0.500", "\"10.0.0.500\" is no IP address"),
-        ("spiffe://example.com/{node}", "example", "is no URI"),
-        ("localhost", "löcal", "punycode"),
-        (
-            "server auth, client auth",
-            "server auth, client",
-            "unrecognized usage values",
-        ),
-        (
-            "server auth, client auth",
-            "server auth, server auth",
-            "names a usage twice",
-        ),
-        ("ECDSA-P384", "P384", "is no kind of key; there are"),
-        ("86400", "60", "must be at least 600"),
-        ("86400", "1d", "must be a whole number"),
-        ("opens: 50%", "opens: 0.5", "must be a text"),
-        (
-            "opens: 50%, closes: 60%",
-            "opens: 60%, closes: 50%",
-            "must lie between 10% and 95%",
-        ),
-        (
-            "firstRenewalSpread: 60%",
-            "firstRenewalSpread: 61%",
-            "at most what is over when the renewal window closes: 60%",
-        ),
-        ("/etc/etcd/peer.crt", "peer.crt", "is no absolute path"),
-        (
-            "/etc/etcd/peer.crt",
-            "/etc/etcd/../x",
-            "is no absolute path",
-        ),
-        (
-            "/etc/etcd/peer.crt",
-            "/etc/etcd/peer.pem",
-            "/etc/etcd/peer.pem is written twice",
-        ),
-        (
-            "key: /etc/etcd/peer.key, ",
-            "",
-            "certificate and key belong together",
-        ),
-        (
-            ", passwordFile: /etc/etcd/password",
-            "",
-            "pkcs12 and passwordFile belong together",
-        ),
-        (
-            "- pem: /etc/etcd/peer.pem",
-            "- owner: root",
-            "name one of: pem;",
-        ),
-        ("\"0640\"", "\"0644\"", "nothing for everybody"),
-        ("\"0640\"", "640", "must be a text"),
-        ("\"0640\"", "\"0240\"", "the owner at least"),
-        (
-            "timeout: 1m",
-            "timeout: 11m",
-            "is no duration such as 30s, up to 10m",
-        ),
-        (
-            "command: [systemctl, kill, -s, HUP, etcd]",
-            "reloadUnit: \"-x\"",
-            "is no name of a systemd unit",
-        ),
-        ("SIGHUP", "KILL", "\"KILL\" is none of HUP,"),
-        (
-            "pidFile: /run/nginx.pid, ",
-            "",
-            "spec.afterRenewal.pidFile: is missing",
-        ),
-        (
-            "{reloadUnit: haproxy.service}",
-            "{pidFile: /x, reloadUnit: haproxy.service}",
-            "pidFile: belongs to signal",
-        ),
-        (
-            "{reloadUnit: haproxy.service}",
-            "{}",
-            "name one of: command;",
-        ),
-        (
-            "  dnsNames: [web.example.com]\n",
-            "",
-            "a certificate needs a name",
-        ),
-        (
-            "  signerName: example.com/web\n",
-            "",
-            "spec.signerName: is missing",
-        ),
-    ] {
+    for (from, to, expected) in REFUSED.iter().copied() {
         if expected == "must be a text" {
             // Said of the type, and once more of what is wanted.
             let problems = read(&WHOLE.replacen(from, to, 1)).unwrap_err();
