@@ -25,7 +25,7 @@ use futures_util::stream::FuturesUnordered;
 use jiff::civil::DateTime;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 /// How long no credential may work before `--exit-on-expired-client-cert` ends the agent
 /// (the kubelet's `exitAfter`).
@@ -62,6 +62,8 @@ pub(crate) struct Node {
     pub(crate) client_access: watch::Sender<Option<Access>>,
     /// Requests under way.
     pub(crate) answers: FuturesUnordered<Answering>,
+    /// How many more requests of profiles may be created at a time.
+    pub(crate) profile_places: Arc<Semaphore>,
     /// Actions of profiles under way.
     pub(crate) actions: FuturesUnordered<Acting>,
     pub(crate) machines: Vec<Machine>,
@@ -132,6 +134,7 @@ impl Node {
             client_access: watch::Sender::new(None),
             answers: FuturesUnordered::new(),
             actions: FuturesUnordered::new(),
+            profile_places: Arc::new(Semaphore::new(profiles::REQUESTS_MAX)),
             addresses: AddressBook::new(now.monotonic),
             authorities: AuthorityBook::new(
                 config.ca_refresh_interval,

@@ -155,8 +155,11 @@ impl Node {
             }
         };
         let client = self.client.clone();
+        let place = self.profile_place(at);
         self.answer_later(at, async move {
-            let outcome = csr_api::submit(&client, &access, &pending).await;
+            let _place = place.await;
+            // Made when it begins: hundreds may wait for a place.
+            let outcome = Box::pin(csr_api::submit(&client, &access, &pending)).await;
             Event::Submitted { name, outcome }
         })
     }

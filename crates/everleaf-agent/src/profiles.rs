@@ -8,9 +8,15 @@ use crate::profile::{Keeper, Looked, Told};
 use crate::tell::REMINDER;
 use everleaf_rotation::Monotonic;
 use futures_util::future::{BoxFuture, FutureExt};
+use std::sync::Arc;
+use tokio::sync::OwnedSemaphorePermit;
 
 /// Most actions that run at a time: hundreds of certificates may be renewed in one minute.
 const ACTIONS_MAX: usize = 4;
+
+/// Most requests of profiles that are created at a time: hundreds may be due in one minute, and the
+/// node's own come first.
+pub(crate) const REQUESTS_MAX: usize = 8;
 
 /// The action of a profile, and what became of it.
 pub(crate) type Acted = (MachineIndex, Result<(), String>);
@@ -31,6 +37,22 @@ pub(crate) fn metrics_of(machines: &[Machine]) -> Metrics {
 }
 
 impl Node {
+    /// A place among the requests of profiles, for a machine that has one; others need none.
+    pub(crate) fn profile_place(
+        &self,
+        at: MachineIndex,
+    ) -> impl Future<Output = Option<OwnedSemaphorePermit>> + Send + use<> {
+        let places = Arc::clone(&self.profile_places);
+        let needs_one = self.machines[at.0].keeper.is_some();
+        async move {
+            if needs_one {
+                places.acquire_owned().await.ok()
+            } else {
+                None
+            }
+        }
+    }
+
     /// Looks at the files of a machine's profile, if it has one and it is time.
     pub(crate) fn keep_profile(&mut self, at: MachineIndex) {
         let now = self.now.monotonic;

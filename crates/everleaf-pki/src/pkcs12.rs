@@ -185,7 +185,7 @@ fn shrouded(
 /// `MacData` over the content of the authenticated safe.
 fn mac(safe: &[u8], password: &str, salt: &[u8]) -> Vec<u8> {
     let key = mac_key(password, salt);
-    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &*key), safe);
+    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &key), safe);
     let mut algorithm = encoded(&SHA256);
     algorithm.extend(NULL);
     let mut info = asn1::element(SEQUENCE, &algorithm);

@@ -263,8 +263,7 @@ impl Resolver {
         let serving = options
             .rotate_server_certificates
             .unwrap_or(file.server_tls_bootstrap);
-        let has_profiles = !options.profiles.is_empty() || options.profile_dir.is_some();
-        self.check_switches(client, serving, has_profiles, &gates);
+        self.check_switches(client || has_profiles(options), serving, &gates);
         let serving_key = options.serving_key.unwrap_or(file.serving_key);
         self.check_serving_key(
             serving && options.config.is_some(),
@@ -344,14 +343,14 @@ impl Resolver {
         }
     }
 
-    fn check_switches(&mut self, client: bool, serving: bool, has_profiles: bool, gates: &Gates) {
+    fn check_switches(&mut self, client: bool, serving: bool, gates: &Gates) {
         if serving && !gates.rotate_kubelet_server_certificate {
             self.problem(
                 "serverTLSBootstrap (--rotate-server-certificates) needs the feature gate \
                  RotateKubeletServerCertificate, which is off: turn the gate on, or the field off",
             );
         }
-        if !client && !serving && !has_profiles {
+        if !client && !serving {
             self.problem(
                 "nothing to do: give --rotate-certificates, --bootstrap-kubeconfig, \
                  --rotate-server-certificates, --profile, --profile-dir, or a --config with rotateCertificates or serverTLSBootstrap",
@@ -423,6 +422,10 @@ impl Resolver {
         }
         address
     }
+}
+
+fn has_profiles(options: &Options) -> bool {
+    !options.profiles.is_empty() || options.profile_dir.is_some()
 }
 
 fn bootstrap_path(options: &Options) -> Option<&PathBuf> {
