@@ -214,3 +214,58 @@ fn mac_key(password: &str, salt: &[u8]) -> Zeroizing<Vec<u8>> {
     }
     hash
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::certificate::Chain;
+    use crate::issuer::Issuer;
+    use crate::key::{KeyAlgorithm, PrivateKey};
+    use jiff::Timestamp;
+
+    /// A CA's own credential: any will do.
+    fn credential() -> Credential {
+        let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
+        let pem = key.to_pem();
+        let at = |seconds| Timestamp::from_second(seconds).unwrap();
+        let issuer = Issuer::self_signed("web", key, [1; 16], at(0), at(1_000_000)).unwrap();
+        let chain = Chain::from_pem(issuer.certificate_pem().as_bytes()).unwrap();
+        Credential::new(chain, PrivateKey::from_pem(&pem).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_same_credential_gives_the_same_file_and_nothing_else_does() {
+        let (one, other) = (credential(), credential());
+        let file = |credential, name, password| encode(credential, name, password).unwrap();
+        let first = file(&one, "web", "secret");
+        assert_eq!(first, file(&one, "web", "secret"));
+        for again in [
+            file(&other, "web", "secret"),
+            file(&one, "api", "secret"),
+            file(&one, "web", "secret2"),
+        ] {
+            assert_ne!(first, again);
+        }
+        let key = one.key().to_pkcs8_der();
+        let is_in_clear = first
+            .windows(32)
+            .any(|part| key.windows(32).any(|own| own == part));
+        // The public half is in the certificate; the private one comes before it.
+        let private = &key[..key.len() / 2];
+        let has_private = first
+            .windows(32)
+            .any(|part| private.windows(32).any(|own| own == part));
+        assert!(is_in_clear && !has_private);
+    }
+
+    #[test]
+    fn a_password_that_programs_read_differently_is_refused() {
+        for password in ["", "pässword", "line\nbreak", "\u{0}"] {
+            assert!(
+                encode(&credential(), "web", password).is_err(),
+                "{password:?}"
+            );
+        }
+        assert!(encode(&credential(), "web", "two words!").is_ok());
+    }
+}
