@@ -142,6 +142,19 @@ fn two_updates_in_one_second_get_two_files() {
 }
 
 #[test]
+fn a_first_certificate_is_known_as_one_after_a_restart() {
+    let home = Home::new();
+    assert!(home.store().load(now()).unwrap().current.is_none());
+    install(&mut home.store(), 1).unwrap();
+    assert!(home.store().load(now()).unwrap().is_first);
+    install(&mut home.store(), 2).unwrap();
+    assert!(!home.store().load(now()).unwrap().is_first);
+    // However many are deleted, one of those before stays.
+    home.store().accept().unwrap();
+    assert!(!home.store().load(now()).unwrap().is_first);
+}
+
+#[test]
 fn a_regular_file_at_current_is_never_overwritten() {
     for name in ["kubelet-client-current.pem", "kubelet-client-updated.pem"] {
         let home = Home::new();
