@@ -67,7 +67,7 @@ pub use elect::run_elected;
 pub use election::ElectionConfig;
 pub use election::flags::ElectionOptions;
 pub use looks::shown as certificates_shown;
-pub use looks::shown_by;
+pub use looks::{Greeting, greeting_of, shown_by};
 pub use options::{FilePair, Options, OptionsError, PodOptions, Validated};
 pub use run::{RunError, run};
 pub use serving::ServingConfig;

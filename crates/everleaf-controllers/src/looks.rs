@@ -17,13 +17,14 @@ use domain::resolv::stub::{Answer, StubResolver};
 use everleaf_pki::trust::{Presented, Purpose, TrustBundle};
 use everleaf_tls::ServerVerifier;
 use jiff::Timestamp;
-use rustls::ClientConfig;
+use rustls::client::{ResolvesClientCert, WantsClientCert};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ConfigBuilder};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -168,6 +169,60 @@ pub async fn shown_by(host: &str, port: u16, name: &str) -> std::io::Result<Vec<
     Ok(ders.iter().map(|der| der.to_vec()).collect())
 }
 
+/// What a server says to whoever connects, DER; judged by nobody.
+#[derive(Clone, Debug, Default)]
+pub struct Greeting {
+    /// Its certificates, its own first.
+    pub certificates: Vec<Vec<u8>>,
+    /// Names of the CAs of which it takes certificates of clients (RFC 8446 4.2.4); empty where it
+    /// names none.
+    pub authorities: Vec<Vec<u8>>,
+}
+
+/// As [`shown_by`], with the CAs that the server names to clients.
+///
+/// # Errors
+/// As [`shown_by`].
+pub async fn greeting_of(host: &str, port: u16) -> std::io::Result<Greeting> {
+    let name = ServerName::try_from(host.to_owned()).map_err(std::io::Error::other)?;
+    let asked = Arc::new(Asked::default());
+    let resolver = Arc::clone(&asked);
+    let greeting = async {
+        let stream = TcpStream::connect((host, port)).await?;
+        greeted_on(stream, name, |builder| {
+            builder.with_client_cert_resolver(resolver)
+        })
+        .await
+    };
+    let ders = timeout(KUBELET_MAX, greeting).await;
+    let ders = ders.map_err(|_| std::io::Error::other("no answer in time"))??;
+    let authorities = std::mem::take(&mut *asked.0.lock().unwrap_or_else(PoisonError::into_inner));
+    Ok(Greeting {
+        certificates: ders.iter().map(|der| der.to_vec()).collect(),
+        authorities,
+    })
+}
+
+/// Has no certificate, and remembers of whom one was asked for.
+#[derive(Debug, Default)]
+struct Asked(Mutex<Vec<Vec<u8>>>);
+
+impl ResolvesClientCert for Asked {
+    fn resolve(
+        &self,
+        hints: &[&[u8]],
+        _schemes: &[rustls::SignatureScheme],
+    ) -> Option<Arc<rustls::sign::CertifiedKey>> {
+        let mut asked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *asked = hints.iter().map(|name| name.to_vec()).collect();
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
 async fn present(address: SocketAddr, ca_file: &Path, now: Timestamp) -> Present {
     let bundle = match authorities(ca_file).await {
         Ok(bundle) => bundle,
@@ -200,16 +255,23 @@ async fn shown_on(
     stream: TcpStream,
     name: ServerName<'static>,
 ) -> std::io::Result<Vec<CertificateDer<'static>>> {
+    greeted_on(stream, name, |builder| builder.with_no_client_auth()).await
+}
+
+async fn greeted_on(
+    stream: TcpStream,
+    name: ServerName<'static>,
+    client: impl FnOnce(ConfigBuilder<ClientConfig, WantsClientCert>) -> ClientConfig,
+) -> std::io::Result<Vec<CertificateDer<'static>>> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     // Judged below: the name is not the point, and the clock is not the system's.
     let verifier = Arc::new(ServerVerifier::dangerously_anybody(&provider));
-    let config = ClientConfig::builder_with_provider(provider)
+    let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(std::io::Error::other)?
         .dangerous()
-        .with_custom_certificate_verifier(verifier)
-        .with_no_client_auth();
-    let stream = TlsConnector::from(Arc::new(config))
+        .with_custom_certificate_verifier(verifier);
+    let stream = TlsConnector::from(Arc::new(client(builder)))
         .connect(name, stream)
         .await?;
     let (_, connection) = stream.get_ref();

@@ -16,11 +16,14 @@
 //! The old CA signs and serves in the first phase, the new one in the second; both are trusted in
 //! either. So no certificate that is in use is ever of a CA that somebody does not trust.
 
+pub mod apart;
+mod census;
 mod command;
 mod document;
 #[cfg(test)]
 mod tests;
 
+pub use census::Census;
 pub use command::{Change, Command, answer, obey};
 use everleaf_api::authorities::{Renewal, Word};
 use jiff::{SignedDuration, Timestamp};
@@ -104,6 +107,15 @@ impl Roll {
             per_minute: start.per_minute.max(1),
             renewal: None,
             assumed: BTreeSet::new(),
+        }
+    }
+
+    /// The same, where it takes others a while until the new CA signs: what the old one has signed
+    /// is renewed in a time that begins only then.
+    pub fn renewing_later(self) -> Self {
+        Self {
+            renewal: None,
+            ..self
         }
     }
 
@@ -305,7 +317,7 @@ fn old_certificate(roll: &Roll, holder: &Holder, now: Timestamp) -> Option<Strin
     if let Some(word) = roll.word_of(holder).filter(|_| !holder.runs_kubelet) {
         let mut uses = word.certificates.iter();
         return match uses.find(|(_, pin)| **pin != roll.to.pin) {
-            Some((what, _)) => Some(format!("its {what} certificate is not of the new CA yet")),
+            Some((what, _)) => Some(unrenewed(roll, what, now)),
             None if word.certificates.contains_key("client") => None,
             None => Some("says nothing of a client certificate".to_owned()),
         };
@@ -324,6 +336,21 @@ fn old_certificate(roll: &Roll, holder: &Holder, now: Timestamp) -> Option<Strin
             "has certificates of the old CA until {until:.0}, and renews them at its own time; sooner: delete them there and restart it"
         )
     })
+}
+
+/// A certificate that is still of the old CA; past the time for that, with what may keep it.
+fn unrenewed(roll: &Roll, what: &str, now: Timestamp) -> String {
+    let late = roll.renewal.is_some_and(|renewal| {
+        let over = now.duration_since(renewal.until);
+        over > LOOK
+    });
+    let yet = format!("its {what} certificate is not of the new CA yet");
+    match late {
+        false => yet,
+        true => format!(
+            "{yet}, and the time for that is over: its log says why; an agent files at most five requests an hour, which several rolls within an hour use up"
+        ),
+    }
 }
 
 /// What comes next.

@@ -72,6 +72,38 @@ pub(crate) enum RollCommand {
     Finish(RollServerArgs),
     /// Say of these that they need no proof in this phase
     Assume(RollAssumeArgs),
+    /// Carry out rolls of a CA that no `everleaf up` keeps, such as kubeadm's
+    Run(RollRunArgs),
+}
+
+/// Flags of `ca roll run`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  everleaf ca roll run --data-dir /var/lib/everleaf-roll --cert-file /etc/kubernetes/pki/ca.crt --key-file /etc/kubernetes/pki/ca.key\n  everleaf ca roll run --data-dir /var/lib/everleaf-roll          # go on\n  everleaf ca roll start                                          # in another terminal, with the same kubeconfig\n  everleaf ca roll status                                         # what is to put where, and for whom it waits\n\nFor kube-apiserver with kube-controller-manager or `everleaf controllers`. It makes the new CA and every file that is needed in --data-dir, and reads\nand writes a few ConfigMaps; it changes no file of a server. Whoever puts one in place need not say so: it looks at the API servers' handshakes,\nthe ConfigMaps and what is signed, and goes on when it has seen that it has happened."
+)]
+pub(crate) struct RollRunArgs {
+    /// Directory for the keys of both CAs and all files that are to be put in place; made when it
+    /// is not there
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: PathBuf,
+    /// The CA that signs now, PEM; copied into --data-dir the first time
+    #[arg(long, value_name = "FILE", requires = "key_file")]
+    pub(crate) cert_file: Option<PathBuf>,
+    /// Its private key, PEM
+    #[arg(long, value_name = "FILE", requires = "cert_file")]
+    pub(crate) key_file: Option<PathBuf>,
+    /// Each API server of several; may be repeated [default: the one of the kubeconfig]
+    #[arg(long = "apiserver", value_name = "HOST:PORT", value_parser = crate::cmd::roll_run::place_of)]
+    pub(crate) apiservers: Vec<(String, u16)>,
+    /// How long the new CA is good
+    #[arg(long, value_name = "DAYS", default_value_t = 3650, value_parser = clap::value_parser!(u32).range(365..=27000))]
+    pub(crate) days: u32,
+    /// Kind of the keys that are made
+    #[arg(long, value_name = "KIND", value_parser = super::value::key_algorithm, default_value = "ECDSA-P256")]
+    pub(crate) key_algorithm: everleaf_pki::KeyAlgorithm,
+    /// How to reach the API server.
+    #[command(flatten)]
+    pub(crate) server: super::token::ServerArgs,
 }
 
 /// Flags of `ca roll start`.

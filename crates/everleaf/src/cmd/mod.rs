@@ -16,6 +16,7 @@ pub(crate) mod man;
 pub(crate) mod policy;
 mod revoke;
 mod roll;
+pub(crate) mod roll_run;
 pub(crate) mod token;
 pub(crate) mod up;
 pub(crate) mod version;

@@ -39,6 +39,7 @@ pub(super) fn run(command: &RollCommand) -> Result<ExitCode> {
         RollCommand::Resume(args) => tell(&args.server, &Command::Resume),
         RollCommand::Back(args) => tell(&args.server, &Command::Back),
         RollCommand::Finish(args) => tell(&args.server, &Command::Finish),
+        RollCommand::Run(args) => super::roll_run::run(args),
         RollCommand::Assume(args) => {
             let names: BTreeSet<_> = args.names.iter().cloned().collect();
             tell(&args.server, &Command::Assume(names))
@@ -123,13 +124,13 @@ async fn answer(calls: &Calls, nonce: &str) -> Result<Value> {
     }
     if let Some(trouble) = trouble {
         bail!(
-            "the command cannot be carried out: {trouble}. It is taken back, and the roll is as it was; mend that where `everleaf up` runs, and give it \
-             again"
+            "the command cannot be carried out: {trouble}. It is taken back, and the roll is as it was; mend that where `everleaf up` (or `everleaf ca roll run`) \
+             runs, and give it again"
         );
     }
     Err(anyhow!(
         "nobody has answered the command within {} s, and it is taken back. Only the `everleaf up` that keeps the CA of this cluster can carry it out: \
-         look whether it runs, and at its log. With another API server the CA is replaced by hand: docs/ca.md",
+         look whether it runs, and at its log. With another API server `everleaf ca roll run` does, where the CA's key is: docs/ca.md",
         ANSWER_MAX.as_secs()
     ))
 }
@@ -315,15 +316,30 @@ fn waited_for(status: &Value) -> Vec<String> {
     lines
 }
 
+/// What people have to put in place before it goes on, two lines each.
+fn to_do(status: &Value) -> Vec<String> {
+    let all = status["toDo"].as_array().map_or(&[][..], Vec::as_slice);
+    let word = |one: &Value, key: &str| print::harmless_line(one[key].as_str().unwrap_or_default());
+    all.iter()
+        .flat_map(|one| {
+            [
+                format!("to do: {}", word(one, "what")),
+                format!("  {}", word(one, "remedy")),
+            ]
+        })
+        .collect()
+}
+
 /// How far a roll has come, for people.
 pub(super) fn words(status: &Value, now: Timestamp) -> String {
     let trouble = status["trouble"].as_str();
     let trouble = trouble.map(|why| format!("it does not go on: {}", print::harmless_line(why)));
+    let to_do = to_do(status);
     let Some(roll) = Roll::of_json(&status["roll"]) else {
         let over = over(status, now);
-        return [Some(over), trouble]
-            .into_iter()
-            .flatten()
+        return std::iter::once(over)
+            .chain(to_do)
+            .chain(trouble)
             .collect::<Vec<_>>()
             .join("\n");
     };
@@ -337,6 +353,7 @@ pub(super) fn words(status: &Value, now: Timestamp) -> String {
         }
         Phase::Renew => format!("phase 2 of 2, renew, for {age}: both are trusted, {to} signs"),
     });
+    lines.extend(to_do);
     lines.push(counts(status, roll.phase));
     if let Some(renewal) = roll.renewal {
         lines.push(format!(
@@ -347,6 +364,11 @@ pub(super) fn words(status: &Value, now: Timestamp) -> String {
     lines.extend(waited_for(status));
     lines.push(roll.outlook());
     lines.extend(trouble);
+    if status["byOthers"] == true && roll.phase == Phase::Renew {
+        lines.push(format!(
+            "nobody can see who else has a client certificate of {from}: make those of controllers, schedulers, API servers (for kubelets) and people anew first"
+        ));
+    }
     if status["isReady"] == true && !roll.is_paused && !roll.may_finish {
         let nobody = match status["assumed"].as_u64().unwrap_or_default() {
             0 => format!("nobody needs {from} any more"),

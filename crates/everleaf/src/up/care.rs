@@ -4,6 +4,7 @@ use super::authority::Authority;
 use super::clock;
 use super::data_dir::DataDir;
 use super::kubeconfigs;
+use super::own::Own;
 use super::rolling::{RollState, Rolling};
 use anyhow::{Result, anyhow};
 use everleaf_agent::Clock;
@@ -33,7 +34,7 @@ pub(super) struct Care {
     /// Until when its token is good.
     pub(super) bootstrap_until: Timestamp,
     /// Puts another authority in force.
-    pub(super) rolling: Rolling,
+    pub(super) rolling: Rolling<Own>,
     /// The last trouble that was told, so that it is told once.
     pub(super) told: Option<String>,
 }
@@ -47,7 +48,9 @@ impl Care {
         let mut look_at = clock.now().monotonic;
         loop {
             let now = clock.now();
-            let turn = self.rolling.turn(&mut roll, &self.authority, now.wall);
+            let turn = self
+                .rolling
+                .turn(&mut roll, Some(&*self.authority), now.wall);
             if let Some(authority) = turn.await {
                 self.authority = authority;
                 // What names authorities is written anew.

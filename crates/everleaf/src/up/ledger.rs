@@ -5,7 +5,7 @@
 //! whatever else was written, a start goes on from what it says. It is here and not in an object
 //! of the API: the keys are here, and a start needs it before there is an API.
 
-use super::authority::{CA_NAME, begin_at, ca_not_after, latest_end};
+use super::authority::{begin_at, latest_end};
 use super::data_dir::DataDir;
 use super::entropy;
 use anyhow::{Context, Result, anyhow};
@@ -20,7 +20,6 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::ErrorKind;
-use std::time::Duration;
 
 /// The state.
 const STATE: &str = "pki/roll.json";
@@ -56,6 +55,18 @@ pub(crate) struct Standing {
     pub(crate) link: Option<Leaf>,
     /// All links, PEM.
     pub(crate) links: String,
+}
+
+/// What a CA that comes is to be like.
+pub(crate) struct Made<'a> {
+    /// Its name, which a number follows.
+    pub(crate) base_name: &'a str,
+    /// The kind of its key.
+    pub(crate) kind: KeyAlgorithm,
+    /// From when it is good.
+    pub(crate) begin: Timestamp,
+    /// Until when.
+    pub(crate) end: Timestamp,
 }
 
 impl Standing {
@@ -202,17 +213,16 @@ impl Ledger {
     pub(crate) fn prepare(
         dir: &DataDir,
         from: &Issuer,
-        (signing_duration, kind): (Duration, KeyAlgorithm),
+        made: &Made<'_>,
         start: Start,
         now: Timestamp,
     ) -> Result<Roll> {
-        let key = PrivateKey::generate(kind)?;
+        let key = PrivateKey::generate(made.kind)?;
         // Never the old name: of two CAs with one name, OpenSSL tries the first and GnuTLS the
         // last.
         let number = u32::from_be_bytes(entropy::bytes()?);
-        let name = format!("{CA_NAME}-{number:08x}");
-        let (begin, end) = (begin_at(now), ca_not_after(signing_duration, now));
-        let to = Issuer::self_signed(&name, key, entropy::bytes()?, begin, end)?;
+        let name = format!("{}-{number:08x}", made.base_name);
+        let to = Issuer::self_signed(&name, key, entropy::bytes()?, made.begin, made.end)?;
         let links = links(from, &to, now)?;
         for issuer in [from, &to] {
             let which = which(issuer.certificate());
@@ -301,6 +311,19 @@ impl Ledger {
         Ok(())
     }
 
+    /// The certificate of a CA of a roll; none once it was tidied away.
+    pub(crate) fn certificate(dir: &DataDir, which: &Which) -> Result<Option<Leaf>> {
+        let text = dir.read(&place(which, "crt"))?;
+        text.map(|text| {
+            let chain = Chain::from_pem(text.as_bytes());
+            let chain = chain.with_context(|| {
+                format!("{} is not usable", dir.path(&place(which, "crt")).display())
+            })?;
+            Ok(chain.leaf().clone())
+        })
+        .transpose()
+    }
+
     /// Removes what no roll needs: the key of a CA that is gone is worth nothing to us, and much to
     /// a thief.
     pub(crate) fn tidy(dir: &DataDir) -> Result<()> {
@@ -332,6 +355,7 @@ impl Ledger {
 
 #[cfg(test)]
 mod tests {
+    use super::super::authority::CA_NAME;
     use super::*;
 
     fn now() -> Timestamp {
@@ -343,7 +367,15 @@ mod tests {
         Issuer::self_signed(CA_NAME, key, [1; 16], begin_at(now()), latest_end()).unwrap()
     }
 
-    const WANTED: (Duration, KeyAlgorithm) = (Duration::from_secs(3600), KeyAlgorithm::EcdsaP256);
+    fn made() -> Made<'static> {
+        Made {
+            base_name: CA_NAME,
+            kind: KeyAlgorithm::EcdsaP256,
+            begin: begin_at(now()),
+            end: latest_end(),
+        }
+    }
+
     const START: Start = Start {
         per_minute: 60,
         may_finish: false,
@@ -354,7 +386,7 @@ mod tests {
         let temporary = tempfile::tempdir().unwrap();
         let dir = DataDir::open(temporary.path()).unwrap();
         assert_eq!(Ledger::read(&dir).unwrap(), Ledger::default());
-        let roll = Ledger::prepare(&dir, &ca(), WANTED, START, now()).unwrap();
+        let roll = Ledger::prepare(&dir, &ca(), &made(), START, now()).unwrap();
         let ledger = Ledger {
             roll: Some(roll),
             retired: ["sha256:00".to_owned()].into(),
@@ -391,7 +423,7 @@ mod tests {
         let temporary = tempfile::tempdir().unwrap();
         let dir = DataDir::open(temporary.path()).unwrap();
         let old = ca();
-        let mut roll = Ledger::prepare(&dir, &old, WANTED, START, now()).unwrap();
+        let mut roll = Ledger::prepare(&dir, &old, &made(), START, now()).unwrap();
         assert_ne!(roll.to.subject, roll.from.subject);
         assert!(
             roll.to.subject.contains("everleaf-ca-"),

@@ -1,26 +1,22 @@
-//! The shell of a roll ([`everleaf_controllers::roll`]): what is known of the fleet, the ConfigMaps
-//! by which people and a roll speak, and the authority that is put in force.
+//! The shell of a roll ([`everleaf_controllers::roll`]): the ConfigMaps by which people and a roll
+//! speak, and the order in which a [`Cluster`] is led from phase to phase: that of `up`
+//! ([`own`](super::own)), or one whose files are other people's ([`crate::cmd`]'s `ca roll run`).
 //!
 //! Each turn first makes the world as the ledger says, and only then asks what comes next; the
 //! ledger is written before anything follows from it. So it does not matter where a turn is cut
 //! off.
 
-use super::authority::{self, Authority, Wanted};
 use super::data_dir::DataDir;
-use super::kubeconfigs;
 use super::ledger::Ledger;
-use super::roll_log::{Accepted, logged};
-use anyhow::{Context, Result, anyhow};
-use everleaf_api::authorities::{LEASE_NAMESPACE, NAME, NAMESPACE, Word};
+use anyhow::Result;
+use everleaf_api::authorities::{Announcement, NAME, NAMESPACE};
 use everleaf_api::meta;
-use everleaf_api::revocation::{self, Revocations};
-use everleaf_apiserver::handler::Server;
-use everleaf_apiserver::serve::ServingCertificate;
-use everleaf_controllers::issuers::SharedIssuer;
-use everleaf_controllers::roll::{self, Change, Command, Ended, Fleet, Next, Phase, Roll, tally};
+use everleaf_controllers::roll::apart::Lack;
+use everleaf_controllers::roll::{
+    self, Change, Command, Ended, Fleet, Next, Phase, Roll, Start, tally,
+};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,32 +33,67 @@ pub(crate) const ANSWER_MAX: Duration = Duration::from_secs(20);
 pub(crate) const COMMAND_AGE_MAX: SignedDuration = SignedDuration::from_secs(30);
 /// Between two times at which it is told that the announcement was changed by somebody.
 const RESTORED_INTERVAL: SignedDuration = SignedDuration::from_hours(1);
-/// Between two looks at the issuance log.
-const FACTS_INTERVAL: SignedDuration = SignedDuration::from_secs(4);
 /// Most stragglers that the status names; it also says how many there are.
 const STRAGGLERS_MAX: usize = 200;
 
+/// A cluster, as far as a roll reaches into it.
+pub(crate) trait Cluster: Sync {
+    /// What follows from the ledger, once it is in force.
+    type InForce: Send + Sync;
+    /// Whether others put it in force: it is looked at again in each turn.
+    const IS_OTHERS: bool;
+    /// Between two looks at who has what.
+    const FACTS_INTERVAL: SignedDuration;
+
+    /// What nodes are told.
+    fn announcement(in_force: &Self::InForce) -> Option<&Announcement>;
+    /// An object.
+    fn get(
+        &self,
+        resource: &'static str,
+        namespace: &str,
+        name: &str,
+    ) -> impl Future<Output = Result<Option<Value>>> + Send;
+    /// Writes an object, whether it is there or not.
+    fn put(
+        &self,
+        resource: &'static str,
+        object: Value,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<()>> + Send;
+    /// Makes another CA for a roll that begins.
+    fn prepare(&self, start: Start, now: Timestamp) -> Result<Roll>;
+    /// Who has which certificates, and says what.
+    fn fleet(&self, roll: &Roll, now: Timestamp) -> impl Future<Output = Result<Fleet>> + Send;
+    /// Puts in force what the ledger says, or looks whether others have.
+    fn enforce(
+        &self,
+        ledger: &Ledger,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Enforced<Self::InForce>>> + Send;
+}
+
+/// What has come of putting something in force.
+pub(crate) struct Enforced<T> {
+    pub(crate) in_force: Arc<T>,
+    /// What others have to do before it is. Nobody is told of it before.
+    pub(crate) lacks: Vec<Lack>,
+}
+
 /// What a roll is carried out with.
-pub(super) struct Rolling {
-    pub(super) dir: Arc<DataDir>,
-    pub(super) api: Arc<Server>,
-    /// What the API server's certificate says.
-    pub(super) wanted: Wanted,
-    /// How others reach the API server.
-    pub(super) public_url: String,
-    /// Signs for nodes.
-    pub(super) issuer: SharedIssuer,
-    /// The API server's.
-    pub(super) serving: Arc<ServingCertificate>,
-    /// The issuance log.
-    pub(super) log: PathBuf,
+pub(crate) struct Rolling<C> {
+    /// Holds the ledger.
+    pub(crate) dir: Arc<DataDir>,
+    pub(crate) cluster: C,
 }
 
 /// What is known from turn to turn.
-pub(super) struct RollState {
+pub(crate) struct RollState {
     ledger: Ledger,
     /// What the ledger says is not in force yet.
     is_owed: bool,
+    /// What others have to do before it is.
+    lacks: Vec<Lack>,
     fleet: Option<(Timestamp, Fleet)>,
     told: Option<String>,
     /// When it was told that the announcement was restored.
@@ -70,40 +101,47 @@ pub(super) struct RollState {
 }
 
 impl RollState {
-    /// As the ledger says; a start has put it in force.
-    pub(super) fn open(dir: &DataDir) -> Result<Self> {
+    /// As the ledger says. In `up`, a start has put it in force.
+    pub(crate) fn open(dir: &DataDir) -> Result<Self> {
         Ok(Self {
             ledger: Ledger::read(dir)?,
             is_owed: false,
+            lacks: Vec::new(),
             fleet: None,
             told: None,
             restored: None,
         })
     }
+
+    /// What others have to do.
+    pub(crate) fn lacks(&self) -> &[Lack] {
+        &self.lacks
+    }
 }
 
-impl Rolling {
-    /// One turn; `authority` is in force. Returns the authority if it is another one. Trouble is
+impl<C: Cluster> Rolling<C> {
+    /// One turn; `in_force` is. Returns what is instead, if that is something else. Trouble is
     /// told, and tried again with the next turn.
-    pub(super) async fn turn(
+    pub(crate) async fn turn(
         &self,
         state: &mut RollState,
-        authority: &Authority,
+        in_force: Option<&C::InForce>,
         now: Timestamp,
-    ) -> Option<Arc<Authority>> {
+    ) -> Option<Arc<C::InForce>> {
         let mut replaced = None;
         let done = async {
             self.obey(state, now).await?;
             replaced = self.enforce(state, now).await?;
-            if self.go_on(state, now).await? {
+            if !state.is_owed && self.go_on(state, now).await? {
                 replaced = self.enforce(state, now).await?.or(replaced.take());
             }
             anyhow::Ok(())
         };
         let mut trouble = done.await.err();
-        let authority = replaced.as_deref().unwrap_or(authority);
-        if !state.is_owed {
-            let kept = self.keep_announced(state, authority, now).await;
+        let in_force = replaced.as_deref().or(in_force);
+        let announcement = in_force.and_then(C::announcement);
+        if let Some(announcement) = announcement.filter(|_| !state.is_owed) {
+            let kept = self.keep_announced(state, announcement, now).await;
             trouble = trouble.or(kept.err());
         }
         let as_text = |error: &anyhow::Error| crate::failure::chain(error);
@@ -122,14 +160,14 @@ impl Rolling {
     async fn keep_announced(
         &self,
         state: &mut RollState,
-        authority: &Authority,
+        announcement: &Announcement,
         now: Timestamp,
     ) -> Result<()> {
-        let objects = self.api.objects();
-        let was_there = objects.get("configmaps", NAMESPACE, NAME).is_some();
-        if !announce(&self.api, authority, now).await? {
+        let stored = self.cluster.get("configmaps", NAMESPACE, NAME).await?;
+        if !announce(&self.cluster, announcement, now).await? {
             return Ok(());
         }
+        let was_there = stored.is_some();
         let is_told = state.restored.is_some_and(|at| {
             let age = now.duration_since(at);
             !age.is_negative() && age < RESTORED_INTERVAL
@@ -146,11 +184,14 @@ impl Rolling {
 
     /// Carries out a command that was not answered yet.
     async fn obey(&self, state: &mut RollState, now: Timestamp) -> Result<()> {
-        let objects = self.api.objects();
-        let Some(stored) = objects.get("configmaps", ROLL_NAMESPACE, COMMAND_NAME) else {
+        let given = self
+            .cluster
+            .get("configmaps", ROLL_NAMESPACE, COMMAND_NAME)
+            .await?;
+        let Some(given) = given else {
             return Ok(());
         };
-        let text = stored.object()["data"]["command"]
+        let text = given["data"]["command"]
             .as_str()
             .unwrap_or_default()
             .to_owned();
@@ -169,7 +210,7 @@ impl Rolling {
             (None, _) => Err("this version of Everleaf does not know the command".to_owned()),
             (Some(command), roll) => {
                 let fleet = match (&command, roll) {
-                    (Command::Assume(_), Some(roll)) => self.fleet(roll, now).await?,
+                    (Command::Assume(_), Some(roll)) => self.cluster.fleet(roll, now).await?,
                     _ => Fleet::default(),
                 };
                 let change = roll::obey(roll.as_ref(), command.clone(), &fleet, now);
@@ -200,9 +241,7 @@ impl Rolling {
     ) -> Result<()> {
         match change {
             Change::Begin(start) => {
-                let from = self.issuer.current();
-                let asked = (self.wanted.signing_duration, self.wanted.key_algorithm);
-                let roll = Ledger::prepare(&self.dir, &from, asked, start, now)?;
+                let roll = self.cluster.prepare(start, now)?;
                 ledger.reply = format!(
                     "the roll from {} to {} has begun; {}",
                     roll.from.subject,
@@ -233,24 +272,21 @@ impl Rolling {
         &self,
         state: &mut RollState,
         now: Timestamp,
-    ) -> Result<Option<Arc<Authority>>> {
-        if !state.is_owed {
+    ) -> Result<Option<Arc<C::InForce>>> {
+        if !state.is_owed && !C::IS_OTHERS {
             return Ok(None);
         }
-        let authority = authority::ensure(&self.dir, &self.wanted, now)?;
-        // First who is believed, then what is signed; who is told last finds both.
-        let authenticator = self.api.authenticator();
-        authenticator.set_client_ca(authority.ca_pem.as_bytes())?;
-        self.api.install(now).await?;
-        kubeconfigs::publish(&self.api, &self.public_url, &authority.ca_pem, now).await?;
-        let chain = authority.server.chain().to_pem();
-        let key = authority.server.key().to_pem();
-        self.serving.replace(chain.as_bytes(), key.as_bytes())?;
-        self.issuer.replace(Arc::clone(&authority.issuer));
-        announce(&self.api, &authority, now).await?;
-        state.is_owed = false;
-        state.fleet = None;
-        Ok(Some(Arc::new(authority)))
+        let Enforced { in_force, lacks } = self.cluster.enforce(&state.ledger, now).await?;
+        let was_owed = state.is_owed;
+        state.is_owed = !lacks.is_empty();
+        state.lacks = lacks;
+        if was_owed && !state.is_owed {
+            if let Some(announcement) = C::announcement(&in_force) {
+                announce(&self.cluster, announcement, now).await?;
+            }
+            state.fleet = None;
+        }
+        Ok(Some(in_force))
     }
 
     /// Asks what comes next, and writes it down. Whether anything does.
@@ -260,10 +296,10 @@ impl Rolling {
         };
         let is_fresh = |(at, _): &(Timestamp, Fleet)| {
             let age = now.duration_since(*at);
-            !age.is_negative() && age < FACTS_INTERVAL
+            !age.is_negative() && age < C::FACTS_INTERVAL
         };
         if !state.fleet.as_ref().is_some_and(is_fresh) {
-            state.fleet = Some((now, self.fleet(&roll, now).await?));
+            state.fleet = Some((now, self.cluster.fleet(&roll, now).await?));
         }
         let Some((_, fleet)) = &state.fleet else {
             return Ok(false);
@@ -278,7 +314,10 @@ impl Rolling {
                     "the roll of the CA goes on"
                 );
                 let mut ledger = state.ledger.clone();
-                ledger.roll = Some(next);
+                ledger.roll = Some(match C::IS_OTHERS && next.phase != roll.phase {
+                    true => next.renewing_later(),
+                    false => next,
+                });
                 ledger.write(&self.dir)?;
                 state.ledger = ledger;
                 state.is_owed = true;
@@ -299,34 +338,6 @@ impl Rolling {
         }
     }
 
-    /// Who has certificates, by the issuance log; what nodes say, by their Leases; where kubelets
-    /// run, by their Nodes.
-    async fn fleet(&self, roll: &Roll, now: Timestamp) -> Result<Fleet> {
-        let objects = self.api.objects();
-        let revoked = objects.get("configmaps", revocation::NAMESPACE, revocation::NAME);
-        let revoked = revoked.map(|stored| Revocations::of_config_map(&stored.object()));
-        let accepted = Accepted {
-            goes: roll.from.key_id.clone(),
-            comes: roll.to.key_id.clone(),
-            revoked: revoked.unwrap_or_default(),
-        };
-        let log = self.log.clone();
-        let read = tokio::task::spawn_blocking(move || logged(&log, &accepted, now));
-        let mut fleet = read.await.context("reading the issuance log")??;
-        for stored in objects.list("nodes", None) {
-            let object = stored.object();
-            let version = object["status"]["nodeInfo"]["kubeletVersion"].as_str();
-            let holder = fleet.nodes.entry(stored.name.to_string()).or_default();
-            holder.runs_kubelet = version.is_some_and(|version| !version.is_empty());
-        }
-        for stored in objects.list("leases", Some(LEASE_NAMESPACE)) {
-            if let Some(holder) = fleet.nodes.get_mut(&*stored.name) {
-                holder.word = Word::of_lease(&stored.object());
-            }
-        }
-        Ok(fleet)
-    }
-
     /// Tells people how far it has come, and what keeps it; nothing where nobody ever asked.
     async fn publish(
         &self,
@@ -336,9 +347,9 @@ impl Rolling {
     ) -> Result<()> {
         let ledger = &state.ledger;
         let told = self
-            .api
-            .objects()
-            .get("configmaps", ROLL_NAMESPACE, STATUS_NAME);
+            .cluster
+            .get("configmaps", ROLL_NAMESPACE, STATUS_NAME)
+            .await?;
         let is_quiet = ledger.answered.is_empty() && ledger.roll.is_none() && trouble.is_none();
         if is_quiet && told.is_none() {
             return Ok(());
@@ -351,7 +362,12 @@ impl Rolling {
             "roll": ledger.roll.as_ref().map(Roll::to_json),
             "ended": ledger.ended.as_ref().map(Ended::to_json),
             "trouble": trouble,
+            "byOthers": C::IS_OTHERS,
         });
+        let lacks = state.lacks.iter();
+        status["toDo"] = lacks
+            .map(|lack| json!({"what": lack.what, "remedy": lack.remedy}))
+            .collect();
         if let (Some(roll), Some((_, fleet))) = (&ledger.roll, &state.fleet) {
             let tally = tally(roll, fleet, now);
             let names = |all: &[roll::Straggler]| {
@@ -369,13 +385,14 @@ impl Rolling {
                 .collect();
             let refused = fleet.refused.iter().take(STRAGGLERS_MAX);
             status["refused"] = refused.map(|name| format!("node/{name}")).collect();
-            let is_ready = roll.phase == Phase::Renew && tally.waited_for.is_empty();
+            let is_ready =
+                roll.phase == Phase::Renew && tally.waited_for.is_empty() && state.lacks.is_empty();
             status["isReady"] = is_ready.into();
             status["endsByItself"] = roll.ends_by_itself().into();
         }
         let text = status.to_string();
         put_config_map(
-            &self.api,
+            &self.cluster,
             (ROLL_NAMESPACE, STATUS_NAME),
             json!({"status": text}),
             now,
@@ -387,47 +404,44 @@ impl Rolling {
 
 /// Tells nodes of the authorities, once one was replaced, and lets them read it. Whether that was
 /// written: it was not there yet, or somebody has changed it.
-pub(super) async fn announce(
-    server: &Server,
-    authority: &Authority,
+pub(super) async fn announce<C: Cluster>(
+    cluster: &C,
+    announcement: &Announcement,
     now: Timestamp,
 ) -> Result<bool> {
-    let Some(announcement) = &authority.announcement else {
-        return Ok(false);
-    };
     let name = "everleaf:authorities";
+    let group = "rbac.authorization.k8s.io";
     let metadata = json!({"name": name, "namespace": NAMESPACE});
     let role = json!({
+        "apiVersion": format!("{group}/v1"), "kind": "Role",
         "metadata": metadata,
         "rules": [{
             "apiGroups": [""], "resources": ["configmaps"], "resourceNames": [NAME], "verbs": ["get"],
         }],
     });
     let binding = json!({
+        "apiVersion": format!("{group}/v1"), "kind": "RoleBinding",
         "metadata": metadata,
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
-        "subjects": [{
-            "kind": "Group", "apiGroup": "rbac.authorization.k8s.io", "name": "system:authenticated",
-        }],
+        "roleRef": {"apiGroup": group, "kind": "Role", "name": name},
+        "subjects": [{"kind": "Group", "apiGroup": group, "name": "system:authenticated"}],
     });
     for (resource, object) in [("roles", role), ("rolebindings", binding)] {
-        if server.objects().get(resource, NAMESPACE, name).is_none() {
-            let written = server.put(resource, object, now).await;
-            written.map_err(|why| anyhow!("cannot write {resource}/{name}: {why}"))?;
+        if cluster.get(resource, NAMESPACE, name).await?.is_none() {
+            cluster.put(resource, object, now).await?;
         }
     }
-    put_config_map(server, (NAMESPACE, NAME), announcement.to_data(), now).await
+    put_config_map(cluster, (NAMESPACE, NAME), announcement.to_data(), now).await
 }
 
 /// Writes a ConfigMap of our own, if it says something else. Whether it did.
-async fn put_config_map(
-    server: &Server,
+async fn put_config_map<C: Cluster>(
+    cluster: &C,
     (namespace, name): (&str, &str),
     data: Value,
     now: Timestamp,
 ) -> Result<bool> {
-    let stored = server.objects().get("configmaps", namespace, name);
-    if stored.is_some_and(|stored| stored.object()["data"] == data) {
+    let stored = cluster.get("configmaps", namespace, name).await?;
+    if stored.is_some_and(|stored| stored["data"] == data) {
         return Ok(false);
     }
     let object = json!({
@@ -435,8 +449,5 @@ async fn put_config_map(
         "metadata": {"name": name, "namespace": namespace},
         "data": data,
     });
-    let written = server.put("configmaps", object, now).await;
-    written
-        .map(|_| true)
-        .map_err(|why| anyhow!("cannot write the ConfigMap {namespace}/{name}: {why}"))
+    cluster.put("configmaps", object, now).await.map(|()| true)
 }

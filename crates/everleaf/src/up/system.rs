@@ -9,6 +9,7 @@ use super::ends::Ends;
 use super::grants;
 use super::kubeconfigs;
 use super::node::{Node, Whose};
+use super::own::Own;
 use super::pods;
 use super::rolling::{self, Rolling};
 use super::serving;
@@ -182,7 +183,6 @@ impl System {
         let server = open_server(dir, &authority, &addresses, settings, &clock)?;
         server.install(now).await?;
         grant(&server, settings, now).await?;
-        rolling::announce(&server, &authority, now).await?;
         let bootstrap_until = write_kubeconfigs(dir, &server, &authority, &addresses, now).await?;
         let mut system = Self {
             local_url: addresses.local_url.clone(),
@@ -196,7 +196,7 @@ impl System {
         };
         let authority = Arc::new(authority);
         let certificate = serving_certificate(&authority)?;
-        let rolling = Rolling {
+        let own = Own {
             dir: Arc::clone(dir),
             api: Arc::clone(&system.server),
             wanted,
@@ -204,6 +204,13 @@ impl System {
             issuer: system.issuer.clone(),
             serving: Arc::clone(&certificate),
             log: dir.path(ISSUANCE_LOG),
+        };
+        if let Some(announcement) = &authority.announcement {
+            rolling::announce(&own, announcement, now).await?;
+        }
+        let rolling = Rolling {
+            dir: Arc::clone(dir),
+            cluster: own,
         };
         system.start_care(dir, &authority, &addresses, rolling);
         system.expose(&certificate);
@@ -242,7 +249,7 @@ impl System {
         dir: &Arc<DataDir>,
         authority: &Arc<Authority>,
         addresses: &Addresses,
-        rolling: Rolling,
+        rolling: Rolling<Own>,
     ) {
         let care = Care {
             dir: Arc::clone(dir),

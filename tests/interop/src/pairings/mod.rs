@@ -2,7 +2,7 @@
 
 mod agent_on_kubernetes;
 mod audit_beside_kube_apiserver;
-mod ca_roll_by_hand;
+mod ca_roll_on_kube_apiserver;
 mod chart_on_kubernetes;
 mod client_certificates_on_everleaf;
 mod client_go_on_everleaf;
@@ -77,7 +77,7 @@ pub(crate) fn all() -> &'static [&'static Pairing] {
         &doctor_on_kubernetes::OLD,
         &join_on_kubernetes::PAIRING,
         &join_on_kubernetes::OLD,
-        &ca_roll_by_hand::PAIRING,
+        &ca_roll_on_kube_apiserver::PAIRING,
         &agent_on_kubernetes::PAIRING,
         &agent_on_kubernetes::OLD,
         &recordings_of_kubernetes::PAIRING,
