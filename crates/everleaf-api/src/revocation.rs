@@ -7,13 +7,17 @@
 //! |---|---|
 //! | `serial.5B3651` | the certificate with this serial number, upper hex without leading zeros |
 //! | `credential.5f3c…` | the one whose DER has this SHA-256, as in `authentication.kubernetes.io/credential-id` |
-//! | `node.n1` | every certificate of `system:node:n1` that begins no later than the entry |
+//! | `node.n1` | every certificate of `system:node:n1` that was issued no later than the entry |
 //!
 //! A value is a JSON object: `at` (RFC 3339), and where they are known `until` (the end of the
 //! certificate, after which the entry means nothing), `reason`, `node` and `by`.
+//!
+//! No certificate says when it was issued: every Kubernetes signer dates its beginning five minutes
+//! back ([`BACKDATE`]). One of a signer that does not would count as issued later than it was; that
+//! is why whoever revokes a node names the serial numbers that are known besides.
 
 use crate::meta;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -30,6 +34,10 @@ pub const LIST_NAME: &str = "everleaf-revocation-list";
 pub const LIST_PEM: &str = "ca.crl";
 /// In its `binaryData`: the list, DER.
 pub const LIST_DER: &str = "ca.crl.der";
+
+/// How long before a certificate is issued it begins (Kubernetes:
+/// `pkg/controller/certificates/authority/policies.go`).
+const BACKDATE: SignedDuration = SignedDuration::from_mins(5);
 
 /// What is refused.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -218,6 +226,7 @@ impl Revocations {
     /// let node = "system:node:n1";
     /// let refused = |facts| revocations.refuses(facts).is_some();
     /// assert!(refused(facts(node, "2029-12-31T23:55:00Z")));
+    /// assert!(!refused(facts(node, "2029-12-31T23:55:01Z")), "issued later");
     /// assert!(!refused(facts(node, "2030-01-01T00:00:01Z")), "issued later");
     /// assert!(!refused(facts("system:node:n2", "2029-12-31T23:55:00Z")));
     /// ```
@@ -278,7 +287,9 @@ impl Revocations {
         let node = Target::Node(name.to_owned());
         let (own, entry) = self.0.get_key_value(&node)?;
         // An entry that nobody can date refuses everything.
-        let is_before = entry.at.is_none_or(|at| facts.not_before <= at);
+        let issued = facts.not_before.checked_add(BACKDATE);
+        let issued = issued.unwrap_or(Timestamp::MAX);
+        let is_before = entry.at.is_none_or(|at| issued <= at);
         is_before.then_some(own)
     }
 }

@@ -16,6 +16,11 @@ pub(super) const TESTS: &[Test] = &[
         run: node,
     },
     Test {
+        name: "a_revoked_node_that_is_wiped_joins_again_at_once",
+        long: false,
+        run: wiped,
+    },
+    Test {
         name: "a_revoked_certificate_is_in_a_list_that_openssl_goes_by",
         long: false,
         run: list,
@@ -154,6 +159,33 @@ fn node(sandbox: &Sandbox) -> Result<Verdict> {
     let absent = ca(sandbox, &up, &["unrevoke", "node/n2"])?.failed_with(1)?;
     ensure_that!(absent.contains("node/n2 is not revoked"), "{absent}");
     bystander.kill();
+    Ok(Verdict::Passed)
+}
+
+/// What it gets after the revocation is believed; what was taken from it before is not.
+fn wiped(sandbox: &Sandbox) -> Result<Verdict> {
+    let up = Up::start(sandbox, &["--no-node"])?;
+    let (mut agent, _) = joined(sandbox, &up, "n2")?;
+    let current = agent.path("pki/kubelet-client-current.pem");
+    let stolen = sandbox.path("stolen.pem");
+    fs::copy(&current, &stolen)?;
+    let text = fs::read_to_string(agent.kubeconfig())?;
+    ensure_that!(text.contains(arg(&current)), "{text}");
+    let text = text.replace(arg(&current), arg(&stolen));
+    let thief = Kubectl::new(sandbox, sandbox.write("stolen.conf", &text)?);
+    thief.quiet(&["auth", "whoami"])?;
+    ca(sandbox, &up, &["revoke", "node/n2"])?.ok()?;
+    is_refused(&thief)?;
+    fs::remove_dir_all(agent.path("pki"))?;
+    fs::remove_file(agent.kubeconfig())?;
+    // The second in which it was revoked is the last that counts as before.
+    std::thread::sleep(Duration::from_secs(2));
+    agent.start()?;
+    agent.certificate()?;
+    let whoami = agent.kubectl().json(&["auth", "whoami"])?;
+    let name = &whoami["status"]["userInfo"]["username"];
+    same("who it is", name.as_str(), Some("system:node:n2"))?;
+    is_refused(&thief)?;
     Ok(Verdict::Passed)
 }
 
