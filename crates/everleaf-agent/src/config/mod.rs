@@ -353,7 +353,9 @@ impl Resolver {
         if !client && !serving {
             self.problem(
                 "nothing to do: give --rotate-certificates, --bootstrap-kubeconfig, \
-                 --rotate-server-certificates, --profile, --profile-dir, or a --config with rotateCertificates or serverTLSBootstrap",
+                 --rotate-server-certificates, --profile, --profile-dir, or a --config with rotateCertificates or serverTLSBootstrap; \
+                 to join a cluster, type the line that `everleaf token create --print-join-command` prints there \
+                 (join https://HOST:6443 --token …)",
             );
         }
     }

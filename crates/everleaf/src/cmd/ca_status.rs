@@ -6,6 +6,7 @@ use crate::args::ca::StatusArgs;
 use crate::calls::{Calls, connect};
 use crate::kube_client::usual_kubeconfig;
 use crate::print;
+use crate::up::authority::made_at;
 use anyhow::{Result, anyhow};
 use everleaf_agent::Kubeconfig;
 use everleaf_agent::join::{Announced, CaPin};
@@ -242,10 +243,11 @@ fn rows(found: &Found, now: Timestamp) -> Vec<Row> {
     rows
 }
 
-/// Per cent of its life that has gone.
+/// Per cent of its life that has gone since it was made: those of `up` begin years before that.
 fn used(ca: &Leaf, now: Timestamp) -> i64 {
-    let gone = now.duration_since(ca.not_before()).as_secs().max(0);
-    let whole = ca.lifetime().seconds.max(1);
+    let made = made_at(ca);
+    let gone = now.duration_since(made).as_secs().max(0);
+    let whole = ca.not_after().duration_since(made).as_secs().max(1);
     (gone.saturating_mul(100) / whole).min(100)
 }
 
@@ -260,6 +262,13 @@ fn hex(bytes: &[u8]) -> String {
 fn key_text(ca: &Leaf) -> String {
     let algorithm = ca.public_key().algorithm();
     algorithm.map_or_else(|error| error.to_string(), |algorithm| algorithm.to_string())
+}
+
+fn holders_text(row: &Row) -> String {
+    match row.holders.len() {
+        1 => format!("{} (1 holder)", row.certificates),
+        holders => format!("{} ({holders} holders)", row.certificates),
+    }
 }
 
 fn as_json(row: &Row, now: Timestamp) -> Value {
@@ -304,7 +313,7 @@ fn show(rows: &[Row], is_wide: bool, now: Timestamp) -> Result<()> {
             key_text(ca),
             meta::format_time(ca.not_after()),
             format!("{} %", used(ca, now)),
-            format!("{} ({} holders)", row.certificates, row.holders.len()),
+            holders_text(row),
             key_id,
         ];
         if is_wide {

@@ -227,7 +227,7 @@ async fn warn_of_tokens(calls: &Calls) {
     let count = tokens.map_or(0, |tokens| tokens.len());
     if count > 0 {
         eprintln!(
-            "everleaf: {count} bootstrap tokens are still good: whoever has one gets a new certificate with it; see `everleaf token list`, and \
+            "everleaf: bootstrap tokens are still good ({count}): whoever has one gets a new certificate with it; see `everleaf token list`, and \
              delete what was on that machine"
         );
     }

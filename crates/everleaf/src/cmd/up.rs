@@ -100,6 +100,11 @@ fn welcome(dir: &DataDir, settings: &Settings, system: &System, now: Timestamp) 
             1,
             ("dashboard", format!("{}{}", system.local_url, ui::PATH)),
         );
+        let without = format!(
+            "with a token or a certificate of who may list requests; without: everleaf dashboard --kubeconfig {}",
+            shell_word(&admin.display().to_string())
+        );
+        rows.insert(2, ("  log in", without));
     }
     let mut text = format!("Everleaf {} is ready.\n\n", env!("CARGO_PKG_VERSION"));
     for (what, value) in rows {

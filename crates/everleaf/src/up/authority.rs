@@ -140,6 +140,15 @@ pub(super) fn begin_at(now: Timestamp) -> Timestamp {
         .map_or(earliest, |begin| begin.min(earliest))
 }
 
+/// When an authority was made, as near as its dates tell: what is made here begins years before.
+pub(crate) fn made_at(ca: &Leaf) -> Timestamp {
+    let begin = ca.not_before();
+    match is_own_name(&ca.subject().common_name) {
+        true => begin.checked_add(BACKDATE).unwrap_or(begin),
+        false => begin,
+    }
+}
+
 /// No authority ends after this.
 pub(crate) fn latest_end() -> Timestamp {
     CA_NOT_AFTER_MAX
@@ -469,6 +478,19 @@ mod tests {
         ] {
             assert_eq!(ca_not_after(signing, now).to_string(), expected);
         }
+    }
+
+    #[test]
+    fn the_age_of_an_authority_is_counted_since_it_was_made() {
+        let now: Timestamp = "2026-12-01T00:00:00Z".parse().unwrap();
+        let key = || PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
+        let make = |name: &str| {
+            let ca = Issuer::self_signed(name, key(), [1; 16], begin_at(now), latest_end());
+            ca.unwrap().certificate().clone()
+        };
+        assert_eq!(made_at(&make(CA_NAME)), now);
+        assert_eq!(made_at(&make("everleaf-ca-1a2b3c4d")), now);
+        assert_eq!(made_at(&make("kubernetes")), begin_at(now));
     }
 
     #[test]

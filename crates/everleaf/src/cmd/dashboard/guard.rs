@@ -45,6 +45,10 @@ pub(super) enum Refusal {
     Method,
     /// Its form is none of ours, or of an earlier run.
     Form,
+    /// What it sends is no form, or has not come.
+    NoForm,
+    /// Its form is larger than any of ours.
+    TooLong,
 }
 
 impl Refusal {
@@ -53,7 +57,8 @@ impl Refusal {
         match self {
             Self::NoKey => StatusCode::UNAUTHORIZED,
             Self::Host => StatusCode::MISDIRECTED_REQUEST,
-            Self::NoHost => StatusCode::BAD_REQUEST,
+            Self::NoHost | Self::NoForm => StatusCode::BAD_REQUEST,
+            Self::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Origin | Self::Form => StatusCode::FORBIDDEN,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
         }
@@ -73,6 +78,12 @@ impl Refusal {
             Self::Method => "The dashboard knows GET, and POST of its own forms.",
             Self::Form => {
                 "This form is from another run of the dashboard, or from before somebody logged in or out. Nothing was changed: go back, reload the page, and try again."
+            }
+            Self::NoForm => {
+                "What was sent is no form, or has not come as a whole within ten seconds. Nothing was changed."
+            }
+            Self::TooLong => {
+                "What was sent is longer than 16 KiB, which no token is, and no reason has to be. Nothing was changed: go back and shorten it."
             }
         }
     }
@@ -151,6 +162,11 @@ pub(super) fn is_same(one: &str, other: &str) -> bool {
 /// reading ones, following a link from elsewhere is allowed, which the cookie then does not go
 /// along with.
 fn is_foreign(headers: &HeaderMap, own: &str, reads: bool) -> bool {
+    // Of what is said twice nobody knows which counts.
+    let is_twice = |name: &HeaderName| headers.get_all(name).iter().nth(1).is_some();
+    if is_twice(&ORIGIN) || is_twice(&SITE) || is_twice(&MODE) {
+        return true;
+    }
     let origin = headers.get(ORIGIN).map(|origin| origin.to_str());
     let is_own = |origin: &str| origin == own;
     match origin {
@@ -283,6 +299,12 @@ pub(super) mod tests {
             assert_eq!(asked("GET /", &headers), refused, "{origin}");
         }
         assert_eq!(asked(line, &[OWN, KEY]), Err(Refusal::Origin));
+        let own = ("sec-fetch-site", "same-origin");
+        assert_eq!(asked(line, &[OWN, KEY, FROM, own]), Ok(()));
+        for twice in [FROM, ("origin", "http://evil.example"), own] {
+            let headers = [OWN, KEY, FROM, own, twice];
+            assert_eq!(asked(line, &headers), Err(Refusal::Origin), "{twice:?}");
+        }
         for site in ["cross-site", "same-site", "anything"] {
             let headers = [OWN, KEY, FROM, ("sec-fetch-site", site)];
             assert_eq!(asked(line, &headers), Err(Refusal::Origin));

@@ -11,8 +11,8 @@ use futures_util::stream;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{Response, StatusCode};
-use http_body_util::{BodyExt as _, Limited, StreamBody};
-use hyper::body::{Frame, Incoming};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited, StreamBody};
+use hyper::body::{Body as _, Frame, Incoming};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
@@ -36,11 +36,31 @@ pub(super) async fn form(head: &Parts, body: Incoming) -> Result<String, Refusal
         kind.as_bytes()
             .starts_with(b"application/x-www-form-urlencoded")
     });
-    let read = timeout(FORM_MAX, Limited::new(body, FORM_BYTES_MAX).collect()).await;
-    let (true, Ok(Ok(form))) = (is_form, read) else {
-        return Err(Refusal::Form);
-    };
-    Ok(String::from_utf8_lossy(&form.to_bytes()).into_owned())
+    if !is_form {
+        return Err(Refusal::NoForm);
+    }
+    let form = whole(body).await?;
+    Ok(String::from_utf8_lossy(&form).into_owned())
+}
+
+/// Takes in what comes with a request that needs nothing: over HTTP/2, whoever sends more than one
+/// window of it would wait for ever to be rid of the rest.
+///
+/// # Errors
+/// It is too large, or does not come.
+pub(super) async fn nothing(body: Incoming) -> Result<(), Refusal> {
+    match body.is_end_stream() {
+        true => Ok(()),
+        false => whole(body).await.map(drop),
+    }
+}
+
+async fn whole(body: Incoming) -> Result<Bytes, Refusal> {
+    match timeout(FORM_MAX, Limited::new(body, FORM_BYTES_MAX).collect()).await {
+        Ok(Ok(form)) => Ok(form.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::TooLong),
+        Ok(Err(_)) | Err(_) => Err(Refusal::NoForm),
+    }
 }
 
 /// Answers a GET.

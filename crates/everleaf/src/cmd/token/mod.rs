@@ -139,6 +139,9 @@ fn join_command(announced: &Announced, own: &str, token: &BootstrapToken) -> Res
              another name)"
         );
     }
+    eprintln!(
+        "everleaf: on a machine that has only everleaf-agent, the line begins with `everleaf-agent join` in the place of `everleaf agent join`"
+    );
     let pins = announced.pins();
     let pins: Vec<String> = pins
         .iter()

@@ -194,7 +194,7 @@ fn issuance(snapshot: &Snapshot) -> Markup {
                 p.soft { "In steps of five minutes; in the last one: " (pace.steps.last().unwrap_or(&0)) "." }
             }
         }
-        p { strong { (load.total) } " renewals of nodes are foreseen within " (DAYS) " days"
+        p { strong { (load.total) } @if load.total == 1 { " renewal of a node is" } @else { " renewals of nodes are" } " foreseen within " (DAYS) " days"
             @if load.total > 0 { ", at most " (load.peak) " a day (" @match load.peak_day { 0 => "today", 1 => "tomorrow", days => { "in " (days) " days" } } ")" } "." }
         @if load.total > 0 { (columns(&days)) }
     };

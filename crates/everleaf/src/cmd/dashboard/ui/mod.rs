@@ -38,7 +38,7 @@ use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use refused::Refused;
-use sessions::{LIFE_MAX, Sessions};
+use sessions::{LIFE_MAX, Sessions, bare_token};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -187,6 +187,9 @@ impl Gate {
                 Err(refusal) => return refused(&stranger, refusal),
             };
             return self.submit(&head, peer, (&path, &form)).await;
+        }
+        if let Err(refusal) = served::nothing(body).await {
+            return refused(&stranger, refusal);
         }
         match Route::of(&path, head.uri.query().unwrap_or_default()) {
             _ if path.is_empty() => see(&stranger.at("/")),
@@ -387,7 +390,7 @@ impl Gate {
 
     async fn log_in(&self, head: &Parts, peer: &Peer, form: &str) -> Response<Body> {
         let token = parameter(form, "token").unwrap_or_default();
-        let token = Secret::new(token.trim().to_owned());
+        let token = Secret::new(bare_token(&token).to_owned());
         let Some(credential) = Credential::of_token(peer, token.expose()) else {
             return self.outside(Outside::Unproven("That is no token."));
         };

@@ -75,9 +75,28 @@ impl Sessions {
     }
 }
 
+/// A token as it was typed, or pasted with what stands before it in a request.
+pub(super) fn bare_token(typed: &str) -> &str {
+    let typed = typed.trim();
+    match typed.split_once(char::is_whitespace) {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim_start(),
+        _ => typed,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_token_may_be_pasted_as_it_stands_in_a_request() {
+        for typed in ["x", " x\n", "Bearer x", "bearer  x", "BEARER\tx "] {
+            assert_eq!(bare_token(typed), "x", "{typed:?}");
+        }
+        for typed in ["Bearer", "Bearerx", "Basic x", ""] {
+            assert_eq!(bare_token(typed), typed);
+        }
+    }
 
     const START: Duration = Duration::from_secs(1000);
 
