@@ -38,6 +38,11 @@ pub(super) const TESTS: &[Test] = &[
     },
 ];
 
+/// Nodes under the whole roll, that of `up` among them.
+const NODES: usize = 20;
+/// Of these, whose credentials a client asks with all the time.
+const ASKING: usize = 4;
+
 /// `everleaf ca …` as the admin.
 fn ca(sandbox: &Sandbox, up: &Up<'_>, args: &[&str]) -> Result<Answer> {
     let admin = up.path("admin.conf");
@@ -163,8 +168,8 @@ fn whole_roll(sandbox: &Sandbox) -> Result<Verdict> {
     let address = host_address()?.to_string();
     let serving = ["--rotate-server-certificates", "--node-ip", &address];
     let mut agents = vec![node(sandbox, &up, "n2", &serving)?];
-    for name in ["n3", "n4", "n5"] {
-        agents.push(node(sandbox, &up, name, &[])?);
+    for number in 3..=NODES {
+        agents.push(node(sandbox, &up, &format!("n{number}"), &[])?);
     }
     let server = agents[0].path("pki/kubelet-server-current.pem");
     eventually("the serving certificate", 15, || {
@@ -172,13 +177,14 @@ fn whole_roll(sandbox: &Sandbox) -> Result<Verdict> {
     })?;
     let clients: Vec<_> = agents
         .iter()
+        .take(ASKING)
         .map(|agent| asking(sandbox, agent))
         .collect::<Result<_>>()?;
     // What the old CA signed, and will not renew: a copy of admin.conf.
     fs::copy(up.path("admin.conf"), sandbox.path("old-admin.conf"))?;
     let old_admin = Kubectl::new(sandbox, sandbox.path("old-admin.conf"));
     let old = ca_crt(sandbox, &up)?;
-    let told = ca(sandbox, &up, &["roll", "start", "--per-minute", "120"])?.ok()?;
+    let told = ca(sandbox, &up, &["roll", "start", "--per-minute", "480"])?.ok()?;
     ensure_that!(told.contains("has begun"), "{told}");
     is_in(sandbox, &up, "renew")?;
     let both = ca_crt(sandbox, &up)?;
@@ -201,7 +207,7 @@ fn whole_roll(sandbox: &Sandbox) -> Result<Verdict> {
     same("the roll, as a value", phase, "renew".into())?;
     let words = ca(sandbox, &up, &["roll", "status"])?.ok()?;
     ensure_that!(
-        words.contains("5 of 5 use nothing of the old CA"),
+        words.contains("20 of 20 use nothing of the old CA"),
         "{words}"
     );
     ensure_that!(words.contains("everleaf ca roll finish"), "{words}");
