@@ -239,6 +239,11 @@ impl Node {
 
     /// Takes in what is announced about the cluster's CAs, into the kubeconfig first.
     fn take_authorities(&mut self, done: Done) {
+        if done.is_refused()
+            && let Some(at) = self.nodes_own()
+        {
+            self.deliver(at, Event::CredentialRefused);
+        }
         let Some(bundle) = self.authorities.take(done) else {
             return;
         };

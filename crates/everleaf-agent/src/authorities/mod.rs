@@ -31,6 +31,18 @@ pub(crate) enum Done {
     Said(Result<String, Failure>),
 }
 
+impl Done {
+    /// Whether the server does not take this node's credential any more: nobody may ask it for
+    /// anything else for months.
+    pub(crate) fn is_refused(&self) -> bool {
+        let failure = match self {
+            Self::Looked(looked) => looked.as_ref().err(),
+            Self::Said(said) => said.as_ref().err(),
+        };
+        failure.is_some_and(|failure| failure.class == FailureClass::Unauthorized)
+    }
+}
+
 /// What is announced, and what follows for the kubeconfig.
 #[derive(Debug, Default)]
 pub(crate) struct Looked {

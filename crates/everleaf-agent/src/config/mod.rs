@@ -19,6 +19,7 @@ use kubelet::KubeletConfiguration;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// The kubelet's default of `--cert-dir`.
@@ -156,8 +157,9 @@ pub struct Config {
 pub enum Bootstrap {
     /// `--bootstrap-kubeconfig`: read again each time it is needed.
     File(PathBuf),
-    /// A kubeconfig that is on no disk (the agent of `everleaf up`).
-    InMemory(Box<Kubeconfig>),
+    /// A kubeconfig that is on no disk (the agent of `everleaf up`), as its owner has it at the
+    /// moment.
+    InMemory(Arc<Mutex<Kubeconfig>>),
 }
 
 impl Bootstrap {
@@ -165,7 +167,10 @@ impl Bootstrap {
     pub fn read(&self) -> Result<Kubeconfig, crate::kubeconfig::KubeconfigError> {
         match self {
             Self::File(path) => Kubeconfig::read(path),
-            Self::InMemory(kubeconfig) => Ok((**kubeconfig).clone()),
+            Self::InMemory(kubeconfig) => {
+                let kubeconfig = kubeconfig.lock().unwrap_or_else(PoisonError::into_inner);
+                Ok(kubeconfig.clone())
+            }
         }
     }
 

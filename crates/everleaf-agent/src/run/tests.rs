@@ -11,6 +11,7 @@ use everleaf_api::meta;
 use everleaf_pki::Credential;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
@@ -62,7 +63,7 @@ impl World {
         let mut config = Config::for_node("n1", self.kubeconfig(), self.pki());
         config.serving = false;
         let bootstrap = with_token(self.server.cluster(&self.api.ca), "token");
-        config.bootstrap = Some(Bootstrap::InMemory(Box::new(bootstrap)));
+        config.bootstrap = Some(Bootstrap::InMemory(Arc::new(Mutex::new(bootstrap))));
         config
     }
 

@@ -34,9 +34,9 @@ impl Fleet {
 }
 
 impl Census {
-    /// What a roll knows by it. Whoever has a Lease or a Node is a node. What a kubelet has is known
-    /// by its requests alone: where these are cleaned away, it counts as of the CA that goes, until
-    /// that one ends.
+    /// What a roll knows by it. Whoever has a Lease or a Node is a node. What a kubelet has is
+    /// known by its requests alone: where these are cleaned away, it counts as of the CA that goes,
+    /// until that one ends.
     pub fn fleet(&self, roll: &Roll, goes: &Leaf, comes: &Leaf, now: Timestamp) -> Fleet {
         let mut fleet = Fleet::default();
         let mut requests: Vec<_> = self.requests.iter().collect();

@@ -272,7 +272,10 @@ fn counts(status: &Value, phase: Phase) -> String {
     };
     let count = |key: &str| status[key].as_u64();
     let Some((all, left)) = count("all").zip(count("waitedFor")) else {
-        return "the fleet is being looked at".to_owned();
+        return match status["toDo"].as_array().is_some_and(|all| !all.is_empty()) {
+            true => "nodes are told when that is done".to_owned(),
+            false => "the fleet is being looked at".to_owned(),
+        };
     };
     let assumed = count("assumed").unwrap_or_default();
     let proven = all.saturating_sub(left).saturating_sub(assumed);
@@ -346,12 +349,16 @@ pub(super) fn words(status: &Value, now: Timestamp) -> String {
     let age = now.duration_since(roll.since).as_secs().max(0);
     let age = everleaf_api::duration::human(age);
     let (from, to) = (&roll.from.subject, &roll.to.subject);
+    let (trusted, signs) = match to_do.is_empty() {
+        true => ("trusted", "signs"),
+        false => ("to be trusted", "is to sign"),
+    };
     let mut lines = vec![format!("roll from {from} to {to}")];
     lines.push(match roll.phase {
         Phase::Publish => {
-            format!("phase 1 of 2, publish, for {age}: both are trusted, {from} signs")
+            format!("phase 1 of 2, publish, for {age}: both are {trusted}, {from} signs")
         }
-        Phase::Renew => format!("phase 2 of 2, renew, for {age}: both are trusted, {to} signs"),
+        Phase::Renew => format!("phase 2 of 2, renew, for {age}: both are trusted, {to} {signs}"),
     });
     lines.extend(to_do);
     lines.push(counts(status, roll.phase));
@@ -376,10 +383,13 @@ pub(super) fn words(status: &Value, now: Timestamp) -> String {
                 "nobody is waited for, but {assumed} are only assumed not to need {from}: whoever of them does is refused after finish"
             ),
         };
-        lines.push(format!(
-            "{nobody}. Copies of admin.conf that were made before end with it: hand out the new file, then: everleaf ca \
-             roll finish"
-        ));
+        lines.push(match status["byOthers"] == true {
+            true => format!("{nobody}. When those are made anew: everleaf ca roll finish"),
+            false => format!(
+                "{nobody}. Copies of admin.conf that were made before end with it: hand out the new file, then: everleaf ca \
+                 roll finish"
+            ),
+        });
     }
     lines
         .iter()

@@ -101,7 +101,7 @@ fn welcome(dir: &DataDir, settings: &Settings, system: &System, now: Timestamp) 
             ("dashboard", format!("{}{}", system.local_url, ui::PATH)),
         );
         let without = format!(
-            "with a token or a certificate of who may list requests; without: everleaf dashboard --kubeconfig {}",
+            "with a token of who may list requests; without one: everleaf dashboard --kubeconfig {}",
             shell_word(&admin.display().to_string())
         );
         rows.insert(2, ("  log in", without));

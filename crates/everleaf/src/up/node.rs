@@ -11,14 +11,14 @@ use crate::shutdown::Shutdown;
 use crate::told::Told;
 use anyhow::Result;
 use everleaf_agent::join::BootstrapToken;
-use everleaf_agent::kubeconfig::Cluster;
-use everleaf_agent::{Bootstrap, Clock, Config};
+use everleaf_agent::kubeconfig::{Cluster, Source, Trust};
+use everleaf_agent::{Bootstrap, Clock, Config, Kubeconfig, Secret};
 use everleaf_apiserver::handler::Server;
 use everleaf_pki::trust::{Presented, Purpose, TrustBundle};
 use everleaf_pki::{Credential, KeyAlgorithm};
 use everleaf_rotation::{CertificateId, Notice};
 use jiff::Timestamp;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -51,6 +51,8 @@ pub(crate) struct Node {
     config: Config,
     server: Arc<Server>,
     token: BootstrapToken,
+    /// With that token; the agent reads it when it needs it.
+    bootstrap: Arc<Mutex<Kubeconfig>>,
 }
 
 impl Node {
@@ -72,9 +74,8 @@ impl Node {
         config.client_key = key;
         config.serving_key = key;
         config.ca_refresh_interval = Some(CA_REFRESH_INTERVAL);
-        config.bootstrap = Some(Bootstrap::InMemory(Box::new(kubeconfigs::with_token(
-            cluster, &token,
-        ))));
+        let bootstrap = Arc::new(Mutex::new(kubeconfigs::with_token(cluster, &token)));
+        config.bootstrap = Some(Bootstrap::InMemory(Arc::clone(&bootstrap)));
         if !has_usable_certificate(dir, authority, name, now) {
             grant(&token, &server, now).await?;
         }
@@ -82,6 +83,7 @@ impl Node {
             config,
             server,
             token,
+            bootstrap,
         })
     }
 
@@ -91,6 +93,7 @@ impl Node {
             config,
             server,
             token,
+            bootstrap,
         } = self;
         let token = Arc::new(token);
         let (sender, changes) = watch::channel(None);
@@ -109,7 +112,14 @@ impl Node {
         let sender = Arc::new(sender);
         let run = || {
             let sender = Arc::clone(&sender);
+            let (authorities, bootstrap) = (Arc::clone(&server), Arc::clone(&bootstrap));
             let observe = move |id: &CertificateId, notice: &Notice| {
+                // The CA may have been replaced since it was made.
+                if matches!(notice, Notice::CredentialRefused { .. }) {
+                    let pem = authorities.authenticator().client_ca_pem();
+                    let mut bootstrap = bootstrap.lock().unwrap_or_else(PoisonError::into_inner);
+                    bootstrap.cluster.trust = Trust::Bundle(Source::Inline(Secret::new(pem)));
+                }
                 if let Some(change) = token_change(id, notice) {
                     // The last one holds.
                     sender.send_replace(Some(change));

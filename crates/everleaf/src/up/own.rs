@@ -6,7 +6,7 @@ use super::data_dir::DataDir;
 use super::kubeconfigs;
 use super::ledger::{Ledger, Made};
 use super::roll_log::{Accepted, logged};
-use super::rolling::{Cluster, Enforced};
+use super::rolling::{Cluster, Enforced, Rolling, announce};
 use anyhow::{Context, Result, anyhow};
 use everleaf_api::authorities::{Announcement, LEASE_NAMESPACE, Word};
 use everleaf_api::revocation::{self, Revocations};
@@ -35,6 +35,23 @@ pub(super) struct Own {
     pub(super) log: PathBuf,
 }
 
+impl Own {
+    /// Ready to roll; nodes are told what is in force.
+    pub(super) async fn rolling(
+        self,
+        authority: &Authority,
+        now: Timestamp,
+    ) -> Result<Rolling<Self>> {
+        if let Some(announcement) = &authority.announcement {
+            announce(&self, announcement, now).await?;
+        }
+        Ok(Rolling {
+            dir: Arc::clone(&self.dir),
+            cluster: self,
+        })
+    }
+}
+
 impl Cluster for Own {
     type InForce = Authority;
     const IS_OTHERS: bool = false;
@@ -55,7 +72,11 @@ impl Cluster for Own {
     }
 
     async fn put(&self, resource: &'static str, object: Value, now: Timestamp) -> Result<()> {
-        put(&self.api, resource, object, now).await
+        let key = everleaf_api::meta::key(&object);
+        let written = self.api.put(resource, object, now).await;
+        written
+            .map(drop)
+            .map_err(|why| anyhow!("cannot write {resource} {key}: {why}"))
     }
 
     fn prepare(&self, start: Start, now: Timestamp) -> Result<Roll> {
@@ -109,12 +130,4 @@ impl Cluster for Own {
             lacks: Vec::new(),
         })
     }
-}
-
-async fn put(server: &Server, resource: &'static str, object: Value, now: Timestamp) -> Result<()> {
-    let name = everleaf_api::meta::key(&object);
-    let written = server.put(resource, object, now).await;
-    written
-        .map(drop)
-        .map_err(|why| anyhow!("cannot write {resource} {name}: {why}"))
 }

@@ -11,7 +11,7 @@ use super::kubeconfigs;
 use super::node::{Node, Whose};
 use super::own::Own;
 use super::pods;
-use super::rolling::{self, Rolling};
+use super::rolling::Rolling;
 use super::serving;
 use crate::audit::Audit;
 use crate::cmd::dashboard::ui::{self, Foundation, Ui};
@@ -205,13 +205,7 @@ impl System {
             serving: Arc::clone(&certificate),
             log: dir.path(ISSUANCE_LOG),
         };
-        if let Some(announcement) = &authority.announcement {
-            rolling::announce(&own, announcement, now).await?;
-        }
-        let rolling = Rolling {
-            dir: Arc::clone(dir),
-            cluster: own,
-        };
+        let rolling = own.rolling(&authority, now).await?;
         system.start_care(dir, &authority, &addresses, rolling);
         system.expose(&certificate);
         let ui = match settings.ui {

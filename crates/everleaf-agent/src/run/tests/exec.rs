@@ -7,6 +7,7 @@ use crate::kubeconfig::{ExecPlugin, ExecVersion, Kubeconfig, User};
 use crate::secret::Secret;
 use crate::testing::api::SERVING_SIGNER;
 use everleaf_rotation::Notice;
+use std::sync::{Arc, Mutex};
 
 /// A kubeconfig with a plugin that gives out `stale` once, and `token` from then on.
 fn with_plugin(world: &World) -> Kubeconfig {
@@ -37,7 +38,9 @@ fn with_plugin(world: &World) -> Kubeconfig {
 async fn a_plugin_bootstraps_and_is_called_again_when_refused() {
     let world = World::new().await;
     let mut config = world.config();
-    config.bootstrap = Some(Bootstrap::InMemory(Box::new(with_plugin(&world))));
+    config.bootstrap = Some(Bootstrap::InMemory(Arc::new(Mutex::new(with_plugin(
+        &world,
+    )))));
     let mut agent = world.start(config);
     let told = agent.until_accepted().await;
     agent.stop().await;

@@ -194,46 +194,37 @@ impl Apart {
             kubeconfig: self.settings.kubeconfig.display().to_string(),
         })
     }
+}
 
-    /// Does itself what can be done through the API.
-    async fn mend(
-        &self,
-        calls: &Calls,
-        seen: &Seen,
-        standing: &Standing,
-        gone: &[Leaf],
-    ) -> Result<()> {
-        let bundle = standing.bundle()?;
-        let is_held = |server: &apart::Server| {
-            let accepts = server.accepts.as_ref();
-            accepts.is_some_and(|pins| {
-                gone.iter()
-                    .any(|ca| pins.contains(&CaPin::of(ca).to_string()))
-            })
-        };
-        // kube-apiserver adds to this one, and takes nothing out.
-        if !gone.is_empty() && !seen.servers.iter().any(is_held) {
-            rewrite(calls, CLIENTS, |object| {
-                let text = object["data"][CLIENTS_KEY].as_str()?;
-                let left = without(text, gone)?;
-                let changed = (left != text).then_some(left);
-                changed.map(|left| object["data"][CLIENTS_KEY] = left.into())
-            })
-            .await?;
-        }
-        rewrite(calls, NEW_NODES, |object| {
-            let present = Announced::read_trusted(object).ok()?.ca_pem;
-            let all = with(&present, &bundle, gone)?;
-            let text = object["data"]["kubeconfig"].as_str()?;
-            let (old, new) = (
-                BASE64_STANDARD.encode(&present),
-                BASE64_STANDARD.encode(&all),
-            );
-            let changed = (all != present && text.contains(&old)).then(|| text.replace(&old, &new));
-            changed.map(|text| object["data"]["kubeconfig"] = text.into())
+/// Does what can be done through the API. Whether anything was to do.
+async fn mend(calls: &Calls, seen: &Seen, standing: &Standing, gone: &[Leaf]) -> Result<bool> {
+    let bundle = standing.bundle()?;
+    let is_gone = |pin: &String| gone.iter().any(|ca| CaPin::of(ca).to_string() == *pin);
+    let is_held = |server: &apart::Server| {
+        let accepts = server.accepts.as_ref();
+        server.trouble.is_some() || accepts.is_some_and(|pins| pins.iter().any(is_gone))
+    };
+    let mut has_changed = false;
+    // kube-apiserver adds to this one, and takes nothing out.
+    if !gone.is_empty() && !seen.servers.iter().any(is_held) {
+        has_changed |= rewrite(calls, CLIENTS, |object| {
+            let text = object["data"][CLIENTS_KEY].as_str()?;
+            let left = without(text, gone)?;
+            let changed = (left != text).then_some(left);
+            changed.map(|left| object["data"][CLIENTS_KEY] = left.into())
         })
-        .await
+        .await?;
     }
+    has_changed |= rewrite(calls, NEW_NODES, |object| {
+        let present = Announced::read_trusted(object).ok()?.ca_pem;
+        let all = with(&present, &bundle, gone)?;
+        let text = object["data"]["kubeconfig"].as_str()?;
+        let [old, new] = [&present, &all].map(|pem| BASE64_STANDARD.encode(pem));
+        let changed = (all != present && text.contains(&old)).then(|| text.replace(&old, &new));
+        changed.map(|text| object["data"]["kubeconfig"] = text.into())
+    })
+    .await?;
+    Ok(has_changed)
 }
 
 fn connected(settings: &Settings) -> Result<(Kubeconfig, Arc<Calls>)> {
@@ -273,17 +264,17 @@ fn with(pem: &str, bundle: &str, gone: &[Leaf]) -> Option<String> {
     }
 }
 
-/// Changes a ConfigMap that is there; `change` says whether anything is to change.
+/// Changes a ConfigMap that is there, if `change` finds anything to. Whether it did.
 async fn rewrite(
     calls: &Calls,
     place: (&str, &str),
     change: impl FnOnce(&mut Value) -> Option<()>,
-) -> Result<()> {
+) -> Result<bool> {
     let Some(mut object) = sight::read(calls, place).await? else {
-        return Ok(());
+        return Ok(false);
     };
     if change(&mut object).is_none() {
-        return Ok(());
+        return Ok(false);
     }
     let (namespace, name) = place;
     let what = format!("write the ConfigMap {namespace}/{name}");
@@ -291,7 +282,7 @@ async fn rewrite(
     calls
         .object(&what, Method::PUT, &path, Some(object))
         .await
-        .map(drop)
+        .map(|written| written.is_some())
 }
 
 fn path_of(resource: &str, namespace: &str, name: &str) -> String {
@@ -407,13 +398,15 @@ impl Cluster for Apart {
         };
         let (kubeconfig, calls) = self.connection()?;
         let servers = self.servers(&kubeconfig);
-        let (seen, names) = sight::look(&calls, &kubeconfig, &servers, &known).await?;
+        let (mut seen, names) = sight::look(&calls, &kubeconfig, &servers, &known).await?;
         self.write(&standing, names, now)?;
         let gone: Vec<_> = match ledger.roll {
             Some(_) => Vec::new(),
             None => known.iter().skip(1).cloned().collect(),
         };
-        self.mend(&calls, &seen, &standing, &gone).await?;
+        if mend(&calls, &seen, &standing, &gone).await? {
+            (seen, _) = sight::look(&calls, &kubeconfig, &servers, &known).await?;
+        }
         let files = self.files()?;
         let mut lacks = apart::lacks(&wanted, &seen, &files);
         if let (Some(signs), Some(roll)) = (wanted.signs(), &ledger.roll) {

@@ -69,12 +69,16 @@ pub(super) fn run(args: &RollRunArgs) -> Result<ExitCode> {
             ),
         };
         refuse_unfit(&apart, ca.certificate(), held.is_some()).await?;
+        let own = match held.is_some() {
+            true => Ledger::read(&DataDir::open(&args.data_dir)?)?.roll,
+            false => None,
+        };
+        let calls = apart.calls()?;
+        refuse_another(&calls, own.as_ref()).await?;
         let dir = Arc::new(DataDir::open(&args.data_dir)?);
         if held.is_none() {
             keep(&dir, ca)?;
         }
-        let calls = apart.calls()?;
-        refuse_another(&calls, &dir).await?;
         let shown = dir.root().display();
         print::answer(&format!(
             "{} is kept in {shown}, which holds its key: nobody else may read it. Begin: everleaf ca roll start; what is to do: everleaf ca roll status",
@@ -183,14 +187,13 @@ async fn refuse_unfit(apart: &Apart, ca: &Leaf, is_kept: bool) -> Result<()> {
 }
 
 /// Only one carries out a roll: whoever has its keys.
-async fn refuse_another(calls: &Calls, dir: &DataDir) -> Result<()> {
+async fn refuse_another(calls: &Calls, own: Option<&Roll>) -> Result<()> {
     let status = super::roll::read(calls).await?;
     let Some(told) = Roll::of_json(&status["roll"]) else {
         return Ok(());
     };
-    let own = Ledger::read(dir)?;
     let pins = |roll: &Roll| roll.trusted().map(|one| one.pin.clone());
-    if own.roll.as_ref().map(pins) == Some(pins(&told)) {
+    if own.map(pins) == Some(pins(&told)) {
         return Ok(());
     }
     Err(anyhow!(

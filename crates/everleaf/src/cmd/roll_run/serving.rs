@@ -128,7 +128,7 @@ mod tests {
         let dir = DataDir::open(temporary.path()).unwrap();
         let ca = alone("kubernetes");
         let now = at("2030-01-01T00:00:00Z");
-        let mut make = |ca: &Standing, dns: &[&str], now| {
+        let make = |ca: &Standing, dns: &[&str], now| {
             ensure(&dir, ca, names(dns), KeyAlgorithm::EcdsaP256, now).unwrap();
             present(&dir).unwrap()
         };
