@@ -8,7 +8,7 @@ use super::Gate;
 use crate::calls::Calls;
 use crate::cmd::fleet::{Live, look_through, read_log};
 use crate::failure;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use everleaf_apiserver::handler::Credential;
 use everleaf_controllers::why::Known;
 use everleaf_pki::Chain;
@@ -24,6 +24,11 @@ const VIEWERS_MAX: usize = 32;
 const VIEWERS_OF_ONE_MAX: usize = 8;
 /// Streams of one credential: pages that follow.
 const STREAMS_OF_ONE_MAX: usize = 16;
+/// Largest fleet of which each viewer holds a copy of their own: bytes of its objects as they are
+/// stored; in memory they take some five times as many.
+const STORED_BYTES_MAX: usize = 64 << 20;
+/// What a viewer holds that grows with the fleet.
+const HELD: [&str; 3] = ["certificatesigningrequests", "nodes", "leases"];
 /// How long they go on when nobody looks.
 const IDLE_MAX: Duration = Duration::from_secs(60);
 /// How often it is judged anew whether they may.
@@ -140,6 +145,9 @@ impl Viewers {
 
 /// Looks, and follows from then on.
 async fn begin(gate: Arc<Gate>, visitor: &Visitor, viewer: Arc<Viewer>) -> Result<Snapshots> {
+    if let Some(why) = too_large(stored_bytes(&gate)) {
+        bail!(why);
+    }
     let client = gate.client(&visitor.credential);
     let calls = Calls::new(client.clone());
     let mut seen = look_through(client, gate.host()).await?;
@@ -170,13 +178,35 @@ async fn begin(gate: Arc<Gate>, visitor: &Visitor, viewer: Arc<Viewer>) -> Resul
     Ok(snapshots)
 }
 
+/// Bytes of the fleet's objects.
+fn stored_bytes(gate: &Gate) -> usize {
+    let objects = gate.server.objects();
+    let all = HELD
+        .iter()
+        .flat_map(|resource| objects.list(resource, None));
+    all.map(|stored| stored.bytes.len()).sum()
+}
+
+/// Why nobody gets a copy of a fleet of so many bytes.
+fn too_large(bytes: usize) -> Option<String> {
+    (bytes > STORED_BYTES_MAX).then(|| {
+        format!(
+            "its requests, Nodes and Leases take {} MiB as they are stored, and each who looks would hold a copy of more than the {} MiB that are allowed here; \
+             `everleaf dashboard` on a machine of your own shows it",
+            bytes >> 20,
+            STORED_BYTES_MAX >> 20
+        )
+    })
+}
+
 /// Returns when the credential is not believed any more, or gives other rights to look: what was
-/// seen by those is not shown any longer.
+/// seen by those is not shown any longer; or when the fleet has grown too large.
 async fn until_judged_otherwise(gate: &Gate, key: &Key, credential: &Credential) {
     let sight = gate.sight(credential).await;
     loop {
         sleep(JUDGED_EVERY).await;
         if !gate.is_known(key)
+            || too_large(stored_bytes(gate)).is_some()
             || gate.judge(credential).await.is_err()
             || gate.sight(credential).await != sight
         {
@@ -226,6 +256,16 @@ mod tests {
         viewers.end(&key(0));
         assert!(!viewers.is_of(&key(0), &first));
         assert!(viewers.viewer(&key(VIEWERS_MAX), "v").is_some());
+    }
+
+    #[test]
+    fn a_fleet_beyond_the_bound_is_copied_for_nobody() {
+        assert_eq!(too_large(STORED_BYTES_MAX), None);
+        let why = too_large(STORED_BYTES_MAX + (1 << 20)).unwrap();
+        assert!(
+            why.contains("65 MiB") && why.contains("the 64 MiB"),
+            "{why}"
+        );
     }
 
     #[test]
