@@ -343,8 +343,38 @@ fn strangers(stranger: &Browser<'_>) -> Result<()> {
     let beside = stranger.get("/uid")?;
     same("what is not below it", beside.status(), "403")?;
     ensure_that!(beside.body.contains("\"Status\""), "{}", beside.body);
+    odd_requests(stranger)?;
     let headed = run(stranger.curl("/ui/", &["-I"]).arg("-f"))?;
     ensure_that!(headed.code != Some(0), "{headed:?}");
+    Ok(())
+}
+
+/// Nothing that is sent too large, or twice, leaves anybody waiting, or unsaid.
+fn odd_requests(stranger: &Browser<'_>) -> Result<()> {
+    let large = stranger.sandbox.write("large", &"a".repeat(4 << 20))?;
+    let large = format!("@{}", arg(&large));
+    for protocol in ["--http2", "--http1.1"] {
+        let body = [
+            protocol,
+            "-X",
+            "GET",
+            "-H",
+            "Expect:",
+            "--data-binary",
+            &large,
+        ];
+        let mut command = stranger.curl("/ui/style.css", &body);
+        command.args(["--max-time", "8", "-o", "/dev/null", "-w", "%{http_code}"]);
+        let answer = run(&mut command)?;
+        same(protocol, answer.stdout.as_str(), "413")?;
+    }
+    let origin = format!("Origin: {}", stranger.origin);
+    let twice = ["-H", &origin, "-H", &origin];
+    let page = stranger.post_with("/ui/login", &["token=x"], &twice)?;
+    same("two origins", page.status(), "403")?;
+    let page = stranger.log_in(&"x".repeat(20 << 10))?;
+    same("a long token", page.status(), "413")?;
+    ensure_that!(page.body.contains("longer than 16 KiB"), "{}", page.body);
     Ok(())
 }
 
@@ -516,7 +546,8 @@ fn ended(sandbox: &Sandbox) -> Result<Verdict> {
     viewer(&admin, "bob")?;
     let bob = Browser::new(sandbox, &up, "bob")?.with_certificate();
     let by_token = Browser::new(sandbox, &up, "token")?;
-    same("login", by_token.log_in(&approver)?.status(), "303")?;
+    let pasted = format!("Bearer {approver}");
+    same("login", by_token.log_in(&pasted)?.status(), "303")?;
     let (mut of_bob, mut of_token) = (bob.follow()?, by_token.follow()?);
     sandbox.point("what happens is told at once", || {
         file(sandbox, &up, "laptop")?;

@@ -57,9 +57,9 @@ impl Refusal {
         match self {
             Self::NoKey => StatusCode::UNAUTHORIZED,
             Self::Host => StatusCode::MISDIRECTED_REQUEST,
-            Self::NoHost | Self::NoForm => StatusCode::BAD_REQUEST,
+            Self::NoHost => StatusCode::BAD_REQUEST,
             Self::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Origin | Self::Form => StatusCode::FORBIDDEN,
+            Self::Origin | Self::Form | Self::NoForm => StatusCode::FORBIDDEN,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
         }
     }
