@@ -1,6 +1,8 @@
 //! The dashboard at `/ui` of `up`, as curl sees it: who comes in, with whose rights it decides, and
 //! when it ends.
 
+mod forged;
+
 use super::dashboard::{Page, file, request};
 use anyhow::{Context, Result};
 use everleaf_stage::runner::{Test, Verdict, now};
@@ -272,7 +274,7 @@ fn shown(sandbox: &Sandbox) -> Result<Verdict> {
     sandbox.point(
         "pages of other origins decide nothing, whoever looks",
         || {
-            forgeries(&bob, &by_token)?;
+            forged::forgeries(&bob, &by_token)?;
             undecided(&up, "laptop")
         },
     )?;
@@ -343,38 +345,9 @@ fn strangers(stranger: &Browser<'_>) -> Result<()> {
     let beside = stranger.get("/uid")?;
     same("what is not below it", beside.status(), "403")?;
     ensure_that!(beside.body.contains("\"Status\""), "{}", beside.body);
-    odd_requests(stranger)?;
+    forged::odd_requests(stranger)?;
     let headed = run(stranger.curl("/ui/", &["-I"]).arg("-f"))?;
     ensure_that!(headed.code != Some(0), "{headed:?}");
-    Ok(())
-}
-
-/// Nothing that is sent too large, or twice, leaves anybody waiting, or unsaid.
-fn odd_requests(stranger: &Browser<'_>) -> Result<()> {
-    let large = stranger.sandbox.write("large", &"a".repeat(4 << 20))?;
-    let large = format!("@{}", arg(&large));
-    for protocol in ["--http2", "--http1.1"] {
-        let body = [
-            protocol,
-            "-X",
-            "GET",
-            "-H",
-            "Expect:",
-            "--data-binary",
-            &large,
-        ];
-        let mut command = stranger.curl("/ui/style.css", &body);
-        command.args(["--max-time", "8", "-o", "/dev/null", "-w", "%{http_code}"]);
-        let answer = run(&mut command)?;
-        same(protocol, answer.stdout.as_str(), "413")?;
-    }
-    let origin = format!("Origin: {}", stranger.origin);
-    let twice = ["-H", &origin, "-H", &origin];
-    let page = stranger.post_with("/ui/login", &["token=x"], &twice)?;
-    same("two origins", page.status(), "403")?;
-    let page = stranger.log_in(&"x".repeat(20 << 10))?;
-    same("a long token", page.status(), "413")?;
-    ensure_that!(page.body.contains("longer than 16 KiB"), "{}", page.body);
     Ok(())
 }
 
@@ -429,43 +402,6 @@ fn log_in(browser: &Browser<'_>, token: &str) -> Result<()> {
         ensure_that!(page.contains(part), "{part}: {page}");
     }
     ensure_that!(!page.contains(token), "the token is in the page");
-    Ok(())
-}
-
-/// Approvals of `laptop` that no page of ours has sent, for a certificate and for a session.
-fn forgeries(bob: &Browser<'_>, token: &Browser<'_>) -> Result<()> {
-    for (browser, other) in [(bob, token), (token, bob)] {
-        let form = browser.form("approve", "laptop")?;
-        let others = other.form("approve", "laptop")?;
-        let (key, uid) = (&*form[0], &*form[1]);
-        let own = format!("Origin: {}", browser.origin);
-        let own = ["-H", &*own];
-        let cross = [&own[..], &["-H", "Sec-Fetch-Site: cross-site"]].concat();
-        let text = [&own[..], &["-H", "Content-Type: text/plain"]].concat();
-        for (what, args, fields) in [
-            ("no origin", &[][..], [key, uid]),
-            (
-                "another",
-                &["-H", "Origin: https://evil.example"],
-                [key, uid],
-            ),
-            ("no origin's", &["-H", "Origin: null"], [key, uid]),
-            (
-                "plain HTTP's",
-                &["-H", "Origin: http://127.0.0.1"],
-                [key, uid],
-            ),
-            ("another site", &cross, [key, uid]),
-            ("no form", &text, [key, uid]),
-            ("no key", &own, ["key=", uid]),
-            ("a guessed key", &own, ["key=abc", uid]),
-            ("another's key", &own, [&*others[0], uid]),
-        ] {
-            let path = "/ui/requests/laptop/approve";
-            let page = browser.post_with(path, &fields, args)?;
-            same(&format!("{}: {what}", browser.name), page.status(), "403")?;
-        }
-    }
     Ok(())
 }
 
