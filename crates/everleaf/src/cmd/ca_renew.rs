@@ -85,7 +85,7 @@ fn refuse_renewed_by_up(path: &Path, text: &[u8]) -> Result<()> {
 }
 
 /// Whether it lies in the data directory of `up`, which reads its CA only when it starts.
-fn is_kept_by_up(path: &Path) -> bool {
+pub(super) fn is_kept_by_up(path: &Path) -> bool {
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let data_dir = path.parent().and_then(Path::parent);
     data_dir.is_some_and(|dir| dir.join("lock").exists() && dir.join("store").exists())

@@ -21,6 +21,11 @@ pub(super) const TESTS: &[Test] = &[
         run: wiped,
     },
     Test {
+        name: "a_revoked_agent_notices_when_it_looks_for_the_cas",
+        long: false,
+        run: notices,
+    },
+    Test {
         name: "a_revoked_certificate_is_in_a_list_that_openssl_goes_by",
         long: false,
         run: list,
@@ -186,6 +191,33 @@ fn wiped(sandbox: &Sandbox) -> Result<Verdict> {
     let name = &whoami["status"]["userInfo"]["username"];
     same("who it is", name.as_str(), Some("system:node:n2"))?;
     is_refused(&thief)?;
+    Ok(Verdict::Passed)
+}
+
+/// Its certificate renews in months, and it has nothing else to ask for until then. What is left of
+/// its token lets it in again.
+fn notices(sandbox: &Sandbox) -> Result<Verdict> {
+    let up = Up::start(sandbox, &["--no-node"])?;
+    let mut agent = Agent::new(sandbox, &up, "n2");
+    agent.args.push("--ca-refresh-interval=1s".to_owned());
+    agent.start()?;
+    let before = agent.certificate()?;
+    ca(sandbox, &up, &["revoke", "node/n2"])?.ok()?;
+    eventually("the agent says that it is refused", 40, || {
+        let log = agent.log();
+        ensure_that!(
+            log.contains("the server refuses the current credential (401)"),
+            "{log}"
+        );
+        Ok(())
+    })?;
+    eventually("it has another certificate", 60, || {
+        let now = agent.certificate_now()?;
+        ensure_that!(now.serial != before.serial, "{}", now.serial);
+        let whoami = agent.kubectl().json(&["auth", "whoami"])?;
+        let name = &whoami["status"]["userInfo"]["username"];
+        same("who it is", name.as_str(), Some("system:node:n2"))
+    })?;
     Ok(Verdict::Passed)
 }
 

@@ -10,6 +10,7 @@ mod probe;
 mod serving;
 mod sight;
 
+use super::ca_renew::is_kept_by_up;
 use crate::args::ca::RollRunArgs;
 use crate::calls::Calls;
 use crate::input;
@@ -123,6 +124,15 @@ fn given(args: &RollRunArgs) -> Result<Option<Issuer>> {
     let (Some(certificate), Some(key)) = (&args.cert_file, &args.key_file) else {
         return Ok(None);
     };
+    if let Some(path) = [certificate, key]
+        .into_iter()
+        .find(|path| is_kept_by_up(path))
+    {
+        bail!(
+            "{} is in the data directory of an `everleaf up`, which rolls its CA by itself, whoever made it: everleaf ca roll start",
+            path.display()
+        );
+    }
     let read = |flag: &str, path: &std::path::Path| {
         input::read(path, FILE_BYTES_MAX).with_context(|| format!("{flag} {}", path.display()))
     };
