@@ -13,8 +13,8 @@
 //! certificate, after which the entry means nothing), `reason`, `node` and `by`.
 //!
 //! No certificate says when it was issued: every Kubernetes signer dates its beginning five minutes
-//! back ([`BACKDATE`]). One of a signer that does not would count as issued later than it was; that
-//! is why whoever revokes a node names the serial numbers that are known besides.
+//! back. One of a signer that does not would count as issued later than it was; that is why
+//! whoever revokes a node names the serial numbers that are known besides.
 
 use crate::meta;
 use jiff::{SignedDuration, Timestamp};
