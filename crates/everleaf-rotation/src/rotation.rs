@@ -58,6 +58,10 @@ pub const LAST_LOOK_MAX: Duration = Duration::from_secs(60);
 /// How long a changed template must stay before a pending request is given up for it.
 pub const TEMPLATE_DEBOUNCE: Duration = Duration::from_secs(10);
 
+/// How long a machine that waits for something else, or for nothing at all, rests before it reads
+/// everything again: a change that nobody told it of is found after this long.
+pub const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(10 * 60);
+
 /// What one machine keeps renewed.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -186,6 +190,8 @@ pub struct Rotation {
     was_loaded: bool,
     /// The store was read since the machine last rested.
     is_fresh: bool,
+    /// When it rests without a point in time to wait for: it reads everything again then.
+    look_again_at: Option<Monotonic>,
     /// After a failure: not before this.
     retry_at: Option<Monotonic>,
     stuck: Option<StuckReason>,
@@ -235,6 +241,7 @@ impl Rotation {
             must_load: true,
             was_loaded: false,
             is_fresh: false,
+            look_again_at: None,
             retry_at: None,
             stuck: None,
             failures: 0,
@@ -283,7 +290,8 @@ impl Rotation {
         self.notices.pop_front()
     }
 
-    /// When to call [`handle_timeout`](Self::handle_timeout) next; `None` when only an event helps.
+    /// When to call [`handle_timeout`](Self::handle_timeout) next. `None` only before the first
+    /// call: no wait is without an end, so that an event that never comes cannot hold it up.
     pub fn poll_timeout(&self) -> Option<Wake> {
         (self.wake != Wake::default()).then_some(self.wake)
     }

@@ -3,7 +3,8 @@
 use super::spacing::Gate;
 use super::trust::{Holder, candidates};
 use super::{
-    AWAIT_MAX, LAST_LOOK_MAX, PENDING_AGE_MAX, Rotation, SILENCE_MAX, Step, TEMPLATE_DEBOUNCE,
+    AWAIT_MAX, LAST_LOOK_MAX, LOOK_AGAIN_AFTER, PENDING_AGE_MAX, Rotation, SILENCE_MAX, Step,
+    TEMPLATE_DEBOUNCE,
 };
 use crate::backoff::Schedule;
 use crate::effect::{CredentialChoice, Effect, Order};
@@ -72,6 +73,10 @@ impl Rotation {
                 return self.sleep_until(retry_at);
             }
             self.end_back_off();
+        }
+        if self.look_again_at.is_some_and(|at| at <= now.monotonic) {
+            self.look_again_at = None;
+            self.must_load = true;
         }
         if self.must_load {
             return self.ask(now, Step::Loading, Effect::Load);
@@ -294,6 +299,7 @@ impl Rotation {
         self.is_fresh = false;
         self.attempt = None;
         self.usage_form.forget_version();
+        let is_blocked = block.is_some();
         match block {
             Some((block, wait)) if self.told.block != Some(block) => {
                 self.unblock();
@@ -314,6 +320,20 @@ impl Rotation {
         if let Some(at) = self.accept_at {
             self.wake_at(at);
         }
+        self.look_again(now, is_blocked);
+    }
+
+    /// Sees to it that a rest ends, also when what it waits for never comes.
+    fn look_again(&mut self, now: Now, is_blocked: bool) {
+        if !is_blocked && self.wake != Wake::default() {
+            self.look_again_at = None;
+            return;
+        }
+        let at = self
+            .look_again_at
+            .unwrap_or(now.monotonic + LOOK_AGAIN_AFTER);
+        self.look_again_at = Some(at);
+        self.wake_at(at);
     }
 
     fn needs_confirmation(&self) -> bool {

@@ -9,4 +9,5 @@ mod matrix;
 mod names;
 mod restarts;
 mod story;
+mod sweep;
 mod world;

@@ -79,7 +79,7 @@ impl<D: Disk> Layout<D> {
         self.path("-pending.json")
     }
 
-    fn pending_key(&self) -> PathBuf {
+    pub(super) fn pending_key(&self) -> PathBuf {
         self.path("-pending.key")
     }
 

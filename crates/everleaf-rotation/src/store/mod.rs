@@ -9,7 +9,9 @@
 pub mod conformance;
 pub mod dir;
 mod disk;
-mod layout;
+#[cfg(test)]
+pub(crate) mod faulty;
+pub(crate) mod layout;
 #[cfg(any(test, feature = "testing"))]
 pub mod memory;
 pub mod pending;

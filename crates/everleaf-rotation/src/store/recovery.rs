@@ -31,7 +31,11 @@ impl<D: Disk> Layout<D> {
         let last_accepted = self.find_last_accepted(now, current_path.as_deref())?;
         self.last_accepted = last_accepted.as_ref().map(|dated| dated.path.clone());
         let pending = match self.read_pending() {
-            Ok(pending) => pending.map(|(record, _)| record),
+            Ok(Some((record, _))) => Some(record),
+            Ok(None) => {
+                self.remove_key_without_record();
+                None
+            }
             Err(PendingError::Store(error)) => return Err(error),
             Err(PendingError::Unusable(reason)) => {
                 findings.push(Finding::UnusablePending { reason });
@@ -59,6 +63,15 @@ impl<D: Disk> Layout<D> {
             if is_ours {
                 let _ = self.disk.remove(&self.dir.join(name));
             }
+        }
+    }
+
+    /// Removes the key of a request whose record was not written yet, or is gone already: nobody
+    /// needs it, and it may be that of the current certificate. Best effort.
+    fn remove_key_without_record(&mut self) {
+        let key = self.pending_key();
+        if self.disk.exists(&key).unwrap_or_default() {
+            let _ = self.disk.remove(&key);
         }
     }
 

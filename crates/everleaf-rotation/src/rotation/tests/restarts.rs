@@ -151,6 +151,22 @@ fn a_serving_machine_uses_the_client_credential_only() {
     world.assert_at_rest();
 }
 
+/// Whoever should have told the machine did not: it looks for itself, and says nothing meanwhile.
+#[test]
+fn a_machine_that_waits_for_another_looks_again_by_itself() {
+    let mut world = World::new(serving_config());
+    world.sources.client = None;
+    world.run_for(hours(1));
+    assert_eq!(world.csrs(), 0);
+    let notices = world.notices.len();
+    world.run_for(hours(1));
+    assert_eq!(world.notices.len(), notices, "{:#?}", world.notices);
+    world.sources.client = Some(CredentialVersion(1));
+    world.run_for(minutes(11));
+    assert_eq!(world.csrs(), 1);
+    world.assert_at_rest();
+}
+
 #[test]
 fn no_effect_carries_a_key() {
     // Effects are shown in logs: none of their texts may hold key bytes.

@@ -9,6 +9,7 @@ use crate::event::*;
 use crate::notice::Notice;
 use crate::rotation::{AWAIT_MAX, Config, Phase, Rotation};
 use crate::store::conformance::{Authority, at, client_order, prepare, prepare_with};
+use crate::store::faulty::Faults;
 use crate::store::memory::MemoryStore;
 use crate::store::{CertStore, PendingRequest, StoreError};
 use crate::time::{Monotonic, NAP_MAX, Now};
@@ -46,10 +47,19 @@ struct Waiting {
     silent_at: Option<Monotonic>,
 }
 
+/// Where the process ends, counted in effects from one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum EffectStop {
+    /// The effect was carried out; nobody heard the answer.
+    After(u64),
+    /// The effect is not carried out.
+    Before(u64),
+}
+
 /// The whole world.
-pub(super) struct World {
+pub(super) struct World<S = MemoryStore> {
     pub(super) machine: Rotation,
-    pub(super) store: MemoryStore,
+    pub(super) store: S,
     pub(super) server: Server,
     /// The server's clock.
     pub(super) time: Timestamp,
@@ -58,13 +68,20 @@ pub(super) struct World {
     pub(super) monotonic: Monotonic,
     pub(super) sources: Sources,
     pub(super) nap_max: Duration,
+    /// How often the object of a request is looked at while it is awaited.
+    pub(super) await_step: Duration,
     pub(super) notices: Vec<Notice>,
     pub(super) published: Option<Leaf>,
+    last_accepted: Option<Leaf>,
     awaiting: Option<Waiting>,
     config: Config,
     keys: u64,
     /// The configured kind of key is ML-DSA.
     pub(super) has_ml_dsa_keys: bool,
+    /// Whether the process is at its end, and the faults of its disk, if that has any.
+    pub(super) faults: Faults,
+    pub(super) effect_stop: Option<EffectStop>,
+    pub(super) effects: u64,
 }
 
 pub(super) fn client_config() -> Config {
@@ -114,6 +131,29 @@ impl World {
     /// A node with a bootstrap credential (or, when serving, a client credential) and nothing else,
     /// and a server that approves and grants a year.
     pub(super) fn new(config: Config) -> Self {
+        Self::with_store(config, MemoryStore::new("kubelet-client"))
+    }
+
+    /// A client that has bootstrapped and lost its bootstrap credential.
+    pub(super) fn settled() -> Self {
+        Self::settled_for(days(365))
+    }
+
+    /// The same, with this lifetime.
+    pub(super) fn settled_for(ttl: Duration) -> Self {
+        let mut world = Self::new(client_config());
+        world.server.ttl = ttl;
+        world.run_for(seconds(30));
+        assert!(world.machine.is_confirmed(), "{:#?}", world.notices);
+        world.sources.bootstrap = None;
+        world.notices.clear();
+        world
+    }
+}
+
+impl<S: CertStore> World<S> {
+    /// The same as `new`, with this store.
+    pub(super) fn with_store(config: Config, store: S) -> Self {
         let server = Server {
             authority: Authority::new(),
             ca_not_after: at("2199-01-01T00:00:00Z"),
@@ -139,7 +179,7 @@ impl World {
         let is_client = config.id.renews_itself();
         Self {
             machine: Rotation::new(config.clone(), 1),
-            store: MemoryStore::new("kubelet-client"),
+            store,
             server,
             time: at(START),
             offset: SignedDuration::ZERO,
@@ -150,29 +190,18 @@ impl World {
                 client: (!is_client).then_some(CredentialVersion(1)),
             },
             nap_max: NAP_MAX,
+            await_step: seconds(1),
             notices: Vec::new(),
             published: None,
+            last_accepted: None,
             awaiting: None,
             config,
             keys: 0,
             has_ml_dsa_keys: false,
+            faults: Faults::default(),
+            effect_stop: None,
+            effects: 0,
         }
-    }
-
-    /// A client that has bootstrapped and lost its bootstrap credential.
-    pub(super) fn settled() -> Self {
-        Self::settled_for(days(365))
-    }
-
-    /// The same, with this lifetime.
-    pub(super) fn settled_for(ttl: Duration) -> Self {
-        let mut world = Self::new(client_config());
-        world.server.ttl = ttl;
-        world.run_for(seconds(30));
-        assert!(world.machine.is_confirmed(), "{:#?}", world.notices);
-        world.sources.bootstrap = None;
-        world.notices.clear();
-        world
     }
 
     pub(super) fn now(&self) -> Now {
@@ -226,15 +255,16 @@ impl World {
     pub(super) fn run_for(&mut self, span: Duration) {
         let end = self.time + SignedDuration::try_from(span).unwrap();
         self.turn();
-        while self.time < end {
-            let wake = self.machine.poll_timeout().unwrap_or_default();
+        while self.time < end && !self.faults.is_stopped() {
+            let wake = self.machine.poll_timeout();
+            let wake = wake.expect("every state has a next wake-up");
             let nap = wake.nap(self.now(), self.nap_max);
             assert!(
                 !nap.is_zero(),
                 "after a turn there is nothing left to do at once"
             );
             let left = Duration::try_from(end.duration_since(self.time)).unwrap();
-            let awaiting = self.awaiting.is_some().then_some(seconds(1));
+            let awaiting = self.awaiting.is_some().then_some(self.await_step);
             self.pass(nap.min(left).min(awaiting.unwrap_or(nap)));
             self.turn();
         }
@@ -248,6 +278,9 @@ impl World {
 
     /// One turn: a verdict if there is one, the timeout, and all effects.
     pub(super) fn turn(&mut self) {
+        if self.faults.is_stopped() {
+            return;
+        }
         if let Some(waiting) = self.awaiting.clone()
             && let Some(outcome) = self.outcome(&waiting)
         {
@@ -257,8 +290,10 @@ impl World {
                 outcome,
             });
         }
-        self.machine.handle_timeout(self.now());
-        self.settle();
+        if !self.faults.is_stopped() {
+            self.machine.handle_timeout(self.now());
+            self.settle();
+        }
     }
 
     fn settle(&mut self) {
@@ -288,7 +323,11 @@ impl World {
                 return true;
             }
             see(&effect);
-            if let Some(event) = self.perform(effect) {
+            let answer = self.perform_or_stop(effect);
+            if self.faults.is_stopped() {
+                return false;
+            }
+            if let Some(event) = answer {
                 self.machine.handle_event(self.now(), event);
             }
         }
@@ -302,6 +341,19 @@ impl World {
         let is_silent = object.is_some_and(|object| object.condition.is_none())
             && waiting.silent_at.is_some_and(|at| at <= self.monotonic);
         verdict.or_else(|| is_silent.then_some(AwaitOutcome::Silent))
+    }
+
+    fn perform_or_stop(&mut self, effect: Effect) -> Option<Event> {
+        self.effects += 1;
+        if self.effect_stop == Some(EffectStop::Before(self.effects)) {
+            self.faults.stop();
+            return None;
+        }
+        let answer = self.perform(effect);
+        if self.effect_stop == Some(EffectStop::After(self.effects)) {
+            self.faults.stop();
+        }
+        answer
     }
 
     fn perform(&mut self, effect: Effect) -> Option<Event> {
@@ -390,7 +442,11 @@ impl World {
                     leaf: credential.leaf().clone(),
                 }
             }
-            Effect::Load => Event::Loaded(self.store.load(wall)?.loaded(self.sources)),
+            Effect::Load => {
+                let loaded = self.store.load(wall)?.loaded(self.sources);
+                self.last_accepted = loaded.last_accepted.clone();
+                Event::Loaded(loaded)
+            }
             Effect::Prepare(order) => {
                 self.keys += 1;
                 let is_ml_dsa = self.has_ml_dsa_keys && order.key == KeyForm::Configured;
@@ -408,6 +464,7 @@ impl World {
             }
             Effect::Revert => {
                 let credential = self.store.revert()?;
+                self.last_accepted = Some(credential.leaf().clone());
                 Event::Reverted {
                     leaf: credential.leaf().clone(),
                 }
@@ -481,11 +538,7 @@ impl World {
         let is_accepted = match credential {
             CredentialChoice::Current => self.server.accepts(self.machine.current(), self.time),
             CredentialChoice::LastAccepted => {
-                let opened = self.store.load(self.now().wall).expect("the store loads");
-                let leaf = opened
-                    .last_accepted
-                    .map(|credential| credential.leaf().clone());
-                self.server.accepts(leaf.as_ref(), self.time)
+                self.server.accepts(self.last_accepted.as_ref(), self.time)
             }
             CredentialChoice::Kubeconfig => {
                 self.sources.kubeconfig.is_some() && self.server.accepts_kubeconfig

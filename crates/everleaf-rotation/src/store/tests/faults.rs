@@ -3,73 +3,17 @@
 use super::{LOCAL, install, is_current, now};
 use crate::store::conformance::{Authority, client_order, prepare};
 use crate::store::dir::RealDisk;
-use crate::store::disk::{Disk, Node};
+use crate::store::disk::Disk as _;
+use crate::store::faulty::{self, Fault, Faults};
 use crate::store::layout::Layout;
 use crate::store::memory::MemoryStore;
 use crate::store::{CertStore, Finding, StoreError};
 use everleaf_pki::{Chain, Credential, Leaf};
 use jiff::SignedDuration;
+use rustix::io::Errno;
 use std::ffi::OsString;
 use std::io;
 use std::path::Path;
-use zeroize::Zeroizing;
-
-/// A real disk that fails at the `fails_at`-th changing operation, and, when power is lost, ever
-/// after.
-#[derive(Debug)]
-struct Stopping {
-    operations: usize,
-    fails_at: usize,
-    loses_power: bool,
-    kind: io::ErrorKind,
-}
-
-impl Stopping {
-    fn step(&mut self) -> io::Result<()> {
-        self.operations += 1;
-        let fails = self.operations == self.fails_at
-            || (self.loses_power && self.operations > self.fails_at);
-        if fails { Err(self.kind.into()) } else { Ok(()) }
-    }
-}
-
-impl Disk for Stopping {
-    fn create(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        if let Err(error) = self.step() {
-            // Half of it was written when the disk was full or power went.
-            let _ = RealDisk.create(path, &bytes[..bytes.len() / 2]);
-            return Err(error);
-        }
-        RealDisk.create(path, bytes)
-    }
-    fn sync_file(&mut self, path: &Path) -> io::Result<()> {
-        self.step().and_then(|()| RealDisk.sync_file(path))
-    }
-    fn sync_dir(&mut self, dir: &Path) -> io::Result<()> {
-        self.step().and_then(|()| RealDisk.sync_dir(dir))
-    }
-    fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
-        self.step().and_then(|()| RealDisk.rename(from, to))
-    }
-    fn symlink(&mut self, target: &Path, link: &Path) -> io::Result<()> {
-        self.step().and_then(|()| RealDisk.symlink(target, link))
-    }
-    fn remove(&mut self, path: &Path) -> io::Result<()> {
-        self.step().and_then(|()| RealDisk.remove(path))
-    }
-    fn read(&self, path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
-        RealDisk.read(path)
-    }
-    fn node(&self, path: &Path) -> io::Result<Option<Node>> {
-        RealDisk.node(path)
-    }
-    fn exists(&self, path: &Path) -> io::Result<bool> {
-        RealDisk.exists(path)
-    }
-    fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
-        RealDisk.list(dir)
-    }
-}
 
 /// Three rotations, each accepted, and a way back; stops at the first error. Collects what was
 /// installed: from the moment that `install` returns, it is a promise.
@@ -155,14 +99,12 @@ fn power_lost_after_any_operation_leaves_a_usable_credential_on_disk() {
         for fails_at in 1.. {
             let home = tempfile::tempdir().unwrap();
             let dir = home.path().to_owned();
-            let kind = io::ErrorKind::StorageFull;
-            let disk = Stopping {
-                operations: 0,
-                fails_at,
-                loses_power,
-                kind,
+            let fault = match loses_power {
+                true => Fault::Stop,
+                false => Fault::Once(Errno::NOSPC),
             };
-            let mut store = Layout::new(disk, dir.clone(), "kubelet-client".to_owned());
+            let faults = Faults::at(fails_at, fault);
+            let mut store = faulty::store(&faults, &dir, "kubelet-client");
             let mut installs = Vec::new();
             let result = rotate(&mut store, &mut installs);
             let how = if loses_power {
@@ -179,7 +121,7 @@ fn power_lost_after_any_operation_leaves_a_usable_credential_on_disk() {
                 !left.iter().any(is_temporary),
                 "stopped at {fails_at}: {left:?}"
             );
-            if result.is_ok() && store.disk.operations < fails_at {
+            if result.is_ok() && !faults.has_begun() {
                 assert!(fails_at > 40, "only {fails_at} operations");
                 break;
             }

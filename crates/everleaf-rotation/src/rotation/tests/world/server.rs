@@ -56,7 +56,7 @@ pub(in crate::rotation::tests) struct Server {
 }
 
 impl Server {
-    pub(super) fn accepts(&self, leaf: Option<&Leaf>, now: Timestamp) -> bool {
+    pub(in crate::rotation::tests) fn accepts(&self, leaf: Option<&Leaf>, now: Timestamp) -> bool {
         leaf.is_some_and(|leaf| {
             leaf.is_signed_by(self.authority.issuer().certificate())
                 && leaf.not_before() <= now
