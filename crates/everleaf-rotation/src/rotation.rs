@@ -381,4 +381,29 @@ impl Rotation {
     pub fn is_server_healthy(&self) -> bool {
         self.is_server_healthy
     }
+
+    /// Sees to it that a rest ends, also when what it waits for never comes.
+    fn look_again(&mut self, now: Now, is_blocked: bool) {
+        if !is_blocked && self.wake != Wake::default() {
+            self.look_again_at = None;
+            return;
+        }
+        let at = self
+            .look_again_at
+            .unwrap_or(now.monotonic + LOOK_AGAIN_AFTER);
+        self.look_again_at = Some(at);
+        self.wake_at(at);
+    }
+
+    fn sleep_until(&mut self, at: Monotonic) {
+        self.wake = Wake {
+            wall: None,
+            monotonic: Some(at),
+        };
+    }
+
+    fn wake_at(&mut self, at: Monotonic) {
+        let earlier = self.wake.monotonic.map_or(at, |other| other.min(at));
+        self.wake.monotonic = Some(earlier);
+    }
 }

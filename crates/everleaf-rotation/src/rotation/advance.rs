@@ -3,15 +3,14 @@
 use super::spacing::Gate;
 use super::trust::{Holder, candidates};
 use super::{
-    AWAIT_MAX, LAST_LOOK_MAX, LOOK_AGAIN_AFTER, PENDING_AGE_MAX, Rotation, SILENCE_MAX, Step,
-    TEMPLATE_DEBOUNCE,
+    AWAIT_MAX, LAST_LOOK_MAX, PENDING_AGE_MAX, Rotation, SILENCE_MAX, Step, TEMPLATE_DEBOUNCE,
 };
 use crate::backoff::Schedule;
 use crate::effect::{CredentialChoice, Effect, Order};
 use crate::notice::{Block, Cause, FailedStep, Notice, StuckReason};
 use crate::standing::Standing;
 use crate::startup::{FirstStep, PendingState, Situation, first_step};
-use crate::time::{Monotonic, Now, Wake};
+use crate::time::{Now, Wake};
 use everleaf_pki::{Leaf, Template, Usage};
 use jiff::Timestamp;
 use std::time::Duration;
@@ -323,19 +322,6 @@ impl Rotation {
         self.look_again(now, is_blocked);
     }
 
-    /// Sees to it that a rest ends, also when what it waits for never comes.
-    fn look_again(&mut self, now: Now, is_blocked: bool) {
-        if !is_blocked && self.wake != Wake::default() {
-            self.look_again_at = None;
-            return;
-        }
-        let at = self
-            .look_again_at
-            .unwrap_or(now.monotonic + LOOK_AGAIN_AFTER);
-        self.look_again_at = Some(at);
-        self.wake_at(at);
-    }
-
     fn needs_confirmation(&self) -> bool {
         self.config.id.renews_itself() && self.current.is_some() && !self.trust.is_confirmed
     }
@@ -541,18 +527,6 @@ impl Rotation {
             }
             _ => {}
         }
-    }
-
-    fn sleep_until(&mut self, at: Monotonic) {
-        self.wake = Wake {
-            wall: None,
-            monotonic: Some(at),
-        };
-    }
-
-    fn wake_at(&mut self, at: Monotonic) {
-        let earlier = self.wake.monotonic.map_or(at, |other| other.min(at));
-        self.wake.monotonic = Some(earlier);
     }
 
     fn publish(&mut self) {

@@ -4,6 +4,10 @@
 //!
 //! A life is a first certificate, a renewal that a person approves late, an ordinary renewal, and
 //! one whose certificate the server refuses, which is taken back.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the files are read as anybody else reads them"
+)]
 
 use super::world::*;
 use crate::rotation::Config;
