@@ -16,6 +16,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use memchr::{memchr, memmem, memrchr_iter};
 use zeroize::{Zeroize, Zeroizing};
 
 /// One decoded block.
@@ -128,10 +129,10 @@ fn next_block(text: &[u8]) -> Option<(Block, &[u8])> {
     loop {
         // The first END line decides; its BEGIN is the last one before it. So a BEGIN line
         // without an END is skipped.
-        let end = find(rest, END)?;
+        let end = memmem::find(rest, END)?;
         let after_end = end + END.len();
         let begin =
-            rfind(&rest[..end], BEGIN).filter(|&begin| begin == 0 || rest[begin - 1] == b'\n');
+            last_begin(&rest[..end]).filter(|&begin| begin == 0 || rest[begin - 1] == b'\n');
         if let Some(begin) = begin {
             match read_block(rest, begin + BEGIN.len(), end) {
                 Attempt::Block(block, after) => return Some((block, after)),
@@ -141,6 +142,14 @@ fn next_block(text: &[u8]) -> Option<(Block, &[u8])> {
         }
         rest = &rest[after_end..];
     }
+}
+
+/// Where the last BEGIN stands. It ends with a blank, and a body hardly has any: so it is passed
+/// over fast.
+fn last_begin(text: &[u8]) -> Option<usize> {
+    memrchr_iter(b' ', text)
+        .find(|&blank| text[..=blank].ends_with(BEGIN))
+        .map(|blank| blank + 1 - BEGIN.len())
 }
 
 /// What came of one BEGIN/END pair.
@@ -212,7 +221,7 @@ fn read_block(text: &[u8], label_start: usize, end: usize) -> Attempt<'_> {
 /// The line at `start` without line ending and trailing blanks, and where the next one starts.
 fn line_at(text: &[u8], start: usize) -> (&[u8], usize) {
     let tail = &text[start..];
-    let (line, next) = match tail.iter().position(|&byte| byte == b'\n') {
+    let (line, next) = match memchr(b'\n', tail) {
         Some(newline) => {
             let line = &tail[..newline];
             (
@@ -240,24 +249,16 @@ fn decode_base64(text: &[u8]) -> Option<Vec<u8>> {
             .with_decode_padding_mode(DecodePaddingMode::RequireCanonical),
     );
     let mut dense = Zeroizing::new(Vec::with_capacity(text.len()));
-    dense.extend(
-        text.iter()
-            .copied()
-            .filter(|byte| !matches!(byte, b' ' | b'\t' | b'\r' | b'\n')),
-    );
+    // Line by line, for most lines have nothing else to be left out.
+    for line in text.split(|byte| *byte == b'\n') {
+        let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r');
+        if line.iter().any(is_blank) {
+            dense.extend(line.iter().copied().filter(|byte| !is_blank(byte)));
+        } else {
+            dense.extend_from_slice(line);
+        }
+    }
     LENIENT_BITS.decode(&*dense).ok()
-}
-
-fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    haystack
-        .windows(needle.len())
-        .position(|window| window == needle)
-}
-
-fn rfind(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    haystack
-        .windows(needle.len())
-        .rposition(|window| window == needle)
 }
 
 #[cfg(test)]

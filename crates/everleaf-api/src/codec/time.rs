@@ -60,7 +60,10 @@ impl Instant {
     pub(crate) fn micro_time_text(self) -> String {
         let mut text = self.date_time_text(27);
         text.push('.');
-        push_digits(&mut text, i64::from(self.nanos / 1000), 6);
+        let micros = i64::from(self.nanos / 1000);
+        for pair in [micros / 10_000, micros / 100 % 100, micros % 100] {
+            push_pair(&mut text, pair);
+        }
         text.push('Z');
         text
     }
@@ -69,7 +72,8 @@ impl Instant {
         let (year, month, day) = civil(self.seconds.div_euclid(DAY_SECONDS));
         let second_of_day = self.seconds.rem_euclid(DAY_SECONDS);
         let mut text = String::with_capacity(capacity);
-        push_digits(&mut text, year, 4);
+        push_pair(&mut text, year / 100);
+        push_pair(&mut text, year % 100);
         for (separator, value) in [
             ('-', month),
             ('-', day),
@@ -78,15 +82,15 @@ impl Instant {
             (':', second_of_day % 60),
         ] {
             text.push(separator);
-            push_digits(&mut text, value, 2);
+            push_pair(&mut text, value);
         }
         text
     }
 }
 
-fn push_digits(text: &mut String, value: i64, width: u32) {
-    for place in (0..width).rev() {
-        let digit = (value / 10i64.pow(place)) % 10;
+/// Two digits of a number below 100.
+fn push_pair(text: &mut String, value: i64) {
+    for digit in [value / 10, value % 10] {
         text.push(char::from(b'0' + digit as u8));
     }
 }

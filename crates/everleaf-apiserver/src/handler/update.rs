@@ -22,7 +22,17 @@ impl Server {
             Target::Present
         };
         let placed = check_name(call, &object).and_then(|()| place(call, &mut object));
+        let mut sent = Some(object);
         let make = |old: Option<&Value>| {
+            let object = match sent.take() {
+                Some(object) => object,
+                // Who was overtaken reads the body again: that is rare, a copy would be made always.
+                None => {
+                    let (mut object, _) = read_object(call, options)?;
+                    place(call, &mut object)?;
+                    object
+                }
+            };
             match (meta::uid(&object), old.map_or("", meta::uid)) {
                 // It means an object that is gone.
                 (wanted, found) if !wanted.is_empty() && wanted != found => {
@@ -33,7 +43,7 @@ impl Server {
             if old.is_none() {
                 self.authorize_create(call)?;
             }
-            Ok(object.clone())
+            Ok(object)
         };
         let written = match placed {
             Ok(()) => self.write(call, options, target, make).await,

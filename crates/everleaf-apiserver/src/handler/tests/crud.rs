@@ -421,6 +421,13 @@ fn those_who_are_overtaken_start_over_or_hear_of_a_conflict() {
     other["data"]["key"] = json!("3");
     let put = answers(vec![("PUT", body), ("PUT", other)]);
     assert_eq!(codes(&put), [200, 409]);
+    // Without a resourceVersion each starts over with what it sent, until it is through.
+    let anew = |value: &str| ("PUT", config_map("a", value));
+    let put = answers(["4", "5", "6"].map(anew).to_vec());
+    assert_eq!(codes(&put), [200, 200, 200]);
+    let told: Vec<&Value> = put.iter().map(|answer| &answer.json["data"]).collect();
+    let wanted = ["4", "5", "6"].map(|value| config_map("a", value)["data"].clone());
+    assert_eq!(told, wanted.iter().collect::<Vec<_>>());
     let deleted = answers(vec![("DELETE", json!({})); 3]);
     assert_eq!(codes(&deleted), [200, 404, 404]);
 }

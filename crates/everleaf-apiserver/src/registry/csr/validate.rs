@@ -39,13 +39,13 @@ struct Tolerance {
     both_decisions: bool,
     duplicate_conditions: bool,
     empty_condition_type: bool,
-    any_certificate: bool,
 }
 
 /// Errors of a new object.
 pub(super) fn create(object: &Value, context: &Context<'_>) -> Vec<FieldError> {
     let mut errors = Vec::new();
     object_rules(object, context, &Tolerance::default(), &mut errors);
+    certificate_rules(&certificate(object), &mut errors);
     errors
 }
 
@@ -54,19 +54,23 @@ pub(super) fn create(object: &Value, context: &Context<'_>) -> Vec<FieldError> {
 pub(super) fn update(new: &Value, old: &Value, context: &Context<'_>) -> Vec<FieldError> {
     let endpoint = context.subresource;
     let mut errors = Vec::new();
-    object_rules(new, context, &Tolerance::of(new, old), &mut errors);
+    let (certificate, stored) = (certificate(new), certificate(old));
+    object_rules(new, context, &Tolerance::of(old), &mut errors);
+    // What was bad before may stay bad.
+    if certificate != stored && check_certificate(&stored).is_ok() {
+        certificate_rules(&certificate, &mut errors);
+    }
     decision_rules(new, old, endpoint, &mut errors);
-    certificate_change_rules(new, old, endpoint, &mut errors);
+    certificate_change_rules(&certificate, &stored, endpoint, &mut errors);
     errors
 }
 
 impl Tolerance {
-    fn of(new: &Value, old: &Value) -> Self {
+    fn of(old: &Value) -> Self {
         let usages = read::texts(old, "/spec/usages");
         let stored = read::items(old, "/status/conditions");
         let has = |kind: &str| stored.iter().any(|c| conditions::kind(c) == kind);
         let distinct: BTreeSet<&str> = stored.iter().map(conditions::kind).collect();
-        let certificate = certificate(old);
         Self {
             legacy_signer: read::text(old, "/spec/signerName") == SignerName::LEGACY_UNKNOWN,
             unknown_usages: usages.iter().any(|usage| Usage::parse(usage).is_none()),
@@ -74,8 +78,6 @@ impl Tolerance {
             both_decisions: has(APPROVED) && has(DENIED),
             duplicate_conditions: distinct.len() != stored.len(),
             empty_condition_type: has(""),
-            any_certificate: self::certificate(new) == certificate
-                || check_certificate(&certificate).is_err(),
         }
     }
 }
@@ -124,9 +126,10 @@ fn object_rules(
         ));
     }
     condition_rules(object, tolerance, errors);
-    if !tolerance.any_certificate
-        && let Err(error) = check_certificate(&certificate(object))
-    {
+}
+
+fn certificate_rules(certificate: &[u8], errors: &mut Vec<FieldError>) {
+    if let Err(error) = check_certificate(certificate) {
         errors.push(FieldError::invalid(
             "status.certificate",
             &quote("<certificate data>"),
@@ -349,14 +352,8 @@ fn decision_rules(new: &Value, old: &Value, endpoint: &str, errors: &mut Vec<Fie
 }
 
 /// A certificate is set once, through `/status`.
-fn certificate_change_rules(
-    new: &Value,
-    old: &Value,
-    endpoint: &str,
-    errors: &mut Vec<FieldError>,
-) {
-    let old = certificate(old);
-    if certificate(new) == old {
+fn certificate_change_rules(new: &[u8], old: &[u8], endpoint: &str, errors: &mut Vec<FieldError>) {
+    if new == old {
         return;
     }
     let text = if !old.is_empty() {
