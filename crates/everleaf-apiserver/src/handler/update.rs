@@ -26,7 +26,7 @@ impl Server {
         let make = |old: Option<&Value>| {
             let object = match sent.take() {
                 Some(object) => object,
-                // Who was overtaken reads the body again: that is rare, a copy would be made always.
+                // Who was overtaken reads the body again: that is rare, a copy would be for all.
                 None => {
                     let (mut object, _) = read_object(call, options)?;
                     place(call, &mut object)?;
