@@ -10,24 +10,42 @@ use crate::rng::Rng;
 use everleaf_apiserver::authn::Peer;
 use everleaf_pki::request::digest_name;
 use everleaf_pki::{
-    Credential, KeyError, KeySource, PrivateKey, SignerName, Subject, Template, Usage,
+    Credential, KeyError, KeySource, MlDsa, PrivateKey, SignerName, Subject, Template, Usage,
 };
 use everleaf_rotation::store::memory::MemoryStore;
 use everleaf_rotation::{
-    CertStore, CertificateId, Config, CredentialChoice, CredentialVersion, Effect, Event, Notice,
-    Now, Order, PendingRequest, RequestName, Rotation, Sources, StoreError, Timing, Wake,
+    CertStore, CertificateId, Config, CredentialChoice, CredentialVersion, Effect, Event, KeyForm,
+    Notice, Now, Order, PendingRequest, RequestName, Rotation, Sources, StoreError, Timing, Wake,
 };
 use jiff::tz::Offset;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Keys from a seed: Ed25519, whose signatures are deterministic.
+/// Keys from a seed. The usual kind is Ed25519, whose signatures are deterministic; it stands where
+/// ECDSA P-256 stands in production.
 #[derive(Debug)]
-struct SeededKeys(Rng);
+struct SeededKeys {
+    rng: Rng,
+    /// The kind that is configured; `None`: the usual one.
+    configured: Option<MlDsa>,
+}
+
+impl SeededKeys {
+    fn generate_as(&mut self, form: KeyForm) -> Result<PrivateKey, KeyError> {
+        match form {
+            KeyForm::Configured => self.generate(),
+            KeyForm::Usual => PrivateKey::from_ed25519_seed(&self.rng.bytes()),
+        }
+    }
+}
 
 impl KeySource for SeededKeys {
     fn generate(&mut self) -> Result<PrivateKey, KeyError> {
-        PrivateKey::from_ed25519_seed(&self.0.bytes())
+        let seed = self.rng.bytes();
+        match self.configured {
+            Some(set) => PrivateKey::from_ml_dsa_seed(set, &seed),
+            None => PrivateKey::from_ed25519_seed(&seed),
+        }
     }
 }
 
@@ -97,7 +115,10 @@ impl Node {
             clock,
             exchanges: BTreeMap::new(),
             name: name.to_owned(),
-            keys: SeededKeys(rng.branch("keys")),
+            keys: SeededKeys {
+                rng: rng.branch("keys"),
+                configured: None,
+            },
             seeds: rng.branch("seeds"),
             token,
             slots,
@@ -123,6 +144,12 @@ impl Node {
     /// The credential of a slot that is in use.
     pub fn current(&self, slot: usize) -> Option<&Arc<Credential>> {
         self.slots[slot].current.as_ref()
+    }
+
+    /// The kind of key that the agent is configured with from its next start on; `None`: the usual
+    /// one.
+    pub fn configure_keys(&mut self, kind: Option<MlDsa>) {
+        self.keys.configured = kind;
     }
 
     /// The agent starts: new machines that know nothing but the disk.
@@ -295,7 +322,7 @@ impl Node {
         now: Now,
         order: Order,
     ) -> Result<PendingRequest, StoreError> {
-        let key = self.keys.generate().map_err(StoreError::Key)?;
+        let key = self.keys.generate_as(order.key).map_err(StoreError::Key)?;
         let request_pem = order
             .template
             .to_request_pem(&key)

@@ -7,6 +7,7 @@
 //!
 //! A scenario is data, and one line of text: what [`Display`](fmt::Display) writes, `parse` reads.
 
+use everleaf_pki::{KeyAlgorithm, MlDsa};
 use jiff::SignedDuration;
 use std::fmt;
 use std::str::FromStr;
@@ -80,6 +81,8 @@ pub enum Change {
     Cut(u32, Duration),
     /// From now on the clock gains so many microseconds per second.
     Drift(Host, i64),
+    /// The agent is started anew with keys of another kind configured; `None`: the usual one.
+    Keys(u32, Option<MlDsa>),
     /// Who holds another bootstrap token asks in the name of the node for so long, again as soon
     /// as it was issued what it asked for.
     Loop(u32, Duration),
@@ -120,6 +123,9 @@ impl Scenario {
         self
     }
 }
+
+/// The kind of keys that nodes have unless the scenario says otherwise.
+const USUAL_KEYS: &str = "usual";
 
 /// So many days.
 pub const fn days(days: u64) -> Duration {
@@ -179,6 +185,8 @@ impl fmt::Display for Change {
             Self::CrashUnheard(node) => write!(f, "crash-unheard n{node}"),
             Self::Cut(node, time) => write!(f, "cut n{node} {}", Span(*time)),
             Self::Drift(host, ppm) => write!(f, "drift {host} {ppm}"),
+            Self::Keys(node, None) => write!(f, "keys n{node} {USUAL_KEYS}"),
+            Self::Keys(node, Some(set)) => write!(f, "keys n{node} {}", set.name()),
             Self::Loop(node, time) => write!(f, "loop n{node} {}", Span(*time)),
             Self::Restart(node) => write!(f, "restart n{node}"),
             Self::ServerDown(time) => write!(f, "server-down {}", Span(*time)),
@@ -294,6 +302,7 @@ fn step(text: &str) -> Option<Step> {
         "crash-unheard" => Change::CrashUnheard(node(word()?)?),
         "cut" => Change::Cut(node(word()?)?, span(word()?)?),
         "drift" => Change::Drift(host(word()?)?, word()?.parse().ok()?),
+        "keys" => Change::Keys(node(word()?)?, keys(word()?)?),
         "loop" => Change::Loop(node(word()?)?, span(word()?)?),
         "restart" => Change::Restart(node(word()?)?),
         "server-down" => Change::ServerDown(span(word()?)?),
@@ -303,6 +312,13 @@ fn step(text: &str) -> Option<Step> {
         _ => return None,
     };
     words.next().is_none().then_some(Step { at, change })
+}
+
+fn keys(text: &str) -> Option<Option<MlDsa>> {
+    match KeyAlgorithm::parse(text) {
+        Some(KeyAlgorithm::MlDsa(set)) => Some(Some(set)),
+        _ => (text == USUAL_KEYS).then_some(None),
+    }
 }
 
 #[cfg(test)]
@@ -315,16 +331,17 @@ mod tests {
                     drift=50 ca=30d; 3d clock n0 +3642d; 3d clock control-plane -90m; 4d suspend n1 6h; \
                     5d cut n2 2h; 6d server-down 1h; 7d controllers-down 30s; 8d crash-unheard n0; \
                     9d drift n3 -200; 10d restart n1; 11d loop n0 2h; 12d steal n1; \
-                    13d strip n0 5m";
+                    13d strip n0 5m; 14d keys n1 ML-DSA-65; 15d keys n1 usual";
         let scenario: Scenario = line.parse().unwrap();
         assert_eq!(scenario.to_string(), line);
-        assert_eq!(scenario.steps.len(), 12);
+        assert_eq!(scenario.steps.len(), 14);
         for nonsense in [
             "seed",
             "seed=x",
             "colour=red",
             "seed=1; 3d fly n0",
             "seed=1; 3d cut n0",
+            "seed=1; 3d keys n0 RSA-2048",
         ] {
             assert!(nonsense.parse::<Scenario>().is_err(), "{nonsense}");
         }

@@ -2,6 +2,7 @@
 
 use crate::rng::Rng;
 use crate::scenario::{Change, Host, Noise, Scenario, days};
+use everleaf_pki::MlDsa;
 use jiff::SignedDuration;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// The names.
-pub const NAMES: [&str; 10] = [
+pub const NAMES: [&str; 11] = [
     "two-years",
     "storm",
     "ten-years-node",
@@ -20,6 +21,7 @@ pub const NAMES: [&str; 10] = [
     "loop",
     "steal",
     "strip",
+    "post-quantum",
 ];
 
 /// The scenario of that name, with this seed.
@@ -36,6 +38,7 @@ pub fn named(name: &str, seed: u64) -> Option<Scenario> {
         "steal" => calm(seed).with(HOUR, Change::Steal(1)),
         // Just after its bootstrap token brought it its first certificate.
         "strip" => calm(seed).with(Duration::ZERO, Change::Strip(0, 10 * MINUTE)),
+        "post-quantum" => post_quantum(seed),
         _ => return None,
     })
 }
@@ -104,6 +107,30 @@ fn ten_years(seed: u64, hosts: &[Host]) -> Scenario {
         scenario.with(days(2), Change::Clock(*host, ahead))
     });
     set.with(days(2) + MINUTE, Change::Restart(0))
+}
+
+/// A fleet is given ML-DSA keys node by node, and the usual ones again, while messages and power
+/// are lost. Every agent starts anew with each change, and keeps its certificate until it is due.
+fn post_quantum(seed: u64) -> Scenario {
+    let sets = [MlDsa::MlDsa44, MlDsa::MlDsa65, MlDsa::MlDsa87];
+    let scenario = Scenario {
+        duration: days(9),
+        serving: true,
+        noise: Noise {
+            request_loss_per_mille: 20,
+            response_loss_per_mille: 20,
+            power_loss_per_mille: 20,
+            downtime_max: MINUTE,
+            drift_ppm_max: 50,
+        },
+        ..Scenario::calm(seed)
+    };
+    (0..).zip(sets).fold(scenario, |scenario, (node, set)| {
+        let after = HOUR * 6 * node;
+        scenario
+            .with(days(2) + after, Change::Keys(node, Some(set)))
+            .with(days(5) + after, Change::Keys(node, None))
+    })
 }
 
 /// Certificates of an hour.

@@ -244,6 +244,11 @@ impl World {
                 self.nodes[node].clock.set_drift(elapsed, ppm);
                 self.notice_clock(node);
             }
+            Change::Keys(node, kind) => {
+                let Some(node) = self.node(node) else { return };
+                self.nodes[node].configure_keys(kind);
+                self.restart(node);
+            }
             Change::Loop(node, time) => {
                 let Some(node) = self.node(node) else { return };
                 self.plan(elapsed, Due::Loop(node, 0, elapsed + time));
@@ -265,8 +270,7 @@ impl World {
             }
             Change::Restart(node) => {
                 let Some(node) = self.node(node) else { return };
-                self.stop(node, usize::MAX);
-                self.plan(elapsed + RESTART_DELAY, Due::Start(node));
+                self.restart(node);
             }
             Change::ServerDown(time) => {
                 self.server_down = elapsed + time;
@@ -396,8 +400,17 @@ impl World {
         while let Some(notice) = self.nodes[node].notice(slot) {
             if let Notice::Installed { .. } = &notice {
                 self.report.installed += 1;
+                self.tell_key(node, slot);
             }
             self.trace(node, slot, &format!("{notice:?}"));
+        }
+    }
+
+    /// Which kind of key the certificate has that was just installed.
+    fn tell_key(&mut self, node: usize, slot: usize) {
+        if let Some(held) = self.nodes[node].current(slot) {
+            let kind = *held.leaf().public_key().kind();
+            self.trace(node, slot, &format!("has a certificate of an {kind} key"));
         }
     }
 
@@ -422,6 +435,11 @@ impl World {
             self.elapsed + Duration::from_secs(seconds),
             Due::Start(node),
         );
+    }
+
+    fn restart(&mut self, node: usize) {
+        self.stop(node, usize::MAX);
+        self.plan(self.elapsed + RESTART_DELAY, Due::Start(node));
     }
 
     fn stop(&mut self, node: usize, kept_names: usize) {

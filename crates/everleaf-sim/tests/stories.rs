@@ -89,3 +89,43 @@ fn others_change_nothing() {
 fn certificates_of_an_hour_are_kept() {
     assert!(run("short-lived", 1).installed > 300);
 }
+
+/// The kinds of keys of a certificate of `name`, one after the other, each told once.
+fn kinds(report: &Report, name: &str) -> Vec<String> {
+    let told = format!(" {name} has a certificate of an ");
+    let mut kinds: Vec<String> = report
+        .trace
+        .iter()
+        .filter_map(|line| {
+            Some(
+                line.split_once(&told)?
+                    .1
+                    .trim_end_matches(" key")
+                    .to_owned(),
+            )
+        })
+        .collect();
+    kinds.dedup();
+    kinds
+}
+
+/// A fleet moves to ML-DSA and back at its renewals: no request is refused, and the change of
+/// configuration alone replaces no certificate.
+#[test]
+fn a_fleet_moves_to_ml_dsa_and_back() {
+    for seed in 1..4 {
+        let report = run("post-quantum", seed);
+        for (node, set) in [(0, "ML-DSA-44"), (1, "ML-DSA-65"), (2, "ML-DSA-87")] {
+            for name in [format!("n{node}"), format!("n{node}/serving")] {
+                assert_eq!(kinds(&report, &name), ["Ed25519", set, "Ed25519"], "{name}");
+            }
+        }
+        for refusal in ["KeyRefused", "RequestDecided", "SubmitRefused"] {
+            let refused = report.trace.iter().find(|line| line.contains(refusal));
+            assert_eq!(refused, None, "{seed}");
+        }
+        // Six certificates over nine days, each renewed between 70 and 90 % of a day.
+        let expected = 6 * 9..=6 * 14;
+        assert!(expected.contains(&report.installed), "{}", report.installed);
+    }
+}
