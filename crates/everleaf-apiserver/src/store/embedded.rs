@@ -2,11 +2,22 @@
 //!
 //! Keyed by revision, every insert lands at the end of the B-tree, and one transaction with one
 //! sync carries a whole batch. WAL with `synchronous=FULL`: a commit that returned survives power
-//! loss; one that did not is absent or whole, never half. The database is opened exclusively.
+//! loss; one that did not is absent or whole, never half. One process writes, by [lock]; others may
+//! [read](Reader) what is committed at one instant. Each row has a checksum of its own.
+
+mod lock;
+mod reader;
+mod restore;
+mod row;
+
+pub use reader::{Figures, Reader, Rows};
+pub use row::Row;
+pub(super) use row::checksum_of;
 
 use super::{Change, Garbage, Index, Position, Store, StoreError, Txn, Verdict};
-use bytes::Bytes;
-use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, params};
+use lock::Lock;
+use row::columns;
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction};
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -18,9 +29,14 @@ const FILE_NAME: &str = "log.db";
 /// `PRAGMA application_id`: "evlf".
 const APPLICATION_ID: i64 = 0x6576_6c66;
 /// `PRAGMA user_version`: the layout below.
-const LAYOUT: i64 = 1;
-/// Pages after which SQLite folds the WAL into the database (16 MiB).
-const WAL_PAGES_MAX: i64 = 4096;
+const LAYOUT: i64 = 2;
+/// Makes the present layout of the first one: rows get a checksum from then on.
+const UPGRADE: &str = "ALTER TABLE log ADD COLUMN checksum INTEGER; PRAGMA user_version = 2;";
+/// Pages after which SQLite folds the WAL into the database (12 MiB): as many as the first piece of
+/// its index has room for, so that the index asks a full disk for nothing.
+const WAL_PAGES_MAX: i64 = 3072;
+/// Length to which the WAL is cut when it was longer, for somebody read it for long.
+const WAL_BYTES_KEPT: i64 = 64 << 20;
 /// Garbage rows deleted along with a batch: two for each of its changes, which is what a change can
 /// make, and some more. So garbage is gone some time after a compaction, and never has a
 /// transaction, and a sync, of its own.
@@ -29,13 +45,15 @@ const GARBAGE_PER_BATCH: usize = 64;
 /// How long to wait for a lock before calling the directory in use: a predecessor may be closing.
 const LOCK_PATIENCE: Duration = Duration::from_millis(500);
 
+const INSERT: &str = "INSERT INTO log VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 const SCHEMA: &str = "
     CREATE TABLE log (
         revision INTEGER PRIMARY KEY,
         key TEXT NOT NULL,
         value BLOB,
         created INTEGER NOT NULL,
-        replaces INTEGER NOT NULL
+        replaces INTEGER NOT NULL,
+        checksum INTEGER
     ) STRICT;
     CREATE TABLE position (
         id INTEGER PRIMARY KEY CHECK (id = 0),
@@ -59,6 +77,8 @@ pub struct Embedded {
     stored_floor: u64,
     /// Set by a failure that leaves the state on disk unknown.
     failed: Option<StoreError>,
+    /// Released last: by then the connection is closed.
+    _lock: Lock,
 }
 
 impl Embedded {
@@ -72,28 +92,24 @@ impl Embedded {
     /// In use by another process, not our file, written by a newer version, damaged, unreachable.
     pub fn open(directory: &Path) -> Result<Self, StoreError> {
         let path = directory.join(FILE_NAME);
-        create_private(directory, &path)?;
+        make_directory(directory)?;
+        // Before the file is opened for the first time: to close it again would take SQLite's locks
+        // from another store of this process.
+        let lock = Lock::take(directory)?;
+        make_file(&path)?;
         let explain = |error| explain_open(&error, &path);
         let connection = connect(&path).map_err(explain)?;
         // Looked at before anything is changed: a foreign file stays as it is.
-        let is_new = identify(&connection, &path)?;
+        let layout = identify(&connection, &path)?;
         make_durable(&connection).map_err(explain)?;
-        if is_new {
-            create_layout(&connection).map_err(explain)?;
+        match layout {
+            None => create_layout(&connection).map_err(explain)?,
+            Some(LAYOUT) => {}
+            Some(_) => connection
+                .execute_batch(&format!("BEGIN; {UPGRADE} COMMIT"))
+                .map_err(explain)?,
         }
-        let position = connection
-            .query_row(
-                "SELECT floor, max(revision, (SELECT ifnull(max(revision), 0) FROM log))
-                 FROM position",
-                [],
-                |row| {
-                    Ok(Position {
-                        floor: unsigned(row.get(0)?),
-                        revision: unsigned(row.get(1)?),
-                    })
-                },
-            )
-            .map_err(explain)?;
+        let position = position(&connection).map_err(explain)?;
         let mut store = Self {
             connection,
             path,
@@ -103,6 +119,7 @@ impl Embedded {
             stored_floor: position.floor,
             position,
             failed: None,
+            _lock: lock,
         };
         let (mut index, mut garbage) = (Index::default(), Garbage::default());
         store.replay_keys(&mut |change| {
@@ -113,31 +130,52 @@ impl Embedded {
         Ok(store)
     }
 
+    /// Forgets all history, and gives what the file does not need back to the disk. It takes a
+    /// while, and up to as much room again as the file has: it is for a store that serves nobody.
+    ///
+    /// # Errors
+    /// The disk is full or fails.
+    pub fn shrink(mut self) -> Result<(), StoreError> {
+        self.position.floor = self.position.revision;
+        let garbage: Vec<u64> = self.garbage.up_to(self.position.floor).collect();
+        let (position, stored_floor) = (self.position, self.stored_floor);
+        let shrunk = self.connection.transaction().and_then(|transaction| {
+            collect(&transaction, &garbage, position, stored_floor)?;
+            transaction.commit()
+        });
+        let shrunk = shrunk.and_then(|()| {
+            self.garbage.clear(garbage.len());
+            self.stored_floor = position.floor;
+            self.connection
+                .execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)")
+        });
+        shrunk.map_err(|error| self.explain_write(&error))
+    }
+
     /// Reads every row without its value.
     fn replay_keys(&self, visit: &mut dyn FnMut(&Change)) -> Result<(), StoreError> {
         self.select(
-            "SELECT revision, key, CASE WHEN value IS NULL THEN NULL ELSE x'' END, created, replaces
+            "SELECT revision, key, CASE WHEN value IS NULL THEN NULL ELSE x'' END, created, replaces, NULL
              FROM log ORDER BY revision",
-            &mut |change| visit(&change),
+            &mut |row| {
+                visit(&row.change);
+                Ok(())
+            },
         )
     }
 
-    fn select(&self, sql: &str, visit: &mut dyn FnMut(Change)) -> Result<(), StoreError> {
-        let mut read = || -> rusqlite::Result<()> {
-            let mut statement = self.connection.prepare(sql)?;
-            let mut rows = statement.query([])?;
-            while let Some(row) = rows.next()? {
-                visit(Change {
-                    revision: unsigned(row.get(0)?),
-                    key: row.get(1)?,
-                    value: row.get::<_, Option<Vec<u8>>>(2)?.map(Bytes::from),
-                    created: unsigned(row.get(3)?),
-                    replaces: unsigned(row.get(4)?),
-                });
-            }
-            Ok(())
-        };
-        read().map_err(|error| explain_open(&error, &self.path))
+    fn select(
+        &self,
+        sql: &str,
+        visit: &mut dyn FnMut(Row) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let explain = |error: rusqlite::Error| explain_open(&error, &self.path);
+        let mut statement = self.connection.prepare(sql).map_err(explain)?;
+        let mut rows = statement.query([]).map_err(explain)?;
+        while let Some(row) = rows.next().map_err(explain)? {
+            visit(Row::read(row).map_err(explain)?)?;
+        }
+        Ok(())
     }
 
     fn append(&mut self, batch: &[Change]) -> rusqlite::Result<()> {
@@ -147,16 +185,9 @@ impl Embedded {
         let transaction = self.connection.transaction()?;
         collect(&transaction, &garbage, self.position, self.stored_floor)?;
         {
-            let mut insert =
-                transaction.prepare_cached("INSERT INTO log VALUES (?1, ?2, ?3, ?4, ?5)")?;
+            let mut statement = transaction.prepare_cached(INSERT)?;
             for change in batch {
-                insert.execute(params![
-                    signed(change.revision),
-                    change.key,
-                    change.value.as_deref(),
-                    signed(change.created),
-                    signed(change.replaces),
-                ])?;
+                row::insert(&mut statement, change)?;
             }
         }
         transaction.commit()?;
@@ -205,12 +236,22 @@ impl Store for Embedded {
     fn replay(&mut self, visit: &mut dyn FnMut(Change)) -> Result<(), StoreError> {
         self.untold.clear();
         let garbage: BTreeSet<u64> = self.garbage.up_to(self.position.floor).collect();
+        let columns = columns(LAYOUT);
         self.select(
-            "SELECT revision, key, value, created, replaces FROM log ORDER BY revision",
-            &mut |change| {
-                if !garbage.contains(&change.revision) {
-                    visit(change);
+            &format!("SELECT {columns} FROM log ORDER BY revision"),
+            &mut |row| {
+                if garbage.contains(&row.change.revision) {
+                    return Ok(());
                 }
+                if !row.is_whole() {
+                    return Err(StoreError::Damaged {
+                        path: self.path.display().to_string(),
+                        key: row.change.key,
+                        revision: row.change.revision,
+                    });
+                }
+                visit(row.change);
+                Ok(())
             },
         )
     }
@@ -288,33 +329,51 @@ fn collect(
     Ok(())
 }
 
-fn create_private(directory: &Path, file: &Path) -> Result<(), StoreError> {
-    let unreachable = |path: &Path, error: &std::io::Error| StoreError::Unreachable {
+/// Where the log in a database stands.
+fn position(connection: &Connection) -> rusqlite::Result<Position> {
+    connection.query_row(
+        "SELECT floor, max(revision, (SELECT ifnull(max(revision), 0) FROM log)) FROM position",
+        [],
+        |row| {
+            Ok(Position {
+                floor: unsigned(row.get(0)?),
+                revision: unsigned(row.get(1)?),
+            })
+        },
+    )
+}
+
+fn unreachable(path: &Path, error: &std::io::Error) -> StoreError {
+    StoreError::Unreachable {
         path: path.display().to_string(),
         what: error.to_string(),
-    };
+    }
+}
+
+fn make_directory(directory: &Path) -> Result<(), StoreError> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(directory)
-        .map_err(|error| unreachable(directory, &error))?;
-    // SQLite gives its side files the mode of the main one.
+        .map_err(|error| unreachable(directory, &error))
+}
+
+/// SQLite gives its side files the mode of the main one.
+fn make_file(file: &Path) -> Result<(), StoreError> {
     fs::OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(false)
         .mode(0o600)
         .open(file)
-        .map_err(|error| unreachable(file, &error))?;
-    Ok(())
+        .map(drop)
+        .map_err(|error| unreachable(file, &error))
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(LOCK_PATIENCE)?;
-    // Exclusive before WAL: no shared-memory file, and nobody else gets in.
-    connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
     Ok(connection)
 }
 
@@ -322,6 +381,7 @@ fn make_durable(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "wal_autocheckpoint", WAL_PAGES_MAX)?;
+    connection.pragma_update(None, "journal_size_limit", WAL_BYTES_KEPT)?;
     connection.execute_batch("BEGIN EXCLUSIVE; COMMIT")
 }
 
@@ -332,8 +392,8 @@ fn create_layout(connection: &Connection) -> rusqlite::Result<()> {
     ))
 }
 
-/// True for a file that holds nothing yet, false for one of ours, else an error.
-fn identify(connection: &Connection, path: &Path) -> Result<bool, StoreError> {
+/// The layout of a file of ours; None: it holds nothing yet.
+fn identify(connection: &Connection, path: &Path) -> Result<Option<i64>, StoreError> {
     let read = || -> rusqlite::Result<(i64, i64, i64)> {
         let number = |sql: &str| connection.query_row(sql, [], |row| row.get(0));
         Ok((
@@ -344,8 +404,8 @@ fn identify(connection: &Connection, path: &Path) -> Result<bool, StoreError> {
     };
     let path_text = || path.display().to_string();
     match read().map_err(|error| explain_open(&error, path))? {
-        (0, 0, 0) => Ok(true),
-        (APPLICATION_ID, LAYOUT, _) => Ok(false),
+        (0, 0, 0) => Ok(None),
+        (APPLICATION_ID, found @ 1..=LAYOUT, _) => Ok(Some(found)),
         (APPLICATION_ID, found, _) if found > LAYOUT => Err(StoreError::Newer {
             path: path_text(),
             found,
@@ -362,7 +422,10 @@ fn explain_open(error: &rusqlite::Error, path: &Path) -> StoreError {
     let path = path.display().to_string();
     let what = error.to_string();
     match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::InUse { path },
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::InUse {
+            path,
+            holder: "another process".to_owned(),
+        },
         Some(ErrorCode::NotADatabase) => StoreError::Foreign {
             path,
             found: "not a database at all".to_owned(),

@@ -19,12 +19,13 @@ mod embedded;
 mod etcd;
 mod index;
 mod memory;
+pub mod snapshot;
 mod upstream;
 
 use bytes::Bytes;
 use std::sync::Arc;
 
-pub use embedded::Embedded;
+pub use embedded::{Embedded, Figures, Reader, Row, Rows};
 pub use etcd::{Etcd, EtcdConfig};
 pub use memory::Memory;
 pub use upstream::Upstream;
@@ -105,11 +106,13 @@ pub struct Position {
 pub enum StoreError {
     /// Another process has the log open.
     #[error(
-        "the data directory is in use: {path} is locked by another process; stop it, or choose another directory"
+        "the data directory is in use: {path} is locked by {holder}; stop it, or choose another directory"
     )]
     InUse {
-        /// File.
+        /// File or directory.
         path: String,
+        /// By whom, and since when.
+        holder: String,
     },
     /// The file is something else.
     #[error("{path} is not an Everleaf store ({found}); move it away, or choose another directory")]
@@ -138,6 +141,18 @@ pub enum StoreError {
         path: String,
         /// What is wrong.
         what: String,
+    },
+    /// A record is not what was written.
+    #[error(
+        "{path} is damaged: the record of {key} at revision {revision} does not match its checksum; nothing was changed; put a backup back, or save all that is whole with `everleaf store snapshot --skip-damaged` and restore that"
+    )]
+    Damaged {
+        /// File.
+        path: String,
+        /// Key of the object.
+        key: String,
+        /// Revision of the record.
+        revision: u64,
     },
     /// No space is left; nothing of the batch was written. Later batches may succeed.
     #[error("no space is left for the store; nothing was written; free some space and try again")]
