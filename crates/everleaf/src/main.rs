@@ -54,6 +54,7 @@ fn main() -> ExitCode {
         Command::Man(args) => cmd::man::run(&args, Cli::command()),
         Command::Policy(command) => cmd::policy::run(&command),
         Command::Status(args) => cmd::fleet::status(&args),
+        Command::Store(command) => cmd::store::run(&command),
         Command::Token(command) => cmd::token::run(&command),
         Command::Version(args) => cmd::version::run(&args),
         Command::Why(args) => cmd::why::run(&args),

@@ -23,6 +23,7 @@ mod pods;
 pub(crate) mod policy;
 pub(crate) mod serving;
 pub(crate) mod signing;
+pub(crate) mod store;
 pub(crate) mod token;
 pub(crate) mod up;
 pub(crate) mod why;
@@ -75,6 +76,9 @@ pub(crate) enum Command {
     /// Make, show and delete the tokens that new nodes join with
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Look at the store of a data directory, save it while a server runs, restore it
+    #[command(subcommand)]
+    Store(store::StoreCommand),
     /// Try a policy for serving requests out, without a cluster
     #[command(subcommand)]
     Policy(policy::PolicyCommand),

@@ -17,6 +17,7 @@ pub(crate) mod policy;
 mod revoke;
 mod roll;
 pub(crate) mod roll_run;
+pub(crate) mod store;
 pub(crate) mod token;
 pub(crate) mod up;
 pub(crate) mod version;

@@ -185,9 +185,12 @@ pub(crate) fn refuse_held(root: &Path) -> Result<()> {
 fn held(root: &Path, lock: &mut fs::File) -> anyhow::Error {
     let mut holder = String::new();
     let _ = Read::by_ref(lock).take(64).read_to_string(&mut holder);
-    let holder = match holder.trim() {
-        "" => "another process".to_owned(),
-        pid => format!("process {pid}"),
+    let since = lock.metadata().and_then(|meta| meta.modified()).ok();
+    let since = since.and_then(|time| jiff::Timestamp::try_from(time).ok());
+    let holder = match (holder.trim(), since) {
+        ("", _) => "another process".to_owned(),
+        (pid, Some(since)) => format!("process {pid} (since {since:.0})"),
+        (pid, None) => format!("process {pid}"),
     };
     anyhow!(
         "the data directory {} is in use by {holder}; stop it, or choose another --data-dir",
