@@ -44,6 +44,7 @@ pages! {
     page_add_nodes: "docs/add-nodes.md",
     page_approve: "docs/approve.md",
     page_operate: "docs/operate.md",
+    page_backup: "docs/backup.md",
     page_monitor: "docs/monitor.md",
     page_ca: "docs/ca.md",
     page_own_ca: "docs/own-ca.md",
