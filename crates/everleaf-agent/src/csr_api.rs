@@ -13,6 +13,7 @@ use tokio::time::Instant;
 pub mod conversation;
 #[cfg(test)]
 mod tests;
+pub(crate) mod trial;
 
 pub(crate) use conversation::Patience;
 
@@ -39,11 +40,16 @@ pub(crate) async fn confirm(client: &ApiClient, access: &Access) -> ConfirmOutco
     hold(&client.fresh(), access, Confirm::new(presented)).await
 }
 
-async fn hold<D: Dialogue>(client: &ApiClient, access: &Access, mut dialogue: D) -> D::Outcome {
+pub(crate) async fn hold<D: Dialogue>(
+    client: &ApiClient,
+    access: &Access,
+    mut dialogue: D,
+) -> D::Outcome {
     loop {
         let call = dialogue.call();
         let answer = match (&call.method, &call.body) {
             (&Method::POST, Some(body)) => client.create(access, &call.path, body).await,
+            (&Method::DELETE, Some(body)) => client.delete(access, &call.path, body).await,
             _ => client.get(access, &call.path).await,
         };
         if let Some(outcome) = dialogue.answer(answer) {

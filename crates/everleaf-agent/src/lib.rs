@@ -51,6 +51,7 @@ mod outcome;
 mod perform;
 mod profile;
 mod profiles;
+pub mod rehearsal;
 mod run;
 mod secret;
 mod tell;

@@ -174,7 +174,7 @@ fn new_machine(
 }
 
 /// The two forms that a kubelet asks in, the usual one first.
-fn usages(purpose: Usage, algorithm: KeyAlgorithm) -> (Vec<Usage>, Vec<Usage>) {
+pub(crate) fn usages(purpose: Usage, algorithm: KeyAlgorithm) -> (Vec<Usage>, Vec<Usage>) {
     let short = vec![Usage::DigitalSignature, purpose];
     let long = vec![Usage::DigitalSignature, Usage::KeyEncipherment, purpose];
     match algorithm {

@@ -13,6 +13,16 @@ pub const DENIED: &str = "Denied";
 /// Condition type.
 pub const FAILED: &str = "Failed";
 
+/// What the names of requests begin with by which a node only tries out a renewal
+/// (`everleaf agent rehearse`): nobody uses the certificate after that minute, so it says nothing
+/// about how the node stands.
+pub const REHEARSAL_PREFIX: &str = "everleaf-rehearsal-";
+
+/// Whether a request of this name only tries out a renewal.
+pub fn is_rehearsal(name: &str) -> bool {
+    name.starts_with(REHEARSAL_PREFIX)
+}
+
 /// A borrowed view over a CSR object.
 #[derive(Debug, Clone, Copy)]
 pub struct Csr<'a>(pub &'a Value);

@@ -1,6 +1,7 @@
 //! What a fleet is judged by.
 
 use crate::certificate::{Certificate, hex};
+use everleaf_api::csr::is_rehearsal;
 use everleaf_controllers::issuance::Entry;
 use everleaf_controllers::why::{Evidence, Known};
 use everleaf_pki::Leaf;
@@ -39,9 +40,9 @@ pub struct Logbook {
 }
 
 impl Logbook {
-    /// Takes in an entry, in any order. Those of pods are passed over.
+    /// Takes in an entry, in any order. Those of pods and of rehearsals are passed over.
     pub fn note(&mut self, entry: &Entry) {
-        if entry.approved_by == OF_PODS {
+        if entry.approved_by == OF_PODS || is_rehearsal(&entry.csr) {
             return;
         }
         let Some(certificate) = Certificate::logged(entry) else {

@@ -9,7 +9,7 @@ use crate::outlook::{Around, Outlook, judge};
 use crate::request::{self, Request, State};
 use crate::text;
 use crate::trust::Clients;
-use everleaf_api::csr::Csr;
+use everleaf_api::csr::{Csr, is_rehearsal};
 use everleaf_api::meta;
 use everleaf_api::revocation::{self, Revocations};
 use everleaf_controllers::why::{Evidence, Known, Leader};
@@ -301,7 +301,7 @@ fn gather<'a>(
     }
     for object in evidence.requests.read().into_iter().flatten() {
         let csr = Csr(object);
-        if State::of(csr).is_some() {
+        if State::of(csr).is_some() || is_rehearsal(csr.name()) {
             continue;
         }
         if let Ok(chain) = Chain::from_pem(&csr.certificate()) {
@@ -327,6 +327,9 @@ fn add_requests<'a>(requests: &'a [Request], nodes: &mut BTreeMap<String, Gather
         let (Some(kind), Some(node)) = (request.kind(), &request.node) else {
             continue;
         };
+        if is_rehearsal(&request.name) {
+            continue;
+        }
         let newest = &mut nodes.entry(node.clone()).or_default().requests;
         // What may still be issued counts more than what was refused at the same moment.
         let is_newer = |known: &&Request| {

@@ -32,7 +32,7 @@ use std::sync::Arc;
 /// The token and how to reach the server, until there is a certificate.
 const BOOTSTRAP: &str = "bootstrap-kubelet.conf";
 /// Written by the agent.
-const KUBECONFIG: &str = "kubelet.conf";
+pub(crate) const KUBECONFIG: &str = "kubelet.conf";
 /// Its cert dir.
 const CERT_DIR: &str = "pki";
 /// What else the agent is to know. Written last: with it the directory is whole.

@@ -15,6 +15,7 @@ pub mod log;
 pub mod places;
 pub mod print;
 mod profiles;
+mod rehearse;
 mod run;
 pub mod service;
 pub mod shutdown;

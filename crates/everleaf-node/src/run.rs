@@ -4,6 +4,7 @@ use crate::args::agent::{AgentArgs, AgentCommand};
 use crate::config::config;
 use crate::join;
 use crate::profiles;
+use crate::rehearse::rehearse;
 use crate::service;
 use crate::shutdown::Shutdown;
 use anyhow::{Context, Result};
@@ -21,11 +22,15 @@ const CREDENTIAL_EXPIRED: u8 = 3;
 /// What it is to do cannot be done: bad flags ([`UsageError`](crate::failure::UsageError)), files
 /// that cannot be read or written, a cluster that cannot be joined.
 pub fn run(args: &AgentArgs, program: &str) -> Result<ExitCode> {
-    if let Some(AgentCommand::Join(how)) = &args.command {
-        return match join::join(how, program)? {
-            Some(agent) => run(&agent, program),
-            None => Ok(ExitCode::SUCCESS),
-        };
+    match &args.command {
+        Some(AgentCommand::Join(how)) => {
+            return match join::join(how, program)? {
+                Some(agent) => run(&agent, program),
+                None => Ok(ExitCode::SUCCESS),
+            };
+        }
+        Some(AgentCommand::Rehearse(how)) => return rehearse(how),
+        None => {}
     }
     let joined = join::with_data_dir(args, program)?;
     let args = joined.as_ref().unwrap_or(args);

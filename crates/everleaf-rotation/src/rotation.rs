@@ -19,7 +19,7 @@ mod replies;
 mod spacing;
 mod trust;
 mod usage_form;
-mod verdict;
+pub mod verdict;
 
 #[cfg(test)]
 mod tests;
@@ -43,7 +43,7 @@ use std::time::Duration;
 use trust::Trust;
 use usage_form::UsageForm;
 
-pub use usage_form::SILENCE_MAX;
+pub use usage_form::{SILENCE_MAX, is_long_for};
 
 /// How long one `Await` may last; afterwards the same request is awaited again
 /// (client-go `certificate_manager.go`, `certificateWaitTimeout`).

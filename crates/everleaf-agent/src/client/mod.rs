@@ -119,6 +119,17 @@ impl ApiClient {
         self.call(access, Method::POST, path, Some(body)).await
     }
 
+    /// `DELETE path` with `DeleteOptions`.
+    pub async fn delete(
+        &self,
+        access: &Access,
+        path: &str,
+        options: &Value,
+    ) -> Result<Answer, Failure> {
+        let body = ("application/json", options.to_string());
+        self.call(access, Method::DELETE, path, Some(body)).await
+    }
+
     /// `PATCH path` with a JSON merge patch (RFC 7396).
     pub async fn merge(
         &self,

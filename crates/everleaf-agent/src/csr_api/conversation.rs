@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::time::Duration;
 
-const REQUESTS: &str = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+pub(super) const REQUESTS: &str = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
 const SELF_REVIEW: &str = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
 /// What refusals are about.
 pub(super) const RESOURCE: &str = "certificatesigningrequests";
@@ -35,11 +35,11 @@ const WATCH_SECONDS_MAX: u64 = 300;
 /// A call to make.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Call {
-    /// `GET` or `POST`.
+    /// `GET`, `POST` or `DELETE`.
     pub method: Method,
     /// Path and query.
     pub path: String,
-    /// JSON, with `POST`.
+    /// JSON, with the latter two.
     pub body: Option<Value>,
 }
 
@@ -293,6 +293,14 @@ impl Patience {
     pub fn with_silence(silence: Option<Duration>) -> Self {
         Self {
             silence,
+            ..Self::USUAL
+        }
+    }
+
+    /// As usual, and at most so long in all.
+    pub fn at_most(limit: Duration) -> Self {
+        Self {
+            limit,
             ..Self::USUAL
         }
     }
@@ -559,6 +567,6 @@ pub(super) fn refusal(verb: &'static str, resource: &'static str, failure: Failu
     }
 }
 
-fn encoded(text: &str) -> String {
+pub(super) fn encoded(text: &str) -> String {
     utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }

@@ -8,7 +8,7 @@ use crate::skew::SKEW_TOLERATED;
 use crate::why::evidence::written_at;
 use crate::why::items;
 use crate::why::node::LOOP_MIN;
-use everleaf_api::csr::Csr;
+use everleaf_api::csr::{Csr, is_rehearsal};
 use everleaf_api::duration::span;
 use everleaf_api::meta;
 use everleaf_pki::{Chain, Leaf, SignerName};
@@ -60,6 +60,9 @@ fn standings(seen: &Seen) -> Vec<Standing> {
     let mut by_key: BTreeMap<(String, bool), Vec<Csr<'_>>> = BTreeMap::new();
     for object in seen.cluster.requests.read().into_iter().flatten() {
         let csr = Csr(object);
+        if is_rehearsal(csr.name()) {
+            continue;
+        }
         let is_client = match csr.signer_name() {
             SignerName::KUBE_APISERVER_CLIENT_KUBELET => true,
             SignerName::KUBELET_SERVING => false,

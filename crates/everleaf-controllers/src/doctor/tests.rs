@@ -364,6 +364,23 @@ fn only_the_newest_certificate_counts() {
     assert!(shown.into_iter().all(|line| line.contains("csr/new-")));
 }
 
+/// Its certificate ends after ten minutes, and nobody minds.
+#[test]
+fn a_rehearsal_says_nothing_about_a_node() {
+    let other = world::stranger();
+    let lapsed = |name: &str| {
+        let life = std::time::Duration::from_secs(600);
+        let begun = -SignedDuration::from_mins(20);
+        let object = world::issued(&other, crate::fixture::kubelet_client("n1"), life, begun);
+        let object = world::named(world::at(object, "2026-11-20T11:59:45Z"), name);
+        let report = World::healthy().filed(object).examine();
+        let mut findings = report.findings();
+        findings.any(|one| one.fault == Fault::NodeLapsed)
+    };
+    assert!(lapsed("node-csr-x"));
+    assert!(!lapsed("everleaf-rehearsal-x"));
+}
+
 #[test]
 fn the_groups_of_a_token_are_asked_about_together() {
     let of = |groups: &[&str]| groups.iter().map(|one| (*one).to_owned()).collect();

@@ -15,7 +15,7 @@ use everleaf_pki::{Chain, SignerName};
 use jiff::SignedDuration;
 use proptest::prelude::*;
 use serde_json::json;
-use world::{World, at, certificate, codes, days, holding, list};
+use world::{World, at, certificate, codes, days, entry, holding, list};
 
 /// A year's certificate of this age, in days, and no request: where it stands, what becomes of it.
 #[track_caller]
@@ -263,6 +263,10 @@ fn a_log_of_another_authority_can_be_left_out() {
         book.note(&entry);
     }
     assert_eq!(book.len(), 2);
+    let mut rehearsal = entry("system:node:c", now, now + days(1));
+    rehearsal.csr = "everleaf-rehearsal-x".to_owned();
+    book.note(&rehearsal);
+    assert_eq!(book.len(), 2, "its certificate says nothing about the node");
     book.keep_of(chain.certificates());
     assert_eq!((book.len(), book.is_empty()), (1, false));
 }

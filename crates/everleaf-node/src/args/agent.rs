@@ -2,7 +2,7 @@
 
 use super::ignored::{IgnoredFlags, Kubelet};
 use super::value::Switch as _;
-use clap::{ArgAction, Args, Subcommand};
+use clap::{ArgAction, Args, Subcommand, ValueEnum};
 use everleaf_agent::Secret;
 use everleaf_pki::KeyAlgorithm;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use std::path::PathBuf;
 #[derive(Debug, Clone, Args)]
 #[command(
     args_conflicts_with_subcommands = true,
-    after_help = "Examples:\n  everleaf agent --bootstrap-kubeconfig bootstrap-kubelet.conf --kubeconfig /var/lib/kubelet/kubeconfig \\\n      --cert-dir /var/lib/kubelet/pki --rotate-certificates --rotate-server-certificates\n  everleaf agent --kubeconfig kubelet.conf --cert-dir ./pki --rotate-certificates --once\n  everleaf agent --config /var/lib/kubelet/config.yaml --kubeconfig /etc/kubernetes/kubelet.conf\n  everleaf agent join https://10.0.0.1:6443 --token abcdef.0123456789abcdef --ca-cert-hash sha256:…\n  everleaf agent --data-dir /var/lib/everleaf-agent      # go on where `agent join` began\n  everleaf agent --kubeconfig kubelet.conf --profile-dir /etc/everleaf/profiles   # certificates of other programs\n\nOther kubelet flags are accepted and have no effect: the agent keeps certificates and nothing else."
+    after_help = "Examples:\n  everleaf agent --bootstrap-kubeconfig bootstrap-kubelet.conf --kubeconfig /var/lib/kubelet/kubeconfig \\\n      --cert-dir /var/lib/kubelet/pki --rotate-certificates --rotate-server-certificates\n  everleaf agent --kubeconfig kubelet.conf --cert-dir ./pki --rotate-certificates --once\n  everleaf agent --config /var/lib/kubelet/config.yaml --kubeconfig /etc/kubernetes/kubelet.conf\n  everleaf agent join https://10.0.0.1:6443 --token abcdef.0123456789abcdef --ca-cert-hash sha256:…\n  everleaf agent --data-dir /var/lib/everleaf-agent      # go on where `agent join` began\n  everleaf agent --kubeconfig kubelet.conf --profile-dir /etc/everleaf/profiles   # certificates of other programs\n  everleaf agent rehearse --kubeconfig /etc/kubernetes/kubelet.conf\n\nOther kubelet flags are accepted and have no effect: the agent keeps certificates and nothing else."
 )]
 pub struct AgentArgs {
     /// What to do instead of keeping certificates by flags.
@@ -88,6 +88,9 @@ pub enum AgentCommand {
     /// Join a cluster by the line that `everleaf token create --print-join-command` prints, and
     /// keep this machine's certificates from then on
     Join(JoinArgs),
+    /// Try out the whole way of a renewal on this node, by a certificate of ten minutes that is
+    /// thrown away
+    Rehearse(RehearseArgs),
 }
 
 /// Flags of `agent join`.
@@ -147,4 +150,41 @@ pub struct JoinArgs {
     /// for
     #[arg(long, value_name = "DURATION", default_value = "2m0s", value_parser = super::value::duration)]
     pub timeout: std::time::Duration,
+}
+
+/// Flags of `agent rehearse`.
+#[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "Examples:\n  everleaf agent rehearse --kubeconfig /etc/kubernetes/kubelet.conf\n  everleaf agent rehearse --data-dir /var/lib/everleaf-agent -o json\n\nIt makes a key in memory, asks for a certificate as a renewal does, waits for it, judges it, and connects to the API server with it; then it\nsays what the node may do, and removes the request where nodes may. No file is written, so a kubelet or an agent may run meanwhile.\nExit code 0: the node would renew; 1: it would not."
+)]
+pub struct RehearseArgs {
+    /// Kubeconfig of this node, with its certificate
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present = "data_dir",
+        conflicts_with = "data_dir"
+    )]
+    pub kubeconfig: Option<PathBuf>,
+    /// Directory that `agent join` has made; its kubelet.conf is used
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Kind of the key, as the agent is given it [default: ECDSA-P256]
+    #[arg(long, value_name = "KIND", value_parser = super::value::key_algorithm)]
+    pub client_certificate_key_algorithm: Option<KeyAlgorithm>,
+    /// How long to wait for the certificate
+    #[arg(long, value_name = "DURATION", default_value = "2m0s", value_parser = super::value::duration)]
+    pub timeout: std::time::Duration,
+    /// Form of the answer instead of lines for people
+    #[arg(short, long, value_enum, value_name = "FORM")]
+    pub output: Option<DocumentForm>,
+}
+
+/// Forms of an answer for programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DocumentForm {
+    /// JSON.
+    Json,
+    /// YAML.
+    Yaml,
 }

@@ -33,7 +33,9 @@ impl AgentCli {
             let help = help.unwrap_or_default();
             command.after_help(help.replace("everleaf agent", "everleaf-agent"))
         };
-        alone(Self::command()).mut_subcommand("join", alone)
+        alone(Self::command())
+            .mut_subcommand("join", alone)
+            .mut_subcommand("rehearse", alone)
     }
 }
 

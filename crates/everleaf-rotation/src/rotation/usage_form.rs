@@ -73,6 +73,14 @@ impl UsageForm {
     }
 }
 
+/// Whether the control plane of a server of that minor version wants the long form; not, where the
+/// version is not known.
+pub fn is_long_for(minor: Option<u32>) -> bool {
+    let mut form = UsageForm::default();
+    form.learn(minor);
+    form.is_long(false)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

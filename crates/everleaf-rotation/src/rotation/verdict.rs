@@ -11,7 +11,7 @@ use std::time::Duration;
 
 /// The judgement on an issued leaf.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub enum Verdict {
     /// Install it; here is how it differs from the request.
     Install(Vec<String>),
     /// Never install it.
@@ -21,7 +21,7 @@ pub(super) enum Verdict {
 }
 
 /// Judges `leaf` as the answer to `pending`, at `server_date`.
-pub(super) fn judge(pending: &PendingRequest, leaf: &Leaf, server_date: Timestamp) -> Verdict {
+pub fn judge(pending: &PendingRequest, leaf: &Leaf, server_date: Timestamp) -> Verdict {
     if leaf.public_key() != &pending.public_key {
         return Verdict::Reject("it was issued for another key".to_owned());
     }

@@ -1,6 +1,7 @@
 //! What a roll learns from the issuance log: who has certificates, and of which CA.
 
 use anyhow::{Context, Result};
+use everleaf_api::csr::is_rehearsal;
 use everleaf_api::meta;
 use everleaf_api::revocation::{Facts, Revocations};
 use everleaf_controllers::issuance::{Entry, ReadError, Reader};
@@ -61,8 +62,12 @@ struct Count {
 }
 
 impl Count {
-    /// Takes in a certificate; they come in the order in which they were signed.
+    /// Takes in a certificate; they come in the order in which they were signed. That of a rehearsal
+    /// is no sign that the node has renewed.
     fn take(&mut self, entry: &Entry, accepted: &Accepted, now: Timestamp) {
+        if is_rehearsal(&entry.csr) {
+            return;
+        }
         let Some(until) = entry.ends_at().filter(|until| *until > now) else {
             return;
         };
@@ -131,6 +136,7 @@ mod tests {
                 time: "2029-01-01T00:00:00Z".to_owned(),
                 not_before: words.get(5).map_or("", |text| text).to_owned(),
                 serial: words.get(6).map_or("1", |text| text).to_owned(),
+                csr: words.get(7).map_or("", |text| text).to_owned(),
                 ..Entry::default()
             };
             count.take(&entry, &accepted, now);
@@ -150,6 +156,7 @@ mod tests {
             "alice|client|old|2030-06-01T00:00:00Z|client auth",
             "bob|client|new|2031-01-01T00:00:00Z|client auth",
             "service|x|old|2031-01-01T00:00:00Z|server auth",
+            "system:node:b|client|old|2031-01-01T00:00:00Z|client auth||2|everleaf-rehearsal-x",
         ]);
         let names: Vec<_> = fleet.nodes.keys().collect();
         assert_eq!(names, ["a", "b"]);

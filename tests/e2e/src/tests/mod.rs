@@ -27,6 +27,7 @@ mod odd_files;
 mod pages;
 mod pods;
 mod profiles;
+mod rehearsal;
 mod renewal;
 mod revocation;
 mod second_node;
@@ -55,6 +56,7 @@ pub(crate) fn all() -> Vec<&'static Test> {
         clock::TESTS,
         demo::TESTS,
         renewal::TESTS,
+        rehearsal::TESTS,
         revocation::TESTS,
         fleet::TESTS,
         dashboard::TESTS,

@@ -73,7 +73,7 @@ fn same_flags(sandbox: &Sandbox, program: &Path) -> Result<()> {
         let name = |flag: &str| flag.split(['=', '[']).next().unwrap_or_default().to_owned();
         flags.map(name).collect()
     };
-    for more in [&[][..], &["join"]] {
+    for more in [&[][..], &["join"], &["rehearse"]] {
         let own = run(sandbox.command(program).args(more).arg("--help"))?.ok()?;
         let whole = run(sandbox.everleaf(&["agent"]).args(more).arg("--help"))?.ok()?;
         let (own, whole) = (flags(&own), flags(&whole));
