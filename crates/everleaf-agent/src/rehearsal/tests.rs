@@ -3,7 +3,7 @@ use crate::clock::SystemClock;
 use crate::kubeconfig::Names;
 use crate::testing::api::{Api, CLIENT_SIGNER};
 use crate::testing::{self, Server, with_file, with_inline, with_token};
-use everleaf_api::csr::{self, Csr, is_rehearsal};
+use everleaf_api::csr::{Csr, is_rehearsal};
 use everleaf_pki::Subject;
 use std::path::Path;
 
@@ -23,7 +23,7 @@ async fn played(kubeconfig: &Path) -> Rehearsal {
 }
 
 /// The kubeconfig of node `n1` there, which names a file.
-fn node_of(api: &Api, server: &Server, root: &Path) -> std::path::PathBuf {
+fn node_of(api: &Api, server: &Server, root: &Path) -> PathBuf {
     let credential = api.ca.node("n1", 100);
     let pem = root.join("current.pem");
     std::fs::write(&pem, credential.to_pem().as_bytes()).unwrap();
@@ -148,5 +148,5 @@ async fn a_certificate_that_no_agent_would_install_fails_it() {
     let told = judged(&pending, credential.chain().clone(), key, testing::now()).err();
     let told = told.unwrap();
     assert!(told.contains("issued for another key"), "{told}");
-    assert!(!csr::is_rehearsal("node-csr-x"));
+    assert!(!is_rehearsal("node-csr-x"));
 }
