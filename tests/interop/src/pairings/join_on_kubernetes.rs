@@ -1,5 +1,6 @@
 //! `everleaf token` and `everleaf agent join` on a real control plane: the token is one to
-//! kube-apiserver and kube-controller-manager, and the printed line makes a machine a node.
+//! kube-apiserver and kube-controller-manager, and the printed line makes a machine a node, whose
+//! renewal is rehearsed.
 
 use super::Pairing;
 use crate::stack::{Kubernetes, Part, Stack};
@@ -11,7 +12,7 @@ use std::fs;
 
 pub(crate) const PAIRING: Pairing = Pairing {
     real: "kube-apiserver, kube-controller-manager 1.37",
-    ours: "`everleaf token`, `everleaf agent join`",
+    ours: "`everleaf token`, `everleaf agent join`, `agent rehearse`",
     test: Test {
         name: "everleaf_join_on_real_kubernetes",
         long: true,
@@ -21,7 +22,7 @@ pub(crate) const PAIRING: Pairing = Pairing {
 
 pub(crate) const OLD: Pairing = Pairing {
     real: "kube-apiserver, kube-controller-manager 1.21.5",
-    ours: "`everleaf token`, `everleaf agent join`",
+    ours: "`everleaf token`, `everleaf agent join`, `agent rehearse`",
     test: Test {
         name: "everleaf_join_on_old_real_kubernetes",
         long: true,
@@ -131,6 +132,23 @@ fn by_line(stack: &Stack<'_>, token: &dyn Fn(&[&str]) -> Result<Answer>) -> Resu
             "{told}"
         );
         Ok(())
+    })?;
+    sandbox.point("its renewal is rehearsed, and no file changes", || {
+        let (current, kubeconfig) = (
+            sandbox.path("n1/pki/kubelet-client-current.pem"),
+            sandbox.path("n1/kubelet.conf"),
+        );
+        let before = (fs::read(&current)?, fs::read(&kubeconfig)?);
+        let mut command = sandbox.everleaf(&["agent", "rehearse", "--data-dir", "n1"]);
+        let told = run(command.args(["-o", "json"]))?.ok()?;
+        let told: serde_json::Value = serde_json::from_str(&told)?;
+        same("would renew", told["wouldRenew"].clone(), json!(true))?;
+        let steps = told["steps"].as_array().context("no steps")?;
+        same("steps", steps.len(), 8)?;
+        let failed = steps.iter().find(|step| step["ok"] != true);
+        ensure_that!(failed.is_none(), "{failed:?}");
+        let after = (fs::read(&current)?, fs::read(&kubeconfig)?);
+        same("files", after, before)
     })?;
     sandbox.point("a line with another authority's hash joins nobody", || {
         let line = token(&["create", "--print-join-command"])?.ok()?;
