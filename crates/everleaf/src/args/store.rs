@@ -81,8 +81,8 @@ pub(crate) struct RestoreArgs {
     /// The snapshot; `-` for stdin
     #[arg(value_name = "FILE")]
     pub(crate) snapshot: PathBuf,
-    /// By how much revisions jump: more than were given out since the snapshot was made, so that none is given
-    /// out twice
+    /// By how much revisions jump: more than were given out since the snapshot was made, so that
+    /// none is given out twice
     #[arg(long, value_name = "N", default_value_t = 1_000_000_000)]
     pub(crate) bump_revision: u64,
     /// Data directory to put it into [default: that of `up`]
