@@ -79,7 +79,7 @@ fn a_node_is_whoever_has_an_object_a_certificate_or_a_request() {
     let name = "system:node:of-a-pod";
     world.log(&Entry {
         approved_by: "PodCertificateRequest".to_owned(),
-        ..world::entry(name, now, now + days(1))
+        ..entry(name, now, now + days(1))
     });
     let fleet = world.fleet();
     let names: Vec<&str> = fleet.nodes.iter().map(|node| &*node.name).collect();

@@ -68,6 +68,7 @@ pub(super) fn ensure(
         },
         dns_names: names.dns.into_iter().collect(),
         ip_addresses: names.ips.into_iter().collect(),
+        uris: Vec::new(),
     };
     let end = now.checked_add(LIFETIME).unwrap_or(Timestamp::MAX);
     let usages = match key.public_key().is_ml_dsa() {
