@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# k8s.io/apiserver v0.37.2 (Kubernetes 1.37): DELETE takes its options from the body or from the query, never
-# from both. Any body, even an empty object, switches the whole query off: `?dryRun=All` with a
-# body that says something else (a propagation policy, a precondition) is no dry run, the object is
-# deleted, and nothing warns. POST, PUT and PATCH know these options in the query alone, and the
-# OpenAPI document offers both places for DELETE; so do clients made from it, side by side.
+# k8s.io/apiserver v0.37.2 (Kubernetes 1.37): DELETE takes its options from the body or from the
+# query, never from both. Any body, even an empty object, switches the whole query off:
+# `?dryRun=All` with a body that says something else (a propagation policy, a precondition) is no
+# dry run, the object is deleted, and nothing warns. POST, PUT and PATCH know these options in the
+# query alone, and the OpenAPI document offers both places for DELETE; so do clients made from it,
+# side by side.
 # Seen, for ?dryRun=All&propagationPolicy=Background:
 #   no body: dryRun [All], propagationPolicy Background
 #   {}: dryRun [], propagationPolicy none

@@ -19,8 +19,8 @@ pub(crate) struct Right {
 
 impl Right {
     /// Those of a node in the order of use (Kubernetes, `NodeRules` of
-    /// plugin/pkg/auth/authorizer/rbac/bootstrappolicy). The last lets the approver decide by itself
-    /// (pkg/controller/certificates/approver/sarapprove.go).
+    /// plugin/pkg/auth/authorizer/rbac/bootstrappolicy). The last lets the approver decide by
+    /// itself (pkg/controller/certificates/approver/sarapprove.go).
     pub(crate) const OF_A_RENEWAL: [Self; 5] = [
         Self::to("create", ""),
         Self::to("get", ""),

@@ -112,9 +112,9 @@ fn a_revoked_node_is_so_until_it_is_issued_another() {
         findings.iter().any(|one| one.fault == Fault::NodeRevoked)
     };
     let issued = || World::client("n1").approved().issued().of_node("n1");
-    let later = "2026-11-20T11:59:30Z";
+    let later = "2026-11-20T12:00:00Z";
     assert!(revoked(later, issued().on_everleaf()));
-    assert!(!revoked("2026-11-19T00:00:00Z", issued().on_everleaf()));
+    assert!(!revoked("2026-11-20T11:59:59Z", issued().on_everleaf()));
     assert!(!revoked(later, issued()), "another server");
     // Its requests are forgotten: whoever reports is believed.
     let forgotten = || {

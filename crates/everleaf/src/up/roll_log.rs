@@ -62,8 +62,8 @@ struct Count {
 }
 
 impl Count {
-    /// Takes in a certificate; they come in the order in which they were signed. That of a rehearsal
-    /// is no sign that the node has renewed.
+    /// Takes in a certificate; they come in the order in which they were signed. That of a
+    /// rehearsal is no sign that the node has renewed.
     fn take(&mut self, entry: &Entry, accepted: &Accepted, now: Timestamp) {
         if is_rehearsal(&entry.csr) {
             return;

@@ -65,10 +65,10 @@ fn whoever_is_revoked_is_nobody_from_the_next_request_on() {
         // A token proves something else.
         assert_eq!(ask(&leaf, Some("Bearer letmein")), Ok("carol".to_owned()));
     }
-    // They begin on the first of January.
+    // They begin on the first of January, and so were issued five minutes later.
     for (since, expected) in [
-        ("2029-12-31T23:59:59Z", good()),
-        ("2030-01-01T00:00:00Z", Err(401)),
+        ("2030-01-01T00:04:59Z", good()),
+        ("2030-01-01T00:05:00Z", Err(401)),
     ] {
         shelf.put("configmaps", list(Target::Node("n1".to_owned()), since));
         assert_eq!(ask(&leaf, None), expected);

@@ -1,24 +1,28 @@
 //! Who has the store open: one process, which a second one is told of.
 
-use super::StoreError;
+use super::{LOCK_PATIENCE, StoreError};
 use rustix::fs::FlockOperation;
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::time::Duration;
 
 /// File name below the store's directory. It holds the owner's process id, and its time of change
 /// is when that process opened the store.
 const FILE_NAME: &str = "lock";
 /// What is read of it.
 const TEXT_MAX: u64 = 64;
+/// How often it is tried again while a predecessor may be closing.
+const TRY_AGAIN: Duration = Duration::from_millis(10);
 
 /// The lock; the kernel releases it when the process ends, however it ends.
 #[derive(Debug)]
 pub(super) struct Lock(#[expect(dead_code, reason = "it is held, not read")] File);
 
 impl Lock {
-    /// Takes the lock of `directory`.
+    /// Takes the lock of `directory`. A predecessor that is closing, or somebody who asks for its
+    /// owner at that very moment, is waited for: half a second, as for SQLite's own locks.
     ///
     /// # Errors
     /// Another process has it, or the file cannot be written.
@@ -29,15 +33,23 @@ impl Lock {
             what: error.to_string(),
         };
         let mut file = open(&path).map_err(unreachable)?;
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                return Err(StoreError::InUse {
-                    path: directory.display().to_string(),
-                    holder: text(&file),
-                });
+        let mut waited = Duration::ZERO;
+        loop {
+            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => break,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::WOULDBLOCK) if waited < LOCK_PATIENCE => {
+                    std::thread::sleep(TRY_AGAIN);
+                    waited += TRY_AGAIN;
+                }
+                Err(rustix::io::Errno::WOULDBLOCK) => {
+                    return Err(StoreError::InUse {
+                        path: directory.display().to_string(),
+                        holder: text(&file),
+                    });
+                }
+                Err(error) => return Err(unreachable(error.into())),
             }
-            Err(error) => return Err(unreachable(error.into())),
         }
         file.set_len(0)
             .and_then(|()| writeln!(file, "{}", std::process::id()))

@@ -20,7 +20,7 @@ fn kubelet(text: &str) -> World {
 }
 
 fn revoked() -> Known<Revocations> {
-    let data = json!({"node.n1": r#"{"at": "2026-11-20T11:59:30Z"}"#});
+    let data = json!({"node.n1": r#"{"at": "2026-11-20T12:00:00Z"}"#});
     Known::Read(Revocations::of_config_map(&json!({ "data": data })))
 }
 
