@@ -100,6 +100,20 @@ pub fn is_volatile(path: &Path) -> Option<bool> {
         .map(|kind| kind == TMPFS || kind == RAMFS)
 }
 
+/// Whether nobody keeps the cert dir at `path`, found out without a write.
+///
+/// # Errors
+/// `Locked`, naming the other process; `Io`.
+pub fn check_free(path: &Path) -> Result<(), StoreError> {
+    let lock = path.join(LOCK_NAME);
+    match File::open(&lock) {
+        // It is free again when the file is closed.
+        Ok(mut file) => take(&mut file, FlockOperation::NonBlockingLockShared, path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(failed("open the lock", &lock)(error)),
+    }
+}
+
 /// Takes the lock, or says who holds it. The file stays: removing it would let two processes lock
 /// two files of one name.
 fn lock(dir: &Path) -> Result<File, StoreError> {
@@ -112,24 +126,29 @@ fn lock(dir: &Path) -> Result<File, StoreError> {
         .mode(0o600)
         .open(&path)
         .map_err(failed("open the lock", &path))?;
-    if let Err(error) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        if error != rustix::io::Errno::WOULDBLOCK {
-            return Err(failed("lock", &path)(error.into()));
-        }
-        let mut pid = String::new();
-        let read = (&mut file).take(32).read_to_string(&mut pid);
-        let pid = read.ok().and_then(|_| pid.trim().parse().ok());
-        return Err(StoreError::Locked {
-            path: dir.to_owned(),
-            pid,
-        });
-    }
+    take(&mut file, FlockOperation::NonBlockingLockExclusive, dir)?;
     let pid = rustix::process::getpid().as_raw_nonzero();
     file.set_len(0)
         .and_then(|()| file.rewind())
         .and_then(|()| file.write_all(format!("{pid}\n").as_bytes()))
         .map_err(failed("write to the lock", &path))?;
     Ok(file)
+}
+
+fn take(file: &mut File, how: FlockOperation, dir: &Path) -> Result<(), StoreError> {
+    let Err(error) = flock(&*file, how) else {
+        return Ok(());
+    };
+    if error != rustix::io::Errno::WOULDBLOCK {
+        return Err(failed("lock", &dir.join(LOCK_NAME))(error.into()));
+    }
+    let mut pid = String::new();
+    let read = file.take(32).read_to_string(&mut pid);
+    let pid = read.ok().and_then(|_| pid.trim().parse().ok());
+    Err(StoreError::Locked {
+        path: dir.to_owned(),
+        pid,
+    })
 }
 
 /// The credentials of one prefix in a [`CertDir`].
@@ -146,6 +165,19 @@ impl DirStore {
     pub fn with_configured_pair(mut self, certificate: &Path, key: &Path) -> Self {
         self.layout.configured = Some((certificate.to_owned(), key.to_owned()));
         self
+    }
+
+    /// Makes a credential that was kept elsewhere (inside a kubeconfig, say) current, in a dated
+    /// file, and returns that file. Interrupted and done again, it leaves one such file.
+    ///
+    /// # Errors
+    /// `NotASymlink`; `Io`. The old credential stays current then.
+    pub fn import(
+        &mut self,
+        credential: &Credential,
+        local: DateTime,
+    ) -> Result<PathBuf, StoreError> {
+        self.layout.import(credential, local)
     }
 
     /// The symlink that names the current credential; it is what a kubeconfig should point at.

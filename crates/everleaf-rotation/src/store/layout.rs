@@ -212,6 +212,28 @@ impl<D: Disk> Layout<D> {
         installed
     }
 
+    /// Makes a credential from elsewhere current, in a dated file; the file that has it already, if
+    /// one does.
+    pub(super) fn import(
+        &mut self,
+        credential: &Credential,
+        local: DateTime,
+    ) -> Result<PathBuf, StoreError> {
+        self.check_links()?;
+        let leaf = credential.leaf().fingerprint();
+        let there = self
+            .usable_newest_first()?
+            .into_iter()
+            .find(|dated| dated.credential.leaf().fingerprint() == leaf);
+        if let Some(there) = there {
+            self.make_current(&there.path)?;
+            return Ok(there.path);
+        }
+        let path = self.free_path(local)?;
+        self.install_at(&path, credential)?;
+        Ok(path)
+    }
+
     /// Every dated file of this prefix.
     pub(super) fn dated_names(&self) -> Result<Vec<PathBuf>, StoreError> {
         let names = self
