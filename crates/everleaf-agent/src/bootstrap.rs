@@ -244,7 +244,7 @@ pub(crate) fn client_current(cert_dir: &Path) -> PathBuf {
 }
 
 /// The kubeconfig that follows every rotation by itself: it names the symlink.
-fn pointing_at_current(cluster: Cluster, cert_dir: &Path) -> Kubeconfig {
+pub(crate) fn pointing_at_current(cluster: Cluster, cert_dir: &Path) -> Kubeconfig {
     let current = Source::File(client_current(cert_dir));
     Kubeconfig {
         cluster,
@@ -264,7 +264,7 @@ pub(crate) fn own_user<'a>(kubeconfig: &'a Kubeconfig, cert_dir: &Path) -> Optio
     (*user != User::default() && !names_current(user, cert_dir)).then_some(user)
 }
 
-fn names_current(user: &User, cert_dir: &Path) -> bool {
+pub(crate) fn names_current(user: &User, cert_dir: &Path) -> bool {
     let current = client_current(cert_dir);
     user.client_certificate.as_ref().is_some_and(
         |pair| matches!(&pair.certificate, Source::File(path) if is_same_place(path, &current)),
@@ -327,7 +327,7 @@ fn copy_of(path: &Path) -> PathBuf {
 }
 
 /// Keeps the file at `path` beside it, as `.bak`; returns where.
-fn keep_copy(path: &Path) -> Result<PathBuf, String> {
+pub(crate) fn keep_copy(path: &Path) -> Result<PathBuf, String> {
     let copy = copy_of(path);
     let old = read_file(path, KUBECONFIG_BYTES_MAX)
         .map_err(|error| format!("cannot read {}: {error}", path.display()))?;

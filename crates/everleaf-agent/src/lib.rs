@@ -33,6 +33,7 @@
 //! ```
 
 mod addresses;
+pub mod adoption;
 mod authorities;
 mod bootstrap;
 pub mod client;

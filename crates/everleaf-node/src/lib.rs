@@ -6,6 +6,7 @@
 //! Refuses to decide anything about certificates ([`everleaf_agent`]), and to know the server and
 //! the controllers.
 
+mod adopt;
 pub mod args;
 pub mod config;
 pub mod failure;

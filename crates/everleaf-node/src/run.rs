@@ -1,5 +1,6 @@
 //! Runs an agent as its command line says.
 
+use crate::adopt::{adopt, hand_back};
 use crate::args::agent::{AgentArgs, AgentCommand};
 use crate::config::config;
 use crate::join;
@@ -30,6 +31,8 @@ pub fn run(args: &AgentArgs, program: &str) -> Result<ExitCode> {
             };
         }
         Some(AgentCommand::Rehearse(how)) => return rehearse(how),
+        Some(AgentCommand::Adopt(how)) => return adopt(&how.place, program),
+        Some(AgentCommand::HandBack(how)) => return hand_back(&how.place),
         None => {}
     }
     let joined = join::with_data_dir(args, program)?;

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 
 pub use exec::{ExecPlugin, ExecVersion};
 pub use proxy_url::{Login, ProxyKind, ProxyUrl};
-pub(crate) use write::behind_links;
+pub(crate) use write::{behind_links, rewrite};
 pub use write::{Names, write_private};
 
 /// Largest kubeconfig that is read.

@@ -277,6 +277,16 @@ pub(crate) fn behind_links(path: &Path) -> io::Result<PathBuf> {
 /// whatever the umask or the old file's mode: a temporary file in the same directory, synced,
 /// renamed over it, and the directory synced. On failure the old file is as it was.
 pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace(path, bytes, 0o600)
+}
+
+/// The same for a file that is there and keeps its mode.
+pub(crate) fn rewrite(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mode = fs::metadata(path)?.permissions().mode();
+    replace(path, bytes, mode & 0o777)
+}
+
+fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let path = &behind_links(path)?;
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -305,7 +315,7 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
             .create_new(true)
             .mode(0o600)
             .open(&temporary)?;
-        file.set_permissions(fs::Permissions::from_mode(0o600))?;
+        file.set_permissions(fs::Permissions::from_mode(mode))?;
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&temporary, path)?;

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 #[derive(Debug, Clone, Args)]
 #[command(
     args_conflicts_with_subcommands = true,
-    after_help = "Examples:\n  everleaf agent --bootstrap-kubeconfig bootstrap-kubelet.conf --kubeconfig /var/lib/kubelet/kubeconfig \\\n      --cert-dir /var/lib/kubelet/pki --rotate-certificates --rotate-server-certificates\n  everleaf agent --kubeconfig kubelet.conf --cert-dir ./pki --rotate-certificates --once\n  everleaf agent --config /var/lib/kubelet/config.yaml --kubeconfig /etc/kubernetes/kubelet.conf\n  everleaf agent join https://10.0.0.1:6443 --token abcdef.0123456789abcdef --ca-cert-hash sha256:…\n  everleaf agent --data-dir /var/lib/everleaf-agent      # go on where `agent join` began\n  everleaf agent --kubeconfig kubelet.conf --profile-dir /etc/everleaf/profiles   # certificates of other programs\n  everleaf agent rehearse --kubeconfig /etc/kubernetes/kubelet.conf\n\nOther kubelet flags are accepted and have no effect: the agent keeps certificates and nothing else."
+    after_help = "Examples:\n  everleaf agent --bootstrap-kubeconfig bootstrap-kubelet.conf --kubeconfig /var/lib/kubelet/kubeconfig \\\n      --cert-dir /var/lib/kubelet/pki --rotate-certificates --rotate-server-certificates\n  everleaf agent --kubeconfig kubelet.conf --cert-dir ./pki --rotate-certificates --once\n  everleaf agent --config /var/lib/kubelet/config.yaml --kubeconfig /etc/kubernetes/kubelet.conf\n  everleaf agent join https://10.0.0.1:6443 --token abcdef.0123456789abcdef --ca-cert-hash sha256:…\n  everleaf agent --data-dir /var/lib/everleaf-agent      # go on where `agent join` began\n  everleaf agent --kubeconfig kubelet.conf --profile-dir /etc/everleaf/profiles   # certificates of other programs\n  everleaf agent rehearse --kubeconfig /etc/kubernetes/kubelet.conf\n  everleaf agent adopt --dry-run\n\nOther kubelet flags are accepted and have no effect: the agent keeps certificates and nothing else."
 )]
 pub struct AgentArgs {
     /// What to do instead of keeping certificates by flags.
@@ -91,6 +91,10 @@ pub enum AgentCommand {
     /// Try out the whole way of a renewal on this node, by a certificate of ten minutes that is
     /// thrown away
     Rehearse(RehearseArgs),
+    /// Take the client certificate of a kubeadm node over from its kubelet
+    Adopt(AdoptArgs),
+    /// Give it back to the kubelet, with the newest certificate
+    HandBack(HandBackArgs),
 }
 
 /// Flags of `agent join`.
@@ -178,6 +182,52 @@ pub struct RehearseArgs {
     /// Form of the answer instead of lines for people
     #[arg(short, long, value_enum, value_name = "FORM")]
     pub output: Option<DocumentForm>,
+}
+
+/// Flags of `agent adopt`.
+#[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "Examples:\n  everleaf agent adopt --dry-run\n  systemctl stop kubelet && everleaf agent adopt\n\nIt looks at kubeconfig, certificate and configuration, refuses where something is wrong or another program writes to them, switches the\nkubelet's renewal off, and makes the kubeconfig name the certificate of the cert dir. It prints how to start the agent; start that, then the\nkubelet. Interrupted, it goes on when it is run again; `everleaf agent hand-back` undoes it at any time."
+)]
+pub struct AdoptArgs {
+    /// Which node.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+}
+
+/// Flags of `agent hand-back`.
+#[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "Examples:\n  everleaf agent hand-back --dry-run\n  everleaf agent hand-back && systemctl restart kubelet\n\nStop the agent first. It switches the kubelet's renewal on if `everleaf agent adopt` had switched it off; the kubelet goes on with the newest\ncertificate, without a bootstrap."
+)]
+pub struct HandBackArgs {
+    /// Which node.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+}
+
+/// Where a kubelet keeps its files.
+#[derive(Debug, Clone, Args)]
+pub struct PlaceArgs {
+    /// The kubelet's kubeconfig
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "/etc/kubernetes/kubelet.conf"
+    )]
+    pub kubeconfig: PathBuf,
+    /// The kubelet's directory
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/kubelet")]
+    pub kubelet_root: PathBuf,
+    /// Directory of the certificates [default: pki in --kubelet-root]
+    #[arg(long, value_name = "DIR")]
+    pub cert_dir: Option<PathBuf>,
+    /// The kubelet's configuration [default: config.yaml in --kubelet-root]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Say what would be changed, file by file, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// Forms of an answer for programs.

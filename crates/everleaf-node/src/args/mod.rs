@@ -36,6 +36,8 @@ impl AgentCli {
         alone(Self::command())
             .mut_subcommand("join", alone)
             .mut_subcommand("rehearse", alone)
+            .mut_subcommand("adopt", alone)
+            .mut_subcommand("hand-back", alone)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The behaviours, one file per part of the story.
 
+mod adoption;
 mod after_a_storm;
 mod auditing;
 mod authority;
@@ -57,6 +58,7 @@ pub(crate) fn all() -> Vec<&'static Test> {
         demo::TESTS,
         renewal::TESTS,
         rehearsal::TESTS,
+        adoption::TESTS,
         revocation::TESTS,
         fleet::TESTS,
         dashboard::TESTS,

@@ -73,11 +73,17 @@ fn same_flags(sandbox: &Sandbox, program: &Path) -> Result<()> {
         let name = |flag: &str| flag.split(['=', '[']).next().unwrap_or_default().to_owned();
         flags.map(name).collect()
     };
-    for more in [&[][..], &["join"], &["rehearse"]] {
+    for (more, known) in [
+        (&[][..], "--data-dir"),
+        (&["join"], "--data-dir"),
+        (&["rehearse"], "--data-dir"),
+        (&["adopt"], "--dry-run"),
+        (&["hand-back"], "--dry-run"),
+    ] {
         let own = run(sandbox.command(program).args(more).arg("--help"))?.ok()?;
         let whole = run(sandbox.everleaf(&["agent"]).args(more).arg("--help"))?.ok()?;
         let (own, whole) = (flags(&own), flags(&whole));
-        ensure_that!(own.contains("--data-dir"), "no --data-dir in {own:?}");
+        ensure_that!(own.contains(known), "no {known} in {own:?}");
         same("flags", own, whole)?;
     }
     Ok(())
