@@ -70,7 +70,7 @@ const UP_WITHOUT_POLICY: &[Part<'_>] = &[Part::EverleafUp(&[
 ])];
 /// Reason of the condition that approves by policy.
 const BY_POLICY: &str = "EverleafPolicyApproved";
-const NODE: &str = "node1";
+pub(super) const NODE: &str = "node1";
 const USER: &str = "system:node:node1";
 const CLIENT: &str = "kubernetes.io/kube-apiserver-client-kubelet";
 const SERVING: &str = "kubernetes.io/kubelet-serving";
@@ -265,7 +265,7 @@ fn events(admin: &Kubectl<'_>) -> Result<()> {
 }
 
 /// The requests to a signer, oldest first.
-fn requests(admin: &Kubectl<'_>, signer: &str) -> Result<Vec<Value>> {
+pub(super) fn requests(admin: &Kubectl<'_>, signer: &str) -> Result<Vec<Value>> {
     let list = admin.json(&["get", "csr", "--sort-by=.metadata.creationTimestamp"])?;
     let all = list["items"].as_array().cloned().unwrap_or_default();
     Ok(all
@@ -540,7 +540,7 @@ fn nothing_refused(kubelet: &Kubelet<'_>, admin: &Kubectl<'_>) -> Result<()> {
 }
 
 /// A renewal of the lease after this call.
-fn renews_lease(admin: &Kubectl<'_>) -> Result<()> {
+pub(super) fn renews_lease(admin: &Kubectl<'_>) -> Result<()> {
     let time = || {
         let lease = ["get", "lease", "--namespace=kube-node-lease", NODE];
         let mut arguments = lease.to_vec();

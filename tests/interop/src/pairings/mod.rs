@@ -15,6 +15,7 @@ mod join_on_kubernetes;
 mod kcm_on_everleaf_apiserver;
 mod kube_rs_on_everleaf;
 mod kubectl_on_everleaf;
+mod kubelet_hands_over;
 mod kubelet_mounts_pod_certificates;
 mod kubelet_on_everleaf_up;
 mod kubernetes_own_tests;
@@ -54,6 +55,7 @@ pub(crate) fn all() -> &'static [&'static Pairing] {
         &kubelet_on_everleaf_up::PAIRING,
         &kubelet_on_everleaf_up::OLDER,
         &kubelet_on_everleaf_up::OLD,
+        &kubelet_hands_over::PAIRING,
         &kcm_on_everleaf_apiserver::PAIRING,
         &kcm_on_everleaf_apiserver::OLD,
         &controllers_on_kube_apiserver::PAIRING,
