@@ -17,7 +17,7 @@ pub(super) use row::checksum_of;
 use super::{Change, Garbage, Index, Position, Store, StoreError, Txn, Verdict};
 use lock::Lock;
 use row::columns;
-use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, ffi};
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -215,8 +215,8 @@ impl Embedded {
 
     /// Turns a failed write into an error, and remembers one after which nothing is certain.
     fn explain_write(&mut self, error: &rusqlite::Error) -> StoreError {
-        match error.sqlite_error_code() {
-            Some(ErrorCode::DiskFull) => StoreError::NoSpace,
+        match error.sqlite_error() {
+            Some(cause) if is_full(cause) => StoreError::NoSpace,
             _ => {
                 let failure = StoreError::Failed {
                     what: error.to_string(),
@@ -418,6 +418,12 @@ fn identify(connection: &Connection, path: &Path) -> Result<Option<i64>, StoreEr
     }
 }
 
+/// The disk has no room, also not for the index of a journal that outgrew the first piece of it
+/// while somebody read. That index is not extended for another reason: its file is there.
+fn is_full(cause: &ffi::Error) -> bool {
+    cause.code == ErrorCode::DiskFull || cause.extended_code == ffi::SQLITE_IOERR_SHMSIZE
+}
+
 fn explain_open(error: &rusqlite::Error, path: &Path) -> StoreError {
     let path = path.display().to_string();
     let what = error.to_string();
@@ -431,7 +437,7 @@ fn explain_open(error: &rusqlite::Error, path: &Path) -> StoreError {
             found: "not a database at all".to_owned(),
         },
         Some(ErrorCode::DatabaseCorrupt) => StoreError::Corrupt { path, what },
-        Some(ErrorCode::DiskFull) => StoreError::Unreachable {
+        Some(_) if error.sqlite_error().is_some_and(is_full) => StoreError::Unreachable {
             path,
             what: "no space is left on the device".to_owned(),
         },

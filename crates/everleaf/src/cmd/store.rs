@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, BufWriter, IsTerminal as _, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, IsTerminal as _, Seek as _, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -115,6 +115,7 @@ fn stat(args: &StatArgs) -> Result<ExitCode> {
         journal_bytes: figures.journal_bytes,
         resources,
     };
+    drop(reader);
     match args.output {
         Some(OutputFormat::Json) => print::json(&stat)?,
         Some(OutputFormat::Yaml) => print::yaml(&stat)?,
@@ -235,8 +236,9 @@ fn take_snapshot(args: &SnapshotArgs) -> Result<ExitCode> {
     let reader = open(&args.place)?;
     let revision = reader.position().revision;
     let header = Header::new(env!("CARGO_PKG_VERSION"), now(), revision);
-    let mut write =
-        |out: &mut dyn Write| snapshot::write(&reader, header.clone(), args.skip_damaged, out);
+    let write = |reader: &Reader, out: &mut dyn Write| {
+        snapshot::write(reader, header.clone(), args.skip_damaged, out)
+    };
     let summary = if args.file == Path::new("-") {
         let stdout = io::stdout();
         if stdout.is_terminal() {
@@ -246,9 +248,16 @@ fn take_snapshot(args: &SnapshotArgs) -> Result<ExitCode> {
             )
             .into());
         }
-        write(&mut BufWriter::new(stdout.lock()))?
+        let mut kept = nameless()?;
+        let mut out = BufWriter::new(&mut kept);
+        let summary = write(&reader, &mut out)?;
+        drop(out);
+        // Whoever reads stdout may stand still; the journal grows for as long as the store is read.
+        drop(reader);
+        pass_on(&mut kept, &mut stdout.lock())?;
+        summary
     } else {
-        replace(&args.file, &mut write)
+        replace(&args.file, &mut |out| write(&reader, out))
             .with_context(|| format!("nothing was written to {}", args.file.display()))?
     };
     for record in &summary.damaged {
@@ -258,6 +267,29 @@ fn take_snapshot(args: &SnapshotArgs) -> Result<ExitCode> {
     let (text, sum) = (words(&summary), &summary.trailer.sha256);
     eprintln!("{}: {text}; SHA-256 {sum}", args.file.display());
     Ok(ExitCode::SUCCESS)
+}
+
+/// A file below `TMPDIR` that nobody else can open, and that is gone with this process.
+fn nameless() -> Result<File> {
+    let directory = std::env::temp_dir();
+    let path = directory.join(format!(".everleaf-snapshot.{}", std::process::id()));
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path)
+        .with_context(|| format!("cannot make {}", path.display()))?;
+    fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+    Ok(file)
+}
+
+/// Writes all of `kept` to `out`.
+fn pass_on(kept: &mut File, out: &mut dyn Write) -> Result<()> {
+    kept.rewind()?;
+    io::copy(kept, out)
+        .and_then(|_| out.flush())
+        .context("cannot write the snapshot to stdout")
 }
 
 /// Writes a file that appears whole, or not at all; only its owner may read it.

@@ -226,3 +226,61 @@ fn reading_for_long_does_not_hold_up_the_writer() {
     drop(reader);
     assert_eq!(store.position().revision, 45);
 }
+
+/// A tmpfs of 24 MiB; None: mounting is refused here, which needs root.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mount() -> Option<Self> {
+        let home = tempfile::tempdir().unwrap();
+        let mount = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=24m", "tmpfs"])
+            .arg(home.path())
+            .status();
+        mount
+            .is_ok_and(|status| status.success())
+            .then(|| Self(home))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount")
+            .arg(self.0.path())
+            .status();
+    }
+}
+
+/// The journal outgrows the first piece of its index while somebody reads: what has no room then
+/// may be the journal or the index, and is a full disk either way.
+#[test]
+fn a_disk_that_is_full_while_somebody_reads_takes_writes_again_with_room() {
+    // Pages that something else has: so many that the last free one falls to either.
+    for taken in (2000..2060).step_by(5) {
+        let Some(disk) = SmallDisk::mount() else {
+            eprintln!("skipped: mounting a tmpfs needs root");
+            return;
+        };
+        let place = disk.0.path().join("store");
+        let ballast = disk.0.path().join("ballast");
+        std::fs::write(&ballast, vec![1; taken * 4096]).unwrap();
+        let mut store = filled(&place);
+        let reader = Reader::open(&place).unwrap();
+        let failure = (0..).find_map(|number| {
+            let txn = Txn {
+                key: format!("/registry/x{number}"),
+                follows: 0,
+                value: Some(Bytes::from_static(&[7; 60_000])),
+                ttl_s: 0,
+            };
+            store.commit(vec![txn]).err()
+        });
+        assert_eq!(failure, Some(StoreError::NoSpace), "{taken} pages taken");
+        drop(reader);
+        std::fs::remove_file(&ballast).unwrap();
+        commit(&mut store, "/registry/y", 0, Some(b"with room"));
+        drop(store);
+        let reader = Reader::open(&place).unwrap();
+        assert_eq!(reader.faults().unwrap(), Vec::<String>::new());
+    }
+}
