@@ -267,7 +267,7 @@ mod tests {
         std::fs::create_dir(&store).unwrap();
         let offer = crate::server::Offer::default();
         let server = crate::server::open(
-            crate::server::Storage::Directory(store),
+            crate::server::Storage::Directory(store, 0),
             judges,
             String::new(),
             None,

@@ -61,6 +61,7 @@ pub(crate) fn up(args: &UpArgs) -> Result<Settings> {
         issuers::config(&args.authentication, server::SERVICE_ACCOUNT_ISSUER)?;
     Ok(Settings {
         etcd: crate::etcd::of(&args.etcd)?,
+        storage_quota_bytes: args.etcd.storage_quota_bytes,
         listen: args.listen,
         sans: sans(&args.tls_san)?,
         signing_duration: args.signing.duration,

@@ -78,27 +78,27 @@ pub(crate) fn version() -> Version {
 
 /// Where the objects are.
 pub(crate) enum Storage {
-    /// In a directory of ours.
-    Directory(PathBuf),
+    /// In a directory of ours, with so many bytes at most (0: any number).
+    Directory(PathBuf, u64),
     /// In an etcd.
     Etcd(EtcdConfig),
 }
 
 impl Storage {
     /// In the etcd, if there is one, else in the directory.
-    pub(crate) fn of(etcd: Option<EtcdConfig>, directory: PathBuf) -> Self {
-        etcd.map_or(Self::Directory(directory), Self::Etcd)
+    pub(crate) fn of(etcd: Option<EtcdConfig>, directory: PathBuf, quota: u64) -> Self {
+        etcd.map_or(Self::Directory(directory, quota), Self::Etcd)
     }
 
     /// Opens it; and what it is called in errors.
     fn open(self) -> Result<(Box<dyn Store>, String)> {
         match self {
-            Self::Directory(directory) => {
+            Self::Directory(directory, quota) => {
                 refuse_lost(&directory, None)?;
                 let name = format!("the store in {}", directory.display());
                 let store =
                     Embedded::open(&directory).with_context(|| format!("cannot open {name}"))?;
-                Ok((Box::new(store), name))
+                Ok((Box::new(store.with_quota(quota)), name))
             }
             Self::Etcd(config) => {
                 let endpoints = &config.connection.endpoints;

@@ -8,16 +8,20 @@
 mod lock;
 mod reader;
 mod restore;
+mod room;
 mod row;
 
 pub use reader::{Figures, Reader, Rows};
 pub use row::Row;
 pub(super) use row::checksum_of;
 
-use super::{Change, Garbage, Index, Position, Store, StoreError, Txn, Verdict};
+use super::{Change, Garbage, Index, Position, Rejection, Store, StoreError, Txn, Verdict};
 use lock::Lock;
+use room::{Room, Shortage};
 use row::columns;
-use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, ffi};
+use rusqlite::{
+    Connection, ErrorCode, OpenFlags, OptionalExtension as _, Transaction, ffi, params,
+};
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -75,6 +79,11 @@ pub struct Embedded {
     untold: Vec<Change>,
     /// The floor on disk; what lies at or below it in memory alone is garbage there already.
     stored_floor: u64,
+    /// Bytes that it may have; 0: any number.
+    quota: u64,
+    page_bytes: u64,
+    /// What there is too little of, as of the last commit.
+    shortage: Option<Shortage>,
     /// Set by a failure that leaves the state on disk unknown.
     failed: Option<StoreError>,
     /// Released last: by then the connection is closed.
@@ -110,6 +119,7 @@ impl Embedded {
                 .map_err(explain)?,
         }
         let position = position(&connection).map_err(explain)?;
+        let page_bytes = number(&connection, "PRAGMA page_size").map_err(explain)?;
         let mut store = Self {
             connection,
             path,
@@ -118,6 +128,9 @@ impl Embedded {
             untold: Vec::new(),
             stored_floor: position.floor,
             position,
+            quota: 0,
+            page_bytes,
+            shortage: None,
             failed: None,
             _lock: lock,
         };
@@ -128,6 +141,13 @@ impl Embedded {
         })?;
         (store.index, store.garbage) = (index, garbage);
         Ok(store)
+    }
+
+    /// Refuses what makes it larger once it has `quota` bytes in use; 0: never.
+    #[must_use]
+    pub fn with_quota(mut self, quota: u64) -> Self {
+        self.quota = quota;
+        self
     }
 
     /// Forgets all history, and gives what the file does not need back to the disk. It takes a
@@ -196,6 +216,102 @@ impl Embedded {
         Ok(())
     }
 
+    /// Looks at the room, says so when a shortage begins or ends, and keeps no history during one.
+    fn look_at_room(&mut self) {
+        let room = match self.room() {
+            Ok(room) => room,
+            Err(error) => {
+                tracing::warn!(%error, "how much room the store has is not known");
+                return;
+            }
+        };
+        let before = self.shortage.take();
+        self.shortage = room.shortage(self.quota, before.is_some());
+        match (before, self.shortage) {
+            (None, Some(shortage)) => {
+                let reason = StoreError::from(shortage);
+                tracing::error!(%reason, "the store refuses to become larger; reads go on");
+            }
+            (Some(_), None) => tracing::info!("the store has room again"),
+            _ => {}
+        }
+        if self.shortage.is_some() {
+            self.position.floor = self.position.revision;
+        }
+    }
+
+    fn room(&self) -> rusqlite::Result<Room> {
+        let pages = number(&self.connection, "PRAGMA page_count")?;
+        let free = number(&self.connection, "PRAGMA freelist_count")?;
+        let disk = rustix::fs::statvfs(&self.path).ok();
+        Ok(Room {
+            used: pages.saturating_sub(free).saturating_mul(self.page_bytes),
+            reusable: free.saturating_mul(self.page_bytes),
+            disk: disk.map(|disk| {
+                let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
+                (bytes(disk.f_bavail), bytes(disk.f_blocks))
+            }),
+        })
+    }
+
+    /// Whether `txn` is done although there is a shortage.
+    fn spares(&self, txn: &Txn) -> rusqlite::Result<bool> {
+        let replaced = self
+            .connection
+            .prepare_cached("SELECT length(value) FROM log WHERE revision = ?1 AND key = ?2")?
+            .query_row(params![signed(txn.follows), txn.key], |row| row.get(0))
+            .optional()?;
+        Ok(Shortage::spares(txn, replaced.map(unsigned)))
+    }
+
+    /// Takes out what makes the store larger, which it has no room for: the places of those.
+    fn refuse_growth(&self, batch: &mut Vec<Txn>) -> rusqlite::Result<Vec<bool>> {
+        let spared: Vec<bool> = batch
+            .iter()
+            .map(|txn| self.spares(txn))
+            .collect::<Result<_, _>>()?;
+        let mut place = spared.iter();
+        batch.retain(|_| place.next().is_some_and(|is_spared| *is_spared));
+        Ok(spared)
+    }
+
+    /// Commits what there is room for.
+    fn commit_spared(
+        &mut self,
+        mut batch: Vec<Txn>,
+        shortage: Shortage,
+    ) -> Result<Vec<Verdict>, StoreError> {
+        let spared = match self.refuse_growth(&mut batch) {
+            Ok(spared) => spared,
+            Err(error) => return Err(self.explain_write(&error)),
+        };
+        let refused = || Err(Rejection::Failed(shortage.into()));
+        let mut verdicts = self.commit_all(batch)?.into_iter();
+        let next = |is_spared: bool| is_spared.then(|| verdicts.next()).flatten();
+        let spared = spared.into_iter().map(next);
+        Ok(spared
+            .map(|verdict| verdict.unwrap_or_else(refused))
+            .collect())
+    }
+
+    fn commit_all(&mut self, batch: Vec<Txn>) -> Result<Vec<Verdict>, StoreError> {
+        let (changes, verdicts) = self.index.judge(batch, self.position.revision);
+        let Some(last) = changes.last() else {
+            return Ok(verdicts);
+        };
+        let revision = last.revision;
+        if let Err(error) = self.append(&changes) {
+            self.index.undo(&changes);
+            return Err(self.explain_write(&error));
+        }
+        for change in &changes {
+            self.garbage.note(change);
+        }
+        self.position.revision = revision;
+        self.untold.extend(changes);
+        Ok(verdicts)
+    }
+
     /// Rows in the file, garbage included.
     #[cfg(test)]
     pub(super) fn rows(&self) -> u64 {
@@ -260,20 +376,18 @@ impl Store for Embedded {
         if let Some(failure) = &self.failed {
             return Err(failure.clone());
         }
-        let (changes, verdicts) = self.index.judge(batch, self.position.revision);
-        let Some(last) = changes.last() else {
-            return Ok(verdicts);
+        self.look_at_room();
+        let Some(shortage) = self.shortage else {
+            return self.commit_all(batch);
         };
-        let revision = last.revision;
-        if let Err(error) = self.append(&changes) {
-            self.index.undo(&changes);
-            return Err(self.explain_write(&error));
+        let before = self.position.revision;
+        let verdicts = self.commit_spared(batch, shortage)?;
+        // What was deleted makes room also when nothing else is written.
+        if self.position.revision == before
+            && let Err(error) = self.append(&[])
+        {
+            tracing::debug!(%error, "old history was left in the store");
         }
-        for change in &changes {
-            self.garbage.note(change);
-        }
-        self.position.revision = revision;
-        self.untold.extend(changes);
         Ok(verdicts)
     }
 
@@ -327,6 +441,12 @@ fn collect(
         )?;
     }
     Ok(())
+}
+
+fn number(connection: &Connection, sql: &str) -> rusqlite::Result<u64> {
+    connection
+        .query_row(sql, [], |row| row.get(0))
+        .map(unsigned)
 }
 
 /// Where the log in a database stands.

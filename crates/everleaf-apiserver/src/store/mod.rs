@@ -157,6 +157,26 @@ pub enum StoreError {
     /// No space is left; nothing of the batch was written. Later batches may succeed.
     #[error("no space is left for the store; nothing was written; free some space and try again")]
     NoSpace,
+    /// The store is as large as it may be. Deletes go on, and updates that make nothing longer.
+    #[error(
+        "the store's space is exceeded: it has {used} bytes, and --storage-quota-bytes allows {quota}; delete what is not needed, or raise the quota; deletes and updates that do not make an object longer go on"
+    )]
+    QuotaExceeded {
+        /// Bytes in use.
+        used: u64,
+        /// Bytes allowed.
+        quota: u64,
+    },
+    /// The file system is nearly full. Deletes go on, and updates that make nothing longer.
+    #[error(
+        "there is little space left for the store: {free} bytes are free on its disk, and {min} are kept free; make room there; deletes and updates that do not make an object longer go on"
+    )]
+    DiskNearlyFull {
+        /// Bytes that are free.
+        free: u64,
+        /// Bytes that are to stay free.
+        min: u64,
+    },
     /// The disk failed while writing; whether the batch reached it is unknown, so the store
     /// refuses every further batch until it is opened again.
     #[error("the store failed and takes no more writes until the server is restarted: {what}")]

@@ -113,7 +113,8 @@ async fn serve(
         jwt,
     };
     let judges = (authenticator, authorizer);
-    let storage = Storage::of(etcd::of(&args.etcd)?, dir.path(STORE));
+    let quota = args.etcd.storage_quota_bytes;
+    let storage = Storage::of(etcd::of(&args.etcd)?, dir.path(STORE), quota);
     let server = server::open(storage, judges, listen.to_string(), audit, offer)
         .map_err(|error| named(args, error))?;
     server.install(clock()).await?;

@@ -90,6 +90,8 @@ pub(crate) struct Settings {
     pub(crate) ui: bool,
     /// Where the objects are; none: in the data directory.
     pub(crate) etcd: Option<EtcdConfig>,
+    /// Bytes that the store in the data directory may have; 0: any number.
+    pub(crate) storage_quota_bytes: u64,
     /// What is told of requests.
     pub(crate) audit: Option<Audit>,
     /// Issuers of tokens, and the file that names them.
@@ -557,7 +559,8 @@ fn open_server(
         // Written when the first start had made its store.
         server::refuse_lost(&dir.path(STORE), Some(&dir.path(kubeconfigs::ADMIN)))?;
     }
-    let storage = server::Storage::of(settings.etcd.clone(), dir.path(STORE));
+    let quota = settings.storage_quota_bytes;
+    let storage = server::Storage::of(settings.etcd.clone(), dir.path(STORE), quota);
     server::open(
         storage,
         judges,

@@ -50,6 +50,7 @@ impl Clock for TravelClock {
 fn settings(signing_duration: Duration) -> Settings {
     Settings {
         etcd: None,
+        storage_quota_bytes: 0,
         listen: "127.0.0.1:0".parse().unwrap(),
         sans: Vec::new(),
         signing_duration,

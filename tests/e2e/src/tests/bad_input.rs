@@ -8,8 +8,6 @@ use everleaf_stage::{
 };
 use everleaf_stage::{ensure_that, same};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
 use std::time::Duration;
 
 pub(super) const TESTS: &[Test] = &[
@@ -67,11 +65,6 @@ pub(super) const TESTS: &[Test] = &[
         name: "a_data_directory_in_use_names_its_holder",
         long: false,
         run: in_use,
-    },
-    Test {
-        name: "a_full_disk_is_an_error_and_no_damage",
-        long: false,
-        run: full_disk,
     },
 ];
 
@@ -524,75 +517,5 @@ fn other_node(sandbox: &Sandbox) -> Result<Verdict> {
     })?;
     let log = process.stderr();
     ensure_that!(!log.contains(" ERROR "), "{log}");
-    Ok(Verdict::Passed)
-}
-
-/// A tmpfs of one MiB: the start fails with the reason, and with room the next one completes.
-fn full_disk(sandbox: &Sandbox) -> Result<Verdict> {
-    let directory = sandbox.path("small");
-    fs::create_dir(&directory)?;
-    let mounted = run(Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
-        .arg(&directory));
-    let mounted = mounted.is_ok_and(|answer| answer.code == Some(0));
-    if !mounted {
-        return Ok(Verdict::Skipped(
-            "mount -t tmpfs is refused here (it needs root)".into(),
-        ));
-    }
-    let outcome = on_small_disk(sandbox, &directory);
-    let _ = run(Command::new("umount").arg("-l").arg(&directory));
-    outcome
-}
-
-fn on_small_disk(sandbox: &Sandbox, directory: &std::path::Path) -> Result<Verdict> {
-    fs::set_permissions(directory, fs::Permissions::from_mode(0o700))?;
-    let filler = directory.join("filler");
-    let data = directory.join("data");
-    // Fails when the disk is full, as it should.
-    let _ = fs::write(&filler, vec![0; 2 << 20]);
-    let args = [
-        "up",
-        "--data-dir",
-        "small/data",
-        "--listen",
-        "127.0.0.1:0",
-        "--node-name",
-        HOST,
-    ];
-    let said = run(&mut sandbox.everleaf(&args))?.failed_with(1)?;
-    ensure_that!(
-        said.contains("small") && said.to_lowercase().contains("space"),
-        "{said}"
-    );
-    fs::remove_file(&filler)?;
-    // Now it starts; then the disk fills while it runs: writes are refused, and what was
-    // acknowledged stays.
-    let mut process = sandbox.start("up", &mut sandbox.everleaf(&args))?;
-    let admin = everleaf_stage::Kubectl::new(sandbox, data.join("admin.conf"));
-    eventually("ready", 15, || admin.quiet(&["get", "--raw", "/readyz"]))?;
-    let blob = "x".repeat(100_000);
-    let mut kept = Vec::new();
-    let mut refused = None;
-    for number in 0..30 {
-        let name = format!("blob-{number}");
-        let literal = format!("--from-literal=blob={blob}");
-        let answer = admin.run(&["create", "configmap", &name, &literal, "--validate=false"])?;
-        if answer.code == Some(0) {
-            kept.push(name);
-        } else {
-            refused = Some(answer.stderr);
-            break;
-        }
-    }
-    ensure_that!(refused.is_some(), "three megabytes fit on a disk of one");
-    ensure_that!(
-        process.is_running(),
-        "the server died: {}",
-        process.stderr()
-    );
-    for name in &kept {
-        admin.quiet(&["get", "configmap", name, "-o", "name"])?;
-    }
     Ok(Verdict::Passed)
 }

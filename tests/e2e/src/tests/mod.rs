@@ -24,6 +24,7 @@ mod foreign_tokens;
 mod kubectl_verbs;
 mod ml_dsa;
 mod network;
+mod no_room;
 mod odd_files;
 mod pages;
 mod pods;
@@ -71,6 +72,7 @@ pub(crate) fn all() -> Vec<&'static Test> {
         crash::TESTS,
         credential_plugin::TESTS,
         bad_input::TESTS,
+        no_room::TESTS,
         serving_approval::TESTS,
         serving_looks::TESTS,
         serving_files::TESTS,

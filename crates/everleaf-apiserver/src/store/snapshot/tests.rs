@@ -1,5 +1,5 @@
 use super::*;
-use crate::store::{Embedded, Position, Store, Txn};
+use crate::store::{Embedded, Position, Rejection, Store, Txn};
 use std::path::Path;
 
 const BUMP: u64 = 1000;
@@ -266,16 +266,21 @@ fn a_disk_that_is_full_while_somebody_reads_takes_writes_again_with_room() {
         std::fs::write(&ballast, vec![1; taken * 4096]).unwrap();
         let mut store = filled(&place);
         let reader = Reader::open(&place).unwrap();
-        let failure = (0..).find_map(|number| {
+        let mut follows = 0;
+        let failure = loop {
+            // It goes on when there is little space, and the journal grows by it.
             let txn = Txn {
-                key: format!("/registry/x{number}"),
-                follows: 0,
+                key: "/registry/x".to_owned(),
+                follows,
                 value: Some(Bytes::from_static(&[7; 60_000])),
                 ttl_s: 0,
             };
-            store.commit(vec![txn]).err()
-        });
-        assert_eq!(failure, Some(StoreError::NoSpace), "{taken} pages taken");
+            match store.commit(vec![txn]) {
+                Ok(verdicts) => follows = verdicts[0].clone().unwrap(),
+                Err(failure) => break failure,
+            }
+        };
+        assert_eq!(failure, StoreError::NoSpace, "{taken} pages taken");
         drop(reader);
         std::fs::remove_file(&ballast).unwrap();
         commit(&mut store, "/registry/y", 0, Some(b"with room"));
@@ -283,4 +288,63 @@ fn a_disk_that_is_full_while_somebody_reads_takes_writes_again_with_room() {
         let reader = Reader::open(&place).unwrap();
         assert_eq!(reader.faults().unwrap(), Vec::<String>::new());
     }
+}
+
+#[test]
+fn at_the_quota_deletes_make_room_and_small_updates_go_on() {
+    let home = tempfile::tempdir().unwrap();
+    let quota = 200_000;
+    let mut store = Embedded::open(home.path()).unwrap().with_quota(quota);
+    let put = |key: &str, follows, length: usize| Txn {
+        key: format!("/registry/{key}"),
+        follows,
+        value: Some(Bytes::from(vec![7; length])),
+        ttl_s: 0,
+    };
+    let delete = |key: &str, follows| Txn {
+        value: None,
+        ..put(key, follows, 0)
+    };
+    let mut only = |txn| store.commit(vec![txn]).unwrap()[0].clone();
+    only(put("lease", 0, 300)).unwrap();
+    let mut full = (0..).map(|number| only(put(&format!("x{number}"), 0, 10_000)));
+    let refusal = full.find_map(Result::err).unwrap();
+    let Rejection::Failed(StoreError::QuotaExceeded { used, .. }) = refusal else {
+        panic!("{refusal:?}");
+    };
+    assert!((quota..quota + 20_000).contains(&used), "{used}");
+
+    // One refused is none of the others' business.
+    let batch = vec![
+        put("lease", 1, 310),
+        put("new", 0, 1),
+        put("x0", 2, 12_000),
+        delete("x1", 3),
+    ];
+    let verdicts = store.commit(batch).unwrap();
+    let is_refused = |verdict: &Result<u64, Rejection>| {
+        matches!(
+            verdict,
+            Err(Rejection::Failed(StoreError::QuotaExceeded { .. }))
+        )
+    };
+    assert!(verdicts[0].is_ok() && verdicts[3].is_ok(), "{verdicts:?}");
+    assert!(is_refused(&verdicts[1]) && is_refused(&verdicts[2]));
+    assert_eq!(store.changes().unwrap().last().unwrap().key, "/registry/x1");
+
+    // Renewals go on, and never add up.
+    let mut lease = verdicts[0].clone().unwrap();
+    for _ in 0..400 {
+        lease = store.commit(vec![put("lease", lease, 310)]).unwrap()[0]
+            .clone()
+            .unwrap();
+    }
+    assert!(store.rows() < 300, "{} rows", store.rows());
+    // What was deleted above is room, after a while also for new objects.
+    let deleted = store
+        .commit(vec![delete("x2", 4), delete("x3", 5)])
+        .unwrap();
+    assert!(deleted.iter().all(Result::is_ok));
+    let again = (0..3).any(|_| store.commit(vec![put("new", 0, 1)]).unwrap()[0].is_ok());
+    assert!(again, "nothing is created although there is room");
 }

@@ -42,6 +42,7 @@ impl Stage {
         let dir = Arc::new(DataDir::open(root)?);
         let settings = Settings {
             etcd: None,
+            storage_quota_bytes: 0,
             listen: ([127, 0, 0, 1], 0).into(),
             sans: Vec::new(),
             signing_duration: lifetime,
