@@ -42,6 +42,15 @@ pub(crate) struct Layout<D> {
     pub(super) last_accepted: Option<PathBuf>,
 }
 
+/// What a dated file turned out to hold.
+pub(super) enum Content {
+    Usable(Credential),
+    /// No credential, now and later.
+    Unusable,
+    /// It could not be read just now: nothing that lasts may follow from that.
+    Unread(io::Error),
+}
+
 /// A credential file of ours, read and parsed.
 pub(super) struct Dated {
     pub(super) path: PathBuf,
@@ -250,33 +259,26 @@ impl<D: Disk> Layout<D> {
         Ok(paths)
     }
 
-    /// The same: path, and its credential if it can be used.
-    pub(super) fn dated_files(&self) -> Result<Vec<(PathBuf, Option<Credential>)>, StoreError> {
-        let files = self.dated_names()?.into_iter().map(|path| {
-            let bytes = self.disk.read(&path).ok();
-            let credential = bytes.and_then(|bytes| credential_in(&bytes).ok());
-            (path, credential)
-        });
-        Ok(files.collect())
+    /// The part of a dated file's name that names a second: later ones are greater.
+    pub(super) fn second_of<'a>(&self, path: &'a Path) -> Option<&'a [u8]> {
+        let name = path.file_name()?.as_encoded_bytes();
+        name.get(..self.prefix.len() + "-YYYY-MM-DD-hh-mm-ss".len())
     }
 
-    /// The usable dated files, newest first: by `notBefore`, since names follow a clock that moves.
-    pub(super) fn usable_newest_first(&self) -> Result<Vec<Dated>, StoreError> {
-        let mut usable: Vec<Dated> = self
-            .dated_files()?
-            .into_iter()
-            .filter_map(|(path, credential)| {
-                Some(Dated {
-                    path,
-                    credential: credential?,
-                })
-            })
-            .collect();
-        usable.sort_by(|a, b| {
-            let key = |dated: &Dated| dated.credential.leaf().not_before();
-            key(b).cmp(&key(a)).then_with(|| b.path.cmp(&a.path))
+    /// The same: path, and what it holds.
+    pub(super) fn dated_files(&self) -> Result<Vec<(PathBuf, Content)>, StoreError> {
+        let files = self.dated_names()?.into_iter().map(|path| {
+            let content = match self.disk.read(&path) {
+                Ok(bytes) => match credential_in(&bytes) {
+                    Ok(credential) => Content::Usable(credential),
+                    Err(_) => Content::Unusable,
+                },
+                Err(error) if is_of_no_use(&error) => Content::Unusable,
+                Err(error) => Content::Unread(error),
+            };
+            (path, content)
         });
-        Ok(usable)
+        Ok(files.collect())
     }
 
     fn prune(&mut self) -> Result<usize, StoreError> {
@@ -284,15 +286,20 @@ impl<D: Disk> Layout<D> {
         let accepted = self.target(&self.accepted_link())?;
         let is_kept =
             |path: &Path| Some(path) == current.as_deref() || Some(path) == accepted.as_deref();
-        let previous: Vec<PathBuf> = self
-            .usable_newest_first()?
+        let files = self.dated_files()?;
+        let known: Vec<PathBuf> = files
+            .iter()
+            .filter(|(_, content)| !matches!(content, Content::Unread(_)))
+            .map(|(path, _)| path.clone())
+            .collect();
+        let previous: Vec<PathBuf> = usable_newest_first(files)
             .into_iter()
             .map(|dated| dated.path)
             .filter(|path| !is_kept(path))
             .take(KEPT_PREVIOUS)
             .collect();
         let mut deleted = 0;
-        for (path, _) in self.dated_files()? {
+        for path in known {
             if !is_kept(&path) && !previous.contains(&path) {
                 self.remove(&path)?;
                 deleted += 1;
@@ -409,6 +416,34 @@ impl<D: Disk> CertStore for Layout<D> {
         self.make_current(&path)?;
         Ok(Arc::new(credential))
     }
+}
+
+/// The usable dated files, newest first: by `notBefore`, since names follow a clock that moves.
+pub(super) fn usable_newest_first(files: Vec<(PathBuf, Content)>) -> Vec<Dated> {
+    let mut usable: Vec<Dated> = files
+        .into_iter()
+        .filter_map(|(path, content)| match content {
+            Content::Usable(credential) => Some(Dated { path, credential }),
+            Content::Unusable | Content::Unread(_) => None,
+        })
+        .collect();
+    usable.sort_by(|a, b| {
+        let key = |dated: &Dated| dated.credential.leaf().not_before();
+        key(b).cmp(&key(a)).then_with(|| b.path.cmp(&a.path))
+    });
+    usable
+}
+
+/// Whether a file that gives this error when it is read holds nothing, now and later: a link that
+/// leads nowhere or in a circle, no regular file, or more bytes than any credential has.
+pub(super) fn is_of_no_use(error: &io::Error) -> bool {
+    let is_loop = error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
+    let kinds = [
+        io::ErrorKind::NotFound,
+        io::ErrorKind::InvalidInput,
+        io::ErrorKind::FileTooLarge,
+    ];
+    is_loop || kinds.contains(&error.kind())
 }
 
 /// The credential in a file of the directory, in whatever encoding it was left.

@@ -6,7 +6,9 @@
 //! takes its place.
 
 use super::disk::{Disk, Node};
-use super::layout::{Dated, Layout, PendingError, credential_in, failed};
+use super::layout::{
+    Content, Dated, Layout, PendingError, credential_in, failed, is_of_no_use, usable_newest_first,
+};
 use super::{Finding, Opened, StoreError};
 use everleaf_pki::Credential;
 use jiff::Timestamp;
@@ -194,14 +196,38 @@ impl<D: Disk> Layout<D> {
     }
 
     /// Makes the newest usable dated file current: one that our clock does not call expired, else
-    /// the newest at all (the server's clock decides).
+    /// the newest at all (the server's clock decides). It is used and not linked while a file whose
+    /// name is no earlier cannot be read: that may be the newest.
     fn relink(
         &mut self,
         now: Timestamp,
         findings: &mut Vec<Finding>,
     ) -> Result<Option<Held>, StoreError> {
-        let Some(dated) = newest(self.usable_newest_first()?, now) else {
-            return Ok(None);
+        let mut files = self.dated_files()?;
+        let unread = files
+            .extract_if(.., |(_, content)| matches!(content, Content::Unread(_)))
+            .last();
+        let unread = match unread {
+            Some((path, Content::Unread(error))) => Some((path, error)),
+            _ => None,
+        };
+        let dated = newest(usable_newest_first(files), now);
+        let dated = match (dated, unread) {
+            (None, None) => return Ok(None),
+            (None, Some((path, error))) => return Err(failed("read", &path)(error)),
+            (Some(dated), Some((path, error)))
+                if self.second_of(&path) >= self.second_of(&dated.path) =>
+            {
+                findings.push(Finding::NotRepaired {
+                    path: self.current_link(),
+                    reason: failed("read", &path)(error).to_string(),
+                });
+                return Ok(Some(Held {
+                    path: Some(dated.path),
+                    credential: dated.credential,
+                }));
+            }
+            (Some(dated), _) => dated,
         };
         match self.make_current(&dated.path) {
             Ok(()) => findings.push(Finding::Relinked {
@@ -251,12 +277,19 @@ impl<D: Disk> Layout<D> {
         now: Timestamp,
         current: Option<&Path>,
     ) -> Result<Option<Dated>, StoreError> {
-        if let Some(path) = self.target(&self.accepted_link())?
-            && let Ok(Ok(credential)) = self.read(&path).map(|bytes| credential_in(&bytes))
-        {
-            return Ok(Some(Dated { path, credential }));
+        if let Some(path) = self.target(&self.accepted_link())? {
+            match self.disk.read(&path) {
+                Ok(bytes) => {
+                    if let Ok(credential) = credential_in(&bytes) {
+                        return Ok(Some(Dated { path, credential }));
+                    }
+                }
+                Err(error) if is_of_no_use(&error) => {}
+                // It still is the accepted one: no other may be put in its place.
+                Err(_) => return Ok(None),
+            }
         }
-        let others = self.usable_newest_first()?.into_iter();
+        let others = usable_newest_first(self.dated_files()?).into_iter();
         let mut others = others.filter(|dated| Some(dated.path.as_path()) != current);
         Ok(others.find(|dated| now <= dated.credential.leaf().not_after()))
     }

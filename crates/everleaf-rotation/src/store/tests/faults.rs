@@ -177,3 +177,71 @@ fn a_refusing_disk_is_explained_and_changes_nothing() {
         assert!(current.leaf().not_before() >= first.leaf().not_before());
     }
 }
+
+/// Four certificates, the first three accepted, on a disk whose given operation fails once. Returns
+/// how many operations that took.
+fn four(home: &Path, faults: &Faults) -> (Layout<faulty::FaultyDisk>, Vec<Chain>, u64) {
+    let mut store = faulty::store(faults, home, "kubelet-client");
+    store.load(now()).unwrap();
+    let mut installs = Vec::new();
+    for seed in 1..=4 {
+        installs.push(install(&mut store, seed).unwrap());
+        if seed < 4 {
+            store.accept().unwrap();
+        }
+    }
+    let operations = faults.operations();
+    (store, installs, operations)
+}
+
+/// The same for each operation of what `act` does after that.
+fn at_each_operation_after_four(act: fn(&Path, &mut Layout<faulty::FaultyDisk>, &[Chain])) {
+    let home = tempfile::tempdir().unwrap();
+    let faults = Faults::default();
+    let (mut store, installs, before) = four(home.path(), &faults);
+    act(home.path(), &mut store, &installs);
+    let after = faults.operations();
+    assert!(after > before + 5, "only {} operations", after - before);
+    for operation in before + 1..=after {
+        let home = tempfile::tempdir().unwrap();
+        let faults = Faults::at(operation, Fault::Once(Errno::IO));
+        let (mut store, installs, _) = four(home.path(), &faults);
+        act(home.path(), &mut store, &installs);
+        assert!(faults.has_begun(), "{operation}: it did not happen");
+    }
+}
+
+/// A file that could not be read at the moment is not one that is of no use.
+#[test]
+fn pruning_keeps_what_could_not_be_read() {
+    at_each_operation_after_four(|home, store, installs| {
+        let _ = store.accept();
+        let mut left: Vec<_> = RealDisk
+            .list(home)
+            .unwrap()
+            .into_iter()
+            .filter_map(|name| RealDisk.read(&home.join(name)).ok())
+            .filter_map(|bytes| Some(Credential::from_pem(&bytes).ok()?.leaf().fingerprint()))
+            .collect();
+        left.dedup();
+        for (index, chain) in installs.iter().enumerate().skip(1) {
+            let is_left = left.contains(&chain.leaf().fingerprint());
+            assert!(is_left, "the certificate {index} is gone");
+        }
+    });
+}
+
+/// Nor does an older one take its place for good.
+#[test]
+fn relinking_passes_over_no_file_that_could_not_be_read() {
+    at_each_operation_after_four(|home, store, installs| {
+        let current = std::fs::read_link(home.join("kubelet-client-current.pem")).unwrap();
+        std::fs::remove_file(current).unwrap();
+        if let Ok(opened) = store.load(now()) {
+            assert!(opened.current.is_some(), "{:?}", opened.findings);
+        }
+        // The operation that fails may be one of this load, but not of the next, too.
+        let opened = store.load(now()).or_else(|_| store.load(now()));
+        assert!(is_current(&opened.unwrap(), &installs[2]));
+    });
+}
