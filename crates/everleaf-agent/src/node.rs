@@ -10,6 +10,7 @@ use crate::client::ApiClient;
 use crate::client::access::Access;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::endpoint::Shown;
 use crate::kubeconfig::{Cluster, Kubeconfig, Trust};
 use crate::managed::{self, Machine, MachineIndex};
 use crate::metrics::Metrics;
@@ -60,6 +61,8 @@ pub(crate) struct Node {
     pub(crate) cluster: Arc<Cluster>,
     /// What requests of the node itself use: the client certificate, once there is one.
     pub(crate) client_access: watch::Sender<Option<Access>>,
+    /// What the TLS endpoint shows.
+    pub(crate) shown: Arc<Shown>,
     /// Requests under way.
     pub(crate) answers: FuturesUnordered<Answering>,
     /// How many more requests of profiles may be created at a time.
@@ -132,6 +135,7 @@ impl Node {
             client: ApiClient::new(Arc::clone(clock)),
             cluster: Arc::new(choice.cluster),
             client_access: watch::Sender::new(None),
+            shown: Arc::default(),
             answers: FuturesUnordered::new(),
             actions: FuturesUnordered::new(),
             profile_places: Arc::new(Semaphore::new(profiles::REQUESTS_MAX)),

@@ -23,14 +23,19 @@ pub enum AgentError {
     /// The cert dir cannot be used.
     #[error(transparent)]
     Store(#[from] everleaf_rotation::StoreError),
-    /// The metrics address cannot be bound.
-    #[error("cannot listen on {address} (--metrics-bind-address)")]
+    /// An address for metrics cannot be bound.
+    #[error("cannot listen on {address} ({flag})")]
     Metrics {
+        /// `--metrics-bind-address` or `--tls-bind-address`.
+        flag: &'static str,
         /// As the flag gives it; mostly another process has it.
         address: std::net::SocketAddr,
         /// Why not.
         source: std::io::Error,
     },
+    /// The TLS endpoint cannot be made.
+    #[error("--tls-client-ca-file cannot be used: {0}")]
+    Tls(String),
     /// `--once`: what was due could not be done.
     #[error("the {name} certificate could not be renewed: {reason}")]
     NotDone {

@@ -242,11 +242,11 @@ impl Node {
     /// Hands the current credential to whoever uses it.
     fn publish(&mut self, at: MachineIndex) {
         if !self.machine(at).is_nodes_own() {
-            // Nothing in this process serves with it; the symlink is what others read, or the files
-            // of its profile.
+            // Others read the symlink, or the files of its profile.
             let now = self.now.monotonic;
-            if let Some(keeper) = &mut self.machine(at).keeper {
-                keeper.certificate_changed(now);
+            match &mut self.machine(at).keeper {
+                Some(keeper) => keeper.certificate_changed(now),
+                None => self.show(at),
             }
             return;
         }
@@ -265,6 +265,27 @@ impl Node {
         self.metrics.record_closed("rotation", closed);
         self.client_access.send_replace(Some(access));
         self.adopt_current();
+    }
+
+    /// Has the TLS endpoint show the serving certificate, where there is an endpoint.
+    fn show(&self, at: MachineIndex) {
+        let current = &self.machines[at.0].current;
+        let (Some(endpoint), Some(current)) = (&self.config.tls_endpoint, current) else {
+            return;
+        };
+        let address = endpoint.address;
+        match self.shown.replace(current) {
+            Ok(()) => tracing::info!(
+                %address,
+                serial = %current.leaf().serial(),
+                "new connections to --tls-bind-address are shown this certificate"
+            ),
+            Err(error) => tracing::error!(
+                %address,
+                %error,
+                "the serving certificate cannot be shown at --tls-bind-address; the one before, if any, is"
+            ),
+        }
     }
 
     /// Server and identity for a choice. A credential that cannot be read is as good as refused:

@@ -5,13 +5,19 @@
 
 use crate::clock::{Clock, nap};
 use crate::config::Config;
+use crate::endpoint::door;
 use crate::metrics::Scraped;
 use crate::node::{News, Node};
 use crate::outcome::{AgentError, Outcome};
-use everleaf_observe::{Observed, serve_apart};
+use everleaf_observe::{Observed, serve_apart, serve_tls_apart};
 use everleaf_rotation::{CertificateId, Notice};
 use futures_util::StreamExt;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+
+const PLAIN_FLAG: &str = "--metrics-bind-address";
+const TLS_FLAG: &str = "--tls-bind-address";
 
 /// Keeps the node's certificates renewed until `shutdown` resolves. Runs inside a tokio runtime.
 ///
@@ -39,26 +45,34 @@ pub async fn run_with(
     observer: impl FnMut(&CertificateId, &Notice) + Send + 'static,
     expose: impl FnOnce(Arc<dyn Observed>) + Send,
 ) -> Result<Outcome, AgentError> {
-    let bound = config.metrics_bind_address.map(|address| {
-        std::net::TcpListener::bind(address)
-            .map_err(|source| AgentError::Metrics { address, source })
-    });
-    let listener = bound.transpose()?;
+    let plain = config.metrics_bind_address;
+    let plain = plain.map(|address| bind(PLAIN_FLAG, address)).transpose()?;
+    let endpoint = config.tls_endpoint.clone();
+    let tls = endpoint
+        .as_ref()
+        .map(|endpoint| bind(TLS_FLAG, endpoint.address));
+    let tls = tls.transpose()?;
     let mut node = Node::start(config, &clock, Box::new(observer))?;
     let scraped = Arc::new(Scraped {
         metrics: Arc::clone(&node.metrics),
         clock: Arc::clone(&clock),
     });
     expose(scraped.clone());
-    let _listening = listener
-        .map(|listener| {
-            let address = listener.local_addr().ok();
-            serve_apart(listener, scraped).map_err(|source| {
-                let address = address.unwrap_or_else(|| ([0, 0, 0, 0], 0).into());
-                AgentError::Metrics { address, source }
-            })
+    let _listening = plain
+        .map(|(listener, address)| {
+            let listening = serve_apart(listener, scraped.clone());
+            listening.map_err(cannot_listen(PLAIN_FLAG, address))
         })
         .transpose()?;
+    let _listening_tls = match (tls, &endpoint) {
+        (Some((listener, address)), Some(endpoint)) => {
+            let shown = Arc::clone(&node.shown);
+            let door = door(endpoint, shown, Arc::clone(&clock)).map_err(AgentError::Tls)?;
+            let listening = serve_tls_apart(listener, scraped, door);
+            Some(listening.map_err(cannot_listen(TLS_FLAG, address))?)
+        }
+        _ => None,
+    };
     let mut clock_set = clock.listen();
     tokio::pin!(shutdown);
     node.turn(clock.now(), News::Time);
@@ -88,6 +102,19 @@ pub async fn run_with(
             () = nap(span, &mut clock_set) => News::Time,
         };
         node.turn(clock.now(), news);
+    }
+}
+
+fn bind(flag: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), AgentError> {
+    let listener = TcpListener::bind(address).map_err(cannot_listen(flag, address))?;
+    Ok((listener, address))
+}
+
+fn cannot_listen(flag: &'static str, address: SocketAddr) -> impl Fn(io::Error) -> AgentError {
+    move |source| AgentError::Metrics {
+        flag,
+        address,
+        source,
     }
 }
 

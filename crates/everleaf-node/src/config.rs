@@ -36,6 +36,8 @@ pub fn config(args: &AgentArgs) -> Result<Config> {
         serving_key: args.server_certificate_key_algorithm,
         config: args.config.clone(),
         metrics_bind_address: args.metrics_bind_address.clone(),
+        tls_bind_address: args.tls_bind_address.clone(),
+        tls_client_ca_file: args.tls_client_ca_file.clone(),
         requested_seconds: None,
         ca_refresh_interval: args.ca_refresh_interval,
         profiles: args.profile.clone(),

@@ -1,7 +1,7 @@
 //! What a process tells about itself, to whoever runs it.
 //!
 //! [`text`] writes the Prometheus text format; [`serve_apart`] answers `/metrics`, `/healthz`,
-//! `/livez` and `/readyz` for whatever is [`Observed`]. Which metrics there are, and what ready
+//! `/livez` and `/readyz` for whatever is [`Observed`], [`serve_tls_apart`] over TLS. Which metrics there are, and what ready
 //! means, is decided by who is observed.
 //!
 //! ```
@@ -16,4 +16,4 @@
 mod listener;
 pub mod text;
 
-pub use listener::{Listening, Observed, serve_apart, serve_plain};
+pub use listener::{Admits, Door, Listening, Observed, serve_apart, serve_plain, serve_tls_apart};

@@ -150,7 +150,7 @@ impl Presentable {
         self.leaf.fingerprint()
     }
 
-    pub(super) fn certified_key(&self) -> Arc<CertifiedKey> {
+    pub(crate) fn certified_key(&self) -> Arc<CertifiedKey> {
         Arc::clone(&self.key)
     }
 }

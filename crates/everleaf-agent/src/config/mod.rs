@@ -10,6 +10,7 @@ mod kubelet;
 pub(crate) mod nearest;
 
 use crate::authorities::INTERVAL_DEFAULT;
+use crate::endpoint::TlsEndpoint;
 use crate::kubeconfig::Kubeconfig;
 use crate::profile::{Profile, read_profiles};
 use everleaf_pki::KeyAlgorithm;
@@ -55,6 +56,10 @@ pub struct Options {
     pub config: Option<PathBuf>,
     /// `--metrics-bind-address`: `IP:PORT`, empty or absent for none.
     pub metrics_bind_address: Option<String>,
+    /// `--tls-bind-address`: the same.
+    pub tls_bind_address: Option<String>,
+    /// `--tls-client-ca-file`
+    pub tls_client_ca_file: Option<PathBuf>,
     /// Lifetime to ask for, in seconds; absent leaves it to the signer, as a kubelet does.
     pub requested_seconds: Option<i32>,
     /// `--ca-refresh-interval`; zero: never.
@@ -138,6 +143,8 @@ pub struct Config {
     pub node_ips: Vec<IpAddr>,
     /// Where `/metrics` and the health endpoints listen.
     pub metrics_bind_address: Option<SocketAddr>,
+    /// Where they listen with the serving certificate.
+    pub tls_endpoint: Option<TlsEndpoint>,
     /// `spec.expirationSeconds` of every request.
     pub requested_seconds: Option<i32>,
     /// How often it is looked whether the cluster's CA is being replaced; `None`: never.
@@ -199,6 +206,7 @@ impl Config {
             serving_key: KeyAlgorithm::EcdsaP256,
             node_ips: Vec::new(),
             metrics_bind_address: None,
+            tls_endpoint: None,
             requested_seconds: None,
             ca_refresh_interval: Some(INTERVAL_DEFAULT),
             profiles: Vec::new(),
@@ -293,7 +301,12 @@ impl Resolver {
         }
         let node_name = self.node_name(options, environment);
         let node_ips = self.node_ips(options.node_ip.as_deref());
-        let metrics_bind_address = self.metrics(options.metrics_bind_address.as_deref());
+        let metrics_bind_address = self.address(
+            "--metrics-bind-address",
+            options.metrics_bind_address.as_deref(),
+        );
+        let client_ca_file = options.tls_client_ca_file.as_ref().map(absolute);
+        let tls_endpoint = self.tls_endpoint(options, serving, client_ca_file);
         let requested_seconds = self.lifetime(options.requested_seconds);
         let default_dir = PathBuf::from(CERT_DIR_DEFAULT);
         let node_name = node_name?;
@@ -310,6 +323,7 @@ impl Resolver {
             serving_key,
             node_ips,
             metrics_bind_address,
+            tls_endpoint,
             requested_seconds,
             ca_refresh_interval: Some(options.ca_refresh_interval.unwrap_or(INTERVAL_DEFAULT))
                 .filter(|interval| !interval.is_zero() && !options.once),
@@ -419,12 +433,39 @@ impl Resolver {
         addresses
     }
 
-    fn metrics(&mut self, text: Option<&str>) -> Option<SocketAddr> {
+    fn tls_endpoint(
+        &mut self,
+        options: &Options,
+        serving: bool,
+        client_ca_file: Option<PathBuf>,
+    ) -> Option<TlsEndpoint> {
+        let flag = "--tls-bind-address";
+        let text = options.tls_bind_address.as_deref();
+        if text.is_none_or(str::is_empty) {
+            if client_ca_file.is_some() {
+                self.problem(format!(
+                    "--tls-client-ca-file has no meaning without {flag}"
+                ));
+            }
+            return None;
+        }
+        if !serving {
+            self.problem(format!(
+                "{flag} shows the serving certificate, and none is kept: give --rotate-server-certificates"
+            ));
+        }
+        Some(TlsEndpoint {
+            address: self.address(flag, text)?,
+            client_ca_file,
+        })
+    }
+
+    fn address(&mut self, flag: &str, text: Option<&str>) -> Option<SocketAddr> {
         let text = text.filter(|text| !text.is_empty())?;
         let address = text.parse().ok();
         if address.is_none() {
             self.problem(format!(
-                "--metrics-bind-address: {text:?} is not IP:PORT (such as 127.0.0.1:10355)"
+                "{flag}: {text:?} is not IP:PORT (such as 127.0.0.1:10355)"
             ));
         }
         address

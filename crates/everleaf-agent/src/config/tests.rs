@@ -82,6 +82,7 @@ fn all_problems_are_reported_together() {
             hostname_override: Some("   ".to_owned()),
             node_ip: Some("1.2.3".to_owned()),
             metrics_bind_address: Some("everywhere".to_owned()),
+            tls_bind_address: Some("10355".to_owned()),
             feature_gates: vec!["nonsense".to_owned()],
             requested_seconds: Some(59),
             ..Options::default()
@@ -91,7 +92,9 @@ fn all_problems_are_reported_together() {
             "nothing to do",
             "--hostname-override is blank",
             "\"1.2.3\" is not an IP address",
-            "\"everywhere\" is not IP:PORT",
+            "--tls-bind-address shows the serving certificate",
+            "--tls-bind-address: \"10355\" is not IP:PORT",
+            "--metrics-bind-address: \"everywhere\" is not IP:PORT",
             "\"nonsense\" is not NAME=true",
             "at least 600 s",
         ],

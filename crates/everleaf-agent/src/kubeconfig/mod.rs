@@ -22,8 +22,8 @@ use std::path::{Path, PathBuf};
 
 pub use exec::{ExecPlugin, ExecVersion};
 pub use proxy_url::{Login, ProxyKind, ProxyUrl};
-pub(crate) use write::{behind_links, rewrite};
 pub use write::{Names, write_private};
+pub(crate) use write::{behind_links, rewrite};
 
 /// Largest kubeconfig that is read.
 pub const KUBECONFIG_BYTES_MAX: u64 = 1 << 20;

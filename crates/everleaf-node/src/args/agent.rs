@@ -74,6 +74,14 @@ pub struct AgentArgs {
     /// Address for /metrics, /livez and /readyz [default: none]
     #[arg(long, value_name = "IP:PORT")]
     pub metrics_bind_address: Option<String>,
+    /// Address for /livez, /readyz and /metrics over TLS, with the serving certificate
+    /// [default: none]
+    #[arg(long, value_name = "IP:PORT")]
+    pub tls_bind_address: Option<String>,
+    /// Authorities whose clients may read /metrics and the reasons of /readyz there [default: nobody
+    /// may]
+    #[arg(long, value_name = "FILE")]
+    pub tls_client_ca_file: Option<PathBuf>,
     /// Exit with 3 when the certificate has expired and nothing works for five minutes
     #[arg(long, action = ArgAction::Set, switch_or = "false")]
     pub exit_on_expired_client_cert: bool,

@@ -40,6 +40,7 @@ mod serving_files;
 mod serving_looks;
 mod serving_requests;
 mod small_agent;
+mod tls_endpoint;
 mod tls_stacks;
 mod tokens;
 mod ui;
@@ -88,6 +89,7 @@ pub(crate) fn all() -> Vec<&'static Test> {
         ca_roll::TESTS,
         change_of_leader::TESTS,
         small_agent::TESTS,
+        tls_endpoint::TESTS,
         tls_stacks::TESTS,
         ml_dsa::TESTS,
         why::TESTS,
