@@ -356,6 +356,39 @@ mod tests {
         assert!(busiest(Timing::new(70, 90, 90).unwrap()) < 1_300);
     }
 
+    /// Renewals of a fleet that was enrolled at one instant: after how many of them the busiest
+    /// hundredth of a lifetime stays within 1.5 times the mean.
+    fn even_after(timing: Timing) -> usize {
+        const NODES: u32 = 20_000;
+        const RENEWALS: usize = 24;
+        let lifetime = SignedDuration::from_hours(100);
+        let enrolled = at("2026-08-01T00:00:00Z");
+        let mut generator = crate::backoff::Generator::from_seed(2026);
+        let mut hours = vec![0_u32; 100 * RENEWALS];
+        for _ in 0..NODES {
+            let mut begins = enrolled;
+            for renewal in 0..RENEWALS {
+                let place = generator.next_u64();
+                begins = timing.deadline_at(begins, begins + lifetime, place, renewal == 0);
+                let hour = begins.duration_since(enrolled).as_hours();
+                hours[usize::try_from(hour).unwrap()] += 1;
+            }
+        }
+        // One renewal is 80 hours on average. The last few are not whole: who renews early has
+        // none left.
+        let busiest = |n: usize| hours[80 * n..80 * (n + 1)].iter().max().copied().unwrap();
+        let uneven = (0..RENEWALS - 4).rfind(|n| busiest(*n) * 80 * 2 > NODES * 3);
+        uneven.map_or(0, |n| n + 1)
+    }
+
+    #[test]
+    fn a_fleet_enrolled_at_once_is_soon_even_when_its_first_renewal_is_spread() {
+        let spread = even_after(Timing::new(70, 90, 90).unwrap());
+        let unspread = even_after(Timing::default());
+        assert!((1..=5).contains(&spread), "{spread} renewals");
+        assert!((12..=17).contains(&unspread), "{unspread} renewals");
+    }
+
     proptest! {
         #[test]
         fn every_timing_leaves_time_to_renew(
