@@ -230,8 +230,7 @@ impl<D: Disk> Layout<D> {
     ) -> Result<PathBuf, StoreError> {
         self.check_links()?;
         let leaf = credential.leaf().fingerprint();
-        let there = self
-            .usable_newest_first()?
+        let there = usable_newest_first(self.dated_files()?)
             .into_iter()
             .find(|dated| dated.credential.leaf().fingerprint() == leaf);
         if let Some(there) = there {
