@@ -39,7 +39,7 @@ pub(super) fn find_credential(place: &Place, user: &User, now: Timestamp) -> Res
         Ok::<_, String>((node, credential))
     };
     let current = judged(read_current(&current_path));
-    let is_named = names_current(user, &place.cert_dir);
+    let is_named = names_current(user, &place.cert_dir) && pair.key == pair.certificate;
     let own = match is_named {
         true => Err(String::new()),
         false => judged(read_credential(pair)),

@@ -190,6 +190,22 @@ fn of_two_good_certificates_the_later_one_goes_on() {
 }
 
 #[test]
+fn a_key_beside_the_current_certificate_is_not_used_any_more() {
+    let node = Node::new();
+    let credential = node.ca.node("n1", 100);
+    node.put(&credential);
+    let mut mixed = with_file(node.cluster(), &node.current());
+    if let Some(pair) = &mut mixed.user.client_certificate {
+        pair.key = Source::File(node.place.cert_dir.join("old.key"));
+    }
+    node.write(&mixed);
+    adopt(&node.place, now()).unwrap();
+    node.check_adopted(&credential);
+    let pair = node.user().client_certificate.unwrap();
+    assert_eq!(pair.key, pair.certificate);
+}
+
+#[test]
 fn renewal_that_was_off_stays_off() {
     let node = Node::new();
     node.put(&node.ca.node("n1", 100));
