@@ -1,5 +1,5 @@
-//! A kubelet's client certificate changes hands: from the kubelet of a kubeadm node to an agent, and
-//! back.
+//! A kubelet's client certificate changes hands: from the kubelet of a kubeadm node to an agent,
+//! and back.
 //!
 //! Either way: look at everything and judge it ([`plan_adoption`], [`plan_hand_back`]: no write),
 //! then carry it out, one whole file after the other. A record in the cert dir says what was
@@ -39,7 +39,8 @@ const CONFIG_BYTES_MAX: u64 = 1 << 20;
 const K3S_CERTIFICATE: &str = "client-kubelet.crt";
 /// Where they keep what their agents have.
 const K3S_AGENTS: [&str; 2] = ["/var/lib/rancher/k3s/agent", "/var/lib/rancher/rke2/agent"];
-/// Files with flags of a kubelet that kubeadm's service reads, besides the one in its own directory.
+/// Files with flags of a kubelet that kubeadm's service reads, besides the one in its own
+/// directory.
 const FLAG_FILES: [&str; 2] = ["/etc/default/kubelet", "/etc/sysconfig/kubelet"];
 
 /// Where a kubelet keeps what matters here; absolute paths.
@@ -195,7 +196,8 @@ pub fn plan_hand_back(place: &Place, now: Timestamp) -> Result<Plan, Refusal> {
 /// Gives the client certificate back to the kubelet, and returns what was changed.
 ///
 /// # Errors
-/// As [`plan_hand_back`]; what the system says of a file. Then the same call goes on where it ended.
+/// As [`plan_hand_back`]; what the system says of a file. Then the same call goes on where it
+/// ended.
 pub fn hand_back(place: &Place, now: Timestamp) -> Result<Plan, Refusal> {
     // Before anything is made: a directory, a lock.
     find_record(place)?;

@@ -1,5 +1,5 @@
-//! A real kubelet's client certificate is adopted, renewed by the agent, and handed back: it goes on
-//! each time, and never bootstraps again.
+//! A real kubelet's client certificate is adopted, renewed by the agent, and handed back: it goes
+//! on each time, and never bootstraps again.
 
 use super::Pairing;
 use super::kubelet_on_everleaf_up::{NODE, renews_lease, requests};
