@@ -18,8 +18,7 @@ pub fn config(args: &AgentArgs) -> Result<Config> {
     // else would have nothing to do, so here a gate that is turned on by hand also turns the
     // rotation on.
     let by_gate = |gate| {
-        args.config
-            .is_none()
+        (args.config.is_none() && args.config_dir.is_none())
             .then(|| gate_is_on(&args.feature_gates, gate))
             .filter(|on| *on)
     };
@@ -35,6 +34,12 @@ pub fn config(args: &AgentArgs) -> Result<Config> {
         client_key: args.client_certificate_key_algorithm,
         serving_key: args.server_certificate_key_algorithm,
         config: args.config.clone(),
+        config_dir: args.config_dir.clone(),
+        tls_min_version: args.tls_min_version.clone(),
+        has_static_serving_pair: [&args.tls_cert_file, &args.tls_private_key_file]
+            .into_iter()
+            .flatten()
+            .any(|path| !path.as_os_str().is_empty()),
         metrics_bind_address: args.metrics_bind_address.clone(),
         tls_bind_address: args.tls_bind_address.clone(),
         tls_client_ca_file: args.tls_client_ca_file.clone(),

@@ -1,14 +1,14 @@
-//! The fields of a KubeletConfiguration file (`kubelet.config.k8s.io/v1beta1`) that concern
-//! certificates. The file is usually the kubelet's own, so that everything else in it is left
+//! The fields of KubeletConfiguration files (`kubelet.config.k8s.io/v1beta1`) that concern
+//! certificates. A file is usually the kubelet's own, so that everything else in it is left
 //! alone, but a key that looks like a slip is told: nobody should wonder whether it was honoured.
 
-use super::Resolver;
 use super::nearest::nearest;
+use super::{Resolver, drop_ins};
 use everleaf_pki::KeyAlgorithm;
 use everleaf_rotation::store::dir::read_file;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Largest file that is read.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -40,29 +40,39 @@ impl Default for KubeletConfiguration {
 }
 
 impl KubeletConfiguration {
-    /// Reads the file; what is wrong with it goes to `resolver`.
-    pub(super) fn read(path: &Path, resolver: &mut Resolver) -> Self {
-        let shown = path.display();
-        let bytes = match read_file(path, FILE_BYTES_MAX) {
-            Ok(bytes) => bytes,
-            Err(error) => {
-                resolver.problem(format!("cannot read --config {shown}: {error}"));
-                return Self::default();
-            }
-        };
-        let text = std::str::from_utf8(&bytes).map_err(|_| "it is not UTF-8".to_owned());
-        match text.and_then(crate::yaml::from_str::<Map<String, Value>>) {
-            Ok(members) => Self::from_members(&shown.to_string(), &members, resolver),
-            Err(what) => {
-                resolver.problem(format!("--config {shown} is malformed: {what}"));
-                Self::default()
+    /// Reads `--config` and merges the files of `--config-dir` over it; what is wrong with them
+    /// goes to `resolver`.
+    pub(super) fn read(file: Option<&Path>, dir: Option<&Path>, resolver: &mut Resolver) -> Self {
+        let mut sources: Vec<(String, PathBuf)> = Vec::new();
+        if let Some(path) = file {
+            sources.push((format!("--config {}", path.display()), path.to_owned()));
+        }
+        if let Some(dir) = dir {
+            let files = drop_ins::files(dir, resolver).into_iter();
+            sources.extend(files.map(|path| (format!("--config-dir {}", path.display()), path)));
+        }
+        let mut merged = Map::new();
+        for (source, path) in sources {
+            if let Some(members) = read_members(&source, &path, resolver) {
+                // Each is judged by itself, so that what is wrong is said of the right file.
+                Self::from_members(&source, &members, resolver);
+                drop_ins::merge(&mut merged, members);
             }
         }
+        if merged.is_empty() {
+            return Self::default();
+        }
+        // Nothing is wrong with the whole that was not wrong with a part, and that was said.
+        Self::from_members(
+            "the kubelet's configuration",
+            &merged,
+            &mut Resolver::default(),
+        )
     }
 
-    fn from_members(file: &str, members: &Map<String, Value>, resolver: &mut Resolver) -> Self {
+    fn from_members(source: &str, members: &Map<String, Value>, resolver: &mut Resolver) -> Self {
         let mut reader = Reader {
-            file,
+            source,
             members,
             resolver,
         };
@@ -81,16 +91,35 @@ impl KubeletConfiguration {
     }
 }
 
+/// The members of one file.
+fn read_members(source: &str, path: &Path, resolver: &mut Resolver) -> Option<Map<String, Value>> {
+    let bytes = match read_file(path, FILE_BYTES_MAX) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            resolver.problem(format!("cannot read {source}: {error}"));
+            return None;
+        }
+    };
+    let text = std::str::from_utf8(&bytes).map_err(|_| "it is not UTF-8".to_owned());
+    match text.and_then(crate::yaml::from_str::<Map<String, Value>>) {
+        Ok(members) => Some(members),
+        Err(what) => {
+            resolver.problem(format!("{source} is malformed: {what}"));
+            None
+        }
+    }
+}
+
 struct Reader<'a> {
-    file: &'a str,
+    /// The file, and the flag that named it or its directory.
+    source: &'a str,
     members: &'a Map<String, Value>,
     resolver: &'a mut Resolver,
 }
 
 impl<'a> Reader<'a> {
     fn problem(&mut self, text: &str) {
-        self.resolver
-            .problem(format!("--config {}: {text}", self.file));
+        self.resolver.problem(format!("{}: {text}", self.source));
     }
 
     fn check_type(&mut self) {
@@ -116,10 +145,8 @@ impl<'a> Reader<'a> {
             let hint = nearest(name, THE_KUBELETS)
                 .map(|(known, _)| format!("; did you mean {known}?"))
                 .unwrap_or_default();
-            self.resolver.warn(format!(
-                "--config {}: unknown field {name:?}{hint}",
-                self.file
-            ));
+            self.resolver
+                .warn(format!("{}: unknown field {name:?}{hint}", self.source));
         }
     }
 
@@ -159,6 +186,8 @@ impl<'a> Reader<'a> {
                         Value::Bool(value) => {
                             gates.insert(name.clone(), *value);
                         }
+                        // In a drop-in it takes back what a file before it said.
+                        Value::Null => {}
                         _ => self.problem(&format!("featureGates.{name} must be true or false")),
                     }
                 }
@@ -196,7 +225,7 @@ const OURS: &[&str] = &[
     "tlsPrivateKeyFile",
 ];
 
-/// The other fields of the type, up to the 1.37 line: the kubelet's business.
+/// The other fields of the type, from the 1.21 line to the 1.38 line: the kubelet's business.
 const THE_KUBELETS: &[&str] = &[
     "address",
     "allowedUnsafeSysctls",
@@ -221,6 +250,7 @@ const THE_KUBELETS: &[&str] = &[
     "cpuManagerPolicyOptions",
     "cpuManagerReconcilePeriod",
     "crashLoopBackOff",
+    "defaultPodSysctls",
     "dynamicKubeletConfigDir",
     "enableContentionProfiling",
     "enableControllerAttachDetach",
@@ -267,6 +297,7 @@ const THE_KUBELETS: &[&str] = &[
     "maxParallelImagePulls",
     "maxPods",
     "memoryManagerPolicy",
+    "memoryReservationPolicy",
     "memorySwap",
     "memoryThrottlingFactor",
     "mergeDefaultEvictionSettings",

@@ -1,10 +1,11 @@
 //! What an agent is to do, as plain data.
 //!
-//! [`Options`] is what a command line says; [`Options::resolve`] adds the KubeletConfiguration file
-//! and the facts of the host, checks everything at once and yields a [`Config`], which is all that
+//! [`Options`] is what a command line says; [`Options::resolve`] adds the KubeletConfiguration
+//! files and the facts of the host, checks everything at once and yields a [`Config`], which is all that
 //! [`run()`](crate::run()) looks at. Flag names, field names and defaults are the kubelet's.
 //! Nothing here touches a certificate or a socket.
 
+mod drop_ins;
 mod gates;
 mod kubelet;
 pub(crate) mod nearest;
@@ -54,6 +55,12 @@ pub struct Options {
     pub serving_key: Option<KeyAlgorithm>,
     /// `--config`: a KubeletConfiguration file.
     pub config: Option<PathBuf>,
+    /// `--config-dir`: files merged over it.
+    pub config_dir: Option<PathBuf>,
+    /// `--tls-min-version`
+    pub tls_min_version: Option<String>,
+    /// `--tls-cert-file` or `--tls-private-key-file` names a file.
+    pub has_static_serving_pair: bool,
     /// `--metrics-bind-address`: `IP:PORT`, empty or absent for none.
     pub metrics_bind_address: Option<String>,
     /// `--tls-bind-address`: the same.
@@ -218,8 +225,8 @@ impl Config {
 }
 
 impl Options {
-    /// Reads `--config`, applies the kubelet's defaults and rules, and checks everything. All
-    /// problems are reported together.
+    /// Reads `--config` and `--config-dir`, applies the kubelet's defaults and rules, and checks
+    /// everything. All problems are reported together.
     pub fn resolve(&self, environment: &Environment) -> Result<Config, Vec<Problem>> {
         let mut resolver = Resolver::default();
         let config = resolver.resolve(self, environment);
@@ -258,9 +265,12 @@ impl Resolver {
 
     fn resolve(&mut self, options: &Options, environment: &Environment) -> Option<Config> {
         let absolute = |path: &PathBuf| environment.working_directory.join(path);
-        let file = options.config.as_ref();
-        let file = file.map(|path| KubeletConfiguration::read(&absolute(path), self));
-        let file = file.unwrap_or_default();
+        let [config, config_dir] = [&options.config, &options.config_dir].map(|path| {
+            path.as_ref()
+                .filter(|p| !p.as_os_str().is_empty())
+                .map(absolute)
+        });
+        let file = KubeletConfiguration::read(config.as_deref(), config_dir.as_deref(), self);
         let gates = Gates::resolve(&file.feature_gates, &options.feature_gates, self);
         let renews = options
             .rotate_certificates
@@ -279,11 +289,14 @@ impl Resolver {
         self.check_switches(client || has_profiles(options), serving, &gates);
         let serving_key = options.serving_key.unwrap_or(file.serving_key);
         self.check_serving_key(
-            serving && options.config.is_some(),
+            serving && (config.is_some() || config_dir.is_some()),
             serving_key,
-            &file.tls_min_version,
+            options
+                .tls_min_version
+                .as_ref()
+                .unwrap_or(&file.tls_min_version),
         );
-        if serving && file.has_static_serving_pair {
+        if serving && (file.has_static_serving_pair || options.has_static_serving_pair) {
             self.warn(
                 "tlsCertFile/tlsPrivateKeyFile are ignored: serverTLSBootstrap is on, the \
                  requested serving certificate is used",
@@ -372,7 +385,7 @@ impl Resolver {
         if !client && !serving {
             self.problem(
                 "nothing to do: give --rotate-certificates, --bootstrap-kubeconfig, \
-                 --rotate-server-certificates, --profile, --profile-dir, or a --config with rotateCertificates or serverTLSBootstrap; \
+                 --rotate-server-certificates, --profile, --profile-dir, or a --config or --config-dir with rotateCertificates or serverTLSBootstrap; \
                  to join a cluster, type the line that `everleaf token create --print-join-command` prints there \
                  (join https://HOST:6443 --token …)",
             );

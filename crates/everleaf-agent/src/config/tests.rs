@@ -317,3 +317,108 @@ fn what_does_not_go_together_is_said() {
     assert!(config.remarks.iter().any(|remark| remark.is_warning));
     assert!(remarks(&config).contains("tlsCertFile"));
 }
+
+/// Options with a `--config-dir` of these files (with kind and version before them), over
+/// `--config` of this text.
+fn with_drop_ins(config: &str, files: &[(&str, &str)]) -> Result<Config, Vec<String>> {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        let path = dir.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, format!("{KUBELET}{text}")).unwrap();
+    }
+    let options = Options {
+        rotate_certificates: None,
+        config_dir: Some(dir.path().to_owned()),
+        ..options()
+    };
+    with_file(config, options)
+}
+
+#[test]
+fn drop_ins_are_merged_over_the_file_in_the_order_of_their_names() {
+    let config = with_drop_ins(
+        "rotateCertificates: false\nclientCertificateKeyAlgorithm: RSA-2048\nclusterDNS: [10.96.0.10]\n",
+        &[
+            ("20-late.conf", "serverCertificateKeyAlgorithm: ECDSA-P384\n"),
+            ("10-early.conf", "rotateCertificates: true\nserverCertificateKeyAlgorithm: RSA-4096\n"),
+            // Between the two, as the directory is.
+            ("15/inner.conf", "serverTLSBootstrap: true\nserverCertificateKeyAlgorithm: RSA-3072\n"),
+            ("30-not-read.yaml", "rotateCertificates: 7\n"),
+            ("40-back.conf", "clientCertificateKeyAlgorithm: null\n"),
+        ],
+    )
+    .unwrap();
+    assert!(config.client && config.serving);
+    assert_eq!(config.serving_key, KeyAlgorithm::EcdsaP384);
+    assert_eq!(config.client_key, KeyAlgorithm::EcdsaP256);
+    let told = remarks(&config);
+    assert!(told.contains("30-not-read.yaml is not read"), "{told}");
+    assert_eq!(config.remarks.len(), 1, "{told}");
+}
+
+#[test]
+fn gates_of_drop_ins_are_merged_one_by_one() {
+    let off = "featureGates: {RotateKubeletServerCertificate: false}\nserverTLSBootstrap: true\n";
+    let other = (
+        "10.conf",
+        "featureGates: {InPlacePodVerticalScaling: true}\n",
+    );
+    rejected(
+        with_drop_ins(off, &[other]),
+        &["RotateKubeletServerCertificate"],
+    );
+    let back = "featureGates: {RotateKubeletServerCertificate: null}\n";
+    let config = with_drop_ins(off, &[other, ("20.conf", back)]).unwrap();
+    assert!(config.serving && !config.client);
+}
+
+#[test]
+fn what_is_wrong_with_a_drop_in_is_said_of_its_file() {
+    rejected(
+        with_drop_ins(
+            "rotateCertificates: true\n",
+            &[
+                ("10.conf", "RotateCertificates: true\n"),
+                ("20.conf", "serverTLSBootstrap: 1\n"),
+                ("30.conf", "a: [\n"),
+                ("40.conf", "kind: Pod\n"),
+            ],
+        ),
+        &[
+            "/10.conf: there is no field \"RotateCertificates\"; did you mean rotateCertificates?",
+            "/20.conf: serverTLSBootstrap must be true or false",
+            "/30.conf is malformed",
+            "/40.conf is malformed",
+        ],
+    );
+    let home = tempfile::tempdir().unwrap();
+    let dir = |name: &str| Options {
+        config_dir: Some(home.path().join(name)),
+        ..options()
+    };
+    rejected(
+        resolve(&dir("none")),
+        &["cannot read --config-dir", "/none:"],
+    );
+    std::os::unix::fs::symlink(home.path(), home.path().join("link")).unwrap();
+    rejected(
+        resolve(&dir("link")),
+        &["/link is no directory", "name the directory itself"],
+    );
+    std::fs::create_dir(home.path().join("untyped")).unwrap();
+    std::fs::write(
+        home.path().join("untyped/1.conf"),
+        "rotateCertificates: true\n",
+    )
+    .unwrap();
+    rejected(
+        resolve(&dir("untyped")),
+        &["kind must be", "apiVersion must be"],
+    );
+    std::fs::create_dir(home.path().join("many")).unwrap();
+    for number in 0..=1000 {
+        std::fs::write(home.path().join(format!("many/{number}")), "").unwrap();
+    }
+    rejected(resolve(&dir("many")), &["more than 1000 files"]);
+}

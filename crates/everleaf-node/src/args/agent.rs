@@ -56,6 +56,9 @@ pub struct AgentArgs {
     /// KubeletConfiguration file; flags win over it
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Directory whose *.conf files are merged over --config, in the order of their names
+    #[arg(long, value_name = "DIR")]
+    pub config_dir: Option<PathBuf>,
     /// Keep the certificate that this profile describes, too; may be given several times
     #[arg(long, value_name = "FILE")]
     pub profile: Vec<PathBuf>,
@@ -85,6 +88,15 @@ pub struct AgentArgs {
     /// Exit with 3 when the certificate has expired and nothing works for five minutes
     #[arg(long, action = ArgAction::Set, switch_or = "false")]
     pub exit_on_expired_client_cert: bool,
+    /// The kubelet's, which with TLS 1.3 alone may have a serving key of kind ML-DSA.
+    #[arg(long, value_name = "VERSION", hide = true)]
+    pub tls_min_version: Option<String>,
+    /// The kubelet's serving certificate of somebody else's making; only told to be in vain.
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub tls_cert_file: Option<PathBuf>,
+    /// Its key.
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub tls_private_key_file: Option<PathBuf>,
     /// Kubelet flags without an effect here.
     #[command(flatten)]
     pub ignored: IgnoredFlags<Kubelet>,
