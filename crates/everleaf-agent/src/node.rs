@@ -17,10 +17,10 @@ use crate::metrics::Metrics;
 use crate::outcome::{AgentError, Outcome};
 use crate::perform::{Answering, Versions};
 use crate::profiles::{self, Acted, Acting};
-use crate::tell::REMINDER;
+use crate::tell::{REMINDER, WaitingProfiles};
 use everleaf_rotation::overdue::Waiting;
 use everleaf_rotation::{
-    CertificateId, Event, Monotonic, NAP_MAX, Notice, Now, Phase, Standing, overdue,
+    CertificateId, Event, Monotonic, NAP_MAX, Notice, Now, Overdue, Phase, Standing, overdue,
 };
 use futures_util::stream::FuturesUnordered;
 use jiff::civil::DateTime;
@@ -75,6 +75,8 @@ pub(crate) struct Node {
     /// When this turn began: read once, so that all that it decides is decided at one instant.
     pub(crate) now: Now,
     pub(crate) versions: Versions,
+    /// What was told of profiles that wait for their first certificates.
+    pub(crate) waiting_profiles: WaitingProfiles,
     observer: Observer,
     expired_since: Option<Monotonic>,
     /// The kubeconfig could not be written: when to try again.
@@ -130,7 +132,6 @@ impl Node {
                  that this host trusts anyway; name the cluster's in certificate-authority-data"
             );
         }
-        let metrics = profiles::metrics_of(&machines);
         Ok(Self {
             client: ApiClient::new(Arc::clone(clock)),
             cluster: Arc::new(choice.cluster),
@@ -147,10 +148,11 @@ impl Node {
             ),
             now,
             versions: Versions::default(),
+            waiting_profiles: WaitingProfiles::default(),
             expired_since: None,
             kubeconfig_owed: None,
             kubeconfig_told: None,
-            metrics: Arc::new(metrics),
+            metrics: Arc::new(profiles::metrics_of(&machines)),
             machines,
             observer,
             config,
@@ -206,6 +208,7 @@ impl Node {
             self.remind(at);
             self.keep_profile(at);
         }
+        self.tell_waiting_profiles();
         self.begin_actions();
         if self.kubeconfig_owed.is_some_and(|due| due <= now.monotonic) {
             self.adopt_current();
@@ -276,6 +279,9 @@ impl Node {
         let dates = rotation.dates();
         let request = Waiting::of(rotation.pending());
         let overdue = overdue(dates, request, now.wall);
+        // Those of profiles are told together.
+        let is_first = matches!(overdue, Some(Overdue::First(_)));
+        let overdue = overdue.filter(|_| !is_first || machine.keeper.is_none());
         let teller = &mut machine.teller;
         teller.watch(overdue.as_ref(), now, !is_settled);
         if !is_settled {

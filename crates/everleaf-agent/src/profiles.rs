@@ -6,7 +6,8 @@ use crate::node::Node;
 use crate::outcome::AgentError;
 use crate::profile::{Keeper, Looked, Told};
 use crate::tell::REMINDER;
-use everleaf_rotation::Monotonic;
+use everleaf_rotation::overdue::Waiting;
+use everleaf_rotation::{Monotonic, Overdue, overdue};
 use futures_util::future::{BoxFuture, FutureExt};
 use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
@@ -142,6 +143,25 @@ impl Node {
         let id = machine.rotation.id();
         self.metrics.record_action(id, ended.is_ok());
         self.metrics.set_action_owed(id, keeper.owes_action());
+    }
+
+    /// Tells which profiles wait for their first certificates, when it is time.
+    pub(crate) fn tell_waiting_profiles(&mut self) {
+        let now = self.now;
+        let profiles = self.machines.iter().filter(|m| m.keeper.is_some());
+        let waiting: Vec<_> = profiles
+            .filter_map(|machine| {
+                let rotation = &machine.rotation;
+                let request = Waiting::of(rotation.pending());
+                match overdue(rotation.dates(), request, now.wall) {
+                    Some(Overdue::First(request)) => Some((rotation.id().name(), request)),
+                    _ => None,
+                }
+            })
+            .collect();
+        if let Some(text) = self.waiting_profiles.news(&waiting, now.monotonic) {
+            tracing::warn!(profiles = waiting.len(), "{text}");
+        }
     }
 
     fn keepers(&self) -> impl Iterator<Item = &Keeper> {

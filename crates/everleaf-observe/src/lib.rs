@@ -1,8 +1,8 @@
 //! What a process tells about itself, to whoever runs it.
 //!
 //! [`text`] writes the Prometheus text format; [`serve_apart`] answers `/metrics`, `/healthz`,
-//! `/livez` and `/readyz` for whatever is [`Observed`], [`serve_tls_apart`] over TLS. Which metrics there are, and what ready
-//! means, is decided by who is observed.
+//! `/livez` and `/readyz` for whatever is [`Observed`], [`serve_tls_apart`] over TLS. Which metrics
+//! there are, and what ready means, is decided by who is observed.
 //!
 //! ```
 //! use everleaf_observe::text::{Kind, Text};

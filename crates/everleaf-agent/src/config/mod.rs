@@ -272,9 +272,8 @@ impl Resolver {
         });
         let file = KubeletConfiguration::read(config.as_deref(), config_dir.as_deref(), self);
         let gates = Gates::resolve(&file.feature_gates, &options.feature_gates, self);
-        let renews = options
-            .rotate_certificates
-            .unwrap_or(file.rotate_certificates);
+        let renews = options.rotate_certificates;
+        let renews = renews.unwrap_or(file.rotate_certificates);
         // As a kubelet: a bootstrap kubeconfig is used, whatever becomes of the certificate.
         let client = renews || bootstrap_path(options).is_some();
         if client && !renews {
@@ -314,12 +313,7 @@ impl Resolver {
         }
         let node_name = self.node_name(options, environment);
         let node_ips = self.node_ips(options.node_ip.as_deref());
-        let metrics_bind_address = self.address(
-            "--metrics-bind-address",
-            options.metrics_bind_address.as_deref(),
-        );
-        let client_ca_file = options.tls_client_ca_file.as_ref().map(absolute);
-        let tls_endpoint = self.tls_endpoint(options, serving, client_ca_file);
+        let (metrics_bind_address, tls_endpoint) = self.listeners(options, environment, serving);
         let requested_seconds = self.lifetime(options.requested_seconds);
         let default_dir = PathBuf::from(CERT_DIR_DEFAULT);
         let node_name = node_name?;
@@ -444,6 +438,19 @@ impl Resolver {
             self.problem("--node-ip takes one address, or an IPv4 and an IPv6 one");
         }
         addresses
+    }
+
+    fn listeners(
+        &mut self,
+        options: &Options,
+        environment: &Environment,
+        serving: bool,
+    ) -> (Option<SocketAddr>, Option<TlsEndpoint>) {
+        let plain = options.metrics_bind_address.as_deref();
+        let plain = self.address("--metrics-bind-address", plain);
+        let client_ca_file = options.tls_client_ca_file.as_ref();
+        let client_ca_file = client_ca_file.map(|path| environment.working_directory.join(path));
+        (plain, self.tls_endpoint(options, serving, client_ca_file))
     }
 
     fn tls_endpoint(

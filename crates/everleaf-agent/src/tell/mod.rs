@@ -5,9 +5,11 @@
 //! as an error once the certificate has ended. The words are in [`words`].
 
 mod overdue;
+mod waiting;
 mod words;
 
 pub(crate) use overdue::words_of;
+pub(crate) use waiting::WaitingProfiles;
 pub(crate) use words::Manner;
 
 use everleaf_api::meta::format_time;

@@ -81,8 +81,8 @@ pub struct AgentArgs {
     /// [default: none]
     #[arg(long, value_name = "IP:PORT")]
     pub tls_bind_address: Option<String>,
-    /// Authorities whose clients may read /metrics and the reasons of /readyz there [default: nobody
-    /// may]
+    /// Authorities whose clients may read /metrics and the reasons of /readyz there
+    /// [default: nobody may]
     #[arg(long, value_name = "FILE")]
     pub tls_client_ca_file: Option<PathBuf>,
     /// Exit with 3 when the certificate has expired and nothing works for five minutes
