@@ -1,8 +1,9 @@
 //! What an agent is to do, as plain data.
 //!
 //! [`Options`] is what a command line says; [`Options::resolve`] adds the KubeletConfiguration
-//! files and the facts of the host, checks everything at once and yields a [`Config`], which is all that
-//! [`run()`](crate::run()) looks at. Flag names, field names and defaults are the kubelet's.
+//! files and the facts of the host, checks everything at once and yields a [`Config`], which is
+//! all that [`run()`](crate::run()) looks at. Flag names, field names and defaults are the
+//! kubelet's.
 //! Nothing here touches a certificate or a socket.
 
 mod drop_ins;
@@ -301,16 +302,7 @@ impl Resolver {
                  requested serving certificate is used",
             );
         }
-        let kubeconfig = options
-            .kubeconfig
-            .as_ref()
-            .filter(|p| !p.as_os_str().is_empty());
-        if kubeconfig.is_none() {
-            self.problem(
-                "--kubeconfig is required: it names the API server, and is written when \
-                 bootstrapping",
-            );
-        }
+        let kubeconfig = self.kubeconfig(options);
         let node_name = self.node_name(options, environment);
         let node_ips = self.node_ips(options.node_ip.as_deref());
         let (metrics_bind_address, tls_endpoint) = self.listeners(options, environment, serving);
@@ -338,6 +330,18 @@ impl Resolver {
             once: options.once,
             remarks: std::mem::take(&mut self.remarks),
         })
+    }
+
+    fn kubeconfig<'a>(&mut self, options: &'a Options) -> Option<&'a PathBuf> {
+        let given = options.kubeconfig.as_ref();
+        let given = given.filter(|path| !path.as_os_str().is_empty());
+        if given.is_none() {
+            self.problem(
+                "--kubeconfig is required: it names the API server, and is written when \
+                 bootstrapping",
+            );
+        }
+        given
     }
 
     fn lifetime(&mut self, requested_seconds: Option<i32>) -> Option<i32> {

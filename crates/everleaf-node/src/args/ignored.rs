@@ -13,8 +13,8 @@ pub trait Original {
     const SWITCHES: &'static [&'static str];
 }
 
-/// Those of Kubernetes 1.21, 1.34, 1.37 and 1.38 (`cmd/kubelet/app/options`), with the flags of klog
-/// and cAdvisor among them.
+/// Those of Kubernetes 1.21, 1.34, 1.37 and 1.38 (`cmd/kubelet/app/options`), with the flags of
+/// klog and cAdvisor among them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Kubelet;
 

@@ -89,8 +89,8 @@ async fn serve(
     let tokens = args.token_auth_file.as_deref().map(token_lines);
     let tokens = tokens.transpose()?.unwrap_or_default();
     let audit = Audit::of(&args.audit)?;
-    let own_issuer = &args.service_account_issuer;
-    let (jwt, authentication) = issuers::config(&args.authentication, own_issuer)?;
+    let (jwt, authentication) =
+        issuers::config(&args.authentication, &args.service_account_issuer)?;
     let certificate = serving.certificate(&pair)?;
     let listener = listen(args, &root).await?;
     let dir = DataDir::open(&root)?;
@@ -98,9 +98,8 @@ async fn serve(
         .local_addr()
         .context("cannot see where the server listens")?;
     let clock = wall_clock(&(Arc::new(SystemClock::new()) as Arc<dyn Clock>));
-    let audit = audit
-        .map(|audit| audit.start(Arc::clone(&clock)))
-        .transpose()?;
+    let audit = audit.map(|audit| audit.start(Arc::clone(&clock)));
+    let audit = audit.transpose()?;
     let authenticator = AuthenticatorConfig {
         client_ca_pem: client_ca.to_vec(),
         front_proxy: Some(front_proxy(args, &client_ca, || {
