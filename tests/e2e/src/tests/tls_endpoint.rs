@@ -20,6 +20,10 @@ pub(super) const TESTS: &[Test] = &[Test {
     run: follows,
 }];
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "offsets for faketime are counted from the present"
+)]
 fn follows(sandbox: &Sandbox) -> Result<Verdict> {
     let up = Up::start(sandbox, &["--no-node"])?;
     let address = format!("127.0.0.1:{}", free_port()?);
