@@ -112,8 +112,7 @@ async fn serve(
         jwt,
     };
     let judges = (authenticator, authorizer);
-    let quota = args.etcd.storage_quota_bytes;
-    let storage = Storage::of(etcd::of(&args.etcd)?, dir.path(STORE), quota);
+    let storage = storage(args, dir.path(STORE))?;
     let server = server::open(storage, judges, listen.to_string(), audit, offer)
         .map_err(|error| named(args, error))?;
     server.install(clock()).await?;
@@ -301,6 +300,12 @@ fn token_lines(path: &Path) -> Result<Zeroizing<String>> {
     let bytes = input::read(path, FILE_BYTES_MAX).with_context(unreadable)?;
     let text = std::str::from_utf8(&bytes).map_err(|_| anyhow!("it is not UTF-8"));
     Ok(Zeroizing::new(text.with_context(unreadable)?.to_owned()))
+}
+
+/// Where the objects are, by the flags.
+fn storage(args: &ApiserverArgs, directory: PathBuf) -> Result<Storage> {
+    let quota = args.etcd.storage_quota_bytes;
+    Ok(Storage::of(etcd::of(&args.etcd)?, directory, quota))
 }
 
 #[cfg(test)]

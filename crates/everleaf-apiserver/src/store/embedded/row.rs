@@ -9,7 +9,7 @@ const COLUMNS_1: &str = "revision, key, value, created, replaces, NULL";
 /// The same of the present one.
 const COLUMNS_2: &str = "revision, key, value, created, replaces, checksum";
 
-/// What is read in place of [`SELECT`](super::SELECT)'s columns in a log of `layout`.
+/// What is read in place of a row of a log of `layout`.
 pub(super) fn columns(layout: i64) -> &'static str {
     if layout < 2 { COLUMNS_1 } else { COLUMNS_2 }
 }
