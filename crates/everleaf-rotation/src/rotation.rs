@@ -217,6 +217,7 @@ pub struct Rotation {
     told: Told,
     is_server_healthy: bool,
     clock_steps: StepDetector,
+    /// What it waits for, looks at what nobody told it of apart.
     wake: Wake,
 }
 
@@ -293,7 +294,16 @@ impl Rotation {
     /// When to call [`handle_timeout`](Self::handle_timeout) next. `None` only before the first
     /// call: no wait is without an end, so that an event that never comes cannot hold it up.
     pub fn poll_timeout(&self) -> Option<Wake> {
-        (self.wake != Wake::default()).then_some(self.wake)
+        let mut wake = self.wake;
+        if let Some(at) = self.look_again_at.filter(|_| self.is_resting()) {
+            wake.monotonic = Some(wake.monotonic.map_or(at, |other| other.min(at)));
+        }
+        (wake != Wake::default()).then_some(wake)
+    }
+
+    /// Whether nothing is outstanding, and nothing failed.
+    fn is_resting(&self) -> bool {
+        self.step == Step::Idle && self.retry_at.is_none()
     }
 
     /// Which certificate it keeps.
@@ -388,11 +398,8 @@ impl Rotation {
             self.look_again_at = None;
             return;
         }
-        let at = self
-            .look_again_at
-            .unwrap_or(now.monotonic + LOOK_AGAIN_AFTER);
-        self.look_again_at = Some(at);
-        self.wake_at(at);
+        self.look_again_at
+            .get_or_insert(now.monotonic + LOOK_AGAIN_AFTER);
     }
 
     fn sleep_until(&mut self, at: Monotonic) {

@@ -51,7 +51,8 @@ fn assert_bounded(created: &[(Timestamp, Option<Duration>)], case: &str) {
     }
 }
 
-fn check(offset: i64, lifetime: u64, left: u64, restarts: bool) {
+/// A world of that cell, when its node's clock has just moved.
+fn cell(offset: i64, lifetime: u64, left: u64, restarts: bool) -> World {
     let case = format!("offset {offset}s, lifetime {lifetime}s, authority {left}s, {restarts}");
     let mut world = World::new(client_config());
     world.server.ttl = seconds(lifetime);
@@ -65,6 +66,14 @@ fn check(offset: i64, lifetime: u64, left: u64, restarts: bool) {
     }
     let life = lifetime.min(left);
     world.nap_max = if life > 86_400 { hours(12) } else { minutes(1) };
+    world
+}
+
+fn check(offset: i64, lifetime: u64, left: u64, restarts: bool) {
+    let case = format!("offset {offset}s, lifetime {lifetime}s, authority {left}s, {restarts}");
+    let mut world = cell(offset, lifetime, left, restarts);
+    world.skips_looks = true;
+    let life = lifetime.min(left);
     let mut left = hours(3).max(seconds(life * 2)).min(days(400));
     while left > Duration::ZERO && world.machine.phase() != Phase::Stuck {
         let span = left.min(days(1));
@@ -93,6 +102,28 @@ fn check(offset: i64, lifetime: u64, left: u64, restarts: bool) {
         "{case}: nothing was told: {:#?}",
         world.notices
     );
+}
+
+/// What the cells below rely on.
+#[test]
+fn a_look_at_what_nobody_changed_changes_nothing() {
+    for (offset, lifetime) in [(400 * DAY, 8760), (11 * 365 * DAY, 87600), (-DAY, 1)] {
+        let [with, without] = [false, true].map(|skips_looks| {
+            let mut world = cell(offset, lifetime * 3600, AUTHORITY_LEFT[3], false);
+            world.skips_looks = skips_looks;
+            world.run_for(days(5));
+            let requests = world.server.created.clone();
+            (world.effects, requests, format!("{:?}", world.notices))
+        });
+        assert_eq!(with.1, without.1);
+        assert_eq!(with.2, without.2);
+        let is_looked_for = lifetime > 1;
+        assert_eq!(
+            with.0 > without.0 + 300,
+            is_looked_for,
+            "{offset}: {with:?}"
+        );
+    }
 }
 
 #[test]
