@@ -213,6 +213,49 @@ async fn a_change_while_a_request_waits_asks_for_nothing_more() {
     following.agent.stop().await;
 }
 
+/// An action that runs when its profile is changed is left to its end, and the next one waits for
+/// it.
+#[tokio::test]
+async fn one_action_of_a_profile_runs_at_a_time_though_it_changes() {
+    let action = |world: &World, output: &str| {
+        let log = world.home.path().join("log");
+        let script = format!("echo begin >> {0}; sleep 1; echo end >> {0}", log.display());
+        world.put_profile("web.yaml", "web", output);
+        let path = world.home.path().join("profiles/web.yaml");
+        let text = fs::read_to_string(path).unwrap();
+        let after = format!("  afterRenewal: {{command: [sh, -c, \"{script}\"]}}\n");
+        world.put("web.yaml", &(text + &after));
+        log
+    };
+    let mut following = Following::start(Vec::new(), |world| {
+        action(world, "web.pem");
+    })
+    .await;
+    following.until_installed("web").await;
+    let log = action(&following.world, "moved.pem");
+    while !log.is_file() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    following.reload.ask();
+    // What is counted from then on is the changed one's.
+    let moved = following.world.home.path().join("moved.pem");
+    while !moved.is_file() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    following
+        .until_metrics(&[
+            "+profile_actions_total{kind=\"web\",result=\"done\"} 1",
+            "+profile_action_owed{kind=\"web\"} 0",
+        ])
+        .await;
+    following.agent.stop().await;
+    let ran = fs::read_to_string(log).unwrap();
+    assert_eq!(
+        ran.lines().collect::<Vec<_>>(),
+        ["begin", "end", "begin", "end"]
+    );
+}
+
 /// Everything else is done first.
 #[tokio::test]
 async fn once_fails_because_of_a_wrong_profile_when_all_else_is_done() {
