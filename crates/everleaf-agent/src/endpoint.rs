@@ -1,7 +1,8 @@
 //! The agent's own TLS endpoint: what it shows, and who may read `/metrics` there.
 //!
 //! It shows the node's serving certificate, a renewed one from the next handshake on; connections
-//! that are there stay. The listener is [`everleaf_observe`]'s.
+//! that are there stay. An agent that keeps none shows one of [its own](crate::self_signed), as a
+//! kubelet does. The listener is [`everleaf_observe`]'s.
 
 use crate::client::access::Presentable;
 use crate::clock::Clock;
@@ -30,7 +31,7 @@ pub struct TlsEndpoint {
 }
 
 /// The certificate that new connections are shown. Without one a handshake fails, as a kubelet's
-/// does: it never shows another one instead.
+/// does: where a serving certificate is kept, nothing is shown in its place.
 #[derive(Default)]
 pub(crate) struct Shown(RwLock<Option<Presentable>>);
 

@@ -14,7 +14,7 @@
 //! ```
 //!
 //! ```no_run
-//! use everleaf_agent::{Environment, Options, SystemClock};
+//! use everleaf_agent::{Environment, Options, Reload, SystemClock};
 //! use std::sync::Arc;
 //!
 //! # async fn example(ctrl_c: impl Future<Output = ()> + Send) -> Result<(), Box<dyn std::error::Error>> {
@@ -27,7 +27,8 @@
 //! let config = options
 //!     .resolve(&Environment::of_this_host()?)
 //!     .map_err(|problems| problems[0].to_string())?;
-//! everleaf_agent::run(config, Arc::new(SystemClock::new()), ctrl_c).await?;
+//! let clock = Arc::new(SystemClock::new());
+//! everleaf_agent::run(config, clock, ctrl_c, Reload::default()).await?;
 //! # Ok(())
 //! # }
 //! ```
@@ -56,6 +57,7 @@ mod profiles;
 pub mod rehearsal;
 mod run;
 mod secret;
+mod self_signed;
 mod tell;
 #[cfg(test)]
 mod testing;
@@ -67,6 +69,8 @@ pub use config::{Bootstrap, Config, Environment, Options, Problem};
 pub use endpoint::TlsEndpoint;
 pub use kubeconfig::Kubeconfig;
 pub use outcome::{AgentError, Outcome};
-pub use profile::{Account, Action, Form, Output, Profile, ProfileProblem, read_profiles};
-pub use run::{run, run_with};
+pub use profile::{
+    Account, Action, Form, Output, Profile, ProfileFiles, ProfileProblem, read_profiles,
+};
+pub use run::{Reload, run, run_with};
 pub use secret::Secret;

@@ -6,14 +6,12 @@
 use crate::bootstrap;
 use crate::config::Config;
 use crate::identity;
-use crate::profile::{Keeper, Profile};
+use crate::profile::{Keeper, Kept};
 use crate::profiles::ToldFiles;
 use crate::tell::{Manner, Teller};
 use everleaf_pki::{Credential, KeyAlgorithm, SignerName, SystemKeySource, Usage};
 use everleaf_rotation::store::dir::CertDir;
-use everleaf_rotation::{
-    CertStore, CertificateId, Monotonic, RenewedBy, Rotation, StoreError, Timing,
-};
+use everleaf_rotation::{CertStore, CertificateId, Monotonic, RenewedBy, Rotation, StoreError};
 use futures_util::future::AbortHandle;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
@@ -25,8 +23,8 @@ const SERVING_PREFIX: &str = "kubelet-server";
 /// Where in the cert dir the certificates of profiles are.
 pub(crate) const PROFILES_DIRECTORY: &str = "profiles";
 
-/// Which of an agent's machines, by its place among them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Which of an agent's machines: a number that no other one ever has. The node's own come first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct MachineIndex(pub(crate) usize);
 
 /// One certificate: the machine that decides, and what it decides about.
@@ -61,9 +59,9 @@ impl Machine {
     }
 }
 
-/// Locks the cert dir, and makes a machine for each certificate wanted: the client's first, those
-/// of profiles last.
-pub(crate) fn open_machines(config: &Config, now: Monotonic) -> Result<Vec<Machine>, StoreError> {
+/// Locks the cert dir, and makes a machine for each certificate of the node itself: the client's
+/// first.
+pub(crate) fn open_machines(config: &Config) -> Result<Vec<Machine>, StoreError> {
     let cert_dir = CertDir::open(&config.cert_dir)?;
     if cert_dir.is_volatile() == Some(true) {
         tracing::warn!(
@@ -86,7 +84,7 @@ pub(crate) fn open_machines(config: &Config, now: Monotonic) -> Result<Vec<Machi
             usages_long,
             renews: config.renews,
             expiration_seconds: config.requested_seconds,
-            timing: Timing::default(),
+            timing: config.timing,
         };
         machines.push(new_machine(config, wanted, config.client_key, store));
     }
@@ -102,26 +100,22 @@ pub(crate) fn open_machines(config: &Config, now: Monotonic) -> Result<Vec<Machi
             usages_long,
             renews: true,
             expiration_seconds: config.requested_seconds,
-            timing: Timing::default(),
+            timing: config.timing,
         };
         machines.push(new_machine(config, wanted, config.serving_key, store));
-    }
-    if !config.profiles.is_empty() {
-        let directory = CertDir::open(&config.cert_dir.join(PROFILES_DIRECTORY))?;
-        let of_profile = |profile| profile_machine(config, profile, &directory, now);
-        machines.extend(config.profiles.iter().map(of_profile));
     }
     Ok(machines)
 }
 
 /// The node's own certificate asks for those of profiles: a program on the node has no other way to
 /// show who asks, and a stolen certificate of a program cannot prolong itself.
-fn profile_machine(
+pub(crate) fn profile_machine(
     config: &Config,
-    profile: &Profile,
+    kept: Kept,
     directory: &CertDir,
     now: Monotonic,
 ) -> Machine {
+    let profile = &kept.profile;
     let wanted = everleaf_rotation::Config {
         id: CertificateId::new(&profile.name, RenewedBy::Another),
         signer_name: profile.signer_name.clone(),
@@ -133,10 +127,10 @@ fn profile_machine(
         timing: profile.timing,
     };
     let store = directory.store(&profile.name);
-    let keeper = Keeper::new(profile.clone(), directory.path(), now);
+    let machine = new_machine(config, wanted, profile.key, store);
     Machine {
-        keeper: Some(Box::new(keeper)),
-        ..new_machine(config, wanted, profile.key, store)
+        keeper: Some(Box::new(Keeper::new(kept, directory.path(), now))),
+        ..machine
     }
 }
 

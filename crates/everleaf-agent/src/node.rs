@@ -16,7 +16,8 @@ use crate::managed::{self, Machine, MachineIndex};
 use crate::metrics::Metrics;
 use crate::outcome::{AgentError, Outcome};
 use crate::perform::{Answering, Versions};
-use crate::profiles::{self, Acted, Acting};
+use crate::profiles::{Acted, Acting, Profiles};
+use crate::self_signed::SelfSigned;
 use crate::tell::{REMINDER, WaitingProfiles};
 use everleaf_rotation::overdue::Waiting;
 use everleaf_rotation::{
@@ -24,9 +25,10 @@ use everleaf_rotation::{
 };
 use futures_util::stream::FuturesUnordered;
 use jiff::civil::DateTime;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 /// How long no credential may work before `--exit-on-expired-client-cert` ends the agent
 /// (the kubelet's `exitAfter`).
@@ -48,6 +50,8 @@ pub(crate) enum News {
     Looked(Looked),
     /// The action of a profile has ended.
     Acted(Acted),
+    /// The profiles are to be read again.
+    ReloadAsked,
     /// Only that the time has come, or the clock was set.
     Time,
 }
@@ -63,13 +67,14 @@ pub(crate) struct Node {
     pub(crate) client_access: watch::Sender<Option<Access>>,
     /// What the TLS endpoint shows.
     pub(crate) shown: Arc<Shown>,
+    /// What it shows where no serving certificate is kept.
+    pub(crate) self_signed: Option<SelfSigned>,
     /// Requests under way.
     pub(crate) answers: FuturesUnordered<Answering>,
-    /// How many more requests of profiles may be created at a time.
-    pub(crate) profile_places: Arc<Semaphore>,
     /// Actions of profiles under way.
     pub(crate) actions: FuturesUnordered<Acting>,
-    pub(crate) machines: Vec<Machine>,
+    pub(crate) machines: BTreeMap<MachineIndex, Machine>,
+    pub(crate) profiles: Profiles,
     pub(crate) addresses: AddressBook,
     pub(crate) authorities: AuthorityBook,
     /// When this turn began: read once, so that all that it decides is decided at one instant.
@@ -93,16 +98,10 @@ impl Node {
         clock: &Arc<dyn Clock>,
         observer: Observer,
     ) -> Result<Self, AgentError> {
-        for remark in &config.remarks {
-            if remark.is_warning {
-                tracing::warn!("{}", remark.text);
-            } else {
-                tracing::info!("{}", remark.text);
-            }
-        }
+        tell_of_config(&config);
         bootstrap::check(&config).map_err(AgentError::Kubeconfig)?;
         let now = clock.now();
-        let mut machines = managed::open_machines(&config, now.monotonic)?;
+        let mut machines = managed::open_machines(&config)?;
         let mut current = None;
         if let Some(machine) = machines.iter_mut().find(|machine| machine.is_nodes_own()) {
             let opened = machine.store.load(now.wall)?;
@@ -137,9 +136,10 @@ impl Node {
             cluster: Arc::new(choice.cluster),
             client_access: watch::Sender::new(None),
             shown: Arc::default(),
+            self_signed: SelfSigned::for_agent(&config, now.monotonic),
             answers: FuturesUnordered::new(),
             actions: FuturesUnordered::new(),
-            profile_places: Arc::new(Semaphore::new(profiles::REQUESTS_MAX)),
+            profiles: Profiles::new(&config, now.monotonic),
             addresses: AddressBook::new(now.monotonic),
             authorities: AuthorityBook::new(
                 config.ca_refresh_interval,
@@ -152,8 +152,8 @@ impl Node {
             expired_since: None,
             kubeconfig_owed: None,
             kubeconfig_told: None,
-            metrics: Arc::new(profiles::metrics_of(&machines)),
-            machines,
+            metrics: Arc::new(Metrics::new(machines.iter().map(|m| m.rotation.id()))),
+            machines: (0..).map(MachineIndex).zip(machines).collect(),
             observer,
             config,
         })
@@ -161,21 +161,25 @@ impl Node {
 
     /// A machine.
     pub(crate) fn machine(&mut self, at: MachineIndex) -> &mut Machine {
-        &mut self.machines[at.0]
+        let machine = self.machines.get_mut(&at);
+        machine.expect("who is asked about is there: answers for others are dropped")
     }
 
-    fn indices(&self) -> impl Iterator<Item = MachineIndex> + use<> {
-        (0..self.machines.len()).map(MachineIndex)
+    fn indices(&self) -> Vec<MachineIndex> {
+        self.machines.keys().copied().collect()
     }
 
     /// The machine of the certificate by which the node is known to the server.
     fn nodes_own(&self) -> Option<MachineIndex> {
-        let at = self.machines.iter().position(Machine::is_nodes_own);
-        at.map(MachineIndex)
+        let mut machines = self.machines.iter();
+        let found = machines.find(|(_, machine)| machine.is_nodes_own());
+        found.map(|(at, _)| *at)
     }
 
     fn asks_for_addresses(&self) -> bool {
-        self.machines.iter().any(|machine| machine.names_addresses)
+        self.machines
+            .values()
+            .any(|machine| machine.names_addresses)
     }
 
     /// One turn, at `now`: takes in what happened, and does all that can be done at this instant.
@@ -183,6 +187,11 @@ impl Node {
         self.now = now;
         // With hundreds of certificates, an answer for one of them is no reason to ask all: what is
         // due for others wakes the agent by itself.
+        let news = match news {
+            // Its profile is not kept any more.
+            News::Answer(Some(answer)) if !self.machines.contains_key(&answer.0) => News::Time,
+            news => news,
+        };
         let concerned = match &news {
             News::Answer(Some(answer)) if !self.machine(answer.0).is_nodes_own() => Some(answer.0),
             _ => None,
@@ -192,12 +201,15 @@ impl Node {
             News::Acted(acted) => self.take_acted(acted),
             News::Looked(looked) => self.take_addresses(looked),
             News::Authorities(done) => self.take_authorities(done),
+            News::ReloadAsked => self.profiles.read_again(now.monotonic),
             News::Answer(None) | News::Time => {}
         }
         self.refresh_client_access();
-        let all = 0..self.machines.len();
-        let turns = concerned.map_or(all, |at| at.0..at.0 + 1);
-        for at in turns.map(MachineIndex) {
+        self.show_self_signed();
+        let are_others = self.follow_profiles();
+        let concerned = concerned.filter(|_| !are_others);
+        let turns = concerned.map_or_else(|| self.indices(), |at| vec![at]);
+        for at in turns {
             let sources = self.sources(at);
             let rotation = &mut self.machine(at).rotation;
             rotation.handle_event(now, Event::SourcesChanged(sources));
@@ -219,9 +231,13 @@ impl Node {
 
     /// Tells a machine when its certificate is to be renewed for its CA's sake.
     fn want_early(&mut self, at: MachineIndex) {
-        let current = self.machines[at.0].rotation.current();
+        let now = self.now;
+        let Some(machine) = self.machines.get_mut(&at) else {
+            return;
+        };
+        let rotation = &mut machine.rotation;
+        let current = rotation.current();
         let early = current.and_then(|leaf| self.authorities.early(leaf, &self.cluster));
-        let (now, rotation) = (self.now, &mut self.machines[at.0].rotation);
         if rotation.wanted_early() != early {
             rotation.handle_event(now, Event::RenewalWanted(early));
         }
@@ -231,7 +247,7 @@ impl Node {
         let access = self.client_access.borrow().clone();
         let kubelets = self
             .machines
-            .iter()
+            .values()
             .filter(|machine| machine.keeper.is_none());
         let serving = kubelets.into_iter().find(|machine| !machine.is_nodes_own());
         let serving = serving.and_then(|machine| machine.rotation.current());
@@ -310,7 +326,10 @@ impl Node {
                 self.machine(at).rotation.handle_event(now, event);
             }
         }
-        let rotation = &self.machines[at.0].rotation;
+        let Some(machine) = self.machines.get(&at) else {
+            return;
+        };
+        let rotation = &machine.rotation;
         let request = Waiting::of(rotation.pending());
         self.metrics
             .set_server_healthy(rotation.id(), rotation.is_server_healthy());
@@ -318,13 +337,16 @@ impl Node {
     }
 
     fn tell(&mut self, at: MachineIndex, notice: &Notice) {
-        let machine = &mut self.machines[at.0];
+        let is_one = self.machines.keys().next() == Some(&at);
+        let Some(machine) = self.machines.get_mut(&at) else {
+            return;
+        };
         machine.teller.tell(notice, self.now);
         match notice {
             Notice::Failed { message, .. } => machine.last_failure = Some(message.clone()),
             Notice::Installed { .. } => machine.last_failure = None,
             // Every machine sees the same clock; it is counted once.
-            Notice::ClockStepped { .. } if at.0 == 0 => self.metrics.record_clock_step(),
+            Notice::ClockStepped { .. } if is_one => self.metrics.record_clock_step(),
             _ => {}
         }
         let id = machine.rotation.id();
@@ -335,7 +357,7 @@ impl Node {
     /// How long nothing has to be done, at most [`NAP_MAX`].
     pub(crate) fn nap(&self) -> Duration {
         let now = self.now;
-        let machines = self.machines.iter().map(|machine| {
+        let machines = self.machines.values().map(|machine| {
             let wake = machine.rotation.poll_timeout().unwrap_or_default();
             wake.nap(now, NAP_MAX)
         });
@@ -361,7 +383,7 @@ impl Node {
         if !self.config.once {
             return Ok(None);
         }
-        for machine in &self.machines {
+        for machine in self.machines.values() {
             let id = machine.rotation.id();
             match machine.rotation.phase() {
                 Phase::BackingOff | Phase::Stuck => {
@@ -384,15 +406,19 @@ impl Node {
         let is_done = self.answers.is_empty() || self.answers.len() == self.waits();
         let has_client = self
             .machines
-            .iter()
+            .values()
             .filter(|machine| machine.rotation.id().renews_itself())
             .all(|machine| machine.rotation.is_confirmed());
-        Ok((is_done && has_client && !self.addresses.is_looking()).then_some(Outcome::Done))
+        if !is_done || !has_client || self.addresses.is_looking() {
+            return Ok(None);
+        }
+        self.profiles.check_all_are_good()?;
+        Ok(Some(Outcome::Done))
     }
 
     fn waits(&self) -> usize {
         self.machines
-            .iter()
+            .values()
             .filter(|machine| machine.rotation.phase() == Phase::Awaiting)
             .count()
     }
@@ -400,7 +426,7 @@ impl Node {
     /// Expired or absent, every credential refused by a server that works, for five minutes.
     fn is_given_up(&mut self) -> bool {
         let now = self.now;
-        let is_lost = self.machines.iter().any(|machine| {
+        let is_lost = self.machines.values().any(|machine| {
             machine.is_nodes_own()
                 && machine.rotation.phase() == Phase::Stuck
                 && machine.rotation.is_server_healthy()
@@ -524,5 +550,22 @@ impl Node {
     pub(crate) fn local_time(&self) -> DateTime {
         let zone = jiff::tz::TimeZone::system();
         zone.to_datetime(self.now.wall)
+    }
+}
+
+/// What is to be known of the options and the kubelet's configuration.
+fn tell_of_config(config: &Config) {
+    for remark in &config.remarks {
+        if remark.is_warning {
+            tracing::warn!("{}", remark.text);
+        } else {
+            tracing::info!("{}", remark.text);
+        }
+    }
+    if !config.lets_be.is_empty() {
+        tracing::debug!(
+            fields = config.lets_be.join(","),
+            "these fields of the kubelet's configuration concern no certificate, and are let be"
+        );
     }
 }

@@ -36,6 +36,9 @@ pub enum AgentError {
     /// The TLS endpoint cannot be made.
     #[error("--tls-client-ca-file cannot be used: {0}")]
     Tls(String),
+    /// `--once`: everything else is done, and some profiles cannot be used.
+    #[error("{0}")]
+    Profiles(String),
     /// `--once`: what was due could not be done.
     #[error("the {name} certificate could not be renewed: {reason}")]
     NotDone {

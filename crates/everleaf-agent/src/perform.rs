@@ -10,6 +10,7 @@ use crate::csr_api::{self, Patience, Waiter};
 use crate::kubeconfig::Kubeconfig;
 use crate::managed::{Machine, MachineIndex};
 use crate::node::Node;
+use crate::self_signed::Found;
 use everleaf_pki::request::digest_name;
 use everleaf_pki::{Credential, KeySource, SystemKeySource};
 use everleaf_rotation::{
@@ -269,7 +270,8 @@ impl Node {
 
     /// Has the TLS endpoint show the serving certificate, where there is an endpoint.
     fn show(&self, at: MachineIndex) {
-        let current = &self.machines[at.0].current;
+        let machine = self.machines.get(&at);
+        let current = machine.and_then(|machine| machine.current.as_ref());
         let (Some(endpoint), Some(current)) = (&self.config.tls_endpoint, current) else {
             return;
         };
@@ -286,6 +288,36 @@ impl Node {
                 "the serving certificate cannot be shown at --tls-bind-address; the one before, if any, is"
             ),
         }
+    }
+
+    /// The same with a certificate of its own making, where none is kept.
+    pub(crate) fn show_self_signed(&mut self) {
+        let (now, shown) = (self.now, &self.shown);
+        let found = self
+            .self_signed
+            .as_mut()
+            .map(|pair| pair.look(now.monotonic, now.wall));
+        let problem = match found {
+            Some(Found::Other(credential)) => match shown.replace(&credential) {
+                Ok(()) => {
+                    tracing::info!(
+                        name = credential.leaf().subject().common_name,
+                        not_after = %credential.leaf().not_after(),
+                        "new connections to --tls-bind-address are shown a self-signed certificate, which nobody can verify: no \
+                         serving certificate is kept (--rotate-server-certificates)"
+                    );
+                    return;
+                }
+                Err(error) => error,
+            },
+            Some(Found::Failed(error)) => error,
+            Some(Found::Same) | None => return,
+        };
+        tracing::error!(
+            error = problem,
+            "there is no self-signed certificate to show at --tls-bind-address; the one before, if any, is; trying again \
+             every minute"
+        );
     }
 
     /// Server and identity for a choice. A credential that cannot be read is as good as refused:

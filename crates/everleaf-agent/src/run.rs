@@ -15,11 +15,24 @@ use futures_util::StreamExt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use tokio::sync::Notify;
 
 const PLAIN_FLAG: &str = "--metrics-bind-address";
 const TLS_FLAG: &str = "--tls-bind-address";
 
+/// A wish that a running agent reads its profiles again now. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Reload(Arc<Notify>);
+
+impl Reload {
+    /// Makes the agent do so; several wishes at once are one.
+    pub fn ask(&self) {
+        self.0.notify_one();
+    }
+}
+
 /// Keeps the node's certificates renewed until `shutdown` resolves. Runs inside a tokio runtime.
+/// The files of profiles are looked at every minute, and when `reload` is asked for.
 ///
 /// # Errors
 /// When it cannot start: no usable kubeconfig, a cert dir that cannot be written or is another's.
@@ -28,13 +41,14 @@ pub async fn run(
     config: Config,
     clock: Arc<dyn Clock>,
     shutdown: impl Future<Output = ()> + Send,
+    reload: Reload,
 ) -> Result<Outcome, AgentError> {
-    run_with(config, clock, shutdown, |_, _| {}, |_| {}).await
+    run_reloadable(config, clock, shutdown, reload, |_, _| {}, |_| {}).await
 }
 
-/// Like [`run()`], and tells `observer` every notice of each certificate, after it was logged.
-/// `expose` is called once, with what the agent counts, for whoever shows it besides the agent's
-/// own listener.
+/// Like [`run()`] without a `reload`, and tells `observer` every notice of each certificate, after
+/// it was logged. `expose` is called once, with what the agent counts, for whoever shows it besides
+/// the agent's own listener.
 ///
 /// # Errors
 /// As [`run()`].
@@ -42,6 +56,18 @@ pub async fn run_with(
     config: Config,
     clock: Arc<dyn Clock>,
     shutdown: impl Future<Output = ()> + Send,
+    observer: impl FnMut(&CertificateId, &Notice) + Send + 'static,
+    expose: impl FnOnce(Arc<dyn Observed>) + Send,
+) -> Result<Outcome, AgentError> {
+    let reload = Reload::default();
+    run_reloadable(config, clock, shutdown, reload, observer, expose).await
+}
+
+async fn run_reloadable(
+    config: Config,
+    clock: Arc<dyn Clock>,
+    shutdown: impl Future<Output = ()> + Send,
+    reload: Reload,
     observer: impl FnMut(&CertificateId, &Notice) + Send + 'static,
     expose: impl FnOnce(Arc<dyn Observed>) + Send,
 ) -> Result<Outcome, AgentError> {
@@ -99,6 +125,7 @@ pub async fn run_with(
             Some(acted) = actions.next(), if !actions.is_empty() => News::Acted(acted),
             looked = addresses.looked() => News::Looked(looked),
             done = authorities.done() => News::Authorities(done),
+            () = reload.0.notified() => News::ReloadAsked,
             () = nap(span, &mut clock_set) => News::Time,
         };
         node.turn(clock.now(), news);

@@ -5,7 +5,7 @@ use crate::config::refusal;
 use crate::failure::UsageError;
 use crate::print;
 use anyhow::{Context, Result};
-use everleaf_agent::{Environment, Profile, read_profiles};
+use everleaf_agent::{Environment, Profile, ProfileFiles, read_profiles};
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
@@ -21,7 +21,11 @@ pub(crate) fn check(args: &AgentArgs) -> Result<ExitCode> {
     let environment = Environment::of_this_host().context("cannot look at this host")?;
     let given = args.hostname_override.as_ref();
     let name = given.unwrap_or(&environment.hostname).to_lowercase();
-    let profiles = read_profiles(&args.profile, args.profile_dir.as_deref(), name.trim());
+    let files = ProfileFiles {
+        files: args.profile.clone(),
+        directory: args.profile_dir.clone(),
+    };
+    let profiles = read_profiles(&files, name.trim());
     let profiles = profiles.map_err(|problems| refusal(&problems))?;
     let text: String = profiles.iter().map(described).collect();
     print::answer(text.trim_end())?;

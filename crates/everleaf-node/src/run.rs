@@ -7,7 +7,7 @@ use crate::join;
 use crate::profiles;
 use crate::rehearse::rehearse;
 use crate::service;
-use crate::shutdown::Shutdown;
+use crate::shutdown::{Shutdown, reload_on_hangup};
 use anyhow::{Context, Result};
 use everleaf_agent::{Outcome, SystemClock};
 use std::process::ExitCode;
@@ -53,10 +53,11 @@ pub fn run(args: &AgentArgs, program: &str) -> Result<ExitCode> {
         .context("cannot start the runtime")?;
     runtime.block_on(async {
         let shutdown = Shutdown::on_signals()?;
+        let reload = reload_on_hangup()?;
         let clock = Arc::new(SystemClock::new());
         // One thread: that this is told says that nothing holds it up.
         let _alive = service::ready(|| true);
-        match everleaf_agent::run(config, clock, shutdown.asked()).await? {
+        match everleaf_agent::run(config, clock, shutdown.asked(), reload).await? {
             Outcome::CredentialExpired => Ok(ExitCode::from(CREDENTIAL_EXPIRED)),
             _ => Ok(ExitCode::SUCCESS),
         }

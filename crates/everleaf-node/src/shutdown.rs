@@ -1,7 +1,9 @@
-//! The wish to stop: SIGTERM or SIGINT, told to everyone who waits.
+//! What signals ask for: to stop (SIGTERM, SIGINT), told to everyone who waits; and to read the
+//! profiles again (SIGHUP).
 
 use crate::service;
 use anyhow::{Context, Result};
+use everleaf_agent::Reload;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -48,4 +50,22 @@ impl Shutdown {
             std::future::pending().await
         }
     }
+}
+
+/// A reload that each SIGHUP asks for from now on; a terminal that is closed does not end the
+/// process any more, as with other daemons. Call inside a runtime.
+///
+/// # Errors
+/// The system does not let it listen.
+pub fn reload_on_hangup() -> Result<Reload> {
+    let mut hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
+    let reload = Reload::default();
+    let asked = reload.clone();
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            tracing::info!("SIGHUP: the profiles are read again");
+            asked.ask();
+        }
+    });
+    Ok(reload)
 }

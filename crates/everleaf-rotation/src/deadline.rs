@@ -94,6 +94,14 @@ impl Timing {
         })
     }
 
+    /// The same window, and another share over which the first renewal is spread.
+    ///
+    /// # Errors
+    /// It is more than what is over when the window closes.
+    pub fn with_first_spread(self, first_spread: u8) -> Result<Self, TimingError> {
+        Self::new(self.opens, self.closes, first_spread)
+    }
+
     /// The instant at which rotation of `leaf` becomes due; `is_first`: no other certificate was
     /// there before it.
     ///

@@ -213,6 +213,11 @@ impl Process {
         self.exit_code(Duration::from_secs(10))
     }
 
+    /// SIGHUP.
+    pub fn hang_up(&self) -> Result<()> {
+        self.signal(rustix::process::Signal::HUP)
+    }
+
     /// SIGSTOP: it stands still until [`Process::resume`].
     pub fn pause(&self) -> Result<()> {
         self.signal(rustix::process::Signal::STOP)

@@ -14,6 +14,7 @@
 mod credential;
 mod kubelets;
 mod record;
+mod steps;
 mod switch;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ use jiff::Timestamp;
 use record::Record;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use steps::{Adopted, Before, Step};
 
 /// Files of the client certificate in a cert dir begin with this.
 const CLIENT_PREFIX: &str = "kubelet-client";
@@ -77,16 +79,6 @@ pub struct Change {
     /// What comes in its place.
     pub after: Option<String>,
     step: Step,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
-    WriteRecord,
-    SwitchOff,
-    Import,
-    NameCurrent,
-    SwitchOn,
-    RemoveRecord,
 }
 
 /// Why nothing is changed, or not all of it: each reason with what to do about it.
@@ -253,24 +245,20 @@ fn survey(place: &Place, now: Timestamp) -> Result<Survey, Refusal> {
         return Err(Refusal { reasons });
     }
     let record = Record::of(place, is_on || there.as_ref().is_some_and(|r| r.was_on()));
-    let mut changes = Vec::new();
-    if there.as_ref() != Some(&record) {
-        changes.push(Change {
-            path: Record::path(&place.cert_dir),
-            before: None,
-            after: Some("what was changed, for `hand-back`".to_owned()),
-            step: Step::WriteRecord,
-        });
-    }
-    if is_on {
-        changes.push(switched(place, false));
-    }
-    if !found.is_current {
-        changes.push(imported(place, &found));
-    }
-    if !found.is_named {
-        changes.push(named(place, &kubeconfig.user));
-    }
+    let steps = steps::adoption(Before {
+        is_recorded: there.as_ref() == Some(&record),
+        is_renewing: is_on,
+        is_current: found.is_current,
+        is_named: found.is_named,
+    });
+    let steps = steps.into_iter();
+    let changes = steps.map(|step| match step {
+        Step::WriteRecord | Step::RemoveRecord => recorded(place, step),
+        Step::SwitchOff | Step::SwitchOn => switched(place, step),
+        Step::Import => imported(place, &found),
+        Step::NameCurrent => named(place, &kubeconfig.user),
+    });
+    let changes = changes.collect();
     let plan = Plan {
         node: found.node,
         not_after: found.credential.leaf().not_after(),
@@ -305,13 +293,28 @@ fn notes(config: &str) -> Vec<String> {
     notes
 }
 
-fn switched(place: &Place, on: bool) -> Change {
+fn recorded(place: &Place, step: Step) -> Change {
+    let what = Some("what was changed, for `hand-back`".to_owned());
+    let (before, after) = match step {
+        Step::RemoveRecord => (what, None),
+        _ => (None, what),
+    };
+    Change {
+        path: Record::path(&place.cert_dir),
+        before,
+        after,
+        step,
+    }
+}
+
+fn switched(place: &Place, step: Step) -> Change {
+    let on = step == Step::SwitchOn;
     let line = |on: bool| Some(format!("{}: {on}", switch::FIELD));
     Change {
         path: place.kubelet_config.clone(),
         before: line(!on),
         after: line(on),
-        step: if on { Step::SwitchOn } else { Step::SwitchOff },
+        step,
     }
 }
 
@@ -373,20 +376,22 @@ fn survey_back(place: &Place, now: Timestamp) -> Result<Plan, Refusal> {
     };
     let text = read_text(&place.kubelet_config)?;
     let in_config = |error: String| in_file(&place.kubelet_config, &error);
-    let mut changes = Vec::new();
-    if !is_named && read_current(&current).is_ok() {
-        changes.push(named(place, &kubeconfig.user));
-    }
-    if record.was_on() && !switch::is_on(&text).map_err(in_config)? {
-        switch::set(&text, true).map_err(in_config)?;
-        changes.push(switched(place, true));
-    }
-    changes.push(Change {
-        path: Record::path(&place.cert_dir),
-        before: Some("what was changed, for `hand-back`".to_owned()),
-        after: None,
-        step: Step::RemoveRecord,
+    let steps = steps::hand_back(Adopted {
+        has_current: read_current(&current).is_ok(),
+        is_named,
+        is_switched_off: record.was_on() && !switch::is_on(&text).map_err(in_config)?,
     });
+    let mut changes = Vec::new();
+    for step in steps {
+        changes.push(match step {
+            Step::NameCurrent | Step::Import => named(place, &kubeconfig.user),
+            Step::SwitchOn | Step::SwitchOff => {
+                switch::set(&text, true).map_err(in_config)?;
+                switched(place, step)
+            }
+            Step::RemoveRecord | Step::WriteRecord => recorded(place, step),
+        });
+    }
     let leaf = credential.leaf();
     let mut notes = Vec::new();
     if leaf.not_after() < now {

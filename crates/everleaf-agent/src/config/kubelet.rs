@@ -23,6 +23,8 @@ pub(super) struct KubeletConfiguration {
     pub(super) serving_key: KeyAlgorithm,
     /// `tlsMinVersion`, as written; empty when it is not.
     pub(super) tls_min_version: String,
+    /// Fields that are there and the kubelet's business.
+    pub(super) lets_be: Vec<String>,
 }
 
 impl Default for KubeletConfiguration {
@@ -35,6 +37,7 @@ impl Default for KubeletConfiguration {
             client_key: KeyAlgorithm::EcdsaP256,
             serving_key: KeyAlgorithm::EcdsaP256,
             tls_min_version: String::new(),
+            lets_be: Vec::new(),
         }
     }
 }
@@ -87,6 +90,11 @@ impl KubeletConfiguration {
             client_key: reader.key_algorithm("clientCertificateKeyAlgorithm"),
             serving_key: reader.key_algorithm("serverCertificateKeyAlgorithm"),
             tls_min_version: reader.text("tlsMinVersion").unwrap_or_default().to_owned(),
+            lets_be: members
+                .keys()
+                .filter(|name| THE_KUBELETS.contains(&name.as_str()))
+                .cloned()
+                .collect(),
         }
     }
 }

@@ -14,9 +14,10 @@ pub(crate) mod nearest;
 use crate::authorities::INTERVAL_DEFAULT;
 use crate::endpoint::TlsEndpoint;
 use crate::kubeconfig::Kubeconfig;
-use crate::profile::{Profile, read_profiles};
+use crate::profile::ProfileFiles;
 use everleaf_pki::KeyAlgorithm;
 use everleaf_pki::signer::is_dns1123_subdomain;
+use everleaf_rotation::Timing;
 use gates::Gates;
 use kubelet::KubeletConfiguration;
 use std::fmt;
@@ -72,6 +73,8 @@ pub struct Options {
     pub requested_seconds: Option<i32>,
     /// `--ca-refresh-interval`; zero: never.
     pub ca_refresh_interval: Option<Duration>,
+    /// `--first-renewal-spread`: percent of the lifetime.
+    pub first_renewal_spread: Option<u8>,
     /// Each `--profile`.
     pub profiles: Vec<PathBuf>,
     /// `--profile-dir`
@@ -151,18 +154,23 @@ pub struct Config {
     pub node_ips: Vec<IpAddr>,
     /// Where `/metrics` and the health endpoints listen.
     pub metrics_bind_address: Option<SocketAddr>,
-    /// Where they listen with the serving certificate.
+    /// Where they listen with the serving certificate; without one that is kept, with one that the
+    /// agent makes itself.
     pub tls_endpoint: Option<TlsEndpoint>,
     /// `spec.expirationSeconds` of every request.
     pub requested_seconds: Option<i32>,
     /// How often it is looked whether the cluster's CA is being replaced; `None`: never.
     pub ca_refresh_interval: Option<Duration>,
-    /// Further certificates, for programs of the node.
-    pub profiles: Vec<Profile>,
+    /// When the node's own certificates are renewed.
+    pub timing: Timing,
+    /// Further certificates, for programs of the node: read while the agent runs.
+    pub profiles: ProfileFiles,
     /// Leave when no credential has worked for five minutes while the server answers.
     pub exit_on_expired_client_cert: bool,
     /// Do what is due, then leave.
     pub once: bool,
+    /// Fields of the kubelet's configuration that concern no certificate.
+    pub lets_be: Vec<String>,
     /// To be logged at start.
     pub remarks: Vec<Remark>,
 }
@@ -217,9 +225,11 @@ impl Config {
             tls_endpoint: None,
             requested_seconds: None,
             ca_refresh_interval: Some(INTERVAL_DEFAULT),
-            profiles: Vec::new(),
+            timing: Timing::default(),
+            profiles: ProfileFiles::default(),
             exit_on_expired_client_cert: false,
             once: false,
+            lets_be: Vec::new(),
             remarks: Vec::new(),
         }
     }
@@ -296,22 +306,23 @@ impl Resolver {
                 .as_ref()
                 .unwrap_or(&file.tls_min_version),
         );
-        if serving && (file.has_static_serving_pair || options.has_static_serving_pair) {
-            self.warn(
-                "tlsCertFile/tlsPrivateKeyFile are ignored: serverTLSBootstrap is on, the \
-                 requested serving certificate is used",
-            );
-        }
         let kubeconfig = self.kubeconfig(options);
         let node_name = self.node_name(options, environment);
         let node_ips = self.node_ips(options.node_ip.as_deref());
-        let (metrics_bind_address, tls_endpoint) = self.listeners(options, environment, serving);
+        let (metrics_bind_address, tls_endpoint) = self.listeners(options, environment);
+        if file.has_static_serving_pair || options.has_static_serving_pair {
+            self.warn_of_static_pair(serving, tls_endpoint.is_some());
+        }
         let requested_seconds = self.lifetime(options.requested_seconds);
         let default_dir = PathBuf::from(CERT_DIR_DEFAULT);
-        let node_name = node_name?;
         Some(Config {
-            profiles: self.profiles(options, environment, &node_name),
-            node_name,
+            timing: self.timing(options.first_renewal_spread),
+            lets_be: file.lets_be,
+            profiles: ProfileFiles {
+                files: options.profiles.iter().map(absolute).collect(),
+                directory: options.profile_dir.as_ref().map(absolute),
+            },
+            node_name: node_name?,
             kubeconfig: absolute(kubeconfig?),
             bootstrap: bootstrap_path(options).map(|path| Bootstrap::File(absolute(path))),
             cert_dir: absolute(options.cert_dir.as_ref().unwrap_or(&default_dir)),
@@ -354,23 +365,28 @@ impl Resolver {
         requested_seconds
     }
 
-    fn profiles(
-        &mut self,
-        options: &Options,
-        environment: &Environment,
-        node_name: &str,
-    ) -> Vec<Profile> {
-        let absolute = |path: &PathBuf| environment.working_directory.join(path);
-        let files: Vec<PathBuf> = options.profiles.iter().map(absolute).collect();
-        let directory = options.profile_dir.as_ref().map(absolute);
-        match read_profiles(&files, directory.as_deref(), node_name) {
-            Ok(profiles) => profiles,
-            Err(problems) => {
-                self.problems
-                    .extend(problems.iter().map(|problem| Problem(problem.to_string())));
-                Vec::new()
-            }
+    /// A serving pair that somebody else keeps is of no use here.
+    fn warn_of_static_pair(&mut self, serving: bool, has_endpoint: bool) {
+        if serving {
+            self.warn(
+                "tlsCertFile/tlsPrivateKeyFile are ignored: serverTLSBootstrap is on, the \
+                 requested serving certificate is used",
+            );
+        } else if has_endpoint {
+            self.warn(
+                "--tls-bind-address shows a certificate that the agent makes itself: tlsCertFile/tlsPrivateKeyFile are the \
+                 kubelet's; give --rotate-server-certificates for one that the cluster's clients can verify",
+            );
         }
+    }
+
+    fn timing(&mut self, first_spread: Option<u8>) -> Timing {
+        Timing::default()
+            .with_first_spread(first_spread.unwrap_or(0))
+            .unwrap_or_else(|error| {
+                self.problem(format!("--first-renewal-spread: {error}"));
+                Timing::default()
+            })
     }
 
     fn check_switches(&mut self, client: bool, serving: bool, gates: &Gates) {
@@ -448,19 +464,17 @@ impl Resolver {
         &mut self,
         options: &Options,
         environment: &Environment,
-        serving: bool,
     ) -> (Option<SocketAddr>, Option<TlsEndpoint>) {
         let plain = options.metrics_bind_address.as_deref();
         let plain = self.address("--metrics-bind-address", plain);
         let client_ca_file = options.tls_client_ca_file.as_ref();
         let client_ca_file = client_ca_file.map(|path| environment.working_directory.join(path));
-        (plain, self.tls_endpoint(options, serving, client_ca_file))
+        (plain, self.tls_endpoint(options, client_ca_file))
     }
 
     fn tls_endpoint(
         &mut self,
         options: &Options,
-        serving: bool,
         client_ca_file: Option<PathBuf>,
     ) -> Option<TlsEndpoint> {
         let flag = "--tls-bind-address";
@@ -472,11 +486,6 @@ impl Resolver {
                 ));
             }
             return None;
-        }
-        if !serving {
-            self.problem(format!(
-                "{flag} shows the serving certificate, and none is kept: give --rotate-server-certificates"
-            ));
         }
         Some(TlsEndpoint {
             address: self.address(flag, text)?,

@@ -92,12 +92,32 @@ fn all_problems_are_reported_together() {
             "nothing to do",
             "--hostname-override is blank",
             "\"1.2.3\" is not an IP address",
-            "--tls-bind-address shows the serving certificate",
             "--tls-bind-address: \"10355\" is not IP:PORT",
             "--metrics-bind-address: \"everywhere\" is not IP:PORT",
             "\"nonsense\" is not NAME=true",
             "at least 600 s",
         ],
+    );
+}
+
+#[test]
+fn the_tls_endpoint_needs_no_serving_certificate() {
+    let with = |file: &str| {
+        let address = Some("127.0.0.1:10355".to_owned());
+        let options = Options {
+            tls_bind_address: address,
+            ..options()
+        };
+        with_file(file, options).unwrap()
+    };
+    let config = with("");
+    assert!(config.tls_endpoint.is_some() && !config.serving);
+    assert!(config.remarks.is_empty(), "{:?}", config.remarks);
+    let config = with("tlsCertFile: /c\ntlsPrivateKeyFile: /k\n");
+    assert!(
+        remarks(&config).contains("makes itself"),
+        "{:?}",
+        config.remarks
     );
 }
 
@@ -421,4 +441,64 @@ fn what_is_wrong_with_a_drop_in_is_said_of_its_file() {
         std::fs::write(home.path().join(format!("many/{number}")), "").unwrap();
     }
     rejected(resolve(&dir("many")), &["more than 1000 files"]);
+}
+
+/// The files that kubeadm and kind write for a kubelet of 1.34, and the drop-in of k3s: taken as
+/// they are, without a word but the list of what is let be.
+#[test]
+fn stock_configurations_are_taken() {
+    let home = tempfile::tempdir().unwrap();
+    for (name, text, renews) in [
+        ("kubeadm", include_str!("stock/kubeadm.yaml"), true),
+        ("kind", include_str!("stock/kind.yaml"), true),
+        ("k3s", include_str!("stock/k3s.conf"), false),
+    ] {
+        let path = home.path().join(name).join("00-defaults.conf");
+        std::fs::create_dir(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        let as_file = Options {
+            rotate_certificates: (!renews).then_some(true),
+            config: Some(path.clone()),
+            ..options()
+        };
+        let as_drop_in = Options {
+            config_dir: path.parent().map(Path::to_owned),
+            config: None,
+            ..as_file.clone()
+        };
+        for options in [as_file, as_drop_in] {
+            let config =
+                resolve(&options).unwrap_or_else(|problems| panic!("{name}: {problems:?}"));
+            assert!(config.client && config.renews && !config.serving, "{name}");
+            assert!(config.remarks.is_empty(), "{name}: {:?}", config.remarks);
+            let expected = text.lines().filter(|line| {
+                let is_member = line.starts_with(|c: char| c.is_ascii_lowercase());
+                let name = line.split(':').next().unwrap_or_default();
+                let is_ours = ["apiVersion", "kind", "rotateCertificates"].contains(&name)
+                    || name.starts_with("tls");
+                is_member && !is_ours
+            });
+            assert_eq!(
+                config.lets_be.len(),
+                expected.count(),
+                "{:?}",
+                config.lets_be
+            );
+            assert!(config.lets_be.contains(&"clusterDNS".to_owned()));
+        }
+    }
+}
+
+#[test]
+fn the_first_renewal_is_spread_over_what_the_window_allows() {
+    let with = |first_renewal_spread| {
+        resolve(&Options {
+            first_renewal_spread,
+            ..options()
+        })
+    };
+    assert_eq!(with(None).unwrap().timing, Timing::default());
+    let spread = Timing::new(70, 90, 90).unwrap();
+    assert_eq!(with(Some(90)).unwrap().timing, spread);
+    rejected(with(Some(91)), &["--first-renewal-spread", "90%"]);
 }

@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 pub use exec::{ExecPlugin, ExecVersion};
 pub use proxy_url::{Login, ProxyKind, ProxyUrl};
 pub use write::{Names, write_private};
-pub(crate) use write::{behind_links, rewrite};
+pub(crate) use write::{behind_links, rewrite, write_public};
 
 /// Largest kubeconfig that is read.
 pub const KUBECONFIG_BYTES_MAX: u64 = 1 << 20;

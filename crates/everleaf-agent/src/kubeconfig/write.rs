@@ -280,6 +280,11 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     replace(path, bytes, 0o600)
 }
 
+/// The same for a file without a secret, mode 0644.
+pub(crate) fn write_public(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace(path, bytes, 0o644)
+}
+
 /// The same for a file that is there and keeps its mode.
 pub(crate) fn rewrite(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mode = fs::metadata(path)?.permissions().mode();

@@ -56,6 +56,8 @@ struct State {
     certificates: BTreeMap<CertificateId, Certificate>,
     clock_steps: u64,
     connections_closed: BTreeMap<&'static str, u64>,
+    /// What is wrong with the files of profiles now; `None`: there are to be none.
+    profile_problems: Option<u64>,
 }
 
 /// What is known of one certificate.
@@ -119,6 +121,7 @@ impl Metrics {
             certificates,
             clock_steps: 0,
             connections_closed: BTreeMap::new(),
+            profile_problems: None,
         }))
     }
 
@@ -148,9 +151,21 @@ impl Metrics {
         self.lock().certificate(id).is_server_healthy = is_healthy;
     }
 
-    /// This certificate is a profile's.
-    pub(crate) fn set_profile(&self, id: &CertificateId) {
-        self.lock().certificate(id).has_profile = true;
+    /// This certificate is a profile's, and is kept from now on.
+    pub(crate) fn add_profile(&self, id: &CertificateId) {
+        let mut state = self.lock();
+        let certificate = state.certificate(id);
+        (certificate.has_profile, certificate.is_managed) = (true, true);
+    }
+
+    /// It is not kept any more.
+    pub(crate) fn forget_profile(&self, id: &CertificateId) {
+        self.lock().certificates.remove(id);
+    }
+
+    /// How much is wrong with the files of profiles.
+    pub(crate) fn set_profile_problems(&self, count: usize) {
+        self.lock().profile_problems = Some(u64::try_from(count).unwrap_or(u64::MAX));
     }
 
     /// Counts that the files of a profile were written, or could not be.
@@ -205,7 +220,12 @@ impl Metrics {
             let overdue = certificate.overdue(now)?;
             Some(words_of(id, &overdue))
         });
-        let all: Vec<_> = overdue.collect();
+        let mut all: Vec<_> = overdue.collect();
+        if let Some(count) = state.profile_problems.filter(|count| *count > 0) {
+            all.push(format!(
+                "{count} things are wrong with the files of profiles: --check-profiles says what"
+            ));
+        }
         (!all.is_empty()).then(|| all.join("; "))
     }
 
@@ -474,6 +494,14 @@ fn profiles(text: &mut Text, state: &State) {
             .each()
             .filter(|(_, certificate)| certificate.has_profile)
     };
+    if let Some(count) = state.profile_problems {
+        text.family(
+            "everleaf_agent_profile_problems",
+            Kind::Gauge,
+            "What is wrong with the files of profiles now: what cannot be used is left out.",
+        )
+        .count(&[], count);
+    }
     if of_profiles().next().is_none() {
         return;
     }

@@ -46,7 +46,7 @@ struct Group<'a> {
 
 /// What tells that a file is the same as at the last look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
+pub(super) struct Stamp {
     place: (u64, u64),
     length: u64,
     modified: (i64, i64),
@@ -102,13 +102,25 @@ impl Sight {
 }
 
 fn stamp(path: &Path) -> Option<Stamp> {
-    let metadata = fs::symlink_metadata(path).ok()?;
-    Some(Stamp {
-        place: (metadata.dev(), metadata.ino()),
-        length: metadata.len(),
-        modified: (metadata.mtime(), metadata.mtime_nsec()),
-        changed: (metadata.ctime(), metadata.ctime_nsec()),
-    })
+    fs::symlink_metadata(path)
+        .ok()
+        .map(|metadata| Stamp::of(&metadata))
+}
+
+/// The same of what links lead to.
+pub(super) fn stamp_of_target(path: &Path) -> Option<Stamp> {
+    fs::metadata(path).ok().map(|metadata| Stamp::of(&metadata))
+}
+
+impl Stamp {
+    fn of(metadata: &fs::Metadata) -> Self {
+        Self {
+            place: (metadata.dev(), metadata.ino()),
+            length: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
 }
 
 /// What a look at the files of a profile is about to do: nothing is written yet.

@@ -2,7 +2,7 @@
 
 use super::files::{Plan, Sight};
 use super::upkeep::{Seen, Told, Upkeep};
-use super::{Profile, action};
+use super::{Kept, Profile, action};
 use crate::kubeconfig::Cluster;
 use everleaf_pki::Credential;
 use everleaf_rotation::Monotonic;
@@ -25,7 +25,7 @@ pub(crate) enum Looked {
 
 /// A profile and the state of its files.
 pub(crate) struct Keeper {
-    profile: Profile,
+    kept: Kept,
     /// Is there while the action is owed.
     mark: PathBuf,
     sight: Option<Sight>,
@@ -37,7 +37,8 @@ pub(crate) struct Keeper {
 
 impl Keeper {
     /// `directory`: where the profile's certificate is kept, too.
-    pub(crate) fn new(profile: Profile, directory: &Path, now: Monotonic) -> Self {
+    pub(crate) fn new(kept: Kept, directory: &Path, now: Monotonic) -> Self {
+        let profile = &kept.profile;
         let mark = directory.join(format!("{}-action-owed", profile.name));
         let is_owed = mark.exists();
         if is_owed && profile.after.is_none() {
@@ -50,13 +51,23 @@ impl Keeper {
             sight: None,
             failed_files: None,
             failed_action: None,
-            profile,
+            kept,
         }
     }
 
     /// The profile.
     pub(crate) fn profile(&self) -> &Profile {
-        &self.profile
+        &self.kept.profile
+    }
+
+    /// The same, with the file that it is from.
+    pub(crate) fn kept(&self) -> &Kept {
+        &self.kept
+    }
+
+    /// The same profile stands in another file now.
+    pub(crate) fn set_origin(&mut self, origin: Arc<Path>) {
+        self.kept.origin = origin;
     }
 
     /// There is another certificate, or it was read again.
@@ -75,12 +86,12 @@ impl Keeper {
             return Looked::Good;
         }
         let sight = self.sight.as_ref();
-        if sight.is_some_and(|sight| sight.is_unchanged(&self.profile, credential, cluster)) {
+        if sight.is_some_and(|sight| sight.is_unchanged(&self.kept.profile, credential, cluster)) {
             self.upkeep.looked(now, Seen::Good);
             return Looked::Good;
         }
         // Taken before: what is changed from here on is seen at the next look.
-        let sight = Sight::of(&self.profile, credential, cluster);
+        let sight = Sight::of(&self.kept.profile, credential, cluster);
         let (seen, looked) = match self.put_right(credential, cluster) {
             Ok(false) => (Seen::Good, Looked::Good),
             Ok(true) => (Seen::Written, Looked::Written),
@@ -97,11 +108,11 @@ impl Keeper {
 
     /// Whether anything had to be written.
     fn put_right(&self, credential: &Credential, cluster: &Cluster) -> Result<bool, String> {
-        let plan = Plan::make(&self.profile, credential, cluster)?;
+        let plan = Plan::make(&self.kept.profile, credential, cluster)?;
         if plan.is_empty() {
             return Ok(false);
         }
-        if self.profile.after.is_some() {
+        if self.kept.profile.after.is_some() {
             // Before the first file: what is interrupted from here on is told at the next start.
             set_mark(&self.mark)
                 .map_err(|error| format!("{} cannot be written: {error}", self.mark.display()))?;
@@ -119,9 +130,9 @@ impl Keeper {
     pub(crate) fn begin_action(
         &mut self,
     ) -> Option<impl Future<Output = Result<(), String>> + Send + use<>> {
-        let action = self.profile.after.clone()?;
+        let action = self.kept.profile.after.clone()?;
         self.upkeep.began();
-        Some(action::carry_out(action, self.profile.name.clone()))
+        Some(action::carry_out(action, self.kept.profile.name.clone()))
     }
 
     /// The action has ended.
@@ -132,7 +143,7 @@ impl Keeper {
             && let Err(error) = clear_mark(&self.mark)
         {
             // Then it is done once more at the next start.
-            tracing::debug!(profile = self.profile.name, %error, "the mark was not removed");
+            tracing::debug!(profile = self.kept.profile.name, %error, "the mark was not removed");
         }
         told
     }

@@ -11,16 +11,22 @@
 //!                               │ look                 │ run
 //!                             files (outputs)        action (the program is told)
 //! ```
+//!
+//! [`watch`] sees when the files of profiles change, and [`choice`] says what follows from that.
 
 mod action;
+mod choice;
 mod document;
 mod files;
 mod keeper;
 mod upkeep;
+mod watch;
 
+pub(crate) use choice::Kept;
 pub use document::{ProfileProblem, read_profiles};
 pub(crate) use keeper::{Keeper, Looked};
 pub(crate) use upkeep::Told;
+pub(crate) use watch::{Changes, ProfileWatch};
 
 use everleaf_pki::{KeyAlgorithm, SignerName, Template, Usage};
 use everleaf_rotation::Timing;
@@ -28,6 +34,22 @@ use rustix::process::Signal;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// Where profiles are: absolute paths.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProfileFiles {
+    /// Each `--profile`.
+    pub files: Vec<PathBuf>,
+    /// `--profile-dir`.
+    pub directory: Option<PathBuf>,
+}
+
+impl ProfileFiles {
+    /// Whether there are to be profiles at all.
+    pub fn are_given(&self) -> bool {
+        !self.files.is_empty() || self.directory.is_some()
+    }
+}
 
 /// A certificate that the agent keeps besides the node's own.
 #[derive(Clone, Debug, PartialEq)]

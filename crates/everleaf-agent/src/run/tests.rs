@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 
 mod exec;
 mod kubeconfig;
+mod profiles;
 mod serving;
 
 use serving::serving;
@@ -211,6 +212,27 @@ async fn the_first_certificate() {
         kubeconfig,
         with_file(cluster, &client_current(&world.pki()))
     );
+}
+
+/// The wish for a spread reaches the machine, which finds the place by the certificate.
+#[tokio::test]
+async fn the_first_renewal_is_due_where_the_spread_puts_it() {
+    let world = World::new().await;
+    let timing = everleaf_rotation::Timing::default();
+    let timing = timing.with_first_spread(90).unwrap();
+    let mut config = world.config();
+    config.timing = timing;
+    let mut agent = world.start(config);
+    let told = agent.until_accepted().await;
+    agent.stop().await;
+    let installed = told.iter().find_map(|notice| match notice {
+        Notice::Installed { leaf, .. } => Some(leaf.deadline),
+        _ => None,
+    });
+    let current = world.current();
+    assert_eq!(installed, Some(timing.deadline(current.leaf(), true)));
+    let usual = everleaf_rotation::rotation_deadline(current.leaf());
+    assert!(installed < Some(usual), "spread before the window");
 }
 
 #[tokio::test]

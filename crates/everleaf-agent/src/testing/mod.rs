@@ -1,6 +1,7 @@
 //! For tests only: a certificate authority, and a TLS server that answers as an API server would.
 
 pub(crate) mod api;
+mod cases;
 pub(crate) mod way;
 
 use crate::clock::{Clock, ClockListener, OffsetClock, SystemClock};

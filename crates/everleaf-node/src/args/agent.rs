@@ -59,6 +59,10 @@ pub struct AgentArgs {
     /// Directory whose *.conf files are merged over --config, in the order of their names
     #[arg(long, value_name = "DIR")]
     pub config_dir: Option<PathBuf>,
+    /// Spread the first renewal of each of the node's own certificates over this share of its
+    /// lifetime, such as 90%: for a fleet that is enrolled within minutes [default: 0%]
+    #[arg(long, value_name = "PERCENT", value_parser = super::value::percent)]
+    pub first_renewal_spread: Option<u8>,
     /// Keep the certificate that this profile describes, too; may be given several times
     #[arg(long, value_name = "FILE")]
     pub profile: Vec<PathBuf>,

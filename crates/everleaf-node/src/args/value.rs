@@ -33,6 +33,16 @@ pub fn any_duration(text: &str) -> Result<Duration, String> {
         .map_err(|why| format!("{why}; write it like 30s, 5m0s or 0s"))
 }
 
+/// A share in whole percent, with or without its sign.
+pub fn percent(text: &str) -> Result<u8, String> {
+    let digits = text.strip_suffix('%').unwrap_or(text);
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let share = is_number.then(|| digits.parse::<u8>().ok()).flatten();
+    share
+        .filter(|share| *share <= 100)
+        .ok_or_else(|| "it is a share in whole percent: write it like 90%".into())
+}
+
 /// A serial number in any form that tools print it in; returns upper hex without leading zeros.
 pub fn serial(text: &str) -> Result<String, String> {
     let digits = text.trim().to_uppercase().replace([':', ' '], "");
@@ -129,6 +139,16 @@ mod tests {
         }
         for text in ["", "ZZ", "0x", ":", "5B36h", "-5B", "5B36,5B37", "0x0x5B"] {
             assert!(serial(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_share_is_in_whole_percent() {
+        for (text, share) in [("90%", 90), ("0", 0), ("100%", 100)] {
+            assert_eq!(percent(text), Ok(share));
+        }
+        for text in ["", "%", "101", "-1%", "+1", "0.9", "90%%", "999"] {
+            assert!(percent(text).is_err(), "{text}");
         }
     }
 

@@ -22,6 +22,7 @@ mod fleet;
 mod for_kubelets;
 mod foreign_tokens;
 mod kubectl_verbs;
+mod kubelet_config;
 mod ml_dsa;
 mod network;
 mod no_room;
@@ -89,6 +90,7 @@ pub(crate) fn all() -> Vec<&'static Test> {
         ca_roll::TESTS,
         change_of_leader::TESTS,
         small_agent::TESTS,
+        kubelet_config::TESTS,
         tls_endpoint::TESTS,
         tls_stacks::TESTS,
         ml_dsa::TESTS,

@@ -1,5 +1,6 @@
 //! Certificates of other programs: the worked examples of docs/profiles.md, with those programs.
 
+mod changes;
 mod etcd;
 mod nginx;
 mod prometheus;
@@ -29,6 +30,11 @@ pub(super) const TESTS: &[Test] = &[
         name: "profiles_are_checked_before_anything_is_done",
         long: false,
         run: checked,
+    },
+    Test {
+        name: "profiles_are_taken_up_while_the_agent_runs",
+        long: false,
+        run: changes::followed,
     },
 ];
 
@@ -298,9 +304,6 @@ fn checked(sandbox: &Sandbox) -> Result<Verdict> {
         told.contains("spec.dnsName: there is no such field; did you mean dnsNames?"),
         "{told}"
     );
-    let mut agent = sandbox.everleaf(&["agent", "--kubeconfig", "k", "--profile-dir"]);
-    let told = run(agent.arg(&directory))?.failed_with(2)?;
-    ensure_that!(told.contains("did you mean dnsNames?"), "{told}");
     let told = check(&[])?.failed_with(2)?;
     ensure_that!(told.contains("needs --profile FILE"), "{told}");
     let told = check(&["--profile", "nowhere.yaml"])?.failed_with(1)?;

@@ -9,16 +9,66 @@ use everleaf_stage::{
 use jiff::{SignedDuration, Timestamp};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
-pub(super) const TESTS: &[Test] = &[Test {
-    name: "the_tls_endpoint_follows_the_serving_certificate",
-    long: false,
-    run: follows,
-}];
+pub(super) const TESTS: &[Test] = &[
+    Test {
+        name: "the_tls_endpoint_follows_the_serving_certificate",
+        long: false,
+        run: follows,
+    },
+    Test {
+        name: "a_tls_endpoint_without_a_serving_certificate_is_self_signed",
+        long: false,
+        run: self_signed,
+    },
+];
+
+/// As a kubelet without a serving certificate, but that it does not end.
+fn self_signed(sandbox: &Sandbox) -> Result<Verdict> {
+    let up = Up::start(sandbox, &["--no-node"])?;
+    let address = format!("127.0.0.1:{}", free_port()?);
+    let mut agent = Agent::new(sandbox, &up, "n2");
+    let words = ["--tls-bind-address", &address, "--node-ip", "127.0.0.1"];
+    agent.args.extend(words.map(str::to_owned));
+    agent.start()?;
+    let first = sandbox.point("the pair is a kubelet's: names, files, modes", || {
+        let first = eventually("the endpoint", 15, || shown(sandbox, &address))?;
+        ensure_that!(first.subject.contains("n2@"), "{}", first.subject);
+        let mode = |name: &str| -> Result<u32> {
+            let path = agent.path(&format!("pki/{name}"));
+            Ok(fs::metadata(path)?.permissions().mode() & 0o777)
+        };
+        same(
+            "modes",
+            (mode("kubelet.crt")?, mode("kubelet.key")?),
+            (0o644, 0o600),
+        )?;
+        let crt = agent.path("pki/kubelet.crt");
+        let names = ["-verify_hostname", "n2", "-verify_ip", "127.0.0.1"];
+        let mut args = vec!["s_client", "-connect", &address, "-verify_return_error"];
+        args.extend(["-CAfile", arg(&crt)]);
+        args.extend(names);
+        sandbox.openssl_fed(&args, Path::new("/dev/null"))?.ok()?;
+        agent.certificate()?;
+        Ok(first)
+    })?;
+    agent.stop()?;
+    for (days, is_same) in [(280, true), (300, false)] {
+        let claim = format!("after {days} days the same: {is_same}");
+        sandbox.point(&claim, || {
+            agent.start_at(&FakeClock::Offset(days * 86_400))?;
+            let shown = eventually("the endpoint", 15, || shown(sandbox, &address))?;
+            same("sameness", shown.serial == first.serial, is_same)?;
+            agent.stop()
+        })?;
+    }
+    Ok(Verdict::Passed)
+}
 
 #[expect(
     clippy::disallowed_methods,

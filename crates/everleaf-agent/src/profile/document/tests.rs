@@ -53,12 +53,26 @@ spec:
   afterRenewal: {reloadUnit: haproxy.service}
 "#;
 
+fn files(paths: &[&Path]) -> ProfileFiles {
+    ProfileFiles {
+        files: paths.iter().map(|path| path.to_path_buf()).collect(),
+        directory: None,
+    }
+}
+
+fn in_directory(directory: &Path) -> ProfileFiles {
+    ProfileFiles {
+        files: Vec::new(),
+        directory: Some(directory.to_owned()),
+    }
+}
+
 fn read(text: &str) -> Result<Vec<Profile>, Vec<String>> {
     let home = tempfile::tempdir().unwrap();
     let file = home.path().join("p.yaml");
     std::fs::write(&file, text).unwrap();
     let shown = file.display().to_string();
-    read_profiles(&[file], None, "n1").map_err(|problems| {
+    read_profiles(&files(&[&file]), "n1").map_err(|problems| {
         let texts = problems.iter().map(ToString::to_string);
         texts.map(|text| text.replace(&shown, "F")).collect()
     })
@@ -317,7 +331,7 @@ fn hostile_files_are_refused() {
     ] {
         assert!(read(text).is_err(), "{text:?}");
     }
-    let missing = read_profiles(&["/nowhere/p.yaml".into()], None, "n1").unwrap_err();
+    let missing = read_profiles(&files(&[Path::new("/nowhere/p.yaml")]), "n1").unwrap_err();
     assert!(
         missing[0]
             .to_string()
@@ -335,12 +349,17 @@ fn a_directory_is_read_by_its_endings() {
         std::fs::write(home.path().join(name), text).unwrap();
     }
     assert_eq!(
-        read_profiles(&[], Some(home.path()), "n1").unwrap().len(),
+        read_profiles(&in_directory(home.path()), "n1")
+            .unwrap()
+            .len(),
         3
     );
     let nowhere = home.path().join("nowhere");
-    assert!(read_profiles(&[], Some(&nowhere), "n1").is_err());
+    assert!(read_profiles(&in_directory(&nowhere), "n1").is_err());
     // No profile yet is no mistake: the directory may be filled later.
     let empty = tempfile::tempdir().unwrap();
-    assert_eq!(read_profiles(&[], Some(empty.path()), "n1"), Ok(Vec::new()));
+    assert_eq!(
+        read_profiles(&in_directory(empty.path()), "n1"),
+        Ok(Vec::new())
+    );
 }

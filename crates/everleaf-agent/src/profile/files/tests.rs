@@ -1,7 +1,7 @@
 //! Files on a real disk.
 
 use super::super::keeper::{Keeper, Looked};
-use super::super::{Action, Output};
+use super::super::{Action, Kept, Output};
 use super::*;
 use crate::kubeconfig::ServerUrl;
 use crate::testing::{Ca, hours, now};
@@ -80,7 +80,11 @@ impl World {
     }
 
     fn keeper(&self, profile: Profile) -> Keeper {
-        let mut keeper = Keeper::new(profile, self.home.path(), at(0));
+        let kept = Kept {
+            origin: Path::new("/p.yaml").into(),
+            profile: Arc::new(profile),
+        };
+        let mut keeper = Keeper::new(kept, self.home.path(), at(0));
         keeper.certificate_changed(at(0));
         keeper
     }

@@ -1,6 +1,7 @@
 //! A node, a server, and three clocks.
 
 mod server;
+mod spans;
 
 use crate::certificate::CertificateId;
 use crate::deadline::Timing;
@@ -19,24 +20,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 pub(super) use server::Server;
+pub(super) use spans::{days, hours, minutes, seconds};
 
 pub(super) const START: &str = "2026-08-01T10:00:00Z";
-
-pub(super) fn seconds(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
-
-pub(super) fn minutes(minutes: u64) -> Duration {
-    Duration::from_secs(60 * minutes)
-}
-
-pub(super) fn hours(hours: u64) -> Duration {
-    Duration::from_secs(3600 * hours)
-}
-
-pub(super) fn days(days: u64) -> Duration {
-    hours(24 * days)
-}
 
 /// A wait for a verdict.
 #[derive(Clone)]
@@ -68,8 +54,8 @@ pub(super) struct World<S = MemoryStore> {
     pub(super) monotonic: Monotonic,
     pub(super) sources: Sources,
     pub(super) nap_max: Duration,
-    /// Nobody but the machine touches the store: its looks at what nobody told it of come with other
-    /// turns only. What years hold is the same then, at a hundredth of the cost.
+    /// Nobody but the machine touches the store: its looks at what nobody told it of come with
+    /// other turns only. What years hold is the same then, at a hundredth of the cost.
     pub(super) skips_looks: bool,
     /// How often the object of a request is looked at while it is awaited.
     pub(super) await_step: Duration,
