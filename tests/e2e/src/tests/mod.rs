@@ -40,6 +40,7 @@ mod serving_files;
 mod serving_looks;
 mod serving_requests;
 mod small_agent;
+mod store_commands;
 mod tls_endpoint;
 mod tls_stacks;
 mod tokens;
@@ -89,6 +90,7 @@ pub(crate) fn all() -> Vec<&'static Test> {
         ca_roll::TESTS,
         change_of_leader::TESTS,
         small_agent::TESTS,
+        store_commands::TESTS,
         tls_endpoint::TESTS,
         tls_stacks::TESTS,
         ml_dsa::TESTS,
