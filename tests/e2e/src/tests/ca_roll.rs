@@ -211,6 +211,10 @@ fn whole_roll(sandbox: &Sandbox) -> Result<Verdict> {
         "{words}"
     );
     ensure_that!(words.contains("everleaf ca roll finish"), "{words}");
+    // The agent of `up` has a bootstrap kubeconfig of before the roll.
+    let own = up.node_certificate()?;
+    let node = own.subject.rsplit(':').next().unwrap_or_default();
+    ca(sandbox, &up, &["revoke", &format!("node/{node}")])?.ok()?;
     ca(sandbox, &up, &["roll", "finish"])?.ok()?;
     is_over(sandbox, &up)?;
     let words = ca(sandbox, &up, &["roll", "status"])?.ok()?;
@@ -229,7 +233,23 @@ fn whole_roll(sandbox: &Sandbox) -> Result<Verdict> {
     up.admin().quiet(&["get", "csr"])?;
     std::thread::sleep(std::time::Duration::from_secs(2));
     nobody_was_refused(&clients, &agents)?;
+    joins_again(sandbox, &up, &own)?;
     Ok(Verdict::Passed)
+}
+
+/// A node of `up` that was refused joins by the CA that is in force now.
+fn joins_again(sandbox: &Sandbox, up: &Up<'_>, before: &Certificate) -> Result<()> {
+    let leaf = up.path("node/pki/kubelet-client-current.pem");
+    let bundle = up.path("pki/ca.crt");
+    eventually("the node of `up` joins again", 45, || {
+        let present = Certificate::read(sandbox, &leaf)?;
+        ensure_that!(present.serial != before.serial, "{present:?}");
+        Ok(())
+    })?;
+    let args = ["verify", "-CAfile", arg(&bundle), arg(&leaf)];
+    sandbox.openssl(&args)?.ok()?;
+    let kubeconfig = Kubectl::new(sandbox, up.path("kubelet.conf"));
+    kubeconfig.quiet(&["auth", "whoami"]).map(drop)
 }
 
 /// The new CA is alone, and everything there is by it.
