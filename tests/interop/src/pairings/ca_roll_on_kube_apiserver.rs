@@ -1,6 +1,10 @@
 //! `everleaf ca roll run` replaces the CA of a real kube-apiserver under twenty agents and a real
 //! kubelet that go on. This is the person who puts files where it says.
 
+mod taken_back;
+
+pub(crate) use taken_back::TAKEN_BACK;
+
 use super::Pairing;
 use crate::stack::{Part, Stack, obstacle};
 use anyhow::{Context, Result};
