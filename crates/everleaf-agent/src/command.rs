@@ -185,3 +185,47 @@ pub(crate) fn last_words(words: &[u8], output: &[u8]) -> Option<String> {
             .collect(),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Waits for what `look` finds.
+    async fn soon<T>(look: impl Fn() -> Option<T>) -> T {
+        for _ in 0..2000 {
+            if let Some(found) = look() {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("it does not come");
+    }
+
+    #[tokio::test]
+    async fn who_stops_waiting_kills_a_command_and_what_it_started() {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join("pid");
+        let script = "sleep 1000 & echo $! > pid.new; mv pid.new pid; wait";
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).current_dir(home.path());
+        let pid = tokio::select! {
+            _ = run(&mut command, str::to_owned) => panic!("it does not end"),
+            pid = soon(|| std::fs::read_to_string(&file).ok()) => pid,
+        };
+        let stat = format!("/proc/{}/stat", pid.trim());
+        let is_alive = || std::fs::read_to_string(&stat).is_ok_and(|text| !text.contains(") Z "));
+        soon(|| (!is_alive()).then_some(())).await;
+    }
+
+    #[test]
+    fn commands_are_looked_for_where_go_looks() {
+        let path = OsStr::new(":.:relative:/no/such:/etc:/bin");
+        let found = |name: &str| find_in(Path::new(name), path);
+        assert_eq!(found("sh"), Some(PathBuf::from("/bin/sh")));
+        assert_eq!(
+            found("passwd"),
+            Some("/bin/passwd".into()).filter(|p: &PathBuf| p.exists())
+        );
+        assert_eq!(found("no-such-command"), None);
+    }
+}

@@ -17,10 +17,16 @@ fn options() -> serde_saphyr::Options {
 }
 
 fn in_words(error: &serde_saphyr::Error) -> String {
+    let text = error.to_string();
+    let at = text.find(" at line ").map_or("", |place| &text[place..]);
     // Advice to programmers, not to whoever wrote the file.
-    error
-        .to_string()
-        .replace(", set DuplicateKeyPolicy in Options if acceptable", "")
+    if text.starts_with("budget breached") {
+        return format!("it has too many parts, levels or aliases{at}");
+    }
+    if matches!(error, serde_saphyr::Error::MultipleDocuments { .. }) {
+        return format!("it holds several documents (---), where one is expected{at}");
+    }
+    text.replace(", set DuplicateKeyPolicy in Options if acceptable", "")
 }
 
 #[cfg(test)]
@@ -40,5 +46,12 @@ mod tests {
             let parsed = from_str::<Value>(text);
             assert!(parsed.is_err(), "{}", &text[..text.len().min(20)]);
         }
+        let error = from_str::<Value>(laughs).unwrap_err();
+        assert!(
+            error.starts_with("it has too many parts, levels or aliases"),
+            "{error}"
+        );
+        let error = from_str::<Value>("a: 1\n---\na: 2\n").unwrap_err();
+        assert!(error.starts_with("it holds several documents"), "{error}");
     }
 }

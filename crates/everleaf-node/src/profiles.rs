@@ -27,6 +27,10 @@ pub(crate) fn check(args: &AgentArgs) -> Result<ExitCode> {
     };
     let profiles = read_profiles(&files, name.trim());
     let profiles = profiles.map_err(|problems| refusal(&problems))?;
+    if profiles.is_empty() {
+        print::answer("there is no profile")?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let text: String = profiles.iter().map(described).collect();
     print::answer(text.trim_end())?;
     Ok(ExitCode::SUCCESS)

@@ -9,7 +9,7 @@ use super::{Account, Form, Output, Profile};
 use crate::kubeconfig::{ClientCertificate, Cluster, Kubeconfig, Names, Source, Trust, User};
 use crate::secret::Secret;
 use everleaf_pki::{Credential, pem, pkcs12};
-use everleaf_rotation::store::dir::read_file;
+use everleaf_rotation::store::dir::{read_file, special};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
@@ -185,6 +185,9 @@ impl Group<'_> {
     }
 
     fn write(&self) -> Result<(), String> {
+        for file in &self.files {
+            refuse_other_than_files(file.path)?;
+        }
         let mut temporaries = Vec::new();
         let written = self.files.iter().try_for_each(|file| {
             let temporary = self.write_aside(file);
@@ -257,12 +260,51 @@ fn sync(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
+/// Refuses what no file or link is: a device or a FIFO in its place is somebody's, and by a
+/// directory the key would be replaced and the certificate not.
+fn refuse_other_than_files(path: &Path) -> Result<(), String> {
+    let kind = fs::symlink_metadata(path).map(|found| found.file_type());
+    match kind
+        .ok()
+        .filter(|kind| !kind.is_symlink())
+        .and_then(special)
+    {
+        None => Ok(()),
+        Some(what) => Err(format!(
+            "{} cannot be written: it is a {what}, and only files and links are replaced",
+            path.display()
+        )),
+    }
+}
+
+/// Refuses files in the agent's own directory, whatever links lead there.
+pub(super) fn refuse_own(profile: &Profile, cert_dir: &Path) -> Result<(), String> {
+    let Ok(own) = fs::canonicalize(cert_dir) else {
+        return Ok(());
+    };
+    let paths = profile
+        .outputs
+        .iter()
+        .flat_map(|output| output.form.paths());
+    for path in paths {
+        let parent = path.parent().map(fs::canonicalize);
+        if matches!(parent, Some(Ok(parent)) if parent.starts_with(&own)) {
+            return Err(format!(
+                "{} is in the agent's own directory {}: choose another place",
+                path.display(),
+                own.display()
+            ));
+        }
+    }
+    Ok(())
+}
+
 fn cannot_write(path: &Path, error: &io::Error) -> String {
     let hint = match error.kind() {
         io::ErrorKind::PermissionDenied => {
             "; the agent needs the right to write there, and to give a file to its owner"
         }
-        io::ErrorKind::IsADirectory => "; a directory has its name",
+        io::ErrorKind::AlreadyExists => "; one of its directories is a link that leads nowhere",
         _ => "",
     };
     format!("{} cannot be written: {error}{hint}", path.display())

@@ -1,6 +1,6 @@
 //! One profile at work: its files and its action, as [`upkeep`](super::upkeep) decides.
 
-use super::files::{Plan, Sight};
+use super::files::{Plan, Sight, refuse_own};
 use super::upkeep::{Seen, Told, Upkeep};
 use super::{Kept, Profile, action};
 use crate::kubeconfig::Cluster;
@@ -108,6 +108,9 @@ impl Keeper {
 
     /// Whether anything had to be written.
     fn put_right(&self, credential: &Credential, cluster: &Cluster) -> Result<bool, String> {
+        if let Some(cert_dir) = self.mark.parent().and_then(Path::parent) {
+            refuse_own(&self.kept.profile, cert_dir)?;
+        }
         let plan = Plan::make(&self.kept.profile, credential, cluster)?;
         if plan.is_empty() {
             return Ok(false);

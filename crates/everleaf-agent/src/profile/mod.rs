@@ -156,6 +156,15 @@ impl fmt::Display for Account {
     }
 }
 
+/// The signals by which daemons are told to read their files again.
+const SIGNALS: [(&str, Signal); 5] = [
+    ("HUP", Signal::HUP),
+    ("INT", Signal::INT),
+    ("TERM", Signal::TERM),
+    ("USR1", Signal::USR1),
+    ("USR2", Signal::USR2),
+];
+
 /// What is done when the files of a profile were written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -181,8 +190,15 @@ impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Run { command, .. } => write!(f, "{}", command.join(" ")),
-            Self::Signal { pid_file, .. } => {
-                write!(f, "the signal to the process in {}", pid_file.display())
+            Self::Signal {
+                signal,
+                pid_file,
+                process_name,
+            } => {
+                let known = SIGNALS.iter().find(|(_, known)| known == signal);
+                let signal = known.map_or("the signal", |(name, _)| name);
+                let process = process_name.as_deref().unwrap_or("the process");
+                write!(f, "{signal} to {process} in {}", pid_file.display())
             }
         }
     }

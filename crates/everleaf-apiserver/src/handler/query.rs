@@ -62,27 +62,22 @@ impl Query {
         self.value(name).unwrap_or("")
     }
 
-    /// Go's `strconv.ParseBool`, and true for a bare name; Err: 400.
-    fn flag(&self, name: &str) -> Result<Option<bool>, Status> {
-        match self.value(name) {
-            None => Ok(None),
-            Some("" | "1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(Some(true)),
-            Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(Some(false)),
-            Some(text) => Err(Status::bad_request(format!(
-                "invalid value {text:?} of the query parameter {name}: it must be true or false"
-            ))),
-        }
+    /// Everything but `0` and `false` is true, as in kube-apiserver (Kubernetes:
+    /// `apimachinery/pkg/runtime/converter.go`, `Convert_Slice_string_To_bool`).
+    fn flag(&self, name: &str) -> Option<bool> {
+        self.value(name)
+            .map(|text| text != "0" && !text.eq_ignore_ascii_case("false"))
     }
 
     fn number(&self, name: &str) -> Result<Option<i64>, Status> {
-        match self.text(name) {
-            "" => Ok(None),
-            text => text.parse().map(Some).map_err(|_| {
-                Status::bad_request(format!(
-                    "invalid value {text:?} of the query parameter {name}: it must be a number"
-                ))
-            }),
-        }
+        let Some(text) = self.value(name) else {
+            return Ok(None);
+        };
+        text.parse().map(Some).map_err(|_| {
+            Status::bad_request(format!(
+                "invalid value {text:?} of the query parameter {name}: it must be a number"
+            ))
+        })
     }
 
     /// How long the client wants to wait for its answer, at most; None when it does not say, or
@@ -119,9 +114,9 @@ impl Query {
         )))
     }
 
-    /// True when `watch` is set (a bad value is told later, by [`ListOptions`]).
+    /// True when `watch` is set.
     pub(super) fn is_watch(&self) -> bool {
-        self.flag("watch").ok().flatten().unwrap_or(false)
+        self.flag("watch").unwrap_or(false)
     }
 
     /// The name that a `metadata.name` field selector demands, or "".
@@ -166,7 +161,6 @@ pub(super) struct ListOptions {
 impl ListOptions {
     /// Reads and validates; `watch` says for which verb.
     pub(super) fn parse(query: &Query, watch: bool) -> Result<Self, Status> {
-        query.flag("watch")?;
         let selector = |what: &str, error: String| {
             Status::bad_request(format!("unable to parse the {what} selector: {error}"))
         };
@@ -185,8 +179,8 @@ impl ListOptions {
                 .number("timeoutSeconds")?
                 .and_then(|seconds| u64::try_from(seconds).ok())
                 .filter(|seconds| *seconds > 0),
-            bookmarks: query.flag("allowWatchBookmarks")?.unwrap_or(false),
-            send_initial_events: query.flag("sendInitialEvents")?,
+            bookmarks: query.flag("allowWatchBookmarks").unwrap_or(false),
+            send_initial_events: query.flag("sendInitialEvents"),
         };
         options.validate(query, watch)
     }

@@ -26,6 +26,8 @@ const FORMAT: &str = "everleaf store snapshot";
 const VERSION: u32 = 1;
 /// Longest line: more than the base64 of what a server takes as one object.
 const LINE_BYTES_MAX: usize = 16 << 20;
+/// Longest first line.
+const HEADER_BYTES_MAX: u64 = 64 << 10;
 /// Damaged records that are named.
 const DAMAGED_MAX: usize = 100;
 
@@ -205,6 +207,23 @@ pub fn write(
 fn kept(mut change: Change) -> Change {
     change.replaces = 0;
     change
+}
+
+/// Whether what is read begins as a snapshot does, of any version.
+///
+/// # Errors
+/// It cannot be read.
+pub fn begins(input: &mut dyn BufRead) -> io::Result<bool> {
+    let mut line = Vec::new();
+    input.take(HEADER_BYTES_MAX).read_until(b'\n', &mut line)?;
+    let header: Option<Begin> = serde_json::from_slice(&line).ok();
+    Ok(header.is_some_and(|header| header.format == FORMAT))
+}
+
+/// What the first line says in each version.
+#[derive(Deserialize)]
+struct Begin {
+    format: String,
 }
 
 /// Reads a snapshot: `visit` gets each whole record, in the order of the revisions; what is damaged

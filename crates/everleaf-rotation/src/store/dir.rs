@@ -257,8 +257,8 @@ pub fn too_large(bytes_max: u64) -> io::Error {
     io::Error::new(io::ErrorKind::FileTooLarge, text)
 }
 
-/// What lies there, when it is no regular file.
-fn special(kind: fs::FileType) -> Option<&'static str> {
+/// What lies there, when it is no regular file; of what a link leads to.
+pub fn special(kind: fs::FileType) -> Option<&'static str> {
     match kind {
         _ if kind.is_file() => None,
         _ if kind.is_dir() => Some("directory"),

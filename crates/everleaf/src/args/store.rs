@@ -61,7 +61,7 @@ pub(crate) struct VerifyArgs {
     after_help = "Examples:\n  everleaf store snapshot everleaf.snapshot\n  everleaf store snapshot - | gzip | age -r age1… > everleaf.snapshot.gz.age\n\nIt holds Secrets and tokens in clear, is written with mode 0600, and appears whole or not at all. The authority (pki/) is not in\nit: docs/backup.md says what else to keep."
 )]
 pub(crate) struct SnapshotArgs {
-    /// Where to; `-` for stdout. A file that is there is replaced
+    /// Where to; `-` for stdout. A snapshot that is there is replaced, another file is not
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
     /// Leave damaged records out, and name them, instead of failing at the first

@@ -6,7 +6,7 @@ use crate::args::store::{
 };
 use crate::failure::UsageError;
 use crate::print;
-use crate::up::data_dir::{DataDir, default_root};
+use crate::up::data_dir::{DataDir, LOCK, default_root};
 use anyhow::{Context, Result, bail};
 use everleaf_apiserver::registry::DESCRIPTORS;
 use everleaf_apiserver::store::snapshot::{self, Header, Summary};
@@ -45,13 +45,14 @@ fn root(data_dir: Option<&Path>) -> Result<PathBuf> {
 fn existing(data_dir: Option<&Path>) -> Result<PathBuf> {
     let directory = root(data_dir)?.join(STORE);
     let file = directory.join(Embedded::FILE_NAME);
-    fs::metadata(&file).with_context(|| {
-        format!(
-            "there is no store at {} (name the directory with --data-dir; with --etcd-servers the objects are in that etcd)",
-            file.display()
-        )
-    })?;
-    Ok(directory)
+    let shown = file.display();
+    match fs::metadata(&file) {
+        Ok(_) => Ok(directory),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => bail!(
+            "there is no store at {shown} (name the directory with --data-dir; with --etcd-servers the objects are in that etcd)"
+        ),
+        Err(error) => Err(error).with_context(|| format!("cannot look at the store {shown}")),
+    }
 }
 
 fn open(place: &PlaceArgs) -> Result<Reader> {
@@ -297,8 +298,16 @@ fn replace(
     path: &Path,
     write: &mut dyn FnMut(&mut dyn Write) -> Result<Summary, snapshot::Failure>,
 ) -> Result<Summary> {
-    if fs::symlink_metadata(path).is_ok_and(|meta| !meta.is_file()) {
-        bail!("there is something else than a file; `-` writes to stdout");
+    if let Ok(meta) = fs::symlink_metadata(path) {
+        if !meta.is_file() {
+            bail!("there is something else than a file; `-` writes to stdout");
+        }
+        // The store itself, say, or a key.
+        if meta.len() > 0 && !is_snapshot(path)? {
+            bail!(
+                "another file is there, which is no snapshot: move it away, or choose another name"
+            );
+        }
     }
     let name = path.file_name().context("it is not the name of a file")?;
     let directory = match path.parent() {
@@ -331,6 +340,11 @@ fn replace(
     written
 }
 
+fn is_snapshot(path: &Path) -> Result<bool> {
+    let read = File::open(path).and_then(|file| snapshot::begins(&mut BufReader::new(file)));
+    read.with_context(|| format!("cannot read {}, which is there", path.display()))
+}
+
 fn input(path: &Path) -> Result<(String, Box<dyn BufRead>)> {
     if path == Path::new("-") {
         return Ok(("stdin".to_owned(), Box::new(BufReader::new(io::stdin()))));
@@ -342,7 +356,30 @@ fn input(path: &Path) -> Result<(String, Box<dyn BufRead>)> {
 
 fn restore(args: &RestoreArgs) -> Result<ExitCode> {
     let (name, mut input) = input(&args.snapshot)?;
-    let dir = DataDir::open(&root(args.data_dir.as_deref())?)?;
+    let root = root(args.data_dir.as_deref())?;
+    let made = Made::look(&root);
+    let dir = DataDir::open(&root)?;
+    let restored = restore_into(&dir, &name, &mut *input, args.bump_revision);
+    if restored.is_err() {
+        // While the lock is held: nobody else has begun there.
+        made.remove(&dir);
+    }
+    let summary = restored?;
+    let revision = summary.header.revision + args.bump_revision;
+    print::answer(&format!(
+        "{}: {}; revisions go on after {revision}",
+        dir.path(STORE).display(),
+        words(&summary)
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn restore_into(
+    dir: &DataDir,
+    name: &str,
+    input: &mut dyn BufRead,
+    bump_revision: u64,
+) -> Result<Summary> {
     let (unfinished, place) = (dir.path(UNFINISHED), dir.path(STORE));
     let is_taken = fs::read_dir(&place).is_ok_and(|mut entries| entries.next().is_some());
     if is_taken {
@@ -357,7 +394,7 @@ fn restore(args: &RestoreArgs) -> Result<ExitCode> {
         }
         _ => {}
     }
-    let restored = Embedded::restore(&unfinished, &mut *input, args.bump_revision)
+    let restored = Embedded::restore(&unfinished, input, bump_revision)
         .with_context(|| format!("cannot restore {name}"))
         .and_then(|summary| {
             File::open(&unfinished)?.sync_all()?;
@@ -368,18 +405,43 @@ fn restore(args: &RestoreArgs) -> Result<ExitCode> {
     if restored.is_err() {
         let _ = fs::remove_dir_all(&unfinished);
     }
-    let summary = restored?;
-    let revision = summary.header.revision + args.bump_revision;
-    print::answer(&format!(
-        "{}: {}; revisions go on after {revision}",
-        place.display(),
-        words(&summary)
-    ))?;
-    Ok(ExitCode::SUCCESS)
+    restored
+}
+
+/// What opening a data directory makes, to be taken away again when nothing comes of it.
+struct Made {
+    /// Directories that were missing, the lowest first.
+    directories: Vec<PathBuf>,
+    has_lock: bool,
+}
+
+impl Made {
+    fn look(root: &Path) -> Self {
+        let parts = root.ancestors().filter(|part| !part.as_os_str().is_empty());
+        Self {
+            directories: parts
+                .take_while(|part| !part.exists())
+                .map(Path::to_owned)
+                .collect(),
+            has_lock: root.join(LOCK).exists(),
+        }
+    }
+
+    /// Leaves what cannot be removed: the error that brought us here is the one to tell.
+    fn remove(&self, dir: &DataDir) {
+        if !self.has_lock {
+            let _ = fs::remove_file(dir.path(LOCK));
+        }
+        for directory in &self.directories {
+            let _ = fs::remove_dir(directory);
+        }
+    }
 }
 
 fn compact(args: &CompactArgs) -> Result<ExitCode> {
     let place = existing(args.place.data_dir.as_deref())?;
+    // What is no store, an empty file, say, is told and not made one.
+    drop(open(&args.place)?);
     let _dir = DataDir::open(&root(args.place.data_dir.as_deref())?)?;
     let size = || fs::metadata(place.join(Embedded::FILE_NAME)).map(|meta| meta.len());
     let before = size()?;

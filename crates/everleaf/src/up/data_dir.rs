@@ -13,7 +13,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 
 /// The file whose lock says that a process holds the directory; it contains the holder's pid.
-const LOCK: &str = "lock";
+pub(crate) const LOCK: &str = "lock";
 /// What the certificate authority has issued.
 pub(crate) const ISSUANCE_LOG: &str = "issuance-log";
 /// Certificates and keys.

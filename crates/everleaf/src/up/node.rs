@@ -186,6 +186,9 @@ async fn follow<F: Future<Output = Result<()>>>(
 fn token_change(id: &CertificateId, notice: &Notice) -> Option<TokenChange> {
     match notice {
         Notice::Installed { .. } if id.renews_itself() => Some(TokenChange::Revoke),
+        // Before the agent turns to the token, which it does after some refusals: one that it finds
+        // without rights keeps it out for another minute.
+        Notice::CredentialRefused { .. } if id.renews_itself() => Some(TokenChange::Grant),
         // Every credential was refused, as after a sleep past the end of a short certificate: let
         // it join again.
         Notice::Stuck { .. } if id.renews_itself() => Some(TokenChange::Grant),

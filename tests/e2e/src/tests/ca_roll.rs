@@ -4,7 +4,7 @@
 use anyhow::{Context, Result};
 use everleaf_stage::runner::{Test, Verdict};
 use everleaf_stage::{
-    Agent, Answer, Certificate, Kubectl, Process, Sandbox, Up, arg, ensure_that, eventually,
+    Agent, Answer, Certificate, HOST, Kubectl, Process, Sandbox, Up, arg, ensure_that, eventually,
     host_address, run, same,
 };
 use serde_json::Value;
@@ -211,15 +211,12 @@ fn whole_roll(sandbox: &Sandbox) -> Result<Verdict> {
         "{words}"
     );
     ensure_that!(words.contains("everleaf ca roll finish"), "{words}");
+    // The agent of `up` has a bootstrap kubeconfig of before the roll.
+    let own = up.node_certificate()?;
+    ca(sandbox, &up, &["revoke", &format!("node/{HOST}")])?.ok()?;
     ca(sandbox, &up, &["roll", "finish"])?.ok()?;
     is_over(sandbox, &up)?;
-    let words = ca(sandbox, &up, &["roll", "status"])?.ok()?;
-    let of_name = |name: &str| format!("CN={}", name.rsplit('=').next().unwrap_or_default().trim());
-    let (stays, dropped) = (of_name(&both[0]), of_name(&both[1]));
-    ensure_that!(
-        words.contains(&format!("{stays} stays alone, {dropped} was dropped")),
-        "{words}"
-    );
+    says_what_stays(sandbox, &up, &both)?;
     is_dropped(sandbox, &up, &agents, &both[..1])?;
     let refused = old_admin.run(&["get", "csr"])?.failed_with(1)?;
     ensure_that!(
@@ -229,7 +226,31 @@ fn whole_roll(sandbox: &Sandbox) -> Result<Verdict> {
     up.admin().quiet(&["get", "csr"])?;
     std::thread::sleep(std::time::Duration::from_secs(2));
     nobody_was_refused(&clients, &agents)?;
+    joins_again(sandbox, &up, &own)?;
     Ok(Verdict::Passed)
+}
+
+/// After a roll: which CA stays, and which was dropped.
+fn says_what_stays(sandbox: &Sandbox, up: &Up<'_>, both: &[String]) -> Result<()> {
+    let words = ca(sandbox, up, &["roll", "status"])?.ok()?;
+    let of_name = |name: &str| format!("CN={}", name.rsplit('=').next().unwrap_or_default().trim());
+    let (stays, dropped) = (of_name(&both[0]), of_name(&both[1]));
+    ensure_that!(
+        words.contains(&format!("{stays} stays alone, {dropped} was dropped")),
+        "{words}"
+    );
+    Ok(())
+}
+
+/// A node of `up` that was refused joins by the CA that is in force now.
+fn joins_again(sandbox: &Sandbox, up: &Up<'_>, before: &Certificate) -> Result<()> {
+    eventually("the node of `up` joins again", 45, || {
+        let present = up.node_certificate()?;
+        ensure_that!(present.serial != before.serial, "{present:?}");
+        Ok(())
+    })?;
+    let node = Kubectl::new(sandbox, up.path("kubelet.conf"));
+    node.quiet(&["auth", "whoami"]).map(drop)
 }
 
 /// The new CA is alone, and everything there is by it.

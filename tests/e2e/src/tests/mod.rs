@@ -41,6 +41,7 @@ mod serving_files;
 mod serving_looks;
 mod serving_requests;
 mod small_agent;
+mod store_commands;
 mod tls_endpoint;
 mod tls_stacks;
 mod tokens;
@@ -91,6 +92,7 @@ pub(crate) fn all() -> Vec<&'static Test> {
         change_of_leader::TESTS,
         small_agent::TESTS,
         kubelet_config::TESTS,
+        store_commands::TESTS,
         tls_endpoint::TESTS,
         tls_stacks::TESTS,
         ml_dsa::TESTS,

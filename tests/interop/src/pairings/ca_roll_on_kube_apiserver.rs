@@ -1,6 +1,10 @@
 //! `everleaf ca roll run` replaces the CA of a real kube-apiserver under twenty agents and a real
 //! kubelet that go on. This is the person who puts files where it says.
 
+mod taken_back;
+
+pub(crate) use taken_back::TAKEN_BACK;
+
 use super::Pairing;
 use crate::stack::{Part, Stack, obstacle};
 use anyhow::{Context, Result};
@@ -245,6 +249,14 @@ impl<'a> Roll<'a> {
     }
 
     fn begin(&mut self) -> Result<()> {
+        self.start_roll()?;
+        ensure_that!(self.announced()?.is_null(), "{}", self.announced()?);
+        let key = self.ca(&["roll", "finish"])?.failed_with(1)?;
+        ensure_that!(key.contains("nothing to finish yet"), "{key}");
+        Ok(())
+    }
+
+    fn start_roll(&mut self) -> Result<()> {
         // The command is there as soon as somebody answers it.
         eventually("a roll begins", 60, || {
             let told = self.ca(&["roll", "start", "--per-minute", "120"])?.ok()?;
@@ -261,9 +273,6 @@ impl<'a> Roll<'a> {
         let status = self.roll_status()?;
         let pin = |which: &str| status["roll"][which]["pin"].as_str().unwrap_or_default();
         (self.old_pin, self.new_pin) = (pin("from").to_owned(), pin("to").to_owned());
-        ensure_that!(self.announced()?.is_null(), "{}", self.announced()?);
-        let key = self.ca(&["roll", "finish"])?.failed_with(1)?;
-        ensure_that!(key.contains("nothing to finish yet"), "{key}");
         Ok(())
     }
 

@@ -80,6 +80,7 @@ pub(crate) fn all() -> &'static [&'static Pairing] {
         &join_on_kubernetes::PAIRING,
         &join_on_kubernetes::OLD,
         &ca_roll_on_kube_apiserver::PAIRING,
+        &ca_roll_on_kube_apiserver::TAKEN_BACK,
         &agent_on_kubernetes::PAIRING,
         &agent_on_kubernetes::OLD,
         &recordings_of_kubernetes::PAIRING,

@@ -1,9 +1,7 @@
 use super::*;
-use crate::command::find_in;
 use crate::kubeconfig::{Kubeconfig, Source};
 use crate::testing::{Ca, hours, now};
-use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 const SOUND: &str = "apiVersion: client.authentication.k8s.io/v1, interactiveMode: Never";
@@ -232,18 +230,6 @@ async fn a_command_that_is_not_there_comes_with_its_hint() {
     }
 }
 
-#[test]
-fn commands_are_looked_for_where_go_looks() {
-    let path = OsStr::new(":.:relative:/no/such:/etc:/bin");
-    let found = |name: &str| find_in(Path::new(name), path);
-    assert_eq!(found("sh"), Some(PathBuf::from("/bin/sh")));
-    assert_eq!(
-        found("passwd"),
-        Some("/bin/passwd".into()).filter(|p: &PathBuf| p.exists())
-    );
-    assert_eq!(found("no-such-command"), None);
-}
-
 /// As a command that starts an agent of its own, which inherits its output.
 #[tokio::test]
 async fn what_it_has_started_holds_nobody_up() {
@@ -267,40 +253,6 @@ async fn a_token_that_no_header_may_hold_is_its_fault() {
 async fn a_command_that_does_not_end_is_given_up() {
     let error = refusal(&access("sleep 1000")).await;
     assert!(error.contains("did not end within 60 s"), "{error}");
-}
-
-/// Whatever the command started goes with it.
-#[tokio::test]
-async fn nobody_is_left_behind() {
-    let home = tempfile::tempdir().unwrap();
-    let file = home.path().join("pid");
-    let script = format!(
-        "sleep 1000 & echo $! > {0}.new; mv {0}.new {0}; wait",
-        file.display()
-    );
-    let Identity::Exec(plugin) = access(&script).identity else {
-        unreachable!()
-    };
-    let pid = tokio::select! {
-        _ = run(&plugin, "") => panic!("it does not end"),
-        pid = async {
-            loop {
-                match std::fs::read_to_string(&file) {
-                    Ok(pid) => break pid,
-                    Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
-                }
-            }
-        } => pid,
-    };
-    let stat = format!("/proc/{}/stat", pid.trim());
-    let is_alive = || std::fs::read_to_string(&stat).is_ok_and(|text| !text.contains(") Z "));
-    for _ in 0..2000 {
-        if !is_alive() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    panic!("what it started lives on");
 }
 
 #[tokio::test]

@@ -74,6 +74,12 @@ impl<'a> Fields<'a> {
         self.member(name).is_some()
     }
 
+    /// Whether there is no such member, or a list without entries.
+    pub(super) fn is_empty(&self, name: &str) -> bool {
+        let entries = self.member(name).map(Value::as_array);
+        entries.is_none_or(|entries| entries.is_some_and(Vec::is_empty))
+    }
+
     /// A member that has one value only.
     pub(super) fn expect(&mut self, name: &str, value: &str) {
         if self.member(name).and_then(Value::as_str) != Some(value) {

@@ -2,11 +2,11 @@
 
 use super::fields::Fields;
 use crate::identity::parse_ip;
-use crate::profile::{Account, Action, Form, Output, Profile};
+use crate::profile::{Account, Action, Form, Output, Profile, SIGNALS};
+use everleaf_pki::signer::is_dns1123_subdomain;
 use everleaf_pki::{KeyAlgorithm, SignerName, Subject, Template, Usage};
 use everleaf_rotation::Timing;
-use rustix::process::Signal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The fields of `spec`.
@@ -59,24 +59,20 @@ const OWNER_READS: u32 = 0o400;
 /// How long a command may run, where nothing is said, and at most.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 const TIMEOUT_MAX: Duration = Duration::from_secs(10 * 60);
+/// Longest name of a file: file systems take 255 bytes, and it is written beside its place first,
+/// under a longer name.
+const FILE_NAME_BYTES_MAX: usize = 200;
+/// Longest path, with room for that name (Linux: `PATH_MAX` is 4096).
+const PATH_BYTES_MAX: usize = 4000;
 /// Longest common name and organization (RFC 5280 A.1, `ub-common-name`, `ub-organization-name`).
 const NAME_CHARS_MAX: usize = 64;
 
 /// What stands for the node's name in subject and SANs.
 const NODE: &str = "{node}";
 
-/// The signals by which daemons are told to read their files again.
-const SIGNALS: [(&str, Signal); 5] = [
-    ("HUP", Signal::HUP),
-    ("INT", Signal::INT),
-    ("TERM", Signal::TERM),
-    ("USR1", Signal::USR1),
-    ("USR2", Signal::USR2),
-];
-
 /// The profile, without its name.
 pub(super) fn read(spec: &mut Fields<'_>, node_name: &str) -> Option<Profile> {
-    let signer_name = spec.required_text("signerName");
+    let signer_name = signer_name(spec);
     let template = template(spec, node_name);
     let usages = usages(spec);
     let key = key(spec);
@@ -85,6 +81,7 @@ pub(super) fn read(spec: &mut Fields<'_>, node_name: &str) -> Option<Profile> {
     let authorities = spec.text("authoritiesFile");
     let authorities = authorities.and_then(|text| path(spec, "authoritiesFile", text));
     let outputs = spec.each("outputs", OUTPUT_FIELDS, OUTPUTS_MAX, output);
+    check_sources(spec, &outputs, authorities.as_ref());
     let after = spec.within("afterRenewal", ACTION_FIELDS, action).flatten();
     Some(Profile {
         name: String::new(),
@@ -98,6 +95,38 @@ pub(super) fn read(spec: &mut Fields<'_>, node_name: &str) -> Option<Profile> {
         outputs,
         after,
     })
+}
+
+/// What no API server takes is told here: a request would fail at each attempt.
+fn signer_name(spec: &mut Fields<'_>) -> Option<String> {
+    let name = spec.required_text("signerName")?;
+    let is_name = name.split_once('/').is_some_and(|(domain, path)| {
+        domain.contains('.') && is_dns1123_subdomain(domain) && is_dns1123_subdomain(path)
+    });
+    if !is_name || name == SignerName::LEGACY_UNKNOWN {
+        let text =
+            format!("{name:?} is no name of a signer that takes requests, such as example.com/web");
+        spec.problem("signerName", &text);
+    }
+    Some(name)
+}
+
+/// No file is written that another one is made of.
+fn check_sources(spec: &mut Fields<'_>, outputs: &[Output], authorities: Option<&PathBuf>) {
+    let written: Vec<&PathBuf> = outputs
+        .iter()
+        .flat_map(|output| output.form.paths())
+        .collect();
+    for source in outputs.iter().filter_map(|output| output.form.source()) {
+        if written.contains(&source) {
+            let text = format!("{} is a passwordFile, and is written", source.display());
+            spec.problem("outputs", &text);
+        }
+    }
+    if let Some(path) = authorities.filter(|path| written.contains(path)) {
+        let text = format!("{} is written by this profile itself", path.display());
+        spec.problem("authoritiesFile", &text);
+    }
 }
 
 /// The text with the node's name in it; other braces are refused.
@@ -146,6 +175,11 @@ fn template(spec: &mut Fields<'_>, node_name: &str) -> Template {
         let text = format!("{name:?} is not ASCII: use its punycode form");
         spec.problem("dnsNames", &text);
     }
+    let is_letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '*');
+    let is_odd = |name: &&String| name.is_ascii() && !name.chars().all(is_letter);
+    if let Some(name) = dns_names.iter().find(is_odd) {
+        spec.problem("dnsNames", &format!("{name:?} is no DNS name"));
+    }
     for uri in &uris {
         let is_uri = uri.split_once(':').is_some_and(|(scheme, rest)| {
             let is_letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
@@ -180,10 +214,10 @@ fn template(spec: &mut Fields<'_>, node_name: &str) -> Template {
 
 fn usages(spec: &mut Fields<'_>) -> Vec<Usage> {
     let texts = spec.texts("usages");
-    if texts.is_empty() && !spec.has("usages") {
+    if spec.is_empty("usages") {
         spec.problem(
             "usages",
-            "is missing; most want [\"digital signature\", \"server auth\"] or [\"digital signature\", \"client auth\"]",
+            "is missing, or empty; most want [\"digital signature\", \"server auth\"] or [\"digital signature\", \"client auth\"]",
         );
     }
     match Usage::parse_all(&texts) {
@@ -341,15 +375,28 @@ fn path(fields: &mut Fields<'_>, name: &str, text: String) -> Option<PathBuf> {
     let is_plain = path
         .components()
         .all(|part| !matches!(part, std::path::Component::ParentDir));
-    if path.is_absolute() && is_plain && path.file_name().is_some() {
-        return Some(path);
+    let bytes = path.as_os_str().as_encoded_bytes();
+    let Some(file) = path.file_name() else {
+        fields.problem(name, &no_path(&path));
+        return None;
+    };
+    if !path.is_absolute() || !is_plain || bytes.ends_with(b"/") {
+        fields.problem(name, &no_path(&path));
+        return None;
     }
-    let text = format!(
-        "{} is no absolute path of a file, without \"..\"",
-        path.display()
-    );
-    fields.problem(name, &text);
-    None
+    if bytes.len() > PATH_BYTES_MAX || file.len() > FILE_NAME_BYTES_MAX {
+        let text = format!(
+            "is too long: a path has at most {PATH_BYTES_MAX} bytes, and the name of a file {FILE_NAME_BYTES_MAX}"
+        );
+        fields.problem(name, &text);
+        return None;
+    }
+    Some(path)
+}
+
+fn no_path(path: &Path) -> String {
+    let shown = path.display();
+    format!("{shown} is no absolute path of a file, without \"..\"")
 }
 
 fn account(fields: &mut Fields<'_>, name: &str) -> Option<Account> {
@@ -406,7 +453,12 @@ fn action(fields: &mut Fields<'_>) -> Option<Action> {
     let timeout = timeout(fields);
     let command = match fields.text("reloadUnit") {
         Some(unit) => reload(fields, &unit),
-        None => fields.texts("command"),
+        None => {
+            if fields.is_empty("command") {
+                fields.problem("command", "names no program");
+            }
+            fields.texts("command")
+        }
     };
     (!command.is_empty()).then_some(Action::Run { command, timeout })
 }

@@ -231,6 +231,48 @@ const REFUSED: &[(&str, &str, &str)] = &[
         "at most what is over when the renewal window closes: 60%",
     ),
     ("/etc/etcd/peer.crt", "peer.crt", "is no absolute path"),
+    ("/etc/etcd/peer.crt", "/etc/etcd/", "is no absolute path"),
+    (
+        "/etc/etcd/peer.crt",
+        concat!(
+            "/etc/",
+            "012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789",
+            "012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
+        ),
+        "outputs[0].certificate: is too long",
+    ),
+    (
+        "passwordFile: /etc/etcd/password",
+        "passwordFile: /etc/etcd/peer.p12",
+        "/etc/etcd/peer.p12 is a passwordFile, and is written",
+    ),
+    (
+        "authoritiesFile: /etc/etcd/ca.crt",
+        "authoritiesFile: /etc/etcd/peer-ca.crt",
+        "/etc/etcd/peer-ca.crt is written by this profile itself",
+    ),
+    (
+        "example.com/etcd",
+        "etcd",
+        "\"etcd\" is no name of a signer",
+    ),
+    ("example.com/etcd", "local/etcd", "is no name of a signer"),
+    (
+        "example.com/etcd",
+        "kubernetes.io/legacy-unknown",
+        "is no name of a signer",
+    ),
+    ("{node}.example.com", "{node} example.com", "is no DNS name"),
+    (
+        "[digital signature, server auth, client auth]",
+        "[]",
+        "usages: is missing, or empty",
+    ),
+    (
+        "[systemctl, kill, -s, HUP, etcd]",
+        "[]",
+        "command: names no program",
+    ),
     (
         "/etc/etcd/peer.crt",
         "/etc/etcd/../x",

@@ -80,11 +80,13 @@ impl World {
     }
 
     fn keeper(&self, profile: Profile) -> Keeper {
+        let profiles = self.home.path().join("pki/profiles");
+        fs::create_dir_all(&profiles).unwrap();
         let kept = Kept {
             origin: Path::new("/p.yaml").into(),
             profile: Arc::new(profile),
         };
-        let mut keeper = Keeper::new(kept, self.home.path(), at(0));
+        let mut keeper = Keeper::new(kept, &profiles, at(0));
         keeper.certificate_changed(at(0));
         keeper
     }
@@ -202,6 +204,63 @@ fn a_link_is_replaced_and_what_it_leads_to_is_left_alone() {
     assert_eq!(looked, Looked::Written);
     assert_eq!(world.read("shadow"), "root");
     assert_eq!(mode(&world.path("shadow")) & 0o044, 0o044, "not ours");
+}
+
+#[test]
+fn only_files_and_links_are_replaced() {
+    let world = World::new();
+    let first = world.credential();
+    let mut keeper = world.keeper(world.profile(vec![world.files()]));
+    keeper.look(at(0), &first, &world.cluster);
+    let certificate = world.path("out/tls.crt");
+    let fifo = |path: &Path| {
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        let kind = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, path, kind, mode, 0).unwrap();
+    };
+    let socket = |path: &Path| {
+        drop(std::os::unix::net::UnixListener::bind(path).unwrap());
+    };
+    let directory = |path: &Path| fs::create_dir(path).unwrap();
+    type Make<'m> = &'m dyn Fn(&Path);
+    let makers: [(&str, Make<'_>); 3] = [
+        ("FIFO", &fifo),
+        ("socket", &socket),
+        ("directory", &directory),
+    ];
+    fs::remove_file(&certificate).unwrap();
+    for (number, (what, make)) in makers.into_iter().enumerate() {
+        make(&certificate);
+        // With another key: that of the first one stays.
+        let now = at(60 * (number as u64 + 1));
+        let Looked::Failed(error) = keeper.look(now, &world.credential(), &world.cluster) else {
+            panic!("{what}");
+        };
+        assert!(error.contains(&format!("it is a {what}")), "{error}");
+        assert_eq!(world.read("out/tls.key"), *first.key().to_pem());
+        let removed = fs::remove_file(&certificate);
+        removed.or_else(|_| fs::remove_dir(&certificate)).unwrap();
+    }
+}
+
+#[test]
+fn the_agents_own_directory_is_no_place_for_them() {
+    let world = World::new();
+    std::os::unix::fs::symlink(world.path("pki"), world.path("out")).unwrap();
+    let place = |name: &str| world.output(Form::Pem(world.path(name)));
+    for name in [
+        "pki/kubelet-client-current.pem",
+        "pki/profiles/x.pem",
+        "out/x.pem",
+    ] {
+        let mut keeper = world.keeper(world.profile(vec![place(name)]));
+        let looked = keeper.look(at(0), &world.credential(), &world.cluster);
+        assert!(
+            matches!(&looked, Looked::Failed(error) if error.contains("own directory")),
+            "{name}: {looked:?}"
+        );
+        assert!(!world.path(name).exists());
+    }
 }
 
 #[test]

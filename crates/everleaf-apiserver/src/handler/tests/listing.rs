@@ -47,6 +47,23 @@ fn a_list_is_sorted_and_carries_the_state_s_version() {
     assert_eq!(empty.json["items"], json!([]));
 }
 
+/// As recorded of kube-apiserver 1.37 by hand.
+#[test]
+fn all_but_0_and_false_is_true_and_an_empty_number_is_none() {
+    let world = world_with(&["a"]);
+    for text in ["0", "false", "FALSE", "False"] {
+        let list = world.get(&format!("{MAPS}?watch={text}")).expect(200);
+        assert_eq!(list.names(), ["a"], "{text}");
+    }
+    for text in ["", "1", "true", "t", "f", "F", "no", "yes", "00", "2"] {
+        let mut watch = world.watch(&format!("{MAPS}?watch={text}"));
+        assert_eq!(watch.drain(0).0[0]["type"], "ADDED", "{text}");
+    }
+    for query in ["limit=", "timeoutSeconds=", "limit=1_0", "limit"] {
+        world.get(&format!("{MAPS}?{query}")).expect(400);
+    }
+}
+
 #[test]
 fn pages_show_one_state() {
     let world = world_with(&["a", "b", "c", "d", "e"]);
