@@ -417,7 +417,27 @@ impl Type {
     ) -> Result<Value, DecodeError> {
         let wanted = match only {
             [] => Wanted::All,
-            some => Wanted::Only(some.to_vec()),
+            some => Wanted::Only {
+                paths: some.to_vec(),
+                checks: false,
+            },
+        };
+        codec::proto_read::document(self, body, &wanted)
+    }
+
+    /// The same of at least one member, of a body that could be read whole: any other is refused as
+    /// [`Type::decode_protobuf`] refuses it.
+    ///
+    /// # Errors
+    /// As [`Type::decode_protobuf`].
+    pub fn decode_sound_protobuf_members(
+        &self,
+        body: &[u8],
+        only: &[&str],
+    ) -> Result<Value, DecodeError> {
+        let wanted = Wanted::Only {
+            paths: only.to_vec(),
+            checks: true,
         };
         codec::proto_read::document(self, body, &wanted)
     }

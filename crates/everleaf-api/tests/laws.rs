@@ -152,6 +152,9 @@ proptest! {
         }
         if let Ok(object) = ty.decode_protobuf(&wire) {
             prop_assert_eq!(&ty.decode_value(object.clone()).unwrap().object, &object);
+            let members = ["metadata.name", "metadata.labels"];
+            let some = ty.decode_protobuf_members(&wire, &members);
+            prop_assert_eq!(ty.decode_sound_protobuf_members(&wire, &members), some);
             if let Some(stamped) = ty.stamp(&wire, "9") {
                 let mut shown = object.clone();
                 everleaf_api::meta::set(&mut shown, "resourceVersion", "9");
@@ -163,6 +166,11 @@ proptest! {
                 prop_assert_eq!(&direct, &ty.encode(&shown));
             }
             prop_assert_eq!(ty.decode_protobuf(&ty.encode_protobuf(&object)).unwrap(), object);
+        } else {
+            prop_assert_eq!(
+                ty.decode_sound_protobuf_members(&wire, &["metadata.name"]).err(),
+                ty.decode_protobuf(&wire).err()
+            );
         }
     }
 

@@ -25,7 +25,11 @@ pub(crate) enum Wanted<'a> {
     /// All but this one.
     But(&'a str),
     /// These, and what is below them.
-    Only(Vec<&'a str>),
+    Only {
+        paths: Vec<&'a str>,
+        /// What is not kept is refused as if it were.
+        checks: bool,
+    },
 }
 
 impl Wanted<'_> {
@@ -38,7 +42,7 @@ impl Wanted<'_> {
                 Some(rest) => Some(rest.strip_prefix('.').map_or(Self::All, Self::But)),
                 None => Some(Self::All),
             },
-            Self::Only(paths) => {
+            Self::Only { paths, checks } => {
                 let mut below = Vec::new();
                 for path in paths {
                     match path.strip_prefix(member) {
@@ -47,9 +51,14 @@ impl Wanted<'_> {
                         None => {}
                     }
                 }
-                (!below.is_empty()).then_some(Self::Only(below))
+                let (paths, checks) = (below, *checks);
+                (!paths.is_empty()).then_some(Self::Only { paths, checks })
             }
         }
+    }
+
+    const fn checks(&self) -> bool {
+        matches!(self, Self::Only { checks: true, .. })
     }
 }
 
@@ -185,16 +194,61 @@ fn message(
             skip(number, wire, &mut source)?;
             continue;
         };
+        let at = |reason| format!("{}.{}: {reason}", table.name, field.json);
         let Some(below) = wanted.below(field.member) else {
-            skip(number, wire, &mut source)?;
+            if wanted.checks() {
+                budget.value()?;
+                check(&field.kind, wire, &mut source, budget).map_err(at)?;
+            } else {
+                skip(number, wire, &mut source)?;
+            }
             continue;
         };
         budget.value()?;
-        value(field, wire, &mut source, object, &below, budget)
-            .map_err(|reason| format!("{}.{}: {reason}", table.name, field.json))?;
+        value(field, wire, &mut source, object, &below, budget).map_err(at)?;
     }
     fill(table, object);
     Ok(())
+}
+
+/// Refuses one occurrence of a field as [`value`] does, and keeps nothing.
+fn check(
+    kind: &'static Kind,
+    wire: WireType,
+    source: &mut &[u8],
+    budget: &mut Budget,
+) -> Result<(), String> {
+    expect(wire, kind)?;
+    match kind {
+        Kind::Bool | Kind::Int32 | Kind::Int64 => varint(source).map(drop),
+        Kind::Map(item) => entry(item, take(source)?, budget).map(drop),
+        Kind::List(item, _) => check_single(item, take(source)?, budget),
+        kind => check_single(kind, take(source)?, budget),
+    }
+}
+
+/// The same of [`single`].
+fn check_single(kind: &'static Kind, payload: &[u8], budget: &mut Budget) -> Result<(), String> {
+    match kind {
+        Kind::String => utf8(payload).map(drop),
+        Kind::Bytes => Ok(()),
+        Kind::Message(table) => {
+            budget.object()?;
+            let mut source = payload;
+            while let Some((number, wire)) = next_key(&mut source)? {
+                let Some(field) = table.field_by_number(number) else {
+                    skip(number, wire, &mut source)?;
+                    continue;
+                };
+                budget.value()?;
+                check(&field.kind, wire, &mut source, budget)
+                    .map_err(|reason| format!("{}.{}: {reason}", table.name, field.json))?;
+            }
+            Ok(())
+        }
+        // Short or rare.
+        kind => single(kind, payload, budget).map(drop),
+    }
 }
 
 /// How values of a kind are on the wire.
@@ -203,6 +257,15 @@ pub(super) fn wire_of(kind: &Kind) -> WireType {
         Kind::Bool | Kind::Int32 | Kind::Int64 => WireType::Varint,
         _ => WireType::LengthDelimited,
     }
+}
+
+fn expect(wire: WireType, kind: &Kind) -> Result<(), String> {
+    let expected = wire_of(kind);
+    if wire == expected {
+        return Ok(());
+    }
+    let (wire, expected) = (wire_words(wire), wire_words(expected));
+    Err(format!("its wire type is {wire}, expected was {expected}"))
 }
 
 fn wire_words(wire: WireType) -> &'static str {
@@ -224,11 +287,7 @@ fn value(
     wanted: &Wanted<'_>,
     budget: &mut Budget,
 ) -> Result<(), String> {
-    let expected = wire_of(&field.kind);
-    if wire != expected {
-        let (wire, expected) = (wire_words(wire), wire_words(expected));
-        return Err(format!("its wire type is {wire}, expected was {expected}"));
-    }
+    expect(wire, &field.kind)?;
     match &field.kind {
         Kind::Message(table) => {
             let payload = take(source)?;
@@ -418,10 +477,11 @@ pub(super) fn take<'a>(source: &mut &'a [u8]) -> Result<&'a [u8], String> {
 }
 
 fn text(payload: &[u8]) -> Result<String, String> {
-    match std::str::from_utf8(payload) {
-        Ok(text) => Ok(text.to_owned()),
-        Err(_) => Err("not UTF-8".into()),
-    }
+    utf8(payload).map(str::to_owned)
+}
+
+fn utf8(payload: &[u8]) -> Result<&str, String> {
+    std::str::from_utf8(payload).map_err(|_| "not UTF-8".into())
 }
 
 fn skip(number: u32, wire: WireType, source: &mut &[u8]) -> Result<(), String> {
