@@ -21,6 +21,7 @@
 //! ```
 
 use crate::codec;
+use crate::codec::proto_read::Wanted;
 use bytes::Bytes;
 use serde_json::Value;
 
@@ -189,6 +190,8 @@ pub const WARNINGS_MAX: usize = 100;
 
 /// What ends a protobuf document of any type, see [`Type::begin_list_protobuf`].
 pub const LIST_PROTOBUF_END: [u8; 4] = codec::proto_write::ENVELOPE_END;
+
+const UNMANAGED: Wanted<'static> = Wanted::But("metadata.managedFields");
 
 /// One object's JSON text, ready to be sent alone, in a watch event or inside a list. Cloning
 /// shares the text.
@@ -399,7 +402,7 @@ impl Type {
     /// # Errors
     /// A missing prefix, malformed or over-deep bytes, or another type in the envelope.
     pub fn decode_protobuf(&self, body: &[u8]) -> Result<Value, DecodeError> {
-        codec::proto_read::document(self, body, &[])
+        codec::proto_read::document(self, body, &Wanted::All)
     }
 
     /// The same of some members alone, named as `spec.signerName`: what a selector looks at costs
@@ -412,7 +415,49 @@ impl Type {
         body: &[u8],
         only: &[&str],
     ) -> Result<Value, DecodeError> {
-        codec::proto_read::document(self, body, only)
+        let wanted = match only {
+            [] => Wanted::All,
+            some => Wanted::Only {
+                paths: some.to_vec(),
+                checks: false,
+            },
+        };
+        codec::proto_read::document(self, body, &wanted)
+    }
+
+    /// The same of at least one member, of a body that could be read whole: any other is refused as
+    /// [`Type::decode_protobuf`] refuses it.
+    ///
+    /// # Errors
+    /// As [`Type::decode_protobuf`].
+    pub fn decode_sound_protobuf_members(
+        &self,
+        body: &[u8],
+        only: &[&str],
+    ) -> Result<Value, DecodeError> {
+        let wanted = Wanted::Only {
+            paths: only.to_vec(),
+            checks: true,
+        };
+        codec::proto_read::document(self, body, &wanted)
+    }
+
+    /// The same of all members but `metadata.managedFields`: half of the tree, and most clients do
+    /// not look at it. A write without it keeps what there is.
+    ///
+    /// # Errors
+    /// As [`Type::decode_protobuf`].
+    pub fn decode_protobuf_unmanaged(&self, body: &[u8]) -> Result<Value, DecodeError> {
+        codec::proto_read::document(self, body, &UNMANAGED)
+    }
+
+    /// A list of such objects, as [`Type::begin_list_protobuf`] begins one: its `metadata` and its
+    /// `items`, these without apiVersion, kind and `metadata.managedFields`.
+    ///
+    /// # Errors
+    /// As [`Type::decode_protobuf`].
+    pub fn decode_list_protobuf_unmanaged(&self, body: &[u8]) -> Result<Value, DecodeError> {
+        codec::proto_read::list(self, body, &UNMANAGED)
     }
 
     /// Fills in the numbers that absent fields mean, as a server does with what it decodes.
@@ -452,6 +497,13 @@ impl Type {
         codec::proto_write::document(self, object)
     }
 
+    /// The document of what `stored` decodes to, under this resourceVersion: `stored` is what
+    /// [`Type::encode_protobuf`] made, and no tree is made of it. None: it was made by others, and
+    /// not in that form; decode it.
+    pub fn stamp(&self, stored: &[u8], resource_version: &str) -> Option<Vec<u8>> {
+        codec::stamp::document(self, stored, resource_version)
+    }
+
     /// A list document of this type's items: kind `…List`, then `metadata` (resourceVersion,
     /// continue, remainingItemCount; see [`list_meta`](crate::meta::list_meta)) and the items,
     /// which upstream prints without kind and apiVersion.
@@ -473,6 +525,17 @@ impl Type {
     /// Adds one item of that list to `out`.
     pub fn encode_item_protobuf(&self, out: &mut Vec<u8>, item: &Value) {
         codec::proto_write::list_item(out, self, item);
+    }
+
+    /// Adds as an item of that list what [`Type::stamp`] makes of `stored`. None: nothing was
+    /// added; decode it.
+    pub fn stamp_item(
+        &self,
+        out: &mut Vec<u8>,
+        stored: &[u8],
+        resource_version: &str,
+    ) -> Option<()> {
+        codec::stamp::list_item(out, self, stored, resource_version)
     }
 }
 

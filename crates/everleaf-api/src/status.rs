@@ -2,6 +2,7 @@
 
 use crate::fields::{ERRORS_SHOWN_MAX, FieldError, aggregate, quote};
 use crate::negotiate::MEDIA_TYPES;
+use crate::schema::DecodeError;
 use crate::types;
 use serde_json::{Map, Value, json};
 
@@ -436,6 +437,15 @@ impl Status {
     /// Reads a Status answer of a server (clients); None when it is not one.
     pub fn from_json(body: &[u8]) -> Option<Self> {
         Self::from_value(&serde_json::from_slice(body).ok()?)
+    }
+
+    /// Reads a Status answer in either encoding; None when it is not one.
+    pub fn from_body(body: &[u8]) -> Option<Self> {
+        match types::STATUS.decode_protobuf(body) {
+            Ok(status) => Self::from_value(&status),
+            Err(DecodeError::NotProtobuf) => Self::from_json(body),
+            Err(_) => None,
+        }
     }
 
     /// Same for an object in hand, such as the object of a watch's ERROR event.

@@ -1,8 +1,8 @@
 //! Laws of the codec, for every type: both encodings mean the same, and no bytes can hurt it.
 
-use everleaf_api::schema::{Field, Kind, Message, Presence, Type};
+use everleaf_api::schema::{Field, Kind, LIST_PROTOBUF_END, Message, Presence, Type};
 use everleaf_api::types;
-use everleaf_api::watch::JsonEvents;
+use everleaf_api::watch::{Events, JsonEvents};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use serde_json::{Map, Value, json};
@@ -111,6 +111,26 @@ proptest! {
             None => "",
         };
         prop_assert_eq!(ty.transcode(&wire, version), Some(ty.encode(&shown)));
+        if !version.is_empty() {
+            let stamped = ty.encode_protobuf(&shown);
+            prop_assert_eq!(ty.stamp(&wire, version), Some(stamped.clone()));
+            let (mut direct, mut by_tree) = (Vec::new(), Vec::new());
+            prop_assert_eq!(ty.stamp_item(&mut direct, &wire, version), Some(()));
+            ty.encode_item_protobuf(&mut by_tree, &shown);
+            prop_assert_eq!(&direct, &by_tree);
+            // Read back, with and without those who manage its fields.
+            let list_meta = everleaf_api::meta::list_meta("7", "more", Some(3));
+            let mut list = ty.begin_list_protobuf(&list_meta, 2 * direct.len());
+            list.extend([&*direct, &*direct, &LIST_PROTOBUF_END].concat());
+            let list = ty.decode_list_protobuf_unmanaged(&list).unwrap();
+            prop_assert_eq!(&list["metadata"]["continue"], "more");
+            prop_assert_eq!(&list["metadata"]["resourceVersion"], "7");
+            let mut whole = ty.decode_protobuf(&stamped).unwrap();
+            whole["metadata"].as_object_mut().unwrap().remove("managedFields");
+            prop_assert_eq!(&ty.decode_protobuf_unmanaged(&stamped).unwrap(), &whole);
+            whole.as_object_mut().unwrap().retain(|member, _| !["apiVersion", "kind"].contains(&&**member));
+            prop_assert_eq!(&list["items"], &json!([whole, whole]));
+        }
         // Written by hand or canonical, an object prints the same.
         prop_assert_eq!(ty.decode_json(&ty.encode_json(&object)).unwrap().object, canonical);
     }
@@ -132,12 +152,25 @@ proptest! {
         }
         if let Ok(object) = ty.decode_protobuf(&wire) {
             prop_assert_eq!(&ty.decode_value(object.clone()).unwrap().object, &object);
+            let members = ["metadata.name", "metadata.labels"];
+            let some = ty.decode_protobuf_members(&wire, &members);
+            prop_assert_eq!(ty.decode_sound_protobuf_members(&wire, &members), some);
+            if let Some(stamped) = ty.stamp(&wire, "9") {
+                let mut shown = object.clone();
+                everleaf_api::meta::set(&mut shown, "resourceVersion", "9");
+                prop_assert_eq!(ty.decode_protobuf(&stamped).unwrap(), shown);
+            }
             if let Some(direct) = ty.transcode(&wire, "") {
                 let mut shown = object.clone();
                 everleaf_api::meta::set(&mut shown, "resourceVersion", "");
                 prop_assert_eq!(&direct, &ty.encode(&shown));
             }
             prop_assert_eq!(ty.decode_protobuf(&ty.encode_protobuf(&object)).unwrap(), object);
+        } else {
+            prop_assert_eq!(
+                ty.decode_sound_protobuf_members(&wire, &["metadata.name"]).err(),
+                ty.decode_protobuf(&wire).err()
+            );
         }
     }
 
@@ -145,7 +178,9 @@ proptest! {
     fn any_bytes_are_refused_or_read(ty in any_type(), bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         let _ = ty.decode_json(&bytes);
         let _ = ty.decode_protobuf(&bytes);
-        let _ = ty.decode_protobuf(&[b"k8s\0", &bytes[..]].concat());
+        let _ = ty.decode_list_protobuf_unmanaged(&bytes);
+        let enveloped = [b"k8s\0", &bytes[..]].concat();
+        let _ = (ty.decode_protobuf(&enveloped), ty.decode_list_protobuf_unmanaged(&enveloped), ty.stamp(&enveloped, "1"));
         // The same inside an envelope that is right.
         let mut wire = b"k8s\0\x12\0".to_vec();
         if let Ok(length) = u8::try_from(bytes.len()) && length < 0x80 {
@@ -154,6 +189,9 @@ proptest! {
             let _ = ty.decode_protobuf(&wire);
         }
         let _ = JsonEvents::default().feed(&bytes);
+        let _ = Events::of(Some(ty)).feed(&bytes);
+        let length = u32::try_from(bytes.len()).unwrap_or_default().to_be_bytes();
+        let _ = Events::of(Some(ty)).feed(&[&length[..], &bytes].concat());
     }
 
     /// A tree of any shape can be written; readers of hand-made objects must not panic either.

@@ -32,6 +32,8 @@ t-admin,admin,,system:masters
 t-bootstrap,system:bootstrap:abcdef,,\"system:bootstrappers,system:bootstrappers:kubeadm:default-node-token\"
 ";
 const REQUESTS: &str = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+const JSON: &str = "application/json";
+const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 /// A request for a node's certificate, and a certificate: always the same, since another key has
 /// numbers of other lengths.
 const PEM: &str = include_str!("request.pem");
@@ -199,21 +201,31 @@ impl World {
             Value::Null => Bytes::new(),
             body => Bytes::from(body.to_string()),
         };
-        let response = self.response(token, method, path, body);
-        let ok = response.status().is_success();
-        let bytes = response.into_body().as_bytes().unwrap().clone();
-        assert!(ok, "{}", String::from_utf8_lossy(&bytes));
-        bytes
+        whole(self.response(token, method, path, (JSON, body)))
     }
 
-    fn response(&self, token: &str, method: &str, path: &str, body: Bytes) -> Response<Body> {
+    /// What controllers do with a request, and what they are answered: in protobuf.
+    fn decide(&self, object: &Value, subresource: &str) -> Bytes {
+        let name = object["metadata"]["name"].as_str().unwrap();
+        let path = format!("{REQUESTS}/{name}/{subresource}");
+        let body = CERTIFICATE_SIGNING_REQUEST.encode_protobuf(object).into();
+        whole(self.response("t-admin", "PUT", &path, (PROTOBUF, body)))
+    }
+
+    fn response(
+        &self,
+        token: &str,
+        method: &str,
+        path: &str,
+        (form, body): (&str, Bytes),
+    ) -> Response<Body> {
         let request = Request::builder()
             .method(method)
             .uri(path)
             .header("authorization", format!("Bearer {token}"))
             .header("user-agent", "bench/v1 (linux/amd64)")
-            .header("accept", "application/json")
-            .header("content-type", "application/json")
+            .header("accept", form)
+            .header("content-type", form)
             .body(body)
             .unwrap();
         let peer = Peer::default();
@@ -229,31 +241,27 @@ impl World {
     }
 
     fn approve(&self, mut object: Value) -> (Bytes, Value) {
+        // As controllers read it.
+        let metadata = object["metadata"].as_object_mut().unwrap();
+        metadata.remove("managedFields");
         object["status"]["conditions"] = json!([{
             "type": "Approved", "status": "True", "reason": "AutoApproved", "message": "Auto approving",
         }]);
-        let path = format!(
-            "{REQUESTS}/{}/approval",
-            object["metadata"]["name"].as_str().unwrap()
-        );
-        let answer = self.send("t-admin", "PUT", &path, &object);
-        let object = json_of(&answer);
+        let answer = self.decide(&object, "approval");
+        let object = CERTIFICATE_SIGNING_REQUEST.decode_protobuf_unmanaged(&answer);
+        let object = object.unwrap();
         (answer, object)
     }
 
     fn issue(&self, mut object: Value) -> Bytes {
         object["status"]["certificate"] = base64(CERTIFICATE).into();
-        let path = format!(
-            "{REQUESTS}/{}/status",
-            object["metadata"]["name"].as_str().unwrap()
-        );
-        self.send("t-admin", "PUT", &path, &object)
+        self.decide(&object, "status")
     }
 
     /// Opens a watch of one name, takes what is there, and closes it.
     fn watch(&self, number: usize) -> usize {
         let path = format!("{REQUESTS}?watch=true&fieldSelector=metadata.name%3Dn{number}");
-        let response = self.response("t-bootstrap", "GET", &path, Bytes::new());
+        let response = self.response("t-bootstrap", "GET", &path, (JSON, Bytes::new()));
         let mut stream: WatchStream = response.into_body().into_watch().unwrap();
         let mut context = Context::from_waker(Waker::noop());
         let mut frames = 0;
@@ -263,6 +271,14 @@ impl World {
         assert_eq!(frames, 1);
         frames
     }
+}
+
+/// The body of an answer that is no refusal.
+fn whole(response: Response<Body>) -> Bytes {
+    let ok = response.status().is_success();
+    let bytes = response.into_body().as_bytes().unwrap().clone();
+    assert!(ok, "{}", String::from_utf8_lossy(&bytes));
+    bytes
 }
 
 fn base64(text: &str) -> String {

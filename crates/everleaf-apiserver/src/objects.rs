@@ -136,6 +136,24 @@ impl Stored {
             .unwrap_or_else(|| r#type.encode(&self.object()))
     }
 
+    /// The same as a protobuf document.
+    pub(crate) fn protobuf(&self, r#type: &'static Type) -> Vec<u8> {
+        let direct = std::ptr::eq(r#type, self.r#type)
+            .then(|| r#type.stamp(&self.bytes, &self.revision.to_string()));
+        direct
+            .flatten()
+            .unwrap_or_else(|| r#type.encode_protobuf(&self.object()))
+    }
+
+    /// Adds the same to a protobuf list.
+    pub(crate) fn add_to_list(&self, out: &mut Vec<u8>, r#type: &'static Type) {
+        let direct = std::ptr::eq(r#type, self.r#type)
+            .then(|| r#type.stamp_item(out, &self.bytes, &self.revision.to_string()));
+        if direct.flatten().is_none() {
+            r#type.encode_item_protobuf(out, &self.object());
+        }
+    }
+
     fn decoded(&self, only: &[&str]) -> Value {
         self.r#type
             .decode_protobuf_members(&self.bytes, only)
@@ -170,6 +188,12 @@ mod tests {
         assert_eq!(*stored.object(), expected);
         let text = descriptor.r#type.encode(&expected);
         assert_eq!(stored.json(descriptor.r#type), text);
+        let document = descriptor.r#type.encode_protobuf(&expected);
+        assert_eq!(stored.protobuf(descriptor.r#type), document);
+        let (mut direct, mut item) = (Vec::new(), Vec::new());
+        stored.add_to_list(&mut direct, descriptor.r#type);
+        descriptor.r#type.encode_item_protobuf(&mut item, &expected);
+        assert_eq!(direct, item);
         expected["metadata"]["resourceVersion"] = "9".into();
         let gone = stored.at_revision(9);
         assert_eq!(*gone.object(), expected);

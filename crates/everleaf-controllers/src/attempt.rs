@@ -18,7 +18,7 @@ mod signing;
 
 use crate::approver::{self, Facts, Leave, Review};
 use crate::builtin::BuiltinSigner;
-use crate::call::{Answer, CSRS, Call, CallError, RIGHTS_HINT, parse, segment};
+use crate::call::{Answer, CSRS, Call, CallError, REVIEWS, RIGHTS_HINT, parse_as, segment};
 use crate::core::Core;
 use crate::event;
 use crate::index::OpenRequest;
@@ -30,14 +30,13 @@ use crate::serving::{self, Look, Rule, Saw};
 use crate::signer::Failure;
 use everleaf_api::csr::{self, APPROVED, DENIED};
 use everleaf_api::review::Verdict;
+use everleaf_api::types::{CERTIFICATE_SIGNING_REQUEST, SUBJECT_ACCESS_REVIEW};
 use everleaf_pki::{ApprovedRequest, SignerName};
 use everleaf_time::{Monotonic, Now};
 use http::Method;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::sync::Arc;
-
-const REVIEWS: &str = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
 
 /// What to say about a refusal to take an Event.
 const EVENT_RIGHTS_HINT: &str = "it needs create on events in the namespace default";
@@ -416,7 +415,8 @@ impl Attempt {
         let parsed = match (&phase, answer) {
             // What a write answers is not looked at: the watch brings the object.
             (Phase::Writing(_), Ok(_)) => Ok(Value::Null),
-            (_, Ok(body)) => parse(body),
+            (Phase::Reviewing { .. }, Ok(body)) => parse_as(&SUBJECT_ACCESS_REVIEW, body),
+            (_, Ok(body)) => parse_as(&CERTIFICATE_SIGNING_REQUEST, body),
             (_, Err(error)) => Err(error.clone()),
         };
         match (phase, parsed) {

@@ -6,7 +6,10 @@
 
 use bytes::Bytes;
 use everleaf_api::Status;
-use http::{HeaderMap, Method, StatusCode};
+use everleaf_api::schema::{DecodeError, Type};
+use everleaf_api::types::{CERTIFICATE_SIGNING_REQUEST, SUBJECT_ACCESS_REVIEW};
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderMap, Method, Request, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use std::time::Duration;
@@ -17,6 +20,12 @@ pub const OBJECT_BYTES_MAX: usize = 8 << 20;
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(600);
 /// Path of the signing requests.
 pub(crate) const CSRS: &str = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+/// Path of the access reviews.
+pub(crate) const REVIEWS: &str = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
+const JSON: &str = "application/json";
+const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+/// As client-go asks: a server without protobuf answers in JSON.
+const PROTOBUF_OR_JSON: &str = "application/vnd.kubernetes.protobuf,application/json";
 
 /// A call to make.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,7 +34,7 @@ pub struct Call {
     pub method: Method,
     /// Path and query.
     pub path: String,
-    /// JSON, if any.
+    /// An object, if any.
     pub body: Option<Value>,
     /// What is expected.
     pub expect: Expect,
@@ -54,6 +63,42 @@ impl Call {
     /// The same call, with another expectation.
     pub(crate) fn expecting(self, expect: Expect) -> Self {
         Self { expect, ..self }
+    }
+
+    /// The call as HTTP, but for what a client says of itself: in protobuf where [`type_of`] has a
+    /// type, else in JSON.
+    ///
+    /// # Errors
+    /// Its path is none.
+    pub fn request(&self) -> Result<Request<Bytes>, CallError> {
+        // Who deletes sends options, and is not told of the object.
+        let r#type = type_of(&self.path).filter(|_| self.method != Method::DELETE);
+        let mut request = Request::builder().method(&self.method).uri(&*self.path);
+        request = request.header(ACCEPT, r#type.map_or(JSON, |_| PROTOBUF_OR_JSON));
+        let body = match (&self.body, r#type) {
+            (None, _) => Bytes::new(),
+            (Some(object), Some(r#type)) => {
+                request = request.header(CONTENT_TYPE, PROTOBUF);
+                r#type.encode_protobuf(object).into()
+            }
+            (Some(object), None) => {
+                request = request.header(CONTENT_TYPE, JSON);
+                object.to_string().into()
+            }
+        };
+        let request = request.body(body);
+        request.map_err(|error| CallError::Malformed(error.to_string()))
+    }
+}
+
+/// The type of what is sent and answered in protobuf below this path: what each certificate needs.
+pub(crate) fn type_of(path: &str) -> Option<&'static Type> {
+    if path.starts_with(CSRS) {
+        Some(&CERTIFICATE_SIGNING_REQUEST)
+    } else if path == REVIEWS {
+        Some(&SUBJECT_ACCESS_REVIEW)
+    } else {
+        None
     }
 }
 
@@ -135,7 +180,7 @@ pub fn read_answer(code: StatusCode, headers: &HeaderMap, body: Bytes) -> Answer
     if code.is_success() {
         return Ok(body);
     }
-    let status = Status::from_json(&body).filter(|status| status.code == code.as_u16());
+    let status = Status::from_body(&body).filter(|status| status.code == code.as_u16());
     let status = status.unwrap_or_else(|| Status {
         code: code.as_u16(),
         reason: "",
@@ -160,6 +205,26 @@ pub fn read_answer(code: StatusCode, headers: &HeaderMap, body: Bytes) -> Answer
 pub(crate) fn parse(bytes: &[u8]) -> Result<Value, CallError> {
     serde_json::from_slice(bytes)
         .map_err(|error| CallError::Malformed(format!("the answer is not JSON: {error}")))
+}
+
+/// Parses an answer that is an object of this type, in either encoding.
+pub(crate) fn parse_as(r#type: &Type, bytes: &[u8]) -> Result<Value, CallError> {
+    in_either(r#type.decode_protobuf_unmanaged(bytes), bytes)
+}
+
+/// Parses an answer that is a list of such objects, in either encoding.
+pub(crate) fn parse_list(r#type: Option<&Type>, bytes: &[u8]) -> Result<Value, CallError> {
+    match r#type {
+        None => parse(bytes),
+        Some(r#type) => in_either(r#type.decode_list_protobuf_unmanaged(bytes), bytes),
+    }
+}
+
+fn in_either(decoded: Result<Value, DecodeError>, bytes: &[u8]) -> Result<Value, CallError> {
+    match decoded {
+        Err(DecodeError::NotProtobuf) => parse(bytes),
+        decoded => decoded.map_err(|error| CallError::Malformed(format!("the answer: {error}"))),
+    }
 }
 
 /// What a path segment cannot hold as it is: all but unreserved characters (RFC 3986 section 2.3)
@@ -188,6 +253,52 @@ pub(crate) const RIGHTS_HINT: &str =
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
+
+    /// What each certificate needs travels in protobuf; options of a delete, and all else, in JSON.
+    #[test]
+    fn calls_are_encoded_by_what_they_are_about() {
+        let object = || Some(json!({ "metadata": { "name": "a" } }));
+        let one = format!("{CSRS}/a");
+        let approval = format!("{one}/approval");
+        for (method, path, is_protobuf) in [
+            (Method::PUT, &*approval, true),
+            (Method::POST, REVIEWS, true),
+            (Method::DELETE, &*one, false),
+            (Method::POST, "/api/v1/namespaces/default/events", false),
+        ] {
+            let request = Call::new(method, path, object()).request().unwrap();
+            let sent = &request.headers()[CONTENT_TYPE];
+            assert_eq!(sent == PROTOBUF, is_protobuf, "{path}");
+            assert_eq!(request.body().starts_with(b"k8s\0"), is_protobuf, "{path}");
+            assert_eq!(request.headers()[ACCEPT] == PROTOBUF_OR_JSON, is_protobuf);
+        }
+        let request = Call::new(Method::GET, one, None).request().unwrap();
+        assert!(request.body().is_empty() && !request.headers().contains_key(CONTENT_TYPE));
+    }
+
+    /// An object, and a refusal, in the encoding that the server chose.
+    #[test]
+    fn answers_are_read_in_either_encoding() {
+        let ty = &CERTIFICATE_SIGNING_REQUEST;
+        let object = json!({ "metadata": { "name": "a" }, "spec": { "username": "u" } });
+        for body in [ty.encode_protobuf(&object), ty.encode_json(&object)] {
+            let read = parse_as(ty, &body).unwrap();
+            assert_eq!(read["metadata"]["name"], "a");
+            assert_eq!(read["spec"]["username"], "u");
+        }
+        let error = parse_as(ty, b"k8s\0\xff").unwrap_err().to_string();
+        assert!(error.contains("CertificateSigningRequest"), "{error}");
+        let status = Status::too_large(7);
+        for body in [status.to_protobuf(), status.to_json()] {
+            let code = StatusCode::PAYLOAD_TOO_LARGE;
+            let error = read_answer(code, &HeaderMap::new(), body.into()).unwrap_err();
+            assert_eq!(
+                (error.code(), error.to_string()),
+                (413, status.message.clone())
+            );
+        }
+    }
 
     /// Nobody is told to grant rights where it is the credential that is at fault.
     #[test]

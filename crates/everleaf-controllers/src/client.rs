@@ -17,8 +17,8 @@ use crate::telemetry::Telemetry;
 use everleaf_api::http_date::http_date;
 use everleaf_time::{Monotonic, Now, WallClock};
 use everleaf_tls::chain_words;
-use http::header::{ACCEPT, CONTENT_TYPE, DATE, USER_AGENT};
-use http::{HeaderMap, Method, Request, Response};
+use http::header::{DATE, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Method, Response};
 use http_body_util::{BodyExt, Limited};
 use jiff::SignedDuration;
 use kube::client::Body;
@@ -212,23 +212,10 @@ impl Api {
     }
 
     async fn send(&self, call: &Call) -> Result<Response<Body>, CallError> {
-        let malformed = |error: &dyn std::fmt::Display| CallError::Malformed(error.to_string());
-        let Call {
-            method, path, body, ..
-        } = call;
-        let mut request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(ACCEPT, "application/json")
-            .header(USER_AGENT, USER_AGENT_TEXT);
-        let body = match body {
-            None => Body::empty(),
-            Some(value) => {
-                request = request.header(CONTENT_TYPE, "application/json");
-                Body::from(serde_json::to_vec(value).map_err(|error| malformed(&error))?)
-            }
-        };
-        let request = request.body(body).map_err(|error| malformed(&error))?;
+        let method = &call.method;
+        let mut request = call.request()?.map(Body::from);
+        let agent = HeaderValue::from_static(USER_AGENT_TEXT);
+        request.headers_mut().insert(USER_AGENT, agent);
         let begun = Instant::now();
         let result = self.client.send(request).await;
         let code = result

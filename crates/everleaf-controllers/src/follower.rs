@@ -14,14 +14,16 @@
 //!                    └──────────┴─ refused
 //! ```
 
-use crate::call::{Answer, Call, CallError, Expect, RIGHTS_HINT, parse, segment};
+use crate::call::{
+    Answer, Call, CallError, Expect, RIGHTS_HINT, parse, parse_list, segment, type_of,
+};
 use crate::notice::Notice;
 use crate::serving::Source;
 use crate::upkeep::Watched;
 use bytes::Bytes;
 use everleaf_api::Status;
 use everleaf_api::meta;
-use everleaf_api::watch::{EventType, JsonEvents, WatchEvent};
+use everleaf_api::watch::{EventType, Events, WatchEvent};
 use everleaf_time::Monotonic;
 use http::Method;
 use serde_json::Value;
@@ -240,7 +242,7 @@ enum Phase {
 pub struct Follower {
     resource: Resource,
     phase: Phase,
-    events: JsonEvents,
+    events: Events,
     /// Whether somebody was told that something is missing; at first they know by themselves.
     is_missing: bool,
     is_synced: bool,
@@ -263,7 +265,7 @@ impl Follower {
         Self {
             resource,
             phase: Phase::Discovering,
-            events: JsonEvents::default(),
+            events: Events::of(None),
             is_missing: true,
             is_synced: false,
             is_other_version: false,
@@ -336,7 +338,7 @@ impl Follower {
             }
             Phase::Opening => match answer {
                 Ok(_) => {
-                    self.events = JsonEvents::default();
+                    self.events = Events::of(type_of(&self.resource.path()));
                     self.found();
                     let (begun, seen) = (now, false);
                     self.phase = Phase::Reading { begun, seen };
@@ -475,7 +477,7 @@ impl Follower {
             }
             other => other.as_ref().map_err(CallError::clone)?,
         };
-        let mut page = parse(bytes)?;
+        let mut page = parse_list(type_of(&self.resource.path()), bytes)?;
         if token.is_empty() {
             self.listed = 0;
             self.steps.push_back(Step::Take(Delta::ListBegins));

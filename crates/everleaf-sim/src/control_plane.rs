@@ -440,12 +440,7 @@ fn call_in_process(
     call: &Call,
 ) -> Result<(Bytes, Option<WatchStream>), CallError> {
     let broken = |what: &str| CallError::Unreachable(what.to_owned());
-    let body = call.body.as_ref().map(ToString::to_string);
-    let request = Request::builder()
-        .method(&call.method)
-        .uri(&call.path)
-        .body(Full::new(Bytes::from(body.unwrap_or_default())))
-        .map_err(|error| CallError::Malformed(error.to_string()))?;
+    let request = call.request()?.map(Full::new);
     let Some(Ok(response)) = service.call(request).now_or_never() else {
         return Err(broken("not answered at its first poll"));
     };

@@ -6,6 +6,9 @@ const OBJECTS_MAX: u32 = 50_000;
 /// Most values of any sort in one decoded body.
 const VALUES_MAX: u32 = 1_000_000;
 
+/// Most items of one decoded list; each has a budget of its own.
+pub(crate) const LIST_ITEMS_MAX: usize = 100_000;
+
 /// Counts down while a body is read.
 #[derive(Debug)]
 pub(crate) struct Budget {

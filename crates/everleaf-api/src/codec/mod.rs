@@ -13,6 +13,7 @@ pub(crate) mod proto_read;
 pub(crate) mod proto_write;
 mod quantity;
 pub(crate) mod scalar;
+pub(crate) mod stamp;
 pub(crate) mod time;
 pub(crate) mod transcode;
 

@@ -4,19 +4,115 @@
 //! prost. Unknown fields are dropped: the tables hold every field that Kubernetes 1.37 knows, and
 //! an object here is a tree of those.
 
-use super::budget::Budget;
+use super::budget::{Budget, LIST_ITEMS_MAX};
 use super::time::Instant;
 use super::{DecodeError, fill, is_left_out, json_any, quantity, scalar, zero_item};
 use crate::schema::{Field, Kind, Message, Type};
+use crate::types::meta::LIST_META;
 use bytes::Buf;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// What every protobuf document and every stored value begins with.
 pub(crate) const MAGIC: &[u8; 4] = b"k8s\0";
 
-/// `only` these members (paths with dots) and what is below them; all, when there are none.
-pub(crate) fn document(ty: &Type, body: &[u8], only: &[&str]) -> Result<Value, DecodeError> {
+/// Which members (paths with dots) are read.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Wanted<'a> {
+    /// All.
+    #[default]
+    All,
+    /// All but this one.
+    But(&'a str),
+    /// These, and what is below them.
+    Only {
+        paths: Vec<&'a str>,
+        /// What is not kept is refused as if it were.
+        checks: bool,
+    },
+}
+
+impl Wanted<'_> {
+    /// What is wanted below a member, or None when nothing is.
+    fn below(&self, member: &str) -> Option<Self> {
+        match self {
+            Self::All => Some(Self::All),
+            Self::But(path) => match path.strip_prefix(member) {
+                Some("") => None,
+                Some(rest) => Some(rest.strip_prefix('.').map_or(Self::All, Self::But)),
+                None => Some(Self::All),
+            },
+            Self::Only { paths, checks } => {
+                let mut below = Vec::new();
+                for path in paths {
+                    match path.strip_prefix(member) {
+                        Some("") => return Some(Self::All),
+                        Some(rest) => below.extend(rest.strip_prefix('.')),
+                        None => {}
+                    }
+                }
+                let (paths, checks) = (below, *checks);
+                (!paths.is_empty()).then_some(Self::Only { paths, checks })
+            }
+        }
+    }
+
+    const fn checks(&self) -> bool {
+        matches!(self, Self::Only { checks: true, .. })
+    }
+}
+
+pub(crate) fn document(ty: &Type, body: &[u8], wanted: &Wanted<'_>) -> Result<Value, DecodeError> {
+    let bad = |reason: String| DecodeError::mismatch(ty, format!("protobuf: {reason}"));
+    let envelope = envelope(ty, body)?;
+    if !ty.accepts(&envelope.api_version, &envelope.kind) {
+        let (api_version, kind) = (&envelope.api_version, &envelope.kind);
+        return Err(DecodeError::other_type(ty, api_version, kind));
+    }
+    let mut object = Map::new();
+    let budget = &mut Budget::new();
+    message(ty.message, envelope.raw, &mut object, wanted, budget).map_err(bad)?;
+    object.insert("apiVersion".into(), Value::String(ty.api_version()));
+    object.insert("kind".into(), ty.kind.into());
+    Ok(Value::Object(object))
+}
+
+/// A list of such objects: `metadata` and `items`, these without apiVersion and kind.
+pub(crate) fn list(ty: &Type, body: &[u8], wanted: &Wanted<'_>) -> Result<Value, DecodeError> {
+    let bad = |reason: String| DecodeError::mismatch(ty, format!("protobuf: {reason}"));
+    let envelope = envelope(ty, body)?;
+    let kind = envelope.kind.strip_suffix("List").unwrap_or_default();
+    if kind.is_empty() || !ty.accepts(&envelope.api_version, kind) {
+        let (api_version, kind) = (&envelope.api_version, &envelope.kind);
+        return Err(DecodeError::other_type(ty, api_version, kind));
+    }
+    let mut source = envelope.raw;
+    let (mut metadata, mut items) = (Map::new(), Vec::new());
+    while let Some((number, wire)) = next_key(&mut source).map_err(bad)? {
+        match (number, wire) {
+            (1, WireType::LengthDelimited) => {
+                let payload = take(&mut source).map_err(bad)?;
+                let budget = &mut Budget::new();
+                message(&LIST_META, payload, &mut metadata, &Wanted::All, budget).map_err(bad)?;
+            }
+            (2, WireType::LengthDelimited) => {
+                let payload = take(&mut source).map_err(bad)?;
+                let mut item = Map::new();
+                let budget = &mut Budget::new();
+                message(ty.message, payload, &mut item, wanted, budget).map_err(bad)?;
+                items.push(Value::Object(item));
+                if items.len() > LIST_ITEMS_MAX {
+                    let reason = format!("the list holds more than {LIST_ITEMS_MAX} items");
+                    return Err(bad(reason));
+                }
+            }
+            _ => skip(number, wire, &mut source).map_err(bad)?,
+        }
+    }
+    Ok(json!({"metadata": metadata, "items": items}))
+}
+
+fn envelope<'a>(ty: &Type, body: &'a [u8]) -> Result<Envelope<'a>, DecodeError> {
     let Some(envelope) = body.strip_prefix(MAGIC) else {
         return Err(DecodeError::NotProtobuf);
     };
@@ -24,17 +120,7 @@ pub(crate) fn document(ty: &Type, body: &[u8], only: &[&str]) -> Result<Value, D
     if envelope.is_empty() {
         return Err(bad("nothing follows the magic bytes".to_owned()));
     }
-    let envelope = Envelope::read(envelope).map_err(bad)?;
-    if !ty.accepts(&envelope.api_version, &envelope.kind) {
-        let (api_version, kind) = (&envelope.api_version, &envelope.kind);
-        return Err(DecodeError::other_type(ty, api_version, kind));
-    }
-    let mut object = Map::new();
-    let budget = &mut Budget::new();
-    message(ty.message, envelope.raw, &mut object, only, budget).map_err(bad)?;
-    object.insert("apiVersion".into(), Value::String(ty.api_version()));
-    object.insert("kind".into(), ty.kind.into());
-    Ok(Value::Object(object))
+    Envelope::read(envelope).map_err(bad)
 }
 
 /// `runtime.Unknown`.
@@ -77,11 +163,29 @@ impl<'a> Envelope<'a> {
     }
 }
 
+/// The type and the object of a bare `WatchEvent`.
+pub(crate) fn watch_event(mut source: &[u8]) -> Result<(&str, &[u8]), String> {
+    let (mut kind, mut object) = ("", &[][..]);
+    while let Some((number, wire)) = next_key(&mut source)? {
+        match (number, wire) {
+            (1, WireType::LengthDelimited) => {
+                let name = std::str::from_utf8(take(&mut source)?);
+                kind = name.map_err(|_| "its type is not UTF-8")?;
+            }
+            (2, WireType::LengthDelimited) => {
+                object = bytes_field(take(&mut source)?)?.unwrap_or_default();
+            }
+            _ => skip(number, wire, &mut source)?,
+        }
+    }
+    Ok((kind, object))
+}
+
 fn message(
     table: &'static Message,
     mut source: &[u8],
     object: &mut Map<String, Value>,
-    only: &[&str],
+    wanted: &Wanted<'_>,
     budget: &mut Budget,
 ) -> Result<(), String> {
     budget.object()?;
@@ -90,29 +194,61 @@ fn message(
             skip(number, wire, &mut source)?;
             continue;
         };
-        let Some(below) = wanted(only, field.member) else {
-            skip(number, wire, &mut source)?;
+        let at = |reason| format!("{}.{}: {reason}", table.name, field.json);
+        let Some(below) = wanted.below(field.member) else {
+            if wanted.checks() {
+                budget.value()?;
+                check(&field.kind, wire, &mut source, budget).map_err(at)?;
+            } else {
+                skip(number, wire, &mut source)?;
+            }
             continue;
         };
         budget.value()?;
-        value(field, wire, &mut source, object, &below, budget)
-            .map_err(|reason| format!("{}.{}: {reason}", table.name, field.json))?;
+        value(field, wire, &mut source, object, &below, budget).map_err(at)?;
     }
     fill(table, object);
     Ok(())
 }
 
-/// What is wanted below a member, or None when nothing is.
-fn wanted<'a>(only: &[&'a str], member: &str) -> Option<Vec<&'a str>> {
-    let mut below = Vec::new();
-    for path in only {
-        match path.strip_prefix(member) {
-            Some("") => return Some(Vec::new()),
-            Some(rest) => below.extend(rest.strip_prefix('.')),
-            None => {}
-        }
+/// Refuses one occurrence of a field as [`value`] does, and keeps nothing.
+fn check(
+    kind: &'static Kind,
+    wire: WireType,
+    source: &mut &[u8],
+    budget: &mut Budget,
+) -> Result<(), String> {
+    expect(wire, kind)?;
+    match kind {
+        Kind::Bool | Kind::Int32 | Kind::Int64 => varint(source).map(drop),
+        Kind::Map(item) => entry(item, take(source)?, budget).map(drop),
+        Kind::List(item, _) => check_single(item, take(source)?, budget),
+        kind => check_single(kind, take(source)?, budget),
     }
-    (only.is_empty() || !below.is_empty()).then_some(below)
+}
+
+/// The same of [`single`].
+fn check_single(kind: &'static Kind, payload: &[u8], budget: &mut Budget) -> Result<(), String> {
+    match kind {
+        Kind::String => utf8(payload).map(drop),
+        Kind::Bytes => Ok(()),
+        Kind::Message(table) => {
+            budget.object()?;
+            let mut source = payload;
+            while let Some((number, wire)) = next_key(&mut source)? {
+                let Some(field) = table.field_by_number(number) else {
+                    skip(number, wire, &mut source)?;
+                    continue;
+                };
+                budget.value()?;
+                check(&field.kind, wire, &mut source, budget)
+                    .map_err(|reason| format!("{}.{}: {reason}", table.name, field.json))?;
+            }
+            Ok(())
+        }
+        // Short or rare.
+        kind => single(kind, payload, budget).map(drop),
+    }
 }
 
 /// How values of a kind are on the wire.
@@ -121,6 +257,15 @@ pub(super) fn wire_of(kind: &Kind) -> WireType {
         Kind::Bool | Kind::Int32 | Kind::Int64 => WireType::Varint,
         _ => WireType::LengthDelimited,
     }
+}
+
+fn expect(wire: WireType, kind: &Kind) -> Result<(), String> {
+    let expected = wire_of(kind);
+    if wire == expected {
+        return Ok(());
+    }
+    let (wire, expected) = (wire_words(wire), wire_words(expected));
+    Err(format!("its wire type is {wire}, expected was {expected}"))
 }
 
 fn wire_words(wire: WireType) -> &'static str {
@@ -139,14 +284,10 @@ fn value(
     wire: WireType,
     source: &mut &[u8],
     object: &mut Map<String, Value>,
-    only: &[&str],
+    wanted: &Wanted<'_>,
     budget: &mut Budget,
 ) -> Result<(), String> {
-    let wanted = wire_of(&field.kind);
-    if wire != wanted {
-        let (wire, wanted) = (wire_words(wire), wire_words(wanted));
-        return Err(format!("its wire type is {wire}, expected was {wanted}"));
-    }
+    expect(wire, &field.kind)?;
     match &field.kind {
         Kind::Message(table) => {
             let payload = take(source)?;
@@ -156,7 +297,7 @@ fn value(
             let Value::Object(inner) = slot else {
                 unreachable!("invariant: a message field only ever holds an object")
             };
-            message(table, payload, inner, only, budget)
+            message(table, payload, inner, wanted, budget)
         }
         Kind::List(item, _) => {
             let value = single(item, take(source)?, budget)?;
@@ -234,7 +375,7 @@ fn single(
         }
         Kind::Message(table) => {
             let mut object = Map::new();
-            message(table, payload, &mut object, &[], budget)?;
+            message(table, payload, &mut object, &Wanted::All, budget)?;
             Value::Object(object)
         }
         Kind::Bool | Kind::Int32 | Kind::Int64 | Kind::List(..) | Kind::Map(_) => {
@@ -336,10 +477,11 @@ pub(super) fn take<'a>(source: &mut &'a [u8]) -> Result<&'a [u8], String> {
 }
 
 fn text(payload: &[u8]) -> Result<String, String> {
-    match std::str::from_utf8(payload) {
-        Ok(text) => Ok(text.to_owned()),
-        Err(_) => Err("not UTF-8".into()),
-    }
+    utf8(payload).map(str::to_owned)
+}
+
+fn utf8(payload: &[u8]) -> Result<&str, String> {
+    std::str::from_utf8(payload).map_err(|_| "not UTF-8".into())
 }
 
 fn skip(number: u32, wire: WireType, source: &mut &[u8]) -> Result<(), String> {

@@ -16,7 +16,11 @@ pub(crate) fn document(ty: &Type, object: &Value) -> Vec<u8> {
 /// The beginning of a list whose items have `items_bytes` together, each as [`list_item`] writes
 /// it. It ends with [`ENVELOPE_END`].
 pub(crate) fn list_begin(ty: &Type, list_meta: &Value, items_bytes: usize) -> Vec<u8> {
-    let mut out = envelope_begin(&ty.api_version(), &format!("{}List", ty.kind));
+    let mut out = envelope_begin(
+        &ty.api_version(),
+        &format!("{}List", ty.kind),
+        DOCUMENT_BYTES,
+    );
     let mut head = Vec::new();
     nested(&mut head, 1, |out| {
         message(out, &crate::types::meta::LIST_META, list_meta);
@@ -31,19 +35,23 @@ pub(crate) fn list_item(out: &mut Vec<u8>, ty: &Type, item: &Value) {
     nested(out, 2, |out| message(out, ty.message, item));
 }
 
+/// Room that a document of unknown length begins with.
+const DOCUMENT_BYTES: usize = 2048;
+
 /// contentEncoding and contentType, both empty.
 pub(crate) const ENVELOPE_END: [u8; 4] = [3 << 3 | 2, 0, 4 << 3 | 2, 0];
 
 /// `k8s\0` and `runtime.Unknown` around a message.
 fn envelope(api_version: &str, kind: &str, raw: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
-    let mut out = envelope_begin(api_version, kind);
+    let mut out = envelope_begin(api_version, kind, DOCUMENT_BYTES);
     nested(&mut out, 2, raw);
     out.extend_from_slice(&ENVELOPE_END);
     out
 }
 
-fn envelope_begin(api_version: &str, kind: &str) -> Vec<u8> {
-    let mut out = Vec::with_capacity(2048);
+/// The beginning of a document, with room for so many bytes.
+pub(super) fn envelope_begin(api_version: &str, kind: &str, capacity: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(capacity);
     out.extend_from_slice(MAGIC);
     nested(&mut out, 1, |out| {
         bytes(out, 1, api_version.as_bytes());

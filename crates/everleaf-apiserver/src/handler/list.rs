@@ -336,8 +336,11 @@ impl ListWriter {
     /// Adds one item, without what separates it from others.
     fn item(&self, out: &mut Vec<u8>, object: &Stored) {
         match self.form.answer.shape {
+            Shape::PartialObjectMetadataList if self.form.answer.encoding == Encoding::Protobuf => {
+                PARTIAL_OBJECT_METADATA.encode_item_protobuf(out, &object.object());
+            }
             _ if self.form.answer.encoding == Encoding::Protobuf => {
-                self.item_type().encode_item_protobuf(out, &object.object());
+                object.add_to_list(out, self.descriptor.r#type);
             }
             Shape::Table { v1 } => {
                 let object = &object.object();

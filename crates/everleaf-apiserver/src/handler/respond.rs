@@ -142,12 +142,16 @@ impl Form {
         object: &Stored,
         now: Timestamp,
     ) -> Response<Body> {
-        let is_text = self.answer.encoding != Encoding::Protobuf;
-        if is_text && self.answer.shape == Shape::Object {
-            let json = object.json(descriptor.r#type);
-            return self.document(code, json.document().clone());
+        let r#type = descriptor.r#type;
+        match (self.answer.shape, self.answer.encoding) {
+            (Shape::Object, Encoding::Protobuf) => {
+                response(code, PROTOBUF, object.protobuf(r#type))
+            }
+            (Shape::Object, Encoding::Json | Encoding::Yaml) => {
+                self.document(code, object.json(r#type).document().clone())
+            }
+            _ => self.object(code, descriptor, &object.object(), now),
         }
-        self.object(code, descriptor, &object.object(), now)
     }
 
     /// A response with an object that has no Table: a review, a Status.

@@ -354,10 +354,16 @@ impl Server {
     ) -> Result<Arc<Stored>, Refusal> {
         let descriptor = descriptor.stored();
         // What is in memory is what a restart would read.
-        let object = descriptor
-            .r#type
-            .decode_protobuf(&bytes)
-            .map_err(|error| Refusal::Unstorable(error.to_string()))?;
+        let object = if descriptor.compact {
+            let counted = descriptor.tally.map_or(&[][..], |tally| tally.members);
+            let members = [&["metadata.name", "metadata.namespace"], counted].concat();
+            descriptor
+                .r#type
+                .decode_sound_protobuf_members(&bytes, &members)
+        } else {
+            descriptor.r#type.decode_protobuf(&bytes)
+        };
+        let object = object.map_err(|error| Refusal::Unstorable(error.to_string()))?;
         let proposal = Proposal {
             descriptor,
             namespace: meta::namespace(&object).to_owned(),

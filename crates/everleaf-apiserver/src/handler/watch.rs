@@ -209,11 +209,15 @@ impl WatchStream {
 
     fn frame(&mut self, kind: EventType, object: &Stored, elapsed: Duration) -> Bytes {
         let answer = self.order.form.answer;
-        if answer.shape == Shape::Object && answer.encoding != Encoding::Protobuf {
-            let json = object.json(self.order.descriptor.r#type);
-            return json_frame(kind, json.document()).into();
-        }
-        self.frame_of(kind, &object.object(), elapsed)
+        let r#type = self.order.descriptor.r#type;
+        let frame = match (answer.shape, answer.encoding) {
+            (Shape::Object, Encoding::Protobuf) => protobuf_frame(kind, &object.protobuf(r#type)),
+            (Shape::Object, Encoding::Json | Encoding::Yaml) => {
+                json_frame(kind, object.json(r#type).document())
+            }
+            _ => return self.frame_of(kind, &object.object(), elapsed),
+        };
+        frame.into()
     }
 
     fn frame_of(&mut self, kind: EventType, object: &Value, elapsed: Duration) -> Bytes {

@@ -135,9 +135,7 @@ impl Event {
         };
         let render = || {
             let frame = match encoding {
-                Encoding::Protobuf => {
-                    watch::protobuf_frame(selected.kind, &ty.encode_protobuf(&object.object()))
-                }
+                Encoding::Protobuf => watch::protobuf_frame(selected.kind, &object.protobuf(ty)),
                 Encoding::Json | Encoding::Yaml => {
                     watch::json_frame(selected.kind, object.json(ty).document())
                 }

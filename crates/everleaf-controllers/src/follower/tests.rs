@@ -1,4 +1,7 @@
 use super::*;
+use everleaf_api::schema::LIST_PROTOBUF_END;
+use everleaf_api::types::CERTIFICATE_SIGNING_REQUEST;
+use everleaf_api::watch::{json_frame, protobuf_frame};
 use serde_json::json;
 
 const NODES: Resource = Resource::of(Source::Nodes);
@@ -62,6 +65,58 @@ fn pages_are_handed_on_one_by_one() {
     answer(&mut follower, &page(&["c"], ""));
     assert_eq!(words(&mut follower), ["c", "end", "synced"]);
     assert!(path(&mut follower).ends_with("&resourceVersion=7"));
+}
+
+/// Signing requests come in protobuf from whoever has that, in JSON from others.
+#[test]
+fn signing_requests_are_read_in_either_encoding() {
+    let ty = &CERTIFICATE_SIGNING_REQUEST;
+    let object = |name: &str, version: &str| {
+        let object = crate::fixture::kubelet_client("n1")
+            .request("AAAA")
+            .object();
+        let mut object = ty.decode_value(object).unwrap().object;
+        object["metadata"]["name"] = name.into();
+        object["metadata"]["resourceVersion"] = version.into();
+        object["metadata"]["managedFields"] = json!([{ "manager": "m" }]);
+        object
+    };
+    let (listed, changed) = (object("a", "7"), object("b", "8"));
+    let list_meta = meta::list_meta("7", "", None);
+    let mut items = Vec::new();
+    ty.encode_item_protobuf(&mut items, &listed);
+    let mut list = ty.begin_list_protobuf(&list_meta, items.len());
+    list.extend([&*items, &LIST_PROTOBUF_END].concat());
+    let json_list = json!({ "metadata": list_meta, "items": [listed] });
+    let frames = [
+        protobuf_frame(EventType::Modified, &ty.encode_protobuf(&changed)),
+        json_frame(EventType::Modified, &ty.encode_json(&changed)),
+    ];
+    let lists = [list, json_list.to_string().into_bytes()];
+    for (list, frame) in lists.into_iter().zip(frames) {
+        let mut follower = Follower::new(Resource::SIGNING_REQUESTS);
+        path(&mut follower);
+        let found = json!({ "resources": [{ "name": "certificatesigningrequests" }] });
+        answer(&mut follower, &found);
+        let Step::Call(call) = follower.step() else {
+            panic!("no list");
+        };
+        let accept = call.request().unwrap().headers()["accept"].clone();
+        assert_eq!(
+            accept,
+            "application/vnd.kubernetes.protobuf,application/json"
+        );
+        follower.answer(&Ok(list.into()), Monotonic::default());
+        assert_eq!(words(&mut follower), ["begin", "a", "end", "synced"]);
+        follower.answer(&Ok(Bytes::new()), Monotonic::default());
+        words(&mut follower);
+        follower.read(Some(&frame.into()), Monotonic::default());
+        let Some(Step::Take(Delta::Put(taken))) = follower.steps.pop_front() else {
+            panic!("nothing changed");
+        };
+        assert_eq!(taken["spec"], changed["spec"]);
+        assert_eq!(meta::resource_version(&taken), "8");
+    }
 }
 
 /// A server may be without what is optional: an empty list, and another look later.

@@ -7,6 +7,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use everleaf_api::types;
 use everleaf_pki::{KeyAlgorithm, PrivateKey, Subject, Template};
 use http::{Method, Request, Response, StatusCode};
 use http_body::{Body, Frame};
@@ -216,10 +217,22 @@ impl Server {
     }
 }
 
+/// What was sent, in either encoding.
+fn read(path: &str, body: &[u8]) -> Value {
+    if !body.starts_with(b"k8s\0") {
+        return serde_json::from_slice(body).unwrap();
+    }
+    let r#type = match path {
+        REVIEWS => &types::SUBJECT_ACCESS_REVIEW,
+        _ => &types::CERTIFICATE_SIGNING_REQUEST,
+    };
+    r#type.decode_protobuf(body).unwrap()
+}
+
 impl State {
     fn route(&mut self, method: &Method, path: &str, body: &[u8]) -> Response<Stream> {
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
-        let value = || serde_json::from_slice::<Value>(body).unwrap();
+        let value = || read(path, body);
         if path == "/apis/certificates.k8s.io/v1" {
             return whole(
                 200,

@@ -70,7 +70,7 @@ fn requestor_until_signed(object: &Value) -> Option<String> {
 /// (`pkg/registry/certificates/certificates/storage/metrics.go`).
 pub(super) fn issued(old: &Value, new: &Value) -> Option<Issued> {
     let (old, new) = (Csr(old), Csr(new));
-    if !old.certificate().is_empty() || new.certificate().is_empty() {
+    if old.is_issued() || !new.is_issued() {
         return None;
     }
     let wanted = i64::from(new.expiration_seconds()?);
