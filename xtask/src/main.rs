@@ -11,6 +11,7 @@ mod cache;
 mod dashboard;
 mod dist;
 mod e2e;
+mod faults;
 mod fuzz;
 mod instructions;
 mod interop;
@@ -46,6 +47,8 @@ Tasks:
           Build the release binary and look at `everleaf dashboard` in a real browser: Debian's chromium, Playwright from npm. Needs Node.js
   dist    Build what is given to users into target/dist: a static binary with its manual pages, completions and units,
           a Debian package, the tree of a container image, an SBOM, and the checksums of all
+  faults  Build the release binary, kill, pause and cut off servers and the members of an etcd under load, and check what clients
+          saw; arguments: embedded or etcd (both), --rounds N (25), --seed N. Needs Go, for etcd
   fuzz    Run the fuzz targets, each for --minutes N (10); arguments name targets. Needs a C++ compiler
   schemathesis
           Build the release binary and let schemathesis (PyPI) loose on its OpenAPI documents, for --minutes N (10)
@@ -75,6 +78,7 @@ fn main() -> ExitCode {
         Some("bugs") => bugs::run(&args.collect::<Vec<_>>()),
         Some("dashboard") => dashboard::run(&args.collect::<Vec<_>>()),
         Some("dist") => dist::run(&args.collect::<Vec<_>>()),
+        Some("faults") => faults::run(&args.collect::<Vec<_>>()),
         Some("fuzz") => fuzz::run(&args.collect::<Vec<_>>()),
         Some("schemathesis") => schemathesis::run(&args.collect::<Vec<_>>()),
         Some("measure") => e2e::measure(&args.collect::<Vec<_>>()),

@@ -21,7 +21,7 @@ use serde_json::Value;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// Longest wait for a Kubernetes Event about the election; nobody depends on it.
@@ -46,31 +46,50 @@ pub async fn run_elected(
     election: ElectionConfig,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), RunError> {
-    let prepared = prepare(&config)?;
+    run_all_elected(client.clone(), vec![(client, config)], election, shutdown).await
+}
+
+/// As [`run_elected`], for several runs that lead and leave together: each with a client of its
+/// own, whose rights are its own. When one of them ends, all do. Calls about the lease are made by
+/// `client`; the first run says what else they need (clock, telemetry, the server's name).
+///
+/// # Errors
+/// As [`run_elected`]. Without a run, nothing is done until `shutdown` completes.
+pub async fn run_all_elected(
+    client: kube::Client,
+    runs: Vec<(kube::Client, Config)>,
+    election: ElectionConfig,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), RunError> {
+    let prepared = runs.iter().map(|(_, config)| prepare(config));
+    let prepared = prepared.collect::<Result<Vec<_>, _>>()?;
+    let Some((_, first)) = runs.first() else {
+        shutdown.await;
+        return Ok(());
+    };
     let api = Api::new(
-        client.clone(),
+        client,
         ApiLimit::Off,
-        config.server_host.clone(),
-        Arc::clone(&config.clock),
-        Arc::clone(&config.telemetry),
+        first.server_host.clone(),
+        Arc::clone(&first.clock),
+        Arc::clone(&first.telemetry),
     );
     let leases = Arc::new(LeaseClient {
         api: api.quiet(),
         identity: election.identity.clone(),
         lock: election.lock.clone(),
-        telemetry: Arc::clone(&config.telemetry),
+        telemetry: Arc::clone(&first.telemetry),
     });
     let mut candidate = Candidate {
         machine: Election::new(election, leases.now()),
         abandon: None,
-        client,
-        config,
         events: JoinSet::new(),
         leases,
-        finish: None,
+        finish: Arc::default(),
         flight: None,
         permit: watch::Sender::default(),
-        prepared: Some(prepared),
+        prepared,
+        runs,
         loops: None,
         outcome: Ok(()),
     };
@@ -113,6 +132,21 @@ async fn or_never<T>(slot: &mut Option<Boxed<T>>) -> T {
     }
 }
 
+/// Waits for all runs. When one ends, the others are asked to finish; how the first ended that did
+/// not end well is how all did.
+async fn all_ended(
+    mut running: JoinSet<Result<(), RunError>>,
+    finish: Arc<watch::Sender<bool>>,
+) -> Result<(), RunError> {
+    let mut outcome = Ok(());
+    while let Some(ended) = running.join_next().await {
+        finish.send_replace(true);
+        let ended = ended.unwrap_or_else(|died| Err(RunError::LoopDied(died.to_string())));
+        outcome = outcome.and(ended);
+    }
+    outcome
+}
+
 async fn sleep_until(due: Option<tokio::time::Instant>) {
     match due {
         Some(due) => tokio::time::sleep_until(due).await,
@@ -122,19 +156,18 @@ async fn sleep_until(due: Option<tokio::time::Instant>) {
 
 struct Candidate {
     /// Has the loops end at once.
-    abandon: Option<oneshot::Sender<()>>,
-    client: kube::Client,
-    config: Config,
+    abandon: Option<watch::Sender<()>>,
     /// Kubernetes Events on their way.
     events: JoinSet<()>,
     leases: Arc<LeaseClient>,
     /// Asks the loops to finish.
-    finish: Option<oneshot::Sender<()>>,
+    finish: Arc<watch::Sender<bool>>,
     flight: Option<Boxed<Answer>>,
     /// What the loops may write.
     permit: watch::Sender<Option<Permit>>,
-    /// Until the loops start.
-    prepared: Option<Prepared>,
+    /// Of each run, until the loops start.
+    prepared: Vec<Prepared>,
+    runs: Vec<(kube::Client, Config)>,
     loops: Option<Boxed<Result<(), RunError>>>,
     machine: Election,
     /// How the loops ended.
@@ -153,7 +186,7 @@ impl Candidate {
                     self.flight = Some(Box::pin(Arc::clone(&self.leases).call(call, within)));
                 }
                 Effect::End(ending) => return Some(ending),
-                Effect::Finish => drop(self.finish.take()),
+                Effect::Finish => drop(self.finish.send_replace(true)),
                 Effect::Lead => self.lead(),
                 Effect::Tell(change) => self.tell(change).await,
             }
@@ -162,22 +195,23 @@ impl Candidate {
     }
 
     fn lead(&mut self) {
-        let Some(prepared) = self.prepared.take() else {
-            return;
-        };
-        let (finish, finished) = oneshot::channel::<()>();
-        let (abandon, abandoned) = oneshot::channel::<()>();
-        (self.finish, self.abandon) = (Some(finish), Some(abandon));
-        let stopped = async {
-            let _ = finished.await;
-        };
-        let lost = async {
-            let _ = abandoned.await;
-        };
-        let (client, config) = (self.client.clone(), self.config.clone());
-        let gate = Some(self.permit.subscribe());
-        let loops = run_prepared(client, config, prepared, gate, stopped, lost);
-        self.loops = Some(Box::pin(loops));
+        let abandon = watch::Sender::new(());
+        let mut running = JoinSet::new();
+        for ((client, config), prepared) in self.runs.iter().zip(self.prepared.drain(..)) {
+            let (mut finished, mut abandoned) = (self.finish.subscribe(), abandon.subscribe());
+            let stopped = async move {
+                let _ = finished.wait_for(|is_asked| *is_asked).await;
+            };
+            let lost = async move {
+                // It is never sent, only dropped.
+                let _ = abandoned.changed().await;
+            };
+            let (client, config) = (client.clone(), config.clone());
+            let gate = Some(self.permit.subscribe());
+            running.spawn(run_prepared(client, config, prepared, gate, stopped, lost));
+        }
+        self.abandon = Some(abandon);
+        self.loops = Some(Box::pin(all_ended(running, Arc::clone(&self.finish))));
     }
 
     async fn tell(&mut self, change: Change) {
@@ -194,6 +228,7 @@ impl Candidate {
             }
             Change::Recovered => telemetry.set_missing(COMPONENT, None),
             Change::Seen { holder } => {
+                telemetry.set_missing(COMPONENT, None);
                 telemetry.set_missing(LOOPS, None);
                 telemetry.set_standing_by(Some(holder.clone()));
             }

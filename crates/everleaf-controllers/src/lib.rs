@@ -63,7 +63,7 @@ pub mod why;
 pub use builtin::{BuiltinSigner, UnknownSigner};
 pub use client::transport_text;
 pub use config::{ApiLimit, CaFiles, Config, IssuerSource, Loop, SerialSource};
-pub use elect::run_elected;
+pub use elect::{run_all_elected, run_elected};
 pub use election::ElectionConfig;
 pub use election::flags::ElectionOptions;
 pub use looks::shown as certificates_shown;

@@ -385,7 +385,8 @@ fn log_election(change: &Change, identity: &str, lock: &LockName) {
         Change::Leading if is_kcm => info!(
             identity,
             "Successfully acquired lease {lock}: leading; a kube-controller-manager stands by with all \
-             of its controllers meanwhile (beside one: --leader-elect-resource-name=everleaf-controllers)"
+             of its controllers meanwhile (beside one: everleaf controllers \
+             --leader-elect-resource-name=everleaf-controllers)"
         ),
         Change::Leading => info!(identity, "Successfully acquired lease {lock}: leading"),
         Change::Lost { why } => warn!(
@@ -407,7 +408,7 @@ fn log_election(change: &Change, identity: &str, lock: &LockName) {
         Change::Seen { holder } if is_kcm => info!(
             holder,
             "standing by: {holder} leads {lock}; nothing is approved, signed or cleaned here until it \
-             is gone (beside a kube-controller-manager: \
+             is gone (to run beside a kube-controller-manager: everleaf controllers \
              --leader-elect-resource-name=everleaf-controllers)"
         ),
         Change::Seen { holder } => info!(

@@ -248,7 +248,7 @@ impl Sandbox {
     }
 
     /// Leaves the directory on disk; where it is.
-    pub(crate) fn keep(mut self) -> PathBuf {
+    pub fn keep(mut self) -> PathBuf {
         self.directory.disable_cleanup(true);
         self.directory.path().to_path_buf()
     }

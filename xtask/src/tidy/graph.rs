@@ -9,7 +9,7 @@ use std::process::Command;
 
 /// Edges between our crates, ARCHITECTURE.md's picture as a table: (crate, what it may depend on).
 /// They hold for normal, build and dev dependencies alike.
-const EDGES: [(&str, &[&str]); 22] = [
+const EDGES: [(&str, &[&str]); 23] = [
     ("everleaf-pki", &[]),
     ("everleaf-api", &[]),
     ("everleaf-observe", &[]),
@@ -102,7 +102,8 @@ const EDGES: [(&str, &[&str]); 22] = [
         ],
     ),
     ("everleaf-stage", &[]),
-    ("everleaf-e2e", &["everleaf-stage"]),
+    ("everleaf-faults", &["everleaf-stage"]),
+    ("everleaf-e2e", &["everleaf-faults", "everleaf-stage"]),
     (
         "everleaf-interop",
         &["everleaf-stage", "everleaf-recordings"],

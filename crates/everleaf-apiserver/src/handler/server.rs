@@ -201,10 +201,7 @@ impl Server {
     /// One cannot be written. Where others write, too, another server may be at the same: it is
     /// looked at anew a few times before.
     pub async fn install(&self, now: Timestamp) -> Result<(), StartError> {
-        let mut attempts = match self.writer.upstream() {
-            None => 1,
-            Some(_) => INSTALL_ATTEMPTS,
-        };
+        let mut attempts = self.attempts();
         loop {
             attempts -= 1;
             match self.install_missing(now).await {
@@ -215,6 +212,14 @@ impl Server {
         }
         self.installed.store(true, Ordering::Release);
         Ok(())
+    }
+
+    /// How often a write of our own is tried that somebody else may cross.
+    fn attempts(&self) -> usize {
+        match self.writer.upstream() {
+            None => 1,
+            Some(_) => INSTALL_ATTEMPTS,
+        }
     }
 
     async fn install_missing(&self, now: Timestamp) -> Result<(), StartError> {
@@ -265,6 +270,36 @@ impl Server {
         self.put_as(OPERATOR, resource, object, now).await
     }
 
+    /// Writes one object of the server's own unless there is one of this name; returns what is
+    /// there. Of several servers that do so at the same moment, one writes.
+    ///
+    /// # Errors
+    /// Text that says why not.
+    pub async fn put_if_absent(
+        &self,
+        resource: &'static str,
+        object: Value,
+        now: Timestamp,
+    ) -> Result<Arc<Stored>, String> {
+        let mut attempts = self.attempts();
+        loop {
+            attempts -= 1;
+            let (namespace, name) = (meta::namespace(&object), meta::name(&object));
+            if let Some(present) = self.cache.get(resource, namespace, name) {
+                return Ok(present);
+            }
+            match self
+                .put_once(OPERATOR, resource, object.clone(), now)
+                .await?
+            {
+                Err(Refusal::Exists) if attempts > 0 => drop(self.catch_up().await),
+                done => return done.map_err(|refusal| refusal.to_string()),
+            }
+        }
+    }
+
+    /// Where others write, too, another server may have written at the same moment: it is looked at
+    /// anew a few times before that is an error.
     async fn put_as(
         &self,
         manager: &str,
@@ -272,6 +307,28 @@ impl Server {
         object: Value,
         now: Timestamp,
     ) -> Result<Arc<Stored>, String> {
+        let mut attempts = self.attempts();
+        loop {
+            attempts -= 1;
+            match self
+                .put_once(manager, resource, object.clone(), now)
+                .await?
+            {
+                Err(Refusal::Exists | Refusal::Changed) if attempts > 0 => {
+                    drop(self.catch_up().await);
+                }
+                done => return done.map_err(|refusal| refusal.to_string()),
+            }
+        }
+    }
+
+    async fn put_once(
+        &self,
+        manager: &str,
+        resource: &'static str,
+        object: Value,
+        now: Timestamp,
+    ) -> Result<Result<Arc<Stored>, Refusal>, String> {
         let descriptor = registry::by_resource(resource)
             .ok_or_else(|| format!("{resource} is not a resource of this server"))?;
         let mut object = descriptor
@@ -304,9 +361,7 @@ impl Server {
             return Err(format!("{}: {}", error.path, error.message));
         }
         let encoded = Encoded::new(descriptor, &mut object);
-        self.propose_put(descriptor, encoded, expected, None)
-            .await
-            .map_err(|refusal| refusal.to_string())
+        Ok(self.propose_put(descriptor, encoded, expected, None).await)
     }
 
     /// Removes one object of the server's own; true when it was there.

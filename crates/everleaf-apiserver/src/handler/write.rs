@@ -237,7 +237,12 @@ impl Server {
                 meta::set(&mut object, "name", &self.generated_name(&base));
             }
             let (resource, name) = (descriptor.resource, meta::name(&object));
-            if self.cache.get(resource, call.namespace, name).is_some() {
+            let is_there = || self.cache.get(resource, call.namespace, name).is_some();
+            // Where others write, too, it may be gone by now; and a dry run asks nobody else.
+            if is_there() || options.dry_run {
+                self.catch_up().await?;
+            }
+            if is_there() {
                 continue;
             }
             let warnings = call.strategy_warnings(&object);

@@ -18,6 +18,14 @@ pub(crate) const LOCK: &str = "lock";
 pub(crate) const ISSUANCE_LOG: &str = "issuance-log";
 /// Certificates and keys.
 const PKI: &str = "pki";
+/// What may be there before the first start: an authority to begin with, and what the servers of
+/// one cluster have in common.
+pub(super) const BROUGHT_ALONG: [&str; 4] = [
+    "pki/ca.crt",
+    "pki/ca.key",
+    "pki/sa.key",
+    "pki/front-proxy-ca.crt",
+];
 /// Names at the top of a data directory, and what a file system puts there by itself.
 const OWN_NAMES: [&str; 9] = [
     LOCK,
@@ -146,14 +154,13 @@ pub(crate) fn refuse_foreign(root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Kubeconfigs, and files of `pki` besides `ca.crt` and `ca.key`, in a directory in which nobody of
-/// us began.
+/// Kubeconfigs, and files of `pki` besides those that one brings along, in a directory in which
+/// nobody of us began.
 fn refuse_other_authoritys_files(root: &Path) -> Result<()> {
     let in_pki = fs::read_dir(root.join(PKI)).into_iter().flatten().flatten();
     let of_pki = in_pki
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .filter(|name| !["ca.crt", "ca.key"].contains(&name.as_str()))
-        .map(|name| format!("{PKI}/{name}"));
+        .map(|entry| format!("{PKI}/{}", entry.file_name().to_string_lossy()))
+        .filter(|name| !BROUGHT_ALONG.contains(&name.as_str()));
     let own = OWN_NAMES.iter().filter(|name| name.ends_with(".conf"));
     let kubeconfigs = own
         .filter(|name| root.join(name).exists())
@@ -162,9 +169,10 @@ fn refuse_other_authoritys_files(root: &Path) -> Result<()> {
         None => Ok(()),
         Some(found) => bail!(
             "--data-dir {}: it holds other files ({found}), and nothing says that Everleaf made them; choose an empty directory, such as {}, or leave \
-             only pki/ca.crt and pki/ca.key here to go on with that authority",
+             only pki/ca.crt and pki/ca.key here to go on with that authority ({}, for another server of a cluster)",
             root.display(),
-            root.join("everleaf").display()
+            root.join("everleaf").display(),
+            BROUGHT_ALONG.join(", "),
         ),
     }
 }
@@ -367,6 +375,14 @@ mod tests {
             // Somebody's own authority.
             &["pki/"],
             &["pki/", "pki/ca.crt", "pki/ca.key"],
+            // Another server's.
+            &[
+                "pki/",
+                "pki/ca.crt",
+                "pki/ca.key",
+                "pki/sa.key",
+                "pki/front-proxy-ca.crt",
+            ],
             // A first start that was killed.
             &["lock", "pki/", ".admin.conf.tmp"],
             // Notes beside our files, with the lock left out of a backup, or not.

@@ -7,6 +7,7 @@ use super::kubeconfigs;
 use super::ledger::{Ledger, Made};
 use super::roll_log::{Accepted, logged};
 use super::rolling::{Cluster, Enforced, Rolling, announce};
+use super::shared;
 use anyhow::{Context, Result, anyhow};
 use everleaf_api::authorities::{Announcement, LEASE_NAMESPACE, Word};
 use everleaf_api::revocation::{self, Revocations};
@@ -33,6 +34,8 @@ pub(super) struct Own {
     pub(super) serving: Arc<ServingCertificate>,
     /// The issuance log.
     pub(super) log: PathBuf,
+    /// Whether other servers may have the same objects.
+    pub(super) is_shared: bool,
 }
 
 impl Own {
@@ -77,6 +80,10 @@ impl Cluster for Own {
         written
             .map(drop)
             .map_err(|why| anyhow!("cannot write {resource} {key}: {why}"))
+    }
+
+    fn no_roll(&self) -> Option<&'static str> {
+        self.is_shared.then_some(shared::NO_ROLL)
     }
 
     fn prepare(&self, start: Start, now: Timestamp) -> Result<Roll> {

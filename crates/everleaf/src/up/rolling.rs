@@ -61,6 +61,10 @@ pub(crate) trait Cluster: Sync {
         object: Value,
         now: Timestamp,
     ) -> impl Future<Output = Result<()>> + Send;
+    /// Why no roll can begin here.
+    fn no_roll(&self) -> Option<&'static str> {
+        None
+    }
     /// Makes another CA for a roll that begins.
     fn prepare(&self, start: Start, now: Timestamp) -> Result<Roll>;
     /// Who has which certificates, and says what.
@@ -205,10 +209,12 @@ impl<C: Cluster> Rolling<C> {
         let mut ledger = state.ledger.clone();
         ledger.answered = nonce.to_owned();
         let verb = asked["verb"].as_str().unwrap_or("none");
-        let decided = match (Command::of_json(&asked), &ledger.roll) {
+        let no_roll = self.cluster.no_roll();
+        let decided = match (Command::of_json(&asked), &ledger.roll, no_roll) {
             _ if is_old => Err("the command is too old; give it again".to_owned()),
-            (None, _) => Err("this version of Everleaf does not know the command".to_owned()),
-            (Some(command), roll) => {
+            (None, ..) => Err("this version of Everleaf does not know the command".to_owned()),
+            (Some(Command::Start(_)), None, Some(why)) => Err(why.to_owned()),
+            (Some(command), roll, _) => {
                 let fleet = match (&command, roll) {
                     (Command::Assume(_), Some(roll)) => self.cluster.fleet(roll, now).await?,
                     _ => Fleet::default(),

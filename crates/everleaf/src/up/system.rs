@@ -13,6 +13,7 @@ use super::own::Own;
 use super::pods;
 use super::rolling::Rolling;
 use super::serving;
+use super::shared;
 use crate::audit::Audit;
 use crate::cmd::dashboard::ui::{self, Foundation, Ui};
 use crate::in_use::TextFile;
@@ -29,14 +30,11 @@ use everleaf_apiserver::authz::Authorizer;
 use everleaf_apiserver::handler::Server;
 use everleaf_apiserver::serve::{self, Beside, ServingCertificate};
 use everleaf_apiserver::store::EtcdConfig;
-use everleaf_apiserver::user::User;
 use everleaf_controllers::cleaner::Ages;
-use everleaf_controllers::issuance::LogConfig;
 use everleaf_controllers::issuers::SharedIssuer;
 use everleaf_controllers::pods::PodSigner;
-use everleaf_controllers::upkeep::RootCaSource;
-use everleaf_controllers::{Config as ControllersConfig, Loop, ServingConfig, Telemetry};
-use everleaf_node::places::{CA_CERTIFICATE, STORE};
+use everleaf_controllers::{Loop, ServingConfig, Telemetry};
+use everleaf_node::places::STORE;
 use everleaf_pki::KeyAlgorithm;
 use everleaf_time::WallClock;
 use jiff::Timestamp;
@@ -137,10 +135,10 @@ pub(crate) struct System {
     /// End of the token in `bootstrap-kubelet.conf`.
     pub(crate) bootstrap_until: Timestamp,
     /// Signs for nodes.
-    issuer: SharedIssuer,
-    clock: Arc<dyn Clock>,
+    pub(super) issuer: SharedIssuer,
+    pub(super) clock: Arc<dyn Clock>,
     /// What all controllers count, which are several runs.
-    telemetry: Arc<Telemetry>,
+    pub(super) telemetry: Arc<Telemetry>,
     /// In the order of their start.
     parts: Vec<Part>,
 }
@@ -183,8 +181,7 @@ impl System {
             tracing::warn!("{remark}");
         }
         let server = open_server(dir, &authority, &addresses, settings, &clock)?;
-        server.install(now).await?;
-        grant(&server, settings, now).await?;
+        install(dir, &server, &authority, settings, now).await?;
         let bootstrap_until = write_kubeconfigs(dir, &server, &authority, &addresses, now).await?;
         let mut system = Self {
             local_url: addresses.local_url.clone(),
@@ -206,6 +203,7 @@ impl System {
             issuer: system.issuer.clone(),
             serving: Arc::clone(&certificate),
             log: dir.path(ISSUANCE_LOG),
+            is_shared: settings.etcd.is_some(),
         };
         let rolling = own.rolling(&authority, now).await?;
         system.start_care(dir, &authority, &addresses, rolling);
@@ -321,85 +319,6 @@ impl System {
         });
     }
 
-    fn start_controllers(
-        &mut self,
-        dir: &DataDir,
-        settings: &Settings,
-        approval: Option<ServingConfig>,
-    ) {
-        let root_ca = dir.path(CA_CERTIFICATE);
-        let mut config = ControllersConfig::in_process(self.issuer.clone());
-        let of_requests = [Loop::Approver, Loop::Signer, Loop::Cleaner];
-        config.loops = BTreeSet::from(of_requests);
-        config.loops.retain(|one| settings.loops.contains(one));
-        if let Some(approval) = approval {
-            config.loops.insert(Loop::ServingApprover);
-            config.serving_approval = approval;
-        }
-        if let Some(pods) = settings.pod_signer.clone() {
-            config.loops.insert(Loop::PodCertificateSigner);
-            config.pod_signer = Some(pods);
-        }
-        config.signing_duration = settings.signing_duration;
-        config.ages = settings.ages;
-        config.recent_requests = self.server.recent_requests();
-        config.issuance_log = Some(LogConfig {
-            directory: dir.path(ISSUANCE_LOG),
-            origin: crate::config::log_origin(&settings.host_name),
-        });
-        if !config.loops.is_empty() {
-            self.run_controllers("controllers", "certificate-controller", config);
-        }
-        for (one, name, account) in [
-            (Loop::TokenCleaner, "token cleaner", "token-cleaner"),
-            (
-                Loop::BootstrapSigner,
-                "bootstrap signer",
-                "bootstrap-signer",
-            ),
-            (
-                Loop::RevocationListPublisher,
-                "revocation list publisher",
-                grants::REVOCATION_LIST_ACCOUNT,
-            ),
-            (
-                Loop::PodCertificateCleaner,
-                "pod certificate request cleaner",
-                "podcertificaterequestcleaner",
-            ),
-            (
-                Loop::RootCaPublisher,
-                "root CA publisher",
-                "root-ca-cert-publisher",
-            ),
-        ] {
-            if settings.loops.contains(&one) {
-                let mut config = ControllersConfig::in_process(self.issuer.clone());
-                config.loops = BTreeSet::from([one]);
-                config.root_ca = Some(RootCaSource::File(root_ca.clone()));
-                self.run_controllers(name, account, config);
-            }
-        }
-    }
-
-    /// As the service account that Kubernetes gives them.
-    fn run_controllers(
-        &mut self,
-        name: &'static str,
-        account: &str,
-        mut config: ControllersConfig,
-    ) {
-        config.clock = wall_clock(&self.clock);
-        config.telemetry = Arc::clone(&self.telemetry);
-        let whom = User::service_account("kube-system", account);
-        let service = self.server.in_process(whom, wall_clock(&self.clock));
-        let client = kube::Client::new(service, "default");
-        self.start_part(name, |shutdown| async move {
-            everleaf_controllers::run(client, config, shutdown.asked()).await?;
-            Ok(())
-        });
-    }
-
     async fn start_node(
         &mut self,
         dir: &Arc<DataDir>,
@@ -415,7 +334,7 @@ impl System {
         Ok(())
     }
 
-    fn start_part<F>(&mut self, name: &'static str, run: impl FnOnce(Shutdown) -> F)
+    pub(super) fn start_part<F>(&mut self, name: &'static str, run: impl FnOnce(Shutdown) -> F)
     where
         F: Future<Output = Result<()>> + Send + 'static,
     {
@@ -508,6 +427,21 @@ async fn first_to_end(parts: &mut [Part]) -> anyhow::Error {
         })
     });
     futures_util::future::select_all(waits).await.0
+}
+
+/// Writes the server's own objects, into an etcd only if that is of this authority's cluster.
+async fn install(
+    dir: &DataDir,
+    server: &Server,
+    authority: &Authority,
+    settings: &Settings,
+    now: Timestamp,
+) -> Result<()> {
+    if let Some(etcd) = &settings.etcd {
+        shared::claim(dir, server, authority, &etcd.prefix, now).await?;
+    }
+    server.install(now).await?;
+    grant(server, settings, now).await
 }
 
 /// What the controllers that run may, besides what Kubernetes gives their accounts.

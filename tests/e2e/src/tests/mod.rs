@@ -17,6 +17,7 @@ mod dashboard;
 mod demo;
 mod doctor;
 mod documentation;
+mod faults;
 mod first_start;
 mod fleet;
 mod for_kubelets;
@@ -69,6 +70,7 @@ pub(crate) fn all() -> Vec<&'static Test> {
         ui::TESTS,
         kubectl_verbs::TESTS,
         documentation::TESTS,
+        faults::TESTS,
         pages::TESTS,
         for_kubelets::TESTS,
         client_certificates::TESTS,

@@ -31,6 +31,7 @@ mod server;
 mod serving_policy;
 mod steps;
 mod ten_years_on_kubernetes;
+mod three_ups_on_one_etcd;
 mod tlog_of_go;
 mod upkeep;
 mod why_on_kubernetes;
@@ -87,6 +88,7 @@ pub(crate) fn all() -> &'static [&'static Pairing] {
         &owners_beside_kube_apiserver::PAIRING,
         &audit_beside_kube_apiserver::PAIRING,
         &etcd_shared_with_kubernetes::PAIRING,
+        &three_ups_on_one_etcd::PAIRING,
         &client_certificates_on_everleaf::PAIRING,
         &kubernetes_own_tests::PAIRING,
         &kubernetes_own_tests::CONTROL,
