@@ -65,7 +65,7 @@ impl Call {
         Self { expect, ..self }
     }
 
-    /// The call as HTTP, but for what a client says of itself: in protobuf where [`type_of`] has a
+    /// The call as HTTP, but for what a client says of itself: in protobuf where `type_of` has a
     /// type, else in JSON.
     ///
     /// # Errors
