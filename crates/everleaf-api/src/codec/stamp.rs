@@ -1,7 +1,7 @@
 //! Stored bytes → the same bytes with a resourceVersion, without a tree between: what typed clients
 //! are sent.
 //!
-//! Only for bytes as [`proto_write`](super::proto_write) writes them, metadata first and its fields
+//! Only for bytes as [`proto_write`] writes them, metadata first and its fields
 //! by number. For all others the answer is None, and the way over the tree is right.
 
 use super::proto_read::{Envelope, MAGIC, next_key, take, varint};
