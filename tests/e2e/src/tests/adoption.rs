@@ -157,7 +157,13 @@ fn beside_a_kubelet(node: &Node<'_>) -> Result<()> {
         node.path("kubelet.conf").display()
     ));
     let kubelet = node.sandbox.start("kubelet", &mut command)?;
-    let told = eventually("a refusal", 5, || node.run("adopt", &[])?.failed_with(1))?;
+    // Before it has this name, nothing stands against an adoption.
+    let line = format!("/proc/{}/cmdline", kubelet.id());
+    eventually("the kubelet's name", 5, || {
+        ensure_that!(fs::read(&line)?.starts_with(b"kubelet\0"), "{line}");
+        Ok(())
+    })?;
+    let told = node.run("adopt", &[])?.failed_with(1)?;
     let wanted = format!("runs (pid {})", kubelet.id());
     ensure_that!(told.contains(&wanted), "{told}");
     same("config", node.config()?, CONFIG.to_owned())
