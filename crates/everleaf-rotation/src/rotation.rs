@@ -203,6 +203,8 @@ pub struct Rotation {
     accept_at: Option<Monotonic>,
     /// Until when a changed template is watched before it counts.
     template_settles_at: Monotonic,
+    /// Until when a template that nobody has told yet is waited for.
+    template_due_by: Monotonic,
     /// When the pending request of that name becomes too old.
     pending_ends: Option<(RequestName, Monotonic)>,
     /// When a pending key was last replaced because its object was of no use.
@@ -250,6 +252,7 @@ impl Rotation {
             stuck_rounds: 0,
             accept_at: None,
             template_settles_at: Monotonic::default(),
+            template_due_by: Monotonic::default(),
             pending_ends: None,
             rekeyed_at: None,
             attempt: None,

@@ -264,6 +264,11 @@ impl Rotation {
         if now.monotonic < self.template_settles_at {
             return Some(Gate::Spaced(self.template_settles_at));
         }
+        // A request for what the certificate says would be given up a moment later, perhaps while
+        // a person approves it, if the node's addresses are others by then.
+        if self.template.is_none() && now.monotonic < self.template_due_by {
+            return Some(Gate::Spaced(self.template_due_by));
+        }
         let lifetime = self.current.as_ref().map(|leaf| {
             Duration::from_secs(u64::try_from(leaf.lifetime().seconds / 2).unwrap_or(0))
         });

@@ -2,7 +2,7 @@
 //! What the server said is taken in by `replies`.
 
 use super::spacing::Born;
-use super::{Rotation, Step};
+use super::{Rotation, Step, TEMPLATE_DEBOUNCE};
 use crate::backoff::Schedule;
 use crate::event::{Event, Loaded, RefusalClass, Sources};
 use crate::notice::{FailedStep, LeafSummary, Notice};
@@ -149,6 +149,9 @@ impl Rotation {
             self.tell(Notice::StoreRecovered(finding));
         }
         let is_first = !std::mem::replace(&mut self.was_loaded, true);
+        if is_first {
+            self.template_due_by = now.monotonic + TEMPLATE_DEBOUNCE;
+        }
         self.take_sources(loaded.sources);
         self.pending = loaded.pending;
         self.age_pending(now);

@@ -513,6 +513,28 @@ fn without_addresses_nothing_is_asked_until_the_certificate_nears_its_end() {
 }
 
 #[test]
+fn a_start_near_the_end_gives_the_addresses_a_moment_to_come() {
+    for comes in [true, false] {
+        let mut world = World::new(serving_config());
+        world.run_for(minutes(1));
+        world.server.approves = false;
+        world.config.template = None;
+        world.pass(days(360));
+        world.restart();
+        world.run_for(seconds(2));
+        assert_eq!(world.csrs(), 1, "the addresses are not known yet");
+        let wanted = serving_template(&["10.0.0.1", "10.0.0.2"]);
+        if comes {
+            world.tell(Event::TemplateChanged(Some(wanted.clone())));
+        }
+        world.run_for(seconds(10));
+        assert_eq!(world.csrs(), 2, "comes: {comes}");
+        let asked = &world.machine.pending().unwrap().template;
+        assert_eq!(asked.ip_addresses.len(), 1 + usize::from(comes));
+    }
+}
+
+#[test]
 fn a_signer_that_drops_a_name_is_not_asked_for_ever() {
     let mut world = World::new(serving_config());
     world.server.drops_addresses = true;

@@ -63,7 +63,7 @@ pub(super) struct World<S = MemoryStore> {
     pub(super) published: Option<Leaf>,
     last_accepted: Option<Leaf>,
     awaiting: Option<Waiting>,
-    config: Config,
+    pub(super) config: Config,
     keys: u64,
     /// The configured kind of key is ML-DSA.
     pub(super) has_ml_dsa_keys: bool,
