@@ -11,6 +11,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// The keys that sign Debian's releases, on every Debian.
+const DEBIAN_KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
 /// `$XDG_CACHE_HOME/everleaf/<name>`, made if it is missing.
 pub(crate) fn directory(name: &str) -> Result<PathBuf> {
     let base = std::env::var_os("XDG_CACHE_HOME")
@@ -110,12 +113,66 @@ pub(crate) fn unpack(cache: &Path, packages: &[&str]) -> Result<Scratch> {
         sh(&scratch, "apt-get", &["update", "--quiet"])?;
         sh(&scratch, "apt-get", &download)?;
     }
-    for _ in packages {
-        let file = find(&scratch, &|name| name.ends_with(".deb"))?;
-        sh(&scratch, "dpkg-deb", &["-x", &file.to_string_lossy(), "."])?;
+    extract(&scratch, packages.len())?;
+    Ok(scratch)
+}
+
+/// A release of Debian that this machine need not be.
+pub(crate) struct Suite {
+    /// Its name: `trixie`.
+    pub(crate) name: &'static str,
+    /// Where its packages are.
+    pub(crate) mirror: &'static str,
+}
+
+/// The same of another release: apt verifies it by Debian's own keys, and keeps its lists apart
+/// from the machine's.
+pub(crate) fn unpack_of(suite: &Suite, cache: &Path, packages: &[&str]) -> Result<Scratch> {
+    let Suite { name, mirror } = suite;
+    say(&format!(
+        "unpacking {} of Debian's {name}",
+        packages.join(", ")
+    ));
+    let scratch = scratch(cache, name)?;
+    let apt = scratch.join("apt");
+    for folder in ["lists/partial", "cache/archives/partial"] {
+        fs::create_dir_all(apt.join(folder))?;
+    }
+    let source = format!(
+        "Types: deb\nURIs: {mirror}\nSuites: {name}\nComponents: main\nTargets: Packages\nSigned-By: {DEBIAN_KEYS}\n"
+    );
+    fs::write(apt.join("suite.sources"), source)?;
+    let apt_path = |name: &str| apt.join(name).to_string_lossy().into_owned();
+    let options = [
+        format!("Dir::Etc::sourcelist={}", apt_path("suite.sources")),
+        "Dir::Etc::sourceparts=-".to_owned(),
+        format!("Dir::State::lists={}", apt_path("lists")),
+        format!("Dir::Cache={}", apt_path("cache")),
+        // The cache is the caller's alone.
+        "APT::Sandbox::User=root".to_owned(),
+    ];
+    let mut args: Vec<&str> = options.iter().flat_map(|one| ["-o", one]).collect();
+    sh(
+        &scratch,
+        "apt-get",
+        &[&args[..], &["update", "--quiet"]].concat(),
+    )?;
+    args.extend(["download", "--quiet"]);
+    args.extend(packages);
+    sh(&scratch, "apt-get", &args)?;
+    extract(&scratch, packages.len())?;
+    fs::remove_dir_all(&apt)?;
+    Ok(scratch)
+}
+
+/// Unpacks so many packages where they lie.
+fn extract(scratch: &Path, packages: usize) -> Result<()> {
+    for _ in 0..packages {
+        let file = find(scratch, &|name| name.ends_with(".deb"))?;
+        sh(scratch, "dpkg-deb", &["-x", &file.to_string_lossy(), "."])?;
         fs::remove_file(&file)?;
     }
-    Ok(scratch)
+    Ok(())
 }
 
 /// Installs Debian packages on the system.

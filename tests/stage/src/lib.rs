@@ -22,5 +22,5 @@ pub use pods::{
     POD_SIGNER, POD_SIGNER_FLAGS, pod_authority, pod_is_granted, pod_is_granted_by_proof,
     pod_is_refused, pod_request, pod_request_ended,
 };
-pub use process::{Answer, Process, http_get, http_post, run};
+pub use process::{Answer, Process, http_get, http_post, run, run_fed};
 pub use sandbox::{Later, Point, Sandbox, State, Tools, eventually};

@@ -60,7 +60,7 @@ pub fn run(command: &mut Command) -> Result<Answer> {
 }
 
 /// Runs a command to its end with this standard input.
-pub(crate) fn run_fed(command: &mut Command, input: Stdio) -> Result<Answer> {
+pub fn run_fed(command: &mut Command, input: Stdio) -> Result<Answer> {
     let what = describe(command);
     let mut child = command
         .stdin(input)

@@ -1,12 +1,12 @@
-//! containerd and runc, without which a kubelet does not start, Prometheus, and valgrind,
-//! unpacked from Debian's packages and not installed.
+//! containerd and runc, without which a kubelet does not start, Prometheus, valgrind, and an
+//! OpenSSL with ML-DSA, unpacked from Debian's packages and not installed.
 //!
 //! Debian's, because runc is C as well as Go, and Prometheus takes long to build. Its containerd is
 //! older than the kubelet would have it: the kubelet says so and takes the cgroup driver from its
 //! own configuration.
 
 use crate::cache;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -18,6 +18,22 @@ const PROGRAMS: [&str; 4] = [
     "usr/bin/ctr",
     "usr/sbin/runc",
 ];
+
+/// openssl and the libraries that it needs.
+const OPENSSL: [&str; 5] = ["openssl", "libssl3t64", "libc6", "zlib1g", "libzstd1"];
+/// Starts it wherever the folder lies.
+const START_OPENSSL: &str = "\
+#!/bin/sh
+home=$(dirname \"$0\")
+libraries=$home/usr/lib/x86_64-linux-gnu
+OPENSSL_CONF=$home/etc/ssl/openssl.cnf OPENSSL_MODULES=$libraries/ossl-modules \\
+  exec \"$libraries/ld-linux-x86-64.so.2\" --library-path \"$libraries\" \"$home/usr/bin/openssl\" \"$@\"
+";
+/// The release that has it.
+const TRIXIE: cache::Suite = cache::Suite {
+    name: "trixie",
+    mirror: "http://deb.debian.org/debian",
+};
 
 /// The folder with the programs; containerd finds its shim and runc by having it in PATH.
 pub(crate) fn containerd(cache: &Path) -> Result<PathBuf> {
@@ -54,6 +70,25 @@ pub(crate) fn valgrind(cache: &Path) -> Result<PathBuf> {
         cache::take_directory(&scratch, &home)?;
     }
     Ok(home)
+}
+
+/// Debian 13's openssl, the first with ML-DSA, whatever this machine's release is: with its own
+/// libraries, libc included. A script starts it with them.
+pub(crate) fn openssl(cache: &Path) -> Result<PathBuf> {
+    const VERSION: &str = "OpenSSL 3.5.";
+    let home = cache.join("openssl-debian-13");
+    let program = home.join("openssl");
+    if program.is_file() {
+        return Ok(program);
+    }
+    let scratch = cache::unpack_of(&TRIXIE, cache, &OPENSSL)?;
+    fs::write(scratch.join("openssl"), START_OPENSSL)?;
+    cache::take(&scratch.join("openssl"), &scratch.join("openssl"))?;
+    let said = cache::read(&scratch, scratch.join("openssl"), &["version"], &[])
+        .context("OpenSSL with ML-DSA comes from Debian 13's package openssl by apt-get")?;
+    ensure!(said.contains(VERSION), "Debian 13 has {}", said.trim());
+    cache::take_directory(&scratch, &home)?;
+    Ok(program)
 }
 
 fn install(cache: &Path) -> Result<PathBuf> {

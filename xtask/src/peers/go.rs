@@ -13,7 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The toolchain that Go is told to fetch where a module asks for more than the machine's.
-const TOOLCHAIN: &str = "go1.27.3";
+const TOOLCHAIN: &str = "go1.27.4";
 /// Kubernetes' packages with a version stamp: the first is what programs report, the second goes
 /// into user agents.
 const STAMPED: [&str; 2] = [
@@ -28,6 +28,8 @@ const HELM: &str = "helm.sh/helm/v4";
 const HELM_STAMPED: &str = "helm.sh/helm/v4/internal/version.version";
 /// The module with the log of Go's checksum database.
 const X_MOD: &str = "golang.org/x/mod";
+/// What a `go.mod` calls the Go that it needs.
+const GO: &str = "go";
 /// The module of etcd's server.
 const ETCD: &str = "go.etcd.io/etcd/server/v3";
 
@@ -103,6 +105,14 @@ impl Program {
     pub(crate) fn of_x_mod(name: &'static str) -> Self {
         Self {
             versioned_by: X_MOD,
+            ..Self::ours(name)
+        }
+    }
+
+    /// Ours, of a module that requires nothing but Go. It has the version of the Go that built it.
+    pub(crate) fn of_go(name: &'static str) -> Self {
+        Self {
+            versioned_by: GO,
             ..Self::ours(name)
         }
     }
@@ -321,6 +331,7 @@ mod tests {
             version(MANIFEST, "go.etcd.io/etcd/server/v3").unwrap(),
             "v3.7.3"
         );
+        assert_eq!(version(MANIFEST, GO).unwrap(), "1.26.0");
         assert!(version(MANIFEST, "k8s.io/metrics").is_err());
     }
 

@@ -27,6 +27,9 @@ const HELM: &str = "tests/interop/go-helm";
 /// The module with Go's reader of tiled logs.
 const TLOG: &str = "tests/interop/go-tlog";
 
+/// The module with nothing but a Go that has ML-DSA.
+const POST_QUANTUM: &str = "tests/interop/go-1.27";
+
 /// Where the peers are.
 pub(crate) struct Peers {
     variables: Vec<(&'static str, PathBuf)>,
@@ -52,11 +55,13 @@ impl Peers {
         let cache = cache::directory("peers")?;
         let containerd = debian::containerd(&cache)?;
         let prometheus = debian::prometheus(&cache)?;
+        let openssl = debian::openssl(&cache)?;
         let python = Python::install(&cache)?;
         let mut variables = vec![
             ("CONTAINERD", containerd.join("containerd")),
             ("RUNC", containerd.join("runc")),
             ("CONTAINERD_BIN", containerd),
+            ("OPENSSL_35", openssl),
             ("PROMTOOL", prometheus.join("promtool")),
             ("PROMETHEUS", prometheus.join("prometheus")),
             ("PYTHON", python.interpreter),
@@ -67,6 +72,7 @@ impl Peers {
         let old = Module::open(OLD)?;
         let helm = Module::open(HELM)?;
         let tlog = Module::open(TLOG)?;
+        let post_quantum = Module::open(POST_QUANTUM)?;
         let kubernetes = Program::kubernetes;
         for (variable, module, program) in [
             ("ETCD", &present, Program::etcd()),
@@ -82,6 +88,7 @@ impl Peers {
             ("CERTMATRIX", &present, Program::ours("certmatrix")),
             ("KUBERNETESE2E", &present, Program::ours("kubernetese2e")),
             ("TLOGCHECK", &tlog, Program::of_x_mod("tlogcheck")),
+            ("PQCHECK", &post_quantum, Program::of_go("pqcheck")),
             ("KUBECTL_134", &older, kubernetes("kubectl")),
             (
                 "KUBE_CONTROLLER_MANAGER_121",

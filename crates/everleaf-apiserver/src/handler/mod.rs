@@ -42,7 +42,7 @@ mod watch;
 mod write;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use crate::audit::{Head, Stage, Trail};
 use crate::authn::Peer;

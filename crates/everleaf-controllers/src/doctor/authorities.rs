@@ -2,7 +2,7 @@
 
 use super::found::Found;
 use super::seen::{Answer, Audience, Bundle, Seen};
-use super::{Fault, away, counted};
+use super::{Fault, away, counted, kinds_of_keys};
 use crate::why::Known;
 use everleaf_pki::Leaf;
 use everleaf_pki::trust::{Presented, Purpose, TrustBundle};
@@ -68,7 +68,8 @@ pub(super) fn look(seen: &Seen, found: &mut Found) -> String {
         } else {
             format!("{count} authorities")
         };
-        format!("{what}, the first ends at {end}")
+        let keys = kinds_of_keys(anchors.iter().map(|anchor| &anchor.leaf));
+        format!("{what}, the first ends at {end}; keys: {keys}")
     })
 }
 

@@ -2,10 +2,10 @@
 
 use super::found::Found;
 use super::seen::{Answer, Audience, KubeconfigFile, OnDisk, Seen};
-use super::{Fault, away, counted, moment_of};
+use super::{Fault, away, counted, kind_of_key, moment_of};
 use crate::why::Known;
-use everleaf_pki::Chain;
 use everleaf_pki::trust::{Presented, Purpose, TrustBundle};
+use everleaf_pki::{Chain, Leaf};
 use jiff::{SignedDuration, Timestamp};
 
 /// Old files of a prefix that nobody minds.
@@ -46,8 +46,9 @@ pub(super) fn cert_dir(seen: &Seen, found: &mut Found) -> String {
     }
     let mut held = Vec::new();
     for credential in &host.credentials {
-        if let Some(end) = on_disk(credential, seen, found) {
-            held.push(format!("{} until {end}", credential.prefix));
+        if let Some(leaf) = on_disk(credential, seen, found) {
+            let (end, key) = (leaf.not_after(), kind_of_key(leaf));
+            held.push(format!("{} until {end}, key {key}", credential.prefix));
         }
     }
     match held.is_empty() {
@@ -56,8 +57,8 @@ pub(super) fn cert_dir(seen: &Seen, found: &mut Found) -> String {
     }
 }
 
-/// Judges one credential; until when it is good.
-fn on_disk(credential: &OnDisk, seen: &Seen, found: &mut Found) -> Option<Timestamp> {
+/// Judges one credential; its certificate.
+fn on_disk<'d>(credential: &'d OnDisk, seen: &Seen, found: &mut Found) -> Option<&'d Leaf> {
     let now = clock(seen);
     let path = credential.path.display().to_string();
     if let Some((csr, filed)) = &credential.pending
@@ -112,7 +113,7 @@ fn on_disk(credential: &OnDisk, seen: &Seen, found: &mut Found) -> Option<Timest
     if credential.is_needed {
         other_ca(chain, seen, &path, found);
     }
-    Some(chain.leaf().not_after())
+    Some(chain.leaf())
 }
 
 fn dates(credential: &OnDisk, chain: &Chain, now: Timestamp, path: &str, found: &mut Found) {

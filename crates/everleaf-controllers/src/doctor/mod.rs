@@ -26,10 +26,11 @@ mod versions;
 
 use crate::why::Known;
 use everleaf_api::meta;
-use everleaf_pki::{Leaf, TrustBundle};
+use everleaf_pki::{KeyAlgorithm, Leaf, TrustBundle};
 use found::Found;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 pub use catalogue::Fault;
 pub use entry::{Entry, Section, Severity};
@@ -219,6 +220,23 @@ fn away(then: Timestamp, now: Timestamp) -> String {
         true => format!("{span} ago"),
         false => format!("in {span}"),
     }
+}
+
+/// The kinds of their keys, with their strength and how many have them:
+/// `2 ECDSA P-256 (128 bits), 1 ML-DSA-65 (category 3, post-quantum)`.
+fn kinds_of_keys<'l>(leaves: impl IntoIterator<Item = &'l Leaf>) -> String {
+    let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+    for leaf in leaves {
+        *kinds.entry(kind_of_key(leaf)).or_default() += 1;
+    }
+    let kinds = kinds.iter().map(|(kind, count)| format!("{count} {kind}"));
+    kinds.collect::<Vec<_>>().join(", ")
+}
+
+fn kind_of_key(leaf: &Leaf) -> String {
+    let key = leaf.public_key();
+    let known = key.algorithm().map(KeyAlgorithm::with_strength);
+    known.unwrap_or_else(|_| key.kind().to_string())
 }
 
 /// A number of things, in words: `1 node`, `3 nodes`.

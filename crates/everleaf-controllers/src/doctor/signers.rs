@@ -2,7 +2,7 @@
 
 use super::found::Found;
 use super::seen::Seen;
-use super::{Fault, counted, moment_of};
+use super::{Fault, counted, kinds_of_keys, moment_of};
 use crate::builtin::BuiltinSigner;
 use crate::why::issued::{Order, order};
 use everleaf_api::csr::Csr;
@@ -89,7 +89,14 @@ pub(super) fn look(seen: &Seen, found: &mut Found) -> String {
             }
         }
     }
-    counted(issued.len(), "certificate")
+    let count = counted(issued.len(), "certificate");
+    match read.is_empty() {
+        true => count,
+        false => {
+            let keys = kinds_of_keys(read.iter().map(|(_, chain)| chain.leaf()));
+            format!("{count}; keys: {keys}")
+        }
+    }
 }
 
 /// A certificate's signer and subject: of those with the same, only the newest counts.

@@ -7,6 +7,7 @@ mod world;
 
 use super::*;
 use crate::why::Known;
+use everleaf_pki::{KeyAlgorithm, MlDsa, PrivateKey, Template, Usage};
 use std::collections::BTreeSet;
 use world::World;
 
@@ -26,6 +27,39 @@ fn nothing_is_found_where_all_is_well() {
     for part in &report.sections {
         assert!(!part.looked_at.is_empty(), "{}", part.section.name());
     }
+}
+
+#[test]
+fn kinds_of_keys_are_told_with_their_strength() {
+    use crate::fixture::now;
+    use world::hours;
+    let mut world = World::healthy();
+    let key = PrivateKey::generate(KeyAlgorithm::MlDsa(MlDsa::MlDsa65)).unwrap();
+    let template = Template {
+        subject: crate::fixture::subject("system:node:n1", &["system:nodes"]),
+        ..Template::default()
+    };
+    let (begin, end) = (now() - hours(1), now() + hours(24));
+    let usages = [Usage::DigitalSignature, Usage::ClientAuth];
+    let chain = world
+        .ca
+        .issue_own(&template, key.public_key(), &usages, [5; 16], begin, end)
+        .unwrap();
+    world.seen.host.credentials[0].chain = Known::Read(Ok(chain.clone()));
+    let report = world.examine();
+    let told = |section| {
+        let mut parts = report.sections.iter();
+        let part = parts.find(|part| part.section == section).unwrap();
+        part.looked_at.clone()
+    };
+    let p256 = "ECDSA P-256 (128 bits)";
+    let ml_dsa = "ML-DSA-65 (category 3, post-quantum)";
+    assert!(told(Section::Ca).ends_with(&format!("; keys: 1 {p256}")));
+    assert!(told(Section::Signers).ends_with(&format!("; keys: 2 {p256}")));
+    assert!(told(Section::CertDir).contains(&format!(", key {ml_dsa}")));
+    let ca = world.ca.certificate();
+    let keys = kinds_of_keys([ca, chain.leaf(), ca]);
+    assert_eq!(keys, format!("2 {p256}, 1 {ml_dsa}"));
 }
 
 #[test]

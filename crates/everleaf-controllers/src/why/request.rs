@@ -442,7 +442,7 @@ fn summary(case: &Case<'_>, findings: &[Finding]) -> String {
 /// Kind and strength of the key, where it is one that can be signed.
 fn key_line(key: &PublicKey) -> Option<String> {
     let kind = key.algorithm().ok()?;
-    Some(format!("key {kind} ({})", kind.strength()))
+    Some(format!("key {}", kind.with_strength()))
 }
 
 fn facts(case: &Case<'_>) -> Vec<String> {

@@ -58,4 +58,9 @@ impl KeyAlgorithm {
         };
         format!("{bits} bits")
     }
+
+    /// Kind and strength, for people: `ML-DSA-65 (category 3, post-quantum)`.
+    pub fn with_strength(self) -> String {
+        format!("{self} ({})", self.strength())
+    }
 }

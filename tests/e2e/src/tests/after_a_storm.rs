@@ -70,7 +70,7 @@ fn empty(up: &Up<'_>) -> Result<()> {
 }
 
 /// The process' own resident memory, without pages of files, in bytes.
-fn resident(pid: u32) -> Result<u64> {
+pub(super) fn resident(pid: u32) -> Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status
         .lines()

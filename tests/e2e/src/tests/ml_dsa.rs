@@ -1,11 +1,14 @@
 //! Post-quantum keys, from the authority to the node: docs/post-quantum.md.
 
-use super::second_node::KUBELET_CLIENT;
+use super::after_a_storm::resident;
+use super::second_node::{CLIENT, KUBELET_CLIENT};
 use anyhow::{Context, Result};
 use everleaf_stage::runner::{Test, Verdict};
 use everleaf_stage::{Agent, Kubectl, Sandbox, Up, arg, ensure_that, eventually, run, same};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
 pub(super) const TESTS: &[Test] = &[
     Test {
@@ -22,6 +25,11 @@ pub(super) const TESTS: &[Test] = &[
         name: "a_node_whose_kind_of_key_is_refused_asks_with_another",
         long: false,
         run: falls_back,
+    },
+    Test {
+        name: "a_thousand_ml_dsa_requests_wait_within_limits",
+        long: false,
+        run: waits,
     },
     Test {
         name: "a_node_moves_to_ml_dsa_and_back_at_its_renewals",
@@ -114,6 +122,8 @@ fn mixed(sandbox: &Sandbox) -> Result<Verdict> {
     ensure_that!(why.stdout.contains(key), "everleaf why: {why:?}");
     let doctor = run(&mut sandbox.everleaf(&["doctor", "--kubeconfig", arg(&conf)]))?;
     ensure_that!(!doctor.stdout.contains("versions-ml-dsa"), "{doctor:?}");
+    let keys = "1 certificate; keys: 1 ML-DSA-65 (category 3, post-quantum)";
+    ensure_that!(doctor.stdout.contains(keys), "{doctor:?}");
     refused(sandbox, &admin, &request["spec"]["request"])?;
     Ok(Verdict::Passed)
 }
@@ -186,6 +196,140 @@ fn falls_back(sandbox: &Sandbox) -> Result<Verdict> {
     same("requests", list["items"].as_array().map_or(0, Vec::len), 1)?;
     agent.stop()?;
     Ok(Verdict::Passed)
+}
+
+/// Requests that wait at once.
+const WAITING: usize = 1_000;
+/// Programs that file them.
+const FILERS: usize = 25;
+/// One of them as it is stored and sent, at least.
+const REQUEST_BYTES_MIN: usize = 14 * 1024;
+/// Objects of a page, and the longest that a page of them may be.
+const PAGE: (usize, usize) = (100, 2 << 20);
+/// Watches that begin with all of them at once.
+const WATCHES: usize = 8;
+/// What `up` may hold of a request that waits: as it is stored, as it is shown to watches (of the
+/// last 1,024 events), in its controllers' hands, and a quarter more.
+const HELD_BYTES_MAX: u64 = 64 * 1024;
+/// What it may hold of lists, pages and watches that have ended: what is kept of the past and for
+/// pages (docs/performance.md), and what allocators keep at hand.
+const READ_BYTES_MAX: u64 = 72 << 20;
+
+/// Requests of the largest kind that nobody decides; then they are read in every way, all at once.
+fn waits(sandbox: &Sandbox) -> Result<Verdict> {
+    let up = Up::start(sandbox, &["--no-node"])?;
+    let request = largest(sandbox, &up)?;
+    let admin = up.admin();
+    let path = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+    let before = resident(up.process.id())?;
+    sandbox.point("they are taken, and each takes a little memory", || {
+        file(sandbox, &admin, &request)?;
+        let held = resident(up.process.id())?.saturating_sub(before) / WAITING as u64;
+        ensure_that!(held <= HELD_BYTES_MAX, "{held} bytes of each");
+        Ok(())
+    })?;
+    let filled = resident(up.process.id())?;
+    sandbox.point(
+        "pages of a hundred have a hundred, and are all of them",
+        || pages(&admin, path),
+    )?;
+    sandbox.point("eight watches that begin with all of them", || {
+        let watch = format!("{path}?watch=1&resourceVersion=0&timeoutSeconds=4");
+        let mut watches = (0..WATCHES)
+            .map(|number| admin.start(&format!("watch-{number}"), &["get", "--raw", &watch]))
+            .collect::<Result<Vec<_>>>()?;
+        for process in &mut watches {
+            same("exit code", process.exit_code(Duration::from_secs(30))?, 0)?;
+            let told = process.stdout();
+            let added = told
+                .lines()
+                .filter(|line| line.contains("\"waits-"))
+                .count();
+            same("requests of a watch", added, WAITING)?;
+            ensure_that!(told.len() > WAITING * REQUEST_BYTES_MIN, "{}", told.len());
+        }
+        Ok(())
+    })?;
+    sandbox.point("lists, pages and watches leave little behind", || {
+        let grown = resident(up.process.id())?.saturating_sub(filled);
+        ensure_that!(grown <= READ_BYTES_MAX, "{grown} bytes");
+        Ok(())
+    })?;
+    admin.quiet(&["delete", "--raw", path])?;
+    same(
+        "requests",
+        admin.json(&["get", "csr"])?["items"].clone(),
+        json!([]),
+    )?;
+    Ok(Verdict::Passed)
+}
+
+/// Files them, by many kubectls at once: each makes five calls a second, after its first ten.
+fn file(sandbox: &Sandbox, admin: &Kubectl<'_>, request: &Value) -> Result<()> {
+    let names: Vec<String> = (0..WAITING)
+        .map(|number| format!("waits-{number:04}"))
+        .collect();
+    let mut processes = Vec::new();
+    for (number, names) in names.chunks(WAITING.div_ceil(FILERS)).enumerate() {
+        let items = names.iter().map(|name| {
+            json!({
+                "apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest",
+                "metadata": {"name": name},
+                "spec": {"request": request, "signerName": CLIENT, "usages": ["digital signature", "client auth"]},
+            })
+        });
+        let list = json!({"apiVersion": "v1", "kind": "List", "items": items.collect::<Value>()});
+        let path = sandbox.write(&format!("waiting-{number}.json"), &list.to_string())?;
+        let args = ["create", "--validate=false", "-f", arg(&path)];
+        processes.push(admin.start(&format!("file-{number}"), &args)?);
+    }
+    for process in &mut processes {
+        let code = process.exit_code(Duration::from_secs(60))?;
+        ensure_that!(code == 0, "{}", process.stderr());
+    }
+    Ok(())
+}
+
+/// The request of a node with an ML-DSA-87 key.
+fn largest(sandbox: &Sandbox, up: &Up<'_>) -> Result<Value> {
+    let mut agent = Agent::new(sandbox, up, "n2");
+    let wanted = ["--client-certificate-key-algorithm", "ML-DSA-87"];
+    agent.args.extend(wanted.map(str::to_owned));
+    agent.start()?;
+    agent.certificate()?;
+    agent.stop()?;
+    let list = up.admin().json(&["get", "csr"])?;
+    let object = &list["items"][0];
+    let bytes = object.to_string().len();
+    ensure_that!(bytes > REQUEST_BYTES_MIN, "a request has {bytes} bytes");
+    Ok(object["spec"]["request"].clone())
+}
+
+fn pages(admin: &Kubectl<'_>, path: &str) -> Result<()> {
+    let (objects_max, bytes_max) = PAGE;
+    let mut seen = BTreeSet::new();
+    let mut from = String::new();
+    loop {
+        let page = format!("{path}?limit={objects_max}&continue={from}");
+        let text = admin.quiet(&["get", "--raw", &page])?;
+        ensure_that!(text.len() <= bytes_max, "a page of {} bytes", text.len());
+        let list: Value = serde_json::from_str(&text)?;
+        let items = list["items"].as_array().context("no items")?;
+        ensure_that!(items.len() <= objects_max, "{} in a page", items.len());
+        let names = items
+            .iter()
+            .filter_map(|item| item["metadata"]["name"].as_str());
+        seen.extend(
+            names
+                .filter(|name| name.starts_with("waits-"))
+                .map(str::to_owned),
+        );
+        match list["metadata"]["continue"].as_str() {
+            Some(next) if !next.is_empty() => next.clone_into(&mut from),
+            _ => break,
+        }
+    }
+    same("requests in all pages", seen.len(), WAITING)
 }
 
 /// Certificates of eight minutes, five of them before they are issued: renewals come within about

@@ -22,6 +22,7 @@ mod kubernetes_own_tests;
 mod owners_beside_kube_apiserver;
 mod parity_with_kcm;
 mod pod_signer_on_kube_apiserver;
+mod post_quantum;
 mod prometheus_on_everleaf;
 mod python_client_on_everleaf;
 mod recordings_of_kubernetes;
@@ -103,6 +104,7 @@ pub(crate) fn all() -> &'static [&'static Pairing] {
         &kube_rs_on_everleaf::PAIRING,
         &tlog_of_go::PAIRING,
         &prometheus_on_everleaf::PAIRING,
+        &post_quantum::PAIRING,
     ]
 }
 

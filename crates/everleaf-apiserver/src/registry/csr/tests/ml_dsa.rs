@@ -1,6 +1,7 @@
 //! Requests with ML-DSA keys: what is taken, and what is refused, by name.
 
 use super::*;
+use crate::handler::tests::fixture::World;
 use crate::registry::gates::Gates;
 use everleaf_pki::{MlDsa, PrivateKey, Subject, Template, pem};
 
@@ -276,6 +277,47 @@ fn usages_are_those_of_a_key_that_signs() {
         assert_eq!(check(&[signs, "client auth"]), NONE);
     }
     assert_eq!(check(&["key encipherment", "client auth"]).len(), 2);
+}
+
+/// The same cases as requests to the server, which keeps none of them.
+#[test]
+fn the_server_says_so_and_stores_nothing() {
+    const PATH: &str = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+    let world = World::new();
+    let der = request(&key(SET));
+    let good = Parts::of(&der);
+    let refused = |name: &str, object: &Value, field: &str, expected: &str| {
+        let answer = world.post(PATH, object).expect(422);
+        assert_eq!(answer.json["reason"], "Invalid", "{name}");
+        let message = answer.message();
+        let begins = format!(" is invalid: {field}: ");
+        assert!(message.contains(&begins), "{name}: {message}");
+        assert!(message.contains(expected), "{name}: {message}");
+        assert_eq!(world.get(PATH).names(), NONE, "{name}");
+    };
+    for (name, change, expected) in BAD {
+        let mut parts = good.clone();
+        change(&mut parts);
+        let object = object(&parts.to_der(), &USAGES);
+        refused(name, &object, "spec.request", expected);
+    }
+    for usage in everleaf_pki::key::FORBIDDEN_USAGES {
+        let object = object(&der, &["digital signature", usage.as_str()]);
+        refused(
+            usage.as_str(),
+            &object,
+            "spec.usages[1]",
+            "When using ML-DSA keys",
+        );
+    }
+    let nothing_signs = object(&der, &["client auth"]);
+    refused(
+        "client auth alone",
+        &nothing_signs,
+        "spec.usages",
+        "at least one of",
+    );
+    world.post(PATH, &object(&der, &USAGES)).expect(201);
 }
 
 /// With the gate off nothing new is taken, and what is stored goes its way.

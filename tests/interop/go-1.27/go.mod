@@ -1,0 +1,3 @@
+module everleaf.dev/interop/go-1.27
+
+go 1.27.4
