@@ -100,15 +100,20 @@ fn a_list_that_is_not_taken_in_time_is_given_up() {
     }
 }
 
-/// The names and the niceness (proc(5), `stat`, the 19th field) of this process's threads.
+/// How many threads of lists there are that are nicer, by ten, than this one (proc(5), `stat`, the
+/// 19th field).
 #[cfg(target_os = "linux")]
 fn nice_threads() -> usize {
+    let niceness = |stat: &str| -> Option<i32> { stat.split(' ').nth(16)?.parse().ok() };
+    let own = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+    let (_, own) = own.rsplit_once(") ").unwrap();
+    let wanted = niceness(own).map(|own| (own + 10).min(19));
     let tasks = std::fs::read_dir("/proc/self/task").unwrap();
     let nice = tasks.filter_map(|task| {
         let stat = std::fs::read_to_string(task.ok()?.path().join("stat")).ok()?;
         let (name, fields) = stat.rsplit_once(") ")?;
         let is_list = name.ends_with("(lists");
-        (is_list && fields.split(' ').nth(16)? == "10").then_some(())
+        (is_list && niceness(fields) == wanted).then_some(())
     });
     nice.count()
 }
