@@ -2,6 +2,7 @@
 
 use super::audit::AuditIds;
 use super::catalogue::Catalogue;
+use super::late_reissue::Knocks;
 use super::limits::{Inflight, Limits};
 use super::metrics::Metrics;
 use super::origins::Origins;
@@ -103,6 +104,7 @@ pub struct Server {
     pub(super) exposed: Mutex<BTreeMap<&'static str, Arc<dyn Observed>>>,
     pub(super) inflight: Inflight,
     pub(super) origins: Origins,
+    pub(super) knocks: Knocks,
     pub(super) requests: RecentRequests,
     pub(super) audit: Option<Arc<Auditor>>,
     pub(super) catalogue: Arc<Catalogue>,
@@ -139,6 +141,7 @@ impl Server {
             exposed: Mutex::default(),
             inflight: Inflight::default(),
             origins: Origins::default(),
+            knocks: Knocks::default(),
             requests: RecentRequests::default(),
             audit: config.audit.map(Arc::new),
             catalogue: Catalogue::of(config.apis),
@@ -272,16 +275,29 @@ impl Server {
         object: Value,
         now: Timestamp,
     ) -> Result<Arc<Stored>, String> {
-        let descriptor = registry::by_resource(resource)
-            .ok_or_else(|| format!("{resource} is not a resource of this server"))?;
+        let (namespace, name) = (meta::namespace(&object), meta::name(&object));
+        let present = self.cache.get(resource, namespace, name);
+        self.put_over(manager, resource, (object, present), now)
+            .await
+            .map_err(|refusal| refusal.to_string())
+    }
+
+    /// The same, over what was `present` when it was read, and nothing newer.
+    pub(super) async fn put_over(
+        &self,
+        manager: &str,
+        resource: &'static str,
+        (object, present): (Value, Option<Arc<Stored>>),
+        now: Timestamp,
+    ) -> Result<Arc<Stored>, Refusal> {
+        let descriptor = registry::by_resource(resource).ok_or_else(|| {
+            Refusal::Unstorable(format!("{resource} is not a resource of this server"))
+        })?;
         let mut object = descriptor
             .r#type
             .decode_value(object)
-            .map_err(|error| error.to_string())?
+            .map_err(|error| Refusal::Unstorable(error.to_string()))?
             .object;
-        let namespace = meta::namespace(&object).to_owned();
-        let name = meta::name(&object).to_owned();
-        let present = self.cache.get(resource, &namespace, &name);
         let user = User::default();
         let context = Context {
             user: &user,
@@ -301,12 +317,11 @@ impl Server {
             Some(stored) => Expected::Revision(stored.revision),
         };
         if let Some(error) = errors.first() {
-            return Err(format!("{}: {}", error.path, error.message));
+            let what = format!("{}: {}", error.path, error.message);
+            return Err(Refusal::Unstorable(what));
         }
         let encoded = Encoded::new(descriptor, &mut object);
-        self.propose_put(descriptor, encoded, expected, None)
-            .await
-            .map_err(|refusal| refusal.to_string())
+        self.propose_put(descriptor, encoded, expected, None).await
     }
 
     /// Removes one object of the server's own; true when it was there.
