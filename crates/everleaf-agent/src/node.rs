@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::endpoint::Shown;
 use crate::kubeconfig::{Cluster, Kubeconfig, Trust};
+use crate::late_reissue::{Answered, Door};
 use crate::managed::{self, Machine, MachineIndex};
 use crate::metrics::Metrics;
 use crate::outcome::{AgentError, Outcome};
@@ -48,6 +49,8 @@ pub(crate) enum News {
     Looked(Looked),
     /// The action of a profile has ended.
     Acted(Acted),
+    /// The server was asked to let the node come back late.
+    Late(Answered),
     /// Only that the time has come, or the clock was set.
     Time,
 }
@@ -72,6 +75,8 @@ pub(crate) struct Node {
     pub(crate) machines: Vec<Machine>,
     pub(crate) addresses: AddressBook,
     pub(crate) authorities: AuthorityBook,
+    /// Late re-issue, where it is wanted.
+    pub(crate) late: Option<Door>,
     /// When this turn began: read once, so that all that it decides is decided at one instant.
     pub(crate) now: Now,
     pub(crate) versions: Versions,
@@ -132,6 +137,7 @@ impl Node {
                  that this host trusts anyway; name the cluster's in certificate-authority-data"
             );
         }
+        let metrics = Arc::new(profiles::metrics_of(&machines));
         Ok(Self {
             client: ApiClient::new(Arc::clone(clock)),
             cluster: Arc::new(choice.cluster),
@@ -152,7 +158,8 @@ impl Node {
             expired_since: None,
             kubeconfig_owed: None,
             kubeconfig_told: None,
-            metrics: Arc::new(profiles::metrics_of(&machines)),
+            late: Door::open(&config, &metrics),
+            metrics,
             machines,
             observer,
             config,
@@ -169,7 +176,7 @@ impl Node {
     }
 
     /// The machine of the certificate by which the node is known to the server.
-    fn nodes_own(&self) -> Option<MachineIndex> {
+    pub(crate) fn nodes_own(&self) -> Option<MachineIndex> {
         let at = self.machines.iter().position(Machine::is_nodes_own);
         at.map(MachineIndex)
     }
@@ -192,6 +199,7 @@ impl Node {
             News::Acted(acted) => self.take_acted(acted),
             News::Looked(looked) => self.take_addresses(looked),
             News::Authorities(done) => self.take_authorities(done),
+            News::Late(answered) => self.take_late(answered),
             News::Answer(None) | News::Time => {}
         }
         self.refresh_client_access();
@@ -215,6 +223,7 @@ impl Node {
         }
         self.look_up_addresses();
         self.look_up_authorities();
+        self.knock_late();
     }
 
     /// Tells a machine when its certificate is to be renewed for its CA's sake.
@@ -346,6 +355,7 @@ impl Node {
             .chain(self.asks_for_addresses().then_some(look))
             .chain(self.kubeconfig_owed.map(|due| due.since(now.monotonic)))
             .chain(profiles)
+            .chain(self.late_nap())
             .fold(NAP_MAX, Duration::min)
     }
 
@@ -364,6 +374,7 @@ impl Node {
         for machine in &self.machines {
             let id = machine.rotation.id();
             match machine.rotation.phase() {
+                Phase::Stuck if self.is_late_at_it() => return Ok(None),
                 Phase::BackingOff | Phase::Stuck => {
                     return Err(AgentError::NotDone {
                         name: id.to_string(),
@@ -379,6 +390,9 @@ impl Node {
             }
         }
         if !self.are_profiles_settled()? {
+            return Ok(None);
+        }
+        if self.is_knocking_late() {
             return Ok(None);
         }
         let is_done = self.answers.is_empty() || self.answers.len() == self.waits();

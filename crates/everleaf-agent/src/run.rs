@@ -6,6 +6,7 @@
 use crate::clock::{Clock, nap};
 use crate::config::Config;
 use crate::endpoint::door;
+use crate::late_reissue::Door;
 use crate::metrics::Scraped;
 use crate::node::{News, Node};
 use crate::outcome::{AgentError, Outcome};
@@ -86,6 +87,7 @@ pub async fn run_with(
             addresses,
             authorities,
             actions,
+            late,
             ..
         } = &mut node;
         let news = tokio::select! {
@@ -99,6 +101,7 @@ pub async fn run_with(
             Some(acted) = actions.next(), if !actions.is_empty() => News::Acted(acted),
             looked = addresses.looked() => News::Looked(looked),
             done = authorities.done() => News::Authorities(done),
+            answered = Door::answered(late) => News::Late(answered),
             () = nap(span, &mut clock_set) => News::Time,
         };
         node.turn(clock.now(), news);

@@ -45,6 +45,7 @@ pub fn config(args: &AgentArgs) -> Result<Config> {
         tls_client_ca_file: args.tls_client_ca_file.clone(),
         requested_seconds: None,
         ca_refresh_interval: args.ca_refresh_interval,
+        late_reissue: args.late_reissue,
         profiles: args.profile.clone(),
         profile_dir: args.profile_dir.clone(),
         exit_on_expired_client_cert: args.exit_on_expired_client_cert,

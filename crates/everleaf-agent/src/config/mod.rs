@@ -72,6 +72,8 @@ pub struct Options {
     pub requested_seconds: Option<i32>,
     /// `--ca-refresh-interval`; zero: never.
     pub ca_refresh_interval: Option<Duration>,
+    /// `--late-reissue`
+    pub late_reissue: bool,
     /// Each `--profile`.
     pub profiles: Vec<PathBuf>,
     /// `--profile-dir`
@@ -157,6 +159,8 @@ pub struct Config {
     pub requested_seconds: Option<i32>,
     /// How often it is looked whether the cluster's CA is being replaced; `None`: never.
     pub ca_refresh_interval: Option<Duration>,
+    /// Whether a node whose certificate has ended asks for another one by its old key.
+    pub late_reissue: bool,
     /// Further certificates, for programs of the node.
     pub profiles: Vec<Profile>,
     /// Leave when no credential has worked for five minutes while the server answers.
@@ -217,6 +221,7 @@ impl Config {
             tls_endpoint: None,
             requested_seconds: None,
             ca_refresh_interval: Some(INTERVAL_DEFAULT),
+            late_reissue: false,
             profiles: Vec::new(),
             exit_on_expired_client_cert: false,
             once: false,
@@ -283,6 +288,11 @@ impl Resolver {
                  before it ends; give --rotate-certificates to renew it",
             );
         }
+        if options.late_reissue && !client {
+            self.warn(
+                "--late-reissue has no effect: this agent keeps no client certificate; give --rotate-certificates, too",
+            );
+        }
         let serving = options
             .rotate_server_certificates
             .unwrap_or(file.server_tls_bootstrap);
@@ -326,6 +336,7 @@ impl Resolver {
             requested_seconds,
             ca_refresh_interval: Some(options.ca_refresh_interval.unwrap_or(INTERVAL_DEFAULT))
                 .filter(|interval| !interval.is_zero() && !options.once),
+            late_reissue: options.late_reissue,
             exit_on_expired_client_cert: options.exit_on_expired_client_cert,
             once: options.once,
             remarks: std::mem::take(&mut self.remarks),

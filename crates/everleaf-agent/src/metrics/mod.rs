@@ -7,6 +7,7 @@
 //! an object.
 
 use crate::clock::Clock;
+use crate::late_reissue::Heard;
 use crate::tell::words_of;
 use everleaf_observe::Observed;
 use everleaf_observe::text::{Histogram, Kind, Text};
@@ -56,6 +57,16 @@ struct State {
     certificates: BTreeMap<CertificateId, Certificate>,
     clock_steps: u64,
     connections_closed: BTreeMap<&'static str, u64>,
+    /// None: the agent does not ask for it.
+    late: Option<Late>,
+}
+
+/// What came of late re-issue.
+#[derive(Debug, Default)]
+struct Late {
+    knocks: BTreeMap<&'static str, u64>,
+    /// As the server said last.
+    recoveries_left: Option<u64>,
 }
 
 /// What is known of one certificate.
@@ -119,6 +130,7 @@ impl Metrics {
             certificates,
             clock_steps: 0,
             connections_closed: BTreeMap::new(),
+            late: None,
         }))
     }
 
@@ -135,6 +147,22 @@ impl Metrics {
     /// Counts a step of the wall clock.
     pub(crate) fn record_clock_step(&self) {
         self.lock().clock_steps += 1;
+    }
+
+    /// The agent asks for late re-issue.
+    pub(crate) fn expect_late(&self) {
+        self.lock().late.get_or_insert_default();
+    }
+
+    /// Counts an answer about late re-issue.
+    pub(crate) fn record_late(&self, heard: &Heard) {
+        let mut state = self.lock();
+        let late = state.late.get_or_insert_default();
+        *late.knocks.entry(heard.as_str()).or_default() += 1;
+        if let Heard::Registered { recoveries_left } | Heard::Recovered { recoveries_left } = heard
+        {
+            late.recoveries_left = Some(*recoveries_left);
+        }
     }
 
     /// Counts connections that were closed, and why.
@@ -220,6 +248,7 @@ impl Metrics {
         overdues(&mut text, &state, now);
         profiles(&mut text, &state);
         process(&mut text, &state);
+        late(&mut text, &state);
         text.finish()
     }
 }
@@ -522,6 +551,29 @@ fn process(text: &mut Text, state: &State) {
     );
     for (cause, count) in &state.connections_closed {
         family.count(&[("cause", *cause)], *count);
+    }
+}
+
+fn late(text: &mut Text, state: &State) {
+    let Some(late) = &state.late else {
+        return;
+    };
+    let mut family = text.family(
+        "everleaf_agent_late_reissue_total",
+        Kind::Counter,
+        "Answers of the server about late re-issue.",
+    );
+    for result in Heard::RESULTS {
+        let count = late.knocks.get(result).copied().unwrap_or(0);
+        family.count(&[("result", result)], count);
+    }
+    if let Some(left) = late.recoveries_left {
+        text.family(
+            "everleaf_agent_late_reissue_recoveries_left",
+            Kind::Gauge,
+            "How often this node may still come back after its certificate has ended.",
+        )
+        .count(&[], left);
     }
 }
 
