@@ -22,6 +22,7 @@ mod fleet;
 mod for_kubelets;
 mod foreign_tokens;
 mod kubectl_verbs;
+mod late_reissue;
 mod ml_dsa;
 mod network;
 mod no_room;
@@ -57,6 +58,7 @@ pub(crate) fn all() -> Vec<&'static Test> {
         service::TESTS,
         network::TESTS,
         clock::TESTS,
+        late_reissue::TESTS,
         demo::TESTS,
         renewal::TESTS,
         rehearsal::TESTS,
