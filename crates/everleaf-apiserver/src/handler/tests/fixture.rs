@@ -97,11 +97,11 @@ impl World {
     }
 
     /// One that believes others, too.
-    pub(crate) fn believing(edit: impl FnOnce(&mut authn::Config)) -> Self {
+    pub(crate) fn believing(writer: Mode, edit: impl FnOnce(&mut authn::Config)) -> Self {
         let mut judges = judges();
         edit(&mut judges);
         let offer = (Limits::default(), Apis::default());
-        Self::build_with(judges, Box::new(Memory::new()), Mode::Inline, None, offer)
+        Self::build_with(judges, Box::new(Memory::new()), writer, None, offer)
     }
 
     fn build(

@@ -1,11 +1,12 @@
 //! Late re-issue through the whole walk: certificates as TLS would show them, and attacks.
 
-use super::fixture::{Answer, CSRS, World};
+use super::fixture::{Answer, CSRS, World, block_on};
 use crate::authn::{self, Peer};
 use crate::fixture::{csr, request_pem};
 use crate::late_reissue::{PATH, Policy};
+use crate::writer::Mode;
 use everleaf_pki::{Issuer, KeyAlgorithm, PrivateKey, Subject, Template, Usage};
-use futures_util::FutureExt as _;
+use futures_util::future::join_all;
 use http::Request;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -22,6 +23,11 @@ fn ca(serial: u8) -> Issuer {
     Issuer::self_signed("kubernetes", key, [serial; 16], from, to).unwrap()
 }
 
+const POLICY: Policy = Policy {
+    age_max: SignedDuration::from_hours(24 * 365 * 6),
+    recoveries_max: 2,
+};
+
 /// A server that lets nodes come back, its authority, and the node n1.
 struct Late {
     world: World,
@@ -31,23 +37,18 @@ struct Late {
 
 impl Late {
     fn new() -> Self {
-        let policy = Policy {
-            age_max: SignedDuration::from_hours(24 * 365 * 6),
-            recoveries_max: 2,
-        };
-        Self::with(Some(policy))
+        Self::with(Mode::Inline, Some(POLICY))
     }
 
-    fn with(late_reissue: Option<Policy>) -> Self {
+    fn with(writer: Mode, late_reissue: Option<Policy>) -> Self {
         let ca = ca(1);
         let pem = ca.certificate_pem().into_bytes();
-        let world = World::believing(|config: &mut authn::Config| {
+        let world = World::believing(writer, |config: &mut authn::Config| {
             config.client_ca_pem = pem;
             config.late_reissue = late_reissue;
         });
-        world
-            .post(NODES, &json!({"metadata": {"name": "n1"}}))
-            .expect(201);
+        let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}});
+        block_on(world.server.put("nodes", node, world.now)).expect("a node");
         Self {
             world,
             ca,
@@ -69,13 +70,21 @@ impl Late {
     }
 
     fn call(&self, peer: &Peer, path: &str, token: &str, body: &str) -> Answer {
+        block_on(self.begin(peer, path, token, body))
+    }
+
+    async fn begin(&self, peer: &Peer, path: &str, token: &str, body: &str) -> Answer {
         let mut request = Request::post(path);
         if !token.is_empty() {
             request = request.header("Authorization", format!("Bearer {token}"));
         }
         let request = request.body(body.to_owned().into()).unwrap();
-        let answered = self.world.server.handle(request, peer, self.world.now);
-        Answer::of(answered.now_or_never().expect("one poll is enough"))
+        Answer::of(
+            self.world
+                .server
+                .handle(request, peer, self.world.now)
+                .await,
+        )
     }
 
     fn knock(&self, peer: &Peer, state: &str, attempt: &str) -> Answer {
@@ -414,10 +423,36 @@ fn a_body_that_is_none_changes_nothing() {
 
 #[test]
 fn without_a_policy_there_is_no_such_thing() {
-    let mut late = Late::with(None);
+    let mut late = Late::with(Mode::Inline, None);
     let node = late.node();
     late.knock(&node, "", "a").expect(405);
     late.world.pass(YEAR);
     late.knock(&node, "", "a").expect(401);
     assert_eq!(late.metric("registered"), "");
+}
+
+/// Whichever way their steps fall between one another: what one was decided on is not what another
+/// has stored meanwhile.
+#[test]
+fn of_copies_that_come_at_once_one_is_let_in_and_the_node_is_locked() {
+    let mut late = Late::with(Mode::Thread, Some(POLICY));
+    let node = late.node();
+    let state = late.register(&node, "", "a1");
+    late.world.pass(YEAR);
+    let bodies: Vec<String> = (0..5)
+        .map(|copy| json!({"state": state, "attempt": format!("copy {copy}")}).to_string())
+        .collect();
+    let knocks = bodies.iter().map(|body| late.begin(&node, PATH, "", body));
+    let answers = block_on(join_all(knocks));
+    let codes: Vec<u16> = answers.iter().map(|answer| answer.code).collect();
+    let let_in = codes.iter().filter(|code| **code == 200).count();
+    assert_eq!(let_in, 1, "{codes:?}");
+    // Who is looked at after the first was caught is revoked already.
+    let is_usual = |code: &u16| matches!(code, 200 | 401 | 403);
+    assert!(codes.iter().all(is_usual), "{codes:?}");
+    assert!(codes.contains(&403), "{codes:?}");
+    let token = answers
+        .iter()
+        .find_map(|answer| answer.json["token"].as_str());
+    late.file(token.expect("a token"), "late", "n1").expect(401);
 }
