@@ -124,19 +124,7 @@ impl Node {
                 Told::Warning(text) => tracing::warn!("{text}"),
             }
         }
-        if choice.cluster.trust == Trust::DangerouslyAnybody {
-            tracing::warn!(
-                server = %choice.cluster.server,
-                "insecure-skip-tls-verify: anybody can pose as the API server"
-            );
-        }
-        if choice.cluster.trust == Trust::System {
-            tracing::warn!(
-                server = %choice.cluster.server,
-                "the kubeconfig names no certificate-authority: the server's certificate must be signed by an authority \
-                 that this host trusts anyway; name the cluster's in certificate-authority-data"
-            );
-        }
+        tell_of_trust(&choice.cluster);
         let metrics = Arc::new(profiles::metrics_of(&machines));
         Ok(Self {
             client: ApiClient::new(Arc::clone(clock)),
@@ -538,5 +526,22 @@ impl Node {
     pub(crate) fn local_time(&self) -> DateTime {
         let zone = jiff::tz::TimeZone::system();
         zone.to_datetime(self.now.wall)
+    }
+}
+
+/// What everybody should know who relies on this server.
+fn tell_of_trust(cluster: &Cluster) {
+    if cluster.trust == Trust::DangerouslyAnybody {
+        tracing::warn!(
+            server = %cluster.server,
+            "insecure-skip-tls-verify: anybody can pose as the API server"
+        );
+    }
+    if cluster.trust == Trust::System {
+        tracing::warn!(
+            server = %cluster.server,
+            "the kubeconfig names no certificate-authority: the server's certificate must be signed by an authority \
+             that this host trusts anyway; name the cluster's in certificate-authority-data"
+        );
     }
 }

@@ -133,9 +133,9 @@ impl Node {
         }
     }
 
-    /// The node comes back by its old key when its certificate has ended.
-    pub fn with_late(mut self, rng: &Rng) -> Self {
-        self.late = Some(Late::new(rng));
+    /// Whether the node comes back by its old key when its certificate has ended.
+    pub fn with_late(mut self, is_wanted: bool, rng: &Rng) -> Self {
+        self.late = is_wanted.then(|| Late::new(rng));
         self
     }
 

@@ -111,11 +111,8 @@ impl World {
             let clock = HostClock::new(origin, drift);
             let token = format!("{}.{}", token.0, token.1);
             let branch = root.branch(&name);
-            let node = Node::new(&name, clock, &branch, token, scenario.serving);
-            match scenario.late {
-                true => node.with_late(&branch),
-                false => node,
-            }
+            Node::new(&name, clock, &branch, token, scenario.serving)
+                .with_late(scenario.late, &branch)
         });
         let nodes: Vec<Node> = nodes.collect();
         for node in nodes.iter().filter(|_| scenario.late) {
@@ -279,10 +276,7 @@ impl World {
                 let Some(node) = self.node(node) else { return };
                 self.network.strip(node, elapsed + time);
             }
-            Change::Off(node, time) => {
-                let Some(node) = self.node(node) else { return };
-                self.turn_off(node, time);
-            }
+            Change::Off(node, time) => self.turn_off(node, time),
             Change::Restart(node) => {
                 let Some(node) = self.node(node) else { return };
                 self.restart(node);

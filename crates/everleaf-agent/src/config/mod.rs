@@ -269,6 +269,14 @@ impl Resolver {
         });
     }
 
+    fn check_late_reissue(&mut self, options: &Options, client: bool) {
+        if options.late_reissue && !client {
+            self.warn(
+                "--late-reissue has no effect: this agent keeps no client certificate; give --rotate-certificates, too",
+            );
+        }
+    }
+
     fn resolve(&mut self, options: &Options, environment: &Environment) -> Option<Config> {
         let absolute = |path: &PathBuf| environment.working_directory.join(path);
         let [config, config_dir] = [&options.config, &options.config_dir].map(|path| {
@@ -288,11 +296,7 @@ impl Resolver {
                  before it ends; give --rotate-certificates to renew it",
             );
         }
-        if options.late_reissue && !client {
-            self.warn(
-                "--late-reissue has no effect: this agent keeps no client certificate; give --rotate-certificates, too",
-            );
-        }
+        self.check_late_reissue(options, client);
         let serving = options
             .rotate_server_certificates
             .unwrap_or(file.server_tls_bootstrap);

@@ -1,5 +1,5 @@
-//! Late re-issue, the node's side: how a node whose certificate has ended, and that has no bootstrap
-//! credential, asks Everleaf's API server for another one by proof of its old key.
+//! Late re-issue, the node's side: how a node whose certificate has ended, and that has no
+//! bootstrap credential, asks Everleaf's API server for another one by proof of its old key.
 //!
 //! While its certificate is good, a node registers with it, once per certificate, and keeps the
 //! **join state** that the server answers: a count that both sides know. When no credential is

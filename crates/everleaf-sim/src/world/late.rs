@@ -10,7 +10,8 @@ const RETURN_MAX: Duration = Duration::from_secs(30 * 60);
 
 impl World {
     /// The node is off for so long.
-    pub(super) fn turn_off(&mut self, node: usize, time: Duration) {
+    pub(super) fn turn_off(&mut self, node: u32, time: Duration) {
+        let Some(node) = self.node(node) else { return };
         self.stop(node, usize::MAX);
         self.nodes[node].clock.reboot(self.elapsed);
         let back = self.elapsed + time;
