@@ -47,6 +47,7 @@ mod host_address;
 pub mod identity;
 pub mod join;
 pub mod kubeconfig;
+pub mod late_reissue;
 mod managed;
 mod metrics;
 mod node;

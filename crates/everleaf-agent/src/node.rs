@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::endpoint::Shown;
 use crate::kubeconfig::{Cluster, Kubeconfig, Trust};
+use crate::late_reissue::{Answered, Door};
 use crate::managed::{self, Machine, MachineIndex};
 use crate::metrics::Metrics;
 use crate::outcome::{AgentError, Outcome};
@@ -52,6 +53,8 @@ pub(crate) enum News {
     Acted(Acted),
     /// The profiles are to be read again.
     ReloadAsked,
+    /// The server was asked to let the node come back late.
+    Late(Answered),
     /// Only that the time has come, or the clock was set.
     Time,
 }
@@ -77,6 +80,8 @@ pub(crate) struct Node {
     pub(crate) profiles: Profiles,
     pub(crate) addresses: AddressBook,
     pub(crate) authorities: AuthorityBook,
+    /// Late re-issue, where it is wanted.
+    pub(crate) late: Option<Door>,
     /// When this turn began: read once, so that all that it decides is decided at one instant.
     pub(crate) now: Now,
     pub(crate) versions: Versions,
@@ -118,19 +123,8 @@ impl Node {
                 Told::Warning(text) => tracing::warn!("{text}"),
             }
         }
-        if choice.cluster.trust == Trust::DangerouslyAnybody {
-            tracing::warn!(
-                server = %choice.cluster.server,
-                "insecure-skip-tls-verify: anybody can pose as the API server"
-            );
-        }
-        if choice.cluster.trust == Trust::System {
-            tracing::warn!(
-                server = %choice.cluster.server,
-                "the kubeconfig names no certificate-authority: the server's certificate must be signed by an authority \
-                 that this host trusts anyway; name the cluster's in certificate-authority-data"
-            );
-        }
+        tell_of_trust(&choice.cluster);
+        let metrics = Arc::new(Metrics::new(machines.iter().map(|m| m.rotation.id())));
         Ok(Self {
             client: ApiClient::new(Arc::clone(clock)),
             cluster: Arc::new(choice.cluster),
@@ -152,7 +146,8 @@ impl Node {
             expired_since: None,
             kubeconfig_owed: None,
             kubeconfig_told: None,
-            metrics: Arc::new(Metrics::new(machines.iter().map(|m| m.rotation.id()))),
+            late: Door::open(&config, &metrics),
+            metrics,
             machines: (0..).map(MachineIndex).zip(machines).collect(),
             observer,
             config,
@@ -170,7 +165,7 @@ impl Node {
     }
 
     /// The machine of the certificate by which the node is known to the server.
-    fn nodes_own(&self) -> Option<MachineIndex> {
+    pub(crate) fn nodes_own(&self) -> Option<MachineIndex> {
         let mut machines = self.machines.iter();
         let found = machines.find(|(_, machine)| machine.is_nodes_own());
         found.map(|(at, _)| *at)
@@ -202,6 +197,7 @@ impl Node {
             News::Looked(looked) => self.take_addresses(looked),
             News::Authorities(done) => self.take_authorities(done),
             News::ReloadAsked => self.profiles.read_again(now.monotonic),
+            News::Late(answered) => self.take_late(answered),
             News::Answer(None) | News::Time => {}
         }
         self.refresh_client_access();
@@ -227,6 +223,7 @@ impl Node {
         }
         self.look_up_addresses();
         self.look_up_authorities();
+        self.knock_late();
     }
 
     /// Tells a machine when its certificate is to be renewed for its CA's sake.
@@ -368,6 +365,7 @@ impl Node {
             .chain(self.asks_for_addresses().then_some(look))
             .chain(self.kubeconfig_owed.map(|due| due.since(now.monotonic)))
             .chain(profiles)
+            .chain(self.late_nap())
             .fold(NAP_MAX, Duration::min)
     }
 
@@ -386,6 +384,7 @@ impl Node {
         for machine in self.machines.values() {
             let id = machine.rotation.id();
             match machine.rotation.phase() {
+                Phase::Stuck if self.is_late_at_it() => return Ok(None),
                 Phase::BackingOff | Phase::Stuck => {
                     return Err(AgentError::NotDone {
                         name: id.to_string(),
@@ -401,6 +400,9 @@ impl Node {
             }
         }
         if !self.are_profiles_settled()? {
+            return Ok(None);
+        }
+        if self.is_knocking_late() {
             return Ok(None);
         }
         let is_done = self.answers.is_empty() || self.answers.len() == self.waits();
@@ -566,6 +568,23 @@ fn tell_of_config(config: &Config) {
         tracing::debug!(
             fields = config.lets_be.join(","),
             "these fields of the kubelet's configuration concern no certificate, and are let be"
+        );
+    }
+}
+
+/// What everybody should know who relies on this server.
+fn tell_of_trust(cluster: &Cluster) {
+    if cluster.trust == Trust::DangerouslyAnybody {
+        tracing::warn!(
+            server = %cluster.server,
+            "insecure-skip-tls-verify: anybody can pose as the API server"
+        );
+    }
+    if cluster.trust == Trust::System {
+        tracing::warn!(
+            server = %cluster.server,
+            "the kubeconfig names no certificate-authority: the server's certificate must be signed by an authority \
+             that this host trusts anyway; name the cluster's in certificate-authority-data"
         );
     }
 }

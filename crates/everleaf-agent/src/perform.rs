@@ -322,7 +322,11 @@ impl Node {
 
     /// Server and identity for a choice. A credential that cannot be read is as good as refused:
     /// the machine then tries the next.
-    fn access(&mut self, at: MachineIndex, choice: CredentialChoice) -> Result<Access, Refusal> {
+    pub(crate) fn access(
+        &mut self,
+        at: MachineIndex,
+        choice: CredentialChoice,
+    ) -> Result<Access, Refusal> {
         self.find_access(at, choice).map_err(|what| {
             tracing::warn!(
                 manager = self.machine(at).rotation.id().name(),
@@ -382,6 +386,12 @@ impl Node {
     }
 
     fn bootstrap_access(&self) -> Result<Access, String> {
+        if let Some(token) = self.late_token() {
+            return Ok(Access::new(
+                Arc::clone(&self.cluster),
+                Identity::Token(token),
+            ));
+        }
         let bootstrap = self
             .config
             .bootstrap

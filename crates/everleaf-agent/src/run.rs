@@ -6,6 +6,7 @@
 use crate::clock::{Clock, nap};
 use crate::config::Config;
 use crate::endpoint::door;
+use crate::late_reissue::Door;
 use crate::metrics::Scraped;
 use crate::node::{News, Node};
 use crate::outcome::{AgentError, Outcome};
@@ -112,6 +113,7 @@ async fn run_reloadable(
             addresses,
             authorities,
             actions,
+            late,
             ..
         } = &mut node;
         let news = tokio::select! {
@@ -126,6 +128,7 @@ async fn run_reloadable(
             looked = addresses.looked() => News::Looked(looked),
             done = authorities.done() => News::Authorities(done),
             () = reload.0.notified() => News::ReloadAsked,
+            answered = Door::answered(late) => News::Late(answered),
             () = nap(span, &mut clock_set) => News::Time,
         };
         node.turn(clock.now(), news);

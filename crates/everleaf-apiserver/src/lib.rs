@@ -13,6 +13,7 @@ pub mod config_file;
 #[cfg(test)]
 mod fixture;
 pub mod handler;
+pub mod late_reissue;
 pub mod objects;
 mod read;
 pub mod registry;

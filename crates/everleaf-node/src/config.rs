@@ -46,6 +46,7 @@ pub fn config(args: &AgentArgs) -> Result<Config> {
         requested_seconds: None,
         ca_refresh_interval: args.ca_refresh_interval,
         first_renewal_spread: args.first_renewal_spread,
+        late_reissue: args.late_reissue,
         profiles: args.profile.clone(),
         profile_dir: args.profile_dir.clone(),
         exit_on_expired_client_cert: args.exit_on_expired_client_cert,

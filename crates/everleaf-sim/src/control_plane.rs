@@ -11,6 +11,7 @@ use everleaf_apiserver::authn::{Authenticator, Peer};
 use everleaf_apiserver::authz::Authorizer;
 use everleaf_apiserver::bootstrap::bootstrap_token_secret;
 use everleaf_apiserver::handler::{self, Server, Version, WatchStream};
+use everleaf_apiserver::late_reissue::Policy;
 use everleaf_apiserver::registry::apis::Apis;
 use everleaf_apiserver::serve::InProcess;
 use everleaf_apiserver::store::Memory;
@@ -41,6 +42,12 @@ use std::time::Duration;
 use tower::Service;
 
 const CSRS: &str = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+
+/// Which nodes may come back whose certificate has ended, if they ask.
+const LATE_REISSUE: Policy = Policy {
+    age_max: SignedDuration::from_hours(6 * 365 * 24),
+    recoveries_max: 3,
+};
 
 /// Why a world cannot be built: a defect, or a scenario that makes no sense.
 #[derive(Debug, thiserror::Error)]
@@ -176,6 +183,13 @@ impl ControlPlane {
             let put = ready(self.server.put(resource, object, now));
             put.map_err(|error| error.to_string())??;
         }
+        Ok(())
+    }
+
+    /// Registers a node, as its kubelet does.
+    pub fn put_node(&self, name: &str, now: Timestamp) -> Result<(), BuildError> {
+        let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}});
+        ready(self.server.put("nodes", node, now)).and_then(built)?;
         Ok(())
     }
 
@@ -466,6 +480,7 @@ fn server(rng: &Rng, issuer: &Issuer) -> Result<Server, BuildError> {
         client_ca_pem: issuer.certificate_pem().into_bytes(),
         bootstrap_tokens: true,
         anonymous: true,
+        late_reissue: Some(LATE_REISSUE),
         ..Default::default()
     });
     let config = handler::Config {

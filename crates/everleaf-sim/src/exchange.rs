@@ -5,6 +5,7 @@ use everleaf_agent::client::{Answer, Failure};
 use everleaf_agent::csr_api::conversation::{
     AskVersion, Call, Confirm, Dialogue, Patience, Step, Submit, Wait,
 };
+use everleaf_agent::late_reissue::Knock;
 use everleaf_api::watch::JsonEvents;
 use everleaf_apiserver::handler::WatchStream;
 use everleaf_rotation::{CredentialChoice, Effect, Event, Monotonic, RequestName};
@@ -19,6 +20,8 @@ pub enum Progress {
     Done(Box<Event>),
     /// Nothing until something arrives.
     Idle,
+    /// The server was asked to let the node come back late; it is over.
+    Knocked(Box<Result<Answer, Failure>>),
     /// Ask again after this long.
     Pause(Duration),
     /// Make this call.
@@ -30,6 +33,7 @@ pub enum Progress {
 #[derive(Debug)]
 enum Machine {
     Confirm(Confirm),
+    Knock(Knock),
     Submit(Box<Submit>, RequestName),
     Version(AskVersion),
     Wait(Box<Wait>, RequestName),
@@ -54,6 +58,7 @@ pub struct Exchange {
     /// Its last call was that of nobody: the credential did not reach the server.
     pub is_anonymous: bool,
     done: Option<Box<Event>>,
+    knocked: Option<Box<Result<Answer, Failure>>>,
     stream: Option<Stream>,
 }
 
@@ -86,14 +91,24 @@ impl Exchange {
             }
             _ => return None,
         };
-        Some(Self {
+        Some(Self::with(credential, machine))
+    }
+
+    /// Asks the server to let the node come back late, by its ended certificate.
+    pub fn knock(knock: Knock) -> Self {
+        Self::with(CredentialChoice::Current, Machine::Knock(knock))
+    }
+
+    fn with(credential: CredentialChoice, machine: Machine) -> Self {
+        Self {
             credential,
             machine,
             is_in_flight: false,
             is_anonymous: false,
             done: None,
+            knocked: None,
             stream: None,
-        })
+        }
     }
 
     /// Whether it waits for a verdict.
@@ -114,6 +129,9 @@ impl Exchange {
         loop {
             if let Some(event) = self.done.take() {
                 return Progress::Done(event);
+            }
+            if let Some(answer) = self.knocked.take() {
+                return Progress::Knocked(answer);
             }
             let call = match &mut self.machine {
                 Machine::Wait(wait, name) => {
@@ -141,6 +159,7 @@ impl Exchange {
                 }
                 _ if self.is_in_flight => return Progress::Idle,
                 Machine::Confirm(confirm) => confirm.call(),
+                Machine::Knock(knock) => knock.call(),
                 Machine::Submit(submit, _) => submit.call(),
                 Machine::Version(ask) => ask.call(),
             };
@@ -228,6 +247,7 @@ impl Exchange {
                     })
                 });
             }
+            Machine::Knock(knock) => self.knocked = knock.answer(answer).map(Box::new),
             Machine::Submit(submit, name) => {
                 let name = name.clone();
                 let outcome = submit.answer(answer);

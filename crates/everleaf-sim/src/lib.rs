@@ -17,6 +17,7 @@ pub mod clock;
 pub mod control_plane;
 pub mod disk;
 pub mod exchange;
+pub mod late;
 pub mod network;
 pub mod node;
 pub mod report;

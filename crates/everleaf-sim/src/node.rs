@@ -6,7 +6,10 @@
 use crate::clock::HostClock;
 use crate::disk::PowerLoss;
 use crate::exchange::Exchange;
+use crate::late::Late;
 use crate::rng::Rng;
+use everleaf_agent::client::{Answer, Failure};
+use everleaf_agent::late_reissue::{Facts, Heard};
 use everleaf_apiserver::authn::Peer;
 use everleaf_pki::request::digest_name;
 use everleaf_pki::{
@@ -15,7 +18,8 @@ use everleaf_pki::{
 use everleaf_rotation::store::memory::MemoryStore;
 use everleaf_rotation::{
     CertStore, CertificateId, Config, CredentialChoice, CredentialVersion, Effect, Event, KeyForm,
-    Notice, Now, Order, PendingRequest, RequestName, Rotation, Sources, StoreError, Timing, Wake,
+    Monotonic, Notice, Now, Order, PendingRequest, Phase, RequestName, Rotation, Sources,
+    StoreError, Timing, Wake,
 };
 use jiff::tz::Offset;
 use std::collections::BTreeMap;
@@ -85,6 +89,8 @@ pub struct Node {
     slots: Vec<Slot>,
     /// The client certificate that is in use.
     client: Option<Arc<Credential>>,
+    /// Its late re-issue, where it asks for that.
+    late: Option<Late>,
 }
 
 impl Node {
@@ -123,7 +129,14 @@ impl Node {
             token,
             slots,
             client: None,
+            late: None,
         }
+    }
+
+    /// Whether the node comes back by its old key when its certificate has ended.
+    pub fn with_late(mut self, is_wanted: bool, rng: &Rng) -> Self {
+        self.late = is_wanted.then(|| Late::new(rng));
+        self
     }
 
     /// Whether it runs.
@@ -164,6 +177,9 @@ impl Node {
     pub fn stop(&mut self, kept_names: usize) {
         self.exchanges.clear();
         self.client = None;
+        if let Some(late) = &mut self.late {
+            late.restart();
+        }
         for slot in &mut self.slots {
             slot.machine = None;
             slot.current = None;
@@ -188,8 +204,9 @@ impl Node {
 
     fn sources(&self, slot: usize) -> Sources {
         if self.slots[slot].id.renews_itself() {
+            let tokens = self.late.as_ref().map_or(0, Late::tokens);
             return Sources {
-                bootstrap: Some(CredentialVersion(1)),
+                bootstrap: Some(CredentialVersion(1 + tokens)),
                 ..Sources::default()
             };
         }
@@ -356,10 +373,61 @@ impl Node {
         }
     }
 
+    /// What matters for late re-issue.
+    fn late_facts(&self) -> Option<Facts> {
+        let rotation = self.slots[0].machine.as_ref()?;
+        Some(Facts {
+            leaf: rotation.current()?.fingerprint(),
+            is_confirmed: rotation.is_confirmed(),
+            is_stuck: rotation.phase() == Phase::Stuck,
+        })
+    }
+
+    /// Asks the server to let the node come back late, or registers for that, if it is time. What
+    /// has to be on disk first is there, unless power is lost meanwhile.
+    pub fn knock(&mut self, now: Now, power: &mut PowerLoss) -> Option<Performed> {
+        let facts = self.late_facts()?;
+        let late = self.late.as_mut()?;
+        let knock = late
+            .machine
+            .begin(facts, now.monotonic, || late.names.name())?;
+        if late.keep(power) {
+            return Some(Performed::PowerLost);
+        }
+        Some(Performed::Begun(Box::new(Exchange::knock(knock))))
+    }
+
+    /// When it wants to knock, if at all.
+    pub fn knock_at(&self) -> Option<Monotonic> {
+        self.late.as_ref()?.machine.wake(self.late_facts()?)
+    }
+
+    /// Takes in the answer to a knock; what it means, and whether power was lost while it was
+    /// kept.
+    pub fn take_knocked(
+        &mut self,
+        answer: Result<Answer, Failure>,
+        now: Now,
+        power: &mut PowerLoss,
+    ) -> Option<(Heard, bool)> {
+        let late = self.late.as_mut()?;
+        Some(late.take(answer, now.monotonic, power))
+    }
+
     /// What the transport shows the server, and the bearer token if that is the credential.
-    pub fn present(&self, slot: usize, choice: CredentialChoice) -> (Peer, Option<String>) {
+    pub fn present(
+        &self,
+        slot: usize,
+        choice: CredentialChoice,
+        now: Now,
+    ) -> (Peer, Option<String>) {
         if choice == CredentialChoice::Bootstrap {
-            return (Peer::default(), Some(self.token.clone()));
+            let late = self.late.as_ref();
+            let late = late.and_then(|late| late.token(now.monotonic));
+            return (
+                Peer::default(),
+                Some(late.unwrap_or(&self.token).to_owned()),
+            );
         }
         let credential = self.credential(slot, choice);
         let certificates = credential.iter().flat_map(|credential| {

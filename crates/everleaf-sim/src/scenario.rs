@@ -28,6 +28,8 @@ pub struct Scenario {
     pub authority: Option<Duration>,
     /// Whether nodes keep a serving certificate, too.
     pub serving: bool,
+    /// Whether nodes whose certificate has ended come back by their old key.
+    pub late: bool,
     /// Faults by chance.
     pub noise: Noise,
     /// What happens, in order of time.
@@ -86,6 +88,9 @@ pub enum Change {
     /// Who holds another bootstrap token asks in the name of the node for so long, again as soon
     /// as it was issued what it asked for.
     Loop(u32, Duration),
+    /// The node is off for so long. What ends meanwhile is no fault; the node is to be back soon
+    /// afterwards.
+    Off(u32, Duration),
     /// The agent is started anew.
     Restart(u32),
     /// API server and controllers are away for so long.
@@ -112,6 +117,7 @@ impl Scenario {
             signing_duration: days(1),
             authority: None,
             serving: false,
+            late: false,
             noise: Noise::default(),
             steps: Vec::new(),
         }
@@ -188,6 +194,7 @@ impl fmt::Display for Change {
             Self::Keys(node, None) => write!(f, "keys n{node} {USUAL_KEYS}"),
             Self::Keys(node, Some(set)) => write!(f, "keys n{node} {}", set.name()),
             Self::Loop(node, time) => write!(f, "loop n{node} {}", Span(*time)),
+            Self::Off(node, time) => write!(f, "off n{node} {}", Span(*time)),
             Self::Restart(node) => write!(f, "restart n{node}"),
             Self::ServerDown(time) => write!(f, "server-down {}", Span(*time)),
             Self::Steal(node) => write!(f, "steal n{node}"),
@@ -219,6 +226,9 @@ impl fmt::Display for Scenario {
         )?;
         if let Some(authority) = self.authority {
             write!(f, " ca={}", Span(authority))?;
+        }
+        if self.late {
+            f.write_str(" late=true")?;
         }
         for Step { at, change } in &self.steps {
             write!(f, "; {} {change}", Span(*at))?;
@@ -256,6 +266,7 @@ impl Scenario {
             "grant" => self.signing_duration = span(value)?,
             "ca" => self.authority = Some(span(value)?),
             "serving" => self.serving = value.parse().ok()?,
+            "late" => self.late = value.parse().ok()?,
             "loss" => {
                 let (requests, responses) = value.split_once('/')?;
                 noise.request_loss_per_mille = requests.parse().ok()?;
@@ -304,6 +315,7 @@ fn step(text: &str) -> Option<Step> {
         "drift" => Change::Drift(host(word()?)?, word()?.parse().ok()?),
         "keys" => Change::Keys(node(word()?)?, keys(word()?)?),
         "loop" => Change::Loop(node(word()?)?, span(word()?)?),
+        "off" => Change::Off(node(word()?)?, span(word()?)?),
         "restart" => Change::Restart(node(word()?)?),
         "server-down" => Change::ServerDown(span(word()?)?),
         "steal" => Change::Steal(node(word()?)?),
@@ -328,13 +340,13 @@ mod tests {
     #[test]
     fn a_scenario_is_one_line_and_back() {
         let line = "seed=8 nodes=4 for=90d grant=3650d serving=true loss=50/40 power=300/20d \
-                    drift=50 ca=30d; 3d clock n0 +3642d; 3d clock control-plane -90m; 4d suspend n1 6h; \
+                    drift=50 ca=30d late=true; 3d clock n0 +3642d; 3d clock control-plane -90m; 4d suspend n1 6h; \
                     5d cut n2 2h; 6d server-down 1h; 7d controllers-down 30s; 8d crash-unheard n0; \
                     9d drift n3 -200; 10d restart n1; 11d loop n0 2h; 12d steal n1; \
-                    13d strip n0 5m; 14d keys n1 ML-DSA-65; 15d keys n1 usual";
+                    13d strip n0 5m; 14d keys n1 ML-DSA-65; 15d keys n1 usual; 16d off n2 365d";
         let scenario: Scenario = line.parse().unwrap();
         assert_eq!(scenario.to_string(), line);
-        assert_eq!(scenario.steps.len(), 14);
+        assert_eq!(scenario.steps.len(), 15);
         for nonsense in [
             "seed",
             "seed=x",

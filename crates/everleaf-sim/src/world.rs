@@ -1,6 +1,7 @@
 //! Virtual time: an agenda of what is due when, and the loop that takes it one by one.
 
 mod calls;
+mod late;
 
 use crate::checker::{BoundedRequests, Issued, NoKeyInPayload, UsableCredential};
 use crate::clock::HostClock;
@@ -62,6 +63,8 @@ pub struct World {
     wakes: BTreeMap<(usize, usize), (Duration, u64)>,
     /// Nodes that are suspended, and until when.
     suspended: BTreeMap<usize, Duration>,
+    /// Until when nodes that were off may be without a good certificate.
+    excused: BTreeMap<usize, Duration>,
     /// Nodes that lose power when the server has stored their next request.
     doomed: BTreeSet<usize>,
     control_due: Option<Duration>,
@@ -109,8 +112,12 @@ impl World {
             let token = format!("{}.{}", token.0, token.1);
             let branch = root.branch(&name);
             Node::new(&name, clock, &branch, token, scenario.serving)
+                .with_late(scenario.late, &branch)
         });
         let nodes: Vec<Node> = nodes.collect();
+        for node in nodes.iter().filter(|_| scenario.late) {
+            control_plane.put_node(node.name(0), origin)?;
+        }
         let mut world = Self {
             origin,
             elapsed: Duration::ZERO,
@@ -118,6 +125,7 @@ impl World {
             sequence: 0,
             wakes: BTreeMap::new(),
             suspended: BTreeMap::new(),
+            excused: BTreeMap::new(),
             doomed: BTreeSet::new(),
             control_due: None,
             control_clock: HostClock::new(origin, 0),
@@ -268,6 +276,7 @@ impl World {
                 let Some(node) = self.node(node) else { return };
                 self.network.strip(node, elapsed + time);
             }
+            Change::Off(node, time) => self.turn_off(node, time),
             Change::Restart(node) => {
                 let Some(node) = self.node(node) else { return };
                 self.restart(node);
@@ -358,6 +367,9 @@ impl World {
                 Some(Performed::Published) => is_published = true,
             }
         }
+        if slot == 0 && self.knock(node) {
+            return self.lose_power(node);
+        }
         self.judge_credential(node, slot);
         let wake = self.nodes[node].next_wake(slot);
         self.plan_wake(node, slot, wake);
@@ -380,6 +392,10 @@ impl World {
             false => wake
                 .nap(self.node_now(node), unbounded)
                 .max(Duration::from_millis(1)),
+        };
+        let nap = match slot {
+            0 => self.knock_nap(node).map_or(nap, |knock| nap.min(knock)),
+            _ => nap,
         };
         self.plan_wake_at(node, slot, self.elapsed + nap);
     }
@@ -424,6 +440,9 @@ impl World {
         for slot in 0..self.nodes[node].slots() {
             let held = self.nodes[node].on_disk(slot, now);
             let name = self.nodes[node].name(slot).to_owned();
+            if self.is_excused(node) {
+                continue;
+            }
             let verdict = self
                 .usable
                 .judge(&name, held.as_deref(), self.control_now());
@@ -451,6 +470,9 @@ impl World {
 
     fn judge_credential(&mut self, node: usize, slot: usize) {
         let now = self.control_now();
+        if self.is_excused(node) {
+            return;
+        }
         // Before its first look at the disk a machine holds nothing yet.
         if let Some(held) = self.nodes[node].current(slot) {
             let name = self.nodes[node].name(slot);

@@ -78,6 +78,7 @@ pub(crate) fn up(args: &UpArgs) -> Result<Settings> {
         audit: Audit::of(&args.audit)?,
         jwt,
         authentication_config,
+        late_reissue: args.late_reissue.policy(),
     })
 }
 

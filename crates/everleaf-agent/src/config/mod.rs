@@ -75,6 +75,8 @@ pub struct Options {
     pub ca_refresh_interval: Option<Duration>,
     /// `--first-renewal-spread`: percent of the lifetime.
     pub first_renewal_spread: Option<u8>,
+    /// `--late-reissue`
+    pub late_reissue: bool,
     /// Each `--profile`.
     pub profiles: Vec<PathBuf>,
     /// `--profile-dir`
@@ -165,6 +167,8 @@ pub struct Config {
     pub timing: Timing,
     /// Further certificates, for programs of the node: read while the agent runs.
     pub profiles: ProfileFiles,
+    /// Whether a node whose certificate has ended asks for another one by its old key.
+    pub late_reissue: bool,
     /// Leave when no credential has worked for five minutes while the server answers.
     pub exit_on_expired_client_cert: bool,
     /// Do what is due, then leave.
@@ -227,6 +231,7 @@ impl Config {
             ca_refresh_interval: Some(INTERVAL_DEFAULT),
             timing: Timing::default(),
             profiles: ProfileFiles::default(),
+            late_reissue: false,
             exit_on_expired_client_cert: false,
             once: false,
             lets_be: Vec::new(),
@@ -274,6 +279,14 @@ impl Resolver {
         });
     }
 
+    fn check_late_reissue(&mut self, options: &Options, client: bool) {
+        if options.late_reissue && !client {
+            self.warn(
+                "--late-reissue has no effect: this agent keeps no client certificate; give --rotate-certificates, too",
+            );
+        }
+    }
+
     fn resolve(&mut self, options: &Options, environment: &Environment) -> Option<Config> {
         let absolute = |path: &PathBuf| environment.working_directory.join(path);
         let [config, config_dir] = [&options.config, &options.config_dir].map(|path| {
@@ -293,6 +306,7 @@ impl Resolver {
                  before it ends; give --rotate-certificates to renew it",
             );
         }
+        self.check_late_reissue(options, client);
         let serving = options
             .rotate_server_certificates
             .unwrap_or(file.server_tls_bootstrap);
@@ -337,6 +351,7 @@ impl Resolver {
             requested_seconds,
             ca_refresh_interval: Some(options.ca_refresh_interval.unwrap_or(INTERVAL_DEFAULT))
                 .filter(|interval| !interval.is_zero() && !options.once),
+            late_reissue: options.late_reissue,
             exit_on_expired_client_cert: options.exit_on_expired_client_cert,
             once: options.once,
             remarks: std::mem::take(&mut self.remarks),

@@ -6,6 +6,8 @@
 //! rotation counters too. Ours begin with `everleaf_agent_`. Labels are bounded: never the name of
 //! an object.
 
+mod late;
+
 use crate::clock::Clock;
 use crate::tell::words_of;
 use everleaf_observe::Observed;
@@ -14,6 +16,7 @@ use everleaf_rotation::notice::LeafSummary;
 use everleaf_rotation::overdue::{Dates, Waiting};
 use everleaf_rotation::{CertificateId, Notice, Overdue, RefusalClass, overdue};
 use jiff::{SignedDuration, Timestamp};
+use late::Late;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -58,6 +61,8 @@ struct State {
     connections_closed: BTreeMap<&'static str, u64>,
     /// What is wrong with the files of profiles now; `None`: there are to be none.
     profile_problems: Option<u64>,
+    /// None: the agent does not ask for it.
+    late: Option<Late>,
 }
 
 /// What is known of one certificate.
@@ -122,6 +127,7 @@ impl Metrics {
             clock_steps: 0,
             connections_closed: BTreeMap::new(),
             profile_problems: None,
+            late: None,
         }))
     }
 
@@ -240,6 +246,9 @@ impl Metrics {
         overdues(&mut text, &state, now);
         profiles(&mut text, &state);
         process(&mut text, &state);
+        if let Some(late) = &state.late {
+            late.write(&mut text);
+        }
         text.finish()
     }
 }

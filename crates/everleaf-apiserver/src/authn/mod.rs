@@ -24,6 +24,7 @@ use self::revocation::Revoked;
 use self::service_account::ServiceAccounts;
 use self::static_token::StaticTokens;
 use self::x509::ClientCa;
+use crate::late_reissue::{self, Policy};
 use crate::objects::Objects;
 use crate::user::User;
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -43,6 +44,7 @@ pub use self::front_proxy::FrontProxyConfig;
 pub use self::impersonation::{Impersonated, Impersonation};
 pub use self::service_account::ServiceAccountConfig;
 pub(crate) use self::service_account::{Binding, Claims, Reference};
+pub(crate) use self::x509::{CREDENTIAL_ID, credential_id};
 
 /// What the transport knows about the other side.
 #[derive(Debug, Clone, Default)]
@@ -91,6 +93,8 @@ pub struct Config {
     pub anonymous: bool,
     /// Issuers of tokens besides this server; what it says of anonymous goes before `anonymous`.
     pub jwt: JwtConfig,
+    /// Which nodes may come back whose certificate has ended; None: none.
+    pub late_reissue: Option<Policy>,
 }
 
 /// Says which methods are on; never a token.
@@ -104,6 +108,7 @@ impl fmt::Debug for Config {
             .field("bootstrap_tokens", &self.bootstrap_tokens)
             .field("anonymous", &self.anonymous)
             .field("issuers", &self.jwt.issuers.len())
+            .field("late_reissue", &self.late_reissue)
             .finish()
     }
 }
@@ -157,6 +162,7 @@ pub struct Authenticator {
     issuers: ArcSwap<Issuers>,
     issuers_changed: Notify,
     refused_tokens: Refusals,
+    late_reissue: Option<Policy>,
 }
 
 /// What components that delegate authentication to this server read of it, in the ConfigMap
@@ -205,6 +211,7 @@ impl Authenticator {
             issuers: ArcSwap::from_pointee(Issuers::new(config.jwt, &Issuers::default())),
             issuers_changed: Notify::new(),
             refused_tokens: Refusals::default(),
+            late_reissue: config.late_reissue,
         };
         authenticator.set_client_ca(&config.client_ca_pem)?;
         Ok(authenticator)
@@ -328,6 +335,9 @@ impl Authenticator {
                 Ok(Some(user)) => return Ok(user.into_authenticated()),
                 Ok(None) => {}
                 Err(error) => {
+                    if let Some(user) = self.late_user(&ca, (leaf, intermediates), path, now) {
+                        return Ok(user);
+                    }
                     let no_proxy = no_proxy.take().map(|(_, error)| error);
                     self.tell_refused(leaf, &no_proxy.unwrap_or(error), now);
                     refused = true;
@@ -337,7 +347,7 @@ impl Authenticator {
         match bearer_token(headers) {
             Bearer::None => {}
             Bearer::Unreadable => refused = true,
-            Bearer::Token(token) => match self.authenticate_token(token, objects, now) {
+            Bearer::Token(token) => match self.user_of_token(token, path, objects, now) {
                 Some(user) => return Ok(user),
                 None => refused = true,
             },
@@ -350,6 +360,50 @@ impl Authenticator {
             return Ok(User::anonymous());
         }
         Err(Status::unauthorized())
+    }
+
+    /// Which nodes may come back whose certificate has ended.
+    pub(crate) fn late_reissue(&self) -> Option<&Policy> {
+        self.late_reissue.as_ref()
+    }
+
+    /// The node whose certificate was good until it ended, where that is asked for and nowhere
+    /// else. It is no member of any group that others know, and not taken for authenticated.
+    fn late_user(
+        &self,
+        ca: &ClientCa,
+        (leaf, intermediates): (&[u8], &[Vec<u8>]),
+        path: &str,
+        now: Timestamp,
+    ) -> Option<User> {
+        self.late_reissue.filter(|_| path == late_reissue::PATH)?;
+        let ended = everleaf_pki::Leaf::from_der(leaf).ok()?.not_after();
+        if ended >= now {
+            return None;
+        }
+        let user = ca.authenticate(leaf, intermediates, ended).ok()??;
+        user.node_name()?;
+        Some(User {
+            groups: vec![late_reissue::EXPIRED_NODES.to_owned()],
+            ..user
+        })
+    }
+
+    /// The user of a bearer token that is shown at this path.
+    fn user_of_token(
+        &self,
+        token: &str,
+        path: &str,
+        objects: &dyn Objects,
+        now: Timestamp,
+    ) -> Option<User> {
+        let late = self
+            .late_reissue
+            .and_then(|_| late_reissue::token_user(token, path, objects, now));
+        match late {
+            Some(user) => Some(user.into_authenticated()),
+            None => self.authenticate_token(token, objects, now),
+        }
     }
 
     /// Tells whose certificate was refused, and why: its holder only ever sees a 401.

@@ -22,7 +22,7 @@ use std::{
 };
 
 /// Key of [`User::extra`] that says with which certificate somebody came.
-const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
+pub(crate) const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
 /// Attribute of a subject that is the user's UID, on from Kubernetes 1.33.
 const UID_ATTRIBUTE: &str = "1.3.6.1.4.1.57683.2";
 /// Most certificates a client may send besides its leaf. Go has no limit of its own; TLS messages
@@ -229,13 +229,18 @@ fn user_of(leaf: &Leaf) -> Result<Option<User>, Refusal> {
     if subject.common_name.is_empty() {
         return Ok(None);
     }
-    let credential = format!("X509SHA256={}", leaf.fingerprint());
+    let credential = credential_id(leaf);
     Ok(Some(User {
         name: subject.common_name.clone(),
         uid: uid_of(leaf)?,
         groups: subject.organizations.clone(),
         extra: BTreeMap::from([(CREDENTIAL_ID.to_owned(), vec![credential])]),
     }))
+}
+
+/// What it says of this certificate.
+pub(crate) fn credential_id(leaf: &Leaf) -> String {
+    format!("X509SHA256={}", leaf.fingerprint())
 }
 
 fn uid_of(leaf: &Leaf) -> Result<String, Refusal> {

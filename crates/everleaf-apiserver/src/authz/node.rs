@@ -5,6 +5,7 @@
 
 use super::{Attributes, Decision, node_rules};
 use crate::{
+    late_reissue,
     objects::Objects,
     read,
     registry::gates::{Gate, Gates},
@@ -17,6 +18,15 @@ pub(super) fn authorize(
     objects: &dyn Objects,
     gates: &Gates,
 ) -> Decision {
+    // Ours: registering for late re-issue, and coming back by it.
+    let is_late = attributes.resource.is_empty() && attributes.path == late_reissue::PATH;
+    let user = attributes.user;
+    if is_late && (user.node_name().is_some() || user.in_group(late_reissue::EXPIRED_NODES)) {
+        return match attributes.verb {
+            "post" => allow(),
+            _ => no_opinion(""),
+        };
+    }
     let Some(node) = attributes.user.node_identity() else {
         return no_opinion("");
     };

@@ -279,6 +279,9 @@ impl Server {
         self.write_gauges(&mut text);
         self.metrics.lock().write(&mut text);
         self.authenticator.write_metrics(&mut text);
+        if self.authenticator.late_reissue().is_some() {
+            self.knocks.write(&mut text);
+        }
         if let Some(audit) = &self.audit {
             audit.write_metrics(&mut text);
         }

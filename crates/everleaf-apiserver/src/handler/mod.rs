@@ -16,6 +16,7 @@ mod discovery;
 mod goaway;
 mod gzip;
 mod health;
+mod late_reissue;
 mod limits;
 mod list;
 mod metrics;
@@ -25,6 +26,7 @@ mod openapi;
 mod origins;
 mod ownership;
 mod patch;
+mod path;
 mod query;
 mod question;
 mod read;
@@ -54,9 +56,8 @@ use bytes::Bytes;
 use everleaf_api::Status;
 use everleaf_api::fields::FieldError;
 use everleaf_api::status::GroupResource;
-use http::header::{
-    ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, DATE, IF_NONE_MATCH, X_CONTENT_TYPE_OPTIONS,
-};
+use everleaf_pki::Leaf;
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, DATE, IF_NONE_MATCH};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use jiff::Timestamp;
@@ -75,11 +76,10 @@ pub use version::Version;
 pub use watch::WatchStream;
 
 use limits::{Priority, Slot};
-use oidc::{KEYS_PATH, PROVIDER_PATH};
+use path::page_not_found;
 use query::Query;
 use question::{asked, selectors};
-use respond::{Form, Occasion, TEXT, error, error_for, response};
-use revocation_list::{DER_PATH, PEM_PATH};
+use respond::{Form, Occasion, error, error_for};
 use route::{Resolved, ResourcePath, Target, Unserved, Verb};
 
 /// How often a request is judged anew after webhooks were asked.
@@ -105,6 +105,8 @@ pub(crate) struct Admitted {
     trail: Option<Arc<Trail>>,
     /// Who says what it may do, with what was asked already.
     authorizer: Authorizer,
+    /// The certificate that a node registers or comes back with, where it may.
+    shown: Option<Leaf>,
 }
 
 /// What is said of whoever asks.
@@ -273,6 +275,7 @@ impl Server {
             slot,
             trail: trail.take(),
             authorizer,
+            shown: self.shown_at(parts.uri.path(), peer),
         })
     }
 
@@ -361,7 +364,10 @@ impl Server {
                 refuse(&Status::bad_request("the request body could not be read"))
             }
             Ok(body) => match &admitted.target {
-                Target::Path => self.path(&admitted),
+                Target::Path => {
+                    let outcome = self.path(&admitted, &body).await;
+                    outcome.unwrap_or_else(|status| refuse(&status))
+                }
                 Target::Resource(path) => {
                     let outcome = self.resource_by_asking(&admitted, path, &body).await;
                     outcome.unwrap_or_else(|status| refuse(&status))
@@ -536,25 +542,6 @@ impl Server {
         let answer = reviews::handle(review.resource, object, &input)?;
         Ok(form.plain(StatusCode::CREATED, review.r#type, &answer))
     }
-
-    /// Everything that is not a resource.
-    fn path(&self, admitted: &Admitted) -> Response<Body> {
-        if !matches!(admitted.method, Method::GET | Method::HEAD) {
-            return error(&method_not_allowed());
-        }
-        let path = admitted.path.trim_end_matches('/');
-        match path {
-            "/version" => self.version_document(admitted),
-            "/metrics" => response(StatusCode::OK, metrics::CONTENT_TYPE, self.metrics_text()),
-            DER_PATH | PEM_PATH => self.revocation_list(path).unwrap_or_else(page_not_found),
-            PROVIDER_PATH | KEYS_PATH => self.oidc_document(path).unwrap_or_else(page_not_found),
-            _ => self
-                .health(path, &admitted.query)
-                .or_else(|| self.catalogue.openapi(path, admitted))
-                .or_else(|| self.discovery(path, admitted))
-                .unwrap_or_else(page_not_found),
-        }
-    }
 }
 
 fn method_not_allowed() -> Status {
@@ -567,14 +554,6 @@ fn about(descriptor: &Descriptor) -> GroupResource<'static> {
         group: descriptor.r#type.group,
         resource: descriptor.resource,
     }
-}
-
-/// `404 page not found`, as Go's mux says it. `/` says what there is.
-fn page_not_found() -> Response<Body> {
-    let mut page = response(StatusCode::NOT_FOUND, TEXT, "404 page not found\n");
-    page.headers_mut()
-        .insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    page
 }
 
 /// How long the client of a request wants to wait for its answer, if it says so.

@@ -2,6 +2,7 @@
 
 use super::audit::AuditIds;
 use super::catalogue::Catalogue;
+use super::late_reissue::Knocks;
 use super::limits::{Inflight, Limits};
 use super::metrics::Metrics;
 use super::origins::Origins;
@@ -46,6 +47,13 @@ const NAME_ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 const NAME_SUFFIX_LENGTH: usize = 5;
 /// Longest base of a generated name (63 minus the suffix).
 const NAME_BASE_BYTES_MAX: usize = 58;
+
+/// What an object of the server's own may be written over.
+#[derive(Clone, Copy)]
+enum Replaces {
+    Present,
+    Nothing,
+}
 
 /// What a server is made of.
 pub struct Config {
@@ -103,6 +111,7 @@ pub struct Server {
     pub(super) exposed: Mutex<BTreeMap<&'static str, Arc<dyn Observed>>>,
     pub(super) inflight: Inflight,
     pub(super) origins: Origins,
+    pub(super) knocks: Knocks,
     pub(super) requests: RecentRequests,
     pub(super) audit: Option<Arc<Auditor>>,
     pub(super) catalogue: Arc<Catalogue>,
@@ -139,6 +148,7 @@ impl Server {
             exposed: Mutex::default(),
             inflight: Inflight::default(),
             origins: Origins::default(),
+            knocks: Knocks::default(),
             requests: RecentRequests::default(),
             audit: config.audit.map(Arc::new),
             catalogue: Catalogue::of(config.apis),
@@ -281,25 +291,10 @@ impl Server {
         object: Value,
         now: Timestamp,
     ) -> Result<Arc<Stored>, String> {
-        let mut attempts = self.attempts();
-        loop {
-            attempts -= 1;
-            let (namespace, name) = (meta::namespace(&object), meta::name(&object));
-            if let Some(present) = self.cache.get(resource, namespace, name) {
-                return Ok(present);
-            }
-            match self
-                .put_once(OPERATOR, resource, object.clone(), now)
-                .await?
-            {
-                Err(Refusal::Exists) if attempts > 0 => drop(self.catch_up().await),
-                done => return done.map_err(|refusal| refusal.to_string()),
-            }
-        }
+        self.put_own(OPERATOR, resource, (object, Replaces::Nothing), now)
+            .await
     }
 
-    /// Where others write, too, another server may have written at the same moment: it is looked at
-    /// anew a few times before that is an error.
     async fn put_as(
         &self,
         manager: &str,
@@ -307,13 +302,29 @@ impl Server {
         object: Value,
         now: Timestamp,
     ) -> Result<Arc<Stored>, String> {
+        self.put_own(manager, resource, (object, Replaces::Present), now)
+            .await
+    }
+
+    /// Where others write, too, another server may have written at the same moment: it is looked at
+    /// anew a few times before that is an error.
+    async fn put_own(
+        &self,
+        manager: &str,
+        resource: &'static str,
+        (object, replaces): (Value, Replaces),
+        now: Timestamp,
+    ) -> Result<Arc<Stored>, String> {
+        let (namespace, name) = (meta::namespace(&object), meta::name(&object));
         let mut attempts = self.attempts();
         loop {
             attempts -= 1;
-            match self
-                .put_once(manager, resource, object.clone(), now)
-                .await?
-            {
+            let present = self.cache.get(resource, namespace, name);
+            if let (Some(present), Replaces::Nothing) = (&present, replaces) {
+                return Ok(Arc::clone(present));
+            }
+            let write = (object.clone(), present);
+            match self.put_over(manager, resource, write, now).await {
                 Err(Refusal::Exists | Refusal::Changed) if attempts > 0 => {
                     drop(self.catch_up().await);
                 }
@@ -322,23 +333,23 @@ impl Server {
         }
     }
 
-    async fn put_once(
+    /// Writes one object of the server's own over what was `present` when it was read, and nothing
+    /// newer.
+    pub(super) async fn put_over(
         &self,
         manager: &str,
         resource: &'static str,
-        object: Value,
+        (object, present): (Value, Option<Arc<Stored>>),
         now: Timestamp,
-    ) -> Result<Result<Arc<Stored>, Refusal>, String> {
-        let descriptor = registry::by_resource(resource)
-            .ok_or_else(|| format!("{resource} is not a resource of this server"))?;
+    ) -> Result<Arc<Stored>, Refusal> {
+        let descriptor = registry::by_resource(resource).ok_or_else(|| {
+            Refusal::Unstorable(format!("{resource} is not a resource of this server"))
+        })?;
         let mut object = descriptor
             .r#type
             .decode_value(object)
-            .map_err(|error| error.to_string())?
+            .map_err(|error| Refusal::Unstorable(error.to_string()))?
             .object;
-        let namespace = meta::namespace(&object).to_owned();
-        let name = meta::name(&object).to_owned();
-        let present = self.cache.get(resource, &namespace, &name);
         let user = User::default();
         let context = Context {
             user: &user,
@@ -358,10 +369,11 @@ impl Server {
             Some(stored) => Expected::Revision(stored.revision),
         };
         if let Some(error) = errors.first() {
-            return Err(format!("{}: {}", error.path, error.message));
+            let what = format!("{}: {}", error.path, error.message);
+            return Err(Refusal::Unstorable(what));
         }
         let encoded = Encoded::new(descriptor, &mut object);
-        Ok(self.propose_put(descriptor, encoded, expected, None).await)
+        self.propose_put(descriptor, encoded, expected, None).await
     }
 
     /// Removes one object of the server's own; true when it was there.

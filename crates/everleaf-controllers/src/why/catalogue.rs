@@ -550,7 +550,7 @@ catalogue! {
         ["kubectl get csr --field-selector spec.signerName={signer} | grep {node}"];
     NodeEnded "node-ended" Node
         "The node's last client certificate has ended"
-        "The newest certificate that the API knows of it is over, and no newer request is there. The node can come back only with a bootstrap credential."
+        "The newest certificate that the API knows of it is over, and no newer request is there. The node can come back only with a bootstrap credential, or by late re-issue if that was arranged (docs/late-reissue.md)."
         "Give it a bootstrap token again, and restart its kubelet or agent."
         ["kubeadm token create --print-join-command", "everleaf certs /var/lib/kubelet/pki   # on the node"];
     NodeRevoked "node-revoked" Node

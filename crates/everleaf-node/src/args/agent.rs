@@ -78,6 +78,10 @@ pub struct AgentArgs {
     /// How often to look whether the cluster's CA is being replaced; 0: never [default: 10m]
     #[arg(long, value_name = "DURATION", value_parser = super::value::any_duration)]
     pub ca_refresh_interval: Option<std::time::Duration>,
+    /// If the certificate has ended and no bootstrap kubeconfig helps, ask for another one by proof
+    /// of the old key; the API server must be Everleaf's, with --late-reissue-max-age
+    #[arg(long, action = ArgAction::Set, switch_or = "false")]
+    pub late_reissue: bool,
     /// Address for /metrics, /livez and /readyz [default: none]
     #[arg(long, value_name = "IP:PORT")]
     pub metrics_bind_address: Option<String>,

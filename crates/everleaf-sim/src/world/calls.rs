@@ -74,6 +74,10 @@ impl World {
                     return self.settle(node, slot);
                 }
                 Progress::Idle => return,
+                Progress::Knocked(answer) => {
+                    self.nodes[node].exchanges.remove(&id);
+                    return self.hear_knocked(node, *answer);
+                }
                 Progress::Pause(pause) => {
                     self.plan(self.elapsed + pause, Due::Resume(node, id));
                     return;
@@ -106,7 +110,8 @@ impl World {
         let credential = exchange.credential;
         let is_stripped = self.network.is_stripped(node, self.elapsed);
         exchange.is_anonymous = is_stripped && credential != CredentialChoice::Bootstrap;
-        let (mut peer, token) = self.nodes[node].present(slot, credential);
+        let now = self.node_now(node);
+        let (mut peer, token) = self.nodes[node].present(slot, credential, now);
         if is_stripped {
             peer = Peer::default();
         }

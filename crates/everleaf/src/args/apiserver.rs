@@ -4,6 +4,7 @@ use super::audit::AuditArgs;
 use super::authentication::AuthenticationArgs;
 use super::authorization::AuthorizationArgs;
 use super::etcd::EtcdArgs;
+use super::late_reissue::LateReissueArgs;
 use super::offer::OfferArgs;
 use super::value::Switch as _;
 use crate::server::SERVICE_ACCOUNT_ISSUER;
@@ -115,6 +116,9 @@ pub(crate) struct ApiserverArgs {
     /// Whose tokens are believed.
     #[command(flatten)]
     pub(crate) authentication: AuthenticationArgs,
+    /// Who may come back late.
+    #[command(flatten)]
+    pub(crate) late_reissue: LateReissueArgs,
     /// What is told of requests.
     #[command(flatten)]
     pub(crate) audit: AuditArgs,

@@ -18,6 +18,7 @@ mod election;
 pub(crate) mod etcd;
 pub(crate) mod fleet;
 mod ignored;
+mod late_reissue;
 pub(crate) mod offer;
 mod pods;
 pub(crate) mod policy;

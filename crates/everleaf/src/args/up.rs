@@ -4,6 +4,7 @@ use super::audit::AuditArgs;
 use super::authentication::AuthenticationArgs;
 use super::cleaning::CleaningArgs;
 use super::etcd::EtcdArgs;
+use super::late_reissue::LateReissueArgs;
 use super::pods::PodArgs;
 use super::serving::ServingArgs;
 use super::signing::SigningDuration;
@@ -75,6 +76,9 @@ pub(crate) struct UpArgs {
     /// Whose tokens are believed.
     #[command(flatten)]
     pub(crate) authentication: AuthenticationArgs,
+    /// Who may come back late.
+    #[command(flatten)]
+    pub(crate) late_reissue: LateReissueArgs,
     /// What is told of requests.
     #[command(flatten)]
     pub(crate) audit: AuditArgs,

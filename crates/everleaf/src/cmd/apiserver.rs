@@ -110,6 +110,7 @@ async fn serve(
         bootstrap_tokens: args.enable_bootstrap_token_auth,
         anonymous: args.anonymous_auth,
         jwt,
+        late_reissue: args.late_reissue.policy(),
     };
     let judges = (authenticator, authorizer);
     let storage = storage(args, dir.path(STORE))?;

@@ -28,6 +28,7 @@ use everleaf_apiserver::authn::{
 };
 use everleaf_apiserver::authz::Authorizer;
 use everleaf_apiserver::handler::Server;
+use everleaf_apiserver::late_reissue::Policy;
 use everleaf_apiserver::serve::{self, Beside, ServingCertificate};
 use everleaf_apiserver::store::EtcdConfig;
 use everleaf_controllers::cleaner::Ages;
@@ -94,6 +95,8 @@ pub(crate) struct Settings {
     pub(crate) audit: Option<Audit>,
     /// Issuers of tokens, and the file that names them.
     pub(crate) jwt: JwtConfig,
+    /// Which nodes may come back whose certificate has ended.
+    pub(crate) late_reissue: Option<Policy>,
     /// `--authentication-config`
     pub(crate) authentication_config: Option<TextFile>,
 }
@@ -481,6 +484,7 @@ fn open_server(
         bootstrap_tokens: true,
         anonymous: true,
         jwt: settings.jwt.clone(),
+        late_reissue: settings.late_reissue,
     };
     let address = addresses
         .public_url

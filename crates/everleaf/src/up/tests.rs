@@ -63,6 +63,7 @@ fn settings(signing_duration: Duration) -> Settings {
         keys: Keys::all(KeyAlgorithm::EcdsaP256),
         audit: None,
         jwt: JwtConfig::default(),
+        late_reissue: None,
         authentication_config: None,
         host_name: "host1".into(),
     }

@@ -24,6 +24,7 @@ mod for_kubelets;
 mod foreign_tokens;
 mod kubectl_verbs;
 mod kubelet_config;
+mod late_reissue;
 mod ml_dsa;
 mod network;
 mod no_room;
@@ -60,6 +61,7 @@ pub(crate) fn all() -> Vec<&'static Test> {
         service::TESTS,
         network::TESTS,
         clock::TESTS,
+        late_reissue::TESTS,
         demo::TESTS,
         renewal::TESTS,
         rehearsal::TESTS,

@@ -26,6 +26,23 @@ t-bootstrap,system:bootstrap:abcdef,,system:bootstrappers:kubeadm:default-node-t
 /// Who signs tokens of service accounts.
 pub(crate) const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 
+fn judges() -> authn::Config {
+    authn::Config {
+        token_auth_csv: TOKENS.to_owned(),
+        anonymous: true,
+        bootstrap_tokens: true,
+        service_accounts: Some(authn::ServiceAccountConfig {
+            issuer: ISSUER.to_owned(),
+            audiences: Vec::new(),
+            signing_key: Some(Arc::new(
+                PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap(),
+            )),
+            verification_keys: Vec::new(),
+        }),
+        ..authn::Config::default()
+    }
+}
+
 /// A server under test.
 pub(crate) struct World {
     pub(crate) server: Server,
@@ -79,7 +96,25 @@ impl World {
         Self::build(store, Mode::Inline, Some(audit), offer)
     }
 
+    /// One that believes others, too.
+    pub(crate) fn believing(writer: Mode, edit: impl FnOnce(&mut authn::Config)) -> Self {
+        let mut judges = judges();
+        edit(&mut judges);
+        let offer = (Limits::default(), Apis::default());
+        Self::build_with(judges, Box::new(Memory::new()), writer, None, offer)
+    }
+
     fn build(
+        store: Box<dyn Store>,
+        writer: Mode,
+        audit: Option<Auditor>,
+        offer: (Limits, Apis),
+    ) -> Self {
+        Self::build_with(judges(), store, writer, audit, offer)
+    }
+
+    fn build_with(
+        judges: authn::Config,
         store: Box<dyn Store>,
         writer: Mode,
         audit: Option<Auditor>,
@@ -87,21 +122,7 @@ impl World {
     ) -> Self {
         let mut counter = 0u64;
         let config = Config {
-            authenticator: Authenticator::new(authn::Config {
-                token_auth_csv: TOKENS.to_owned(),
-                anonymous: true,
-                bootstrap_tokens: true,
-                service_accounts: Some(authn::ServiceAccountConfig {
-                    issuer: ISSUER.to_owned(),
-                    audiences: Vec::new(),
-                    signing_key: Some(Arc::new(
-                        PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap(),
-                    )),
-                    verification_keys: Vec::new(),
-                }),
-                ..authn::Config::default()
-            })
-            .unwrap(),
+            authenticator: Authenticator::new(judges).unwrap(),
             authorizer: Authorizer::default(),
             version: Version::of_release("0.1.0", "abc", ""),
             random: Box::new(move |bytes| {

@@ -6,6 +6,7 @@ mod conformance;
 mod crud;
 mod doors;
 pub(crate) mod fixture;
+mod late_reissue;
 mod listing;
 mod model;
 mod namespaces;

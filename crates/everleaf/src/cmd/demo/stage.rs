@@ -55,6 +55,7 @@ impl Stage {
             keys: Keys::all(key),
             audit: None,
             jwt: JwtConfig::default(),
+            late_reissue: None,
             authentication_config: None,
             host_name: "demo".into(),
         };
