@@ -5,7 +5,9 @@ use super::requests::{CLIENT, file_client};
 use crate::stack::{Kubernetes, Part, Stack};
 use anyhow::{Context, Result, bail};
 use everleaf_stage::runner::{Test, Verdict};
-use everleaf_stage::{Agent, Certificate, Kubectl, Sandbox, ensure_that, eventually, same};
+use everleaf_stage::{
+    Agent, Certificate, Kubectl, Sandbox, arg, ensure_that, eventually, run as run_once, same,
+};
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -43,6 +45,10 @@ fn run(sandbox: &Sandbox) -> Result<Verdict> {
     let mut stack = start(sandbox, Kubernetes::V1_37)?;
     let admin = stack.admin()?;
     let first = joins(&mut stack, &admin)?;
+    let mut off = sandbox.point(
+        "an agent with --late-reissue says at once that kube-apiserver offers no such thing",
+        || told_early(sandbox, stack.bootstrap_kubeconfig()?),
+    )?;
     let second = sandbox.point(
         "the client certificate is rotated while kube-controller-manager signs for 3 minutes",
         || stack.agent(NODE)?.renewed(&first, ROTATION_SECONDS_MAX),
@@ -65,6 +71,10 @@ fn run(sandbox: &Sandbox) -> Result<Verdict> {
     sandbox.point(
         "a node that is told to have an ML-DSA key, which this release cannot read, joins with an ECDSA key, and says why",
         || joins_with_another_key(sandbox, stack.bootstrap_kubeconfig()?),
+    )?;
+    sandbox.point(
+        "the one with --late-reissue, switched on when its certificate has ended, says what somebody has to do",
+        || told_late(sandbox, &mut off),
     )?;
     Ok(Verdict::Passed)
 }
@@ -171,6 +181,41 @@ fn joins_with_another_key(sandbox: &Sandbox, bootstrap: PathBuf) -> Result<()> {
     let who = agent.kubectl().json(&["auth", "whoami"])?;
     let name = who["status"]["userInfo"]["username"].as_str();
     same("user name", name, Some("system:node:n2"))
+}
+
+/// A node that is off from then on.
+fn told_early(sandbox: &Sandbox, bootstrap: PathBuf) -> Result<Agent<'_>> {
+    let mut agent = Agent::bootstrapped_by(sandbox, bootstrap, "n3");
+    agent.args.push("--late-reissue".to_owned());
+    agent.start()?;
+    agent.certificate()?;
+    eventually("it says so", 15, || {
+        let log = agent.log();
+        ensure_that!(log.contains("the API server does not offer it"), "{log}");
+        Ok(())
+    })?;
+    agent.stop()?;
+    Ok(agent)
+}
+
+fn told_late(sandbox: &Sandbox, agent: &mut Agent<'_>) -> Result<()> {
+    let current = agent.path("pki/kubelet-client-current.pem");
+    let ends = ["x509", "-noout", "-checkend", "0", "-in", arg(&current)];
+    eventually("its certificate has ended", ROTATION_SECONDS_MAX, || {
+        sandbox.openssl(&ends)?.failed_with(1)
+    })?;
+    agent.forget_bootstrap();
+    let mut command = agent.command();
+    command.arg("--once");
+    let told = run_once(&mut command)?.failed_with(1)?;
+    for words in [
+        "offers no late re-issue",
+        "kubeadm token create",
+        "--bootstrap-kubeconfig",
+    ] {
+        ensure_that!(told.contains(words), "no {words:?} in {told}");
+    }
+    Ok(())
 }
 
 /// Conditions, as kubectl prints them, of the requests that a user made.
