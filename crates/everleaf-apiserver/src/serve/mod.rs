@@ -77,6 +77,9 @@ pub const INSTALL_INTERVAL: Duration = Duration::from_secs(60);
 /// How often it is looked whether other certificates are revoked: open connections of theirs end
 /// that much later.
 pub const REVOCATIONS_INTERVAL: Duration = Duration::from_secs(1);
+/// How long such a connection has for the answers that are under way: the request that brought the
+/// revocation about may be one of its own. Whatever else it asks is answered with 401.
+const REVOKED_GRACE: Duration = Duration::from_secs(1);
 
 /// Pause after a failed accept (no file descriptors left, mostly).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -262,10 +265,14 @@ async fn serve_connection<S>(
             false => serve_http1(shared, peer, stream, stopped).await,
         }
     };
+    let cut = async {
+        cutter.is_revoked(&whom).await;
+        tokio::time::sleep(REVOKED_GRACE).await;
+    };
     // Watches, too, end with it.
     let served = tokio::select! {
         served = serving => served,
-        () = cutter.is_revoked(&whom) => {
+        () = cut => {
             tracing::info!("a connection is cut: its client certificate was revoked");
             return;
         }

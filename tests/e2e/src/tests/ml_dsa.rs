@@ -203,7 +203,7 @@ const WAITING: usize = 1_000;
 /// Programs that file them.
 const FILERS: usize = 25;
 /// One of them as it is stored and sent, at least.
-const REQUEST_BYTES_MIN: usize = 14 * 1024;
+const REQUEST_BYTES_MIN: usize = 13 * 1024;
 /// Objects of a page, and the longest that a page of them may be.
 const PAGE: (usize, usize) = (100, 2 << 20);
 /// Watches that begin with all of them at once.
