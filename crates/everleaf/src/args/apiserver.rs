@@ -5,6 +5,7 @@ use super::authentication::AuthenticationArgs;
 use super::authorization::AuthorizationArgs;
 use super::etcd::EtcdArgs;
 use super::offer::OfferArgs;
+use super::storage::StorageArgs;
 use super::value::Switch as _;
 use crate::server::SERVICE_ACCOUNT_ISSUER;
 use clap::{ArgAction, Args};
@@ -109,6 +110,9 @@ pub(crate) struct ApiserverArgs {
     /// Where the objects are.
     #[command(flatten)]
     pub(crate) etcd: EtcdArgs,
+    /// How they are stored.
+    #[command(flatten)]
+    pub(crate) storage: StorageArgs,
     /// Who says what a request may do.
     #[command(flatten)]
     pub(crate) authorization: AuthorizationArgs,

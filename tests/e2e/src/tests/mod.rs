@@ -17,6 +17,7 @@ mod dashboard;
 mod demo;
 mod doctor;
 mod documentation;
+mod encryption;
 mod first_start;
 mod fleet;
 mod for_kubelets;
@@ -74,6 +75,7 @@ pub(crate) fn all() -> Vec<&'static Test> {
         credential_plugin::TESTS,
         bad_input::TESTS,
         no_room::TESTS,
+        encryption::TESTS,
         serving_approval::TESTS,
         serving_looks::TESTS,
         serving_files::TESTS,

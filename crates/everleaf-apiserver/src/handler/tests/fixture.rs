@@ -3,6 +3,7 @@
 use crate::audit::Auditor;
 use crate::authn::{self, Authenticator, Peer};
 use crate::authz::Authorizer;
+use crate::encryption::Encryption;
 use crate::handler::{Body, Config, Limits, Server, Version, WatchStream};
 use crate::registry::apis::Apis;
 use crate::store::{Memory, Store};
@@ -79,8 +80,23 @@ impl World {
         Self::build(store, Mode::Inline, Some(audit), offer)
     }
 
+    /// One whose store is encrypted.
+    pub(crate) fn encrypted(store: Box<dyn Store>, encryption: Encryption) -> Self {
+        let offer = (Limits::default(), Apis::default());
+        Self::build_encrypted((store, encryption), Mode::Inline, None, offer)
+    }
+
     fn build(
         store: Box<dyn Store>,
+        writer: Mode,
+        audit: Option<Auditor>,
+        offer: (Limits, Apis),
+    ) -> Self {
+        Self::build_encrypted((store, Encryption::default()), writer, audit, offer)
+    }
+
+    fn build_encrypted(
+        (store, encryption): (Box<dyn Store>, Encryption),
         writer: Mode,
         audit: Option<Auditor>,
         (limits, apis): (Limits, Apis),
@@ -115,6 +131,7 @@ impl World {
             limits,
             address: "127.0.0.1:6443".to_owned(),
             writer,
+            encryption,
             audit,
             apis,
         };
