@@ -169,6 +169,7 @@ impl World {
             limits: Limits::default(),
             address: "127.0.0.1:6443".to_owned(),
             writer: Mode::Inline,
+            encryption: Default::default(),
             audit: None,
             apis: Apis::default(),
         };

@@ -10,6 +10,7 @@ pub mod authn;
 pub mod authz;
 pub mod bootstrap;
 pub mod config_file;
+pub mod encryption;
 #[cfg(test)]
 mod fixture;
 pub mod handler;

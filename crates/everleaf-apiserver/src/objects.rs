@@ -1,5 +1,6 @@
 //! The committed state as everyone reads it: immutable objects behind `Arc`, by resource, namespace
 //! and name.
+use crate::encryption::Seal;
 use crate::registry::Descriptor;
 use bytes::Bytes;
 use everleaf_api::meta;
@@ -25,6 +26,8 @@ pub struct Stored {
     pub account: Option<Box<str>>,
     /// `k8s\0` envelope as stored, without resourceVersion.
     pub bytes: Bytes,
+    /// By which key the store has it encrypted.
+    pub seal: Seal,
     r#type: &'static Type,
     /// None for a [compact](Descriptor::compact) resource, of which there may be a million: so it
     /// takes no room in what these are.
@@ -53,9 +56,15 @@ impl Stored {
             created,
             account: account.map(String::into_boxed_str),
             bytes,
+            seal: Seal::PLAIN,
             r#type: descriptor.r#type,
             tree,
         }
+    }
+
+    /// The same, as it is encrypted in the store.
+    pub(crate) fn sealed(self, seal: Seal) -> Self {
+        Self { seal, ..self }
     }
 
     /// An object as the store has it: a [compact](Descriptor::compact) one costs no tree, but is
@@ -99,6 +108,7 @@ impl Stored {
             created: self.created,
             account: self.account.clone(),
             bytes: self.bytes.clone(),
+            seal: self.seal,
             r#type: self.r#type,
             tree,
         }
@@ -170,6 +180,10 @@ pub trait Objects: Send + Sync {
     /// Revision of the last change to any object of this resource; 0 when never. Lets readers cache
     /// what they compile.
     fn last_change(&self, resource: &str) -> u64;
+    /// Why an object that is in the store cannot be read; None: it can be, or there is none.
+    fn unreadable(&self, _resource: &str, _namespace: &str, _name: &str) -> Option<Arc<str>> {
+        None
+    }
 }
 
 #[cfg(test)]

@@ -11,14 +11,17 @@
 //! one ([`Mode::Inline`]: tests, the simulator) the proposal is committed before
 //! [`Writer::propose`] returns, so that its answer is ready at the first poll.
 
+mod proposal;
 mod recovery;
 
+pub use proposal::{Expected, Operation, Outcome, Proposal, Refusal};
+
+use crate::encryption::Encryption;
 use crate::objects::{Objects, Stored};
 use crate::registry::{Descriptor, SPENT_PER_ONE, spent_account};
 use crate::store::{KEY_PREFIX, Rejection, Store, StoreError, Txn, Upstream, Verdict};
 use crate::watch_cache::{Cache, Event, key_of};
 use bytes::Bytes;
-use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -37,99 +40,6 @@ const COMPACTION_STEP: u64 = 2048;
 
 /// Until changes are fetched again from a store that failed at it.
 const RETRY: Duration = Duration::from_secs(1);
-
-/// What must hold for a proposal to be accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Expected {
-    /// No such object.
-    Absent,
-    /// The object's last change has this revision.
-    Revision(u64),
-}
-
-impl Expected {
-    /// The revision that a transaction follows.
-    fn follows(self) -> u64 {
-        match self {
-            Self::Absent => 0,
-            Self::Revision(revision) => revision,
-        }
-    }
-
-    /// What a transaction is refused with when something else holds.
-    fn refusal(self) -> Refusal {
-        match self {
-            Self::Absent => Refusal::Exists,
-            Self::Revision(_) => Refusal::Changed,
-        }
-    }
-}
-
-/// What to do.
-#[derive(Debug, Clone)]
-pub enum Operation {
-    /// Write this object. `bytes` is its stored form, without resourceVersion.
-    Put {
-        /// The object; the writer sets its resourceVersion.
-        object: Value,
-        /// `k8s\0` envelope.
-        bytes: Bytes,
-    },
-    /// Remove it.
-    Delete,
-}
-
-/// A change somebody wants.
-#[derive(Clone)]
-pub struct Proposal {
-    /// Of what.
-    pub descriptor: &'static Descriptor,
-    /// Namespace or "".
-    pub namespace: String,
-    /// Name.
-    pub name: String,
-    /// Precondition.
-    pub expected: Expected,
-    /// Change.
-    pub operation: Operation,
-    /// How many objects the new one's account may hold, itself included
-    /// (see [`Descriptor::tally`]); None: any number.
-    pub tally_max: Option<usize>,
-}
-
-/// Why a proposal was not committed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// Expected absent, but there is one.
-    #[error("already exists")]
-    Exists,
-    /// Changed or deleted since it was read.
-    #[error("changed meanwhile")]
-    Changed,
-    /// The account holds too many.
-    #[error("{account} has {max} already")]
-    TallyFull {
-        /// Account.
-        account: String,
-        /// The limit.
-        max: usize,
-    },
-    /// The queue is full.
-    #[error("the writer is busy")]
-    Busy,
-    /// The store refused; nothing of the batch was written.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The object does not survive its own encoding.
-    #[error("the object cannot be stored: {0}")]
-    Unstorable(String),
-    /// The writer has ended.
-    #[error("the server is stopping")]
-    Stopped,
-}
-
-/// The object as committed; of a delete, its last state with the delete's revision.
-pub type Outcome = Result<Arc<Stored>, Refusal>;
 
 /// How the writer runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,18 +72,25 @@ enum Message {
     Proposal(Queued),
     /// The store has changes to tell.
     Changes,
+    /// What could not be read may be readable now.
+    Reread,
     /// Nothing comes after this.
     Stop,
 }
 
 impl Writer {
-    /// Rebuilds the state from `store`, and starts.
+    /// Rebuilds the state from `store`, whose values are encrypted by `encryption`, and starts.
     ///
     /// # Errors
-    /// The store cannot be read, or holds an object of ours that does not decode.
-    pub fn start(mut store: Box<dyn Store>, mode: Mode) -> Result<(Self, Arc<Cache>), StoreError> {
-        let cache = Arc::new(recovery::recover(store.as_mut())?);
-        let committer = Committer::new(store, &cache);
+    /// The store cannot be read, or holds an object of ours that does not decode. One that is
+    /// encrypted by a key that is not there is no error: it is known as unreadable.
+    pub fn start(
+        mut store: Box<dyn Store>,
+        mode: Mode,
+        encryption: Arc<Encryption>,
+    ) -> Result<(Self, Arc<Cache>), StoreError> {
+        let cache = Arc::new(recovery::recover(store.as_mut(), &encryption)?);
+        let committer = Committer::new(store, &cache, encryption);
         let upstream = committer.upstream.clone();
         let lane = match mode {
             Mode::Inline => Lane::Inline(Box::new(Mutex::new(committer))),
@@ -219,6 +136,18 @@ impl Writer {
         outcome.await.unwrap_or(Err(Refusal::Stopped))
     }
 
+    /// Reads the store again for what could not be read: other keys are in force.
+    pub(crate) fn reread(&self) {
+        match &self.lane {
+            Lane::Inline(committer) => committer
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .reread(),
+            // One who has ended reads nothing any more.
+            Lane::Thread { queue, .. } => drop(queue.send(Message::Reread)),
+        }
+    }
+
     /// For those who read, where others write to the store, too.
     pub fn upstream(&self) -> Option<&Upstream> {
         self.upstream.as_deref()
@@ -258,6 +187,7 @@ impl std::fmt::Debug for Writer {
 struct Committer {
     store: Box<dyn Store>,
     cache: Arc<Cache>,
+    encryption: Arc<Encryption>,
     revision: u64,
     /// What the store said last, when it refused.
     failure: Option<StoreError>,
@@ -275,7 +205,7 @@ struct Pending {
 }
 
 impl Committer {
-    fn new(store: Box<dyn Store>, cache: &Arc<Cache>) -> Self {
+    fn new(store: Box<dyn Store>, cache: &Arc<Cache>, encryption: Arc<Encryption>) -> Self {
         let (upstream, revision) = (store.upstream(), store.position().revision);
         if let Some(upstream) = &upstream {
             upstream.published(revision);
@@ -283,6 +213,7 @@ impl Committer {
         Self {
             store,
             cache: Arc::clone(cache),
+            encryption,
             revision,
             failure: None,
             upstream,
@@ -293,11 +224,13 @@ impl Committer {
         let mut goes_on = true;
         while goes_on && let Some(first) = self.next(queue) {
             let mut batch = Vec::new();
+            let mut is_to_reread = false;
             let more = queue.try_iter().take(BATCH_MAX - 1);
             for message in std::iter::once(first).chain(more) {
                 match message {
                     Message::Proposal(proposal) => batch.push(proposal),
                     Message::Changes => {}
+                    Message::Reread => is_to_reread = true,
                     Message::Stop => goes_on = false,
                 }
             }
@@ -306,7 +239,20 @@ impl Committer {
             } else {
                 self.commit(batch);
             }
+            if is_to_reread {
+                self.reread();
+            }
         }
+    }
+
+    /// Lists the store anew when something in it could not be read before.
+    fn reread(&mut self) {
+        if !self.cache.has_unreadable() {
+            return;
+        }
+        tracing::info!("objects that could not be read are read again");
+        let listed = self.list_anew();
+        self.tell(listed.as_ref().err());
     }
 
     /// What the thread is told next; None: nothing any more. While changes cannot be fetched it
@@ -358,21 +304,28 @@ impl Committer {
     fn follow(&mut self, verdicts: &[Verdict], prepared: Vec<Arc<Event>>) -> Told {
         let changes = match self.store.changes() {
             Err(StoreError::Compacted) => {
+                tracing::warn!(
+                    "the store has forgotten changes before it told of them: it is listed anew"
+                );
                 self.list_anew()?;
                 return Ok(verdicts.iter().map(unknown).collect());
             }
             changes => changes?,
         };
+        let mut unreadable = Vec::new();
         let is_as_prepared = changes.len() == prepared.len()
             && std::iter::zip(verdicts, &prepared)
                 .all(|(verdict, event)| *verdict == Ok(event.revision()));
         let events = if is_as_prepared {
             prepared
         } else {
-            recovery::events(&self.cache, changes)
+            let told = recovery::events(&self.cache, changes, &self.encryption);
+            unreadable = told.unreadable;
+            told.events
         };
         self.revision = self.store.position().revision;
         self.cache.publish(&events, self.revision);
+        self.cache.mark_unreadable(unreadable, self.revision);
         if let Some(upstream) = &self.upstream {
             upstream.published(self.revision);
         }
@@ -391,13 +344,13 @@ impl Committer {
         verdicts.iter().map(outcome).collect()
     }
 
-    /// The store has forgotten what came next: what is there now takes the place of what is known,
-    /// and whoever watches begins anew.
+    /// What is there now takes the place of what is known, and whoever watches begins anew: the
+    /// store has forgotten what came next, or more of it can be read.
     fn list_anew(&mut self) -> Result<(), StoreError> {
-        tracing::warn!("the store has forgotten changes before it told of them: it is listed anew");
-        let events = recovery::difference(&self.cache, self.store.as_mut())?;
+        let told = recovery::difference(&self.cache, self.store.as_mut(), &self.encryption)?;
         self.revision = self.store.position().revision;
-        self.cache.publish(&events, self.revision);
+        self.cache.publish(&told.events, self.revision);
+        self.cache.mark_unreadable(told.unreadable, self.revision);
         self.cache.forget_history(self.revision);
         if let Some(upstream) = &self.upstream {
             upstream.published(self.revision);
@@ -445,9 +398,11 @@ impl Committer {
                 // What stays is an allocation of just its length, without the room that the encoder
                 // had, and of its own: a shared one needs another for its count.
                 let kept = Bytes::copy_from_slice(&bytes);
-                let stored = Stored::new(descriptor, place, revisions, object, kept);
+                let sealed = self.encryption.seal(descriptor, &key, bytes);
+                let (value, seal) = sealed.map_err(Refusal::Unstorable)?;
+                let stored = Stored::new(descriptor, place, revisions, object, kept).sealed(seal);
                 self.check_tally(&stored, proposal.tally_max, pending)?;
-                (Arc::new(stored), Some(bytes))
+                (Arc::new(stored), Some(value))
             }
             Operation::Delete => {
                 let present = present.as_ref().ok_or(Refusal::Changed)?;

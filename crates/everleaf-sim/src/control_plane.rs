@@ -496,6 +496,7 @@ fn server(rng: &Rng, issuer: &Issuer) -> Result<Server, BuildError> {
         limits: handler::Limits::default(),
         address: String::new(),
         writer: Mode::Inline,
+        encryption: Default::default(),
         audit: None,
         apis: Apis::default(),
     };

@@ -267,7 +267,7 @@ mod tests {
         std::fs::create_dir(&store).unwrap();
         let offer = crate::server::Offer::default();
         let server = crate::server::open(
-            crate::server::Storage::Directory(store, 0),
+            crate::server::Storage::of(None, (store, 0), None).unwrap(),
             judges,
             String::new(),
             None,

@@ -61,7 +61,8 @@ pub(crate) fn up(args: &UpArgs) -> Result<Settings> {
         issuers::config(&args.authentication, server::SERVICE_ACCOUNT_ISSUER)?;
     Ok(Settings {
         etcd: crate::etcd::of(&args.etcd)?,
-        storage_quota_bytes: args.etcd.storage_quota_bytes,
+        storage_quota_bytes: args.storage.storage_quota_bytes,
+        encryption: crate::encryption::of(&args.storage)?,
         listen: args.listen,
         sans: sans(&args.tls_san)?,
         signing_duration: args.signing.duration,

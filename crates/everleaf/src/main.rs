@@ -9,6 +9,7 @@ mod authorizers;
 mod calls;
 mod cmd;
 mod config;
+mod encryption;
 mod etcd;
 mod failure;
 mod in_use;

@@ -1,12 +1,14 @@
 //! Opens the store and makes the API server over it: what `up`, `apiserver` and `demo` share.
 
+use crate::encryption::{self, EncryptionFile};
 use anyhow::{Context, Result, anyhow, bail};
 use everleaf_apiserver::audit::Auditor;
 use everleaf_apiserver::authn::{Authenticator, Config as AuthenticatorConfig};
 use everleaf_apiserver::authz::Authorizer;
+use everleaf_apiserver::encryption::Encryption;
 use everleaf_apiserver::handler::{Config, Limits, Server, Version};
 use everleaf_apiserver::registry::apis::Apis;
-use everleaf_apiserver::store::{Embedded, Etcd, EtcdConfig, Store};
+use everleaf_apiserver::store::{Embedded, Etcd, EtcdConfig, KEY_PREFIX, Store};
 use everleaf_apiserver::writer::Mode;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -77,19 +79,35 @@ pub(crate) fn version() -> Version {
 }
 
 /// Where the objects are.
-pub(crate) enum Storage {
+pub(crate) enum Place {
     /// In a directory of ours, with so many bytes at most (0: any number).
     Directory(PathBuf, u64),
     /// In an etcd.
     Etcd(EtcdConfig),
 }
 
-impl Storage {
-    /// In the etcd, if there is one, else in the directory.
-    pub(crate) fn of(etcd: Option<EtcdConfig>, directory: PathBuf, quota: u64) -> Self {
-        etcd.map_or(Self::Directory(directory, quota), Self::Etcd)
-    }
+/// Where the objects are, and how.
+pub(crate) struct Storage {
+    place: Place,
+    encryption: Encryption,
+}
 
+impl Storage {
+    /// In the etcd, if there is one, else in the directory; encrypted as `file` says.
+    pub(crate) fn of(
+        etcd: Option<EtcdConfig>,
+        (directory, quota): (PathBuf, u64),
+        file: Option<&EncryptionFile>,
+    ) -> Result<Self> {
+        let prefix = etcd.as_ref().map_or(KEY_PREFIX, |config| &config.prefix);
+        Ok(Self {
+            encryption: encryption::encryption(file, prefix)?,
+            place: etcd.map_or(Place::Directory(directory, quota), Place::Etcd),
+        })
+    }
+}
+
+impl Place {
     /// Opens it; and what it is called in errors.
     fn open(self) -> Result<(Box<dyn Store>, String)> {
         match self {
@@ -127,7 +145,7 @@ pub(crate) fn open(
     audit: Option<Auditor>,
     offer: Offer,
 ) -> Result<Arc<Server>> {
-    let (store, name) = storage.open()?;
+    let (store, name) = storage.place.open()?;
     let config = Config {
         authenticator: Authenticator::new(authenticator)?,
         authorizer,
@@ -136,6 +154,7 @@ pub(crate) fn open(
         limits: offer.limits,
         address,
         writer: Mode::Thread,
+        encryption: storage.encryption,
         audit,
         apis: offer.apis,
     };

@@ -13,6 +13,8 @@ use jiff::Timestamp;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// In place of an entry.
+const UNREADABLE: &str = "the list itself, which cannot be read: see --encryption-provider-config";
 /// Most certificates whose verdict is remembered; then it begins anew.
 const REMEMBERED_MAX: usize = 16_384;
 
@@ -33,14 +35,22 @@ struct List {
 }
 
 impl Revoked {
-    /// By which entry this leaf (DER) is refused, if it is.
+    /// By which entry this leaf (DER) is refused, if it is. All are while the list is there and
+    /// cannot be read: any of them may be on it.
     pub(super) fn refuses(&self, leaf: &[u8], objects: &dyn Objects) -> Option<String> {
+        if is_unreadable(objects) {
+            return Some(UNREADABLE.to_owned());
+        }
         self.list(objects)?.judge(leaf)
     }
 
-    /// The revision of the list; 0: there is none. What came and went since the last look is told:
-    /// whoever may write the object may let everybody in again.
+    /// The revision of the list; 0: there is none; the highest number: it cannot be read. What came
+    /// and went since the last look is told: whoever may write the object may let everybody in
+    /// again.
     pub(super) fn look(&self, objects: &dyn Objects, now: Timestamp) -> u64 {
+        if is_unreadable(objects) {
+            return u64::MAX;
+        }
         let revision = stored(objects).map_or(0, |stored| stored.revision);
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         if told.0 == revision {
@@ -92,6 +102,10 @@ fn stored(objects: &dyn Objects) -> Option<Arc<Stored>> {
     objects.get("configmaps", NAMESPACE, NAME)
 }
 
+fn is_unreadable(objects: &dyn Objects) -> bool {
+    objects.unreadable("configmaps", NAMESPACE, NAME).is_some()
+}
+
 impl List {
     fn judge(&self, leaf: &[u8]) -> Option<String> {
         let digest = super::x509::digest_of_all(leaf, &[]);
@@ -121,6 +135,42 @@ impl List {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    /// A list that is in the store, or is there and cannot be read.
+    struct Unreadable(bool);
+
+    impl Objects for Unreadable {
+        fn get(&self, _: &str, _: &str, _: &str) -> Option<Arc<Stored>> {
+            None
+        }
+
+        fn list(&self, _: &str, _: Option<&str>) -> Vec<Arc<Stored>> {
+            Vec::new()
+        }
+
+        fn last_change(&self, _: &str) -> u64 {
+            0
+        }
+
+        fn unreadable(&self, resource: &str, namespace: &str, name: &str) -> Option<Arc<str>> {
+            let is_list = (resource, namespace, name) == ("configmaps", NAMESPACE, NAME);
+            (self.0 && is_list).then(|| "no key".into())
+        }
+    }
+
+    #[test]
+    fn all_are_refused_while_the_list_cannot_be_read() {
+        let (revoked, now) = (Revoked::default(), Timestamp::UNIX_EPOCH);
+        assert_eq!(revoked.refuses(b"", &Unreadable(false)), None);
+        assert_eq!(revoked.look(&Unreadable(false), now), 0);
+        let by = revoked.refuses(b"", &Unreadable(true));
+        assert_eq!(by.as_deref(), Some(UNREADABLE));
+        assert_eq!(
+            revoked.look(&Unreadable(true), now),
+            u64::MAX,
+            "judged anew"
+        );
+    }
 
     /// What has ended is taken out by the next command, and lets nobody in.
     #[test]

@@ -57,8 +57,16 @@ pub fn missing(objects: &dyn Objects, published: &Published, gates: &Gates) -> V
         .into_iter()
         .filter_map(|wanted| {
             let namespace = meta::namespace(&wanted.object);
-            let stored = objects.get(wanted.resource, namespace, meta::name(&wanted.object));
+            let name = meta::name(&wanted.object);
+            let stored = objects.get(wanted.resource, namespace, name);
             match stored {
+                // It is there, and whoever can read it again sees what it lacks.
+                None if objects
+                    .unreadable(wanted.resource, namespace, name)
+                    .is_some() =>
+                {
+                    None
+                }
                 None => Some(wanted),
                 Some(stored) => repaired(&stored.object(), wanted),
             }

@@ -130,12 +130,16 @@ impl Server {
         }
     }
 
-    /// 409 when something in it has finalizers.
+    /// 409 when something in it has finalizers, or cannot be read.
     pub(super) fn check_no_finalizers(
         &self,
         container: &Descriptor,
         namespace: &str,
     ) -> Result<(), Status> {
+        if let Some((resource, key)) = self.cache.unreadable_in_namespace(namespace) {
+            let text = format!("{resource} {key:?} in it cannot be read: read it to learn why");
+            return Err(Status::conflict(about(container), namespace, &text));
+        }
         let held = self
             .contents(namespace)
             .into_iter()

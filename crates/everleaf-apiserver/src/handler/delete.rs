@@ -67,6 +67,7 @@ impl Server {
         let options = DeleteOptions::parse(call)?;
         let list = ListOptions::parse(call.query, false)?;
         let selection = Selection::new(call.descriptor, &list)?;
+        self.check_readable(call, &scope_of(call, &selection))?;
         let snapshot = self
             .cache
             .snapshot(call.descriptor.resource, None)
@@ -120,7 +121,7 @@ impl Server {
             let current = self
                 .cache
                 .get(descriptor.resource, namespace, name)
-                .ok_or_else(|| Status::not_found(call.about(), name))?;
+                .ok_or_else(|| self.absent(call, namespace, name))?;
             let object = current.object();
             options.check(call, &current, &object)?;
             let attributes = Attributes {

@@ -158,10 +158,12 @@ pub enum ConfigFile {
     Authentication,
     /// Whom to ask what a request may do.
     Authorization,
+    /// How the values of the store are encrypted.
+    Encryption,
 }
 
 impl ConfigFile {
-    const ALL: [Self; 2] = [Self::Authentication, Self::Authorization];
+    const ALL: [Self; 3] = [Self::Authentication, Self::Authorization, Self::Encryption];
 }
 
 /// Which, and whether it could be used.
@@ -304,6 +306,7 @@ impl Server {
         for (resource, count) in self.cache.counts() {
             family.count(&[("resource", resource)], count as u64);
         }
+        self.write_seals(text);
         let name = "apiserver_longrunning_requests";
         let mut family = text.family(name, Kind::Gauge, "Open watches.");
         for (resource, count) in self.cache.watcher_counts() {
@@ -315,6 +318,32 @@ impl Server {
         for (kind, count) in [("mutating", writes), ("readOnly", reads)] {
             family.count(&[("request_kind", kind)], count as u64);
         }
+    }
+}
+
+impl Server {
+    /// What is still to be written anew after a rotation of keys, and what cannot be read.
+    fn write_seals(&self, text: &mut Text) {
+        let seals = self.cache.seals();
+        let name = "everleaf_storage_stale_objects";
+        let help =
+            "Stored objects that the encryption configuration would write otherwise than they are.";
+        let mut family = text.family(name, Kind::Gauge, help);
+        for (descriptor, _, seals) in &seals {
+            if !self.encryption.covers(descriptor) {
+                continue;
+            }
+            let stale = seals
+                .iter()
+                .filter(|(seal, _)| !self.encryption.is_current(descriptor, **seal));
+            let stale: usize = stale.map(|(_, count)| *count).sum();
+            family.count(&[("resource", descriptor.resource)], stale as u64);
+        }
+        let name = "everleaf_storage_unreadable_objects";
+        let help = "Stored objects that cannot be read: no key decrypts them, or they are damaged.";
+        let mut family = text.family(name, Kind::Gauge, help);
+        let unreadable: usize = seals.iter().map(|(_, unreadable, _)| *unreadable).sum();
+        family.count(&[], unreadable as u64);
     }
 }
 
@@ -416,6 +445,10 @@ impl Counts {
             ConfigFile::Authorization => (
                 "apiserver_authorization_config_controller_automatic_reloads_total",
                 "apiserver_authorization_config_controller_automatic_reload_last_timestamp_seconds",
+            ),
+            ConfigFile::Encryption => (
+                "apiserver_encryption_config_controller_automatic_reloads_total",
+                "apiserver_encryption_config_controller_automatic_reload_last_timestamp_seconds",
             ),
         };
         let found = [(true, "success"), (false, "failure")].map(|(is_in_force, status)| {

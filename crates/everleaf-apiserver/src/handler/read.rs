@@ -7,8 +7,10 @@ use super::select::Selection;
 use super::watch::{WatchOrder, WatchStream};
 use super::{Body, Call, Server, gzip};
 use crate::objects::Objects;
+use crate::registry::Descriptor;
 use crate::registry::gates::Gate;
-use crate::watch_cache::{Scope, SnapshotError, Start};
+use crate::store::KEY_PREFIX;
+use crate::watch_cache::{Scope, SnapshotError, Start, key_of};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use everleaf_api::Status;
@@ -33,7 +35,7 @@ impl Server {
         let stored = self
             .cache
             .get(call.descriptor.resource, call.namespace, call.name)
-            .ok_or_else(|| Status::not_found(call.about(), call.name))?;
+            .ok_or_else(|| self.absent(call, call.namespace, call.name))?;
         Ok(form.stored(StatusCode::OK, call.descriptor, &stored, call.now))
     }
 
@@ -43,6 +45,7 @@ impl Server {
         let selection = Selection::new(call.descriptor, &options)?;
         let place = self.place_of(&options)?;
         let resource = call.descriptor.resource;
+        self.check_readable(call, &scope_of(call, &selection))?;
         let snapshot = self
             .cache
             .snapshot(resource, place.revision)
@@ -89,6 +92,9 @@ impl Server {
             None if options.send_initial_events == Some(false) => Start::Now,
             None => Start::State,
         };
+        if start == Start::State {
+            self.check_readable(call, &scope)?;
+        }
         let feed = self
             .cache
             .watch(call.descriptor.resource, scope, start)
@@ -127,6 +133,23 @@ impl Server {
             true => gzip::told(answer(Body::gzipped_watch(stream))),
             false => answer(Body::watch(stream)),
         })
+    }
+
+    /// What a read of an object is answered that is not among those that can be read.
+    pub(super) fn absent(&self, call: &Call<'_>, namespace: &str, name: &str) -> Status {
+        let resource = call.descriptor.resource;
+        match self.cache.unreadable(resource, namespace, name) {
+            Some(reason) => unreadable(call.descriptor, &key_of(namespace, name), &reason),
+            None => Status::not_found(call.about(), name),
+        }
+    }
+
+    /// 500 where a list would lack an object that cannot be read.
+    pub(super) fn check_readable(&self, call: &Call<'_>, scope: &Scope) -> Result<(), Status> {
+        match self.cache.unreadable_in(call.descriptor, scope) {
+            Some((key, reason)) => Err(unreadable(call.descriptor, &key, &reason)),
+            None => Ok(()),
+        }
     }
 
     /// 504 for a resource version that this server has not given yet.
@@ -186,6 +209,14 @@ fn select_name(name: &str, options: &mut ListOptions) -> Result<(), Status> {
     let term = ("metadata.name".to_owned(), false, name.to_owned());
     options.fields.terms.push(term);
     Ok(())
+}
+
+/// As `apiserver/pkg/storage` says it, which has the key in the store and a reason.
+fn unreadable(descriptor: &Descriptor, key: &str, reason: &str) -> Status {
+    let storage = descriptor.storage;
+    Status::internal(format!(
+        "unable to read the stored object {KEY_PREFIX}{storage}/{key}: {reason}"
+    ))
 }
 
 /// Where a list goes on.

@@ -13,6 +13,7 @@ use crate::audit::Auditor;
 use crate::authn::{Authenticator, Impersonation};
 use crate::authz::Authorizer;
 use crate::bootstrap::{self, Installation};
+use crate::encryption::{Encryption, Rules};
 use crate::objects::{Objects, Stored};
 use crate::registry::apis::Apis;
 use crate::registry::gates::Gate;
@@ -71,6 +72,8 @@ pub struct Config {
     pub address: String,
     /// How the writer runs.
     pub writer: Mode,
+    /// How the values of the store are encrypted.
+    pub encryption: Encryption,
     /// What is told of requests, and where; None: nothing.
     pub audit: Option<Auditor>,
     /// What is served.
@@ -100,6 +103,7 @@ pub enum StartError {
 pub struct Server {
     pub(super) cache: Arc<Cache>,
     pub(super) writer: Writer,
+    pub(super) encryption: Arc<Encryption>,
     pub(super) authenticator: Authenticator,
     pub(super) authorizer: Authorizer,
     pub(super) impersonation: Impersonation,
@@ -131,11 +135,13 @@ impl Server {
 
     /// Rebuilds the state from `store`. Call [`Server::install`] before serving.
     pub fn new(config: Config, store: Box<dyn Store>) -> Result<Self, StartError> {
-        let (writer, cache) = Writer::start(store, config.writer)?;
+        let encryption = Arc::new(config.encryption);
+        let (writer, cache) = Writer::start(store, config.writer, Arc::clone(&encryption))?;
         config.authorizer.set_gates(config.apis.gates().clone());
         Ok(Self {
             cache,
             writer,
+            encryption,
             authenticator: config.authenticator,
             authorizer: config.authorizer,
             impersonation: Impersonation::new(
@@ -180,6 +186,25 @@ impl Server {
     /// Who says what a request may do; its chain may be replaced.
     pub fn authorizer(&self) -> &Authorizer {
         &self.authorizer
+    }
+
+    /// Encrypts by other rules from now on, and reads what could not be read before. What is in the
+    /// store stays as it is until it is written again. How many objects no key is left for:
+    /// whoever needs them has to put the old key back before the next start.
+    pub fn encrypt_by(&self, rules: Rules) -> usize {
+        self.encryption.set(rules);
+        self.writer.reread();
+        let lost = self
+            .cache
+            .seals()
+            .into_iter()
+            .map(|(descriptor, _, seals)| {
+                let unknown = seals
+                    .into_iter()
+                    .filter(|(seal, _)| !self.encryption.knows(descriptor, *seal));
+                unknown.map(|(_, count)| count).sum::<usize>()
+            });
+        lost.sum()
     }
 
     /// Has `/metrics` tell what another part of this process counts, too, in place of what was

@@ -102,8 +102,11 @@ impl Server {
                 }
             };
             let Some(current) = current else {
-                if target == Target::Present {
-                    return Err(Status::not_found(call.about(), call.name));
+                if target != Target::New {
+                    let absent = self.absent(call, call.namespace, call.name);
+                    if target == Target::Present || absent.code != 404 {
+                        return Err(absent);
+                    }
                 }
                 let object = call.owned(options, None, make(None)?);
                 let (shown, warnings) = self.create_new(call, options, object).await?;
@@ -282,7 +285,8 @@ impl Server {
         let descriptor = call.descriptor;
         let warnings = call.strategy_warnings(&object);
         let encoded = Encoded::new(descriptor, &mut object);
-        if encoded.0 == current.bytes {
+        let is_current = self.encryption.is_current(descriptor, current.seal);
+        if encoded.0 == current.bytes && is_current {
             return Ok(Attempt::Done(Shown::Stored(Arc::clone(current)), warnings));
         }
         let is_going = meta::deletion_timestamp(&object).is_some()

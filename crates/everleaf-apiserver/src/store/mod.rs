@@ -19,6 +19,7 @@ mod embedded;
 mod etcd;
 mod index;
 mod memory;
+pub mod migrate;
 pub mod snapshot;
 mod upstream;
 

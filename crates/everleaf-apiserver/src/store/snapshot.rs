@@ -113,15 +113,59 @@ pub enum Failure {
         "the snapshot is in version {0} of its format, and this program reads version {VERSION}; use the program that wrote it, or a newer one"
     )]
     Newer(u32),
+    /// What was to be left out is not there.
+    #[error(
+        "the store has no {0}, which was to be left out; `everleaf store stat` and the server's log name what there is"
+    )]
+    NoSuchKey(String),
     /// It is damaged.
     #[error("the snapshot is damaged, and nothing was restored: {}", .0.join("; "))]
     Damaged(Vec<String>),
+    /// There is something in the etcd that is not of this store.
+    #[error(
+        "the etcd holds {0}, which is not in the store, or another one there; move into an etcd with nothing under its --etcd-prefix, or name another prefix"
+    )]
+    Occupied(String),
+    /// A value cannot be read under another key.
+    #[error(
+        "{key} is encrypted by aesgcm, which binds it to its key under /registry: it could not be read under {prefix}; have it written anew by another provider, or move to --etcd-prefix /registry"
+    )]
+    Bound {
+        /// Key.
+        key: String,
+        /// `--etcd-prefix`
+        prefix: String,
+    },
+    /// Both sides are not the same in the end.
+    #[error(
+        "{0} is not the same on both sides: something writes; stop all API servers, and begin again"
+    )]
+    Differs(String),
+    /// The etcd is too far behind.
+    #[error(
+        "the store is at revision {revision}, and the etcd at {latest}: too far to be raised; make the etcd with `etcdutl snapshot restore --bump-revision {revision} --mark-compacted`, and begin again"
+    )]
+    TooFar {
+        /// Of the store.
+        revision: u64,
+        /// Of the etcd.
+        latest: u64,
+    },
     /// There is a store already.
     #[error("{0} holds a store already; restore into an empty directory")]
     NotEmpty(String),
     /// Revisions would become too high.
     #[error("the revision would be above {0}; choose a smaller --bump-revision")]
     Bump(u64),
+}
+
+/// What is not written.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Omission<'a> {
+    /// Damaged records, of which one else ends it.
+    pub damaged: bool,
+    /// The objects with these keys, which must be there.
+    pub keys: &'a [String],
 }
 
 /// Counts and sums what is written.
@@ -139,26 +183,30 @@ impl Summed<'_> {
     }
 }
 
-/// Writes all that is there at `reader`'s instant. A damaged record ends it, unless it is to be
-/// skipped.
+/// Writes what is there at `reader`'s instant, but for what is to be left out.
 ///
 /// # Errors
 /// The store is damaged or cannot be read; `out` fails.
 pub fn write(
     reader: &Reader,
     header: Header,
-    skips_damaged: bool,
+    omission: Omission<'_>,
     out: &mut dyn Write,
 ) -> Result<Summary, Failure> {
     let sum = Context::new(&SHA256);
     let mut summed = Summed { out, sum };
     summed.line(&header)?;
     let (mut objects, mut bytes, mut skipped) = (0, 0, 0);
+    let mut left_out = HashSet::new();
     let mut damaged = Vec::new();
     reader.rows::<Failure>(Rows::Alive, &mut |row| {
         let is_whole = row.is_whole();
         let change = row.change;
-        if !is_whole && !skips_damaged {
+        if omission.keys.contains(&change.key) {
+            left_out.insert(change.key);
+            return Ok(());
+        }
+        if !is_whole && !omission.damaged {
             return Err(Failure::Store(StoreError::Damaged {
                 path: reader.path().display().to_string(),
                 key: change.key,
@@ -184,6 +232,9 @@ pub fn write(
             key: kept.key,
         })
     })?;
+    if let Some(key) = omission.keys.iter().find(|key| !left_out.contains(*key)) {
+        return Err(Failure::NoSuchKey(key.clone()));
+    }
     let Summed { out, sum } = summed;
     let trailer = Trailer {
         objects,

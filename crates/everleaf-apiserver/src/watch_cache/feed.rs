@@ -46,6 +46,8 @@ pub struct Feed {
     queue: Option<Arc<Queue>>,
     /// Every event of history up to this revision was handed out, or lies in the backlog.
     read: u64,
+    /// The gaps in what was told of the resource when it was opened.
+    gaps: u64,
     /// Resource version a bookmark may show: every event up to it has been handed out.
     revision: u64,
 }
@@ -180,8 +182,15 @@ impl Watchers {
 
     /// Has every watch of a name be behind; whom to wake for it, and all others.
     pub(super) fn overflow_all(&mut self) -> Vec<Sleeping> {
+        let all: Vec<&'static str> = self.by_resource.keys().copied().collect();
+        let awake = all.into_iter().map(|resource| self.overflow(resource));
+        awake.flatten().collect()
+    }
+
+    /// The same for the watches of one resource.
+    pub(super) fn overflow(&mut self, resource: &str) -> Vec<Sleeping> {
         let mut awake = Vec::new();
-        for watchers in self.by_resource.values_mut() {
+        if let Some(watchers) = self.by_resource.get_mut(resource) {
             for named in watchers.named.values_mut() {
                 for queue in named.queues.values() {
                     queue.with(|state| {
@@ -228,6 +237,7 @@ impl Cache {
             backlog: VecDeque::new(),
             queue,
             read: state.revision,
+            gaps: state.collections.get(resource).map_or(0, |all| all.gaps),
             revision: state.revision,
             scope,
         };
@@ -314,6 +324,10 @@ impl Feed {
         if let Some(last) = self.backlog.back() {
             self.read = last.revision();
         }
+        let is_behind = is_behind || {
+            let collection = state.collections.get(self.resource);
+            collection.is_some_and(|all| all.gaps != self.gaps)
+        };
         let (found, replaced) = match (is_behind, watchers.closed, self.backlog.is_empty()) {
             (true, _, _) => (Found::Overflow, None),
             (_, true, _) => (Found::Closed, None),

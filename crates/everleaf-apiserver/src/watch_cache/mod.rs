@@ -10,10 +10,12 @@ mod feed;
 mod history;
 mod sequence;
 mod snapshot;
+mod unreadable;
 
 #[cfg(test)]
 mod tests;
 
+use crate::encryption::Seal;
 use crate::objects::{Objects, Stored};
 use crate::registry::Descriptor;
 use std::collections::BTreeMap;
@@ -26,6 +28,7 @@ pub(crate) use history::{HISTORY_BYTES_MAX, HISTORY_EVENTS_MAX, RECENT_EVENTS_MA
 #[cfg(test)]
 pub(crate) use snapshot::PINNED_BYTES_MAX;
 pub use snapshot::{Snapshot, SnapshotError, Walk};
+pub(crate) use unreadable::Unreadable;
 
 use feed::{Sleeping, Watchers};
 use history::History;
@@ -85,13 +88,26 @@ struct Collection {
     /// Bytes of all objects that were ever replaced or deleted.
     gone_bytes: usize,
     last_change: u64,
+    /// How often what was told of it ceased to be all that changed.
+    gaps: u64,
     /// Objects per account, see [`Descriptor::tally`].
     tally: BTreeMap<String, usize>,
     /// Bytes of all objects as stored.
     bytes: usize,
+    /// Objects by the key that they are encrypted by in the store; plain ones are not counted.
+    seals: BTreeMap<Seal, usize>,
+    /// Why objects cannot be read that are in the store.
+    unreadable: BTreeMap<String, Arc<str>>,
 }
 
 impl Collection {
+    /// What changed up to this revision is not told in full: whoever follows is behind.
+    fn break_history(&mut self, revision: u64) {
+        self.history = History::new(revision);
+        self.last_change = revision;
+        self.gaps += 1;
+    }
+
     fn count(&mut self, object: &Stored, add: bool) {
         let Some(account) = object.account.as_deref() else {
             return;
@@ -113,12 +129,14 @@ impl Collection {
         if let Some(previous) = &event.previous {
             self.count(previous, false);
             self.bytes = self.bytes.saturating_sub(previous.bytes.len());
+            self.count_seal(previous.seal, false);
         }
         if event.deleted {
             self.objects.remove(&key);
         } else {
             self.count(&event.object, true);
             self.bytes += event.object.bytes.len();
+            self.count_seal(event.object.seal, true);
             self.objects.insert(&key, Arc::clone(&event.object));
         }
         self.gone_bytes += event.gone_bytes();
@@ -157,8 +175,11 @@ impl Cache {
                     pinned: Mutex::default(),
                     gone_bytes: 0,
                     last_change: 0,
+                    gaps: 0,
                     tally: BTreeMap::new(),
                     bytes: 0,
+                    seals: BTreeMap::new(),
+                    unreadable: BTreeMap::new(),
                 };
                 (descriptor.resource, collection)
             })
@@ -256,8 +277,7 @@ impl Cache {
         let mut gone = Vec::new();
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         for collection in state.collections.values_mut() {
-            collection.history = History::new(revision);
-            collection.last_change = revision;
+            collection.break_history(revision);
             gone.push(collection.unpin_until(revision));
         }
         let awake = self.lock_watchers().overflow_all();
@@ -333,6 +353,15 @@ impl Objects for Cache {
             .collections
             .get(resource)
             .map_or(0, |collection| collection.last_change)
+    }
+
+    fn unreadable(&self, resource: &str, namespace: &str, name: &str) -> Option<Arc<str>> {
+        let state = self.read();
+        let unreadable = &state.collections.get(resource)?.unreadable;
+        if unreadable.is_empty() {
+            return None;
+        }
+        unreadable.get(&key_of(namespace, name)).cloned()
     }
 }
 

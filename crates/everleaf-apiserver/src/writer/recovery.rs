@@ -3,10 +3,11 @@
 //! One thread reads the log, as many as there are processors decode what it read, and the caller
 //! puts the objects into the cache in the order of their revisions.
 
+use crate::encryption::Encryption;
 use crate::objects::{Objects as _, Stored};
 use crate::registry::{DESCRIPTORS, Descriptor};
 use crate::store::{Change, KEY_PREFIX, Store, StoreError};
-use crate::watch_cache::{Cache, Event};
+use crate::watch_cache::{Cache, Event, Unreadable, key_of};
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZero;
 use std::sync::Arc;
@@ -18,13 +19,29 @@ const BATCH: usize = 128;
 const WAITING_MAX: usize = 2;
 /// Threads that decode.
 const DECODERS_MAX: usize = 8;
+/// Unreadable objects that are named at the start.
+const NAMED_MAX: usize = 10;
 
 /// A change of an object that this version serves.
 struct Decoded {
     descriptor: &'static Descriptor,
     change: Change,
-    /// None: the change removes it.
-    stored: Option<Stored>,
+    content: Content,
+}
+
+/// What a change makes of its object.
+enum Content {
+    Present(Stored),
+    Gone,
+    /// It is there; why nobody can be shown it.
+    Unreadable(String),
+}
+
+/// What changes are to those who read.
+pub(super) struct Told {
+    pub(super) events: Vec<Arc<Event>>,
+    /// Objects that cannot be read since, or can be again.
+    pub(super) unreadable: Vec<Unreadable>,
 }
 
 /// None: nothing of ours.
@@ -35,7 +52,7 @@ type Outcome = Result<Option<Decoded>, StoreError>;
 ///
 /// # Errors
 /// The store cannot be read, or holds an object of ours that does not decode.
-pub(super) fn recover(store: &mut dyn Store) -> Result<Cache, StoreError> {
+pub(super) fn recover(store: &mut dyn Store, encryption: &Encryption) -> Result<Cache, StoreError> {
     let position = store.position();
     let cache = Cache::new(DESCRIPTORS, position.floor);
     let lent = &mut *store;
@@ -48,7 +65,7 @@ pub(super) fn recover(store: &mut dyn Store) -> Result<Cache, StoreError> {
             let (outcomes, receiver) = sync_channel(WAITING_MAX);
             to_decode.push(sender);
             decoded.push(receiver);
-            scope.spawn(move || decode_all(&batches, &outcomes));
+            scope.spawn(move || decode_all(&batches, &outcomes, encryption));
         }
         let reader = scope.spawn(move || read(lent, &to_decode));
         let restored = decoded
@@ -77,7 +94,19 @@ pub(super) fn recover(store: &mut dyn Store) -> Result<Cache, StoreError> {
         // A store that others write to has forgotten something meanwhile.
         cache.forget_history(reached.revision);
     }
+    tell_unreadable(&cache);
     Ok(cache)
+}
+
+fn tell_unreadable(cache: &Cache) {
+    let all = cache.unreadable_objects();
+    for (key, reason) in all.iter().take(NAMED_MAX) {
+        tracing::error!(key, %reason, "an object cannot be read, and is served to nobody");
+    }
+    if all.len() > NAMED_MAX {
+        let more = all.len() - NAMED_MAX;
+        tracing::error!(more, "further objects cannot be read");
+    }
 }
 
 /// Hands the changes out in batches, to each lane in turn.
@@ -98,8 +127,13 @@ fn read(store: &mut dyn Store, lanes: &[SyncSender<Vec<Change>>]) -> Result<(), 
     Ok(())
 }
 
-fn decode_all(batches: &Receiver<Vec<Change>>, outcomes: &SyncSender<Vec<Outcome>>) {
+fn decode_all(
+    batches: &Receiver<Vec<Change>>,
+    outcomes: &SyncSender<Vec<Outcome>>,
+    encryption: &Encryption,
+) {
     for batch in batches {
+        let decode = |change| decode(change, encryption);
         let outcome: Vec<Outcome> = batch.into_iter().map(decode).collect();
         if outcomes.send(outcome).is_err() {
             return;
@@ -107,9 +141,27 @@ fn decode_all(batches: &Receiver<Vec<Change>>, outcomes: &SyncSender<Vec<Outcome
     }
 }
 
-fn decode(change: Change) -> Outcome {
+fn decode(change: Change, encryption: &Encryption) -> Outcome {
     let Some((descriptor, namespace, name)) = parse_key(&change.key) else {
         return Ok(None);
+    };
+    let opened = change
+        .value
+        .as_ref()
+        .map(|stored| encryption.open(descriptor, &change.key, stored));
+    let (bytes, seal) = match opened {
+        Some(Ok(opened)) => opened,
+        other => {
+            let content = match other {
+                Some(Err(reason)) => Content::Unreadable(reason),
+                _ => Content::Gone,
+            };
+            return Ok(Some(Decoded {
+                descriptor,
+                change,
+                content,
+            }));
+        }
     };
     let decode = |bytes| {
         let place = (namespace.to_owned(), name.to_owned());
@@ -121,25 +173,40 @@ fn decode(change: Change) -> Outcome {
             }
         })
     };
-    let stored = change.value.as_ref().map(decode).transpose()?;
+    let content = Content::Present(decode(&bytes)?.sealed(seal));
     Ok(Some(Decoded {
         descriptor,
-        stored,
+        content,
         change,
     }))
 }
 
 impl Decoded {
-    /// The event that it is after `previous`; None: it removes what is not there.
+    /// The event that it is after `previous`; None: it removes what is not there, or what it is
+    /// cannot be told.
     fn event(self, previous: Option<Arc<Stored>>) -> Option<Event> {
-        match (self.stored, previous) {
+        match (self.content, previous) {
             // A tombstone whose object was collected before a crash.
-            (None, None) => None,
-            (None, Some(last)) => {
+            (Content::Gone, None) | (Content::Unreadable(_), _) => None,
+            (Content::Gone, Some(last)) => {
                 let gone = Arc::new(last.at_revision(self.change.revision));
                 Some(Event::new(gone, Some(last), true))
             }
-            (Some(stored), previous) => Some(Event::new(Arc::new(stored), previous, false)),
+            (Content::Present(stored), previous) => {
+                Some(Event::new(Arc::new(stored), previous, false))
+            }
+        }
+    }
+
+    /// Whether it can be read.
+    fn mark(&self, namespace: &str, name: &str) -> Unreadable {
+        Unreadable {
+            resource: self.descriptor.resource,
+            key: key_of(namespace, name),
+            reason: match &self.content {
+                Content::Unreadable(reason) => Some(reason.as_str().into()),
+                Content::Present(_) | Content::Gone => None,
+            },
         }
     }
 }
@@ -148,41 +215,63 @@ fn restore(cache: &Cache, decoded: Decoded, floor: u64) {
     let Some((_, namespace, name)) = parse_key(&decoded.change.key) else {
         return;
     };
-    let previous = cache.get(decoded.descriptor.resource, namespace, name);
     let revision = decoded.change.revision;
+    let was_unreadable = cache
+        .unreadable(decoded.descriptor.resource, namespace, name)
+        .is_some();
+    if was_unreadable || matches!(decoded.content, Content::Unreadable(_)) {
+        cache.mark_unreadable(vec![decoded.mark(namespace, name)], revision);
+    }
+    let previous = cache.get(decoded.descriptor.resource, namespace, name);
     if let Some(event) = decoded.event(previous) {
         cache.restore(Arc::new(event), revision > floor);
     }
 }
 
 /// What changes that the store tells of are to those who read `cache`, which has all before them. A
-/// value that does not decode is told in the log, and its object is not there: nobody could be
-/// shown what it is.
-pub(super) fn events(cache: &Cache, changes: Vec<Change>) -> Vec<Arc<Event>> {
+/// value that cannot be read is told in the log, and its object is unreadable from then on: nobody
+/// could be shown what it is.
+pub(super) fn events(cache: &Cache, changes: Vec<Change>, encryption: &Encryption) -> Told {
     let mut latest: BTreeMap<String, Option<Arc<Stored>>> = BTreeMap::new();
+    let mut marks: BTreeMap<String, Unreadable> = BTreeMap::new();
     let mut events = Vec::with_capacity(changes.len());
-    for mut change in changes {
-        let decoded = decode(change.clone()).unwrap_or_else(|error| {
-            tracing::error!(%error, "an object that another server wrote is left out");
-            change.value = None;
-            decode(change).ok().flatten()
-        });
-        let Some(decoded) = decoded else { continue };
-        let key = decoded.change.key.clone();
+    for change in changes {
+        let key = change.key.clone();
         let Some((descriptor, namespace, name)) = parse_key(&key) else {
             continue;
         };
+        let decoded = decode(change.clone(), encryption).unwrap_or_else(|error| {
+            Some(Decoded {
+                descriptor,
+                content: Content::Unreadable(error.to_string()),
+                change,
+            })
+        });
+        let Some(decoded) = decoded else { continue };
+        if let Content::Unreadable(reason) = &decoded.content {
+            tracing::error!(key, %reason, "an object cannot be read, and is served to nobody");
+        }
+        let is_marked = marks.contains_key(&key)
+            || cache
+                .unreadable(descriptor.resource, namespace, name)
+                .is_some();
         let previous = match latest.get(&key) {
             Some(previous) => previous.clone(),
             None => cache.get(descriptor.resource, namespace, name),
         };
+        if is_marked || matches!(decoded.content, Content::Unreadable(_)) {
+            marks.insert(key.clone(), decoded.mark(namespace, name));
+        }
         if let Some(event) = decoded.event(previous) {
             let present = (!event.deleted).then(|| Arc::clone(&event.object));
-            latest.insert(key, present);
+            latest.insert(key.clone(), present);
             events.push(Arc::new(event));
         }
     }
-    events
+    Told {
+        events,
+        unreadable: marks.into_values().collect(),
+    }
 }
 
 /// What has to happen for `cache` to become what the store, read anew, holds: what is gone, then
@@ -193,7 +282,8 @@ pub(super) fn events(cache: &Cache, changes: Vec<Change>) -> Vec<Arc<Event>> {
 pub(super) fn difference(
     cache: &Cache,
     store: &mut dyn Store,
-) -> Result<Vec<Arc<Event>>, StoreError> {
+    encryption: &Encryption,
+) -> Result<Told, StoreError> {
     let mut found = Vec::new();
     store.replay(&mut |change| found.push(change))?;
     let floor = store.position().floor;
@@ -218,6 +308,19 @@ pub(super) fn difference(
             }
         }
     }
+    let known: BTreeSet<&str> = found.iter().map(|change| change.key.as_str()).collect();
+    let gone = cache.unreadable_objects().into_iter();
+    let gone: Vec<Unreadable> = gone
+        .filter(|(key, _)| !known.contains(key.as_str()))
+        .filter_map(|(key, _)| {
+            let (descriptor, namespace, name) = parse_key(&key)?;
+            Some(Unreadable {
+                resource: descriptor.resource,
+                key: key_of(namespace, name),
+                reason: None,
+            })
+        })
+        .collect();
     let is_new = |change: &Change| {
         let present = parse_key(&change.key).and_then(|(descriptor, namespace, name)| {
             cache.get(descriptor.resource, namespace, name)
@@ -225,7 +328,9 @@ pub(super) fn difference(
         present.is_none_or(|present| present.revision < change.revision)
     };
     changes.extend(found.into_iter().filter(is_new));
-    Ok(events(cache, changes))
+    let mut told = events(cache, changes, encryption);
+    told.unreadable.extend(gone);
+    Ok(told)
 }
 
 /// The descriptor, namespace and name behind a key; None when it is not one of ours.

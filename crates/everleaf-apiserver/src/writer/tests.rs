@@ -1,5 +1,6 @@
 mod foreign;
 mod long_logs;
+mod unreadable;
 
 use super::*;
 use crate::registry::configmaps::CONFIG_MAPS;
@@ -35,7 +36,7 @@ fn delete(name: &str, revision: u64) -> Proposal {
 }
 
 fn inline(store: impl Store + 'static) -> (Writer, Arc<Cache>) {
-    Writer::start(Box::new(store), Mode::Inline).unwrap()
+    Writer::start(Box::new(store), Mode::Inline, Arc::default()).unwrap()
 }
 
 fn propose(writer: &Writer, proposal: Proposal) -> Outcome {
@@ -47,8 +48,8 @@ fn propose(writer: &Writer, proposal: Proposal) -> Outcome {
 
 fn committer(store: impl Store + 'static) -> (Committer, Arc<Cache>) {
     let mut store: Box<dyn Store> = Box::new(store);
-    let cache = Arc::new(recovery::recover(store.as_mut()).unwrap());
-    let committer = Committer::new(store, &cache);
+    let cache = Arc::new(recovery::recover(store.as_mut(), &Encryption::default()).unwrap());
+    let committer = Committer::new(store, &cache, Arc::default());
     (committer, cache)
 }
 
@@ -347,7 +348,7 @@ fn an_object_that_does_not_decode_stops_the_start() {
         replaces: 0,
     };
     store.commit(vec![Txn::of(&change)]).unwrap();
-    let error = Writer::start(Box::new(store), Mode::Inline).unwrap_err();
+    let error = Writer::start(Box::new(store), Mode::Inline, Arc::default()).unwrap_err();
     assert!(
         error.to_string().contains("/registry/configmaps/ns/a"),
         "{error}"
@@ -457,7 +458,7 @@ fn what_arrives_during_a_sync_is_one_batch_and_the_queue_is_bounded() {
         sizes,
         open: gate,
     };
-    let (writer, cache) = Writer::start(Box::new(store), Mode::Thread).unwrap();
+    let (writer, cache) = Writer::start(Box::new(store), Mode::Thread, Arc::default()).unwrap();
     // Dropped before the writer, so that a failing assertion does not leave it waiting.
     let open = key;
     let mut waiting = Vec::new();
@@ -505,7 +506,7 @@ fn child_that_creates_until_killed() {
         return;
     };
     let store = Embedded::open(std::path::Path::new(&directory)).unwrap();
-    let (writer, _) = Writer::start(Box::new(store), Mode::Thread).unwrap();
+    let (writer, _) = Writer::start(Box::new(store), Mode::Thread, Arc::default()).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();

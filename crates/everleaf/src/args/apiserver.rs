@@ -6,6 +6,7 @@ use super::authorization::AuthorizationArgs;
 use super::etcd::EtcdArgs;
 use super::late_reissue::LateReissueArgs;
 use super::offer::OfferArgs;
+use super::storage::StorageArgs;
 use super::value::Switch as _;
 use crate::server::SERVICE_ACCOUNT_ISSUER;
 use clap::{ArgAction, Args};
@@ -110,6 +111,9 @@ pub(crate) struct ApiserverArgs {
     /// Where the objects are.
     #[command(flatten)]
     pub(crate) etcd: EtcdArgs,
+    /// How they are stored.
+    #[command(flatten)]
+    pub(crate) storage: StorageArgs,
     /// Who says what a request may do.
     #[command(flatten)]
     pub(crate) authorization: AuthorizationArgs,

@@ -23,13 +23,4 @@ pub(crate) struct EtcdArgs {
     /// Under which the keys are
     #[arg(long, value_name = "PATH", default_value = "/registry")]
     pub(crate) etcd_prefix: String,
-    /// Bytes that the store in the data directory may have in use; beyond them nothing is created
-    /// until something is deleted; 0: as many as its disk has room for
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = 0,
-        conflicts_with = "etcd_servers"
-    )]
-    pub(crate) storage_quota_bytes: u64,
 }

@@ -24,6 +24,7 @@ mod pods;
 pub(crate) mod policy;
 pub(crate) mod serving;
 pub(crate) mod signing;
+pub(crate) mod storage;
 pub(crate) mod store;
 pub(crate) mod token;
 pub(crate) mod up;

@@ -1,7 +1,8 @@
 //! `everleaf store`.
 
 use super::OutputFormat;
-use clap::{Args, Subcommand};
+use super::etcd::EtcdArgs;
+use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 /// What to do with a store.
@@ -17,6 +18,8 @@ pub(crate) enum StoreCommand {
     Restore(RestoreArgs),
     /// Forget all history and give free space back to the disk, while no server runs
     Compact(CompactArgs),
+    /// Move all objects into an etcd, or back into a data directory, while no server runs
+    Migrate(MigrateArgs),
 }
 
 /// Which store.
@@ -58,7 +61,7 @@ pub(crate) struct VerifyArgs {
 /// Flags of `store snapshot`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  everleaf store snapshot everleaf.snapshot\n  everleaf store snapshot - | gzip | age -r age1… > everleaf.snapshot.gz.age\n\nIt holds Secrets and tokens in clear, is written with mode 0600, and appears whole or not at all. The authority (pki/) is not in\nit: docs/backup.md says what else to keep."
+    after_help = "Examples:\n  everleaf store snapshot everleaf.snapshot\n  everleaf store snapshot - | gzip | age -r age1… > everleaf.snapshot.gz.age\n\nIt holds Secrets and tokens as the store does (in clear, unless encrypted: docs/encryption.md), is written with mode 0600, and appears whole or not at all. The authority (pki/) is not in\nit: docs/backup.md says what else to keep."
 )]
 pub(crate) struct SnapshotArgs {
     /// Where to; `-` for stdout. A snapshot that is there is replaced, another file is not
@@ -67,6 +70,10 @@ pub(crate) struct SnapshotArgs {
     /// Leave damaged records out, and name them, instead of failing at the first
     #[arg(long)]
     pub(crate) skip_damaged: bool,
+    /// Leave out the object with this key in the store, as /registry/secrets/default/a: one that
+    /// cannot be read, as the server's log names it; may be given several times
+    #[arg(long, value_name = "KEY")]
+    pub(crate) leave_out: Vec<String>,
     /// Which store.
     #[command(flatten)]
     pub(crate) place: PlaceArgs,
@@ -99,4 +106,30 @@ pub(crate) struct CompactArgs {
     /// Which store.
     #[command(flatten)]
     pub(crate) place: PlaceArgs,
+}
+
+/// Where objects are moved to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Destination {
+    /// From the data directory into the etcd
+    Etcd,
+    /// From the etcd into the data directory
+    DataDir,
+}
+
+/// Flags of `store migrate`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  everleaf store migrate --to etcd --data-dir ./data --etcd-servers http://127.0.0.1:2379\n  everleaf store migrate --to data-dir --data-dir ./data --etcd-servers http://127.0.0.1:2379\n\nNo API server may run on either side. What was interrupted goes on when it is called again. The source stays as it is:\ndocs/etcd.md says what to do with it."
+)]
+pub(crate) struct MigrateArgs {
+    /// Where to
+    #[arg(long, value_enum, value_name = "WHERE")]
+    pub(crate) to: Destination,
+    /// The data directory.
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
+    /// The etcd.
+    #[command(flatten)]
+    pub(crate) etcd: EtcdArgs,
 }

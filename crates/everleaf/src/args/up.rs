@@ -8,6 +8,7 @@ use super::late_reissue::LateReissueArgs;
 use super::pods::PodArgs;
 use super::serving::ServingArgs;
 use super::signing::SigningDuration;
+use super::storage::StorageArgs;
 use clap::Args;
 use everleaf_pki::KeyAlgorithm;
 use std::net::SocketAddr;
@@ -64,6 +65,9 @@ pub(crate) struct UpArgs {
     /// Where the objects are.
     #[command(flatten)]
     pub(crate) etcd: EtcdArgs,
+    /// How they are stored.
+    #[command(flatten)]
+    pub(crate) storage: StorageArgs,
     /// Whether and how serving requests are approved.
     #[command(flatten)]
     pub(crate) serving: ServingArgs,

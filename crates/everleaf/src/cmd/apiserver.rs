@@ -5,6 +5,7 @@ mod files;
 use crate::args::apiserver::ApiserverArgs;
 use crate::audit::Audit;
 use crate::authorizers;
+use crate::encryption::{self, EncryptionFile};
 use crate::etcd;
 use crate::failure::UsageError;
 use crate::in_use::TextFile;
@@ -92,6 +93,7 @@ async fn serve(
     let (jwt, authentication) =
         issuers::config(&args.authentication, &args.service_account_issuer)?;
     let certificate = serving.certificate(&pair)?;
+    let encryption = encryption::of(&args.storage)?;
     let listener = listen(args, &root).await?;
     let dir = DataDir::open(&root)?;
     let listen = listener
@@ -100,11 +102,10 @@ async fn serve(
     let clock = wall_clock(&(Arc::new(SystemClock::new()) as Arc<dyn Clock>));
     let audit = audit.map(|audit| audit.start(Arc::clone(&clock)));
     let audit = audit.transpose()?;
+    let front_proxy = front_proxy(args, &client_ca, || ensure_front_proxy_ca(&dir, clock()))?;
     let authenticator = AuthenticatorConfig {
         client_ca_pem: client_ca.to_vec(),
-        front_proxy: Some(front_proxy(args, &client_ca, || {
-            ensure_front_proxy_ca(&dir, clock())
-        })?),
+        front_proxy: Some(front_proxy),
         service_accounts: Some(service_accounts(args, &dir)?),
         token_auth_csv: tokens.to_string(),
         bootstrap_tokens: args.enable_bootstrap_token_auth,
@@ -113,11 +114,11 @@ async fn serve(
         late_reissue: args.late_reissue.policy(),
     };
     let judges = (authenticator, authorizer);
-    let storage = storage(args, dir.path(STORE))?;
+    let storage = storage(args, dir.path(STORE), encryption.as_ref())?;
     let server = server::open(storage, judges, listen.to_string(), audit, offer)
         .map_err(|error| named(args, error))?;
     server.install(clock()).await?;
-    let configs = (authentication, authorization);
+    let configs = (authentication, authorization, encryption);
     let configurations = follow_configurations(args, configs, &server, &clock);
     let follower = tokio::spawn(files::follow(
         (serving, pair, Arc::clone(&certificate)),
@@ -141,7 +142,11 @@ async fn serve(
 /// Reads configurations again when they change, and keeps the keys of issuers fresh.
 fn follow_configurations(
     args: &ApiserverArgs,
-    (authentication, authorization): (Option<TextFile>, Option<TextFile>),
+    (authentication, authorization, encryption): (
+        Option<TextFile>,
+        Option<TextFile>,
+        Option<EncryptionFile>,
+    ),
     server: &Arc<Server>,
     clock: &WallClock,
 ) -> JoinHandle<()> {
@@ -152,8 +157,9 @@ fn follow_configurations(
         Arc::clone(clock),
     );
     let authorizers = authorizers::follow(authorization, Arc::clone(server), Arc::clone(clock));
+    let encryption = encryption::follow(encryption, Arc::clone(server), Arc::clone(clock));
     tokio::spawn(async {
-        tokio::join!(issuers, authorizers);
+        tokio::join!(issuers, authorizers, encryption);
     })
 }
 
@@ -304,9 +310,13 @@ fn token_lines(path: &Path) -> Result<Zeroizing<String>> {
 }
 
 /// Where the objects are, by the flags.
-fn storage(args: &ApiserverArgs, directory: PathBuf) -> Result<Storage> {
-    let quota = args.etcd.storage_quota_bytes;
-    Ok(Storage::of(etcd::of(&args.etcd)?, directory, quota))
+fn storage(
+    args: &ApiserverArgs,
+    directory: PathBuf,
+    encryption: Option<&EncryptionFile>,
+) -> Result<Storage> {
+    let quota = args.storage.storage_quota_bytes;
+    Storage::of(etcd::of(&args.etcd)?, (directory, quota), encryption)
 }
 
 #[cfg(test)]

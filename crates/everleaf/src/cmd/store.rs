@@ -1,5 +1,7 @@
 //! `everleaf store`: the store in a data directory, looked at, saved, and made of what was saved.
 
+mod migrate;
+
 use crate::args::OutputFormat;
 use crate::args::store::{
     CompactArgs, PlaceArgs, RestoreArgs, SnapshotArgs, StatArgs, StoreCommand, VerifyArgs,
@@ -9,7 +11,7 @@ use crate::print;
 use crate::up::data_dir::{DataDir, LOCK, default_root};
 use anyhow::{Context, Result, bail};
 use everleaf_apiserver::registry::DESCRIPTORS;
-use everleaf_apiserver::store::snapshot::{self, Header, Summary};
+use everleaf_apiserver::store::snapshot::{self, Header, Omission, Summary};
 use everleaf_apiserver::store::{Embedded, KEY_PREFIX, Reader, Rows, StoreError};
 use everleaf_node::places::STORE;
 use jiff::Timestamp;
@@ -34,6 +36,7 @@ pub(crate) fn run(command: &StoreCommand) -> Result<ExitCode> {
         StoreCommand::Snapshot(args) => take_snapshot(args),
         StoreCommand::Restore(args) => restore(args),
         StoreCommand::Compact(args) => compact(args),
+        StoreCommand::Migrate(args) => migrate::run(args),
     }
 }
 
@@ -238,7 +241,11 @@ fn take_snapshot(args: &SnapshotArgs) -> Result<ExitCode> {
     let revision = reader.position().revision;
     let header = Header::new(env!("CARGO_PKG_VERSION"), now(), revision);
     let write = |reader: &Reader, out: &mut dyn Write| {
-        snapshot::write(reader, header.clone(), args.skip_damaged, out)
+        let omission = Omission {
+            damaged: args.skip_damaged,
+            keys: &args.leave_out,
+        };
+        snapshot::write(reader, header.clone(), omission, out)
     };
     let summary = if args.file == Path::new("-") {
         let stdout = io::stdout();
@@ -357,29 +364,33 @@ fn input(path: &Path) -> Result<(String, Box<dyn BufRead>)> {
 fn restore(args: &RestoreArgs) -> Result<ExitCode> {
     let (name, mut input) = input(&args.snapshot)?;
     let root = root(args.data_dir.as_deref())?;
-    let made = Made::look(&root);
-    let dir = DataDir::open(&root)?;
-    let restored = restore_into(&dir, &name, &mut *input, args.bump_revision);
-    if restored.is_err() {
-        // While the lock is held: nobody else has begun there.
-        made.remove(&dir);
-    }
-    let summary = restored?;
+    let summary = make(&root, &mut |unfinished| {
+        Embedded::restore(unfinished, &mut *input, args.bump_revision)
+            .with_context(|| format!("cannot restore {name}"))
+    })?;
     let revision = summary.header.revision + args.bump_revision;
     print::answer(&format!(
         "{}: {}; revisions go on after {revision}",
-        dir.path(STORE).display(),
+        root.join(STORE).display(),
         words(&summary)
     ))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn restore_into(
-    dir: &DataDir,
-    name: &str,
-    input: &mut dyn BufRead,
-    bump_revision: u64,
-) -> Result<Summary> {
+/// Makes the store of a data directory that has none: it appears whole, or not at all, and the
+/// directory neither unless it was there. `fill` is given the path to fill.
+fn make<T>(root: &Path, fill: &mut dyn FnMut(&Path) -> Result<T>) -> Result<T> {
+    let new = Made::look(root);
+    let dir = DataDir::open(root)?;
+    let made = make_in(&dir, fill);
+    if made.is_err() {
+        // While the lock is held: nobody else has begun there.
+        new.remove(&dir);
+    }
+    made
+}
+
+fn make_in<T>(dir: &DataDir, fill: &mut dyn FnMut(&Path) -> Result<T>) -> Result<T> {
     let (unfinished, place) = (dir.path(UNFINISHED), dir.path(STORE));
     let is_taken = fs::read_dir(&place).is_ok_and(|mut entries| entries.next().is_some());
     if is_taken {
@@ -394,18 +405,16 @@ fn restore_into(
         }
         _ => {}
     }
-    let restored = Embedded::restore(&unfinished, input, bump_revision)
-        .with_context(|| format!("cannot restore {name}"))
-        .and_then(|summary| {
-            File::open(&unfinished)?.sync_all()?;
-            fs::rename(&unfinished, &place)?;
-            File::open(dir.root())?.sync_all()?;
-            Ok(summary)
-        });
-    if restored.is_err() {
+    let made = fill(&unfinished).and_then(|made| {
+        File::open(&unfinished)?.sync_all()?;
+        fs::rename(&unfinished, &place)?;
+        File::open(dir.root())?.sync_all()?;
+        Ok(made)
+    });
+    if made.is_err() {
         let _ = fs::remove_dir_all(&unfinished);
     }
-    restored
+    made
 }
 
 /// What opening a data directory makes, to be taken away again when nothing comes of it.

@@ -16,6 +16,7 @@ use super::serving;
 use super::shared;
 use crate::audit::Audit;
 use crate::cmd::dashboard::ui::{self, Foundation, Ui};
+use crate::encryption::{self, EncryptionFile};
 use crate::in_use::TextFile;
 use crate::issuers;
 use crate::server;
@@ -91,6 +92,8 @@ pub(crate) struct Settings {
     pub(crate) etcd: Option<EtcdConfig>,
     /// Bytes that the store in the data directory may have; 0: any number.
     pub(crate) storage_quota_bytes: u64,
+    /// How the values of the store are encrypted; none: not at all.
+    pub(crate) encryption: Option<EncryptionFile>,
     /// What is told of requests.
     pub(crate) audit: Option<Audit>,
     /// Issuers of tokens, and the file that names them.
@@ -218,6 +221,7 @@ impl System {
         system.start_server(listener, certificate, ui.clone());
         system.start_ui(ui);
         system.start_issuers(settings);
+        system.start_encryption(settings);
         let approval = settings.serving_approval.clone();
         let approval = approval.map(|one| serving::approval(one, &system.server, &addresses));
         system.start_controllers(dir, settings, approval);
@@ -273,6 +277,20 @@ impl System {
         let clock = wall_clock(&self.clock);
         let follow = issuers::follow(file, issuer, Arc::clone(&self.server), clock);
         self.start_part("keys of issuers", |shutdown| async move {
+            tokio::select! {
+                () = shutdown.asked() => Ok(()),
+                () = follow => Ok(()),
+            }
+        });
+    }
+
+    fn start_encryption(&mut self, settings: &Settings) {
+        let Some(file) = settings.encryption.clone() else {
+            return;
+        };
+        let clock = wall_clock(&self.clock);
+        let follow = encryption::follow(Some(file), Arc::clone(&self.server), clock);
+        self.start_part("encryption of the store", |shutdown| async move {
             tokio::select! {
                 () = shutdown.asked() => Ok(()),
                 () = follow => Ok(()),
@@ -498,7 +516,11 @@ fn open_server(
         server::refuse_lost(&dir.path(STORE), Some(&dir.path(kubeconfigs::ADMIN)))?;
     }
     let quota = settings.storage_quota_bytes;
-    let storage = server::Storage::of(settings.etcd.clone(), dir.path(STORE), quota);
+    let storage = server::Storage::of(
+        settings.etcd.clone(),
+        (dir.path(STORE), quota),
+        settings.encryption.as_ref(),
+    )?;
     server::open(
         storage,
         judges,

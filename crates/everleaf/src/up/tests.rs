@@ -51,6 +51,7 @@ fn settings(signing_duration: Duration) -> Settings {
     Settings {
         etcd: None,
         storage_quota_bytes: 0,
+        encryption: None,
         listen: "127.0.0.1:0".parse().unwrap(),
         sans: Vec::new(),
         signing_duration,

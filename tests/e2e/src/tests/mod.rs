@@ -17,6 +17,7 @@ mod dashboard;
 mod demo;
 mod doctor;
 mod documentation;
+mod encryption;
 mod faults;
 mod first_start;
 mod fleet;
@@ -80,6 +81,7 @@ pub(crate) fn all() -> Vec<&'static Test> {
         credential_plugin::TESTS,
         bad_input::TESTS,
         no_room::TESTS,
+        encryption::TESTS,
         serving_approval::TESTS,
         serving_looks::TESTS,
         serving_files::TESTS,

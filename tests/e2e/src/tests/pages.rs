@@ -56,6 +56,7 @@ pages! {
     page_bench: "docs/bench.md",
     page_dashboard: "docs/dashboard.md",
     page_doctor: "docs/doctor.md",
+    page_encryption: "docs/encryption.md",
     page_forecast: "docs/forecast.md",
     page_issuance_log: "docs/issuance-log.md",
     page_pod_certificates: "docs/pod-certificates.md",

@@ -9,6 +9,8 @@ mod client_go_on_everleaf;
 mod controllers_beside_kcm;
 mod controllers_on_kube_apiserver;
 mod doctor_on_kubernetes;
+mod etcd_encrypted_with_kubernetes;
+mod etcd_moved_into;
 mod etcd_shared_with_kubernetes;
 mod fleet_on_kubernetes;
 mod join_on_kubernetes;
@@ -90,6 +92,8 @@ pub(crate) fn all() -> &'static [&'static Pairing] {
         &audit_beside_kube_apiserver::PAIRING,
         &etcd_shared_with_kubernetes::PAIRING,
         &three_ups_on_one_etcd::PAIRING,
+        &etcd_encrypted_with_kubernetes::PAIRING,
+        &etcd_moved_into::PAIRING,
         &client_certificates_on_everleaf::PAIRING,
         &kubernetes_own_tests::PAIRING,
         &kubernetes_own_tests::CONTROL,

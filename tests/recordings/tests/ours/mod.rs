@@ -69,6 +69,7 @@ impl Ours {
             limits: Limits::default(),
             address: "127.0.0.1:6443".to_owned(),
             writer: Mode::Inline,
+            encryption: Default::default(),
             audit: None,
             apis: Apis::new(NEWEST, Gates::default(), &runtime_config)?,
         };

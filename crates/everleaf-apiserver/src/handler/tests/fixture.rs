@@ -3,6 +3,7 @@
 use crate::audit::Auditor;
 use crate::authn::{self, Authenticator, Peer};
 use crate::authz::Authorizer;
+use crate::encryption::Encryption;
 use crate::handler::{Body, Config, Limits, Server, Version, WatchStream};
 use crate::registry::apis::Apis;
 use crate::store::{Memory, Store};
@@ -25,6 +26,11 @@ t-bootstrap,system:bootstrap:abcdef,,system:bootstrappers:kubeadm:default-node-t
 
 /// Who signs tokens of service accounts.
 pub(crate) const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+
+/// A store that is not encrypted.
+fn plain(store: Box<dyn Store>) -> (Box<dyn Store>, Encryption) {
+    (store, Encryption::default())
+}
 
 fn judges() -> authn::Config {
     authn::Config {
@@ -101,7 +107,14 @@ impl World {
         let mut judges = judges();
         edit(&mut judges);
         let offer = (Limits::default(), Apis::default());
-        Self::build_with(judges, Box::new(Memory::new()), writer, None, offer)
+        let store = (plain(Box::new(Memory::new())), writer);
+        Self::build_with(judges, store, None, offer)
+    }
+
+    /// One whose store is encrypted.
+    pub(crate) fn encrypted(store: Box<dyn Store>, encryption: Encryption) -> Self {
+        let offer = (Limits::default(), Apis::default());
+        Self::build_with(judges(), ((store, encryption), Mode::Inline), None, offer)
     }
 
     fn build(
@@ -110,13 +123,12 @@ impl World {
         audit: Option<Auditor>,
         offer: (Limits, Apis),
     ) -> Self {
-        Self::build_with(judges(), store, writer, audit, offer)
+        Self::build_with(judges(), (plain(store), writer), audit, offer)
     }
 
     fn build_with(
         judges: authn::Config,
-        store: Box<dyn Store>,
-        writer: Mode,
+        ((store, encryption), writer): ((Box<dyn Store>, Encryption), Mode),
         audit: Option<Auditor>,
         (limits, apis): (Limits, Apis),
     ) -> Self {
@@ -136,6 +148,7 @@ impl World {
             limits,
             address: "127.0.0.1:6443".to_owned(),
             writer,
+            encryption,
             audit,
             apis,
         };

@@ -5,6 +5,7 @@ mod auditing;
 mod conformance;
 mod crud;
 mod doors;
+mod encrypting;
 pub(crate) mod fixture;
 mod late_reissue;
 mod listing;

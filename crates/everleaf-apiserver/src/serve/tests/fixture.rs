@@ -133,6 +133,7 @@ impl TestServer {
             limits: Limits::default(),
             address: String::new(),
             writer: Mode::Inline,
+            encryption: Default::default(),
             audit: None,
             apis: Apis::default(),
         }

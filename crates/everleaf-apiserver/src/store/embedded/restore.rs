@@ -8,6 +8,9 @@ use std::path::Path;
 /// Highest revision that a restored log may begin at: far from what no client could count to.
 const REVISION_MAX: u64 = 1 << 62;
 
+/// Takes a change into the store that is made.
+pub(in crate::store) type Put<'a> = &'a mut dyn FnMut(Change) -> Result<(), Failure>;
+
 impl Embedded {
     /// Makes a store in `directory`, which must hold none, of a snapshot. Its log stands `bump`
     /// revisions above the snapshot's, and remembers nothing from below: so whoever goes on with a
@@ -21,6 +24,15 @@ impl Embedded {
         input: &mut dyn BufRead,
         bump: u64,
     ) -> Result<Summary, Failure> {
+        Self::fill(directory, bump, &mut |put| snapshot::read(input, put))
+    }
+
+    /// The same of what `source` hands out, in the order of the revisions.
+    pub(in crate::store) fn fill(
+        directory: &Path,
+        bump: u64,
+        source: &mut dyn FnMut(Put<'_>) -> Result<Summary, Failure>,
+    ) -> Result<Summary, Failure> {
         let mut store = Self::open(directory)?;
         if store.position.revision > 0 {
             return Err(Failure::NotEmpty(directory.display().to_string()));
@@ -32,7 +44,7 @@ impl Embedded {
             let mut statement = transaction
                 .prepare_cached(INSERT)
                 .map_err(|error| explain(&error))?;
-            snapshot::read(input, &mut |change: Change| {
+            source(&mut |change: Change| {
                 row::insert(&mut statement, &change).map_err(|error| explain(&error))
             })?
         };

@@ -43,13 +43,13 @@ impl Link {
     }
 
     /// Our key in etcd.
-    fn outside(&self, key: &str) -> Bytes {
+    pub(super) fn outside(&self, key: &str) -> Bytes {
         let rest = key.strip_prefix(KEY_PREFIX).unwrap_or(key);
         Bytes::from(format!("{}{rest}", self.prefix))
     }
 
     /// etcd's key as ours; None: it is below none of our directories.
-    fn inside(&self, key: &[u8]) -> Option<String> {
+    pub(super) fn inside(&self, key: &[u8]) -> Option<String> {
         let rest = key.strip_prefix(self.prefix.as_bytes())?;
         let rest = std::str::from_utf8(rest).ok()?;
         let is_ours = |directory: &&str| {

@@ -16,6 +16,7 @@ pub(super) mod fixture;
 mod follow;
 mod leases;
 mod link;
+mod moving;
 #[cfg(test)]
 #[cfg(feature = "real-etcd")]
 mod tests;

@@ -33,7 +33,7 @@ fn header(reader: &Reader) -> Header {
 fn snapshot(directory: &Path) -> Vec<u8> {
     let reader = Reader::open(directory).unwrap();
     let mut out = Vec::new();
-    write(&reader, header(&reader), false, &mut out).unwrap();
+    write(&reader, header(&reader), Omission::default(), &mut out).unwrap();
     out
 }
 
@@ -66,7 +66,7 @@ fn a_snapshot_beside_the_open_store_restores_what_was_there() {
     // What comes after it was opened is not in it.
     commit(&mut store, "/registry/d", 0, Some(b"later"));
     let mut bytes = Vec::new();
-    let summary = write(&reader, header(&reader), false, &mut bytes).unwrap();
+    let summary = write(&reader, header(&reader), Omission::default(), &mut bytes).unwrap();
     assert_eq!((summary.trailer.objects, summary.trailer.bytes), (2, 3));
     drop((reader, store));
 
@@ -84,6 +84,36 @@ fn a_snapshot_beside_the_open_store_restores_what_was_there() {
     // What it holds can be changed, and what comes next is numbered after the jump.
     commit(&mut store, "/registry/a", 3, Some(b"three"));
     assert_eq!(store.position().revision, 6 + BUMP);
+}
+
+#[test]
+fn what_is_to_be_left_out_is_named_by_its_key_and_must_be_there() {
+    let home = tempfile::tempdir().unwrap();
+    drop(filled(home.path()));
+    let reader = Reader::open(home.path()).unwrap();
+    let without = |keys: &[&str], out: &mut Vec<u8>| {
+        let keys: Vec<String> = keys.iter().map(ToString::to_string).collect();
+        let omission = Omission {
+            keys: &keys,
+            ..Omission::default()
+        };
+        write(&reader, header(&reader), omission, out)
+    };
+    let mut bytes = Vec::new();
+    let summary = without(&["/registry/a"], &mut bytes).unwrap();
+    assert_eq!((summary.trailer.objects, summary.trailer.skipped), (1, 0));
+    let (home, _) = restored(&bytes).unwrap();
+    let mut store = Embedded::open(home.path()).unwrap();
+    let left: Vec<String> = contents(&mut store).into_iter().map(|one| one.0).collect();
+    assert_eq!(left, ["/registry/c"]);
+    // One that is gone is not there either.
+    for missing in ["/registry/b", "/registry/x"] {
+        let refused = without(&["/registry/a", missing], &mut Vec::new()).unwrap_err();
+        assert!(
+            matches!(&refused, Failure::NoSuchKey(key) if key == missing),
+            "{refused}"
+        );
+    }
 }
 
 #[test]
@@ -162,10 +192,20 @@ fn a_turned_bit_in_the_store_is_named_and_the_rest_can_be_saved() {
     };
     assert_eq!(refused, named);
     let reader = Reader::open(home.path()).unwrap();
-    let refused = write(&reader, header(&reader), false, &mut Vec::new()).unwrap_err();
+    let refused = write(
+        &reader,
+        header(&reader),
+        Omission::default(),
+        &mut Vec::new(),
+    )
+    .unwrap_err();
     assert!(matches!(refused, Failure::Store(error) if error == named));
     let mut bytes = Vec::new();
-    let summary = write(&reader, header(&reader), true, &mut bytes).unwrap();
+    let damaged = Omission {
+        damaged: true,
+        ..Omission::default()
+    };
+    let summary = write(&reader, header(&reader), damaged, &mut bytes).unwrap();
     assert_eq!(summary.damaged, ["/registry/a at revision 3"]);
     let (home, _) = restored(&bytes).unwrap();
     let left = contents(&mut Embedded::open(home.path()).unwrap());
@@ -221,7 +261,7 @@ fn reading_for_long_does_not_hold_up_the_writer() {
         commit(&mut store, &format!("/registry/x{number}"), 0, Some(value));
     }
     let mut bytes = Vec::new();
-    let summary = write(&reader, header(&reader), false, &mut bytes).unwrap();
+    let summary = write(&reader, header(&reader), Omission::default(), &mut bytes).unwrap();
     assert_eq!((summary.header.revision, summary.trailer.objects), (5, 2));
     drop(reader);
     assert_eq!(store.position().revision, 45);

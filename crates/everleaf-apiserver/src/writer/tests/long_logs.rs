@@ -48,7 +48,7 @@ fn a_long_log_is_restored_in_its_order() {
             };
         })
         .unwrap();
-    let cache = recovery::recover(&mut store).unwrap();
+    let cache = recovery::recover(&mut store, &Encryption::default()).unwrap();
     let found: BTreeMap<_, _> = cache
         .list(CONFIG_MAPS.resource, None)
         .iter()
@@ -82,7 +82,7 @@ fn damage_in_the_middle_of_a_long_log_is_told_with_its_place() {
                 store.commit(vec![Txn::of(&one)]).unwrap();
             })
             .unwrap();
-        let restored = recovery::recover(&mut store);
+        let restored = recovery::recover(&mut store, &Encryption::default());
         let told = restored.err().map(|error| error.to_string());
         let told = told.unwrap_or_default();
         assert_eq!(

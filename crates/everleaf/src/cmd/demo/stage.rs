@@ -43,6 +43,7 @@ impl Stage {
         let settings = Settings {
             etcd: None,
             storage_quota_bytes: 0,
+            encryption: None,
             listen: ([127, 0, 0, 1], 0).into(),
             sans: Vec::new(),
             signing_duration: lifetime,
