@@ -45,6 +45,7 @@ mod endpoint;
 mod host_address;
 pub mod identity;
 pub mod join;
+mod keys;
 pub mod kubeconfig;
 mod managed;
 mod metrics;
@@ -59,14 +60,17 @@ mod secret;
 mod tell;
 #[cfg(test)]
 mod testing;
+mod token;
 mod yaml;
 
 pub use authorities::INTERVAL_DEFAULT as AUTHORITIES_INTERVAL;
 pub use clock::{Clock, OffsetClock, SystemClock};
 pub use config::{Bootstrap, Config, Environment, Options, Problem};
 pub use endpoint::TlsEndpoint;
+pub use keys::KeyStore;
 pub use kubeconfig::Kubeconfig;
 pub use outcome::{AgentError, Outcome};
 pub use profile::{Account, Action, Form, Output, Profile, ProfileProblem, read_profiles};
 pub use run::{run, run_with};
 pub use secret::Secret;
+pub use token::TokenUri;

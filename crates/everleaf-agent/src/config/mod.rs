@@ -13,6 +13,7 @@ pub(crate) mod nearest;
 
 use crate::authorities::INTERVAL_DEFAULT;
 use crate::endpoint::TlsEndpoint;
+use crate::keys::KeyStore;
 use crate::kubeconfig::Kubeconfig;
 use crate::profile::{Profile, read_profiles};
 use everleaf_pki::KeyAlgorithm;
@@ -54,6 +55,8 @@ pub struct Options {
     pub client_key: Option<KeyAlgorithm>,
     /// `--server-certificate-key-algorithm`
     pub serving_key: Option<KeyAlgorithm>,
+    /// `--key-store`, as written.
+    pub key_store: Option<String>,
     /// `--config`: a KubeletConfiguration file.
     pub config: Option<PathBuf>,
     /// `--config-dir`: files merged over it.
@@ -147,6 +150,8 @@ pub struct Config {
     pub client_key: KeyAlgorithm,
     /// Kind of the serving key.
     pub serving_key: KeyAlgorithm,
+    /// Where these keys are made.
+    pub key_store: KeyStore,
     /// Addresses for the serving certificate while the Node object names none.
     pub node_ips: Vec<IpAddr>,
     /// Where `/metrics` and the health endpoints listen.
@@ -212,6 +217,7 @@ impl Config {
             serving: true,
             client_key: KeyAlgorithm::EcdsaP256,
             serving_key: KeyAlgorithm::EcdsaP256,
+            key_store: KeyStore::Unsaid,
             node_ips: Vec::new(),
             metrics_bind_address: None,
             tls_endpoint: None,
@@ -288,6 +294,8 @@ impl Resolver {
             .unwrap_or(file.server_tls_bootstrap);
         self.check_switches(client || has_profiles(options), serving, &gates);
         let serving_key = options.serving_key.unwrap_or(file.serving_key);
+        let client_key = options.client_key.unwrap_or(file.client_key);
+        let key_store = self.key_store(options, [(client, client_key), (serving, serving_key)]);
         self.check_serving_key(
             serving && (config.is_some() || config_dir.is_some()),
             serving_key,
@@ -318,8 +326,9 @@ impl Resolver {
             client,
             renews,
             serving,
-            client_key: options.client_key.unwrap_or(file.client_key),
+            client_key,
             serving_key,
+            key_store,
             node_ips,
             metrics_bind_address,
             tls_endpoint,
@@ -342,6 +351,26 @@ impl Resolver {
             );
         }
         given
+    }
+
+    fn key_store(&mut self, options: &Options, kinds: [(bool, KeyAlgorithm); 2]) -> KeyStore {
+        const FLAG: &str = "--key-store";
+        let text = options.key_store.as_deref();
+        let Some(text) = text.filter(|text| !text.is_empty()) else {
+            return KeyStore::Unsaid;
+        };
+        let store = KeyStore::parse(text).unwrap_or_else(|error| {
+            self.problem(format!("{FLAG}: {error}"));
+            KeyStore::Unsaid
+        });
+        let wanted = kinds.into_iter().filter(|(is_wanted, _)| *is_wanted);
+        let problem = wanted
+            .filter_map(|(_, kind)| store.check(kind).err())
+            .next();
+        if let Some(problem) = problem {
+            self.problem(format!("{FLAG}: {problem}"));
+        }
+        store
     }
 
     fn lifetime(&mut self, requested_seconds: Option<i32>) -> Option<i32> {

@@ -21,6 +21,7 @@ mod first_start;
 mod fleet;
 mod for_kubelets;
 mod foreign_tokens;
+mod hardware_keys;
 mod kubectl_verbs;
 mod ml_dsa;
 mod network;
@@ -90,6 +91,7 @@ pub(crate) fn all() -> Vec<&'static Test> {
         change_of_leader::TESTS,
         small_agent::TESTS,
         tls_endpoint::TESTS,
+        hardware_keys::TESTS,
         tls_stacks::TESTS,
         ml_dsa::TESTS,
         why::TESTS,
