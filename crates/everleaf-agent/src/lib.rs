@@ -46,6 +46,7 @@ mod endpoint;
 mod host_address;
 pub mod identity;
 pub mod join;
+mod keys;
 pub mod kubeconfig;
 pub mod late_reissue;
 mod managed;
@@ -62,12 +63,14 @@ mod self_signed;
 mod tell;
 #[cfg(test)]
 mod testing;
+mod token;
 mod yaml;
 
 pub use authorities::INTERVAL_DEFAULT as AUTHORITIES_INTERVAL;
 pub use clock::{Clock, OffsetClock, SystemClock};
 pub use config::{Bootstrap, Config, Environment, Options, Problem};
 pub use endpoint::TlsEndpoint;
+pub use keys::KeyStore;
 pub use kubeconfig::Kubeconfig;
 pub use outcome::{AgentError, Outcome};
 pub use profile::{
@@ -75,3 +78,4 @@ pub use profile::{
 };
 pub use run::{Reload, run, run_with};
 pub use secret::Secret;
+pub use token::TokenUri;

@@ -4,14 +4,18 @@
 //! treats all alike.
 
 use crate::bootstrap;
+use crate::client::access::Presentable;
 use crate::config::Config;
 use crate::identity;
+use crate::keys::{self, Keys};
+use crate::outcome::AgentError;
 use crate::profile::{Keeper, Kept};
 use crate::profiles::ToldFiles;
 use crate::tell::{Manner, Teller};
-use everleaf_pki::{Credential, KeyAlgorithm, SignerName, SystemKeySource, Usage};
+use everleaf_pki::{Credential, KeyAlgorithm, SignerName, Usage};
+use everleaf_rotation::store::Opened;
 use everleaf_rotation::store::dir::CertDir;
-use everleaf_rotation::{CertStore, CertificateId, Monotonic, RenewedBy, Rotation, StoreError};
+use everleaf_rotation::{CertStore, CertificateId, Monotonic, RenewedBy, Rotation};
 use futures_util::future::AbortHandle;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
@@ -31,7 +35,7 @@ pub(crate) struct MachineIndex(pub(crate) usize);
 pub(crate) struct Machine {
     pub(crate) rotation: Rotation,
     pub(crate) store: Box<dyn CertStore + Send>,
-    pub(crate) keys: SystemKeySource,
+    pub(crate) keys: Keys,
     pub(crate) current: Option<Arc<Credential>>,
     pub(crate) last_accepted: Option<Arc<Credential>>,
     /// Whether it asks for the names and addresses of the Node object.
@@ -53,6 +57,32 @@ impl Machine {
         }
     }
 
+    /// Takes a certificate whose key is gone from its token for none, so that another one is asked
+    /// for now. Its file stays as it is: whoever finds the key again needs nothing else.
+    pub(crate) fn forget_lost(&self, opened: &mut Opened) {
+        let why = |credential: &Option<Arc<Credential>>| {
+            let credential = credential.as_ref()?;
+            let _ = credential.key().uri()?;
+            Presentable::new(credential).err()
+        };
+        if why(&opened.last_accepted).is_some() {
+            opened.last_accepted = None;
+        }
+        if let Some(error) = why(&opened.current) {
+            tracing::warn!(
+                manager = self.rotation.id().name(),
+                %error,
+                "the key of the certificate is lost: another one is asked for"
+            );
+            opened.current = None;
+        }
+    }
+
+    /// Deletes from a token what its files name no more.
+    pub(crate) fn sweep_keys(&mut self) {
+        self.keys.sweep(&*self.store, self.rotation.id().name());
+    }
+
     /// Whether its certificate is the one by which the node is known to the server.
     pub(crate) fn is_nodes_own(&self) -> bool {
         self.rotation.id().renews_itself()
@@ -61,7 +91,7 @@ impl Machine {
 
 /// Locks the cert dir, and makes a machine for each certificate of the node itself: the client's
 /// first.
-pub(crate) fn open_machines(config: &Config) -> Result<Vec<Machine>, StoreError> {
+pub(crate) fn open_machines(config: &Config) -> Result<Vec<Machine>, AgentError> {
     let cert_dir = CertDir::open(&config.cert_dir)?;
     if cert_dir.is_volatile() == Some(true) {
         tracing::warn!(
@@ -86,7 +116,9 @@ pub(crate) fn open_machines(config: &Config) -> Result<Vec<Machine>, StoreError>
             expiration_seconds: config.requested_seconds,
             timing: config.timing,
         };
-        machines.push(new_machine(config, wanted, config.client_key, store));
+        let keys = Keys::of_node(config, config.client_key, CLIENT_PREFIX);
+        let keys = keys.map_err(AgentError::KeyStore)?;
+        machines.push(new_machine(config, wanted, keys, store));
     }
     if config.serving {
         let store = cert_dir.store(SERVING_PREFIX);
@@ -102,8 +134,11 @@ pub(crate) fn open_machines(config: &Config) -> Result<Vec<Machine>, StoreError>
             expiration_seconds: config.requested_seconds,
             timing: config.timing,
         };
-        machines.push(new_machine(config, wanted, config.serving_key, store));
+        let keys = Keys::of_node(config, config.serving_key, SERVING_PREFIX);
+        let keys = keys.map_err(AgentError::KeyStore)?;
+        machines.push(new_machine(config, wanted, keys, store));
     }
+    keys::check(config, &machines).map_err(AgentError::KeyStore)?;
     Ok(machines)
 }
 
@@ -127,7 +162,7 @@ pub(crate) fn profile_machine(
         timing: profile.timing,
     };
     let store = directory.store(&profile.name);
-    let machine = new_machine(config, wanted, profile.key, store);
+    let machine = new_machine(config, wanted, Keys::in_files(profile.key), store);
     Machine {
         keeper: Some(Box::new(Keeper::new(kept, directory.path(), now))),
         ..machine
@@ -137,7 +172,7 @@ pub(crate) fn profile_machine(
 fn new_machine(
     config: &Config,
     wanted: everleaf_rotation::Config,
-    algorithm: KeyAlgorithm,
+    keys: Keys,
     store: impl CertStore + Send + 'static,
 ) -> Machine {
     let manner = Manner {
@@ -156,7 +191,7 @@ fn new_machine(
         names_addresses: wanted.template.is_none(),
         rotation: Rotation::new(wanted, seed()),
         store: Box::new(store),
-        keys: SystemKeySource(algorithm),
+        keys,
         current: None,
         last_accepted: None,
         waiting: None,

@@ -23,6 +23,9 @@ pub enum AgentError {
     /// The cert dir cannot be used.
     #[error(transparent)]
     Store(#[from] everleaf_rotation::StoreError),
+    /// The node's keys are in a token, or should be, and that cannot go on.
+    #[error("{0}")]
+    KeyStore(String),
     /// An address for metrics cannot be bound.
     #[error("cannot listen on {address} ({flag})")]
     Metrics {

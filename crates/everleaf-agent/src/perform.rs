@@ -11,11 +11,11 @@ use crate::kubeconfig::Kubeconfig;
 use crate::managed::{Machine, MachineIndex};
 use crate::node::Node;
 use crate::self_signed::Found;
+use everleaf_pki::Credential;
 use everleaf_pki::request::digest_name;
-use everleaf_pki::{Credential, KeySource, SystemKeySource};
 use everleaf_rotation::{
-    AwaitOutcome, ConfirmOutcome, CredentialChoice, CredentialVersion, Effect, Event, KeyForm,
-    Order, PendingRequest, Refusal, RefusalClass, RequestName, Sources, StoreError, SubmitOutcome,
+    AwaitOutcome, ConfirmOutcome, CredentialChoice, CredentialVersion, Effect, Event, Order,
+    PendingRequest, Refusal, RefusalClass, RequestName, Sources, StoreError, SubmitOutcome,
 };
 use futures_util::future::{BoxFuture, FutureExt, abortable};
 use std::sync::Arc;
@@ -30,6 +30,7 @@ impl Node {
         match effect {
             Effect::Accept => Some(self.store_event(at, |machine| {
                 let deleted = machine.store.accept()?;
+                machine.sweep_keys();
                 Ok(Event::Accepted { deleted })
             })),
             Effect::AskVersion { credential } => self.ask_version(at, credential),
@@ -101,7 +102,8 @@ impl Node {
         let now = self.now.wall;
         let sources = self.sources(at);
         self.store_event(at, |machine| {
-            let opened = machine.store.load(now)?;
+            let mut opened = machine.store.load(now)?;
+            machine.forget_lost(&mut opened);
             let loaded = opened.loaded(sources);
             machine.current = opened.current;
             machine.last_accepted = opened.last_accepted;
@@ -113,10 +115,9 @@ impl Node {
     fn prepare(&mut self, at: MachineIndex, order: Order) -> Event {
         let created = self.now.wall;
         self.store_event(at, |machine| {
-            let key = match order.key {
-                KeyForm::Configured => machine.keys.generate(),
-                KeyForm::Usual => SystemKeySource::default().generate(),
-            };
+            // What earlier attempts left in a token would fill it.
+            machine.sweep_keys();
+            let key = machine.keys.generate(order.key);
             let key = key.map_err(StoreError::Key)?;
             let request_pem = order
                 .template

@@ -46,7 +46,6 @@ mod looks;
 pub mod metrics;
 pub mod notice;
 pub mod options;
-pub mod pkcs11;
 pub mod pods;
 pub mod queue;
 pub mod record;

@@ -15,9 +15,9 @@ use crate::config::{
 use crate::election::flags::ElectionOptions;
 use crate::foreign::is_foreign;
 use crate::issuance::{LogConfig, is_origin};
-use crate::pkcs11::KeyUri;
 use crate::serving::ServingConfig;
 use crate::upkeep::RootCaSource;
+use everleaf_pkcs11::KeyUri;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;

@@ -33,6 +33,7 @@ pub fn config(args: &AgentArgs) -> Result<Config> {
         node_ip: args.node_ip.clone(),
         client_key: args.client_certificate_key_algorithm,
         serving_key: args.server_certificate_key_algorithm,
+        key_store: args.key_store.clone(),
         config: args.config.clone(),
         config_dir: args.config_dir.clone(),
         tls_min_version: args.tls_min_version.clone(),

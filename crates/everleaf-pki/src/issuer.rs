@@ -18,13 +18,13 @@ mod parents;
 
 pub use crl::{RevocationList, Revoked};
 pub use doubts::spread_end;
-pub use key::{CaKey, ecdsa_digest, ecdsa_signature, has_signed};
+pub use key::{ecdsa_digest, ecdsa_signature, has_signed};
 pub use link::links;
 pub use named::GivenNames;
 
 use crate::certificate::{CertificateError, Chain, Leaf};
 use crate::extension::{self, AltNames, KeyUsageBits};
-use crate::key::{KeyError, PrivateKey, PublicKey};
+use crate::key::{HeldKey, KeyError, PrivateKey, PublicKey};
 use crate::name::{Name, Subject};
 use crate::pem;
 use crate::request::{Template, VerifiedRequest};
@@ -275,7 +275,7 @@ impl Issuer {
     ///
     /// # Errors
     /// As [`Self::new`].
-    pub fn with_key(certificate: Leaf, key: Arc<dyn CaKey>) -> Result<Self, CertificateError> {
+    pub fn with_key(certificate: Leaf, key: Arc<dyn HeldKey>) -> Result<Self, CertificateError> {
         Self::join(certificate, SigningKey::Elsewhere(key))
     }
 

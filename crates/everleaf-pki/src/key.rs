@@ -16,16 +16,19 @@
 //! # Ok::<(), everleaf_pki::KeyError>(())
 //! ```
 
+mod format;
+mod held;
 mod ml_dsa;
 mod named;
 mod protected;
 mod pss;
 mod public;
 
+pub use held::HeldKey;
 pub use ml_dsa::{FORBIDDEN_USAGES, MlDsa, REQUIRED_USAGES, listed, usage_faults};
 pub use public::{KeyNumbers, PublicKey, PublicKeyKind};
 
-use crate::asn1::{self, SEQUENCE, bit_string, encoded, oid};
+use crate::asn1::{self, SEQUENCE, bit_string, encoded};
 use crate::pem;
 use crate::signature::SignatureAlgorithm;
 use aws_lc_rs::encoding::{
@@ -34,11 +37,9 @@ use aws_lc_rs::encoding::{
 use aws_lc_rs::error::KeyRejected;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa;
-use aws_lc_rs::signature::{
-    self, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair, RsaKeyPair,
-};
-use der::asn1::ObjectIdentifier;
-use der::{Decode, Reader, SliceReader, Tag};
+use aws_lc_rs::signature::{EcdsaKeyPair, Ed25519KeyPair, KeyPair, RsaKeyPair};
+use format::{Curve, Format, pkcs8_inner};
+use std::sync::Arc;
 use zeroize::Zeroizing;
 
 /// Kinds of keys that Everleaf can hold and sign with.
@@ -119,6 +120,9 @@ pub enum KeyError {
     /// Whoever holds the key did not sign.
     #[error("{0}")]
     Elsewhere(String),
+    /// The key is wanted here, and is in a token.
+    #[error("the private key is not in the file, but in a token: {0}")]
+    InToken(String),
 }
 
 impl KeyError {
@@ -150,6 +154,8 @@ enum Pair {
     Ed25519(Ed25519KeyPair),
     Rsa(RsaKeyPair),
     MlDsa(ml_dsa::Pair),
+    /// Not here: where it is, and who signs with it, if that is known.
+    Held(held::Held),
 }
 
 impl PrivateKey {
@@ -212,8 +218,11 @@ impl PrivateKey {
     /// [`KeyError::WrongPassword`].
     pub fn from_protected_pem(text: &str, password: Option<&[u8]>) -> Result<Self, KeyError> {
         let mut block = pem::blocks(text.as_bytes())
-            .find(|block| is_private_key_label(&block.label))
+            .find(|block| is_private_key_label(&block.label) || block.label == held::URI_LABEL)
             .ok_or(KeyError::NotFound)?;
+        if block.label == held::URI_LABEL {
+            return Err(KeyError::InToken(held::read_uri(&block.der)?));
+        }
         let der = Zeroizing::new(std::mem::take(&mut block.der));
         if block.label == "ENCRYPTED PRIVATE KEY" {
             let clear = protected::open(&der, password.ok_or(KeyError::Encrypted)?)?;
@@ -255,26 +264,88 @@ impl PrivateKey {
     }
 
     /// `EC PRIVATE KEY` (SEC1) for EC, `RSA PRIVATE KEY` (PKCS#1) for RSA, `PRIVATE KEY` (PKCS#8)
-    /// for Ed25519 and ML-DSA (there with the seed, RFC 9881): what client-go writes.
+    /// for Ed25519 and ML-DSA (there with the seed, RFC 9881): what client-go writes. For a key in
+    /// a token its URI, as OpenSSL's pkcs11-provider reads it, and its public half, as
+    /// [`Self::from_stored_pem`] wants them.
     pub fn to_pem(&self) -> Zeroizing<String> {
-        let (label, der) = self.to_traditional_der();
-        pem::encode_secret(label, &der)
+        match &self.pair {
+            Pair::Held(held) => Zeroizing::new(held.to_pem(&self.public_key)),
+            Pair::Ecdsa(pair) => {
+                let der: EcPrivateKeyRfc5915Der<'_> = pair
+                    .private_key()
+                    .as_der()
+                    .expect("invariant: a key that was accepted can be encoded");
+                pem::encode_secret("EC PRIVATE KEY", der.as_ref())
+            }
+            Pair::Ed25519(pair) => pem::encode_secret("PRIVATE KEY", &ed25519_pkcs8_der(pair)),
+            Pair::MlDsa(pair) => pem::encode_secret("PRIVATE KEY", &pair.pkcs8_der()),
+            Pair::Rsa(pair) => {
+                let pkcs8 = rsa_pkcs8_der(pair);
+                let inner = pkcs8_inner(&pkcs8).expect("invariant: our own PKCS#8 reads back");
+                pem::encode_secret("RSA PRIVATE KEY", inner)
+            }
+        }
     }
 
     /// PKCS#8 DER (version 1), for the TLS stack.
-    pub fn to_pkcs8_der(&self) -> Zeroizing<Vec<u8>> {
-        const ENCODES: &str = "invariant: a key that was accepted can be encoded";
-        match &self.pair {
+    ///
+    /// # Errors
+    /// [`KeyError::InToken`]: a token shows its keys to nobody.
+    pub fn to_pkcs8_der(&self) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+        Ok(match &self.pair {
             Pair::Ecdsa(pair) => self.ec_pkcs8_der(pair),
-            Pair::Ed25519(pair) => {
-                let der: Pkcs8V1Der<'_> = pair.as_der().expect(ENCODES);
-                Zeroizing::new(der.as_ref().to_vec())
-            }
-            Pair::Rsa(pair) => {
-                let der: Pkcs8V1Der<'_> = pair.as_der().expect(ENCODES);
-                Zeroizing::new(der.as_ref().to_vec())
-            }
+            Pair::Ed25519(pair) => ed25519_pkcs8_der(pair),
+            Pair::Rsa(pair) => rsa_pkcs8_der(pair),
             Pair::MlDsa(pair) => pair.pkcs8_der(),
+            Pair::Held(held) => return Err(KeyError::InToken(held.uri.clone())),
+        })
+    }
+
+    /// A key that is not in the memory of this process, with whoever signs with it.
+    ///
+    /// # Errors
+    /// A kind of key that cannot sign here.
+    pub fn held(signer: Arc<dyn HeldKey>) -> Result<Self, KeyError> {
+        let public_key = signer.public_key().clone();
+        let held = held::Held {
+            uri: signer.uri().to_owned(),
+            signer: Some(signer),
+        };
+        Ok(Self {
+            algorithm: public_key.algorithm()?,
+            pair: Pair::Held(held),
+            public_key,
+        })
+    }
+
+    /// As [`Self::from_pem`], and what [`Self::to_pem`] writes for a key in a token: such a key
+    /// is known by [`Self::uri`] and its public half, and signs nothing by itself.
+    ///
+    /// # Errors
+    /// As [`Self::from_pem`], and when the public half is missing.
+    pub fn from_stored_pem(text: &str) -> Result<Self, KeyError> {
+        let uri = match Self::from_pem(text) {
+            Err(KeyError::InToken(uri)) => uri,
+            other => return other,
+        };
+        let public_key = pem::blocks(text.as_bytes())
+            .find(|block| block.label == held::PUBLIC_LABEL)
+            .ok_or_else(|| {
+                KeyError::malformed_private("a key in a token stands there without its PUBLIC KEY")
+            })?;
+        let public_key = PublicKey::from_spki_der(&public_key.der)?;
+        Ok(Self {
+            algorithm: public_key.algorithm()?,
+            pair: Pair::Held(held::Held { uri, signer: None }),
+            public_key,
+        })
+    }
+
+    /// Where the key is, when it is in a token: a `pkcs11:` URI (RFC 7512).
+    pub fn uri(&self) -> Option<&str> {
+        match &self.pair {
+            Pair::Held(held) => Some(&held.uri),
+            _ => None,
         }
     }
 
@@ -313,25 +384,7 @@ impl PrivateKey {
                 Ok(signature)
             }
             Pair::MlDsa(pair) => pair.sign(message),
-        }
-    }
-
-    /// Label and DER of the format that client-go writes for this kind of key.
-    fn to_traditional_der(&self) -> (&'static str, Zeroizing<Vec<u8>>) {
-        match &self.pair {
-            Pair::Ecdsa(pair) => {
-                let der: EcPrivateKeyRfc5915Der<'_> = pair
-                    .private_key()
-                    .as_der()
-                    .expect("invariant: a key that was accepted can be encoded");
-                ("EC PRIVATE KEY", Zeroizing::new(der.as_ref().to_vec()))
-            }
-            Pair::Ed25519(_) | Pair::MlDsa(_) => ("PRIVATE KEY", self.to_pkcs8_der()),
-            Pair::Rsa(_) => {
-                let pkcs8 = self.to_pkcs8_der();
-                let inner = pkcs8_inner(&pkcs8).expect("invariant: our own PKCS#8 reads back");
-                ("RSA PRIVATE KEY", Zeroizing::new(inner.to_vec()))
-            }
+            Pair::Held(held) => held.sign(message),
         }
     }
 
@@ -371,6 +424,7 @@ impl PrivateKey {
             Pair::Ed25519(pair) => pair.public_key().as_der(),
             Pair::Rsa(pair) => pair.public_key().as_der(),
             Pair::MlDsa(pair) => Ok(pair.public_der()?),
+            Pair::Held(_) => return Err(KeyError::Crypto("reading a key that is not here")),
         }
         .map_err(|_| KeyError::Crypto("encoding a public key"))?;
         let public_key = PublicKey::from_spki_der(spki.as_ref())?;
@@ -396,6 +450,16 @@ pub trait KeySource: Send {
     /// # Errors
     /// When the source is exhausted or the library fails.
     fn generate(&mut self) -> Result<PrivateKey, KeyError>;
+
+    /// Deletes the keys that it made for this use and that none of these URIs names; returns how
+    /// many. Where keys are in files, they go with their files.
+    ///
+    /// # Errors
+    /// When a key may still be there.
+    fn retain(&mut self, used: &[String]) -> Result<usize, KeyError> {
+        let _ = used;
+        Ok(0)
+    }
 }
 
 /// System entropy, ECDSA P-256 unless another algorithm is named.
@@ -424,121 +488,18 @@ pub(crate) const RSA_BITS_MIN: u32 = 2048;
 /// Largest RSA modulus accepted anywhere, in bits: larger ones cost verifiers too much.
 pub(crate) const RSA_BITS_MAX: u32 = 8192;
 
-/// Named curves with which Everleaf signs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Curve {
-    P256,
-    P384,
-    P521,
+fn ed25519_pkcs8_der(pair: &Ed25519KeyPair) -> Zeroizing<Vec<u8>> {
+    let der: Pkcs8V1Der<'_> = pair
+        .as_der()
+        .expect("invariant: a key that was accepted can be encoded");
+    Zeroizing::new(der.as_ref().to_vec())
 }
 
-impl Curve {
-    fn of(algorithm: KeyAlgorithm) -> Option<Self> {
-        match algorithm {
-            KeyAlgorithm::EcdsaP256 => Some(Self::P256),
-            KeyAlgorithm::EcdsaP384 => Some(Self::P384),
-            KeyAlgorithm::EcdsaP521 => Some(Self::P521),
-            KeyAlgorithm::Ed25519 | KeyAlgorithm::Rsa(_) | KeyAlgorithm::MlDsa(_) => None,
-        }
-    }
-
-    fn from_oid(curve: ObjectIdentifier) -> Result<Self, KeyError> {
-        match curve {
-            oid::SECP256R1 => Ok(Self::P256),
-            oid::SECP384R1 => Ok(Self::P384),
-            oid::SECP521R1 => Ok(Self::P521),
-            other => Err(KeyError::Unsupported(format!(
-                "elliptic curve {}",
-                asn1::named(&other)
-            ))),
-        }
-    }
-
-    fn signing(self) -> &'static EcdsaSigningAlgorithm {
-        match self {
-            Self::P256 => &signature::ECDSA_P256_SHA256_ASN1_SIGNING,
-            Self::P384 => &signature::ECDSA_P384_SHA384_ASN1_SIGNING,
-            Self::P521 => &signature::ECDSA_P521_SHA512_ASN1_SIGNING,
-        }
-    }
-}
-
-/// Private key encodings, told apart by their second element.
-enum Format {
-    Pkcs1,
-    Pkcs8Ec(Curve),
-    Pkcs8Ed25519,
-    Pkcs8MlDsa(MlDsa),
-    Pkcs8Rsa,
-    Sec1(Curve),
-}
-
-impl Format {
-    fn sniff(der: &[u8]) -> Result<Self, KeyError> {
-        let malformed = |error: der::Error| KeyError::malformed_private(asn1::words(&error));
-        let mut reader = SliceReader::new(der).map_err(malformed)?;
-        let body = asn1::read_content(&mut reader, Tag::Sequence).map_err(malformed)?;
-        let mut body = SliceReader::new(body).map_err(malformed)?;
-        asn1::read_content(&mut body, Tag::Integer).map_err(malformed)?;
-        match Tag::peek(&body).map_err(malformed)? {
-            Tag::Sequence => Self::pkcs8(&mut body),
-            Tag::OctetString => Self::sec1(&mut body).map(Self::Sec1),
-            Tag::Integer => Ok(Self::Pkcs1),
-            other => Err(KeyError::malformed_private(format!("unexpected {other}"))),
-        }
-    }
-
-    /// `PrivateKeyInfo` (RFC 5208) from its algorithm on.
-    fn pkcs8(body: &mut SliceReader<'_>) -> Result<Self, KeyError> {
-        let (algorithm, curve) = body
-            .sequence(|reader| {
-                let algorithm = ObjectIdentifier::decode(reader)?;
-                let curve = (algorithm == oid::EC_PUBLIC_KEY)
-                    .then(|| ObjectIdentifier::decode(reader))
-                    .transpose()?;
-                let rest = reader.remaining_len();
-                reader.drain(rest)?;
-                Ok((algorithm, curve))
-            })
-            .map_err(|error: der::Error| KeyError::malformed_private(asn1::words(&error)))?;
-        match (algorithm, curve) {
-            (oid::RSA_ENCRYPTION, _) => Ok(Self::Pkcs8Rsa),
-            (oid::ED25519, _) => Ok(Self::Pkcs8Ed25519),
-            (_, Some(curve)) => Curve::from_oid(curve).map(Self::Pkcs8Ec),
-            (other, None) => match MlDsa::from_oid(other) {
-                Some(set) => Ok(Self::Pkcs8MlDsa(set)),
-                None => Err(KeyError::Unsupported(format!(
-                    "private key algorithm {}",
-                    asn1::named(&other)
-                ))),
-            },
-        }
-    }
-
-    /// `ECPrivateKey` (RFC 5915) from its private key on; the curve must be named.
-    fn sec1(body: &mut SliceReader<'_>) -> Result<Curve, KeyError> {
-        const PARAMETERS: u8 = 0xa0;
-        let malformed = |error: der::Error| KeyError::malformed_private(asn1::words(&error));
-        asn1::read_content(body, Tag::OctetString).map_err(malformed)?;
-        if body.peek_byte() != Some(PARAMETERS) {
-            return Err(KeyError::malformed_private(
-                "the EC key does not name its curve",
-            ));
-        }
-        let parameters = asn1::read_element(body).map_err(malformed)?;
-        let curve = ObjectIdentifier::from_der(parameters.content).map_err(malformed)?;
-        Curve::from_oid(curve)
-    }
-}
-
-/// The `privateKey` octets of a `PrivateKeyInfo`.
-fn pkcs8_inner(der: &[u8]) -> der::Result<&[u8]> {
-    let mut reader = SliceReader::new(der)?;
-    let body = asn1::read_content(&mut reader, Tag::Sequence)?;
-    let mut body = SliceReader::new(body)?;
-    asn1::read_content(&mut body, Tag::Integer)?;
-    asn1::read_content(&mut body, Tag::Sequence)?;
-    asn1::read_content(&mut body, Tag::OctetString)
+fn rsa_pkcs8_der(pair: &RsaKeyPair) -> Zeroizing<Vec<u8>> {
+    let der: Pkcs8V1Der<'_> = pair
+        .as_der()
+        .expect("invariant: a key that was accepted can be encoded");
+    Zeroizing::new(der.as_ref().to_vec())
 }
 
 fn rsa_size(bits: u32) -> Result<rsa::KeySize, KeyError> {

@@ -35,12 +35,10 @@ mod signature;
 mod usage;
 
 pub use certificate::{CertificateError, Chain, Credential, Fingerprint, Leaf, Lifetime, Serial};
-pub use issuer::{
-    ApprovedRequest, CaKey, GivenNames, IssueError, Issued, Issuer, Profile, Warning,
-};
+pub use issuer::{ApprovedRequest, GivenNames, IssueError, Issued, Issuer, Profile, Warning};
 pub use key::{
-    KeyAlgorithm, KeyError, KeyNumbers, KeySource, MlDsa, PrivateKey, PublicKey, PublicKeyKind,
-    SystemKeySource,
+    HeldKey, KeyAlgorithm, KeyError, KeyNumbers, KeySource, MlDsa, PrivateKey, PublicKey,
+    PublicKeyKind, SystemKeySource,
 };
 pub use name::Subject;
 pub use request::{RecentRequests, RequestError, Template, VerifiedRequest};

@@ -66,7 +66,7 @@ pub fn encode(
             "a PKCS#12 password must be of printable ASCII characters".to_owned(),
         ));
     }
-    let pkcs8 = credential.key().to_pkcs8_der();
+    let pkcs8 = credential.key().to_pkcs8_der()?;
     let derived = |what: &str| {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &pkcs8);
         let mut context = hmac::Context::with_key(&key);
@@ -246,7 +246,7 @@ mod tests {
         ] {
             assert_ne!(first, again);
         }
-        let key = one.key().to_pkcs8_der();
+        let key = one.key().to_pkcs8_der().unwrap();
         let is_in_clear = first
             .windows(32)
             .any(|part| key.windows(32).any(|own| own == part));

@@ -9,7 +9,7 @@ use std::process::Command;
 
 /// Edges between our crates, ARCHITECTURE.md's picture as a table: (crate, what it may depend on).
 /// They hold for normal, build and dev dependencies alike.
-const EDGES: [(&str, &[&str]); 23] = [
+const EDGES: [(&str, &[&str]); 24] = [
     ("everleaf-pki", &[]),
     ("everleaf-api", &[]),
     ("everleaf-observe", &[]),
@@ -17,6 +17,7 @@ const EDGES: [(&str, &[&str]); 23] = [
     ("everleaf-time", &[]),
     ("everleaf-rotation", &["everleaf-pki", "everleaf-time"]),
     ("everleaf-tls", &["everleaf-pki"]),
+    ("everleaf-pkcs11", &["everleaf-pki"]),
     ("everleaf-etcd", &["everleaf-tls"]),
     (
         "everleaf-apiserver",
@@ -36,6 +37,7 @@ const EDGES: [(&str, &[&str]); 23] = [
             "everleaf-api",
             "everleaf-cel",
             "everleaf-observe",
+            "everleaf-pkcs11",
             "everleaf-pki",
             "everleaf-time",
             "everleaf-tls",
@@ -56,6 +58,7 @@ const EDGES: [(&str, &[&str]); 23] = [
             "everleaf-rotation",
             "everleaf-api",
             "everleaf-observe",
+            "everleaf-pkcs11",
             "everleaf-pki",
             "everleaf-tls",
         ],

@@ -374,6 +374,12 @@ fn survey_back(place: &Place, now: Timestamp) -> Result<Plan, Refusal> {
         Err(_) if !is_named => find_credential(place, &kubeconfig.user, now)?.credential,
         Err(error) => return Err(in_file(&current, &error).into()),
     };
+    if let Some(uri) = credential.key().uri() {
+        return Err(format!(
+            "the key is in a token ({uri}), which no kubelet can use: have the agent renew with `--key-store file` first"
+        )
+        .into());
+    }
     let text = read_text(&place.kubelet_config)?;
     let in_config = |error: String| in_file(&place.kubelet_config, &error);
     let steps = steps::hand_back(Adopted {

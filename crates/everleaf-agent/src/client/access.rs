@@ -1,12 +1,13 @@
 //! Where a request goes and as whom: a cluster plus an identity.
 
+use super::token_key;
 use crate::kubeconfig::{
     ClientCertificate, Cluster, ExecPlugin, Impersonation, Kubeconfig, Login, User,
 };
 use crate::secret::Secret;
 use everleaf_pki::{Chain, Credential, Fingerprint, Leaf, PrivateKey};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, SigningKey};
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -104,7 +105,8 @@ pub fn read_credential(pair: &ClientCertificate) -> Result<Credential, String> {
         .map_err(|error| format!("cannot read the client key: {error}"))?;
     let chain = Chain::from_pem(certificate.expose().as_bytes())
         .map_err(|error| format!("client certificate: {error}"))?;
-    let key = PrivateKey::from_pem(key.expose()).map_err(|error| format!("client key: {error}"))?;
+    let key = PrivateKey::from_stored_pem(key.expose())
+        .map_err(|error| format!("client key: {error}"))?;
     Credential::new(chain, key).map_err(|error| format!("client certificate and key: {error}"))
 }
 
@@ -116,7 +118,8 @@ pub struct Presentable {
 }
 
 impl Presentable {
-    /// Prepares a credential; an error when the TLS stack cannot use its key.
+    /// Prepares a credential; an error when the TLS stack cannot use its key, or that is gone for
+    /// good. A token that is away is told when it has to sign.
     pub fn new(credential: &Credential) -> Result<Self, String> {
         let chain = credential
             .chain()
@@ -124,16 +127,10 @@ impl Presentable {
             .iter()
             .map(|certificate| CertificateDer::from(certificate.der().to_vec()))
             .collect();
-        let der = credential.key().to_pkcs8_der();
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(der.as_slice()));
-        let provider = rustls::crypto::aws_lc_rs::default_provider();
-        let key = provider
-            .key_provider
-            .load_private_key(key.clone_key())
-            .map_err(|error| {
-                let why = everleaf_tls::words(&error);
-                format!("the private key cannot be used for TLS: {why}")
-            })?;
+        let key = match credential.key().uri() {
+            Some(uri) => token_key::open(uri, credential.key().public_key())?,
+            None => key_in_memory(credential.key())?,
+        };
         Ok(Self {
             leaf: credential.leaf().clone(),
             key: Arc::new(CertifiedKey::new(chain, key)),
@@ -153,6 +150,17 @@ impl Presentable {
     pub(crate) fn certified_key(&self) -> Arc<CertifiedKey> {
         Arc::clone(&self.key)
     }
+}
+
+fn key_in_memory(key: &PrivateKey) -> Result<Arc<dyn SigningKey>, String> {
+    let der = key.to_pkcs8_der().map_err(|error| error.to_string())?;
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(der.as_slice()));
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let key = provider.key_provider.load_private_key(key.clone_key());
+    key.map_err(|error| {
+        let why = everleaf_tls::words(&error);
+        format!("the private key cannot be used for TLS: {why}")
+    })
 }
 
 impl PartialEq for Presentable {

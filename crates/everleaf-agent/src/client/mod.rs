@@ -16,6 +16,7 @@ mod headers;
 mod proxy;
 mod roots;
 mod tls;
+mod token_key;
 mod transport;
 mod watch;
 

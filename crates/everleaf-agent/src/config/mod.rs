@@ -13,6 +13,7 @@ pub(crate) mod nearest;
 
 use crate::authorities::INTERVAL_DEFAULT;
 use crate::endpoint::TlsEndpoint;
+use crate::keys::KeyStore;
 use crate::kubeconfig::Kubeconfig;
 use crate::profile::ProfileFiles;
 use everleaf_pki::KeyAlgorithm;
@@ -55,6 +56,8 @@ pub struct Options {
     pub client_key: Option<KeyAlgorithm>,
     /// `--server-certificate-key-algorithm`
     pub serving_key: Option<KeyAlgorithm>,
+    /// `--key-store`, as written.
+    pub key_store: Option<String>,
     /// `--config`: a KubeletConfiguration file.
     pub config: Option<PathBuf>,
     /// `--config-dir`: files merged over it.
@@ -152,6 +155,8 @@ pub struct Config {
     pub client_key: KeyAlgorithm,
     /// Kind of the serving key.
     pub serving_key: KeyAlgorithm,
+    /// Where these keys are made.
+    pub key_store: KeyStore,
     /// Addresses for the serving certificate while the Node object names none.
     pub node_ips: Vec<IpAddr>,
     /// Where `/metrics` and the health endpoints listen.
@@ -224,6 +229,7 @@ impl Config {
             serving: true,
             client_key: KeyAlgorithm::EcdsaP256,
             serving_key: KeyAlgorithm::EcdsaP256,
+            key_store: KeyStore::Unsaid,
             node_ips: Vec::new(),
             metrics_bind_address: None,
             tls_endpoint: None,
@@ -279,7 +285,13 @@ impl Resolver {
         });
     }
 
-    fn check_late_reissue(&mut self, options: &Options, client: bool) {
+    fn check_client(&mut self, options: &Options, client: bool, renews: bool) {
+        if client && !renews {
+            self.warn(
+                "--bootstrap-kubeconfig without --rotate-certificates: one certificate is fetched, and it is not renewed \
+                 before it ends; give --rotate-certificates to renew it",
+            );
+        }
         if options.late_reissue && !client {
             self.warn(
                 "--late-reissue has no effect: this agent keeps no client certificate; give --rotate-certificates, too",
@@ -300,18 +312,14 @@ impl Resolver {
         let renews = renews.unwrap_or(file.rotate_certificates);
         // As a kubelet: a bootstrap kubeconfig is used, whatever becomes of the certificate.
         let client = renews || bootstrap_path(options).is_some();
-        if client && !renews {
-            self.warn(
-                "--bootstrap-kubeconfig without --rotate-certificates: one certificate is fetched, and it is not renewed \
-                 before it ends; give --rotate-certificates to renew it",
-            );
-        }
-        self.check_late_reissue(options, client);
+        self.check_client(options, client, renews);
         let serving = options
             .rotate_server_certificates
             .unwrap_or(file.server_tls_bootstrap);
         self.check_switches(client || has_profiles(options), serving, &gates);
         let serving_key = options.serving_key.unwrap_or(file.serving_key);
+        let client_key = options.client_key.unwrap_or(file.client_key);
+        let key_store = self.key_store(options, [(client, client_key), (serving, serving_key)]);
         self.check_serving_key(
             serving && (config.is_some() || config_dir.is_some()),
             serving_key,
@@ -343,8 +351,9 @@ impl Resolver {
             client,
             renews,
             serving,
-            client_key: options.client_key.unwrap_or(file.client_key),
+            client_key,
             serving_key,
+            key_store,
             node_ips,
             metrics_bind_address,
             tls_endpoint,
@@ -368,6 +377,26 @@ impl Resolver {
             );
         }
         given
+    }
+
+    fn key_store(&mut self, options: &Options, kinds: [(bool, KeyAlgorithm); 2]) -> KeyStore {
+        const FLAG: &str = "--key-store";
+        let text = options.key_store.as_deref();
+        let Some(text) = text.filter(|text| !text.is_empty()) else {
+            return KeyStore::Unsaid;
+        };
+        let store = KeyStore::parse(text).unwrap_or_else(|error| {
+            self.problem(format!("{FLAG}: {error}"));
+            KeyStore::Unsaid
+        });
+        let wanted = kinds.into_iter().filter(|(is_wanted, _)| *is_wanted);
+        let problem = wanted
+            .filter_map(|(_, kind)| store.check(kind).err())
+            .next();
+        if let Some(problem) = problem {
+            self.problem(format!("{FLAG}: {problem}"));
+        }
+        store
     }
 
     fn lifetime(&mut self, requested_seconds: Option<i32>) -> Option<i32> {

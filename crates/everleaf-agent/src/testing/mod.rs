@@ -302,7 +302,7 @@ pub(crate) fn server_config(credential: &Credential) -> ServerConfig {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let possession = everleaf_tls::PossessionOnly::new(vec![], &provider);
     let chain: Vec<_> = chain_der(credential.chain());
-    let key = PrivatePkcs8KeyDer::from(credential.key().to_pkcs8_der().to_vec());
+    let key = PrivatePkcs8KeyDer::from(credential.key().to_pkcs8_der().unwrap().to_vec());
     ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()

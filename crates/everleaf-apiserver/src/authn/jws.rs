@@ -85,7 +85,7 @@ enum Pair {
 impl SigningKey {
     pub(super) fn new(key: &PrivateKey) -> Result<Self, String> {
         let algorithm = Algorithm::of(key.public_key())?;
-        let der = key.to_pkcs8_der();
+        let der = key.to_pkcs8_der().map_err(|error| error.to_string())?;
         let ecdsa = |signing| EcdsaKeyPair::from_pkcs8(signing, &der).map(Pair::Ecdsa);
         let pair = match algorithm {
             Algorithm::Es256 => ecdsa(&ECDSA_P256_SHA256_FIXED_SIGNING),

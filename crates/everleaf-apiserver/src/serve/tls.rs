@@ -172,7 +172,9 @@ fn certified_key(
             subject: leaf.subject_text(),
         });
     }
-    let der = key.to_pkcs8_der();
+    let der = key
+        .to_pkcs8_der()
+        .map_err(|error| TlsError::Key(error.to_string()))?;
     let der = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(der.as_slice()));
     let key = provider
         .key_provider

@@ -182,8 +182,9 @@ impl SigningKey {
     /// When it is no Ed25519 key.
     pub fn from_pem(pem: &str, origin: &str) -> Result<Self, String> {
         let key = PrivateKey::from_pem(pem).map_err(|error| error.to_string())?;
-        let pair = Ed25519KeyPair::from_pkcs8(&key.to_pkcs8_der())
-            .map_err(|_| format!("it holds a key for {}, and not Ed25519", key.algorithm()))?;
+        let pair =
+            Ed25519KeyPair::from_pkcs8(&key.to_pkcs8_der().map_err(|error| error.to_string())?)
+                .map_err(|_| format!("it holds a key for {}, and not Ed25519", key.algorithm()))?;
         let public = VerifyingKey {
             name: origin.to_owned(),
             public: pair.public_key().as_ref().to_vec(),

@@ -3,7 +3,7 @@
 use super::Terms;
 use crate::config::CaFiles;
 use crate::input;
-use crate::pkcs11::{KeyUri, TokenKey};
+use everleaf_pkcs11::{KeyUri, TokenKey};
 use everleaf_pki::{CertificateError, Issuer, KeyError, PrivateKey, pem};
 use std::path::Path;
 use std::sync::Arc;

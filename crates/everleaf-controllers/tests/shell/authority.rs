@@ -5,7 +5,7 @@ use crate::support::{Server, node_request};
 use everleaf_controllers::issuers::SharedIssuer;
 use everleaf_controllers::notice::Notice;
 use everleaf_controllers::{BuiltinSigner, Config, IssuerSource};
-use everleaf_pki::{CaKey, Issuer, KeyAlgorithm, PrivateKey, PublicKey};
+use everleaf_pki::{HeldKey, Issuer, KeyAlgorithm, PrivateKey, PublicKey};
 use jiff::SignedDuration;
 use serde_json::json;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -80,9 +80,13 @@ struct Slow {
     go: Mutex<Receiver<()>>,
 }
 
-impl CaKey for Slow {
+impl HeldKey for Slow {
     fn public_key(&self) -> &PublicKey {
         self.key.public_key()
+    }
+
+    fn uri(&self) -> &str {
+        "pkcs11:object=slow"
     }
 
     fn sign(&self, _: &[u8]) -> Result<Vec<u8>, String> {

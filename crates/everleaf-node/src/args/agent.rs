@@ -43,6 +43,10 @@ pub struct AgentArgs {
     /// The same for the serving certificate
     #[arg(long, value_name = "KIND", value_parser = super::value::key_algorithm)]
     pub server_certificate_key_algorithm: Option<KeyAlgorithm>,
+    /// Where the keys of these certificates are made: `file`, in the cert dir, or a PKCS#11 token,
+    /// pkcs11:token=NAME?module-path=/LIBRARY.so&pin-source=file:/PIN [default: file]
+    #[arg(long, value_name = "file|URI")]
+    pub key_store: Option<String>,
     /// Feature gates: RotateKubeletClientCertificate and RotateKubeletServerCertificate turn the
     /// two on
     #[arg(long, value_name = "Gate=BOOL,…")]

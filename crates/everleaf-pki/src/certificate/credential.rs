@@ -25,7 +25,8 @@ impl Credential {
     }
 
     /// Reads one PEM text holding certificates and a key, in either order: the content of
-    /// `kubelet-client-current.pem`.
+    /// `kubelet-client-current.pem`. The key may be in a token (see
+    /// [`PrivateKey::from_stored_pem`]).
     ///
     /// # Errors
     /// No certificate, no key, an unreadable one, or a key that does not match.
@@ -33,7 +34,7 @@ impl Credential {
         let chain = Chain::from_pem(text)?;
         let text = std::str::from_utf8(text)
             .map_err(|_| CertificateError::Key(KeyError::malformed_private("not a text file")))?;
-        Self::new(chain, PrivateKey::from_pem(text)?)
+        Self::new(chain, PrivateKey::from_stored_pem(text)?)
     }
 
     /// Kubelet layout: certificates, leaf first, then exactly one key block.

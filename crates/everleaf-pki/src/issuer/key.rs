@@ -1,27 +1,11 @@
 //! Where the key of a CA is: in this process, or behind somebody who signs with it.
 
 use crate::asn1::{self, SEQUENCE, encoded};
-use crate::key::{KeyError, PrivateKey, PublicKey, PublicKeyKind};
+use crate::key::{HeldKey, KeyError, PrivateKey, PublicKey, PublicKeyKind};
 use crate::signature::{self, SignatureAlgorithm};
 use aws_lc_rs::digest;
 use der::asn1::UintRef;
 use std::sync::Arc;
-
-/// The private key of a CA that is not in the memory of this process: in a token, an HSM, a
-/// service. What it signs is verified with its public half before anybody sees it, so a faulty one
-/// can stop the issuing of certificates, and nothing worse.
-pub trait CaKey: Send + Sync {
-    /// Its public half, by which it is matched with the CA certificate.
-    fn public_key(&self) -> &PublicKey;
-
-    /// Signs `message` as certificates are signed with such a key: ECDSA over the hash that fits
-    /// the curve (SHA-256, SHA-384, SHA-512), as a DER `Ecdsa-Sig-Value` (RFC 3279 2.2.3); Ed25519;
-    /// RSA PKCS#1 v1.5 with SHA-256. It may block, but not for ever.
-    ///
-    /// # Errors
-    /// Why there is no signature, in a line for people. No PIN and no key in it.
-    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, String>;
-}
 
 /// What an ECDSA key signs in place of `message`: its hash, that of the curve (RFC 5758 3.2).
 /// `None` for other kinds of keys.
@@ -47,7 +31,7 @@ pub fn ecdsa_signature(numbers: &[u8]) -> Option<Vec<u8>> {
     Some(asn1::element(SEQUENCE, &members))
 }
 
-/// Whether the private half of `key` made this signature, as [`CaKey::sign`] makes it.
+/// Whether the private half of `key` made this signature, as [`HeldKey::sign`] makes it.
 pub fn has_signed(key: &PublicKey, message: &[u8], signature: &[u8]) -> bool {
     key.algorithm().is_ok_and(|algorithm| {
         let algorithm = SignatureAlgorithm::for_certificate(algorithm);
@@ -57,7 +41,7 @@ pub fn has_signed(key: &PublicKey, message: &[u8], signature: &[u8]) -> bool {
 
 /// The key of an issuer.
 pub(super) enum SigningKey {
-    Elsewhere(Arc<dyn CaKey>),
+    Elsewhere(Arc<dyn HeldKey>),
     Here(PrivateKey),
 }
 

@@ -8,7 +8,7 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
 use everleaf_pki::issuer::spread_end;
 use everleaf_pki::{
-    CaKey, CertificateError, Chain, Issuer, KeyAlgorithm, Leaf, PrivateKey, PublicKey,
+    CertificateError, Chain, HeldKey, Issuer, KeyAlgorithm, Leaf, PrivateKey, PublicKey,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,8 +37,11 @@ fn foreign(subject: &[u8], key_id: Option<&[u8]>, key: &PrivateKey) -> Leaf {
         key.public_key().spki_der().to_vec(),
         tlv(0xa3, &seq(&extensions)),
     ]);
-    let pair =
-        EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &key.to_pkcs8_der()).unwrap();
+    let pair = EcdsaKeyPair::from_pkcs8(
+        &ECDSA_P256_SHA256_ASN1_SIGNING,
+        &key.to_pkcs8_der().unwrap(),
+    )
+    .unwrap();
     let signature = pair.sign(&SystemRandom::new(), &tbs).unwrap();
     let signature = [&[0][..], signature.as_ref()].concat();
     Leaf::from_der(&seq(&[tbs, algorithm, tlv(0x03, &signature)])).unwrap()
@@ -286,9 +289,13 @@ struct Elsewhere(
     fn(&PrivateKey, &[u8]) -> Result<Vec<u8>, String>,
 );
 
-impl CaKey for Elsewhere {
+impl HeldKey for Elsewhere {
     fn public_key(&self) -> &PublicKey {
         self.0.public_key()
+    }
+
+    fn uri(&self) -> &str {
+        "pkcs11:object=ca"
     }
 
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, String> {
@@ -297,7 +304,10 @@ impl CaKey for Elsewhere {
 }
 
 fn sign(key: &PrivateKey, message: &[u8]) -> Result<Vec<u8>, String> {
-    let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &key.to_pkcs8_der());
+    let pair = EcdsaKeyPair::from_pkcs8(
+        &ECDSA_P256_SHA256_ASN1_SIGNING,
+        &key.to_pkcs8_der().unwrap(),
+    );
     let signature = pair.unwrap().sign(&SystemRandom::new(), message).unwrap();
     Ok(signature.as_ref().to_vec())
 }

@@ -156,7 +156,7 @@ fn we_read_rcgens_ml_dsa() {
         assert!(leaf.is_signed_by(&leaf));
         let ours = PrivateKey::from_pem(&key.serialize_pem()).unwrap();
         assert_eq!(ours.public_key(), request.public_key());
-        assert_eq!(*ours.to_pkcs8_der(), key.serialize_der());
+        assert_eq!(*ours.to_pkcs8_der().unwrap(), key.serialize_der());
     }
 }
 
@@ -327,7 +327,10 @@ fn openssl_reads_our_requests_and_keys() {
         let verified = openssl.run("req -in request.pem -noout -verify");
         assert!(verified.contains("verify OK"), "{algorithm}: {verified}");
         openssl.put("key.pem", &key.to_pem());
-        openssl.put("key8.pem", &pem::encode("PRIVATE KEY", &key.to_pkcs8_der()));
+        openssl.put(
+            "key8.pem",
+            &pem::encode("PRIVATE KEY", &key.to_pkcs8_der().unwrap()),
+        );
         let public = openssl.run("pkey -in key.pem -pubout");
         assert_eq!(
             public,

@@ -38,7 +38,12 @@ fn keys_are_read_and_written_as_go_does() {
         let from_pkcs8 = PrivateKey::from_pem(pkcs8).unwrap();
         assert_eq!(*from_pkcs8.to_pem(), traditional);
         assert_eq!(key.public_key(), from_pkcs8.public_key());
-        assert_eq!(*key.to_pkcs8_der(), der(pkcs8), "{:?}", key.algorithm());
+        assert_eq!(
+            *key.to_pkcs8_der().unwrap(),
+            der(pkcs8),
+            "{:?}",
+            key.algorithm()
+        );
     }
 }
 

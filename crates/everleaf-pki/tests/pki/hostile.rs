@@ -188,7 +188,7 @@ static SAMPLES: LazyLock<[Vec<u8>; 4]> = LazyLock::new(|| {
         node_request().der(),
         serving.der(),
         leaf.chain.leaf().der().to_vec(),
-        KEY.to_pkcs8_der().to_vec(),
+        KEY.to_pkcs8_der().unwrap().to_vec(),
     ]
 });
 

@@ -293,6 +293,7 @@ impl<D: Disk> Layout<D> {
             .collect();
         let previous: Vec<PathBuf> = usable_newest_first(files)
             .into_iter()
+            .filter(|dated| dated.credential.key().uri().is_none())
             .map(|dated| dated.path)
             .filter(|path| !is_kept(path))
             .take(KEPT_PREVIOUS)
@@ -402,6 +403,33 @@ impl<D: Disk> CertStore for Layout<D> {
             self.last_accepted = Some(target);
         }
         self.prune()
+    }
+
+    fn key_uris(&self) -> Result<Vec<String>, StoreError> {
+        let mut paths = self.dated_names()?;
+        // They may lead out of the directory.
+        paths.extend([
+            self.current_link(),
+            self.updated_link(),
+            self.accepted_link(),
+        ]);
+        let mut uris = Vec::new();
+        let mut note = |key: Option<&PrivateKey>| match key.and_then(PrivateKey::uri) {
+            Some(uri) if !uris.iter().any(|known| known == uri) => uris.push(uri.to_owned()),
+            _ => {}
+        };
+        for path in paths {
+            match self.disk.read(&path) {
+                Ok(bytes) => note(credential_in(&bytes).ok().as_ref().map(Credential::key)),
+                Err(error) if is_of_no_use(&error) => {}
+                Err(error) => return Err(failed("read", &path)(error)),
+            }
+        }
+        let path = self.pending_key();
+        if self.exists(&path)? {
+            note(pending::read_key(&self.read(&path)?).ok().as_ref());
+        }
+        Ok(uris)
     }
 
     fn revert(&mut self) -> Result<Arc<Credential>, StoreError> {

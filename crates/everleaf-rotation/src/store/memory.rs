@@ -89,6 +89,10 @@ impl CertStore for MemoryStore {
         self.layout.discard_pending()
     }
 
+    fn key_uris(&self) -> Result<Vec<String>, StoreError> {
+        self.layout.key_uris()
+    }
+
     fn install(&mut self, chain: &Chain, local: DateTime) -> Result<Arc<Credential>, StoreError> {
         self.layout.install(chain, local)
     }

@@ -57,8 +57,14 @@ pub trait CertStore {
     fn install(&mut self, chain: &Chain, local: DateTime) -> Result<Arc<Credential>, StoreError>;
 
     /// Records that the server accepted the current credential, then deletes old files except
-    /// current, the last accepted one and the two newest others. Returns how many were deleted.
+    /// current, the last accepted one and the two newest others whose keys are in their files (a
+    /// token has little room). Returns how many were deleted.
     fn accept(&mut self) -> Result<usize, StoreError>;
+
+    /// Where the keys are that files of this store name and do not hold: those of the current, the
+    /// last accepted and every older certificate, and of the pending request. Nobody may delete
+    /// them. An error when any of these files cannot be read now.
+    fn key_uris(&self) -> Result<Vec<String>, StoreError>;
 
     /// Makes the last accepted credential current again, and returns it.
     fn revert(&mut self) -> Result<Arc<Credential>, StoreError>;

@@ -198,7 +198,7 @@ pub(super) fn decode(
     Ok((pending, key))
 }
 
-/// A private key from the bytes of a file.
+/// A private key from the bytes of a file, or where it is.
 pub(super) fn read_key(pem: &[u8]) -> Result<PrivateKey, KeyError> {
-    PrivateKey::from_pem(std::str::from_utf8(pem).unwrap_or_default())
+    PrivateKey::from_stored_pem(std::str::from_utf8(pem).unwrap_or_default())
 }

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 mod faults;
+mod in_token;
 
 const LOCAL: DateTime = DateTime::constant(2026, 8, 1, 12, 11, 12, 0);
 const FIRST: &str = "kubelet-client-2026-08-01-12-11-12.pem";

@@ -50,7 +50,7 @@ fn serve(issuer: &Issuer) -> u16 {
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     let possession = everleaf_tls::PossessionOnly::new(vec![], &provider);
     let _ = provider.install_default();
-    let der = rustls::pki_types::PrivatePkcs8KeyDer::from(key.to_pkcs8_der().to_vec());
+    let der = rustls::pki_types::PrivatePkcs8KeyDer::from(key.to_pkcs8_der().unwrap().to_vec());
     let config = rustls::ServerConfig::builder()
         .with_client_cert_verifier(Arc::new(possession))
         .with_single_cert(

@@ -23,6 +23,7 @@ mod first_start;
 mod fleet;
 mod for_kubelets;
 mod foreign_tokens;
+mod hardware_keys;
 mod kubectl_verbs;
 mod kubelet_config;
 mod late_reissue;
@@ -100,6 +101,7 @@ pub(crate) fn all() -> Vec<&'static Test> {
         kubelet_config::TESTS,
         store_commands::TESTS,
         tls_endpoint::TESTS,
+        hardware_keys::TESTS,
         tls_stacks::TESTS,
         ml_dsa::TESTS,
         why::TESTS,

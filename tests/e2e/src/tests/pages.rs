@@ -59,6 +59,7 @@ pages! {
     page_encryption: "docs/encryption.md",
     page_forecast: "docs/forecast.md",
     page_issuance_log: "docs/issuance-log.md",
+    page_late_reissue: "docs/late-reissue.md",
     page_pod_certificates: "docs/pod-certificates.md",
     page_profiles: "docs/profiles.md",
     page_versions: "docs/versions.md",

@@ -147,7 +147,7 @@ fn approve(up: &Up<'_>) -> Result<()> {
 }
 
 /// The certificate that the endpoint shows.
-fn shown(sandbox: &Sandbox, address: &str) -> Result<Certificate> {
+pub(super) fn shown(sandbox: &Sandbox, address: &str) -> Result<Certificate> {
     let args = ["s_client", "-connect", address];
     let answer = sandbox.openssl_fed(&args, Path::new("/dev/null"))?;
     let file = sandbox.write("shown.pem", &answer.stdout)?;

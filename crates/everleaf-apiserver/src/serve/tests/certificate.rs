@@ -48,7 +48,7 @@ fn what_cannot_be_served_is_told_in_words() {
     let broken = everleaf_pki::pem::encode("CERTIFICATE", &[0x30, 3, 2, 1, 1]);
     let broken_key = everleaf_pki::pem::encode("PRIVATE KEY", &[0x30, 3, 2, 1, 1]);
     let encrypted = everleaf_pki::pem::encode("ENCRYPTED PRIVATE KEY", &[0x30, 0]);
-    let der = PrivateKey::from_pem(&key).unwrap().to_pkcs8_der();
+    let der = PrivateKey::from_pem(&key).unwrap().to_pkcs8_der().unwrap();
     let request = everleaf_pki::pem::encode("CERTIFICATE REQUEST", &[0x30, 0]);
     let cases: [(&[u8], &[u8], &str); 11] = [
         (b"", key.as_bytes(), "certificate: the file is empty"),
